@@ -1,0 +1,247 @@
+"""Every error Headwater raises on purpose: one family that says whose fault it is and whether to try again."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class Fault(enum.Enum):
+    """Who has to act before the same call can succeed."""
+
+    PRODUCER = "producer"
+    CONSUMER = "consumer"
+    OPERATOR = "operator"
+    PLATFORM = "platform"
+
+
+class HeadwaterError(Exception):
+    """Base of the family.
+
+    `code` is stable and public (metrics, problem documents, documentation), `fault` says who must act,
+    `retriable` whether the identical call may succeed later. `hint` is the sentence that says what to do.
+    """
+
+    code: ClassVar[str] = "internal"
+    fault: ClassVar[Fault] = Fault.PLATFORM
+    retriable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class ConfigInvalid(HeadwaterError):
+    """A configuration or declaration file is wrong; says file, line (1-based) and the nearest known key."""
+
+    code = "config_invalid"
+    fault = Fault.OPERATOR
+
+    def __init__(
+        self, message: str, *, file: str | None = None, line: int | None = None, hint: str | None = None
+    ) -> None:
+        where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
+        super().__init__(where + message, hint=hint)
+        self.file = file
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One way in which an event breaks its schema.
+
+    `pointer` is the JSON pointer of the offending value ("" is the root), `keyword` the schema keyword,
+    `schema_pointer` where that keyword stands in the schema, `message` a sentence for people.
+    """
+
+    pointer: str
+    keyword: str
+    message: str
+    schema_pointer: str = ""
+
+
+class EventMalformed(HeadwaterError):
+    """The bytes are not a JSON object, or a field every event needs is absent."""
+
+    code = "event_malformed"
+    fault = Fault.PRODUCER
+
+
+class EventInvalid(HeadwaterError):
+    """The event breaks its schema; `violations` lists every way in which it does."""
+
+    code = "event_invalid"
+    fault = Fault.PRODUCER
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        super().__init__("; ".join(f"'{v.pointer}' {v.message}" for v in violations))
+        self.violations = tuple(violations)
+
+
+class EventTooLarge(HeadwaterError):
+    """One event is larger than the configured limit."""
+
+    code = "event_too_large"
+    fault = Fault.PRODUCER
+
+
+class RequestTooLarge(HeadwaterError):
+    """A request body, or its number of events, is over the configured limit."""
+
+    code = "request_too_large"
+    fault = Fault.PRODUCER
+
+
+class SchemaNotFound(HeadwaterError):
+    """No schema repository has this `$schema` URI."""
+
+    code = "schema_not_found"
+    fault = Fault.PRODUCER
+
+
+class SchemaUriRefused(HeadwaterError):
+    """The `$schema` URI is absolute, climbs out of its repository, names a file, or is `latest` from a producer."""
+
+    code = "schema_uri_refused"
+    fault = Fault.PRODUCER
+
+
+class SchemaInvalid(HeadwaterError):
+    """The schema document itself cannot be used: not a schema, insecure, too deep, or it does not compile."""
+
+    code = "schema_invalid"
+    fault = Fault.OPERATOR
+
+
+class SchemaUnavailable(HeadwaterError):
+    """A remote schema repository did not answer; nothing is known about the URI."""
+
+    code = "schema_unavailable"
+    fault = Fault.PLATFORM
+    retriable = True
+
+
+class StreamUnknown(HeadwaterError):
+    """No declaration has this stream name."""
+
+    code = "stream_unknown"
+    fault = Fault.PRODUCER
+
+
+class StreamSchemaMismatch(HeadwaterError):
+    """The event's schema title is not the one its stream is declared with."""
+
+    code = "stream_schema_mismatch"
+    fault = Fault.PRODUCER
+
+
+class KeyFieldMissing(HeadwaterError):
+    """A field the stream's `message_key_fields` names is absent from the event."""
+
+    code = "key_field_missing"
+    fault = Fault.PRODUCER
+
+
+class TopicUnknown(HeadwaterError):
+    """The log has no such topic."""
+
+    code = "topic_unknown"
+    fault = Fault.CONSUMER
+
+
+class TokenInvalid(HeadwaterError):
+    """A resume token cannot be read, or names topics the subscription does not have."""
+
+    code = "token_invalid"
+    fault = Fault.CONSUMER
+
+
+class PositionLost(HeadwaterError):
+    """The position asked for is no longer (or was never) in the log; `earliest` says where reading can go on."""
+
+    code = "position_lost"
+    fault = Fault.CONSUMER
+
+
+class FilterInvalid(HeadwaterError):
+    """A filter expression cannot be parsed; the message points at the column."""
+
+    code = "filter_invalid"
+    fault = Fault.CONSUMER
+
+
+class TimestampInvalid(HeadwaterError):
+    """`since` is neither an ISO 8601 date-time nor an epoch."""
+
+    code = "timestamp_invalid"
+    fault = Fault.CONSUMER
+
+
+class TooManyConnections(HeadwaterError):
+    """A limit on concurrent connections is reached, for this address or for the server."""
+
+    code = "too_many_connections"
+    fault = Fault.CONSUMER
+    retriable = True
+
+
+class ConsumerTooSlow(HeadwaterError):
+    """A consumer did not keep up with its bounded buffer and was cut off; it can resume from its last token."""
+
+    code = "consumer_too_slow"
+    fault = Fault.CONSUMER
+    retriable = True
+
+
+class LogUnavailable(HeadwaterError):
+    """The log cannot take or give records now; nothing of the failed call was stored."""
+
+    code = "log_unavailable"
+    fault = Fault.PLATFORM
+    retriable = True
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after_seconds: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class LogFull(LogUnavailable):
+    """The disk under the log is full; reads go on, and writing resumes when space returns."""
+
+    code = "log_full"
+    fault = Fault.OPERATOR
+
+
+class LogCorrupt(HeadwaterError):
+    """Stored bytes do not match their checksum; the message says which topic, partition and offsets."""
+
+    code = "log_corrupt"
+    fault = Fault.OPERATOR
+
+
+class JobInvalid(HeadwaterError):
+    """A job file cannot be loaded or describes something no runner can run."""
+
+    code = "job_invalid"
+    fault = Fault.OPERATOR
+
+
+class SinkUnavailable(HeadwaterError):
+    """The target of a sink cannot be reached; the batch was not written and can be tried again."""
+
+    code = "sink_unavailable"
+    fault = Fault.PLATFORM
+    retriable = True
+
+
+class ExtraMissing(HeadwaterError):
+    """An optional dependency is not installed; the hint names the extra to install."""
+
+    code = "extra_missing"
+    fault = Fault.OPERATOR

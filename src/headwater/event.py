@@ -1,0 +1,101 @@
+"""One immutable JSON object about something that happened: decoding, encoding and the fields every event has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from headwater.errors import EventMalformed
+
+
+class Event:
+    """A frozen wrapper of one JSON object. Equality is by value; the wrapped object must not be changed.
+
+    The bytes it was decoded from, or first encoded to, are kept, so that an event is encoded at most once.
+    """
+
+    __slots__ = ("_bytes", "value")
+
+    value: Mapping[str, Any]
+
+    def __init__(self, value: Mapping[str, Any], encoded: bytes | None = None) -> None:
+        object.__setattr__(self, "value", value)
+        object.__setattr__(self, "_bytes", encoded)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"an Event is immutable: cannot set {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Event) and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash(self.encode())
+
+    def __repr__(self) -> str:
+        return f"Event({self.schema_uri!r} → {self.stream!r}, id={self.id!r})"
+
+    @classmethod
+    def decode(cls, data: bytes) -> Event:
+        """Read one JSON object (UTF-8). Raises EventMalformed."""
+        try:
+            value = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise EventMalformed(f"The bytes are not JSON: {error}.") from None
+        if not isinstance(value, dict):
+            raise EventMalformed(f"An event is a JSON object, not {type(value).__name__}.")
+        return cls(value, data)
+
+    def encode(self) -> bytes:
+        """Compact JSON (UTF-8), one line."""
+        encoded: bytes | None = object.__getattribute__(self, "_bytes")
+        if encoded is None:
+            encoded = orjson.dumps(self.value)
+            object.__setattr__(self, "_bytes", encoded)
+        return encoded
+
+    def get(self, path: str) -> Any:
+        """The value at a dotted path such as `meta.id`, or None where any part is absent."""
+        return get_path(self.value, path)
+
+    @property
+    def schema_uri(self) -> str | None:
+        uri = self.value.get("$schema")
+        return uri if isinstance(uri, str) else None
+
+    @property
+    def stream(self) -> str | None:
+        return self._meta_text("stream")
+
+    @property
+    def id(self) -> str | None:
+        return self._meta_text("id")
+
+    @property
+    def domain(self) -> str | None:
+        return self._meta_text("domain")
+
+    @property
+    def dt(self) -> str | None:
+        """`meta.dt`, the time of receipt as text."""
+        return self._meta_text("dt")
+
+    def with_meta(self, **fields: Any) -> Event:
+        """A new event with these fields of `meta` set."""
+        meta = self.value.get("meta")
+        return Event({**self.value, "meta": {**(meta if isinstance(meta, dict) else {}), **fields}})
+
+    def _meta_text(self, name: str) -> str | None:
+        meta = self.value.get("meta")
+        text = meta.get(name) if isinstance(meta, dict) else None
+        return text if isinstance(text, str) else None
+
+
+def get_path(value: Any, path: str) -> Any:
+    """The value at a dotted path in nested objects, or None."""
+    for part in path.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value

@@ -1,0 +1,226 @@
+"""What every log promises: order within a partition, durability on return, positions that never skip or repeat.
+
+How this works: a *topic* has numbered *partitions*; each is a sequence of records with offsets 0, 1, 2, ….
+`append` is all-or-none, in order, and durable when it returns. A `Position` names the next offset to read of
+every partition a reader follows; its text form is the *resume token* used by jobs, sinks and SSE clients alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+from urllib.parse import quote, unquote
+
+from headwater.errors import TokenInvalid
+
+TOKEN_PREFIX = "hw1"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record on its way in. `partition` None: chosen from `key`, or round robin without one."""
+
+    topic: str
+    value: bytes
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """One record as the log keeps it; `timestamp_ms` is the time of receipt (epoch, UTC)."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an appended record went."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """One put (or, with `value` None, delete) in a job's keyed state; see `Log.append`."""
+
+    namespace: str
+    key: bytes
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A group's new position, and state, to be made durable in the same transaction as appended records."""
+
+    group: str
+    token: str
+    state: tuple[StateChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSettings:
+    """How a topic is kept. None means without that limit. `compact`: only the newest record of each key is owed."""
+
+    partitions: int = 1
+    retention_seconds: float | None = None
+    retention_bytes: int | None = None
+    compact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """What the log knows of one topic; `first`/`next` are offsets per partition, `bytes_stored` is on disk."""
+
+    name: str
+    settings: TopicSettings
+    first: tuple[int, ...]
+    next: tuple[int, ...]
+    bytes_stored: int
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What an implementation can do, asked before anything starts."""
+
+    transactional_commit: bool
+    keyed_state: bool
+    seek_by_time: bool
+    compaction: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The next offset to read of every followed partition: {(topic, partition): offset}. Immutable."""
+
+    offsets: Mapping[tuple[str, int], int] = field(default_factory=dict)
+
+    def after(self, record: StoredRecord | Placement) -> Self:
+        """The position just past `record`."""
+        return type(self)({**self.offsets, (record.topic, record.partition): record.offset + 1})
+
+    def topics(self) -> frozenset[str]:
+        return frozenset(topic for topic, _ in self.offsets)
+
+    def token(self) -> str:
+        """`hw1;topic:0=12,1=7;other:0=3` — topics and partitions sorted, topic names percent-encoded."""
+        by_topic: dict[str, list[str]] = {}
+        for (topic, partition), offset in sorted(self.offsets.items()):
+            by_topic.setdefault(topic, []).append(f"{partition}={offset}")
+        return ";".join([TOKEN_PREFIX, *(f"{quote(t, safe='')}:{','.join(p)}" for t, p in by_topic.items())])
+
+    @classmethod
+    def parse(cls, token: str) -> Self:
+        """Read a token. Raises TokenInvalid."""
+        prefix, *parts = token.split(";")
+        if prefix != TOKEN_PREFIX or len(token) > 65_536:
+            raise TokenInvalid(f"{token[:80]!r} is not a resume token.", hint=f"Tokens start with '{TOKEN_PREFIX};'.")
+        offsets: dict[tuple[str, int], int] = {}
+        for part in parts:
+            topic, colon, pairs = part.partition(":")
+            for pair in pairs.split(","):
+                partition, equals, offset = pair.partition("=")
+                if not (topic and colon and equals and _is_count(partition) and _is_count(offset)):
+                    raise TokenInvalid(
+                        f"{pair[:80]!r} in the resume token is not 'partition=offset'.",
+                        hint="Send the token exactly as it was received.",
+                    )
+                offsets[unquote(topic), int(partition)] = int(offset)
+        return cls(offsets)
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
+class LogWriter(Protocol):
+    """The half of a log that only the intake (and the job runner's commit) is given."""
+
+    async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
+        """Store all `records`, or none, in order; durable on return. Answers where each one went, in input order.
+
+        With `commit`, the group's token and state change in the same transaction (`Features.transactional_commit`).
+        Topics must exist. Raises TopicUnknown, LogFull, LogUnavailable (nothing was stored).
+        """
+        ...
+
+
+class LogReader(Protocol):
+    """The half of a log that subscriptions and runners read from; safe for many concurrent readers."""
+
+    async def read(
+        self, position: Position, *, records_max: int = 1000, bytes_max: int = 4_194_304, wait_seconds: float = 0.0
+    ) -> Sequence[StoredRecord]:
+        """Records at and after `position`, in offset order within each partition; [] after `wait_seconds` of none.
+
+        Always at least one record when there is one, whatever its size. Raises PositionLost where retention has
+        overtaken the position, LogCorrupt for bytes that fail their checksum, TopicUnknown.
+        """
+        ...
+
+    async def first(self, topics: Iterable[str]) -> Position:
+        """The oldest kept record of every partition of `topics`."""
+        ...
+
+    async def last(self, topics: Iterable[str]) -> Position:
+        """Just past the newest record of every partition of `topics`."""
+        ...
+
+    async def at(self, topics: Iterable[str], timestamp_ms: int) -> Position:
+        """The first record of every partition received at or after `timestamp_ms`, else its end."""
+        ...
+
+    async def topics(self) -> Sequence[TopicInfo]:
+        """All topics, sorted by name."""
+        ...
+
+
+class Log(LogWriter, LogReader, Protocol):
+    """A whole log. Every implementation passes `headwater.testing.log_suite`."""
+
+    features: Features
+
+    async def open(self) -> None:
+        """Open, recovering from an unclean stop without help. Raises LogUnavailable, LogCorrupt."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is in flight and release everything; idempotent."""
+        ...
+
+    async def ensure_topic(self, name: str, settings: TopicSettings) -> None:
+        """Create the topic, or change its settings; partitions only grow."""
+        ...
+
+    async def commit(self, group: str, token: str) -> None:
+        """Remember `token` for `group`, durable on return."""
+        ...
+
+    async def committed(self, group: str) -> str | None:
+        """The last committed token of `group`, or None."""
+        ...
+
+    async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """The present values of `keys`; absent keys are left out."""
+        ...
+
+    async def state_scan(self, namespace: str, *, after: bytes = b"", rows_max: int = 1000) -> Sequence[
+        tuple[bytes, bytes]
+    ]:
+        """Up to `rows_max` (key, value) pairs with key > `after`, in key order."""
+        ...
+
+    async def trim(self) -> int:
+        """Apply retention and compaction in small steps that never stall writers; records removed."""
+        ...
