@@ -1,0 +1,410 @@
+"""One frozen tree of settings, from headwater.yaml, HEADWATER_* environment variables and overrides, in that order.
+
+The dataclasses below are the reference: a field's name is its key in the file, its metadata says what it means and
+what is allowed, and docs/reference/configuration.md is checked against them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from headwater.declaration import Declaration, KeyPath, dotted, nearest, read_declaration, scalar, suggestion
+
+CONFIG_FILE = "headwater.yaml"
+ENVIRONMENT_PREFIX = "HEADWATER_"
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    starts_with: Sequence[str] = (),
+) -> Any:
+    """A field of a section: its default, what it means, and the values it takes beyond its type."""
+    metadata = {"meaning": meaning, "at_least": at_least, "at_most": at_most, "starts_with": tuple(starts_with)}
+    if isinstance(default, Mapping):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """Where events are kept."""
+
+    SHORTHAND: ClassVar[str] = "url"
+
+    url: str = setting(
+        "sqlite:///var/events.db",
+        "The log: `sqlite:///PATH`, relative to the project directory (four slashes for an absolute path).",
+        starts_with=("sqlite:///",),
+    )
+    durability: Literal["fsync", "os"] = setting(
+        "fsync",
+        "`fsync`: an acknowledged event survives a power cut. `os`: it survives a crash of the process, and the last "
+        "moments may be lost when the machine stops.",
+    )
+    retention_seconds_default: float = setting(
+        604_800.0, "How long a stream keeps events where it does not say itself.", at_least=1
+    )
+    trim_interval_seconds: float = setting(60.0, "How often expired events are removed.", at_least=0.1)
+    wal_bytes_max: int = setting(
+        67_108_864, "Size of the write-ahead file at which a checkpoint is forced.", at_least=1_048_576
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SchemasConfig:
+    """Where schemas are found."""
+
+    SHORTHAND: ClassVar[str] = "base_uris"
+
+    base_uris: tuple[str, ...] = setting(
+        ("schemas",), "Schema repositories, first hit wins: directories relative to the project, or http(s) addresses."
+    )
+    file_extension: str | None = setting(
+        ".yaml",
+        "Appended to a `$schema` URI without an extension; null for repositories whose files have none.",
+        starts_with=(".",),
+    )
+    schema_uri_field: tuple[str, ...] = setting(
+        ("$schema",), "Dotted paths at which an event names its schema; the first one present wins."
+    )
+    remote_timeout_seconds: float = setting(
+        5.0, "How long to wait for a schema repository over HTTP.", at_least=0.01, at_most=300
+    )
+    remote_bytes_max: int = setting(1_048_576, "The largest schema document accepted over HTTP.", at_least=1024)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsConfig:
+    """What streams exist."""
+
+    SHORTHAND: ClassVar[str] = "path"
+
+    path: str = setting(
+        "streams", "A directory of one YAML file per stream, or one file of many, relative to the project."
+    )
+    enforce: bool = setting(
+        True, "Refuse events of undeclared streams and of the wrong schema. Off: any schema in any stream."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeConfig:
+    """How events come in."""
+
+    service_name: str = setting("headwater-intake", "The name of this intake in error events and metrics.")
+    topic_prefix: str = setting(
+        "", "The datacenter prefix of the topics written, such as `eqiad.`; empty takes a stream's first topic."
+    )
+    error_stream: str | None = setting(
+        None, "The stream of error events about refused events; null means `<service_name>.error.validation`."
+    )
+    request_bytes_max: int = setting(10_485_760, "The largest request body, after decompression.", at_least=1024)
+    request_events_max: int = setting(10_000, "The most events in one request.", at_least=1)
+    event_bytes_max: int = setting(4_194_304, "The largest event, as compact JSON.", at_least=256)
+    hasty_backlog_bytes_max: int = setting(
+        67_108_864, "How many bytes of hastily received events may wait before more are answered 503.", at_least=0
+    )
+    dedupe_window_seconds: float = setting(
+        300.0,
+        "For how long a repeated `meta.id` is recognised and answered as accepted; 0 switches it off.",
+        at_least=0,
+    )
+    dedupe_ids_max: int = setting(200_000, "How many ids are remembered for that at most.", at_least=0)
+    stream_field: str = setting("meta.stream", "Dotted path at which an event names its stream.")
+    cors: str | None = setting("*", "Value of `access-control-allow-origin`; null sends no CORS headers.")
+    csp: bool = setting(True, "Send the security headers (content security policy and its companions).")
+    test_events: tuple[Mapping[str, Any], ...] = setting(
+        (), "Events that `GET /v1/_test/events` runs through the intake; without any, the route is 404."
+    )
+    header_value_chars_max: int = setting(
+        400, "Longer request header values are cut before they enter an event.", at_least=1
+    )
+    retry_after_seconds: int = setting(1, "What a 503 answer asks clients to wait.", at_least=1, at_most=3600)
+    append_timeout_seconds: float = setting(
+        10.0, "How long a request waits for the log before it is answered 503.", at_least=0.01
+    )
+
+    @property
+    def error_stream_name(self) -> str:
+        """The stream error events go to."""
+        return self.error_stream or f"{self.service_name}.error.validation"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumptionConfig:
+    """How events go out."""
+
+    connections_max: int = setting(2000, "Open stream connections, all clients together.", at_least=1)
+    connections_per_address_max: int = setting(50, "Open stream connections of one client address.", at_least=1)
+    heartbeat_seconds: float = setting(15.0, "A comment is sent on a stream that was silent for so long.", at_least=0.1)
+    buffer_bytes_max: int = setting(
+        1_048_576, "Bytes waiting for one slow client before it is cut off with a token to resume from.", at_least=4096
+    )
+    connection_seconds_max: float | None = setting(
+        None, "Close a stream connection after so long, cleanly; null never.", at_least=1
+    )
+    client_address_header: str | None = setting(
+        None, "The request header a trusted proxy puts the client's address in; null uses the connection's own."
+    )
+    allowed_streams: tuple[str, ...] | None = setting(None, "The streams that may be read over HTTP; null means all.")
+    stream_aliases: Mapping[str, str] = setting({}, "Other names under which streams can be read: alias to stream.")
+    redacted_pages: Mapping[str, tuple[str, ...]] = setting(
+        {}, "Page titles, by domain, whose editors are left out of the streams read over HTTP."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class JobsConfig:
+    """What is computed."""
+
+    SHORTHAND: ClassVar[str] = "path"
+
+    path: str = setting("jobs", "The directory of Python files whose jobs are run.")
+    tables_path: str = setting("var/tables.duckdb", "The database that table sinks fill where they name none.")
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """Where HTTP is served."""
+
+    host: str = setting("127.0.0.1", "The address to listen on.")
+    port: int = setting(8080, "The port to listen on; 0 takes a free one.", at_least=0, at_most=65_535)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a platform is told before it starts. Paths are as written; `path()` places them in the project."""
+
+    project_dir: Path
+    log: LogConfig = LogConfig()
+    schemas: SchemasConfig = SchemasConfig()
+    streams: StreamsConfig = StreamsConfig()
+    intake: IntakeConfig = IntakeConfig()
+    consumption: ConsumptionConfig = ConsumptionConfig()
+    jobs: JobsConfig = JobsConfig()
+    web: WebConfig = WebConfig()
+
+    def path(self, written: str) -> Path:
+        """A configured path as a place on this machine."""
+        return self.project_dir / written
+
+    @property
+    def log_path(self) -> Path:
+        """The file of a `sqlite:///` log."""
+        return self.path(self.log.url.removeprefix("sqlite:///"))
+
+    @property
+    def schema_base_uris(self) -> tuple[str, ...]:
+        """The schema repositories, directories made absolute in the project."""
+        return tuple(
+            uri if uri.startswith(("http://", "https://")) else str(self.path(uri)) for uri in self.schemas.base_uris
+        )
+
+
+SECTIONS: Mapping[str, type[Any]] = types.MappingProxyType(
+    {
+        "log": LogConfig,
+        "schemas": SchemasConfig,
+        "streams": StreamsConfig,
+        "intake": IntakeConfig,
+        "consumption": ConsumptionConfig,
+        "jobs": JobsConfig,
+        "web": WebConfig,
+    }
+)
+
+
+def load_config(
+    project_dir: Path,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """Read `headwater.yaml` in `project_dir` (absent: defaults), then the environment (None: the process's own), then
+    `overrides`, which has the file's shape or dotted keys such as `web.port`. Later ones win. Raises ConfigInvalid.
+    """
+    values: dict[tuple[str, str], Any] = {}
+    values.update(_from_file(project_dir / CONFIG_FILE))
+    values.update(_from_environment(os.environ if environment is None else environment))
+    values.update(_from_overrides(overrides or {}))
+    sections: dict[str, Any] = {}
+    for name, section in SECTIONS.items():
+        sections[name] = section(**{key: value for (of, key), value in values.items() if of == name})
+    return Config(project_dir=project_dir, **sections)
+
+
+def _from_file(path: Path) -> Iterator[tuple[tuple[str, str], Any]]:
+    if not path.exists():
+        return
+    declaration = read_declaration(path)
+    yield from _from_declaration(declaration)
+
+
+def _from_declaration(declaration: Declaration) -> Iterator[tuple[tuple[str, str], Any]]:
+    tree = {} if declaration.value is None else declaration.value
+    if not isinstance(tree, dict):
+        raise declaration.refusal((), "must be a mapping of sections.", hint=f"Known: {', '.join(SECTIONS)}.")
+    declaration.refuse_unknown_keys((), tree, SECTIONS)
+    for name, written in tree.items():
+        for path, key, value in _settings_of(name, written, declaration):
+            yield (name, key), _accept(SECTIONS[name], key, value, declaration, path)
+
+
+def _settings_of(name: str, written: Any, declaration: Declaration) -> Iterator[tuple[KeyPath, str, Any]]:
+    section = SECTIONS[name]
+    if isinstance(written, dict):
+        declaration.refuse_unknown_keys((name,), written, _fields(section))
+        for key, value in written.items():
+            yield (name, key), key, value
+    elif written is not None:
+        shorthand = getattr(section, "SHORTHAND", None)
+        if shorthand is None:
+            known = ", ".join(_fields(section))
+            raise declaration.refusal((name,), f"{name} must be a mapping.", hint=f"Its keys: {known}.")
+        yield (name,), shorthand, written
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[tuple[str, str], Any]]:
+    for variable in sorted(environment):
+        name, _, key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
+        # Other HEADWATER_* variables belong to tests and deployments; only those that name a section are ours.
+        if not variable.startswith(ENVIRONMENT_PREFIX) or name not in SECTIONS:
+            continue
+        section = SECTIONS[name]
+        key = key or getattr(section, "SHORTHAND", "")
+        source = Declaration(f"environment variable {variable}", None)
+        if key not in _fields(section):
+            names = [f"{ENVIRONMENT_PREFIX}{name}_{field}".upper() for field in _fields(section)]
+            raise source.refusal((), "is not a setting.", hint=suggestion(variable, names))
+        value = _from_text(environment[variable], _fields(section)[key][1])
+        yield (name, key), _accept(section, key, value, source, (name, key))
+
+
+def _from_text(text: str, kind: Any) -> Any:
+    kinds = _alternatives(kind)
+    if any(option is str or typing.get_origin(option) is Literal for option in kinds):
+        return None if type(None) in kinds and scalar(text) is None else text
+    if (str, ...) in [typing.get_args(option) for option in kinds]:
+        return None if scalar(text) is None else [part.strip() for part in text.split(",") if part.strip()]
+    return scalar(text)
+
+
+def _from_overrides(overrides: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Any]]:
+    tree: dict[str, Any] = {}
+    for name, value in overrides.items():
+        section, dot, key = name.partition(".")
+        if dot:
+            tree.setdefault(section, {})[key] = value
+        elif isinstance(value, Mapping):
+            tree.setdefault(section, {}).update(value)
+        else:
+            tree[section] = value
+    yield from _from_declaration(Declaration("overrides", tree))
+
+
+def _fields(section: type[Any]) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
+    hints = typing.get_type_hints(section)
+    return {field.name: (field, hints[field.name]) for field in dataclasses.fields(section)}
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+
+
+def _accept(section: type[Any], key: str, value: Any, source: Declaration, path: KeyPath) -> Any:
+    """The value as the section's field keeps it; ConfigInvalid where it has another type or is out of range."""
+    field, kind = _fields(section)[key]
+    for option in _alternatives(kind):
+        try:
+            accepted = _of_type(value, option)
+        except TypeError:
+            continue
+        _check_range(accepted, field, source, path)
+        return accepted
+    wanted = " or ".join(_in_words(option) for option in _alternatives(kind))
+    hint = None
+    if (
+        isinstance(value, str)
+        and typing.get_origin(kind) is Literal
+        and (near := nearest(value, typing.get_args(kind)))
+    ):
+        hint = f'Did you mean "{near}"?'
+    raise source.refusal(path, f"{_name(section, key)} must be {wanted}, not {_shown(value)}.", hint=hint)
+
+
+def _of_type(value: Any, kind: Any) -> Any:
+    """`value` in the form the field keeps (lists as tuples, whole numbers as float where float is meant).
+
+    Raises TypeError where the value is of another type.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        # One name where several are possible is the common case: accept it without brackets.
+        items = [value] if isinstance(value, str) and arguments[0] is str else value
+        if not isinstance(items, (list, tuple)):
+            raise TypeError
+        return tuple(_of_type(item, arguments[0]) for item in items)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise TypeError
+        return {str(key): _of_type(item, arguments[1]) for key, item in value.items()}
+    if kind is Any or (origin is Literal and value in arguments):
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    if isinstance(kind, type) and type(value) is kind:
+        return value
+    raise TypeError
+
+
+def _check_range(value: Any, field: dataclasses.Field[Any], source: Declaration, path: KeyPath) -> None:
+    allowed = field.metadata
+    name = dotted(path)
+    if isinstance(value, (int, float)):
+        if allowed["at_least"] is not None and value < allowed["at_least"]:
+            raise source.refusal(path, f"{name} must be at least {allowed['at_least']}, not {value}.")
+        if allowed["at_most"] is not None and value > allowed["at_most"]:
+            raise source.refusal(path, f"{name} must be at most {allowed['at_most']}, not {value}.")
+    if isinstance(value, str) and allowed["starts_with"] and not value.startswith(allowed["starts_with"]):
+        starts = " or ".join(f'"{start}"' for start in allowed["starts_with"])
+        raise source.refusal(path, f'{name} must start with {starts}, not "{value}".')
+
+
+def _name(section: type[Any], key: str) -> str:
+    return next(name for name, known in SECTIONS.items() if known is section) + f".{key}"
+
+
+def _in_words(kind: Any) -> str:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return " or ".join(f'"{choice}"' for choice in arguments)
+    if origin is tuple:
+        return f"a list of {'texts' if arguments[0] is str else 'mappings'}"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "a mapping"
+    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+    return words[kind]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return f'the text "{value[:60]}"'
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list of something else"
+    return (
+        {None: "null", True: "true", False: "false"}.get(value, str(value))
+        if not isinstance(value, float)
+        else str(value)
+    )

@@ -1,0 +1,240 @@
+"""YAML that people write to declare something, read so that every complaint names the file, the line and a way out.
+
+How this works: PyYAML's event parser is iterative and keeps positions; from its events a small tree is built in which
+every node knows its line. The tree is then unfolded into plain values, with a budget on nodes, so that aliases which
+multiply ("billion laughs") are refused before they cost memory. Scalars follow YAML 1.2's core schema rather than
+1.1's: `on`, `no` and `12:30` are text and dates stay text, as people mean them; `10_000` is a number.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from headwater.errors import ConfigInvalid
+
+FILE_BYTES_MAX = 16_777_216
+NODES_MAX = 500_000
+DEPTH_MAX = 64
+
+KeyPath = tuple[str | int, ...]
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_INTEGER = re.compile(r"[-+]?[0-9][0-9_]*\Z")
+_HEXADECIMAL_OR_OCTAL = re.compile(r"0x[0-9a-fA-F]+\Z|0o[0-7]+\Z")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?\Z")
+_WORDS: Mapping[str, Any] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """The value of one YAML document, and the line on which each of its keys and items stands.
+
+    `value` is made of dict (keys are always text), list, str, int, float, bool and None.
+    """
+
+    file: str
+    value: Any
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+
+    def line(self, path: KeyPath) -> int | None:
+        """The 1-based line of a key or item; of the nearest thing around it where it is absent."""
+        while path not in self.lines and path:
+            path = path[:-1]
+        return self.lines.get(path)
+
+    def refusal(self, path: KeyPath, message: str, hint: str | None = None) -> ConfigInvalid:
+        """The error to raise about the key at `path`."""
+        return ConfigInvalid(message, file=self.file, line=self.line(path), hint=hint)
+
+    def refuse_unknown_keys(self, path: KeyPath, value: Mapping[str, Any], known: Iterable[str]) -> None:
+        """Raise ConfigInvalid about the first key of the mapping at `path` that is not known."""
+        names = list(known)
+        for key in value:
+            if key not in names:
+                where = f" in {dotted(path)}" if path else ""
+                raise self.refusal((*path, key), f'unknown key "{key}"{where}.', hint=suggestion(key, names))
+
+
+def read_declaration(path: Path, *, file: str | None = None) -> Declaration:
+    """Read one YAML file; `file` is the name used in complaints. Raises ConfigInvalid."""
+    name = file or str(path)
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigInvalid(f"cannot be read: {error.strerror}.", file=name) from None
+    if len(data) > FILE_BYTES_MAX:
+        raise ConfigInvalid(f"is larger than {FILE_BYTES_MAX} bytes.", file=name)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigInvalid("is not UTF-8 text.", file=name, line=line) from None
+    return parse_declaration(text, file=name)
+
+
+def parse_declaration(text: str, *, file: str) -> Declaration:
+    """Read YAML text. Refuses, with ConfigInvalid: syntax errors, duplicate keys, tags, aliases that multiply, more
+    than one document."""
+    try:
+        document = _compose(text, file)
+    except yaml.MarkedYAMLError as error:
+        mark: Any = error.problem_mark
+        line = mark.line + 1 if mark else None
+        raise ConfigInvalid(f"is not YAML: {error.problem or error.context}.", file=file, line=line) from None
+    except yaml.YAMLError as error:
+        raise ConfigInvalid(f"is not YAML: {error}.", file=file) from None
+    lines: dict[KeyPath, int] = {(): document.line}
+    value = _Unfolding(file, lines).value(document, ())
+    return Declaration(file, value, lines)
+
+
+def scalar(text: str) -> Any:
+    """What a plain (unquoted) YAML scalar means: None, bool, int, float or the text itself."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if not (text[0].isdigit() or text[0] in "+-."):
+        return text
+    if _INTEGER.match(text):
+        return int(text.replace("_", "")) if len(text) <= 20 else text
+    if _HEXADECIMAL_OR_OCTAL.match(text):
+        return int(text, 0) if len(text) <= 20 else text
+    return float(text.replace("_", "")) if _FLOAT.match(text) else text
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that looks most like `name`, or None where nothing is near."""
+    candidates = list(known)
+    folded = {candidate.lower(): candidate for candidate in candidates}
+    found = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    return folded[found[0]] if found else None
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The sentence that helps somebody who wrote a name nobody knows."""
+    names = list(known)
+    near = nearest(name, names)
+    return f'Did you mean "{near}"?' if near else f"Known here: {', '.join(names)}."
+
+
+def dotted(path: KeyPath) -> str:
+    """A key path as people write it: `transport.topics[0]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
+@dataclass(slots=True)
+class _Node:
+    line: int
+    value: Any = None
+    items: list[_Node] | None = None
+    pairs: list[tuple[str, int, _Node]] | None = None
+
+
+def _compose(text: str, file: str) -> _Node:
+    events = yaml.parse(text, Loader=_Loader)
+    document: _Node | None = None
+    composer = _Composer(events, file)
+    for event in events:
+        if isinstance(event, yaml.DocumentStartEvent):
+            if document is not None:
+                raise ConfigInvalid("holds more than one document.", file=file, line=event.start_mark.line + 1)
+            document = composer.node(next(events), 0)
+    return document or _Node(line=1)
+
+
+class _Composer:
+    def __init__(self, events: Iterator[Any], file: str) -> None:
+        self._events = events
+        self._file = file
+        self._anchors: dict[str, _Node] = {}
+
+    def node(self, event: Any, depth: int) -> _Node:
+        line = event.start_mark.line + 1
+        if depth > DEPTH_MAX:
+            raise ConfigInvalid(f"is nested deeper than {DEPTH_MAX} levels.", file=self._file, line=line)
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in self._anchors:
+                raise ConfigInvalid(f'there is no anchor "{event.anchor}" above.', file=self._file, line=line)
+            return self._anchors[event.anchor]
+        if event.tag not in (None, "!"):
+            raise ConfigInvalid(f'the tag "{event.tag}" is not used here.', file=self._file, line=line)
+        node = self._content(event, line, depth)
+        if event.anchor:
+            # Registered after its content, so that an alias inside its own anchor finds nothing: no cycles.
+            self._anchors[event.anchor] = node
+        return node
+
+    def _content(self, event: Any, line: int, depth: int) -> _Node:
+        if isinstance(event, yaml.ScalarEvent):
+            return _Node(line, value=scalar(event.value) if event.implicit[0] else event.value)
+        if isinstance(event, yaml.SequenceStartEvent):
+            items = []
+            while not isinstance(child := next(self._events), yaml.SequenceEndEvent):
+                items.append(self.node(child, depth + 1))
+            return _Node(line, items=items)
+        return _Node(line, pairs=list(self._pairs(depth)))
+
+    def _pairs(self, depth: int) -> Iterator[tuple[str, int, _Node]]:
+        seen: dict[str, int] = {}
+        while not isinstance(key := next(self._events), yaml.MappingEndEvent):
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarEvent):
+                raise ConfigInvalid("a key must be text.", file=self._file, line=line)
+            if key.value in seen:
+                message = f'the key "{key.value}" is already on line {seen[key.value]}.'
+                raise ConfigInvalid(message, file=self._file, line=line, hint="Remove one of the two.")
+            seen[key.value] = line
+            yield key.value, line, self.node(next(self._events), depth + 1)
+
+
+class _Unfolding:
+    def __init__(self, file: str, lines: dict[KeyPath, int]) -> None:
+        self._file = file
+        self._lines = lines
+        self._nodes = 0
+
+    def value(self, node: _Node, path: KeyPath) -> Any:
+        self._nodes += 1
+        if self._nodes > NODES_MAX or len(path) > DEPTH_MAX:
+            raise ConfigInvalid(
+                f"unfolds to more than {NODES_MAX} values or {DEPTH_MAX} levels.",
+                file=self._file,
+                line=node.line,
+                hint="Use fewer aliases.",
+            )
+        if node.items is not None:
+            return [self._child(item, (*path, index), item.line) for index, item in enumerate(node.items)]
+        if node.pairs is not None:
+            merged = self._merged(node, path)
+            for key, line, child in node.pairs:
+                if key != "<<":
+                    merged[key] = self._child(child, (*path, key), line)
+            return merged
+        return node.value
+
+    def _child(self, node: _Node, path: KeyPath, line: int) -> Any:
+        self._lines[path] = line
+        return self.value(node, path)
+
+    def _merged(self, node: _Node, path: KeyPath) -> dict[str, Any]:
+        """What the merge key `<<` brings in; a key of the mapping itself wins, then the earlier source."""
+        merged: dict[str, Any] = {}
+        for key, line, child in node.pairs or ():
+            if key != "<<":
+                continue
+            for source in reversed(child.items if child.items is not None else [child]):
+                if source.pairs is None:
+                    raise ConfigInvalid('"<<" takes a mapping.', file=self._file, line=line)
+                merged |= self.value(source, path)
+        return merged
