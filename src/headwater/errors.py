@@ -98,6 +98,13 @@ class RequestTooLarge(HeadwaterError):
     fault = Fault.PRODUCER
 
 
+class ContentUnsupported(HeadwaterError):
+    """The request body is not JSON, or is in a charset or content encoding that is not understood."""
+
+    code = "content_unsupported"
+    fault = Fault.PRODUCER
+
+
 class SchemaNotFound(HeadwaterError):
     """No schema repository has this `$schema` URI."""
 
@@ -163,10 +170,14 @@ class TokenInvalid(HeadwaterError):
 
 
 class PositionLost(HeadwaterError):
-    """The position asked for is no longer (or was never) in the log; `earliest` says where reading can go on."""
+    """The position asked for is no longer (or was never) in the log; `earliest` is the token where reading can go on."""
 
     code = "position_lost"
     fault = Fault.CONSUMER
+
+    def __init__(self, message: str, *, hint: str | None = None, earliest: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.earliest = earliest
 
 
 class FilterInvalid(HeadwaterError):

@@ -1,0 +1,95 @@
+"""How an error becomes an HTTP answer: the class → status table, and problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from headwater import errors
+from headwater.errors import HeadwaterError
+
+MEDIA_TYPE = "application/problem+json"
+
+# The nearest class in the error's ancestry counts, so a subclass needs a row only where it differs.
+STATUS: dict[type[HeadwaterError], int] = {
+    HeadwaterError: 500,
+    errors.ConfigInvalid: 500,
+    errors.EventMalformed: 400,
+    errors.EventInvalid: 400,
+    errors.EventTooLarge: 413,
+    errors.RequestTooLarge: 413,
+    errors.ContentUnsupported: 415,
+    errors.SchemaNotFound: 404,
+    errors.SchemaUriRefused: 400,
+    errors.SchemaInvalid: 500,
+    errors.SchemaUnavailable: 503,
+    errors.StreamUnknown: 404,
+    errors.StreamSchemaMismatch: 400,
+    errors.KeyFieldMissing: 400,
+    errors.TopicUnknown: 404,
+    errors.TokenInvalid: 400,
+    errors.PositionLost: 410,
+    errors.FilterInvalid: 400,
+    errors.TimestampInvalid: 400,
+    errors.TooManyConnections: 429,
+    errors.ConsumerTooSlow: 503,
+    errors.LogUnavailable: 503,
+    errors.LogFull: 507,
+    errors.LogCorrupt: 500,
+    errors.JobInvalid: 500,
+    errors.SinkUnavailable: 503,
+    errors.ExtraMissing: 501,
+}
+
+RETRY_AFTER_SECONDS_DEFAULT = 1
+
+
+def status_of(error: HeadwaterError) -> int:
+    """The HTTP status that stands for `error`."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def problem_document(error: HeadwaterError, *, method: str, uri: str) -> dict[str, Any]:
+    """`{status, type, title, detail, method, uri}`, and `hint` where there is one. `type` is the error's stable code."""
+    document = {
+        "status": status_of(error),
+        "type": error.code,
+        "title": _title(error),
+        "detail": error.message,
+        "method": method,
+        "uri": uri,
+    }
+    if error.hint:
+        document["hint"] = error.hint
+    return document
+
+
+def problem_headers(error: HeadwaterError) -> dict[str, str]:
+    """`retry-after` for what may succeed when simply tried again."""
+    if not error.retriable:
+        return {}
+    return {"retry-after": str(getattr(error, "retry_after_seconds", RETRY_AFTER_SECONDS_DEFAULT))}
+
+
+class ProblemResponse(Response):
+    """The answer to a request that failed with `error`."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, error: HeadwaterError, *, method: str, uri: str) -> None:
+        document = problem_document(error, method=method, uri=uri)
+        super().__init__(orjson.dumps(document), status_code=document["status"], headers=problem_headers(error))
+
+
+def request_uri(scope: Any) -> str:
+    """Path and query of an ASGI request as the client wrote them."""
+    path = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
+    query = scope.get("query_string", b"")
+    return (path + b"?" + query if query else path).decode("latin-1")
+
+
+def _title(error: HeadwaterError) -> str:
+    """`schema_not_found` → `Schema not found`."""
+    return error.code.replace("_", " ").capitalize()
