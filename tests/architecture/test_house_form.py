@@ -1,0 +1,217 @@
+"""The house form of design and size: banned names, budgets, opening sentences, and who may import or read what."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SOURCE = REPOSITORY / "src" / "headwater"
+
+BANNED_NAMES = frozenset(
+    {"core", "common", "util", "utils", "helper", "helpers", "base", "models", "service", "services", "misc"}
+)
+MODULE_LINES_MAX = 600
+FUNCTION_LINES_MAX = 60
+PARAMETERS_MAX = 7
+CONSTRUCTOR_PARAMETERS_MAX = 9
+
+# A driver or framework, and the only modules that may import it (a name stands for itself and everything below it).
+ONLY_IN = {
+    "sqlite3": ("headwater.log", "headwater.processing.state", "headwater.connectors.sinks.sqlite"),
+    "duckdb": ("headwater.connectors.sinks.duckdb",),
+    "starlette": ("headwater.web",),
+    "uvicorn": ("headwater.web",),
+    "httptools": ("headwater.web",),
+    "jinja2": ("headwater.web",),
+    "click": ("headwater.cli",),
+    "jsonschema_rs": ("headwater.schemas",),
+    "prometheus_client": ("headwater.telemetry",),
+    "yaml": ("headwater.declaration", "headwater.schemas", "headwater.streams"),
+}
+# An implementation, and the only modules that may name it: elsewhere its contract is enough.
+NAMED_ONLY_BY = {
+    "headwater.log.sqlite": ("headwater.platform",),
+    "headwater.connectors.sinks": ("headwater.platform", "headwater.connectors.registry"),
+    "headwater.connectors.sources": ("headwater.platform", "headwater.connectors.registry"),
+    "headwater.processing.embedded": ("headwater.platform",),
+}
+# What a module that must stay pure may not import.
+NEVER_IMPORTED_BY = {
+    "headwater.intake.gate": ("asyncio", "headwater.log", "time", "random", "uuid"),
+    "headwater.processing.job": ("headwater.processing.embedded", "headwater.log"),
+    "headwater.processing.steps": ("headwater.processing.embedded", "headwater.log"),
+}
+
+
+def _module_name(path: Path) -> str:
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {_module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+OUTSIDE = sorted([*(REPOSITORY / "benchmarks").rglob("*.py"), *(REPOSITORY / "docs").rglob("*.py")])
+
+
+def _is_within(module: str, rooms: Sequence[str]) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+def _imports(name: str) -> Iterator[tuple[str, int]]:
+    """Every module imported anywhere in `name`, also inside functions; `from a import b` gives `a` and `a.b`."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                yield node.module, node.lineno
+                yield f"{node.module}.{alias.name}", node.lineno
+
+
+def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def _lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines from `def` to the end, its docstring not counted."""
+    total = (function.end_lineno or function.lineno) - function.lineno + 1
+    first = function.body[0]
+    if ast.get_docstring(function) is not None:
+        total -= (first.end_lineno or first.lineno) - first.lineno + 1
+    return total
+
+
+def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    arguments = function.args
+    names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return len([name for name in names if name not in ("self", "cls")])
+
+
+def test_no_room_has_a_name_that_says_nothing() -> None:
+    banned = [name for name in MODULES if BANNED_NAMES & set(name.split("."))]
+    assert banned == []
+
+
+def test_every_module_opens_with_a_sentence_on_what_it_is_for() -> None:
+    without = []
+    for name, tree in TREES.items():
+        docstring = ast.get_docstring(tree, clean=False) or ""
+        first_line = docstring.split("\n", 1)[0].strip()
+        if len(first_line.split()) < 3 or first_line[-1] not in ".:":
+            without.append(name)
+    assert without == []
+
+
+def test_no_module_is_longer_than_the_budget() -> None:
+    lengths = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in (*MODULES.values(), *OUTSIDE)}
+    assert {path: lines for path, lines in lengths.items() if lines > MODULE_LINES_MAX} == {}
+
+
+def test_no_function_is_longer_than_the_budget() -> None:
+    trees = {**TREES, **{str(path): ast.parse(path.read_text(encoding="utf-8")) for path in OUTSIDE}}
+    too_long = [
+        f"{name}:{function.lineno} {function.name} has {_lines(function)} lines"
+        for name, tree in trees.items()
+        for function in _functions(tree)
+        if _lines(function) > FUNCTION_LINES_MAX
+    ]
+    assert too_long == []
+
+
+def test_no_function_takes_more_parameters_than_the_budget() -> None:
+    too_many = []
+    for name, tree in TREES.items():
+        for function in _functions(tree):
+            limit = CONSTRUCTOR_PARAMETERS_MAX if function.name == "__init__" else PARAMETERS_MAX
+            if _parameters(function) > limit and not _is_click_command(function):
+                too_many.append(f"{name}:{function.lineno} {function.name} takes {_parameters(function)}")
+    assert too_many == []
+
+
+def _is_click_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """A command's parameters are its options: people read them in its help, not in its signature."""
+    return any("click." in ast.unparse(decorator) for decorator in function.decorator_list)
+
+
+def test_init_files_hold_only_a_docstring_and_re_exports() -> None:
+    offending = []
+    for name, path in MODULES.items():
+        if path.name != "__init__.py":
+            continue
+        for node in TREES[name].body:
+            is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            is_name = isinstance(node, ast.Assign) and all(
+                isinstance(target, ast.Name) and target.id in ("__all__", "__version__") for target in node.targets
+            )
+            if not (is_text or is_name or isinstance(node, ast.ImportFrom)):
+                offending.append(f"{name}:{node.lineno}")
+    assert offending == []
+
+
+@pytest.mark.parametrize("driver", ONLY_IN)
+def test_a_driver_is_imported_only_by_its_adapter(driver: str) -> None:
+    allowed = (*ONLY_IN[driver], "headwater.testing")
+    strays = [
+        f"{name}:{line} imports {imported}"
+        for name in MODULES
+        for imported, line in _imports(name)
+        if imported.split(".")[0] == driver and not _is_within(name, allowed)
+    ]
+    assert strays == []
+
+
+@pytest.mark.parametrize("implementation", NAMED_ONLY_BY)
+def test_an_implementation_is_named_only_where_things_are_put_together(implementation: str) -> None:
+    allowed = (*NAMED_ONLY_BY[implementation], implementation, "headwater.testing")
+    strays = sorted(
+        {
+            f"{name}:{line}"
+            for name in MODULES
+            for imported, line in _imports(name)
+            if _is_within(imported, [implementation]) and not _is_within(name, allowed)
+        }
+    )
+    assert strays == []
+
+
+@pytest.mark.parametrize("module", NEVER_IMPORTED_BY)
+def test_a_pure_module_imports_no_clock_no_loop_and_no_transport(module: str) -> None:
+    assert module in MODULES, f"{module} is promised by the architecture but does not exist"
+    strays = [
+        f"{imported} (line {line})"
+        for imported, line in _imports(module)
+        if _is_within(imported, NEVER_IMPORTED_BY[module])
+    ]
+    assert strays == []
+
+
+def test_only_config_reads_the_environment() -> None:
+    readers = []
+    for name, tree in TREES.items():
+        if name == "headwater.config" or _is_within(name, ["headwater.testing"]):
+            continue
+        for node in ast.walk(tree):
+            attribute = node.attr if isinstance(node, ast.Attribute) else None
+            owner = node.value.id if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) else None
+            if owner == "os" and attribute in ("environ", "environb", "getenv", "getenvb"):
+                readers.append(f"{name}:{getattr(node, 'lineno', 0)}")
+        if any(imported in ("os.environ", "os.getenv") for imported, _ in _imports(name)):
+            readers.append(name)
+    assert readers == []
+
+
+def test_nothing_imports_the_test_kit() -> None:
+    importers = [
+        name
+        for name in MODULES
+        if not _is_within(name, ["headwater.testing"])
+        and any(_is_within(imported, ["headwater.testing"]) for imported, _ in _imports(name))
+    ]
+    assert importers == []
