@@ -1,0 +1,5 @@
+"""The `headwater` command: one file per verb, loaded when it is called for."""
+
+from headwater.cli.main import main
+
+__all__ = ["main"]

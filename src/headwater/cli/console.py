@@ -1,0 +1,86 @@
+"""What the verbs say and how: results on standard output, everything else on standard error, colour where seen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+import orjson
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TextColumn
+
+
+def report_error(message: str, hint: str | None = None) -> None:
+    """One red line, and a line that says what to do."""
+    click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
+    click.secho(message, fg="red", err=True)
+    if hint:
+        click.echo(f"  → {hint}", err=True)
+
+
+def say(message: str) -> None:
+    """A line for the person at the terminal; never mixed into output a machine reads."""
+    click.echo(message, err=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line of standard output."""
+    click.echo(orjson.dumps(value, default=str).decode())
+
+
+def has_terminal() -> bool:
+    """Whether a person can see our output and answer it."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def output() -> Console:
+    """Rich output on standard output (imported late: it costs more than most verbs)."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+class Advance(Protocol):
+    """Tells a progress bar that `step` more units are done; `note` is shown beside it."""
+
+    def __call__(self, step: int, note: str = "") -> None: ...
+
+
+@contextmanager
+def progress(title: str, total: int | None, *, unit: str = "events", quiet: bool = False) -> Iterator[Advance]:
+    """A progress bar on standard error while the block runs; nothing at all where no terminal sees it.
+
+    `total` None: no end is known. `unit` "bytes" counts bytes.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda step, note="": None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        _count_column(unit),
+        TimeRemainingColumn() if total else TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task(title, total=total, note="")
+
+        def advance(step: int, note: str = "") -> None:
+            bar.update(task, advance=step, note=note)
+
+        yield advance
+
+
+def _count_column(unit: str) -> TextColumn:
+    from rich.progress import DownloadColumn, TextColumn
+
+    return DownloadColumn() if unit == "bytes" else TextColumn("{task.completed:,} " + unit)  # type: ignore[return-value]

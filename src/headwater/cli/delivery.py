@@ -1,0 +1,254 @@
+"""Posts events to an intake over HTTP for produce, replay and demo: batches, patience with a busy server, and a tally.
+
+How this works: a batch is one request. The answer's lists of refused events come in input order, so each refusal is
+led back to its line by walking the batch once. Refusals are final; what the server could not store, or a request that
+never got an answer, is sent again with growing pauses until `patience_seconds` are used up. A repeat after a lost
+answer is harmless while the intake still remembers the events' `meta.id`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import orjson
+
+from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable
+
+REFUSALS_LISTED_MAX = 20
+PAUSE_SECONDS_FIRST = 0.2
+PAUSE_SECONDS_MAX = 10.0
+BUSY = frozenset({429, 502, 503, 504, 507})
+RETRIABLE_CODES = frozenset({"log_unavailable", "log_full", "schema_unavailable"})
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One event to send: its 1-based number in the input, and its JSON text."""
+
+    number: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one event was not taken. `code` is stable, `reason` for people."""
+
+    number: int | None
+    code: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of everything sent. `refusals` holds the first few; `refused_by_code` counts all of them."""
+
+    accepted: int = 0
+    refused: int = 0
+    failed: int = 0
+    requests: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    refused_by_code: Counter[str] = field(default_factory=Counter)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    @property
+    def sent(self) -> int:
+        return self.accepted + self.refused + self.failed
+
+    @property
+    def all_accepted(self) -> bool:
+        return self.refused == 0 and self.failed == 0
+
+    def refuse(self, refusal: Refusal) -> None:
+        self.refused += 1
+        self.refused_by_code[refusal.code] += 1
+        if len(self.refusals) < REFUSALS_LISTED_MAX:
+            self.refusals.append(refusal)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "accepted": self.accepted,
+            "refused": self.refused,
+            "failed": self.failed,
+            "refused_by_code": dict(self.refused_by_code),
+            "requests": self.requests,
+            "retries": self.retries,
+            "seconds": round(self.seconds, 3),
+            "refusals": [{"line": r.number, "code": r.code, "reason": r.reason} for r in self.refusals],
+        }
+
+
+def intake_url(address: str) -> str:
+    """The events address of a server named by `address` (`localhost:8080`, `http://host/base`, or in full)."""
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ConfigInvalid(f"{address!r} is not the address of a server.", hint="Give one like http://localhost:8080.")
+    path = parts.path.rstrip("/")
+    if not path.lower().endswith("/events"):
+        path += "/v1/events"
+    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+class Delivery:
+    """Sends batches one after the other, in order, and keeps the tally. An async context manager."""
+
+    def __init__(self, address: str, *, patience_seconds: float = 60.0, headers: Mapping[str, str] | None = None) -> None:
+        self.url = intake_url(address)
+        self.tally = Tally()
+        self._patience_seconds = patience_seconds
+        self._client = httpx.AsyncClient(
+            headers={"content-type": "application/json", **(headers or {})}, timeout=httpx.Timeout(60.0, connect=5.0)
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def send(self, lines: Sequence[Line]) -> None:
+        """Post `lines` as one request (or smaller ones where the server finds it too large).
+
+        Raises LogUnavailable when the server stayed away or busy for longer than our patience.
+        """
+        started = time.perf_counter()
+        try:
+            await self._send_patiently([line for line in lines if self._is_object(line)])
+        finally:
+            self.tally.seconds += time.perf_counter() - started
+
+    def _is_object(self, line: Line) -> bool:
+        # One bad line would make the whole request unreadable, so it is refused here and its neighbours are not.
+        try:
+            is_object = isinstance(orjson.loads(line.data), dict)
+            reason = "is JSON, but not an object"
+        except orjson.JSONDecodeError as error:
+            is_object, reason = False, f"is not JSON: {error}"
+        if not is_object:
+            self.tally.refuse(Refusal(line.number, "event_malformed", reason))
+        return is_object
+
+    async def _send_patiently(self, lines: Sequence[Line]) -> None:
+        pauses = _pauses()
+        deadline = time.monotonic() + self._patience_seconds
+        while lines:
+            response, trouble = await self._post(lines)
+            if response is not None and response.status_code == 413 and len(lines) > 1:
+                middle = len(lines) // 2
+                await self._send_patiently(lines[:middle])
+                lines = lines[middle:]
+                continue
+            if response is not None and response.status_code not in BUSY:
+                lines = self._account(lines, response)
+                if not lines:
+                    return
+                trouble = "The server could not store some events."
+            pause = max(next(pauses), _retry_after(response))
+            if time.monotonic() + pause > deadline:
+                self.tally.failed += len(lines)
+                raise LogUnavailable(
+                    f"{self.url} did not take the events for {self._patience_seconds:g} seconds: {trouble}",
+                    hint="Is the server running? Start one with `headwater up`.",
+                )
+            self.tally.retries += 1
+            await asyncio.sleep(pause)
+
+    async def _post(self, lines: Sequence[Line]) -> tuple[httpx.Response | None, str]:
+        self.tally.requests += 1
+        try:
+            response = await self._client.post(self.url, content=b"[" + b",".join(line.data for line in lines) + b"]")
+        except httpx.TransportError as error:
+            return None, f"{type(error).__name__} {error}".strip()
+        return response, f"{response.status_code} {response.reason_phrase}"
+
+    def _account(self, lines: Sequence[Line], response: httpx.Response) -> list[Line]:
+        """Count one answer; the lines worth sending again."""
+        if response.status_code in {200, 201, 202}:
+            self.tally.accepted += len(lines)
+            return []
+        body = _object(response)
+        elements = [*(body.get("invalid") or []), *(body.get("error") or [])]
+        if not elements:
+            reason = str(body.get("detail") or body.get("title") or response.reason_phrase or "no reason given")
+            for line in lines:
+                self.tally.refuse(Refusal(line.number, f"http_{response.status_code}", reason))
+            return []
+        located = {id(e): line for group in ("invalid", "error") for e, line in _located(body.get(group) or [], lines)}
+        again: list[Line] = []
+        for element in elements:
+            line = located.get(id(element))
+            code, reason = reason_of(element)
+            if code in RETRIABLE_CODES and line is not None:
+                again.append(line)
+            else:
+                self.tally.refuse(Refusal(line.number if line else None, code, reason))
+        self.tally.accepted += len(lines) - len(elements)
+        return again
+
+
+def reason_of(element: Mapping[str, Any]) -> tuple[str, str]:
+    """The code and the sentence of one element of an answer's `invalid` or `error` list."""
+    context = element.get("context") or {}
+    if "errors" in context:
+        return str(context.get("code") or "event_invalid"), str(context.get("errorsText") or "is invalid")
+    message = str(context.get("message") or "no reason given")
+    return str(context.get("code") or "error"), message
+
+
+def _located(elements: Sequence[Any], lines: Sequence[Line]) -> Iterator[tuple[Any, Line]]:
+    remaining = iter(lines)
+    for element in elements:
+        answered = element.get("event") if isinstance(element, dict) else None
+        for line in remaining:
+            if _is_filled_in(orjson.loads(line.data), answered):
+                yield element, line
+                break
+
+
+def _is_filled_in(sent: Any, answered: Any) -> bool:
+    """Whether `answered` is `sent` after the server set defaults: nothing lost, `meta.dt` perhaps overwritten."""
+    if isinstance(sent, dict) and isinstance(answered, dict):
+        return all(key in answered and (key == "dt" or _is_filled_in(value, answered[key])) for key, value in sent.items())
+    return bool(sent == answered)
+
+
+def _object(response: httpx.Response) -> dict[str, Any]:
+    with contextlib.suppress(orjson.JSONDecodeError):
+        body = orjson.loads(response.content)
+        if isinstance(body, dict):
+            return body
+    return {}
+
+
+def _pauses() -> Iterator[float]:
+    pause = PAUSE_SECONDS_FIRST
+    while True:
+        yield pause * random.uniform(0.7, 1.3)
+        pause = min(pause * 2, PAUSE_SECONDS_MAX)
+
+
+def _retry_after(response: httpx.Response | None) -> float:
+    try:
+        return min(float(response.headers.get("retry-after", 0)), PAUSE_SECONDS_MAX) if response is not None else 0.0
+    except ValueError:
+        return 0.0
+
+
+def unanswered(error: httpx.HTTPError, address: str) -> HeadwaterError:
+    """What to tell a person whose server does not answer."""
+    return LogUnavailable(
+        f"{address} does not answer: {str(error) or type(error).__name__}.",
+        hint="Is the server running? Start one with `headwater up`.",
+    )

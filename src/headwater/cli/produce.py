@@ -1,0 +1,86 @@
+"""`headwater produce`: posts one event, given as text or on standard input, and says what the intake answered."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+import orjson
+
+from headwater.cli.console import print_json, report_error
+from headwater.cli.delivery import Delivery, Line, Tally
+from headwater.errors import EventMalformed
+
+
+@click.command(
+    short_help="Post one event.",
+    epilog="""\b
+Examples:
+  headwater produce --stream demo.edit --schema /demo/edit/1.0.0 wiki=dewiki title=Elbe user=Ann bot=false bytes=12
+  echo '{"$schema": "/demo/edit/1.0.0", …}' | headwater produce -""",
+)
+@click.argument("event", nargs=-1, required=True)
+@click.option("--to", "address", default="http://localhost:8080", show_default=True, help="The server's address.")
+@click.option("--stream", help="Set `meta.stream`.")
+@click.option("--schema", help="Set `$schema`.")
+@click.option("--patience", type=float, default=5.0, show_default=True, help="Seconds to wait for a busy server.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
+def command(
+    event: tuple[str, ...], address: str, stream: str | None, schema: str | None, patience: float, as_json: bool
+) -> None:
+    """Post one EVENT: a JSON object, - for standard input, or fields as path=value (value: JSON, else text).
+
+    The exit code is 0 when it was accepted, else 1.
+    """
+    value = _read_event(event)
+    if schema:
+        value["$schema"] = schema
+    if stream:
+        _put(value, "meta.stream", stream)
+    tally = asyncio.run(_post(value, Delivery(address, patience_seconds=patience)))
+    if as_json:
+        print_json({**tally.as_json(), "event": value})
+    elif tally.all_accepted:
+        click.secho("accepted", fg="green")
+    else:
+        for refusal in tally.refusals:
+            report_error(f"refused ({refusal.code}): {refusal.reason}")
+    raise SystemExit(0 if tally.all_accepted else 1)
+
+
+async def _post(value: dict[str, Any], delivery: Delivery) -> Tally:
+    async with delivery:
+        await delivery.send([Line(1, orjson.dumps(value))])
+    return delivery.tally
+
+
+def _read_event(parts: tuple[str, ...]) -> dict[str, Any]:
+    if len(parts) == 1 and (parts[0] == "-" or parts[0].lstrip().startswith("{")):
+        text = click.get_text_stream("stdin").read() if parts[0] == "-" else parts[0]
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise EventMalformed(f"The event is not JSON: {error}.") from None
+        if not isinstance(value, dict):
+            raise EventMalformed("An event is a JSON object.")
+        return value
+    event: dict[str, Any] = {}
+    for part in parts:
+        path, equals, text = part.partition("=")
+        if not path or not equals:
+            raise click.UsageError(f"'{part}' is neither a JSON object nor path=value.")
+        try:
+            _put(event, path, orjson.loads(text))
+        except orjson.JSONDecodeError:
+            _put(event, path, text)
+    return event
+
+
+def _put(event: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for parent in parents:
+        event = event.setdefault(parent, {})
+        if not isinstance(event, dict):
+            raise click.UsageError(f"'{parent}' in '{path}' already has a value that is not an object.")
+    event[last] = value

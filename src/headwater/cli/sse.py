@@ -1,0 +1,148 @@
+"""Reads server-sent events over HTTP and goes on where a lost connection ended; for tail and the live demo."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from headwater.errors import HeadwaterError, LogUnavailable
+
+LINE_BYTES_MAX = 33_554_432
+PAUSE_SECONDS_FIRST = 0.5
+PAUSE_SECONDS_MAX = 15.0
+SILENCE_SECONDS_MAX = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One dispatched event: its type, its data, and the id to resume after it."""
+
+    event: str
+    data: str
+    id: str | None
+
+
+class SubscriptionRefused(HeadwaterError):
+    """The server answered that it will not give this stream, and asking again would not change that."""
+
+    code = "subscription_refused"
+
+
+class MessageParser:
+    """The line protocol of server-sent events, fed with bytes cut anywhere."""
+
+    def __init__(self) -> None:
+        self.last_id: str | None = None
+        self.retry_seconds: float | None = None
+        self._rest = bytearray()
+        self._event = ""
+        self._data: list[str] = []
+        self._id: str | None = None
+
+    def feed(self, chunk: bytes) -> list[Message]:
+        """The messages completed by `chunk`. Raises SubscriptionRefused for a line without end."""
+        self._rest += chunk
+        messages: list[Message] = []
+        # A lone CR also ends a line, but may be half of CRLF: the last byte of a chunk waits for the next one.
+        end = len(self._rest) - (1 if self._rest.endswith(b"\r") else 0)
+        text = bytes(self._rest[:end])
+        lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        self._rest = bytearray(lines.pop()) + self._rest[end:]
+        if len(self._rest) > LINE_BYTES_MAX:
+            raise SubscriptionRefused(f"The server sent a line of more than {LINE_BYTES_MAX} bytes.")
+        for line in lines:
+            message = self._line(line.decode("utf-8", "replace"))
+            if message is not None:
+                messages.append(message)
+        return messages
+
+    def _line(self, line: str) -> Message | None:
+        if not line:
+            return self._dispatch()
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            self._data.append(value)
+        elif name == "event":
+            self._event = value
+        elif name == "id" and "\0" not in value:
+            self._id = value
+        elif name == "retry" and value.isascii() and value.isdigit():
+            self.retry_seconds = int(value) / 1000
+        return None
+
+    def _dispatch(self) -> Message | None:
+        if self._id is not None:
+            self.last_id = self._id
+        message = Message(self._event or "message", "\n".join(self._data), self.last_id) if self._data else None
+        self._event, self._data = "", []
+        return message
+
+
+async def follow(
+    url: str,
+    *,
+    params: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    last_id: str | None = None,
+    attempts_max: int | None = None,
+) -> AsyncIterator[Message]:
+    """The messages at `url`, for ever: a connection that ends or breaks is opened again after the last id.
+
+    Raises SubscriptionRefused for an answer that will not change, LogUnavailable after `attempts_max` vain attempts
+    in a row (None: never gives up).
+    """
+    parser = MessageParser()
+    parser.last_id = last_id
+    attempts = 0
+    pause = PAUSE_SECONDS_FIRST
+    timeout = httpx.Timeout(10.0, read=SILENCE_SECONDS_MAX)
+    async with httpx.AsyncClient(timeout=timeout, follow_redirects=True) as client:
+        while True:
+            try:
+                async with client.stream("GET", url, params=params, headers=_headers(headers, parser.last_id)) as answer:
+                    await _check(answer)
+                    attempts, pause = 0, PAUSE_SECONDS_FIRST
+                    async for chunk in answer.aiter_bytes():
+                        for message in parser.feed(chunk):
+                            yield message
+                trouble = "the connection ended"
+            except httpx.TransportError as error:
+                attempts += 1
+                trouble = str(error) or type(error).__name__
+            if attempts_max is not None and attempts >= attempts_max:
+                raise LogUnavailable(f"{url} does not answer: {trouble}.", hint="Is the server running?")
+            # What was cut off in the middle of a message comes again after the last id.
+            fresh = MessageParser()
+            fresh.last_id, fresh.retry_seconds = parser.last_id, parser.retry_seconds
+            parser = fresh
+            await asyncio.sleep((parser.retry_seconds or pause) * random.uniform(0.7, 1.3))
+            pause = min(pause * 2, PAUSE_SECONDS_MAX)
+
+
+def _headers(headers: Mapping[str, str] | None, last_id: str | None) -> dict[str, str]:
+    resume = {"last-event-id": last_id} if last_id else {}
+    return {"accept": "text/event-stream", **(headers or {}), **resume}
+
+
+async def _check(answer: httpx.Response) -> None:
+    if answer.status_code == 200:
+        return
+    body = (await answer.aread())[:2000].decode("utf-8", "replace").strip()
+    if answer.status_code == 429 or answer.status_code >= 500:
+        raise httpx.RemoteProtocolError(f"{answer.status_code} {answer.reason_phrase}")
+    raise SubscriptionRefused(f"{answer.status_code} {answer.reason_phrase}: {_detail(body)}")
+
+
+def _detail(body: str) -> str:
+    import orjson
+
+    try:
+        problem = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body or "no reason given"
+    return str(problem.get("detail") or problem.get("message") or body) if isinstance(problem, dict) else body
