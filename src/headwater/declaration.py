@@ -90,8 +90,7 @@ def parse_declaration(text: str, *, file: str) -> Declaration:
     try:
         document = _compose(text, file)
     except yaml.MarkedYAMLError as error:
-        mark: Any = error.problem_mark
-        line = mark.line + 1 if mark else None
+        line = getattr(error.problem_mark, "line", 0) + 1
         raise ConfigInvalid(f"is not YAML: {error.problem or error.context}.", file=file, line=line) from None
     except yaml.YAMLError as error:
         raise ConfigInvalid(f"is not YAML: {error}.", file=file) from None
@@ -142,13 +141,14 @@ class _Node:
 
 
 def _compose(text: str, file: str) -> _Node:
-    events = yaml.parse(text, Loader=_Loader)
+    events: Iterator[Any] = yaml.parse(text, Loader=_Loader)
     document: _Node | None = None
     composer = _Composer(events, file)
     for event in events:
+        line = event.start_mark.line + 1
         if isinstance(event, yaml.DocumentStartEvent):
             if document is not None:
-                raise ConfigInvalid("holds more than one document.", file=file, line=event.start_mark.line + 1)
+                raise ConfigInvalid("holds more than one document.", file=file, line=line)
             document = composer.node(next(events), 0)
     return document or _Node(line=1)
 
