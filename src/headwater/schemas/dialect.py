@@ -1,0 +1,72 @@
+"""Which JSON Schema dialects are understood, and which of their keywords hold further schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jsonschema_rs
+
+from headwater.errors import SchemaInvalid
+
+DRAFT_04 = "http://json-schema.org/draft-04/schema#"
+DRAFT_07 = "http://json-schema.org/draft-07/schema#"
+DRAFT_2020_12 = "https://json-schema.org/draft/2020-12/schema"
+
+# draft-04 has no https spelling and draft-07 has both: so it is in the validator we are compatible with.
+_SPELLINGS = {
+    "http://json-schema.org/draft-04/schema": DRAFT_04,
+    "http://json-schema.org/draft-07/schema": DRAFT_07,
+    "https://json-schema.org/draft-07/schema": DRAFT_07,
+    "https://json-schema.org/draft/2020-12/schema": DRAFT_2020_12,
+    "http://json-schema.org/draft/2020-12/schema": DRAFT_2020_12,
+}
+
+# Keywords whose schema judges the same value (a `$ref` does too), against those that descend into its parts.
+IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependencies", "dependentSchemas"))
+_HOLDS_SCHEMA = (
+    *("additionalProperties", "propertyNames", "unevaluatedProperties"),
+    *("items", "additionalItems", "contains", "unevaluatedItems"),
+    *("not", "if", "then", "else"),
+)
+_HOLDS_MAP = ("properties", "patternProperties", "dependencies", "dependentSchemas")
+_HOLDS_LIST = ("items", "prefixItems", "allOf", "anyOf", "oneOf")
+_DEFINITIONS = ("definitions", "$defs")
+
+
+def dialect_of(document: Mapping[str, Any], where: str) -> str:
+    """The canonical URI of the document's dialect; draft-07 where it names none. Raises SchemaInvalid."""
+    named = document.get("$schema", DRAFT_07)
+    dialect = _SPELLINGS.get(named.removesuffix("#")) if isinstance(named, str) else None
+    if dialect is None:
+        raise SchemaInvalid(
+            f"The schema at {where} is written in {named!r}, which is not understood.",
+            hint=f"Use {DRAFT_07} or {DRAFT_2020_12}.",
+        )
+    return dialect
+
+
+def check_against_metaschema(document: Mapping[str, Any], dialect: str, where: str) -> None:
+    """Raises SchemaInvalid where the document is not a schema of its dialect."""
+    try:
+        jsonschema_rs.meta.validate({**document, "$schema": dialect})
+    except (jsonschema_rs.ValidationError, ValueError) as error:
+        pointer = "/".join(str(part) for part in getattr(error, "instance_path", ()))
+        reason = getattr(error, "message", str(error)).strip()
+        raise SchemaInvalid(f"The schema at {where} is not a valid schema: at /{pointer}: {reason}.") from None
+
+
+def subschemas(schema: Mapping[str, Any], *, definitions: bool) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each schema directly inside this one, with the path to it; also the unused ones under definitions if asked."""
+    for keyword in _HOLDS_SCHEMA:
+        value = schema.get(keyword)
+        if isinstance(value, dict | bool):
+            yield (keyword,), value
+    for keyword in _HOLDS_MAP + (_DEFINITIONS if definitions else ()):
+        value = schema.get(keyword)
+        if isinstance(value, dict):
+            yield from (((keyword, name), child) for name, child in value.items() if isinstance(child, dict | bool))
+    for keyword in _HOLDS_LIST:
+        value = schema.get(keyword)
+        if isinstance(value, list):
+            yield from (((keyword, str(i)), child) for i, child in enumerate(value) if isinstance(child, dict | bool))

@@ -1,0 +1,94 @@
+"""One broken rule with everything that both ways of reporting it need, and the path notations they use."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from headwater.errors import Violation
+
+_IDENTIFIER = re.compile(r"[A-Za-z$_][A-Za-z$_0-9]*")
+_ESCAPES = str.maketrans({"'": "\\'", "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\f": "\\f", "\t": "\\t"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in an event: as a JSON pointer, and in the JavaScript notation of the legacy error lists."""
+
+    pointer: str = ""
+    data_path: str = ""
+
+    def property(self, name: str) -> Place:
+        """A property the schema names."""
+        plain = _IDENTIFIER.fullmatch(name)
+        step = f".{name}" if plain else f"['{name.translate(_ESCAPES)}']"
+        return Place(self.pointer + pointer_step(name), self.data_path + step)
+
+    def key(self, name: str) -> Place:
+        """A property the schema does not name; the legacy notation brackets these without escaping."""
+        return Place(self.pointer + pointer_step(name), f"{self.data_path}['{name}']")
+
+    def item(self, index: int) -> Place:
+        return Place(f"{self.pointer}/{index}", f"{self.data_path}[{index}]")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A violation as the legacy validator words it: `message` follows the path in a sentence ("should be string")."""
+
+    keyword: str
+    place: Place
+    schema_path: str
+    params: dict[str, Any]
+    message: str
+
+    def violation(self) -> Violation:
+        return Violation(self.place.pointer, self.keyword, self.message, self.schema_path)
+
+    def legacy_error(self) -> dict[str, Any]:
+        return {
+            "keyword": self.keyword,
+            "dataPath": self.place.data_path,
+            "schemaPath": self.schema_path,
+            "params": self.params,
+            "message": self.message,
+        }
+
+
+def pointer_step(name: str) -> str:
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def fragment_step(name: str) -> str:
+    """A name as a step of a legacy schema path: pointer-escaped, then percent-encoded as JavaScript does."""
+    return "/" + quote(name.replace("~", "~0").replace("/", "~1"), safe="-_.!~*'()")
+
+
+def number_text(value: float) -> str:
+    """A number as JavaScript prints it."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        value = int(value)
+    text = repr(value)
+    return re.sub(r"e([-+])0+", r"e\1", text)
+
+
+def json_equal(left: Any, right: Any) -> bool:
+    """Equality of JSON values: 1 equals 1.0, and neither equals true."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(json_equal(left[name], right[name]) for name in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(json_equal, left, right))
+    return bool(left == right)
+
+
+def identity_key(value: Any) -> Any:
+    """A hashable that is equal for equal JSON values, so that duplicates are found in linear time."""
+    if isinstance(value, dict):
+        return ("o", frozenset((name, identity_key(child)) for name, child in value.items()))
+    if isinstance(value, list):
+        return ("a", tuple(identity_key(child) for child in value))
+    return ("b", value) if isinstance(value, bool) else ("v", value)

@@ -1,0 +1,48 @@
+"""The bounds on schema documents and events that keep one bad input from costing the platform its memory or time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationLimits:
+    """Every bound of the schemas room.
+
+    `document_nodes_max` counts a document after its YAML aliases are expanded. `allow_insecure_schemas` switches off
+    the security rules (contracts/intake.md §2, "Security metaschema"); nothing switches off the other bounds.
+    """
+
+    document_bytes_max: int = 1_048_576
+    document_depth_max: int = 64
+    document_nodes_max: int = 50_000
+    documents_max: int = 100
+    event_depth_max: int = 64
+    violations_max: int = 1_000
+    allow_insecure_schemas: bool = False
+
+
+def depth_exceeds(value: Any, depth_max: int) -> bool:
+    """Whether objects and arrays are nested deeper than `depth_max`. Iterative: cannot overflow the stack itself."""
+    level: list[Any] = [value]
+    for _ in range(depth_max + 1):
+        level = [child for container in level for child in children(container) if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def bytes_may_exceed_depth(encoded: bytes, depth_max: int) -> bool:
+    """A test of a few nanoseconds that is False for nearly every event: too few brackets to be nested too deeply."""
+    return encoded.count(b"{") + encoded.count(b"[") > depth_max
+
+
+def children(value: Any) -> Iterable[Any]:
+    """What an object or array directly contains; nothing for a scalar."""
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, list):
+        return value
+    return ()

@@ -1,0 +1,155 @@
+"""Where schemas come from: directories, HTTP, and several of them in order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from headwater.errors import HeadwaterError, SchemaInvalid, SchemaNotFound, SchemaUnavailable
+from headwater.schemas.limits import ValidationLimits
+from headwater.schemas.schema import Schema, read_schema
+from headwater.schemas.uri import LATEST, canonical_uri, has_extension, version_of
+
+
+class SchemaRepository(Protocol):
+    """Schemas by canonical relative URI. What a URI means never changes, so every answer may be kept for ever.
+
+    Safe to use from several threads. Nothing outside the configured base is ever read.
+    """
+
+    def get(self, uri: str) -> Schema:
+        """The schema at `uri`; a last segment `latest` means its greatest version.
+
+        Raises SchemaUriRefused (not a path inside the repository), SchemaNotFound, SchemaInvalid (not a readable
+        document) or SchemaUnavailable (nothing is known; try again).
+        """
+        ...
+
+    def uris(self) -> Iterable[str]:
+        """The URIs of every version here, as far as the repository can list them."""
+        ...
+
+
+class LocalRepository:
+    """Schemas from a directory; only paths that stay inside it once symbolic links are followed."""
+
+    def __init__(
+        self, path: Path | str, extension: str | None = ".yaml", limits: ValidationLimits | None = None
+    ) -> None:
+        self._base = Path(path).resolve()
+        self._extension = extension
+        self._limits = limits or ValidationLimits()
+
+    def get(self, uri: str) -> Schema:
+        uri = canonical_uri(uri)
+        parent, _, name = uri.rpartition("/")
+        if name == LATEST:
+            uri = f"{parent}/{self._latest_version(parent)}"
+        file = self._file(uri)
+        if file is None:
+            raise SchemaNotFound(f"There is no schema {uri}.")
+        try:
+            with file.open("rb") as opened:
+                data = opened.read(self._limits.document_bytes_max + 1)
+        except OSError as error:
+            raise SchemaUnavailable(f"The schema {uri} cannot be read: {error.strerror}.") from None
+        return read_schema(uri, data, self._limits)
+
+    def uris(self) -> Iterator[str]:
+        seen: set[str] = set()
+        for file in sorted(self._base.rglob("*")):
+            name = file.name.removesuffix(file.suffix) if has_extension(file.name) else file.name
+            if version_of(name):
+                uri = "/" + (file.parent / name).relative_to(self._base).as_posix()
+                if uri not in seen and self._file(uri) is not None:
+                    seen.add(uri)
+                    yield uri
+
+    def _file(self, uri: str) -> Path | None:
+        names = [uri] if has_extension(uri) or not self._extension else [uri + self._extension, uri]
+        for name in names:
+            file = (self._base / name[1:]).resolve()
+            if file.is_relative_to(self._base) and file.is_file():
+                return file
+        return None
+
+    def _latest_version(self, parent: str) -> str:
+        directory = (self._base / parent[1:]).resolve()
+        if not directory.is_relative_to(self._base) or not directory.is_dir():
+            raise SchemaNotFound(f"There is no schema {parent}.")
+        names = {file.name.removesuffix(self._extension or "") for file in directory.iterdir()}
+        versions = sorted((version, name) for name in names if (version := version_of(name)))
+        if not versions:
+            raise SchemaNotFound(f"The schema {parent} has no version.")
+        return versions[-1][1]
+
+
+class LayeredRepository:
+    """Several repositories asked in order; the first that has a usable document wins, and its answer is kept.
+
+    What is not found is asked for again next time: a schema may be published at any moment.
+    """
+
+    def __init__(self, repositories: Sequence[SchemaRepository]) -> None:
+        self._repositories = tuple(repositories)
+        self._known: dict[str, Schema] = {}
+        self._lock = threading.Lock()
+
+    def get(self, uri: str) -> Schema:
+        uri = canonical_uri(uri)
+        known = self._known.get(uri)
+        if known is not None:
+            return known
+        failures: list[HeadwaterError] = []
+        for repository in self._repositories:
+            try:
+                schema = repository.get(uri)
+            except (SchemaNotFound, SchemaInvalid, SchemaUnavailable) as error:
+                failures.append(error)
+                continue
+            if not uri.endswith("/" + LATEST):
+                with self._lock:
+                    schema = self._known.setdefault(uri, schema)
+            return schema
+        # An unreachable repository may have it, so that is the answer that says "try again".
+        for kind in (SchemaUnavailable, SchemaInvalid):
+            for failure in failures:
+                if isinstance(failure, kind):
+                    raise failure
+        raise SchemaNotFound(f"There is no schema {uri}.", hint="Publish it in one of the schema repositories.")
+
+    def uris(self) -> Iterator[str]:
+        seen: set[str] = set()
+        for repository in self._repositories:
+            for uri in repository.uris():
+                if uri not in seen:
+                    seen.add(uri)
+                    yield uri
+
+
+def open_repositories(
+    base_uris: Sequence[str],
+    *,
+    root: Path | None = None,
+    extension: str | None = ".yaml",
+    remote_timeout_seconds: float = 5.0,
+    limits: ValidationLimits | None = None,
+) -> LayeredRepository:
+    """The repositories of a configuration in its order: HTTP URLs, or directories (relative ones to `root`)."""
+    from headwater.schemas.remote import RemoteRepository
+
+    limits = limits or ValidationLimits()
+    repositories: list[Any] = []
+    for base in base_uris:
+        if base.startswith(("http://", "https://")):
+            repositories.append(
+                RemoteRepository(
+                    base, remote_timeout_seconds, limits.document_bytes_max, extension=extension, limits=limits
+                )
+            )
+        else:
+            path = Path(base.removeprefix("file://"))
+            repositories.append(LocalRepository((root or Path()) / path, extension, limits))
+    return LayeredRepository(repositories)

@@ -1,0 +1,58 @@
+"""Schema URIs: what is one, which of them producers may use, and how they map to a path in a repository."""
+
+from __future__ import annotations
+
+import re
+
+from headwater.errors import SchemaUriRefused
+
+LATEST = "latest"
+_URI_CHARS_MAX = 1_024
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+# A percent sign would let `%2e%2e` mean `..` to a remote repository; nothing in a schema path needs one.
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\%#?*:]")
+_EXTENSION = re.compile(r"\.(?!\d+$)[^.]*$")
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)$")
+
+
+def canonical_uri(uri: str) -> str:
+    """The one spelling of a relative schema URI (`/title/1.0.0`). Raises SchemaUriRefused for anything else."""
+    if not isinstance(uri, str) or not uri:
+        raise SchemaUriRefused("The schema URI is empty or not text.")
+    shown = uri if len(uri) <= 200 else uri[:200] + "…"
+    if len(uri) > _URI_CHARS_MAX:
+        raise SchemaUriRefused(f"The schema URI {shown!r} is longer than {_URI_CHARS_MAX} characters.")
+    if _SCHEME.match(uri):
+        raise SchemaUriRefused(
+            f"The schema URI {shown!r} is absolute.", hint="Use the path within the schema repository."
+        )
+    if uri.startswith("//"):
+        raise SchemaUriRefused(f"The schema URI {shown!r} names a host.", hint="Begin it with a single slash.")
+    if _FORBIDDEN.search(uri):
+        raise SchemaUriRefused(f"The schema URI {shown!r} has a character that no schema path has.")
+    segments = uri.removeprefix("/").split("/")
+    if ".." in segments:
+        raise SchemaUriRefused(f"The schema URI {shown!r} climbs out of its repository.")
+    if "" in segments or "." in segments:
+        raise SchemaUriRefused(f"The schema URI {shown!r} has an empty path segment.")
+    return "/" + "/".join(segments)
+
+
+def check_producer_uri(uri: str) -> None:
+    """Raises SchemaUriRefused unless an event may carry this `$schema`: relative, inside, and one fixed version."""
+    last = canonical_uri(uri).rsplit("/", 1)[1]
+    if last == LATEST or last.startswith(LATEST + "."):
+        raise SchemaUriRefused(
+            f"The schema URI {uri!r} names no fixed version.", hint="An event must name the version it was made with."
+        )
+
+
+def has_extension(uri: str) -> bool:
+    """Whether the last segment ends in an extension; a number does not count, so `1.0.0` has none (intake.md §2)."""
+    return _EXTENSION.search(uri.rsplit("/", 1)[-1]) is not None
+
+
+def version_of(name: str) -> tuple[int, int, int] | None:
+    """`1.2.3` as numbers, or None where the name is not a version."""
+    match = _VERSION.fullmatch(name)
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None

@@ -1,0 +1,129 @@
+"""Whether an event is what its schema says: compiled schemas by URI, made once and kept for the life of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from headwater.errors import EventInvalid, EventMalformed, SchemaInvalid, Violation
+from headwater.event import Event
+from headwater.schemas.defaults import plan_defaults
+from headwater.schemas.dialect import DRAFT_2020_12
+from headwater.schemas.engine import build_engine
+from headwater.schemas.engine_findings import engine_findings
+from headwater.schemas.explain import Explainer
+from headwater.schemas.finding import Finding, Place
+from headwater.schemas.graph import SchemaGraph
+from headwater.schemas.limits import ValidationLimits, bytes_may_exceed_depth, depth_exceeds
+from headwater.schemas.repository import SchemaRepository
+from headwater.schemas.schema import Schema
+from headwater.schemas.uri import canonical_uri
+
+
+class CompiledSchema:
+    """One schema, ready for millions of events. Safe to share between threads.
+
+    `fill_defaults(value) -> bool` inserts missing defaults in place and says whether it changed anything; for a schema
+    without defaults it is a function that does nothing.
+    """
+
+    __slots__ = ("_engine_holds", "_engine_newer", "_errors", "_explainer", "_limits", "fill_defaults", "schema")
+
+    schema: Schema
+    fill_defaults: Callable[[Any], bool]
+
+    def __init__(self, graph: SchemaGraph, limits: ValidationLimits) -> None:
+        engine = build_engine(graph)
+        self.schema = graph.root
+        self._limits = limits
+        self._engine_holds = engine.is_valid
+        self._errors = engine.iter_errors
+        self._explainer = Explainer(graph, limits.violations_max)
+        self._engine_newer = any(node.dialect == DRAFT_2020_12 for node in graph.nodes.values())
+        self.fill_defaults = plan_defaults(graph, self._explainer.holds)
+
+    def is_valid(self, value: Any) -> bool:
+        """The verdict alone: the hot path. Nesting beyond the engine's own bound is a refusal."""
+        try:
+            return self._engine_holds(value)
+        except ValueError:
+            return False
+
+    def violations(self, value: Any) -> list[Violation]:
+        """Everything wrong with a value (bounded by `violations_max`); empty exactly when it is valid."""
+        return [finding.violation() for finding in self._findings(value)]
+
+    def legacy_errors(self, value: Any) -> list[dict[str, Any]]:
+        """The same in the shape and order of the legacy validator: keyword, dataPath, schemaPath, params, message."""
+        return [finding.legacy_error() for finding in self._findings(value)]
+
+    def _findings(self, value: Any) -> list[Finding]:
+        if depth_exceeds(value, self._limits.event_depth_max):
+            return [_too_deep(self._limits.event_depth_max)]
+        if self.is_valid(value):
+            return []
+        try:
+            findings = [] if self._engine_newer else self._explainer.findings(value)
+            # The engine's verdict counts: where the walk sees nothing wrong, the engine says what it saw.
+            return findings or engine_findings(self._errors(value), self._limits.violations_max)
+        except (RecursionError, ValueError):
+            return [_too_deep(self._limits.event_depth_max)]
+
+
+class Validator:
+    """Compiled schemas of one repository. Threads may use it at once; a race compiles twice and keeps the first."""
+
+    def __init__(self, repository: SchemaRepository, limits: ValidationLimits | None = None) -> None:
+        self._repository = repository
+        self._limits = limits or ValidationLimits()
+        self._compiled: dict[str, CompiledSchema] = {}
+
+    @property
+    def repository(self) -> SchemaRepository:
+        return self._repository
+
+    def known(self, uri: str) -> CompiledSchema | None:
+        """The compiled schema if it is in memory: one dictionary lookup, never I/O."""
+        return self._compiled.get(uri)
+
+    def compile(self, uri: str) -> CompiledSchema:
+        """The compiled schema, read from the repository the first time (which may block on disk or network).
+
+        A reader's `latest` is resolved each time. Failures are not kept: SchemaUriRefused, SchemaNotFound,
+        SchemaInvalid, SchemaUnavailable.
+        """
+        known = self._compiled.get(uri)
+        if known is not None:
+            return known
+        schema = self._repository.get(canonical_uri(uri))
+        compiled = self._compiled.get(schema.uri)
+        if compiled is None:
+            compiled = self._compile(schema)
+        return self._compiled.setdefault(schema.uri, compiled)
+
+    def check(self, event: Event) -> None:
+        """Raises EventInvalid with every violation, EventMalformed without a `$schema`, or what `compile` raises."""
+        uri = event.schema_uri
+        if uri is None:
+            raise EventMalformed("The event has no `$schema`.")
+        compiled = self._compiled.get(uri) or self.compile(uri)
+        value = event.value
+        deep = bytes_may_exceed_depth(event.encode(), self._limits.event_depth_max)
+        if compiled.is_valid(value) and not (deep and depth_exceeds(value, self._limits.event_depth_max)):
+            return
+        raise EventInvalid(compiled.violations(value))
+
+    def _compile(self, schema: Schema) -> CompiledSchema:
+        try:
+            return CompiledSchema(SchemaGraph(schema, self._repository, self._limits), self._limits)
+        except RecursionError:
+            raise SchemaInvalid(f"The schema {schema.uri} is nested too deeply.") from None
+
+
+def legacy_errors_text(errors: Sequence[dict[str, Any]]) -> str:
+    """The legacy validator's one-line summary: `'<dataPath>' <message>, …`."""
+    return ", ".join(f"'{error['dataPath']}' {error['message']}" for error in errors)
+
+
+def _too_deep(depth_max: int) -> Finding:
+    return Finding("depth", Place(), "#", {"limit": depth_max}, f"should NOT be nested deeper than {depth_max} levels")
