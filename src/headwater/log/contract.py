@@ -1,9 +1,9 @@
 """What every log promises: order within a partition, durability on return, positions that never skip or repeat.
 
 How this works: a *topic* has numbered *partitions*; each is a sequence of records with offsets 0, 1, 2, ….
-`append` is all-or-none, in order, and durable when it returns. Records are msgspec structs because they are made by
-the hundred thousand a second: 0.07 µs each, a tenth of a frozen dataclass. A `Position` names the next offset to read of
-every partition a reader follows; its text form is the *resume token* used by jobs, sinks and SSE clients alike.
+`append` is all-or-none, in order, and durable when it returns. A `Position` names the next offset to read of every
+partition a reader follows; its text form is the *resume token* used by jobs, sinks and SSE clients alike. Records are
+msgspec structs because they are made by the hundred thousand a second: 0.07 µs each, a tenth of a frozen dataclass.
 """
 
 from __future__ import annotations
@@ -215,9 +215,9 @@ class Log(LogWriter, LogReader, Protocol):
         """The present values of `keys`; absent keys are left out."""
         ...
 
-    async def state_scan(self, namespace: str, *, after: bytes = b"", rows_max: int = 1000) -> Sequence[
-        tuple[bytes, bytes]
-    ]:
+    async def state_scan(
+        self, namespace: str, *, after: bytes = b"", rows_max: int = 1000
+    ) -> Sequence[tuple[bytes, bytes]]:
         """Up to `rows_max` (key, value) pairs with key > `after`, in key order."""
         ...
 

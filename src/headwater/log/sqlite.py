@@ -1,0 +1,329 @@
+"""The embedded log: `Log` on one SQLite file, with no server, for one machine.
+
+How this works: `sqlite_writer` is the one thread that writes, `sqlite_reader` reads through a small pool of threads,
+`sqlite_retention` removes what is no longer owed, `tail_cache` keeps what was just written in memory, so that readers
+that keep up never touch the file. Processes beside this one may read, and may write too (more slowly): their commits
+are noticed by asking `PRAGMA data_version` while somebody waits. See docs/explanation/embedded-log.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from headwater.errors import LogUnavailable, PositionLost, TopicUnknown
+from headwater.log.contract import (
+    Commit,
+    Features,
+    Placement,
+    Position,
+    Record,
+    StoredRecord,
+    TopicInfo,
+    TopicSettings,
+)
+from headwater.log.record_batch import decode_batch
+from headwater.log.sqlite_catalogue import TopicEntry, ensure_topic
+from headwater.log.sqlite_group import Written
+from headwater.log.sqlite_reader import Reader
+from headwater.log.sqlite_retention import Retention
+from headwater.log.sqlite_schema import OFFSET_MAX, Durability, connect, create_tables
+from headwater.log.sqlite_verify import LogStats, VerifyReport, measure, verify
+from headwater.log.sqlite_wal import check_wal
+from headwater.log.sqlite_writer import Writer
+from headwater.log.tail_cache import BatchCache, Bell, Followed, take_from_memory
+
+POLL_SECONDS_MIN = 0.002
+POLL_SECONDS_MAX = 0.020
+WARM_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+class SqliteLog:
+    """One file; see `Log` for what each method promises."""
+
+    features = Features(transactional_commit=True, keyed_state=True, seek_by_time=True, compaction=True)
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durability: Durability = "fsync",
+        clock: Callable[[], float] = time.time,
+        busy_seconds: float = 5.0,
+        queue_bytes_max: int = 67_108_864,
+        wal_bytes_max: int = 67_108_864,
+        cache_bytes_max: int = 16_777_216,
+        reader_threads: int = 2,
+    ) -> None:
+        """`durability` "fsync": an answered append survives power loss; "os": it survives the end of the process.
+
+        `busy_seconds`: how long to wait for another process. `queue_bytes_max`: how much may wait to be written.
+        """
+        self._path = path
+        self._durability: Durability = durability
+        self._busy_seconds = busy_seconds
+        self._reader_threads = reader_threads
+        self._cache = BatchCache(cache_bytes_max)
+        self._bell = Bell()
+        self._writer = Writer(
+            path,
+            durability=durability,
+            clock=clock,
+            busy_seconds=busy_seconds,
+            queue_bytes_max=queue_bytes_max,
+            wal_bytes_max=wal_bytes_max,
+            on_written=self._on_written,
+        )
+        self._reader = Reader(path, busy_seconds=busy_seconds, cache=self._cache)
+        self._retention = Retention(self._reader, self._writer, clock)
+        self._pool: ThreadPoolExecutor | None = None
+        self._entries: dict[str, TopicEntry] = {}
+        self._known_next: dict[int, int] = {}
+        self._read_at: dict[int, float] = {}
+        self._generation = 0
+        self._own_commits = 0
+        self._poll_task: asyncio.Task[None] | None = None
+        self._trimming = asyncio.Lock()
+
+    async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
+        return await self._writer.submit(records, commit)
+
+    def submit(self, records: Sequence[Record], commit: Commit | None = None) -> asyncio.Future[Sequence[Placement]]:
+        """`append` without a coroutine: the future ends when the records are durable. Raises as `append` does.
+
+        `records` must not be changed afterwards.
+        """
+        return self._writer.submit(records, commit)
+
+    async def read(
+        self, position: Position, *, records_max: int = 1000, bytes_max: int = 4_194_304, wait_seconds: float = 0.0
+    ) -> Sequence[StoredRecord]:
+        slots = {key: (await self._entry(*key)).slots[key[1]] for key in position.offsets}
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        deadline = now + wait_seconds
+        self._read_at.update(dict.fromkeys(slots.values(), now))
+        while True:
+            bell = self._bell.listen(slots.values())
+            try:
+                followed = [
+                    Followed(topic, partition, slots[topic, partition], offset)
+                    for (topic, partition), offset in position.offsets.items()
+                ]
+                found = take_from_memory(self._cache, self._known_next, followed, records_max, bytes_max)
+                if found is None or (not found and wait_seconds <= 0):
+                    generation = self._generation
+                    found = await self._in_thread(self._reader.read, followed, records_max, bytes_max)
+                    if generation == self._generation:
+                        self._note_ends(followed)
+                left = deadline - loop.time()
+                if found or left <= 0:
+                    return found
+                self._poll()
+                await asyncio.wait([bell], timeout=left)
+            finally:
+                self._bell.leave(slots.values(), bell)
+
+    async def first(self, topics: Iterable[str]) -> Position:
+        slots = await self._slots(topics)
+        ends = await self._in_thread(self._reader.ends, [slot for _, _, slot in slots])
+        return Position({(topic, partition): ends[slot][0] for topic, partition, slot in slots})
+
+    async def last(self, topics: Iterable[str]) -> Position:
+        slots = await self._slots(topics)
+        ends = await self._in_thread(self._reader.ends, [slot for _, _, slot in slots])
+        return Position({(topic, partition): ends[slot][1] for topic, partition, slot in slots})
+
+    async def at(self, topics: Iterable[str], timestamp_ms: int) -> Position:
+        slots = await self._slots(topics)
+        found = await self._in_thread(self._reader.at, slots, timestamp_ms)
+        return Position({(topic, partition): found[slot] for topic, partition, slot in slots})
+
+    async def topics(self) -> Sequence[TopicInfo]:
+        return await self._in_thread(self._retention.topics)
+
+    async def open(self) -> None:
+        if self._pool is not None:
+            return
+        self._pool = ThreadPoolExecutor(self._reader_threads, thread_name_prefix="headwater-log-reader")
+        try:
+            await self._in_thread(self._prepare)
+            self._entries = await self._in_thread(self._reader.topics)
+        except BaseException:
+            self._pool.shutdown()
+            self._pool = None
+            raise
+        self._writer.start()
+
+    async def close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        await self._writer.stop()
+        for slot in self._bell.slots():
+            self._bell.ring(slot)
+        if self._poll_task is not None:
+            self._poll_task.cancel()
+            await asyncio.wait([self._poll_task])
+            self._poll_task = None
+        await asyncio.get_running_loop().run_in_executor(None, pool.shutdown)
+        self._reader.close()
+        self._cache.clear()
+        self._known_next.clear()
+        self._entries = {}
+
+    async def ensure_topic(self, name: str, settings: TopicSettings) -> None:
+        present = self._entries.get(name)
+        if present is None or present.settings != settings:
+            await self._writer.run(lambda connection: ensure_topic(connection, name, settings))
+            self._entries = await self._in_thread(self._reader.topics)
+
+    async def commit(self, group: str, token: str) -> None:
+        await self._writer.submit((), Commit(group, token))
+
+    async def committed(self, group: str) -> str | None:
+        return await self._in_thread(self._reader.committed, group)
+
+    async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        return await self._in_thread(self._reader.state_get, namespace, keys)
+
+    async def state_scan(
+        self, namespace: str, *, after: bytes = b"", rows_max: int = 1000
+    ) -> Sequence[tuple[bytes, bytes]]:
+        return await self._in_thread(self._reader.state_scan, namespace, after, rows_max)
+
+    async def trim(self) -> int:
+        async with self._trimming:
+            removed = 0
+            entries = await self._in_thread(self._reader.topics)
+            for entry in entries.values():
+                for partition, slot in enumerate(entry.slots):
+                    removed += await self._retention.trim(self._in_thread, entry, partition, slot)
+                    self._cache.forget(slot)
+            await self._retention.shrink(self._in_thread)
+            return removed
+
+    async def verify(self, *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+        """Check every batch, row and page. `progress(batches_done, batches_estimated)` is called from a thread."""
+        return await self._in_thread(verify, self._reader, progress)
+
+    async def stats(self) -> LogStats:
+        """Sizes and counts, for people and for metrics."""
+        return await self._in_thread(measure, self._reader, self._path, self._writer.queued_bytes)
+
+    def _prepare(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LogUnavailable(f"{self._path.parent} cannot be made: {error}.") from error
+        if self._durability == "fsync":
+            check_wal(self._path)
+        connection = connect(
+            self._path,
+            durability=self._durability,
+            busy_seconds=self._busy_seconds,
+            cache_bytes=262_144,
+            read_only=False,
+        )
+        try:
+            create_tables(connection, self._path)
+        finally:
+            connection.close()
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        if self._pool is None:
+            raise LogUnavailable("The log is not open.")
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    async def _entry(self, topic: str, partition: int = 0) -> TopicEntry:
+        """The topic, looked up once more in the file before saying that there is none."""
+        entry = self._entries.get(topic)
+        if entry is None or partition >= len(entry.slots):
+            self._entries = await self._in_thread(self._reader.topics)
+            entry = self._entries.get(topic)
+            if entry is None:
+                raise TopicUnknown(f"The log has no topic {topic!r}.")
+            if partition >= len(entry.slots):
+                raise PositionLost(f"Topic {topic!r} has no partition {partition}: it has {len(entry.slots)}.")
+        return entry
+
+    async def _slots(self, topics: Iterable[str]) -> list[tuple[str, int, int]]:
+        return [
+            (topic, partition, slot)
+            for topic in topics
+            for partition, slot in enumerate((await self._entry(topic)).slots)
+        ]
+
+    def _on_written(self, written: list[Written]) -> None:
+        self._own_commits += 1
+        cold = asyncio.get_running_loop().time() - WARM_SECONDS
+        for batch in written:
+            slot, header = batch.slot, batch.header
+            # Answers arrive in the order of commits, so this only ever grows.
+            self._known_next[slot] = header.last_offset + 1
+            if self._read_at.get(slot, 0.0) > cold:
+                base = header.place & OFFSET_MAX
+                self._cache.put(
+                    slot, decode_batch(batch.topic, batch.partition, base, header, batch.columns), batch.crc
+                )
+        for slot in {batch.slot for batch in written}:
+            self._bell.ring(slot)
+
+    def _note_ends(self, followed: Sequence[Followed]) -> None:
+        for one in followed:
+            if one.at_end and one.offset > self._known_next.get(one.slot, -1):
+                self._known_next[one.slot] = one.offset
+
+    def _poll(self) -> None:
+        if self._poll_task is None or self._poll_task.done():
+            self._poll_task = asyncio.get_running_loop().create_task(self._notice_others(), name="headwater-log-poll")
+
+    async def _notice_others(self) -> None:
+        """While somebody waits, see whether another process has committed."""
+        connection = await self._in_thread(self._poll_connection)
+        try:
+            pause, version, own = POLL_SECONDS_MIN, -1, -1
+            quiet_since = asyncio.get_running_loop().time()
+            while True:
+                now = asyncio.get_running_loop().time()
+                slots = self._bell.slots()
+                if slots:
+                    quiet_since = now
+                elif now > quiet_since + WARM_SECONDS:
+                    return
+                version_now = data_version(connection)
+                if version_now != version and slots:
+                    version = version_now
+                    # Our own commits change it too. Then a slower look is enough: others rarely write meanwhile.
+                    pause = POLL_SECONDS_MIN if own == self._own_commits else POLL_SECONDS_MAX
+                    own = self._own_commits
+                    # What is known of partitions nobody waits for may be old now, and so may a read that is under way.
+                    self._generation += 1
+                    self._known_next = {slot: self._known_next[slot] for slot in slots if slot in self._known_next}
+                    for slot, (_, end) in (await self._in_thread(self._reader.ends, slots)).items():
+                        if end > self._known_next.get(slot, -1):
+                            self._known_next[slot] = end
+                            self._bell.ring(slot)
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.2, POLL_SECONDS_MAX)
+        finally:
+            connection.close()
+
+    def _poll_connection(self) -> sqlite3.Connection:
+        return connect(self._path, busy_seconds=0.0, cache_bytes=65_536, read_only=True)
+
+
+def data_version(connection: sqlite3.Connection) -> int:
+    """A number that changes with every commit of another connection: microseconds, no disk."""
+    try:
+        return int(connection.execute("PRAGMA data_version").fetchone()[0])
+    except sqlite3.Error:
+        # Held for a moment, by recovery or a checkpoint; the next look will do.
+        return -2

@@ -1,0 +1,98 @@
+"""Copies the write-ahead log into the file beside the commits, and caps its size.
+
+How this works: a commit only appends to the write-ahead log. A thread with a connection of its own copies it back
+every few megabytes, so that no commit pays for that. Under saturation the copying never catches up and the log would
+never start over; when it reaches its cap the writer itself, between two commits, copies the small rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from pathlib import Path
+
+from headwater.errors import HeadwaterError
+from headwater.log.sqlite_schema import PAGE_BYTES, Durability, connect
+
+PASS_PAGES = 512
+
+_log = logging.getLogger(__name__)
+
+
+class Checkpointer:
+    """`note` and `relieve` are called by the writing thread."""
+
+    def __init__(self, path: Path, durability: Durability, wal_bytes_max: int) -> None:
+        self._path = path
+        self._durability: Durability = durability
+        self._pages_max = max(wal_bytes_max // PAGE_BYTES, 4)
+        self._pass_pages = min(PASS_PAGES, max(self._pages_max // 4, 2))
+        self._noted = 0
+        self._base = 0
+        self._next_pass = self._pass_pages
+        self._retry_at = 0
+        self._wake = threading.Event()
+        self._stopping = False
+        self._copying = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="headwater-log-checkpoint", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def note(self, pages: int) -> None:
+        """About so many pages were added to the write-ahead log."""
+        self._noted += pages
+        if self._noted >= self._next_pass:
+            self._next_pass = self._noted + self._pass_pages
+            self._wake.set()
+
+    def relieve(self, connection: sqlite3.Connection | None) -> None:
+        """When the cap is reached: copy the rest now, while no commit can add to it."""
+        if connection is None or self._noted + self._base < max(self._pages_max, self._retry_at):
+            return
+        with self._copying:
+            busy = self._copy(connection)
+        # A reader that pins the old pages keeps the log from starting over; do not stall every commit for it.
+        self._retry_at = self._noted + self._base + self._pages_max // 4 if busy else 0
+
+    def _run(self) -> None:
+        try:
+            connection = connect(
+                self._path, durability=self._durability, busy_seconds=0.0, cache_bytes=262_144, read_only=False
+            )
+        except HeadwaterError:
+            _log.warning("no background checkpoints: the log cannot be opened a second time", exc_info=True)
+            return
+        try:
+            while True:
+                self._wake.wait()
+                self._wake.clear()
+                if self._stopping:
+                    return
+                with self._copying:
+                    self._copy(connection)
+        finally:
+            connection.close()
+
+    def _copy(self, connection: sqlite3.Connection) -> bool:
+        """Copy what can be copied; True when something could not."""
+        noted = self._noted
+        try:
+            busy, in_log, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            # A full disk shows here first; the commits will say so to those who must know.
+            _log.warning("checkpoint failed: %s", error)
+            return True
+        # When all is copied, and nothing was added meanwhile, the next commit starts the log over.
+        complete = in_log == copied and noted == self._noted
+        self._base = (0 if complete else max(in_log, 0)) - noted
+        return bool(busy) or in_log != copied

@@ -1,0 +1,223 @@
+"""Appends on their way into one transaction of the embedded log: which record goes where, and packed how."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, overload
+
+from headwater.errors import TopicUnknown
+from headwater.log.contract import Commit, Placement, Record
+from headwater.log.record_batch import BatchCodec, BatchHeader, Columns, partition_of_key
+
+BATCH_BYTES_TARGET = 1_048_576
+BATCH_RECORDS_MAX = 4_096
+
+
+class Append(NamedTuple):
+    """Records, or a position, waiting to be committed."""
+
+    records: Sequence[Record]
+    commit: Commit | None
+    future: asyncio.Future[Sequence[Placement]]
+    bytes_total: int
+
+
+class Step(NamedTuple):
+    """A small transaction of other work; `change` is called inside it."""
+
+    change: Callable[[sqlite3.Connection], Any]
+    future: asyncio.Future[Any]
+
+
+class Written(NamedTuple):
+    """One batch that has just become durable."""
+
+    topic: str
+    partition: int
+    slot: int
+    header: BatchHeader
+    crc: int
+    columns: Columns
+
+
+class Placements(Sequence[Placement]):
+    """Where the records of one append went, kept as runs: most callers never look at each one."""
+
+    __slots__ = ("_length", "_runs")
+
+    def __init__(self, runs: list[tuple[str, int, int, int, int]]) -> None:
+        self._runs = runs
+        self._length = sum(run[3] for run in runs)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Placement]:
+        for topic, partition, first, count, timestamp_ms in self._runs:
+            for offset in range(first, first + count):
+                yield Placement(topic, partition, offset, timestamp_ms)
+
+    @overload
+    def __getitem__(self, index: int) -> Placement: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Placement]: ...
+    def __getitem__(self, index: int | slice) -> Placement | Sequence[Placement]:
+        if isinstance(index, slice):
+            return list(self)[index]
+        if index < 0:
+            index += self._length
+        if index >= 0:
+            for topic, partition, first, count, timestamp_ms in self._runs:
+                if index < count:
+                    return Placement(topic, partition, first + index, timestamp_ms)
+                index -= count
+        raise IndexError("no such placement")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Placements({list(self)!r})"
+
+
+class KnownPartition:
+    """What the writer knows of a partition; `next_offset` -1: to be read from the file."""
+
+    __slots__ = ("last_ms", "next_offset", "number", "slot", "topic")
+
+    def __init__(self, topic: str, number: int, slot: int) -> None:
+        self.topic = topic
+        self.number = number
+        self.slot = slot
+        self.next_offset = -1
+        self.last_ms = 0
+
+
+class Building:
+    """The columns that one group adds to one partition."""
+
+    __slots__ = ("base_offset", "count", "headers", "keys", "packed", "partition", "timestamp_ms", "values")
+
+    def __init__(self, partition: KnownPartition) -> None:
+        self.partition = partition
+        self.values: list[bytes] = []
+        self.keys: list[bytes | None] = []
+        self.headers: list[tuple[tuple[str, bytes], ...]] = []
+        self.count = 0
+        self.packed: list[tuple[Columns, int, bytes]] = []
+        self.base_offset = 0
+        self.timestamp_ms = 0
+
+    def extend(self, records: Sequence[Record]) -> int:
+        """Add records; answers the index of the first."""
+        start = self.count
+        self.values.extend([record.value for record in records])
+        self.keys.extend([record.key for record in records])
+        self.headers.extend([record.headers for record in records])
+        self.count += len(records)
+        return start
+
+    def pack(self, codec: BatchCodec) -> None:
+        """Pack and compress, in batches of bounded size."""
+        start = size = 0
+        for index, value in enumerate(self.values):
+            size += len(value)
+            if size >= BATCH_BYTES_TARGET or index - start >= BATCH_RECORDS_MAX - 1 or index == self.count - 1:
+                keys, headers = self.keys[start : index + 1], self.headers[start : index + 1]
+                columns = Columns(
+                    self.values[start : index + 1],
+                    keys if keys.count(None) < len(keys) else None,
+                    headers if any(headers) else None,
+                )
+                self.packed.append((columns, *codec.pack(columns)))
+                start, size = index + 1, 0
+
+
+class KnownTopic(NamedTuple):
+    name: str
+    partitions: list[KnownPartition]
+    turns: list[int]
+
+
+class Group:
+    """Appends on their way into one transaction."""
+
+    def __init__(self, topics: dict[str, KnownTopic]) -> None:
+        self._topics = topics
+        self.appends: list[Append] = []
+        self.runs: list[list[tuple[Building, int, int]]] = []
+        self.buildings: dict[int, Building] = {}
+
+    def add(self, append: Append) -> None:
+        """Take an append, or raise and be as before."""
+        routed = self._route(append.records)
+        runs = []
+        for partition, records in routed:
+            building = self.buildings.get(partition.slot)
+            if building is None:
+                building = self.buildings[partition.slot] = Building(partition)
+            runs.append((building, building.extend(records), len(records)))
+        self.appends.append(append)
+        self.runs.append(runs)
+
+    def _route(self, records: Sequence[Record]) -> list[tuple[KnownPartition, Sequence[Record]]]:
+        """Runs of records for the same partition, in input order."""
+        routed: list[tuple[KnownPartition, list[Record]]] = []
+        turns: dict[str, int] = {}
+        name, topic, last, run = None, None, None, []
+        for record in records:
+            if record.topic != name or topic is None:
+                name = record.topic
+                topic = self._topics.get(name)
+                if topic is None:
+                    raise TopicUnknown(f"The log has no topic {name!r}.")
+            count = len(topic.partitions)
+            if record.partition is not None:
+                if not 0 <= record.partition < count:
+                    raise TopicUnknown(f"Topic {name!r} has no partition {record.partition}: it has {count}.")
+                partition = topic.partitions[record.partition]
+            elif count == 1:
+                partition = topic.partitions[0]
+            elif record.key is not None:
+                partition = topic.partitions[partition_of_key(record.key, count)]
+            else:
+                # Round robin by append: records without keys of one append stay together, in order, in one batch.
+                if topic.name not in turns:
+                    turns[topic.name] = topic.turns[0]
+                    topic.turns[0] += 1
+                partition = topic.partitions[turns[topic.name] % count]
+            if partition is last:
+                run.append(record)
+            else:
+                last, run = partition, [record]
+                routed.append((partition, run))
+        return [(partition, run) for partition, run in routed]
+
+    def placements(self, index: int) -> Placements:
+        """Where the records of the append at `index` went, once the offsets are known."""
+        return Placements(
+            [
+                (
+                    building.partition.topic,
+                    building.partition.number,
+                    building.base_offset + start,
+                    count,
+                    building.timestamp_ms,
+                )
+                for building, start, count in self.runs[index]
+            ]
+        )
+
+
+def check_types(records: Sequence[Record]) -> None:
+    """Records are not validated when made; what is not bytes could be stored but never read. Raises TypeError."""
+    for record in records:
+        if type(record.value) is not bytes or (record.key is not None and type(record.key) is not bytes):
+            raise TypeError("a record's value and key are bytes")
+        for name, value in record.headers:
+            if type(name) is not str or type(value) is not bytes:
+                raise TypeError("a record's headers are (str, bytes) pairs")

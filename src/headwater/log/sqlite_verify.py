@@ -1,0 +1,208 @@
+"""Looks at every byte of the embedded log and says what is damaged and where; counts for people and metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headwater.errors import HeadwaterError, LogCorrupt
+from headwater.log.contract import Position
+from headwater.log.record_batch import BatchHeader
+from headwater.log.sqlite_catalogue import TopicEntry, load_partition, load_topics, slot_range
+from headwater.log.sqlite_reader import HEADER_COLUMNS, Reader, load_batch
+from headwater.log.sqlite_schema import OFFSET_MAX, row_crc
+
+ROWS_PER_SNAPSHOT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One damaged place. Offsets are None where the damage has none."""
+
+    where: str
+    reason: str
+    topic: str | None = None
+    partition: int | None = None
+    first_offset: int | None = None
+    last_offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What `verify` found; sound when `damages` is empty."""
+
+    batches: int
+    records: int
+    damages: tuple[Damage, ...] = field(default=())
+
+    @property
+    def sound(self) -> bool:
+        return not self.damages
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"sound": self.sound, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class LogStats:
+    """Sizes in bytes; `free_bytes` of the file are not in use, `wal_bytes` are in the write-ahead log beside it."""
+
+    topics: int
+    partitions: int
+    batches: int
+    file_bytes: int
+    free_bytes: int
+    wal_bytes: int
+    queued_bytes: int
+    positions: int
+    state_rows: int
+
+
+class _Inspection:
+    def __init__(self, reader: Reader, progress: Callable[[int, int], None] | None) -> None:
+        self._reader = reader
+        self._progress = progress
+        self.batches = 0
+        self.records = 0
+        self.estimated = 0
+        self.damages: list[Damage] = []
+
+    def run(self) -> None:
+        entries: dict[str, TopicEntry] = {}
+        with self._noting("topics"):
+            entries = self._reader.topics()
+            with self._reader.snapshot("counting") as (connection, _):
+                self.estimated = int(connection.execute("SELECT count(*) FROM batches").fetchone()[0])
+        for entry in entries.values():
+            for partition, slot in enumerate(entry.slots):
+                with self._noting(f"topic {entry.name!r}, partition {partition}"):
+                    self._partition(entry.name, partition, slot)
+        with self._noting("batches"):
+            self._strays({slot for entry in entries.values() for slot in entry.slots})
+        with self._noting("positions"):
+            self._positions()
+        with self._noting("state"):
+            self._state()
+        with self._noting("file"):
+            self._pages()
+
+    @contextlib.contextmanager
+    def _noting(self, where: str) -> Any:
+        try:
+            yield
+        except HeadwaterError as error:
+            self.damages.append(Damage(where, error.message))
+
+    def _partition(self, topic: str, partition: int, slot: int) -> None:
+        low, high = slot_range(slot)
+        with self._reader.snapshot("verifying") as (connection, _):
+            expected = load_partition(connection, slot).floor
+        last_ms = 0
+        while True:
+            with self._reader.snapshot("verifying") as (connection, codec):
+                # Retention may have moved on meanwhile.
+                expected = max(expected, load_partition(connection, slot).floor)
+                rows = connection.execute(
+                    f"SELECT {HEADER_COLUMNS} FROM batches WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
+                    (low + expected, high, ROWS_PER_SNAPSHOT),
+                ).fetchall()
+                for row in rows:
+                    header = BatchHeader(*row[:6])
+                    base = header.place & OFFSET_MAX
+                    if base != expected:
+                        self._damaged(topic, partition, expected, base - 1, "these offsets are missing")
+                    try:
+                        batch = load_batch(connection, codec, (topic, partition), header, row[6])
+                    except LogCorrupt as error:
+                        self._damaged(topic, partition, base, max(base, header.last_offset), error.message)
+                        # A damaged header's last offset leads nowhere.
+                        expected = base + 1
+                        found = connection.execute(
+                            "SELECT min(id) FROM batches WHERE id > ? AND id <= ?", (header.place, high)
+                        ).fetchone()[0]
+                        if found is None:
+                            return
+                        expected = found & OFFSET_MAX
+                        continue
+                    if header.first_ms < last_ms:
+                        self._damaged(topic, partition, base, header.last_offset, "its time goes backwards")
+                    last_ms = header.last_ms
+                    expected = header.last_offset + 1
+                    self.batches += 1
+                    self.records += len(batch.records)
+            if self._progress is not None:
+                self._progress(self.batches, max(self.estimated, self.batches))
+            if len(rows) < ROWS_PER_SNAPSHOT:
+                return
+
+    def _damaged(self, topic: str, partition: int, first: int, last: int, reason: str) -> None:
+        where = f"topic {topic!r}, partition {partition}, offsets {first} to {last}"
+        self.damages.append(Damage(where, reason, topic, partition, first, last))
+
+    def _strays(self, slots: set[int]) -> None:
+        with self._reader.snapshot("verifying") as (connection, _):
+            place = -(1 << 62)
+            while True:
+                found = connection.execute(
+                    "SELECT id FROM batches WHERE id >= ? ORDER BY id LIMIT 1", (place,)
+                ).fetchone()
+                if found is None:
+                    return
+                slot = found[0] // (OFFSET_MAX + 1)
+                if slot not in slots:
+                    self.damages.append(Damage("batches", f"row {found[0]} belongs to no partition"))
+                place = slot_range(slot)[1] + 1
+
+    def _positions(self) -> None:
+        with self._reader.snapshot("verifying") as (connection, _):
+            for name, token, crc in connection.execute("SELECT name, token, crc FROM positions"):
+                if row_crc(name, token) != crc:
+                    self.damages.append(Damage("positions", f"the position of {name!r} does not match its checksum"))
+                else:
+                    Position.parse(token) if token.startswith("hw1") else None
+
+    def _state(self) -> None:
+        with self._reader.snapshot("verifying") as (connection, _):
+            for namespace, key, value, crc in connection.execute("SELECT namespace, key, value, crc FROM state"):
+                if row_crc(namespace, key, value) != crc:
+                    self.damages.append(Damage("state", f"{namespace!r} at {key!r} does not match its checksum"))
+
+    def _pages(self) -> None:
+        with self._reader.snapshot("verifying the pages") as (connection, _):
+            for (message,) in connection.execute("PRAGMA integrity_check(20)"):
+                if message != "ok":
+                    self.damages.append(Damage("file", str(message)))
+
+
+def verify(reader: Reader, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+    """Check every batch, small row and page; goes on after damage."""
+    inspection = _Inspection(reader, progress)
+    inspection.run()
+    return VerifyReport(inspection.batches, inspection.records, tuple(inspection.damages))
+
+
+def measure(reader: Reader, path: Path, queued_bytes: int) -> LogStats:
+    """Present sizes and counts."""
+    with reader.snapshot("measuring") as (connection, _):
+        page_bytes = _one(connection, "PRAGMA page_size")
+        wal = path.with_name(path.name + "-wal")
+        return LogStats(
+            topics=len(load_topics(connection)),
+            partitions=_one(connection, "SELECT count(*) FROM partitions"),
+            batches=_one(connection, "SELECT count(*) FROM batches"),
+            file_bytes=_one(connection, "PRAGMA page_count") * page_bytes,
+            free_bytes=_one(connection, "PRAGMA freelist_count") * page_bytes,
+            wal_bytes=wal.stat().st_size if wal.exists() else 0,
+            queued_bytes=queued_bytes,
+            positions=_one(connection, "SELECT count(*) FROM positions"),
+            state_rows=_one(connection, "SELECT count(*) FROM state"),
+        )
+
+
+def _one(connection: sqlite3.Connection, query: str) -> int:
+    return int(connection.execute(query).fetchone()[0])

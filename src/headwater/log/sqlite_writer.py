@@ -1,0 +1,348 @@
+"""The one thread that writes the embedded log: everything that waits goes into one transaction.
+
+How this works: appends are queued from the event loop; the thread takes all that are waiting, packs the records of
+each topic partition into batches, and commits them with positions and state in one transaction (group commit: one
+fsync for all). Then it answers every append with a single call into the loop. Each append is all or none: what makes
+one fail is found before the transaction, and when a whole group fails its appends are tried one by one. Other work on
+the file (topics, retention, compaction) comes as *steps*, small transactions between groups, so that this thread is
+the only writer in the process; another process may write too, which `PRAGMA data_version` reveals under the lock.
+Copying the write-ahead log into the file is done by `sqlite_checkpoint` beside the commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from headwater.errors import EventTooLarge, HeadwaterError, LogCorrupt, LogFull, LogUnavailable, TopicUnknown
+from headwater.log.contract import Commit, Placement, Record
+from headwater.log.record_batch import BatchCodec, BatchDamaged, BatchHeader, checksum
+from headwater.log.sqlite_catalogue import load_partition, load_topics, slot_range
+from headwater.log.sqlite_checkpoint import Checkpointer
+from headwater.log.sqlite_group import Append, Group, KnownPartition, KnownTopic, Step, Written, check_types
+from headwater.log.sqlite_schema import OFFSET_BITS, OFFSET_MAX, Durability, connect, roll_back, row_crc, translate
+
+GROUP_BYTES_MAX = 8_388_608
+APPEND_BYTES_MAX = 268_435_456
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Writer:
+    """The writing thread. `submit` and `run` are called from the event loop that called `start`."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durability: Durability,
+        clock: Callable[[], float],
+        busy_seconds: float,
+        queue_bytes_max: int,
+        wal_bytes_max: int,
+        on_written: Callable[[list[Written]], None],
+    ) -> None:
+        self._path = path
+        self._durability: Durability = durability
+        self._clock = clock
+        self._busy_seconds = busy_seconds
+        self._queue_bytes_max = queue_bytes_max
+        self._on_written = on_written
+        self._checkpointer = Checkpointer(path, durability, wal_bytes_max)
+        self._queue: queue.SimpleQueue[Append | Step | None] = queue.SimpleQueue()
+        self._submitted_bytes = 0
+        self._finished_bytes = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._codec = BatchCodec()
+        self._topics: dict[str, KnownTopic] = {}
+        self._topics_stale = True
+        self._data_version = -1
+
+    def start(self) -> None:
+        """Begin to take work. The file is opened for writing when there is something to write."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="headwater-log-writer", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Finish what is queued, then release the file."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._queue.put(None)
+            await asyncio.get_running_loop().run_in_executor(None, thread.join)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of records waiting or being committed."""
+        return self._submitted_bytes - self._finished_bytes
+
+    def submit(self, records: Sequence[Record], commit: Commit | None) -> asyncio.Future[Sequence[Placement]]:
+        """Queue an append. Raises LogUnavailable when too much is waiting, EventTooLarge."""
+        loop = self._loop
+        if self._thread is None or loop is None:
+            raise LogUnavailable("The log is not open.")
+        size = 64 * len(records) + sum([len(record.value) for record in records])
+        queued = self._submitted_bytes - self._finished_bytes
+        if queued and queued + size > self._queue_bytes_max:
+            raise LogUnavailable(f"{queued} bytes are waiting to be written.", hint="Try again, more slowly.")
+        if size > APPEND_BYTES_MAX:
+            raise EventTooLarge(f"An append of {size} bytes is over the limit of {APPEND_BYTES_MAX}.")
+        self._submitted_bytes += size
+        future: asyncio.Future[Sequence[Placement]] = loop.create_future()
+        self._queue.put(Append(records, commit, future, size))
+        return future
+
+    def run(self, change: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Queue a step: `change` is called in a transaction of its own and should take milliseconds."""
+        if self._thread is None or self._loop is None:
+            raise LogUnavailable("The log is not open.")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(Step(change, future))
+        return future
+
+    def _run(self) -> None:
+        waiting: deque[Append | Step | None] = deque()
+        while True:
+            item = waiting.popleft() if waiting else self._queue.get()
+            if item is None:
+                break
+            if isinstance(item, Step):
+                self._step(item)
+            else:
+                self._commit(self._collect(item, waiting))
+        self._checkpointer.stop()
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _collect(self, first: Append, waiting: deque[Append | Step | None]) -> list[Append]:
+        """`first` and the appends queued behind it, up to the first thing that is none."""
+        group, size = [first], first.bytes_total
+        while size < GROUP_BYTES_MAX:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if not isinstance(item, Append):
+                waiting.append(item)
+                break
+            group.append(item)
+            size += item.bytes_total
+        return group
+
+    def _commit(self, appends: list[Append]) -> None:
+        """Commit a group and answer it, whatever happens."""
+        answers: list[tuple[asyncio.Future[Any], Any]] = []
+        written: list[Written] = []
+        try:
+            self._commit_group(appends, answers, written)
+        except BaseException as error:
+            _log.exception("the log's writer failed")
+            answered = {id(future) for future, _ in answers}
+            answers.extend((a.future, error) for a in appends if id(a.future) not in answered)
+        self._finished_bytes += sum([append.bytes_total for append in appends])
+        self._call(self._answer, answers, written)
+        self._checkpointer.relieve(self._connection)
+
+    def _commit_group(
+        self, appends: list[Append], answers: list[tuple[asyncio.Future[Any], Any]], written: list[Written]
+    ) -> None:
+        try:
+            connection = self._opened()
+            group = self._grouped(connection, appends, answers)
+            for building in group.buildings.values():
+                building.pack(self._codec)
+            written.extend(self._transaction(connection, group))
+        except Exception as error:
+            self._forget()
+            problem = translate(error, self._path, "writing") if isinstance(error, sqlite3.Error) else error
+            left = [append for append in appends if not any(future is append.future for future, _ in answers)]
+            alone = isinstance(problem, LogFull) or not isinstance(problem, LogUnavailable)
+            if len(left) > 1 and alone:
+                for append in left:
+                    self._commit_group([append], answers, written)
+            else:
+                answers.extend((append.future, problem) for append in left)
+            return
+        answers.extend((append.future, group.placements(index)) for index, append in enumerate(group.appends))
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = connect(
+                self._path,
+                durability=self._durability,
+                busy_seconds=self._busy_seconds,
+                cache_bytes=8_388_608,
+                read_only=False,
+            )
+            self._checkpointer.start()
+        return self._connection
+
+    def _grouped(
+        self, connection: sqlite3.Connection, appends: list[Append], answers: list[tuple[asyncio.Future[Any], Any]]
+    ) -> Group:
+        if self._topics_stale:
+            self._load_topics(connection)
+        group = Group(self._topics)
+        for append in appends:
+            if append.future.cancelled():
+                continue
+            try:
+                try:
+                    check_types(append.records)
+                    group.add(append)
+                except TopicUnknown:
+                    # Perhaps another process has just created it, or its partition.
+                    self._load_topics(connection)
+                    group.add(append)
+            except (HeadwaterError, TypeError) as error:
+                answers.append((append.future, error))
+        return group
+
+    def _load_topics(self, connection: sqlite3.Connection) -> None:
+        for entry in load_topics(connection).values():
+            topic = self._topics.setdefault(entry.name, KnownTopic(entry.name, [], [0]))
+            for number in range(len(topic.partitions), len(entry.slots)):
+                topic.partitions.append(KnownPartition(entry.name, number, entry.slots[number]))
+        self._topics_stale = False
+
+    def _transaction(self, connection: sqlite3.Connection, group: Group) -> list[Written]:
+        """One commit; nothing of the writer's own knowledge changes unless it succeeds."""
+        if not group.appends:
+            return []
+        written: list[Written] = []
+        now_ms = int(self._clock() * 1000)
+        pages = 3
+        try:
+            self._begin(connection)
+            for building in group.buildings.values():
+                partition = building.partition
+                if partition.next_offset < 0:
+                    self._load_tail(connection, partition)
+                building.base_offset = offset = partition.next_offset
+                building.timestamp_ms = timestamp_ms = max(now_ms, partition.last_ms)
+                if offset + building.count > OFFSET_MAX:
+                    raise LogFull(f"Partition {partition.number} of {partition.topic!r} has used up its offsets.")
+                for columns, codec, data in building.packed:
+                    count = len(columns.values)
+                    place = (partition.slot << OFFSET_BITS) | offset
+                    header = BatchHeader(place, offset + count - 1, count, timestamp_ms, timestamp_ms, codec)
+                    crc = checksum(header, data)
+                    connection.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*header, crc, data))
+                    written.append(Written(partition.topic, partition.number, partition.slot, header, crc, columns))
+                    offset += count
+                    pages += 2 + len(data) // 16_384
+            for append in group.appends:
+                if append.commit is not None:
+                    _store_commit(connection, append.commit)
+                    pages += 2 + len(append.commit.state)
+            connection.execute("COMMIT")
+        except BaseException:
+            roll_back(connection)
+            raise
+        self._checkpointer.note(pages)
+        for building in group.buildings.values():
+            building.partition.next_offset = building.base_offset + building.count
+            building.partition.last_ms = building.timestamp_ms
+        return written
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        version = connection.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._data_version:
+            self._forget()
+            self._data_version = version
+
+    def _forget(self) -> None:
+        """Another process has written, or a commit has failed: what is known may be wrong."""
+        self._topics_stale = True
+        for topic in self._topics.values():
+            for partition in topic.partitions:
+                partition.next_offset = -1
+
+    def _load_tail(self, connection: sqlite3.Connection, partition: KnownPartition) -> None:
+        # The last batch is read whole: to number new records after a damaged one would hide the damage for good.
+        low, high = slot_range(partition.slot)
+        found = connection.execute(
+            "SELECT id, last_offset, count, first_ms, last_ms, codec, crc, data FROM batches"
+            " WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
+            (low, high),
+        ).fetchone()
+        if found is None:
+            row = load_partition(connection, partition.slot)
+            partition.next_offset, partition.last_ms = row.floor, row.floor_ms
+            return
+        header = BatchHeader(*found[:6])
+        try:
+            self._codec.unpack(header, found[6], found[7])
+        except BatchDamaged as error:
+            raise LogCorrupt(
+                f"The last batch of topic {partition.topic!r}, partition {partition.number}, offsets from"
+                f" {header.place & OFFSET_MAX} is damaged: {error}.",
+                hint="Nothing can be appended after it. Restore the log from a copy.",
+            ) from error
+        partition.next_offset, partition.last_ms = header.last_offset + 1, header.last_ms
+
+    def _step(self, step: Step) -> None:
+        answer: Any
+        try:
+            connection = self._opened()
+            try:
+                self._begin(connection)
+                answer = step.change(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                roll_back(connection)
+                raise
+            self._checkpointer.note(64)
+        except sqlite3.Error as error:
+            answer = translate(error, self._path, "changing the log")
+        except BaseException as error:
+            answer = error
+        self._topics_stale = True
+        self._call(self._answer, [(step.future, answer)], [])
+        self._checkpointer.relieve(self._connection)
+
+    def _answer(self, answers: list[tuple[asyncio.Future[Any], Any]], written: list[Written]) -> None:
+        for future, answer in answers:
+            if future.done():
+                continue
+            if isinstance(answer, BaseException):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+        if written:
+            self._on_written(written)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        # The loop may be gone when a test, or a crash of the program, leaves the log open.
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _store_commit(connection: sqlite3.Connection, commit: Commit) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)",
+        (commit.group, commit.token, row_crc(commit.group, commit.token)),
+    )
+    for namespace, key, value in ((change.namespace, change.key, change.value) for change in commit.state):
+        if value is None:
+            connection.execute("DELETE FROM state WHERE namespace = ? AND key = ?", (namespace, key))
+        else:
+            connection.execute(
+                "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)",
+                (namespace, key, value, row_crc(namespace, key, value)),
+            )
