@@ -1,0 +1,165 @@
+"""Write the reference pages that are generated from the code: errors, configuration and the command line.
+
+`python docs/generate.py` writes them; `--check` writes nothing and fails where a page on disk is out of date. The test
+tests/docs/test_reference.py calls `pages()` for the same comparison.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from headwater import config, errors
+from headwater.cli.main import VERBS, main
+from headwater.errors import HeadwaterError
+from headwater.web import problems
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+NOTICE = "<!-- Written by docs/generate.py: change the code it describes, then run `make docs`. -->\n"
+
+
+def pages() -> dict[Path, str]:
+    """Every generated page: its path and the text it should have."""
+    return {
+        REFERENCE / "errors.md": errors_page(),
+        REFERENCE / "configuration.md": configuration_page(),
+        REFERENCE / "cli.md": cli_page(),
+    }
+
+
+def errors_page() -> str:
+    """Each error of the family: its code, what it means, who must act, and how HTTP says it."""
+    rows = [
+        [
+            f"`{error.code}`",
+            _sentence(error),
+            error.fault.value,
+            "yes" if error.retriable else "no",
+            str(next(problems.STATUS[kind] for kind in error.__mro__ if kind in problems.STATUS)),
+        ]
+        for error in sorted(_family(HeadwaterError), key=lambda error: error.code)
+    ]
+    return "\n".join(
+        [
+            "# Errors",
+            NOTICE,
+            "Every error Headwater raises on purpose has a stable code. It is the `type` of a problem document on the",
+            "native API, a label in the metrics, and what the command line prints. *Who acts* says whose move it is;",
+            "*try again* whether the identical call may succeed later. The compatible intake endpoint answers with the",
+            "bodies its clients know (see [compatibility](compatibility.md)).",
+            "",
+            *_table(["code", "meaning", "who acts", "try again", "HTTP status"], rows),
+        ]
+    )
+
+
+def configuration_page() -> str:
+    """Each setting: its key, default, what it means and takes."""
+    parts = [
+        "# Configuration",
+        NOTICE,
+        "Settings stand in `headwater.yaml`, in the project directory. Each can be overridden by an environment",
+        "variable, `HEADWATER_<SECTION>_<KEY>`. A section with a *short form* may be written as that one value. An",
+        "unknown key is an error that names the file, the line and the nearest known key.",
+        "",
+    ]
+    for name, section in config.SECTIONS.items():
+        parts += [f"## {name}", "", _sentence(section), ""]
+        if shorthand := getattr(section, "SHORTHAND", None):
+            parts += [f"Short form: `{name}: …` means `{name}.{shorthand}`.", ""]
+        hints = typing.get_type_hints(section)
+        rows = [
+            [f"`{field.name}`", _kind(hints[field.name]), f"`{_default(field)}`", field.metadata["meaning"]]
+            for field in dataclasses.fields(section)
+        ]
+        parts += _table(["key", "takes", "default", "meaning"], rows)
+    return "\n".join(parts)
+
+
+def cli_page() -> str:
+    """Each verb's own help text."""
+    parts = [
+        "# Command line",
+        NOTICE,
+        "`headwater VERB --help` prints what stands here.",
+        "",
+        *_table(
+            ["verb", "what it does"], [[f"[`{verb}`](#headwater-{verb})", line] for verb, (_, line) in VERBS.items()]
+        ),
+    ]
+    context = click.Context(main, info_name="headwater")
+    for verb in VERBS:
+        command = main.get_command(context, verb) if isinstance(main, click.Group) else None
+        if command is not None:
+            parts += _help(command, context, verb)
+    return "\n".join(parts)
+
+
+def _help(command: click.Command, parent: click.Context, verb: str) -> Iterator[str]:
+    context = click.Context(command, info_name=verb, parent=parent, max_content_width=100, terminal_width=100)
+    yield from (f"## {context.command_path}", "", "```text", command.get_help(context), "```", "")
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            if inner is not None:
+                yield from _help(inner, context, name)
+
+
+def _family(error: type[HeadwaterError]) -> set[type[HeadwaterError]]:
+    """`error` and all its subclasses defined in errors.py."""
+    return {error}.union(*(_family(child) for child in error.__subclasses__() if child.__module__ == errors.__name__))
+
+
+def _sentence(thing: Any) -> str:
+    """The first paragraph of a docstring, on one line."""
+    if thing is HeadwaterError:
+        return "Something went wrong that should not have; the log of the server has the details."
+    return " ".join((inspect.getdoc(thing) or "").split("\n\n", 1)[0].split())
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [*("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines), ""]
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    made = field.default_factory
+    value = field.default if made is dataclasses.MISSING else made()
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _kind(hint: Any) -> str:
+    """A type hint in words people know."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return " or ".join(_kind(option) for option in arguments)
+    if origin is typing.Literal:
+        return " or ".join(f"`{choice}`" for choice in arguments)
+    if origin is tuple:
+        return "list of " + ("texts" if arguments[0] is str else "mappings")
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "mapping"
+    return {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}[hint]
+
+
+def run(check: bool) -> int:
+    """Write every page, or with `check` only name those that differ; the exit status."""
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if not check:
+            path.write_text(pages()[path], encoding="utf-8")
+        print(("out of date: " if check else "written: ") + str(path.relative_to(REFERENCE.parent.parent)))
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run("--check" in sys.argv[1:]))
