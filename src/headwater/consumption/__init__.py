@@ -1,0 +1,1 @@
+"""How events go out: subscriptions, filters, resume positions and the fan-out to many clients."""

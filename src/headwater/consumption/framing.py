@@ -1,0 +1,172 @@
+"""How one stored record becomes bytes on the wire, made once and given to every client that asked for the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from headwater.consumption.filter import Filter
+from headwater.consumption.redaction import Redact
+from headwater.log.contract import TOKEN_PREFIX, Position, StoredRecord
+
+Format = Literal["sse", "json"]
+Keys = tuple[tuple[str, int], ...]
+
+CANARY_DOMAIN = "canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which events of its topics a subscription wants, and what is withheld from them."""
+
+    filter: Filter | None = None
+    canaries: bool = False
+    redact: Redact | None = None
+
+    def value_of(self, record: StoredRecord) -> Any:
+        """The event as its reader sees it, or None when it is not for this reader.
+
+        Adds `meta.topic`, `meta.partition`, `meta.offset` and, for keyed records, `meta.key` (contract intake §5).
+        Redaction comes before the filter, or the filter would tell what redaction withholds.
+        """
+        try:
+            value = orjson.loads(record.value)
+        except orjson.JSONDecodeError:
+            return None
+        if not isinstance(value, dict):
+            return value if isinstance(value, list) and self.filter is None else None
+        meta = value.get("meta")
+        if not isinstance(meta, dict):
+            meta = value["meta"] = {}
+        if not self.canaries and meta.get("domain") == CANARY_DOMAIN:
+            return None
+        if self.redact is not None:
+            self.redact(value)
+        meta["topic"] = record.topic
+        meta["partition"] = record.partition
+        meta["offset"] = record.offset
+        if record.key is not None:
+            meta["key"] = record.key.decode("utf-8", "replace")
+        if self.filter is not None and not self.filter.matches(value):
+            return None
+        return value
+
+
+class TokenWriter:
+    """Writes the token after each record, changing only the one number that changed.
+
+    Gives exactly `Position.token()`. When `listed` is set the reader follows only some partitions of its topics;
+    our token could not tell the others from partitions made later, so the legacy JSON array stands in for it.
+    """
+
+    def __init__(self, position: Position, *, listed: bool = False) -> None:
+        keys = sorted(position.offsets)
+        self._parts: list[bytes] = []
+        self._slots: dict[tuple[str, int], int] = {}
+        previous: str | None = None
+        for topic, partition in keys:
+            self._parts.append(_lead(topic, partition, previous, listed=listed))
+            self._slots[topic, partition] = len(self._parts)
+            self._parts.append(b"%d" % position.offsets[topic, partition])
+            previous = topic
+        self._parts.append(b"}]" if listed else b"")
+        if not keys:
+            self._parts = [TOKEN_PREFIX.encode()]
+
+    def token(self) -> bytes:
+        return b"".join(self._parts)
+
+    def after(self, record: StoredRecord) -> bytes:
+        """Move past `record`; the token of the new position."""
+        self._parts[self._slots[record.topic, record.partition]] = b"%d" % (record.offset + 1)
+        return b"".join(self._parts)
+
+
+def _lead(topic: str, partition: int, previous: str | None, *, listed: bool) -> bytes:
+    if listed:
+        opening = b"[{" if previous is None else b"},{"
+        return opening + b'"topic":%b,"partition":%d,"offset":' % (orjson.dumps(topic), partition)
+    if topic == previous:
+        return b",%d=" % partition
+    start = Position({(topic, 0): 0}).token().rpartition("0=0")[0].encode()
+    return (start if previous is None else start.removeprefix(TOKEN_PREFIX.encode())) + b"%d=" % partition
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Ready bytes: the frames of `events` events, and where a reader is once it has them."""
+
+    data: bytes
+    events: int
+    position: Position
+    token: bytes
+
+
+class Framer:
+    """Turns records into the frames of one format. Not shared between readers: it remembers their position."""
+
+    def __init__(self, form: Format, chosen: Chosen, position: Position, *, listed: bool = False) -> None:
+        self.form = form
+        self._chosen = chosen
+        self._listed = listed
+        self._offsets: dict[tuple[str, int], int] = {}
+        self.move(position)
+
+    @property
+    def token(self) -> bytes:
+        return self._writer.token()
+
+    @property
+    def position(self) -> Position:
+        return Position(dict(self._offsets))
+
+    def move(self, position: Position) -> None:
+        """Go on from `position`, which may follow other partitions than before."""
+        self._offsets = dict(position.offsets)
+        self._writer = TokenWriter(position, listed=self._listed)
+
+    def frames(self, records: Sequence[StoredRecord]) -> Chunk:
+        """The frames of those records this reader wants; the position passes all of them."""
+        offsets, after, value_of, sse = self._offsets, self._writer.after, self._chosen.value_of, self.form == "sse"
+        parts: list[bytes] = []
+        for record in records:
+            offsets[record.topic, record.partition] = record.offset + 1
+            token = after(record)
+            value = value_of(record)
+            if value is None:
+                continue
+            if sse:
+                parts.append(b"event: message\nid: %b\ndata: %b\n\n" % (token, orjson.dumps(value)))
+            else:
+                parts.append(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
+        return Chunk(b"".join(parts), len(parts), self.position, self._writer.token())
+
+
+def opening(form: Format, token: bytes, retry_ms: int) -> bytes:
+    """The first bytes, sent at once: with SSE they carry a token, so that a client cut before its first event resumes
+    where it began instead of at a later end."""
+    return b":ok\n\nretry: %d\nid: %b\n\n" % (retry_ms, token) if form == "sse" else b"\n"
+
+
+def heartbeat(form: Format, token: bytes | None) -> bytes:
+    """Something to see that the connection lives; with a token, it also passes what was filtered out.
+
+    An SSE client takes an `id` without data as its last event id and dispatches nothing.
+    """
+    if form != "sse":
+        return b"\n"
+    return b":\nid: %b\n\n" % token if token is not None else b":\n\n"
+
+
+def notice(form: Format, event: str, token: bytes, details: Mapping[str, Any]) -> bytes:
+    """An SSE event other than a message, such as `error`; NDJSON has no way to say it."""
+    return b"event: %b\nid: %b\ndata: %b\n\n" % (event.encode(), token, orjson.dumps(details)) if form == "sse" else b""
+
+
+def below(records: Sequence[StoredRecord], limit: Position) -> Iterator[StoredRecord]:
+    """Those records that lie before `limit`."""
+    offsets = limit.offsets
+    return (record for record in records if record.offset < offsets.get((record.topic, record.partition), 0))

@@ -1,0 +1,251 @@
+"""Where clients come for streams: names become topics, limits are kept, and equal wishes share one live tail."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from headwater.config import ConsumptionConfig
+from headwater.consumption.admission import Admission
+from headwater.consumption.filter import Filter
+from headwater.consumption.framing import Chosen, Format, Framer
+from headwater.consumption.reader import StreamReader
+from headwater.consumption.redaction import redaction
+from headwater.consumption.resume import Start, find_start
+from headwater.consumption.subscription import Extent, Extents, topics_of
+from headwater.consumption.tail import LiveTail
+from headwater.errors import ConfigInvalid, StreamUnknown
+from headwater.log.contract import LogReader
+from headwater.streams.registry import StreamRegistry
+from headwater.streams.stream import Stream
+from headwater.telemetry import Telemetry
+
+# A client that has taken nothing for so many heartbeats is gone, or its network is; a joined one gets less.
+STALLED_HEARTBEATS_MAX = 4.0
+BEHIND_HEARTBEATS_MAX = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a client asks for: which streams, in which form, from where on."""
+
+    streams: tuple[Stream, ...]
+    form: Format = "sse"
+    filter: Filter | None = None
+    canaries: bool = False
+    last_event_id: str | None = None
+    since: str | None = None
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return topics_of(self.streams)
+
+
+# Readers with equal keys are given the same bytes: topics, listed partitions, form, filter, canaries.
+TailKey = tuple[frozenset[str], frozenset[tuple[str, int]] | None, Format, Filter | None, bool]
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One client's reader and what has to be given back when it goes."""
+
+    reader: StreamReader
+    wish: Wish
+    key: TailKey
+    # Drops the client's connection at once; set by whoever serves it.
+    abort: Callable[[], None] | None = None
+    is_aborted: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Shared:
+    tail: LiveTail
+    readers: int = 0
+
+
+class StreamHub:
+    """Connects clients to streams. All methods belong to one event loop."""
+
+    def __init__(
+        self,
+        log: LogReader,
+        streams: StreamRegistry,
+        config: ConsumptionConfig,
+        telemetry: Telemetry,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config
+        self.admission = Admission(config.connections_max, config.connections_per_address_max)
+        self._log = log
+        self._streams = streams
+        self._clock = clock
+        self._extents = Extents(log)
+        self._redact = redaction(config.redacted_pages)
+        self._tails: dict[TailKey, _Shared] = {}
+        self._connections: set[Connection] = set()
+        self._aliases = _aliases(streams, config)
+        self._watch: asyncio.Task[None] | None = None
+        self._is_closed = False
+        # The names of the first two are a contract with existing dashboards.
+        self._connected = telemetry.gauge("eventstreams_connected_clients", "Clients reading a stream now.", ["stream"])
+        self._counted = telemetry.counter("eventstreams_client_connections", "Connections made.", ["stream"])
+        self._cut = telemetry.counter("headwater_stream_cut", "Connections ended by the server for cause.", ["reason"])
+
+    def resolve(self, names: Sequence[str]) -> tuple[Stream, ...]:
+        """The streams of these names or aliases, each once. Raises StreamUnknown naming all that cannot be read."""
+        found: dict[str, Stream] = {}
+        unknown: list[str] = []
+        for name in names:
+            stream = self._find(name)
+            if stream is None:
+                unknown.append(name)
+            else:
+                found[stream.name] = stream
+        if unknown:
+            raise StreamUnknown(f"Invalid streams: {','.join(unknown)}")
+        return tuple(found.values())
+
+    def readable(self) -> Sequence[Stream]:
+        """The declared streams that may be read here, by name."""
+        return sorted((s for s in self._streams.all() if self._find(s.name) is s), key=lambda stream: stream.name)
+
+    def aliases(self) -> dict[str, str]:
+        """Alias to stream name."""
+        return dict(self._aliases)
+
+    async def connect(self, wish: Wish) -> Connection:
+        """A connection whose reader stands where the wish says. Call `disconnect` when done.
+
+        Raises TokenInvalid, TopicUnknown, TimestampInvalid, ConfigInvalid (no topic exists), LogUnavailable.
+        """
+        extent = await self.extent(wish)
+        start = await find_start(self._log, extent, last_event_id=wish.last_event_id, since=wish.since)
+        chosen = Chosen(wish.filter, wish.canaries, self._redact)
+        listed = frozenset(start.position.offsets) if start.listed else None
+        key: TailKey = (frozenset(wish.topics), listed, wish.form, wish.filter, wish.canaries)
+        shared = self._tails.get(key)
+        if shared is None or shared.tail.failure is not None:
+            shared = self._tails[key] = _Shared(self._new_tail(wish, chosen, extent, start))
+        shared.readers += 1
+        limit = self.config.connection_seconds_max
+        reader = StreamReader(
+            self._log,
+            shared.tail,
+            Framer(wish.form, chosen, start.position, listed=start.listed),
+            start,
+            look=lambda: self._extents.of(wish.topics),
+            heartbeat_seconds=self.config.heartbeat_seconds,
+            ends_at=None if limit is None else self._clock() + limit,
+            clock=self._clock,
+        )
+        return self._enter(Connection(reader, wish, key))
+
+    async def extent(self, wish: Wish) -> Extent:
+        """What exists of the wished topics. Raises ConfigInvalid, or StreamUnknown for undeclared family members."""
+        try:
+            return await self._extents.of(wish.topics)
+        except ConfigInvalid:
+            # Anybody can make up a name that a family matches; that it has no topic is not the operator's mistake.
+            made_up = [stream.name for stream in wish.streams if stream.family is not None]
+            if made_up:
+                raise StreamUnknown(f"Invalid streams: {','.join(made_up)}") from None
+            raise
+
+    async def disconnect(self, connection: Connection) -> None:
+        """Give back what the connection held; idempotent."""
+        if connection not in self._connections:
+            return
+        self._connections.discard(connection)
+        for stream in connection.wish.streams:
+            self._connected.labels(stream.name).dec()
+        if connection.reader.error is not None:
+            self._cut.labels(connection.reader.error.code).inc()
+        connection.reader.finish()
+        shared = self._tails.get(connection.key)
+        if shared is not None and shared.tail is connection.reader.tail:
+            shared.readers -= 1
+            if shared.readers == 0:
+                del self._tails[connection.key]
+                await shared.tail.stop()
+
+    async def close(self, *, grace_seconds: float = 1.0) -> None:
+        """Take no more, and end all connections with a last token; those that do not take it are cut."""
+        self._is_closed = True
+        for connection in self._connections:
+            connection.reader.end()
+        waited = 0.0
+        while self._connections and waited < grace_seconds:
+            await asyncio.sleep(0.02)
+            waited += 0.02
+        for connection in list(self._connections):
+            self._abort(connection, "closing")
+            await self.disconnect(connection)
+        for shared in list(self._tails.values()):
+            await shared.tail.stop()
+        self._tails.clear()
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def _find(self, name: str) -> Stream | None:
+        try:
+            stream = self._streams.get(self._aliases.get(name, name))
+        except StreamUnknown:
+            return None
+        allowed = self.config.allowed_streams
+        names = {stream.name, *(alias for alias, target in self._aliases.items() if target == stream.name)}
+        return stream if stream.topics and (allowed is None or names & set(allowed)) else None
+
+    def _new_tail(self, wish: Wish, chosen: Chosen, extent: Extent, start: Start) -> LiveTail:
+        end = {key: extent.next[key] for key in (start.position.offsets if start.listed else extent.next)}
+        tail = LiveTail(
+            self._log,
+            Framer(wish.form, chosen, type(start.position)(end), listed=start.listed),
+            look=lambda: self._extents.of(wish.topics),
+            grows=not start.listed,
+            ring_bytes_max=self.config.buffer_bytes_max,
+            tick_seconds=self.config.heartbeat_seconds / 4,
+        )
+        tail.start()
+        return tail
+
+    def _enter(self, connection: Connection) -> Connection:
+        self._connections.add(connection)
+        for stream in connection.wish.streams:
+            self._connected.labels(stream.name).inc()
+            self._counted.labels(stream.name).inc()
+        if self._is_closed:
+            connection.reader.end()
+        elif self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._abort_stalled(), name="stalled stream clients")
+        return connection
+
+    async def _abort_stalled(self) -> None:
+        """A client that takes nothing at all cannot even be told that it is cut off; while there are clients."""
+        heartbeat = self.config.heartbeat_seconds
+        while self._connections:
+            await asyncio.sleep(heartbeat / 4)
+            now = self._clock()
+            for connection in list(self._connections):
+                silent = now - connection.reader.given_at
+                limit = BEHIND_HEARTBEATS_MAX if connection.reader.is_behind else STALLED_HEARTBEATS_MAX
+                if silent > limit * heartbeat:
+                    self._abort(connection, "stalled")
+
+    def _abort(self, connection: Connection, reason: str) -> None:
+        if connection.abort is not None and not connection.is_aborted:
+            connection.is_aborted = True
+            self._cut.labels(reason).inc()
+            connection.abort()
+
+
+def _aliases(streams: StreamRegistry, config: ConsumptionConfig) -> dict[str, str]:
+    """Aliases of the configuration, over those of the stream declarations."""
+    declared: dict[str, str] = {}
+    for stream in streams.all():
+        names = stream.settings.get("stream_aliases") or ()
+        declared.update({name: stream.name for name in names if isinstance(name, str)})
+    return {**declared, **config.stream_aliases}

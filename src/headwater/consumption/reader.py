@@ -1,0 +1,227 @@
+"""One client's way through the events: from the log alone until it meets the live tail, then along with the others.
+
+How this works: `next` gives ready bytes. A reader first reads the log up to a snapshot of the tail's position, which it
+then stands on exactly, so that it can take the tail's chunks from there: nothing between is skipped, nothing given
+twice. A reader still on its way holds nobody up and is held to its own pace; one that has joined and then falls out of
+the tail's ring ends with `consumer_too_slow` and the token of the last event it was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from headwater.consumption.framing import Chunk, Framer, below, heartbeat, notice, opening
+from headwater.consumption.resume import Start, within
+from headwater.consumption.tail import LiveTail, Look
+from headwater.errors import ConsumerTooSlow, HeadwaterError, LogUnavailable, PositionLost
+from headwater.log.contract import LogReader, Position, StoredRecord
+
+CATCH_UP_RECORDS_MAX = 250
+CATCH_UP_BYTES_MAX = 262_144
+SEND_BYTES_MAX = 262_144
+RETRY_MS = 2000
+
+
+class StreamReader:
+    """Gives one client its bytes. `next` until it answers None, then `close`."""
+
+    def __init__(
+        self,
+        log: LogReader,
+        tail: LiveTail,
+        framer: Framer,
+        start: Start,
+        *,
+        look: Look,
+        heartbeat_seconds: float,
+        ends_at: float | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._log = log
+        self._tail = tail
+        self._framer = framer
+        self._look = look
+        self._clock = clock
+        self._heartbeat_seconds = heartbeat_seconds
+        self._ends_at = ends_at
+        self._number: int | None = None
+        self._target: tuple[Position, int] | None = None
+        self._token = framer.token
+        self._given_at = clock()
+        self._error: HeadwaterError | None = None
+        self._ending = False
+        self._finished = False
+        self._pending = opening(framer.form, self._token, RETRY_MS) + self._lost(start)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has met the live tail."""
+        return self._number is not None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether what it should take next is already gone, though it may not know yet."""
+        return self._number is not None and self._tail.since(self._number) is None
+
+    @property
+    def tail(self) -> LiveTail:
+        """The live tail it meets or has met."""
+        return self._tail
+
+    @property
+    def given_at(self) -> float:
+        """When it last took something, by the clock it was given."""
+        return self._given_at
+
+    @property
+    def error(self) -> HeadwaterError | None:
+        """Why it was cut off, if it was."""
+        return self._error
+
+    def end(self) -> None:
+        """Finish after a last token, as soon as it is asked for more."""
+        self._ending = True
+        self._tail.wake()
+
+    def finish(self) -> None:
+        """Give nothing more: the client has gone."""
+        self._finished = True
+        self._tail.wake()
+
+    async def next(self) -> bytes | None:
+        """Bytes to send now; waits for them up to the heartbeat's time. None: close the connection."""
+        while not self._finished:
+            if self._pending:
+                data, self._pending = self._pending, b""
+            elif (
+                self._ending
+                or self._error is not None
+                or (self._ends_at is not None and self._clock() >= self._ends_at)
+            ):
+                self._finished = True
+                data = self._last_words()
+            else:
+                data = await self._more()
+            if data:
+                self._given_at = self._clock()
+                return data
+        return None
+
+    async def _more(self) -> bytes:
+        if self._tail.is_stopped:
+            self._ending = True
+            return b""
+        try:
+            return await (self._live(self._number) if self._number is not None else self._catch_up())
+        except LogUnavailable:
+            await self._tail.wait()
+        except HeadwaterError as error:
+            self._error = error
+        return b""
+
+    async def _live(self, number: int) -> bytes:
+        tail = self._tail
+        chunks = tail.since(number)
+        if chunks is None:
+            raise ConsumerTooSlow(
+                "This connection took events more slowly than they came.", hint="Resume with the last id."
+            )
+        if chunks:
+            return self._take(number, chunks)
+        if tail.failure is not None:
+            raise tail.failure
+        if self._is_silent():
+            return self._heartbeat(tail.token)
+        await tail.wait()
+        return b""
+
+    def _take(self, number: int, chunks: list[Chunk]) -> bytes:
+        size = taken = 0
+        for chunk in chunks:
+            size += len(chunk.data)
+            if taken and size > SEND_BYTES_MAX:
+                break
+            taken += 1
+        self._number = number + taken
+        self._token = chunks[taken - 1].token
+        return chunks[0].data if taken == 1 else b"".join(chunk.data for chunk in chunks[:taken])
+
+    def _heartbeat(self, token: bytes) -> bytes:
+        news = token if token != self._token else None
+        self._token = token
+        return heartbeat(self._framer.form, news)
+
+    async def _catch_up(self) -> bytes:
+        """Read the log up to the target, a snapshot of the tail's position, and stand on it."""
+        if self._tail.failure is not None:
+            raise self._tail.failure
+        target, number = self._target or (self._tail.position, self._tail.next_number)
+        self._target = (target, number)
+        self._follow(target)
+        mine = self._framer.position.offsets
+        behind = {key: mine[key] for key, offset in target.offsets.items() if mine[key] < offset}
+        if behind:
+            return await self._read(Position(behind), target)
+        self._target = None
+        if mine != target.offsets:
+            # The tail has yet to come to where this reader is.
+            await self._tail.wait_to_move()
+        elif self._tail.since(number) is not None:
+            self._number = number
+        return self._idle()
+
+    def _follow(self, target: Position) -> None:
+        """Partitions made while this reader was on its way are followed from their beginning."""
+        mine = self._framer.position.offsets
+        if not target.offsets.keys() <= mine.keys():
+            self._framer.move(Position({**dict.fromkeys(target.offsets, 0), **mine}))
+
+    def _idle(self) -> bytes:
+        """A long way through filtered events must not look like a dead connection."""
+        return self._heartbeat(self._framer.token) if self._is_silent() and self._number is None else b""
+
+    def _is_silent(self) -> bool:
+        # The tail ticks four times in the heartbeat's time, so this is in time.
+        return self._clock() - self._given_at >= 0.75 * self._heartbeat_seconds
+
+    async def _read(self, behind: Position, target: Position) -> bytes:
+        try:
+            records = await self._log.read(
+                behind, records_max=CATCH_UP_RECORDS_MAX, bytes_max=CATCH_UP_BYTES_MAX, wait_seconds=0.0
+            )
+        except PositionLost:
+            start = within(await self._look(), Start(self._framer.position))
+            if not start.lost:
+                raise
+            self._framer.move(start.position)
+            self._token = self._framer.token
+            return self._lost(start)
+        wanted = list(below(records, target))
+        chunk = self._framer.frames(wanted)
+        if len(wanted) < len(records) or not records:
+            self._arrive(records, behind, target)
+        # Others get their turn between two reads, also where neither reading nor sending has to wait.
+        await asyncio.sleep(0)
+        if chunk.data:
+            self._token = self._framer.token
+        return chunk.data or self._idle()
+
+    def _arrive(self, records: Sequence[StoredRecord], behind: Position, target: Position) -> None:
+        """Compaction leaves gaps: a partition that has nothing more below the target has arrived there."""
+        beyond = {(r.topic, r.partition) for r in records if r.offset >= target.offsets[r.topic, r.partition]}
+        arrived = {key: target.offsets[key] for key in (beyond if records else behind.offsets)}
+        self._framer.move(Position({**self._framer.position.offsets, **arrived}))
+
+    def _lost(self, start: Start) -> bytes:
+        form, token = self._framer.form, self._framer.token
+        return b"".join(notice(form, "position-lost", token, lost.details()) for lost in start.lost)
+
+    def _last_words(self) -> bytes:
+        form = self._framer.form
+        if self._error is not None:
+            details = {"code": self._error.code, "message": str(self._error), "retriable": self._error.retriable}
+            return notice(form, "error", self._token, details)
+        if self._number is not None and self._tail.since(self._number) == []:
+            self._token = self._tail.token
+        return heartbeat(form, self._token)

@@ -1,0 +1,185 @@
+"""Where a client goes on: our resume token, the legacy `Last-Event-ID` array, `since`, or the end of the streams."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from headwater.consumption.subscription import Extent
+from headwater.errors import TimestampInvalid, TokenInvalid, TopicUnknown
+from headwater.log.contract import TOKEN_PREFIX, LogReader, Position
+
+LEGACY_END = -1
+LEGACY_BEGINNING = -2
+# The first epoch in milliseconds that we take as such; as seconds it would be the year 5138.
+MILLISECONDS_FROM = 100_000_000_000
+TOKEN_CHARS_MAX = 65_536
+
+_EPOCH = re.compile(r"[+-]?\d{1,18}(\.\d{1,9})?", re.ASCII)
+_LEGACY_RULE = (
+    "Must provide either an array topic names, or  an array of objects with topic, partition and offset|timestamp."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A position that the log does not have, and where reading goes on instead."""
+
+    topic: str
+    partition: int
+    asked: int
+    resumed: int
+
+    def details(self) -> dict[str, Any]:
+        return {"topic": self.topic, "partition": self.partition, "asked": self.asked, "resumed": self.resumed}
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a subscription begins. `listed`: it follows only the partitions a legacy array listed."""
+
+    position: Position
+    listed: bool = False
+    lost: tuple[Lost, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyEntry:
+    """One element of a legacy array: an offset, or a time of receipt (epoch ms)."""
+
+    topic: str
+    partition: int
+    offset: int | None
+    timestamp_ms: int | None
+
+
+async def find_start(log: LogReader, extent: Extent, *, last_event_id: str | None, since: str | None) -> Start:
+    """The starting position, in the contract's order: a token if there is one, else `since`, else the end.
+
+    Raises TokenInvalid, TopicUnknown (a legacy array names other topics), TimestampInvalid.
+    """
+    if last_event_id is not None:
+        if last_event_id.startswith(TOKEN_PREFIX):
+            return within(extent, Start(_completed(Position.parse(last_event_id), extent)))
+        return within(extent, await _legacy_start(log, extent, parse_legacy(last_event_id)))
+    timestamp_ms = parse_since(since or "")
+    if timestamp_ms is not None:
+        offsets = (await log.at(sorted(extent.topics()), timestamp_ms)).offsets
+        # Never past the end we know: what came since is newer than any time that has passed.
+        return Start(Position({key: min(offsets.get(key, end), end) for key, end in extent.next.items()}))
+    return Start(extent.end)
+
+
+def within(extent: Extent, start: Start) -> Start:
+    """`start` moved to where the log still has records: up to the oldest kept, or back to the end of a newer log."""
+    offsets = dict(start.position.offsets)
+    lost = list(start.lost)
+    for key, offset in start.position.offsets.items():
+        if offset > extent.next[key] or offset < extent.first[key]:
+            offsets[key] = extent.next[key] if offset > extent.next[key] else extent.first[key]
+            lost.append(Lost(key[0], key[1], offset, offsets[key]))
+    return replace(start, position=Position(offsets), lost=tuple(lost)) if len(lost) > len(start.lost) else start
+
+
+def parse_since(text: str) -> int | None:
+    """Epoch milliseconds of an ISO 8601 or RFC 2822 date-time (UTC unless it says otherwise) or of an epoch in
+    seconds or milliseconds; None for the empty text. Raises TimestampInvalid."""
+    text = text.strip()
+    if not text:
+        return None
+    if _EPOCH.fullmatch(text):
+        number = float(text)
+        return int(number if abs(number) >= MILLISECONDS_FROM else number * 1000)
+    # In a query string a plus sign that was not percent-encoded arrives as a space.
+    repaired = re.sub(r" (\d{2}:?\d{2})$", r"+\1", text) if "T" in text else text
+    moment: datetime.datetime
+    try:
+        moment = datetime.datetime.fromisoformat(repaired)
+    except ValueError:
+        try:
+            moment = email.utils.parsedate_to_datetime(text)
+        except ValueError:
+            raise TimestampInvalid(
+                f"since timestamp is not a UTC milliseconds unix epoch and was not parseable: '{text[:200]}'"
+            ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return int(moment.timestamp() * 1000)
+
+
+def parse_legacy(text: str) -> Sequence[str] | Sequence[LegacyEntry]:
+    """Topic names, or entries with positions, of a legacy `Last-Event-ID` (contract intake §5). Raises TokenInvalid."""
+    try:
+        value = orjson.loads(text) if len(text) <= TOKEN_CHARS_MAX else None
+    except orjson.JSONDecodeError as error:
+        raise TokenInvalid(f"Last-Event-ID is neither a resume token nor JSON: {error}.") from None
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list) or not value:
+        raise TokenInvalid(_LEGACY_RULE)
+    if all(isinstance(item, str) for item in value):
+        return value
+    return [_legacy_entry(item) for item in value]
+
+
+def _legacy_entry(item: Any) -> LegacyEntry:
+    if not isinstance(item, Mapping):
+        raise TokenInvalid(_LEGACY_RULE)
+    topic, partition = item.get("topic"), _integer(item.get("partition"))
+    offset, timestamp = _integer(item.get("offset")), _integer(item.get("timestamp"))
+    if not isinstance(topic, str) or partition is None or partition < 0:
+        raise TokenInvalid(_LEGACY_RULE)
+    if offset is None and (timestamp is None or item.get("offset") is not None):
+        raise TokenInvalid(_LEGACY_RULE)
+    return LegacyEntry(topic, partition, offset, timestamp if offset is None else None)
+
+
+def _integer(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 62 else None
+
+
+async def _legacy_start(log: LogReader, extent: Extent, asked: Sequence[str] | Sequence[LegacyEntry]) -> Start:
+    names = [item if isinstance(item, str) else item.topic for item in asked]
+    unknown = sorted(set(names) - extent.topics())
+    if unknown:
+        raise TopicUnknown(f"Topics {','.join(unknown)} are not available for consumption.")
+    offsets: dict[tuple[str, int], int] = {}
+    for item in asked:
+        if isinstance(item, str):
+            offsets.update({key: offset for key, offset in extent.next.items() if key[0] == item})
+            continue
+        key = (item.topic, item.partition)
+        if key not in extent.next:
+            raise TopicUnknown(f"Topics {item.topic} have no partition {item.partition}.")
+        offsets[key] = await _legacy_offset(log, extent, item)
+    return Start(Position(offsets), listed=set(offsets) != set(extent.next))
+
+
+async def _legacy_offset(log: LogReader, extent: Extent, item: LegacyEntry) -> int:
+    key = (item.topic, item.partition)
+    if item.timestamp_ms is not None:
+        found = (await log.at([item.topic], item.timestamp_ms)).offsets
+        return min(found.get(key, extent.next[key]), extent.next[key])
+    if item.offset == LEGACY_BEGINNING:
+        return extent.first[key]
+    return item.offset if item.offset is not None and item.offset >= 0 else extent.next[key]
+
+
+def _completed(position: Position, extent: Extent) -> Position:
+    """Add what the token does not name. A topic it names has grown: its new partitions are read from their beginning.
+    A topic it does not name was added by the client, and is read from its end."""
+    unknown = sorted({f"{topic}:{number}" for topic, number in position.offsets if (topic, number) not in extent.next})
+    if unknown:
+        raise TokenInvalid(
+            f"The resume token names partitions these streams do not have: {', '.join(unknown)[:500]}.",
+            hint="Use a token only with the streams it came from.",
+        )
+    named = position.topics()
+    missing = {key: (extent.first if key[0] in named else extent.next)[key] for key in extent.next}
+    return Position({**missing, **position.offsets})

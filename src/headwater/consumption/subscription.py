@@ -1,0 +1,113 @@
+"""Reading streams from a position on: which partitions that means, and batches in which every event has its token."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from headwater.consumption.filter import Filter
+from headwater.consumption.framing import Chosen, TokenWriter
+from headwater.errors import ConfigInvalid
+from headwater.log.contract import LogReader, Position, StoredRecord
+from headwater.streams.stream import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What one read gave: wanted events, each with the token to go on after it, and the token after the whole read.
+
+    `token` also passes what a filter removed, so that nobody reads it again.
+    """
+
+    events: Sequence[tuple[StoredRecord, str]]
+    token: str
+
+
+class Subscription:
+    """An endless asynchronous iterator of batches from `start` on; one reader, no sharing.
+
+    Batches without events are given too (their token moves on). Raises what `LogReader.read` raises; the position
+    is then still the one after the last batch given.
+    """
+
+    def __init__(
+        self,
+        log: LogReader,
+        streams: Sequence[Stream],
+        *,
+        start: Position,
+        filter: Filter | None = None,  # noqa: A002 - the word the contract uses
+        canaries: bool = False,
+        records_max: int = 1000,
+    ) -> None:
+        self.topics = topics_of(streams)
+        self.position = start
+        self._log = log
+        self._chosen = Chosen(filter, canaries)
+        self._records_max = records_max
+
+    async def next(self, *, wait_seconds: float = 1.0) -> Delivered | None:
+        """The next batch, or None when nothing came within `wait_seconds`."""
+        records = await self._log.read(self.position, records_max=self._records_max, wait_seconds=wait_seconds)
+        if not records:
+            return None
+        writer = TokenWriter(self.position)
+        offsets = dict(self.position.offsets)
+        events: list[tuple[StoredRecord, str]] = []
+        for record in records:
+            token = writer.after(record)
+            offsets[record.topic, record.partition] = record.offset + 1
+            if self._chosen.value_of(record) is not None:
+                events.append((record, token.decode()))
+        self.position = Position(offsets)
+        return Delivered(events, writer.token().decode())
+
+    async def __aiter__(self) -> AsyncIterator[Delivered]:
+        while True:
+            delivered = await self.next()
+            if delivered is not None:
+                yield delivered
+
+
+def topics_of(streams: Iterable[Stream]) -> tuple[str, ...]:
+    """The topics of all `streams`, each once, in the order of the streams."""
+    return tuple(dict.fromkeys(topic for stream in streams for topic in stream.topics))
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The partitions that exist now under the wanted topics, with their oldest kept and next offsets."""
+
+    first: Mapping[tuple[str, int], int]
+    next: Mapping[tuple[str, int], int]
+
+    @property
+    def end(self) -> Position:
+        return Position(dict(self.next))
+
+    def topics(self) -> frozenset[str]:
+        return frozenset(topic for topic, _ in self.next)
+
+
+class Extents:
+    """Finds out which partitions exist, and how far they reach, at the price of two cheap queries."""
+
+    def __init__(self, log: LogReader) -> None:
+        self._log = log
+        self._existing: frozenset[str] = frozenset()
+
+    async def of(self, topics: Sequence[str]) -> Extent:
+        """Topics that do not exist yet are left out. Raises ConfigInvalid when none of `topics` exists."""
+        if not self._existing.issuperset(topics):
+            self._existing = frozenset(info.name for info in await self._log.topics())
+        found = [topic for topic in topics if topic in self._existing]
+        if not found:
+            raise ConfigInvalid(
+                "No topics available for consumption. This likely means that the configured allowedTopics do not "
+                "currently exist."
+            )
+        first = (await self._log.first(found)).offsets
+        last = (await self._log.last(found)).offsets
+        return Extent(
+            {key: first[key] for key in first if key in last}, {key: last[key] for key in last if key in first}
+        )

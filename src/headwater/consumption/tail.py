@@ -1,0 +1,160 @@
+"""One reading of the newest events for all clients that want the same: each frame is made once and kept for a moment.
+
+How this works: the tail reads the log from its position on and turns every read into one Chunk of ready bytes. Chunks
+are numbered and stand in a ring of bounded size. A client owns nothing but the number of the chunk it takes next, so a
+thousand clients cost no more memory than one, and nobody waits for anybody. Whoever falls out of the ring was too slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
+
+from headwater.consumption.framing import Chunk, Framer, notice
+from headwater.consumption.resume import Start, within
+from headwater.consumption.subscription import Extent
+from headwater.errors import HeadwaterError, LogUnavailable, PositionLost
+from headwater.log.contract import LogReader, Position
+
+READ_RECORDS_MAX = 500
+READ_BYTES_MAX = 262_144
+RETRY_SECONDS = 0.5
+
+Look = Callable[[], Awaitable[Extent]]
+
+
+class LiveTail:
+    """Reads on from `position` until stopped. `ring_bytes_max` is kept for clients that are a little behind."""
+
+    def __init__(
+        self, log: LogReader, framer: Framer, *, look: Look, grows: bool, ring_bytes_max: int, tick_seconds: float
+    ) -> None:
+        self.position: Position = framer.position
+        self.token: bytes = framer.token
+        self.next_number = 0
+        self.failure: HeadwaterError | None = None
+        self._log = log
+        self._framer = framer
+        self._look = look
+        self._grows = grows
+        self._ring: deque[Chunk] = deque()
+        self._ring_bytes = 0
+        self._ring_bytes_max = ring_bytes_max
+        self._tick_seconds = tick_seconds
+        self._waiting: list[asyncio.Future[None]] = []
+        self._joining: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="live tail")
+
+    async def stop(self) -> None:
+        """End the reading and wake everybody who waits for it; idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self.wake()
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._task is None
+
+    def since(self, number: int) -> list[Chunk] | None:
+        """The chunks from `number` on, or None when some of them are no longer there."""
+        behind = self.next_number - number
+        if behind == 0:
+            return []
+        if behind == 1 and self._ring:
+            return [self._ring[-1]]
+        kept = len(self._ring)
+        return list(islice(self._ring, kept - behind, kept)) if behind <= kept else None
+
+    async def wait(self) -> None:
+        """Until there is a new chunk, or a tick has passed."""
+        await self._wait_in(self._waiting)
+
+    async def wait_to_move(self) -> None:
+        """Until the position has moved, even past events that nobody here wants, or a tick has passed."""
+        await self._wait_in(self._joining)
+
+    async def _wait_in(self, waiting: list[asyncio.Future[None]]) -> None:
+        if self.failure is None and self._task is not None:
+            future = asyncio.get_running_loop().create_future()
+            waiting.append(future)
+            await future
+
+    def wake(self) -> None:
+        """Let everybody look again. A future of a client that has gone is done already."""
+        self._wake(self._waiting)
+        self._wake(self._joining)
+
+    def _wake(self, waiting: list[asyncio.Future[None]]) -> None:
+        woken = waiting[:]
+        waiting.clear()
+        for future in woken:
+            if not future.done():
+                future.set_result(None)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        tick = loop.time() + self._tick_seconds
+        while True:
+            try:
+                await self._step(max(0.0, tick - loop.time()))
+                if loop.time() >= tick:
+                    tick = loop.time() + self._tick_seconds
+                    await self._grow()
+                    self.wake()
+            except LogUnavailable:
+                await asyncio.sleep(RETRY_SECONDS)
+            except HeadwaterError as error:
+                self.failure = error
+                self.wake()
+                return
+
+    async def _step(self, wait_seconds: float) -> None:
+        try:
+            records = await self._log.read(
+                self.position, records_max=READ_RECORDS_MAX, bytes_max=READ_BYTES_MAX, wait_seconds=wait_seconds
+            )
+        except PositionLost:
+            self._skip(within(await self._look(), Start(self.position)))
+            return
+        if records:
+            self._publish(self._framer.frames(records))
+            # Clients run now; those with free buffers have taken everything before the next read is begun.
+            await asyncio.sleep(0)
+
+    def _publish(self, chunk: Chunk) -> None:
+        self.position = chunk.position
+        self.token = chunk.token
+        if chunk.data:
+            while self._ring and self._ring_bytes > self._ring_bytes_max:
+                self._ring_bytes -= len(self._ring.popleft().data)
+            self._ring.append(chunk)
+            self._ring_bytes += len(chunk.data)
+            self.next_number += 1
+            self._wake(self._waiting)
+        self._wake(self._joining)
+
+    def _skip(self, start: Start) -> None:
+        self._move(start.position.offsets)
+        lost = b"".join(notice(self._framer.form, "position-lost", self.token, one.details()) for one in start.lost)
+        self._publish(Chunk(lost, 0, self.position, self.token))
+
+    async def _grow(self) -> None:
+        """Follow partitions made since, from their beginning."""
+        if not self._grows:
+            return
+        made = {key: first for key, first in (await self._look()).first.items() if key not in self.position.offsets}
+        if made:
+            self._move({**self.position.offsets, **made})
+
+    def _move(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        self._framer.move(Position(dict(offsets)))
+        self.position, self.token = self._framer.position, self._framer.token

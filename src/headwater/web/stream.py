@@ -1,0 +1,230 @@
+"""GET and HEAD /v2/stream/{a,b}: a request becomes a wish, and a reader's bytes go to the wire as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from headwater.consumption.filter import parse_filter
+from headwater.consumption.framing import Format
+from headwater.consumption.hub import Connection, StreamHub, Wish
+from headwater.errors import (
+    ConfigInvalid,
+    HeadwaterError,
+    StreamUnknown,
+    TimestampInvalid,
+    TokenInvalid,
+    TooManyConnections,
+    TopicUnknown,
+)
+from headwater.log.contract import TOKEN_PREFIX
+from headwater.web.headers import RawHeaders
+from headwater.web.problems import MEDIA_TYPE, problem_document, problem_headers, request_uri, status_of
+
+ABORT_EXTENSION = "headwater.abort"
+TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
+# EventSource cannot set headers; polyfills send the last id as one of these.
+RESUME_PARAMETERS = ("last_event_id", "lastEventId")
+
+JSON_TYPE = b"application/json; charset=utf-8"
+_MISSING_ADDRESS = "is a required request header"
+
+# What EventStreams says: status, type, title. Other errors are problem documents as everywhere else.
+_LEGACY_PROBLEMS: dict[type[HeadwaterError], tuple[int, str, str]] = {
+    StreamUnknown: (400, "not_found", "Stream Not Found"),
+    TimestampInvalid: (400, "invalid_timestamp", "Invalid timestamp"),
+    TooManyConnections: (429, "too_many_requests", "Too Many Concurrent Connections From Your Client IP"),
+}
+
+
+class StreamEndpoint:
+    """Serves streams over HTTP. `standing` are headers every answer carries.
+
+    A scope extension `headwater.abort`, where the server has one, is called to drop a client whose buffers are full.
+    """
+
+    def __init__(self, hub: StreamHub, standing: RawHeaders | None = None) -> None:
+        self._hub = hub
+        self._standing = standing or []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        header = self._hub.config.client_address_header
+        client = scope.get("client")
+        address = headers.get(header.lower(), "").strip() if header else client[0] if client else ""
+        if header and not address:
+            await self._refuse(scope, send, 400, _missing_address(scope, header))
+            return
+        resume = next((query[name] for name in RESUME_PARAMETERS if name in query), None)
+        resume = headers.get("last-event-id", resume)
+        names = scope["path_params"]["streams"].split(",")
+        topics: Sequence[str] = ()
+        try:
+            self._hub.admission.enter(address)
+        except HeadwaterError as error:
+            await self._refuse_error(scope, send, error)
+            return
+        try:
+            wish = _wish(self._hub, names, headers.get("accept", ""), query, resume)
+            topics = wish.topics
+            connection = await self._hub.connect(wish)
+        except HeadwaterError as error:
+            await self._refuse_error(scope, send, error, resume=resume, topics=topics)
+        else:
+            try:
+                await self._serve(connection, scope, receive, send, media_type(headers.get("accept")))
+            finally:
+                await self._hub.disconnect(connection)
+        finally:
+            self._hub.admission.leave(address)
+
+    async def _serve(self, connection: Connection, scope: Scope, receive: Receive, send: Send, media: bytes) -> None:
+        head = [
+            *self._standing,
+            (b"content-type", media),
+            (b"cache-control", b"no-cache"),
+            (b"connection", b"keep-alive"),
+            # Proxies such as nginx would hold frames back until a buffer is full.
+            (b"x-accel-buffering", b"no"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+            return
+        connection.abort = _abort_of(scope)
+        listening = asyncio.create_task(_until_gone(connection, receive))
+        reader = connection.reader
+        try:
+            while (data := await reader.next()) is not None:
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except asyncio.CancelledError:
+            # Our own abort leaves the answer incomplete, which makes the server close the connection.
+            if not connection.is_aborted:
+                raise
+        finally:
+            listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listening
+
+    async def _refuse_error(
+        self, scope: Scope, send: Send, error: HeadwaterError, *, resume: str | None = None, topics: Sequence[str] = ()
+    ) -> None:
+        """The answer EventStreams or KafkaSSE would give, with a content type."""
+        kafka_sse = _kafka_sse_error(error, resume, topics)
+        if kafka_sse is not None:
+            reason = f"{kafka_sse['name']}: {kafka_sse['message']}".encode("latin-1", "replace")
+            await self._refuse(scope, send, kafka_sse["statusCode"], kafka_sse, reason=reason)
+            return
+        uri, method = request_uri(scope), scope["method"]
+        extra = [(name.encode(), value.encode()) for name, value in problem_headers(error).items()]
+        legacy = _LEGACY_PROBLEMS.get(type(error))
+        if legacy is None:
+            document = problem_document(error, method=method, uri=uri)
+            await self._refuse(scope, send, status_of(error), document, extra, media=MEDIA_TYPE.encode())
+            return
+        status, kind, title = legacy
+        await self._refuse(scope, send, status, _legacy_problem(scope, status, kind, title, error.message), extra)
+
+    async def _refuse(
+        self,
+        scope: Scope,
+        send: Send,
+        status: int,
+        document: Mapping[str, Any],
+        extra: Sequence[tuple[bytes, bytes]] = (),
+        *,
+        media: bytes = JSON_TYPE,
+        reason: bytes = b"",
+    ) -> None:
+        body = orjson.dumps(document) + (b"\n" if reason else b"")
+        length = (b"content-length", b"%d" % len(body))
+        headers = [*self._standing, (b"content-type", media), length, *extra]
+        await send({"type": "http.response.start", "status": status, "headers": headers, "reason": reason})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def form_of(accept: str) -> Format:
+    """NDJSON for those whose `Accept` begins with a JSON type, SSE for all others (contract intake §5)."""
+    return "json" if accept.startswith(("application/json", "application/x-ndjson")) else "sse"
+
+
+def media_type(accept: str | None) -> bytes:
+    """The content type for this `Accept` header; without one, EventStreams names no charset."""
+    if accept is None:
+        return b"text/event-stream"
+    if accept.startswith("application/x-ndjson"):
+        return b"application/x-ndjson; charset=utf-8"
+    return JSON_TYPE if form_of(accept) == "json" else b"text/event-stream; charset=utf-8"
+
+
+def _wish(
+    hub: StreamHub, names: Sequence[str], accept: str, query: Mapping[str, str], last_event_id: str | None
+) -> Wish:
+    streams = hub.resolve(names)
+    expression = query.get("filter", "").strip()
+    return Wish(
+        streams,
+        form=form_of(accept),
+        filter=parse_filter(expression) if expression else None,
+        canaries=query.get("canaries", "").lower() in TRUE_WORDS,
+        last_event_id=last_event_id,
+        since=query.get("since"),
+    )
+
+
+def _abort_of(scope: Scope) -> Callable[[], None]:
+    extension: Callable[[], None] | None = (scope.get("extensions") or {}).get(ABORT_EXTENSION)
+    task = asyncio.current_task()
+
+    def abort() -> None:
+        if extension is not None:
+            extension()
+        elif task is not None:
+            task.cancel()
+
+    return abort
+
+
+async def _until_gone(connection: Connection, receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    connection.reader.finish()
+
+
+def _legacy_problem(scope: Scope, status: int, kind: str, title: str, detail: str) -> dict[str, Any]:
+    where = {"method": scope["method"], "uri": request_uri(scope)}
+    return {"status": status, "type": kind, "title": title, "detail": detail, **where}
+
+
+def _missing_address(scope: Scope, header: str) -> dict[str, Any]:
+    title = f"Missing Required {header} Header"
+    return _legacy_problem(scope, 400, "bad_request", title, f"{header} {_MISSING_ADDRESS}")
+
+
+def _kafka_sse_error(error: HeadwaterError, resume: str | None, topics: Sequence[str]) -> dict[str, Any] | None:
+    """The errors that the original's KafkaSSE library answers, in its shape; None for all others."""
+    document: dict[str, Any] = {"message": str(error), "origin": "KafkaSSE"}
+    if isinstance(error, TokenInvalid) and resume is not None:
+        document["name"] = "InvalidAssignmentError"
+        try:
+            assignments = orjson.loads(resume)
+        except orjson.JSONDecodeError:
+            document["originalName"] = "TokenInvalid" if resume.startswith(TOKEN_PREFIX) else "SyntaxError"
+            document["last_event_id"] = resume
+        else:
+            document["originalName"] = "Error"
+            document["assignments"] = assignments
+        return document | {"statusCode": 400}
+    if isinstance(error, TopicUnknown):
+        return document | {"name": "TopicNotAvailableError", "availableTopics": list(topics), "statusCode": 404}
+    if isinstance(error, ConfigInvalid):
+        return document | {"name": "ConfigurationError", "allowedTopics": list(topics), "statusCode": 500}
+    return None
