@@ -52,7 +52,7 @@ def status_of(error: HeadwaterError) -> int:
 
 
 def problem_document(error: HeadwaterError, *, method: str, uri: str) -> dict[str, Any]:
-    """`{status, type, title, detail, method, uri}`, and `hint` where there is one. `type` is the error's stable code."""
+    """`{status, type, title, detail, method, uri}`, and `hint` where there is one. `type` is the error's code."""
     document = {
         "status": status_of(error),
         "type": error.code,

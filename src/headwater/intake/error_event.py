@@ -1,0 +1,138 @@
+"""Error events: for every refused event, an event that tells its producer's team what was refused and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from headwater.errors import EventInvalid, SchemaInvalid, SchemaNotFound, SchemaUnavailable, StreamUnknown
+from headwater.intake.outcome import Refused
+from headwater.schemas.schema import Schema
+from headwater.schemas.validator import CompiledSchema, Validator, legacy_errors_text
+from headwater.streams.registry import StreamRegistry
+from headwater.streams.stream import Stream
+
+RAW_EVENT_BYTES_MAX = 65_536
+UNKNOWN = "unknown"
+
+# Tried in this order when the project declares the error stream itself; the newest form first.
+SCHEMA_URIS = ("/error/2.1.0", "/error/1.0.0")
+
+_TIME = {"type": "string", "format": "date-time", "maxLength": 128}
+_TEXT = {"type": "string"}
+
+BUILT_IN_SCHEMA: dict[str, Any] = {
+    "title": "error",
+    "description": "An event that an intake refused, with the reason.",
+    "$id": "/error/1.0.0",
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["$schema", "meta", "dt", "emitter_id", "message"],
+    "properties": {
+        "$schema": {**_TEXT, "description": "Which schema this error event follows."},
+        "meta": {
+            "type": "object",
+            "required": ["stream"],
+            "properties": {
+                "stream": {**_TEXT, "minLength": 1, "description": "The stream of error events."},
+                "id": {**_TEXT, "description": "Identifies this error event."},
+                "dt": {**_TIME, "description": "When the intake took this error event."},
+                "uri": {**_TEXT, "description": "meta.uri of the refused event, or 'unknown'."},
+                "domain": {**_TEXT, "description": "meta.domain of the refused event, or 'unknown'."},
+                "request_id": {**_TEXT, "description": "meta.request_id of the refused event, or 'unknown'."},
+            },
+        },
+        "dt": {**_TIME, "description": "When the event was refused."},
+        "emitter_id": {**_TEXT, "description": "The service that refused it."},
+        "error_type": {**_TEXT, "description": "The kind of error, such as EventInvalid."},
+        "errored_schema_uri": {**_TEXT, "description": "The schema the refused event named, or 'unknown'."},
+        "errored_stream_name": {**_TEXT, "description": "The stream the refused event named, or 'unknown'."},
+        "message": {**_TEXT, "description": "Why it was refused, for people."},
+        "raw_event": {**_TEXT, "description": f"The refused event as received, up to {RAW_EVENT_BYTES_MAX} bytes."},
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIn:
+    """The stream of error events and the schema they follow: the project's own where it declares them."""
+
+    stream: Stream
+    compiled: CompiledSchema
+
+
+class _OneSchema:
+    """A repository of the built-in schema only."""
+
+    def get(self, uri: str) -> Schema:
+        if uri != BUILT_IN_SCHEMA["$id"]:
+            raise SchemaNotFound(f"No schema at {uri}.")
+        return Schema(uri=uri, document=BUILT_IN_SCHEMA, title="error", dialect=BUILT_IN_SCHEMA["$schema"])
+
+    def uris(self) -> Iterable[str]:
+        return (BUILT_IN_SCHEMA["$id"],)
+
+
+def built_in(name: str, streams: StreamRegistry, validator: Validator) -> BuiltIn:
+    """What error events follow: the declared stream and its schema, else the ones that come with Headwater."""
+    try:
+        stream = streams.get(name)
+    except StreamUnknown:
+        stream = Stream(name=name, schema_title="error", deduplicate=False, summary="Events the intake refused.")
+        return BuiltIn(stream, _built_in_schema())
+    for uri in SCHEMA_URIS:
+        try:
+            return BuiltIn(stream, validator.compile(uri))
+        except (SchemaNotFound, SchemaInvalid, SchemaUnavailable):
+            continue
+    return BuiltIn(stream, _built_in_schema())
+
+
+def _built_in_schema() -> CompiledSchema:
+    return Validator(_OneSchema()).compile(BUILT_IN_SCHEMA["$id"])
+
+
+def error_event(refused: Refused, form: BuiltIn, emitter: str, now: str, raw: bytes | None = None) -> dict[str, Any]:
+    """The error event about `refused`; `raw` is the event as received, where it is still at hand."""
+    meta = refused.event_value.get("meta") if isinstance(refused.event_value, dict) else None
+    copied = meta if isinstance(meta, dict) else {}
+    declares = form.compiled.schema.declares
+    value = {
+        "$schema": form.compiled.schema.uri,
+        "meta": {
+            "stream": form.stream.name,
+            "dt": now,
+            **{name: _text_or_unknown(copied.get(name)) for name in ("uri", "domain", "request_id")},
+        },
+        "dt": now,
+        "emitter_id": emitter,
+        "error_type": type(refused.reason).__name__,
+        "errored_schema_uri": _text_or_unknown(refused.schema_uri),
+        "errored_stream_name": _text_or_unknown(refused.stream_name),
+        "message": message_of(refused),
+        "raw_event": _raw_text(refused.event_value, raw),
+    }
+    return {name: part for name, part in value.items() if name == "$schema" or declares(name)}
+
+
+def message_of(refused: Refused) -> str:
+    """The sentence about the refusal that EventGate's clients know."""
+    if isinstance(refused.reason, EventInvalid) and refused.legacy_errors is not None:
+        return legacy_errors_text(refused.legacy_errors)
+    return refused.reason.message
+
+
+def _text_or_unknown(value: Any) -> str:
+    return value[:2048] if isinstance(value, str) and value else UNKNOWN
+
+
+def _raw_text(value: Any, raw: bytes | None) -> str:
+    encoded = raw if raw is not None else orjson.dumps(value)
+    text = encoded[:RAW_EVENT_BYTES_MAX].decode("utf-8", "replace")
+    if len(encoded) > RAW_EVENT_BYTES_MAX:
+        text += f"… ({len(encoded)} bytes in all)"
+    return text

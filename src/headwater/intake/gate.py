@@ -1,0 +1,433 @@
+"""The Gate: decides, without any I/O of its own, whether one event may enter the log, and where it would go.
+
+How this works: an event is judged by what its (`$schema`, stream) pair implies – compiled schema, topic, key, which
+fields are filled in. That is worked out once per pair and kept as a `_Route`; judging an event is then one dictionary
+look-up, the missing fields, and the compiled schema. Only a schema that was never seen needs I/O: `try_admit` says so
+with `SchemaPending` instead of doing it, `admit` does it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from headwater.config import Config
+from headwater.errors import (
+    EventInvalid,
+    EventMalformed,
+    EventTooLarge,
+    HeadwaterError,
+    KeyFieldMissing,
+    StreamSchemaMismatch,
+    StreamUnknown,
+)
+from headwater.intake.error_event import BuiltIn, built_in
+from headwater.intake.outcome import Admitted, Refused
+from headwater.log.contract import Record
+from headwater.schemas.limits import ValidationLimits, bytes_may_exceed_depth, depth_exceeds
+from headwater.schemas.uri import check_producer_uri
+from headwater.schemas.validator import CompiledSchema, Validator
+from headwater.streams.registry import StreamRegistry
+from headwater.streams.stream import Stream
+
+NO_HEADERS: Mapping[str, str] = {}
+
+# A field of the event that is set from the sender's address rather than from one header.
+CLIENT_ADDRESS_FIELD = "http.client_ip"
+CLIENT_ADDRESS = "client-address"
+
+EVENT_TIME_AHEAD_SECONDS_MAX = 3600.0
+ROUTES_MAX = 10_000
+UNDECLARED_STREAMS_MAX = 1_000
+EVENT_DEPTH_MAX = ValidationLimits().event_depth_max
+
+_STREAM_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_UTC_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z")
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """What the Gate needs to know of the configuration.
+
+    `automatic_fields` False leaves `meta.id`, `meta.dt` and header fields alone, as EventGate's default factory does;
+    `stream_field` "" takes the stream's name from the schema URI.
+    """
+
+    service_name: str = "headwater-intake"
+    error_stream: str = "headwater-intake.error.validation"
+    topic_prefix: str = ""
+    schema_uri_fields: tuple[str, ...] = ("$schema",)
+    stream_field: str = "meta.stream"
+    enforce_streams: bool = True
+    automatic_fields: bool = True
+    event_bytes_max: int = 4_194_304
+    header_value_chars_max: int = 400
+
+    @classmethod
+    def from_config(cls, config: Config) -> GateSettings:
+        return cls(
+            service_name=config.intake.service_name,
+            error_stream=config.intake.error_stream_name,
+            topic_prefix=config.intake.topic_prefix,
+            schema_uri_fields=tuple(config.schemas.schema_uri_field),
+            stream_field=config.intake.stream_field,
+            enforce_streams=config.streams.enforce,
+            event_bytes_max=config.intake.event_bytes_max,
+            header_value_chars_max=config.intake.header_value_chars_max,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaPending:
+    """The event cannot be judged before the schema at `uri` was fetched and compiled."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """Everything a (`$schema`, stream) pair implies for an event."""
+
+    uri: str
+    compiled: CompiledSchema
+    stream: Stream
+    topic: str
+    fills_id: bool
+    fills_dt: bool
+    overwrites_dt: bool
+    fills_legacy_dt: bool
+    header_fields: tuple[tuple[str, str], ...]
+    key_fields: tuple[tuple[str, str], ...]
+    event_time_field: str
+
+    @property
+    def fills(self) -> bool:
+        return self.fills_id or self.fills_dt or self.fills_legacy_dt or bool(self.header_fields)
+
+
+def new_event_id() -> str:
+    """A random UUID (version 4) as text; three times faster than `str(uuid.uuid4())`."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+class Gate:
+    """Judges events. Safe to share between threads; never raises for a producer's fault."""
+
+    def __init__(
+        self,
+        streams: StreamRegistry,
+        validator: Validator,
+        settings: GateSettings,
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = new_event_id,
+    ) -> None:
+        self.settings = settings
+        self.streams = streams
+        self.validator = validator
+        self.built_in: BuiltIn = built_in(settings.error_stream, streams, validator)
+        self._clock = clock
+        self._new_id = new_id
+        self._routes: dict[tuple[str, str], _Route] = {}
+        self._undeclared: dict[str, Stream] = {}
+        # The two usual places, found without walking a path.
+        self._plain_fields = settings.schema_uri_fields == ("$schema",) and settings.stream_field == "meta.stream"
+        self._now_text: tuple[int, str] = (0, "")
+
+    def admit(
+        self, value: Any, headers: Mapping[str, str] = NO_HEADERS, raw: bytes | None = None
+    ) -> Admitted | Refused:
+        """Judge one event, fetching its schema when it is new. `value` may be changed: missing fields are filled in.
+
+        `headers` are the request's, names in lower case; `raw` the bytes `value` was parsed from, stored as they are
+        where nothing was filled in. Raises SchemaUnavailable when the schema repository does not answer.
+        """
+        verdict = self.try_admit(value, headers, raw)
+        while isinstance(verdict, SchemaPending):
+            try:
+                self.compile(verdict.uri)
+            except HeadwaterError as error:
+                if error.retriable:
+                    raise
+                return self.refuse(value, error)
+            verdict = self.try_admit(value, headers, raw)
+        return verdict
+
+    def compile(self, uri: str) -> None:
+        """Fetch and compile the schema at `uri`, so that `try_admit` knows it. Blocking I/O; raises schema errors."""
+        check_producer_uri(uri)
+        self.validator.compile(uri)
+
+    def try_admit(
+        self, value: Any, headers: Mapping[str, str] = NO_HEADERS, raw: bytes | None = None
+    ) -> Admitted | Refused | SchemaPending:
+        """As `admit`, and SchemaPending instead of I/O."""
+        if self._plain_fields and value.__class__ is dict:
+            uri = value.get("$schema")
+            meta = value.get("meta")
+            stream_name = meta.get("stream") if meta.__class__ is dict else None
+        else:
+            uri, stream_name = self._names_of(value)
+        route = None
+        if uri.__class__ is str and stream_name.__class__ is str:
+            route = self._routes.get((uri, stream_name))
+        if route is None:
+            found = self._find_route(value, uri, stream_name)
+            if not isinstance(found, _Route):
+                return found
+            route = found
+        return self._judge(route, value, headers, raw)
+
+    def refuse(self, value: Any, reason: HeadwaterError) -> Refused:
+        """A refusal of `value`, naming the stream and schema it asked for."""
+        uri, stream_name = self._names_of(value)
+        return Refused(
+            value,
+            stream_name if isinstance(stream_name, str) else None,
+            reason,
+            uri if isinstance(uri, str) else None,
+        )
+
+    def _judge(
+        self, route: _Route, value: dict[str, Any], headers: Mapping[str, str], raw: bytes | None
+    ) -> Admitted | Refused:
+        now = self._clock()
+        meta = value.get("meta")
+        given_id = meta.get("id") if meta.__class__ is dict else None
+        if (raw is None or bytes_may_exceed_depth(raw, EVENT_DEPTH_MAX)) and depth_exceeds(value, EVENT_DEPTH_MAX):
+            return self._refuse_invalid(route.compiled, route.uri, route.stream.name, value)
+        changed = route.fills and self._fill(route, value, headers, now)
+        changed = route.compiled.fill_defaults(value) or changed
+        if not route.compiled.is_valid(value):
+            return self._refuse_invalid(route.compiled, route.uri, route.stream.name, value)
+        key = None
+        if route.key_fields:
+            parts = {}
+            for name, path in route.key_fields:
+                part = _at(value, path)
+                if part is _MISSING:
+                    return Refused(value, route.stream.name, _key_field_missing(path, route.stream), route.uri)
+                parts[name] = part
+            key = orjson.dumps(parts)
+        # Bytes with line breaks between tokens are encoded anew: an event is one line for every reader.
+        if changed or raw is None or b"\n" in raw or b"\r" in raw:
+            try:
+                raw = orjson.dumps(value)
+            except TypeError as error:
+                return Refused(value, route.stream.name, EventMalformed(f"The event is not JSON: {error}."), route.uri)
+        if len(raw) > self.settings.event_bytes_max:
+            return Refused(value, route.stream.name, self._too_large(len(raw)), route.uri)
+        event_id = given_id if given_id.__class__ is str else _at(value, "meta.id")
+        return Admitted(
+            Record(route.topic, raw, key, (("dt", self._event_time(value, route.event_time_field, now)),)),
+            route.stream,
+            event_id if event_id.__class__ is str else None,
+            f"{route.topic} {given_id}" if given_id.__class__ is str and route.stream.deduplicate else None,
+        )
+
+    def _fill(self, route: _Route, value: dict[str, Any], headers: Mapping[str, str], now: float) -> bool:
+        changed = False
+        meta = value.get("meta", _MISSING)
+        if meta is _MISSING and (route.fills_id or route.fills_dt):
+            meta = value["meta"] = {}
+        if isinstance(meta, dict):
+            if route.fills_id and "id" not in meta:
+                meta["id"] = self._new_id()
+                changed = True
+            if route.fills_dt and (route.overwrites_dt or "dt" not in meta):
+                meta["dt"] = self._iso(now)
+                changed = True
+        if route.fills_legacy_dt and "dt" not in value:
+            value["dt"] = self._iso(now)
+            changed = True
+        for path, header in route.header_fields:
+            text = headers.get(header)
+            if text is not None and _set_absent(value, path, text[: self.settings.header_value_chars_max]):
+                changed = True
+        return changed
+
+    def _iso(self, now: float) -> str:
+        """`2026-01-02T03:04:05.678Z`; events of one batch share the millisecond, and the text."""
+        millisecond = int(now * 1000)
+        known, text = self._now_text
+        if known != millisecond:
+            text = iso_milliseconds(millisecond)
+            self._now_text = (millisecond, text)
+        return text
+
+    def _event_time(self, value: dict[str, Any], path: str, now: float) -> bytes:
+        """The event's own time as UTC text, never more than an hour ahead of receipt; receipt where it has none."""
+        text = _at(value, path)
+        if text is _MISSING:
+            text = _at(value, "meta.dt")
+        if text.__class__ is str:
+            # Texts of this shape sort as their times do, and nearly every event has it.
+            if _UTC_TIME.fullmatch(text):
+                limit = self._iso(now + EVENT_TIME_AHEAD_SECONDS_MAX) if text[:13] > self._iso(now)[:13] else None
+                return (limit if limit is not None and text > limit else text).encode()
+            moment = _parse_time(text)
+            if moment is not None:
+                return iso_milliseconds(int(min(moment, now + EVENT_TIME_AHEAD_SECONDS_MAX) * 1000)).encode()
+        return self._iso(now).encode()
+
+    def _names_of(self, value: Any) -> tuple[Any, Any]:
+        """What the event gives as schema URI and stream name, of whatever type; None where absent."""
+        uri = next((at for field in self.settings.schema_uri_fields if (at := _at(value, field)) is not _MISSING), None)
+        if not self.settings.stream_field:
+            return uri, stream_name_from_uri(uri) if isinstance(uri, str) else None
+        stream_name = _at(value, self.settings.stream_field)
+        return uri, None if stream_name is _MISSING else stream_name
+
+    def _find_route(self, value: Any, uri: Any, stream_name: Any) -> _Route | Refused | SchemaPending:
+        """The route of a pair seen for the first time, or why there is none."""
+        if not isinstance(uri, str):
+            return self.refuse(value, _field_missing(self.settings.schema_uri_fields))
+        compiled = self._compiled(uri)
+        if compiled is None:
+            return SchemaPending(uri)
+        if not isinstance(stream_name, str) or not stream_name:
+            return self._refuse_nameless(value, compiled, uri)
+        try:
+            stream = self._stream(stream_name)
+            if self.settings.enforce_streams:
+                _check_title(stream, compiled, uri)
+            route = self._route(uri, compiled, stream)
+        except HeadwaterError as error:
+            return self.refuse(value, error)
+        if len(self._routes) >= ROUTES_MAX:
+            self._routes.clear()
+        self._routes[uri, stream_name] = route
+        return route
+
+    def _refuse_nameless(self, value: Any, compiled: CompiledSchema, uri: str) -> Refused:
+        """An event without a stream: its violations where the schema wanted one, else a sentence about the field."""
+        compiled.fill_defaults(value)
+        if not compiled.is_valid(value):
+            return self._refuse_invalid(compiled, uri, None, value)
+        return self.refuse(value, _field_missing((self.settings.stream_field,)))
+
+    def _refuse_invalid(self, compiled: CompiledSchema, uri: str, stream_name: str | None, value: Any) -> Refused:
+        reason = EventInvalid(compiled.violations(value))
+        return Refused(value, stream_name, reason, uri, compiled.legacy_errors(value))
+
+    def _compiled(self, uri: str) -> CompiledSchema | None:
+        # What is kept stands under its canonical URI, which begins with a slash.
+        known = self.validator.known(uri) or self.validator.known("/" + uri)
+        if known is None and uri == self.built_in.compiled.schema.uri:
+            return self.built_in.compiled
+        return known
+
+    def _stream(self, name: str) -> Stream:
+        if name == self.built_in.stream.name:
+            return self.built_in.stream
+        try:
+            declared = self.streams.get(name)
+            if declared.is_family:
+                raise StreamUnknown(f"{name} is a family of streams.", hint="Name one stream of the family.")
+            return declared
+        except StreamUnknown:
+            if self.settings.enforce_streams:
+                raise
+        stream = self._undeclared.get(name)
+        if stream is None:
+            if not _STREAM_NAME.fullmatch(name):
+                raise StreamUnknown(f"{name[:200]!r} is not a stream name.", hint="Use letters, digits, '.', '_', '-'.")
+            if len(self._undeclared) >= UNDECLARED_STREAMS_MAX:
+                raise StreamUnknown(f"{name} is one undeclared stream too many.", hint="Declare the stream.")
+            stream = self._undeclared[name] = Stream(name=name)
+        return stream
+
+    def _route(self, uri: str, compiled: CompiledSchema, stream: Stream) -> _Route:
+        automatic = self.settings.automatic_fields
+        declares = compiled.schema.declares
+        title = compiled.schema.title or ""
+        return _Route(
+            uri=uri,
+            compiled=compiled,
+            stream=stream,
+            topic=stream.topic_for(self.settings.topic_prefix),
+            fills_id=automatic and declares("meta.id"),
+            fills_dt=automatic and declares("meta.dt"),
+            overwrites_dt=stream.meta_dt == "always",
+            fills_legacy_dt=automatic and title.startswith("analytics/legacy") and declares("dt"),
+            header_fields=tuple(_header_fields(stream, declares)) if automatic else (),
+            key_fields=tuple((stream.message_key_fields or {}).items()),
+            event_time_field=stream.event_time_field,
+        )
+
+    def _too_large(self, size: int) -> EventTooLarge:
+        return EventTooLarge(f"The event has {size} bytes; the limit is {self.settings.event_bytes_max}.")
+
+
+def iso_milliseconds(millisecond: int) -> str:
+    """Epoch milliseconds as ISO 8601 text in UTC."""
+    seconds, rest = divmod(millisecond, 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:03d}Z"
+
+
+def stream_name_from_uri(uri: str) -> str:
+    """The stream of a schema URI where events do not name one, as EventGate's default factory forms it."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", uri).lstrip("_")
+
+
+def _header_fields(stream: Stream, declares: Callable[[str], bool]) -> list[tuple[str, str]]:
+    """(event field, request header) pairs that this schema has a place for."""
+    wanted = {CLIENT_ADDRESS_FIELD: CLIENT_ADDRESS, **stream.headers}
+    return [(field, header) for field, header in wanted.items() if header is not None and declares(field)]
+
+
+def _check_title(stream: Stream, compiled: CompiledSchema, uri: str) -> None:
+    title = compiled.schema.title
+    if stream.schema_title is None:
+        raise StreamSchemaMismatch(f"{stream.name} does not have a schema_title setting.")
+    if title != stream.schema_title:
+        raise StreamSchemaMismatch(
+            f"schema title must be {stream.schema_title}.", hint=f"The title of {uri} is {title or 'absent'}."
+        )
+
+
+def _field_missing(fields: tuple[str, ...]) -> EventMalformed:
+    return EventMalformed(f"Field(s) {','.join(fields)} were missing from event and could not be extracted.")
+
+
+def _key_field_missing(path: str, stream: Stream) -> KeyFieldMissing:
+    return KeyFieldMissing(f"{path} is absent, and {stream.name} forms its message key from it.")
+
+
+def _at(value: Any, path: str) -> Any:
+    """The value at a dotted path, or _MISSING; null is present."""
+    for part in path.split("."):
+        if value.__class__ is not dict or part not in value:
+            return _MISSING
+        value = value[part]
+    return value
+
+
+def _set_absent(value: dict[str, Any], path: str, text: str) -> bool:
+    """Set the field at `path`, making objects on the way; False where it is present or something else is in the way."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        value = value.setdefault(parent, {})
+        if value.__class__ is not dict:
+            return False
+    if name in value:
+        return False
+    value[name] = text
+    return True
+
+
+def _parse_time(text: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

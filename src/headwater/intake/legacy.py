@@ -1,0 +1,96 @@
+"""The answer to a request in EventGate's words: its status, its reason phrase, its `invalid` and `error` lists."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from headwater.errors import (
+    EventInvalid,
+    HeadwaterError,
+    LogFull,
+    SchemaNotFound,
+    StreamSchemaMismatch,
+    StreamUnknown,
+)
+from headwater.intake.intake import Receipt
+from headwater.intake.outcome import Failed, Refused
+from headwater.schemas.validator import legacy_errors_text
+
+
+class LegacyAnswer(NamedTuple):
+    """`retry_after_seconds` is set where the fault is ours and the same request may succeed later."""
+
+    status: int
+    reason: str
+    body: bytes = b""
+    retry_after_seconds: int | None = None
+
+
+def legacy_answer(receipt: Receipt, retry_after_seconds: int) -> LegacyAnswer:
+    """How EventGate would answer, but for our own rules: a producer's fault is 400, ours is 503 or 507, never 500."""
+    count = receipt.count
+    if not receipt.refused and not receipt.failed:
+        return LegacyAnswer(201, f"All {count} out of {count} events were accepted.")
+    invalid = [one for _, one in receipt.refused if isinstance(one.reason, EventInvalid)]
+    if len(invalid) == count:
+        reason = f"{count} out of {count} events were invalid and not accepted."
+        return LegacyAnswer(400, reason, _body({"invalid": [_invalid(one) for one in invalid]}))
+    errors: list[tuple[int, Refused | Failed]] = [
+        entry for entry in receipt.refused if not isinstance(entry[1].reason, EventInvalid)
+    ]
+    errors += receipt.failed
+    errors.sort(key=lambda entry: entry[0])
+    body = _body({"invalid": [_invalid(one) for one in invalid], "error": [_error(one) for _, one in errors]})
+    parts = f"({len(invalid)} invalid and {len(errors)} errored)."
+    wrong = len(invalid) + len(errors)
+    if receipt.accepted:
+        reason = f"{receipt.accepted} out of {count} events were accepted, but {wrong} failed {parts}"
+        return LegacyAnswer(207, reason, body, retry_after_seconds if receipt.failed else None)
+    reason = f"{wrong} out of {count} events had failures and were not accepted. {parts}"
+    if receipt.failed:
+        return LegacyAnswer(_status_of(receipt.failed[0][1].reason), reason, body, retry_after_seconds)
+    return LegacyAnswer(400, reason, body)
+
+
+def legacy_message(refused: Refused) -> str:
+    """What EventGate says about an event it could not judge."""
+    reason = refused.reason
+    if isinstance(reason, SchemaNotFound):
+        return f"Failed loading schema at {refused.schema_uri}"
+    if isinstance(reason, (StreamUnknown, StreamSchemaMismatch)):
+        why = f"{refused.stream_name} is not configured." if isinstance(reason, StreamUnknown) else reason.message
+        return f"{_description(refused)} is not allowed in stream; {why}"
+    return reason.message
+
+
+def _description(refused: Refused) -> str:
+    meta = refused.event_value.get("meta") if isinstance(refused.event_value, dict) else None
+    event_id = meta.get("id") if isinstance(meta, dict) else None
+    named = f" {event_id}" if isinstance(event_id, str) else ""
+    return (
+        f"event{named} of schema at {refused.schema_uri or 'unknown'} "
+        f"destined to stream {refused.stream_name or 'unknown'}"
+    )
+
+
+def _status_of(reason: HeadwaterError) -> int:
+    return 507 if isinstance(reason, LogFull) else 503
+
+
+def _invalid(refused: Refused) -> dict[str, Any]:
+    errors = refused.legacy_errors or []
+    context = {"errors": errors, "errorsText": legacy_errors_text(errors)}
+    return {"status": "invalid", "event": refused.event_value, "context": context}
+
+
+def _error(one: Refused | Failed) -> dict[str, Any]:
+    if isinstance(one, Failed):
+        event: Any = orjson.Fragment(one.encoded)
+        return {"status": "error", "event": event, "context": {"message": str(one.reason)}}
+    return {"status": "error", "event": one.event_value, "context": {"message": legacy_message(one)}}
+
+
+def _body(document: dict[str, Any]) -> bytes:
+    return orjson.dumps(document)

@@ -1,0 +1,105 @@
+"""What can become of an event at the door: admitted, then accepted; refused; or failed through no fault of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from headwater.errors import HeadwaterError
+from headwater.event import Event
+from headwater.log.contract import Placement, Record
+from headwater.streams.stream import Stream
+
+
+class Admitted(NamedTuple):
+    """An event the Gate let through, ready to be appended; it keeps bytes and no parsed tree.
+
+    `duplicate_key` is set where a repeat can be recognised: the producer gave a `meta.id` and the stream wants it.
+    """
+
+    record: Record
+    stream: Stream
+    event_id: str | None
+    duplicate_key: str | None
+
+    @property
+    def encoded(self) -> bytes:
+        return self.record.value
+
+    @property
+    def topic(self) -> str:
+        return self.record.topic
+
+    @property
+    def key(self) -> bytes | None:
+        return self.record.key
+
+    @property
+    def headers(self) -> tuple[tuple[str, bytes], ...]:
+        return self.record.headers
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The event is durable. `placement` is None for a `duplicate`, which is in the log already."""
+
+    admitted: Admitted
+    placement: Placement | None
+    duplicate: bool = False
+
+    @property
+    def event(self) -> Event:
+        """The event as stored."""
+        return Event.decode(self.admitted.encoded)
+
+    @property
+    def stream(self) -> Stream:
+        return self.admitted.stream
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The event is the producer's to repair. `event_value` is the event as it stood, automatic fields filled in.
+
+    `legacy_errors` are the violations in the shape EventGate answers with; None unless `reason` is EventInvalid.
+    """
+
+    event_value: Any
+    stream_name: str | None
+    reason: HeadwaterError
+    schema_uri: str | None = None
+    legacy_errors: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The event is good, or could not be judged, and was not stored; the same request may succeed later.
+
+    `encoded` is the event as it would have been stored, or as it was received.
+    """
+
+    encoded: bytes
+    stream_name: str | None
+    reason: HeadwaterError
+
+    @property
+    def event(self) -> Event:
+        return Event.decode(self.encoded)
+
+
+Outcome = Accepted | Refused | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the Gate would do with an event: `verdict` is `accepted` or `refused`; nothing was stored."""
+
+    verdict: str
+    event_value: Any
+    stream: str | None
+    topic: str | None = None
+    key: str | None = None
+    filled: Mapping[str, Any] | None = None
+    reason: HeadwaterError | None = None
+    legacy_errors: list[dict[str, Any]] | None = None

@@ -1,0 +1,173 @@
+"""Reads a request body as events: size limits, content types, encodings and charsets, and the slices of a batch."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import zlib
+from typing import Any, NoReturn
+
+import msgspec
+import orjson
+from starlette.types import Receive
+
+from headwater.errors import ContentUnsupported, EventMalformed, RequestTooLarge
+
+MEDIA_TYPES = frozenset({b"application/json", b"text/plain", b"application/reports+json"})
+INFLATE_STEP_BYTES = 262_144
+
+_raw_events = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Disconnected(Exception):
+    """Nobody waits for an answer any more."""
+
+
+async def read_body(receive: Receive, declared: int | None, bytes_max: int) -> bytes:
+    """The whole body as sent. Raises RequestTooLarge as soon as it is known to be, and Disconnected."""
+    if declared is not None and declared > bytes_max:
+        raise too_large(bytes_max)
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > bytes_max:
+            raise too_large(bytes_max)
+        return body
+    parts = [body]
+    size = len(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part = message.get("body", b"")
+        size += len(part)
+        if size > bytes_max:
+            raise too_large(bytes_max)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def decode_body(body: bytes, content_type: bytes, encoding: bytes, bytes_max: int) -> bytes:
+    """The body as UTF-8 JSON text, b"" where empty. Raises ContentUnsupported, RequestTooLarge, EventMalformed."""
+    if encoding:
+        body = _inflate(body, encoding.strip().lower(), bytes_max)
+    if not body:
+        return b""
+    media_type, _, parameters = content_type.partition(b";")
+    if media_type.strip().lower() not in MEDIA_TYPES:
+        raise ContentUnsupported(
+            f"The content type {_shown(media_type) or 'is absent, which'} is not JSON.",
+            hint="Send application/json, or text/plain as beacons do.",
+        )
+    if parameters:
+        body = _to_utf8(body, parameters)
+    return body.removeprefix(codecs.BOM_UTF8)
+
+
+def slice_events(body: bytes, events_max: int) -> list[bytes]:
+    """The text of each event of a body, which is one object or an array. [] for `{}` and `[]`.
+
+    Raises EventMalformed, RequestTooLarge. A single event, and the parts of an event, are not parsed here.
+    """
+    start = body[:1]
+    if start not in (b"{", b"["):
+        body = body.strip(b" \t\r\n")
+        start = body[:1]
+    if start == b"{":
+        return [] if len(body) < 64 and body.translate(None, b" \t\r\n") == b"{}" else [body]
+    if start != b"[":
+        raise EventMalformed("The body must be one JSON object or an array of them.")
+    try:
+        slices = list(map(bytes, _raw_events.decode(body)))
+    except msgspec.DecodeError as error:
+        raise EventMalformed(f"The body is not JSON: {error}.") from None
+    if len(slices) > events_max:
+        raise RequestTooLarge(f"The request has {len(slices)} events; the limit is {events_max}.")
+    return slices
+
+
+def slice_leniently(body: bytes, events_max: int) -> list[bytes]:
+    """As `slice_events`, for JSON that only JavaScript takes: bad UTF-8, numbers beyond doubles."""
+    try:
+        value = json.loads(body.decode("utf-8", "replace"), parse_constant=_refuse_constant, parse_int=_parse_int)
+        events = value if isinstance(value, list) else [value]
+        if not isinstance(value, (list, dict)):
+            raise EventMalformed("The body must be one JSON object or an array of them.")
+        if len(events) > events_max:
+            raise RequestTooLarge(f"The request has {len(events)} events; the limit is {events_max}.")
+        return [] if value in ({}, []) else [orjson.dumps(event) for event in events]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise EventMalformed(f"The body is not JSON: {error}.") from None
+
+
+def too_large(bytes_max: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The request body is larger than {bytes_max} bytes.", hint="Send fewer events at once.")
+
+
+def _inflate(body: bytes, encoding: bytes, bytes_max: int) -> bytes:
+    if encoding in (b"identity", b""):
+        return body
+    if encoding in (b"gzip", b"x-gzip"):
+        return _inflate_members(body, zlib.MAX_WBITS | 16, bytes_max)
+    if encoding == b"deflate":
+        # Both forms are sent under this name; the zlib header has these low bits.
+        zlib_form = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
+        return _inflate_members(body, zlib.MAX_WBITS if zlib_form else -zlib.MAX_WBITS, bytes_max)
+    raise ContentUnsupported(
+        f"The content encoding {_shown(encoding)} is not understood.", hint="Send gzip, deflate or none."
+    )
+
+
+def _inflate_members(body: bytes, window_bits: int, bytes_max: int) -> bytes:
+    """Decompress in steps, so that a small body which unfolds to gigabytes is refused at the limit."""
+    parts: list[bytes] = []
+    size = 0
+    while body:
+        inflater = zlib.decompressobj(window_bits)
+        while not inflater.eof:
+            try:
+                part = inflater.decompress(body, INFLATE_STEP_BYTES)
+            except zlib.error as error:
+                raise EventMalformed(f"The compressed body is damaged: {error}.") from None
+            body = inflater.unconsumed_tail
+            size += len(part)
+            if size > bytes_max:
+                raise too_large(bytes_max)
+            parts.append(part)
+            if not part and not body and not inflater.eof:
+                raise EventMalformed("The compressed body ends too early.")
+        body = inflater.unused_data
+    return b"".join(parts)
+
+
+def _to_utf8(body: bytes, parameters: bytes) -> bytes:
+    for parameter in parameters.split(b";"):
+        name, _, value = parameter.partition(b"=")
+        if name.strip().lower() != b"charset":
+            continue
+        charset = value.strip().strip(b'"').lower().decode("latin-1")
+        if charset in ("utf-8", "utf8", "us-ascii"):
+            return body
+        if not charset.startswith(("utf-16", "utf-32")):
+            raise ContentUnsupported(f"The charset {_shown(value)} is not understood.", hint="Send UTF-8.")
+        try:
+            return body.decode(charset).encode("utf-8")
+        except LookupError:
+            raise ContentUnsupported(f"The charset {_shown(value)} is not understood.", hint="Send UTF-8.") from None
+        except UnicodeError as error:
+            raise EventMalformed(f"The body is not {charset}: {error}.") from None
+    return body
+
+
+def _shown(header: bytes) -> str:
+    return ascii(header.decode("latin-1").strip()[:100]) if header.strip() else ""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse_int(digits: str) -> Any:
+    return int(digits) if len(digits) < 19 else float(digits)

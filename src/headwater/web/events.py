@@ -1,0 +1,219 @@
+"""POST /v1/events and /v2/events: the request to slices, the receipt to an answer. The hot path of the platform.
+
+How this works: `EventsEndpoint.answer` takes the parts of a request and gives the parts of a response; it knows no
+server. Below it stands the ASGI application; `protocol.py` calls `answer` directly where it can save the detour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+from uuid import uuid4
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from headwater.config import IntakeConfig
+from headwater.errors import EventInvalid, EventMalformed, HeadwaterError
+from headwater.intake.gate import CLIENT_ADDRESS
+from headwater.intake.intake import Intake
+from headwater.intake.legacy import LegacyAnswer, legacy_answer
+from headwater.intake.outcome import Explanation
+from headwater.web.body import Disconnected, decode_body, read_body, slice_events, slice_leniently
+from headwater.web.headers import RawHeaders
+from headwater.web.problems import MEDIA_TYPE, problem_document, problem_headers, request_uri, status_of
+
+EMPTY_REASON = "Request body was empty. Must provide JSON encoded events."
+FALSE_WORDS = frozenset({"", "false", "0", "no", "off"})
+
+JSON_TYPE = (b"content-type", b"application/json; charset=utf-8")
+PROBLEM_TYPE = (b"content-type", MEDIA_TYPE.encode())
+
+
+class Answer(NamedTuple):
+    """A response: `reason` is the reason phrase (HTTP/1.1 only), b"" for the usual one."""
+
+    status: int
+    reason: bytes
+    headers: RawHeaders
+    body: bytes = b""
+
+
+class RequestHeaders(Mapping[str, str]):
+    """The headers of a request as the Gate asks for them; worked out only when it does."""
+
+    __slots__ = ("_peer", "_raw", "_text")
+
+    def __init__(self, raw: RawHeaders, peer: str | None) -> None:
+        self._raw = raw
+        self._peer = peer
+        self._text: dict[str, str] | None = None
+
+    def __getitem__(self, name: str) -> str:
+        return self._texts()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts())
+
+    def __len__(self) -> int:
+        return len(self._texts())
+
+    def _texts(self) -> dict[str, str]:
+        if self._text is None:
+            text = {name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in self._raw}
+            text.setdefault("x-request-id", str(uuid4()))
+            address = text.get("x-client-ip") or text.get("x-forwarded-for", "").split(", ")[0] or self._peer
+            if address:
+                text[CLIENT_ADDRESS] = address
+            else:
+                text.pop(CLIENT_ADDRESS, None)
+            self._text = text
+        return self._text
+
+
+class EventsEndpoint:
+    """Takes events over HTTP. `standing` are the headers every answer carries."""
+
+    def __init__(self, intake: Intake, config: IntakeConfig, standing: RawHeaders) -> None:
+        self._intake = intake
+        self.config = config
+        self._standing = standing
+        self._standing_empty = [*standing, (b"content-length", b"0")]
+        self._test_events = [orjson.dumps(event) for event in config.test_events]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: RawHeaders = scope["headers"]
+        query: bytes = scope["query_string"]
+        try:
+            body = await read_body(receive, declared_length(headers), self.config.request_bytes_max)
+        except Disconnected:
+            return
+        except HeadwaterError as error:
+            answer = self.problem(error, "POST", request_uri(scope))
+        else:
+            client = scope.get("client")
+            answer = await self.answer(headers, query, body, client[0] if client else None, request_uri(scope))
+        await send_answer(answer, send)
+
+    async def answer(self, headers: RawHeaders, query: bytes, body: bytes, peer: str | None, uri: str) -> Answer:
+        """Judge and store the events in `body`; never raises for anything a client can send."""
+        content_type = encoding = b""
+        for name, value in headers:
+            if name == b"content-type":
+                content_type = value
+            elif name == b"content-encoding":
+                encoding = value
+        sent = RequestHeaders(headers, peer)
+        hasty = dry_run = False
+        if query:
+            hasty, dry_run = flag(query, "hasty"), flag(query, "dry_run")
+        try:
+            if encoding or content_type != b"application/json" or body[:1] not in (b"{", b"["):
+                body = decode_body(body, content_type, encoding, self.config.request_bytes_max)
+            return await self._take(body, sent, hasty=hasty, dry_run=dry_run)
+        except HeadwaterError as error:
+            return self.problem(error, "POST", uri)
+
+    async def answer_test_events(self, query: bytes, headers: RawHeaders, peer: str | None) -> Answer:
+        """Run the configured test events as if they were posted."""
+        sent = RequestHeaders(headers, peer)
+        try:
+            return await self._take_slices(self._test_events, sent, hasty=flag(query, "hasty"), dry_run=False)
+        except HeadwaterError as error:
+            return self.problem(error, "GET", "/v1/_test/events")
+
+    def problem(self, error: HeadwaterError, method: str, uri: str) -> Answer:
+        """A request that failed as a whole."""
+        document = problem_document(error, method=method, uri=uri)
+        extra = [(name.encode(), value.encode()) for name, value in problem_headers(error).items()]
+        return self._answer(status_of(error), "", orjson.dumps(document), [PROBLEM_TYPE, *extra])
+
+    async def _take(self, body: bytes, sent: RequestHeaders, *, hasty: bool, dry_run: bool) -> Answer:
+        if not body:
+            return self._answer(400, EMPTY_REASON)
+        events_max = self.config.request_events_max
+        try:
+            return await self._take_slices(slice_events(body, events_max), sent, hasty=hasty, dry_run=dry_run)
+        except EventMalformed:
+            slices = slice_leniently(body, events_max)
+        return await self._take_slices(slices, sent, hasty=hasty, dry_run=dry_run)
+
+    async def _take_slices(self, slices: list[bytes], sent: RequestHeaders, *, hasty: bool, dry_run: bool) -> Answer:
+        if not slices:
+            return self._answer(400, EMPTY_REASON)
+        if dry_run:
+            return self._explained(await self._intake.explain(parsed(slices), sent))
+        if hasty:
+            # Checked before the answer: what is not JSON at all is no event, late or not.
+            parsed(slices)
+            self._intake.write_hasty(slices, sent)
+            return self._answer(202, f"{len(slices)} events hastily received.")
+        receipt = await self._intake.write_slices(slices, sent)
+        return self._told(legacy_answer(receipt, self.config.retry_after_seconds))
+
+    def _told(self, told: LegacyAnswer) -> Answer:
+        extra: RawHeaders = [JSON_TYPE] if told.body else []
+        if told.retry_after_seconds is not None:
+            extra.append((b"retry-after", str(told.retry_after_seconds).encode()))
+        return self._answer(told.status, told.reason, told.body, extra)
+
+    def _explained(self, explanations: list[Explanation]) -> Answer:
+        document = {"dry_run": True, "events": [_explained(one) for one in explanations]}
+        return self._answer(200, "", orjson.dumps(document), [JSON_TYPE])
+
+    def _answer(self, status: int, reason: str, body: bytes = b"", extra: RawHeaders | None = None) -> Answer:
+        if not body and not extra:
+            return Answer(status, reason.encode("latin-1"), self._standing_empty)
+        headers = [*self._standing, *(extra or ()), (b"content-length", str(len(body)).encode())]
+        return Answer(status, reason.encode("latin-1"), headers, body)
+
+
+async def send_answer(answer: Answer, send: Send) -> None:
+    """As ASGI messages; `reason` is honoured by our own protocol class and ignored by other servers."""
+    await send(
+        {"type": "http.response.start", "status": answer.status, "headers": answer.headers, "reason": answer.reason}
+    )
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def flag(query: bytes, name: str) -> bool:
+    """A boolean in the query string. Given more than once it is true, as it is a list then (as recorded)."""
+    if name.encode() not in query:
+        return False
+    values = [value for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if key == name]
+    return len(values) > 1 or (len(values) == 1 and values[0].lower() not in FALSE_WORDS)
+
+
+def declared_length(headers: RawHeaders) -> int | None:
+    """The content-length, where there is one that can be read."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else None
+    return None
+
+
+def parsed(slices: list[bytes]) -> list[object]:
+    """The events of a request, all of them. Raises EventMalformed."""
+    try:
+        return [orjson.loads(one) for one in slices]
+    except orjson.JSONDecodeError as error:
+        raise EventMalformed(f"The body is not JSON: {error}.") from None
+
+
+def _explained(one: Explanation) -> dict[str, object]:
+    document: dict[str, object] = {"verdict": one.verdict, "stream": one.stream}
+    if one.reason is None:
+        return document | {
+            "topic": one.topic,
+            "key": one.key,
+            "filled": dict(one.filled or {}),
+            "event": one.event_value,
+        }
+    document |= {"code": one.reason.code, "reason": str(one.reason), "event": one.event_value}
+    if isinstance(one.reason, EventInvalid):
+        document["violations"] = [
+            {"pointer": v.pointer, "keyword": v.keyword, "schema_pointer": v.schema_pointer, "message": v.message}
+            for v in one.reason.violations
+        ]
+    return document

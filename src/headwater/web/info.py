@@ -1,0 +1,88 @@
+"""Small facts about the running service: who it is, whether it is well, what streams it has, what crawlers may do."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+import headwater
+from headwater.errors import StreamUnknown
+
+DESCRIPTION = "An event platform: takes schema-checked events, keeps them, streams them live."
+HOME = "/?doc"
+READY_SECONDS_MAX = 1.0
+
+
+class JsonResponse(Response):
+    """A JSON answer with the content type EventGate's clients know."""
+
+    media_type = "application/json; charset=utf-8"
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content)
+
+
+async def info(request: Request) -> Response:
+    """`/_info`: name, version, description and home of the service."""
+    return JsonResponse(_facts(request))
+
+
+async def info_part(request: Request) -> Response:
+    """`/_info/name` and `/_info/version`: one of these facts."""
+    part = request.url.path.rstrip("/").rsplit("/", 1)[-1]
+    return JsonResponse({part: _facts(request)[part]})
+
+
+async def info_home(_: Request) -> Response:
+    """`/_info/home`: to the documentation."""
+    return RedirectResponse(HOME, status_code=301)
+
+
+async def robots(_: Request) -> Response:
+    return PlainTextResponse("User-agent: *\nDisallow: /\n")
+
+
+async def healthz(_: Request) -> Response:
+    """Alive: answers as long as the event loop turns, whatever happens to the log."""
+    return JsonResponse({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """Ready: the log can be read. A full disk does not make it unready, since readers are still served."""
+    platform = request.app.state.platform
+    try:
+        async with asyncio.timeout(READY_SECONDS_MAX):
+            topics = await platform.log.topics()
+    except Exception as error:
+        return JsonResponse({"status": "unavailable", "reason": type(error).__name__}, status_code=503)
+    return JsonResponse({"status": "ok", "topics": len(topics)})
+
+
+async def stream_configs(request: Request) -> Response:
+    """`/v1/stream-configs[/{a,b}]`: the legacy settings of all streams or of some; unknown names are left out."""
+    streams = request.app.state.platform.streams
+    named = request.path_params.get("names")
+    if named is None:
+        return JsonResponse({stream.name: stream.legacy_settings() for stream in (*streams.all(), *streams.families())})
+    found = {}
+    for name in filter(None, re.split(r"[,|]", unquote(named))):
+        try:
+            found[name] = streams.get(name).legacy_settings()
+        except StreamUnknown:
+            continue
+    return JsonResponse(found)
+
+
+def _facts(request: Request) -> dict[str, str]:
+    return {
+        "name": request.app.state.platform.config.intake.service_name,
+        "version": headwater.__version__,
+        "description": DESCRIPTION,
+        "home": HOME,
+    }

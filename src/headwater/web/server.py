@@ -1,0 +1,95 @@
+"""Serves a platform over HTTP until it is told to stop: uvicorn with our protocol, drained before the log closes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import uvicorn
+
+from headwater.platform import Platform
+from headwater.web.app import Application, create_app
+from headwater.web.protocol import HeadwaterProtocol
+
+KEEP_ALIVE_SECONDS = 75
+SHUTDOWN_SECONDS_MAX = 10
+# A thousand clients may connect in the same moment.
+BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which says when it serves, and ends the page's feeds, which would hold it up, when it stops."""
+
+    def __init__(self, config: uvicorn.Config, app: Application) -> None:
+        super().__init__(config)
+        self.application = app
+        self.on_started: Callable[[str], None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self.on_started:
+            self.on_started(address_of(self))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.application.pages.close()
+        await super().shutdown(sockets)
+
+
+def server_of(platform: Platform, *, notice: str | None = None) -> Server:
+    """A server for a platform that is started already, on the configured address."""
+    app = create_app(platform, notice=notice)
+    config = uvicorn.Config(
+        app,
+        host=platform.config.web.host,
+        port=platform.config.web.port,
+        http=HeadwaterProtocol,
+        loop="uvloop",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,
+        backlog=BACKLOG,
+    )
+    return Server(config, app)
+
+
+async def serve(platform: Platform, *, notice: str | None = None, ready: Callable[[str], None] | None = None) -> None:
+    """Start the platform, serve it until SIGINT or SIGTERM, stop it. `ready` is told the address once it is served."""
+    await platform.start()
+    try:
+        server = server_of(platform, notice=notice)
+        server.on_started = ready
+        await server.serve()
+    finally:
+        await platform.stop()
+
+
+@contextlib.asynccontextmanager
+async def serving(platform: Platform, *, notice: str | None = None) -> AsyncIterator[str]:
+    """Serve a started platform for the length of a `with` block; gives the address. For tests and demos."""
+    server = server_of(platform, notice=notice)
+    # Signals stay with whoever runs the block.
+    address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    server.on_started = address.set_result
+    running = asyncio.create_task(server._serve())
+    try:
+        await asyncio.wait([running, address], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await running
+            raise RuntimeError("The server stopped before it served.")
+        yield address.result()
+    finally:
+        server.should_exit = True
+        await running
+
+
+def address_of(server: uvicorn.Server) -> str:
+    """`http://host:port` of a server that has started, with the port it really got."""
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
