@@ -1,0 +1,16 @@
+"""A clock that moves only when told, for everything that is handed its time."""
+
+from __future__ import annotations
+
+
+class ManualClock:
+    """Call it for the time (epoch seconds); `advance` moves it, backwards too."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds

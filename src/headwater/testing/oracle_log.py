@@ -1,0 +1,231 @@
+"""The oracle: `Log` as plainly as it can be written, in memory, to check the others against."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from headwater.errors import LogUnavailable, PositionLost, TopicUnknown
+from headwater.log.contract import (
+    Commit,
+    Features,
+    Placement,
+    Position,
+    Record,
+    StoredRecord,
+    TopicInfo,
+    TopicSettings,
+)
+from headwater.log.record_batch import partition_of_key
+
+
+class OraclePartition:
+    """A list of records, what was removed before it, and the newest time given."""
+
+    def __init__(self) -> None:
+        self.records: list[StoredRecord] = []
+        self.floor = 0
+        self.next = 0
+        self.last_ms = 0
+
+
+class OracleLog:
+    """Keeps everything in lists and dictionaries; `close` and `open` keep the content."""
+
+    features = Features(transactional_commit=True, keyed_state=True, seek_by_time=True, compaction=True)
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._settings: dict[str, TopicSettings] = {}
+        self._partitions: dict[tuple[str, int], OraclePartition] = {}
+        self._turns: dict[str, int] = {}
+        self._positions: dict[str, str] = {}
+        self._state: dict[str, dict[bytes, bytes]] = {}
+        self._grown = asyncio.Event()
+        self._is_open = False
+
+    async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
+        self._check_open()
+        turns = dict(self._turns)
+        places = [(record.topic, self._partition_of(record, turns)) for record in records]
+        for topic in {record.topic for record in records}:
+            self._turns[topic] = turns.get(topic, 0) + 1
+        now_ms = int(self._clock() * 1000)
+        placements = []
+        for record, place in zip(records, places, strict=True):
+            partition = self._partitions[place]
+            partition.last_ms = max(partition.last_ms, now_ms)
+            stored = StoredRecord(*place, partition.next, partition.last_ms, record.key, record.headers, record.value)
+            partition.records.append(stored)
+            partition.next += 1
+            placements.append(Placement(*place, stored.offset, stored.timestamp_ms))
+        if commit is not None:
+            self._positions[commit.group] = commit.token
+            for change in commit.state:
+                space = self._state.setdefault(change.namespace, {})
+                if change.value is None:
+                    space.pop(change.key, None)
+                else:
+                    space[change.key] = change.value
+        self._grown.set()
+        self._grown = asyncio.Event()
+        return placements
+
+    async def read(
+        self, position: Position, *, records_max: int = 1000, bytes_max: int = 4_194_304, wait_seconds: float = 0.0
+    ) -> Sequence[StoredRecord]:
+        deadline = asyncio.get_running_loop().time() + wait_seconds
+        while True:
+            self._check_open()
+            grown = self._grown
+            found = self._read(position, records_max, bytes_max)
+            left = deadline - asyncio.get_running_loop().time()
+            if found or left <= 0:
+                return found
+            try:
+                await asyncio.wait_for(grown.wait(), left)
+            except TimeoutError:
+                return self._read(position, records_max, bytes_max)
+
+    async def first(self, topics: Iterable[str]) -> Position:
+        return Position({place: self._partitions[place].floor for place in self._places(topics)})
+
+    async def last(self, topics: Iterable[str]) -> Position:
+        return Position({place: self._partitions[place].next for place in self._places(topics)})
+
+    async def at(self, topics: Iterable[str], timestamp_ms: int) -> Position:
+        return Position(
+            {
+                place: next(
+                    (r.offset for r in self._partitions[place].records if r.timestamp_ms >= timestamp_ms),
+                    self._partitions[place].next,
+                )
+                for place in self._places(topics)
+            }
+        )
+
+    async def topics(self) -> Sequence[TopicInfo]:
+        self._check_open()
+        return [
+            TopicInfo(
+                name,
+                settings,
+                tuple(self._partitions[name, number].floor for number in range(settings.partitions)),
+                tuple(self._partitions[name, number].next for number in range(settings.partitions)),
+                sum(len(r.value) for n in range(settings.partitions) for r in self._partitions[name, n].records),
+            )
+            for name, settings in sorted(self._settings.items())
+        ]
+
+    async def open(self) -> None:
+        self._is_open = True
+
+    async def close(self) -> None:
+        self._is_open = False
+        self._grown.set()
+
+    async def ensure_topic(self, name: str, settings: TopicSettings) -> None:
+        self._check_open()
+        present = self._settings.get(name)
+        count = max(settings.partitions, present.partitions if present else 0)
+        self._settings[name] = TopicSettings(
+            count, settings.retention_seconds, settings.retention_bytes, settings.compact
+        )
+        for number in range(count):
+            self._partitions.setdefault((name, number), OraclePartition())
+
+    async def commit(self, group: str, token: str) -> None:
+        await self.append((), commit=Commit(group, token))
+
+    async def committed(self, group: str) -> str | None:
+        self._check_open()
+        return self._positions.get(group)
+
+    async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        self._check_open()
+        space = self._state.get(namespace, {})
+        return {key: space[key] for key in keys if key in space}
+
+    async def state_scan(
+        self, namespace: str, *, after: bytes = b"", rows_max: int = 1000
+    ) -> Sequence[tuple[bytes, bytes]]:
+        self._check_open()
+        return sorted(item for item in self._state.get(namespace, {}).items() if item[0] > after)[:rows_max]
+
+    async def trim(self) -> int:
+        self._check_open()
+        before = sum(len(partition.records) for partition in self._partitions.values())
+        for (topic, _), partition in self._partitions.items():
+            settings = self._settings[topic]
+            if settings.retention_seconds is not None:
+                oldest_ms = int((self._clock() - settings.retention_seconds) * 1000)
+                while partition.records and partition.records[0].timestamp_ms < oldest_ms:
+                    partition.records.pop(0)
+            if settings.retention_bytes is not None:
+                while (
+                    len(partition.records) > 1
+                    and sum(len(r.value) for r in partition.records) > settings.retention_bytes
+                ):
+                    partition.records.pop(0)
+            if settings.retention_seconds is not None or settings.retention_bytes is not None:
+                partition.floor = partition.records[0].offset if partition.records else partition.next
+            if settings.compact:
+                newest = {r.key: r.offset for r in partition.records if r.key is not None}
+                partition.records = [r for r in partition.records if r.key is None or newest[r.key] == r.offset]
+        return before - sum(len(partition.records) for partition in self._partitions.values())
+
+    def partition(self, topic: str, number: int) -> OraclePartition:
+        """The content itself, for a test that compares or corrects it."""
+        return self._partitions[topic, number]
+
+    def partitions(self) -> list[tuple[str, int]]:
+        """Every (topic, partition)."""
+        return sorted(self._partitions)
+
+    def settings(self, topic: str) -> TopicSettings:
+        return self._settings[topic]
+
+    def _partition_of(self, record: Record, turns: dict[str, int]) -> int:
+        if record.topic not in self._settings:
+            raise TopicUnknown(f"The log has no topic {record.topic!r}.")
+        count = self._settings[record.topic].partitions
+        if record.partition is not None:
+            if not 0 <= record.partition < count:
+                raise TopicUnknown(f"Topic {record.topic!r} has no partition {record.partition}.")
+            return record.partition
+        if record.key is not None:
+            return partition_of_key(record.key, count)
+        return turns.get(record.topic, 0) % count
+
+    def _read(self, position: Position, records_max: int, bytes_max: int) -> list[StoredRecord]:
+        found: list[StoredRecord] = []
+        size = 0
+        for place, offset in position.offsets.items():
+            if place[0] not in self._settings:
+                raise TopicUnknown(f"The log has no topic {place[0]!r}.")
+            partition = self._partitions.get(place)
+            if partition is None or not partition.floor <= offset <= partition.next:
+                earliest = Position({place: partition.floor}).token() if partition else None
+                raise PositionLost(f"Offset {offset} of {place} is not in the log.", earliest=earliest)
+            for record in partition.records:
+                if record.offset < offset:
+                    continue
+                if len(found) >= records_max or (found and size + len(record.value) > bytes_max):
+                    return found
+                found.append(record)
+                size += len(record.value)
+        return found
+
+    def _places(self, topics: Iterable[str]) -> list[tuple[str, int]]:
+        self._check_open()
+        places: list[tuple[str, int]] = []
+        for topic in topics:
+            if topic not in self._settings:
+                raise TopicUnknown(f"The log has no topic {topic!r}.")
+            places.extend((topic, number) for number in range(self._settings[topic].partitions))
+        return places
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise LogUnavailable("The log is not open.")
