@@ -1,0 +1,91 @@
+"""Events as rows of a declared table: what every table sink does before it speaks its own SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from headwater.connectors.contract import ColumnType, Delivery, TableShape
+from headwater.errors import EventMalformed
+from headwater.event import get_path
+
+INTEGER_MAX = 2**63 - 1
+
+
+def row_of(shape: TableShape, delivery: Delivery) -> tuple[Any, ...]:
+    """The event's values in column order, None where absent. Raises EventMalformed for one of another type."""
+    row: list[Any] = []
+    for column in shape.columns:
+        value = get_path(delivery.value, column.path)
+        if value is None:
+            if column.name in shape.key:
+                raise EventMalformed(f"{column.path} is absent, and {shape.name} needs it for its key {column.name}.")
+            row.append(None)
+            continue
+        try:
+            row.append(_CONVERSIONS[column.type](value))
+        except (TypeError, ValueError):
+            raise EventMalformed(
+                f"{column.path} is not {column.type}, which column {column.name} of {shape.name} holds."
+            ) from None
+    return tuple(row)
+
+
+def latest_rows(shape: TableShape, deliveries: Sequence[Delivery]) -> list[tuple[Any, ...]]:
+    """The rows of a batch, the last one of each key only: a database need not write the others."""
+    rows = [row_of(shape, delivery) for delivery in deliveries]
+    if not shape.key:
+        return rows
+    positions = [shape.column_names.index(name) for name in shape.key]
+    latest = {tuple(row[position] for position in positions): row for row in rows}
+    return list(latest.values())
+
+
+def order_by(shape: TableShape, order: str) -> str:
+    """The ORDER BY clause for `edits desc, wiki`; "" for "". Raises JobInvalid for anything but columns."""
+    terms = [f'"{name}" {"DESC" if descending else "ASC"}' for name, descending in shape.order_terms(order)]
+    return f" ORDER BY {', '.join(terms)}" if terms else ""
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names for SQL, with commas between them."""
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int or abs(value) > INTEGER_MAX:
+        raise TypeError
+    return value
+
+
+def _real(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError
+    return float(value)
+
+
+def _boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        raise TypeError
+    return value
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+_CONVERSIONS: dict[ColumnType, Callable[[Any], Any]] = {
+    "text": _text,
+    "integer": _integer,
+    "real": _real,
+    "boolean": _boolean,
+    "json": _json,
+}

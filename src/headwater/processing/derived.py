@@ -1,0 +1,159 @@
+"""Events a job makes: their envelope, their repeatable ids, and the error events about what it could not process."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from headwater.errors import HeadwaterError, JobInvalid, SchemaNotFound
+from headwater.intake.gate import Gate, SchemaPending
+from headwater.intake.outcome import Admitted, Refused
+from headwater.processing.durations import iso
+from headwater.processing.job import Job, ToStream
+from headwater.processing.steps import Failure, Item
+from headwater.schemas.validator import CompiledSchema
+
+# Names the family of ids below; must never change, or repeats are no longer recognised.
+NAMESPACE = uuid.UUID("6a5d1c0e-5b0c-5f0e-9f5e-0d1f4c2b7a11")
+MESSAGE_CHARS_MAX = 2_000
+STACK_CHARS_MAX = 8_000
+# An error event holds the event that failed and has to pass the Gate itself.
+ENVELOPE_BYTES = 65_536
+_VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
+
+
+def derived_id(job: str, stream: str, cause: str) -> str:
+    """The id of the event that `job` makes for `stream` out of `cause`: the same whenever it is made again."""
+    return str(uuid.uuid5(NAMESPACE, f"{job}\n{stream}\n{cause}"))
+
+
+class Derivation:
+    """Turns what the steps of one job give into records that passed the Gate."""
+
+    def __init__(self, job: Job, gate: Gate) -> None:
+        self._job = job
+        self._gate = gate
+        self._schema_uri: str | None = None
+        self._error_schema: CompiledSchema = gate.built_in.compiled
+
+    def prepare(self) -> None:
+        """Find the schema of the job's output. Blocks on I/O. Raises StreamUnknown, SchemaNotFound, JobInvalid."""
+        for name in filter(None, (self._job.error_stream, self._job.late_stream)):
+            self._gate.streams.get(name)
+        if isinstance(self._job.output, ToStream):
+            stream = self._gate.streams.get(self._job.output.stream)
+            version = self._job.output.version
+            if stream.schema_title is None and version is not None:
+                raise JobInvalid(f"{stream.name} has no schema_title, which version {version} could be of.")
+            if stream.schema_title is not None:
+                self._schema_uri = self._uri_of(stream.schema_title, version)
+                self._gate.compile(self._schema_uri)
+
+    async def output(self, item: Item) -> Admitted | Failure:
+        """The event for the job's output stream."""
+        assert isinstance(self._job.output, ToStream)
+        if not isinstance(item.value, Mapping):
+            return Failure(item, "output", JobInvalid(f"A job gives events, not {type(item.value).__name__}."))
+        stream = self._job.output.stream
+        value = dict(item.value)
+        if self._schema_uri is not None:
+            value["$schema"] = self._schema_uri
+        value["meta"] = self._meta(item, value.get("meta"), stream)
+        return await self._admit(item, value)
+
+    async def late(self, item: Item) -> Admitted | Failure:
+        """The late event as it was, in the job's late stream."""
+        assert self._job.late_stream is not None
+        value = dict(item.source or item.value)
+        meta = value.get("meta")
+        kept = meta if isinstance(meta, dict) else {}
+        value["meta"] = {
+            **kept,
+            "stream": self._job.late_stream,
+            "id": derived_id(self._job.name, self._job.late_stream, item.cause),
+        }
+        return await self._admit(item, value)
+
+    async def error(self, failure: Failure, now_ms: int) -> Admitted | Failure:
+        """The error event about `failure`: the event as it came in, the exception and its stack."""
+        item, schema = failure.item, self._error_schema.schema
+        source = item.source if isinstance(item.source, Mapping) else {}
+        stream = self._job.error_stream
+        now = iso(now_ms)
+        value = {
+            "$schema": schema.uri,
+            "meta": {"stream": stream, "id": derived_id(self._job.name, stream, f"{item.cause}/{failure.step}")},
+            "dt": now,
+            "emitter_id": self._job.name,
+            "error_type": type(failure.error).__name__,
+            "errored_schema_uri": _text(source.get("$schema")),
+            "errored_stream_name": item.stream or "unknown",
+            "message": f"{failure.step}: {failure.error}"[:MESSAGE_CHARS_MAX],
+            "raw_event": self._raw_text(item),
+            "stack": failure.stack[-STACK_CHARS_MAX:],
+        }
+        if not schema.declares("stack"):
+            value["message"] = f"{value['message']}\n{value['stack']}"
+        kept = {name: part for name, part in value.items() if name == "$schema" or schema.declares(name)}
+        kept["meta"] = self._meta_from(source.get("meta"), kept["meta"])
+        return await self._admit(item, kept)
+
+    def _raw_text(self, item: Item) -> str:
+        # What a timer made had no event: its state is still there, and its cause says which key it was.
+        raw = item.raw if item.raw is not None else orjson.dumps({"cause": item.cause})
+        limit = max(1024, self._gate.settings.event_bytes_max // 2 - ENVELOPE_BYTES)
+        text = raw[:limit].decode("utf-8", "replace")
+        return text if len(raw) <= limit else f"{text}… ({len(raw)} bytes in all)"
+
+    def _meta(self, item: Item, given: Any, stream: str) -> dict[str, Any]:
+        own = {"stream": stream, "id": derived_id(self._job.name, stream, item.cause)}
+        source = item.source.get("meta") if isinstance(item.source, Mapping) else None
+        # A function may pass its input on: what belongs to that event alone must not come along.
+        kept = {name: part for name, part in given.items() if name not in ("id", "dt")} if _is_new(given) else {}
+        return self._meta_from(source, {**kept, **own})
+
+    def _meta_from(self, source: Any, meta: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(source, Mapping):
+            for name in ("domain", "request_id"):
+                if name not in meta and isinstance(source.get(name), str):
+                    meta[name] = source[name]
+        return meta
+
+    async def _admit(self, item: Item, value: dict[str, Any]) -> Admitted | Failure:
+        try:
+            verdict = self._gate.try_admit(value)
+            while isinstance(verdict, SchemaPending):
+                await asyncio.to_thread(self._gate.compile, verdict.uri)
+                verdict = self._gate.try_admit(value)
+        except HeadwaterError as error:
+            if error.retriable:
+                raise
+            return Failure(item, "output", error)
+        except TypeError as error:  # something that is no JSON
+            return Failure(item, "output", error)
+        return Failure(item, "output", verdict.reason) if isinstance(verdict, Refused) else verdict
+
+    def _uri_of(self, title: str, version: str | None) -> str:
+        if version is not None:
+            return f"/{title}/{version}"
+        versions = []
+        for uri in self._gate.validator.repository.uris():
+            parent, _, name = uri.rpartition("/")
+            if parent == f"/{title}" and (found := _VERSION.fullmatch(name)):
+                versions.append(tuple(int(part) for part in found.groups()))
+        if not versions:
+            raise SchemaNotFound(f"There is no schema /{title}.", hint=f"The job {self._job.name} writes events of it.")
+        return f"/{title}/{'.'.join(str(part) for part in max(versions))}"
+
+
+def _is_new(meta: Any) -> bool:
+    return isinstance(meta, Mapping)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) and value else "unknown"

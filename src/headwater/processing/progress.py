@@ -1,0 +1,42 @@
+"""How far a job has come in event time: the watermark, kept with the job's position.
+
+The watermark says "events older than this are late". It is the newest event time seen in a partition, less the job's
+`out_of_order`; of several partitions the one furthest behind counts, unless it has been idle. It never goes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from headwater.processing.steps import NO_WATERMARK
+
+Partition = tuple[str, int]
+
+
+class Progress:
+    """The newest event time of each partition, and the watermark that follows from them."""
+
+    def __init__(self, encoded: bytes | None = None) -> None:
+        value: dict[str, Any] = orjson.loads(encoded) if encoded else {}
+        self.watermark_ms: int = value.get("watermark_ms", NO_WATERMARK)
+        self._newest: dict[Partition, int] = {
+            (topic, partition): newest for topic, partition, newest in value.get("newest", ())
+        }
+
+    def encode(self) -> bytes:
+        newest = [[topic, partition, at] for (topic, partition), at in sorted(self._newest.items())]
+        return orjson.dumps({"watermark_ms": self.watermark_ms, "newest": newest})
+
+    def saw(self, partition: Partition, event_time_ms: int) -> None:
+        """An event of this time was read."""
+        if event_time_ms > self._newest.get(partition, NO_WATERMARK):
+            self._newest[partition] = event_time_ms
+
+    def advance(self, active: Iterable[Partition], out_of_order_ms: int) -> None:
+        """Move the watermark as far as the `active` partitions allow; one not seen yet holds it."""
+        times = [self._newest.get(partition, NO_WATERMARK) for partition in active]
+        if times and min(times) > NO_WATERMARK:
+            self.watermark_ms = max(self.watermark_ms, min(times) - out_of_order_ms)

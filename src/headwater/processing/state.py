@@ -1,0 +1,132 @@
+"""The keyed state of one step between two commits: cells read from the log, changed in memory, written with a commit.
+
+How this works: a cell (state and timers of one key) lies in the log's state under namespace `job/NAME/STEP/cells`. So
+that due timers are found without looking at every key, `…/timers` has an entry for each, sorted by time: 1 byte
+whether it is strict, 8 bytes time, the timer's name, a zero byte, the key. Nothing is changed in the log before the
+runner commits; after a failed commit a new KeyedState begins from what the log has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from headwater.log.contract import Log, StateChange
+from headwater.processing.steps import NO_WATERMARK, Cell, Timer
+
+PAGE_ROWS = 1000
+# Times before 1970 are negative; shifted they sort as bytes.
+_SHIFT = 2**63
+_NEVER = 2**62
+
+
+class DueTimer(NamedTuple):
+    """A timer whose time has come."""
+
+    at_ms: int
+    strict: bool
+    key: bytes
+    name: str
+
+
+class KeyedState:
+    """The cells of one `PerKey` step. Belongs to one runner."""
+
+    def __init__(self, log: Log, job: str, step: str) -> None:
+        self._log = log
+        self._cells_name = f"job/{job}/{step}/cells"
+        self._timers_name = f"job/{job}/{step}/timers"
+        self._before: dict[bytes, bytes | None] = {}
+        self._now: dict[bytes, bytes | None] = {}
+        # No stored timer of the kind is due before this; unknown until the first look.
+        self._earliest = {False: NO_WATERMARK, True: NO_WATERMARK}
+
+    async def load(self, keys: Iterable[bytes]) -> None:
+        """Bring the cells of `keys` into memory."""
+        wanted = [key for key in dict.fromkeys(keys) if key not in self._before]
+        if wanted:
+            found = await self._log.state_get(self._cells_name, wanted)
+            for key in wanted:
+                self._before[key] = found.get(key)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The cell of a loaded key, as changed so far."""
+        return self._now[key] if key in self._now else self._before[key]
+
+    def put(self, key: bytes, cell: bytes | None) -> None:
+        """Change the cell of a loaded key."""
+        if cell != self.get(key):
+            self._now[key] = cell
+
+    async def due(self, until_ms: int, *, strict: bool, timers_max: int) -> list[DueTimer]:
+        """Timers of one kind with a time up to `until_ms`, oldest first, changes not yet committed included."""
+        found = []
+        prefix = b"\1" if strict else b"\0"
+        removed, added = self._timer_changes()
+        if self._earliest[strict] <= until_ms:
+            found = await self._stored_timers(prefix, until_ms, removed, timers_max)
+        fresh = (_timer_of(entry) for entry in added if entry.startswith(prefix))
+        found += [timer for timer in fresh if timer.at_ms <= until_ms]
+        for timer in found:
+            await self.load([timer.key])
+        return sorted(found)[:timers_max]
+
+    def changes(self) -> list[StateChange]:
+        """What a commit has to change in the log."""
+        removed, added = self._timer_changes()
+        return [
+            *(StateChange(self._cells_name, key, cell) for key, cell in self._now.items() if cell != self._before[key]),
+            *(StateChange(self._timers_name, entry, None) for entry in removed),
+            *(StateChange(self._timers_name, entry, b"1") for entry in added),
+        ]
+
+    def committed(self) -> None:
+        """The changes are in the log now."""
+        for entry in self._timer_changes()[1]:
+            timer = _timer_of(entry)
+            self._earliest[timer.strict] = min(self._earliest[timer.strict], timer.at_ms)
+        self._before.clear()
+        self._now.clear()
+
+    async def _stored_timers(
+        self, prefix: bytes, until_ms: int, removed: set[bytes], timers_max: int
+    ) -> list[DueTimer]:
+        found: list[DueTimer] = []
+        after = prefix
+        while len(found) < timers_max:
+            page = await self._log.state_scan(self._timers_name, after=after, rows_max=PAGE_ROWS)
+            for entry, _ in page:
+                timer = _timer_of(entry) if entry.startswith(prefix) else None
+                if timer is None or timer.at_ms > until_ms:
+                    if not found:
+                        self._earliest[prefix == b"\1"] = _NEVER if timer is None else timer.at_ms
+                    return found
+                if entry not in removed:
+                    found.append(timer)
+                after = entry
+            if len(page) < PAGE_ROWS:
+                if not found:
+                    self._earliest[prefix == b"\1"] = _NEVER
+                break
+        return found
+
+    def _timer_changes(self) -> tuple[set[bytes], set[bytes]]:
+        """The entries of the timer index that go, and those that come."""
+        removed: set[bytes] = set()
+        added: set[bytes] = set()
+        for key, cell in self._now.items():
+            before = {_entry(key, name, timer) for name, timer in Cell.decode(self._before[key]).timers.items()}
+            now = {_entry(key, name, timer) for name, timer in Cell.decode(cell).timers.items()}
+            removed |= before - now
+            added |= now - before
+        return removed, added
+
+
+def _entry(key: bytes, name: str, timer: Timer) -> bytes:
+    time = (timer.at_ms + _SHIFT).to_bytes(8, "big")
+    return (b"\1" if timer.strict else b"\0") + time + name.encode() + b"\0" + key
+
+
+def _timer_of(entry: bytes) -> DueTimer:
+    name, _, key = entry[9:].partition(b"\0")
+    return DueTimer(int.from_bytes(entry[1:9], "big") - _SHIFT, entry[:1] == b"\1", key, name.decode())

@@ -1,0 +1,218 @@
+"""What a job is made of: the primitives `Each` and `PerKey`, and how one event or timer is folded through them.
+
+How this works: a step is data with plain functions in it; the functions here apply it to one item at a time and put
+what comes out into `Results`. They know no clock, no log and no runner, so that every runner gets the same results.
+`PerKey` keeps, per key, a JSON value and named timers. It is handed them with each event or due timer and answers
+with a `Turn`: the new state, the events to pass on, the new timers. What a failing function did to the state is
+forgotten, because it is given a copy. Windows (and later joins, dedupe, reordering) are functions on top of `PerKey`.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from headwater.errors import JobInvalid
+
+# Before the first event nothing is late and no timer is due.
+NO_WATERMARK = -(2**62)
+
+
+class Timer(NamedTuple):
+    """When to be called again, in event time. Called when the watermark passes `at_ms`.
+
+    Where no events come any more (an idle source, the end of the input), a timer fires by the wall clock, except one
+    that is `strict`: idleness must not make a job forget what an event could still need.
+    """
+
+    at_ms: int
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a keyed function answers. State None forgets the key's state; `timers` None leaves them as they are."""
+
+    state: Any = None
+    events: Iterable[Any] = ()
+    timers: Mapping[str, Timer] | None = None
+    # Events that came after everything about them was forgotten: counted, and sent to the job's late stream.
+    late: Iterable[Any] = ()
+
+
+@dataclass(slots=True)
+class Context:
+    """What a step's function is told besides the event; times are epoch milliseconds of event time."""
+
+    event_time_ms: int
+    watermark_ms: int = NO_WATERMARK
+    stream: str | None = None
+    key: Any = None
+    state: Any = None
+    timers: Mapping[str, Timer] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """Event → events. The function answers an event, several, or None."""
+
+    name: str
+    apply: Callable[[Any, Context], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PerKey:
+    """Key; state and event (or timer) → new state, events, timers. Keys and states are JSON values."""
+
+    name: str
+    key: Callable[[Any, Context], Any]
+    on_event: Callable[[Any, Any, Context], Turn]
+    on_timer: Callable[[Any, str, Context], Turn] | None = None
+
+
+Step = Each | PerKey
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One event between two steps. `cause` names what it was made from: ids of derived events follow from it."""
+
+    value: Any
+    event_time_ms: int
+    cause: str
+    stream: str | None = None
+    # The event that came in, as bytes and as read; None for what a timer made.
+    raw: bytes | None = None
+    source: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A function, or the Gate, would not take this item."""
+
+    item: Item
+    step: str
+    error: BaseException
+
+    @property
+    def stack(self) -> str:
+        return "".join(traceback.format_exception(self.error))
+
+
+@dataclass(slots=True)
+class Results:
+    """What came out of a step."""
+
+    items: list[Item] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    late: list[Item] = field(default_factory=list)
+
+
+class Cell(NamedTuple):
+    """What is kept for one key."""
+
+    state: Any = None
+    timers: Mapping[str, Timer] = {}
+
+    def encode(self) -> bytes | None:
+        """As bytes, or None where nothing is left to keep."""
+        if self.state is None and not self.timers:
+            return None
+        timers = {name: [timer.at_ms, timer.strict] for name, timer in self.timers.items()}
+        return orjson.dumps({"s": self.state, "t": timers})
+
+    @classmethod
+    def decode(cls, encoded: bytes | None) -> Cell:
+        if encoded is None:
+            return cls()
+        value = orjson.loads(encoded)
+        return cls(value["s"], {name: Timer(at, strict) for name, (at, strict) in value["t"].items()})
+
+
+def apply_each(step: Each, item: Item, watermark_ms: int, results: Results) -> None:
+    """Fold one item through `step`."""
+    context = Context(item.event_time_ms, watermark_ms, item.stream)
+    try:
+        made = _several(step.apply(item.value, context))
+    except Exception as error:  # the user's code: whatever it raises becomes an error event
+        results.failures.append(Failure(item, step.name, error))
+        return
+    results.items.extend(_derived(item, made))
+
+
+def key_of(step: PerKey, item: Item, watermark_ms: int, results: Results) -> bytes | None:
+    """The item's key, encoded; None where the function fails, or gives something that is no JSON."""
+    try:
+        return orjson.dumps(step.key(item.value, Context(item.event_time_ms, watermark_ms, item.stream)))
+    except Exception as error:  # the user's code
+        results.failures.append(Failure(item, step.name, error))
+        return None
+
+
+def apply_event(
+    step: PerKey, key: bytes, item: Item, before: bytes | None, *, watermark_ms: int, results: Results
+) -> bytes | None:
+    """Fold one item through `step`, whose cell for `key` is `before`; the cell afterwards."""
+    try:
+        cell = Cell.decode(before)
+        context = Context(item.event_time_ms, watermark_ms, item.stream, orjson.loads(key), cell.state, cell.timers)
+        turn = step.on_event(cell.state, item.value, context)
+        after, made, late = _settle(turn, cell)
+    except Exception as error:  # the user's code
+        results.failures.append(Failure(item, step.name, error))
+        return before
+    results.items.extend(_derived(item, made))
+    results.late.extend(_derived(item, late))
+    return after
+
+
+def apply_timer(
+    step: PerKey, key: bytes, name: str, before: bytes | None, *, watermark_ms: int, results: Results
+) -> bytes | None:
+    """Fire the timer `name` of `key`; the cell afterwards. A timer that is no longer set does nothing."""
+    cell = Cell.decode(before)
+    timer = cell.timers.get(name)
+    if timer is None:
+        return before
+    left = {other: at for other, at in cell.timers.items() if other != name}
+    cause = f"{step.name}/{key.decode()}/{name}/{timer.at_ms}"
+    item = Item(None, timer.at_ms, cause)
+    if step.on_timer is None:
+        return Cell(cell.state, left).encode()
+    try:
+        context = Context(timer.at_ms, watermark_ms, None, orjson.loads(key), cell.state, left)
+        turn = step.on_timer(cell.state, name, context)
+        after, made, late = _settle(turn, Cell(cell.state, left))
+    except Exception as error:  # the user's code: the timer is spent, the state stays
+        results.failures.append(Failure(item, step.name, error))
+        return Cell(Cell.decode(before).state, left).encode()
+    results.items.extend(_derived(item, made))
+    results.late.extend(_derived(item, late))
+    return after
+
+
+def _settle(turn: Turn, cell: Cell) -> tuple[bytes | None, list[Any], list[Any]]:
+    """The cell a turn leaves, and its events; everything that can fail has happened afterwards."""
+    if not isinstance(turn, Turn):
+        raise JobInvalid(f"A keyed function answers a Turn, not {type(turn).__name__}.")
+    timers = cell.timers if turn.timers is None else turn.timers
+    return Cell(turn.state, timers).encode(), _several(turn.events), _several(turn.late)
+
+
+def _several(made: Any) -> list[Any]:
+    if made is None:
+        return []
+    if isinstance(made, Mapping) or not isinstance(made, Iterable):
+        return [made]
+    return list(made)
+
+
+def _derived(item: Item, made: list[Any]) -> list[Item]:
+    return [
+        Item(value, item.event_time_ms, f"{item.cause}/{index}", item.stream, item.raw, item.source)
+        for index, value in enumerate(made)
+    ]

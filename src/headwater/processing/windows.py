@@ -1,0 +1,160 @@
+"""Event-time windows as compositions of `PerKey`: count, sum and the like, per key and per stretch of time.
+
+How this works: the key of the step is [the event's key, the start of its window], so that each window has a cell of
+its own. A timer at the window's end emits the result. The cell stays until `lateness` has passed as well: an event
+that comes in that time changes the result, which is emitted again once per batch (the table behind it replaces the
+row). An event that comes later than that is late. The `forget` timer is strict: only the watermark, which only events
+move, makes a window forget, so that a quiet or a stalled source never makes an event late.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from headwater.errors import JobInvalid
+from headwater.event import get_path
+from headwater.processing.durations import Duration, iso, milliseconds
+from headwater.processing.steps import Context, PerKey, Timer, Turn
+
+FORGET = "forget"
+
+
+class Window:
+    """The result of one window: `key`, `start` and `end` (ISO, end excluded), and each aggregate by its name."""
+
+    __slots__ = ("end_ms", "key", "start_ms", "values")
+
+    def __init__(self, key: Any, start_ms: int, end_ms: int, values: Mapping[str, Any]) -> None:
+        self.key = key
+        self.start_ms = start_ms
+        self.end_ms = end_ms
+        self.values = values
+
+    @property
+    def start(self) -> str:
+        return iso(self.start_ms)
+
+    @property
+    def end(self) -> str:
+        return iso(self.end_ms)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.values[name]
+        except KeyError:
+            raise AttributeError(f"the window has no {name!r}, only {', '.join(self.values)}") from None
+
+    def __repr__(self) -> str:
+        return f"Window({self.key!r}, {self.start}, {self.values})"
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One figure of a window: a JSON value to begin with, how an event changes it, and what is shown of it."""
+
+    name: str
+    initial: Callable[[], Any]
+    fold: Callable[[Any, Mapping[str, Any]], Any]
+    finish: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tumbling:
+    """Windows of equal size, side by side, aligned to the epoch. Add aggregates; a job's `window=` takes the whole."""
+
+    size_ms: int
+    lateness_ms: int = 0
+    aggregates: tuple[Aggregate, ...] = ()
+
+    def count(self, name: str = "count", where: Callable[[Mapping[str, Any]], bool] | None = None) -> Tumbling:
+        """How many events there were, or how many of them `where` holds for."""
+        return self._and(name, lambda: 0, lambda n, event: n + (where is None or bool(where(event))))
+
+    def sum(self, name: str, path: str) -> Tumbling:
+        """The sum of the numbers at `path`; events without one add nothing."""
+        return self._and(name, lambda: 0, lambda total, event: total + (get_path(event, path) or 0))
+
+    def least(self, name: str, path: str) -> Tumbling:
+        """The smallest value at `path`, or None."""
+        return self._and(name, lambda: None, lambda least, event: _pick(min, least, get_path(event, path)))
+
+    def greatest(self, name: str, path: str) -> Tumbling:
+        """The greatest value at `path`, or None."""
+        return self._and(name, lambda: None, lambda most, event: _pick(max, most, get_path(event, path)))
+
+    def distinct(self, name: str, path: str) -> Tumbling:
+        """How many different values there were at `path`; exact, so each is kept until the window is forgotten."""
+        return self._and(name, dict, lambda seen, event: _seen(seen, get_path(event, path)), len)
+
+    def step(self, name: str, key: Callable[[Any, Context], Any]) -> PerKey:
+        """The windows of each key as a step; what it passes on are `Window`s."""
+        if not self.aggregates:
+            raise JobInvalid("A window without an aggregate says nothing.", hint="Add .count(), or another one.")
+        return PerKey(name, lambda event, context: [key(event, context), self._start(context)], self._add, self._ring)
+
+    def _and(
+        self,
+        name: str,
+        initial: Callable[[], Any],
+        fold: Callable[[Any, Mapping[str, Any]], Any],
+        finish: Callable[[Any], Any] = lambda value: value,
+    ) -> Tumbling:
+        if name in ("key", "start", "end", "start_ms", "end_ms", "values") or any(
+            name == aggregate.name for aggregate in self.aggregates
+        ):
+            raise JobInvalid(f"An aggregate cannot be called {name!r}: the window has that already.")
+        return dataclasses.replace(self, aggregates=(*self.aggregates, Aggregate(name, initial, fold, finish)))
+
+    def _start(self, context: Context) -> int:
+        return context.event_time_ms - context.event_time_ms % self.size_ms
+
+    def _add(self, state: Any, event: Any, context: Context) -> Turn:
+        end = context.key[1] + self.size_ms
+        if end + self.lateness_ms <= context.watermark_ms:
+            return Turn(state, late=[event], timers=None)
+        if state is None:
+            state = {"fired": 0, "values": [aggregate.initial() for aggregate in self.aggregates]}
+        state["values"] = [
+            aggregate.fold(value, event) for aggregate, value in zip(self.aggregates, state["values"], strict=True)
+        ]
+        # The name counts the firings, so that each result of a window has an id of its own.
+        timers = {f"fire{state['fired']}": Timer(end), FORGET: Timer(end + self.lateness_ms, strict=True)}
+        return Turn(state, timers=timers)
+
+    def _ring(self, state: Any, timer: str, context: Context) -> Turn:
+        if timer == FORGET:
+            return Turn(None, timers={})
+        key, start = context.key
+        state["fired"] += 1
+        values = {
+            aggregate.name: aggregate.finish(value)
+            for aggregate, value in zip(self.aggregates, state["values"], strict=True)
+        }
+        # JSON knows no tuples; people who gave one get one back.
+        key = tuple(key) if isinstance(key, list) else key
+        return Turn(state, events=[Window(key, start, start + self.size_ms, values)])
+
+
+def tumbling(size: Duration, *, lateness: Duration = 0) -> Tumbling:
+    """Windows of `size` (seconds, or text like "1m"); results stay open to corrections for `lateness` after the end."""
+    size_ms = milliseconds(size)
+    if size_ms <= 0:
+        raise JobInvalid(f"A window of {size!r} is too small.")
+    return Tumbling(size_ms, milliseconds(lateness))
+
+
+def _pick(choose: Callable[..., Any], kept: Any, value: Any) -> Any:
+    if value is None or kept is None:
+        return kept if value is None else value
+    return choose(kept, value)
+
+
+def _seen(seen: dict[str, int], value: Any) -> dict[str, int]:
+    if value is not None:
+        seen[value if isinstance(value, str) else orjson.dumps(value).decode()] = 1
+    return seen
