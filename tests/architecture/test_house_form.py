@@ -39,9 +39,10 @@ NAMED_ONLY_BY = {
     "headwater.connectors.sources": ("headwater.platform", "headwater.connectors.registry"),
     "headwater.processing.embedded": ("headwater.platform",),
 }
+LOG_PROTOCOLS = tuple(f"headwater.log.contract.{name}" for name in ("Log", "LogReader", "LogWriter"))
 # What a module that must stay pure may not import.
 NEVER_IMPORTED_BY = {
-    "headwater.intake.gate": ("asyncio", "headwater.log", "time", "random", "uuid"),
+    "headwater.intake.gate": ("asyncio", "threading", "headwater.log.sqlite", *LOG_PROTOCOLS),
     "headwater.processing.job": ("headwater.processing.embedded", "headwater.log"),
     "headwater.processing.steps": ("headwater.processing.embedded", "headwater.log"),
 }
@@ -182,7 +183,7 @@ def test_an_implementation_is_named_only_where_things_are_put_together(implement
 
 
 @pytest.mark.parametrize("module", NEVER_IMPORTED_BY)
-def test_a_pure_module_imports_no_clock_no_loop_and_no_transport(module: str) -> None:
+def test_a_pure_module_imports_no_log_no_loop_and_no_runner(module: str) -> None:
     assert module in MODULES, f"{module} is promised by the architecture but does not exist"
     strays = [
         f"{imported} (line {line})"
@@ -190,6 +191,12 @@ def test_a_pure_module_imports_no_clock_no_loop_and_no_transport(module: str) ->
         if _is_within(imported, NEVER_IMPORTED_BY[module])
     ]
     assert strays == []
+
+
+def test_the_gate_is_handed_its_clock() -> None:
+    """A clock may be a parameter's default; it may not be called by its own name."""
+    calls = {ast.unparse(node.func) for node in ast.walk(TREES["headwater.intake.gate"]) if isinstance(node, ast.Call)}
+    assert calls & {"time.time", "time.monotonic", "datetime.now", "datetime.utcnow", "uuid.uuid4"} == set()
 
 
 def test_only_config_reads_the_environment() -> None:

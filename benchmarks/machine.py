@@ -1,0 +1,179 @@
+"""Starting servers for a measurement, keeping them apart from the load, and reading what they cost.
+
+How this works: a server is pinned to one core and the load generator to another, so that neither takes the other's
+time. What a server costs is read from /proc for its whole process tree; of a server started by someone else, the
+process is found by the port it listens on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import sample
+
+SERVER_CORE, LOAD_CORE = 0, min(1, (os.cpu_count() or 1) - 1)
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+YARDSTICK = Path(__file__).resolve().parent / "yardstick"
+START_SECONDS_MAX = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server to measure; `pid` None where its cost cannot be read."""
+
+    name: str
+    host: str
+    port: int
+    path: str
+    pid: int | None
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the whole process tree so far."""
+        return sum(_cpu_ticks(pid) for pid in tree(self.pid)) / TICKS_PER_SECOND if self.pid else 0.0
+
+    def resident_bytes(self) -> int:
+        """Resident memory of the whole process tree."""
+        return sum(_resident_pages(pid) for pid in tree(self.pid)) * PAGE_BYTES if self.pid else 0
+
+
+def pin_load() -> None:
+    """Keep this process off the servers' core."""
+    os.sched_setaffinity(0, {LOAD_CORE})
+
+
+def from_url(url: str) -> Server:
+    """A server that runs already."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "127.0.0.1", parts.port or 80
+    return Server(f"{host}:{port}", host, port, parts.path or "/v1/events", listening_pid(port))
+
+
+@contextlib.contextmanager
+def headwater(name: str = "headwater", **settings: str) -> Iterator[Server]:
+    """Our own server on a new project in a temporary folder; `settings` such as `LOG_DURABILITY="os"`."""
+    with tempfile.TemporaryDirectory(prefix="headwater-benchmark-") as folder:
+        project = sample.write_project(Path(folder) / "project")
+        environment = {**os.environ, **{f"HEADWATER_{key}": value for key, value in settings.items()}}
+        command = [str(Path(sys.executable).parent / "headwater"), "up", "--project", str(project)]
+        with running(name, [*command, "--port", "{port}"], environment) as server:
+            yield server
+
+
+@contextlib.contextmanager
+def yardstick() -> Iterator[Server]:
+    """The obvious Node intake: Express, its JSON body parser, ajv with the same schema, answer 201, store nothing."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if not (node and npm):
+        raise SystemExit("The yardstick needs Node.js and npm; compare with another server by --other URL instead.")
+    if not (YARDSTICK / "node_modules").is_dir():
+        subprocess.run([npm, "ci", "--silent", "--no-audit", "--no-fund"], cwd=YARDSTICK, check=True)
+    with tempfile.TemporaryDirectory(prefix="headwater-benchmark-") as folder:
+        project = sample.write_project(Path(folder))
+        schema = project / "schemas" / sample.TITLE / "1.0.0.yaml"
+        with running("node", [node, str(YARDSTICK / "server.js"), str(schema), "{port}"], dict(os.environ)) as server:
+            yield server
+
+
+@contextlib.contextmanager
+def running(name: str, command: list[str], environment: dict[str, str]) -> Iterator[Server]:
+    """Run `command` ("{port}" in it becomes a free port) on the servers' core until the block ends."""
+    port = free_port()
+    arguments = [part.replace("{port}", str(port)) for part in command]
+    with (
+        tempfile.TemporaryFile() as output,
+        subprocess.Popen(arguments, env=environment, stdout=output, stderr=output) as process,
+    ):
+        os.sched_setaffinity(process.pid, {SERVER_CORE})
+        try:
+            _wait_until_it_listens(process, port, name)
+            yield Server(name, "127.0.0.1", port, "/v1/events", process.pid)
+        except BaseException:
+            output.seek(0)
+            sys.stderr.write(output.read()[-4000:].decode("utf-8", "replace"))
+            raise
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, name: str) -> None:
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise SystemExit(f"{name} ended with status {process.returncode} before it listened.")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.005)
+    raise SystemExit(f"{name} did not listen within {START_SECONDS_MAX:.0f} s.")
+
+
+def tree(root: int) -> list[int]:
+    """`root` and all its descendants."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+            parents.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, left = [], [root]
+    while left:
+        pid = left.pop()
+        found.append(pid)
+        left += parents.get(pid, [])
+    return found
+
+
+def listening_pid(port: int) -> int | None:
+    """The process that listens on a local TCP port, where /proc shows it."""
+    wanted = set()
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        for line in table.read_text().splitlines()[1:] if table.exists() else []:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                wanted.add(f"socket:[{fields[9]}]")
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if any(os.readlink(descriptor) in wanted for descriptor in (entry / "fd").iterdir()):
+                    return int(entry.name)
+    return None
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the command's name, or [] when the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return []
+
+
+def _cpu_ticks(pid: int) -> int:
+    fields = _stat(pid)
+    return int(fields[11]) + int(fields[12]) if fields else 0
+
+
+def _resident_pages(pid: int) -> int:
+    fields = _stat(pid)
+    return int(fields[21]) if fields else 0

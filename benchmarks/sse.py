@@ -1,0 +1,176 @@
+"""What it costs to send live events to many clients: messages per second, processor time per message, and latency.
+
+How this works: this process connects all clients on one epoll and also posts the events, each carrying the moment it
+was sent, so that both ends of a latency come from one clock. Of every client the messages are counted; of some of them,
+spread over the order in which they connected, every message is read for its latency. A server under test needs the
+benchmark's stream (see sample.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import select
+import socket
+import time
+from dataclasses import dataclass, field
+
+import figures
+import machine
+import sample
+from machine import Server
+
+SENT = re.compile(rb'"sent_ns":(\d+)')
+MARK = b"\ndata: "
+SAMPLED_CLIENTS = 10
+WARM_UP_SECONDS = 1.0
+DRAIN_SECONDS = 3.0
+
+
+@dataclass(slots=True)
+class Client:
+    """One connection that reads the stream; only a sampled one keeps what it has not parsed yet."""
+
+    socket: socket.socket
+    sampled: bool
+    rest: bytes = b""
+
+
+@dataclass(slots=True)
+class Result:
+    """What the clients saw between start and end."""
+
+    expected: int = 0
+    received: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    resident_bytes: int = 0
+    latencies: list[float] = field(default_factory=list)
+
+
+class FanOut:
+    """All clients of one stream, and the one producer."""
+
+    def __init__(self, server: Server, clients: int, path: str) -> None:
+        self._server = server
+        self._poll = select.epoll()
+        self._clients: dict[int, Client] = {}
+        every = max(1, clients // SAMPLED_CLIENTS)
+        request = f"GET {path} HTTP/1.1\r\nhost: {server.host}\r\naccept: text/event-stream\r\n\r\n".encode()
+        for number in range(clients):
+            connection = socket.create_connection((server.host, server.port), timeout=30)
+            connection.sendall(request)
+            self._clients[connection.fileno()] = Client(connection, number % every == 0)
+        for client in self._clients.values():
+            head = client.socket.recv(65_536)
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise SystemExit(f"{server.name} does not stream: {head[:300]!r}")
+            client.socket.setblocking(False)
+            self._poll.register(client.socket, select.EPOLLIN)
+        self._producer = socket.create_connection((server.host, server.port))
+        self._producer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._producer.setblocking(False)
+        self._body = sample.body_maker(1)
+        self._result = Result()
+
+    def run(self, per_second: float, seconds: float) -> Result:
+        """Post `per_second` events, evenly spaced, and read until all have arrived or nothing comes any more."""
+        result = self._result = Result()
+        cpu, start = self._server.cpu_seconds(), time.perf_counter()
+        sent = 0
+        for sent in range(1, int(per_second * seconds) + 1):
+            due = start + sent / per_second
+            while (left := due - time.perf_counter()) > 0:
+                self._read(min(left, 0.01))
+            self._post()
+        result.expected = sent * len(self._clients)
+        deadline = time.perf_counter() + DRAIN_SECONDS
+        while result.received < result.expected and time.perf_counter() < deadline:
+            self._read(0.01)
+        result.seconds = time.perf_counter() - start
+        result.cpu_seconds = self._server.cpu_seconds() - cpu
+        result.resident_bytes = self._server.resident_bytes()
+        return result
+
+    def close(self) -> None:
+        """Close every connection."""
+        for client in self._clients.values():
+            client.socket.close()
+        self._producer.close()
+        self._poll.close()
+
+    def _post(self) -> None:
+        body = b'%b,"sent_ns":%d}' % (self._body()[:-1], time.perf_counter_ns())
+        head = f"POST {self._server.path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        with contextlib.suppress(BlockingIOError):
+            self._producer.recv(262_144)
+        self._producer.send(b"%bcontent-length: %d\r\n\r\n%b" % (head.encode(), len(body), body))
+
+    def _read(self, timeout: float) -> None:
+        for descriptor, _ in self._poll.poll(timeout):
+            client = self._clients[descriptor]
+            data = client.socket.recv(1_048_576)
+            now = time.perf_counter_ns()
+            if not data:
+                raise SystemExit(f"{self._server.name} closed a stream.")
+            data = client.rest + data
+            if not client.sampled:
+                self._result.received += data.count(MARK)
+                # A mark may be cut in two; fewer bytes than one are kept, so that none is counted twice.
+                client.rest = data[-(len(MARK) - 1) :]
+                continue
+            whole, _, client.rest = data.rpartition(b"\n\n")
+            self._result.received += (b"\n" + whole).count(MARK) if whole else 0
+            self._result.latencies += [(now - int(moment)) / 1e6 for moment in SENT.findall(whole)]
+
+
+def measure(server: Server, clients: int, per_second: float, options: argparse.Namespace) -> list[str]:
+    """One line of the table."""
+    figures.progress(f"{server.name}: {clients} clients, {per_second:g} events/s")
+    fan_out = FanOut(server, clients, options.path)
+    try:
+        fan_out.run(per_second, WARM_UP_SECONDS)
+        results = [fan_out.run(per_second, options.seconds) for _ in range(options.rounds)]
+    finally:
+        fan_out.close()
+    latencies = [latency for result in results for latency in result.latencies]
+    received, expected = sum(result.received for result in results), sum(result.expected for result in results)
+    return [
+        server.name,
+        f"{clients} × {per_second:g}/s",
+        f"{received / expected:.1%}",
+        figures.spread([result.received / result.seconds for result in results]),
+        figures.spread([result.cpu_seconds / max(result.received, 1) * 1e6 for result in results]),
+        f"{figures.percentile(latencies, 0.5):.1f}/{figures.percentile(latencies, 0.99):.1f}",
+        f"{max(result.resident_bytes for result in results) / 1e6:.0f}",
+    ]
+
+
+def main() -> None:
+    """Read the options, start what is to be started, measure and print."""
+    parser = argparse.ArgumentParser(description="What sending live events to many clients costs.")
+    parser.add_argument("--url", help="a server that runs already (its POST address); by default one is started")
+    parser.add_argument("--other", metavar="URL", help="another server, measured in turn")
+    parser.add_argument("--path", default=f"/v2/stream/{sample.STREAM}", help="the stream's path")
+    parser.add_argument("--cases", default="1x1000,100x400,1000x40", help="clients x events a second, comma separated")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    options = parser.parse_args()
+    machine.pin_load()
+    with contextlib.ExitStack() as stack:
+        servers = [machine.from_url(options.url) if options.url else stack.enter_context(machine.headwater())]
+        servers += [machine.from_url(options.other)] if options.other else []
+        figures.conditions(
+            f"1.9 KB events, {options.rounds} rounds of {options.seconds:g} s, acknowledged when durable"
+        )
+        lines = []
+        for case in options.cases.split(","):
+            clients, _, rate = case.partition("x")
+            lines += [measure(server, int(clients), float(rate), options) for server in servers]
+        head = ["server", "clients × rate", "arrived", "messages/s", "CPU µs each", "p50/p99 ms", "RSS MB"]
+        figures.table(head, lines)
+
+
+if __name__ == "__main__":
+    main()
