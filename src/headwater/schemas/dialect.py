@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema_rs
 
 from headwater.errors import SchemaInvalid
+from headwater.schemas.json_value import identity_key
 
 DRAFT_04 = "http://json-schema.org/draft-04/schema#"
 DRAFT_07 = "http://json-schema.org/draft-07/schema#"
@@ -54,6 +55,19 @@ def check_against_metaschema(document: Mapping[str, Any], dialect: str, where: s
         pointer = "/".join(str(part) for part in getattr(error, "instance_path", ()))
         reason = getattr(error, "message", str(error)).strip()
         raise SchemaInvalid(f"The schema at {where} is not a valid schema: at /{pointer}: {reason}.") from None
+    if dialect != DRAFT_2020_12:
+        _check_enums(document, where)
+
+
+def _check_enums(schema: Any, where: str) -> None:
+    """draft-04 and draft-07 as published first ask for non-empty, unique `enum`s; the engine's copies do not."""
+    if not isinstance(schema, Mapping):
+        return
+    values = schema.get("enum")
+    if isinstance(values, list) and (not values or len({identity_key(value) for value in values}) < len(values)):
+        raise SchemaInvalid(f"The schema at {where} is not a valid schema: an `enum` is empty or repeats a value.")
+    for _, child in subschemas(schema, definitions=True):
+        _check_enums(child, where)
 
 
 def subschemas(schema: Mapping[str, Any], *, definitions: bool) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 from headwater.schemas.explain_scalars import explain_number, explain_string
-from headwater.schemas.finding import Finding, Place, fragment_step, identity_key, json_equal
+from headwater.schemas.finding import Finding, Place, fragment_step
 from headwater.schemas.formats import compile_pattern
 from headwater.schemas.graph import Node, SchemaGraph
+from headwater.schemas.json_value import identity_key, json_equal
 from headwater.schemas.limits import children
 
 _TYPES: dict[str, Callable[[Any], bool]] = {
@@ -208,7 +209,8 @@ class _Walk:
         self._check_size(schema, len(value), place, path, "Properties")
         properties = schema.get("properties", {})
         for name in schema.get("required", ()):
-            if name not in value and not _has_rules(properties.get(name)):
+            # A property declared `false` is missing twice: here, and where its schema would have been checked.
+            if name not in value and not (properties.get(name) and _has_rules(properties[name])):
                 self._add_missing(name, place, path)
         self._check_dependencies(schema.get("dependencies", {}), value, place, path + "/dependencies")
         if _has_rules(schema.get("propertyNames")):

@@ -72,23 +72,3 @@ def number_text(value: float) -> str:
         value = int(value)
     text = repr(value)
     return re.sub(r"e([-+])0+", r"e\1", text)
-
-
-def json_equal(left: Any, right: Any) -> bool:
-    """Equality of JSON values: 1 equals 1.0, and neither equals true."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(json_equal(left[name], right[name]) for name in left)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(json_equal, left, right))
-    return bool(left == right)
-
-
-def identity_key(value: Any) -> Any:
-    """A hashable that is equal for equal JSON values, so that duplicates are found in linear time."""
-    if isinstance(value, dict):
-        return ("o", frozenset((name, identity_key(child)) for name, child in value.items()))
-    if isinstance(value, list):
-        return ("a", tuple(identity_key(child) for child in value))
-    return ("b", value) if isinstance(value, bool) else ("v", value)

@@ -26,12 +26,12 @@ class ValidationLimits:
 
 def depth_exceeds(value: Any, depth_max: int) -> bool:
     """Whether objects and arrays are nested deeper than `depth_max`. Iterative: cannot overflow the stack itself."""
-    level: list[Any] = [value]
-    for _ in range(depth_max + 1):
-        level = [child for container in level for child in children(container) if isinstance(child, dict | list)]
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(depth_max):
         if not level:
             return False
-    return True
+        level = [child for container in level for child in children(container) if isinstance(child, dict | list)]
+    return bool(level)
 
 
 def bytes_may_exceed_depth(encoded: bytes, depth_max: int) -> bool:

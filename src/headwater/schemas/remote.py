@@ -89,7 +89,7 @@ class RemoteRepository:
         if response.status_code != 200:
             raise SchemaUnavailable(f"The repository {self._base} answered {response.status_code} for {uri}.")
         body = bytearray()
-        for chunk in response.iter_bytes(65_536):
+        for chunk in response.iter_bytes():
             body += chunk
             if len(body) > self._bytes_max:
                 raise SchemaInvalid(f"The schema at {uri} is larger than {self._bytes_max} bytes.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from headwater.errors import HeadwaterError, SchemaInvalid, SchemaNotFound, SchemaUnavailable
 from headwater.schemas.limits import ValidationLimits
@@ -29,6 +29,10 @@ class SchemaRepository(Protocol):
 
     def uris(self) -> Iterable[str]:
         """The URIs of every version here, as far as the repository can list them."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. Nothing may be asked afterwards."""
         ...
 
 
@@ -66,6 +70,9 @@ class LocalRepository:
                 if uri not in seen and self._file(uri) is not None:
                     seen.add(uri)
                     yield uri
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
     def _file(self, uri: str) -> Path | None:
         names = [uri] if has_extension(uri) or not self._extension else [uri + self._extension, uri]
@@ -128,6 +135,10 @@ class LayeredRepository:
                     seen.add(uri)
                     yield uri
 
+    def close(self) -> None:
+        for repository in self._repositories:
+            repository.close()
+
 
 def open_repositories(
     base_uris: Sequence[str],
@@ -141,7 +152,7 @@ def open_repositories(
     from headwater.schemas.remote import RemoteRepository
 
     limits = limits or ValidationLimits()
-    repositories: list[Any] = []
+    repositories: list[SchemaRepository] = []
     for base in base_uris:
         if base.startswith(("http://", "https://")):
             repositories.append(
