@@ -13,7 +13,7 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from headwater.declaration import Declaration, KeyPath, dotted, nearest, read_declaration, scalar, suggestion
 
@@ -40,7 +40,7 @@ def setting(
 class LogConfig:
     """Where events are kept."""
 
-    SHORTHAND: ClassVar[str] = "url"
+    SHORTHAND = "url"
 
     url: str = setting(
         "sqlite:///var/events.db",
@@ -65,7 +65,7 @@ class LogConfig:
 class SchemasConfig:
     """Where schemas are found."""
 
-    SHORTHAND: ClassVar[str] = "base_uris"
+    SHORTHAND = "base_uris"
 
     base_uris: tuple[str, ...] = setting(
         ("schemas",), "Schema repositories, first hit wins: directories relative to the project, or http(s) addresses."
@@ -88,7 +88,7 @@ class SchemasConfig:
 class StreamsConfig:
     """What streams exist."""
 
-    SHORTHAND: ClassVar[str] = "path"
+    SHORTHAND = "path"
 
     path: str = setting(
         "streams", "A directory of one YAML file per stream, or one file of many, relative to the project."
@@ -122,6 +122,9 @@ class IntakeConfig:
     )
     dedupe_ids_max: int = setting(200_000, "How many ids are remembered for that at most.", at_least=0)
     stream_field: str = setting("meta.stream", "Dotted path at which an event names its stream.")
+    automatic_fields: bool = setting(
+        True, "Fill in `meta.id`, `meta.dt` and request header fields that a schema has a place for and an event lacks."
+    )
     cors: str | None = setting("*", "Value of `access-control-allow-origin`; null sends no CORS headers.")
     csp: bool = setting(True, "Send the security headers (content security policy and its companions).")
     test_events: tuple[Mapping[str, Any], ...] = setting(
@@ -168,7 +171,7 @@ class ConsumptionConfig:
 class JobsConfig:
     """What is computed."""
 
-    SHORTHAND: ClassVar[str] = "path"
+    SHORTHAND = "path"
 
     path: str = setting("jobs", "The directory of Python files whose jobs are run.")
     tables_path: str = setting("var/tables.duckdb", "The database that table sinks fill where they name none.")

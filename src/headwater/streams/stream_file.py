@@ -157,7 +157,11 @@ SHAPE: Mapping[str, Key] = {
                 "a list of texts or null",
                 lambda value: value is None or _is_texts(value),
             ),
-            "topics": _texts("The topics by name, where they do not follow from the prefixes."),
+            "topics": Key(
+                "The topics by name, where they do not follow from the prefixes.",
+                "a list of one text or more",
+                lambda value: _is_texts(value) and bool(value),
+            ),
             "message_key_fields": Key(
                 "The key: name in the key to dotted path in the event. Same key, same partition, in order.",
                 "a mapping of name to dotted path, or null",
