@@ -1,0 +1,33 @@
+"""Whatever is done to the embedded log, it agrees with the naive one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+
+from headwater.log.contract import Log
+from headwater.log.sqlite import SqliteLog
+from headwater.testing.clock import ManualClock
+from headwater.testing.log_machine import LogMachine
+
+
+class SqliteMachine(LogMachine):
+    def make(self, directory: Path, clock: ManualClock) -> Log:
+        return SqliteLog(directory / "events.db", clock=clock, durability="os", cache_bytes_max=4_000)
+
+    def crash_files(self, directory: Path) -> list[Path]:
+        return [file for file in (directory / "events.db", directory / "events.db-wal") if file.exists()]
+
+    def check_sound(self) -> None:
+        assert isinstance(self.log, SqliteLog)
+        assert self.run_(self.log.verify()).damages == ()
+
+
+SqliteMachine.TestCase.settings = settings(
+    max_examples=settings().max_examples // 2,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestSqliteLogAgainstOracle = SqliteMachine.TestCase
