@@ -25,10 +25,18 @@ import orjson
 from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable
 
 REFUSALS_LISTED_MAX = 20
+_ABSENT = object()
 PAUSE_SECONDS_FIRST = 0.2
 PAUSE_SECONDS_MAX = 10.0
 BUSY = frozenset({429, 502, 503, 504, 507})
-RETRIABLE_CODES = frozenset({"log_unavailable", "log_full", "schema_unavailable"})
+
+# The answer's shape is EventGate's and has no codes: they are read from its fixed phrases.
+UNKNOWN_CODE = "error"
+_CODES_BY_PHRASE = {
+    "Failed loading schema at ": "schema_not_found",
+    " is not configured.": "stream_unknown",
+    "schema title": "stream_schema_mismatch",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +110,12 @@ def intake_url(address: str) -> str:
 class Delivery:
     """Sends batches one after the other, in order, and keeps the tally. An async context manager."""
 
-    def __init__(self, address: str, *, patience_seconds: float = 60.0, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, address: str, *, patience_seconds: float = 60.0) -> None:
         self.url = intake_url(address)
         self.tally = Tally()
         self._patience_seconds = patience_seconds
         self._client = httpx.AsyncClient(
-            headers={"content-type": "application/json", **(headers or {})}, timeout=httpx.Timeout(60.0, connect=5.0)
+            headers={"content-type": "application/json"}, timeout=httpx.Timeout(60.0, connect=5.0)
         )
 
     async def __aenter__(self) -> Self:
@@ -188,12 +196,13 @@ class Delivery:
         located = {id(e): line for group in ("invalid", "error") for e, line in _located(body.get(group) or [], lines)}
         again: list[Line] = []
         for element in elements:
-            line = located.get(id(element))
+            place = located.get(id(element))
             code, reason = reason_of(element)
-            if code in RETRIABLE_CODES and line is not None:
-                again.append(line)
+            # Only an answer that asks to come back has events among its errors that were not stored for our reasons.
+            if code == UNKNOWN_CODE and place is not None and "retry-after" in response.headers:
+                again.append(place)
             else:
-                self.tally.refuse(Refusal(line.number if line else None, code, reason))
+                self.tally.refuse(Refusal(place.number if place else None, code, reason))
         self.tally.accepted += len(lines) - len(elements)
         return again
 
@@ -202,9 +211,9 @@ def reason_of(element: Mapping[str, Any]) -> tuple[str, str]:
     """The code and the sentence of one element of an answer's `invalid` or `error` list."""
     context = element.get("context") or {}
     if "errors" in context:
-        return str(context.get("code") or "event_invalid"), str(context.get("errorsText") or "is invalid")
+        return "event_invalid", str(context.get("errorsText") or "is invalid")
     message = str(context.get("message") or "no reason given")
-    return str(context.get("code") or "error"), message
+    return next((code for phrase, code in _CODES_BY_PHRASE.items() if phrase in message), UNKNOWN_CODE), message
 
 
 def _located(elements: Sequence[Any], lines: Sequence[Line]) -> Iterator[tuple[Any, Line]]:
@@ -220,7 +229,8 @@ def _located(elements: Sequence[Any], lines: Sequence[Line]) -> Iterator[tuple[A
 def _is_filled_in(sent: Any, answered: Any) -> bool:
     """Whether `answered` is `sent` after the server set defaults: nothing lost, `meta.dt` perhaps overwritten."""
     if isinstance(sent, dict) and isinstance(answered, dict):
-        return all(key in answered and (key == "dt" or _is_filled_in(value, answered[key])) for key, value in sent.items())
+        pairs = ((key, value, answered.get(key, _ABSENT)) for key, value in sent.items())
+        return all(key == "dt" or (other is not _ABSENT and _is_filled_in(value, other)) for key, value, other in pairs)
     return bool(sent == answered)
 
 

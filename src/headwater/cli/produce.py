@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import click
@@ -27,7 +28,7 @@ Examples:
 @click.option("--patience", type=float, default=5.0, show_default=True, help="Seconds to wait for a busy server.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 def command(
-    event: tuple[str, ...], address: str, stream: str | None, schema: str | None, patience: float, as_json: bool
+    *, event: tuple[str, ...], address: str, stream: str | None, schema: str | None, patience: float, as_json: bool
 ) -> None:
     """Post one EVENT: a JSON object, - for standard input, or fields as path=value (value: JSON, else text).
 
@@ -57,7 +58,7 @@ async def _post(value: dict[str, Any], delivery: Delivery) -> Tally:
 
 def _read_event(parts: tuple[str, ...]) -> dict[str, Any]:
     if len(parts) == 1 and (parts[0] == "-" or parts[0].lstrip().startswith("{")):
-        text = click.get_text_stream("stdin").read() if parts[0] == "-" else parts[0]
+        text = sys.stdin.read() if parts[0] == "-" else parts[0]
         try:
             value = orjson.loads(text)
         except orjson.JSONDecodeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -30,7 +31,7 @@ from headwater.errors import ConfigInvalid, LogUnavailable
 @click.option("--patience", type=float, default=60.0, show_default=True, help="Seconds to wait for a busy server.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 def command(
-    file: Path, address: str, batch: int, rate: float | None, skip: int, patience: float, as_json: bool
+    *, file: Path, address: str, batch: int, rate: float | None, skip: int, patience: float, as_json: bool
 ) -> None:
     """Send FILE (JSON lines, also gzipped; - reads standard input) through the intake of a server.
 
@@ -52,7 +53,7 @@ async def _replay(file: Path, delivery: Delivery, batch: int, rate: float | None
     # Few events a second would otherwise arrive in one lump per batch.
     batch = min(batch, max(1, int(rate / 10))) if rate else batch
     async with delivery:
-        with _open_lines(file) as source, progress(f"Replaying {file.name}", source.bytes_total, unit="bytes") as advance:
+        with _open_lines(file) as source, progress(file.name, source.bytes_total, unit="bytes") as advance:
             started = time.monotonic()
             sent = 0
             for lines in _batches(source, batch, skip):
@@ -96,7 +97,7 @@ class LineSource:
         try:
             yield from self._lines
         except (EOFError, gzip.BadGzipFile) as error:
-            raise ConfigInvalid(f"The gzipped file is damaged: {error}.", hint="Everything before it was sent.") from None
+            raise ConfigInvalid(f"The file is damaged: {error}.", hint="Everything before it was sent.") from None
 
     def bytes_since_last_asked(self) -> int:
         if self.bytes_total is None:
@@ -108,7 +109,7 @@ class LineSource:
 
 def _open_lines(file: Path) -> LineSource:
     if str(file) == "-":
-        return LineSource(click.get_binary_stream("stdin"), None)
+        return LineSource(sys.stdin.buffer, None)
     return LineSource(file.open("rb"), file.stat().st_size)
 
 

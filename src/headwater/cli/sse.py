@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -90,11 +90,11 @@ async def follow(
     headers: Mapping[str, str] | None = None,
     last_id: str | None = None,
     attempts_max: int | None = None,
-) -> AsyncIterator[Message]:
+) -> AsyncGenerator[Message, None]:
     """The messages at `url`, for ever: a connection that ends or breaks is opened again after the last id.
 
-    Raises SubscriptionRefused for an answer that will not change, LogUnavailable after `attempts_max` vain attempts
-    in a row (None: never gives up).
+    Raises SubscriptionRefused for an answer that will not change, LogUnavailable when the server was never reached in
+    `attempts_max` attempts (None: never gives up); one that was there and went away is waited for.
     """
     parser = MessageParser()
     parser.last_id = last_id
@@ -104,9 +104,10 @@ async def follow(
     async with httpx.AsyncClient(timeout=timeout, follow_redirects=True) as client:
         while True:
             try:
-                async with client.stream("GET", url, params=params, headers=_headers(headers, parser.last_id)) as answer:
+                sent = _headers(headers, parser.last_id)
+                async with client.stream("GET", url, params=params, headers=sent) as answer:
                     await _check(answer)
-                    attempts, pause = 0, PAUSE_SECONDS_FIRST
+                    attempts_max, pause = None, PAUSE_SECONDS_FIRST
                     async for chunk in answer.aiter_bytes():
                         for message in parser.feed(chunk):
                             yield message

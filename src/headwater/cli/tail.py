@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -25,36 +26,28 @@ Examples:
 @click.argument("streams", metavar="STREAM[,STREAM…]")
 @click.option("--from", "address", default="http://localhost:8080", show_default=True, help="The server's address.")
 @click.option("--since", help="Start at this time (ISO 8601, or epoch milliseconds) instead of now.")
-@click.option("--after", "last_id", help="Start after this resume token.")
+@click.option("--after", help="Start after this resume token.")
 @click.option("--filter", "expression", help="Only events that match, e.g. 'wiki == \"dewiki\"'.")
-@click.option("--canaries", is_flag=True, help="Also print canary events.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many events.")
 @click.option("--json", "as_json", is_flag=True, help="One event a line, as JSON (implied where output is piped).")
-@click.option("--ids", is_flag=True, help="With JSON: wrap each event as {\"id\": token, \"event\": …}.")
-def command(  # noqa: PLR0913 – one parameter for each option
+def command(
+    *,
     streams: str,
     address: str,
     since: str | None,
-    last_id: str | None,
+    after: str | None,
     expression: str | None,
-    canaries: bool,
     count: int | None,
     as_json: bool,
-    ids: bool,
 ) -> None:
     """Print the events of STREAM (or several, separated by commas) as they arrive. Ctrl + C ends it."""
-    params = {"since": since, "filter": expression, "canaries": "true" if canaries else None}
-    as_json = as_json or ids or not sys.stdout.isatty()
-    following = _tail(
-        stream_url(address, streams), {k: v for k, v in params.items() if v}, last_id, count, as_json=as_json, ids=ids
-    )
+    given = {"since": since, "filter": expression}
+    tailing = Tailing(stream_url(address, streams), {name: text for name, text in given.items() if text}, after)
     try:
-        asyncio.run(following)
+        asyncio.run(tailing.run(count, as_json=as_json or not sys.stdout.isatty()))
     except KeyboardInterrupt:
-        say("")
-    except BrokenPipeError:
-        # `tail … | head` closes our output; nothing more can be said there.
-        sys.stdout = None
+        if tailing.last_id and sys.stderr.isatty():
+            say(f"\nGo on from here with  --after '{tailing.last_id}'")
 
 
 def stream_url(address: str, streams: str) -> str:
@@ -66,26 +59,32 @@ def stream_url(address: str, streams: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
-async def _tail(
-    url: str, params: dict[str, str], last_id: str | None, count: int | None, *, as_json: bool, ids: bool
-) -> None:
-    seen = 0
-    # A server that was never there is a mistake to report; one that goes away is waited for.
-    async for message in follow(url, params=params, last_id=last_id, attempts_max=5):
-        if message.event == "error":
-            say(f"The server ended the stream: {message.data}")
-            continue
-        if message.event != "message":
-            continue
-        if ids:
-            click.echo(f'{{"id":{orjson.dumps(message.id).decode()},"event":{message.data}}}')
-        elif as_json:
-            click.echo(message.data)
-        else:
-            _show(message.data)
-        seen += 1
-        if seen == count:
-            return
+class Tailing:
+    """One run of the command; `last_id` is the token after the last event printed."""
+
+    def __init__(self, url: str, params: dict[str, str], last_id: str | None) -> None:
+        self.last_id = last_id
+        self._url = url
+        self._params = params
+
+    async def run(self, count: int | None, *, as_json: bool) -> None:
+        """Print events, `count` of them or for ever. Raises SubscriptionRefused, LogUnavailable."""
+        seen = 0
+        messages = follow(self._url, params=self._params, last_id=self.last_id, attempts_max=5)
+        async with contextlib.aclosing(messages):
+            async for message in messages:
+                if message.event == "error":
+                    say(f"The server ended the stream: {message.data}")
+                if message.event != "message":
+                    continue
+                if as_json:
+                    click.echo(message.data)
+                else:
+                    _show(message.data)
+                self.last_id = message.id
+                seen += 1
+                if seen == count:
+                    return
 
 
 def _show(data: str) -> None:

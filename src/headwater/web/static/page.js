@@ -130,6 +130,7 @@
         holder.append(card);
       }
       card.querySelector("[data-field=rows]").textContent = `${whole.format(table.rows_total)} rows`;
+      card.querySelector("thead").replaceWith(tableHead(table));
       const body = make("tbody");
       for (const cells of table.rows) {
         const row = make("tr");
@@ -138,6 +139,19 @@
       }
       card.querySelector("tbody").replaceWith(body);
     }
+  }
+
+  function tableHead(table) {
+    const row = make("tr");
+    table.columns.forEach((column, index) => {
+      const isNumber = table.rows.length > 0 && typeof table.rows[0][index] === "number";
+      const cell = make("th", isNumber ? "number" : "", column);
+      cell.scope = "col";
+      row.append(cell);
+    });
+    const head = make("thead");
+    head.append(row);
+    return head;
   }
 
   function tableCard(table) {
@@ -153,16 +167,7 @@
     scroll.setAttribute("role", "region");
     scroll.setAttribute("aria-label", `Rows of ${table.name}`);
     const grid = make("table", "grid-table");
-    const head = make("tr");
-    table.columns.forEach((column, index) => {
-      const isNumber = table.rows.length > 0 && typeof table.rows[0][index] === "number";
-      const cell = make("th", isNumber ? "number" : "", column);
-      cell.scope = "col";
-      head.append(cell);
-    });
-    const top = make("thead");
-    top.append(head);
-    grid.append(top, make("tbody"));
+    grid.append(make("thead"), make("tbody"));
     scroll.append(grid);
     card.append(heading, scroll);
     return card;

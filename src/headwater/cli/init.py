@@ -1,0 +1,40 @@
+"""`headwater init`: makes a project directory that passes `headwater check` and runs as it is."""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import click
+
+from headwater.errors import ConfigInvalid
+
+# Under a name that version control does not act on while it is only a template.
+_RENAMED = {"gitignore": ".gitignore"}
+
+
+@click.command(short_help="Make a new project directory.", epilog="Example:  headwater init my-platform")
+@click.argument("directory", metavar="NAME", type=click.Path(file_okay=False, path_type=Path))
+def command(directory: Path) -> None:
+    """Make the project directory NAME with an example schema, streams and jobs."""
+    written = write_project(directory)
+    click.echo(
+        f"Made {directory} with {len(written)} files. Next:\n  cd {directory}\n  headwater check\n  headwater up"
+    )
+
+
+def write_project(directory: Path) -> list[Path]:
+    """Copy the template into `directory`, which must be absent or empty. Raises ConfigInvalid."""
+    if directory.exists() and any(directory.iterdir()):
+        raise ConfigInvalid(f"{directory} exists and is not empty.", hint="Name a directory that does not exist yet.")
+    written: list[Path] = []
+    with as_file(files("headwater.cli").joinpath("template")) as template:
+        for source in sorted(template.rglob("*")):
+            if not source.is_file() or "__pycache__" in source.parts:
+                continue
+            place = source.relative_to(template)
+            target = directory / place.parent / _RENAMED.get(place.name, place.name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+            written.append(target)
+    return written

@@ -1,0 +1,82 @@
+"""`headwater up`: runs a project's platform, its jobs and its page, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headwater.cli.console import say
+from headwater.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from headwater.config import Config
+
+CONFIG_FILE = "headwater.yaml"
+
+
+@click.command(
+    short_help="Run the platform and its page.",
+    epilog="Example:  headwater up --project my-platform --port 8080",
+)
+@click.option(
+    "--project",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="The project directory; the present one by default.",
+)
+@click.option("--host", help="The address to listen on; the project's by default.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="The port to listen on; 0 takes a free one.")
+def command(project: Path, host: str | None, port: int | None) -> None:
+    """Run the platform of a project: intake, log, streams, jobs and the page. Ctrl + C or SIGTERM stops it."""
+    from headwater.config import load_config
+
+    require_project(project)
+    overrides: dict[str, Any] = {}
+    if host is not None:
+        overrides["web.host"] = host
+    if port is not None:
+        overrides["web.port"] = port
+    config = load_config(project, overrides=overrides)
+    if config.web.port and not port_is_free(config.web.host, config.web.port):
+        raise ConfigInvalid(
+            f"Port {config.web.port} of {config.web.host} is taken.",
+            hint="Stop what uses it, or choose another with --port (0: any free one).",
+        )
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(config))
+
+
+async def _serve(config: Config) -> None:
+    from headwater.platform import build
+    from headwater.web.server import serve
+
+    await serve(build(config), ready=lambda address: say(f"Headwater is at {address}/ (Ctrl + C stops it)"))
+
+
+def require_project(project: Path) -> None:
+    """Raise ConfigInvalid where the directory is no project, before something is created in it."""
+    if not (project / CONFIG_FILE).is_file():
+        raise ConfigInvalid(
+            f"{project.resolve()} has no {CONFIG_FILE}.",
+            hint="Make a project with `headwater init NAME`, or name one with --project.",
+        )
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Whether something could listen there now."""
+    try:
+        place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror:
+        raise ConfigInvalid(f"{host!r} is no address of this machine.", hint="Correct web.host, or --host.") from None
+    with socket.socket(place[0], place[1]) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(place[4])
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,213 @@
+"""What the page shows, as plain data: totals, rates, streams, the last outcomes and the rows of the jobs' tables.
+
+How this works: nothing runs while nobody watches. Each open page asks for a sample about once a second; whoever asks
+first takes it, the others share it. Rates are differences between samples, so the first one after a pause is the
+average over that pause. Outcomes come from the intake's bounded memory: what passes faster than a page can show is
+counted as skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from headwater.connectors.tables import TableView
+from headwater.errors import HeadwaterError
+from headwater.intake.recent import RecentOutcome, RecentOutcomes
+from headwater.log.contract import LogReader
+from headwater.streams.stream import Stream
+
+SAMPLE_SECONDS = 1.0
+SAMPLES_MAX = 120
+TICK_SECONDS = 0.25
+TABLES_EVERY_TICKS = 8
+OUTCOMES_PER_TICK_MAX = 20
+STREAMS_MAX = 60
+ROWS_MAX = 50
+GIST_CHARS_MAX = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The running totals at one moment: what the intake decided, and how many records each topic has ever had."""
+
+    at: float
+    accepted: int
+    refused: int
+    written: Mapping[str, int]
+    kept: Mapping[str, int]
+
+
+class PageFeed:
+    """The page's view of one platform. `read_tables` takes the most rows wanted and may block: a thread calls it."""
+
+    def __init__(
+        self,
+        streams: Callable[[], Sequence[Stream]],
+        log: LogReader,
+        recent: RecentOutcomes,
+        read_tables: Callable[[int], Sequence[TableView]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._streams = streams
+        self._log = log
+        self._recent = recent
+        self._read_tables = read_tables
+        self._clock = clock
+        self._samples: deque[Sample] = deque(maxlen=SAMPLES_MAX + 1)
+        self._sampling = asyncio.Lock()
+        self._tables: list[dict[str, Any]] = []
+        self._tables_read_at = float("-inf")
+
+    async def state(self) -> dict[str, Any]:
+        """`{totals: {accepted, refused}, rates: [{accepted, refused}], streams: [{name, summary, count, rate}]}`.
+
+        `rates` is one entry a second, oldest first; `streams` the busiest of those declared.
+        """
+        await self._sample()
+        latest = self._samples[-1]
+        before = self._samples[-2] if len(self._samples) > 1 else latest
+        shown = [_stream_row(stream, latest, before) for stream in self._streams()]
+        if len(shown) > STREAMS_MAX:
+            shown = sorted(shown, key=lambda row: -row["count"])[:STREAMS_MAX]
+        pairs = zip(self._samples, list(self._samples)[1:], strict=False)
+        return {
+            "totals": {"accepted": latest.accepted, "refused": latest.refused},
+            "rates": [{"accepted": _rate(a, b, "accepted"), "refused": _rate(a, b, "refused")} for a, b in pairs],
+            "streams": sorted(shown, key=lambda row: row["name"]),
+        }
+
+    async def tables(self) -> list[dict[str, Any]]:
+        """`[{name, columns, rows, rows_total}]` of every table the jobs fill; the last known rows while one is busy."""
+        async with self._sampling:
+            if self._clock() - self._tables_read_at >= SAMPLE_SECONDS:
+                # A table that cannot be read now keeps the rows that were last seen.
+                with contextlib.suppress(HeadwaterError):
+                    views = await asyncio.to_thread(self._read_tables, ROWS_MAX)
+                    self._tables = [_table(view) for view in views]
+                self._tables_read_at = self._clock()
+        return self._tables
+
+    def outcomes_since(self, number: int) -> tuple[dict[str, Any], int]:
+        """`{outcomes: […], skipped: n}` after the outcome `number`, and the number to ask with next."""
+        latest = self._recent.number
+        found = self._recent.since(number)
+        shown = _fair_choice(found)
+        skipped = max(0, latest - number - len(shown)) if number else 0
+        return {"outcomes": [_outcome(one) for one in shown], "skipped": skipped}, latest
+
+    async def messages(self, *, ended: Callable[[], bool] = lambda: False) -> AsyncIterator[bytes]:
+        """Server-sent events for one open page: `state` each second, `outcomes` and `tables` as they change."""
+        number = 0
+        tick = 0
+        told: list[dict[str, Any]] | None = None
+        while not ended():
+            changes, number = self.outcomes_since(number)
+            if changes["outcomes"]:
+                yield _message("outcomes", changes)
+            if tick % round(SAMPLE_SECONDS / TICK_SECONDS) == 0:
+                yield _message("state", await self.state())
+            if tick % TABLES_EVERY_TICKS == 0 and (tables := await self.tables()) != told:
+                told = tables
+                yield _message("tables", tables)
+            tick += 1
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _sample(self) -> None:
+        async with self._sampling:
+            now = self._clock()
+            # A little less than the interval, so that a page that asks every second never skips one.
+            if self._samples and now - self._samples[-1].at < SAMPLE_SECONDS * 0.9:
+                return
+            topics = await self._log.topics()
+            refused = self._recent.refused_total
+            self._samples.append(
+                Sample(
+                    at=now,
+                    accepted=self._recent.number - refused,
+                    refused=refused,
+                    written={info.name: sum(info.next) for info in topics},
+                    kept={info.name: sum(info.next) - sum(info.first) for info in topics},
+                )
+            )
+
+
+def _rate(before: Sample, after: Sample, field: str) -> float:
+    seconds = after.at - before.at
+    return round((getattr(after, field) - getattr(before, field)) / seconds, 2) if seconds > 0 else 0.0
+
+
+def _stream_row(stream: Stream, latest: Sample, before: Sample) -> dict[str, Any]:
+    written = [sum(sample.written.get(topic, 0) for topic in stream.topics) for sample in (before, latest)]
+    seconds = latest.at - before.at
+    return {
+        "name": stream.name,
+        "summary": stream.summary,
+        "count": sum(latest.kept.get(topic, 0) for topic in stream.topics),
+        "rate": round((written[1] - written[0]) / seconds, 2) if seconds > 0 else 0.0,
+    }
+
+
+def _fair_choice(found: Sequence[RecentOutcome]) -> Sequence[RecentOutcome]:
+    """The newest outcomes, at most so many, half of the room kept for refusals: those are what people look for."""
+    if len(found) <= OUTCOMES_PER_TICK_MAX:
+        return found
+    half = OUTCOMES_PER_TICK_MAX // 2
+    refused = [one for one in found if not one.accepted][-half:]
+    accepted = [one for one in found if one.accepted][-(OUTCOMES_PER_TICK_MAX - len(refused)) :]
+    return sorted([*refused, *accepted], key=lambda one: one.number)
+
+
+def _outcome(one: RecentOutcome) -> dict[str, Any]:
+    return {
+        "number": one.number,
+        "time": datetime.fromtimestamp(one.at, UTC).isoformat(timespec="milliseconds"),
+        "accepted": one.accepted,
+        "stream": one.stream,
+        "code": one.code,
+        "reason": one.message,
+        "gist": _gist(one.event_text),
+        "event": one.event_text,
+    }
+
+
+def _gist(event_text: str) -> str:
+    """The event's own simple fields in one line; the text may have been cut and then says nothing."""
+    try:
+        value = orjson.loads(event_text)
+    except orjson.JSONDecodeError:
+        return ""
+    if not isinstance(value, dict):
+        return ""
+    simple = (v for k, v in value.items() if k not in {"$schema", "dt"} and isinstance(v, str | int | float))
+    words = [v if isinstance(v, str) else orjson.dumps(v).decode() for v in simple]
+    return " · ".join(words)[:GIST_CHARS_MAX]
+
+
+def _table(view: TableView) -> dict[str, Any]:
+    return {
+        "name": view.name,
+        "columns": list(view.columns),
+        "rows": [[_cell(value) for value in row] for row in view.rows],
+        "rows_total": view.rows_total,
+    }
+
+
+def _cell(value: Any) -> str | int | float | None:
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def _message(event: str, data: Any) -> bytes:
+    return b"event: " + event.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"

@@ -1,0 +1,160 @@
+"""The page at `/`: rendered here once with what is known, then kept alive by one event feed; nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from headwater import __version__
+from headwater.errors import HeadwaterError
+from headwater.platform import Platform
+from headwater.schemas.schema import Schema
+from headwater.web.page_examples import example_events
+from headwater.web.page_feed import STREAMS_MAX, PageFeed
+
+VIEWERS_MAX = 50
+SINCE_HOURS = 1
+
+PAGE_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+    ),
+    "referrer-policy": "same-origin",
+    "cache-control": "no-cache",
+}
+
+# The whole of what may be served: a request's path is looked up here and never becomes a path on disk.
+_STATIC = {
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "headwater.svg": "image/svg+xml",
+}
+
+
+class Pages:
+    """The page of one platform. `notice` is a line shown on top, such as that the data is synthetic."""
+
+    def __init__(self, platform: Platform, notice: str | None = None) -> None:
+        self._platform = platform
+        self._notice = notice
+        self._feed = PageFeed(platform.streams.all, platform.log, platform.intake.recent, platform.read_tables)
+        self._viewers = 0
+        self._closing = False
+        self._static = {name: files("headwater.web").joinpath("static", name).read_bytes() for name in _STATIC}
+        environment = Environment(
+            loader=PackageLoader("headwater.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        )
+        environment.filters["count"] = lambda number: f"{number:,}"
+        environment.filters["rate"] = lambda rate: f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}" if rate else "0"
+        environment.filters["breakable"] = _breakable
+        environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+        self._template = environment.get_template("page.html")
+        self._schemas: Mapping[str, Schema] | None = None
+
+    def routes(self) -> list[BaseRoute]:
+        """The page's own routes but `/` itself, which the application gives to `page` when no `?spec` is asked for."""
+        return [
+            Route("/static/{name}", self.static, methods=["GET"]),
+            Route("/v1/_page/feed", self.feed, methods=["GET"]),
+            Route("/v1/_page/state", self.state, methods=["GET"]),
+            Route("/v1/_page/tables", self.tables, methods=["GET"]),
+        ]
+
+    def close(self) -> None:
+        """End the open feeds, so that the server can stop."""
+        self._closing = True
+
+    async def page(self, request: Request) -> Response:
+        streams = self._platform.streams.all()
+        examples = example_events(streams, self._platform.schemas, self._schemas_by_title())
+        since = datetime.now(UTC) - timedelta(hours=SINCE_HOURS)
+        content = self._template.render(
+            title=self._platform.config.intake.service_name,
+            version=__version__,
+            notice=self._notice,
+            state=await self._feed.state(),
+            streams_left_off=max(0, len(streams) - STREAMS_MAX),
+            tables=await self._feed.tables(),
+            examples=examples,
+            first_example=_pretty(next(iter(examples.values()))["valid"]) if examples else "{}",
+            since=since.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        )
+        return HTMLResponse(content, headers=PAGE_HEADERS)
+
+    async def static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in _STATIC:
+            return Response(status_code=404)
+        # A new release asks with another ?v=, so what has been fetched once never needs to be asked for again.
+        age = "public, max-age=31536000, immutable" if "v" in request.query_params else "no-cache"
+        headers = {"content-type": _STATIC[name], "cache-control": age}
+        return Response(self._static[name], headers=headers)
+
+    async def state(self, request: Request) -> Response:
+        return JSONResponse(await self._feed.state())
+
+    async def tables(self, request: Request) -> Response:
+        return JSONResponse(await self._feed.tables())
+
+    async def feed(self, request: Request) -> Response:
+        if self._viewers >= VIEWERS_MAX:
+            return Response(status_code=503, headers={"retry-after": "10"})
+        headers = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
+        return StreamingResponse(self._messages(), media_type="text/event-stream", headers=headers)
+
+    async def _messages(self) -> AsyncIterator[bytes]:
+        self._viewers += 1
+        try:
+            yield b"retry: 2000\n\n"
+            async for message in self._feed.messages(ended=lambda: self._closing):
+                yield message
+        finally:
+            self._viewers -= 1
+
+    def _schemas_by_title(self) -> Mapping[str, Schema]:
+        """The newest schema of each title, looked for once: schemas do not change while a platform runs."""
+        if self._schemas is None:
+            self._schemas = newest_schemas(self._platform)
+        return self._schemas
+
+
+def newest_schemas(platform: Platform) -> dict[str, Schema]:
+    """Title → the schema with the highest version among those the repositories can list."""
+    newest: dict[str, tuple[tuple[int, ...], Schema]] = {}
+    for uri in platform.schemas.repository.uris():
+        version = _version(uri)
+        if version is None:
+            continue
+        try:
+            schema = platform.schemas.repository.get(uri)
+        except HeadwaterError:
+            continue
+        if schema.title and version > newest.get(schema.title, ((), schema))[0]:
+            newest[schema.title] = (version, schema)
+    return {title: schema for title, (_, schema) in newest.items()}
+
+
+def _version(uri: str) -> tuple[int, ...] | None:
+    parts = uri.rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".json").split(".")
+    return tuple(int(part) for part in parts) if len(parts) == 3 and all(p.isdigit() for p in parts) else None
+
+
+def _breakable(name: str) -> Markup:
+    """A long dotted name that may be broken after its dots and underscores."""
+    return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(name))))
+
+
+def _pretty(value: Any) -> str:
+    import orjson
+
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
