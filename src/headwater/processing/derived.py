@@ -85,7 +85,7 @@ class Derivation:
         source = item.source if isinstance(item.source, Mapping) else {}
         stream = self._job.error_stream
         now = iso(now_ms)
-        value = {
+        value: dict[str, Any] = {
             "$schema": schema.uri,
             "meta": {"stream": stream, "id": derived_id(self._job.name, stream, f"{item.cause}/{failure.step}")},
             "dt": now,
@@ -100,7 +100,7 @@ class Derivation:
         if not schema.declares("stack"):
             value["message"] = f"{value['message']}\n{value['stack']}"
         kept = {name: part for name, part in value.items() if name == "$schema" or schema.declares(name)}
-        kept["meta"] = self._meta_from(source.get("meta"), kept["meta"])
+        kept["meta"] = self._meta_from(source.get("meta"), dict(value["meta"]))
         return await self._admit(item, kept)
 
     def _raw_text(self, item: Item) -> str:
@@ -114,7 +114,8 @@ class Derivation:
         own = {"stream": stream, "id": derived_id(self._job.name, stream, item.cause)}
         source = item.source.get("meta") if isinstance(item.source, Mapping) else None
         # A function may pass its input on: what belongs to that event alone must not come along.
-        kept = {name: part for name, part in given.items() if name not in ("id", "dt")} if _is_new(given) else {}
+        passed = given if isinstance(given, Mapping) else {}
+        kept = {name: part for name, part in passed.items() if name not in ("id", "dt")}
         return self._meta_from(source, {**kept, **own})
 
     def _meta_from(self, source: Any, meta: dict[str, Any]) -> dict[str, Any]:
@@ -149,10 +150,6 @@ class Derivation:
         if not versions:
             raise SchemaNotFound(f"There is no schema /{title}.", hint=f"The job {self._job.name} writes events of it.")
         return f"/{title}/{'.'.join(str(part) for part in max(versions))}"
-
-
-def _is_new(meta: Any) -> bool:
-    return isinstance(meta, Mapping)
 
 
 def _text(value: Any) -> str:

@@ -35,6 +35,10 @@ class Progress:
         if event_time_ms > self._newest.get(partition, NO_WATERMARK):
             self._newest[partition] = event_time_ms
 
+    def has_seen(self, partition: Partition) -> bool:
+        """Whether any event of the partition was read."""
+        return partition in self._newest
+
     def advance(self, active: Iterable[Partition], out_of_order_ms: int) -> None:
         """Move the watermark as far as the `active` partitions allow; one not seen yet holds it."""
         times = [self._newest.get(partition, NO_WATERMARK) for partition in active]

@@ -171,12 +171,12 @@ def apply_event(
 
 
 def apply_timer(
-    step: PerKey, key: bytes, name: str, before: bytes | None, *, watermark_ms: int, results: Results
+    step: PerKey, key: bytes, name: str, at_ms: int, before: bytes | None, *, watermark_ms: int, results: Results
 ) -> bytes | None:
-    """Fire the timer `name` of `key`; the cell afterwards. A timer that is no longer set does nothing."""
+    """Fire the timer `name` of `key` that was set to `at_ms`; the cell afterwards. One set anew does nothing."""
     cell = Cell.decode(before)
     timer = cell.timers.get(name)
-    if timer is None:
+    if timer is None or timer.at_ms != at_ms:
         return before
     left = {other: at for other, at in cell.timers.items() if other != name}
     cause = f"{step.name}/{key.decode()}/{name}/{timer.at_ms}"

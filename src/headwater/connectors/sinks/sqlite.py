@@ -83,8 +83,8 @@ class SqliteSink:
         for column in self.shape.columns:
             if column.name not in present:
                 writer.execute(f'ALTER TABLE "{self.shape.name}" ADD COLUMN "{column.name}" {TYPES[column.type]}')
-        found = writer.execute("SELECT token FROM _headwater_position WHERE name = ?", (self.shape.name,)).fetchone()
-        return str(found[0]) if found else None
+        self._writer = writer
+        return self._token(writer)
 
     def _write(self, rows: Sequence[tuple[Any, ...]], token: str) -> None:
         writer = self._writer

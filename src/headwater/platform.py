@@ -1,0 +1,173 @@
+"""The composition root: the one place where contracts meet implementations, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from headwater.config import Config
+from headwater.connectors.registry import TableSink, table_sink
+from headwater.connectors.tables import TableView
+from headwater.consumption.hub import StreamHub
+from headwater.errors import HeadwaterError, JobInvalid, SinkUnavailable
+from headwater.intake.gate import Gate, GateSettings
+from headwater.intake.intake import Intake, settings_of
+from headwater.log.contract import Log, TopicSettings
+from headwater.log.sqlite import SqliteLog
+from headwater.processing.embedded import EmbeddedRunner
+from headwater.processing.job import Job, ToStream, ToTable
+from headwater.processing.loader import load_jobs
+from headwater.processing.supervision import Supervisor
+from headwater.schemas.repository import open_repositories
+from headwater.schemas.validator import Validator
+from headwater.streams.registry import StreamRegistry
+from headwater.streams.stream import Stream
+from headwater.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
+
+
+class Platform:
+    """Everything a project consists of, wired together. `start` before use, `stop` after; one event loop.
+
+    `schemas` is the Validator, `runners` has a Supervisor and `tables` a readable table for each name.
+    """
+
+    def __init__(self, config: Config, streams: StreamRegistry, jobs: Sequence[Job]) -> None:
+        """Use `build`, which reads what the project declares."""
+        self.config = config
+        self.telemetry = Telemetry()
+        self.schemas = _validator(config)
+        self.streams = streams
+        self.jobs = tuple(jobs)
+        self.log: Log = SqliteLog(
+            config.log_path, durability=config.log.durability, wal_bytes_max=config.log.wal_bytes_max
+        )
+        self.gate = Gate(streams, self.schemas, GateSettings.from_config(config))
+        self.intake = Intake(self.gate, self.log, config.intake, self.telemetry, topic_settings=self._topic_settings)
+        self.hub = StreamHub(self.log, streams, config.consumption, self.telemetry)
+        self.tables: dict[str, TableSink] = {}
+        self.runners: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
+        self._trimming: asyncio.Task[None] | None = None
+        self._started = False
+
+    async def start(self, *, run_jobs: bool = True) -> None:
+        """Open the log, create the topics of all streams, and start the jobs. Raises LogUnavailable, LogCorrupt.
+
+        Without `run_jobs` they wait for `finish_jobs`.
+        """
+        await self.log.open()
+        self._started = True
+        try:
+            await self.intake.start()
+        except BaseException:
+            await self.stop()
+            raise
+        for runner in self.runners.values() if run_jobs else ():
+            runner.start()
+        self._trimming = asyncio.create_task(self._keep_trimming(), name="retention")
+
+    async def stop(self) -> None:
+        """Finish what was taken and release everything; idempotent. The web stops taking events before this."""
+        if not self._started:
+            return
+        self._started = False
+        await self.hub.close()
+        await self.intake.stop()
+        await asyncio.gather(*(runner.stop() for runner in self.runners.values()))
+        if self._trimming is not None:
+            self._trimming.cancel()
+            await asyncio.gather(self._trimming, return_exceptions=True)
+            self._trimming = None
+        for table in self.tables.values():
+            await table.close()
+        await self.log.close()
+
+    async def finish_jobs(self) -> None:
+        """Let every job process what there is, tell what its open windows hold, and stop. For runs that end.
+
+        Jobs run after those whose streams they read. Raises what a job's runner raises.
+        """
+        await asyncio.gather(*(runner.stop() for runner in self.runners.values()))
+        for job in in_order_of_flow(self.jobs):
+            await self.runners[job.name].finish()
+
+    def read_tables(self, rows_max: int) -> list[TableView]:
+        """The tables as they are, without those not open yet. Blocks on disk: call it in a thread."""
+        views = []
+        for table in list(self.tables.values()):
+            try:
+                views.append(table.view(rows_max))
+            except SinkUnavailable:
+                continue
+        return views
+
+    def _supervisor(self, job: Job) -> Supervisor:
+        sink = None
+        if isinstance(job.output, ToTable):
+            sink = table_sink(self.config.path(self.config.jobs.tables_path), job.output.shape)
+            self.tables[job.output.shape.name] = sink
+        return Supervisor(EmbeddedRunner(job, self.log, self.gate, sink=sink, telemetry=self.telemetry))
+
+    def _topic_settings(self, stream: Stream) -> TopicSettings:
+        settings = settings_of(stream)
+        if settings.retention_seconds is None and not settings.compact:
+            return dataclasses.replace(settings, retention_seconds=self.config.log.retention_seconds_default)
+        return settings
+
+    async def _keep_trimming(self) -> None:
+        while True:
+            await asyncio.sleep(self.config.log.trim_interval_seconds)
+            try:
+                await self.log.trim()
+            except HeadwaterError as error:
+                _log.warning("retention: %s", error)
+
+
+def build(config: Config) -> Platform:
+    """Read the project's streams and jobs and wire everything; opens and starts nothing.
+
+    Raises ConfigInvalid, JobInvalid, ExtraMissing.
+    """
+    path = config.path(config.streams.path)
+    declared = StreamRegistry.load(path) if path.exists() else StreamRegistry()
+    jobs = load_jobs(config.path(config.jobs.path))
+    return Platform(config, with_error_streams(config, declared, jobs), jobs)
+
+
+def with_error_streams(config: Config, declared: StreamRegistry, jobs: Iterable[Job]) -> StreamRegistry:
+    """The declared streams and the error streams that need no declaration. Raises JobInvalid for unknown sources."""
+    added = []
+    wanted = {config.intake.error_stream_name: "Events the intake refused, and why."}
+    for job in jobs:
+        wanted[job.error_stream] = f"Events the job {job.name} could not process, and why."
+    for name, summary in wanted.items():
+        if name not in declared:
+            added.append(Stream(name=name, schema_title="error", deduplicate=False, summary=summary))
+    return StreamRegistry([*declared.all(), *declared.families(), *added])
+
+
+def in_order_of_flow(jobs: Sequence[Job]) -> list[Job]:
+    """Jobs after those whose streams they read. Raises JobInvalid where they go in a circle."""
+    ordered: list[Job] = []
+    waiting = list(jobs)
+    while waiting:
+        pending = {job.output.stream for job in waiting if isinstance(job.output, ToStream)}
+        ready = [job for job in waiting if not pending & set(job.sources)]
+        if not ready:
+            raise JobInvalid(f"These jobs read each other's streams in a circle: {', '.join(j.name for j in waiting)}.")
+        ordered += ready
+        waiting = [job for job in waiting if job not in ready]
+    return ordered
+
+
+def _validator(config: Config) -> Validator:
+    return Validator(
+        open_repositories(
+            config.schema_base_uris,
+            extension=config.schemas.file_extension,
+            remote_timeout_seconds=config.schemas.remote_timeout_seconds,
+        )
+    )

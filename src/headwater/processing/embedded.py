@@ -1,0 +1,465 @@
+"""The embedded runner: runs one job inside this process, on a log with transactional commits.
+
+How this works: it reads a batch after the committed position, folds it through the steps one after the other, and
+commits outputs, error events, keyed state, timers, watermark and the new position in one append: a kill at any moment
+leaves all of a batch or nothing. The watermark moves between batches, so an event is judged by what came before its
+batch. A job that fills a table commits in the sink instead: rows and position in one transaction of the target.
+What a job's own functions raise becomes error events; only the log's and the sink's troubles end `run`, after retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import orjson
+
+from headwater.connectors.contract import Delivery, Sink
+from headwater.errors import EventMalformed, HeadwaterError, JobInvalid, PositionLost
+from headwater.event import get_path
+from headwater.intake.gate import Gate
+from headwater.intake.outcome import Admitted
+from headwater.log.contract import Commit, Log, Position, Record, StateChange, StoredRecord
+from headwater.processing.derived import Derivation
+from headwater.processing.durations import parse_time
+from headwater.processing.job import Job, ToStream, ToTable
+from headwater.processing.progress import Partition, Progress
+from headwater.processing.state import KeyedState
+from headwater.processing.status import RunnerStatus
+from headwater.processing.steps import (
+    Each,
+    Failure,
+    Item,
+    PerKey,
+    Results,
+    Step,
+    apply_each,
+    apply_event,
+    apply_timer,
+    key_of,
+)
+from headwater.streams.stream import Stream
+from headwater.telemetry import Telemetry
+
+EVENT_TIME_AHEAD_MS_MAX = 3_600_000
+CANARY_DOMAIN = "canary"
+PROGRESS_KEY = b"progress"
+# Further than any time an event can have.
+END_OF_TIME = 2**61
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """How the runner goes about it."""
+
+    batch_records_max: int = 500
+    batch_bytes_max: int = 4_194_304
+    timers_max: int = 1000
+    wait_seconds: float = 1.0
+    # The loop is shared with everything else in the process: after so long it is everybody else's turn.
+    turn_seconds: float = 0.002
+    retries_max: int = 6
+    retry_seconds: float = 0.1
+    retry_seconds_max: float = 5.0
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a batch has come to so far."""
+
+    results: Results
+    deliveries: list[Delivery]
+    more: bool = False
+
+
+class EmbeddedRunner:
+    """Runs one job. `run` returns when it was stopped or, with `until_end`, when the input is used up."""
+
+    def __init__(
+        self,
+        job: Job,
+        log: Log,
+        gate: Gate,
+        *,
+        sink: Sink | None = None,
+        telemetry: Telemetry | None = None,
+        settings: RunnerSettings | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`sink` is the target of a job that fills a table. Raises JobInvalid where this runner cannot run the job."""
+        reasons = cannot(job, log)
+        if isinstance(job.output, ToTable) and sink is None:
+            reasons.append("it fills a table and was given no sink")
+        if reasons:
+            raise JobInvalid(f"The job {job.name} cannot run here: {'; '.join(reasons)}.")
+        self.job = job
+        self.settings = settings or RunnerSettings()
+        self.status = RunnerStatus(job.name, telemetry or Telemetry())
+        self._log = log
+        self._gate = gate
+        self._sink = sink
+        self._clock = clock
+        self._derivation = Derivation(job, gate)
+        self._stopping = asyncio.Event()
+        self._idle_since = 0.0
+        self._turn_began = 0.0
+        self._position = Position()
+        self._progress = Progress()
+        self._state: dict[str, KeyedState] = {}
+        self._streams: dict[str, Stream] = {}
+
+    def stop(self) -> None:
+        """Ask `run` to return after the batch at hand."""
+        self._stopping.set()
+
+    async def run(self, *, until_end: bool = False) -> None:
+        """Process events until stopped. May be called again after it raised: it goes on from what is committed.
+
+        `until_end`: process what there is now, in any order without anything being late, fire what waits for the end
+        of its time, and return. Raises LogUnavailable, SinkUnavailable when retrying did not help.
+        """
+        self._stopping.clear()
+        await self._begin()
+        end = await self._log.last(self._topics()) if until_end else None
+        while not self._stopping.is_set():
+            records = await self._read(0.0 if until_end else self.settings.wait_seconds)
+            if records:
+                self._idle_since = self._clock()
+                await self._process(records, hold_watermark=until_end)
+            if end is not None and (not records or _reached(self._position, end)):
+                await self._finish()
+                return
+            if not records and end is None:
+                await self._process_idleness()
+
+    async def lag(self) -> int:
+        """How many records of its sources the job has not processed."""
+        last = await self._log.last(self._topics())
+        return sum(max(0, end - self._position.offsets.get(part, 0)) for part, end in last.offsets.items())
+
+    async def _begin(self) -> None:
+        await asyncio.to_thread(self._derivation.prepare)
+        streams = [self._gate.streams.get(name) for name in self.job.sources]
+        self._streams = {topic: stream for stream in streams for topic in stream.topics}
+        self._state = {
+            step.name: KeyedState(self._log, self.job.name, step.name)
+            for step in self.job.steps
+            if isinstance(step, PerKey)
+        }
+        if self._sink is not None:
+            token = await self._again(self._sink.open)
+        else:
+            token = await self._log.committed(self._group())
+        kept = await self._log.state_get(self._namespace(), [PROGRESS_KEY])
+        self._progress = Progress(kept.get(PROGRESS_KEY))
+        first = await self._log.first(self._topics())
+        known = Position.parse(token).offsets if token else {}
+        # Partitions that came later begin at their beginning; topics the job no longer reads are forgotten.
+        self._position = Position({part: known.get(part, offset) for part, offset in first.offsets.items()})
+        self._idle_since = self._clock()
+        self.status.running()
+
+    async def _read(self, wait_seconds: float) -> Sequence[StoredRecord]:
+        """The next records, at once when there are any; [] after the wait, or when stopped."""
+        try:
+            found = await self._read_log(0.0)
+            if found or wait_seconds <= 0:
+                return found
+            reading = asyncio.ensure_future(self._read_log(wait_seconds))
+            stopping = asyncio.ensure_future(self._stopping.wait())
+            await asyncio.wait((reading, stopping), return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if not reading.done():
+                reading.cancel()
+                await asyncio.wait((reading,))
+            return [] if reading.cancelled() else reading.result()
+        except PositionLost as error:
+            _log.warning("job %s: %s", self.job.name, error)
+            self.status.position_lost(error)
+            first = await self._log.first(self._topics())
+            self._position = Position(
+                {part: max(at, self._position.offsets.get(part, 0)) for part, at in first.offsets.items()}
+            )
+            return []
+
+    async def _read_log(self, wait_seconds: float) -> Sequence[StoredRecord]:
+        return await self._log.read(
+            self._position,
+            records_max=self.settings.batch_records_max,
+            bytes_max=self.settings.batch_bytes_max,
+            wait_seconds=wait_seconds,
+        )
+
+    async def _process(self, records: Sequence[StoredRecord], *, hold_watermark: bool) -> None:
+        """Fold records through the steps and commit; then whatever timers did not fit into that commit."""
+        batch = _Batch(Results(), [])
+        items = self._items(records, batch.results)
+        position = self._position
+        for record in records:
+            position = position.after(record)
+        watermark = self._progress.watermark_ms
+        if not hold_watermark:
+            active = await self._active({(record.topic, record.partition) for record in records}, position)
+            self._progress.advance(active, self.job.out_of_order_ms)
+        await self._fold(items, batch, watermark, self._progress.watermark_ms)
+        await self._commit(batch, position)
+        self.status.read(len(records), self._progress.watermark_ms)
+        while batch.more and not self._stopping.is_set():
+            batch = await self._fire(self._progress.watermark_ms, include_strict=True)
+
+    async def _process_idleness(self) -> None:
+        """Fire by the wall clock what no event will fire: the watermark itself stays where events put it."""
+        idle_ms = (self._clock() - self._idle_since) * 1000
+        if self._state and idle_ms >= self.job.idle_ms:
+            await self._fire_all(int(self._clock() * 1000) - self.job.out_of_order_ms)
+
+    async def _finish(self) -> None:
+        """The input is used up: fire everything that waits for an event, then move the watermark where it belongs."""
+        await self._fire_all(END_OF_TIME)
+        if self._stopping.is_set():
+            return
+        self._progress.advance(await self._active(set(), self._position, everything=True), self.job.out_of_order_ms)
+        more = True
+        while more:
+            more = (await self._fire(self._progress.watermark_ms, include_strict=True, commit=True)).more
+
+    async def _fire_all(self, until_ms: int) -> None:
+        while not self._stopping.is_set():
+            batch = await self._fire(until_ms, include_strict=False)
+            if not batch.more:
+                return
+
+    async def _fire(self, until_ms: int, *, include_strict: bool, commit: bool = False) -> _Batch:
+        """One commit's worth of due timers, without events."""
+        batch = _Batch(Results(), [])
+        strict_until = until_ms if include_strict else None
+        fired = await self._fold([], batch, self._progress.watermark_ms, until_ms, strict_until)
+        if fired or commit:
+            await self._commit(batch, self._position)
+        return batch
+
+    async def _fold(
+        self, items: list[Item], batch: _Batch, watermark_ms: int, until_ms: int, strict_until_ms: int | None = -1
+    ) -> bool:
+        """Take `items` and the timers due by `until_ms` through all steps; whether any timer fired.
+
+        `strict_until_ms` is the same for strict timers: -1 as `until_ms`, None fires none.
+        """
+        strict_until = until_ms if strict_until_ms == -1 else strict_until_ms
+        fired = False
+        for step in self.job.steps:
+            results = Results(failures=batch.results.failures, late=batch.results.late)
+            if isinstance(step, Each):
+                for item in items:
+                    apply_each(step, item, watermark_ms, results)
+                    await self._others_turn()
+            else:
+                await self._fold_keyed(step, items, watermark_ms, results)
+                fired |= await self._fold_timers(step, batch, results, until_ms, strict_until)
+            items = results.items
+        batch.results.items = items
+        return fired
+
+    async def _fold_keyed(self, step: PerKey, items: list[Item], watermark_ms: int, results: Results) -> None:
+        state = self._state[step.name]
+        keyed = [(key_of(step, item, watermark_ms, results), item) for item in items]
+        await state.load(key for key, _ in keyed if key is not None)
+        for key, item in keyed:
+            if key is not None:
+                before = state.get(key)
+                state.put(key, apply_event(step, key, item, before, watermark_ms=watermark_ms, results=results))
+            await self._others_turn()
+
+    async def _fold_timers(
+        self, step: PerKey, batch: _Batch, results: Results, until_ms: int, strict_until_ms: int | None
+    ) -> bool:
+        state, limit = self._state[step.name], self.settings.timers_max
+        due = await state.due(until_ms, strict=False, timers_max=limit)
+        if len(due) >= limit:
+            batch.more = True
+        elif strict_until_ms is not None:
+            # Only when no others wait: a window must not forget before it has told.
+            due += await state.due(strict_until_ms, strict=True, timers_max=limit)
+            batch.more |= len(due) >= limit
+        for timer in due:
+            after = apply_timer(
+                step,
+                timer.key,
+                timer.name,
+                timer.at_ms,
+                state.get(timer.key),
+                watermark_ms=self._progress.watermark_ms,
+                results=results,
+            )
+            state.put(timer.key, after)
+            await self._others_turn()
+        return bool(due)
+
+    async def _commit(self, batch: _Batch, position: Position) -> None:
+        """Make everything the batch came to durable, in one transaction, and go on from there."""
+        records = [await self._made(self._derivation.late(item), batch) for item in self._routed_late(batch)]
+        if isinstance(self.job.output, ToStream):
+            made = [await self._made(self._derivation.output(item), batch) for item in batch.results.items]
+            records += made
+        deliveries = self._deliveries(batch) if self._sink is not None else []
+        errors = await self._error_records(batch.results.failures)
+        outputs = [admitted.record for admitted in records if admitted is not None]
+        token = position.token()
+        if self._sink is not None:
+            await self._commit_sink(self._sink, deliveries, errors, token)
+        else:
+            changes = [change for state in self._state.values() for change in state.changes()]
+            changes.append(StateChange(self._namespace(), PROGRESS_KEY, self._progress.encode()))
+            commit = Commit(self._group(), token, tuple(changes))
+            await self._again(lambda: self._log.append([*outputs, *errors], commit=commit))
+            for state in self._state.values():
+                state.committed()
+        self._position = position
+        self.status.committed(len(outputs) + len(deliveries), batch.results, token)
+
+    async def _commit_sink(self, sink: Sink, deliveries: list[Delivery], errors: list[Record], token: str) -> None:
+        # Before the rows: a repeat after a crash makes the same error events, with the same ids, once more.
+        if errors:
+            await self._again(lambda: self._log.append(errors))
+        await self._again(lambda: sink.write(deliveries, token))
+
+    def _routed_late(self, batch: _Batch) -> list[Item]:
+        return batch.results.late if self.job.late_stream is not None else []
+
+    def _deliveries(self, batch: _Batch) -> list[Delivery]:
+        """What the sink can take; what it never will is a failure."""
+        assert self._sink is not None
+        taken = []
+        for item in batch.results.items:
+            event_id = get_path(item.value, "meta.id")
+            delivery = Delivery(item.value, event_id if isinstance(event_id, str) else None, item.stream)
+            try:
+                self._sink.check(delivery)
+            except EventMalformed as error:
+                batch.results.failures.append(Failure(item, "table", error))
+            else:
+                taken.append(delivery)
+        return taken
+
+    async def _made(self, making: Awaitable[Admitted | Failure], batch: _Batch) -> Admitted | None:
+        made = await making
+        await self._others_turn()
+        if isinstance(made, Failure):
+            batch.results.failures.append(made)
+            return None
+        return made
+
+    async def _error_records(self, failures: Iterable[Failure]) -> list[Record]:
+        records = []
+        for failure in failures:
+            made = await self._derivation.error(failure, int(self._clock() * 1000))
+            if isinstance(made, Failure):
+                # An error about an error ends here: it is counted and logged.
+                _log.warning("job %s: the error event was refused: %s", self.job.name, made.error)
+            else:
+                records.append(made.record)
+        return records
+
+    def _items(self, records: Sequence[StoredRecord], results: Results) -> list[Item]:
+        """The records as items; canaries left out, and bytes that are no event as failures."""
+        items = []
+        for record in records:
+            stream = self._streams[record.topic]
+            place = f"{record.topic}/{record.partition}/{record.offset}"
+            try:
+                value = orjson.loads(record.value)
+                if not isinstance(value, dict):
+                    raise EventMalformed("The record is no JSON object.")
+            except (orjson.JSONDecodeError, EventMalformed) as error:
+                item = Item(None, record.timestamp_ms, place, stream.name, record.value)
+                results.failures.append(Failure(item, "decode", error))
+                continue
+            if not self.job.canaries and get_path(value, "meta.domain") == CANARY_DOMAIN:
+                continue
+            at = event_time_of(record, value, stream)
+            self._progress.saw((record.topic, record.partition), at)
+            event_id = get_path(value, "meta.id")
+            cause = event_id if isinstance(event_id, str) else place
+            items.append(Item(value, at, cause, stream.name, record.value, value))
+        return items
+
+    async def _active(self, read: set[Partition], position: Position, *, everything: bool = False) -> set[Partition]:
+        """The partitions the watermark waits for: those just read, and those with records still to read."""
+        parts = set(position.offsets)
+        if len(parts) <= 1:
+            return parts
+        last = (await self._log.last(self._topics())).offsets
+        if everything:
+            return {part for part in parts if self._progress.has_seen(part)}
+        return read | {part for part in parts if last.get(part, 0) > position.offsets[part]}
+
+    async def _again(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """The attempt's answer, tried again with growing pauses while the error says that this can help."""
+        pause = self.settings.retry_seconds
+        for tried in range(self.settings.retries_max + 1):
+            try:
+                return await attempt()
+            except HeadwaterError as error:
+                if not error.retriable or tried == self.settings.retries_max or self._stopping.is_set():
+                    raise
+                self.status.retrying(error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, self.settings.retry_seconds_max)
+        raise AssertionError("unreachable")
+
+    async def _others_turn(self) -> None:
+        if time.perf_counter() - self._turn_began > self.settings.turn_seconds:
+            await asyncio.sleep(0)
+            self._turn_began = time.perf_counter()
+
+    def _topics(self) -> list[str]:
+        return list(self._streams)
+
+    def _group(self) -> str:
+        return f"job.{self.job.name}"
+
+    def _namespace(self) -> str:
+        return f"job/{self.job.name}/progress"
+
+
+def cannot(job: Job, log: Log) -> list[str]:
+    """Why this runner cannot run `job` on `log`; [] where it can."""
+    reasons = []
+    keeps = any(_keeps_state(step) for step in job.steps)
+    if keeps and isinstance(job.output, ToTable):
+        reasons.append("it keeps state and fills a table: let it write a stream, and fill the table from that")
+    if not isinstance(job.output, ToTable) and not log.features.transactional_commit:
+        reasons.append("the log cannot commit outputs and position together")
+    if keeps and not log.features.keyed_state:
+        reasons.append("the log keeps no keyed state")
+    return reasons
+
+
+def _keeps_state(step: Step) -> bool:
+    return isinstance(step, PerKey)
+
+
+def event_time_of(record: StoredRecord, value: dict[str, object], stream: Stream) -> int:
+    """When the event happened (epoch ms): the `dt` header, else the stream's field, else the time of receipt.
+
+    Never more than an hour after receipt: a clock that runs ahead must not make other events late.
+    """
+    text = next((content.decode("utf-8", "replace") for name, content in record.headers if name == "dt"), None)
+    if text is None:
+        field = get_path(value, stream.event_time_field) or get_path(value, "meta.dt")
+        text = field if isinstance(field, str) else None
+    at = parse_time(text) if text else None
+    if at is None:
+        return record.timestamp_ms
+    return min(at, record.timestamp_ms + EVENT_TIME_AHEAD_MS_MAX)
+
+
+def _reached(position: Position, end: Position) -> bool:
+    return all(position.offsets.get(part, 0) >= offset for part, offset in end.offsets.items())

@@ -1,0 +1,115 @@
+"""Real edits of one day through the intake, an hourly window job and a table: the counts equal the golden ones."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headwater.config import load_config
+from headwater.connectors.tables import TableView
+from headwater.intake.outcome import Accepted
+from headwater.log.contract import Position
+from headwater.platform import Platform, build
+
+SCHEMA = """
+title: edits_per_wiki
+$id: /edits_per_wiki/1.0.0
+$schema: https://json-schema.org/draft-07/schema#
+type: object
+additionalProperties: false
+required: [$schema, meta, dt, wiki, window_start, edits]
+properties:
+  $schema: {type: string}
+  meta:
+    type: object
+    required: [stream]
+    properties:
+      stream: {type: string}
+      id: {type: string}
+      dt: {type: string, format: date-time, maxLength: 64}
+  dt: {type: string, format: date-time, maxLength: 64}
+  wiki: {type: string}
+  window_start: {type: string, format: date-time, maxLength: 64}
+  edits: {type: integer}
+"""
+
+JOB = """
+from headwater.processing import job, table, tumbling
+
+@job(source="mediawiki.recentchange", sink="edits_per_wiki:1.0.0", key="wiki",
+     window=tumbling("1h", lateness="LATENESS").count("edits"), idle="100ms")
+def hourly(window, context):
+    return {"dt": window.end, "wiki": window.key, "window_start": window.start, "edits": window.edits}
+
+edits = table("edits_per_wiki", source="edits_per_wiki", key=("wiki", "window_start"), order="wiki, window_start",
+              columns={"wiki": "text", "window_start": "text", "edits": "integer"})
+"""
+
+
+@pytest.fixture(scope="module")
+def edits(fixtures_dir: Path) -> list[dict[str, Any]]:
+    with gzip.open(fixtures_dir / "wikimedia" / "derived" / "recentchange_2016-06-27.jsonl.gz", "rt") as lines:
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def golden(fixtures_dir: Path) -> list[dict[str, Any]]:
+    path = fixtures_dir / "wikimedia" / "golden" / "recentchange_2016.hourly_by_wiki.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text())
+    return found
+
+
+@pytest.fixture
+def project(tmp_path: Path, fixtures_dir: Path) -> Callable[..., Platform]:
+    """Makes a platform of the project with Wikimedia's schemas, the stream of edits and the job."""
+
+    def made(tables: str = "var/tables.db", lateness: str = "0s", partitions: int = 1) -> Platform:
+        (tmp_path / "schemas" / "edits_per_wiki").mkdir(parents=True)
+        (tmp_path / "schemas" / "edits_per_wiki" / "1.0.0.yaml").write_text(SCHEMA)
+        (tmp_path / "jobs").mkdir()
+        (tmp_path / "jobs" / "hourly.py").write_text(JOB.replace("LATENESS", lateness))
+        streams = {
+            "mediawiki.recentchange": f"schema_title: mediawiki/recentchange\ntransport: {{kafka: {{partitions: {partitions}}}}}\n",
+            "edits_per_wiki": "schema_title: edits_per_wiki\n",
+        }
+        (tmp_path / "streams").mkdir()
+        for name, text in streams.items():
+            (tmp_path / "streams" / f"{name}.yaml").write_text(f"stream: {name}\n{text}")
+        primary = fixtures_dir / "schemas" / "primary" / "jsonschema"
+        overrides = {"schemas.base_uris": [str(primary), "schemas"], "jobs.tables_path": tables}
+        return build(load_config(tmp_path, environment={}, overrides=overrides))
+
+    return made
+
+
+async def write(platform: Platform, edits: list[dict[str, Any]]) -> int:
+    accepted = 0
+    for start in range(0, len(edits), 1000):
+        outcomes = await platform.intake.write(edits[start : start + 1000])
+        accepted += sum(isinstance(outcome, Accepted) for outcome in outcomes)
+    return accepted
+
+
+def as_golden(view: TableView) -> list[dict[str, Any]]:
+    rows = [dict(zip(view.columns, row, strict=True)) for row in view.rows]
+    return sorted(rows, key=lambda row: (row["window_start"], row["wiki"]))
+
+
+@pytest.mark.parametrize("tables", ["var/tables.db", "var/tables.duckdb"])
+async def test_hourly_counts_of_a_day_of_edits_equal_the_golden_ones(
+    project: Callable[..., Platform], edits: list[dict[str, Any]], golden: list[dict[str, Any]], tables: str
+) -> None:
+    platform = project(tables)
+    await platform.start(run_jobs=False)
+    try:
+        assert await write(platform, edits) == len(edits)
+        await platform.finish_jobs()
+        assert as_golden(platform.tables["edits_per_wiki"].view(10_000)) == golden
+        assert platform.runners["hourly"].report().late == 0
+    finally:
+        await platform.stop()
