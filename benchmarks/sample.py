@@ -35,59 +35,61 @@ def _object(required: str, **properties: Any) -> dict[str, Any]:
     return {"type": "object", "required": required.split(), "properties": properties}
 
 
+_PERFORMER = _object(
+    "user_text is_bot",
+    user_text=_TEXT,
+    user_id=_COUNT,
+    is_bot=_FLAG,
+    is_system=_FLAG,
+    is_temp=_FLAG,
+    edit_count=_COUNT,
+    groups={"type": "array", "items": _TEXT},
+    registration_dt=_TIME,
+)
+_SLOT = _object(
+    "slot_role content_model sha1 size",
+    slot_role=_TEXT,
+    content_model=_TEXT,
+    content_format=_TEXT,
+    sha1=_TEXT,
+    size=_COUNT,
+    origin_rev_id=_COUNT,
+)
+_REVISION = _object(
+    "rev_id rev_dt rev_size",
+    rev_id=_COUNT,
+    rev_parent_id=_COUNT,
+    rev_dt=_TIME,
+    rev_size=_COUNT,
+    rev_sha1=_TEXT,
+    comment=_TEXT,
+    is_minor_edit=_FLAG,
+    is_content_visible=_FLAG,
+    is_comment_visible=_FLAG,
+    is_editor_visible=_FLAG,
+    editor=_PERFORMER,
+    content_slots={"type": "object", "additionalProperties": _SLOT},
+)
+_PAGE = _object(
+    "page_id page_title namespace_id",
+    page_id=_COUNT,
+    page_title=_TEXT,
+    namespace_id={"type": "integer"},
+    is_redirect=_FLAG,
+)
+_META = _object(
+    "stream",
+    stream=_TEXT,
+    id=_TEXT,
+    dt=_TIME,
+    domain=_TEXT,
+    request_id=_TEXT,
+    uri={"type": "string", "format": "uri-reference"},
+)
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft-07) of the events."""
-    performer = _object(
-        "user_text is_bot",
-        user_text=_TEXT,
-        user_id=_COUNT,
-        is_bot=_FLAG,
-        is_system=_FLAG,
-        is_temp=_FLAG,
-        edit_count=_COUNT,
-        groups={"type": "array", "items": _TEXT},
-        registration_dt=_TIME,
-    )
-    slot = _object(
-        "slot_role content_model sha1 size",
-        slot_role=_TEXT,
-        content_model=_TEXT,
-        content_format=_TEXT,
-        sha1=_TEXT,
-        size=_COUNT,
-        origin_rev_id=_COUNT,
-    )
-    revision = _object(
-        "rev_id rev_dt rev_size",
-        rev_id=_COUNT,
-        rev_parent_id=_COUNT,
-        rev_dt=_TIME,
-        rev_size=_COUNT,
-        rev_sha1=_TEXT,
-        comment=_TEXT,
-        is_minor_edit=_FLAG,
-        is_content_visible=_FLAG,
-        is_comment_visible=_FLAG,
-        is_editor_visible=_FLAG,
-        editor=performer,
-        content_slots={"type": "object", "additionalProperties": slot},
-    )
-    page = _object(
-        "page_id page_title namespace_id",
-        page_id=_COUNT,
-        page_title=_TEXT,
-        namespace_id={"type": "integer"},
-        is_redirect=_FLAG,
-    )
-    meta = _object(
-        "stream",
-        stream=_TEXT,
-        id=_TEXT,
-        dt=_TIME,
-        domain=_TEXT,
-        request_id=_TEXT,
-        uri={"type": "string", "format": "uri-reference"},
-    )
     return {
         "title": TITLE,
         "description": "A page was created, edited, moved or deleted (synthetic, for benchmarks).",
@@ -96,17 +98,17 @@ def schema() -> dict[str, Any]:
         **_object(
             "$schema meta dt wiki_id page_change_kind changelog_kind page revision performer",
             **{"$schema": _TEXT},
-            meta=meta,
+            meta=_META,
             dt=_TIME,
             wiki_id=_TEXT,
             comment=_TEXT,
             sent_ns=_COUNT,
             page_change_kind={"type": "string", "enum": ["create", "edit", "move", "delete", "undelete"]},
             changelog_kind={"type": "string", "enum": ["insert", "update", "delete"]},
-            page=page,
-            revision=revision,
-            prior_state=_object("revision", revision=revision),
-            performer=performer,
+            page=_PAGE,
+            revision=_REVISION,
+            prior_state=_object("revision", revision=_REVISION),
+            performer=_PERFORMER,
         ),
     }
 
@@ -117,78 +119,84 @@ def events(count: int = DISTINCT_EVENTS) -> list[dict[str, Any]]:
     return [_event(chance, number) for number in range(count)]
 
 
-def _event(chance: random.Random, number: int) -> dict[str, Any]:
-    def text(words: int) -> str:
-        return " ".join(chance.choices(_WORDS, k=words))
+def _text(chance: random.Random, words: int) -> str:
+    return " ".join(chance.choices(_WORDS, k=words))
 
-    def sha1() -> str:
-        return f"{chance.getrandbits(156):031x}"
 
-    def moment() -> str:
-        month, day, hour = chance.randint(1, 9), chance.randint(10, 28), chance.randint(10, 23)
-        return f"2024-0{month}-{day}T{hour}:{chance.randint(10, 59)}:07Z"
+def _sha1(chance: random.Random) -> str:
+    return f"{chance.getrandbits(156):031x}"
 
-    def revision(rev_id: int) -> dict[str, Any]:
-        size = chance.randint(500, 90_000)
-        slot = {
-            "slot_role": "main",
-            "content_model": "wikitext",
-            "content_format": "text/x-wiki",
-            "sha1": sha1(),
-            "size": size,
-            "origin_rev_id": rev_id,
-        }
-        return {
-            "rev_id": rev_id,
-            "rev_parent_id": rev_id - chance.randint(1, 999),
-            "rev_dt": moment(),
-            "rev_size": size,
-            "rev_sha1": sha1(),
-            "comment": text(6),
-            "is_minor_edit": chance.random() < 0.3,
-            "is_content_visible": True,
-            "is_comment_visible": True,
-            "is_editor_visible": True,
-            "editor": performer,
-            "content_slots": {"main": slot},
-        }
 
-    performer = {
-        "user_text": text(2).title(),
+def _moment(chance: random.Random) -> str:
+    month, day, hour = chance.randint(1, 9), chance.randint(10, 28), chance.randint(10, 23)
+    return f"2024-0{month}-{day}T{hour}:{chance.randint(10, 59)}:07Z"
+
+
+def _performer(chance: random.Random) -> dict[str, Any]:
+    return {
+        "user_text": _text(chance, 2).title(),
         "user_id": chance.randint(1, 40_000_000),
         "is_bot": chance.random() < 0.2,
         "is_system": False,
         "is_temp": False,
         "edit_count": chance.randint(1, 300_000),
-        "groups": ["user", "autoconfirmed", text(1)],
-        "registration_dt": moment(),
+        "groups": ["user", "autoconfirmed", _text(chance, 1)],
+        "registration_dt": _moment(chance),
     }
-    prior = {key: value for key, value in revision(999_999_999 + number).items() if key != "editor"}
-    title = text(3).title().replace(" ", "_")
+
+
+def _revision(chance: random.Random, rev_id: int) -> dict[str, Any]:
+    size = chance.randint(500, 90_000)
+    slot = {
+        "slot_role": "main",
+        "content_model": "wikitext",
+        "content_format": "text/x-wiki",
+        "sha1": _sha1(chance),
+        "size": size,
+        "origin_rev_id": rev_id,
+    }
+    return {
+        "rev_id": rev_id,
+        "rev_parent_id": rev_id - chance.randint(1, 999),
+        "rev_dt": _moment(chance),
+        "rev_size": size,
+        "rev_sha1": _sha1(chance),
+        "comment": _text(chance, 4),
+        "is_minor_edit": chance.random() < 0.3,
+        "is_content_visible": True,
+        "is_comment_visible": True,
+        "is_editor_visible": True,
+        "content_slots": {"main": slot},
+    }
+
+
+def _event(chance: random.Random, number: int) -> dict[str, Any]:
+    performer = _performer(chance)
+    title = _text(chance, 3).title().replace(" ", "_")
     rev_id = 1_000_000_000 + number
     return {
         "$schema": SCHEMA_URI,
         "meta": {
             "stream": STREAM,
             "id": _ID,
-            "dt": moment(),
+            "dt": _moment(chance),
             "domain": "example.org",
             "request_id": f"{chance.getrandbits(128):032x}",
             "uri": f"https://example.org/page/{title}",
         },
-        "dt": moment(),
-        "wiki_id": f"{text(1)}wiki",
+        "dt": _moment(chance),
+        "wiki_id": f"{_text(chance, 1)}wiki",
         "page_change_kind": "edit",
         "changelog_kind": "update",
-        "comment": text(6),
+        "comment": _text(chance, 5),
         "page": {
             "page_id": chance.randint(1, 80_000_000),
             "page_title": title,
             "namespace_id": 0,
             "is_redirect": False,
         },
-        "revision": revision(rev_id),
-        "prior_state": {"revision": prior},
+        "revision": {**_revision(chance, rev_id), "editor": performer},
+        "prior_state": {"revision": _revision(chance, rev_id - 1)},
         "performer": performer,
     }
 

@@ -33,10 +33,11 @@ def _contracts() -> set[str]:
 
 
 def _implementations(contract: str) -> set[str]:
-    """Public classes whose name ends with the contract's, as `SqliteLog` does with `Log`."""
+    """Public classes of its room and the test kit whose name ends with the contract's, as `SqliteLog` with `Log`."""
+    room = next(p.parent for p, node in _classes(SOURCE) if p.name == "contract.py" and node.name == contract)
     return {
         node.name
-        for path, node in _classes(SOURCE)
+        for path, node in (*_classes(room), *_classes(SOURCE / "testing"))
         if path.name != "contract.py"
         and node.name.endswith(contract)
         and not node.name.startswith("_")
