@@ -84,7 +84,7 @@ _META = _object(
     dt=_TIME,
     domain=_TEXT,
     request_id=_TEXT,
-    uri={"type": "string", "format": "uri-reference"},
+    uri={"type": "string", "format": "uri-reference", "maxLength": 1000},
 )
 
 

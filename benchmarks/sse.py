@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import re
 import select
 import socket
@@ -24,6 +25,8 @@ from machine import Server
 SENT = re.compile(rb'"sent_ns":(\d+)')
 MARK = b"\ndata: "
 SAMPLED_CLIENTS = 10
+# A server answers one connection's requests in order: with only one, each event would wait for the one before.
+PRODUCERS = 16
 WARM_UP_SECONDS = 1.0
 DRAIN_SECONDS = 3.0
 
@@ -50,7 +53,7 @@ class Result:
 
 
 class FanOut:
-    """All clients of one stream, and the one producer."""
+    """All clients of one stream, and the producers."""
 
     def __init__(self, server: Server, clients: int, path: str) -> None:
         self._server = server
@@ -68,9 +71,7 @@ class FanOut:
                 raise SystemExit(f"{server.name} does not stream: {head[:300]!r}")
             client.socket.setblocking(False)
             self._poll.register(client.socket, select.EPOLLIN)
-        self._producer = socket.create_connection((server.host, server.port))
-        self._producer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._producer.setblocking(False)
+        self._producers = itertools.cycle([self._producer() for _ in range(PRODUCERS)])
         self._body = sample.body_maker(1)
         self._result = Result()
 
@@ -97,15 +98,23 @@ class FanOut:
         """Close every connection."""
         for client in self._clients.values():
             client.socket.close()
-        self._producer.close()
+        for producer in itertools.islice(self._producers, PRODUCERS):
+            producer.close()
         self._poll.close()
 
+    def _producer(self) -> socket.socket:
+        connection = socket.create_connection((self._server.host, self._server.port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setblocking(False)
+        return connection
+
     def _post(self) -> None:
+        producer = next(self._producers)
         body = b'%b,"sent_ns":%d}' % (self._body()[:-1], time.perf_counter_ns())
         head = f"POST {self._server.path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
         with contextlib.suppress(BlockingIOError):
-            self._producer.recv(262_144)
-        self._producer.send(b"%bcontent-length: %d\r\n\r\n%b" % (head.encode(), len(body), body))
+            producer.recv(262_144)
+        producer.send(b"%bcontent-length: %d\r\n\r\n%b" % (head.encode(), len(body), body))
 
     def _read(self, timeout: float) -> None:
         for descriptor, _ in self._poll.poll(timeout):
