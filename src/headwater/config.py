@@ -174,7 +174,10 @@ class JobsConfig:
     SHORTHAND = "path"
 
     path: str = setting("jobs", "The directory of Python files whose jobs are run.")
-    tables_path: str = setting("var/tables.duckdb", "The database that table sinks fill where they name none.")
+    tables_path: str = setting(
+        "var/tables.db",
+        "The database file that tables are kept in: SQLite for `.db` and `.sqlite`, DuckDB (an extra) for `.duckdb`.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
