@@ -94,6 +94,11 @@ class StreamHub:
         self._counted = telemetry.counter("eventstreams_client_connections", "Connections made.", ["stream"])
         self._cut = telemetry.counter("headwater_stream_cut", "Connections ended by the server for cause.", ["reason"])
 
+    @property
+    def tails(self) -> int:
+        """How many different wishes are being served live."""
+        return len(self._tails)
+
     def resolve(self, names: Sequence[str]) -> tuple[Stream, ...]:
         """The streams of these names or aliases, each once. Raises StreamUnknown naming all that cannot be read."""
         found: dict[str, Stream] = {}

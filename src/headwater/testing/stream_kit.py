@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -30,6 +31,16 @@ class Frame(NamedTuple):
         return orjson.loads(self.data or "null")
 
 
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
 @contextlib.asynccontextmanager
 async def serving_streams(hub: StreamHub) -> AsyncIterator[int]:
     """Serve `/v2/stream/…` of `hub` on a free port of the loopback address; gives the port."""
@@ -37,10 +48,9 @@ async def serving_streams(hub: StreamHub) -> AsyncIterator[int]:
     config = uvicorn.Config(
         app, port=0, http=HeadwaterProtocol, ws="none", lifespan="off", log_level="warning", access_log=False
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     running = asyncio.create_task(server._serve())
-    while not server.started and not running.done():
-        await asyncio.sleep(0.005)
+    await asyncio.wait([running, asyncio.create_task(server.listening.wait())], return_when=asyncio.FIRST_COMPLETED)
     try:
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:
@@ -113,8 +123,12 @@ async def request(
     receive_buffer_bytes: int | None = None,
 ) -> RawAnswer:
     """Send a request and read the head of its answer. A small receive buffer makes a slow reader slow sooner."""
-    limit = {"limit": receive_buffer_bytes} if receive_buffer_bytes else {}
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, **limit)
+    connection = socket.socket()
+    connection.setblocking(False)
+    if receive_buffer_bytes:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+    await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=connection, limit=receive_buffer_bytes or 65_536)
     lines = [f"{method} {path} HTTP/1.1", "host: localhost", *(f"{k}: {v}" for k, v in (headers or {}).items())]
     writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -139,4 +153,4 @@ def _frame(block: str) -> Frame:
         fields.setdefault(name, []).append(value.removeprefix(" "))
     data = "\n".join(fields["data"]) if "data" in fields else None
     comment = fields[""][0] if "" in fields else None
-    return Frame(fields.get("event", ["message"])[-1], fields.get("id", [None])[-1], data, comment)  # type: ignore[list-item]
+    return Frame(fields.get("event", ["message"])[-1], fields["id"][-1] if "id" in fields else None, data, comment)

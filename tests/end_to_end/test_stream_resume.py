@@ -1,0 +1,127 @@
+"""A client whose connection is cut at any byte, again and again under load, still gets every event exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import orjson
+import pytest
+
+from headwater.config import ConsumptionConfig
+from headwater.consumption.hub import StreamHub
+from headwater.log.contract import Placement, Record, TopicSettings
+from headwater.log.sqlite import SqliteLog
+from headwater.streams.registry import StreamRegistry
+from headwater.streams.stream import Stream
+from headwater.telemetry import Telemetry
+from headwater.testing.stream_kit import request, serving_streams
+
+STREAMS = [
+    Stream("edits", topics=("east.edits", "west.edits"), partitions=2),
+    Stream("other", topics=("other",), partitions=1),
+]
+EVENTS = 3000
+WRITERS_PAUSE_SECONDS = 0.002
+
+
+async def _open(path: Path) -> SqliteLog:
+    log = SqliteLog(path / "events.db", durability="os")
+    await log.open()
+    for stream in STREAMS:
+        for topic in stream.topics:
+            await log.ensure_topic(topic, TopicSettings(partitions=stream.partitions))
+    return log
+
+
+async def _write(log: SqliteLog, rng: random.Random, count: int) -> list[Placement]:
+    """Batches of mixed topics, keys, sizes and characters; every third a canary, which nobody is given."""
+    placed: list[Placement] = []
+    number = 0
+    while number < count:
+        records = []
+        for _ in range(rng.randint(1, 12)):
+            canary = number % 3 == 0
+            event = {
+                "n": number,
+                "meta": {"domain": "canary" if canary else "wiki"},
+                "text": "ü\n€😀" * rng.choice([0, 1, 10, 200]),
+            }
+            topic = rng.choice(["east.edits", "west.edits", "other"])
+            key = b"%d" % rng.randint(0, 5) if topic != "other" else None
+            records.append(Record(topic, orjson.dumps(event), key))
+            number += 1
+        placed += await log.append(records)
+        await asyncio.sleep(WRITERS_PAUSE_SECONDS)
+    return placed
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_nothing_is_skipped_or_repeated_when_connections_are_cut_at_random_bytes_under_load(
+    tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    log = await _open(tmp_path)
+    hub = StreamHub(log, StreamRegistry(STREAMS), ConsumptionConfig(heartbeat_seconds=0.2), Telemetry())
+    received: list[tuple[str, int, int]] = []
+    cuts = 0
+    async with serving_streams(hub) as port:
+        first = await request(port, "/v2/stream/edits,other")
+        assert await first.until(b"\n\nretry:")
+        last_id = first.last_id()
+        first.hang_up()
+        writing = asyncio.create_task(_write(log, random.Random(seed), EVENTS))
+        while True:
+            answer = await request(port, "/v2/stream/edits,other", {"Last-Event-ID": last_id or ""})
+            assert answer.status == 200
+            budget = rng.choice([rng.randint(1, 400), rng.randint(1, 6_000), rng.randint(1, 120_000)])
+            while len(answer.raw) < budget and await answer.receive(bytes_max=budget - len(answer.raw), seconds=1.0):
+                if writing.done() and await _is_at_end(log, answer.last_id()):
+                    break
+            answer.hang_up()
+            cuts += 1
+            received += [
+                (meta["topic"], meta["partition"], meta["offset"])
+                for frame in answer.frames()
+                if frame.data is not None
+                for meta in [frame.value()["meta"]]
+            ]
+            last_id = answer.last_id() or last_id
+            if writing.done() and await _is_at_end(log, last_id):
+                break
+        placed = await writing
+    wanted = [(p.topic, p.partition, p.offset) for number, p in enumerate(placed) if number % 3]
+    print(f"\n{len(wanted)} events over {cuts} connections")
+    assert cuts > 30
+    assert sorted(received) == sorted(wanted)
+    for place in {(topic, partition) for topic, partition, _ in received}:
+        offsets = [offset for topic, partition, offset in received if (topic, partition) == place]
+        assert offsets == sorted(offsets)
+    await log.close()
+
+
+async def _is_at_end(log: SqliteLog, token: str | None) -> bool:
+    end = await log.last(["east.edits", "west.edits", "other"])
+    return token == end.token()
+
+
+async def test_many_live_clients_all_get_the_same_events_in_the_same_order(tmp_path: Path) -> None:
+    log = await _open(tmp_path)
+    hub = StreamHub(log, StreamRegistry(STREAMS), ConsumptionConfig(heartbeat_seconds=0.5), Telemetry())
+    async with serving_streams(hub) as port:
+        clients = [await request(port, "/v2/stream/edits") for _ in range(20)]
+        for client in clients:
+            assert await client.until(b"retry:")
+        placed = await _write(log, random.Random(3), 300)
+        wanted = [p for number, p in enumerate(placed) if number % 3 and p.topic != "other"]
+        bodies = []
+        for client in clients:
+            await client.until(b'"offset":%d' % wanted[-1].offset, seconds=2)
+            while sum(frame.data is not None for frame in client.frames()) < len(wanted):
+                assert await client.receive(seconds=2)
+            bodies.append([frame for frame in client.frames() if frame.data is not None])
+            client.hang_up()
+    assert all(body == bodies[0] for body in bodies)
+    assert len(bodies[0]) == len(wanted)
+    await log.close()

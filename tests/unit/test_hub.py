@@ -1,0 +1,360 @@
+# ruff: noqa: SIM117 - the outer block is the server, the inner ones are its clients
+"""Serving streams to many: shared tails, limits, slow and silent clients, what is left out, and clean endings."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+
+from headwater.config import ConsumptionConfig
+from headwater.consumption.hub import Connection, StreamHub, Wish
+from headwater.errors import ConfigInvalid, StreamUnknown
+from headwater.log.contract import Position, Record, TopicSettings
+from headwater.streams.registry import StreamRegistry
+from headwater.streams.stream import Stream
+from headwater.telemetry import Telemetry
+from headwater.testing.oracle_log import OracleLog
+from headwater.testing.stream_kit import RawAnswer, request, serving_streams
+
+STREAMS = [
+    Stream("edits", topics=("edits",), partitions=2, settings={"stream_aliases": ["changes"]}),
+    Stream("other", topics=("other",)),
+    Stream("ghost", topics=("ghost",)),
+    Stream("/^made\\..+/"),
+]
+
+
+@pytest.fixture
+async def log() -> OracleLog:
+    log = OracleLog()
+    await log.open()
+    await log.ensure_topic("edits", TopicSettings(partitions=2))
+    await log.ensure_topic("other", TopicSettings())
+    return log
+
+
+def _hub(log: OracleLog, telemetry: Telemetry | None = None, **settings: Any) -> StreamHub:
+    config = ConsumptionConfig(**{"heartbeat_seconds": 0.4, **settings})
+    return StreamHub(log, StreamRegistry(STREAMS), config, telemetry or Telemetry())
+
+
+async def _write(log: OracleLog, *events: dict[str, Any], topic: str = "edits", partition: int | None = 0) -> None:
+    values = [orjson.dumps({"meta": {}, **event}) for event in events]
+    await log.append([Record(topic, value, partition=partition) for value in values])
+
+
+@contextlib.asynccontextmanager
+async def _client(port: int, path: str = "/v2/stream/edits", **headers: str) -> AsyncIterator[RawAnswer]:
+    answer = await request(port, path, {name.replace("_", "-"): value for name, value in headers.items()})
+    try:
+        if answer.status == 200:
+            await answer.until(b"\n")
+        yield answer
+    finally:
+        answer.hang_up()
+
+
+async def _until_nobody_is_connected(hub: StreamHub) -> None:
+    async with asyncio.timeout(5):
+        while hub.admission.connections:  # noqa: ASYNC110 - what it waits for happens in the server, which tells nobody
+            await asyncio.sleep(0.02)
+
+
+def _numbers(answer: RawAnswer) -> list[int]:
+    return [frame.value()["n"] for frame in answer.frames() if frame.data is not None and frame.event == "message"]
+
+
+async def test_clients_with_equal_wishes_share_one_tail_and_the_last_one_out_stops_it(log: OracleLog) -> None:
+    hub = _hub(log)
+    wish = Wish(hub.resolve(["edits"]))
+    first, second = await hub.connect(wish), await hub.connect(wish)
+    third = await hub.connect(Wish(hub.resolve(["edits"]), canaries=True))
+    assert first.reader.tail is second.reader.tail
+    assert hub.tails == 2
+    for connection in (first, second, third, third):
+        await hub.disconnect(connection)
+    assert hub.tails == 0
+
+
+async def test_the_first_frame_carries_a_token_so_that_a_client_cut_before_any_event_misses_none(
+    log: OracleLog,
+) -> None:
+    async with serving_streams(_hub(log)) as port:
+        async with _client(port) as answer:
+            await answer.until(b"retry:")
+            token = answer.last_id()
+        assert answer.body.startswith(b":ok\n\n")
+        await _write(log, {"n": 1})
+        async with _client(port, last_event_id=token or "") as answer:
+            assert await answer.until(b'"n":1')
+
+
+async def test_names_may_be_composed_repeated_or_aliases_and_unknown_ones_are_all_named(log: OracleLog) -> None:
+    hub = _hub(log, stream_aliases={"wiki": "edits"}, allowed_streams=("wiki", "ghost"))
+    assert [stream.name for stream in hub.resolve(["wiki", "edits", "changes"])] == ["edits"]
+    with pytest.raises(StreamUnknown, match=r"Invalid streams: nope,other$"):
+        hub.resolve(["edits", "nope", "other"])
+    assert [stream.name for stream in hub.readable()] == ["edits", "ghost"]
+    assert hub.aliases() == {"changes": "edits", "wiki": "edits"}
+
+
+async def test_a_declared_stream_without_topics_is_our_fault_and_a_made_up_family_member_the_clients(
+    log: OracleLog,
+) -> None:
+    hub = _hub(log)
+    with pytest.raises(ConfigInvalid):
+        await hub.connect(Wish(hub.resolve(["ghost"])))
+    with pytest.raises(StreamUnknown):
+        await hub.connect(Wish(hub.resolve(["made.up"])))
+
+
+async def test_canaries_come_only_to_those_who_ask(log: OracleLog) -> None:
+    async with serving_streams(_hub(log)) as port:
+        async with _client(port) as plain, _client(port, "/v2/stream/edits?canaries=true") as curious:
+            await _write(log, {"n": 1, "meta": {"domain": "canary"}}, {"n": 2})
+            assert await plain.until(b'"n":2')
+            assert await curious.until(b'"n":2')
+    assert _numbers(plain) == [2]
+    assert _numbers(curious) == [1, 2]
+
+
+async def test_a_heartbeat_comes_in_time_and_its_id_passes_what_the_filter_removed(log: OracleLog) -> None:
+    async with serving_streams(_hub(log)) as port, _client(port, "/v2/stream/edits?filter=n%20%3E%205") as answer:
+        await answer.until(b"retry:")
+        before = answer.last_id()
+        await _write(log, {"n": 1}, {"n": 2})
+        began = asyncio.get_running_loop().time()
+        assert await answer.until(b"\n\n:\n")
+        assert asyncio.get_running_loop().time() - began < 0.5
+    assert _numbers(answer) == []
+    assert answer.last_id() != before
+    assert answer.last_id() == (await log.last(["edits"])).token()
+
+
+async def test_a_filter_with_a_mistake_is_refused_with_a_problem_document(log: OracleLog) -> None:
+    async with serving_streams(_hub(log)) as port, _client(port, "/v2/stream/edits?filter=n%20%3D%205") as answer:
+        await answer.to_end(seconds=0.2)
+    assert answer.status == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "column 3" in orjson.loads(answer.body)["detail"]
+
+
+async def test_redaction_comes_before_the_filter_which_would_otherwise_tell_what_is_withheld(log: OracleLog) -> None:
+    hub = _hub(log, redacted_pages={"test.domain": ("Secret page",)})
+    secret = {
+        "meta": {"domain": "test.domain", "stream": "x"},
+        "page_title": "secret_Page",
+        "performer": {"name": "bob"},
+    }
+    async with serving_streams(hub) as port:
+        async with _client(port, "/v2/stream/edits?filter=performer.name") as asking, _client(port) as answer:
+            await _write(log, {"n": 1, **secret}, {"n": 2, **secret, "page_title": "Other"})
+            assert await asking.until(b'"n":2')
+            assert await answer.until(b'"n":2')
+    assert _numbers(asking) == [2]
+    assert "performer" not in next(frame for frame in answer.frames() if frame.data).value()
+
+
+async def test_ndjson_is_one_object_a_line_after_an_empty_one(log: OracleLog) -> None:
+    await _write(log, {"n": 1})
+    async with serving_streams(_hub(log)) as port:
+        async with _client(port, "/v2/stream/edits?since=0", accept="application/x-ndjson") as answer:
+            await _write(log, {"n": 2})
+            assert await answer.until(b'"n":2')
+            assert await answer.until(b"}\n", seconds=1)
+    assert answer.headers["content-type"] == "application/x-ndjson; charset=utf-8"
+    assert answer.body.startswith(b"\n{")
+    assert [orjson.loads(line)["n"] for line in answer.body.split(b"\n") if line] == [1, 2]
+
+
+async def test_head_answers_with_the_headers_and_nothing_else(log: OracleLog) -> None:
+    hub = _hub(log)
+    async with serving_streams(hub) as port:
+        answer = await request(port, "/v2/stream/edits", {"accept": "text/event-stream"}, method="HEAD")
+        refused = await request(port, "/v2/stream/nope", method="HEAD")
+        await answer.receive(seconds=0.1)
+        await refused.receive(seconds=0.1)
+        assert hub.tails == 0
+        answer.hang_up()
+        refused.hang_up()
+    assert (answer.status, refused.status) == (200, 400)
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert (answer.raw, refused.raw) == (b"", b"")
+
+
+async def test_a_slow_client_is_cut_off_with_a_token_to_resume_from_and_the_others_do_not_notice(
+    log: OracleLog,
+) -> None:
+    telemetry = Telemetry()
+    hub = _hub(log, telemetry, buffer_bytes_max=200_000, heartbeat_seconds=2.0)
+    async with serving_streams(hub) as port:
+        slow = await request(port, "/v2/stream/edits", receive_buffer_bytes=4096)
+        await slow.until(b"retry:")
+        async with _client(port) as quick:
+            # More than fits into the buffers of both sockets and of the hub.
+            for number in range(300):
+                await _write(log, {"n": number, "fill": "x" * 40_000})
+                assert await quick.until(b'"n":%d,' % number)
+                quick.raw.clear()
+        await slow.to_end()
+        slow.hang_up()
+    assert telemetry.value("headwater_stream_cut_total", {"reason": "consumer_too_slow"}) == 1
+    last = slow.frames()[-1]
+    assert last.event == "error"
+    assert last.value()["code"] == "consumer_too_slow"
+    numbers = _numbers(slow)
+    assert numbers == list(range(len(numbers)))
+    assert Position.parse(last.id or "").offsets["edits", 0] == len(numbers)
+
+
+async def test_a_client_that_takes_nothing_at_all_is_dropped(log: OracleLog) -> None:
+    telemetry = Telemetry()
+    hub = _hub(log, telemetry, buffer_bytes_max=50_000, heartbeat_seconds=0.2)
+    async with serving_streams(hub) as port:
+        stuck = await request(port, "/v2/stream/edits", receive_buffer_bytes=4096)
+        await stuck.until(b"retry:")
+        stuck.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        for number in range(300):
+            await _write(log, {"n": number, "fill": "x" * 40_000})
+            await asyncio.sleep(0)
+        await _until_nobody_is_connected(hub)
+        assert telemetry.value("headwater_stream_cut_total", {"reason": "stalled"}) == 1
+        stuck.hang_up()
+
+
+async def test_connections_are_limited_by_address_and_in_all_and_places_are_given_back(log: OracleLog) -> None:
+    hub = _hub(log, connections_per_address_max=2, connections_max=3, client_address_header="X-Client-IP")
+    async with serving_streams(hub) as port:
+        async with _client(port, x_client_ip="1") as one, _client(port, x_client_ip="1") as two:
+            async with _client(port, x_client_ip="1") as refused, _client(port, x_client_ip="2") as other:
+                async with _client(port, x_client_ip="3") as full, _client(port) as nameless:
+                    await nameless.to_end(seconds=0.2)
+            statuses = [answer.status for answer in (one, two, refused, other, full, nameless)]
+            assert statuses == [200, 200, 429, 200, 429, 400]
+            assert refused.headers["retry-after"] == "1"
+            assert b"X-Client-IP is a required request header" in nameless.body
+        await _until_nobody_is_connected(hub)
+        async with _client(port, x_client_ip="1") as again:
+            assert again.status == 200
+
+
+async def test_refused_requests_give_their_place_back_too(log: OracleLog) -> None:
+    hub = _hub(log, connections_per_address_max=1)
+    async with serving_streams(hub) as port:
+        for path in ("/v2/stream/nope", "/v2/stream/ghost", "/v2/stream/edits?since=x", "/v2/stream/edits?filter=("):
+            async with _client(port, path) as answer:
+                assert answer.status >= 400
+        async with _client(port) as answer:
+            assert answer.status == 200
+
+
+async def test_a_connection_ends_cleanly_after_its_time_with_a_token(log: OracleLog) -> None:
+    async with serving_streams(_hub(log, connection_seconds_max=0.3, heartbeat_seconds=0.2)) as port:
+        async with _client(port) as answer:
+            await _write(log, {"n": 1}, {"n": 2, "meta": {"domain": "canary"}})
+            await answer.to_end()
+    assert answer.raw.endswith(b"0\r\n\r\n")
+    assert answer.last_id() == (await log.last(["edits"])).token()
+
+
+async def test_closing_the_hub_ends_all_connections_with_a_token(log: OracleLog) -> None:
+    hub = _hub(log, heartbeat_seconds=30.0)
+    async with serving_streams(hub) as port, _client(port) as answer:
+        await hub.close()
+        await answer.to_end()
+        assert answer.raw.endswith(b"0\r\n\r\n")
+        async with _client(port) as late:
+            await late.to_end(seconds=1)
+            assert late.ended
+
+
+async def test_partitions_made_while_clients_are_connected_are_followed_from_their_beginning(log: OracleLog) -> None:
+    async with serving_streams(_hub(log)) as port:
+        async with _client(port) as answer:
+            await log.ensure_topic("edits", TopicSettings(partitions=3))
+            await _write(log, {"n": 1}, partition=2)
+            assert await answer.until(b'"n":1')
+            assert Position.parse(answer.last_id() or "") == await log.last(["edits"])
+        async with _client(port, last_event_id="hw1;edits:0=0,1=0") as answer:
+            assert await answer.until(b'"n":1')
+
+
+async def test_a_client_whose_position_was_removed_is_told_and_goes_on_from_the_oldest_kept() -> None:
+    now = 1_700_000_000.0
+    log = OracleLog(clock=lambda: now)
+    await log.open()
+    await log.ensure_topic("edits", TopicSettings(retention_seconds=10))
+    await _write(log, {"n": 1}, {"n": 2})
+    now += 100
+    await _write(log, {"n": 3})
+    await log.trim()
+    async with serving_streams(_hub(log)) as port, _client(port, last_event_id="hw1;edits:0=1") as answer:
+        assert await answer.until(b'"n":3')
+    told = next(frame for frame in answer.frames() if frame.event == "position-lost")
+    assert told.value() == {"topic": "edits", "partition": 0, "asked": 1, "resumed": 2}
+    assert _numbers(answer) == [3]
+
+
+async def test_gaps_left_by_compaction_do_not_keep_a_client_from_meeting_the_tail(log: OracleLog) -> None:
+    await log.ensure_topic("kept", TopicSettings(compact=True))
+    hub = StreamHub(log, StreamRegistry([Stream("kept")]), ConsumptionConfig(heartbeat_seconds=0.4), Telemetry())
+    values = [(b"a", 1), (b"b", 2), (b"a", 3), (b"a", 4)]
+    await log.append([Record("kept", b'{"n":%d}' % n, key) for key, n in values])
+    await log.trim()
+    async with serving_streams(hub) as port:
+        async with _client(port, "/v2/stream/kept", last_event_id="hw1;kept:0=0") as answer:
+            assert await answer.until(b'"n":4')
+            await log.append([Record("kept", b'{"n":5}', b"c")])
+            assert await answer.until(b'"n":5')
+    assert _numbers(answer)[-2:] == [4, 5]
+
+
+async def test_clients_stay_while_the_log_is_away_and_miss_nothing(log: OracleLog) -> None:
+    async with serving_streams(_hub(log)) as port:
+        async with _client(port) as answer:
+            await _write(log, {"n": 1})
+            assert await answer.until(b'"n":1')
+            await log.close()
+            await asyncio.sleep(0.1)
+            await log.open()
+            await _write(log, {"n": 2})
+            assert await answer.until(b'"n":2')
+        assert _numbers(answer) == [1, 2]
+
+
+async def test_a_legacy_client_of_some_partitions_is_given_ids_that_keep_it_to_them(log: OracleLog) -> None:
+    await _write(log, {"n": 1}, partition=0)
+    await _write(log, {"n": 2}, partition=1)
+    legacy = '[{"topic":"edits","partition":1,"offset":0}]'
+    async with serving_streams(_hub(log)) as port:
+        async with _client(port, last_event_id=legacy) as answer:
+            assert await answer.until(b'"n":2')
+            await _write(log, {"n": 3}, partition=0)
+            await _write(log, {"n": 4}, partition=1)
+            assert await answer.until(b'"n":4')
+        assert answer.last_id() == '[{"topic":"edits","partition":1,"offset":2}]'
+        await _write(log, {"n": 5}, partition=1)
+        async with _client(port, last_event_id=answer.last_id() or "") as again:
+            assert await again.until(b'"n":5')
+    assert _numbers(answer) + _numbers(again) == [2, 4, 5]
+
+
+async def test_a_client_that_starts_ahead_of_the_shared_tail_waits_for_it_and_repeats_nothing(log: OracleLog) -> None:
+    hub = _hub(log)
+    first: Connection = await hub.connect(Wish(hub.resolve(["edits"])))
+    # Without giving the tail a turn to read: the second client's end is then ahead of the tail.
+    await log.append([Record("edits", b'{"n":1}', partition=0)])
+    second = await hub.connect(Wish(hub.resolve(["edits"])))
+    await log.append([Record("edits", b'{"n":2}', partition=0)])
+    seen: list[bytes] = []
+    async with asyncio.timeout(5):
+        while b'"n":2' not in b"".join(seen):
+            seen.append(await second.reader.next() or b"")
+    assert b'"n":1' not in b"".join(seen)
+    for connection in (first, second):
+        await hub.disconnect(connection)
