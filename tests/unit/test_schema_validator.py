@@ -186,6 +186,38 @@ def test_a_schema_that_doubles_at_each_level_stays_fast() -> None:
     assert time.monotonic() - started < 1
 
 
+def test_a_schema_that_multiplies_its_own_parts_is_refused() -> None:
+    for wrap in (lambda parts: {"allOf": parts}, lambda parts: {"properties": {"a": {"allOf": parts}}}):
+        definitions = {f"d{i}": wrap([{"$ref": f"#/definitions/d{i + 1}"}] * 2) for i in range(40)}
+        with pytest.raises(SchemaInvalid, match="too often"):
+            compiled({"$ref": "#/definitions/d0", "definitions": {**definitions, "d40": {"type": "object"}}})
+
+
+def test_explaining_and_filling_an_event_end_also_where_a_schema_doubles_at_each_level() -> None:
+    doubling = {"properties": {"a": {"allOf": [{"$ref": "#/definitions/n"}, {"$ref": "#/definitions/n"}]}}}
+    started = time.monotonic()
+    schema = compiled({"$ref": "#/definitions/n", "definitions": {"n": {**doubling, "type": "object"}}})
+    assert not schema.is_valid(nested(50))
+    assert schema.violations(nested(50))
+    filling = {"properties": {**doubling["properties"], "b": {"default": 1}}}
+    schema = compiled({"$ref": "#/definitions/n", "definitions": {"n": filling}})
+    with pytest.raises(EventInvalid, match="too deep"):
+        schema.fill_defaults(nested(50))
+    assert time.monotonic() - started < 10
+
+
+def test_a_deep_event_is_the_producers_fault_also_while_defaults_are_filled() -> None:
+    schema = compiled({"properties": {"a": {"$ref": "#"}, "b": {"default": 1}}})
+    with pytest.raises(EventInvalid):
+        schema.fill_defaults(nested(900))
+
+
+def test_text_that_is_not_unicode_is_refused() -> None:
+    schema = compiled({"properties": {"a": {"pattern": "^a"}}})
+    assert not schema.is_valid({"a": "\ud800"})
+    assert len(schema.violations({"a": "\ud800"})) == 1
+
+
 def test_violations_are_bounded() -> None:
     schema = compiled({"additionalProperties": False})
     assert len(schema.violations({f"f{i}": 1 for i in range(5_000)})) == INSECURE.violations_max

@@ -9,11 +9,11 @@ created, and null and "" count as present.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-from headwater.errors import SchemaInvalid
+from headwater.errors import EventInvalid, SchemaInvalid, Violation
 from headwater.schemas.dialect import DRAFT_2020_12
 from headwater.schemas.formats import compile_pattern
 from headwater.schemas.graph import Node, SchemaGraph
@@ -29,10 +29,11 @@ def nothing_to_fill(value: Any) -> bool:
     return False
 
 
-def plan_defaults(graph: SchemaGraph, holds: Holds) -> Fill:
+def plan_defaults(graph: SchemaGraph, holds: Holds, steps_max: int) -> Fill:
     """The function that fills an event in place and says whether it changed.
 
-    `holds(node, value)` answers whether a value satisfies a schema of the graph; it is asked only for `if`.
+    `holds(node, value)` answers whether a value satisfies a schema of the graph; it is asked only for `if`. The
+    function raises EventInvalid for an event that would take more than `steps_max` steps; SchemaInvalid is raised here.
     """
     wanted = _reaching_defaults(graph)
     if graph.root_id not in wanted:
@@ -40,17 +41,30 @@ def plan_defaults(graph: SchemaGraph, holds: Holds) -> Fill:
     plans: dict[int, _Plan] = {key: _Plan() for key in wanted}
     for key in wanted:
         _complete(plans[key], graph.nodes[key], plans, holds)
-    _refuse_endless(graph, plans.values())
-    return plans[graph.root_id].fill
 
+    def fill(value: Any) -> bool:
+        try:
+            return plans[graph.root_id].fill(value, _Budget(steps_max))
+        except RecursionError:
+            sentence = "cannot be filled with defaults: it is too deep or too large"
+            raise EventInvalid([Violation("", "value", sentence, "#")]) from None
 
-def _refuse_endless(graph: SchemaGraph, plans: Iterable[_Plan]) -> None:
-    """A default inside which the same default is missing again would be filled until memory ends."""
     try:
-        for plan in plans:
-            plan.fill({})
+        # A default inside which the same default is missing again shows itself on an empty object.
+        for plan in plans.values():
+            plan.fill({}, _Budget(steps_max))
     except RecursionError:
         raise SchemaInvalid(f"The schema {graph.root.uri} has a default that fills itself without end.") from None
+    return fill
+
+
+class _Budget:
+    """The steps one event may still cost."""
+
+    __slots__ = ("steps_left",)
+
+    def __init__(self, steps: int) -> None:
+        self.steps_left = steps
 
 
 class _Plan:
@@ -85,22 +99,25 @@ class _Plan:
         self.branches: list[_Plan] = []
         self.conditional: tuple[Callable[[Any], bool], _Plan | None, _Plan | None] | None = None
 
-    def fill(self, value: Any) -> bool:
+    def fill(self, value: Any, budget: _Budget) -> bool:
+        budget.steps_left -= 1
+        if budget.steps_left < 0:
+            raise RecursionError
         changed = False
         if isinstance(value, dict):
-            changed = self._fill_object(value)
+            changed = self._fill_object(value, budget)
         elif isinstance(value, list):
-            changed = self._fill_array(value)
+            changed = self._fill_array(value, budget)
         for branch in self.branches:
-            changed |= branch.fill(value)
+            changed |= branch.fill(value, budget)
         if self.conditional is not None:
             condition, then, otherwise = self.conditional
             chosen = then if condition(value) else otherwise
             if chosen is not None:
-                changed |= chosen.fill(value)
+                changed |= chosen.fill(value, budget)
         return changed
 
-    def _fill_object(self, value: dict[str, Any]) -> bool:
+    def _fill_object(self, value: dict[str, Any], budget: _Budget) -> bool:
         changed = False
         for name, default in self.object_defaults:
             if name not in value:
@@ -108,26 +125,26 @@ class _Plan:
                 changed = True
         for name, plan in self.dependent:
             if name in value:
-                changed |= plan.fill(value)
+                changed |= plan.fill(value, budget)
         for name, plan in self.parts:
             if name in value:
-                changed |= plan.fill(value[name])
+                changed |= plan.fill(value[name], budget)
         if self.additional is not None or self.patterns:
             for name, child in value.items():
-                changed |= self._fill_unnamed(name, child)
+                changed |= self._fill_unnamed(name, child, budget)
         return changed
 
-    def _fill_unnamed(self, name: str, child: Any) -> bool:
+    def _fill_unnamed(self, name: str, child: Any, budget: _Budget) -> bool:
         changed = matched = False
         for matches, plan in self.patterns:
             if matches(name):
                 matched = True
-                changed |= plan is not None and plan.fill(child)
+                changed |= plan is not None and plan.fill(child, budget)
         if self.additional is not None and not matched and name not in self.declared:
-            changed |= self.additional.fill(child)
+            changed |= self.additional.fill(child, budget)
         return changed
 
-    def _fill_array(self, value: list[Any]) -> bool:
+    def _fill_array(self, value: list[Any], budget: _Budget) -> bool:
         changed = False
         for index, default in self.tuple_defaults:
             if index >= len(value):
@@ -136,10 +153,10 @@ class _Plan:
                 changed = True
         for index, plan in self.tuple_parts:
             if index < len(value):
-                changed |= plan.fill(value[index])
+                changed |= plan.fill(value[index], budget)
         if self.items is not None:
             for child in value[self.items_from :]:
-                changed |= self.items.fill(child)
+                changed |= self.items.fill(child, budget)
         return changed
 
 

@@ -16,6 +16,7 @@ from headwater.errors import HeadwaterError, SchemaInvalid
 from headwater.schemas.dialect import DRAFT_04, DRAFT_07, DRAFT_2020_12
 from headwater.schemas.formats import FORMAT_FUNCTIONS, FORMAT_PATTERNS, FORMATS_OF_2020_12, PATTERN_OPTIONS
 from headwater.schemas.graph import BASE, SchemaGraph
+from headwater.schemas.json_value import is_multiple, is_number
 
 _ENGINES: dict[str, type[jsonschema_rs.Validator]] = {
     DRAFT_04: jsonschema_rs.Draft4Validator,
@@ -34,15 +35,8 @@ class _DivisibleBy:
         self._divisor = value
 
     def validate(self, instance: Any) -> None:
-        if not is_multiple(instance, self._divisor):
+        if is_number(instance) and not is_multiple(instance, self._divisor):
             raise ValueError(f"{instance} is not a multiple of {self._divisor}")
-
-
-def is_multiple(value: Any, divisor: float) -> bool:
-    """Whether a value is a number that `divisor` divides; anything that is no number passes, as every keyword does."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return True
-    return divisor != 0 and float(value / divisor).is_integer()
 
 
 def build_engine(graph: SchemaGraph) -> jsonschema_rs.Validator:

@@ -17,8 +17,8 @@ from headwater.schemas.explain_scalars import explain_number, explain_string
 from headwater.schemas.finding import Finding, Place, fragment_step
 from headwater.schemas.formats import compile_pattern
 from headwater.schemas.graph import Node, SchemaGraph
-from headwater.schemas.json_value import identity_key, json_equal
-from headwater.schemas.limits import children
+from headwater.schemas.json_value import identity_key, is_number, is_whole, json_equal
+from headwater.schemas.limits import ValidationLimits, children
 
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
@@ -26,10 +26,8 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
     "boolean": lambda value: isinstance(value, bool),
     "null": lambda value: value is None,
-    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-    "integer": lambda value: (
-        not isinstance(value, bool) and isinstance(value, int | float) and float(value).is_integer()
-    ),
+    "number": is_number,
+    "integer": lambda value: is_number(value) and is_whole(value),
 }
 _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("number", ("maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "multipleOf", "format")),
@@ -49,28 +47,28 @@ _RULES = frozenset(("type", "$ref", "$comment", *_ANY_TYPE, *(rule for _, rules 
 
 
 class EnoughFindings(Exception):
-    """The bound on findings is reached; `findings` are those so far."""
+    """A bound is reached: on findings, or on the steps taken to find them."""
 
 
 class Explainer:
     """Walks events with the schemas of one graph. Holds no state of an event; safe to share between threads."""
 
-    def __init__(self, graph: SchemaGraph, findings_max: int) -> None:
+    def __init__(self, graph: SchemaGraph, limits: ValidationLimits) -> None:
         self._nodes = graph.nodes
         self._root = graph.root_id
-        self._findings_max = findings_max
+        self._limits = limits
         self._patterns: dict[str, Callable[[str], bool]] = {}
 
     def findings(self, value: Any) -> list[Finding]:
-        """What is wrong with an event, at most `findings_max` things; empty when it is valid."""
-        walk = _Walk(self._nodes, self._matches, self._findings_max)
+        """What is wrong with an event, as far as the bounds allow; empty when it is valid."""
+        walk = _Walk(self._nodes, self._matches, self._limits)
         with contextlib.suppress(EnoughFindings):
             walk.check(self._nodes[self._root], value, Place(), "#")
         return walk.findings
 
     def holds(self, node: int, value: Any) -> bool:
         """Whether a value satisfies one schema of the graph."""
-        walk = _Walk(self._nodes, self._matches, self._findings_max)
+        walk = _Walk(self._nodes, self._matches, self._limits)
         try:
             return walk.check(self._nodes[node], value, Place(), "#")
         except EnoughFindings:
@@ -86,10 +84,11 @@ class Explainer:
 class _Walk:
     """One event's walk; `findings` grows as it goes and is cut back where an alternative succeeded."""
 
-    def __init__(self, nodes: dict[int, Node], matches: Callable[[str, str], bool], findings_max: int) -> None:
+    def __init__(self, nodes: dict[int, Node], matches: Callable[[str, str], bool], limits: ValidationLimits) -> None:
         self._nodes = nodes
         self._matches = matches
-        self._findings_max = findings_max
+        self._findings_max = limits.violations_max
+        self._steps_left = limits.steps_max
         self.findings: list[Finding] = []
 
     def add(self, keyword: str, place: Place, path: str, params: dict[str, Any], message: str) -> None:
@@ -99,6 +98,9 @@ class _Walk:
 
     def check(self, node: Node, value: Any, place: Place, path: str) -> bool:
         """Whether the schema holds; appends what does not."""
+        self._steps_left -= 1
+        if self._steps_left < 0:
+            raise EnoughFindings
         before = len(self.findings)
         schema = node.schema
         if schema is False:

@@ -7,6 +7,7 @@ from typing import Any
 
 from headwater.schemas.finding import number_text
 from headwater.schemas.formats import FORMAT_FUNCTIONS, FORMAT_PATTERNS
+from headwater.schemas.json_value import is_multiple
 
 Wrong = tuple[str, dict[str, Any], str]
 
@@ -16,15 +17,8 @@ def explain_number(schema: dict[str, Any], value: float) -> Iterator[Wrong]:
     yield from _bound(schema, value, "maximum", "exclusiveMaximum")
     yield from _bound(schema, value, "minimum", "exclusiveMinimum")
     divisor = schema.get("multipleOf")
-    if divisor is not None and not _divides(divisor, value):
+    if divisor is not None and not is_multiple(value, divisor):
         yield "multipleOf", {"multipleOf": divisor}, f"should be multiple of {number_text(divisor)}"
-
-
-def _divides(divisor: float, value: float) -> bool:
-    """Division of doubles for fractions (as the engine is told to do), exact for whole numbers."""
-    if float(divisor).is_integer() and float(value).is_integer():
-        return int(value) % int(divisor) == 0
-    return float(value / divisor).is_integer()
 
 
 def _bound(schema: dict[str, Any], value: float, keyword: str, exclusive_keyword: str) -> Iterator[Wrong]:

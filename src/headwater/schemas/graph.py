@@ -59,6 +59,8 @@ class SchemaGraph:
         self._add_document(BASE + root.uri, root)
         self.root_id = self._add(root.document, self._base_of(root.document, BASE + root.uri), root.dialect)
         self._refuse_endless()
+        if self._applications(self.root_id, {}) > limits.applications_max:
+            raise SchemaInvalid(f"The schema {root.uri} applies its parts to the same value far too often.")
 
     @property
     def documents(self) -> Mapping[str, Schema]:
@@ -172,6 +174,20 @@ class SchemaGraph:
                     path.add(key)
                     stack.append((key, True))
                     stack.extend((child, False) for child in self.nodes[key].in_place)
+
+    def _applications(self, key: int, known: dict[int, int]) -> int:
+        """How many schemas can apply along one path into an event; a recursion counts once, the engine remembers it."""
+        if key in known:
+            return known[key]
+        known[key] = 1
+        node = self.nodes[key]
+        total = 1 + sum(self._applications(child, known) for child in node.in_place)
+        named = {id(child) for child in node.schema.get("properties", {}).values()} if node.descending else set()
+        counts = [(child in named, self._applications(child, known)) for child in node.descending]
+        total += max((count for is_named, count in counts if is_named), default=0)
+        total += sum(count for is_named, count in counts if not is_named)
+        known[key] = total
+        return total
 
 
 def _identifier(schema: Mapping[str, Any]) -> str | None:

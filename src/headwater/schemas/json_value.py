@@ -1,4 +1,4 @@
-"""Equality of JSON values, where 1 is 1.0 and neither is true."""
+"""JSON values compared and counted as JSON means it: 1 is 1.0, and neither is true."""
 
 from __future__ import annotations
 
@@ -23,3 +23,21 @@ def identity_key(value: Any) -> Any:
     if isinstance(value, list):
         return ("a", tuple(identity_key(child) for child in value))
     return ("b", value) if isinstance(value, bool) else ("v", value)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_whole(value: float) -> bool:
+    return isinstance(value, int) or value.is_integer()
+
+
+def is_multiple(value: float, divisor: float) -> bool:
+    """Exact for whole numbers; for fractions the quotient of the two doubles is whole, so 0.3 is no multiple of 0.1."""
+    if is_whole(value) and is_whole(divisor):
+        return int(value) % int(divisor) == 0
+    try:
+        return float(value / divisor).is_integer()
+    except OverflowError:
+        return False

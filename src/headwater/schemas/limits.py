@@ -11,7 +11,9 @@ from typing import Any
 class ValidationLimits:
     """Every bound of the schemas room.
 
-    `document_nodes_max` counts a document after its YAML aliases are expanded. `allow_insecure_schemas` switches off
+    `document_nodes_max` counts a document after its YAML aliases are expanded. `applications_max` bounds how often the
+    parts of one schema may apply along one path into an event, which `$ref`s can make grow exponentially; `steps_max`
+    bounds the work of explaining one event or filling its defaults. `allow_insecure_schemas` switches off
     the security rules (contracts/intake.md §2, "Security metaschema"); nothing switches off the other bounds.
     """
 
@@ -21,6 +23,8 @@ class ValidationLimits:
     documents_max: int = 100
     event_depth_max: int = 64
     violations_max: int = 1_000
+    applications_max: int = 100_000
+    steps_max: int = 500_000
     allow_insecure_schemas: bool = False
 
 

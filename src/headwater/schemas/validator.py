@@ -38,9 +38,9 @@ class CompiledSchema:
         self._limits = limits
         self._engine_holds = engine.is_valid
         self._errors = engine.iter_errors
-        self._explainer = Explainer(graph, limits.violations_max)
+        self._explainer = Explainer(graph, limits)
         self._engine_newer = any(node.dialect == DRAFT_2020_12 for node in graph.nodes.values())
-        self.fill_defaults = plan_defaults(graph, self._explainer.holds)
+        self.fill_defaults = plan_defaults(graph, self._explainer.holds, limits.steps_max)
 
     def is_valid(self, value: Any) -> bool:
         """The verdict alone: the hot path. Nesting beyond the engine's own bound is a refusal."""
@@ -67,7 +67,7 @@ class CompiledSchema:
             # The engine's verdict counts: where the walk sees nothing wrong, the engine says what it saw.
             return findings or engine_findings(self._errors(value), self._limits.violations_max)
         except (RecursionError, ValueError):
-            return [_too_deep(self._limits.event_depth_max)]
+            return [Finding("value", Place(), "#", {}, "cannot be judged: its text is not Unicode, or it is too deep")]
 
 
 class Validator:
