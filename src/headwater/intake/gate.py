@@ -80,6 +80,7 @@ class GateSettings:
             schema_uri_fields=tuple(config.schemas.schema_uri_field),
             stream_field=config.intake.stream_field,
             enforce_streams=config.streams.enforce,
+            automatic_fields=config.intake.automatic_fields,
             event_bytes_max=config.intake.event_bytes_max,
             header_value_chars_max=config.intake.header_value_chars_max,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 
 from starlette.applications import Starlette
@@ -19,9 +20,10 @@ from headwater.web.headers import StandingHeaders, standing_headers
 from headwater.web.metrics import metrics
 from headwater.web.pages import Pages
 from headwater.web.problems import ProblemResponse, request_uri
-from headwater.web.stream import stream_endpoint
+from headwater.web.stream import StreamEndpoint
 
 EVENTS_PATHS = frozenset({"/v1/events", "/v2/events"})
+STREAM_PATH = "/v2/stream/"
 
 
 def create_app(platform: Platform, *, notice: str | None = None) -> Application:
@@ -38,8 +40,8 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
 
     routes: list[BaseRoute] = [
         Route("/", root, methods=["GET"]),
-        # POST /v1/events and /v2/events are answered by Application itself, before any routing.
-        Route("/v2/stream/{streams:path}", stream_endpoint, methods=["GET", "HEAD"]),
+        # Before any routing, Application itself answers:
+        # POST /v1/events and /v2/events (EventsEndpoint), GET and HEAD /v2/stream/{streams} (StreamEndpoint).
         Route("/_info", info.info, methods=["GET"]),
         Route("/_info/", info.info, methods=["GET"]),
         Route("/_info/name", info.info_part, methods=["GET"]),
@@ -60,12 +62,13 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
 
 
 class Application:
-    """The ASGI application: the intake's hot path first, Starlette for the rest, the standing headers on all."""
+    """The ASGI application: what is called thousands of times a second first, Starlette for the rest."""
 
     def __init__(self, platform: Platform, pages: Pages, routes: list[BaseRoute]) -> None:
         intake = platform.config.intake
         standing = standing_headers(intake.cors, intake.csp)
         self.events = EventsEndpoint(platform.intake, intake, standing)
+        self.stream = StreamEndpoint(platform.hub, standing)
         self.pages = pages
         rest = Starlette(
             routes=routes,
@@ -83,6 +86,10 @@ class Application:
             if path in EVENTS_PATHS or path.rstrip("/").lower() in EVENTS_PATHS:
                 answer = self.events if scope["method"] == "POST" else self._events_other_methods
                 await answer(scope, receive, send)
+                return
+            if path.startswith(STREAM_PATH) and path != STREAM_PATH and scope["method"] in ("GET", "HEAD"):
+                scope["path_params"] = {"streams": path.removeprefix(STREAM_PATH)}
+                await self.stream(scope, receive, send)
                 return
         await self._rest(scope, receive, send)
 
@@ -125,11 +132,13 @@ async def problem(request: Request, error: HeadwaterError) -> Response:
     return ProblemResponse(error, method=request.method, uri=request_uri(request.scope))
 
 
-def _page_of_error(status: int, method: str, path: str, headers: object = None) -> Response:
+def _page_of_error(status: int, method: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
     sentence = escape(f"Cannot {method} {path}")
+    # Part of such a page whatever is configured, as in EventGate's framework.
+    own = {"content-security-policy": "default-src 'none'", "x-content-type-options": "nosniff"}
     return HTMLResponse(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Error</title>\n</head>\n'
         f"<body>\n<pre>{sentence}</pre>\n</body>\n</html>\n",
         status_code=status,
-        headers=dict(headers) if headers else None,  # type: ignore[call-overload]
+        headers={**own, **(headers or {})},
     )

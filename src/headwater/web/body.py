@@ -12,9 +12,11 @@ import orjson
 from starlette.types import Receive
 
 from headwater.errors import ContentUnsupported, EventMalformed, RequestTooLarge
+from headwater.web.headers import RawHeaders
 
 MEDIA_TYPES = frozenset({b"application/json", b"text/plain", b"application/reports+json"})
 INFLATE_STEP_BYTES = 262_144
+DISCARDED_BYTES_MAX = 134_217_728
 
 _raw_events = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -23,9 +25,14 @@ class Disconnected(Exception):
     """Nobody waits for an answer any more."""
 
 
-async def read_body(receive: Receive, declared: int | None, bytes_max: int) -> bytes:
-    """The whole body as sent. Raises RequestTooLarge as soon as it is known to be, and Disconnected."""
+async def read_body(receive: Receive, headers: RawHeaders, bytes_max: int) -> bytes:
+    """The whole body as sent. Raises RequestTooLarge without keeping any of it, and Disconnected."""
+    declared, expects = _announced(headers)
     if declared is not None and declared > bytes_max:
+        # A client that asked first has sent nothing yet. Others are still sending: hanging up on them would reset
+        # the connection and lose them the answer, so what they send is thrown away, up to a point.
+        if not expects and declared <= DISCARDED_BYTES_MAX:
+            await _discard(receive, declared)
         raise too_large(bytes_max)
     message = await receive()
     if message["type"] == "http.disconnect":
@@ -44,6 +51,9 @@ async def read_body(receive: Receive, declared: int | None, bytes_max: int) -> b
         part = message.get("body", b"")
         size += len(part)
         if size > bytes_max:
+            parts.clear()
+            if message.get("more_body", False):
+                await _discard(receive, DISCARDED_BYTES_MAX - size)
             raise too_large(bytes_max)
         parts.append(part)
     return b"".join(parts)
@@ -100,6 +110,27 @@ def slice_leniently(body: bytes, events_max: int) -> list[bytes]:
         return [] if value in ({}, []) else [orjson.dumps(event) for event in events]
     except (ValueError, TypeError, RecursionError) as error:
         raise EventMalformed(f"The body is not JSON: {error}.") from None
+
+
+def _announced(headers: RawHeaders) -> tuple[int | None, bool]:
+    """The content-length where there is one that can be read, and whether the client waits for 100 Continue."""
+    declared, expects = None, False
+    for name, value in headers:
+        if name == b"content-length":
+            declared = int(value) if value.isdigit() else None
+        elif name == b"expect":
+            expects = True
+    return declared, expects
+
+
+async def _discard(receive: Receive, bytes_max: int) -> None:
+    while bytes_max > 0:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        if not message.get("more_body", False):
+            return
+        bytes_max -= len(message.get("body", b""))
 
 
 def too_large(bytes_max: int) -> RequestTooLarge:

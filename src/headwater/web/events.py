@@ -86,7 +86,7 @@ class EventsEndpoint:
         headers: RawHeaders = scope["headers"]
         query: bytes = scope["query_string"]
         try:
-            body = await read_body(receive, declared_length(headers), self.config.request_bytes_max)
+            body = await read_body(receive, headers, self.config.request_bytes_max)
         except Disconnected:
             return
         except HeadwaterError as error:
@@ -183,14 +183,6 @@ def flag(query: bytes, name: str) -> bool:
         return False
     values = [value for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if key == name]
     return len(values) > 1 or (len(values) == 1 and values[0].lower() not in FALSE_WORDS)
-
-
-def declared_length(headers: RawHeaders) -> int | None:
-    """The content-length, where there is one that can be read."""
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else None
-    return None
 
 
 def parsed(slices: list[bytes]) -> list[object]:

@@ -23,6 +23,8 @@ class HeadwaterProtocol(HttpToolsProtocol):
         if self.cycle is not before and self.cycle is not None:
             # The class is named inside uvicorn's method, and nothing of the cycle has run yet.
             self.cycle.__class__ = _Cycle
+            # How the stream endpoint drops a client whose buffers are full, without waiting for it.
+            self.scope["extensions"] = {"headwater.abort": self.transport.abort}  # type: ignore[typeddict-item]
 
 
 class _Cycle(RequestResponseCycle):
