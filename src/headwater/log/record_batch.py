@@ -25,7 +25,7 @@ from headwater.log.contract import StoredRecord
 CODEC_RAW = 0
 CODEC_ZSTD = 1
 COMPRESS_BYTES_MIN = 256
-_HEADER = struct.Struct("<qqqqqB")
+_HEADER = struct.Struct("<6q")
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -98,7 +98,7 @@ class BatchCodec:
 
     def unpack(self, header: BatchHeader, crc: int, data: bytes) -> Columns:
         """The columns. Raises BatchDamaged."""
-        if checksum(header, data) != crc:
+        if type(data) is not bytes or checksum(header, data) != crc:
             raise BatchDamaged("its checksum does not match")
         try:
             packed = self._decompressor.decompress(data) if header.codec == CODEC_ZSTD else data

@@ -9,14 +9,16 @@ are noticed by asking `PRAGMA data_version` while somebody waits. See docs/expla
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from headwater.errors import LogUnavailable, PositionLost, TopicUnknown
+from headwater.errors import HeadwaterError, LogUnavailable, PositionLost, TopicUnknown
 from headwater.log.contract import (
     Commit,
     Features,
@@ -31,7 +33,7 @@ from headwater.log.record_batch import decode_batch
 from headwater.log.sqlite_catalogue import TopicEntry, ensure_topic
 from headwater.log.sqlite_group import Written
 from headwater.log.sqlite_reader import Reader
-from headwater.log.sqlite_retention import Retention
+from headwater.log.sqlite_retention import Retention, count_slots
 from headwater.log.sqlite_schema import OFFSET_MAX, Durability, connect, create_tables
 from headwater.log.sqlite_verify import LogStats, VerifyReport, measure, verify
 from headwater.log.sqlite_wal import check_wal
@@ -89,6 +91,7 @@ class SqliteLog:
         self._read_at: dict[int, float] = {}
         self._generation = 0
         self._own_commits = 0
+        self._written_slots: set[int] = set()
         self._poll_task: asyncio.Task[None] | None = None
         self._trimming = asyncio.Lock()
 
@@ -118,12 +121,13 @@ class SqliteLog:
                     for (topic, partition), offset in position.offsets.items()
                 ]
                 found = take_from_memory(self._cache, self._known_next, followed, records_max, bytes_max)
-                if found is None or (not found and wait_seconds <= 0):
+                left = deadline - loop.time()
+                # What memory calls the end may be old, where others write: the file has the last word.
+                if found is None or (not found and left <= 0):
                     generation = self._generation
                     found = await self._in_thread(self._reader.read, followed, records_max, bytes_max)
                     if generation == self._generation:
                         self._note_ends(followed)
-                left = deadline - loop.time()
                 if found or left <= 0:
                     return found
                 self._poll()
@@ -166,6 +170,11 @@ class SqliteLog:
         pool, self._pool = self._pool, None
         if pool is None:
             return
+        if self._written_slots:
+            # A later open can then tell a shorter partition from a damaged one. Only a help: errors do not matter.
+            with contextlib.suppress(HeadwaterError):
+                await self._writer.run(partial(count_slots, slots=sorted(self._written_slots)))
+            self._written_slots.clear()
         await self._writer.stop()
         for slot in self._bell.slots():
             self._bell.ring(slot)
@@ -268,6 +277,7 @@ class SqliteLog:
             slot, header = batch.slot, batch.header
             # Answers arrive in the order of commits, so this only ever grows.
             self._known_next[slot] = header.last_offset + 1
+            self._written_slots.add(slot)
             if self._read_at.get(slot, 0.0) > cold:
                 base = header.place & OFFSET_MAX
                 self._cache.put(

@@ -176,21 +176,26 @@ def find_batch(connection: sqlite3.Connection, one: Followed) -> bool:
     row = connection.execute(
         f"SELECT {HEADER_COLUMNS} FROM batches WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1", (low, place)
     ).fetchone()
-    if row is not None and row[1] >= one.offset:
-        one.header, one.crc = BatchHeader(*row[:6]), row[6]
-        return True
+    if row is not None:
+        check_row((one.topic, one.partition), row)
+        if row[1] >= one.offset:
+            one.header, one.crc = BatchHeader(*row[:6]), row[6]
+            return True
     after = connection.execute(
         "SELECT id FROM batches WHERE id > ? AND id <= ? ORDER BY id LIMIT 1", (place, high)
     ).fetchone()
     if row is not None and after is None and row[1] + 1 == one.offset:
         one.at_end = True
         return False
-    floor = load_partition(connection, one.slot).floor
+    known = load_partition(connection, one.slot)
+    floor = known.floor
     if one.offset < floor:
         raise _lost(one, floor, "retention has removed it")
     end = floor if row is None else row[1] + 1
     if after is not None:
         raise _gap(one, end, (after[0] & OFFSET_MAX) - 1)
+    if end < known.counted_to:
+        raise _gap(one, end, known.counted_to - 1)
     if one.offset > end:
         raise _lost(one, floor, f"the log ends at {end}")
     one.at_end = True
@@ -209,8 +214,19 @@ def next_batch(connection: sqlite3.Connection, one: Followed) -> bool:
         return False
     if row[0] != low + one.offset:
         raise _gap(one, one.offset, (row[0] & OFFSET_MAX) - 1)
+    check_row((one.topic, one.partition), row)
     one.header, one.crc = BatchHeader(*row[:6]), row[6]
     return True
+
+
+def check_row(where: tuple[str, int], row: tuple[object, ...]) -> None:
+    """A damaged row may have anything in its columns. Raises LogCorrupt."""
+    if not all(type(value) is int for value in row):
+        raise LogCorrupt(
+            f"Topic {where[0]!r}, partition {where[1]}, the batch at offset {int(str(row[0])) & OFFSET_MAX}"
+            " is damaged: its header is not of numbers.",
+            hint=DAMAGE_HINT,
+        )
 
 
 def next_offset(connection: sqlite3.Connection, slot: int) -> int:
@@ -218,7 +234,11 @@ def next_offset(connection: sqlite3.Connection, slot: int) -> int:
     row = connection.execute(
         "SELECT last_offset FROM batches WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1", slot_range(slot)
     ).fetchone()
-    return load_partition(connection, slot).floor if row is None else int(row[0]) + 1
+    if row is None:
+        return load_partition(connection, slot).floor
+    if type(row[0]) is not int:
+        raise LogCorrupt(f"The last batch of partition slot {slot} is damaged.", hint=DAMAGE_HINT)
+    return row[0] + 1
 
 
 def first_batch_at(connection: sqlite3.Connection, slot: int, timestamp_ms: int) -> int:
@@ -232,8 +252,8 @@ def first_batch_at(connection: sqlite3.Connection, slot: int, timestamp_ms: int)
             "SELECT id, last_offset, last_ms FROM batches WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
             (start, start + middle),
         ).fetchone()
-        if row is None or row[1] < middle:
-            # Only damage leaves a hole here; the read that follows will say so.
+        if row is None or not all(type(value) is int for value in row) or row[1] < middle:
+            # Only damage looks like this; the read that follows will say so.
             return low
         if row[2] >= timestamp_ms:
             high = row[0] & OFFSET_MAX

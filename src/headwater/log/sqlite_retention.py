@@ -244,6 +244,15 @@ def count_bytes(connection: sqlite3.Connection, row: PartitionRow) -> PartitionR
         offset = last + 1
 
 
+def count_slots(connection: sqlite3.Connection, slots: Sequence[int]) -> None:
+    """Count what has been added to these partitions, in the caller's transaction."""
+    for slot in slots:
+        row = load_partition(connection, slot)
+        counted = count_bytes(connection, row)
+        if counted != row:
+            store_partition(connection, counted)
+
+
 def apply_cut(connection: sqlite3.Connection, slot: int, cut: _Cut) -> PartitionRow:
     """Remove batches and move the floor, in the caller's transaction."""
     row = count_bytes(connection, load_partition(connection, slot))

@@ -145,6 +145,7 @@ def translated(path: Path, doing: str) -> Iterator[None]:
 
 
 _CORRUPT = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_SCHEMA", "SQLITE_FORMAT"}
+_DAMAGED_SCHEMA = ("malformed", "no such table", "no such column", "has no column", "columns but", "UTF-8")
 _BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED"}
 
 
@@ -156,7 +157,7 @@ def translate(error: sqlite3.Error, path: Path, doing: str) -> HeadwaterError:
         return LogFull(f"The disk of {path} is full ({doing}).", hint=FULL_HINT, retry_after_seconds=5)
     if primary in _CORRUPT:
         return LogCorrupt(f"{path} is damaged ({doing}: {error}).", hint="Run `headwater log verify` to see where.")
-    if primary == "SQLITE_ERROR" and any(text in str(error) for text in ("malformed", "no such table", "no such col")):
+    if primary in {"SQLITE_ERROR", ""} and any(text in str(error) for text in _DAMAGED_SCHEMA):
         return LogCorrupt(f"{path} is damaged ({doing}: {error}).", hint="Run `headwater log verify` to see where.")
     if primary in _BUSY:
         return LogUnavailable(f"Another process is holding {path} ({doing}).", hint="Try again.")

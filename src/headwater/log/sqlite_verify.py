@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from headwater.errors import HeadwaterError, LogCorrupt
-from headwater.log.contract import Position
 from headwater.log.record_batch import BatchHeader
 from headwater.log.sqlite_catalogue import TopicEntry, load_partition, load_topics, slot_range
-from headwater.log.sqlite_reader import HEADER_COLUMNS, Reader, load_batch
+from headwater.log.sqlite_reader import HEADER_COLUMNS, Reader, check_row, load_batch
 from headwater.log.sqlite_schema import OFFSET_MAX, row_crc
 
 ROWS_PER_SNAPSHOT = 256
@@ -97,6 +96,9 @@ class _Inspection:
             yield
         except HeadwaterError as error:
             self.damages.append(Damage(where, error.message))
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:
+            # A damaged row may have anything in its columns.
+            self.damages.append(Damage(where, f"it cannot be read: {error}"))
 
     def _partition(self, topic: str, partition: int, slot: int) -> None:
         low, high = slot_range(slot)
@@ -117,17 +119,16 @@ class _Inspection:
                     if base != expected:
                         self._damaged(topic, partition, expected, base - 1, "these offsets are missing")
                     try:
+                        check_row((topic, partition), row)
                         batch = load_batch(connection, codec, (topic, partition), header, row[6])
                     except LogCorrupt as error:
-                        self._damaged(topic, partition, base, max(base, header.last_offset), error.message)
-                        # A damaged header's last offset leads nowhere.
-                        expected = base + 1
-                        found = connection.execute(
+                        # A damaged header's last offset leads nowhere: the next row says where this one ends.
+                        following = connection.execute(
                             "SELECT min(id) FROM batches WHERE id > ? AND id <= ?", (header.place, high)
                         ).fetchone()[0]
-                        if found is None:
-                            return
-                        expected = found & OFFSET_MAX
+                        last = base if following is None else (following & OFFSET_MAX) - 1
+                        self._damaged(topic, partition, base, last, error.message)
+                        expected = last + 1
                         continue
                     if header.first_ms < last_ms:
                         self._damaged(topic, partition, base, header.last_offset, "its time goes backwards")
@@ -138,7 +139,11 @@ class _Inspection:
             if self._progress is not None:
                 self._progress(self.batches, max(self.estimated, self.batches))
             if len(rows) < ROWS_PER_SNAPSHOT:
-                return
+                break
+        with self._reader.snapshot("verifying") as (connection, _):
+            known = load_partition(connection, slot).counted_to
+        if expected < known:
+            self._damaged(topic, partition, expected, known - 1, "these offsets are missing")
 
     def _damaged(self, topic: str, partition: int, first: int, last: int, reason: str) -> None:
         where = f"topic {topic!r}, partition {partition}, offsets {first} to {last}"
@@ -163,8 +168,6 @@ class _Inspection:
             for name, token, crc in connection.execute("SELECT name, token, crc FROM positions"):
                 if row_crc(name, token) != crc:
                     self.damages.append(Damage("positions", f"the position of {name!r} does not match its checksum"))
-                else:
-                    Position.parse(token) if token.startswith("hw1") else None
 
     def _state(self) -> None:
         with self._reader.snapshot("verifying") as (connection, _):

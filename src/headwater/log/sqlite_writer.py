@@ -31,6 +31,7 @@ from headwater.log.sqlite_group import Append, Group, KnownPartition, KnownTopic
 from headwater.log.sqlite_schema import OFFSET_BITS, OFFSET_MAX, Durability, connect, roll_back, row_crc, translate
 
 GROUP_BYTES_MAX = 8_388_608
+APPEND_HINT = "Nothing can be appended after it. Restore the log from a copy."
 APPEND_BYTES_MAX = 268_435_456
 
 _log = logging.getLogger(__name__)
@@ -280,8 +281,14 @@ class Writer:
             " WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
             (low, high),
         ).fetchone()
+        row = load_partition(connection, partition.slot)
+        if row.counted_to > (row.floor if found is None else found[1] + 1):
+            raise LogCorrupt(
+                f"The end of topic {partition.topic!r}, partition {partition.number}, is missing: it reached"
+                f" offset {row.counted_to - 1}.",
+                hint=APPEND_HINT,
+            )
         if found is None:
-            row = load_partition(connection, partition.slot)
             partition.next_offset, partition.last_ms = row.floor, row.floor_ms
             return
         header = BatchHeader(*found[:6])
@@ -291,7 +298,7 @@ class Writer:
             raise LogCorrupt(
                 f"The last batch of topic {partition.topic!r}, partition {partition.number}, offsets from"
                 f" {header.place & OFFSET_MAX} is damaged: {error}.",
-                hint="Nothing can be appended after it. Restore the log from a copy.",
+                hint=APPEND_HINT,
             ) from error
         partition.next_offset, partition.last_ms = header.last_offset + 1, header.last_ms
 
