@@ -71,6 +71,7 @@ def progress(title: str, total: int | None, *, unit: str = "events", quiet: bool
         TextColumn("[dim]{task.fields[note]}"),
         console=Console(stderr=True),
         transient=True,
+        refresh_per_second=4,
     ) as bar:
         task = bar.add_task(title, total=total, note="")
 

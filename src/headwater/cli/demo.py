@@ -208,7 +208,8 @@ async def _until_stopped(config: Config, live: bool, events: int | None, rate: f
     """Post events at their pace until Ctrl + C, with some minutes of history first so that the tables have rows."""
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     expected = Expected()
     async with _running(config, LIVE_NOTICE if live else SYNTHETIC_NOTICE) as (_, address):
         _welcome(config, address)

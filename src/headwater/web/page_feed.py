@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -33,6 +34,9 @@ OUTCOMES_PER_TICK_MAX = 20
 STREAMS_MAX = 60
 ROWS_MAX = 50
 GIST_CHARS_MAX = 160
+
+# An empty pointer is the whole event; people read over two quotes with nothing between.
+_ROOT_POINTER = re.compile(r"(^|; )'' ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,8 @@ class PageFeed:
         return {
             "totals": {"accepted": latest.accepted, "refused": latest.refused},
             "rates": [{"accepted": _rate(a, b, "accepted"), "refused": _rate(a, b, "refused")} for a, b in pairs],
-            "streams": sorted(shown, key=lambda row: row["name"]),
+            # Streams that hold nothing, such as those of errors that never happened, come last.
+            "streams": sorted(shown, key=lambda row: (row["count"] == 0, row["name"])),
         }
 
     async def tables(self) -> list[dict[str, Any]]:
@@ -173,7 +178,7 @@ def _outcome(one: RecentOutcome) -> dict[str, Any]:
         "accepted": one.accepted,
         "stream": one.stream,
         "code": one.code,
-        "reason": one.message,
+        "reason": one.message and _ROOT_POINTER.sub(r"\1the event ", one.message),
         "gist": _gist(one.event_text),
         "event": one.event_text,
     }

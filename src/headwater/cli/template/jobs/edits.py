@@ -46,6 +46,7 @@ edits_per_minute_table = table(
     source="demo.edits_per_minute",
     columns={"window_start": "text", "wiki": "text", "edits": "integer", "bot_edits": "integer", "bytes": "integer"},
     key=("window_start", "wiki"),
+    order="window_start desc, edits desc",
 )
 
 most_edited_pages_table = table(
@@ -59,4 +60,5 @@ most_edited_pages_table = table(
         "last_edit": ("text", "dt"),
     },
     key=("wiki", "title"),
+    order="edits desc, last_edit desc",
 )
