@@ -405,7 +405,7 @@ class EmbeddedRunner:
         pause = self.settings.retry_seconds
         for tried in range(self.settings.retries_max + 1):
             try:
-                return await attempt()
+                return await _undisturbed(attempt())
             except HeadwaterError as error:
                 if not error.retriable or tried == self.settings.retries_max or self._stopping.is_set():
                     raise
@@ -427,6 +427,17 @@ class EmbeddedRunner:
 
     def _namespace(self) -> str:
         return f"job/{self.job.name}/progress"
+
+
+async def _undisturbed(work: Awaitable[_T]) -> _T:
+    """Wait for `work` to end even when cancelled: who begins again must find either all of a commit or nothing."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            await asyncio.wait((task,))
+        raise
 
 
 def cannot(job: Job, log: Log) -> list[str]:

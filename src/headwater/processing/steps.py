@@ -206,7 +206,7 @@ def _settle(turn: Turn, cell: Cell) -> tuple[bytes | None, list[Any], list[Any]]
 def _several(made: Any) -> list[Any]:
     if made is None:
         return []
-    if isinstance(made, Mapping) or not isinstance(made, Iterable):
+    if isinstance(made, Mapping | str | bytes) or not isinstance(made, Iterable):
         return [made]
     return list(made)
 

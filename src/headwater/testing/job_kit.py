@@ -1,0 +1,118 @@
+"""Runs a job on an in-memory log with schemas that admit everything, so that a job's test is events in, events out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from headwater.connectors.contract import Sink
+from headwater.intake.gate import Gate, GateSettings
+from headwater.log.contract import Log, Record, TopicSettings
+from headwater.processing.embedded import EmbeddedRunner, RunnerSettings
+from headwater.processing.job import Job, ToStream
+from headwater.schemas.dialect import DRAFT_07
+from headwater.schemas.schema import Schema
+from headwater.schemas.validator import Validator
+from headwater.streams.registry import StreamRegistry
+from headwater.streams.stream import Stream
+from headwater.telemetry import Telemetry
+from headwater.testing.clock import ManualClock
+from headwater.testing.oracle_log import OracleLog
+
+# Declares what the intake fills in, and nothing else.
+OPEN: Mapping[str, Any] = {
+    "$schema": DRAFT_07,
+    "type": "object",
+    "properties": {"meta": {"type": "object", "properties": {"id": {}, "dt": {}, "stream": {}}}},
+}
+
+
+class OpenSchemas:
+    """A schema for every URI; those given are checked, all others admit any object."""
+
+    def __init__(self, documents: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self._documents = dict(documents or {})
+
+    def get(self, uri: str) -> Schema:
+        title = uri.strip("/").rpartition("/")[0]
+        document = {**OPEN, "title": title, "$id": uri, **self._documents.get(uri, {})}
+        return Schema(uri=uri, document=document, title=title, dialect=DRAFT_07)
+
+    def uris(self) -> Iterable[str]:
+        return tuple(self._documents)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class JobKit:
+    """One job, its streams and a log. Time stands still unless `clock` is moved."""
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        log: Log | None = None,
+        sink: Sink | None = None,
+        schemas: Mapping[str, Mapping[str, Any]] | None = None,
+        partitions: int = 1,
+        settings: RunnerSettings | None = None,
+    ) -> None:
+        self.clock = ManualClock()
+        self.job = job
+        self.log: Log = OracleLog(clock=self.clock) if log is None else log
+        self.partitions = partitions
+        names = [*job.sources, job.error_stream]
+        names += [job.output.stream] if isinstance(job.output, ToStream) else []
+        names += [job.late_stream] if job.late_stream else []
+        self.streams = StreamRegistry([Stream(name=name) for name in dict.fromkeys(names)])
+        gate = Gate(self.streams, Validator(OpenSchemas(schemas)), GateSettings(enforce_streams=False), self.clock)
+        settings = settings or RunnerSettings(wait_seconds=0.02, retry_seconds=0.01)
+        self.telemetry = Telemetry()
+        self.runner = EmbeddedRunner(
+            job, self.log, gate, sink=sink, telemetry=self.telemetry, settings=settings, clock=self.clock
+        )
+
+    async def open(self) -> None:
+        """Open the log and make the topics."""
+        await self.log.open()
+        for stream in self.streams.all():
+            await self.log.ensure_topic(stream.name, TopicSettings(partitions=self.partitions))
+
+    async def put(self, *events: Mapping[str, Any], stream: str | None = None, partition: int | None = None) -> None:
+        """Append events to the job's (first) source."""
+        topic = stream or self.job.sources[0]
+        await self.log.append([Record(topic, orjson.dumps(event), partition=partition) for event in events])
+
+    async def run(self) -> None:
+        """Process what there is, to the end."""
+        await self.runner.run(until_end=True)
+
+    async def run_live(self, *, pause_seconds: float = 0.15) -> None:
+        """Process what there is as a job does that goes on, for a moment."""
+        task = asyncio.create_task(self.runner.run())
+        await asyncio.sleep(pause_seconds)
+        self.runner.stop()
+        await task
+
+    async def events(self, stream: str | None = None) -> list[dict[str, Any]]:
+        """All events of a stream, by default of the one the job writes."""
+        topic = stream or (self.job.output.stream if isinstance(self.job.output, ToStream) else "")
+        position = await self.log.first([topic])
+        found: list[dict[str, Any]] = []
+        while records := await self.log.read(position):
+            for record in records:
+                found.append(orjson.loads(record.value))
+                position = position.after(record)
+        return found
+
+    async def errors(self) -> list[dict[str, Any]]:
+        return await self.events(self.job.error_stream)
+
+
+def without_envelope(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Events without `$schema` and `meta`, for comparing what a job made."""
+    return [{name: part for name, part in event.items() if name not in ("$schema", "meta")} for event in events]

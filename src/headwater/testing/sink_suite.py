@@ -1,0 +1,183 @@
+"""What every `Sink` of a table must do, as tests: an implementation's test is a subclass with a `new_sink` fixture.
+
+class TestSqliteSink(SinkSuite):
+    @pytest.fixture
+    def new_sink(self, tmp_path):   # makes a closed sink for a shape, always on the same storage
+        return lambda shape: SqliteSink(tmp_path / "tables.db", shape)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from headwater.connectors.contract import Column, Delivery, TableShape
+from headwater.connectors.registry import TableSink
+from headwater.errors import EventMalformed, JobInvalid, SinkUnavailable
+
+EDITS = TableShape(
+    "edits",
+    (
+        Column("wiki", "text", "wiki"),
+        Column("start", "text", "window.start"),
+        Column("edits", "integer", "edits"),
+        Column("ratio", "real", "ratio"),
+        Column("bot", "boolean", "bot"),
+        Column("tags", "json", "tags"),
+    ),
+    ("wiki", "start"),
+    order="wiki, start",
+)
+LINES = TableShape("lines", (Column("number", "integer", "number"),))
+
+NewSink = Callable[[TableShape], TableSink]
+
+
+def delivery(wiki: str, edits: Any, **more: Any) -> Delivery:
+    return Delivery({"wiki": wiki, "window": {"start": "2026-01-01"}, "edits": edits, **more})
+
+
+def edits_of(sink: TableSink) -> dict[str, Any]:
+    return {row[0]: row[2] for row in sink.view(1000).rows}
+
+
+class SinkSuite:
+    """Subclass it; see the module."""
+
+    async def test_a_new_target_has_no_token_and_no_rows(self, new_sink: NewSink) -> None:
+        sink = new_sink(EDITS)
+        assert await sink.open() is None
+        assert sink.view(10).rows_total == 0
+        await sink.close()
+
+    async def test_rows_and_token_are_there_after_reopening(self, new_sink: NewSink) -> None:
+        sink = new_sink(EDITS)
+        await sink.open()
+        await sink.write([delivery("enwiki", 3)], "token 1")
+        await sink.write([delivery("dewiki", 2)], "token 2")
+        await sink.close()
+        again = new_sink(EDITS)
+        assert await again.open() == "token 2"
+        assert edits_of(again) == {"enwiki": 3, "dewiki": 2}
+        await again.close()
+
+    async def test_values_come_back_as_they_went_in(self, new_sink: NewSink) -> None:
+        sink = new_sink(EDITS)
+        await sink.open()
+        await sink.write([delivery("enwiki", 2**62, ratio=0.5, bot=True, tags=["a", {"b": None}])], "token")
+        await sink.write([delivery("žwiki'\"", None)], "token 2")
+        assert [tuple(row) for row in sink.view(10).rows] == [
+            ("enwiki", "2026-01-01", 2**62, 0.5, True, '["a",{"b":null}]'),
+            ("žwiki'\"", "2026-01-01", None, None, None, None),
+        ]
+        await sink.close()
+
+    async def test_the_newest_event_of_a_key_is_its_row(self, new_sink: NewSink) -> None:
+        sink = new_sink(EDITS)
+        await sink.open()
+        await sink.write([delivery("enwiki", 1), delivery("dewiki", 1), delivery("enwiki", 2)], "token 1")
+        await sink.write([delivery("enwiki", 5)], "token 2")
+        assert edits_of(sink) == {"enwiki": 5, "dewiki": 1}
+        await sink.close()
+
+    async def test_without_a_key_every_event_is_a_row_and_a_repeated_batch_changes_nothing(
+        self, new_sink: NewSink
+    ) -> None:
+        sink = new_sink(LINES)
+        await sink.open()
+        batch = [Delivery({"number": 1}), Delivery({"number": 1}), Delivery({"number": 2})]
+        await sink.write(batch, "token 1")
+        await sink.write(batch, "token 1")
+        assert sorted(row[0] for row in sink.view(10).rows) == [1, 1, 2]
+        await sink.close()
+
+    async def test_a_batch_of_nothing_still_moves_the_token(self, new_sink: NewSink) -> None:
+        sink = new_sink(EDITS)
+        await sink.open()
+        await sink.write([], "token 9")
+        await sink.close()
+        assert await sink.open() == "token 9"
+        await sink.close()
+
+    async def test_a_batch_that_cannot_be_written_leaves_nothing_behind(self, new_sink: NewSink) -> None:
+        sink = new_sink(EDITS)
+        await sink.open()
+        await sink.write([delivery("enwiki", 1)], "token 1")
+        with pytest.raises(EventMalformed):
+            await sink.write([delivery("dewiki", 1), delivery("frwiki", "many")], "token 2")
+        assert edits_of(sink) == {"enwiki": 1}
+        assert await sink.open() == "token 1"
+        await sink.close()
+
+    async def test_what_does_not_fit_the_columns_is_named_before_it_is_written(self, new_sink: NewSink) -> None:
+        sink = new_sink(EDITS)
+        sink.check(delivery("enwiki", 1, ratio=2))
+        for bad in (delivery("enwiki", "many"), delivery("enwiki", True), delivery("enwiki", 2**64)):
+            with pytest.raises(EventMalformed, match="edits"):
+                sink.check(bad)
+        with pytest.raises(EventMalformed, match="absent"):
+            sink.check(Delivery({"wiki": "enwiki", "edits": 1}))
+
+    async def test_tables_of_one_file_keep_their_own_tokens_also_when_written_at_once(self, new_sink: NewSink) -> None:
+        edits, lines = new_sink(EDITS), new_sink(LINES)
+        await edits.open()
+        await lines.open()
+        for number in range(20):
+            await asyncio.gather(
+                edits.write([delivery("enwiki", number)], f"edits {number}"),
+                lines.write([Delivery({"number": number})], f"lines {number}"),
+            )
+        assert edits_of(edits) == {"enwiki": 19}
+        assert lines.view(100).rows_total == 20
+        assert [await edits.open(), await lines.open()] == ["edits 19", "lines 19"]
+        await edits.close()
+        await lines.close()
+
+    async def test_it_can_be_looked_at_from_threads_while_it_is_written(self, new_sink: NewSink) -> None:
+        sink = new_sink(EDITS)
+        await sink.open()
+
+        async def look() -> list[int]:
+            return [(await asyncio.to_thread(sink.view, 10)).rows_total for _ in range(20)]
+
+        looks = [asyncio.create_task(look()) for _ in range(3)]
+        for number in range(20):
+            await sink.write([delivery(f"wiki{number}", number)], str(number))
+        for seen in await asyncio.gather(*looks):
+            assert seen == sorted(seen)
+        assert sink.view(10).rows_total == 20
+        await sink.close()
+
+    async def test_a_view_is_ordered_and_bounded_as_asked(self, new_sink: NewSink) -> None:
+        sink = new_sink(EDITS)
+        await sink.open()
+        await sink.write([delivery(name, number) for name, number in (("b", 2), ("a", 3), ("c", 1))], "token")
+        assert [row[0] for row in sink.view(10).rows] == ["a", "b", "c"]
+        assert [row[0] for row in sink.view(2, "edits desc").rows] == ["a", "b"]
+        with pytest.raises(JobInvalid, match="order"):
+            sink.view(10, "edits; drop table edits")
+        await sink.close()
+
+    async def test_a_column_added_to_the_shape_is_added_to_the_table(self, new_sink: NewSink) -> None:
+        sink = new_sink(EDITS)
+        await sink.open()
+        await sink.write([delivery("enwiki", 1)], "token")
+        await sink.close()
+        wider = TableShape("edits", (*EDITS.columns, Column("note", "text", "note")), EDITS.key)
+        again = new_sink(wider)
+        assert await again.open() == "token"
+        await again.write([delivery("dewiki", 1, note="new")], "token 2")
+        assert {row[0]: row[-1] for row in again.view(10).rows} == {"enwiki": None, "dewiki": "new"}
+        await again.close()
+
+    async def test_a_sink_that_is_not_open_says_so_and_closing_twice_is_fine(self, new_sink: NewSink) -> None:
+        sink = new_sink(EDITS)
+        with pytest.raises(SinkUnavailable):
+            sink.view(1)
+        with pytest.raises(SinkUnavailable):
+            await sink.write([], "token")
+        await sink.close()
+        await sink.close()
