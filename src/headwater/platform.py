@@ -84,6 +84,7 @@ class Platform:
         for table in self.tables.values():
             await table.close()
         await self.log.close()
+        self.schemas.repository.close()
 
     async def finish_jobs(self) -> None:
         """Let every job process what there is, tell what its open windows hold, and stop. For runs that end.

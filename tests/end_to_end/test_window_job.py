@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ import pytest
 from headwater.config import load_config
 from headwater.connectors.tables import TableView
 from headwater.intake.outcome import Accepted
-from headwater.log.contract import Position
 from headwater.platform import Platform, build
 
 SCHEMA = """
@@ -74,7 +75,8 @@ def project(tmp_path: Path, fixtures_dir: Path) -> Callable[..., Platform]:
         (tmp_path / "jobs").mkdir()
         (tmp_path / "jobs" / "hourly.py").write_text(JOB.replace("LATENESS", lateness))
         streams = {
-            "mediawiki.recentchange": f"schema_title: mediawiki/recentchange\ntransport: {{kafka: {{partitions: {partitions}}}}}\n",
+            "mediawiki.recentchange": "schema_title: mediawiki/recentchange\n"
+            f"transport: {{kafka: {{partitions: {partitions}}}}}\n",
             "edits_per_wiki": "schema_title: edits_per_wiki\n",
         }
         (tmp_path / "streams").mkdir()
@@ -100,6 +102,14 @@ def as_golden(view: TableView) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["window_start"], row["wiki"]))
 
 
+def wait_until(done: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Blocks; for a thread."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("tables", ["var/tables.db", "var/tables.duckdb"])
 async def test_hourly_counts_of_a_day_of_edits_equal_the_golden_ones(
     project: Callable[..., Platform], edits: list[dict[str, Any]], golden: list[dict[str, Any]], tables: str
@@ -111,5 +121,21 @@ async def test_hourly_counts_of_a_day_of_edits_equal_the_golden_ones(
         await platform.finish_jobs()
         assert as_golden(platform.tables["edits_per_wiki"].view(10_000)) == golden
         assert platform.runners["hourly"].report().late == 0
+    finally:
+        await platform.stop()
+
+
+async def test_a_running_job_comes_to_the_same_counts_although_half_the_day_arrives_a_day_late(
+    project: Callable[..., Platform], edits: list[dict[str, Any]], golden: list[dict[str, Any]]
+) -> None:
+    platform = project(lateness="2d", partitions=3)
+    await platform.start()
+    try:
+        table = platform.tables["edits_per_wiki"]
+        assert await write(platform, edits) == len(edits)
+        await asyncio.to_thread(wait_until, lambda: as_golden(table.view(10_000)) == golden)
+        reports = {name: runner.report() for name, runner in platform.runners.items()}
+        assert (reports["hourly"].read, reports["hourly"].late, reports["hourly"].errors) == (len(edits), 0, 0)
+        assert {report.state for report in reports.values()} == {"running"}
     finally:
         await platform.stop()
