@@ -356,8 +356,8 @@ class Gate:
             compiled=compiled,
             stream=stream,
             topic=stream.topic_for(self.settings.topic_prefix),
-            fills_id=automatic and declares("meta.id"),
-            fills_dt=automatic and declares("meta.dt"),
+            fills_id=automatic and _lists(compiled.schema.document, "meta.id"),
+            fills_dt=automatic and _lists(compiled.schema.document, "meta.dt"),
             overwrites_dt=stream.meta_dt == "always",
             fills_legacy_dt=automatic and title.startswith("analytics/legacy") and declares("dt"),
             header_fields=tuple(_header_fields(stream, declares)) if automatic else (),
@@ -384,6 +384,18 @@ def _header_fields(stream: Stream, declares: Callable[[str], bool]) -> list[tupl
     """(event field, request header) pairs that this schema has a place for."""
     wanted = {CLIENT_ADDRESS_FIELD: CLIENT_ADDRESS, **stream.headers}
     return [(field, header) for field, header in wanted.items() if header is not None and declares(field)]
+
+
+def _lists(document: Any, path: str) -> bool:
+    """Whether the field itself is listed under `properties`: for `meta.id` an open `meta` is not enough."""
+    if not isinstance(document, Mapping):
+        return False
+    name, _, rest = path.partition(".")
+    properties = document.get("properties")
+    if isinstance(properties, Mapping) and name in properties:
+        return not rest or _lists(properties[name], rest)
+    parts = document.get("allOf")
+    return isinstance(parts, list) and any(_lists(part, path) for part in parts)
 
 
 def _check_title(stream: Stream, compiled: CompiledSchema, uri: str) -> None:

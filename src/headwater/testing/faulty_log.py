@@ -1,0 +1,34 @@
+"""A log whose appends fail or wait when told to, for tests of what stands before it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from headwater.errors import HeadwaterError
+from headwater.log.contract import Commit, Placement, Record
+from headwater.testing.oracle_log import OracleLog
+
+
+class FaultyLog(OracleLog):
+    """An oracle log with three switches.
+
+    `failure` is raised by every append while it is set; `gate` holds every append until it is set again;
+    `appends` counts the appends that were tried.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failure: HeadwaterError | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.appends = 0
+
+    async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
+        self.appends += 1
+        # Decided on arrival, so that a test can let one append fail while the next one waits.
+        failure = self.failure
+        await self.gate.wait()
+        if failure is not None:
+            raise failure
+        return await super().append(records, commit=commit)
