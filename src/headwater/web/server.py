@@ -20,7 +20,7 @@ BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which says when it serves, and ends the page's feeds, which would hold it up, when it stops."""
+    """uvicorn's server, which says when it serves, and ends open feeds and streams, which would hold it up."""
 
     def __init__(self, config: uvicorn.Config, app: Application) -> None:
         super().__init__(config)
@@ -34,6 +34,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.application.pages.close()
+        await self.application.stream.close()
         await super().shutdown(sockets)
 
 

@@ -9,9 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from headwater.consumption.filter import parse_filter
 from headwater.consumption.framing import Format
@@ -43,14 +41,6 @@ _LEGACY_PROBLEMS: dict[type[HeadwaterError], tuple[int, str, str]] = {
     TimestampInvalid: (400, "invalid_timestamp", "Invalid timestamp"),
     TooManyConnections: (429, "too_many_requests", "Too Many Concurrent Connections From Your Client IP"),
 }
-
-
-async def stream_endpoint(request: Request) -> ASGIApp:
-    """The endpoint for a route `/v2/stream/{streams:path}` of an application whose state has the `platform`."""
-    if not request.path_params["streams"]:
-        raise HTTPException(404)
-    hub: StreamHub = request.app.state.platform.hub
-    return StreamEndpoint(hub)
 
 
 class StreamEndpoint:
@@ -94,6 +84,10 @@ class StreamEndpoint:
                 await self._hub.disconnect(connection)
         finally:
             self._hub.admission.leave(address)
+
+    async def close(self) -> None:
+        """End all streams with a last token; open ones would hold up the end of the server."""
+        await self._hub.close()
 
     async def _serve(self, connection: Connection, scope: Scope, receive: Receive, send: Send, media: bytes) -> None:
         head = [
