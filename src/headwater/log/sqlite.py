@@ -61,12 +61,14 @@ class SqliteLog:
         busy_seconds: float = 5.0,
         queue_bytes_max: int = 67_108_864,
         wal_bytes_max: int = 67_108_864,
+        file_bytes_max: int | None = None,
         cache_bytes_max: int = 16_777_216,
         reader_threads: int = 2,
     ) -> None:
         """`durability` "fsync": an answered append survives power loss; "os": it survives the end of the process.
 
         `busy_seconds`: how long to wait for another process. `queue_bytes_max`: how much may wait to be written.
+        `file_bytes_max`: a file that would grow over this is treated as a full disk.
         """
         self._path = path
         self._durability: Durability = durability
@@ -81,6 +83,7 @@ class SqliteLog:
             busy_seconds=busy_seconds,
             queue_bytes_max=queue_bytes_max,
             wal_bytes_max=wal_bytes_max,
+            file_bytes_max=file_bytes_max,
             on_written=self._on_written,
         )
         self._reader = Reader(path, busy_seconds=busy_seconds, cache=self._cache)

@@ -59,10 +59,14 @@ class Checkpointer:
         """When the cap is reached: copy the rest now, while no commit can add to it."""
         if connection is None or self._noted + self._base < max(self._pages_max, self._retry_at):
             return
-        with self._copying:
-            busy = self._copy(connection)
+        busy = self.copy_now(connection)
         # A reader that pins the old pages keeps the log from starting over; do not stall every commit for it.
         self._retry_at = self._noted + self._base + self._pages_max // 4 if busy else 0
+
+    def copy_now(self, connection: sqlite3.Connection) -> bool:
+        """Copy all that can be copied; True when something could not. Between commits only."""
+        with self._copying:
+            return self._copy(connection)
 
     def _run(self) -> None:
         try:

@@ -52,7 +52,7 @@ CREATE TABLE state (
 ) STRICT, WITHOUT ROWID;
 """
 
-FULL_HINT = "Free space on its disk; writing resumes by itself."
+FULL_HINT = "Free space on its disk, or keep streams for less long; writing resumes by itself."
 
 
 def row_crc(*values: object) -> int:
@@ -154,7 +154,7 @@ def translate(error: sqlite3.Error, path: Path, doing: str) -> HeadwaterError:
     name = getattr(error, "sqlite_errorname", "") or ""
     primary = "_".join(name.split("_")[:2])
     if primary == "SQLITE_FULL" or (primary in {"SQLITE_IOERR", "SQLITE_CANTOPEN"} and _disk_is_full(path)):
-        return LogFull(f"The disk of {path} is full ({doing}).", hint=FULL_HINT, retry_after_seconds=5)
+        return LogFull(f"There is no space left for {path} ({doing}).", hint=FULL_HINT, retry_after_seconds=5)
     if primary in _CORRUPT:
         return LogCorrupt(f"{path} is damaged ({doing}: {error}).", hint="Run `headwater log verify` to see where.")
     if primary in {"SQLITE_ERROR", ""} and any(text in str(error) for text in _DAMAGED_SCHEMA):

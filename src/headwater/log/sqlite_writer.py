@@ -28,7 +28,16 @@ from headwater.log.record_batch import BatchCodec, BatchDamaged, BatchHeader, ch
 from headwater.log.sqlite_catalogue import load_partition, load_topics, slot_range
 from headwater.log.sqlite_checkpoint import Checkpointer
 from headwater.log.sqlite_group import Append, Group, KnownPartition, KnownTopic, Step, Written, check_types
-from headwater.log.sqlite_schema import OFFSET_BITS, OFFSET_MAX, Durability, connect, roll_back, row_crc, translate
+from headwater.log.sqlite_schema import (
+    OFFSET_BITS,
+    OFFSET_MAX,
+    PAGE_BYTES,
+    Durability,
+    connect,
+    roll_back,
+    row_crc,
+    translate,
+)
 
 GROUP_BYTES_MAX = 8_388_608
 APPEND_HINT = "Nothing can be appended after it. Restore the log from a copy."
@@ -50,6 +59,7 @@ class Writer:
         busy_seconds: float,
         queue_bytes_max: int,
         wal_bytes_max: int,
+        file_bytes_max: int | None,
         on_written: Callable[[list[Written]], None],
     ) -> None:
         self._path = path
@@ -57,6 +67,7 @@ class Writer:
         self._clock = clock
         self._busy_seconds = busy_seconds
         self._queue_bytes_max = queue_bytes_max
+        self._file_bytes_max = file_bytes_max
         self._on_written = on_written
         self._checkpointer = Checkpointer(path, durability, wal_bytes_max)
         self._queue: queue.SimpleQueue[Append | Step | None] = queue.SimpleQueue()
@@ -165,7 +176,14 @@ class Writer:
             group = self._grouped(connection, appends, answers)
             for building in group.buildings.values():
                 building.pack(self._codec)
-            written.extend(self._transaction(connection, group))
+            try:
+                written.extend(self._transaction(connection, group))
+            except sqlite3.Error as error:
+                if not isinstance(translate(error, self._path, "writing"), LogFull):
+                    raise
+                # Once all of the write-ahead log is in the file, its space is there to be used again.
+                self._checkpointer.copy_now(connection)
+                written.extend(self._transaction(connection, group))
         except Exception as error:
             self._forget()
             problem = translate(error, self._path, "writing") if isinstance(error, sqlite3.Error) else error
@@ -188,6 +206,8 @@ class Writer:
                 cache_bytes=8_388_608,
                 read_only=False,
             )
+            if self._file_bytes_max is not None:
+                self._connection.execute(f"PRAGMA max_page_count = {max(16, self._file_bytes_max // PAGE_BYTES)}")
             self._checkpointer.start()
         return self._connection
 
@@ -244,7 +264,7 @@ class Writer:
                     connection.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*header, crc, data))
                     written.append(Written(partition.topic, partition.number, partition.slot, header, crc, columns))
                     offset += count
-                    pages += 2 + len(data) // 16_384
+                    pages += 2 + len(data) // PAGE_BYTES
             for append in group.appends:
                 if append.commit is not None:
                     _store_commit(connection, append.commit)
