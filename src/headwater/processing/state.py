@@ -36,6 +36,7 @@ class KeyedState:
         self._log = log
         self._cells_name = f"job/{job}/{step}/cells"
         self._timers_name = f"job/{job}/{step}/timers"
+        self._changed_timers: tuple[set[bytes], set[bytes]] | None = None
         self._before: dict[bytes, bytes | None] = {}
         self._now: dict[bytes, bytes | None] = {}
         # No stored timer of the kind is due before this; unknown until the first look.
@@ -57,6 +58,7 @@ class KeyedState:
         """Change the cell of a loaded key."""
         if cell != self.get(key):
             self._now[key] = cell
+            self._changed_timers = None
 
     async def due(self, until_ms: int, *, strict: bool, timers_max: int) -> list[DueTimer]:
         """Timers of one kind with a time up to `until_ms`, oldest first, changes not yet committed included."""
@@ -87,6 +89,7 @@ class KeyedState:
             self._earliest[timer.strict] = min(self._earliest[timer.strict], timer.at_ms)
         self._before.clear()
         self._now.clear()
+        self._changed_timers = None
 
     async def _stored_timers(
         self, prefix: bytes, until_ms: int, removed: set[bytes], timers_max: int
@@ -112,6 +115,8 @@ class KeyedState:
 
     def _timer_changes(self) -> tuple[set[bytes], set[bytes]]:
         """The entries of the timer index that go, and those that come."""
+        if self._changed_timers is not None:
+            return self._changed_timers
         removed: set[bytes] = set()
         added: set[bytes] = set()
         for key, cell in self._now.items():
@@ -119,6 +124,7 @@ class KeyedState:
             now = {_entry(key, name, timer) for name, timer in Cell.decode(cell).timers.items()}
             removed |= before - now
             added |= now - before
+        self._changed_timers = (removed, added)
         return removed, added
 
 
