@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -17,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from headwater.cli.console import has_terminal, print_json, progress, say
+from headwater.cli.console import Advance, has_terminal, print_json, progress, say
 from headwater.cli.delivery import Delivery, Line, Tally
 from headwater.cli.demo_check import Expected
 from headwater.cli.edits import STREAM, Sample, iso, live_edits, synthetic_edits
 from headwater.cli.init import write_project
 from headwater.cli.sse import follow
 from headwater.cli.tail import stream_url
-from headwater.cli.up import CONFIG_FILE, port_is_free
+from headwater.cli.up import CONFIG_FILE, port_is_free, run_until_stopped, running
+from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from headwater.config import Config
@@ -36,10 +36,11 @@ BATCH = 50
 HISTORY_SECONDS = 600
 HISTORY_EVENTS = 600
 SETTLE_SECONDS_MAX = 30.0
-SETTLE_LIVE_SECONDS_MAX = 150.0
 ROWS_MAX = 1_000_000
 SYNTHETIC_NOTICE = "These edits are synthetic: a program makes them up. No such wikis, pages or people exist."
 LIVE_NOTICE = "These edits are real: they are read from Wikimedia's public stream of recent changes."
+
+Samples = AsyncGenerator[Sample, None]
 
 
 @dataclass(slots=True)
@@ -101,10 +102,11 @@ def command(
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headwater-demo-")))
         config = _project(directory, port, once=once)
         if not once:
-            with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-                asyncio.run(_until_stopped(config, live, events, rate))
+            run_until_stopped(_until_stopped(config, live, events, rate))
             return
-        summary = asyncio.run(_once(config, live, events or EVENTS_ONCE, show=not as_json))
+        summary = run_until_stopped(_once(config, live, events or EVENTS_ONCE, show=not as_json))
+    if summary is None:
+        raise click.Abort
     if as_json:
         print_json(summary.as_json())
     else:
@@ -118,24 +120,15 @@ def _project(directory: Path, port: int | None, *, once: bool) -> Config:
     if not (directory / CONFIG_FILE).is_file():
         write_project(directory)
     config = load_config(directory)
+    if once and config.log_path.exists():
+        raise ConfigInvalid(
+            f"{config.log_path} has events already, so the counts of this run could not be checked.",
+            hint="Name another directory with --dir, or none.",
+        )
     if port is None:
         free = not once and port_is_free(config.web.host, config.web.port)
         port = config.web.port if free else 0
     return load_config(directory, overrides={"web.port": port})
-
-
-@contextlib.asynccontextmanager
-async def _running(config: Config, notice: str) -> AsyncIterator[tuple[Platform, str]]:
-    from headwater.platform import build
-    from headwater.web.server import serving
-
-    platform = build(config)
-    await platform.start()
-    try:
-        async with serving(platform, notice=notice) as address:
-            yield platform, address
-    finally:
-        await platform.stop()
 
 
 async def _once(config: Config, live: bool, events: int, *, show: bool) -> Summary:
@@ -144,7 +137,7 @@ async def _once(config: Config, live: bool, events: int, *, show: bool) -> Summa
     expected = Expected()
     start = datetime.now(UTC) - timedelta(seconds=HISTORY_SECONDS + 120)
     good, bad = _by_hand(start)
-    async with _running(config, LIVE_NOTICE if live else SYNTHETIC_NOTICE) as (platform, address):
+    async with running(config, LIVE_NOTICE if live else SYNTHETIC_NOTICE) as (platform, address):
         async with Delivery(address) as delivery:
             for sample in (good, bad):
                 await _post(delivery, [sample], expected)
@@ -153,17 +146,18 @@ async def _once(config: Config, live: bool, events: int, *, show: bool) -> Summa
                 say(f"Serving {config.project_dir} at {address}. By hand, a valid and an invalid event:\n")
                 say(f"{_curl(address, good)}\n\n{_curl(address, bad)}\n")
             source = live_edits() if live else _several(synthetic_edits(SEED, start, HISTORY_SECONDS / events))
+            batch = 1 if live else BATCH
             with progress("Posting", events) as advance:
-                async for batch in _batches(source, events, 1 if live else BATCH):
-                    await _post(delivery, batch, expected)
-                    advance(len(batch), f"{delivery.tally.refused} refused")
+                await _post_all(delivery, source, expected, events=events, batch=batch, advance=advance)
         summary = Summary("wikimedia" if live else "synthetic", delivery.tally, first)
         summary.differences += expected.tally_differences(delivery.tally.accepted, delivery.tally.refused_by_code)
         read = await _read_back(address, expected.accepted, start if not live else start - timedelta(hours=1))
         summary.read_back = len(read)
         summary.differences += expected.stream_differences(read)
-        patience = SETTLE_LIVE_SECONDS_MAX if live else SETTLE_SECONDS_MAX
-        summary.differences += await _tables_differ(platform, expected, summary, patience)
+        if live:
+            # The minutes of live edits are not over yet; the jobs are told that nothing more will come.
+            await platform.finish_jobs()
+        summary.differences += await _tables_differ(platform, expected, summary)
     return summary
 
 
@@ -173,6 +167,25 @@ async def _post(delivery: Delivery, samples: list[Sample], expected: Expected) -
     for sample in samples:
         expected.add(sample)
     await delivery.send(lines)
+
+
+async def _post_all(
+    delivery: Delivery, source: Samples, expected: Expected, *, events: int | None, batch: int, advance: Advance
+) -> None:
+    """Post what `source` gives, `events` of them or all, and close it."""
+    left = events
+    waiting: list[Sample] = []
+    async with contextlib.aclosing(source):
+        async for sample in source:
+            waiting.append(sample)
+            left = None if left is None else left - 1
+            if len(waiting) >= batch or left == 0:
+                await _post(delivery, waiting, expected)
+                tally = delivery.tally
+                advance(len(waiting), f"{tally.accepted:,} accepted, {tally.refused:,} refused")
+                waiting = []
+            if left == 0:
+                return
 
 
 async def _read_back(address: str, count: int, since: datetime) -> list[dict[str, Any]]:
@@ -190,9 +203,9 @@ async def _read_back(address: str, count: int, since: datetime) -> list[dict[str
     return read
 
 
-async def _tables_differ(platform: Platform, expected: Expected, summary: Summary, patience: float) -> list[str]:
+async def _tables_differ(platform: Platform, expected: Expected, summary: Summary) -> list[str]:
     """Wait until the jobs' tables agree with our counts; what still differs when our patience ends."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + SETTLE_SECONDS_MAX
     with progress("Waiting for the last window to close", None, unit="looks") as advance:
         while True:
             views = await asyncio.to_thread(platform.read_tables, ROWS_MAX)
@@ -205,32 +218,31 @@ async def _tables_differ(platform: Platform, expected: Expected, summary: Summar
 
 
 async def _until_stopped(config: Config, live: bool, events: int | None, rate: float) -> None:
-    """Post events at their pace until Ctrl + C, with some minutes of history first so that the tables have rows."""
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    expected = Expected()
-    async with _running(config, LIVE_NOTICE if live else SYNTHETIC_NOTICE) as (_, address):
+    async with running(config, LIVE_NOTICE if live else SYNTHETIC_NOTICE) as (_, address):
         _welcome(config, address)
-        async with Delivery(address) as delivery:
-            with progress("Posting live edits" if live else "Posting synthetic edits", events) as advance:
-                source = live_edits() if live else await _with_history(delivery, expected, rate)
-                async for batch in _batches(source, events, 1):
-                    await _post(delivery, batch, expected)
-                    advance(1, f"{delivery.tally.accepted:,} accepted, {delivery.tally.refused:,} refused")
-            await asyncio.Event().wait()
+        await keep_posting(address, live=live, events=events, rate=rate)
+        click.echo("All events are posted; the platform runs on until Ctrl + C.")
+        await asyncio.Event().wait()
 
 
-async def _with_history(delivery: Delivery, expected: Expected, rate: float) -> AsyncIterator[Sample]:
+async def keep_posting(address: str, *, live: bool = False, events: int | None = None, rate: float = 20.0) -> None:
+    """Post edits at their pace, `events` of them or for ever; synthetic ones after some minutes of history."""
+    expected = Expected()
+    async with Delivery(address) as delivery:
+        with progress("Posting live edits" if live else "Posting synthetic edits", None) as advance:
+            source = live_edits() if live else await _with_history(delivery, expected, rate, advance)
+            await _post_all(delivery, source, expected, events=events, batch=1, advance=advance)
+
+
+async def _with_history(delivery: Delivery, expected: Expected, rate: float, advance: Advance) -> Samples:
+    """Post some minutes of history, so that the tables have rows at once; answers with the edits from now on."""
     start = datetime.now(UTC) - timedelta(seconds=HISTORY_SECONDS)
-    history = synthetic_edits(SEED, start, HISTORY_SECONDS / HISTORY_EVENTS)
-    async for batch in _batches(_several(history), HISTORY_EVENTS, BATCH):
-        await _post(delivery, batch, expected)
+    history = _several(synthetic_edits(SEED, start, HISTORY_SECONDS / HISTORY_EVENTS))
+    await _post_all(delivery, history, expected, events=HISTORY_EVENTS, batch=BATCH, advance=advance)
     return _paced(synthetic_edits(SEED + 1, datetime.now(UTC), 1 / rate))
 
 
-async def _paced(samples: Iterator[Sample]) -> AsyncIterator[Sample]:
+async def _paced(samples: Iterator[Sample]) -> Samples:
     """Each sample at the moment it says it happened."""
     for sample in samples:
         due = datetime.fromisoformat(sample.event["dt"])
@@ -238,22 +250,9 @@ async def _paced(samples: Iterator[Sample]) -> AsyncIterator[Sample]:
         yield sample
 
 
-async def _several(samples: Iterator[Sample]) -> AsyncIterator[Sample]:
+async def _several(samples: Iterator[Sample]) -> Samples:
     for sample in samples:
         yield sample
-
-
-async def _batches(source: AsyncIterator[Sample], events: int | None, size: int) -> AsyncIterator[list[Sample]]:
-    batch: list[Sample] = []
-    left = events
-    async for sample in source:
-        batch.append(sample)
-        left = None if left is None else left - 1
-        if len(batch) >= size or left == 0:
-            yield batch
-            batch = []
-        if left == 0:
-            return
 
 
 def _by_hand(at: datetime) -> tuple[Sample, Sample]:
@@ -287,7 +286,7 @@ def _show(summary: Summary) -> None:
         ("accepted", f"{tally.accepted:,}, the first {summary.seconds_to_first:.1f} s after the start"),
         ("refused", f"{tally.refused:,}"),
         *((f"  {code}", f"{count:,}") for code, count in tally.refused_by_code.most_common()),
-        ("read back", f"{summary.read_back:,} over server-sent events, in order"),
+        ("read back", f"{summary.read_back:,} over server-sent events"),
         ("tables", rows),
     ]
     for name, text in lines:

@@ -78,10 +78,10 @@ def iso(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-async def live_edits(url: str = LIVE_URL) -> AsyncGenerator[Sample, None]:
+async def live_edits(url: str | None = None) -> AsyncGenerator[Sample, None]:
     """Edits from Wikimedia's public recent changes, in the demo's own schema; resumes where a connection ended."""
     agent = {"user-agent": f"headwater-demo/{__version__} (httpx)"}
-    async with aclosing(follow(url, headers=agent, attempts_max=3)) as messages:
+    async with aclosing(follow(url or LIVE_URL, headers=agent, attempts_max=3)) as messages:
         async for message in messages:
             edit = _edit_of(message.data) if message.event == "message" else None
             if edit is not None:

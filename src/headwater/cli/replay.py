@@ -14,7 +14,7 @@ from typing import IO
 
 import click
 
-from headwater.cli.console import Advance, output, print_json, progress
+from headwater.cli.console import Advance, print_json, progress
 from headwater.cli.delivery import REFUSALS_LISTED_MAX, Delivery, Line, Tally
 from headwater.errors import ConfigInvalid, LogUnavailable
 
@@ -128,21 +128,15 @@ def _batches(source: LineSource, batch: int, skip: int) -> Iterator[list[Line]]:
 
 def show(tally: Tally) -> None:
     """The summary for people."""
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("accepted", f"[green]{tally.accepted:,}")
-    table.add_row("refused", f"[red]{tally.refused:,}" if tally.refused else "0")
-    for code, count in tally.refused_by_code.most_common():
-        table.add_row(f"  {code}", f"{count:,}")
-    if tally.failed:
-        table.add_row("not stored", f"[red]{tally.failed:,}")
+    lines = [("accepted", tally.accepted), ("refused", tally.refused)]
+    lines += [(f"  {code}", count) for code, count in tally.refused_by_code.most_common()]
+    lines += [("not stored", tally.failed)] if tally.failed else []
+    for name, count in lines:
+        click.echo(f"{name:<26}{count:>10,}")
     pace = f", {tally.sent / tally.seconds:,.0f} events/s" if tally.seconds else ""
-    table.add_row("took", f"{tally.seconds:.1f} s{pace}" + (f", {tally.retries} retries" if tally.retries else ""))
-    console = output()
-    console.print(table)
+    click.echo(f"in {tally.seconds:.1f} s{pace}" + (f", {tally.retries} retries" if tally.retries else ""))
     for refusal in tally.refusals:
         place = f"line {refusal.number}" if refusal.number else "one event"
-        console.print(f"{place}: {refusal.code}: {refusal.reason}", markup=False, soft_wrap=True)
+        click.echo(f"{place}: {refusal.code}: {refusal.reason}")
     if tally.refused > len(tally.refusals):
-        console.print(f"… the first {REFUSALS_LISTED_MAX} of {tally.refused:,} are listed.", markup=False)
+        click.echo(f"… the first {REFUSALS_LISTED_MAX} of {tally.refused:,} are listed.")

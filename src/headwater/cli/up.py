@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,6 +17,7 @@ from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from headwater.config import Config
+    from headwater.platform import Platform
 
 CONFIG_FILE = "headwater.yaml"
 
@@ -47,15 +50,51 @@ def command(project: Path, host: str | None, port: int | None) -> None:
             f"Port {config.web.port} of {config.web.host} is taken.",
             hint="Stop what uses it, or choose another with --port (0: any free one).",
         )
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(config))
+    run_until_stopped(_serve(config))
 
 
 async def _serve(config: Config) -> None:
-    from headwater.platform import build
-    from headwater.web.server import serve
+    async with running(config) as (_, address):
+        say(f"Headwater is at {address}/ (Ctrl + C stops it)")
+        await asyncio.Event().wait()
 
-    await serve(build(config), ready=lambda address: say(f"Headwater is at {address}/ (Ctrl + C stops it)"))
+
+@contextlib.asynccontextmanager
+async def running(config: Config, notice: str | None = None) -> AsyncIterator[tuple[Platform, str]]:
+    """The project's platform, started and served at an address for the length of the block."""
+    from headwater.platform import build
+    from headwater.web.server import serving
+
+    platform = build(config)
+    await platform.start()
+    try:
+        async with serving(platform, notice=notice) as address:
+            yield platform, address
+    finally:
+        await platform.stop()
+
+
+Result = TypeVar("Result")
+
+
+def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result | None:
+    """Run `work` on the fastest event loop there is; SIGINT and SIGTERM cancel it, and None is the answer then."""
+    loop_factory = None
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        loop_factory = uvloop.new_event_loop
+
+    async def cancellable() -> Result:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        return await work
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner, contextlib.suppress(asyncio.CancelledError):
+        return runner.run(cancellable())
+    return None
 
 
 def require_project(project: Path) -> None:

@@ -199,9 +199,13 @@
         body: byId("event-text").value,
       });
       const text = await response.text();
-      const accepted = response.ok && response.status !== 207;
-      showAnswer(accepted && !saysRefused(text) ? "accepted" : "refused",
-        `${response.status} ${response.statusText}`, reasons(text));
+      const body = parsed(text);
+      if (body.dry_run) {
+        const good = body.events.every((event) => event.verdict === "accepted");
+        showAnswer(good ? "accepted" : "refused", good ? "It would be accepted" : "It would be refused", verdicts(body.events));
+      } else {
+        showAnswer(response.status === 201 ? "accepted" : "refused", `${response.status} ${response.statusText}`, reasons(body));
+      }
     } catch (error) {
       showAnswer("refused", "Not sent: the server does not answer", [error.message]);
     } finally {
@@ -218,24 +222,24 @@
     }
   }
 
-  const saysRefused = (text) => [].concat(parsed(text).outcomes || parsed(text).events || [])
-    .some((outcome) => outcome && /refused|invalid|error/.test(outcome.outcome || outcome.status || ""));
+  const placed = (place, message) => `${place.replace(/^[./]/, "") || "The event"} ${message}`;
 
-  function reasons(text) {
-    const body = parsed(text);
+  function reasons(body) {
     const said = [];
-    for (const item of [...(body.invalid || []), ...(body.error || [])]) {
-      const context = item.context || {};
-      if (context.errors) for (const e of context.errors) said.push(`${e.dataPath || "The event"} ${e.message}`.replace(/^\./, ""));
-      else said.push(context.message || context.errorsText || "refused");
-    }
-    for (const item of body.outcomes || body.events || []) {
-      if (!item || typeof item !== "object") continue;
-      if (item.reason) said.push(typeof item.reason === "string" ? item.reason : item.reason.message || JSON.stringify(item.reason));
-      else if (item.topic) said.push(`would go to topic ${item.topic}`);
+    for (const { context = {} } of [...(body.invalid || []), ...(body.error || [])]) {
+      if (context.errors) for (const error of context.errors) said.push(placed(error.dataPath || "", error.message));
+      else said.push(context.message || "refused");
     }
     if (body.detail) said.push(body.detail);
     return said;
+  }
+
+  function verdicts(events) {
+    return events.flatMap((event) => {
+      if (event.verdict === "accepted") return [`would go to topic ${event.topic}`];
+      if (event.violations) return event.violations.map((violation) => placed(violation.pointer, violation.message));
+      return [event.reason];
+    });
   }
 
   function showAnswer(outcome, heading, lines) {

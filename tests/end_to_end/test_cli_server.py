@@ -1,0 +1,120 @@
+"""produce, replay and tail against a running platform: what goes in comes out, and the exit codes say how it went."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from headwater.cli.init import write_project
+
+HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
+EDIT = {
+    "$schema": "/demo/edit/1.0.0",
+    "meta": {"stream": "demo.edit"},
+    "dt": "2026-01-31T12:00:00Z",
+    "wiki": "enwiki",
+    "title": "River",
+    "user": "Ada",
+    "bot": False,
+    "bytes": 42,
+}
+
+
+def _run(*arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*HEADWATER, *arguments], input=given, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    project = tmp_path_factory.mktemp("project") / "mine"
+    write_project(project)
+    running = subprocess.Popen(
+        [*HEADWATER, "up", "--project", str(project), "--port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HEADWATER_LOG_DURABILITY": "os"},
+    )
+    assert running.stderr is not None
+    found = re.search(r"http://\S+?(?=/ )", running.stderr.readline())
+    assert found is not None
+    yield found[0]
+    running.send_signal(signal.SIGTERM)
+    rest = running.stderr.read()
+    running.stderr.close()
+    assert (running.wait(timeout=20), rest) == (0, "")
+
+
+def test_an_event_produced_is_an_event_tailed(address: str) -> None:
+    fields = ["dt=2026-01-31T12:00:00Z", "wiki=dewiki", "title=Elbe", "user=Ann", "bot=false", "bytes=7"]
+    made = _run("produce", "--to", address, "--schema", "/demo/edit/1.0.0", "--stream", "demo.edit", *fields)
+    assert (made.returncode, made.stdout) == (0, "accepted\n")
+    read = _run(
+        "tail", "demo.edit", "--from", address, "--since", "2026-01-01", "--filter", 'wiki == "dewiki"', "--count", "1"
+    )
+    assert orjson.loads(read.stdout)["title"] == "Elbe"
+
+
+def test_an_event_can_be_given_on_standard_input_and_is_refused_with_a_reason(address: str) -> None:
+    refused = _run("produce", "--to", address, "-", given=orjson.dumps({**EDIT, "bytes": "many"}).decode())
+    assert refused.returncode == 1
+    assert "'.bytes' should be integer" in refused.stderr
+
+
+def test_a_replayed_file_is_in_the_stream_in_its_order(address: str, tmp_path: Path) -> None:
+    edits = [{**EDIT, "wiki": "frwiki", "title": f"Page {number}"} for number in range(250)]
+    path = tmp_path / "edits.jsonl.gz"
+    path.write_bytes(gzip.compress(b"".join(orjson.dumps(edit) + b"\n" for edit in edits)))
+    replayed = _run("replay", str(path), "--to", address, "--batch", "40", "--json")
+    assert replayed.returncode == 0
+    assert orjson.loads(replayed.stdout)["accepted"] == 250
+    read = _run(
+        "tail",
+        "demo.edit",
+        "--from",
+        address,
+        "--since",
+        "2026-01-01",
+        "--filter",
+        'wiki == "frwiki"',
+        "--count",
+        "250",
+    )
+    assert [orjson.loads(line)["title"] for line in read.stdout.splitlines()] == [edit["title"] for edit in edits]
+
+
+def test_a_replay_lists_what_was_refused_by_line_and_fails(address: str, tmp_path: Path) -> None:
+    edits: list[object] = [{**EDIT, "title": f"Page {number}"} for number in range(30)]
+    edits[4] = {**EDIT, "bot": "no"}
+    edits[9] = {**EDIT, "$schema": "/demo/edit/7.0.0"}
+    edits[14] = {**EDIT, "meta": {"stream": "demo.edits"}}
+    lines = [orjson.dumps(edit) for edit in edits]
+    lines[19] = b'{"$schema":'
+    path = tmp_path / "edits.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    replayed = _run("replay", str(path), "--to", address)
+    assert replayed.returncode == 1
+    listed = re.findall(r"^line (\d+): (\w+):", replayed.stdout, re.MULTILINE)
+    assert sorted(listed, key=lambda one: int(one[0])) == [
+        ("5", "event_invalid"),
+        ("10", "schema_not_found"),
+        ("15", "stream_unknown"),
+        ("20", "event_malformed"),
+    ]
+    assert re.search(r"^accepted +26$", replayed.stdout, re.MULTILINE)
+
+
+def test_a_stream_that_is_not_there_cannot_be_tailed(address: str) -> None:
+    tailed = _run("tail", "demo.nothing", "--from", address)
+    assert tailed.returncode == 1
+    assert "demo.nothing" in tailed.stderr
