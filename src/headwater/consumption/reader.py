@@ -52,6 +52,7 @@ class StreamReader:
         self._error: HeadwaterError | None = None
         self._ending = False
         self._finished = False
+        self._waiting: asyncio.Future[None] | None = None
         self._pending = opening(framer.form, self._token, RETRY_MS) + self._lost(start)
 
     @property
@@ -82,12 +83,16 @@ class StreamReader:
     def end(self) -> None:
         """Finish after a last token, as soon as it is asked for more."""
         self._ending = True
-        self._tail.wake()
+        self._stop_waiting()
 
     def finish(self) -> None:
         """Give nothing more: the client has gone."""
         self._finished = True
-        self._tail.wake()
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     async def next(self) -> bytes | None:
         """Bytes to send now; waits for them up to the heartbeat's time. None: close the connection."""
@@ -115,7 +120,8 @@ class StreamReader:
         try:
             return await (self._live(self._number) if self._number is not None else self._catch_up())
         except LogUnavailable:
-            await self._tail.wait()
+            self._waiting = self._tail.wait()
+            await self._waiting
         except HeadwaterError as error:
             self._error = error
         return b""
@@ -123,6 +129,10 @@ class StreamReader:
     async def _live(self, number: int) -> bytes:
         tail = self._tail
         chunks = tail.since(number)
+        if chunks == [] and tail.failure is None and not self._is_silent():
+            self._waiting = tail.wait()
+            await self._waiting
+            chunks = tail.since(number)
         if chunks is None:
             raise ConsumerTooSlow(
                 "This connection took events more slowly than they came.", hint="Resume with the last id."
@@ -131,10 +141,7 @@ class StreamReader:
             return self._take(number, chunks)
         if tail.failure is not None:
             raise tail.failure
-        if self._is_silent():
-            return self._heartbeat(tail.token)
-        await tail.wait()
-        return b""
+        return self._heartbeat(tail.token) if self._is_silent() else b""
 
     def _take(self, number: int, chunks: list[Chunk]) -> bytes:
         size = taken = 0
@@ -166,7 +173,8 @@ class StreamReader:
         self._target = None
         if mine != target.offsets:
             # The tail has yet to come to where this reader is.
-            await self._tail.wait_to_move()
+            self._waiting = self._tail.wait_to_move()
+            await self._waiting
         elif self._tail.since(number) is not None:
             self._number = number
         return self._idle()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
@@ -22,6 +23,8 @@ from headwater.log.contract import LogReader, Position
 READ_RECORDS_MAX = 500
 READ_BYTES_MAX = 262_144
 RETRY_SECONDS = 0.5
+
+_log = logging.getLogger(__name__)
 
 Look = Callable[[], Awaitable[Extent]]
 
@@ -47,9 +50,10 @@ class LiveTail:
         self._waiting: list[asyncio.Future[None]] = []
         self._joining: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="live tail")
+        self._task = self._loop.create_task(self._run(), name="live tail")
 
     async def stop(self) -> None:
         """End the reading and wake everybody who waits for it; idempotent."""
@@ -74,19 +78,21 @@ class LiveTail:
         kept = len(self._ring)
         return list(islice(self._ring, kept - behind, kept)) if behind <= kept else None
 
-    async def wait(self) -> None:
-        """Until there is a new chunk, or a tick has passed."""
-        await self._wait_in(self._waiting)
+    def wait(self) -> asyncio.Future[None]:
+        """Done when there is a new chunk, or a tick has passed. A future of one's own: cancelling it harms nobody."""
+        return self._wait_in(self._waiting)
 
-    async def wait_to_move(self) -> None:
-        """Until the position has moved, even past events that nobody here wants, or a tick has passed."""
-        await self._wait_in(self._joining)
+    def wait_to_move(self) -> asyncio.Future[None]:
+        """Done when the position has moved, even past events that nobody here wants, or a tick has passed."""
+        return self._wait_in(self._joining)
 
-    async def _wait_in(self, waiting: list[asyncio.Future[None]]) -> None:
+    def _wait_in(self, waiting: list[asyncio.Future[None]]) -> asyncio.Future[None]:
+        future = self._loop.create_future()
         if self.failure is None and self._task is not None:
-            future = asyncio.get_running_loop().create_future()
             waiting.append(future)
-            await future
+        else:
+            future.set_result(None)
+        return future
 
     def wake(self) -> None:
         """Let everybody look again. A future of a client that has gone is done already."""
@@ -113,9 +119,17 @@ class LiveTail:
             except LogUnavailable:
                 await asyncio.sleep(RETRY_SECONDS)
             except HeadwaterError as error:
-                self.failure = error
-                self.wake()
+                self._fail(error)
                 return
+            except Exception:
+                # A mistake of ours: clients are told and come back to a new tail, instead of waiting here for ever.
+                _log.exception("a live tail has failed")
+                self._fail(HeadwaterError("The live stream broke off.", hint="Resume with the last id."))
+                return
+
+    def _fail(self, error: HeadwaterError) -> None:
+        self.failure = error
+        self.wake()
 
     async def _step(self, wait_seconds: float) -> None:
         try:
