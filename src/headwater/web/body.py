@@ -91,7 +91,7 @@ def slice_events(body: bytes, events_max: int) -> list[bytes]:
         raise EventMalformed("The body must be one JSON object or an array of them.")
     try:
         slices = list(map(bytes, _raw_events.decode(body)))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise EventMalformed(f"The body is not JSON: {error}.") from None
     if len(slices) > events_max:
         raise RequestTooLarge(f"The request has {len(slices)} events; the limit is {events_max}.")

@@ -52,6 +52,8 @@ def server_of(platform: Platform, *, notice: str | None = None) -> Server:
         access_log=False,
         log_level="warning",
         server_header=False,
+        # Which address counts is decided where it is used (http.client_ip, limits per address), each by its own rule.
+        proxy_headers=False,
         date_header=True,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,

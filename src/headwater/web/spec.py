@@ -144,8 +144,12 @@ def _row(path: str, methods: dict[str, Any]) -> str:
 
 
 def _post_events(summary: str, operation_id: str) -> dict[str, Any]:
-    event = {"type": "object", "description": "An event: `$schema`, `meta.stream`, and what its schema asks for."}
-    body = {"oneOf": [event, {"type": "array", "items": event}]}
+    event = {
+        "type": "object",
+        "minProperties": 1,
+        "description": "An event: `$schema`, `meta.stream`, and what its schema asks for.",
+    }
+    body = {"oneOf": [event, {"type": "array", "items": event, "minItems": 1}]}
     return {
         "summary": summary,
         "operationId": operation_id,
@@ -159,7 +163,9 @@ def _post_events(summary: str, operation_id: str) -> dict[str, Any]:
 
 
 def _events_responses() -> dict[str, Any]:
-    refused = _response("No event was accepted, or the body was empty or is not JSON", JSON, "outcome")
+    refused = _response(
+        "No event was accepted, or the body is not JSON, or is empty (then without content)", JSON, "outcome"
+    )
     refused["content"][PROBLEM] = {"schema": {"$ref": "#/components/schemas/problem"}}
     ours = {"description": "Valid, and not stored: send it again after Retry-After"}
     both = {JSON: {"schema": {"$ref": "#/components/schemas/outcome"}}, PROBLEM: _problem_content()}
