@@ -42,6 +42,8 @@ from headwater.log.tail_cache import BatchCache, Bell, Followed, take_from_memor
 
 POLL_SECONDS_MIN = 0.002
 POLL_SECONDS_MAX = 0.020
+POLL_SECONDS_ALONE = 0.100
+ALONE_AFTER_SECONDS = 5.0
 WARM_SECONDS = 1.0
 
 T = TypeVar("T")
@@ -303,9 +305,10 @@ class SqliteLog:
         connection = await self._in_thread(self._poll_connection)
         try:
             pause, version, own = POLL_SECONDS_MIN, -1, -1
-            quiet_since = asyncio.get_running_loop().time()
+            quiet_since = foreign_at = asyncio.get_running_loop().time()
             while True:
                 now = asyncio.get_running_loop().time()
+                pause_max = POLL_SECONDS_ALONE if now > foreign_at + ALONE_AFTER_SECONDS else POLL_SECONDS_MAX
                 slots = self._bell.slots()
                 if slots:
                     quiet_since = now
@@ -315,19 +318,33 @@ class SqliteLog:
                 if version_now != version and slots:
                     version = version_now
                     # Our own commits change it too. Then a slower look is enough: others rarely write meanwhile.
-                    pause = POLL_SECONDS_MIN if own == self._own_commits else POLL_SECONDS_MAX
-                    own = self._own_commits
-                    # What is known of partitions nobody waits for may be old now, and so may a read that is under way.
-                    self._generation += 1
-                    self._known_next = {slot: self._known_next[slot] for slot in slots if slot in self._known_next}
-                    for slot, (_, end) in (await self._in_thread(self._reader.ends, slots)).items():
-                        if end > self._known_next.get(slot, -1):
-                            self._known_next[slot] = end
-                            self._bell.ring(slot)
+                    if own == self._own_commits:
+                        pause, foreign_at = POLL_SECONDS_MIN, now
+                    else:
+                        pause, own = pause_max, self._own_commits
+                    await self._refresh(slots)
                 await asyncio.sleep(pause)
-                pause = min(pause * 1.2, POLL_SECONDS_MAX)
+                pause = min(pause * 1.2, pause_max)
         finally:
             connection.close()
+
+    async def _refresh(self, slots: Sequence[int]) -> None:
+        """Look for new records where somebody waits, and trust nothing else that is known."""
+        # A read that is under way may have seen the file as it was.
+        self._generation += 1
+        self._known_next = {slot: self._known_next[slot] for slot in slots if slot in self._known_next}
+        try:
+            ends: Mapping[int, int | None] = await self._in_thread(self._reader.next_offsets, slots)
+        except HeadwaterError:
+            # Those who wait shall look for themselves, and hear what is wrong with their partition.
+            ends = dict.fromkeys(slots)
+            self._known_next.clear()
+        for slot, end in ends.items():
+            if end is None:
+                self._bell.ring(slot)
+            elif end > self._known_next.get(slot, -1):
+                self._known_next[slot] = end
+                self._bell.ring(slot)
 
     def _poll_connection(self) -> sqlite3.Connection:
         return connect(self._path, busy_seconds=0.0, cache_bytes=65_536, read_only=True)

@@ -94,6 +94,11 @@ class Reader:
         with self.snapshot("finding the ends") as (connection, _):
             return {slot: (load_partition(connection, slot).floor, next_offset(connection, slot)) for slot in slots}
 
+    def next_offsets(self, slots: Iterable[int]) -> dict[int, int]:
+        """Next offset of each slot."""
+        with self.snapshot("finding the ends") as (connection, _):
+            return {slot: next_offset(connection, slot) for slot in slots}
+
     def at(self, slots: Iterable[tuple[str, int, int]], timestamp_ms: int) -> dict[int, int]:
         """The first offset received at or after a time, for each (topic, partition, slot)."""
         with self.snapshot("seeking a time") as (connection, codec):
