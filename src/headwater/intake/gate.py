@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from headwater.config import Config
 from headwater.errors import (
     EventInvalid,
@@ -28,6 +26,7 @@ from headwater.errors import (
     StreamSchemaMismatch,
     StreamUnknown,
 )
+from headwater.event import encode_json
 from headwater.intake.error_event import BuiltIn, built_in
 from headwater.intake.outcome import Admitted, Refused
 from headwater.log.contract import Record
@@ -218,11 +217,11 @@ class Gate:
                 if part is _MISSING:
                     return Refused(value, route.stream.name, _key_field_missing(path, route.stream), route.uri)
                 parts[name] = part
-            key = orjson.dumps(parts)
+            key = encode_json(parts)
         # Bytes with line breaks between tokens are encoded anew: an event is one line for every reader.
         if changed or raw is None or b"\n" in raw or b"\r" in raw:
             try:
-                raw = orjson.dumps(value)
+                raw = encode_json(value)
             except TypeError as error:
                 return Refused(value, route.stream.name, EventMalformed(f"The event is not JSON: {error}."), route.uri)
         if len(raw) > self.settings.event_bytes_max:
