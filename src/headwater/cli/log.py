@@ -17,12 +17,11 @@ import orjson
 
 from headwater.cli.console import output, print_json, progress, say
 from headwater.cli.up import require_project
-from headwater.errors import ConfigInvalid, TimestampInvalid
+from headwater.errors import TimestampInvalid
 
 if TYPE_CHECKING:
     from headwater.log.contract import Position, StoredRecord, TopicInfo
-    from headwater.log.sqlite import SqliteLog
-    from headwater.log.sqlite_verify import VerifyReport
+    from headwater.log.inspection import InspectableLog, VerifyReport
 
 VALUE_CHARS_MAX = 100
 URL_PREFIX = "sqlite:///"
@@ -35,27 +34,21 @@ class Chosen:
         self._project = project
         self._url = url
 
-    def path(self) -> Path:
-        """The file. Raises ConfigInvalid when there is none."""
-        if self._url is None:
-            from headwater.config import load_config
+    def log_url(self) -> str:
+        """The URL, from the option or the project. Raises ConfigInvalid."""
+        if self._url is not None:
+            return self._url if "://" in self._url else URL_PREFIX + self._url
+        from headwater.config import load_config
 
-            require_project(self._project)
-            path = load_config(self._project).log_path
-        elif "://" in self._url and not self._url.startswith(URL_PREFIX):
-            raise ConfigInvalid(f"{self._url!r} is not an embedded log.", hint=f"Give {URL_PREFIX}PATH, or the path.")
-        else:
-            path = Path(self._url.removeprefix(URL_PREFIX))
-        if not path.is_file():
-            raise ConfigInvalid(f"There is no log at {path}.", hint="It is made by the first `headwater up`.")
-        return path
+        require_project(self._project)
+        return URL_PREFIX + str(load_config(self._project).log_path)
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[SqliteLog]:
-        """The log, open until the block ends."""
-        from headwater.log.sqlite import SqliteLog
+    async def opened(self) -> AsyncIterator[InspectableLog]:
+        """The log, open until the block ends. Raises ConfigInvalid."""
+        from headwater.log.inspection import log_at
 
-        log = SqliteLog(self.path())
+        log = log_at(self.log_url())
         await log.open()
         try:
             yield log
@@ -230,7 +223,7 @@ async def _print_records(
                 say(f"Go on from here with  --after '{position.token()}'")
 
 
-async def _start(log: SqliteLog, topics: Sequence[str], start: Mapping[str, Any], *, follow: bool) -> Position:
+async def _start(log: InspectableLog, topics: Sequence[str], start: Mapping[str, Any], *, follow: bool) -> Position:
     from headwater.log.contract import Position
 
     if start.get("after"):

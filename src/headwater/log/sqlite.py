@@ -29,13 +29,14 @@ from headwater.log.contract import (
     TopicInfo,
     TopicSettings,
 )
+from headwater.log.inspection import LogStats, VerifyReport
 from headwater.log.record_batch import decode_batch
 from headwater.log.sqlite_catalogue import TopicEntry, ensure_topic
 from headwater.log.sqlite_group import Written
 from headwater.log.sqlite_reader import Reader
 from headwater.log.sqlite_retention import Retention, count_slots
 from headwater.log.sqlite_schema import OFFSET_MAX, Durability, connect, create_tables
-from headwater.log.sqlite_verify import LogStats, VerifyReport, measure, verify
+from headwater.log.sqlite_verify import measure, verify
 from headwater.log.sqlite_wal import check_wal
 from headwater.log.sqlite_writer import Writer
 from headwater.log.tail_cache import BatchCache, Bell, Followed, take_from_memory

@@ -5,61 +5,17 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from headwater.errors import HeadwaterError, LogCorrupt
+from headwater.log.inspection import Damage, LogStats, VerifyReport
 from headwater.log.record_batch import BatchHeader
 from headwater.log.sqlite_catalogue import TopicEntry, load_partition, load_topics, slot_range
 from headwater.log.sqlite_reader import HEADER_COLUMNS, Reader, check_row, load_batch
 from headwater.log.sqlite_schema import OFFSET_MAX, row_crc
 
 ROWS_PER_SNAPSHOT = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """One damaged place. Offsets are None where the damage has none."""
-
-    where: str
-    reason: str
-    topic: str | None = None
-    partition: int | None = None
-    first_offset: int | None = None
-    last_offset: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """What `verify` found; sound when `damages` is empty."""
-
-    batches: int
-    records: int
-    damages: tuple[Damage, ...] = field(default=())
-
-    @property
-    def sound(self) -> bool:
-        return not self.damages
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"sound": self.sound, **asdict(self)}
-
-
-@dataclass(frozen=True, slots=True)
-class LogStats:
-    """Sizes in bytes; `free_bytes` of the file are not in use, `wal_bytes` are in the write-ahead log beside it."""
-
-    topics: int
-    partitions: int
-    batches: int
-    file_bytes: int
-    free_bytes: int
-    wal_bytes: int
-    queued_bytes: int
-    positions: int
-    state_rows: int
 
 
 class _Inspection:

@@ -1,0 +1,84 @@
+"""Looking into a log from outside: what it can say about itself, and the log that a URL names.
+
+Implementations are named in the table below and imported when they are asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from headwater.errors import ConfigInvalid
+from headwater.log.contract import Log
+
+INSPECTABLE = {"sqlite:///": ("headwater.log.sqlite", "SqliteLog")}
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One damaged place. Offsets are None where the damage has none."""
+
+    where: str
+    reason: str
+    topic: str | None = None
+    partition: int | None = None
+    first_offset: int | None = None
+    last_offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What `verify` found; sound when `damages` is empty."""
+
+    batches: int
+    records: int
+    damages: tuple[Damage, ...] = field(default=())
+
+    @property
+    def sound(self) -> bool:
+        return not self.damages
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"sound": self.sound, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class LogStats:
+    """Sizes in bytes; `free_bytes` of the file are not in use, `wal_bytes` are in the write-ahead log beside it."""
+
+    topics: int
+    partitions: int
+    batches: int
+    file_bytes: int
+    free_bytes: int
+    wal_bytes: int
+    queued_bytes: int
+    positions: int
+    state_rows: int
+
+
+class InspectableLog(Log, Protocol):
+    """A log whose storage can be looked at."""
+
+    async def verify(self, *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+        """Check everything that is stored. `progress(batches_done, batches_estimated)` may come from a thread."""
+        ...
+
+    async def stats(self) -> LogStats:
+        """Sizes and counts, for people and for metrics."""
+        ...
+
+
+def log_at(url: str) -> InspectableLog:
+    """The log at `sqlite:///PATH`, which must be there; not yet open. Raises ConfigInvalid."""
+    for prefix, (module, name) in INSPECTABLE.items():
+        if url.startswith(prefix):
+            path = Path(url.removeprefix(prefix))
+            if not path.is_file():
+                raise ConfigInvalid(f"There is no log at {path}.", hint="It is made by the first `headwater up`.")
+            return cast("InspectableLog", getattr(importlib.import_module(module), name)(path))
+    raise ConfigInvalid(f"{url!r} is not a log that can be looked into.", hint=f"Give {', '.join(INSPECTABLE)}PATH.")
