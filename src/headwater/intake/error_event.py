@@ -76,6 +76,9 @@ class _OneSchema:
     def uris(self) -> Iterable[str]:
         return (BUILT_IN_SCHEMA["$id"],)
 
+    def close(self) -> None:
+        """Nothing was opened."""
+
 
 def built_in(name: str, streams: StreamRegistry, validator: Validator) -> BuiltIn:
     """What error events follow: the declared stream and its schema, else the ones that come with Headwater."""

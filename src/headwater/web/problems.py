@@ -87,7 +87,7 @@ def request_uri(scope: Any) -> str:
     """Path and query of an ASGI request as the client wrote them."""
     path = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
     query = scope.get("query_string", b"")
-    return (path + b"?" + query if query else path).decode("latin-1")
+    return str(path + b"?" + query if query else path, "latin-1")
 
 
 def _title(error: HeadwaterError) -> str:

@@ -24,7 +24,8 @@ class HeadwaterProtocol(HttpToolsProtocol):
             # The class is named inside uvicorn's method, and nothing of the cycle has run yet.
             self.cycle.__class__ = _Cycle
             # How the stream endpoint drops a client whose buffers are full, without waiting for it.
-            self.scope["extensions"] = {"headwater.abort": self.transport.abort}  # type: ignore[typeddict-item]
+            extensions: dict[str, Any] = {"headwater.abort": self.transport.abort}
+            self.scope["extensions"] = extensions
 
 
 class _Cycle(RequestResponseCycle):

@@ -81,12 +81,16 @@ async def serving(platform: Platform, *, notice: str | None = None) -> AsyncIter
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     server.on_started = address.set_result
     running = asyncio.create_task(server._serve())
+    # A server that stops before it serves ends the wait, too.
+    running.add_done_callback(lambda _: address.done() or address.cancel())
     try:
-        await asyncio.wait([running, address], return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            await running
-            raise RuntimeError("The server stopped before it served.")
-        yield address.result()
+        try:
+            served_at = await address
+        except asyncio.CancelledError:
+            if not running.done():
+                raise
+            raise RuntimeError("The server stopped before it served.") from running.exception()
+        yield served_at
     finally:
         server.should_exit = True
         await running

@@ -85,7 +85,9 @@ def specification(platform: Any) -> dict[str, Any]:
     if config.streams.enforce:
         paths["/v1/stream-configs"] = {"get": _get("Settings of all streams, by name", "streamConfigs")}
         some = _get("Settings of some streams; unknown names are left out", "someStreamConfigs")
-        some["parameters"] = [_path("names", "Stream names, separated by commas or |.", {"type": "string"})]
+        named = {"type": "string", "pattern": "^[A-Za-z0-9._,|-]+$"}
+        some["parameters"] = [_path("names", "Stream names, separated by commas or |.", named)]
+        some["responses"]["404"] = {"description": "No such path", "content": {"text/html": {"schema": {}}}}
         paths["/v1/stream-configs/{names}"] = {"get": some}
     return {
         "openapi": "3.0.3",
@@ -109,7 +111,7 @@ async def doc(request: Request) -> Response:
     asset = request.query_params.get("path")
     if asset is not None:
         uri = f"{request.url.path}?{request.url.query}"
-        document = {
+        problem = {
             "status": 404,
             "type": "not_found",
             "title": "File not found",
@@ -117,7 +119,7 @@ async def doc(request: Request) -> Response:
             "method": request.method,
             "uri": uri,
         }
-        return JsonResponse(document, status_code=404)
+        return JsonResponse(problem, status_code=404)
     document = specification(request.app.state.platform)
     rows = "\n".join(_row(path, methods) for path, methods in document["paths"].items())
     title = escape(document["info"]["title"])
