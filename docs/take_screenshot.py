@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -30,7 +31,8 @@ async def take(seconds: float) -> None:
         config = load_config(Path(directory), overrides={"web.port": 0})
         async with running(config, SYNTHETIC_NOTICE) as (_, address), async_playwright() as playwright:
             browser = await playwright.chromium.launch(
-                executable_path=shutil.which("chromium"), args=CHROMIUM_ARGUMENTS
+                executable_path=os.environ.get("HEADWATER_CHROMIUM") or shutil.which("chromium"),
+                args=CHROMIUM_ARGUMENTS,
             )
             page = await browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
             posting = asyncio.create_task(keep_posting(address, rate=12))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import re
@@ -35,10 +36,8 @@ def _run(*arguments: str, given: str | None = None) -> subprocess.CompletedProce
     )
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    project = tmp_path_factory.mktemp("project") / "mine"
-    write_project(project)
+@contextlib.contextmanager
+def _up(project: Path) -> Iterator[str]:
     running = subprocess.Popen(
         [*HEADWATER, "up", "--project", str(project), "--port", "0"],
         stderr=subprocess.PIPE,
@@ -53,6 +52,14 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     rest = running.stderr.read()
     running.stderr.close()
     assert (running.wait(timeout=20), rest) == (0, "")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    project = tmp_path_factory.mktemp("project") / "mine"
+    write_project(project)
+    with _up(project) as place:
+        yield place
 
 
 def test_an_event_produced_is_an_event_tailed(address: str) -> None:
@@ -118,3 +125,32 @@ def test_a_stream_that_is_not_there_cannot_be_tailed(address: str) -> None:
     tailed = _run("tail", "demo.nothing", "--from", address)
     assert tailed.returncode == 1
     assert "demo.nothing" in tailed.stderr
+
+
+def test_recorded_recent_changes_are_all_accepted_and_come_back_in_order_per_wiki(
+    fixtures_dir: Path, tmp_path: Path
+) -> None:
+    recorded = fixtures_dir / "wikimedia" / "derived" / "recentchange_2016-06-27.jsonl.gz"
+    schemas = fixtures_dir / "schemas" / "primary" / "jsonschema"
+    (tmp_path / "headwater.yaml").write_text(f"schemas: {schemas}\n", encoding="utf-8")
+    (tmp_path / "streams").mkdir()
+    (tmp_path / "streams" / "mediawiki.recentchange.yaml").write_text(
+        "apiVersion: streams/v1\nkind: Stream\nstream: mediawiki.recentchange\nschema_title: mediawiki/recentchange\n"
+        "transport: {partitions: 3, message_key_fields: {wiki: wiki}}\n",
+        encoding="utf-8",
+    )
+    sent: dict[str, list[str]] = {}
+    for line in gzip.decompress(recorded.read_bytes()).splitlines():
+        event = orjson.loads(line)
+        sent.setdefault(event["wiki"], []).append(event["meta"]["id"])
+    count = sum(map(len, sent.values()))
+    with _up(tmp_path) as place:
+        replayed = _run("replay", str(recorded), "--to", place, "--batch", "500", "--json")
+        assert (replayed.returncode, orjson.loads(replayed.stdout)["accepted"]) == (0, count)
+        tail = ("tail", "mediawiki.recentchange", "--since", "2000-01-01", "--count", str(count), "--json")
+        read = _run(*tail, "--from", place)
+    received: dict[str, list[str]] = {}
+    for line in read.stdout.splitlines():
+        event = orjson.loads(line)
+        received.setdefault(event["wiki"], []).append(event["meta"]["id"])
+    assert received == sent

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,15 @@ EDIT = {
 }
 
 
+@pytest.fixture(scope="session")
+def chromium_executable(needs: Callable[[str, object, str], None]) -> str:
+    """The browser named by HEADWATER_CHROMIUM, else a Chromium found on the PATH."""
+    found = os.environ.get("HEADWATER_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    needs("chromium", found, "install the Debian package chromium, or name one with HEADWATER_CHROMIUM")
+    assert found is not None
+    return found
+
+
 @pytest.fixture
 async def address(tmp_path: Path) -> AsyncIterator[str]:
     write_project(tmp_path / "mine")
@@ -56,9 +66,7 @@ async def _browsing(executable: str, address: str, **options: Any) -> AsyncItera
     """A page at `address`; fails when the page asked anybody else for anything, or broke its own security policy."""
     complaints: list[str] = []
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=os.environ.get("HEADWATER_CHROMIUM") or executable, args=ARGUMENTS
-        )
+        browser = await playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         page = await (await browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})).new_page()
         page.on("request", lambda request: request.url.startswith(address) or complaints.append(request.url))
         page.on("pageerror", lambda error: complaints.append(str(error)))
