@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -13,6 +14,7 @@ def _names(expressions: list[ast.expr]) -> set[str]:
     return {ast.unparse(expression).split("[")[0].split(".")[-1] for expression in expressions}
 
 
+@functools.cache
 def _classes(root: Path) -> list[tuple[Path, ast.ClassDef]]:
     return [
         (path, node)
