@@ -170,7 +170,7 @@ class TokenInvalid(HeadwaterError):
 
 
 class PositionLost(HeadwaterError):
-    """The position asked for is no longer (or was never) in the log; `earliest` is the token where reading can go on."""
+    """The position is no longer (or was never) in the log; `earliest` is the token where reading can go on."""
 
     code = "position_lost"
     fault = Fault.CONSUMER

@@ -1,1 +1,1 @@
-"""HTTP, and nothing but HTTP: the translation of requests into calls of the rooms below, and of outcomes into answers."""
+"""HTTP, and nothing but HTTP: requests become calls of the rooms below, outcomes become answers."""
