@@ -1,8 +1,10 @@
 """Recognises an event that was sent again: a bounded memory of the ids accepted within a window.
 
-How this works: one dictionary in order of arrival, key → when it was stored, or → the `Reservation` of the request
-that is storing it right now. A repeat of a stored id is a duplicate at once; a repeat of one in flight waits for the
-first one's outcome, and takes over where that failed. Nothing of a failed attempt stays.
+How this works: key → the `Reservation` of the request that stored it, or is storing it right now. A repeat of a stored
+id is a duplicate at once; a repeat of one in flight waits for the first one's outcome, and takes over where that
+failed. Nothing of a failed attempt stays. The memory is two generations of ids: when the younger one is half of what
+may be kept, or as old as the window, it becomes the older one and the older one is dropped whole, so that forgetting
+costs nothing per id.
 """
 
 from __future__ import annotations
@@ -12,27 +14,35 @@ from collections.abc import Callable, Iterable
 
 
 class Reservation:
-    """The ids one request is about to store."""
+    """The ids one request is about to store; `stored_at` is when it has."""
 
-    __slots__ = ("_done", "keys", "stored")
+    __slots__ = ("_done", "keys", "stored_at")
 
     def __init__(self) -> None:
         self.keys: list[str] = []
-        self.stored = False
-        self._done: asyncio.Event | None = None
+        self.stored_at: float | None = None
+        self._done: asyncio.Event | bool | None = None
+
+    @property
+    def stored(self) -> bool:
+        return self.stored_at is not None
 
     async def wait(self) -> bool:
         """Whether the ids were stored, once that is known."""
         if self._done is None:
             self._done = asyncio.Event()
-        await self._done.wait()
+        if isinstance(self._done, asyncio.Event):
+            await self._done.wait()
         return self.stored
 
-    def finish(self, *, stored: bool) -> None:
-        self.stored = stored
-        if self._done is None:
-            self._done = asyncio.Event()
-        self._done.set()
+    def finish(self, stored_at: float | None) -> None:
+        """Tell those who wait."""
+        self.stored_at = stored_at
+        # The ids stay known by the window; a list of them for each request would double the memory.
+        self.keys = []
+        if isinstance(self._done, asyncio.Event):
+            self._done.set()
+        self._done = True
 
 
 class DuplicateWindow:
@@ -41,48 +51,39 @@ class DuplicateWindow:
     def __init__(self, seconds: float, ids_max: int, clock: Callable[[], float]) -> None:
         self.enabled = seconds > 0 and ids_max > 0
         self._seconds = seconds
-        self._ids_max = ids_max
+        self._generation_max = max(1, ids_max // 2)
         self._clock = clock
-        self._known: dict[str, float | Reservation] = {}
+        self._younger: dict[str, Reservation] = {}
+        self._older: dict[str, Reservation] = {}
+        self._younger_since = clock()
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._younger) + len(self._older)
 
     def reserve(self, key: str, reservation: Reservation) -> bool | Reservation:
         """False: reserved, store it. True: stored before. A Reservation: being stored, by it."""
-        found = self._known.get(key)
-        if found is None or (found.__class__ is float and found < self._clock() - self._seconds):
-            # Taken out first, so that a renewed key stands at the end, where the newest are.
-            self._known.pop(key, None)
-            self._known[key] = reservation
+        found = self._younger.get(key) or self._older.get(key)
+        if found is None or (found.stored_at is not None and found.stored_at < self._clock() - self._seconds):
+            self._younger[key] = reservation
             reservation.keys.append(key)
             return False
-        return found if isinstance(found, Reservation) else True
+        return True if found.stored_at is not None else found
 
     def settle(self, reservation: Reservation, *, stored: bool) -> None:
         """The reserved ids were stored, or none of them was."""
         now = self._clock()
-        known = self._known
-        for key in reservation.keys:
-            if known.get(key) is reservation:
-                if stored:
-                    known[key] = now
-                else:
-                    del known[key]
-        reservation.finish(stored=stored)
-        self._forget_old(now - self._seconds)
+        if not stored:
+            for key in reservation.keys:
+                for generation in (self._younger, self._older):
+                    if generation.get(key) is reservation:
+                        del generation[key]
+        reservation.finish(now if stored else None)
+        if len(self._younger) >= self._generation_max or now - self._younger_since >= self._seconds:
+            self._older, self._younger, self._younger_since = self._younger, {}, now
 
     def remember(self, keys: Iterable[str]) -> None:
         """Ids known to be stored, from before a restart."""
-        now = self._clock()
+        reservation = Reservation()
         for key in keys:
-            self._known.pop(key, None)
-            self._known[key] = now
-        self._forget_old(now - self._seconds)
-
-    def _forget_old(self, before: float) -> None:
-        while self._known:
-            key, when = next(iter(self._known.items()))
-            if len(self._known) <= self._ids_max and (when.__class__ is not float or when > before):
-                return
-            del self._known[key]
+            self.reserve(key, reservation)
+        self.settle(reservation, stored=True)
