@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from headwater.log.contract import Log
 from headwater.log.sqlite import SqliteLog
 from headwater.testing.clock import ManualClock
 from headwater.testing.log_machine import LogMachine
+
+# A failure is first made small, which takes longer than finding it.
+pytestmark = pytest.mark.timeout(900)
 
 
 class SqliteMachine(LogMachine):

@@ -233,6 +233,17 @@ class LogSuite:
         times = [r.timestamp_ms for r in await read_all(log, ["a"])]
         assert times == sorted(times)
 
+    async def test_times_never_go_back_even_behind_what_retention_has_removed(
+        self, log: Log, clock: ManualClock
+    ) -> None:
+        await log.ensure_topic("a", TopicSettings(retention_seconds=60))
+        removed = (await log.append(records("a", 1)))[0].timestamp_ms
+        clock.advance(100)
+        assert await log.trim() == 1
+        await self.reopen(log)
+        clock.advance(-3600)
+        assert (await log.append(records("a", 1)))[0].timestamp_ms == removed
+
     async def test_a_group_has_the_position_it_committed_last(self, log: Log) -> None:
         assert await log.committed("g") is None
         await log.commit("g", "one")
