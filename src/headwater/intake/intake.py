@@ -193,20 +193,17 @@ class Intake:
     async def _fetch_schemas(self, work: _Pass, headers: Mapping[str, str]) -> None:
         """Judge anew what waits for a schema, once it is there or is known not to be."""
         pending = [index for index, verdict in enumerate(work.verdicts) if isinstance(verdict, SchemaPending)]
+        if not pending:
+            return
         deadline = asyncio.get_running_loop().time() + self.config.append_timeout_seconds
-        failures: dict[str, HeadwaterError] = {}
+        wanted = {verdict.uri for verdict in work.verdicts if isinstance(verdict, SchemaPending)}
+        failures = {uri: await self._fetch(uri, deadline) for uri in sorted(wanted)}
         for index in pending:
-            verdict = work.verdicts[index]
             value = orjson.loads(work.slices[index])
-            while isinstance(verdict, SchemaPending):
-                if verdict.uri not in failures:
-                    problem = await self._fetch(verdict.uri, deadline)
-                    if problem is not None:
-                        failures[verdict.uri] = problem
-                if verdict.uri in failures:
-                    verdict = self.gate.refuse(value, failures[verdict.uri])
-                else:
-                    verdict = self.gate.try_admit(value, headers, work.slices[index])
+            verdict = self.gate.try_admit(value, headers, work.slices[index])
+            if isinstance(verdict, SchemaPending):
+                reason = failures[verdict.uri] or SchemaUnavailable(f"The schema {verdict.uri[:200]} is not there yet.")
+                verdict = self.gate.refuse(value, reason)
             work.verdicts[index] = verdict
 
     async def _fetch(self, uri: str, deadline: float) -> HeadwaterError | None:
