@@ -181,6 +181,15 @@ async def test_a_closed_log_is_one_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["events.db"]
 
 
+async def test_what_others_wrote_while_a_log_was_closed_is_kept_when_it_opens_again(tmp_path: Path) -> None:
+    log, other = SqliteLog(tmp_path / "events.db"), SqliteLog(tmp_path / "events.db")
+    for number in range(6):
+        async with opened(log if number % 2 else other) as present:
+            await present.ensure_topic("a", TopicSettings())
+            assert (await present.append([Record("a", b"%d" % number)]))[0].offset == number
+            assert len(await read_all(present, ["a"])) == number + 1
+
+
 async def test_damage_in_the_write_ahead_log_stays_for_a_human_to_see(tmp_path: Path) -> None:
     async with opened(SqliteLog(tmp_path / "log" / "events.db")) as log:
         await log.ensure_topic("a", TopicSettings())

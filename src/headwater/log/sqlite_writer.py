@@ -199,6 +199,9 @@ class Writer:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
+            # Others may have written since this log was closed; a new connection counts versions anew.
+            self._forget()
+            self._data_version = -1
             self._connection = connect(
                 self._path,
                 durability=self._durability,
