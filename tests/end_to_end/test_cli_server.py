@@ -7,10 +7,13 @@ import gzip
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -127,18 +130,12 @@ def test_a_stream_that_is_not_there_cannot_be_tailed(address: str) -> None:
     assert "demo.nothing" in tailed.stderr
 
 
-def test_recorded_recent_changes_are_all_accepted_and_come_back_in_order_per_wiki(
-    fixtures_dir: Path, tmp_path: Path
+def test_a_day_of_edits_is_accepted_read_back_in_order_and_counted(
+    fixtures_dir: Path, tmp_path: Path, hourly_project: Callable[..., None], golden: list[dict[str, Any]]
 ) -> None:
     recorded = fixtures_dir / "wikimedia" / "derived" / "recentchange_2016-06-27.jsonl.gz"
-    schemas = fixtures_dir / "schemas" / "primary" / "jsonschema"
-    (tmp_path / "headwater.yaml").write_text(f"schemas: {schemas}\n", encoding="utf-8")
-    (tmp_path / "streams").mkdir()
-    (tmp_path / "streams" / "mediawiki.recentchange.yaml").write_text(
-        "apiVersion: streams/v1\nkind: Stream\nstream: mediawiki.recentchange\nschema_title: mediawiki/recentchange\n"
-        "transport: {partitions: 3, message_key_fields: {wiki: wiki}}\n",
-        encoding="utf-8",
-    )
+    # The file is two sorted halves, one after the other: half of the day arrives "late".
+    hourly_project(tmp_path, lateness="2d", partitions=3)
     sent: dict[str, list[str]] = {}
     for line in gzip.decompress(recorded.read_bytes()).splitlines():
         event = orjson.loads(line)
@@ -149,8 +146,22 @@ def test_recorded_recent_changes_are_all_accepted_and_come_back_in_order_per_wik
         assert (replayed.returncode, orjson.loads(replayed.stdout)["accepted"]) == (0, count)
         tail = ("tail", "mediawiki.recentchange", "--since", "2000-01-01", "--count", str(count), "--json")
         read = _run(*tail, "--from", place)
+        deadline = time.monotonic() + 60
+        while (rows := _hourly_rows(tmp_path / "var" / "tables.db")) != golden and time.monotonic() < deadline:
+            time.sleep(0.2)
     received: dict[str, list[str]] = {}
+    offsets: dict[int, list[int]] = {}
     for line in read.stdout.splitlines():
         event = orjson.loads(line)
         received.setdefault(event["wiki"], []).append(event["meta"]["id"])
+        offsets.setdefault(event["meta"]["partition"], []).append(event["meta"]["offset"])
     assert received == sent
+    assert offsets == {partition: list(range(len(found))) for partition, found in offsets.items()}
+    assert rows == golden
+
+
+def _hourly_rows(path: Path) -> list[dict[str, Any]]:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        rows = connection.execute("SELECT edits, wiki, window_start FROM edits_per_wiki ORDER BY window_start, wiki")
+        return [dict(row) for row in rows]

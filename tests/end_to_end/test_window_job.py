@@ -17,40 +17,6 @@ from headwater.connectors.tables import TableView
 from headwater.intake.outcome import Accepted
 from headwater.platform import Platform, build
 
-SCHEMA = """
-title: edits_per_wiki
-$id: /edits_per_wiki/1.0.0
-$schema: https://json-schema.org/draft-07/schema#
-type: object
-additionalProperties: false
-required: [$schema, meta, dt, wiki, window_start, edits]
-properties:
-  $schema: {type: string}
-  meta:
-    type: object
-    required: [stream]
-    properties:
-      stream: {type: string}
-      id: {type: string}
-      dt: {type: string, format: date-time, maxLength: 64}
-  dt: {type: string, format: date-time, maxLength: 64}
-  wiki: {type: string}
-  window_start: {type: string, format: date-time, maxLength: 64}
-  edits: {type: integer}
-"""
-
-JOB = """
-from headwater.processing import job, table, tumbling
-
-@job(source="mediawiki.recentchange", sink="edits_per_wiki:1.0.0", key="wiki",
-     window=tumbling("1h", lateness="LATENESS").count("edits"), idle="100ms")
-def hourly(window, context):
-    return {"dt": window.end, "wiki": window.key, "window_start": window.start, "edits": window.edits}
-
-edits = table("edits_per_wiki", source="edits_per_wiki", key=("wiki", "window_start"), order="wiki, window_start",
-              columns={"wiki": "text", "window_start": "text", "edits": "integer"})
-"""
-
 
 @pytest.fixture(scope="module")
 def edits(fixtures_dir: Path) -> list[dict[str, Any]]:
@@ -58,33 +24,13 @@ def edits(fixtures_dir: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
-@pytest.fixture(scope="module")
-def golden(fixtures_dir: Path) -> list[dict[str, Any]]:
-    path = fixtures_dir / "wikimedia" / "golden" / "recentchange_2016.hourly_by_wiki.json"
-    found: list[dict[str, Any]] = json.loads(path.read_text())
-    return found
-
-
 @pytest.fixture
-def project(tmp_path: Path, fixtures_dir: Path) -> Callable[..., Platform]:
+def project(tmp_path: Path, hourly_project: Callable[..., None]) -> Callable[..., Platform]:
     """Makes a platform of the project with Wikimedia's schemas, the stream of edits and the job."""
 
     def made(tables: str = "var/tables.db", lateness: str = "0s", partitions: int = 1) -> Platform:
-        (tmp_path / "schemas" / "edits_per_wiki").mkdir(parents=True)
-        (tmp_path / "schemas" / "edits_per_wiki" / "1.0.0.yaml").write_text(SCHEMA)
-        (tmp_path / "jobs").mkdir()
-        (tmp_path / "jobs" / "hourly.py").write_text(JOB.replace("LATENESS", lateness))
-        streams = {
-            "mediawiki.recentchange": "schema_title: mediawiki/recentchange\n"
-            f"transport: {{kafka: {{partitions: {partitions}}}}}\n",
-            "edits_per_wiki": "schema_title: edits_per_wiki\n",
-        }
-        (tmp_path / "streams").mkdir()
-        for name, text in streams.items():
-            (tmp_path / "streams" / f"{name}.yaml").write_text(f"stream: {name}\n{text}")
-        primary = fixtures_dir / "schemas" / "primary" / "jsonschema"
-        overrides = {"schemas.base_uris": [str(primary), "schemas"], "jobs.tables_path": tables}
-        return build(load_config(tmp_path, environment={}, overrides=overrides))
+        hourly_project(tmp_path, lateness=lateness, partitions=partitions)
+        return build(load_config(tmp_path, environment={}, overrides={"jobs.tables_path": tables}))
 
     return made
 
