@@ -39,6 +39,7 @@ SCHEMA = {
         "http": {"type": "object", "properties": {"client_ip": {"type": "string"}}},
     },
 }
+FIXED = {"id": "fixed", "dt": "2026-01-01T00:00:00Z"}
 SETTINGS = {
     "web": {"port": 0},
     "log": {"durability": "os"},
@@ -324,6 +325,42 @@ async def test_pipelined_requests_are_answered_in_order(client: httpx.AsyncClien
     statuses = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
     assert statuses == [b"201", b"400", b"200", b"201"]
     assert len(await stored(platform)) == 2
+
+
+@pytest.mark.parametrize(
+    "events",
+    [[note("a", **FIXED)], [note("a", **FIXED), note(1, **FIXED)], [note(1, **FIXED)], [{"no": "schema"}], "neither"],
+)
+async def test_the_short_cut_answers_as_the_long_way_does(client: httpx.AsyncClient, events: Any) -> None:
+    body = orjson.dumps(events)
+    short = await exchange(client, post(body, close=True))
+    long = await exchange(client, post(body, "x: y", path="/v1/events?", close=True).replace(b"/json", b"/json; a=b"))
+    head, _, answered = short.partition(b"\r\n\r\n")
+    long_head, _, long_answered = long.partition(b"\r\n\r\n")
+    assert head.split(b"\r\n")[0] == long_head.split(b"\r\n")[0]
+    assert sorted(_names_and_values(head)) == sorted(_names_and_values(long_head))
+    assert orjson.loads(answered or b"{}") == orjson.loads(long_answered or b"{}")
+
+
+def _names_and_values(head: bytes) -> list[bytes]:
+    """The headers of a response, without those that differ from one second, or event, to the next."""
+    return [line for line in head.split(b"\r\n")[1:] if not line.startswith((b"date:", b"instance:"))]
+
+
+async def test_a_busy_connection_is_kept_and_an_idle_one_is_closed(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headwater.web.server.KEEP_ALIVE_SECONDS", 0.3)
+    async with running(platform) as client, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        for _ in range(4):
+            writer.write(post(orjson.dumps(note())))
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 201 ")
+            await asyncio.sleep(0.15)
+        idle_since = asyncio.get_running_loop().time() - 0.15
+        assert await reader.read() == b""
+        assert 0.25 < asyncio.get_running_loop().time() - idle_since < 2
+        writer.close()
 
 
 async def test_a_request_may_come_in_any_pieces(client: httpx.AsyncClient, platform: Platform) -> None:

@@ -215,7 +215,7 @@ async def test_two_requests_with_each_others_ids_do_not_wait_for_ever(intake: In
     assert sorted(await texts(log)) == ["a", "b", "c", "warm up"]
 
 
-async def test_a_cancelled_request_gives_its_ids_back(intake: Intake, log: FaultyLog) -> None:
+async def test_an_append_that_outlasts_its_request_still_counts(intake: Intake, log: FaultyLog) -> None:
     await intake.write([note("warm up")])
     log.gate.clear()
     first = asyncio.create_task(intake.write([note("a", event_id="1")]))
@@ -226,7 +226,8 @@ async def test_a_cancelled_request_gives_its_ids_back(intake: Intake, log: Fault
     async with asyncio.timeout(5):
         (again,) = await intake.write([note("a", event_id="1")])
     assert isinstance(again, Accepted)
-    assert not again.duplicate
+    assert again.duplicate
+    assert await texts(log) == ["warm up", "a"]
 
 
 async def test_streams_may_switch_deduplication_off(tmp_path: Path, log: FaultyLog) -> None:
@@ -289,9 +290,18 @@ async def test_a_log_that_does_not_answer_is_a_failure_in_time(tmp_path: Path, l
     intake = made_intake(tmp_path, log, append_timeout_seconds=0.05)
     await intake.start()
     log.gate.clear()
-    (outcome,) = await intake.write([note("a")])
+    one = note("a", event_id="1")
+    (outcome,) = await intake.write([one])
     assert isinstance(outcome, Failed)
     assert outcome.reason.retriable
+    receipt = await intake.write_slices([orjson.dumps(note("b"))])
+    assert receipt.failed[0][1].reason.retriable
+    # While nobody knows what becomes of the first attempt, a repeat of it is not stored a second time.
+    assert isinstance((await intake.write([one]))[0], Failed)
+    log.gate.set()
+    await asyncio.sleep(0.02)
+    assert isinstance((await intake.write([one]))[0], Accepted)
+    assert sorted(await texts(log)) == ["a", "b"]
 
 
 async def test_slices_that_are_no_json_refuse_the_whole_request(intake: Intake, log: FaultyLog) -> None:

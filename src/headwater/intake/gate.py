@@ -107,10 +107,11 @@ class _Route:
     header_fields: tuple[tuple[str, str], ...]
     key_fields: tuple[tuple[str, str], ...]
     event_time_field: str
-
-    @property
-    def fills(self) -> bool:
-        return self.fills_id or self.fills_dt or self.fills_legacy_dt or bool(self.header_fields)
+    # The next four repeat what stands above, in the form in which each event needs it.
+    fills: bool
+    is_valid: Callable[[Any], bool]
+    fill_defaults: Callable[[Any], bool]
+    event_time_name: str | None
 
 
 def new_event_id() -> str:
@@ -142,6 +143,7 @@ class Gate:
         # The two usual places, found without walking a path.
         self._plain_fields = settings.schema_uri_fields == ("$schema",) and settings.stream_field == "meta.stream"
         self._now_text: tuple[int, str] = (0, "")
+        self._ahead_text: tuple[int, str] = (0, "")
 
     def admit(
         self, value: Any, headers: Mapping[str, str] = NO_HEADERS, raw: bytes | None = None
@@ -200,22 +202,24 @@ class Gate:
     def _judge(
         self, route: _Route, value: dict[str, Any], headers: Mapping[str, str], raw: bytes | None
     ) -> Admitted | Refused:
+        # Every line here is paid for by every event; docs/reference/performance.md says what that costs.
         now = self._clock()
+        stream = route.stream
         meta = value.get("meta")
         given_id = meta.get("id") if meta.__class__ is dict else None
         if (raw is None or bytes_may_exceed_depth(raw, EVENT_DEPTH_MAX)) and depth_exceeds(value, EVENT_DEPTH_MAX):
-            return self._refuse_invalid(route.compiled, route.uri, route.stream.name, value)
+            return self._refuse_invalid(route.compiled, route.uri, stream.name, value)
         changed = route.fills and self._fill(route, value, headers, now)
-        changed = route.compiled.fill_defaults(value) or changed
-        if not route.compiled.is_valid(value):
-            return self._refuse_invalid(route.compiled, route.uri, route.stream.name, value)
+        changed = route.fill_defaults(value) or changed
+        if not route.is_valid(value):
+            return self._refuse_invalid(route.compiled, route.uri, stream.name, value)
         key = None
         if route.key_fields:
             parts = {}
             for name, path in route.key_fields:
                 part = _at(value, path)
                 if part is _MISSING:
-                    return Refused(value, route.stream.name, _key_field_missing(path, route.stream), route.uri)
+                    return Refused(value, stream.name, _key_field_missing(path, stream), route.uri)
                 parts[name] = part
             key = encode_json(parts)
         # Bytes with line breaks between tokens are encoded anew: an event is one line for every reader.
@@ -223,16 +227,15 @@ class Gate:
             try:
                 raw = encode_json(value)
             except TypeError as error:
-                return Refused(value, route.stream.name, EventMalformed(f"The event is not JSON: {error}."), route.uri)
+                return Refused(value, stream.name, EventMalformed(f"The event is not JSON: {error}."), route.uri)
         if len(raw) > self.settings.event_bytes_max:
-            return Refused(value, route.stream.name, self._too_large(len(raw)), route.uri)
-        event_id = given_id if given_id.__class__ is str else _at(value, "meta.id")
-        return Admitted(
-            Record(route.topic, raw, key, (("dt", self._event_time(value, route.event_time_field, now)),)),
-            route.stream,
-            event_id if event_id.__class__ is str else None,
-            f"{route.topic} {given_id}" if given_id.__class__ is str and route.stream.deduplicate else None,
-        )
+            return Refused(value, stream.name, self._too_large(len(raw)), route.uri)
+        topic = route.topic
+        record = Record(topic, raw, key, (("dt", self._event_time(route, value, now)),))
+        if given_id.__class__ is str:
+            return Admitted(record, stream, given_id, f"{topic} {given_id}" if stream.deduplicate else None)
+        made_id = _at(value, "meta.id")
+        return Admitted(record, stream, made_id if made_id.__class__ is str else None, None)
 
     def _fill(self, route: _Route, value: dict[str, Any], headers: Mapping[str, str], now: float) -> bool:
         changed = False
@@ -264,20 +267,32 @@ class Gate:
             self._now_text = (millisecond, text)
         return text
 
-    def _event_time(self, value: dict[str, Any], path: str, now: float) -> bytes:
+    def _event_time(self, route: _Route, value: dict[str, Any], now: float) -> bytes:
         """The event's own time as UTC text, never more than an hour ahead of receipt; receipt where it has none."""
-        text = _at(value, path)
+        name = route.event_time_name
+        text = value.get(name, _MISSING) if name is not None else _at(value, route.event_time_field)
         if text is _MISSING:
             text = _at(value, "meta.dt")
         if text.__class__ is str:
             # Texts of this shape sort as their times do, and nearly every event has it.
             if _UTC_TIME.fullmatch(text):
-                limit = self._iso(now + EVENT_TIME_AHEAD_SECONDS_MAX) if text[:13] > self._iso(now)[:13] else None
-                return (limit if limit is not None and text > limit else text).encode()
+                if text < self._hour_ahead(now):
+                    return text.encode()
+                limit = iso_milliseconds(int((now + EVENT_TIME_AHEAD_SECONDS_MAX) * 1000))
+                return min(text, limit).encode()
             moment = _parse_time(text)
             if moment is not None:
                 return iso_milliseconds(int(min(moment, now + EVENT_TIME_AHEAD_SECONDS_MAX) * 1000)).encode()
         return self._iso(now).encode()
+
+    def _hour_ahead(self, now: float) -> str:
+        """The second an hour from now as text without fraction and zone: what sorts before it is earlier for sure."""
+        second = int(now)
+        known, text = self._ahead_text
+        if known != second:
+            text = iso_milliseconds(int(second + EVENT_TIME_AHEAD_SECONDS_MAX) * 1000)[:19]
+            self._ahead_text = (second, text)
+        return text
 
     def _names_of(self, value: Any) -> tuple[Any, Any]:
         """What the event gives as schema URI and stream name, of whatever type; None where absent."""
@@ -348,20 +363,27 @@ class Gate:
 
     def _route(self, uri: str, compiled: CompiledSchema, stream: Stream) -> _Route:
         automatic = self.settings.automatic_fields
-        declares = compiled.schema.declares
-        title = compiled.schema.title or ""
+        document = compiled.schema.document
+        legacy = (compiled.schema.title or "").startswith("analytics/legacy") and _lists(document, "dt")
+        fills_id = automatic and _lists(document, "meta.id")
+        fills_dt = automatic and _lists(document, "meta.dt")
+        header_fields = tuple(_header_fields(stream, compiled.schema.declares)) if automatic else ()
         return _Route(
             uri=uri,
             compiled=compiled,
             stream=stream,
             topic=stream.topic_for(self.settings.topic_prefix),
-            fills_id=automatic and _lists(compiled.schema.document, "meta.id"),
-            fills_dt=automatic and _lists(compiled.schema.document, "meta.dt"),
+            fills_id=fills_id,
+            fills_dt=fills_dt,
             overwrites_dt=stream.meta_dt == "always",
-            fills_legacy_dt=automatic and title.startswith("analytics/legacy") and declares("dt"),
-            header_fields=tuple(_header_fields(stream, declares)) if automatic else (),
+            fills_legacy_dt=automatic and legacy,
+            header_fields=header_fields,
             key_fields=tuple((stream.message_key_fields or {}).items()),
             event_time_field=stream.event_time_field,
+            fills=fills_id or fills_dt or (automatic and legacy) or bool(header_fields),
+            is_valid=compiled.is_valid,
+            fill_defaults=compiled.fill_defaults,
+            event_time_name=None if "." in stream.event_time_field else stream.event_time_field,
         )
 
     def _too_large(self, size: int) -> EventTooLarge:

@@ -2,8 +2,10 @@
 
 How this works: a request's events are judged one by one, each parsed tree dropped as soon as it is judged (keeping
 them across the commit costs half the throughput of batches). Everything admitted, and an error event for everything
-refused, goes to the log in one append: durable together, answered after. Unknown schemas are fetched in a thread, once
-however many requests want them. Hasty requests are judged and stored in the background from a bounded backlog.
+refused, goes to the log in one append: durable together, answered after. A request whose events are all admitted and
+none of whose ids is being stored by another takes `store_at_once`, without a coroutine; the others take `_finish`.
+Unknown schemas are fetched in a thread, once however many requests want them. Hasty requests are judged and stored in
+the background from a bounded backlog. An append that outlasts its request still decides whether its ids are known.
 """
 
 from __future__ import annotations
@@ -12,21 +14,24 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-import msgspec
 import orjson
 
 from headwater.config import IntakeConfig
 from headwater.errors import EventMalformed, HeadwaterError, LogUnavailable, SchemaUnavailable
+from headwater.intake.counters import Counters
+from headwater.intake.dry_run import explanation
 from headwater.intake.duplicates import DuplicateWindow, Reservation
 from headwater.intake.error_event import error_event
 from headwater.intake.gate import NO_HEADERS, Gate, SchemaPending, iso_milliseconds
-from headwater.intake.outcome import Accepted, Admitted, Explanation, Failed, Outcome, Refused
+from headwater.intake.gathering import Gathering, failure_of
+from headwater.intake.outcome import Accepted, Admitted, Explanation, Failed, Outcome, Receipt, Refused
 from headwater.intake.recent import RecentOutcomes
-from headwater.log.contract import Log, Placement, Position, Record, TopicSettings
+from headwater.intake.restore import duplicate_keys
+from headwater.log.contract import Log, Placement, Record, TopicSettings
 from headwater.streams.stream import Stream
-from headwater.telemetry import Counter, Telemetry
+from headwater.telemetry import Telemetry
 
 SCHEMA_FETCHES_AT_ONCE_MAX = 4
 DUPLICATE_ROUNDS_MAX = 3
@@ -36,15 +41,14 @@ JUDGED_AT_ONCE_MAX = 256
 Verdict = Admitted | Refused | SchemaPending
 
 
-@dataclass(slots=True)
-class Receipt:
-    """What became of one request: how many events, and those that are not in the log, by their place in the request."""
+Told = Callable[[Receipt], None]
 
-    count: int
-    accepted: int = 0
-    refused: list[tuple[int, Refused]] = field(default_factory=list)
-    failed: list[tuple[int, Failed]] = field(default_factory=list)
-    duplicates: list[int] = field(default_factory=list)
+
+@runtime_checkable
+class _Submits(Protocol):
+    """A log that takes an append without a coroutine, as the embedded log does."""
+
+    def submit(self, records: Sequence[Record]) -> asyncio.Future[Sequence[Placement]]: ...
 
 
 @dataclass(slots=True)
@@ -56,6 +60,28 @@ class _Pass:
     receipt: Receipt
     errors: list[Admitted] = field(default_factory=list)
     placed: list[tuple[list[int], Sequence[Placement]]] = field(default_factory=list)
+
+
+class _AtOnce:
+    """One request that is being stored without a coroutine. `told` is None once it has been told."""
+
+    __slots__ = ("admitted", "intake", "reservation", "told", "verdicts")
+
+    def __init__(self, intake: Intake, verdicts: Sequence[Admitted], told: Told) -> None:
+        self.intake = intake
+        self.verdicts = verdicts
+        self.admitted: Sequence[Admitted] = verdicts
+        self.reservation = Reservation()
+        self.told: Told | None = told
+
+    def ended(self, error: HeadwaterError | None) -> None:
+        self.intake._ended_at_once(self, error)
+
+    def late(self) -> None:
+        """Tell the client that there is no answer; the append goes on, and settles its ids when it ends."""
+        told, self.told = self.told, None
+        if told is not None:
+            self.intake._tell(self, told, self.intake._no_answer())
 
 
 class Intake:
@@ -76,6 +102,8 @@ class Intake:
         self.config = config
         self.recent = RecentOutcomes(clock)
         self._log = log
+        self._submit = log.submit if isinstance(log, _Submits) else self._append_in_task
+        self._gathering = Gathering(self._submit, config.append_timeout_seconds)
         self._clock = clock
         self._topic_settings = topic_settings or settings_of
         self._topics: set[str] = set()
@@ -84,12 +112,9 @@ class Intake:
         self._fetch_slots = asyncio.Semaphore(SCHEMA_FETCHES_AT_ONCE_MAX)
         self._hasty: set[asyncio.Task[None]] = set()
         self._backlog_bytes = 0
-        self._counters = _Counters(telemetry)
+        self._counters = Counters(telemetry)
         backlog = telemetry.gauge("headwater_intake_hasty_backlog_bytes", "Bytes of hastily received events that wait.")
         backlog.set_function(lambda: self._backlog_bytes)
-        telemetry.gauge(
-            "headwater_intake_hasty_backlog_bytes", "Bytes of hastily received events that wait."
-        ).set_function(lambda: self._backlog_bytes)
 
     async def start(self) -> None:
         """Make sure that the topics of all declared streams exist, and remember what was accepted just before."""
@@ -99,7 +124,10 @@ class Intake:
                 await self._log.ensure_topic(topic, self._topic_settings(stream))
                 self._topics.add(topic)
         if self._window.enabled:
-            await self._restore_window([s for s in streams if s.deduplicate])
+            topics = [topic for stream in streams if stream.deduplicate for topic in stream.topics]
+            since_ms = int((self._clock() - self.config.dedupe_window_seconds) * 1000)
+            async for keys in duplicate_keys(self._log, topics, since_ms, RESTORE_SECONDS_MAX):
+                self._window.remember(keys)
 
     async def stop(self) -> None:
         """Wait until everything received hastily is stored."""
@@ -118,7 +146,7 @@ class Intake:
         The values are not changed. Raises EventMalformed for a value that is not JSON.
         """
         slices = raw if raw is not None else [_encode(value) for value in values]
-        work = _Pass(slices, [self._judge(one, headers) for one in slices], Receipt(len(slices)))
+        work = _Pass(slices, self.judge(slices, headers), Receipt(len(slices)))
         await self._finish(work, headers)
         return _outcomes(work)
 
@@ -127,16 +155,96 @@ class Intake:
 
         Raises EventMalformed where one of the texts is not JSON; nothing of the request is stored then.
         """
-        admit, loads = self.gate.try_admit, orjson.loads
         verdicts: list[Verdict] = []
+        for start in range(0, len(slices), JUDGED_AT_ONCE_MAX):
+            if start:
+                # Everybody else's turn: ten thousand events take a tenth of a second.
+                await asyncio.sleep(0)
+            verdicts += self.judge(slices[start : start + JUDGED_AT_ONCE_MAX], headers)
+        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+
+        def told(receipt: Receipt) -> None:
+            if not answer.done():
+                answer.set_result(receipt)
+
+        if self.store_at_once(verdicts, told):
+            return await answer
+        return await self.write_judged(slices, verdicts, headers)
+
+    def judge(self, slices: Sequence[bytes], headers: Mapping[str, str]) -> list[Verdict]:
+        """The Gate's verdict on each text, without I/O. Raises EventMalformed where one is not JSON."""
+        admit, loads = self.gate.try_admit, orjson.loads
         try:
-            for start in range(0, len(slices), JUDGED_AT_ONCE_MAX):
-                if start:
-                    # Everybody else's turn: ten thousand events take a tenth of a second.
-                    await asyncio.sleep(0)
-                verdicts += [admit(loads(one), headers, one) for one in slices[start : start + JUDGED_AT_ONCE_MAX]]
+            return [admit(loads(one), headers, one) for one in slices]
         except orjson.JSONDecodeError as error:
             raise EventMalformed(f"The body is not JSON: {error}.") from None
+
+    def store_at_once(self, verdicts: Sequence[Verdict], told: Told) -> bool:
+        """Start to store a request in which nothing is unusual; `told` is called with its receipt, perhaps at once.
+
+        False, with nothing done, where something is: then it takes `write_judged`.
+        """
+        topics, window = self._topics, self._window
+        attempt = _AtOnce(self, verdicts, told)  # type: ignore[arg-type]
+        reservation = attempt.reservation
+        records: list[Record] = []
+        admitted: list[Admitted] | None = None
+        for number, one in enumerate(verdicts):
+            if not isinstance(one, Admitted) or one.record.topic not in topics:
+                window.settle(reservation, stored=False)
+                return False
+            key = one.duplicate_key
+            if key is not None and window.enabled:
+                known = window.reserve(key, reservation)
+                if known is True:
+                    # From here on, what is stored is not all there is.
+                    admitted = admitted if admitted is not None else list(verdicts[:number])  # type: ignore[arg-type]
+                    continue
+                if known is not False:
+                    window.settle(reservation, stored=False)
+                    return False
+            records.append(one.record)
+            if admitted is not None:
+                admitted.append(one)
+        if admitted is not None:
+            attempt.admitted = admitted
+        if records:
+            self._gathering.add(records, attempt)
+        else:
+            attempt.ended(None)
+        return True
+
+    def _ended_at_once(self, attempt: _AtOnce, error: HeadwaterError | None) -> None:
+        self._window.settle(attempt.reservation, stored=error is None)
+        if error is None:
+            self.recent.accepted(attempt.admitted)
+            self._counters.accepted(attempt.admitted)
+        told, attempt.told = attempt.told, None
+        if told is not None:
+            self._tell(attempt, told, error)
+
+    def _tell(self, attempt: _AtOnce, told: Told, error: HeadwaterError | None) -> None:
+        count = len(attempt.verdicts)
+        repeated: list[int] = []
+        if len(attempt.admitted) < count:
+            stored = set(map(id, attempt.admitted))
+            repeated = [index for index, one in enumerate(attempt.verdicts) if id(one) not in stored]
+            self._counters.duplicates([attempt.verdicts[index] for index in repeated])
+        if error is None:
+            told(Receipt(count, count, duplicates=repeated))
+            return
+        receipt = Receipt(count, len(repeated), duplicates=repeated)
+        for index in sorted(set(range(count)).difference(repeated)):
+            one = attempt.verdicts[index]
+            failed = Failed(one.encoded, one.stream.name, error)
+            receipt.failed.append((index, failed))
+            self._counters.failed(failed)
+        told(receipt)
+
+    async def write_judged(
+        self, slices: Sequence[bytes], verdicts: list[Verdict], headers: Mapping[str, str] = NO_HEADERS
+    ) -> Receipt:
+        """Finish what `judge` began, whatever it found."""
         work = _Pass(slices, verdicts, Receipt(len(slices)))
         await self._finish(work, headers)
         return work.receipt
@@ -160,12 +268,10 @@ class Intake:
     async def explain(self, values: Sequence[Any], headers: Mapping[str, str] = NO_HEADERS) -> list[Explanation]:
         """What would become of each event, and where it would go. Stores nothing, counts nothing."""
         slices = [_encode(value) for value in values]
-        work = _Pass(slices, [self._judge(one, headers) for one in slices], Receipt(len(slices)))
+        work = _Pass(slices, self.judge(slices, headers), Receipt(len(slices)))
         await self._fetch_schemas(work, headers)
-        return [_explain(verdict, one) for verdict, one in zip(work.verdicts, slices, strict=True)]
-
-    def _judge(self, one: bytes, headers: Mapping[str, str]) -> Verdict:
-        return self.gate.try_admit(orjson.loads(one), headers, one)
+        pairs = zip(work.verdicts, slices, strict=True)
+        return [explanation(verdict, one) for verdict, one in pairs if not isinstance(verdict, SchemaPending)]
 
     async def _write_later(self, slices: Sequence[bytes], headers: Mapping[str, str], size: int) -> None:
         try:
@@ -176,19 +282,16 @@ class Intake:
 
     async def _finish(self, work: _Pass, headers: Mapping[str, str]) -> None:
         """From verdicts to a receipt: fetch schemas, make error events, store, recognise duplicates, count."""
-        verdicts = work.verdicts
-        simple = True
-        for verdict in verdicts:
-            if verdict.__class__ is not Admitted:
-                simple = False
-                break
-        if not simple:
-            await self._fetch_schemas(work, headers)
-            self._make_error_events(work)
+        await self._fetch_schemas(work, headers)
+        self._make_error_events(work)
         await self._store(work)
-        self._counters.count(work)
-        if work.receipt.failed and simple is False:
-            work.receipt.failed.sort(key=lambda entry: entry[0])
+        receipt = work.receipt
+        receipt.failed.sort(key=lambda entry: entry[0])
+        for _, refused in receipt.refused:
+            self._counters.refused(refused)
+        for _, failed in receipt.failed:
+            self._counters.failed(failed)
+        self._counters.duplicates([work.verdicts[index] for index in receipt.duplicates])  # type: ignore[misc]
 
     async def _fetch_schemas(self, work: _Pass, headers: Mapping[str, str]) -> None:
         """Judge anew what waits for a schema, once it is there or is known not to be."""
@@ -255,14 +358,21 @@ class Intake:
         errors = work.errors
         for _ in range(DUPLICATE_ROUNDS_MAX):
             waiting = await self._store_round(work, left, errors)
-            left = [index for index, other in waiting if not await other.wait()]
+            left = [index for index, other in waiting if not await self._stored_by(other)]
             work.receipt.duplicates += [index for index, other in waiting if other.stored]
             errors = []
             if not left:
                 break
         for index in left:
-            self._fail(work, index, LogUnavailable("Another attempt to store this event failed."))
+            self._fail(work, index, self._no_answer())
         work.receipt.accepted = work.receipt.count - len(work.receipt.refused) - len(work.receipt.failed)
+
+    async def _stored_by(self, other: Reservation) -> bool:
+        try:
+            async with asyncio.timeout(self.config.append_timeout_seconds):
+                return await other.wait()
+        except TimeoutError:
+            return False
 
     async def _store_round(
         self, work: _Pass, indexes: list[int], errors: list[Admitted]
@@ -284,40 +394,49 @@ class Intake:
                     continue
             admitted.append(one)
             placed.append(index)
-        stored = False
         try:
-            placements = await self._append(admitted, errors)
-            stored = True
+            placements = await self._append(admitted, errors, reservation)
         except HeadwaterError as error:
             for index in placed:
                 self._fail(work, index, error)
             self._counters.error_events_lost.inc(len(errors))
-        finally:
-            # Also when the request is cancelled: whoever waits for these ids must hear of it.
-            self._window.settle(reservation, stored=stored)
-        if stored:
+        else:
             self.recent.accepted(admitted)
+            self._counters.accepted(admitted)
             work.placed.append((placed, placements))
         return waiting
 
-    async def _append(self, admitted: list[Admitted], errors: list[Admitted]) -> Sequence[Placement]:
-        records: list[Record] = [one.record for one in admitted]
-        if errors:
-            records += [one.record for one in errors]
-        if not records:
-            return ()
-        missing = {record.topic for record in records}.difference(self._topics)
-        if missing:
-            await self._ensure_topics(one.stream for one in (*admitted, *errors) if one.topic in missing)
+    async def _append(
+        self, admitted: list[Admitted], errors: list[Admitted], reservation: Reservation
+    ) -> Sequence[Placement]:
+        """One append, whose outcome settles the reservation, also when nobody waits for it any more."""
+        records = [one.record for one in (*admitted, *errors)]
         try:
-            async with asyncio.timeout(self.config.append_timeout_seconds):
-                return await self._log.append(records)
-        except TimeoutError:
-            raise LogUnavailable(
-                "The log did not answer in time.",
-                hint="Send the events again; some may be in the log twice then.",
-                retry_after_seconds=self.config.retry_after_seconds,
-            ) from None
+            missing = {record.topic for record in records}.difference(self._topics)
+            if missing:
+                await self._ensure_topics(one.stream for one in (*admitted, *errors) if one.topic in missing)
+            if not records:
+                self._window.settle(reservation, stored=True)
+                return ()
+            future = self._submit(records)
+        except BaseException:
+            self._window.settle(reservation, stored=False)
+            raise
+        future.add_done_callback(lambda done: self._window.settle(reservation, stored=failure_of(done) is None))
+        await asyncio.wait([future], timeout=self.config.append_timeout_seconds)
+        if not future.done():
+            raise self._no_answer()
+        return future.result()
+
+    def _append_in_task(self, records: Sequence[Record]) -> asyncio.Future[Sequence[Placement]]:
+        return asyncio.ensure_future(self._log.append(records))
+
+    def _no_answer(self) -> LogUnavailable:
+        return LogUnavailable(
+            "The log did not answer in time.",
+            hint="Send the events again: a repeated meta.id is recognised.",
+            retry_after_seconds=self.config.retry_after_seconds,
+        )
 
     async def _ensure_topics(self, streams: Iterable[Stream]) -> None:
         """Create the topics of streams that no declaration names one by one: members of families, undeclared ones."""
@@ -329,98 +448,6 @@ class Intake:
     def _fail(self, work: _Pass, index: int, reason: HeadwaterError) -> None:
         one: Admitted = work.verdicts[index]  # type: ignore[assignment]
         work.receipt.failed.append((index, Failed(one.encoded, one.stream.name, reason)))
-
-    async def _restore_window(self, streams: Sequence[Stream]) -> None:
-        """Read the ids of the last moments back from the log, oldest first, for half a second at most."""
-        topics = [topic for stream in streams for topic in stream.topics]
-        since = int((self._clock() - self.config.dedupe_window_seconds) * 1000)
-        position: Position = await self._log.at(topics, since)
-        decoder = msgspec.json.Decoder(_Identified)
-        give_up = time.monotonic() + RESTORE_SECONDS_MAX
-        while time.monotonic() < give_up:
-            records = await self._log.read(position)
-            if not records:
-                return
-            keys = []
-            for record in records:
-                position = position.after(record)
-                try:
-                    event_id = decoder.decode(record.value).meta.id
-                except msgspec.DecodeError:
-                    continue
-                if isinstance(event_id, str):
-                    keys.append(f"{record.topic} {event_id}")
-            self._window.remember(keys)
-
-
-class _Meta(msgspec.Struct):
-    id: Any = None
-
-
-class _Identified(msgspec.Struct):
-    meta: _Meta = msgspec.field(default_factory=_Meta)
-
-
-class _Counters:
-    """What the intake counts about itself; children are kept, since finding one takes a lock."""
-
-    def __init__(self, telemetry: Telemetry) -> None:
-        self._events: Counter = telemetry.counter(
-            "headwater_intake_events", "Events judged, by stream and outcome.", ("stream", "outcome")
-        )
-        self._children: dict[tuple[str, str], Any] = {}
-        self.hasty = telemetry.counter("headwater_intake_hasty_events", "Events received hastily.")
-        self.hasty_refused = telemetry.counter(
-            "headwater_intake_hasty_refused_events", "Hasty events refused because the backlog was full."
-        )
-        self.hasty_lost = telemetry.counter(
-            "headwater_intake_hasty_lost_events", "Hasty events answered 202 that could not be stored."
-        )
-        self.error_events_refused = telemetry.counter(
-            "headwater_intake_error_events_refused", "Error events that the Gate itself refused."
-        )
-        self.error_events_lost = telemetry.counter(
-            "headwater_intake_error_events_lost", "Error events that could not be stored."
-        )
-
-    def count(self, work: _Pass) -> None:
-        receipt = work.receipt
-        duplicates = set(receipt.duplicates)
-        failed = {index for index, _ in receipt.failed}
-        tally: dict[tuple[str, str], int] = {}
-        if not (duplicates or failed or receipt.refused):
-            self._count_accepted(work, tally)
-        else:
-            for index, verdict in enumerate(work.verdicts):
-                if index in failed:
-                    continue
-                if isinstance(verdict, Admitted):
-                    outcome = "duplicate" if index in duplicates else "accepted"
-                    _add(tally, verdict.stream.name, outcome)
-            for _, refused in receipt.refused:
-                # A stream that is not declared is a name anybody made up: not a label.
-                known = refused.reason.code not in ("stream_unknown", "event_malformed", "schema_not_found")
-                _add(tally, refused.stream_name or "" if known else "", refused.reason.code)
-            for _, failure in receipt.failed:
-                _add(tally, "", failure.reason.code)
-        for labels, number in tally.items():
-            child = self._children.get(labels)
-            if child is None:
-                child = self._children[labels] = self._events.labels(*labels)
-            child.inc(number)
-
-    def _count_accepted(self, work: _Pass, tally: dict[tuple[str, str], int]) -> None:
-        verdicts = work.verdicts
-        first = verdicts[0].stream if verdicts else None  # type: ignore[union-attr]
-        if first is not None and all(verdict.stream is first for verdict in verdicts):  # type: ignore[union-attr]
-            tally[first.name, "accepted"] = len(verdicts)
-            return
-        for verdict in verdicts:
-            _add(tally, verdict.stream.name, "accepted")  # type: ignore[union-attr]
-
-
-def _add(tally: dict[tuple[str, str], int], stream: str, outcome: str) -> None:
-    tally[stream, outcome] = tally.get((stream, outcome), 0) + 1
 
 
 def settings_of(stream: Stream) -> TopicSettings:
@@ -449,38 +476,3 @@ def _outcomes(work: _Pass) -> list[Outcome]:
             placement = placements.get(index)
             outcomes[index] = Accepted(verdict, placement, duplicate=placement is None)
     return [outcomes[index] for index in range(len(work.verdicts))]
-
-
-def _explain(verdict: Verdict, received: bytes) -> Explanation:
-    if isinstance(verdict, Admitted):
-        before, after = orjson.loads(received), orjson.loads(verdict.encoded)
-        return Explanation(
-            verdict="accepted",
-            event_value=after,
-            stream=verdict.stream.name,
-            topic=verdict.topic,
-            key=verdict.key.decode() if verdict.key is not None else None,
-            filled=_difference(before, after),
-        )
-    assert isinstance(verdict, Refused)
-    return Explanation(
-        verdict="refused",
-        event_value=verdict.event_value,
-        stream=verdict.stream_name,
-        reason=verdict.reason,
-        legacy_errors=verdict.legacy_errors,
-    )
-
-
-def _difference(before: Any, after: Any, path: str = "") -> dict[str, Any]:
-    """{dotted path: value} of what is in `after` and not, or otherwise, in `before`."""
-    if not (isinstance(before, dict) and isinstance(after, dict)):
-        return {} if before == after else {path: after}
-    found: dict[str, Any] = {}
-    for name, value in after.items():
-        where = f"{path}.{name}" if path else name
-        if name in before:
-            found.update(_difference(before[name], value, where))
-        else:
-            found[where] = value
-    return found

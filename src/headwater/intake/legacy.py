@@ -14,9 +14,10 @@ from headwater.errors import (
     StreamSchemaMismatch,
     StreamUnknown,
 )
-from headwater.intake.intake import Receipt
-from headwater.intake.outcome import Failed, Refused
+from headwater.intake.outcome import Failed, Receipt, Refused
 from headwater.schemas.validator import legacy_errors_text
+
+TOO_DEEP = "(nested too deeply to be shown)"
 
 
 class LegacyAnswer(NamedTuple):
@@ -92,5 +93,10 @@ def _error(one: Refused | Failed) -> dict[str, Any]:
     return {"status": "error", "event": one.event_value, "context": {"message": legacy_message(one)}}
 
 
-def _body(document: dict[str, Any]) -> bytes:
-    return orjson.dumps(document)
+def _body(document: dict[str, list[dict[str, Any]]]) -> bytes:
+    try:
+        return orjson.dumps(document)
+    except TypeError:
+        # An event may be parsed that is nested too deeply to be written again.
+        shown = {kind: [entry | {"event": TOO_DEEP} for entry in entries] for kind, entries in document.items()}
+        return orjson.dumps(shown)

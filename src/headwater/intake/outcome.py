@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from headwater.errors import HeadwaterError
 from headwater.event import Event
@@ -12,7 +14,7 @@ from headwater.log.contract import Placement, Record
 from headwater.streams.stream import Stream
 
 
-class Admitted(NamedTuple):
+class Admitted(msgspec.Struct, frozen=True, gc=False):
     """An event the Gate let through, ready to be appended; it keeps bytes and no parsed tree.
 
     `duplicate_key` is set where a repeat can be recognised: the producer gave a `meta.id` and the stream wants it.
@@ -89,6 +91,16 @@ class Failed:
 
 
 Outcome = Accepted | Refused | Failed
+
+
+class Receipt(msgspec.Struct, gc=False):
+    """What became of one request: how many events, and those that are not in the log, by their place in the request."""
+
+    count: int
+    accepted: int = 0
+    refused: list[tuple[int, Refused]] = []
+    failed: list[tuple[int, Failed]] = []
+    duplicates: list[int] = []
 
 
 @dataclass(frozen=True, slots=True)

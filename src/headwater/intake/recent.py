@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from headwater.intake.outcome import Admitted, Refused
 
 OUTCOMES_MAX = 100
+KEPT_PER_REQUEST_MAX = 5
 TEXT_BYTES_MAX = 4_000
 
 
@@ -30,7 +31,6 @@ class RecentOutcomes:
 
     def __init__(self, clock: Callable[[], float], outcomes_max: int = OUTCOMES_MAX) -> None:
         self._clock = clock
-        self._outcomes_max = outcomes_max
         # Bytes are cut on the way in: a few hundred events of the largest size would fill the memory.
         self._accepted: deque[tuple[int, float, str, bytes]] = deque(maxlen=outcomes_max)
         self._refused: deque[RecentOutcome] = deque(maxlen=outcomes_max)
@@ -39,8 +39,8 @@ class RecentOutcomes:
 
     def accepted(self, admitted: Sequence[Admitted]) -> None:
         now = self._clock()
-        # Only the tail of a large request can stay; walking the rest would cost for nothing.
-        skipped = max(0, len(admitted) - self._outcomes_max)
+        # A few of a large request are enough to see what comes in; keeping each would cost every event.
+        skipped = max(0, len(admitted) - KEPT_PER_REQUEST_MAX)
         self.number += skipped
         for one in admitted[skipped:]:
             self.number += 1

@@ -1,13 +1,15 @@
 """POST /v1/events and /v2/events: the request to slices, the receipt to an answer. The hot path of the platform.
 
 How this works: `EventsEndpoint.answer` takes the parts of a request and gives the parts of a response; it knows no
-server. Below it stands the ASGI application; `protocol.py` calls `answer` directly where it can save the detour.
+server. Calling the endpoint itself is the ASGI application around it. `answer_at_once` is the same without a coroutine
+for requests in which nothing is unusual; `protocol.py` calls it directly to save the detour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar, overload
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
@@ -17,9 +19,9 @@ from starlette.types import Receive, Scope, Send
 from headwater.config import IntakeConfig
 from headwater.errors import EventInvalid, EventMalformed, HeadwaterError
 from headwater.intake.gate import CLIENT_ADDRESS
-from headwater.intake.intake import Intake
+from headwater.intake.intake import JUDGED_AT_ONCE_MAX, Intake, Verdict
 from headwater.intake.legacy import LegacyAnswer, legacy_answer
-from headwater.intake.outcome import Explanation
+from headwater.intake.outcome import Explanation, Receipt
 from headwater.web.body import Disconnected, decode_body, read_body, slice_events, slice_leniently
 from headwater.web.headers import RawHeaders
 from headwater.web.problems import MEDIA_TYPE, problem_document, problem_headers, request_uri, status_of
@@ -31,13 +33,23 @@ JSON_TYPE = (b"content-type", b"application/json; charset=utf-8")
 PROBLEM_TYPE = (b"content-type", MEDIA_TYPE.encode())
 
 
-class Answer(NamedTuple):
+Default = TypeVar("Default")
+
+
+class Answer:
     """A response: `reason` is the reason phrase (HTTP/1.1 only), b"" for the usual one."""
 
-    status: int
-    reason: bytes
-    headers: RawHeaders
-    body: bytes = b""
+    __slots__ = ("body", "head", "headers", "reason", "status")
+
+    def __init__(self, status: int, reason: bytes, headers: RawHeaders, body: bytes = b"") -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.body = body
+        # Status line and headers as they stand on the wire; most answers are sent many times.
+        phrase = reason or HTTPStatus(status).phrase.encode()
+        lines = [part for name, value in headers for part in (name, b": ", value, b"\r\n")]
+        self.head = b"".join((b"HTTP/1.1 %d %s\r\n" % (status, phrase), *lines))
 
 
 class RequestHeaders(Mapping[str, str]):
@@ -58,6 +70,14 @@ class RequestHeaders(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._texts())
+
+    @overload
+    def get(self, name: str, default: None = None, /) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str | Default, /) -> str | Default: ...
+    def get(self, name: str, default: Any = None, /) -> Any:
+        # The one the Gate calls; Mapping's own raises and catches KeyError.
+        return self._texts().get(name, default)
 
     def _texts(self) -> dict[str, str]:
         if self._text is None:
@@ -81,6 +101,8 @@ class EventsEndpoint:
         self._standing = standing
         self._standing_empty = [*standing, (b"content-length", b"0")]
         self._test_events = [orjson.dumps(event) for event in config.test_events]
+        # Nearly every answer says that all of so many events were accepted.
+        self._all_accepted: dict[int, Answer] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: RawHeaders = scope["headers"]
@@ -114,6 +136,29 @@ class EventsEndpoint:
             return await self._take(body, sent, hasty=hasty, dry_run=dry_run)
         except HeadwaterError as error:
             return self.problem(error, "POST", uri)
+
+    def answer_at_once(
+        self, headers: RawHeaders, body: bytes, peer: str | None, uri: bytes, respond: Callable[[Answer], None]
+    ) -> Coroutine[Any, Any, Answer] | None:
+        """Judge and store the events in a body that is plain JSON, without a query.
+
+        None: `respond` is called when the answer is known, perhaps at once. Otherwise something is unusual, nothing
+        was stored, and the coroutine gives the answer.
+        """
+        sent = RequestHeaders(headers, peer)
+        try:
+            slices = slice_events(body, self.config.request_events_max)
+            if not slices or len(slices) > JUDGED_AT_ONCE_MAX:
+                return self.answer(headers, b"", body, peer, uri.decode("latin-1"))
+            verdicts = self._intake.judge(slices, sent)
+        except HeadwaterError:
+            return self.answer(headers, b"", body, peer, uri.decode("latin-1"))
+        if self._intake.store_at_once(verdicts, lambda receipt: respond(self._received(receipt))):
+            return None
+        return self._answer_judged(slices, verdicts, sent)
+
+    async def _answer_judged(self, slices: list[bytes], verdicts: list[Verdict], sent: RequestHeaders) -> Answer:
+        return self._received(await self._intake.write_judged(slices, verdicts, sent))
 
     async def answer_test_events(self, query: bytes, headers: RawHeaders, peer: str | None) -> Answer:
         """Run the configured test events as if they were posted."""
@@ -149,7 +194,15 @@ class EventsEndpoint:
             parsed(slices)
             self._intake.write_hasty(slices, sent)
             return self._answer(202, f"{len(slices)} events hastily received.")
-        receipt = await self._intake.write_slices(slices, sent)
+        return self._received(await self._intake.write_slices(slices, sent))
+
+    def _received(self, receipt: Receipt) -> Answer:
+        if receipt.accepted == receipt.count:
+            known = self._all_accepted.get(receipt.count)
+            if known is None:
+                known = self._told(legacy_answer(receipt, self.config.retry_after_seconds))
+                self._all_accepted[receipt.count] = known
+            return known
         return self._told(legacy_answer(receipt, self.config.retry_after_seconds))
 
     def _told(self, told: LegacyAnswer) -> Answer:

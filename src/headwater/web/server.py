@@ -62,20 +62,9 @@ def server_of(platform: Platform, *, notice: str | None = None) -> Server:
     return Server(config, app)
 
 
-async def serve(platform: Platform, *, notice: str | None = None, ready: Callable[[str], None] | None = None) -> None:
-    """Start the platform, serve it until SIGINT or SIGTERM, stop it. `ready` is told the address once it is served."""
-    await platform.start()
-    try:
-        server = server_of(platform, notice=notice)
-        server.on_started = ready
-        await server.serve()
-    finally:
-        await platform.stop()
-
-
 @contextlib.asynccontextmanager
 async def serving(platform: Platform, *, notice: str | None = None) -> AsyncIterator[str]:
-    """Serve a started platform for the length of a `with` block; gives the address. For tests and demos."""
+    """Serve a started platform for the length of a `with` block; gives the address."""
     server = server_of(platform, notice=notice)
     # Signals stay with whoever runs the block.
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -1,0 +1,66 @@
+"""What the intake counts about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from headwater.intake.outcome import Admitted, Failed, Refused
+from headwater.telemetry import Counter, Telemetry
+
+# A stream that is not declared is a name anybody can make up: no label.
+_NAMELESS_CODES = frozenset({"stream_unknown", "event_malformed", "schema_not_found", "schema_uri_refused"})
+
+
+class Counters:
+    """Instruments of one intake. Children are kept: finding one takes a lock."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._events: Counter = telemetry.counter(
+            "headwater_intake_events", "Events judged, by stream and outcome.", ("stream", "outcome")
+        )
+        self._children: dict[tuple[str, str], Any] = {}
+        self.hasty = telemetry.counter("headwater_intake_hasty_events", "Events received hastily.")
+        self.hasty_refused = telemetry.counter(
+            "headwater_intake_hasty_refused_events", "Hasty events refused because the backlog was full."
+        )
+        self.hasty_lost = telemetry.counter(
+            "headwater_intake_hasty_lost_events", "Hasty events answered 202 that could not be stored."
+        )
+        self.error_events_refused = telemetry.counter(
+            "headwater_intake_error_events_refused", "Error events that the Gate itself refused."
+        )
+        self.error_events_lost = telemetry.counter(
+            "headwater_intake_error_events_lost", "Error events that could not be stored."
+        )
+
+    def accepted(self, admitted: Sequence[Admitted]) -> None:
+        self._by_stream(admitted, "accepted")
+
+    def duplicates(self, admitted: Sequence[Admitted]) -> None:
+        self._by_stream(admitted, "duplicate")
+
+    def refused(self, refused: Refused) -> None:
+        code = refused.reason.code
+        self._add(refused.stream_name or "" if code not in _NAMELESS_CODES else "", code, 1)
+
+    def failed(self, failed: Failed) -> None:
+        self._add("", failed.reason.code, 1)
+
+    def _by_stream(self, admitted: Sequence[Admitted], outcome: str) -> None:
+        run, count = None, 0
+        for one in admitted:
+            if one.stream is run:
+                count += 1
+                continue
+            if run is not None:
+                self._add(run.name, outcome, count)
+            run, count = one.stream, 1
+        if run is not None:
+            self._add(run.name, outcome, count)
+
+    def _add(self, stream: str, outcome: str, count: int) -> None:
+        child = self._children.get((stream, outcome))
+        if child is None:
+            child = self._children[stream, outcome] = self._events.labels(stream, outcome)
+        child.inc(count)

@@ -1,0 +1,103 @@
+"""Gathers what many requests append in one turn of the event loop into one append: one hand-over, one answer for all.
+
+How this works: the first append of a turn schedules the hand-over for the end of the turn, when everything that had
+arrived by then is there. Where the joint append fails, each is tried again on its own, since an append is all or none
+and one may have spoilt it for all; so everyone gets the answer to their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from headwater.errors import HeadwaterError, LogUnavailable
+from headwater.log.contract import Placement, Record
+
+RECORDS_GATHERED_MAX = 1_000
+BYTES_GATHERED_MAX = 1_048_576
+
+Submit = Callable[[Sequence[Record]], "asyncio.Future[Sequence[Placement]]"]
+
+
+class Waiting(Protocol):
+    """Somebody whose records are being appended."""
+
+    def ended(self, error: HeadwaterError | None) -> None:
+        """The records are durable (None), or none of them was stored."""
+        ...
+
+    def late(self) -> None:
+        """The log has not answered in time; `ended` may still be called."""
+        ...
+
+
+Gathered = list[tuple[list[Record], Waiting]]
+
+
+class Gathering:
+    """Appends on their way to the log. Belongs to one event loop."""
+
+    def __init__(self, submit: Submit, seconds_max: float) -> None:
+        """`seconds_max`: how long an append may take before those who wait are told that it is late."""
+        self._submit = submit
+        self._seconds_max = seconds_max
+        self._gathered: Gathered = []
+        self._records = 0
+        self._bytes = 0
+
+    def add(self, records: list[Record], waiting: Waiting) -> None:
+        """Append `records` with the others of this turn. `waiting` is told how it ended, never before this returns."""
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        self._gathered.append((records, waiting))
+        self._records += len(records)
+        for record in records:
+            self._bytes += len(record.value)
+        if self._records >= RECORDS_GATHERED_MAX or self._bytes >= BYTES_GATHERED_MAX:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        self._records = self._bytes = 0
+        if gathered:
+            self._append(gathered)
+
+    def _append(self, gathered: Gathered) -> None:
+        records = gathered[0][0] if len(gathered) == 1 else [record for records, _ in gathered for record in records]
+        loop = asyncio.get_running_loop()
+        try:
+            future = self._submit(records)
+        except HeadwaterError as error:
+            loop.call_soon(self._ended, gathered, error)
+            return
+        timer = loop.call_later(self._seconds_max, _late, gathered)
+
+        def answered(future: asyncio.Future[Sequence[Placement]]) -> None:
+            timer.cancel()
+            self._ended(gathered, failure_of(future))
+
+        future.add_done_callback(answered)
+
+    def _ended(self, gathered: Gathered, error: HeadwaterError | None) -> None:
+        if error is not None and len(gathered) > 1:
+            for one in gathered:
+                self._append([one])
+            return
+        for _, waiting in gathered:
+            waiting.ended(error)
+
+
+def _late(gathered: Gathered) -> None:
+    for _, waiting in gathered:
+        waiting.late()
+
+
+def failure_of(future: asyncio.Future[Any]) -> HeadwaterError | None:
+    """Why an append failed, or None."""
+    if future.cancelled():
+        return LogUnavailable("The append was given up.")
+    error = future.exception()
+    if error is None or isinstance(error, HeadwaterError):
+        return error
+    return LogUnavailable(f"The log failed: {type(error).__name__}.")
