@@ -39,7 +39,7 @@ SCHEMA = {
         "http": {"type": "object", "properties": {"client_ip": {"type": "string"}}},
     },
 }
-FIXED = {"id": "fixed", "dt": "2026-01-01T00:00:00Z"}
+FIXED = {"id": "fixed", "request_id": "fixed", "dt": "2026-01-01T00:00:00Z"}
 SETTINGS = {
     "web": {"port": 0},
     "log": {"durability": "os"},
