@@ -96,7 +96,7 @@ def cli_page() -> str:
             ["verb", "what it does"], [[f"[`{verb}`](#headwater-{verb})", line] for verb, (_, line) in VERBS.items()]
         ),
     ]
-    context = click.Context(main, info_name="headwater")
+    context = click.Context(main, info_name="headwater", **main.context_settings)
     for verb in VERBS:
         command = main.get_command(context, verb) if isinstance(main, click.Group) else None
         if command is not None:

@@ -21,7 +21,11 @@ def _commands(verb: str) -> list[tuple[str, click.Command]]:
     assert isinstance(main, click.Group)
     command = main.get_command(click.Context(main), verb)
     assert command is not None
-    return [(f"{verb} {name}", one) for name, one in getattr(command, "commands", {}).items()] or [(verb, command)]
+    if not isinstance(command, click.Group):
+        return [(verb, command)]
+    context = click.Context(command)
+    inner = [(f"{verb} {name}", command.get_command(context, name)) for name in command.list_commands(context)]
+    return [(name, one) for name, one in inner if one is not None]
 
 
 @pytest.mark.parametrize("verb", VERBS)

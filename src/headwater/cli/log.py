@@ -17,6 +17,7 @@ import orjson
 
 from headwater.cli.console import output, print_json, progress, say
 from headwater.cli.up import require_project
+from headwater.cli.verbs import Table, Verbs
 from headwater.errors import TimestampInvalid
 
 if TYPE_CHECKING:
@@ -78,7 +79,11 @@ def chosen_log(function: Callable[..., Any]) -> Callable[..., Any]:
 as_json_option = click.option("--json", "as_json", is_flag=True, help="For machines: JSON, one object a line.")
 
 
-@click.group(short_help="Look into the log: topics, records, checksums.")
+# Verbs in modules of their own.
+VERBS: Table = {}
+
+
+@click.group(cls=Verbs, table=VERBS, short_help="Look into the log: topics, records, checksums.")
 def command() -> None:
     """Look into the log's file. Safe while a server is using it; nothing is changed."""
 

@@ -1,138 +1,21 @@
-"""`headwater schema`: schemas at the command line; `validate` gives the verdict of every line of a file of events."""
+"""`headwater schema`: the table of its verbs."""
 
 from __future__ import annotations
 
-import gzip
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
-
 import click
 
-from headwater.cli.console import print_json, say
-from headwater.errors import EventInvalid, EventMalformed, HeadwaterError, SchemaUnavailable
+from headwater.cli.verbs import Table, Verbs
 
-if TYPE_CHECKING:
-    from headwater.schemas import Validator
-
-_LINE_BYTES_MAX = 4_194_304
+VERBS: Table = {
+    "validate": ("headwater.cli.schema_validate", "Judge every event of a file by its schema."),
+}
 
 
-@click.group(short_help="Work with schemas and judge events by them.")
+@click.command(
+    cls=Verbs,
+    table=VERBS,
+    short_help="Work with schemas and judge events by them.",
+    epilog="Example:  headwater schema validate events.jsonl",
+)
 def command() -> None:
     """Work with schemas and judge events by them."""
-
-
-@command.command(
-    short_help="Judge every event of a file by its schema.",
-    epilog="""\b
-Examples:
-  headwater schema validate events.jsonl
-  headwater schema validate events.jsonl.gz --schemas ./schemas --schemas https://schemas.example.org/repository
-  headwater schema validate - --json < events.jsonl | jq 'select(.valid | not)'""",
-)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each line.")
-@click.option(
-    "--schemas",
-    "bases",
-    multiple=True,
-    metavar="DIR_OR_URL",
-    help="A schema repository; may be repeated, the first that has a schema wins.  [default: the project's]",
-)
-@click.option(
-    "--file-extension",
-    metavar="EXTENSION",
-    help="What is appended to a schema URI without one; empty for nothing.  [default: the project's, or .yaml]",
-)
-def validate(file: str, as_json: bool, bases: tuple[str, ...], file_extension: str | None) -> None:
-    """Say of every line of FILE (one event each; .gz is read too; - is standard input) whether it is valid.
-
-    Each event is judged by the schema its `$schema` names, after defaults are filled in. The exit code is 0 when every
-    line is valid, else 1.
-    """
-    validator = _open_validator(bases, file_extension)
-    total = invalid = 0
-    with _open(file) as lines:
-        for number, line in _numbered(lines):
-            verdict = _judge(line, validator)
-            total += 1
-            invalid += not verdict["valid"]
-            if as_json:
-                print_json({"line": number, **verdict})
-            elif not verdict["valid"]:
-                _print_refusal(number, verdict)
-    if not as_json:
-        say(f"{total - invalid} of {total} events are valid.")
-    raise SystemExit(1 if invalid else 0)
-
-
-def _open_validator(bases: tuple[str, ...], extension: str | None) -> Validator:
-    from headwater.config import load_config
-    from headwater.schemas import Validator, open_repositories
-
-    project = Path()
-    if bases:
-        default_extension: str | None = ".yaml"
-    else:
-        config = load_config(project).schemas
-        bases, default_extension = tuple(config.base_uris), config.file_extension
-    chosen = default_extension if extension is None else extension or None
-    return Validator(open_repositories(bases, root=project, extension=chosen))
-
-
-def _open(file: str) -> BinaryIO:
-    if file == "-":
-        return sys.stdin.buffer
-    with Path(file).open("rb") as opened:
-        compressed = opened.read(2) == b"\x1f\x8b"
-    return cast("BinaryIO", gzip.open(file)) if compressed else Path(file).open("rb")
-
-
-def _numbered(lines: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Lines that are not blank, with their 1-based numbers; never more of one in memory than the bound."""
-    number = 0
-    while line := lines.readline(_LINE_BYTES_MAX + 1):
-        number += 1
-        if line.strip():
-            yield number, line
-        while len(line) > _LINE_BYTES_MAX and not line.endswith(b"\n"):
-            line = lines.readline(_LINE_BYTES_MAX + 1)
-
-
-def _judge(line: bytes, validator: Validator) -> dict[str, Any]:
-    """The verdict as plain values. Raises only where the schemas, not the event, are at fault and cannot be reached."""
-    from headwater.event import Event
-    from headwater.schemas import check_producer_uri
-
-    schema_uri = None
-    try:
-        if len(line) > _LINE_BYTES_MAX:
-            raise EventMalformed(f"The line is longer than {_LINE_BYTES_MAX} bytes.")
-        event = Event.decode(line)
-        schema_uri = event.schema_uri
-        if schema_uri is None:
-            raise EventMalformed("The event has no `$schema`.")
-        check_producer_uri(schema_uri)
-        value = dict(event.value)
-        if validator.compile(schema_uri).fill_defaults(value):
-            event = Event(value)
-        validator.check(event)
-    except EventInvalid as error:
-        violations = [
-            {"pointer": one.pointer, "keyword": one.keyword, "message": one.message} for one in error.violations
-        ]
-        return {"valid": False, "schema": schema_uri, "code": error.code, "violations": violations}
-    except SchemaUnavailable:
-        raise
-    except HeadwaterError as error:
-        return {"valid": False, "schema": schema_uri, "code": error.code, "message": str(error), "violations": []}
-    return {"valid": True, "schema": schema_uri}
-
-
-def _print_refusal(number: int, verdict: dict[str, Any]) -> None:
-    if not verdict["violations"]:
-        click.echo(f"{number}: {verdict['message']}")
-    for violation in verdict["violations"]:
-        click.echo(f"{number}: {violation['pointer'] or '(the event)'} {violation['message']}")
