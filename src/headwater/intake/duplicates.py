@@ -1,7 +1,7 @@
 """Recognises an event that was sent again: a bounded memory of the ids accepted within a window.
 
-How this works: key → the `Reservation` of the request that stored it, or is storing it right now. A repeat of a stored
-id is a duplicate at once; a repeat of one in flight waits for the first one's outcome, and takes over where that
+How this works: key → when it was stored, or the `Reservation` of the request that is storing it right now (a reservation
+for every single event of the last minutes would double the memory). A repeat of a stored id is a duplicate at once; a repeat of one in flight waits for the first one's outcome, and takes over where that
 failed. Nothing of a failed attempt stays. The memory is two generations of ids: when the younger one is half of what
 may be kept, or as old as the window, it becomes the older one and the older one is dropped whole, so that forgetting
 costs nothing per id.
@@ -38,8 +38,6 @@ class Reservation:
     def finish(self, stored_at: float | None) -> None:
         """Tell those who wait."""
         self.stored_at = stored_at
-        # The ids stay known by the window; a list of them for each request would double the memory.
-        self.keys = []
         if isinstance(self._done, asyncio.Event):
             self._done.set()
         self._done = True
@@ -53,8 +51,8 @@ class DuplicateWindow:
         self._seconds = seconds
         self._generation_max = max(1, ids_max // 2)
         self._clock = clock
-        self._younger: dict[str, Reservation] = {}
-        self._older: dict[str, Reservation] = {}
+        self._younger: dict[str, Reservation | float] = {}
+        self._older: dict[str, Reservation | float] = {}
         self._younger_since = clock()
 
     def __len__(self) -> int:
@@ -62,21 +60,27 @@ class DuplicateWindow:
 
     def reserve(self, key: str, reservation: Reservation) -> bool | Reservation:
         """False: reserved, store it. True: stored before. A Reservation: being stored, by it."""
-        found = self._younger.get(key) or self._older.get(key)
-        if found is None or (found.stored_at is not None and found.stored_at < self._clock() - self._seconds):
+        found = self._younger.get(key)
+        if found is None:
+            found = self._older.get(key)
+        if found is None or (found.__class__ is float and found < self._clock() - self._seconds):
             self._younger[key] = reservation
             reservation.keys.append(key)
             return False
-        return True if found.stored_at is not None else found
+        return found if isinstance(found, Reservation) else True
 
     def settle(self, reservation: Reservation, *, stored: bool) -> None:
         """The reserved ids were stored, or none of them was."""
         now = self._clock()
-        if not stored:
-            for key in reservation.keys:
-                for generation in (self._younger, self._older):
-                    if generation.get(key) is reservation:
-                        del generation[key]
+        younger, older = self._younger, self._older
+        for key in reservation.keys:
+            # A generation may have ended while the ids were being stored.
+            generation = younger if younger.get(key) is reservation else older
+            if generation.get(key) is reservation:
+                if stored:
+                    generation[key] = now
+                else:
+                    del generation[key]
         reservation.finish(now if stored else None)
         if len(self._younger) >= self._generation_max or now - self._younger_since >= self._seconds:
             self._older, self._younger, self._younger_since = self._younger, {}, now

@@ -65,7 +65,7 @@ class SqliteLog:
         queue_bytes_max: int = 67_108_864,
         wal_bytes_max: int = 67_108_864,
         file_bytes_max: int | None = None,
-        cache_bytes_max: int = 16_777_216,
+        cache_bytes_max: int = 8_388_608,
         reader_threads: int = 2,
     ) -> None:
         """`durability` "fsync": an answered append survives power loss; "os": it survives the end of the process.
