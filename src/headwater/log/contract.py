@@ -21,13 +21,18 @@ TOKEN_PREFIX = "hw1"
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One record on its way in. `partition` None: chosen from `key`, or round robin without one."""
+    """One record on its way in. `partition` None: chosen from `key`, or round robin without one.
+
+    `timestamp_ms` None: the time of receipt, which never goes back within a partition. Given (epoch, UTC), it is kept
+    as it is: for records that were received before, elsewhere.
+    """
 
     topic: str
     value: bytes
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
     partition: int | None = None
+    timestamp_ms: int | None = None
 
 
 class StoredRecord(msgspec.Struct, frozen=True):
@@ -71,12 +76,16 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class TopicSettings:
-    """How a topic is kept. None means without that limit. `compact`: only the newest record of each key is owed."""
+    """How a topic is kept. None means without that limit. `compact`: only the newest record of each key is owed.
+
+    `compression`: the codec of this topic where the log has `Features.topic_compression`; None: the log's own choice.
+    """
 
     partitions: int = 1
     retention_seconds: float | None = None
     retention_bytes: int | None = None
     compact: bool = False
+    compression: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,7 @@ class Features:
     keyed_state: bool
     seek_by_time: bool
     compaction: bool
+    topic_compression: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +188,7 @@ class LogReader(Protocol):
         ...
 
     async def at(self, topics: Iterable[str], timestamp_ms: int) -> Position:
-        """The first record of every partition received at or after `timestamp_ms`, else its end."""
+        """The first record of every partition with a timestamp at or after `timestamp_ms`, else its end."""
         ...
 
     async def topics(self) -> Sequence[TopicInfo]:

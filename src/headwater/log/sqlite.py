@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -195,6 +196,8 @@ class SqliteLog:
         self._entries = {}
 
     async def ensure_topic(self, name: str, settings: TopicSettings) -> None:
+        # Batches are compressed alike, whatever the topic.
+        settings = dataclasses.replace(settings, compression=None) if settings.compression else settings
         present = self._entries.get(name)
         if present is None or present.settings != settings:
             await self._writer.run(lambda connection: ensure_topic(connection, name, settings))

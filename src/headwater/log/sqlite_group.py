@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple, overload
 
 from headwater.errors import TopicUnknown
@@ -98,9 +100,25 @@ class KnownPartition:
 
 
 class Building:
-    """The columns that one group adds to one partition."""
+    """The columns that one group adds to one partition.
 
-    __slots__ = ("base_offset", "count", "headers", "keys", "packed", "partition", "timestamp_ms", "values")
+    `given` are the times that the records come with, None while none does; `times` what became of them; `spans` the
+    newest time of the partition at the first and at the last record of each packed batch, which never goes back.
+    """
+
+    __slots__ = (
+        "base_offset",
+        "count",
+        "given",
+        "headers",
+        "keys",
+        "packed",
+        "partition",
+        "spans",
+        "times",
+        "timestamp_ms",
+        "values",
+    )
 
     def __init__(self, partition: KnownPartition) -> None:
         self.partition = partition
@@ -109,6 +127,9 @@ class Building:
         self.headers: list[tuple[tuple[str, bytes], ...]] = []
         self.count = 0
         self.packed: list[tuple[Columns, int, bytes]] = []
+        self.given: list[int | None] | None = None
+        self.times: list[int] | None = None
+        self.spans: list[tuple[int, int]] = []
         self.base_offset = 0
         self.timestamp_ms = 0
 
@@ -118,11 +139,35 @@ class Building:
         self.values.extend([record.value for record in records])
         self.keys.extend([record.key for record in records])
         self.headers.extend([record.headers for record in records])
+        given = [record.timestamp_ms for record in records]
+        if self.given is not None:
+            self.given.extend(given)
+        elif given.count(None) < len(given):
+            self.given = [*([None] * start), *given]
         self.count += len(records)
         return start
 
     def pack(self, codec: BatchCodec) -> None:
-        """Pack and compress, in batches of bounded size."""
+        """Pack and compress, in batches of bounded size; left to `set_times` where records come with times."""
+        if self.given is None:
+            self._pack(codec)
+
+    def set_times(self, codec: BatchCodec, now_ms: int) -> None:
+        """Say when the records were received, once it is known what the newest time of the partition is."""
+        last_ms = self.partition.last_ms
+        self.timestamp_ms = received_ms = max(now_ms, last_ms)
+        if self.given is None:
+            self.spans = [(received_ms, received_ms)] * len(self.packed)
+            return
+        # What is looked up by time is the newest so far: it grows, whatever times the records come with.
+        newest = list(accumulate(self.given, partial(_newer, now_ms), initial=last_ms))[1:]
+        self.times = [newest[index] if given is None else given for index, given in enumerate(self.given)]
+        self.packed.clear()
+        self.spans.clear()
+        self._pack(codec, newest)
+        self.timestamp_ms = newest[-1]
+
+    def _pack(self, codec: BatchCodec, newest: Sequence[int] | None = None) -> None:
         start = size = 0
         for index, value in enumerate(self.values):
             size += len(value)
@@ -133,8 +178,16 @@ class Building:
                     keys if keys.count(None) < len(keys) else None,
                     headers if any(headers) else None,
                 )
+                if newest is not None and self.times is not None:
+                    self.spans.append((newest[start], newest[index]))
+                    if any(times := [time - newest[start] for time in self.times[start : index + 1]]):
+                        columns.timestamp_deltas = times
                 self.packed.append((columns, *codec.pack(columns)))
                 start, size = index + 1, 0
+
+
+def _newer(now_ms: int, last_ms: int, given: int | None) -> int:
+    return max(last_ms, now_ms if given is None else given)
 
 
 class KnownTopic(NamedTuple):
@@ -199,18 +252,16 @@ class Group:
 
     def placements(self, index: int) -> Placements:
         """Where the records of the append at `index` went, once the offsets are known."""
-        return Placements(
-            [
-                (
-                    building.partition.topic,
-                    building.partition.number,
-                    building.base_offset + start,
-                    count,
-                    building.timestamp_ms,
-                )
-                for building, start, count in self.runs[index]
-            ]
-        )
+        runs = []
+        for building, start, count in self.runs[index]:
+            place = (building.partition.topic, building.partition.number)
+            first = building.base_offset + start
+            if building.times is None:
+                runs.append((*place, first, count, building.timestamp_ms))
+            else:
+                times = building.times[start : start + count]
+                runs += [(*place, offset, 1, time) for offset, time in enumerate(times, first)]
+        return Placements(runs)
 
 
 def check_types(records: Sequence[Record]) -> None:
@@ -218,6 +269,8 @@ def check_types(records: Sequence[Record]) -> None:
     for record in records:
         if type(record.value) is not bytes or (record.key is not None and type(record.key) is not bytes):
             raise TypeError("a record's value and key are bytes")
+        if record.timestamp_ms is not None and not (type(record.timestamp_ms) is int and record.timestamp_ms >= 0):
+            raise TypeError("a record's timestamp_ms is a whole number, 0 or more")
         for name, value in record.headers:
             if type(name) is not str or type(value) is not bytes:
                 raise TypeError("a record's headers are (str, bytes) pairs")

@@ -256,13 +256,13 @@ class Writer:
                 if partition.next_offset < 0:
                     self._load_tail(connection, partition)
                 building.base_offset = offset = partition.next_offset
-                building.timestamp_ms = timestamp_ms = max(now_ms, partition.last_ms)
+                building.set_times(self._codec, now_ms)
                 if offset + building.count > OFFSET_MAX:
                     raise LogFull(f"Partition {partition.number} of {partition.topic!r} has used up its offsets.")
-                for columns, codec, data in building.packed:
+                for (columns, codec, data), (first_ms, last_ms) in zip(building.packed, building.spans, strict=True):
                     count = len(columns.values)
                     place = (partition.slot << OFFSET_BITS) | offset
-                    header = BatchHeader(place, offset + count - 1, count, timestamp_ms, timestamp_ms, codec)
+                    header = BatchHeader(place, offset + count - 1, count, first_ms, last_ms, codec)
                     crc = checksum(header, data)
                     connection.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*header, crc, data))
                     written.append(Written(partition.topic, partition.number, partition.slot, header, crc, columns))

@@ -244,6 +244,22 @@ class LogSuite:
         clock.advance(-3600)
         assert (await log.append(records("a", 1)))[0].timestamp_ms == removed
 
+    async def test_a_time_that_a_record_comes_with_is_kept(self, log: Log, clock: ManualClock) -> None:
+        await log.ensure_topic("a", TopicSettings())
+        now_ms = int(clock() * 1000)
+        ages = [5_000, 9_000, None, 3_000, 8_000]
+        times = [None if age is None else now_ms - age for age in ages]
+        placements = await log.append([Record("a", b"%d" % n, timestamp_ms=time) for n, time in enumerate(times)])
+        kept = [now_ms if time is None else time for time in times]
+        assert [p.timestamp_ms for p in placements] == kept
+        assert [r.timestamp_ms for r in await read_all(log, ["a"])] == kept
+        await self.reopen(log)
+        assert [r.timestamp_ms for r in await read_all(log, ["a"])] == kept
+        # The first record that is as new, as if what is older had not come later.
+        assert await log.at(["a"], now_ms - 5_000) == Position({("a", 0): 0})
+        assert await log.at(["a"], now_ms - 4_000) == Position({("a", 0): 2})
+        assert await log.at(["a"], now_ms + 1) == Position({("a", 0): 5})
+
     async def test_a_group_has_the_position_it_committed_last(self, log: Log) -> None:
         assert await log.committed("g") is None
         await log.commit("g", "one")

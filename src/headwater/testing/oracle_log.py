@@ -55,8 +55,10 @@ class OracleLog:
         placements = []
         for record, place in zip(records, places, strict=True):
             partition = self._partitions[place]
-            partition.last_ms = max(partition.last_ms, now_ms)
-            stored = StoredRecord(*place, partition.next, partition.last_ms, record.key, record.headers, record.value)
+            given = record.timestamp_ms
+            partition.last_ms = max(partition.last_ms, now_ms if given is None else given)
+            time_ms = partition.last_ms if given is None else given
+            stored = StoredRecord(*place, partition.next, time_ms, record.key, record.headers, record.value)
             partition.records.append(stored)
             partition.next += 1
             placements.append(Placement(*place, stored.offset, stored.timestamp_ms))
