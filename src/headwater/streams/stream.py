@@ -39,6 +39,8 @@ class Stream:
     retention_seconds: float | None = None
     retention_bytes: int | None = None
     compact: bool = False
+    # The codec of its topics on Kafka; None: the log's own choice.
+    compression: str | None = None
     privacy_class: str = PRIVACY_CLASS_UNSPECIFIED
     summary: str = ""
     owner: str | None = None

@@ -15,6 +15,7 @@ from headwater.declaration import Declaration, KeyPath, dotted, suggestion
 from headwater.streams.stream import PRIVACY_CLASS_UNSPECIFIED, Stream
 
 API_VERSION = "streams/v1"
+COMPRESSIONS = ("none", "gzip", "snappy", "lz4", "zstd")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}\Z")
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w)\Z")
@@ -183,6 +184,7 @@ SHAPE: Mapping[str, Key] = {
                     ),
                     "retention_ms": _count("As `retention`, in milliseconds."),
                     "retention_bytes": _count("As `retention_bytes`; -1 unlimited.", -1),
+                    "compression": _choice("The codec of its topics; on Kafka only.", *COMPRESSIONS),
                 },
             ),
         },
@@ -378,6 +380,7 @@ def stream_of(document: Mapping[str, Any], file: str | None = None, line: int | 
         retention_seconds=_retention_seconds(document),
         retention_bytes=transport.get("retention_bytes", _unless_unlimited(kafka.get("retention_bytes"))),
         compact=transport.get("compact", "compact" in kafka.get("cleanup_policy", ())),
+        compression=kafka.get("compression"),
         privacy_class=document.get("privacy", {}).get("class", PRIVACY_CLASS_UNSPECIFIED),
         summary=docs.get("summary", ""),
         owner=docs.get("owner"),
