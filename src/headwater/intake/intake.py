@@ -457,6 +457,7 @@ def settings_of(stream: Stream) -> TopicSettings:
         retention_seconds=stream.retention_seconds,
         retention_bytes=stream.retention_bytes,
         compact=stream.compact,
+        compression=stream.compression,
     )
 
 
