@@ -46,7 +46,7 @@ class Platform:
             config.log_path, durability=config.log.durability, wal_bytes_max=config.log.wal_bytes_max
         )
         self.gate = Gate(streams, self.schemas, GateSettings.from_config(config))
-        self.intake = Intake(self.gate, self.log, config.intake, self.telemetry, topic_settings=self._topic_settings)
+        self.intake = Intake(self.gate, self.log, config.intake, self.telemetry, topic_settings=self.topic_settings)
         self.hub = StreamHub(self.log, streams, config.consumption, self.telemetry)
         self.tables: dict[str, TableSink] = {}
         self.runners: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
@@ -112,7 +112,8 @@ class Platform:
             self.tables[job.output.shape.name] = sink
         return Supervisor(EmbeddedRunner(job, self.log, self.gate, sink=sink, telemetry=self.telemetry))
 
-    def _topic_settings(self, stream: Stream) -> TopicSettings:
+    def topic_settings(self, stream: Stream) -> TopicSettings:
+        """How the topics of a stream are kept: as it says, else as the log is configured."""
         settings = settings_of(stream)
         if settings.retention_seconds is None and not settings.compact:
             return dataclasses.replace(settings, retention_seconds=self.config.log.retention_seconds_default)
