@@ -115,6 +115,14 @@ class IntakeConfig:
     hasty_backlog_bytes_max: int = setting(
         67_108_864, "How many bytes of hastily received events may wait before more are answered 503.", at_least=0
     )
+    hasty_spool_path: str | None = setting(
+        None,
+        "A directory in which hastily received events are kept while the log is slow or away, relative to the "
+        "project; null keeps them in memory only.",
+    )
+    hasty_spool_bytes_max: int = setting(
+        268_435_456, "How large the spool of one process may become before more are answered 503.", at_least=65_536
+    )
     dedupe_window_seconds: float = setting(
         300.0,
         "For how long a repeated `meta.id` is recognised and answered as accepted; 0 switches it off.",

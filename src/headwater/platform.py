@@ -14,6 +14,7 @@ from headwater.consumption.hub import StreamHub
 from headwater.errors import HeadwaterError, JobInvalid, SinkUnavailable
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake, settings_of
+from headwater.intake.spool import Spool
 from headwater.log.contract import Log, TopicSettings
 from headwater.log.sqlite import SqliteLog
 from headwater.processing.embedded import EmbeddedRunner
@@ -46,7 +47,14 @@ class Platform:
             config.log_path, durability=config.log.durability, wal_bytes_max=config.log.wal_bytes_max
         )
         self.gate = Gate(streams, self.schemas, GateSettings.from_config(config))
-        self.intake = Intake(self.gate, self.log, config.intake, self.telemetry, topic_settings=self.topic_settings)
+        self.intake = Intake(
+            self.gate,
+            self.log,
+            config.intake,
+            self.telemetry,
+            topic_settings=self.topic_settings,
+            spool=_spool(config),
+        )
         self.hub = StreamHub(self.log, streams, config.consumption, self.telemetry)
         self.tables: dict[str, TableSink] = {}
         self.runners: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
@@ -163,6 +171,11 @@ def in_order_of_flow(jobs: Sequence[Job]) -> list[Job]:
         ordered += ready
         waiting = [job for job in waiting if job not in ready]
     return ordered
+
+
+def _spool(config: Config) -> Spool | None:
+    path = config.intake.hasty_spool_path
+    return Spool(config.path(path), config.intake.hasty_spool_bytes_max) if path else None
 
 
 def _validator(config: Config) -> Validator:

@@ -27,6 +27,13 @@ class Counters:
         self.hasty_lost = telemetry.counter(
             "headwater_intake_hasty_lost_events", "Hasty events answered 202 that could not be stored."
         )
+        self.hasty_spooled = telemetry.counter(
+            "headwater_intake_hasty_spooled_events",
+            "Hasty events spooled because the log was slow or away.",
+        )
+        self.hasty_spool_damaged = telemetry.counter(
+            "headwater_intake_hasty_spool_damaged_bytes", "Bytes of the spool that were torn or damaged, and are lost."
+        )
         self.error_events_refused = telemetry.counter(
             "headwater_intake_error_events_refused", "Error events that the Gate itself refused."
         )

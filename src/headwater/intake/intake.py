@@ -4,8 +4,8 @@ How this works: a request's events are judged one by one, each parsed tree dropp
 them across the commit costs half the throughput of batches). Everything admitted, and an error event for everything
 refused, goes to the log in one append: durable together, answered after. A request whose events are all admitted and
 none of whose ids is being stored by another takes `store_at_once`, without a coroutine; the others take `_finish`.
-Unknown schemas are fetched in a thread, once however many requests want them. Hasty requests are judged and stored in
-the background from a bounded backlog. An append that outlasts its request still decides whether its ids are known.
+Unknown schemas are fetched in a thread, once however many requests want them. Hasty requests are answered before they
+are stored (hasty.py). An append that outlasts its request still decides whether its ids are known.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from headwater.intake.duplicates import DuplicateWindow, Reservation
 from headwater.intake.error_event import error_event
 from headwater.intake.gate import NO_HEADERS, Gate, SchemaPending, iso_milliseconds
 from headwater.intake.gathering import Gathering, failure_of
+from headwater.intake.hasty import Hasty
 from headwater.intake.outcome import Accepted, Admitted, Explanation, Failed, Outcome, Receipt, Refused
 from headwater.intake.recent import RecentOutcomes
 from headwater.intake.restore import duplicate_keys
+from headwater.intake.spool import Spool
 from headwater.log.contract import Log, Placement, Record, TopicSettings
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
@@ -95,9 +97,13 @@ class Intake:
         telemetry: Telemetry,
         *,
         topic_settings: Callable[[Stream], TopicSettings] | None = None,
+        spool: Spool | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`topic_settings` says how the topics of a stream are kept; by default as the stream itself says."""
+        """`topic_settings` says how the topics of a stream are kept; by default as the stream itself says.
+
+        `spool` keeps hasty events while the log is slow or away; without one they wait in memory.
+        """
         self.gate = gate
         self.config = config
         self.recent = RecentOutcomes(clock)
@@ -110,11 +116,8 @@ class Intake:
         self._window = DuplicateWindow(config.dedupe_window_seconds, config.dedupe_ids_max, clock)
         self._fetching: dict[str, asyncio.Future[None]] = {}
         self._fetch_slots = asyncio.Semaphore(SCHEMA_FETCHES_AT_ONCE_MAX)
-        self._hasty: set[asyncio.Task[None]] = set()
-        self._backlog_bytes = 0
         self._counters = Counters(telemetry)
-        backlog = telemetry.gauge("headwater_intake_hasty_backlog_bytes", "Bytes of hastily received events that wait.")
-        backlog.set_function(lambda: self._backlog_bytes)
+        self._hasty = Hasty(self, config, self._counters, telemetry, spool)
 
     async def start(self) -> None:
         """Make sure that the topics of all declared streams exist, and remember what was accepted just before."""
@@ -128,11 +131,11 @@ class Intake:
             since_ms = int((self._clock() - self.config.dedupe_window_seconds) * 1000)
             async for keys in duplicate_keys(self._log, topics, since_ms, RESTORE_SECONDS_MAX):
                 self._window.remember(keys)
+        self._hasty.start()
 
     async def stop(self) -> None:
-        """Wait until everything received hastily is stored."""
-        while self._hasty:
-            await asyncio.gather(*self._hasty, return_exceptions=True)
+        """Wait until everything received hastily is stored or spooled."""
+        await self._hasty.stop()
 
     async def write(
         self,
@@ -250,20 +253,8 @@ class Intake:
         return work.receipt
 
     def write_hasty(self, slices: Sequence[bytes], headers: Mapping[str, str] = NO_HEADERS) -> None:
-        """Take events to be judged and stored later. Raises LogUnavailable when the backlog is full."""
-        size = sum(map(len, slices))
-        if self._backlog_bytes + size > self.config.hasty_backlog_bytes_max and self._backlog_bytes:
-            self._counters.hasty_refused.inc(len(slices))
-            raise LogUnavailable(
-                "Too many hastily received events are waiting.",
-                hint="Send them again a little later.",
-                retry_after_seconds=self.config.retry_after_seconds,
-            )
-        self._backlog_bytes += size
-        self._counters.hasty.inc(len(slices))
-        task = asyncio.get_running_loop().create_task(self._write_later(slices, headers, size))
-        self._hasty.add(task)
-        task.add_done_callback(self._hasty.discard)
+        """Take events to be judged and stored later. Raises LogUnavailable when there is no room for them."""
+        self._hasty.take(slices, headers)
 
     async def explain(self, values: Sequence[Any], headers: Mapping[str, str] = NO_HEADERS) -> list[Explanation]:
         """What would become of each event, and where it would go. Stores nothing, counts nothing."""
@@ -272,13 +263,6 @@ class Intake:
         await self._fetch_schemas(work, headers)
         pairs = zip(work.verdicts, slices, strict=True)
         return [explanation(verdict, one) for verdict, one in pairs if not isinstance(verdict, SchemaPending)]
-
-    async def _write_later(self, slices: Sequence[bytes], headers: Mapping[str, str], size: int) -> None:
-        try:
-            receipt = await self.write_slices(slices, headers)
-            self._counters.hasty_lost.inc(len(receipt.failed))
-        finally:
-            self._backlog_bytes -= size
 
     async def _finish(self, work: _Pass, headers: Mapping[str, str]) -> None:
         """From verdicts to a receipt: fetch schemas, make error events, store, recognise duplicates, count."""
