@@ -8,7 +8,7 @@ ARGS   ?=
 N      ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench crash-test docs constraints clean
+.PHONY: help demo test servers lint format bench crash-test docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -18,6 +18,9 @@ demo: $(VENV)/.runtime ## start the demo platform (make demo ARGS=--once: run it
 
 test: $(VENV)/.dev ## run every test; what is skipped is named with its reason (make test ARGS="-k sse")
 	@$(BIN)/python -m pytest $(ARGS)
+
+servers: $(VENV)/.dev ## start a Kafka for the tests in the background (make servers ARGS=stop; see ARGS=--help)
+	@$(BIN)/python tests/servers $(if $(ARGS),$(ARGS),start kafka)
 
 lint: $(VENV)/.dev ## ruff, its formatter, mypy --strict and the floors
 	$(BIN)/ruff check .

@@ -2,8 +2,8 @@
 
 How this works: a test that needs something from outside asks `needs("chromium", found, "how to get it")`, or a fixture
 that does. Where the thing is missing the test is skipped, with that name as the reason. HEADWATER_REQUIRE lists, comma
-separated, what must not be missing (`chromium,fixtures`, or `all`): continuous integration sets it, so that a skip
-cannot pass for a success there.
+separated, what must not be missing (`chromium,fixtures,kafka`, or `all`): continuous integration sets it, so that a
+skip cannot pass for a success there. The servers (`kafka_server` and others) come from `servers/fixtures.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+pytest_plugins = ["servers.fixtures"]
 
 Needs = Callable[[str, object, str], None]
 

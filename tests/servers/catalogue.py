@@ -1,0 +1,32 @@
+"""The servers there are, by name: each new one is an entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from servers.contract import Server
+from servers.failure import ServerError
+from servers.kafka import KafkaCluster
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A server: what it is, how to make one, and the variable that makes the tests use one that runs already."""
+
+    about: str
+    make: Callable[[], Server]
+    variable: str | None = None
+
+
+SERVERS = {
+    "kafka": Entry("Apache Kafka, one node (and a listener with TLS and SASL)", KafkaCluster, "HEADWATER_TEST_KAFKA"),
+    "kafka-cluster": Entry("Apache Kafka, three nodes", lambda: KafkaCluster("kafka-cluster", node_count=3)),
+}
+
+
+def entry_named(name: str) -> Entry:
+    """:raises ServerError: there is no server of that name."""
+    if name not in SERVERS:
+        raise ServerError(f"there is no server {name!r}; there are: {', '.join(SERVERS)}")
+    return SERVERS[name]

@@ -1,0 +1,111 @@
+"""The fixtures that hand real servers to tests: started when first asked for, shared, ended with the session.
+
+How this works: a server that cannot be had skips the tests that ask for it, with the reason, or fails them where
+HEADWATER_REQUIRE names it. A server that can be had but does not start is an error, never a skip.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from servers.catalogue import SERVERS, entry_named
+from servers.contract import Server
+from servers.failure import ServerError
+from servers.kafka import KafkaCluster, SecureListener
+from servers.run import Run
+
+Needs = Callable[[str, object, str], None]
+
+
+class ServerSession:
+    """The servers of one test session, each started once."""
+
+    def __init__(self, needs: Needs) -> None:
+        self._needs = needs
+        self._running: dict[str, Server] = {}
+        self._unavailable: dict[str, str] = {}
+        self._ends = ExitStack()
+
+    def server(self, name: str, *, requirement: str) -> Server:
+        """The running server `name`; where it cannot be had, the test is skipped, or fails where that is required.
+
+        :raises ServerError: it can be had but did not start.
+        """
+        if name not in self._running:
+            server = entry_named(name).make()
+            self._needs(requirement, not (reason := self._reason(name, server)), reason)
+            run = Run.create(name)
+            self._ends.callback(run.remove)
+            self._ends.callback(run.end_processes, grace_seconds=0)
+            self._ends.callback(server.stop)
+            run.set_ready(server.start(run))
+            self._running[name] = server
+        return self._running[name]
+
+    def _reason(self, name: str, server: Server) -> str:
+        """Why the server cannot be had; empty when it can. Found out once: fetching may take its time to fail."""
+        if name not in self._unavailable:
+            reason = server.missing() or ""
+            if not reason:
+                try:
+                    server.resolve()
+                except ServerError as error:
+                    reason = str(error)
+            self._unavailable[name] = reason
+        return self._unavailable[name]
+
+    def end(self) -> None:
+        """End every server that was started."""
+        self._ends.close()
+
+
+@pytest.fixture(scope="session")
+def server_session(needs: Needs) -> Iterator[ServerSession]:
+    """The servers of this session."""
+    session = ServerSession(needs)
+    try:
+        yield session
+    finally:
+        session.end()
+
+
+@pytest.fixture(scope="session")
+def _kafka_client(needs: Needs) -> None:
+    needs("kafka", importlib.util.find_spec("confluent_kafka"), "install the extra: pip install 'headwater[kafka]'")
+
+
+@pytest.fixture(scope="session")
+def kafka_server(server_session: ServerSession, _kafka_client: None) -> str:
+    """`HOST:PORT` of a Kafka of one node, shared by the session: give topics and groups names of their own.
+
+    HEADWATER_TEST_KAFKA names one that runs already.
+    """
+    named = os.environ.get(SERVERS["kafka"].variable or "")
+    return named or _kafka(server_session, "kafka").bootstrap
+
+
+@pytest.fixture(scope="session")
+def kafka_secure(server_session: ServerSession, _kafka_client: None) -> SecureListener:
+    """The listener of a Kafka that demands TLS and SASL: its address, the certificate to trust, user and password."""
+    secure = _kafka(server_session, "kafka").secure
+    assert secure is not None
+    return secure
+
+
+@pytest.fixture
+def kafka_cluster(server_session: ServerSession, _kafka_client: None) -> Iterator[KafkaCluster]:
+    """A Kafka of three nodes (1, 2, 3) that a test may kill, pause, resume and restart; whole again after each test."""
+    cluster = _kafka(server_session, "kafka-cluster")
+    yield cluster
+    cluster.heal()
+
+
+def _kafka(session: ServerSession, name: str) -> KafkaCluster:
+    server = session.server(name, requirement="kafka")
+    assert isinstance(server, KafkaCluster)
+    return server
