@@ -1,0 +1,95 @@
+"""`headwater apply`: makes the log's topics what the project declares, by doing exactly what `headwater plan` shows."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headwater.cli.console import print_json, say
+from headwater.cli.plan import ask, load_platform, plan_as_json, project_option, show_plan
+from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable
+
+if TYPE_CHECKING:
+    from headwater.log.topic_plan import TopicPlan
+    from headwater.platform import Platform
+
+CHECKS_MAX = 20
+CHECK_PAUSE_SECONDS = 0.25
+
+
+@click.command(
+    short_help="Create and alter the log's topics as declared.",
+    epilog="Example:  headwater apply --project my-platform --yes",
+)
+@project_option
+@click.option("--yes", is_flag=True, help="Do it without asking.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as one JSON object; needs --yes.")
+def command(project: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Create the topics that are missing and alter those that are kept otherwise than declared.
+
+    It shows the plan and asks first. Partitions are only ever added, and no topic is deleted. Afterwards the log is
+    compared again. Where something declared cannot be, nothing is done. The exit code is 0 when all is as declared.
+    """
+    if as_json and not (yes or dry_run):
+        raise click.UsageError("--json needs --yes: there is nobody to ask.")
+    platform = load_platform(project)
+    plan = asyncio.run(ask(platform))
+    if not as_json:
+        show_plan(plan)
+    if dry_run:
+        if as_json:
+            print_json({**plan_as_json(plan), "applied": False})
+        return
+    refuse_impossible(plan)
+    if plan.changes:
+        if not yes:
+            _agree(plan)
+        asyncio.run(make_changes(platform, plan))
+        say(f"{len(plan.changes)} topics are now as declared.")
+    if as_json:
+        print_json({**plan_as_json(plan), "applied": True})
+
+
+def refuse_impossible(plan: TopicPlan) -> None:
+    """Raise ConfigInvalid for the first thing that cannot be; the plan has shown them all."""
+    for one in plan.impossible:
+        more = f" ({len(plan.impossible) - 1} more are listed by `headwater plan`.)" if len(plan.impossible) > 1 else ""
+        raise ConfigInvalid(f"{one.sentence} Nothing was changed.{more}", hint=one.hint)
+
+
+async def make_changes(platform: Platform, plan: TopicPlan) -> None:
+    """Make the changes of `plan`, and see that the log has them. Raises LogUnavailable where it does not."""
+    log = platform.log
+    await log.open()
+    try:
+        for number, change in enumerate(plan.changes):
+            try:
+                await log.ensure_topic(change.topic, change.settings)
+            except HeadwaterError as error:
+                done = f"{number} of {len(plan.changes)} topics were done before it."
+                error.message = f"{change.topic}: {error.message} {done}"
+                raise
+    finally:
+        await log.close()
+    # A cluster may take a moment to tell of what it has agreed to.
+    for _ in range(CHECKS_MAX):
+        left = await ask(platform)
+        if left.is_fulfilled:
+            return
+        await asyncio.sleep(CHECK_PAUSE_SECONDS)
+    names = ", ".join(change.topic for change in left.changes[:5])
+    raise LogUnavailable(
+        f"The log took the changes and does not show them: {names}.",
+        hint="See with `headwater plan` what differs; the log may refuse a setting, or something else may set it back.",
+    )
+
+
+def _agree(plan: TopicPlan) -> None:
+    if not sys.stdin.isatty():
+        raise ConfigInvalid("There is nobody to ask.", hint="Say --yes to make these changes, --dry-run to see them.")
+    click.confirm(f"Make {len(plan.changes)} changes?", abort=True)

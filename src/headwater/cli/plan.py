@@ -1,0 +1,223 @@
+"""`headwater plan`: shows what the log's topics lack against what the project declares, and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headwater.cli.console import print_json, report_error
+from headwater.cli.up import require_project
+from headwater.errors import HeadwaterError, StreamUnknown
+
+if TYPE_CHECKING:
+    from headwater.log.topic_plan import DeclaredTopic, Difference, SettingValue, TopicChange, TopicPlan
+    from headwater.platform import Platform
+    from headwater.streams.stream import Stream
+
+EXIT_CHANGES = 2
+EXIT_UNKNOWN = 1
+
+project_option = click.option(
+    "--project",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="The project directory; the present one by default.",
+)
+
+
+@click.command(
+    short_help="Show what would change in the log's topics.",
+    epilog="Example:  headwater plan --project my-platform --json | jq .changes",
+)
+@project_option
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as one JSON object.")
+@click.pass_context
+def command(context: click.Context, project: Path, as_json: bool) -> None:
+    """Compare the log's topics with what the project's streams and jobs declare. Nothing is changed.
+
+    The exit code is 0 when there is nothing to do, 2 when something has to change, and 1 when that cannot be told.
+    Topics that no declaration names are listed; they are never deleted.
+    """
+    try:
+        platform = load_platform(project)
+        plan = asyncio.run(ask(platform))
+    except HeadwaterError as error:
+        # 2 says "changes" here, as scripts expect of a plan, so nothing else may say it.
+        if context.find_root().params.get("debug"):
+            raise
+        report_error(error.message, error.hint)
+        raise SystemExit(EXIT_UNKNOWN) from None
+    if as_json:
+        print_json(plan_as_json(plan))
+    else:
+        show_plan(plan)
+        if plan.changes:
+            click.echo("Make these changes with `headwater apply`.")
+    raise SystemExit(0 if plan.is_fulfilled else EXIT_CHANGES)
+
+
+def load_platform(project: Path) -> Platform:
+    """The project's platform, with nothing opened. Raises ConfigInvalid, JobInvalid."""
+    from headwater.config import load_config
+    from headwater.platform import build
+
+    require_project(project)
+    return build(load_config(project))
+
+
+async def ask(platform: Platform) -> TopicPlan:
+    """The plan for the project's log. An embedded log that is not there yet is not made."""
+    from headwater.log.topic_plan import plan_topics
+
+    declared = list(declared_topics(platform))
+    features = platform.log.features
+    if platform.config.log.url.startswith("sqlite:") and not platform.config.log_path.is_file():
+        return plan_topics(declared, (), features)
+    await platform.log.open()
+    try:
+        return plan_topics(
+            declared, await platform.log.topics(), features, family_of=lambda topic: family_topic(platform, topic)
+        )
+    finally:
+        await platform.log.close()
+
+
+def declared_topics(platform: Platform) -> Iterator[DeclaredTopic]:
+    """The topics of all streams declared by name, and of every stream that a job reads or writes."""
+    from headwater.processing.job import ToStream
+
+    streams: dict[str, Stream] = {stream.name: stream for stream in platform.streams.all()}
+    for job in platform.jobs:
+        written = [job.output.stream] if isinstance(job.output, ToStream) else []
+        for name in (*job.sources, *written, *([job.late_stream] if job.late_stream else []), job.error_stream):
+            streams.setdefault(name, platform.streams.get(name))
+    for stream in streams.values():
+        for topic in stream.topics:
+            yield _declared(platform, stream, topic)
+
+
+def family_topic(platform: Platform, topic: str) -> DeclaredTopic | None:
+    """The declaration of a topic whose stream is a member of a family."""
+    prefixes = {prefix for family in platform.streams.families() for prefix in family.topic_prefixes}
+    for prefix in ["", *sorted(prefixes, key=len, reverse=True)]:
+        if not topic.startswith(prefix):
+            continue
+        try:
+            stream = platform.streams.get(topic.removeprefix(prefix))
+        except StreamUnknown:
+            continue
+        if topic in stream.topics:
+            return _declared(platform, stream, topic)
+    return None
+
+
+def _declared(platform: Platform, stream: Stream, topic: str) -> DeclaredTopic:
+    from headwater.log.topic_plan import DeclaredTopic
+
+    place = None
+    if stream.file is not None:
+        path = Path(stream.file)
+        project = platform.config.project_dir
+        place = f"{path.relative_to(project) if path.is_relative_to(project) else path}:{stream.line or 1}"
+    settings = platform.topic_settings(stream)
+    return DeclaredTopic(topic, stream.name, settings, place, keyed=bool(stream.message_key_fields))
+
+
+def plan_as_json(plan: TopicPlan) -> dict[str, Any]:
+    """The plan for machines; `drift` is what the log has otherwise than declared, or without a declaration."""
+    return {
+        "fulfilled": plan.is_fulfilled,
+        "as_declared": plan.as_declared,
+        "changes": [
+            {
+                "topic": change.topic,
+                "stream": change.declared.stream,
+                "action": "create" if change.creates else "alter",
+                "settings": asdict(change.settings),
+                "differences": [asdict(difference) for difference in change.differences],
+                "notes": list(change.notes),
+            }
+            for change in plan.changes
+        ],
+        "impossible": [asdict(one) for one in plan.impossible],
+        "drift": [
+            *({"topic": change.topic, "reason": "settings"} for change in plan.changes if not change.creates),
+            *({"topic": one.topic, "reason": "impossible"} for one in plan.impossible),
+            *({"topic": info.name, "reason": "undeclared"} for info in plan.undeclared),
+        ],
+    }
+
+
+def show_plan(plan: TopicPlan) -> None:
+    """The plan for people: one line for each topic that is not as declared."""
+    for change in plan.changes:
+        sign, colour = ("+ create ", "green") if change.creates else ("~ alter  ", "yellow")
+        click.secho(sign, fg=colour, nl=False)
+        click.echo(f"{change.topic}  {_in_words(change)}")
+        for note in change.notes:
+            click.secho(f"           {note}", fg="yellow")
+    for one in plan.impossible:
+        click.secho("! cannot ", fg="red", nl=False)
+        click.echo(f"{one.sentence}\n           → {one.hint}")
+    for info in plan.undeclared:
+        kept = sum(info.next) - sum(info.first)
+        click.secho("? drift  ", fg="cyan", nl=False)
+        click.echo(f"{info.name}  no stream declares it ({kept:,} offsets kept); it stays as it is")
+    counted = [
+        f"{sum(change.creates for change in plan.changes)} to create",
+        f"{sum(not change.creates for change in plan.changes)} to alter",
+        f"{plan.as_declared} as declared",
+        f"{len(plan.undeclared)} undeclared",
+        *([f"{len(plan.impossible)} impossible"] if plan.impossible else []),
+    ]
+    click.secho(f"Topics: {', '.join(counted)}.", bold=True)
+
+
+def _in_words(change: TopicChange) -> str:
+    if not change.creates:
+        return ", ".join(_difference(difference) for difference in change.differences)
+    settings = asdict(change.settings)
+    said = {name: value for name, value in settings.items() if value not in (None, False)}
+    return ", ".join(_setting(name, value) for name, value in said.items())
+
+
+def _difference(difference: Difference) -> str:
+    return (
+        f"{_label(difference.setting)} {_value(difference.setting, difference.before)}"
+        f" → {_value(difference.setting, difference.after)}"
+    )
+
+
+def _setting(name: str, value: SettingValue) -> str:
+    return "compacted" if name == "compact" else f"{_label(name)} {_value(name, value)}"
+
+
+_LABELS: Mapping[str, str] = {"retention_seconds": "retention", "retention_bytes": "size", "compact": "compaction"}
+
+
+def _label(setting: str) -> str:
+    return _LABELS.get(setting, setting)
+
+
+def _value(setting: str, value: SettingValue) -> str:
+    if setting == "retention_seconds":
+        return "for ever" if value is None else duration_text(float(value))
+    if setting == "retention_bytes":
+        return "unlimited" if value is None else f"{value:,} bytes a partition"
+    if setting == "compact":
+        return "on" if value else "off"
+    return "the log's own" if value is None else str(value)
+
+
+def duration_text(seconds: float) -> str:
+    """`7d`, `36h`, `1.5s`: as a stream file writes it, in the largest unit that divides it."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{int(seconds // size)}{unit}"
+    return str(datetime.timedelta(seconds=seconds)) if seconds >= 3600 else f"{seconds:g}s"

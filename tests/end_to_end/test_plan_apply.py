@@ -1,0 +1,146 @@
+"""`headwater plan` and `headwater apply` bring the log's topics to what a project declares, and delete nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from headwater.cli.main import main
+from headwater.log.contract import Record, TopicInfo, TopicSettings
+from headwater.log.inspection import log_at
+
+STREAM = """stream: {name}
+schema_title: {name}
+transport:
+  topic_prefixes: [dc1., dc2.]
+  {transport}
+"""
+COUNTS = """stream: page.count
+schema_title: page.count
+transport: {compact: true, message_key_fields: {a: a}}
+"""
+JOB = """
+from headwater.processing import job
+
+@job(source="page.edit", sink="page.count")
+def count(event, context):
+    return {"count": 1}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    directory = tmp_path / "project"
+    for name, text in {
+        "headwater.yaml": "log: sqlite:///events.db\n",
+        "streams/page.edit.yaml": STREAM.format(name="page.edit", transport="retention: 1d"),
+        "streams/page.count.yaml": COUNTS,
+        "streams/families/job.yaml": "stream: /^job\\..+/\nschema_title: job\ntransport: {retention: 2d}\n",
+        "jobs/count.py": JOB,
+    }.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return directory
+
+
+def run(verb: str, project: Path, *arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, [verb, "--project", str(project), *arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def topics(project: Path) -> dict[str, TopicInfo]:
+    async def ask() -> dict[str, TopicInfo]:
+        log = log_at(f"sqlite:///{project / 'events.db'}")
+        await log.open()
+        try:
+            return {info.name: info for info in await log.topics()}
+        finally:
+            await log.close()
+
+    return asyncio.run(ask())
+
+
+def declare(project: Path, transport: str) -> None:
+    path = project / "streams" / "page.edit.yaml"
+    path.write_text(STREAM.format(name="page.edit", transport=transport), encoding="utf-8")
+
+
+async def write(project: Path, topic: str, settings: TopicSettings) -> None:
+    log = log_at(f"sqlite:///{project / 'events.db'}")
+    await log.open()
+    await log.ensure_topic(topic, settings)
+    await log.append([Record(topic, b"{}")])
+    await log.close()
+
+
+def test_a_plan_shows_every_topic_of_streams_and_jobs_and_makes_nothing(project: Path) -> None:
+    plan = json.loads(run("plan", project, "--json", code=2).stdout)
+    assert {change["topic"]: change["action"] for change in plan["changes"]} == dict.fromkeys(
+        ["count.error", "dc1.page.edit", "dc2.page.edit", "headwater-intake.error.validation", "page.count"], "create"
+    )
+    assert not (project / "events.db").exists()
+    assert "+ create dc1.page.edit  partitions 1, retention 1d" in run("plan", project, code=2).stdout
+
+
+def test_apply_does_what_the_plan_shows_and_then_there_is_nothing_to_do(project: Path) -> None:
+    run("apply", project, "--yes")
+    kept = topics(project)
+    assert kept["dc2.page.edit"].settings == TopicSettings(retention_seconds=86_400.0)
+    assert kept["page.count"].settings == TopicSettings(compact=True)
+    assert kept["count.error"].settings == TopicSettings(retention_seconds=604_800.0)
+    assert "5 as declared" in run("plan", project).stdout
+    again = json.loads(run("apply", project, "--yes", "--json").stdout)
+    assert (again["changes"], again["applied"]) == ([], True)
+
+
+def test_a_declaration_that_changed_is_drift_until_it_is_applied(project: Path) -> None:
+    run("apply", project, "--yes")
+    declare(project, "retention: 2h\n  partitions: 3")
+    plan = json.loads(run("plan", project, "--json", code=2).stdout)
+    assert plan["drift"] == [{"topic": f"{dc}.page.edit", "reason": "settings"} for dc in ("dc1", "dc2")]
+    shown = run("apply", project, "--dry-run").stdout
+    assert "~ alter  dc1.page.edit  partitions 1 → 3, retention 1d → 2h" in shown
+    assert topics(project)["dc1.page.edit"].settings.partitions == 1
+    run("apply", project, "--yes")
+    assert topics(project)["dc1.page.edit"].settings == TopicSettings(partitions=3, retention_seconds=7200.0)
+    run("plan", project)
+
+
+def test_partitions_are_never_taken_away_and_then_nothing_else_is_done_either(project: Path) -> None:
+    declare(project, "partitions: 3")
+    run("apply", project, "--yes")
+    declare(project, "partitions: 2")
+    (project / "streams" / "new.yaml").write_text("stream: new\nschema_title: new\n", encoding="utf-8")
+    refused = run("apply", project, "--yes", code=2)
+    assert 'has 3 partitions and the stream "page.edit" declares 2 (streams/page.edit.yaml:1)' in refused.stderr
+    assert "Declare `partitions: 3`" in refused.stderr
+    assert "new" not in topics(project)
+    assert len(json.loads(run("plan", project, "--json", code=2).stdout)["impossible"]) == 2
+
+
+def test_undeclared_topics_are_told_of_and_kept_and_members_of_families_are_not_among_them(project: Path) -> None:
+    run("apply", project, "--yes")
+    asyncio.run(write(project, "left.over", TopicSettings(partitions=2)))
+    asyncio.run(write(project, "job.send", TopicSettings(retention_seconds=172_800.0)))
+    result = run("plan", project)
+    assert "? drift  left.over  no stream declares it (1 offsets kept)" in result.stdout
+    assert "job.send" not in result.stdout
+    run("apply", project, "--yes")
+    assert sum(topics(project)["left.over"].next) == 1
+
+
+def test_without_a_person_to_ask_apply_wants_to_be_told(project: Path) -> None:
+    assert "Say --yes" in run("apply", project, code=2).stderr
+    assert not (project / "events.db").exists()
+
+
+def test_a_plan_that_cannot_be_made_is_told_apart_from_one_with_changes(project: Path, tmp_path: Path) -> None:
+    assert "no headwater.yaml" in run("plan", tmp_path, code=1).stderr
+    declare(project, "partitions: none")
+    assert "streams/page.edit.yaml:5" in run("plan", project, code=1).stderr
