@@ -73,12 +73,12 @@ class InspectableLog(Log, Protocol):
         ...
 
 
-def log_at(url: str) -> InspectableLog:
-    """The log at `sqlite:///PATH`, which must be there; not yet open. Raises ConfigInvalid."""
+def log_at(url: str, *, create: bool = False) -> InspectableLog:
+    """The log at `sqlite:///PATH`, which must be there unless `create`; not yet open. Raises ConfigInvalid."""
     for prefix, (module, name) in INSPECTABLE.items():
         if url.startswith(prefix):
             path = Path(url.removeprefix(prefix))
-            if not path.is_file():
+            if not create and not path.is_file():
                 raise ConfigInvalid(f"There is no log at {path}.", hint="It is made by the first `headwater up`.")
             return cast("InspectableLog", getattr(importlib.import_module(module), name)(path))
     raise ConfigInvalid(f"{url!r} is not a log that can be looked into.", hint=f"Give {', '.join(INSPECTABLE)}PATH.")

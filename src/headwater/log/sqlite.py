@@ -232,6 +232,14 @@ class SqliteLog:
         """Check every batch, row and page. `progress(batches_done, batches_estimated)` is called from a thread."""
         return await self._in_thread(verify, self._reader, progress)
 
+    async def groups(self) -> Sequence[str]:
+        """The groups that have committed a token, sorted."""
+        return await self._in_thread(self._reader.groups)
+
+    async def namespaces(self) -> Sequence[str]:
+        """The namespaces that have state, sorted."""
+        return await self._in_thread(self._reader.namespaces)
+
     async def stats(self) -> LogStats:
         """Sizes and counts, for people and for metrics."""
         return await self._in_thread(measure, self._reader, self._path, self._writer.queued_bytes)

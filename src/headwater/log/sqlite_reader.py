@@ -123,6 +123,14 @@ class Reader:
             token: str = row[0]
             return token
 
+    def groups(self) -> list[str]:
+        with self.snapshot("listing the groups") as (connection, _):
+            return [name for (name,) in connection.execute("SELECT name FROM positions ORDER BY name")]
+
+    def namespaces(self) -> list[str]:
+        with self.snapshot("listing the state") as (connection, _):
+            return [name for (name,) in connection.execute("SELECT DISTINCT namespace FROM state ORDER BY namespace")]
+
     def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
         with self.snapshot("reading state") as (connection, _):
             found: dict[bytes, bytes] = {}
