@@ -236,6 +236,13 @@ class LogCorrupt(HeadwaterError):
     fault = Fault.OPERATOR
 
 
+class CopyRefused(HeadwaterError):
+    """Records cannot be brought into a log without losing some of them there, or mixing them with others."""
+
+    code = "copy_refused"
+    fault = Fault.OPERATOR
+
+
 class JobInvalid(HeadwaterError):
     """A job file cannot be loaded or describes something no runner can run."""
 
