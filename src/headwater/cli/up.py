@@ -18,6 +18,7 @@ from headwater.errors import ConfigInvalid
 if TYPE_CHECKING:
     from headwater.config import Config
     from headwater.platform import Platform
+    from headwater.web.workers import WorkerPlace
 
 CONFIG_FILE = "headwater.yaml"
 
@@ -34,7 +35,13 @@ CONFIG_FILE = "headwater.yaml"
 )
 @click.option("--host", help="The address to listen on; the project's by default.")
 @click.option("--port", type=click.IntRange(0, 65_535), help="The port to listen on; 0 takes a free one.")
-def command(project: Path, host: str | None, port: int | None) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    help="How many processes take events and stream them, on one port; more than one needs a log they can share.",
+)
+def command(project: Path, host: str | None, port: int | None, workers: int) -> None:
     """Run the platform of a project: intake, log, streams, jobs and the page. Ctrl + C or SIGTERM stops it."""
     from headwater.config import load_config
 
@@ -50,7 +57,13 @@ def command(project: Path, host: str | None, port: int | None) -> None:
             f"Port {config.web.port} of {config.web.host} is taken.",
             hint="Stop what uses it, or choose another with --port (0: any free one).",
         )
-    run_until_stopped(_serve(config))
+    if workers > 1:
+        from headwater.cli.workers import keep_running, require_shared_log
+
+        require_shared_log(config)
+        run_until_stopped(keep_running(config, overrides, workers))
+    else:
+        run_until_stopped(_serve(config))
 
 
 async def _serve(config: Config) -> None:
@@ -60,15 +73,20 @@ async def _serve(config: Config) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(config: Config, notice: str | None = None) -> AsyncIterator[tuple[Platform, str]]:
-    """The project's platform, started and served at an address for the length of the block."""
+async def running(
+    config: Config, notice: str | None = None, *, place: WorkerPlace | None = None
+) -> AsyncIterator[tuple[Platform, str]]:
+    """The project's platform, started and served at an address for the length of the block.
+
+    `place`: as one of several workers, of which only the first runs the jobs.
+    """
     from headwater.platform import build
     from headwater.web.server import serving
 
     platform = build(config)
-    await platform.start()
+    await platform.start(run_jobs=place is None or place.is_first)
     try:
-        async with serving(platform, notice=notice) as address:
+        async with serving(platform, notice=notice, place=place) as address:
             yield platform, address
     finally:
         await platform.stop()

@@ -21,6 +21,7 @@ from headwater.web.metrics import metrics
 from headwater.web.pages import Pages
 from headwater.web.problems import ProblemResponse, request_uri
 from headwater.web.stream import StreamEndpoint
+from headwater.web.workers import Workers
 
 EVENTS_PATHS = frozenset({"/v1/events", "/v2/events"})
 STREAM_PATH = "/v2/stream/"
@@ -70,6 +71,8 @@ class Application:
         self.events = EventsEndpoint(platform.intake, intake, standing)
         self.stream = StreamEndpoint(platform.hub, standing)
         self.pages = pages
+        # Set where this is one of several workers.
+        self.workers: Workers | None = None
         rest = Starlette(
             routes=routes,
             exception_handlers={HTTPException: not_found_page, HeadwaterError: problem},  # type: ignore[dict-item]
@@ -90,6 +93,8 @@ class Application:
             if path.startswith(STREAM_PATH) and path != STREAM_PATH and scope["method"] in ("GET", "HEAD"):
                 scope["path_params"] = {"streams": path.removeprefix(STREAM_PATH)}
                 await self.stream(scope, receive, send)
+                return
+            if self.workers is not None and await self.workers.answer(scope, receive, send):
                 return
         await self._rest(scope, receive, send)
 

@@ -12,6 +12,7 @@ import uvicorn
 from headwater.platform import Platform
 from headwater.web.app import Application, create_app
 from headwater.web.protocol import HeadwaterProtocol
+from headwater.web.workers import WorkerPlace, Workers
 
 KEEP_ALIVE_SECONDS = 75
 SHUTDOWN_SECONDS_MAX = 10
@@ -36,6 +37,8 @@ class Server(uvicorn.Server):
         self.application.pages.close()
         await self.application.stream.close()
         await super().shutdown(sockets)
+        if self.application.workers is not None:
+            await self.application.workers.close()
 
 
 def server_of(platform: Platform, *, notice: str | None = None) -> Server:
@@ -63,13 +66,17 @@ def server_of(platform: Platform, *, notice: str | None = None) -> Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(platform: Platform, *, notice: str | None = None) -> AsyncIterator[str]:
-    """Serve a started platform for the length of a `with` block; gives the address."""
+async def serving(
+    platform: Platform, *, notice: str | None = None, place: WorkerPlace | None = None
+) -> AsyncIterator[str]:
+    """Serve a started platform for the length of a `with` block; gives the address. `place`: as one of many workers."""
     server = server_of(platform, notice=notice)
+    if place is not None:
+        server.application.workers = Workers(place, platform.telemetry)
     # Signals stay with whoever runs the block.
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     server.on_started = address.set_result
-    running = asyncio.create_task(server._serve())
+    running = asyncio.create_task(server._serve(list(place.sockets) if place is not None else None))
     # A server that stops before it serves ends the wait, too.
     running.add_done_callback(lambda _: address.done() or address.cancel())
     try:

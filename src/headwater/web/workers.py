@@ -1,0 +1,166 @@
+"""Several worker processes on one port: the first one's pages through any of them, the metrics of all in one place.
+
+How this works: who starts the workers gives each, besides the port they share, a loopback port of its own, and tells
+all of them those ports. A worker answers the intake, streams and questions about its health itself. What only the first
+can know – the page, its tables – it fetches from the first, and for `/metrics` it asks everybody: which worker a
+scraper's connection reaches is chance, so an answer about one of them would be of no use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import httpx
+from starlette.types import Receive, Scope, Send
+
+from headwater.errors import HeadwaterError, LogUnavailable
+from headwater.telemetry import CONTENT_TYPE, Telemetry
+from headwater.web.body import Disconnected, read_body
+from headwater.web.problems import ProblemResponse, request_uri
+
+OWN_METRICS = b"worker"
+METRICS_SECONDS_MAX = 1.0
+CONNECT_SECONDS_MAX = 2.0
+REQUEST_BYTES_MAX = 10_485_760
+
+# What every worker answers for itself.
+_OWN_PATHS = ("/healthz", "/readyz", "/robots.txt", "/_info")
+# Headers of one connection, which are not handed on.
+_HOP = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"content-length"})
+# Headers every answer gets anyway.
+_OURS = frozenset({b"date", b"server"})
+_SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{)?")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlace:
+    """Where a worker stands: its number (from 0), the sockets it listens on, and the loopback ports of all workers."""
+
+    number: int
+    sockets: Sequence[socket.socket]
+    ports: Sequence[int]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the worker that runs the jobs and has the page."""
+        return self.number == 0
+
+
+class Workers:
+    """What one worker asks the others. `close` it with the server."""
+
+    def __init__(self, place: WorkerPlace, telemetry: Telemetry) -> None:
+        self._place = place
+        self._telemetry = telemetry
+        # The others are on this machine: no proxy, no certificates. A feed may be silent for as long as it likes.
+        timeout = httpx.Timeout(CONNECT_SECONDS_MAX, read=None)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=4)
+        self._client = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False, verify=False)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Answer what is not for this worker alone; False, with nothing done, for the rest."""
+        path: str = scope["path"]
+        if path == "/metrics":
+            if scope["query_string"] == OWN_METRICS:
+                return False
+            await _send(send, 200, [(b"content-type", CONTENT_TYPE.encode())], await self.metrics())
+            return True
+        if self._place.is_first or path.startswith(_OWN_PATHS):
+            return False
+        await self._from_first(scope, receive, send)
+        return True
+
+    async def metrics(self) -> bytes:
+        """The metrics of all workers, each sample with the label `worker`; those of one that is down are missing."""
+        texts = await asyncio.gather(*(self._metrics_of(number) for number in range(len(self._place.ports))))
+        return "".join(merged(texts)).encode()
+
+    async def _metrics_of(self, number: int) -> str | None:
+        if number == self._place.number:
+            return self._telemetry.render().decode()
+        url = f"http://127.0.0.1:{self._place.ports[number]}/metrics?{OWN_METRICS.decode()}"
+        try:
+            async with asyncio.timeout(METRICS_SECONDS_MAX):
+                return (await self._client.get(url)).raise_for_status().text
+        except (httpx.HTTPError, TimeoutError):
+            return None
+
+    async def _from_first(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+        query = b"?" + scope["query_string"] if scope["query_string"] else b""
+        url = f"http://127.0.0.1:{self._place.ports[0]}{(raw_path + query).decode('latin-1')}"
+        headers = [(name, value) for name, value in scope["headers"] if name not in _HOP]
+        try:
+            body = await read_body(receive, scope["headers"], REQUEST_BYTES_MAX)
+            request = self._client.build_request(scope["method"], url, headers=headers, content=body)
+            response = await self._client.send(request, stream=True)
+        except Disconnected:
+            return
+        except (HeadwaterError, httpx.HTTPError) as error:
+            if not isinstance(error, HeadwaterError):
+                error = LogUnavailable("The first worker, which has this page, is not there.", hint="Try again soon.")
+            await ProblemResponse(error, method=scope["method"], uri=request_uri(scope))(scope, receive, send)
+            return
+        relay = asyncio.ensure_future(_relay(response, send))
+        gone = asyncio.ensure_future(_until_gone(receive))
+        await asyncio.wait((relay, gone), return_when=asyncio.FIRST_COMPLETED)
+        for task in (relay, gone):
+            task.cancel()
+        await asyncio.gather(relay, gone, return_exceptions=True)
+        await response.aclose()
+
+
+async def _relay(response: httpx.Response, send: Send) -> None:
+    left_out = (_HOP - {b"content-length"}) | _OURS
+    headers = [(name.lower(), value) for name, value in response.headers.raw if name.lower() not in left_out]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    async for chunk in response.aiter_raw():
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def merged(texts: Sequence[str | None]) -> Iterator[str]:
+    """The Prometheus texts of workers 0, 1, … as the parts of one, each sample with its worker; None: it is down."""
+    heads: dict[str, str] = {}
+    samples: dict[str, list[str]] = {}
+    for number, text in enumerate(texts):
+        family = ""
+        for line in (text or "").splitlines():
+            if line.startswith("# "):
+                kind, family = line.split(" ", 3)[1:3]
+                if f"# {kind} {family} " not in heads.get(family, ""):
+                    heads[family] = heads.get(family, "") + line + "\n"
+            elif line:
+                samples.setdefault(family, []).append(_labelled(line, number))
+    yield "# HELP headwater_worker_up Whether the worker answered.\n# TYPE headwater_worker_up gauge\n"
+    for number, text in enumerate(texts):
+        yield f'headwater_worker_up{{worker="{number}"}} {float(text is not None)}\n'
+    for family, head in heads.items():
+        yield head
+        yield from samples.get(family, ())
+
+
+def _labelled(line: str, worker: int) -> str:
+    found = _SAMPLE.match(line)
+    if found is None:
+        return line + "\n"
+    rest = line[found.end() :]
+    return f'{found[1]}{{worker="{worker}"' + (f",{rest}\n" if found[2] else f"}}{rest}\n")
