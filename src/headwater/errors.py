@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -126,6 +126,17 @@ class SchemaInvalid(HeadwaterError):
     fault = Fault.OPERATOR
 
 
+class TypeUnmappable(HeadwaterError):
+    """A schema has fields that the wanted target has no type or no name for; `refusals` lists each with its reason."""
+
+    code = "type_unmappable"
+    fault = Fault.OPERATOR
+
+    def __init__(self, message: str, *, hint: str | None = None, refusals: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.refusals = tuple(refusals)
+
+
 class SchemaUnavailable(HeadwaterError):
     """A remote schema repository did not answer; nothing is known about the URI."""
 
@@ -227,6 +238,21 @@ class LogFull(LogUnavailable):
 
     code = "log_full"
     fault = Fault.OPERATOR
+
+
+class AppendIncomplete(LogUnavailable):
+    """Of the records of one append, some were stored and some were not, in a log that stores each on its own.
+
+    `failures` says by index which were not, and why; `placements` where the others went.
+    """
+
+    code = "append_incomplete"
+
+    def __init__(self, failures: Mapping[int, HeadwaterError], placements: Mapping[int, object]) -> None:
+        first = next(iter(failures.values()))
+        super().__init__(f"{len(failures)} of {len(failures) + len(placements)} records were not stored: {first}")
+        self.failures = failures
+        self.placements = placements
 
 
 class LogCorrupt(HeadwaterError):

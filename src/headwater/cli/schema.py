@@ -7,6 +7,9 @@ import click
 from headwater.cli.verbs import Table, Verbs
 
 VERBS: Table = {
+    "materialize": ("headwater.cli.schema_materialize", "Make version files from current files."),
+    "dereference": ("headwater.cli.schema_dereference", "Print schemas without $ref and allOf."),
+    "types": ("headwater.cli.schema_types", "A schema's fields in the types of a database or format."),
     "validate": ("headwater.cli.schema_validate", "Judge every event of a file by its schema."),
 }
 

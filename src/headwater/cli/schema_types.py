@@ -1,0 +1,223 @@
+"""`headwater schema types`: a schema's fields in the types of a database or format, and the ALTERs between versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headwater.cli.console import print_json, say
+from headwater.errors import SchemaNotFound, TypeUnmappable
+
+if TYPE_CHECKING:
+    from headwater.schemas.types import TypedSchema
+    from headwater.schemas.types_alter import AlterPlan
+    from headwater.schemas.types_fit import FitOptions
+    from headwater.schemas.types_targets import TypeMapping
+
+TARGET_NAMES = ("postgres", "mysql", "duckdb", "iceberg", "arrow", "avro", "flink", "spark", "hive")
+
+
+@click.command(
+    short_help="A schema's fields in the types of a database or format.",
+    epilog="""\b
+Examples:
+  headwater schema types shop/order --to postgres
+  headwater schema types shop/order --to iceberg --version 1.1.0 --alter-from 1.0.0
+  headwater schema types ./schemas/shop/order/current.yaml --to avro
+  headwater schema types shop/order --to arrow --json | jq '.columns[].type'""",
+)
+@click.argument("schema", metavar="TITLE_OR_FILE")
+@click.option("--to", "target", required=True, type=click.Choice(TARGET_NAMES), help="What the types are for.")
+@click.option("--version", metavar="VERSION", help="The version of TITLE.  [default: the latest]")
+@click.option(
+    "--alter-from",
+    metavar="VERSION_OR_FILE",
+    help="Print what a table of this version needs to hold the other, instead of how to make it.",
+)
+@click.option("--table", metavar="NAME", help="The table's name.  [default: from the title]")
+@click.option(
+    "--json-columns", is_flag=True, help="Keep what has no one type as JSON text, and look at alternatives everywhere."
+)
+@click.option(
+    "--dates-as-text/--dates-as-timestamps",
+    default=None,
+    help="What date-times become.  [default: text for hive, else timestamps]",
+)
+@click.option("--all-nullable", is_flag=True, help="No NOT NULL: for a table that several versions are written to.")
+@click.option("--comments/--no-comments", default=True, help="Whether descriptions become comments.")
+@click.option("--widen", is_flag=True, help="With --alter-from: let integer columns become floating-point.")
+@click.option("--keep-removed", is_flag=True, help="With --alter-from: leave the columns of removed fields in place.")
+@click.option(
+    "--schemas",
+    "bases",
+    multiple=True,
+    metavar="DIR_OR_URL",
+    help="A schema repository; may be repeated, the first that has a schema wins.  [default: the project's]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(schema: str, target: str, **options: Any) -> None:
+    """Print how a table (or a record, for Avro and Arrow) of the events of TITLE_OR_FILE is made.
+
+    Fields that the target has no type or no name for are refused, all of them at once, with the reason of each.
+    Remarks on names and types go to standard error. With --alter-from the exit code is 1 where older rows would be
+    lost or misread, and nothing but the reasons is printed.
+    """
+    from headwater.schemas.types_fit import FitOptions
+
+    find = _Finder(options["bases"])
+    fit_options = FitOptions(
+        json_columns=options["json_columns"],
+        dates_as_text=options["dates_as_text"],
+        all_nullable=options["all_nullable"],
+        comments=options["comments"],
+    )
+    wanted = find.typed(schema, options["version"])
+    if options["alter_from"] is None:
+        _print_mapping(wanted, target, options, fit_options)
+        return
+    before = options["alter_from"]
+    old = find.typed(before, None) if Path(before).is_file() else find.typed_version(schema, wanted, before)
+    _print_plan(old, wanted, target, options, fit_options)
+
+
+class _Finder:
+    """Where the schemas a command names come from: the repositories, and plain files."""
+
+    def __init__(self, bases: tuple[str, ...]) -> None:
+        from headwater.config import load_config
+        from headwater.schemas import open_repositories
+
+        extension: str | None = ".yaml"
+        if not bases:
+            config = load_config(Path()).schemas
+            bases, extension = tuple(config.base_uris), config.file_extension
+        self._repositories = open_repositories(bases, root=Path(), extension=extension)
+
+    def typed(self, schema: str, version: str | None) -> TypedSchema:
+        """The field tree of a file, or of a version (the latest by default) of a title."""
+        if Path(schema).is_file():
+            if version is not None:
+                raise click.UsageError("--version chooses among the versions of a TITLE; a file is one version.")
+            return self._typed_file(Path(schema))
+        title = schema.strip("/")
+        try:
+            found = self._repositories.get(f"/{title}/{version or 'latest'}")
+        except SchemaNotFound:
+            versions = self._versions(title)
+            if versions:
+                raise SchemaNotFound(
+                    f"{title} has no version {version}.", hint=f"It has {', '.join(versions)}."
+                ) from None
+            raise SchemaNotFound(
+                f"There is no schema {title}, and no file of that name.",
+                hint="Name a title such as shop/order, a file, or another repository with --schemas.",
+            ) from None
+        return self._read(found.document)
+
+    def typed_version(self, schema: str, wanted: TypedSchema, version: str) -> TypedSchema:
+        """Another version of the schema that was named by title, or as a file beside its versions."""
+        if not Path(schema).is_file():
+            return self.typed(schema, version)
+        beside = Path(schema).with_name(f"{version}{Path(schema).suffix}")
+        if beside.is_file():
+            return self._typed_file(beside)
+        if wanted.title is None:
+            raise SchemaNotFound(f"There is no {beside}, and the file has no title to look for.")
+        return self.typed(wanted.title, version)
+
+    def _typed_file(self, file: Path) -> TypedSchema:
+        from headwater.schemas.limits import ValidationLimits
+        from headwater.schemas.schema import read_schema
+
+        return self._read(read_schema(str(file), file.read_bytes(), ValidationLimits()).document, file)
+
+    def _read(self, document: Mapping[str, Any], file: Path | None = None) -> TypedSchema:
+        from headwater.schemas import LayeredRepository, LocalRepository
+        from headwater.schemas.types_read import read_types
+
+        repositories = self._repositories
+        title = document.get("title")
+        if file is not None and isinstance(title, str) and file.parent.resolve().as_posix().endswith("/" + title):
+            # The file stands in a repository of its own, whose fragments it refers to.
+            base = file.resolve().parents[len(title.split("/"))]
+            repositories = LayeredRepository([LocalRepository(base), self._repositories])
+        return read_types(document, lambda path: repositories.get(path).document)
+
+    def _versions(self, title: str) -> list[str]:
+        return [uri.rsplit("/", 1)[1] for uri in self._repositories.uris() if uri.rsplit("/", 1)[0].strip("/") == title]
+
+
+def _print_mapping(schema: TypedSchema, target: str, options: Mapping[str, Any], fit_options: FitOptions) -> None:
+    from headwater.schemas.types_targets import map_types
+
+    mapping = map_types(schema, target, table=options["table"], options=fit_options)
+    if options["as_json"]:
+        print_json(_mapping_document(mapping))
+        return
+    click.echo(mapping.text, nl=False)
+    for note in mapping.notes:
+        click.echo(f"note: {note.path or 'the event'} {note.sentence}", err=True)
+
+
+def _mapping_document(mapping: TypeMapping) -> dict[str, Any]:
+    columns = [
+        {
+            "name": column.name,
+            "source": column.source,
+            "type": column.type,
+            "nullable": column.nullable,
+            "description": column.description,
+        }
+        for column in mapping.columns
+    ]
+    return {
+        "target": mapping.target,
+        "title": mapping.title,
+        "version": mapping.version,
+        "table": mapping.table,
+        "columns": columns,
+        "text": mapping.text,
+        "schema": mapping.document,
+        "notes": [{"path": note.path, "note": note.sentence} for note in mapping.notes],
+    }
+
+
+def _print_plan(
+    old: TypedSchema, new: TypedSchema, target: str, options: Mapping[str, Any], fit_options: FitOptions
+) -> None:
+    from headwater.schemas.types_alter import AlterOptions
+    from headwater.schemas.types_targets import plan_alter
+
+    allow = AlterOptions(widen=options["widen"], keep_removed=options["keep_removed"])
+    plan = plan_alter(old, new, target, table=options["table"], options=fit_options, allow=allow)
+    if options["as_json"]:
+        print_json(_plan_document(plan))
+        raise SystemExit(0 if plan.possible else 1)
+    if not plan.possible:
+        reasons = [(change.path, change.sentence) for change in plan.refused]
+        sentence = "; ".join(f"{path or 'the event'} {why}" for path, why in reasons)
+        raise TypeUnmappable(
+            f"A {target} table of {new.title or 'the schema'} {old.version} cannot hold {new.version}: {sentence}.",
+            refusals=reasons,
+        )
+    for statement in plan.statements:
+        click.echo(statement, nl=False)
+    for change in plan.changes:
+        click.echo(f"note: {change.path or 'the event'} {change.sentence}", err=True)
+    if not plan.changes:
+        say(f"A table of {old.version} holds {new.version} as it is.")
+
+
+def _plan_document(plan: AlterPlan) -> dict[str, Any]:
+    return {
+        "target": plan.target,
+        "table": plan.table,
+        "from": plan.old_version,
+        "to": plan.new_version,
+        "possible": plan.possible,
+        "statements": list(plan.statements),
+        "changes": [{"kind": change.kind, "path": change.path, "sentence": change.sentence} for change in plan.changes],
+    }

@@ -1,0 +1,45 @@
+"""An event as the row of a fitted field tree: the values a driver of the target takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from headwater.schemas.types import WHOLE, DataType, ListOf, MapOf, Scalar, Struct
+
+
+def row_of(event: Mapping[str, Any], root: Struct) -> dict[str, Any]:
+    """Column name → value: dates as datetimes in UTC, JSON columns as text, what is absent as None.
+
+    What the tree does not declare is left out. Raises ValueError for a date-time that no date is.
+    """
+    return {
+        field.name: _value(event if field.source == WHOLE else event.get(field.source), field.type)
+        for field in root.fields
+    }
+
+
+def _value(value: Any, kind: DataType) -> Any:
+    if value is None:
+        return None
+    if isinstance(kind, Scalar):
+        if kind.kind == "timestamp":
+            return moment_of(value)
+        if kind.kind == "json":
+            return orjson.dumps(value).decode()
+        return float(value) if kind.kind == "number" else int(value) if kind.kind == "integer" else value
+    if isinstance(kind, ListOf):
+        return [_value(item, kind.item) for item in value]
+    if isinstance(kind, MapOf):
+        return {key: _value(item, kind.value) for key, item in value.items()}
+    assert isinstance(kind, Struct)
+    return row_of(value, kind)
+
+
+def moment_of(text: str) -> datetime:
+    """An RFC 3339 date-time as a datetime in UTC; without an offset it is UTC already."""
+    moment = datetime.fromisoformat(text.upper().replace(" ", "T", 1))
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
