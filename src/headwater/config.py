@@ -96,6 +96,11 @@ class StreamsConfig:
     enforce: bool = setting(
         True, "Refuse events of undeclared streams and of the wrong schema. Off: any schema in any stream."
     )
+    site: str | None = setting(None, "The site whose overrides apply to the streams; null: no particular one.")
+    realm: str = setting("production", "The realm whose overrides apply to the streams.")
+    compatible_api_etag: bool = setting(
+        True, "Give answers of `/w/api.php` an ETag, and 304 to who has them. Off: exactly the headers of the original."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from headwater.processing.loader import load_jobs
 from headwater.processing.supervision import Supervisor
 from headwater.schemas.repository import open_repositories
 from headwater.schemas.validator import Validator
+from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
@@ -142,7 +143,8 @@ def build(config: Config) -> Platform:
     Raises ConfigInvalid, JobInvalid, ExtraMissing.
     """
     path = config.path(config.streams.path)
-    declared = StreamRegistry.load(path) if path.exists() else StreamRegistry()
+    scope = Scope(site=config.streams.site, realm=config.streams.realm)
+    declared = StreamRegistry.load(path, scope=scope) if path.exists() else StreamRegistry(scope=scope)
     jobs = load_jobs(config.path(config.jobs.path))
     return Platform(config, with_error_streams(config, declared, jobs), jobs)
 
@@ -156,7 +158,7 @@ def with_error_streams(config: Config, declared: StreamRegistry, jobs: Iterable[
     for name, summary in wanted.items():
         if name not in declared:
             added.append(Stream(name=name, schema_title="error", deduplicate=False, summary=summary))
-    return StreamRegistry([*declared.all(), *declared.families(), *added])
+    return declared.extended(added)
 
 
 def in_order_of_flow(jobs: Sequence[Job]) -> list[Job]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headwater.streams import StreamRegistry
-from headwater.streams.stream_file import SHAPE, key_paths
+from headwater.streams.shape import SHAPE, key_paths
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/stream-file.md"
 ROW = re.compile(r"^\| `([a-z_A-Z.\[\]]+)` \| (.+) \| (.+) \|$", re.MULTILINE)

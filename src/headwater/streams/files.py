@@ -8,33 +8,77 @@ from typing import Any
 
 from headwater.declaration import Declaration, KeyPath, read_declaration
 from headwater.errors import ConfigInvalid
-from headwater.streams import legacy, stream_file
-from headwater.streams.stream import Stream
+from headwater.streams import legacy, shape, stream_file
+from headwater.streams.layers import Entry, Layer, StreamLayers, When
+from headwater.streams.legacy_file import read_legacy
 
 DEFAULTS_FILE = "defaults.yaml"
 FAMILIES_DIRECTORY = "families"
+SERVICES_FILE = "services.yaml"
+OWNERS_FILE = "owners.yaml"
+SITES_FILE = "sites.yaml"
+# What the legacy shape has and stream files have not: the order of entries, for one.
+LEGACY_FILE = "legacy.yaml"
 # Beside the streams, but about something else (streams.md, section 7.1).
-_OTHER_FILES = ("services.yaml", "clusters.yaml", "owners.yaml", "sites.yaml")
+_OTHER_FILES = (SERVICES_FILE, "clusters.yaml", OWNERS_FILE, SITES_FILE, LEGACY_FILE)
 _EXTENSIONS = (".yaml", ".yml", ".json")
-# The last three are notes that converters leave in a file of many.
-_LEGACY_KEYS = ("default_settings", "streams", "format", "stream_count", "list_style_entries")
 
 
-def read_streams(path: Path, defaults: Mapping[str, Any] | None = None) -> Iterator[Stream]:
-    """Every stream and family declared at `path`: single files by name, families last. Raises ConfigInvalid."""
+def read_layers(path: Path, defaults: Mapping[str, Any] | None = None) -> StreamLayers:
+    """Every stream and family declared at `path`: single files by name, families last. Raises ConfigInvalid.
+
+    `defaults` has the shape of a `defaults.yaml` and lies under the directory's own.
+    """
+    under: tuple[Layer, ...] = (Layer("given defaults", dict(defaults)),) if defaults else ()
     if path.is_file():
-        yield from _read_file(path, dict(defaults or {}), path.parent)
-        return
+        return StreamLayers.of_entries(_read_file(path, path.parent), under)
     if not path.is_dir():
         raise ConfigInvalid("there are no streams here.", file=str(path), hint="Run `headwater init`, or set streams.")
-    merged = dict(defaults or {})
     if (path / DEFAULTS_FILE).exists():
         declaration = read_declaration(path / DEFAULTS_FILE)
         if declaration.value is not None:
-            stream_file.check_defaults(declaration)
-            merged = stream_file.lay_over(merged, declaration.value)
-    for file in _files(path):
-        yield from _read_file(file, merged, path)
+            shape.check_defaults(declaration)
+            under += tuple(_layers(declaration, DEFAULTS_FILE))
+    entries = [entry for file in _files(path) for entry in _read_file(file, path)]
+    return StreamLayers.of_entries(_in_order(entries, path), under, read_groups(path))
+
+
+def read_groups(directory: Path) -> dict[str, frozenset[str]]:
+    """The sites of each group in `sites.yaml`; none where there is no such file. Raises ConfigInvalid."""
+    if not (directory / SITES_FILE).exists():
+        return {}
+    declaration = read_declaration(directory / SITES_FILE)
+    tree = _mapping_at(declaration, (), declaration.value or {})
+    declaration.refuse_unknown_keys((), tree, ("groups",))
+    groups = _mapping_at(declaration, ("groups",), tree.get("groups") or {})
+    for name, sites in groups.items():
+        if not isinstance(sites, list) or not all(isinstance(site, str) for site in sites):
+            raise declaration.refusal(("groups", name), f"the group {name} must be a list of sites.")
+    return {name: frozenset(sites) for name, sites in groups.items()}
+
+
+def read_names(file: Path) -> dict[str, int | None] | None:
+    """The names a file such as `services.yaml` declares, and their lines; None where there is no such file.
+
+    The names are the keys of the file, or the items where it is a list. Raises ConfigInvalid.
+    """
+    if not file.exists():
+        return None
+    declaration = read_declaration(file)
+    value = declaration.value or {}
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return {item: declaration.line((index,)) for index, item in enumerate(value)}
+    return {name: declaration.line((name,)) for name in _mapping_at(declaration, (), value)}
+
+
+def _in_order(entries: list[Entry], directory: Path) -> list[Entry]:
+    """As `order` of legacy.yaml has them, where there is one; what it does not name comes after."""
+    if not (directory / LEGACY_FILE).exists():
+        return entries
+    notes = read_declaration(directory / LEGACY_FILE).value
+    order = notes.get("order") if isinstance(notes, dict) else None
+    places = {name: place for place, name in enumerate(order)} if isinstance(order, list) else {}
+    return sorted(entries, key=lambda entry: places.get(entry.name, len(places)))
 
 
 def _files(directory: Path) -> list[Path]:
@@ -49,23 +93,40 @@ def _files(directory: Path) -> list[Path]:
     return sorted(files, key=lambda file: (FAMILIES_DIRECTORY in file.relative_to(directory).parts, file.as_posix()))
 
 
-def _read_file(file: Path, defaults: dict[str, Any], directory: Path) -> Iterator[Stream]:
+def _read_file(file: Path, directory: Path) -> Iterator[Entry]:
     declaration = read_declaration(file)
     if isinstance(declaration.value, dict) and "streams" in declaration.value:
-        yield from _streams_of_legacy(declaration)
+        yield from read_legacy(declaration)
         return
-    stream_file.check(declaration)
+    shape.check(declaration)
     _check_name(declaration, file, in_families=FAMILIES_DIRECTORY in file.relative_to(directory).parts)
-    document = stream_file.lay_over(defaults, declaration.value)
-    if "schema_title" not in document:
-        raise declaration.refusal(
-            (), '"schema_title" is missing.', hint="Say the title of the schemas its events have."
+    layers = tuple(_layers(declaration, file.name))
+    yield Entry(declaration.value["stream"], layers, declaration.file, declaration.line(("stream",)))
+
+
+def _layers(declaration: Declaration, name: str) -> Iterator[Layer]:
+    """The file itself, then each of its overrides."""
+    document = {key: value for key, value in declaration.value.items() if key != "overrides"}
+    yield Layer(name, document, file=declaration.file, line=declaration.line(()), lines=declaration.lines)
+    for index, override in enumerate(declaration.value.get("overrides", ())):
+        at: KeyPath = ("overrides", index)
+        inside = (*at, "set")
+        lines = {path[3:]: line for path, line in declaration.lines.items() if path[:3] == inside}
+        yield Layer(
+            f"override {index + 1} of {name}",
+            override.get("set", {}),
+            tuple(override.get("unset", ())),
+            When.read(override["when"]),
+            file=declaration.file,
+            line=declaration.line(at),
+            lines=lines,
         )
-    stream = stream_file.stream_of(document, declaration.file, declaration.line(("stream",)))
-    if stream.compact and not stream.message_key_fields:
-        path = ("transport", "compact")
-        raise declaration.refusal(path, "a compacted stream needs transport.message_key_fields.")
-    yield stream
+
+
+def _mapping_at(declaration: Declaration, path: KeyPath, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise declaration.refusal(path, f"{path[-1] if path else 'the file'} must be a mapping.")
+    return value
 
 
 def _check_name(declaration: Declaration, file: Path, *, in_families: bool) -> None:
@@ -87,86 +148,3 @@ def _check_name(declaration: Declaration, file: Path, *, in_families: bool) -> N
     elif name != file.stem:
         hint = f'Rename the file to "{name}{file.suffix}", or the stream.'
         raise declaration.refusal(("stream",), f'the file is named "{file.stem}", the stream "{name}".', hint=hint)
-
-
-def _streams_of_legacy(declaration: Declaration) -> Iterator[Stream]:
-    tree = declaration.value
-    declaration.refuse_unknown_keys((), tree, _LEGACY_KEYS)
-    defaults = _mapping(declaration, ("default_settings",), tree.get("default_settings") or {})
-    entries = tree["streams"] or {}
-    pairs = (
-        list(enumerate(entries))
-        if isinstance(entries, list)
-        else list(_mapping(declaration, ("streams",), entries).items())
-    )
-    seen: dict[str, int | None] = {}
-    for key, written in pairs:
-        path: KeyPath = ("streams", key)
-        settings = _mapping(declaration, path, {} if written is None else written)
-        name = _entry_name(declaration, path, settings)
-        line = declaration.line(path)
-        if name in seen:
-            message = f'the stream "{name}" is already declared in {declaration.file}:{seen[name]}.'
-            raise declaration.refusal(path, message, hint="Remove one of the two.")
-        seen[name] = line
-        merged = legacy.merge(defaults, settings)
-        if "stream" in merged:
-            merged["stream"] = name  # the key wins over an inner `stream`, in the place where that stands
-        yield _legacy_stream(declaration, path, name, merged)
-
-
-def _entry_name(declaration: Declaration, path: KeyPath, settings: Mapping[str, Any]) -> str:
-    """The key; for a list-style entry (a number for a key) its inner `stream`, where it has one."""
-    key = path[-1]
-    name = settings.get("stream", str(key)) if isinstance(key, int) or key.isdecimal() else key
-    if not isinstance(name, str):
-        raise declaration.refusal((*path, "stream"), "the name of a stream must be text.")
-    return name
-
-
-def _legacy_stream(declaration: Declaration, path: KeyPath, name: str, settings: dict[str, Any]) -> Stream:
-    complaint = legacy.check_entry(name, settings)
-    if complaint:
-        raise declaration.refusal((*path, *complaint[0]), complaint[1])
-
-    def of_type(key: str, kind: type | tuple[type, ...], in_words: str) -> Any:
-        value = settings.get(key)
-        if value is not None and not isinstance(value, kind):
-            raise declaration.refusal((*path, key), f"{key} of {name} must be {in_words}.")
-        return value
-
-    key_fields = of_type("message_key_fields", dict, "a mapping of name to dotted path")
-    if key_fields and not all(isinstance(field, str) for field in key_fields.values()):
-        raise declaration.refusal((*path, "message_key_fields"), "message_key_fields takes dotted paths.")
-    topics = legacy.topics(name, settings)
-    return Stream(
-        name=name,
-        schema_title=of_type("schema_title", str, "text"),
-        topic_prefixes=_texts(settings.get("topic_prefixes")),
-        topics=_texts(topics),
-        message_key_fields=key_fields or None,
-        destination_event_service=of_type("destination_event_service", str, "text"),
-        canary_events_enabled=bool(settings.get("canary_events_enabled", False)),
-        headers=_legacy_headers(settings),
-        sample=of_type("sample", dict, "a mapping"),
-        settings=settings,
-        file=declaration.file,
-        line=declaration.line(path),
-    )
-
-
-def _legacy_headers(settings: Mapping[str, Any]) -> dict[str, str | None]:
-    found: Any = settings
-    for key in ("producers", "eventgate", "enrich_fields_from_http_headers"):
-        found = found.get(key) if isinstance(found, dict) else None
-    return stream_file.request_headers(found) if isinstance(found, dict) else {}
-
-
-def _texts(written: Any) -> tuple[str, ...]:
-    return tuple(str(item) for item in (written.values() if isinstance(written, dict) else written or ()))
-
-
-def _mapping(declaration: Declaration, path: KeyPath, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise declaration.refusal(path, f"{path[-1]} must be a mapping.")
-    return value

@@ -9,41 +9,56 @@ from pathlib import Path
 from typing import Any
 
 from headwater.declaration import nearest
-from headwater.errors import ConfigInvalid, StreamUnknown
+from headwater.errors import StreamUnknown
 from headwater.streams import legacy
-from headwater.streams.files import read_streams
+from headwater.streams.files import read_layers
+from headwater.streams.layers import Entry, Layer, Scope, StreamLayers
 from headwater.streams.stream import Stream
 
 # Names come from producers: what is remembered about them is bounded.
 MEMBERS_REMEMBERED_MAX = 4096
 HINTS_REMEMBERED_MAX = 1024
+EVERYBODY = Scope()
 
 
 class StreamRegistry:
-    """The declared streams. Immutable: a change of the files makes another registry.
+    """The declared streams as one scope sees them. Immutable: a change makes another registry.
 
     `get` is on the intake's hot path: one dict lookup for a declared name.
     """
 
-    def __init__(self, streams: Iterable[Stream] = ()) -> None:
-        """Raises ConfigInvalid where two streams have one name."""
-        self._streams: dict[str, Stream] = {}
-        self._families: dict[str, Stream] = {}
-        for stream in streams:
-            group = self._families if stream.is_family else self._streams
-            if stream.name in group:
-                raise _declared_twice(group[stream.name], stream)
-            group[stream.name] = stream
+    def __init__(
+        self, streams: Iterable[Stream] = (), *, layers: StreamLayers | None = None, scope: Scope = EVERYBODY
+    ) -> None:
+        """Of these streams, or of those `scope` sees in `layers`. Raises ConfigInvalid where two have one name."""
+        self.layers = layers or StreamLayers.of_entries(Entry.of_stream(stream) for stream in streams)
+        self.scope = scope
+        self._entries = tuple(self.layers.streams(scope))
+        self._streams = {stream.name: stream for stream in self._entries if not stream.is_family}
+        self._families = {stream.name: stream for stream in self._entries if stream.is_family}
         self._known = dict(self._streams)
         self._hint = functools.lru_cache(maxsize=HINTS_REMEMBERED_MAX)(self._make_hint)
 
     @classmethod
-    def load(cls, path: Path, defaults: Mapping[str, Any] | None = None) -> StreamRegistry:
+    def load(cls, path: Path, defaults: Mapping[str, Any] | None = None, scope: Scope = EVERYBODY) -> StreamRegistry:
         """Read a directory of stream files, or one file of many. Raises ConfigInvalid with file and line.
 
         `defaults` has the shape of a `defaults.yaml` and lies under the directory's own.
         """
-        return cls(read_streams(path, defaults))
+        return cls(layers=read_layers(path, defaults), scope=scope)
+
+    def seen_from(self, scope: Scope) -> StreamRegistry:
+        """The same declarations as another scope sees them: a site, a realm, a time. Raises ConfigInvalid."""
+        return self if scope == self.scope else StreamRegistry(layers=self.layers, scope=scope)
+
+    def revised(self, revisions: Iterable[Layer]) -> StreamRegistry:
+        """The same declarations under these revisions, for the same scope. Raises ConfigInvalid."""
+        return StreamRegistry(layers=self.layers.with_revisions(revisions), scope=self.scope)
+
+    def extended(self, streams: Iterable[Stream]) -> StreamRegistry:
+        """These streams too, which nobody declared. Raises ConfigInvalid where two have one name."""
+        added = self.layers.with_entries(Entry.of_stream(stream, implied=True) for stream in streams)
+        return StreamRegistry(layers=added, scope=self.scope)
 
     def get(self, name: str) -> Stream:
         """The stream of this name: declared so, else a member of the first family found in it. Raises StreamUnknown."""
@@ -59,6 +74,10 @@ class StreamRegistry:
     def all(self) -> Sequence[Stream]:
         """The declared streams, without families, in order of declaration."""
         return tuple(self._streams.values())
+
+    def entries(self) -> Sequence[Stream]:
+        """Streams and families together, in order of declaration, less those nobody declared."""
+        return tuple(stream for stream in self._entries if not self.layers.entries[stream.name].implied)
 
     def families(self) -> Sequence[Stream]:
         """The families, in the order in which they are tried."""
@@ -95,13 +114,3 @@ def _member_of(family: Stream, name: str) -> Stream:
     given = {"topics": family.settings.get("topics"), "topic_prefixes": family.topic_prefixes or None}
     topics = tuple(legacy.topics(family.name, given, name))
     return dataclasses.replace(family, name=name, family=family.name, topics=topics)
-
-
-def _declared_twice(first: Stream, second: Stream) -> ConfigInvalid:
-    where = f" in {first.file}" if first.file else ""
-    return ConfigInvalid(
-        f'the stream "{second.name}" is already declared{where}{f":{first.line}" if first.line else ""}.',
-        file=second.file,
-        line=second.line,
-        hint="Remove one of the two.",
-    )

@@ -21,6 +21,8 @@ from headwater.web.metrics import metrics
 from headwater.web.pages import Pages
 from headwater.web.problems import ProblemResponse, request_uri
 from headwater.web.stream import StreamEndpoint
+from headwater.web.streamconfigs import PATHS as STREAMCONFIGS_PATHS
+from headwater.web.streamconfigs import streamconfigs
 from headwater.web.workers import Workers
 
 EVENTS_PATHS = frozenset({"/v1/events", "/v2/events"})
@@ -52,6 +54,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
         Route("/healthz", info.healthz, methods=["GET"]),
         Route("/readyz", info.readyz, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
+        *(Route(path, streamconfigs, methods=["GET", "POST"]) for path in STREAMCONFIGS_PATHS),
         *pages.routes(),
     ]
     if intake.test_events:

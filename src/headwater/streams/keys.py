@@ -1,0 +1,148 @@
+"""What a key of a stream file takes: the check, the same in words for people, and as JSON Schema for editors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+DURATION_PATTERN = r"^[0-9]+(?:\.[0-9]+)?\s*(ms|s|m|h|d|w)$"
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w)\Z")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+
+Check = Callable[[Any], bool]
+JsonSchema = Mapping[str, Any]
+
+TEXT: JsonSchema = {"type": "string", "minLength": 1}
+MAPPING: JsonSchema = {"type": "object"}
+MAPPINGS: JsonSchema = {"type": "array", "items": MAPPING}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a stream file: what it means, what it takes in words, and the check. `keys` are those of a block.
+
+    `schema` says the same as `accepts` in JSON Schema, `keys` and `item_keys` left out.
+    """
+
+    meaning: str
+    takes: str = "a mapping"
+    accepts: Check = lambda value: isinstance(value, dict)
+    schema: JsonSchema = field(default_factory=lambda: MAPPING)
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    # A list whose items are mappings with these keys.
+    item_keys: Mapping[str, Key] = field(default_factory=dict)
+    open: bool = False
+
+
+def duration_seconds(text: str) -> float:
+    """`7d`, `30m`, `1.5h`, `500ms` in seconds. Raises ValueError."""
+    found = _DURATION.match(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def text(meaning: str) -> Key:
+    return Key(meaning, "text", lambda value: isinstance(value, str) and value != "", TEXT)
+
+
+def text_or_null(meaning: str) -> Key:
+    return Key(meaning, "text or null", lambda value: value is None or isinstance(value, str), _or_null("string"))
+
+
+def texts(meaning: str) -> Key:
+    return Key(meaning, "a list of texts", is_texts, {"type": "array", "items": TEXT})
+
+
+def text_or_texts(meaning: str) -> Key:
+    return Key(
+        meaning,
+        "text or a list of texts",
+        lambda value: (isinstance(value, str) and value != "") or (is_texts(value) and bool(value)),
+        {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]},
+    )
+
+
+def flag(meaning: str) -> Key:
+    return Key(meaning, "true or false", lambda value: isinstance(value, bool), {"type": "boolean"})
+
+
+def choice(meaning: str, *choices: str) -> Key:
+    takes = " or ".join(f'"{one}"' for one in choices)
+    return Key(meaning, takes, lambda value: value in choices, {"enum": list(choices)})
+
+
+def count(meaning: str, at_least: int = 1) -> Key:
+    takes = f"a whole number, {at_least} or more"
+    schema = {"type": "integer", "minimum": at_least}
+    return Key(meaning, takes, lambda value: type(value) is int and value >= at_least, schema)
+
+
+def duration(meaning: str, *, or_null: bool = False) -> Key:
+    takes = "a duration with its unit, such as 30m, 12h or 7d" + (", or null" if or_null else "")
+    schema = {"type": ["string", "null"] if or_null else "string", "pattern": DURATION_PATTERN}
+    return Key(meaning, takes, lambda value: (or_null and value is None) or is_duration(value), schema)
+
+
+def rate(meaning: str) -> Key:
+    return Key(meaning, "a number from 0 to 1", is_rate, {"type": "number", "minimum": 0, "maximum": 1})
+
+
+def open_block(meaning: str) -> Key:
+    return Key(meaning, open=True)
+
+
+def is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
+
+
+def is_duration(value: Any) -> bool:
+    return isinstance(value, str) and _DURATION.match(value) is not None
+
+
+def is_list_of_mappings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def is_mapping_of_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(item, str) and item for item in value.values())
+
+
+def is_header_mapping(value: Any) -> bool:
+    return isinstance(value, dict) and all(item is False or (isinstance(item, str) and item) for item in value.values())
+
+
+def is_rate(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
+
+
+def is_mapping_of_mappings(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(item, dict) for item in value.values())
+
+
+def json_schema_of(shape: Mapping[str, Key], *, opened: bool = False) -> dict[str, Any]:
+    """The JSON Schema (draft-07) of a block with these keys."""
+    schema: dict[str, Any] = {"type": "object", "properties": {name: _property(key) for name, key in shape.items()}}
+    return schema if opened else schema | {"additionalProperties": False}
+
+
+def _property(key: Key) -> dict[str, Any]:
+    schema = {"description": key.meaning, **key.schema}
+    if key.keys:
+        block = json_schema_of(key.keys, opened=key.open)
+        schema |= {name: block[name] for name in ("properties", "additionalProperties") if name in block}
+    if key.item_keys:
+        block = json_schema_of(key.item_keys, opened=key.open)
+        in_list = (
+            schema
+            if "array" in str(schema.get("type"))
+            else next(branch for branch in schema["anyOf"] if branch.get("type") == "array")
+        )
+        in_list["items"] = {**in_list.get("items", {}), **block}
+    return schema
+
+
+def _or_null(kind: str) -> JsonSchema:
+    return {"type": [kind, "null"]}
