@@ -8,6 +8,7 @@ from pathlib import Path
 
 from servers.catalogue import SERVERS, entry_named
 from servers.failure import ServerError
+from servers.faults import run_faults
 from servers.keeper import is_keeper, keep, start, stop
 from servers.run import Run, all_runs, remove_abandoned
 
@@ -18,6 +19,7 @@ VERBS = {
     "run": "run a server in the foreground until Ctrl-C",
     "status": "the servers that run now, also those of test sessions",
     "stop": "end the servers that were started from a shell (only those of NAME)",
+    "faults": "kill, pause and restart brokers under load, NAME rounds of it (default 3), and verify",
     "clean": "end and remove what crashed sessions left behind",
 }
 
@@ -57,7 +59,8 @@ def _start(name: str) -> int:
 def _status() -> int:
     runs = all_runs()
     for run in runs:
-        print(f"{run.server:16}{run.address or 'starting':24}{_owner(run):28}{run.folder}")
+        print(f"{run.server:16}{run.address or 'starting'}")
+        print(f"{'':16}of: {_owner(run)}; files: {run.folder}")
     if not runs:
         print("No server runs.")
     return 0
@@ -99,7 +102,7 @@ def main() -> int:
         epilog="verbs:\n" + "\n".join(f"  {verb:10}{about}" for verb, about in VERBS.items()),
     )
     parser.add_argument("verb", choices=VERBS, metavar="VERB", help="see below")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a name that `list` shows")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a name that `list` shows; with faults: a number")
     arguments = parser.parse_args()
     verb, name = arguments.verb, arguments.name
     if verb in ("start", "run") and name is None:
@@ -108,6 +111,8 @@ def main() -> int:
         if verb == "run":
             keep(name)
             return 0
+        if verb == "faults":
+            return run_faults(int(name or 3))
         if verb in ("resolve", "stop"):
             return {"resolve": _resolve, "stop": _stop}[verb](name)
         if verb == "start":

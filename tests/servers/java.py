@@ -109,7 +109,7 @@ class Jars:
         fetched = scratch / "jars"
         (scratch / "pom.xml").write_text(_project(self.coordinates))
         command = ["mvn", "-B", "-q", "-f", str(scratch / "pom.xml"), COPY_DEPENDENCIES]
-        command += [f"-DoutputDirectory={fetched}", "-Dmdep.prependGroupId=true"]
+        command += [f"-DoutputDirectory={fetched}", "-Dmdep.prependGroupId=true", "-Dstyle.color=never"]
         try:
             done = subprocess.run(
                 command,
@@ -122,8 +122,8 @@ class Jars:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ServerError(f"{self.name}: Maven did not fetch the jars: {error}") from error
         if done.returncode:
-            said = "\n    ".join((done.stdout + done.stderr).strip().splitlines()[:8])
-            raise ServerError(f"{self.name}: Maven could not fetch the jars; it said:\n    {said}")
+            said = (done.stdout + done.stderr).strip().partition("\n")[0][:600]
+            raise ServerError(f"{self.name}: Maven could not fetch the jars; it said: {said}")
         self._check(fetched)
         shutil.rmtree(self.folder, ignore_errors=True)
         fetched.rename(self.folder)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from servers.catalogue import entry_named
+from servers.contract import Server
 from servers.failure import ServerError
 from servers.places import servers_home
 from servers.processes import POLL_SECONDS, Identity
@@ -22,8 +23,8 @@ START_SECONDS_MAX = 900.0
 
 
 @contextmanager
-def running(name: str) -> Iterator[Run]:
-    """The server `name`, ready, for as long as the block runs.
+def running(name: str) -> Iterator[tuple[Run, Server]]:
+    """The server `name`, ready, for as long as the block runs, and its run.
 
     :raises ServerError: something is missing, or it did not start.
     """
@@ -34,7 +35,7 @@ def running(name: str) -> Iterator[Run]:
     run = Run.create(name)
     try:
         run.set_ready(server.start(run))
-        yield run
+        yield run, server
     finally:
         server.stop()
         run.end_processes(grace_seconds=0)
@@ -46,7 +47,7 @@ def keep(name: str) -> None:
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
-    with running(name) as run:
+    with running(name) as (run, _):
         print(f"{name} is ready at {run.address} (Ctrl-C ends it); its files: {run.folder}", flush=True)
         while not asked.wait(1.0):
             pass

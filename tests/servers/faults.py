@@ -1,0 +1,31 @@
+"""The broker campaign from the shell: every fault, several times over, on three nodes of its own."""
+
+from __future__ import annotations
+
+import asyncio
+
+from servers.failure import ServerError
+from servers.kafka import KafkaCluster
+from servers.keeper import running
+
+HOLD_SECONDS = 12.0
+
+
+def run_faults(rounds: int) -> int:
+    """Strike with every fault `rounds` times and print the figures; 0 when nothing was lost, twice or out of order.
+
+    :raises ServerError: the cluster cannot run here, or this Python lacks Headwater with its Kafka client.
+    """
+    try:
+        from headwater.log.kafka import KafkaLog
+
+        from headwater.testing.kafka_faults import BrokerCampaign, shuffled
+    except ImportError as error:
+        raise ServerError(f"{error}; run this with the Python of the project's environment (make servers)") from error
+    with running("kafka-cluster") as (_, server):
+        assert isinstance(server, KafkaCluster)
+        bootstrap = server.bootstrap
+        campaign = BrokerCampaign(server, lambda: KafkaLog(bootstrap))
+        report = asyncio.run(campaign.run(shuffled(rounds), hold_seconds=HOLD_SECONDS))
+    print(report.text())
+    return 1 if report.problems else 0
