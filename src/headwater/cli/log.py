@@ -80,12 +80,14 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="For machi
 
 
 # Verbs in modules of their own.
-VERBS: Table = {}
+VERBS: Table = {
+    "copy": ("headwater.cli.log_copy", "Copy topics to another log, verified."),
+}
 
 
 @click.group(cls=Verbs, table=VERBS, short_help="Look into the log: topics, records, checksums.")
 def command() -> None:
-    """Look into the log's file. Safe while a server is using it; nothing is changed."""
+    """Look into the log, also while a server is using it, and move what is in it."""
 
 
 @command.command(epilog="Example:  headwater log topics --json | jq .name")

@@ -1,0 +1,177 @@
+"""`headwater log copy`: moves topics, with the positions of their readers, from one log to another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headwater.cli.console import output, print_json, progress, say
+from headwater.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from headwater.log.carrying import CarriedGroup
+    from headwater.log.contract import Log
+    from headwater.log.copying import TopicCopy
+
+JOB_GROUP = "job."
+
+
+@click.command(
+    short_help="Copy topics to another log, verified.",
+    epilog="""\b
+Examples:
+  headwater log copy var/events.db kafka://localhost:9092
+  headwater log copy kafka://localhost:9092 copy.db --topic dc1.page.edit""",
+)
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option("--topic", "topics", multiple=True, help="Only this topic; can be given more than once.")
+@click.option(
+    "--expired",
+    type=click.Choice(["refuse", "skip"]),
+    default="refuse",
+    show_default=True,
+    help="What to do where records are older than the target keeps them.",
+)
+@click.option("--group", "groups", multiple=True, help="Carry this group's position; by default all that are known.")
+@click.option("--no-groups", is_flag=True, help="Carry no positions of readers.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was copied as one JSON object.")
+def command(
+    *,
+    source: str,
+    target: str,
+    topics: tuple[str, ...],
+    expired: str,
+    groups: tuple[str, ...],
+    no_groups: bool,
+    as_json: bool,
+) -> None:
+    """Copy the topics of the log FROM into the log TO: sqlite:///PATH, a path, or kafka://HOST:PORT.
+
+    Partitions, order, keys, headers and times of receipt stay as they are; topics that are missing in TO are made with
+    the settings they have in FROM. Interrupted, the same command goes on where it stopped, and later it brings what
+    has come since. At the end TO is read back and compared by count and checksum: the exit code is 0 when all agree.
+    """
+    urls = (log_url(source), log_url(target))
+    if urls[0] == urls[1]:
+        raise ConfigInvalid(f"{source} and {target} are the same log.", hint="Name another log to copy into.")
+    wanted = () if no_groups else (groups or None)
+    try:
+        copied, carried = asyncio.run(_copy(urls, topics, wanted, skip_expired=expired == "skip", quiet=as_json))
+    except KeyboardInterrupt:
+        say("Stopped. The same command goes on from here.")
+        raise click.exceptions.Exit(130) from None
+    if as_json:
+        print_json(report(copied, carried))
+    else:
+        _show(copied, carried)
+    raise SystemExit(0 if all(one.verified for one in copied) else 1)
+
+
+def log_url(text: str) -> str:
+    """A log's URL from what a person writes: a path is the embedded log's file."""
+    return text if "://" in text else f"sqlite:///{Path(text).absolute()}"
+
+
+async def _copy(
+    urls: tuple[str, str], topics: Sequence[str], groups: Sequence[str] | None, *, skip_expired: bool, quiet: bool
+) -> tuple[list[TopicCopy], list[CarriedGroup]]:
+    from headwater.log.carrying import Carrying, groups_of
+    from headwater.log.copying import SETTLE_SECONDS, Copying
+    from headwater.log.inspection import log_at
+
+    async with contextlib.AsyncExitStack() as stack:
+        source, target = log_at(urls[0]), log_at(urls[1], create=True)
+        # The source first: where it cannot be opened, no target is made.
+        for log in (source, target):
+            await log.open()
+            stack.push_async_callback(log.close)
+        settle = 0.0 if urls[1].startswith("sqlite:") else SETTLE_SECONDS
+        asking = Copying(source, target, skip_expired=skip_expired, settle_seconds=settle)
+        infos = await asking.topics(topics)
+        total = 2 * sum(sum(info.next) - sum(info.first) for info in infos)
+        with progress("copying", total, unit="records", quiet=quiet) as advance:
+            copying = Copying(source, target, told=advance, skip_expired=skip_expired, settle_seconds=settle)
+            copied = [await copying.copy(info) for info in infos]
+        ledgers = {(ledger.topic, ledger.partition): ledger for one in copied for ledger in one.ledgers}
+        carrying = Carrying(source, target, ledgers)
+        carried = []
+        for group in await groups_of(source) if groups is None else groups:
+            one = await carrying.carry(group, await _state_of(source, target, group))
+            carried += [] if one is None else [one]
+    return copied, carried
+
+
+async def _state_of(source: Log, target: Log, group: str) -> list[str]:
+    """The state that goes with a job's position."""
+    from headwater.log.carrying import namespaces_of
+
+    if not group.startswith(JOB_GROUP):
+        return []
+    found = await namespaces_of(source, f"job/{group.removeprefix(JOB_GROUP)}/")
+    # Where no state is kept, a job that only knows its event time need not begin anew: it finds that out again.
+    only_time = all(name.endswith("/progress") for name in found)
+    return [] if only_time and not target.features.keyed_state else found
+
+
+def report(copied: Sequence[TopicCopy], carried: Sequence[CarriedGroup]) -> dict[str, Any]:
+    """What was done, for machines. `offsets` maps the first and next offset of each partition, source to target."""
+    return {
+        "verified": all(one.verified for one in copied),
+        "records": sum(one.records for one in copied),
+        "topics": [
+            {
+                "topic": one.topic,
+                "records": one.records,
+                "copied_now": one.copied,
+                "skipped": one.skipped,
+                "arrived_since": one.arrived_since,
+                "checksum": one.checksum,
+                "verified": one.verified,
+                "problems": one.problems,
+                "offsets": [
+                    {
+                        "partition": ledger.partition,
+                        "source": [ledger.source_first, ledger.source_next],
+                        "target": [ledger.target_first, ledger.target_next],
+                    }
+                    for ledger in one.ledgers
+                ],
+            }
+            for one in copied
+        ],
+        "groups": [asdict(one) for one in carried],
+    }
+
+
+def _show(copied: Sequence[TopicCopy], carried: Sequence[CarriedGroup]) -> None:
+    from rich.table import Table
+
+    table = Table("topic", "partitions", "records", "copied now", "checksum", "verified", box=None, pad_edge=False)
+    for one in copied:
+        numbers = (str(len(one.ledgers)), f"{one.records:,}", f"{one.copied:,}")
+        table.add_row(one.topic, *numbers, one.checksum[:12], "yes" if one.verified else "[red]no[/red]")
+    output().print(table)
+    for one in copied:
+        for problem in one.problems:
+            click.secho(f"{one.topic}, {problem}", fg="red")
+        if one.skipped:
+            click.echo(f"{one.topic}: {one.skipped:,} records older than the target keeps them were left out.")
+        if one.arrived_since:
+            click.echo(f"{one.topic}: {one.arrived_since:,} records came meanwhile; the same command brings them.")
+        for ledger in one.ledgers:
+            if ledger.has_holes or ledger.source_first != ledger.target_first:
+                click.echo(
+                    f"{one.topic}, partition {ledger.partition}: offsets {ledger.source_first} to {ledger.source_next}"
+                    f" are {ledger.target_first} to {ledger.target_next} now: resume tokens from before do not fit,"
+                    " a `since` does."
+                )
+    for group in carried:
+        where = f"at {group.token}" if group.token else f"not carried: {group.note}"
+        click.echo(f"group {group.group}: {where}{f' ({group.note})' if group.token and group.note else ''}")

@@ -1,0 +1,325 @@
+"""`headwater log copy` brings every record over once, as it was, however often it is stopped, and proves it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from headwater.cli.main import main
+from headwater.errors import CopyRefused, LogUnavailable
+from headwater.log.contract import Commit, Log, Placement, Position, Record, StateChange, StoredRecord, TopicSettings
+from headwater.log.copying import Copying, TopicCopy
+from headwater.log.sqlite import SqliteLog
+from headwater.testing.clock import ManualClock
+
+DAY = 86_400.0
+Content = dict[tuple[str, int], list[tuple[Any, ...]]]
+
+
+def run(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["log", "copy", *arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def in_logs(work: Callable[..., Coroutine[Any, Any, Any]], *paths: Path) -> Any:
+    """Run `work` with the logs of these files open."""
+
+    async def running() -> Any:
+        logs = [SqliteLog(path) for path in paths]
+        for log in logs:
+            await log.open()
+        try:
+            return await work(*logs)
+        finally:
+            for log in logs:
+                await log.close()
+
+    return asyncio.run(running())
+
+
+async def records_of(log: Log, topics: Sequence[str]) -> list[StoredRecord]:
+    position = await log.first(topics)
+    everything: list[StoredRecord] = []
+    while found := await log.read(position):
+        everything += found
+        for record in found:
+            position = position.after(record)
+    return everything
+
+
+async def content(log: Log) -> Content:
+    """What must be the same on both sides, by partition."""
+    topics = [info.name for info in await log.topics()]
+    found: Content = {(info.name, number): [] for info in await log.topics() for number in range(len(info.next))}
+    for record in await records_of(log, topics):
+        found[record.topic, record.partition].append((record.timestamp_ms, record.key, record.headers, record.value))
+    return found
+
+
+async def fill(log: Log) -> None:
+    """Topics of every kind: many partitions, odd bytes, holes from compaction, a beginning that retention removed."""
+    chance = random.Random(4)
+    now_ms = int(time.time() * 1000)
+    await log.ensure_topic("many", TopicSettings(partitions=5, retention_seconds=DAY))
+    await log.ensure_topic("compacted", TopicSettings(compact=True))
+    await log.ensure_topic("begun.late", TopicSettings(retention_seconds=DAY))
+    await log.ensure_topic("empty", TopicSettings(partitions=2, retention_bytes=10_000))
+    for number in range(40):
+        odd = [
+            Record("many", chance.randbytes(chance.randrange(60)), chance.choice([None, b"", b"k%d" % number]), headers)
+            for headers in [(), (("dt", b"2026"),), (("a", b"\xff"), ("a", b""))]
+            for _ in range(10)
+        ]
+        older = [Record("many", b"%d" % number, timestamp_ms=now_ms - number * 1000)]
+        await log.append([*odd, *older, Record("compacted", b"%d" % number, b"k%d" % (number % 3))])
+    await log.append([Record("begun.late", b"old %d" % n, timestamp_ms=now_ms - int(2 * DAY * 1000)) for n in range(7)])
+    await log.trim()
+    await log.append([Record("begun.late", b"%d" % n) for n in range(9)])
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    in_logs(fill, tmp_path / "source.db")
+    return tmp_path / "source.db"
+
+
+def test_every_topic_arrives_as_it_was_and_the_figures_say_so(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target.db"
+    printed = json.loads(run(str(source), f"sqlite:///{target}", "--json").stdout)
+    before, after = in_logs(content, source), in_logs(content, target)
+    assert after == before
+    assert printed["verified"] is True
+    assert printed["records"] == sum(len(records) for records in before.values())
+    shifted = next(topic for topic in printed["topics"] if topic["topic"] == "begun.late")
+    assert shifted["offsets"] == [{"partition": 0, "source": [7, 16], "target": [0, 9]}]
+
+    async def settings(log: Log) -> list[tuple[str, TopicSettings]]:
+        return [(info.name, info.settings) for info in await log.topics()]
+
+    assert in_logs(settings, target) == in_logs(settings, source)
+    assert in_logs(lambda log: log.verify(), target).sound
+
+
+def test_a_second_copy_brings_only_what_has_come_since(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target.db"
+    run(str(source), str(target))
+
+    async def more(log: Log) -> None:
+        await log.append([Record("many", b"new", partition=2), Record("begun.late", b"new")])
+
+    in_logs(more, source)
+    again = json.loads(run(str(source), str(target), "--json").stdout)
+    assert {topic["topic"]: topic["copied_now"] for topic in again["topics"] if topic["copied_now"]} == {
+        "many": 1,
+        "begun.late": 1,
+    }
+    assert in_logs(content, target) == in_logs(content, source)
+
+
+def test_there_and_back_again_is_the_same_log(source: Path, tmp_path: Path) -> None:
+    run(str(source), str(tmp_path / "there.db"))
+    run(str(tmp_path / "there.db"), str(tmp_path / "back.db"))
+    assert in_logs(content, tmp_path / "back.db") == in_logs(content, source)
+
+
+def test_a_copy_killed_again_and_again_ends_with_every_record_once(tmp_path: Path) -> None:
+    source, target = tmp_path / "source.db", tmp_path / "target.db"
+
+    async def fill_much(log: Log) -> None:
+        await log.ensure_topic("many", TopicSettings(partitions=3))
+        for start in range(0, 60_000, 2_000):
+            await log.append([Record("many", b"%d" % n * 40, b"%d" % n) for n in range(start, start + 2_000)])
+
+    in_logs(fill_much, source)
+    command = [sys.executable, "-c", "from headwater.cli import main; main()", "log", "copy", str(source), str(target)]
+    kills = 0
+    for wait in (0.02, 0.1, 0.2, 0.3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        size = target.stat().st_size if target.exists() else 0
+        deadline = time.monotonic() + 30
+        # Not before it has begun to write.
+        while process.poll() is None and time.monotonic() < deadline:
+            wal = target.with_name("target.db-wal")
+            if (target.exists() and target.stat().st_size > size) or (wal.exists() and wal.stat().st_size > 100_000):
+                break
+            time.sleep(0.005)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills > 0
+    printed = json.loads(run(str(source), str(target), "--json").stdout)
+    assert (printed["verified"], printed["records"]) == (True, 60_000)
+    assert in_logs(content, target) == in_logs(content, source)
+
+
+class DiesAfter(SqliteLog):
+    """Does what it is told and then, once, says that it could not."""
+
+    left = 0
+
+    async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
+        placed = await super().append(records, commit=commit)
+        self.left -= 1
+        if self.left == 0:
+            raise LogUnavailable("gone")
+        return placed
+
+    async def commit(self, group: str, token: str) -> None:
+        if self.left <= 0 and token.startswith("copy1") and not token.endswith("-"):
+            raise LogUnavailable("gone")
+        await super().commit(group, token)
+
+
+@pytest.mark.parametrize("appends", [1, 2, 4])
+def test_what_was_written_and_not_noted_is_recognised(
+    source: Path, tmp_path: Path, appends: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headwater.log.copying.RECORDS_AT_ONCE_MAX", 50)
+    target = tmp_path / "target.db"
+
+    async def crash() -> None:
+        logs = SqliteLog(source), DiesAfter(target)
+        logs[1].left = appends
+        for log in logs:
+            await log.open()
+        copying = Copying(*logs, settle_seconds=0)
+        infos = await copying.topics(["many"])
+        with pytest.raises(LogUnavailable):
+            await copying.copy(infos[0])
+        for log in logs:
+            await log.close()
+
+    async def resume(source: Log, target: Log) -> TopicCopy:
+        copying = Copying(source, target, settle_seconds=0)
+        return await copying.copy((await copying.topics(["many"]))[0])
+
+    asyncio.run(crash())
+    copied = in_logs(resume, source, target)
+    assert copied.verified
+    assert copied.resumed > 0
+    kept = in_logs(content, target)
+    assert kept == {place: records for place, records in in_logs(content, source).items() if place[0] == "many"}
+
+
+def test_a_target_that_others_write_into_is_not_mixed_with(source: Path, tmp_path: Path) -> None:
+    async def write(log: Log) -> None:
+        await log.ensure_topic("many", TopicSettings(partitions=5))
+        await log.append([Record("many", b"foreign", partition=1)])
+
+    in_logs(write, tmp_path / "used.db")
+    refused = run(str(source), str(tmp_path / "used.db"), "--topic", "many", code=2)
+    assert "1 records in many, partition 1, that were not copied" in refused.stderr
+    run(str(source), str(tmp_path / "target.db"))
+    in_logs(write, tmp_path / "target.db")
+    refused = run(str(source), str(tmp_path / "target.db"), "--topic", "many", code=2)
+    assert "something else writes into it" in refused.stderr
+
+
+def test_a_changed_record_in_the_target_is_found(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def corrupted(
+        log: SqliteLog, records: Sequence[Record], *, commit: Commit | None = None
+    ) -> Sequence[Placement]:
+        changed = [
+            Record(
+                r.topic, r.value + b"!" if r.value == b"5" else r.value, r.key, r.headers, r.partition, r.timestamp_ms
+            )
+            for r in records
+        ]
+        return await log._writer.submit(changed, commit)
+
+    monkeypatch.setattr(SqliteLog, "append", corrupted)
+    result = run(str(source), str(tmp_path / "target.db"), "--topic", "begun.late", code=1)
+    assert "begun.late, partition 0: the records there are not those that were copied" in result.stdout
+
+
+def test_records_that_the_target_would_remove_are_refused_or_skipped(tmp_path: Path) -> None:
+    source, target = tmp_path / "source.db", tmp_path / "target.db"
+    now_ms = int(time.time() * 1000)
+
+    async def old(log: Log) -> None:
+        await log.ensure_topic("a", TopicSettings())
+        await log.append([Record("a", b"%d" % n, timestamp_ms=now_ms - (10 - n) * 86_400_000) for n in range(10)])
+
+    async def week(log: Log) -> None:
+        await log.ensure_topic("a", TopicSettings(retention_seconds=6.5 * DAY))
+
+    in_logs(old, source)
+    in_logs(week, target)
+    refused = run(str(source), str(target), code=2)
+    assert "4 records are older" in refused.stderr
+    assert "keeps a for 561,600 seconds" in refused.stderr
+    assert "--expired skip" in refused.stderr
+    assert in_logs(content, target) == {("a", 0): []}
+    printed = json.loads(run(str(source), str(target), "--expired", "skip", "--json").stdout)
+    assert (printed["topics"][0]["skipped"], printed["records"]) == (4, 6)
+    assert [one[3] for one in in_logs(content, target)["a", 0]] == [b"%d" % n for n in range(4, 10)]
+
+
+def test_readers_go_on_at_the_record_they_would_have_read_next(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target.db"
+
+    async def commit(log: Log) -> dict[str, StoredRecord]:
+        following = {}
+        for topic, offset in (("begun.late", 11), ("compacted", 38), ("many", 0)):
+            position = Position({(topic, 0): offset})
+            await log.commit(f"reader.{topic}", position.token())
+            following[topic] = (await log.read(position, records_max=1))[0]
+        changes = tuple(StateChange("job/count/function/cells", b"%d" % n, b"v") for n in range(2_500))
+        await log.append((), commit=Commit("job.count", Position({("many", 0): 5}).token(), changes))
+        await log.commit("reader.elsewhere", Position({("many", 0): 5, ("gone", 0): 1}).token())
+        return following
+
+    following = in_logs(commit, source)
+    printed = json.loads(run(str(source), str(target), "--json").stdout)
+    tokens = {one["group"]: one["token"] for one in printed["groups"]}
+    assert tokens["reader.elsewhere"] is None
+    assert set(tokens) == {"job.count", "reader.elsewhere", *(f"reader.{topic}" for topic in following)}
+
+    async def check(log: Log) -> None:
+        for topic, expected in following.items():
+            token = await log.committed(f"reader.{topic}")
+            assert token == tokens[f"reader.{topic}"]
+            assert token is not None
+            found = (await log.read(Position.parse(token), records_max=1))[0]
+            assert (found.value, found.key, found.timestamp_ms) == (expected.value, expected.key, expected.timestamp_ms)
+        assert len(await log.state_scan("job/count/function/cells", rows_max=10_000)) == 2_500
+        await log.commit("reader.many", Position({("many", 0): 9}).token())
+
+    in_logs(check, target)
+    again = json.loads(run(str(source), str(target), "--json").stdout)
+    notes = {one["group"]: one["note"] for one in again["groups"]}
+    assert "further in the target" in notes["reader.many"]
+
+
+def test_mistakes_are_told_before_anything_is_made(source: Path, tmp_path: Path) -> None:
+    assert "are the same log" in run(str(source), f"sqlite:///{source}", code=2).stderr
+    assert "There is no log at" in run(str(tmp_path / "none.db"), str(tmp_path / "new.db"), code=2).stderr
+    assert not (tmp_path / "new.db").exists()
+    assert "no topic 'absent'" in run(str(source), str(tmp_path / "new.db"), "--topic", "absent", code=2).stderr
+
+
+async def test_two_copies_at_once_stop_each_other(source: Path, tmp_path: Path) -> None:
+    logs = [SqliteLog(source), SqliteLog(tmp_path / "target.db"), SqliteLog(tmp_path / "target.db")]
+    for log in logs:
+        await log.open()
+    copies = [Copying(logs[0], target, settle_seconds=0, clock=ManualClock()) for target in logs[1:]]
+    (info,) = await copies[0].topics(["begun.late"])
+    first, ends = await copies[0]._prepare(info)
+    second, _ = await copies[1]._prepare(info)
+    await copies[0]._transfer(first, ends)
+    with pytest.raises(CopyRefused, match="taken by something else"):
+        await copies[1]._transfer(second, ends)
+    for log in logs:
+        await log.close()
