@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Fault(enum.Enum):
@@ -248,7 +248,7 @@ class AppendIncomplete(LogUnavailable):
 
     code = "append_incomplete"
 
-    def __init__(self, failures: Mapping[int, HeadwaterError], placements: Mapping[int, object]) -> None:
+    def __init__(self, failures: Mapping[int, HeadwaterError], placements: Mapping[int, Any]) -> None:
         first = next(iter(failures.values()))
         super().__init__(f"{len(failures)} of {len(failures) + len(placements)} records were not stored: {first}")
         self.failures = failures

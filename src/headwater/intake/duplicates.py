@@ -10,16 +10,17 @@ becomes the older one and the older one is dropped whole, so that forgetting cos
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 
 class Reservation:
-    """The ids one request is about to store; `stored_at` is when it has."""
+    """The ids one request is about to store; `stored_at` is when it has, `missed` those it could not store then."""
 
-    __slots__ = ("_done", "keys", "stored_at")
+    __slots__ = ("_done", "keys", "missed", "stored_at")
 
     def __init__(self) -> None:
         self.keys: list[str] = []
+        self.missed: Collection[str | None] = ()
         self.stored_at: float | None = None
         self._done: asyncio.Event | bool | None = None
 
@@ -28,7 +29,7 @@ class Reservation:
         return self.stored_at is not None
 
     async def wait(self) -> bool:
-        """Whether the ids were stored, once that is known."""
+        """Whether the ids were stored, but for those `missed`, once that is known."""
         if self._done is None:
             self._done = asyncio.Event()
         if isinstance(self._done, asyncio.Event):
@@ -69,15 +70,16 @@ class DuplicateWindow:
             return False
         return found if isinstance(found, Reservation) else True
 
-    def settle(self, reservation: Reservation, *, stored: bool) -> None:
-        """The reserved ids were stored, or none of them was."""
+    def settle(self, reservation: Reservation, *, stored: bool, missed: Collection[str | None] = ()) -> None:
+        """The reserved ids were stored, but for those `missed`, or none of them was."""
         now = self._clock()
+        reservation.missed = missed
         younger, older = self._younger, self._older
         for key in reservation.keys:
             # A generation may have ended while the ids were being stored.
             generation = younger if younger.get(key) is reservation else older
             if generation.get(key) is reservation:
-                if stored:
+                if stored and not (missed and key in missed):
                     generation[key] = now
                 else:
                     del generation[key]

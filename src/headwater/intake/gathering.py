@@ -2,7 +2,8 @@
 
 How this works: the first append of a turn schedules the hand-over for the end of the turn, when everything that had
 arrived by then is there. Where the joint append fails, each is tried again on its own, since an append is all or none
-and one may have spoilt it for all; so everyone gets the answer to their own.
+and one may have spoilt it for all; where the log says what became of each record, nothing is tried again. Either way
+everyone gets the answer to their own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from headwater.errors import HeadwaterError, LogUnavailable
+from headwater.errors import AppendIncomplete, HeadwaterError, LogUnavailable
 from headwater.log.contract import Placement, Record
 
 RECORDS_GATHERED_MAX = 1_000
@@ -24,7 +25,7 @@ class Waiting(Protocol):
     """Somebody whose records are being appended."""
 
     def ended(self, error: HeadwaterError | None) -> None:
-        """The records are durable (None), or none of them was stored."""
+        """The records are durable (None), or none of them was stored, or some (AppendIncomplete)."""
         ...
 
     def late(self) -> None:
@@ -80,12 +81,27 @@ class Gathering:
         future.add_done_callback(answered)
 
     def _ended(self, gathered: Gathered, error: HeadwaterError | None) -> None:
+        if isinstance(error, AppendIncomplete):
+            start = 0
+            for records, waiting in gathered:
+                waiting.ended(_part_of(error, start, start + len(records)))
+                start += len(records)
+            return
         if error is not None and len(gathered) > 1:
             for one in gathered:
                 self._append([one])
             return
         for _, waiting in gathered:
             waiting.ended(error)
+
+
+def _part_of(error: AppendIncomplete, start: int, end: int) -> AppendIncomplete | None:
+    """What became of the records from `start` to `end`, counted from `start`; None where all of them were stored."""
+    failures = {index - start: error.failures[index] for index in range(start, end) if index in error.failures}
+    if not failures:
+        return None
+    placements = {index - start: error.placements[index] for index in range(start, end) if index in error.placements}
+    return AppendIncomplete(failures, placements)
 
 
 def _late(gathered: Gathered) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import orjson
 
 from headwater.config import IntakeConfig
-from headwater.errors import EventMalformed, HeadwaterError, LogUnavailable, SchemaUnavailable
+from headwater.errors import AppendIncomplete, EventMalformed, HeadwaterError, LogUnavailable, SchemaUnavailable
 from headwater.intake.counters import Counters
 from headwater.intake.dry_run import explanation
 from headwater.intake.duplicates import DuplicateWindow, Reservation
@@ -83,7 +83,7 @@ class _AtOnce:
         """Tell the client that there is no answer; the append goes on, and settles its ids when it ends."""
         told, self.told = self.told, None
         if told is not None:
-            self.intake._tell(self, told, self.intake._no_answer())
+            self.intake._tell(self, told, failures_of(self.intake._no_answer(), len(self.admitted)))
 
 
 class Intake:
@@ -218,31 +218,46 @@ class Intake:
         return True
 
     def _ended_at_once(self, attempt: _AtOnce, error: HeadwaterError | None) -> None:
-        self._window.settle(attempt.reservation, stored=error is None)
+        failures: Mapping[int, HeadwaterError] = {}
         if error is None:
-            self.recent.accepted(attempt.admitted)
-            self._counters.accepted(attempt.admitted)
+            self._window.settle(attempt.reservation, stored=True)
+            stored = attempt.admitted
+        else:
+            failures = failures_of(error, len(attempt.admitted))
+            self._settle(attempt.reservation, attempt.admitted, error)
+            stored = [one for index, one in enumerate(attempt.admitted) if index not in failures]
+        if stored:
+            self.recent.accepted(stored)
+            self._counters.accepted(stored)
         told, attempt.told = attempt.told, None
         if told is not None:
-            self._tell(attempt, told, error)
+            self._tell(attempt, told, failures)
 
-    def _tell(self, attempt: _AtOnce, told: Told, error: HeadwaterError | None) -> None:
+    def _tell(self, attempt: _AtOnce, told: Told, failures: Mapping[int, HeadwaterError]) -> None:
+        """The receipt of a request; `failures` by place in `attempt.admitted`."""
         count = len(attempt.verdicts)
         repeated: list[int] = []
         if len(attempt.admitted) < count:
             stored = set(map(id, attempt.admitted))
             repeated = [index for index, one in enumerate(attempt.verdicts) if id(one) not in stored]
             self._counters.duplicates([attempt.verdicts[index] for index in repeated])
-        if error is None:
-            told(Receipt(count, count, duplicates=repeated))
-            return
-        receipt = Receipt(count, len(repeated), duplicates=repeated)
-        for index in sorted(set(range(count)).difference(repeated)):
-            one = attempt.verdicts[index]
-            failed = Failed(one.encoded, one.stream.name, error)
-            receipt.failed.append((index, failed))
-            self._counters.failed(failed)
+        receipt = Receipt(count, count - len(failures), duplicates=repeated)
+        if failures:
+            places = sorted(set(range(count)).difference(repeated))
+            for number, error in sorted(failures.items()):
+                one = attempt.verdicts[places[number]]
+                failed = Failed(one.encoded, one.stream.name, error)
+                receipt.failed.append((places[number], failed))
+                self._counters.failed(failed)
         told(receipt)
+
+    def _settle(self, reservation: Reservation, admitted: Sequence[Admitted], error: HeadwaterError | None) -> None:
+        """Remember the ids of what was stored, and forget those of what was not."""
+        if isinstance(error, AppendIncomplete):
+            missed = {admitted[index].duplicate_key for index in error.failures if index < len(admitted)}
+            self._window.settle(reservation, stored=True, missed=missed)
+        else:
+            self._window.settle(reservation, stored=error is None)
 
     async def write_judged(
         self, slices: Sequence[bytes], verdicts: list[Verdict], headers: Mapping[str, str] = NO_HEADERS
@@ -342,8 +357,11 @@ class Intake:
         errors = work.errors
         for _ in range(DUPLICATE_ROUNDS_MAX):
             waiting = await self._store_round(work, left, errors)
-            left = [index for index, other in waiting if not await self._stored_by(other)]
-            work.receipt.duplicates += [index for index, other in waiting if other.stored]
+            left = []
+            for index, other in waiting:
+                key = work.verdicts[index].duplicate_key  # type: ignore[union-attr]
+                known = await self._stored_by(other) and key not in other.missed
+                (work.receipt.duplicates if known else left).append(index)
             errors = []
             if not left:
                 break
@@ -381,10 +399,16 @@ class Intake:
         try:
             placements = await self._append(admitted, errors, reservation)
         except HeadwaterError as error:
-            for index in placed:
-                self._fail(work, index, error)
-            self._counters.error_events_lost.inc(len(errors))
-        else:
+            failures = failures_of(error, len(admitted) + len(errors))
+            for number in sorted(failures):
+                if number < len(placed):
+                    self._fail(work, placed[number], failures[number])
+                else:
+                    self._counters.error_events_lost.inc()
+            kept = [number for number in range(len(placed)) if number not in failures]
+            placements = [error.placements[number] for number in kept] if isinstance(error, AppendIncomplete) else []
+            admitted, placed = [admitted[number] for number in kept], [placed[number] for number in kept]
+        if admitted:
             self.recent.accepted(admitted)
             self._counters.accepted(admitted)
             work.placed.append((placed, placements))
@@ -406,7 +430,7 @@ class Intake:
         except BaseException:
             self._window.settle(reservation, stored=False)
             raise
-        future.add_done_callback(lambda done: self._window.settle(reservation, stored=failure_of(done) is None))
+        future.add_done_callback(lambda done: self._settle(reservation, admitted, failure_of(done)))
         await asyncio.wait([future], timeout=self.config.append_timeout_seconds)
         if not future.done():
             raise self._no_answer()
@@ -432,6 +456,11 @@ class Intake:
     def _fail(self, work: _Pass, index: int, reason: HeadwaterError) -> None:
         one: Admitted = work.verdicts[index]  # type: ignore[assignment]
         work.receipt.failed.append((index, Failed(one.encoded, one.stream.name, reason)))
+
+
+def failures_of(error: HeadwaterError, count: int) -> Mapping[int, HeadwaterError]:
+    """Which of `count` records an append did not store, and why."""
+    return error.failures if isinstance(error, AppendIncomplete) else dict.fromkeys(range(count), error)
 
 
 def settings_of(stream: Stream) -> TopicSettings:

@@ -161,7 +161,8 @@ class LogWriter(Protocol):
         """Store all `records`, or none, in order; durable on return. Answers where each one went, in input order.
 
         With `commit`, the group's token and state change in the same transaction (`Features.transactional_commit`).
-        Topics must exist. Raises TopicUnknown, LogFull, LogUnavailable (nothing was stored).
+        Topics must exist. Raises TopicUnknown, LogFull, LogUnavailable (nothing was stored). A log that stores each
+        record on its own raises AppendIncomplete where some were not, which says for each what became of it.
         """
         ...
 

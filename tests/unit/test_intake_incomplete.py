@@ -1,0 +1,161 @@
+"""A log that stores each record on its own may store some of a request: exactly the others are told as failed."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+
+from headwater.config import IntakeConfig
+from headwater.errors import AppendIncomplete, HeadwaterError, LogUnavailable
+from headwater.intake import Accepted, Failed, Gate, GateSettings, Intake
+from headwater.intake.legacy import legacy_answer
+from headwater.log.contract import Commit, Placement, Record
+from headwater.schemas.repository import LocalRepository
+from headwater.schemas.validator import Validator
+from headwater.streams.registry import StreamRegistry
+from headwater.streams.stream import Stream
+from headwater.telemetry import Telemetry
+from headwater.testing.oracle_log import OracleLog
+
+SCHEMA = {
+    "title": "note",
+    "$id": "/note/1.0.0",
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "type": "object",
+    "required": ["text"],
+    "properties": {
+        "$schema": {"type": "string"},
+        "meta": {"type": "object", "properties": {name: {"type": "string"} for name in ("stream", "id", "dt")}},
+        "text": {"type": "string"},
+    },
+}
+
+
+class EachOnItsOwn(OracleLog):
+    """Refuses the records whose value has one of the words in `refused`, and stores the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: set[bytes] = set()
+        self.appends = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
+        self.appends += 1
+        refused = set(self.refused)
+        await self.gate.wait()
+        failures: dict[int, HeadwaterError] = {}
+        placements: dict[int, Placement] = {}
+        for index, record in enumerate(records):
+            if any(word in record.value for word in refused):
+                failures[index] = LogUnavailable("The broker did not take it.")
+            else:
+                (placements[index],) = await super().append([record])
+        if failures:
+            raise AppendIncomplete(failures, placements)
+        return list(placements.values())
+
+
+@pytest.fixture
+async def log() -> EachOnItsOwn:
+    log = EachOnItsOwn()
+    await log.open()
+    return log
+
+
+@pytest.fixture
+async def intake(tmp_path: Path, log: EachOnItsOwn) -> Intake:
+    file = tmp_path / "note" / "1.0.0.yaml"
+    file.parent.mkdir()
+    file.write_text(yaml.safe_dump(SCHEMA), encoding="utf-8")
+    gate = Gate(
+        StreamRegistry((Stream("notes", schema_title="note"),)), Validator(LocalRepository(tmp_path)), GateSettings()
+    )
+    intake = Intake(gate, log, dataclasses.replace(IntakeConfig(), append_timeout_seconds=2.0), Telemetry())
+    await intake.start()
+    await intake.write_slices([note("warm up")])
+    return intake
+
+
+def note(text: Any, event_id: str | None = None) -> bytes:
+    meta = {"stream": "notes"} | ({"id": event_id} if event_id else {})
+    return orjson.dumps({"$schema": "/note/1.0.0", "meta": meta, "text": text})
+
+
+async def texts(log: OracleLog) -> list[str]:
+    return [orjson.loads(record.value)["text"] for record in await log.read(await log.first(["notes"]))]
+
+
+async def test_a_request_stored_in_part_is_a_207_with_exactly_the_others(intake: Intake, log: EachOnItsOwn) -> None:
+    log.refused = {b"bad"}
+    receipt = await intake.write_slices([note("a"), note("bad b"), note("c"), note("bad d")])
+    assert [index for index, _ in receipt.failed] == [1, 3]
+    assert receipt.accepted == 2
+    answer = legacy_answer(receipt, 1)
+    assert (answer.status, answer.retry_after_seconds) == (207, 1)
+    assert [entry["event"]["text"] for entry in orjson.loads(answer.body)["error"]] == ["bad b", "bad d"]
+    assert await texts(log) == ["warm up", "a", "c"]
+
+
+async def test_requests_of_one_turn_each_get_what_became_of_their_own(intake: Intake, log: EachOnItsOwn) -> None:
+    log.refused = {b"bad"}
+    before = log.appends
+    receipts = await asyncio.gather(
+        intake.write_slices([note("a"), note("bad")]),
+        intake.write_slices([note("b")]),
+        intake.write_slices([note("bad"), note("bad")]),
+    )
+    assert [[index for index, _ in receipt.failed] for receipt in receipts] == [[1], [], [0, 1]]
+    assert [receipt.accepted for receipt in receipts] == [1, 1, 0]
+    assert legacy_answer(receipts[2], 1).status == 503
+    # Nothing is appended anew: what was stored would be there twice.
+    assert log.appends == before + 1
+    assert await texts(log) == ["warm up", "a", "b"]
+
+
+async def test_only_the_ids_of_what_was_stored_are_remembered(intake: Intake, log: EachOnItsOwn) -> None:
+    events = [note("a", "1"), note("bad", "2"), note("c", "3")]
+    log.refused = {b"bad"}
+    assert (await intake.write_slices(events)).accepted == 2
+    log.refused = set()
+    again = await intake.write_slices(events)
+    assert (again.accepted, again.duplicates) == (3, [0, 2])
+    assert await texts(log) == ["warm up", "a", "c", "bad"]
+
+
+async def test_a_repeat_in_flight_is_stored_by_itself_where_the_first_one_failed(
+    intake: Intake, log: EachOnItsOwn
+) -> None:
+    log.refused = {b"bad"}
+    log.gate.clear()
+    first = asyncio.create_task(intake.write_slices([note("a", "1"), note("bad", "2")]))
+    await asyncio.sleep(0.01)
+    log.refused = set()
+    second = asyncio.create_task(intake.write_slices([note("a", "1"), note("bad", "2")]))
+    await asyncio.sleep(0.01)
+    log.gate.set()
+    assert [index for index, _ in (await first).failed] == [1]
+    assert (await second).accepted == 2
+    assert await texts(log) == ["warm up", "a", "bad"]
+
+
+async def test_a_request_with_something_unusual_is_told_exactly_too(intake: Intake, log: EachOnItsOwn) -> None:
+    log.refused = {b"bad"}
+    events = [orjson.loads(one) for one in (note("a"), note(1), note("bad"), note("c"))]
+    outcomes = await intake.write(events)
+    assert [type(one).__name__ for one in outcomes] == ["Accepted", "Refused", "Failed", "Accepted"]
+    last = outcomes[3]
+    assert isinstance(last, Accepted)
+    assert last.placement is not None
+    assert last.placement.offset == 2
+    assert isinstance(outcomes[2], Failed)
+    assert str(outcomes[2].reason) == "The broker did not take it."
+    assert len(await log.read(await log.first([intake.gate.built_in.stream.name]))) == 1
