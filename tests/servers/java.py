@@ -24,6 +24,7 @@ from servers.places import only_one, packages_folder
 
 COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies"
 FETCH_SECONDS_MAX = 600
+COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Jars:
         fetched = scratch / "jars"
         (scratch / "pom.xml").write_text(_project(self.coordinates))
         command = ["mvn", "-B", "-q", "-f", str(scratch / "pom.xml"), COPY_DEPENDENCIES]
-        command += [f"-DoutputDirectory={fetched}", "-Dmdep.prependGroupId=true", "-Dstyle.color=never"]
+        command += [f"-DoutputDirectory={fetched}", "-Dmdep.prependGroupId=true"]
         try:
             done = subprocess.run(
                 command,
@@ -122,7 +123,7 @@ class Jars:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ServerError(f"{self.name}: Maven did not fetch the jars: {error}") from error
         if done.returncode:
-            said = (done.stdout + done.stderr).strip().partition("\n")[0][:600]
+            said = COLOUR.sub("", done.stdout + done.stderr).strip().partition("\n")[0][:600]
             raise ServerError(f"{self.name}: Maven could not fetch the jars; it said: {said}")
         self._check(fetched)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,14 @@ import pytest
 from servers.catalogue import SERVERS
 from servers.failure import ServerError
 from servers.java import Jars
-from servers.kafka import JARS
-from servers.places import PORTS, free_ports
+from servers.kafka import JARS, KafkaCluster
+from servers.places import PORTS, free_ports, packages_folder
 from servers.processes import Identity
 from servers.run import Run, all_runs, remove_abandoned
 
+Needs = Callable[[str, object, str], None]
+
+HOME = os.environ.get("HEADWATER_SERVERS_HOME")
 SLEEP = [sys.executable, "-c", "import time; print('awake', flush=True); time.sleep(600)"]
 
 ABANDON = """
@@ -35,6 +40,24 @@ os.kill(os.getpid(), 9)
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADWATER_SERVERS_HOME", str(tmp_path))
+
+
+def _packages_of_this_user(needs: Needs) -> Path:
+    """The folder with Kafka's jars, fetched now where they are not there yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        if HOME is None:
+            patch.delenv("HEADWATER_SERVERS_HOME")
+        else:
+            patch.setenv("HEADWATER_SERVERS_HOME", HOME)
+        kafka = KafkaCluster()
+        reason = kafka.missing() or ""
+        try:
+            if not reason:
+                kafka.resolve()
+        except ServerError as error:
+            reason = str(error)
+        needs("kafka", not reason, reason)
+        return packages_folder()
 
 
 def _tool(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -145,6 +168,26 @@ def test_stop_and_status_answer_when_nothing_runs() -> None:
     assert _tool("status").stdout == "No server runs.\n"
     assert _tool("stop").stdout == "No server that was started from a shell runs.\n"
     assert _tool("clean").stdout == "Nothing was left behind.\n"
+
+
+@pytest.mark.slow
+def test_a_server_started_from_a_shell_runs_until_it_is_stopped(needs: Needs, tmp_path: Path) -> None:
+    (tmp_path / "packages").symlink_to(_packages_of_this_user(needs), target_is_directory=True)
+    started = _tool("start", "kafka")
+    try:
+        assert started.returncode == 0, started.stderr
+        (run,) = all_runs()
+        assert f"kafka is ready at {run.address}\n" in started.stdout
+        host, _, port = (run.address or "").partition(":")
+        with socket.create_connection((host, int(port)), timeout=5):
+            pass
+        assert (run.address or "?") in _tool("status").stdout
+    finally:
+        stopped = _tool("stop", "kafka")
+    assert stopped.stdout == f"kafka at {run.address} has ended\n"
+    assert not run.processes["kafka-1"].is_alive()
+    assert not run.owner.is_alive()
+    assert all_runs() == []
 
 
 def test_the_state_of_a_run_can_be_read_by_another_process() -> None:
