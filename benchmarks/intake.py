@@ -3,9 +3,11 @@
     python benchmarks/intake.py                            # ours beside the Node yardstick
     python benchmarks/intake.py --other http://host:port/v1/events
     python benchmarks/intake.py --url http://127.0.0.1:8080/v1/events --no-other
+    python benchmarks/intake.py --log kafka://127.0.0.1:9092 --workers 2 --connections 4,32
 
 Each round measures both servers, the order changing every round, so that a machine that speeds up or slows down does
-not favour one of them. What counts is the ratio of events per second of server processor time.
+not favour one of them. What counts is the ratio of events per second of server processor time. With `--log kafka://…`
+the yardstick produces to the same broker; what counts is what their own processes cost, without the broker's.
 """
 
 from __future__ import annotations
@@ -41,6 +43,23 @@ class Round:
         return self.events / self.load.cpu_seconds if self.load.cpu_seconds else 0.0
 
 
+def started(options: argparse.Namespace, workers: int, stack: contextlib.ExitStack, log: str | None) -> list[Server]:
+    """Ours, and what it is compared with, running until `stack` is closed."""
+    settings = {"LOG_DURABILITY": options.durability, **({"LOG": log} if log else {})}
+    name = "headwater" if workers == 1 else f"headwater, {workers} workers"
+    servers = [
+        machine.from_url(options.url)
+        if options.url
+        else stack.enter_context(machine.headwater(name, workers, **settings))
+    ]
+    if options.other:
+        servers.append(machine.from_url(options.other))
+    elif not options.no_other:
+        brokers = log.removeprefix("kafka://") if log else None
+        servers.append(stack.enter_context(machine.yardstick(brokers, options.yardstick_poll_ms)))
+    return servers
+
+
 def measure(server: Server, per_request: int, seconds: float, connections: int) -> Round:
     """Load one server; stops the benchmark when anything but 201 (or 204, 202) comes back."""
     generator = Generator(server, sample.body_maker(per_request), connections)
@@ -55,17 +74,21 @@ def measure(server: Server, per_request: int, seconds: float, connections: int) 
     return Round(load, load.requests * per_request, server.resident_bytes())
 
 
-def compare(servers: list[Server], per_request: int, options: argparse.Namespace) -> dict[str, list[Round]]:
+def compare(
+    servers: list[Server], per_request: int, connections: int, options: argparse.Namespace
+) -> dict[str, list[Round]]:
     """`options.rounds` rounds, each with every server, in changing order."""
     rounds: dict[str, list[Round]] = {server.name: [] for server in servers}
     for number in range(options.rounds):
-        figures.progress(f"{per_request} per request, round {number + 1} of {options.rounds}")
+        figures.progress(
+            f"{per_request} per request, {connections} connections, round {number + 1} of {options.rounds}"
+        )
         for server in servers if number % 2 == 0 else servers[::-1]:
-            rounds[server.name].append(measure(server, per_request, options.seconds, options.connections))
+            rounds[server.name].append(measure(server, per_request, options.seconds, connections))
     return rounds
 
 
-def rows(per_request: int, servers: list[Server], rounds: dict[str, list[Round]]) -> list[list[str]]:
+def rows(per_request: int, connections: int, servers: list[Server], rounds: dict[str, list[Round]]) -> list[list[str]]:
     """The lines of the table for one request size; ratios are to the last server."""
     baseline = rounds[servers[-1].name]
     lines = []
@@ -77,6 +100,7 @@ def rows(per_request: int, servers: list[Server], rounds: dict[str, list[Round]]
         lines.append(
             [
                 str(per_request),
+                str(connections),
                 server.name,
                 figures.spread(ratios) if ratios and server is not servers[-1] else "1",
                 f"{statistics.median(one.per_cpu_second for one in mine):,.0f}",
@@ -96,26 +120,47 @@ def main() -> None:
     parser.add_argument("--no-other", action="store_true", help="measure ours alone")
     parser.add_argument("--durability", choices=("fsync", "os"), default="fsync", help="of the server started here")
     parser.add_argument("--sizes", default="1,10,100", help="events per request (default 1,10,100)")
-    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--connections", default="32", help="keep-alive connections (default 32)")
+    parser.add_argument("--log", metavar="URL", help="kafka://HOST:PORT of a broker that runs; by default SQLite")
+    parser.add_argument("--workers", default="1", help="worker processes of the server started here (default 1)")
+    parser.add_argument(
+        "--yardstick-poll-ms", type=int, default=100, help="how often Node asks for delivery reports (EventGate: 100)"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     options = parser.parse_args()
     machine.pin_load()
-    with contextlib.ExitStack() as stack:
-        ours = machine.headwater(LOG_DURABILITY=options.durability)
-        servers = [machine.from_url(options.url) if options.url else stack.enter_context(ours)]
-        if not options.no_other:
-            other = machine.from_url(options.other) if options.other else stack.enter_context(machine.yardstick())
-            servers.append(other)
-        figures.conditions(
-            f"{options.connections} keep-alive connections, {options.rounds} rounds of {options.seconds:g} s, "
-            f"durability {options.durability}, server on core {machine.SERVER_CORE}, load on core {machine.LOAD_CORE}"
-        )
-        lines = []
-        for size in (int(part) for part in options.sizes.split(",")):
-            lines += rows(size, servers, compare(servers, size, options))
-        head = ["per request", "server", "ratio per CPU-s", "events/CPU-s", "events/s", "p50/p99 ms", "RSS MB"]
-        figures.table(head, lines)
+    log = options.log if options.log and options.log.startswith("kafka://") else None
+    figures.conditions(
+        f"{options.rounds} rounds of {options.seconds:g} s, "
+        + (f"log {log}, broker beside the load, " if log else f"durability {options.durability}, ")
+        + f"server on core {machine.SERVER_CORE}, load on core {machine.LOAD_CORE}"
+    )
+    lines = []
+    for workers in numbers(options.workers):
+        with contextlib.ExitStack() as stack:
+            if log:
+                stack.enter_context(machine.broker_beside_the_load(log.removeprefix("kafka://")))
+            servers = started(options, workers, stack, log)
+            for connections in numbers(options.connections):
+                for size in numbers(options.sizes):
+                    lines += rows(size, connections, servers, compare(servers, size, connections, options))
+    head = [
+        "per request",
+        "connections",
+        "server",
+        "ratio per CPU-s",
+        "events/CPU-s",
+        "events/s",
+        "p50/p99 ms",
+        "RSS MB",
+    ]
+    figures.table(head, lines)
+
+
+def numbers(text: str) -> list[int]:
+    """`1,10,100` as whole numbers."""
+    return [int(part) for part in text.split(",")]
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ SERVER_CORE, LOAD_CORE = 0, min(1, (os.cpu_count() or 1) - 1)
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 YARDSTICK = Path(__file__).resolve().parent / "yardstick"
+YARDSTICK_TOPIC = "benchmark.page_change.yardstick"
 START_SECONDS_MAX = 30.0
 
 
@@ -61,41 +62,89 @@ def from_url(url: str) -> Server:
 
 
 @contextlib.contextmanager
-def headwater(name: str = "headwater", **settings: str) -> Iterator[Server]:
-    """Our own server on a new project in a temporary folder; `settings` such as `LOG_DURABILITY="os"`."""
+def headwater(name: str = "headwater", workers: int = 1, **settings: str) -> Iterator[Server]:
+    """Our own server on a new project in a temporary folder; `settings` such as `LOG_DURABILITY="os"`.
+
+    Several workers may use all cores; one stays on the servers' core.
+    """
     with tempfile.TemporaryDirectory(prefix="headwater-benchmark-") as folder:
         project = sample.write_project(Path(folder) / "project")
         environment = {**os.environ, **{f"HEADWATER_{key}": value for key, value in settings.items()}}
         command = [str(Path(sys.executable).parent / "headwater"), "up", "--project", str(project)]
-        with running(name, [*command, "--port", "{port}"], environment) as server:
+        command += ["--port", "{port}", *(["--workers", str(workers)] if workers > 1 else [])]
+        cores = {SERVER_CORE} if workers == 1 else {*range(os.cpu_count() or 1)}
+        with running(name, command, environment, cores) as server:
             yield server
 
 
 @contextlib.contextmanager
-def yardstick() -> Iterator[Server]:
-    """The obvious Node intake: Express, its JSON body parser, ajv with the same schema, answer 201, store nothing."""
+def yardstick(brokers: str | None = None, poll_milliseconds: int = 100) -> Iterator[Server]:
+    """The obvious Node intake: Express, its JSON body parser, ajv with the same schema, answer 201, store nothing.
+
+    With `brokers` (`HOST:PORT`) it produces to Kafka with node-rdkafka, and answers when every event is delivered.
+    """
     node, npm = shutil.which("node"), shutil.which("npm")
     if not (node and npm):
         raise SystemExit("The yardstick needs Node.js and npm; compare with another server by --other URL instead.")
-    if not (YARDSTICK / "node_modules").is_dir():
-        subprocess.run([npm, "ci", "--silent", "--no-audit", "--no-fund"], cwd=YARDSTICK, check=True)
+    # The Kafka client is compiled, which takes minutes, and only one kind of run needs it.
+    wanted = YARDSTICK / "node_modules" / ("node-rdkafka" if brokers else "express")
+    if not wanted.is_dir():
+        omit = [] if brokers else ["--omit=optional"]
+        subprocess.run([npm, "ci", "--silent", "--no-audit", "--no-fund", *omit], cwd=YARDSTICK, check=True)
     with tempfile.TemporaryDirectory(prefix="headwater-benchmark-") as folder:
         project = sample.write_project(Path(folder))
         schema = project / "schemas" / sample.TITLE / "1.0.0.yaml"
-        with running("node", [node, str(YARDSTICK / "server.js"), str(schema), "{port}"], dict(os.environ)) as server:
+        command = [node, str(YARDSTICK / "server.js"), str(schema), "{port}"]
+        if brokers:
+            make_topic(brokers, YARDSTICK_TOPIC)
+            command += [brokers, YARDSTICK_TOPIC, str(poll_milliseconds)]
+        with running("node", command, dict(os.environ)) as server:
             yield server
 
 
+def make_topic(brokers: str, name: str) -> None:
+    """A topic of one partition, where there is none yet."""
+    from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+    client = AdminClient({"bootstrap.servers": brokers})
+    if name not in client.list_topics(timeout=10).topics:
+        for made in client.create_topics([NewTopic(name, 1)]).values():
+            made.result(10)
+
+
 @contextlib.contextmanager
-def running(name: str, command: list[str], environment: dict[str, str]) -> Iterator[Server]:
-    """Run `command` ("{port}" in it becomes a free port) on the servers' core until the block ends."""
+def broker_beside_the_load(brokers: str) -> Iterator[None]:
+    """Keep a broker that runs on this machine off the servers' core until the block ends."""
+    port = int(brokers.split(",", maxsplit=1)[0].rsplit(":", 1)[1])
+    pid = listening_pid(port)
+    if pid is None:
+        yield
+        return
+    _pin_threads(pid, {LOAD_CORE})
+    try:
+        yield
+    finally:
+        _pin_threads(pid, {*range(os.cpu_count() or 1)})
+
+
+def _pin_threads(pid: int, cores: set[int]) -> None:
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(int(task.name), cores)
+
+
+@contextlib.contextmanager
+def running(
+    name: str, command: list[str], environment: dict[str, str], cores: set[int] | None = None
+) -> Iterator[Server]:
+    """Run `command` ("{port}" in it becomes a free port) on `cores`, by default the servers', until the block ends."""
     port = free_port()
     arguments = [part.replace("{port}", str(port)) for part in command]
     with (
         tempfile.TemporaryFile() as output,
         subprocess.Popen(arguments, env=environment, stdout=output, stderr=output) as process,
     ):
-        os.sched_setaffinity(process.pid, {SERVER_CORE})
+        os.sched_setaffinity(process.pid, cores or {SERVER_CORE})
         try:
             _wait_until_it_listens(process, port, name)
             yield Server(name, "127.0.0.1", port, "/v1/events", process.pid)
