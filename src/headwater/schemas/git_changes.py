@@ -1,0 +1,73 @@
+"""What git knows of a schema repository: which files an author has changed, and putting made files into the index."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from headwater.errors import SchemaUnavailable
+
+_TIMEOUT_SECONDS = 60
+
+
+def changed_files(directory: Path, *, staged: bool) -> list[Path]:
+    """Absolute paths of files below `directory` that are added, changed or renamed, ascending.
+
+    `staged` True: between the last commit and the index; False: anything not committed, untracked files too.
+    Raises SchemaUnavailable where this is no git repository.
+    """
+    filters = ["--name-only", "-z", "--no-renames", "--diff-filter=ACM", "--relative"]
+    if staged:
+        names = _names(["diff", "--cached", *filters, "--", "."], directory)
+    else:
+        has_commit = _run(["rev-parse", "--verify", "-q", "HEAD"], directory, check=False).returncode == 0
+        names = _names(["diff", *(["HEAD"] if has_commit else []), *filters, "--", "."], directory)
+        names += _names(["ls-files", "-z", "--others", "--exclude-standard", "--", "."], directory)
+        if not has_commit:
+            names += _names(["ls-files", "-z", "--cached", "--", "."], directory)
+    return [directory / name for name in sorted(set(names))]
+
+
+def partly_staged(directory: Path, files: Sequence[Path]) -> list[Path]:
+    """Those of `files` whose content on disk is not what the index has."""
+    names = set(_names(["diff", "--name-only", "-z", "--relative", "--", "."], directory))
+    return [file for file in files if file.relative_to(directory).as_posix() in names]
+
+
+def add_to_index(directory: Path, files: Iterable[Path]) -> None:
+    """`git add` the files. Raises SchemaUnavailable."""
+    names = [str(file) for file in files]
+    if names:
+        _run(["add", "--pathspec-from-file=-", "--pathspec-file-nul"], directory, given="\0".join(names).encode())
+
+
+def git_root(directory: Path) -> Path:
+    """The top of the repository's working tree. Raises SchemaUnavailable."""
+    return Path(_run(["rev-parse", "--show-toplevel"], directory).stdout.decode().strip())
+
+
+def commit_of(directory: Path) -> str | None:
+    """The full id of the commit that is checked out; None outside git or before the first commit."""
+    try:
+        return _run(["rev-parse", "--verify", "-q", "HEAD"], directory).stdout.decode().strip() or None
+    except SchemaUnavailable:
+        return None
+
+
+def _names(arguments: Sequence[str], directory: Path) -> list[str]:
+    return [name for name in _run(arguments, directory).stdout.decode().split("\0") if name]
+
+
+def _run(
+    arguments: Sequence[str], directory: Path, *, check: bool = True, given: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(
+            ["git", *arguments], cwd=directory, input=given, capture_output=True, check=check, timeout=_TIMEOUT_SECONDS
+        )
+    except FileNotFoundError:
+        raise SchemaUnavailable("There is no command `git`.", hint="Install git, or name the files.") from None
+    except subprocess.SubprocessError as error:
+        reason = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").strip()
+        raise SchemaUnavailable(f"git cannot answer in {directory}: {reason[:300]}") from None
