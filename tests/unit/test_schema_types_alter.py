@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ def test_a_field_that_becomes_required_leaves_the_column_as_older_rows_need_it()
     ("old", "new", "reason"),
     [
         (_of("a", "b"), _of("a"), "is gone from the schema"),
-        (_of("a"), _of("b"), r"renamed to b\?"),
+        (_of("a"), _of("b"), "is gone from the schema"),
         (_of("a"), _of(a=WHOLE_NUMBER), "was string and is integer"),
         (_of(a=WHOLE_NUMBER), _of(a={"type": "number"}), r"2\^53"),
         (_of(a=_object("b")), _of("a"), "was object and is string"),
@@ -122,8 +123,7 @@ def test_what_would_lose_or_misread_rows_is_refused_and_nothing_else_is_done(
     plan = _plan(old, {**new, "properties": {**new["properties"], "more": TEXT}}, target)
     assert not plan.possible
     assert plan.statements == ()
-    if "renamed" not in reason:
-        assert __import__("re").search(reason, plan.refused[0].sentence)
+    assert re.search(reason, plan.refused[0].sentence)
 
 
 def test_a_rename_is_recognised() -> None:
