@@ -55,7 +55,12 @@ def _module_name(path: Path) -> str:
 
 MODULES = {_module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
-OUTSIDE = sorted([*(REPOSITORY / "benchmarks").rglob("*.py"), *(REPOSITORY / "docs").rglob("*.py")])
+OUTSIDE = sorted(
+    path
+    for folder in ("benchmarks", "docs")
+    for path in (REPOSITORY / folder).rglob("*.py")
+    if "node_modules" not in path.parts
+)
 
 
 def _is_within(module: str, rooms: Sequence[str]) -> bool:
