@@ -82,6 +82,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="For machi
 # Verbs in modules of their own.
 VERBS: Table = {
     "copy": ("headwater.cli.log_copy", "Copy topics to another log, verified."),
+    "load": ("headwater.cli.log_load", "Bring a file of events into the log."),
 }
 
 

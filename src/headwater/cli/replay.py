@@ -53,7 +53,7 @@ async def _replay(file: Path, delivery: Delivery, batch: int, rate: float | None
     # Few events a second would otherwise arrive in one lump per batch.
     batch = min(batch, max(1, int(rate / 10))) if rate else batch
     async with delivery:
-        with _open_lines(file) as source, progress(file.name, source.bytes_total, unit="bytes") as advance:
+        with open_lines(file) as source, progress(file.name, source.bytes_total, unit="bytes") as advance:
             started = time.monotonic()
             sent = 0
             for lines in _batches(source, batch, skip):
@@ -85,6 +85,7 @@ class LineSource:
         is_gzip = buffered.peek(2)[:2] == b"\x1f\x8b"
         self._lines: IO[bytes] = gzip.GzipFile(fileobj=buffered) if is_gzip else buffered  # type: ignore[assignment]
         self._stack = ExitStack()
+        self._stack.callback(raw.close)
         self._stack.callback(self._lines.close)
 
     def __enter__(self) -> LineSource:
@@ -107,7 +108,8 @@ class LineSource:
         return step
 
 
-def _open_lines(file: Path) -> LineSource:
+def open_lines(file: Path) -> LineSource:
+    """The lines of a file, or of standard input for `-`."""
     if str(file) == "-":
         return LineSource(sys.stdin.buffer, None)
     return LineSource(file.open("rb"), file.stat().st_size)
