@@ -37,8 +37,7 @@ class ServerSession:
         :raises ServerError: it can be had but did not start.
         """
         if name not in self._running:
-            server = entry_named(name).make()
-            self._needs(requirement, not (reason := self._reason(name, server)), reason)
+            server = self.available(name, requirement=requirement)
             run = Run.create(name)
             self._ends.callback(run.remove)
             self._ends.callback(run.end_processes, grace_seconds=0)
@@ -46,6 +45,12 @@ class ServerSession:
             run.set_ready(server.start(run))
             self._running[name] = server
         return self._running[name]
+
+    def available(self, name: str, *, requirement: str) -> Server:
+        """A server `name` to start; where it cannot be had, the test is skipped, or fails where that is required."""
+        server = entry_named(name).make()
+        self._needs(requirement, not (reason := self._reason(name, server)), reason)
+        return server
 
     def _reason(self, name: str, server: Server) -> str:
         """Why the server cannot be had; empty when it can. Found out once: fetching may take its time to fail."""
@@ -103,6 +108,20 @@ def kafka_cluster(server_session: ServerSession, _kafka_client: None) -> Iterato
     cluster = _kafka(server_session, "kafka-cluster")
     yield cluster
     cluster.heal()
+
+
+@pytest.fixture(scope="module")
+def kafka_alone(server_session: ServerSession, _kafka_client: None) -> Iterator[KafkaCluster]:
+    """A Kafka of one node (1) for the tests of one module, empty at first, that they may kill, pause and restart."""
+    cluster = server_session.available("kafka", requirement="kafka")
+    assert isinstance(cluster, KafkaCluster)
+    with ExitStack() as ends:
+        run = Run.create("kafka-alone")
+        ends.callback(run.remove)
+        ends.callback(run.end_processes, grace_seconds=0)
+        ends.callback(cluster.stop)
+        run.set_ready(cluster.start(run))
+        yield cluster
 
 
 def _kafka(session: ServerSession, name: str) -> KafkaCluster:
