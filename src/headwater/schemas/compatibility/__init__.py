@@ -1,0 +1,7 @@
+"""Whether data survives a new version of its schema: verdicts with witnesses, modes, and the rule of old."""
+
+from headwater.schemas.compatibility.answer import Answer, Comparison, Reason, suggest_bump
+from headwater.schemas.compatibility.legacy import legacy_refusal
+from headwater.schemas.compatibility.verdict import compare
+
+__all__ = ["Answer", "Comparison", "Reason", "compare", "legacy_refusal", "suggest_bump"]
