@@ -13,7 +13,7 @@ from headwater.streams import keys
 from headwater.streams.keys import Key
 
 API_VERSION = "streams/v1"
-COMPRESSIONS = ("none", "gzip", "snappy", "lz4", "zstd")
+COMPRESSIONS = ("uncompressed", "gzip", "snappy", "lz4", "zstd")
 
 
 def _is_list_of_named(value: Any) -> bool:

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -93,6 +94,16 @@ class LogMachine(RuleBasedStateMachine):
     @rule(records=st.lists(new_records, max_size=12), commit=commits)
     def append(self, records: list[Record], commit: Commit | None) -> None:
         self.append_all([(records, commit)], self.log)
+
+    @rule(
+        records=st.lists(new_records.filter(lambda one: one.topic in ("plain", "keyed")), max_size=8),
+        ages_ms=st.lists(st.none() | st.integers(-1_000, 100_000), min_size=8, max_size=8),
+    )
+    def append_with_times(self, records: list[Record], ages_ms: list[int | None]) -> None:
+        now_ms = int(self.clock() * 1000)
+        times = [None if age is None else now_ms - age for age in ages_ms]
+        dated = [msgspec.structs.replace(one, timestamp_ms=time) for one, time in zip(records, times, strict=False)]
+        self.append_all([(dated, None)], self.log)
 
     @rule(batch=st.lists(st.tuples(st.lists(new_records, max_size=4), commits), min_size=2, max_size=8))
     def append_at_once(self, batch: list[tuple[list[Record], Commit | None]]) -> None:
@@ -227,7 +238,7 @@ class LogMachine(RuleBasedStateMachine):
             for (records, commit), placements in zip(batch, placed, strict=True):
                 # Which partition a record without a key goes to is the log's choice; the rest is not.
                 pinned = [
-                    Record(r.topic, r.value, r.key, r.headers, p.partition if r.key is None else None)
+                    msgspec.structs.replace(r, partition=p.partition if r.key is None else None)
                     for r, p in zip(records, placements, strict=True)
                 ]
                 assert list(await self.oracle.append(pinned, commit=commit)) == list(placements)
