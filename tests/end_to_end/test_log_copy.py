@@ -267,6 +267,30 @@ def test_records_that_the_target_would_remove_are_refused_or_skipped(tmp_path: P
     assert [one[3] for one in in_logs(content, target)["a", 0]] == [b"%d" % n for n in range(4, 10)]
 
 
+def test_what_the_source_itself_keeps_no_longer_is_left_out_and_told(tmp_path: Path) -> None:
+    async def expired(log: Log) -> None:
+        await log.ensure_topic("a", TopicSettings(retention_seconds=DAY))
+        now_ms = int(time.time() * 1000)
+        await log.append([Record("a", b"%d" % n, timestamp_ms=now_ms - (2 - n) * 86_400_000) for n in range(3)])
+
+    in_logs(expired, tmp_path / "source.db")
+    shown = run(str(tmp_path / "source.db"), str(tmp_path / "target.db")).stdout
+    assert "2 records older than the target keeps them were left out" in shown
+    assert [one[3] for one in in_logs(content, tmp_path / "target.db")["a", 0]] == [b"2"]
+
+
+def test_a_target_with_more_partitions_keeps_the_old_records_where_they_were(source: Path, tmp_path: Path) -> None:
+    async def wider(log: Log) -> None:
+        await log.ensure_topic("many", TopicSettings(partitions=8))
+
+    in_logs(wider, tmp_path / "target.db")
+    run(str(source), str(tmp_path / "target.db"), "--topic", "many")
+    after = in_logs(content, tmp_path / "target.db")
+    assert len(after) == 8
+    before = {place: records for place, records in in_logs(content, source).items() if place[0] == "many"}
+    assert {place: records for place, records in after.items() if records} == before
+
+
 def test_readers_go_on_at_the_record_they_would_have_read_next(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "target.db"
 

@@ -151,9 +151,18 @@ def report(copied: Sequence[TopicCopy], carried: Sequence[CarriedGroup]) -> dict
 
 
 def _show(copied: Sequence[TopicCopy], carried: Sequence[CarriedGroup]) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("topic", "partitions", "records", "copied now", "checksum", "verified", box=None, pad_edge=False)
+    table = Table(
+        Column("topic", overflow="fold"),
+        "partitions",
+        "records",
+        "copied now",
+        "checksum",
+        "verified",
+        box=None,
+        pad_edge=False,
+    )
     for one in copied:
         numbers = (str(len(one.ledgers)), f"{one.records:,}", f"{one.copied:,}")
         table.add_row(one.topic, *numbers, one.checksum[:12], "yes" if one.verified else "[red]no[/red]")

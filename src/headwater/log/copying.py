@@ -181,7 +181,7 @@ class Copying:
                     hint="Copy into a log that has none in this topic, or choose other topics with --topic.",
                 )
             begins[place] = max(starts[place], ledger.source_next if ledger else 0)
-        kept_from = await self._kept_from(info.name, settings, begins, ends)
+        kept_from = await self._kept_from(info, settings, begins, ends)
         for place, ledger in known.items():
             if ledger is None:
                 begin, end = kept_from[place], last[place]
@@ -247,27 +247,38 @@ class Copying:
         return ledger.records - before
 
     async def _kept_from(
-        self, topic: str, settings: TopicSettings, begins: Mapping[Place, int], ends: Mapping[Place, int]
+        self, info: TopicInfo, settings: TopicSettings, begins: Mapping[Place, int], ends: Mapping[Place, int]
     ) -> Mapping[Place, int]:
-        """`begins`, behind what the target would remove at once. Raises CopyRefused unless that may be skipped."""
+        """`begins`, behind what the target would remove at once. Raises CopyRefused where the source still owes it."""
         if settings.retention_seconds is None:
             return begins
         limit_ms = int((self._clock() - settings.retention_seconds) * 1000)
-        kept = (await self._source.at([topic], limit_ms)).offsets
-        moved = {place: min(max(begin, kept[place]), ends[place]) for place, begin in begins.items()}
-        expired = sum(moved[place] - begin for place, begin in begins.items())
+        kept = await self._begins_at(info.name, limit_ms, begins, ends)
+        owed = begins
+        if info.settings.retention_seconds is not None:
+            # What is over the source's own limit may go there at any moment too: nobody misses it.
+            own_ms = int((self._clock() - info.settings.retention_seconds) * 1000)
+            owed = await self._begins_at(info.name, own_ms, begins, ends)
+        expired = sum(max(0, kept[place] - owed[place]) for place in begins)
         if expired and not self._skip_expired:
             found = await self._source.read(
-                Position({place: begin for place, begin in begins.items() if begin < moved[place]}), records_max=1
+                Position({place: begin for place, begin in owed.items() if begin < kept[place]}), records_max=1
             )
             oldest = f" The oldest is of {utc_text(found[0].timestamp_ms)}." if found else ""
             raise CopyRefused(
-                f"The target keeps {topic} for {settings.retention_seconds:,.0f} seconds, that is since"
+                f"The target keeps {info.name} for {settings.retention_seconds:,.0f} seconds, that is since"
                 f" {utc_text(limit_ms)}, and {expired:,} records are older: it would remove them.{oldest}",
                 hint="Leave them out with `--expired skip`, or let the target keep the topic longer before the copy"
                 " (`retention` in the stream's file, then `headwater apply`).",
             )
-        return moved
+        return kept
+
+    async def _begins_at(
+        self, topic: str, timestamp_ms: int, begins: Mapping[Place, int], ends: Mapping[Place, int]
+    ) -> Mapping[Place, int]:
+        """`begins`, but not before a time."""
+        since = (await self._source.at([topic], timestamp_ms)).offsets
+        return {place: min(max(begin, since[place]), ends[place]) for place, begin in begins.items()}
 
     async def _transfer(self, copied: TopicCopy, ends: Mapping[Place, int]) -> None:
         """Append what is between the ledgers and `ends`; the next records are read while the last are being stored."""
