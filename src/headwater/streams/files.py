@@ -43,7 +43,7 @@ def read_layers(path: Path, defaults: Mapping[str, Any] | None = None) -> Stream
     return StreamLayers.of_entries(_in_order(entries, path), under, read_groups(path))
 
 
-def read_groups(directory: Path) -> dict[str, frozenset[str]]:
+def read_groups(directory: Path) -> dict[str, tuple[str, ...]]:
     """The sites of each group in `sites.yaml`; none where there is no such file. Raises ConfigInvalid."""
     if not (directory / SITES_FILE).exists():
         return {}
@@ -54,7 +54,7 @@ def read_groups(directory: Path) -> dict[str, frozenset[str]]:
     for name, sites in groups.items():
         if not isinstance(sites, list) or not all(isinstance(site, str) for site in sites):
             raise declaration.refusal(("groups", name), f"the group {name} must be a list of sites.")
-    return {name: frozenset(sites) for name, sites in groups.items()}
+    return {name: tuple(sites) for name, sites in groups.items()}
 
 
 def read_names(file: Path) -> dict[str, int | None] | None:

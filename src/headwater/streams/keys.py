@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -129,18 +130,16 @@ def json_schema_of(shape: Mapping[str, Key], *, opened: bool = False) -> dict[st
 
 
 def _property(key: Key) -> dict[str, Any]:
-    schema = {"description": key.meaning, **key.schema}
+    schema: dict[str, Any] = {"description": key.meaning, **copy.deepcopy(dict(key.schema))}
     if key.keys:
         block = json_schema_of(key.keys, opened=key.open)
         schema |= {name: block[name] for name in ("properties", "additionalProperties") if name in block}
     if key.item_keys:
         block = json_schema_of(key.item_keys, opened=key.open)
-        in_list = (
-            schema
-            if "array" in str(schema.get("type"))
-            else next(branch for branch in schema["anyOf"] if branch.get("type") == "array")
-        )
-        in_list["items"] = {**in_list.get("items", {}), **block}
+        # Where a list and a mapping are taken, the mapping's values are such items too.
+        for branch in schema.get("anyOf", [schema]):
+            name = "items" if branch["type"] == "array" else "additionalProperties"
+            branch[name] = {**branch.get(name, {}), **block}
     return schema
 
 

@@ -162,7 +162,7 @@ class StreamLayers:
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
     defaults: tuple[Layer, ...] = ()
-    groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     revisions: tuple[Layer, ...] = ()
 
     @classmethod
@@ -170,7 +170,7 @@ class StreamLayers:
         cls,
         entries: Iterable[Entry],
         defaults: tuple[Layer, ...] = (),
-        groups: Mapping[str, frozenset[str]] | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> StreamLayers:
         """Raises ConfigInvalid where two entries have one name."""
         by_name: dict[str, Entry] = {}

@@ -1,0 +1,61 @@
+"""`headwater streams import`: a legacy stream configuration becomes a directory of stream files that means the same."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import click
+
+from headwater.cli.console import say
+from headwater.errors import ConfigInvalid
+
+
+@click.command(
+    short_help="Make stream files of a legacy stream configuration.",
+    epilog="Example:  headwater streams import streams.yaml overrides.yaml --into streams",
+)
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("streams"),
+    show_default=True,
+    help="The directory to make; it must be absent or empty.",
+)
+def command(files: tuple[Path, ...], into: Path) -> None:
+    """Make stream files of a legacy stream configuration: YAML, JSON or PHP.
+
+    Give the streams first, then overrides by site, if any. What was written is read back and compared, stream by stream
+    and site by site, with what the legacy rules make of the files; every difference is named.
+    """
+    from headwater.streams.legacy_import import differences, imported
+    from headwater.streams.legacy_source import LegacySource
+    from headwater.streams.php_arrays import read_legacy_declaration
+
+    if into.exists() and any(into.iterdir()):
+        raise ConfigInvalid(f"{into} exists and is not empty.", hint="Name a directory that does not exist yet.")
+    source = LegacySource()
+    for file in files:
+        source.add(read_legacy_declaration(file))
+    made = imported(source)
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=into.parent, prefix=".import-") as name:
+        made_there = Path(name) / "streams"
+        for path, text in made.files.items():
+            target = made_there / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+        found = list(differences(source, made_there))
+        if into.exists():
+            into.rmdir()
+        shutil.move(made_there, into)
+    for note in made.notes:
+        say(f"Note: {note}")
+    for difference in found:
+        click.secho(f"Differs: {difference}", fg="red", err=True)
+    click.echo(f"Made {into} with {made.streams} streams. Next:\n  headwater check")
+    raise SystemExit(1 if found else 0)
