@@ -55,6 +55,11 @@ def commit_of(directory: Path) -> str | None:
         return None
 
 
+def git_output(arguments: Sequence[str], directory: Path, given: bytes | None = None) -> bytes:
+    """What a git command prints when it is run in `directory` with `given` as its input. Raises SchemaUnavailable."""
+    return _run(arguments, directory, given=given).stdout
+
+
 def _names(arguments: Sequence[str], directory: Path) -> list[str]:
     return [name for name in _run(arguments, directory).stdout.decode().split("\0") if name]
 

@@ -2,6 +2,19 @@
 
 from headwater.schemas.compatibility.answer import Answer, Comparison, Reason, suggest_bump
 from headwater.schemas.compatibility.legacy import legacy_refusal
+from headwater.schemas.compatibility.modes import Finding, Mode, check_evolution, judge, mode_named
 from headwater.schemas.compatibility.verdict import compare
 
-__all__ = ["Answer", "Comparison", "Reason", "compare", "legacy_refusal", "suggest_bump"]
+__all__ = [
+    "Answer",
+    "Comparison",
+    "Finding",
+    "Mode",
+    "Reason",
+    "check_evolution",
+    "compare",
+    "judge",
+    "legacy_refusal",
+    "mode_named",
+    "suggest_bump",
+]

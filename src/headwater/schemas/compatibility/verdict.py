@@ -84,13 +84,11 @@ def compare(
     resolves references to other schemas. Raises SchemaInvalid for a document that is no usable schema, and
     SchemaUnavailable where a reference cannot be resolved now.
     """
-    from headwater.schemas.semantic_diff import only_annotations_differ
-
     repository = repository or _NoRepository()
     sides = [Side(SchemaGraph(_schema(one, name, dialect), repository, _LIMITS)) for one, name in _named(old, new)]
     backward = _contained(sides[0], sides[1], content_model, "new")
     forward = _contained(sides[1], sides[0], content_model, "old")
-    same = only_annotations_differ(sides[0].graph.root.document, sides[1].graph.root.document)
+    same = _mean_the_same(sides[0].graph, sides[1].graph)
     storage = compare_storage(sides[0].graph, sides[1].graph)
     return Comparison(backward, forward, storage, content_model, same)
 
@@ -118,6 +116,15 @@ def _contained(writer: Side, reader: Side, model: ContentModel, reader_name: str
         return Answer("unknown", doubt=f"the comparison takes more than {STEPS_MAX} steps")
     except RecursionError:
         return Answer("unknown", doubt="the schemas are nested too deeply to compare")
+
+
+def _mean_the_same(old: SchemaGraph, new: SchemaGraph) -> bool:
+    """Whether both come to the same formulas and declare the same names: then only documentation differs."""
+    if old.root.document == new.root.document:
+        return True
+    nodes = Nodes()
+    forms = [NormalForm(graph, nodes) for graph in (old, new)]
+    return len({(form.root(), Declared(form).root()) for form in forms}) == 1
 
 
 class _Containment:
