@@ -1,0 +1,276 @@
+"""The producer: `send` queues an event and returns at once; a thread of its own batches, posts and repeats.
+
+How this works: every event gets a `meta.id` before it is queued, so that repeating a batch after a lost answer stores
+nothing twice as long as the intake remembers the ids. Batches go one after the other, in order; while the intake is
+busy or away the batch at the front is repeated with growing, jittered pauses, or as the intake asks. What is refused is
+reported once and never repeated. At exit the queue is flushed; what cannot be sent by then is kept in the buffer
+directory, where there is one, and otherwise counted as lost and logged.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import random
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import orjson
+
+from headwater.client.answer import Answer, Refusal, Waiting, read_answer
+from headwater.client.outbox import Outbox
+from headwater.client.stream_settings import StreamSettings
+from headwater.errors import ConfigInvalid, EventMalformed, EventTooLarge, HeadwaterError, LogUnavailable
+from headwater.streams.sampling import decide
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerSettings:
+    """How a producer behaves. `hasty`: the intake answers before it has stored, so an answer promises less.
+
+    `sampling`: whether streams' sampling settings are read from the service and applied. `buffer_directory`: where
+    events wait that do not fit into memory or are left at exit; one process each.
+    """
+
+    batch_events_max: int = 100
+    batch_bytes_max: int = 1_000_000
+    linger_seconds: float = 0.1
+    queue_events_max: int = 10_000
+    queue_bytes_max: int = 33_554_432
+    buffer_directory: Path | None = None
+    buffer_bytes_max: int = 268_435_456
+    backoff_seconds_first: float = 0.1
+    backoff_seconds_max: float = 30.0
+    request_seconds_max: float = 30.0
+    close_seconds_max: float = 10.0
+    hasty: bool = False
+    sampling: bool = True
+    settings_seconds: float = 30.0
+    headers: Mapping[str, str] | None = None
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Running totals of a producer. `lost`: left in memory when it had to end."""
+
+    queued: int = 0
+    sampled_out: int = 0
+    accepted: int = 0
+    refused: int = 0
+    repeated_requests: int = 0
+    lost: int = 0
+
+
+class Producer:
+    """Sends events to one intake. Threads may share it; a process that forks makes its own.
+
+    >>> with Producer("http://localhost:8080") as producer:      # doctest: +SKIP
+    ...     producer.send("demo.edit", {"$schema": "/demo/edit/1.0.0", "wiki": "enwiki"})
+    """
+
+    def __init__(
+        self,
+        url: str,
+        settings: ProducerSettings | None = None,
+        *,
+        on_refused: Callable[[Refusal], None] | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """`url`: the server, or its events address. `on_refused` is called by the sending thread for each refusal."""
+        self.settings = settings or ProducerSettings()
+        self.statistics = Statistics()
+        self._events_url, self._base_url = _addresses(url, hasty=self.settings.hasty)
+        self._on_refused = on_refused
+        headers = {"content-type": "application/json", **(self.settings.headers or {})}
+        self._http = httpx.Client(headers=headers, timeout=self.settings.request_seconds_max, transport=transport)
+        self._outbox = Outbox(
+            events_max=self.settings.queue_events_max,
+            bytes_max=self.settings.queue_bytes_max,
+            directory=self.settings.buffer_directory,
+            directory_bytes_max=self.settings.buffer_bytes_max,
+        )
+        self._streams = StreamSettings(self._base_url, self._http, self.settings.settings_seconds)
+        if self.settings.sampling:
+            self._streams.start()
+        self._closing = threading.Event()
+        self._give_up_at = float("inf")
+        self._idle = threading.Condition()
+        self._unanswered = len(self._outbox)
+        self._thread = threading.Thread(target=self._run, name="headwater-producer", daemon=True)
+        self._thread.start()
+        self._at_exit = weakref.ref(self)
+        atexit.register(_close, self._at_exit)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def send(self, stream: str, event: Mapping[str, Any], *, unit_ids: Mapping[str, str] | None = None) -> bool:
+        """Queue an event for `stream`; False when the stream's sampling leaves it out.
+
+        `unit_ids`: {"session": …, "pageview": …, "device": …}, whatever the stream may be sampled by. `meta.stream` is
+        set, `meta.id` and `dt` where absent. Raises EventMalformed, EventTooLarge, and LogUnavailable when the queue
+        is full.
+        """
+        if self._closing.is_set():
+            raise LogUnavailable("The producer is closed.", hint="Make a new one.")
+        sampled = decide(stream, self._streams.sample(stream), unit_ids or {})
+        if not sampled.included:
+            self.statistics.sampled_out += 1
+            return False
+        one = _prepared(stream, event, sampled.applied)
+        if len(one.data) > self.settings.batch_bytes_max:
+            raise EventTooLarge(
+                f"The event has {len(one.data)} bytes; a batch may have {self.settings.batch_bytes_max}.",
+                hint="Send less, or raise `batch_bytes_max` as far as the intake allows.",
+            )
+        with self._idle:
+            self._outbox.put(one)
+            self._unanswered += 1
+            self.statistics.queued += 1
+        return True
+
+    def flush(self, timeout_seconds: float = 10.0) -> bool:
+        """Wait until everything queued so far is answered; False when time ran out first."""
+        with self._idle:
+            return self._idle.wait_for(lambda: self._unanswered <= 0 or not self._thread.is_alive(), timeout_seconds)
+
+    def close(self, timeout_seconds: float | None = None) -> None:
+        """Send what is queued, for `close_seconds_max` at most, and end; idempotent."""
+        if self._closing.is_set():
+            self._thread.join()
+            return
+        limit = self.settings.close_seconds_max if timeout_seconds is None else timeout_seconds
+        self._give_up_at = time.monotonic() + limit
+        self._closing.set()
+        self._outbox.close()
+        self._streams.stop()
+        self._thread.join(limit + self.settings.request_seconds_max)
+        lost = self._outbox.keep()
+        if lost:
+            self.statistics.lost += lost
+            _log.error("%d events could not be sent to %s before the end, and are lost", lost, self._events_url)
+        self._http.close()
+        atexit.unregister(_close)
+
+    def _run(self) -> None:
+        settings = self.settings
+        while True:
+            batch = self._outbox.take(settings.batch_events_max, settings.batch_bytes_max, settings.linger_seconds)
+            if not batch:
+                break
+            left = self._deliver(batch)
+            self._outbox.answered(len(batch) - len(left))
+            with self._idle:
+                self._unanswered -= len(batch) - len(left)
+                self._idle.notify_all()
+            if left:
+                self._outbox.put_back(left)
+                break
+
+    def _deliver(self, batch: list[Waiting]) -> list[Waiting]:
+        """Post a batch until all of it is answered; what is not when there is no time left."""
+        attempt = 0
+        while batch:
+            answer = self._post(batch, self._give_up_at - time.monotonic())
+            self.statistics.accepted += answer.accepted
+            for refusal in answer.refused:
+                self._refuse(refusal)
+            batch = answer.again
+            if not batch:
+                break
+            if attempt == 0:
+                _log.warning("%s: %s; trying again", self._events_url, answer.reason or "no answer")
+            pause = self._pause(attempt, answer.pause_seconds)
+            attempt += 1
+            self.statistics.repeated_requests += 1
+            if time.monotonic() + pause > self._give_up_at:
+                return batch
+            self._closing.wait(pause)
+            if time.monotonic() > self._give_up_at:
+                return batch
+        return []
+
+    def _post(self, batch: list[Waiting], seconds_left: float) -> Answer:
+        body = b"[" + b",".join([one.data for one in batch]) + b"]"
+        timeout = max(0.1, min(self.settings.request_seconds_max, seconds_left))
+        try:
+            return read_answer(self._http.post(self._events_url, content=body, timeout=timeout), batch)
+        except httpx.HTTPError as error:
+            return Answer(again=batch, reason=f"{type(error).__name__}: {error}")
+
+    def _pause(self, attempt: int, asked: float | None) -> float:
+        """Full jitter below a doubling bound; where the server asks for a pause, at least that and a little more."""
+        bound = min(self.settings.backoff_seconds_max, self.settings.backoff_seconds_first * 2.0**attempt)
+        if asked is not None:
+            return min(asked, self.settings.backoff_seconds_max) + random.uniform(0, 0.1 * bound)
+        return random.uniform(0, bound)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self.statistics.refused += 1
+        if self._on_refused is None:
+            _log.warning("event %s for %s was refused: %s", refusal.event_id, refusal.stream, refusal.reason)
+            return
+        try:
+            self._on_refused(refusal)
+        except Exception:
+            _log.exception("on_refused failed")
+
+
+def _prepared(stream: str, event: Mapping[str, Any], applied: Mapping[str, Any] | None) -> Waiting:
+    meta = event.get("meta")
+    meta = dict(meta) if isinstance(meta, Mapping) else {}
+    meta["stream"] = stream
+    event_id = meta.setdefault("id", str(uuid.uuid4()))
+    if applied is not None:
+        meta["sample"] = applied
+    value = {**event, "meta": meta}
+    if "dt" not in value and "client_dt" not in value:
+        value["dt"] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if not isinstance(value.get("$schema"), str):
+        raise EventMalformed("The event has no `$schema`.", hint='Give it one, such as "/demo/edit/1.0.0".')
+    try:
+        return Waiting(str(event_id), stream, orjson.dumps(value))
+    except TypeError as error:
+        raise EventMalformed(f"The event is not JSON: {error}.") from None
+
+
+def _addresses(url: str, *, hasty: bool) -> tuple[str, str]:
+    """(where events are posted, the server) of either of the two."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigInvalid(f"{url!r} is not an address: {error}.") from None
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise ConfigInvalid(f"{url!r} is not the address of a server.", hint="Give one like http://localhost:8080.")
+    path = parsed.path.rstrip("/")
+    base = path
+    if path.lower().endswith("/events"):
+        base = path.rsplit("/", 2)[0]
+    else:
+        path += "/v1/events"
+    events = parsed.copy_with(path=path, params={"hasty": "true"} if hasty else None)
+    return str(events), str(parsed.copy_with(path=base or "/", query=None)).rstrip("/")
+
+
+def _close(reference: weakref.ref[Producer]) -> None:
+    producer = reference()
+    if producer is not None:
+        with contextlib.suppress(HeadwaterError):
+            producer.close()

@@ -1,0 +1,78 @@
+"""What the service says of streams a producer may send to: their sampling, kept fresh by a long poll in a thread.
+
+How this works: `GET /v1/streams?audience=browser&wait=S` answers when something has changed or after S seconds, with an
+ETag. The last good copy stays while the service is away. Until a first copy is there, and for streams it does not name,
+nothing is known, and everything is sent: the intake decides.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import orjson
+
+PAUSE_SECONDS_FIRST = 1.0
+PAUSE_SECONDS_MAX = 60.0
+FIRST_COPY_SECONDS_MAX = 2.0
+_log = logging.getLogger(__name__)
+
+
+class StreamSettings:
+    """The present settings of all streams; `start` fetches them, and keeps them fresh until `stop`."""
+
+    def __init__(self, base_url: str, http: httpx.Client, wait_seconds: float) -> None:
+        self._url = f"{base_url}/v1/streams"
+        self._http = http
+        self._wait_seconds = wait_seconds
+        self._samples: Mapping[str, Mapping[str, Any] | None] = {}
+        self._etag: str | None = None
+        self._stopping = threading.Event()
+        self._first = threading.Event()
+
+    def start(self) -> None:
+        """Begin in the background; returns when there is a first copy, or after a moment without one."""
+        threading.Thread(target=self._run, name="headwater-stream-settings", daemon=True).start()
+        self._first.wait(FIRST_COPY_SECONDS_MAX)
+
+    def stop(self) -> None:
+        """End after the poll that is under way."""
+        self._stopping.set()
+
+    def sample(self, stream: str) -> Mapping[str, Any] | None:
+        """The `sample` setting of a stream; None where everything is to be sent."""
+        return self._samples.get(stream)
+
+    def fetch(self, wait_seconds: float) -> bool:
+        """One poll; False where the service did not answer as it should."""
+        headers = {"if-none-match": self._etag} if self._etag else {}
+        params = {"audience": "browser", "wait": f"{wait_seconds:g}"}
+        response = self._http.get(self._url, params=params, headers=headers, timeout=wait_seconds + 10)
+        if response.status_code == httpx.codes.NOT_MODIFIED:
+            return True
+        if response.status_code != httpx.codes.OK:
+            return False
+        streams = orjson.loads(response.content)["streams"]
+        self._samples = {name: setting.get("sample") for name, setting in streams.items()}
+        self._etag = response.headers.get("etag")
+        return True
+
+    def _run(self) -> None:
+        pause = PAUSE_SECONDS_FIRST
+        while not self._stopping.is_set():
+            try:
+                well = self.fetch(self._wait_seconds if self._etag else 0)
+            except (httpx.HTTPError, RuntimeError, orjson.JSONDecodeError, KeyError, AttributeError) as error:
+                # RuntimeError: the connection pool was closed in the meantime.
+                if not self._stopping.is_set():
+                    _log.debug("%s: %s", self._url, error)
+                well = False
+            self._first.set()
+            if well and self._etag:
+                pause = PAUSE_SECONDS_FIRST
+            else:
+                self._stopping.wait(pause)
+                pause = min(PAUSE_SECONDS_MAX, pause * 2)
