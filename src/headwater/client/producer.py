@@ -202,7 +202,10 @@ class Producer:
             self.statistics.repeated_requests += 1
             if time.monotonic() + pause > self._give_up_at:
                 return batch
-            self._closing.wait(pause)
+            if self._closing.is_set():
+                time.sleep(pause)
+            else:
+                self._closing.wait(pause)
             if time.monotonic() > self._give_up_at:
                 return batch
         return []
