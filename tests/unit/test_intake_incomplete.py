@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from headwater.config import IntakeConfig
-from headwater.errors import AppendIncomplete, HeadwaterError, LogUnavailable
+from headwater.errors import AppendIncomplete, EventTooLarge, HeadwaterError, LogUnavailable
 from headwater.intake import Accepted, Failed, Gate, GateSettings, Intake
 from headwater.intake.legacy import legacy_answer
-from headwater.log.contract import Commit, Placement, Record
+from headwater.log.contract import Commit, Log, Placement, Record
 from headwater.schemas.repository import LocalRepository
 from headwater.schemas.validator import Validator
 from headwater.streams.registry import StreamRegistry
@@ -71,15 +71,18 @@ async def log() -> EachOnItsOwn:
     return log
 
 
-@pytest.fixture
-async def intake(tmp_path: Path, log: EachOnItsOwn) -> Intake:
-    file = tmp_path / "note" / "1.0.0.yaml"
+def made_intake(directory: Path, log: Log) -> Intake:
+    file = directory / "note" / "1.0.0.yaml"
     file.parent.mkdir()
     file.write_text(yaml.safe_dump(SCHEMA), encoding="utf-8")
-    gate = Gate(
-        StreamRegistry((Stream("notes", schema_title="note"),)), Validator(LocalRepository(tmp_path)), GateSettings()
-    )
-    intake = Intake(gate, log, dataclasses.replace(IntakeConfig(), append_timeout_seconds=2.0), Telemetry())
+    streams = StreamRegistry((Stream("notes", schema_title="note"),))
+    gate = Gate(streams, Validator(LocalRepository(directory)), GateSettings())
+    return Intake(gate, log, dataclasses.replace(IntakeConfig(), append_timeout_seconds=2.0), Telemetry())
+
+
+@pytest.fixture
+async def intake(tmp_path: Path, log: EachOnItsOwn) -> Intake:
+    intake = made_intake(tmp_path, log)
     await intake.start()
     await intake.write_slices([note("warm up")])
     return intake
@@ -159,3 +162,39 @@ async def test_a_request_with_something_unusual_is_told_exactly_too(intake: Inta
     assert isinstance(outcomes[2], Failed)
     assert str(outcomes[2].reason) == "The broker did not take it."
     assert len(await log.read(await log.first([intake.gate.built_in.stream.name]))) == 1
+
+
+class NarrowLog(OracleLog):
+    """Takes no append that has a record over the limit, and nothing of it, as a log whose client checks first."""
+
+    async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
+        if any(len(record.value) > 500 for record in records):
+            raise EventTooLarge("A record of more than 500 bytes is over the limit of the topic.")
+        return await super().append(records, commit=commit)
+
+
+async def test_an_event_the_log_will_never_take_is_refused_and_holds_nobody_back(tmp_path: Path) -> None:
+    log = NarrowLog()
+    await log.open()
+    intake = made_intake(tmp_path, log)
+    await intake.start()
+    for events in ([note("warm up")], [note("a"), note("x" * 500, "9"), note("b")]):
+        receipts = await asyncio.gather(intake.write_slices(events), intake.write_slices([note("other")]))
+    receipt = receipts[0]
+    assert ([index for index, _ in receipt.refused], receipt.failed, receipt.accepted) == ([1], [], 2)
+    answer = legacy_answer(receipt, 1)
+    # The producer's fault: the same request will not succeed later.
+    assert (answer.status, answer.retry_after_seconds) == (207, None)
+    assert "limit of the topic" in answer.body.decode()
+    alone = await intake.write_slices([note("x" * 500)])
+    assert legacy_answer(alone, 1).status == 400
+    assert await texts(log) == ["warm up", "other", "other", "a", "b"]
+
+
+async def test_so_it_is_for_a_request_that_takes_the_long_way(tmp_path: Path) -> None:
+    log = NarrowLog()
+    await log.open()
+    intake = made_intake(tmp_path, log)
+    await intake.start()
+    outcomes = await intake.write([orjson.loads(one) for one in (note(1), note("a"), note("x" * 500))])
+    assert [type(one).__name__ for one in outcomes] == ["Refused", "Accepted", "Refused"]

@@ -276,16 +276,17 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_hasty_events_survive_a_log_that_is_away_and_are_stored_in_order(tmp_path: Path, log: FaultyLog) -> None:
     intake, telemetry = made_intake(tmp_path, log)
     await intake.start()
+    await intake.write_slices([note("warm up")])
     log.failure = LogUnavailable("away")
     for number in range(20):
         intake.write_hasty([note(f"{number}a"), note(f"{number}b")])
         await asyncio.sleep(0.001)
     await asyncio.sleep(0.05)
-    assert await texts(log) == []
+    assert await texts(log) == ["warm up"]
     assert telemetry.value("headwater_intake_hasty_spooled_events_total") == 40
     log.failure = None
     await until(lambda: telemetry.value("headwater_intake_hasty_spool_bytes") == 0)
-    assert await texts(log) == [f"{number}{letter}" for number in range(20) for letter in "ab"]
+    assert await texts(log) == ["warm up", *(f"{number}{letter}" for number in range(20) for letter in "ab")]
     assert telemetry.value("headwater_intake_hasty_lost_events_total") == 0
     await intake.stop()
 

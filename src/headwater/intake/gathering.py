@@ -9,7 +9,7 @@ everyone gets the answer to their own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from headwater.errors import AppendIncomplete, HeadwaterError, LogUnavailable
@@ -91,8 +91,56 @@ class Gathering:
             for one in gathered:
                 self._append([one])
             return
+        if error is not None and not error.retriable and len(gathered[0][0]) > 1:
+            self._append_apart(*gathered[0])
+            return
         for _, waiting in gathered:
             waiting.ended(error)
+
+    def _append_apart(self, records: list[Record], waiting: Waiting) -> None:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._seconds_max, waiting.late)
+
+        def answered(task: asyncio.Future[Sequence[Placement]]) -> None:
+            timer.cancel()
+            waiting.ended(failure_of(task))
+
+        loop.create_task(append_apart(self._submit, records)).add_done_callback(answered)
+
+
+async def append_exactly(submit: Submit, records: Sequence[Record]) -> Sequence[Placement]:
+    """Append records, and where one of them is wrong for good, the others without it. Raises AppendIncomplete."""
+    try:
+        return await submit(records)
+    except HeadwaterError as error:
+        if error.retriable or len(records) == 1:
+            raise
+    return await append_apart(submit, records)
+
+
+async def append_apart(submit: Submit, records: Sequence[Record]) -> Sequence[Placement]:
+    """Append records one by one, since something is wrong with one of them for good. Raises AppendIncomplete."""
+    placements: dict[int, Placement] = {}
+    failures: dict[int, HeadwaterError] = {}
+    futures: dict[int, asyncio.Future[Sequence[Placement]]] = {}
+    for index, record in enumerate(records):
+        try:
+            futures[index] = submit([record])
+        except HeadwaterError as error:
+            failures[index] = error
+    if futures:
+        await asyncio.wait(futures.values())
+    for index, future in futures.items():
+        why = failure_of(future)
+        if isinstance(why, AppendIncomplete):
+            failures[index] = why.failures[0]
+        elif why is not None:
+            failures[index] = why
+        else:
+            (placements[index],) = future.result()
+    if failures:
+        raise AppendIncomplete(dict(sorted(failures.items())), placements)
+    return [placements[index] for index in range(len(records))]
 
 
 def _part_of(error: AppendIncomplete, start: int, end: int) -> AppendIncomplete | None:
@@ -117,3 +165,8 @@ def failure_of(future: asyncio.Future[Any]) -> HeadwaterError | None:
     if error is None or isinstance(error, HeadwaterError):
         return error
     return LogUnavailable(f"The log failed: {type(error).__name__}.")
+
+
+def failures_of(error: HeadwaterError, count: int) -> Mapping[int, HeadwaterError]:
+    """Which of `count` records an append did not store, and why."""
+    return error.failures if isinstance(error, AppendIncomplete) else dict.fromkeys(range(count), error)

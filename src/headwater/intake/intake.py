@@ -19,13 +19,19 @@ from typing import Any, Protocol, runtime_checkable
 import orjson
 
 from headwater.config import IntakeConfig
-from headwater.errors import AppendIncomplete, EventMalformed, HeadwaterError, LogUnavailable, SchemaUnavailable
+from headwater.errors import (
+    AppendIncomplete,
+    EventMalformed,
+    HeadwaterError,
+    LogUnavailable,
+    SchemaUnavailable,
+)
 from headwater.intake.counters import Counters
 from headwater.intake.dry_run import explanation
 from headwater.intake.duplicates import DuplicateWindow, Reservation
 from headwater.intake.error_event import error_event
 from headwater.intake.gate import NO_HEADERS, Gate, SchemaPending, iso_milliseconds
-from headwater.intake.gathering import Gathering, failure_of
+from headwater.intake.gathering import Gathering, append_exactly, failure_of, failures_of
 from headwater.intake.hasty import Hasty
 from headwater.intake.outcome import Accepted, Admitted, Explanation, Failed, Outcome, Receipt, Refused
 from headwater.intake.recent import RecentOutcomes
@@ -245,11 +251,15 @@ class Intake:
         if failures:
             places = sorted(set(range(count)).difference(repeated))
             for number, error in sorted(failures.items()):
-                one = attempt.verdicts[places[number]]
-                failed = Failed(one.encoded, one.stream.name, error)
-                receipt.failed.append((places[number], failed))
-                self._counters.failed(failed)
+                receipt.not_stored(places[number], attempt.verdicts[places[number]], error)
+            self._count_not_stored(receipt)
         told(receipt)
+
+    def _count_not_stored(self, receipt: Receipt) -> None:
+        for _, refused in receipt.refused:
+            self._counters.refused(refused)
+        for _, failed in receipt.failed:
+            self._counters.failed(failed)
 
     def _settle(self, reservation: Reservation, admitted: Sequence[Admitted], error: HeadwaterError | None) -> None:
         """Remember the ids of what was stored, and forget those of what was not."""
@@ -286,10 +296,8 @@ class Intake:
         await self._store(work)
         receipt = work.receipt
         receipt.failed.sort(key=lambda entry: entry[0])
-        for _, refused in receipt.refused:
-            self._counters.refused(refused)
-        for _, failed in receipt.failed:
-            self._counters.failed(failed)
+        receipt.refused.sort(key=lambda entry: entry[0])
+        self._count_not_stored(receipt)
         self._counters.duplicates([work.verdicts[index] for index in receipt.duplicates])  # type: ignore[misc]
 
     async def _fetch_schemas(self, work: _Pass, headers: Mapping[str, str]) -> None:
@@ -366,7 +374,7 @@ class Intake:
             if not left:
                 break
         for index in left:
-            self._fail(work, index, self._no_answer())
+            work.receipt.not_stored(index, work.verdicts[index], self._no_answer())  # type: ignore[arg-type]
         work.receipt.accepted = work.receipt.count - len(work.receipt.refused) - len(work.receipt.failed)
 
     async def _stored_by(self, other: Reservation) -> bool:
@@ -402,7 +410,7 @@ class Intake:
             failures = failures_of(error, len(admitted) + len(errors))
             for number in sorted(failures):
                 if number < len(placed):
-                    self._fail(work, placed[number], failures[number])
+                    work.receipt.not_stored(placed[number], admitted[number], failures[number])
                 else:
                     self._counters.error_events_lost.inc()
             kept = [number for number in range(len(placed)) if number not in failures]
@@ -426,10 +434,10 @@ class Intake:
             if not records:
                 self._window.settle(reservation, stored=True)
                 return ()
-            future = self._submit(records)
         except BaseException:
             self._window.settle(reservation, stored=False)
             raise
+        future = asyncio.ensure_future(append_exactly(self._submit, records))
         future.add_done_callback(lambda done: self._settle(reservation, admitted, failure_of(done)))
         await asyncio.wait([future], timeout=self.config.append_timeout_seconds)
         if not future.done():
@@ -452,15 +460,6 @@ class Intake:
             for topic in {*stream.topics, stream.topic_for(self.gate.settings.topic_prefix)}:
                 await self._log.ensure_topic(topic, self._topic_settings(stream))
                 self._topics.add(topic)
-
-    def _fail(self, work: _Pass, index: int, reason: HeadwaterError) -> None:
-        one: Admitted = work.verdicts[index]  # type: ignore[assignment]
-        work.receipt.failed.append((index, Failed(one.encoded, one.stream.name, reason)))
-
-
-def failures_of(error: HeadwaterError, count: int) -> Mapping[int, HeadwaterError]:
-    """Which of `count` records an append did not store, and why."""
-    return error.failures if isinstance(error, AppendIncomplete) else dict.fromkeys(range(count), error)
 
 
 def settings_of(stream: Stream) -> TopicSettings:

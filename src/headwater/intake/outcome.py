@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import orjson
 
-from headwater.errors import HeadwaterError
+from headwater.errors import Fault, HeadwaterError
 from headwater.event import Event
 from headwater.log.contract import Placement, Record
 from headwater.streams.stream import Stream
@@ -101,6 +102,13 @@ class Receipt(msgspec.Struct, gc=False):
     refused: list[tuple[int, Refused]] = []
     failed: list[tuple[int, Failed]] = []
     duplicates: list[int] = []
+
+    def not_stored(self, index: int, one: Admitted, reason: HeadwaterError) -> None:
+        """Note an event that the Gate admitted and the log did not take: for now, or because of the event itself."""
+        if reason.fault is Fault.PRODUCER:
+            self.refused.append((index, Refused(orjson.loads(one.encoded), one.stream.name, reason)))
+        else:
+            self.failed.append((index, Failed(one.encoded, one.stream.name, reason)))
 
 
 @dataclass(frozen=True, slots=True)
