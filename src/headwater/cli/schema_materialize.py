@@ -151,11 +151,12 @@ def _stage(copy: WorkingCopy, files: Sequence[VersionFile], options: dict[str, A
 
 def _summarize(schemas: int, changed: int, *, only_check: bool, dry_run: bool) -> None:
     counted = f"{schemas} {'schema' if schemas == 1 else 'schemas'}"
+    files = f"{changed} {'file' if changed == 1 else 'files'}"
     if not changed:
         say(f"{counted}: nothing to change.")
     elif only_check:
-        say(f"{counted}: {changed} files are not what their current files come to. Run `headwater schema materialize`.")
+        say(f"{counted}: {files} not as the current files have it. Run `headwater schema materialize`.")
     elif dry_run:
-        say(f"{counted}: {changed} files would be written.")
+        say(f"{counted}: {files} would be written.")
     else:
-        say(f"{counted}: {changed} files written.")
+        say(f"{counted}: {files} written.")

@@ -42,11 +42,6 @@ def add_to_index(directory: Path, files: Iterable[Path]) -> None:
         _run(["add", "--pathspec-from-file=-", "--pathspec-file-nul"], directory, given="\0".join(names).encode())
 
 
-def git_root(directory: Path) -> Path:
-    """The top of the repository's working tree. Raises SchemaUnavailable."""
-    return Path(_run(["rev-parse", "--show-toplevel"], directory).stdout.decode().strip())
-
-
 def commit_of(directory: Path) -> str | None:
     """The full id of the commit that is checked out; None outside git or before the first commit."""
     try:
@@ -58,6 +53,19 @@ def commit_of(directory: Path) -> str | None:
 def git_output(arguments: Sequence[str], directory: Path, given: bytes | None = None) -> bytes:
     """What a git command prints when it is run in `directory` with `given` as its input. Raises SchemaUnavailable."""
     return _run(arguments, directory, given=given).stdout
+
+
+def git_path(directory: Path, name: str) -> Path:
+    """Where git keeps something of its own (`hooks`), wherever it is configured to be. Raises SchemaUnavailable."""
+    return (directory / _run(["rev-parse", "--git-path", name], directory).stdout.decode().strip()).resolve()
+
+
+def files_changed_since(directory: Path, commit: str) -> list[Path]:
+    """Absolute paths of files below `directory` added or changed between a commit and what is on disk."""
+    if commit.startswith("-"):
+        raise SchemaUnavailable(f"{commit!r} is not a commit.")
+    arguments = ["diff", "--name-only", "-z", "--no-renames", "--diff-filter=ACM", "--relative", commit, "--", "."]
+    return [directory / name for name in _names(arguments, directory)]
 
 
 def _names(arguments: Sequence[str], directory: Path) -> list[str]:

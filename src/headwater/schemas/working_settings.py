@@ -29,7 +29,8 @@ class PinnedRepository:
 
     `path` holds its schemas (what its `schemaBasePath` names), relative to the settings file. `replaces` is the entry
     of `schemaBaseUris` it stands for, or None where there is none. With `commit`, `path` lies in a git repository and
-    is read as of that commit; `sha256` is the hash of its content (`content_hash`), checked before it is used.
+    is read as of that commit; `sha256` is the hash of its content (`content_hash`), checked before it is used. An entry
+    may also say in `origin` where the copy came from, which nothing reads.
     """
 
     path: Path
@@ -173,12 +174,12 @@ def _own_values(own: Mapping[str, Any], *, root: Path, file: str) -> dict[str, A
 
 
 def _pinned(entry: Any, root: Path, file: str) -> PinnedRepository:
-    known = {"path", "replaces", "commit", "sha256"}
+    known = {"path", "replaces", "commit", "sha256", "origin"}
     if not isinstance(entry, dict) or not isinstance(entry.get("path"), str) or set(entry) - known:
         raise ConfigInvalid(
             "An entry of `headwater.repositories` is not understood.",
             file=file,
-            hint="Give `path`, and any of `replaces`, `commit` and `sha256`.",
+            hint="Give `path`, and any of `replaces`, `commit`, `sha256` and `origin`.",
         )
     if not all(isinstance(value, str) for value in entry.values()):
         raise ConfigInvalid("Every value in `headwater.repositories` is text; quote it.", file=file)

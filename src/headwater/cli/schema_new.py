@@ -1,0 +1,94 @@
+"""`headwater schema new`: the first current file of a schema, and of a schema repository where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headwater.cli.console import say
+from headwater.errors import SchemaInvalid
+
+if TYPE_CHECKING:
+    from headwater.schemas.working_copy import WorkingCopy
+
+
+@click.command(
+    short_help="Start a schema.",
+    epilog="""\b
+Examples:
+  headwater schema new page/edit --field wiki:string! --field bytes:integer --description "A page was changed."
+  headwater schema new fragment/performer --field name:string!""",
+)
+@click.argument("title")
+@click.option("--description", default="", help="What one event says.")
+@click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="NAME:TYPE[!]",
+    help="A field; may be repeated. Types: string, integer, number, boolean, date-time, uri, string[], integer[], map."
+    " A ! makes it required.",
+)
+@click.option(
+    "--include",
+    metavar="REF",
+    help="The fragment that brings $schema, meta and dt, as in /fragment/common/2.0.0#.  [default: the repository's]",
+)
+@click.option(
+    "-r",
+    "--repository",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="The schema repository; found from the present directory by default.",
+)
+def command(title: str, description: str, fields: tuple[str, ...], include: str | None, repository: Path) -> None:
+    """Write the current file of a new schema TITLE, version 1.0.0, with an example that is valid.
+
+    A TITLE below fragment/ becomes a fragment: a part for other schemas. In a directory that is no schema repository
+    yet, the settings of one are written too.
+    """
+    from headwater.schemas.new_schema import new_current
+
+    copy = _opened(repository)
+    title = title.strip("/")
+    file = copy.base / title / copy.settings.current_file
+    if file.exists():
+        raise SchemaInvalid(f"{copy.shown(file)} is there already.", hint="Edit it, or choose another title.")
+    is_fragment = title.startswith("fragment/")
+    text = new_current(
+        title,
+        description or f"TODO: what {'this part' if is_fragment else 'one event'} says.",
+        fields,
+        meta_reference=include or _common_fragment(copy),
+        is_fragment=is_fragment,
+    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    click.echo(copy.shown(file))
+    say(f"Next: edit it, then `headwater schema materialize {title}`.")
+
+
+def _opened(repository: Path) -> WorkingCopy:
+    from headwater.schemas.new_schema import start_repository
+    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.working_settings import SETTINGS_FILE
+
+    repository.mkdir(parents=True, exist_ok=True)
+    copy = WorkingCopy.open(repository)
+    if copy.base == copy.root and not (copy.root / SETTINGS_FILE).exists() and not copy.schemas:
+        click.echo(str(start_repository(repository)))
+        copy = WorkingCopy.open(repository)
+    return copy
+
+
+def _common_fragment(copy: WorkingCopy) -> str | None:
+    from headwater.errors import SchemaNotFound
+    from headwater.schemas.new_schema import META_FRAGMENT
+
+    try:
+        folder = copy.folder(META_FRAGMENT)
+    except SchemaNotFound:
+        return None
+    return f"{folder.uri(folder.latest)}#" if folder.latest else None
