@@ -70,8 +70,11 @@ def _schema(old: Any, new: Any, at: str, schema_at: str) -> Iterator[Change]:
     yield from _fields(old, new, at, schema_at)
     for word in dict.fromkeys((*old, *new)):
         if word != "properties" and not _same(old.get(word), new.get(word)):
-            below = schema_at + pointer_step(word)
-            yield from _keyword(word, old.get(word), new.get(word), at, below)
+            before, after = old.get(word), new.get(word)
+            if word == "required":
+                # That a field which came is required, or one which went was, is said with the field.
+                before, after = _without(before, old, new), _without(after, new, old)
+            yield from _keyword(word, before, after, at, schema_at + pointer_step(word))
 
 
 def _fields(old: Mapping[str, Any], new: Mapping[str, Any], at: str, schema_at: str) -> Iterator[Change]:
@@ -92,7 +95,9 @@ def _fields(old: Mapping[str, Any], new: Mapping[str, Any], at: str, schema_at: 
 
 
 def _keyword(word: str, old: Any, new: Any, at: str, schema_at: str) -> Iterator[Change]:
-    if word in ANNOTATIONS or word not in _RULES:
+    # Definitions do nothing by being there; the references to them say what changes.
+    unused = word in ("definitions", "$defs") and (old is None or new is None)
+    if word in ANNOTATIONS or word not in _RULES or unused:
         verb = "added" if old is None else "removed" if new is None else "changed"
         sentence = f"{_field(at)}: `{word}` was {verb}."
         yield Change("annotation changed", at, schema_at, sentence, old, new, is_annotation=True)
@@ -177,6 +182,14 @@ def _became(word: str, old: Any, new: Any) -> str:
 
 def _same(old: Any, new: Any) -> bool:
     return (old is None) == (new is None) and identity_key(old) == identity_key(new)
+
+
+def _without(names: Any, own: Mapping[str, Any], other: Mapping[str, Any]) -> Any:
+    """Names of a `required` list without those that only this side declares."""
+    own_fields, other_fields = _mapping(own.get("properties")), _mapping(other.get("properties"))
+    if not isinstance(names, list):
+        return names
+    return [name for name in names if name in other_fields or name not in own_fields]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from headwater.errors import Violation
 
 Verdict = Literal["yes", "no", "unknown", "n/a"]
 ContentModel = Literal["declared", "strict"]
@@ -118,11 +121,36 @@ _FIXES: Mapping[str, str] = {
     "uniqueItems": "Leave repeats as they were.",
     "contains": "Demand no more of the elements than before.",
 }
+_VALUE_CHARACTERS_MAX = 40
 _BOUNDS = ("min", "max", "exclusive")
 
 
-def fix_for(keyword: str) -> str:
-    """What to change when a rule refuses data that was accepted."""
+def sentence_for(violation: Violation, witness: Any, reader: str) -> str:
+    """What an instance shows, for people; `reader` ("old" or "new") is the side that refuses it."""
+    writer = "Old" if reader == "new" else "New"
+    value = json.dumps(_at(witness, violation.pointer), ensure_ascii=False)
+    shown = f"{value} " if len(value) <= _VALUE_CHARACTERS_MAX else ""
+    where = f"at {violation.pointer}" if violation.pointer else "as the whole event"
+    what = f"{writer} data may have {shown or 'a value '}{where}"
+    return f"{what}, which the {reader} schema refuses: it {violation.message}."
+
+
+def _at(value: Any, pointer: str) -> Any:
+    for step in pointer.split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict) and name in value:
+            value = value[name]
+        elif isinstance(value, list) and name.isdecimal() and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            return None
+    return value
+
+
+def fix_for(keyword: str, reader: str) -> str:
+    """What to change when a rule refuses data of the other side; old readers cannot be changed, only moved."""
+    if reader == "old":
+        return f"Move readers to the new version before writers, or leave `{keyword}` as it was."
     if keyword.startswith(_BOUNDS):
         return f"Keep `{keyword}` no narrower than it was."
     return _FIXES.get(keyword, "Keep the rule as it was.")

@@ -57,7 +57,8 @@ class Mode(enum.Enum):
 class Finding:
     """A version that breaks the rule.
 
-    `rule` is `compatibility.` and one of backward, forward, storage, removal, legacy. `verdict` is "no", or "unknown" where it cannot be decided, which counts as broken: a version is released once.
+    `rule` is `compatibility.` and one of backward, forward, storage, removal, legacy. `verdict` is "no", or "unknown"
+    where it cannot be decided, which counts as broken: a version is released once.
     """
 
     rule: str
@@ -101,8 +102,8 @@ def check_evolution(
     """Every way in which a version breaks the rule towards earlier ones.
 
     `versions` are (version text such as "1.2.0", schema), in any order. `scope` "major" compares within a major
-    version, "all-majors" across them. `only_latest` judges the greatest version alone. What an earlier version broke already is
-    not said again of later ones. Raises what `compare` raises, and ConfigInvalid for an unknown mode.
+    version, "all-majors" across them. `only_latest` judges the greatest version alone. What an earlier version broke
+    already is not said again of later ones. Raises what `compare` raises, and ConfigInvalid for an unknown mode.
     """
     chosen = mode if isinstance(mode, Mode) else mode_named(mode)
     ordered = sorted(versions, key=lambda pair: version_of(pair[0]) or (0, 0, 0))

@@ -72,7 +72,7 @@ class Search:
     def __init__(self, nodes: Nodes, tests: Tests, steps_max: int) -> None:
         self.nodes = nodes
         self._evaluator = Evaluator(nodes, tests)
-        self._steps_left = steps_max
+        self._steps_max = self._steps_left = steps_max
         self._settled: dict[State, Outcome] = {}
         self._open: dict[State, int] = {}
         self._lowest = _NONE
@@ -81,6 +81,12 @@ class Search:
 
     def holds(self, formula: Formula, value: Any) -> bool | None:
         return self._evaluator.holds(formula, value)
+
+    def refill(self) -> None:
+        """Give the next question a budget of its own; what is known stays known. Forgets what was left open."""
+        self._steps_left = self._steps_max
+        self._open.clear()
+        self._lowest = _NONE
 
     def spend(self, steps: int = 1) -> None:
         self._steps_left -= steps

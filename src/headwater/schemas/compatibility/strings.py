@@ -19,7 +19,7 @@ from headwater.schemas.compatibility.outcome import IMPOSSIBLE, Found, Outcome, 
 _LAYERS_MAX = 3_000
 _WALK_STATES_MAX = 40_000
 _TRIES_MAX = 24
-_NICE = "a0A- _.:/bB1zZ9Tx%@#~é"
+_NICE = "a0ATZ-_.:/ bB1z9x%@#~é"
 
 # Strings that opaque formats accept or refuse, so that a search over those has something to try.
 SAMPLES = (

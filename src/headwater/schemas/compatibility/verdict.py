@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from headwater.errors import SchemaNotFound, Violation
-from headwater.schemas.compatibility.answer import Answer, Comparison, ContentModel, Reason, fix_for
+from headwater.schemas.compatibility.answer import Answer, Comparison, ContentModel, Reason, fix_for, sentence_for
 from headwater.schemas.compatibility.declared import Declared
 from headwater.schemas.compatibility.evaluate import FORMAT_TESTS
 from headwater.schemas.compatibility.nodes import (
@@ -58,11 +58,21 @@ class _NoRepository:
         """Nothing is held open."""
 
 
-@dataclass
 class Side:
-    """One of the two schemas, in every form a comparison needs."""
+    """One of the two schemas, in every form a comparison needs; each is made once and only if it is asked for."""
 
-    graph: SchemaGraph
+    def __init__(self, graph: SchemaGraph, nodes: Nodes) -> None:
+        self.graph = graph
+        self._form = NormalForm(graph, nodes)
+
+    @cached_property
+    def rules(self) -> Formula:
+        return self._form.root()
+
+    @cached_property
+    def declared(self) -> Formula:
+        """That no names but declared ones occur."""
+        return Declared(self._form).root()
 
     @cached_property
     def validator(self) -> CompiledSchema:
@@ -85,16 +95,19 @@ def compare(
     SchemaUnavailable where a reference cannot be resolved now.
     """
     repository = repository or _NoRepository()
-    sides = [Side(SchemaGraph(_schema(one, name, dialect), repository, _LIMITS)) for one, name in _named(old, new)]
-    backward = _contained(sides[0], sides[1], content_model, "new")
-    forward = _contained(sides[1], sides[0], content_model, "old")
-    same = _mean_the_same(sides[0].graph, sides[1].graph)
-    storage = compare_storage(sides[0].graph, sides[1].graph)
-    return Comparison(backward, forward, storage, content_model, same)
-
-
-def _named(old: Any, new: Any) -> list[tuple[Any, str]]:
-    return [(old, "old"), (new, "new")]
+    nodes = Nodes()
+    before, after = (
+        Side(SchemaGraph(_schema(one, name, dialect), repository, _LIMITS), nodes)
+        for one, name in ((old, "old"), (new, "new"))
+    )
+    search = Search(nodes, FORMAT_TESTS, STEPS_MAX)
+    return Comparison(
+        _contained(_Containment(before, after, content_model, "new"), search),
+        _contained(_Containment(after, before, content_model, "old"), search),
+        compare_storage(before.graph, after.graph),
+        content_model,
+        _mean_the_same(before, after),
+    )
 
 
 def _schema(given: Schema | Mapping[str, Any], name: str, dialect: str | None) -> Schema:
@@ -109,43 +122,41 @@ def _schema(given: Schema | Mapping[str, Any], name: str, dialect: str | None) -
     return Schema(uri, document, title if isinstance(title, str) else None, dialect_of(document, f"{name} side"))
 
 
-def _contained(writer: Side, reader: Side, model: ContentModel, reader_name: str) -> Answer:
+def _contained(question: _Containment, search: Search) -> Answer:
     try:
-        return _Containment(writer, reader, model, reader_name).answer()
+        return question.answer(search)
     except BudgetSpent:
         return Answer("unknown", doubt=f"the comparison takes more than {STEPS_MAX} steps")
     except RecursionError:
         return Answer("unknown", doubt="the schemas are nested too deeply to compare")
 
 
-def _mean_the_same(old: SchemaGraph, new: SchemaGraph) -> bool:
+def _mean_the_same(old: Side, new: Side) -> bool:
     """Whether both come to the same formulas and declare the same names: then only documentation differs."""
-    if old.root.document == new.root.document:
+    if old.graph.root.document == new.graph.root.document:
         return True
-    nodes = Nodes()
-    forms = [NormalForm(graph, nodes) for graph in (old, new)]
-    return len({(form.root(), Declared(form).root()) for form in forms}) == 1
+    try:
+        return (old.rules, old.declared) == (new.rules, new.declared)
+    except RecursionError:
+        return False
 
 
+@dataclass(frozen=True)
 class _Containment:
     """Whether everything the writing side may send is accepted by the reading side."""
 
-    def __init__(self, writer: Side, reader: Side, model: ContentModel, reader_name: str) -> None:
-        self._writer, self._reader, self._reader_name = writer, reader, reader_name
-        nodes = self._nodes = Nodes()
-        written = NormalForm(writer.graph, nodes)
-        self._premises = [written.root(), *([Declared(written).root()] if model == "declared" else [])]
-        self._goal = NormalForm(reader.graph, nodes).root()
-        self._search = Search(nodes, FORMAT_TESTS, STEPS_MAX)
+    writer: Side
+    reader: Side
+    model: ContentModel
+    reader_name: str
 
-    def answer(self) -> Answer:
-        known = set(self._rules(self._premises[0]))
+    def answer(self, search: Search) -> Answer:
+        search.refill()
+        premises = [self.writer.rules, *([self.writer.declared] if self.model == "declared" else [])]
         reasons: dict[tuple[str, str, str], Reason] = {}
         doubts: list[str] = []
-        for rule in self._rules(self._goal):
-            if rule in known:
-                continue
-            outcome = self._search.find([*self._premises, -rule])
+        for rule in self._questions(search.nodes):
+            outcome = search.find([*premises, -rule])
             reason = self._reason(outcome) if isinstance(outcome, Found) else None
             if reason is not None:
                 reasons.setdefault((reason.pointer, reason.keyword, reason.schema_pointer), reason)
@@ -159,36 +170,44 @@ class _Containment:
             return Answer("no", tuple(reasons.values()))
         return Answer("unknown", doubt=doubts[0]) if doubts else Answer("yes")
 
-    def _rules(self, formula: Formula, depth: int = 0) -> Iterator[Formula]:
-        """The single rules that together say what a formula says: `all of a and b` for one field is two rules."""
-        node = self._nodes.node(formula)
-        if formula < 0 or depth > _RULE_DEPTH_MAX:
-            yield formula
-        elif isinstance(node, All):
-            for part in node.parts:
-                yield from self._rules(part, depth)
-        elif isinstance(node, Member | MembersLike | OtherMembers | ItemAt | ItemsFrom):
-            for part in self._rules(node.schema, depth + 1):
-                yield self._nodes.add(replace(node, schema=part))
-        else:
-            yield formula
+    def _questions(self, nodes: Nodes) -> list[Formula]:
+        """The reading side's single rules, without those the writing side has too."""
+        written, read = _parts(nodes, self.writer.rules), _parts(nodes, self.reader.rules)
+        mine = {rule for part in written - read for rule in _rules(nodes, part)}
+        theirs = dict.fromkeys(rule for part in sorted(read - written) for rule in _rules(nodes, part))
+        return [rule for rule in theirs if rule not in mine]
 
     def _reason(self, found: Found) -> Reason | None:
         """The reason an instance gives, if both validators confirm it."""
-        if not self._writer.validator.is_valid(found.value) or self._reader.validator.is_valid(found.value):
+        if not self.writer.validator.is_valid(found.value) or self.reader.validator.is_valid(found.value):
             return None
-        violations = self._reader.validator.violations(found.value)
+        violations = self.reader.validator.violations(found.value)
         violation = violations[0] if violations else Violation("", "", "is refused")
-        writer = "old" if self._reader_name == "new" else "new"
-        sentence = (
-            f"Data of the {writer} schema may be such that {violation.pointer or 'the whole'} {violation.message}"
-            f" by the {self._reader_name} one."
-        )
         return Reason(
             violation.pointer,
             violation.keyword,
-            sentence,
-            fix_for(violation.keyword),
+            sentence_for(violation, found.value, self.reader_name),
+            fix_for(violation.keyword, self.reader_name),
             violation.schema_pointer,
             found.value,
         )
+
+
+def _parts(nodes: Nodes, formula: Formula) -> set[Formula]:
+    node = nodes.node(formula)
+    return set(node.parts) if formula > 0 and isinstance(node, All) else {formula}
+
+
+def _rules(nodes: Nodes, formula: Formula, depth: int = 0) -> Iterator[Formula]:
+    """The single rules that together say what a formula says: `all of a and b` for one field is two rules."""
+    node = nodes.node(formula)
+    if formula < 0 or depth > _RULE_DEPTH_MAX:
+        yield formula
+    elif isinstance(node, All):
+        for part in node.parts:
+            yield from _rules(nodes, part, depth)
+    elif isinstance(node, Member | MembersLike | OtherMembers | ItemAt | ItemsFrom):
+        for part in _rules(nodes, node.schema, depth + 1):
+            yield nodes.add(replace(node, schema=part))
+    else:
+        yield formula
