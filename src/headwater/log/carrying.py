@@ -20,11 +20,16 @@ ROWS_AT_ONCE = 1_000
 
 @runtime_checkable
 class ListsGroups(Protocol):
-    """A log that can say which groups and which state it keeps."""
+    """A log that can say which groups it keeps tokens of."""
 
     async def groups(self) -> Sequence[str]:
         """The groups that have committed a token, sorted."""
         ...
+
+
+@runtime_checkable
+class ListsState(Protocol):
+    """A log that can say which state it keeps."""
 
     async def namespaces(self) -> Sequence[str]:
         """The namespaces that have state, sorted."""
@@ -49,7 +54,7 @@ async def groups_of(source: Log) -> list[str]:
 
 async def namespaces_of(source: Log, prefix: str) -> list[str]:
     """The namespaces of state that begin so, in a log that can list them, else none."""
-    if not isinstance(source, ListsGroups):
+    if not isinstance(source, ListsState):
         return []
     return [name for name in await source.namespaces() if name.startswith(prefix)]
 
