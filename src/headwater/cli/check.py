@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from headwater.config import Config
     from headwater.schemas.validator import Validator
     from headwater.streams.registry import StreamRegistry
-    from headwater.streams.stream import Stream
 
 
 Loaded = TypeVar("Loaded")
 
+_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 _JOB_PLACE = re.compile(r"(?P<file>[^/:\s]+\.py):(?P<line>\d+): (?P<rest>.*)", re.DOTALL)
 
 
@@ -34,6 +34,9 @@ class Problem:
     file: str | None = None
     line: int | None = None
     hint: str | None = None
+    # Which rule found it, by its stable id, where it has one.
+    rule: str | None = None
+    severity: str = "error"
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
@@ -58,23 +61,42 @@ class Checked:
     default=Path(),
     help="The project directory; the present one by default.",
 )
+@click.option("--notes", is_flag=True, help="Print notes too: what could be better, but is not wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per problem.")
-def command(project: Path, as_json: bool) -> None:
-    """Check settings, schemas, streams and jobs of a project. The exit code is 1 when something is wrong."""
+def command(project: Path, notes: bool, as_json: bool) -> None:
+    """Check settings, schemas, streams and jobs of a project. The exit code is 1 when there are errors."""
     require_project(project)
-    problems, checked = check_project(project)
+    found, checked = check_project(project)
+    problems = [problem for problem in found if notes or problem.severity != "note"]
     for problem in problems:
         if as_json:
-            print_json({"file": problem.file, "line": problem.line, "message": problem.message, "hint": problem.hint})
-            continue
-        click.secho(str(problem), fg="red")
-        if problem.hint:
-            click.echo(f"  → {problem.hint}")
+            print_json(asdict(problem))
+        else:
+            _print_problem(problem)
+    errors = sum(problem.severity == "error" for problem in problems)
     if not as_json:
-        found = f"{checked.schemas} schemas, {checked.streams} streams and {checked.jobs} jobs"
-        verdict = f"{len(problems)} problems in" if problems else "All is well with"
-        click.secho(f"{verdict} {found}.", fg="red" if problems else "green")
-    raise SystemExit(1 if problems else 0)
+        _print_verdict(problems, errors, checked)
+    raise SystemExit(1 if errors else 0)
+
+
+def _print_problem(problem: Problem) -> None:
+    severity = "" if problem.severity == "error" else f"{problem.severity}: "
+    click.secho(f"{severity}{problem}", fg=_COLOURS[problem.severity], nl=False)
+    click.secho(f" [{problem.rule}]" if problem.rule else "", dim=True)
+    if problem.hint:
+        click.echo(f"  → {problem.hint}")
+
+
+def _print_verdict(problems: Sequence[Problem], errors: int, checked: Checked) -> None:
+    looked_at = f"{checked.schemas} schemas, {checked.streams} streams and {checked.jobs} jobs"
+    verdict = f"{_counted(errors, 'error')} in" if errors else "All is well with"
+    counts = [(sum(one.severity == name for one in problems), name) for name in ("warning", "note")]
+    others = "".join(f" {_counted(count, name)}." for count, name in counts if count)
+    click.secho(f"{verdict} {looked_at}.{others}", fg="red" if errors else "green")
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def check_project(project: Path) -> tuple[list[Problem], Checked]:
@@ -89,8 +111,7 @@ def check_project(project: Path) -> tuple[list[Problem], Checked]:
     streams = _guarded(problems, project, lambda: _load_streams(config))
     titles, validator, schemas = _check_schemas(config, problems, project)
     if streams is not None:
-        for stream in (*streams.all(), *streams.families()):
-            problems += _check_stream(stream, titles, validator, project)
+        problems += _check_streams(config, streams, titles, validator, project)
     jobs = _check_jobs(config, streams, problems, project)
     count = len(streams.all()) + len(streams.families()) if streams is not None else 0
     return problems, Checked(schemas, count, jobs)
@@ -141,33 +162,17 @@ def _schema_file(config: Config, uri: str, project: Path) -> str:
     return uri
 
 
-def _check_stream(
-    stream: Stream, titles: dict[str, list[str]], validator: Validator, project: Path
-) -> Iterator[Problem]:
-    file = _relative(stream.file, project)
-    if stream.schema_title is None or not titles:
-        return
-    if stream.schema_title not in titles:
-        import difflib
+def _check_streams(
+    config: Config, streams: StreamRegistry, titles: dict[str, list[str]], validator: Validator, project: Path
+) -> list[Problem]:
+    from headwater.cli.check_streams import findings
 
-        near = difflib.get_close_matches(stream.schema_title, titles, n=1)
-        yield Problem(
-            f'the stream "{stream.name}" has the schema title "{stream.schema_title}", which no schema has.',
-            file,
-            stream.line,
-            f'Did you mean "{near[0]}"?' if near else "Add a schema with that title, or correct schema_title.",
-        )
-        return
-    for uri in titles[stream.schema_title]:
-        schema = validator.compile(uri).schema
-        for path in (stream.message_key_fields or {}).values():
-            if not schema.declares(path):
-                yield Problem(
-                    f'the key of "{stream.name}" is made from {path}, which the schema {uri} does not declare.',
-                    file,
-                    stream.line,
-                    "Correct message_key_fields, or declare the field.",
-                )
+    problems: list[Problem] = []
+    found = _guarded(problems, project, lambda: findings(config, streams, titles, validator)) or []
+    for one in found:
+        file = _relative(one.file, project)
+        problems.append(Problem(one.message, file, one.line, one.hint, one.rule.id, one.rule.severity.value))
+    return problems
 
 
 def _check_jobs(config: Config, streams: StreamRegistry | None, problems: list[Problem], project: Path) -> int:

@@ -10,6 +10,7 @@ from headwater.errors import ConfigInvalid
 from headwater.streams import legacy
 
 PRIVACY_CLASS_UNSPECIFIED = "unspecified"
+PRIVATE_CLASSES = frozenset({"private", "restricted", "confidential"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,11 @@ class Stream:
     def is_family(self) -> bool:
         """True where the name is a regex: nothing can be written to it, only to its members."""
         return legacy.is_family(self.name)
+
+    @property
+    def is_private(self) -> bool:
+        """True where its events are not for everybody: the privacy class says so, or the name does."""
+        return self.privacy_class in PRIVATE_CLASSES or "private" in self.name.split(".")
 
     def topic_for(self, prefix: str) -> str:
         """The topic the intake of the datacenter with this prefix writes to; always one of `topics`.
