@@ -9,8 +9,8 @@ import click
 
 from headwater.errors import ConfigInvalid
 
-# Under a name that version control does not act on while it is only a template.
-_RENAMED = {"gitignore": ".gitignore"}
+# Under a name that version control and tools do not act on while it is only a template.
+_RENAMED = {"gitignore": ".gitignore", "jsonschema-tools.yaml": ".jsonschema-tools.yaml"}
 
 
 @click.command(short_help="Make a new project directory.", epilog="Example:  headwater init my-platform")
