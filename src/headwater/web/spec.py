@@ -77,6 +77,7 @@ def specification(platform: Any) -> dict[str, Any]:
         "/readyz": {"get": _get("Whether requests can be served", "readyz", also={"503": "Not now"})},
         "/metrics": {"get": _get("Counters for Prometheus", "metrics", "text/plain")},
     }
+    paths["/w/api.php"] = {"get": _streamconfigs()}
     if config.intake.test_events:
         operation = _get("Run the configured test events", "testEvents")
         operation["responses"] = _events_responses()
@@ -218,6 +219,27 @@ def _get(summary: str, operation_id: str, media_type: str = JSON, also: dict[str
     for status, description in (also or {}).items():
         responses[status] = {"description": description, "content": {media_type: {"schema": schema}}}
     return {"summary": summary, "operationId": operation_id, "responses": responses}
+
+
+def _streamconfigs() -> dict[str, Any]:
+    operation = _get("Stream configuration as MediaWiki's API answers it", "streamconfigs")
+    content = operation["responses"]["200"]["content"]
+    content |= {media: {"schema": {"type": "string"}} for media in ("text/html", "text/javascript")}
+    several = "several separated by |"
+    described = {
+        "action": "`streamconfigs`.",
+        "streams": f"Names, {several}; all where it is absent.",
+        "constraints": f"Settings the streams must have, such as `sample[unit]=session`; {several}.",
+        "format": "`json`, for errors: they are pages otherwise. They are answered with 200 too.",
+        "formatversion": "`2` or `latest`.",
+        "callback": "The name of a JavaScript function to call with the answer.",
+    }
+    operation["parameters"] = [
+        {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
+        for name, text in described.items()
+    ]
+    operation["parameters"][0] |= {"required": True, "schema": {"type": "string", "enum": ["streamconfigs"]}}
+    return operation
 
 
 def _response(description: str, media_type: str, schema: str) -> dict[str, Any]:
