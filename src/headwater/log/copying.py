@@ -19,7 +19,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from headwater.errors import CopyRefused, PositionLost
+from headwater.errors import CopyRefused
 from headwater.log.contract import Log, Position, Record, StoredRecord, TopicInfo, TopicSettings
 
 LEDGER_PREFIX = "headwater.copy"
@@ -115,6 +115,18 @@ def add_to_checksum(before: bytes, record: StoredRecord) -> bytes:
     """The checksum of a sequence of records, one more record on: over time, key, headers and value, in order."""
     content = _encode((record.timestamp_ms, record.key, record.headers, record.value))
     return blake2b(before + content, digest_size=16).digest()
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was found when reading back."""
+
+    records: int = 0
+    checksum: bytes = b""
+
+    def add(self, record: StoredRecord) -> None:
+        self.records += 1
+        self.checksum = add_to_checksum(self.checksum, record)
 
 
 class Copying:
@@ -232,8 +244,8 @@ class Copying:
         before = ledger.records
         if target_end == ledger.target_next:
             return 0
-        theirs = _records(self._target, place, ledger.target_next, target_end)
-        ours = _records(self._source, place, ledger.source_next, source_end)
+        theirs = _records(self._target, {place: (ledger.target_next, target_end)})
+        ours = _records(self._source, {place: (ledger.source_next, source_end)})
         async with aclosing(theirs), aclosing(ours):
             async for theirs_one in theirs:
                 ours_one = await anext(ours, None)
@@ -332,24 +344,33 @@ class Copying:
 
     async def _verify(self, copied: TopicCopy) -> None:
         """Read the target back and compare it with the ledgers; what differs goes to `copied.problems`."""
+        first, _ = await self._target_ends(copied.topic)
+        found = {(ledger.topic, ledger.partition): _Found() for ledger in copied.ledgers}
+        left: dict[Place, tuple[int, int]] = {}
         for ledger in copied.ledgers:
-            where = f"partition {ledger.partition}"
             place = (ledger.topic, ledger.partition)
-            records, checksum = 0, b""
-            try:
-                async with aclosing(_records(self._target, place, ledger.target_first, ledger.target_next)) as found:
-                    async for record in found:
-                        records += 1
-                        checksum = add_to_checksum(checksum, record)
-                        if records % VERIFIED_AT_ONCE == 0:
-                            self._told(VERIFIED_AT_ONCE, f"verifying {ledger.topic}")
-            except PositionLost:
-                copied.problems.append(f"{where}: retention has removed records from the target since they were copied")
-                continue
-            if records != ledger.records:
-                copied.problems.append(f"{where}: {ledger.records:,} records were copied and {records:,} are there")
-            elif checksum != ledger.checksum:
-                copied.problems.append(f"{where}: the records there are not those that were copied")
+            if first[place] > ledger.target_first and ledger.records:
+                copied.problems.append(
+                    f"partition {ledger.partition}: the target has removed records since they were copied, up to offset"
+                    f" {first[place]}"
+                )
+                del found[place]
+            else:
+                left[place] = (ledger.target_first, ledger.target_next)
+        async with aclosing(_records(self._target, left)) as records:
+            async for record in records:
+                found[record.topic, record.partition].add(record)
+                if record.offset % VERIFIED_AT_ONCE == 0:
+                    self._told(VERIFIED_AT_ONCE, f"verifying {record.topic}")
+        for ledger in copied.ledgers:
+            there = found.get((ledger.topic, ledger.partition))
+            if there is not None and there.records != ledger.records:
+                counts = f"{ledger.records:,} records were copied and {there.records:,} are there"
+                copied.problems.append(f"partition {ledger.partition}: {counts}")
+            elif there is not None and there.checksum != ledger.checksum:
+                copied.problems.append(
+                    f"partition {ledger.partition}: the records there are not those that were copied"
+                )
 
 
 async def translated(source: Log, ledger: Ledger, offset: int) -> int:
@@ -362,7 +383,7 @@ async def translated(source: Log, ledger: Ledger, offset: int) -> int:
     first = (await source.first([ledger.topic])).offsets[place]
     begin = max(offset, first, ledger.source_first)
     left = 0
-    async with aclosing(_records(source, place, begin, ledger.source_next)) as found:
+    async with aclosing(_records(source, {place: (begin, ledger.source_next)})) as found:
         async for _ in found:
             left += 1
     return max(ledger.target_first, ledger.target_next - left)
@@ -377,18 +398,16 @@ def _content(record: StoredRecord) -> tuple[object, ...]:
     return record.timestamp_ms, record.key, record.headers, record.value
 
 
-async def _records(log: Log, place: Place, begin: int, end: int) -> AsyncGenerator[StoredRecord]:
-    """The records of one partition from offset `begin` up to `end`, or to where there are none."""
-    offset = begin
-    while offset < end:
-        found = await _read(log, Position({place: offset}))
-        if not found:
-            return
+async def _records(log: Log, spans: Mapping[Place, tuple[int, int]]) -> AsyncGenerator[StoredRecord]:
+    """The records in these spans of offsets, in order within each partition; less where there are none any more."""
+    offsets = {place: begin for place, (begin, end) in spans.items() if begin < end}
+    while offsets and (found := await _read(log, Position(offsets))):
         for record in found:
-            if record.offset >= end:
-                return
-            yield record
-        offset = found[-1].offset + 1
+            place = (record.topic, record.partition)
+            offsets[place] = record.offset + 1
+            if record.offset < spans[place][1]:
+                yield record
+        offsets = {place: offset for place, offset in offsets.items() if offset < spans[place][1]}
 
 
 async def _read(log: Log, position: Position) -> Sequence[StoredRecord]:
