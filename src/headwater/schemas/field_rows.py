@@ -100,7 +100,7 @@ def _constraints(schema: Mapping[str, Any]) -> Iterator[str]:
         value = schema.get(keyword)
         # Bounds that only say what a double can hold tell a reader nothing.
         if value is not None and not (keyword in ("minimum", "maximum") and abs(value) == NUMBER_MAX):
-            yield words.format(_shown(value))
+            yield "not empty" if keyword == "minLength" and value == 1 else words.format(_shown(value))
     if "default" in schema:
         yield f"default {_shown(schema['default'])}"
 

@@ -16,7 +16,8 @@ _STYLE = """\
 table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.35rem .6rem;
 border-bottom:1px solid color-mix(in srgb,currentColor 20%,transparent)}code,pre{font:.9em/1.45 ui-monospace,monospace}
 pre{overflow:auto;padding:1rem;border:1px solid color-mix(in srgb,currentColor 20%,transparent);border-radius:.4rem}
-td.required{white-space:nowrap}.quiet{opacity:.7}div.wide{overflow-x:auto}"""
+td.required{white-space:nowrap}td:first-child{min-width:12rem;max-width:20rem;overflow-wrap:break-word}
+td:last-child{min-width:18rem}.quiet{opacity:.7}div.wide{overflow-x:auto}"""
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _document(title: str, body: str) -> str:
 
 def _html_row(row: FieldRow) -> str:
     return (
-        f"<tr><td><code>{html.escape(row.path)}</code></td><td>{html.escape(row.type)}</td>"
+        f"<tr><td><code>{html.escape(row.path).replace('.', '.<wbr>')}</code></td><td>{html.escape(row.type)}</td>"
         f"<td class=required>{'required' if row.is_required else ''}</td>"
         f"<td>{html.escape('; '.join(row.constraints))}</td><td>{html.escape(row.description)}</td></tr>"
     )
