@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headwater.declaration import Declaration, KeyPath, dotted, nearest, read_declaration, scalar, suggestion
+from headwater.errors import ConfigInvalid
 
 CONFIG_FILE = "headwater.yaml"
 ENVIRONMENT_PREFIX = "HEADWATER_"
+REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
 
 
 def setting(
@@ -28,12 +31,16 @@ def setting(
     at_least: float | None = None,
     at_most: float | None = None,
     starts_with: Sequence[str] = (),
+    secret: bool = False,
 ) -> Any:
-    """A field of a section: its default, what it means, and the values it takes beyond its type."""
+    """A field of a section: its default, what it means, and the values it takes beyond its type.
+
+    A `secret` one may hold passwords, so it is left out of the section's text.
+    """
     metadata = {"meaning": meaning, "at_least": at_least, "at_most": at_most, "starts_with": tuple(starts_with)}
     if isinstance(default, Mapping):
-        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata, repr=not secret)
+    return dataclasses.field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +51,9 @@ class LogConfig:
 
     url: str = setting(
         "sqlite:///var/events.db",
-        "The log: `sqlite:///PATH`, relative to the project directory (four slashes for an absolute path).",
-        starts_with=("sqlite:///",),
+        "The log: `sqlite:///PATH`, relative to the project directory (four slashes for an absolute path), or "
+        "`kafka://HOST:PORT[,HOST:PORT…][/NAMESPACE]`, with what all names begin with there.",
+        starts_with=("sqlite:///", "kafka://"),
     )
     durability: Literal["fsync", "os"] = setting(
         "fsync",
@@ -59,6 +67,29 @@ class LogConfig:
     wal_bytes_max: int = setting(
         67_108_864, "Size of the write-ahead file at which a checkpoint is forced.", at_least=1_048_576
     )
+    queue_bytes_max: int = setting(
+        67_108_864, "How much may wait to be stored before more is refused (503).", at_least=1_048_576
+    )
+    replication_factor: int | None = setting(
+        None, "Kafka: copies of each topic made here; null means three, or as many as there are brokers.", at_least=1
+    )
+    min_insync_replicas: int | None = setting(
+        None, "Kafka: copies that must have an event before it is acknowledged; null means two of three.", at_least=1
+    )
+    delivery_seconds_max: float = setting(
+        8.0, "Kafka: how long the brokers may take to confirm an event before it has failed.", at_least=1, at_most=900
+    )
+    kafka: Mapping[str, Any] = setting(
+        {},
+        "Kafka: options of the client library (librdkafka) by their dotted names, such as `security.protocol`. A value "
+        "`${env:NAME}` or `${file:PATH}` is read from there.",
+        secret=True,
+    )
+
+    @property
+    def is_kafka(self) -> bool:
+        """Whether the log is on Kafka brokers."""
+        return self.url.startswith("kafka://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +253,28 @@ class Config:
     def log_path(self) -> Path:
         """The file of a `sqlite:///` log."""
         return self.path(self.log.url.removeprefix("sqlite:///"))
+
+    def kafka_options(self, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The options of the Kafka client with what their references name; may hold secrets. Raises ConfigInvalid."""
+        read_from = os.environ if environment is None else environment
+        return {name: self._dereferenced(name, value, read_from) for name, value in self.log.kafka.items()}
+
+    def _dereferenced(self, name: str, value: Any, environment: Mapping[str, str]) -> Any:
+        found = REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            return value
+        kind, target = found.groups()
+        if kind == "env":
+            if target not in environment:
+                raise ConfigInvalid(f"log.kafka: {name} is to be read from {target}, which the environment lacks.")
+            return environment[target]
+        try:
+            return self.path(target).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigInvalid(
+                f"log.kafka: {name} is to be read from {self.path(target)}, which cannot be: {why}."
+            ) from None
 
     @property
     def schema_base_uris(self) -> tuple[str, ...]:

@@ -152,6 +152,53 @@ class StreamUnknown(HeadwaterError):
     fault = Fault.PRODUCER
 
 
+class StreamDisabled(HeadwaterError):
+    """The stream takes no events for now: its declaration, or a revision of it, switched producers off."""
+
+    code = "stream_disabled"
+    fault = Fault.PRODUCER
+
+
+class ChangeRefused(HeadwaterError):
+    """A change of what is declared of streams is not allowed or cannot be understood; nothing was changed."""
+
+    code = "change_refused"
+    fault = Fault.CONSUMER
+
+
+class ChangeConflict(HeadwaterError):
+    """Somebody else changed the streams in the meantime; nothing of this change was taken."""
+
+    code = "change_conflict"
+    fault = Fault.CONSUMER
+
+
+class KeyRequired(HeadwaterError):
+    """The request needs an API key, and has none, or one that is unknown, expired or revoked."""
+
+    code = "key_required"
+    fault = Fault.CONSUMER
+
+
+class ScopeMissing(HeadwaterError):
+    """The API key is known, but not good for this."""
+
+    code = "scope_missing"
+    fault = Fault.CONSUMER
+
+
+class TooManyRequests(HeadwaterError):
+    """More requests with this key, or from this address, than the configured rate."""
+
+    code = "too_many_requests"
+    fault = Fault.CONSUMER
+    retriable = True
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after_seconds: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class StreamSchemaMismatch(HeadwaterError):
     """The event's schema title is not the one its stream is declared with."""
 
@@ -253,6 +300,20 @@ class AppendIncomplete(LogUnavailable):
         super().__init__(f"{len(failures)} of {len(failures) + len(placements)} records were not stored: {first}")
         self.failures = failures
         self.placements = placements
+
+
+class WriterFenced(HeadwaterError):
+    """Another process has taken over the group that a transaction is for; nothing of the transaction was stored."""
+
+    code = "writer_fenced"
+    fault = Fault.OPERATOR
+
+
+class FeatureUnsupported(HeadwaterError):
+    """This log cannot do what was asked of it, as its `features` say."""
+
+    code = "feature_unsupported"
+    fault = Fault.OPERATOR
 
 
 class LogCorrupt(HeadwaterError):

@@ -44,9 +44,7 @@ class Platform:
         self.schemas = _validator(config)
         self.streams = streams
         self.jobs = tuple(jobs)
-        self.log: Log = SqliteLog(
-            config.log_path, durability=config.log.durability, wal_bytes_max=config.log.wal_bytes_max
-        )
+        self.log: Log = log_of(config)
         self.gate = Gate(streams, self.schemas, GateSettings.from_config(config))
         self.intake = Intake(
             self.gate,
@@ -173,6 +171,27 @@ def in_order_of_flow(jobs: Sequence[Job]) -> list[Job]:
         ordered += ready
         waiting = [job for job in waiting if job not in ready]
     return ordered
+
+
+def log_of(config: Config) -> Log:
+    """The log that the configuration names, not yet opened. Raises ConfigInvalid, ExtraMissing."""
+    if config.log.is_kafka:
+        from headwater.log.kafka import KafkaLog
+
+        return KafkaLog(
+            config.log.url,
+            options=config.kafka_options(),
+            replication_factor=config.log.replication_factor,
+            min_insync_replicas=config.log.min_insync_replicas,
+            delivery_seconds_max=config.log.delivery_seconds_max,
+            queue_bytes_max=config.log.queue_bytes_max,
+        )
+    return SqliteLog(
+        config.log_path,
+        durability=config.log.durability,
+        wal_bytes_max=config.log.wal_bytes_max,
+        queue_bytes_max=config.log.queue_bytes_max,
+    )
 
 
 def _spool(config: Config) -> Spool | None:

@@ -99,7 +99,7 @@ def test_a_log_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert "There is no log at" in result.stderr
     assert list(tmp_path.iterdir()) == []
     run("stats", "--project", str(tmp_path), code=2)
-    run("stats", "--log", "kafka://broker:9092", code=2)
+    run("stats", "--log", "redis://broker:9092", code=2)
 
 
 def test_a_time_that_is_none_is_refused(log_path: Path) -> None:

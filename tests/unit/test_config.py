@@ -91,7 +91,7 @@ def test_the_tree_is_frozen(tmp_path: Path) -> None:
         ("web:\n\n  port: 65536\n", "headwater.yaml:3: web.port must be at most 65535, not 65536."),
         ("streams: {enforce: yes}", 'headwater.yaml:1: streams.enforce must be true or false, not the text "yes".'),
         ("log: {durability: fsnyc}", 'must be "fsync" or "os", not the text "fsnyc". Did you mean "fsync"?'),
-        ("log: redis://host", 'headwater.yaml:1: log must start with "sqlite:///", not "redis://host".'),
+        ("log: redis://host", 'headwater.yaml:1: log must start with "sqlite:///" or "kafka://", not "redis://host".'),
         ("web: 8080", "headwater.yaml:1: web must be a mapping. Its keys: host, port."),
         ("- web", "headwater.yaml:1: must be a mapping of sections."),
         ("intake: {test_events: 3}", "headwater.yaml:1: intake.test_events must be a list of mappings, not 3."),

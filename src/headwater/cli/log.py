@@ -42,14 +42,21 @@ class Chosen:
         from headwater.config import load_config
 
         require_project(self._project)
-        return URL_PREFIX + str(load_config(self._project).log_path)
+        config = load_config(self._project)
+        return config.log.url if config.log.is_kafka else URL_PREFIX + str(config.log_path)
+
+    def _options(self) -> dict[str, Any]:
+        """What the project says of talking to Kafka brokers, for whichever URL was given."""
+        from headwater.config import CONFIG_FILE, load_config
+
+        return load_config(self._project).kafka_options() if (self._project / CONFIG_FILE).exists() else {}
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[InspectableLog]:
         """The log, open until the block ends. Raises ConfigInvalid."""
         from headwater.log.inspection import log_at
 
-        log = log_at(self.log_url())
+        log = log_at(self.log_url(), options=self._options())
         await log.open()
         try:
             yield log
@@ -66,7 +73,10 @@ def chosen_log(function: Callable[..., Any]) -> Callable[..., Any]:
     call.__doc__ = function.__doc__
     call.__name__ = function.__name__
     named = click.option(
-        "--log", "log_url", metavar="URL", help="The log: sqlite:///PATH, or a path. Instead of --project."
+        "--log",
+        "log_url",
+        metavar="URL",
+        help="The log: sqlite:///PATH, a path, or kafka://HOST:PORT. Instead of --project.",
     )(call)
     return click.option(
         "--project",
@@ -112,7 +122,7 @@ def topics(*, chosen: Chosen, as_json: bool) -> None:
             str(len(info.next)),
             f"{sum(info.next) - sum(info.first):,}",
             f"{sum(info.next):,}",
-            _size(info.bytes_stored),
+            "unknown" if info.bytes_stored is None else _size(info.bytes_stored),
             _kept(info),
         )
         for info in infos
@@ -176,7 +186,8 @@ def verify(*, chosen: Chosen, as_json: bool) -> None:
         for damage in report.damages:
             click.echo(f"{damage.where}: {damage.reason}")
         found = "sound" if report.sound else f"{len(report.damages)} places are damaged"
-        say(f"{report.batches:,} batches with {report.records:,} records: {found}.")
+        batches = "" if report.batches is None else f"{report.batches:,} batches with "
+        say(f"{batches}{report.records:,} records: {found}.")
     if not report.sound:
         raise click.exceptions.Exit(1)
 
@@ -187,7 +198,7 @@ def verify(*, chosen: Chosen, as_json: bool) -> None:
 def stats(*, chosen: Chosen, as_json: bool) -> None:
     """Print sizes and counts."""
 
-    async def ask() -> dict[str, int]:
+    async def ask() -> dict[str, int | None]:
         async with chosen.opened() as log:
             return asdict(await log.stats())
 
@@ -200,6 +211,7 @@ def stats(*, chosen: Chosen, as_json: bool) -> None:
         [
             (name.replace("_", " "), _size(number) if name.endswith("_bytes") else f"{number:,}")
             for name, number in measured.items()
+            if number is not None
         ],
     )
 

@@ -90,24 +90,35 @@ class TopicSettings:
 
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """What the log knows of one topic; `first`/`next` are offsets per partition, `bytes_stored` is on disk."""
+    """What the log knows of one topic; `first`/`next` are offsets per partition.
+
+    `bytes_stored` is on disk; None where the log cannot tell.
+    """
 
     name: str
     settings: TopicSettings
     first: tuple[int, ...]
     next: tuple[int, ...]
-    bytes_stored: int
+    bytes_stored: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What an implementation can do, asked before anything starts."""
+    """What an implementation can do, asked before anything starts.
+
+    `trim_on_demand`: `trim` applies retention and compaction at once; otherwise the log does so in its own time.
+    `offsets_without_gaps`: only compaction leaves out offsets; otherwise transactions do too. `times_never_go_back`:
+    within a partition, whoever writes and however their clocks differ; otherwise within one process only.
+    """
 
     transactional_commit: bool
     keyed_state: bool
     seek_by_time: bool
     compaction: bool
     topic_compression: bool = False
+    trim_on_demand: bool = True
+    offsets_without_gaps: bool = True
+    times_never_go_back: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Implementations are named in the table below and imported when they are asked fo
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -14,7 +14,11 @@ from typing import Any, Protocol, cast
 from headwater.errors import ConfigInvalid
 from headwater.log.contract import Log
 
-INSPECTABLE = {"sqlite:///": ("headwater.log.sqlite", "SqliteLog")}
+KAFKA = "kafka://"
+INSPECTABLE = {
+    "sqlite:///": ("headwater.log.sqlite", "SqliteLog"),
+    KAFKA: ("headwater.log.kafka", "KafkaLog"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,9 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What `verify` found; sound when `damages` is empty."""
+    """What `verify` found; sound when `damages` is empty. `batches` is None where the log does not show them."""
 
-    batches: int
+    batches: int | None
     records: int
     damages: tuple[Damage, ...] = field(default=())
 
@@ -48,17 +52,20 @@ class VerifyReport:
 
 @dataclass(frozen=True, slots=True)
 class LogStats:
-    """Sizes in bytes; `free_bytes` of the file are not in use, `wal_bytes` are in the write-ahead log beside it."""
+    """Sizes in bytes; `free_bytes` of the file are not in use, `wal_bytes` are in the write-ahead log beside it.
+
+    None is what this kind of log does not have, or cannot tell.
+    """
 
     topics: int
     partitions: int
-    batches: int
-    file_bytes: int
-    free_bytes: int
-    wal_bytes: int
+    batches: int | None
+    file_bytes: int | None
+    free_bytes: int | None
+    wal_bytes: int | None
     queued_bytes: int
     positions: int
-    state_rows: int
+    state_rows: int | None
 
 
 class InspectableLog(Log, Protocol):
@@ -73,12 +80,20 @@ class InspectableLog(Log, Protocol):
         ...
 
 
-def log_at(url: str, *, create: bool = False) -> InspectableLog:
-    """The log at `sqlite:///PATH`, which must be there unless `create`; not yet open. Raises ConfigInvalid."""
+def log_at(url: str, *, create: bool = False, options: Mapping[str, Any] | None = None) -> InspectableLog:
+    """The log at `sqlite:///PATH`, which must be there unless `create`, or `kafka://HOST:PORT`; not yet open.
+
+    `options` are for the Kafka client. Raises ConfigInvalid, ExtraMissing.
+    """
     for prefix, (module, name) in INSPECTABLE.items():
         if url.startswith(prefix):
+            if prefix == KAFKA:
+                make = getattr(importlib.import_module(module), name)
+                return cast("InspectableLog", make(url, options=options))
             path = Path(url.removeprefix(prefix))
             if not create and not path.is_file():
                 raise ConfigInvalid(f"There is no log at {path}.", hint="It is made by the first `headwater up`.")
             return cast("InspectableLog", getattr(importlib.import_module(module), name)(path))
-    raise ConfigInvalid(f"{url!r} is not a log that can be looked into.", hint=f"Give {', '.join(INSPECTABLE)}PATH.")
+    raise ConfigInvalid(
+        f"{url!r} is not a log that can be looked into.", hint="Give sqlite:///PATH or kafka://HOST:PORT."
+    )

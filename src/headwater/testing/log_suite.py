@@ -3,6 +3,8 @@
 class TestSqliteLog(LogSuite):
     @pytest.fixture
     async def log(self, tmp_path, clock): ...   # yields an open, empty log that takes its time from `clock`
+
+What a log declares that it cannot do (`Log.features`) is not asked of it; that it says so when asked, is.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from headwater.errors import LogUnavailable, PositionLost, TopicUnknown
+from headwater.errors import FeatureUnsupported, LogUnavailable, PositionLost, TopicUnknown
 from headwater.log.contract import Commit, Log, Position, Record, StateChange, StoredRecord, TopicSettings
 from headwater.testing.clock import ManualClock
 
@@ -35,6 +37,17 @@ async def read_all(log: Log, topics: Sequence[str], *, records_max: int = 1000) 
         for record in found:
             position = position.after(record)
     return everything
+
+
+def needs(log: Log, feature: str) -> None:
+    """Skip the test where the log declares that it lacks this feature."""
+    if not getattr(log.features, feature):
+        pytest.skip(f"this log declares that it has no {feature}")
+
+
+def change(log: Log, *changes: StateChange) -> tuple[StateChange, ...]:
+    """The changes, for a log that keeps state."""
+    return changes if log.features.keyed_state else ()
 
 
 class LogSuite:
@@ -87,14 +100,17 @@ class LogSuite:
 
     async def test_an_append_with_an_unknown_topic_stores_nothing(self, log: Log) -> None:
         await log.ensure_topic("a", TopicSettings())
-        change = Commit("g", "t", (StateChange("n", b"k", b"v"),))
+        commit = (
+            Commit("g", "t", change(log, StateChange("n", b"k", b"v"))) if log.features.transactional_commit else None
+        )
         with pytest.raises(TopicUnknown):
-            await log.append([*records("a", 3), Record("missing", b"x")], commit=change)
+            await log.append([*records("a", 3), Record("missing", b"x")], commit=commit)
         with pytest.raises(TopicUnknown):
-            await log.append([*records("a", 3), Record("a", b"x", partition=1)], commit=change)
+            await log.append([*records("a", 3), Record("a", b"x", partition=1)], commit=commit)
         assert await read_all(log, ["a"]) == []
         assert await log.committed("g") is None
-        assert await log.state_get("n", [b"k"]) == {}
+        if log.features.keyed_state:
+            assert await log.state_get("n", [b"k"]) == {}
 
     async def test_one_failing_append_leaves_its_neighbours_alone(self, log: Log) -> None:
         await log.ensure_topic("a", TopicSettings())
@@ -224,6 +240,7 @@ class LogSuite:
             assert await log.at(["a"], time_ms + 1) == Position({("a", 0): 3 * number + 3})
 
     async def test_times_never_go_back_within_a_partition(self, log: Log, clock: ManualClock) -> None:
+        needs(log, "times_never_go_back")
         await log.ensure_topic("a", TopicSettings())
         await log.append(records("a", 1))
         clock.advance(-3600)
@@ -233,9 +250,18 @@ class LogSuite:
         times = [r.timestamp_ms for r in await read_all(log, ["a"])]
         assert times == sorted(times)
 
+    async def test_times_never_go_back_while_a_log_is_open(self, log: Log, clock: ManualClock) -> None:
+        await log.ensure_topic("a", TopicSettings())
+        for seconds in (0, -3600, 1800, 1900):
+            clock.advance(seconds)
+            await log.append(records("a", 2))
+        times = [r.timestamp_ms for r in await read_all(log, ["a"])]
+        assert times == sorted(times)
+
     async def test_times_never_go_back_even_behind_what_retention_has_removed(
         self, log: Log, clock: ManualClock
     ) -> None:
+        needs(log, "times_never_go_back")
         await log.ensure_topic("a", TopicSettings(retention_seconds=60))
         removed = (await log.append(records("a", 1)))[0].timestamp_ms
         clock.advance(100)
@@ -269,7 +295,43 @@ class LogSuite:
         await self.reopen(log)
         assert (await log.committed("g"), await log.committed("h")) == ("two", "other")
 
+    async def test_records_and_position_commit_together(self, log: Log) -> None:
+        needs(log, "transactional_commit")
+        await log.ensure_topic("a", TopicSettings(partitions=3))
+        position = await log.first(["a"])
+        for number in range(4):
+            commit = Commit("g", f"t{number}")
+            placements = await log.append(
+                [Record("a", b"%d %d" % (number, n), b"%d" % n) for n in range(5)], commit=commit
+            )
+            assert len(placements) == 5
+            assert await log.committed("g") == f"t{number}"
+            found = await log.read(position)
+            assert sorted(values(found)) == [b"%d %d" % (number, n) for n in range(5)]
+            assert {(p.partition, p.offset) for p in placements} == {(r.partition, r.offset) for r in found}
+            for record in found:
+                position = position.after(record)
+            assert await log.read(position) == []
+        await log.append((), commit=Commit("g", "last"))
+        await log.append((), commit=Commit("h", "other"))
+        await self.reopen(log)
+        assert (await log.committed("g"), await log.committed("h")) == ("last", "other")
+        assert await log.read(position, wait_seconds=0.05) == []
+
+    async def test_a_log_without_state_says_so(self, log: Log) -> None:
+        if log.features.keyed_state:
+            pytest.skip("this log keeps state")
+        await log.ensure_topic("a", TopicSettings())
+        with pytest.raises(FeatureUnsupported):
+            await log.append(records("a", 1), commit=Commit("g", "t", (StateChange("n", b"k", b"v"),)))
+        with pytest.raises(FeatureUnsupported):
+            await log.state_get("n", [b"k"])
+        with pytest.raises(FeatureUnsupported):
+            await log.state_scan("n")
+        assert await read_all(log, ["a"]) == []
+
     async def test_records_position_and_state_commit_together(self, log: Log) -> None:
+        needs(log, "keyed_state")
         await log.ensure_topic("a", TopicSettings())
         changes = (StateChange("n", b"one", b"1"), StateChange("n", b"two", b"2"), StateChange("m", b"one", b"x"))
         await log.append(records("a", 2), commit=Commit("g", "t1", changes))
@@ -281,6 +343,7 @@ class LogSuite:
         assert await log.state_get("m", [b"one"]) == {b"one": b"x"}
 
     async def test_state_is_scanned_in_key_order(self, log: Log) -> None:
+        needs(log, "keyed_state")
         pairs = [(b"%03d" % n, b"v%d" % n) for n in range(25)]
         await log.append((), commit=Commit("g", "t", tuple(StateChange("n", k, v) for k, v in reversed(pairs))))
         scanned: list[tuple[bytes, bytes]] = []
@@ -292,6 +355,7 @@ class LogSuite:
         assert list(await log.state_scan("other")) == []
 
     async def test_many_keys_are_looked_up_at_once(self, log: Log) -> None:
+        needs(log, "keyed_state")
         changes = tuple(StateChange("n", b"%d" % n, b"v%d" % n) for n in range(1500))
         await log.append((), commit=Commit("g", "t", changes))
         found = await log.state_get("n", [b"%d" % n for n in range(-5, 1500)])
@@ -322,6 +386,7 @@ class LogSuite:
         assert (await log.append([Record("b", b"y", partition=3)]))[0].offset == 0
 
     async def test_retention_by_age_removes_what_is_older_and_nothing_else(self, log: Log, clock: ManualClock) -> None:
+        needs(log, "trim_on_demand")
         await log.ensure_topic("short", TopicSettings(retention_seconds=60))
         await log.ensure_topic("long", TopicSettings())
         for _ in range(5):
@@ -341,6 +406,7 @@ class LogSuite:
         assert (await log.append(records("short", 1)))[0].offset == 15
 
     async def test_retention_by_size_keeps_the_newest(self, log: Log) -> None:
+        needs(log, "trim_on_demand")
         await log.ensure_topic("a", TopicSettings(retention_bytes=5_000))
         for number in range(50):
             await log.append([Record("a", b"%d " % number + bytes(range(256)) * 4)])
@@ -353,8 +419,8 @@ class LogSuite:
         assert [r.offset for r in await read_all(log, ["a"])] == [49]
 
     async def test_compaction_keeps_the_newest_record_of_each_key_and_all_offsets(self, log: Log) -> None:
-        if not log.features.compaction:
-            pytest.skip("this log does not compact")
+        needs(log, "compaction")
+        needs(log, "trim_on_demand")
         await log.ensure_topic("a", TopicSettings(compact=True))
         for number in range(40):
             await log.append([Record("a", b"%d" % number, b"k%d" % (number % 4)), Record("a", b"free %d" % number)])

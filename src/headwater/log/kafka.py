@@ -1,0 +1,329 @@
+"""The shared log: `Log` on Apache Kafka, for as many machines and processes as there are.
+
+How this works: `kafka_producer` delivers appends and hears of each record, `kafka_reader` reads from any position with
+a few consumers for everybody, `kafka_follower` keeps what is fresh in memory with one more, so that readers that keep
+up share it; `kafka_topics` knows what there is, `kafka_transaction` appends records and a group's token together,
+`kafka_tokens` remembers tokens. The broker applies retention and compaction. See docs/reference/kafka.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from headwater.errors import FeatureUnsupported, LogCorrupt, LogUnavailable, PositionLost
+from headwater.log.contract import (
+    Commit,
+    Features,
+    Placement,
+    Position,
+    Record,
+    StoredRecord,
+    TopicInfo,
+    TopicSettings,
+)
+from headwater.log.inspection import Damage, LogStats, VerifyReport
+from headwater.log.kafka_follower import Follower
+from headwater.log.kafka_producer import Sender
+from headwater.log.kafka_reader import SeekerPool
+from headwater.log.kafka_settings import KafkaSettings, checked_options, parse_url
+from headwater.log.kafka_tokens import Tokens
+from headwater.log.kafka_topics import EARLIEST, LATEST, KafkaTopics, received_at
+from headwater.log.kafka_transaction import OutcomeUnknown, Transactions
+from headwater.log.tail_cache import Bell
+
+SEEKERS_MAX = 4
+CLOSE_SECONDS_MAX = 10.0
+VERIFIED_AT_ONCE = 5_000
+# Readers that waited at least so long have seen what had come when they began; others are answered by the broker.
+TRUSTED_WAIT_SECONDS = 0.5
+# How long the follower is believed that nothing has come.
+CHECK_SECONDS = 30.0
+
+T = TypeVar("T")
+
+
+class KafkaLog:
+    """One namespace of one cluster; see `Log` for what each method promises."""
+
+    features = Features(
+        transactional_commit=True,
+        keyed_state=False,
+        seek_by_time=True,
+        compaction=True,
+        topic_compression=True,
+        trim_on_demand=False,
+        offsets_without_gaps=False,
+        times_never_go_back=False,
+    )
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        options: Mapping[str, Any] | None = None,
+        replication_factor: int | None = None,
+        min_insync_replicas: int | None = None,
+        delivery_seconds_max: float = 8.0,
+        queue_bytes_max: int = 67_108_864,
+        cache_bytes_max: int = 16_777_216,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`url`: `kafka://HOST:PORT[,HOST:PORT…][/NAMESPACE]`. `options`: librdkafka's own, by their dotted names.
+
+        `delivery_seconds_max`: how long the brokers may take to confirm a record. `queue_bytes_max`: how much may wait
+        for them. `replication_factor` and `min_insync_replicas` are for topics made here; by default three replicas, or
+        as many as there are brokers, of which two (of three) must have a record. Raises ConfigInvalid.
+        """
+        servers, namespace = parse_url(url)
+        self._settings = KafkaSettings(
+            servers,
+            namespace,
+            checked_options(options or {}),
+            replication_factor,
+            min_insync_replicas,
+            delivery_seconds_max,
+            queue_bytes_max,
+        )
+        self._bell = Bell()
+        self._topics = KafkaTopics(self._settings, self._in_thread)
+        self._sender = Sender(self._settings, self._topics, clock)
+        self._transactions = Transactions(self._settings, self._topics, self._sender)
+        self._topics.on_grown += [self._sender.learn, self._transactions.learn]
+        self._tokens = Tokens(self._topics, self)
+        self._seekers = SeekerPool(self._settings, SEEKERS_MAX)
+        self._follower = Follower(self._settings, self._bell, cache_bytes_max)
+        self._pool: ThreadPoolExecutor | None = None
+        self._tidying: asyncio.TimerHandle | None = None
+
+    async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
+        return await self.submit(records, commit)
+
+    def submit(self, records: Sequence[Record], commit: Commit | None = None) -> asyncio.Future[Sequence[Placement]]:
+        """`append` without a coroutine: the future ends when the records are durable. Raises as `append` does.
+
+        `records` must not be changed afterwards.
+        """
+        if commit is None:
+            return self._sender.submit(records)
+        if commit.state:
+            raise self._no_state()
+        return asyncio.get_running_loop().create_task(self._append_and_commit(records, commit))
+
+    async def read(
+        self, position: Position, *, records_max: int = 1000, bytes_max: int = 4_194_304, wait_seconds: float = 0.0
+    ) -> Sequence[StoredRecord]:
+        offsets = dict(position.offsets)
+        for topic, partition in offsets:
+            known = self._topics.get(topic)
+            if known is None or partition >= known.partitions:
+                await self._topics.find(topic, partition)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_seconds
+        slots = [self._follower.slot(place) for place in offsets]
+        checked = wait_seconds >= TRUSTED_WAIT_SECONDS
+        while True:
+            bell = self._bell.listen(slots)
+            try:
+                found: Sequence[StoredRecord] | None = self._follower.take(offsets, records_max, bytes_max)
+                left = deadline - loop.time()
+                if found is None or (not found and left <= 0 and not (checked and self._is_fresh(offsets))):
+                    found = await self._look(offsets, records_max, bytes_max, follow=left > 0)
+                    if not found and left > 0:
+                        # What has come meanwhile is in memory now.
+                        checked = True
+                        continue
+                if found or left <= 0:
+                    return found
+                await asyncio.wait([bell], timeout=left)
+                self._check_open()
+            finally:
+                self._bell.leave(slots, bell)
+
+    async def first(self, topics: Iterable[str]) -> Position:
+        return Position(await self._topics.ends(topics, EARLIEST))
+
+    async def last(self, topics: Iterable[str]) -> Position:
+        return Position(await self._topics.ends(topics, LATEST))
+
+    async def at(self, topics: Iterable[str], timestamp_ms: int) -> Position:
+        names = list(topics)
+        found = await self._topics.ends(names, received_at(timestamp_ms))
+        missing = [place for place, offset in found.items() if offset < 0]
+        return Position({**found, **(await self._topics.latest(missing) if missing else {})})
+
+    async def topics(self) -> Sequence[TopicInfo]:
+        return await self._topics.infos()
+
+    async def open(self) -> None:
+        if self._pool is not None:
+            return
+        self._pool = ThreadPoolExecutor(SEEKERS_MAX, thread_name_prefix="headwater-log-reader")
+        try:
+            await self._topics.open()
+            self._sender.start()
+        except BaseException:
+            self._pool.shutdown()
+            self._pool = None
+            raise
+
+    async def close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        await self._sender.stop(CLOSE_SECONDS_MAX)
+        await self._transactions.close()
+        if self._tidying is not None:
+            self._tidying.cancel()
+            self._tidying = None
+        loop = asyncio.get_running_loop()
+        thread = self._follower.stop()
+        if thread is not None:
+            await loop.run_in_executor(None, thread.join)
+        await loop.run_in_executor(None, pool.shutdown)
+        await loop.run_in_executor(None, self._seekers.close_idle, 0.0)
+        await self._tokens.close()
+        await self._topics.close()
+
+    async def ensure_topic(self, name: str, settings: TopicSettings) -> None:
+        await self._topics.ensure(name, settings)
+
+    async def commit(self, group: str, token: str) -> None:
+        await self._tokens.ready()
+        await self._sender.submit([self._tokens.record(group, token)])
+        self._tokens.show(group, token)
+
+    async def committed(self, group: str) -> str | None:
+        self._check_open()
+        return await self._tokens.of(group)
+
+    async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        raise self._no_state()
+
+    async def state_scan(
+        self, namespace: str, *, after: bytes = b"", rows_max: int = 1000
+    ) -> Sequence[tuple[bytes, bytes]]:
+        raise self._no_state()
+
+    async def trim(self) -> int:
+        return 0
+
+    async def verify(self, *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+        """Read everything; the client checks every batch. `progress(records_done, records_estimated)`."""
+        infos = await self.topics()
+        expected = sum(sum(info.next) - sum(info.first) for info in infos)
+        records = 0
+        damages: list[Damage] = []
+        for place, offset in (await self.first([info.name for info in infos])).offsets.items():
+            position = Position({place: offset})
+            try:
+                while found := await self.read(position, records_max=VERIFIED_AT_ONCE):
+                    records += len(found)
+                    position = position.after(found[-1])
+                    if progress is not None:
+                        progress(records, expected)
+            except LogCorrupt as error:
+                damages.append(Damage(f"{place[0]}/{place[1]}", error.message, *place, position.offsets[place]))
+        return VerifyReport(None, records, tuple(damages))
+
+    async def stats(self) -> LogStats:
+        """Counts, for people and for metrics; how much the brokers have stored is theirs to tell."""
+        infos = await self.topics()
+        return LogStats(
+            topics=len(infos),
+            partitions=sum(len(info.next) for info in infos),
+            batches=None,
+            file_bytes=None,
+            free_bytes=None,
+            wal_bytes=None,
+            queued_bytes=self._sender.queued_bytes,
+            positions=len(await self.groups()),
+            state_rows=None,
+        )
+
+    async def groups(self) -> Sequence[str]:
+        """The groups that have committed a token, sorted."""
+        self._check_open()
+        return await self._tokens.groups()
+
+    async def _append_and_commit(self, records: Sequence[Record], commit: Commit) -> Sequence[Placement]:
+        self._check_open()
+        await self._tokens.ready()
+        token = self._tokens.record(commit.group, commit.token)
+        try:
+            placements = await self._transactions.append(records, commit.group, token)
+        except OutcomeUnknown as unknown:
+            # The brokers have ended the transaction by now, one way or the other: the token is there or it is not.
+            if await self._tokens.mark_of(commit.group) != token.headers:
+                raise LogUnavailable(
+                    "The transaction was not committed: nothing of it was stored.", hint="Try again."
+                ) from None
+            placements = unknown.placements
+        self._tokens.show(commit.group, commit.token)
+        return placements
+
+    async def _look(
+        self, offsets: dict[tuple[str, int], int], records_max: int, bytes_max: int, *, follow: bool
+    ) -> Sequence[StoredRecord]:
+        """What the brokers have from `offsets` on; where that is nothing, the ends are followed if there is a wish to,
+        and `offsets` moved there."""
+        found = await self._in_thread(self._seekers.read, offsets, records_max, bytes_max)
+        self._tidy_later()
+        if found.lost:
+            raise await self._position_lost(offsets, found.lost)
+        for record in found.records:
+            tail = self._follower.tail((record.topic, record.partition))
+            if tail is not None and record.offset >= tail.next and not self._is_fresh([tail.place]):
+                # It should have come long ago.
+                self._follower.unfollow(tail.place)
+        if not found.records:
+            if follow or all(self._follower.tail(place) is not None for place in offsets):
+                self._follower.follow(offsets, found.ends)
+            offsets.update({place: max(end, offsets[place]) for place, end in found.ends.items()})
+        return found.records
+
+    async def _position_lost(
+        self, offsets: Mapping[tuple[str, int], int], lost: Sequence[tuple[str, int]]
+    ) -> PositionLost:
+        names = {topic for topic, _ in lost}
+        first = (await self.first(names)).offsets
+        place = lost[0]
+        floor = first.get(place, 0)
+        earliest = Position({place: floor}).token()
+        why = "retention has removed it" if offsets[place] < floor else "it is beyond the end"
+        return PositionLost(
+            f"Offset {offsets[place]} of topic {place[0]!r}, partition {place[1]}, is not in the log: {why}.",
+            hint=f"Go on from {earliest}.",
+            earliest=earliest,
+        )
+
+    def _is_fresh(self, places: Iterable[tuple[str, int]]) -> bool:
+        limit = time.monotonic() - CHECK_SECONDS
+        return all((tail := self._follower.tail(place)) is not None and tail.checked_at > limit for place in places)
+
+    def _tidy_later(self) -> None:
+        if self._tidying is None and self._pool is not None:
+            self._tidying = asyncio.get_running_loop().call_later(5.0, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        if self._pool is not None and self._seekers.close_idle():
+            self._tidy_later()
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        if self._pool is None:
+            raise LogUnavailable("The log is not open.")
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    def _check_open(self) -> None:
+        if self._pool is None:
+            raise LogUnavailable("The log is not open.")
+
+    def _no_state(self) -> FeatureUnsupported:
+        return FeatureUnsupported(
+            "The Kafka log keeps no state of jobs, only records and positions.",
+            hint="Ask features.keyed_state; a stateful job keeps its state beside the log.",
+        )

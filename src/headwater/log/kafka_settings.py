@@ -1,0 +1,251 @@
+"""How the Kafka log is told where its brokers are and how to talk to them, and how their errors are told to others."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headwater.errors import ConfigInvalid, ExtraMissing, HeadwaterError, LogUnavailable, TopicUnknown
+
+try:
+    from confluent_kafka import KafkaError, KafkaException
+except ImportError as missing:
+    raise ExtraMissing(
+        "A kafka:// log needs the Kafka client.", hint="Install the extra: pip install 'headwater[kafka]'."
+    ) from missing
+
+PREFIX = "kafka://"
+PORT = 9092
+_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+_NAMESPACE = re.compile(r"[A-Za-z0-9._-]{0,100}")
+
+# What the log's promises rest on, with what to use instead, where there is something.
+FORBIDDEN = {
+    "acks": "Every append waits for all replicas in sync.",
+    "request.required.acks": "Every append waits for all replicas in sync.",
+    "enable.idempotence": "Without it, a retry could repeat records or change their order.",
+    "max.in.flight": "The order of records depends on it.",
+    "max.in.flight.requests.per.connection": "The order of records depends on it.",
+    "bootstrap.servers": "Name the brokers in the URL.",
+    "metadata.broker.list": "Name the brokers in the URL.",
+    "message.timeout.ms": "Set log.delivery_seconds_max.",
+    "delivery.timeout.ms": "Set log.delivery_seconds_max.",
+    "transactional.id": "It is made from the group.",
+    "transaction.timeout.ms": "It follows log.delivery_seconds_max.",
+    "isolation.level": "Readers never see what was not committed.",
+    "group.id": "The log places its readers itself.",
+    "enable.auto.commit": "The log keeps positions itself.",
+    "auto.offset.reset": "A lost position is told to the reader.",
+    "enable.partition.eof": "The log needs to know where partitions end.",
+    "allow.auto.create.topics": "Topics are made by declaration only.",
+    "partitioner": "All writers must place a key alike.",
+    "delivery.report.only.error": "Every event is answered for.",
+    "produce.offset.report": "Every event is answered for.",
+    "queue.buffering.max.messages": "Set log.queue_bytes_max.",
+    "queue.buffering.max.kbytes": "Set log.queue_bytes_max.",
+    "plugin.library.paths": "It would load foreign code.",
+}
+
+_log = logging.getLogger("headwater.log.kafka.client")
+# What matters of it comes as errors too; the rest, once a second while a broker is away, is for those who debug it.
+_log.addFilter(lambda record: _log.isEnabledFor(logging.DEBUG))
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """Where the brokers are (`servers`), what all names begin with there (`namespace`), and how to talk to them.
+
+    `options` are librdkafka's own, by their dotted names; they may hold secrets and are never shown.
+    """
+
+    servers: str
+    namespace: str = ""
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    replication_factor: int | None = None
+    min_insync_replicas: int | None = None
+    delivery_seconds_max: float = 8.0
+    queue_bytes_max: int = 67_108_864
+    answer_seconds_max: float = 10.0
+
+    def client(self) -> dict[str, Any]:
+        """What every client is given."""
+        settings: dict[str, Any] = {
+            "client.id": "headwater",
+            "socket.timeout.ms": 10_000,
+            "socket.connection.setup.timeout.ms": 5_000,
+            "socket.keepalive.enable": True,
+            "reconnect.backoff.ms": 50,
+            "reconnect.backoff.max.ms": 1_000,
+            # Where partitions were added or have moved, everybody knows within this.
+            "topic.metadata.refresh.interval.ms": 5_000,
+            "metadata.max.age.ms": 15_000,
+            "log.connection.close": False,
+            **self.options,
+            "bootstrap.servers": self.servers,
+            "allow.auto.create.topics": False,
+            "logger": _log,
+        }
+        return settings
+
+    def producer(self, batch_bytes_max: int = 1_000_000) -> dict[str, Any]:
+        """What a producer is given; `batch_bytes_max`: what every topic takes at once."""
+        queue_kib = max(1_024, 2 * self.queue_bytes_max // 1_024)
+        return {
+            "linger.ms": 1,
+            "compression.type": "snappy",
+            **self.client(),
+            "enable.idempotence": True,
+            "acks": "all",
+            # As Java's own producers place keys, so that all writers agree.
+            "partitioner": "murmur2_random",
+            "message.timeout.ms": int(self.delivery_seconds_max * 1_000),
+            # Each topic has its own limit, which the log keeps; this only has to be above all of them.
+            "message.max.bytes": 268_435_456,
+            "batch.size": max(1_024, min(1_000_000, batch_bytes_max)),
+            # The log refuses before librdkafka would: an append is all or none then.
+            "queue.buffering.max.kbytes": min(2_147_483_647, queue_kib),
+            "queue.buffering.max.messages": 2_000_000,
+        }
+
+    def consumer(self, *, fetch_wait_ms: int, queued_kib_max: int) -> dict[str, Any]:
+        """What a consumer is given: it is placed by hand and belongs to no group."""
+        return {
+            "fetch.error.backoff.ms": 100,
+            "fetch.queue.backoff.ms": 20,
+            "fetch.max.bytes": 4_194_304,
+            "message.max.bytes": 4_194_304,
+            "queued.min.messages": 10_000,
+            "queued.max.messages.kbytes": queued_kib_max,
+            "check.crcs": True,
+            **self.client(),
+            "fetch.wait.max.ms": fetch_wait_ms,
+            # Named because librdkafka asks for it; nothing is ever committed to it.
+            "group.id": f"{self.namespace}headwater.reader",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+        }
+
+
+def parse_url(url: str) -> tuple[str, str]:
+    """The brokers (`host:port,…`) and the namespace in `kafka://HOST[:PORT][,…][/NAMESPACE]`. Raises ConfigInvalid."""
+    hosts, _, namespace = url.removeprefix(PREFIX).partition("/")
+    if "@" in hosts:
+        raise ConfigInvalid(
+            "The URL of a Kafka log cannot hold a user or a password.",
+            hint="Give sasl.username and sasl.password under log.kafka, as references.",
+        )
+    servers = []
+    for host in hosts.split(","):
+        found = _SERVER.fullmatch(host.strip())
+        if not url.startswith(PREFIX) or found is None or not 0 < int(found[2] or PORT) < 65_536:
+            raise ConfigInvalid(
+                f"{url!r} does not name Kafka brokers.", hint="Write kafka://HOST:PORT, more of them after commas."
+            )
+        servers.append(f"{found[1]}:{found[2] or PORT}")
+    if not _NAMESPACE.fullmatch(namespace):
+        raise ConfigInvalid(
+            f"{namespace[:120]!r} in the log's URL cannot begin the names of topics.",
+            hint="A namespace has letters, digits, dots, underscores and hyphens, such as kafka://host:9092/staging.",
+        )
+    return ",".join(servers), namespace
+
+
+def checked_options(options: Mapping[str, Any]) -> dict[str, str]:
+    """librdkafka's own options as it takes them. Raises ConfigInvalid for those that would break a promise."""
+    checked: dict[str, str] = {}
+    for name, value in options.items():
+        if name in FORBIDDEN:
+            raise ConfigInvalid(f"log.kafka: {name} cannot be set.", hint=FORBIDDEN[name])
+        if isinstance(value, bool):
+            checked[name] = "true" if value else "false"
+        elif isinstance(value, str | int | float):
+            checked[name] = str(value)
+        else:
+            raise ConfigInvalid(f"log.kafka: {name} must be a text, a number, true or false.")
+    return checked
+
+
+def refused_option(error: Exception) -> ConfigInvalid:
+    """The error of a client that could not be made: an unknown name, or a value out of range."""
+    inner = error.args[0] if error.args else error
+    said = str(inner.str() if isinstance(inner, KafkaError) else inner)
+    # The value may be a secret: of what the client says, only the name goes on.
+    name = re.search(r'(?:property(?: or conflicting with)?:? |property )"?([a-z0-9_.]+)', said)
+    unknown = "No such configuration property" in said
+    found = re.search(r'"([a-z0-9_.]+)"', said) or name
+    what = found[1] if found else "an option"
+    if unknown:
+        return ConfigInvalid(
+            f"log.kafka: {what} is not an option of the Kafka client.", hint="See the client's manual."
+        )
+    return ConfigInvalid(f"log.kafka: {what} has a value the Kafka client does not take.", hint="See its manual.")
+
+
+def error_of(exception: Exception) -> KafkaError:
+    """The client's error inside its exception."""
+    inner = exception.args[0] if exception.args else None
+    return inner if isinstance(inner, KafkaError) else KafkaError(KafkaError._FAIL, str(exception))
+
+
+def translate(exception: Exception, doing: str, servers: str, said: str = "") -> HeadwaterError:
+    """What went wrong between us and the broker, in our words. `said`: the client's last complaint."""
+    error = error_of(exception)
+    code = error.code()
+    if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
+        return TopicUnknown(f"{doing} failed: the broker does not know the topic.")
+    if code in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED) or "uthentication" in said:
+        return LogUnavailable(
+            f"{doing} failed: the Kafka broker at {servers} did not accept the credentials: {said or error.str()}.",
+            hint="Check sasl.mechanism, sasl.username and sasl.password under log.kafka.",
+        )
+    if code in _FORBIDDING:
+        return LogUnavailable(
+            f"{doing} failed: the Kafka broker does not allow it: {error.str()}.",
+            hint="Give this user the right to it in the broker's access lists.",
+        )
+    if code in _AWAY:
+        more = f" ({said})" if said else ""
+        return LogUnavailable(
+            f"{doing} failed: no Kafka broker answers at {servers}{more}.",
+            hint="Start it, or correct `log`; a broker that comes back is used again without help.",
+        )
+    return LogUnavailable(f"{doing} failed: {error.str()}.", hint="Try again; if it stays, look into the broker's log.")
+
+
+_FORBIDDING = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+_AWAY = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError._WAIT_COORD,
+        KafkaError._MSG_TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+
+__all__ = [
+    "PREFIX",
+    "KafkaError",
+    "KafkaException",
+    "KafkaSettings",
+    "checked_options",
+    "error_of",
+    "parse_url",
+    "refused_option",
+    "translate",
+]

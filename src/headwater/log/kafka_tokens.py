@@ -1,0 +1,131 @@
+"""Remembers the token of every group in a compacted topic, and shows it to the brokers' own tools as group offsets.
+
+How this works: a token is a record whose key is the group, so that it can be committed in one transaction with others,
+and lasts as long as the topic: offsets of consumer groups are forgotten after a week without a reader. What was read of
+the topic stays in memory; asking for a token reads on to its end. The consumer group of the same name is given the
+offsets the token names now and then: that is for people, and nobody reads it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+
+from headwater.errors import HeadwaterError, PositionLost, TokenInvalid, TopicUnknown
+from headwater.log.contract import LogReader, Position, Record, TopicSettings
+from headwater.log.kafka_settings import KafkaException
+from headwater.log.kafka_topics import RESERVED, KafkaTopics
+
+MIRROR_SECONDS = 1.0
+MIRROR_SECONDS_MAX = 2.0
+READ_RECORDS = 10_000
+# Small segments are compacted soon, and what has not been is read by everybody who starts.
+TOPIC_CONFIG = {
+    "segment.bytes": "4194304",
+    "segment.ms": "3600000",
+    "min.cleanable.dirty.ratio": "0.1",
+    "compression.type": "producer",
+}
+ID_HEADER = "id"
+
+Headers = tuple[tuple[str, bytes], ...]
+
+_log = logging.getLogger(__name__)
+
+
+class Tokens:
+    """The tokens of one namespace. Belongs to one event loop."""
+
+    def __init__(self, topics: KafkaTopics, log: LogReader) -> None:
+        self._topics = topics
+        self._log = log
+        self._position: Position | None = None
+        self._known: dict[str, tuple[str, Headers]] = {}
+        self._reading = asyncio.Lock()
+        self._to_mirror: dict[str, str] = {}
+        self._mirroring: asyncio.Task[None] | None = None
+
+    async def ready(self) -> None:
+        """Make the topic where it is missing. Raises LogUnavailable."""
+        if self._topics.get(RESERVED) is None:
+            await self._topics.ensure(RESERVED, TopicSettings(compact=True), extra=TOPIC_CONFIG)
+
+    def record(self, group: str, token: str) -> Record:
+        """The record that commits `token`; its header tells it from every other."""
+        return Record(RESERVED, token.encode(), group.encode(), ((ID_HEADER, uuid.uuid4().bytes),), partition=0)
+
+    async def of(self, group: str) -> str | None:
+        """The last committed token. Raises LogUnavailable."""
+        await self._read()
+        found = self._known.get(group)
+        return found[0] if found else None
+
+    async def mark_of(self, group: str) -> Headers:
+        """The headers of the last record that committed a token of the group."""
+        await self._read()
+        found = self._known.get(group)
+        return found[1] if found else ()
+
+    async def groups(self) -> list[str]:
+        """The groups that have committed a token, sorted."""
+        await self._read()
+        return sorted(self._known)
+
+    def show(self, group: str, token: str) -> None:
+        """Give the consumer group of this name the token's offsets, soon."""
+        self._to_mirror[group] = token
+        if self._mirroring is None or self._mirroring.done():
+            self._mirroring = asyncio.get_running_loop().create_task(self._mirror(), name="headwater-log-groups")
+
+    async def close(self) -> None:
+        """Show what has not been shown, and forget."""
+        if self._mirroring is not None:
+            self._mirroring.cancel()
+            await asyncio.gather(self._mirroring, return_exceptions=True)
+            self._mirroring = None
+        try:
+            async with asyncio.timeout(MIRROR_SECONDS_MAX):
+                await self._mirror_once()
+        except TimeoutError:
+            _log.debug("the consumer groups do not show the last positions")
+        self._to_mirror.clear()
+        self._known.clear()
+        self._position = None
+
+    async def _read(self) -> None:
+        async with self._reading:
+            try:
+                await self._read_on()
+            except TopicUnknown:
+                # Nothing was ever committed.
+                self._known, self._position = {}, None
+            except PositionLost:
+                # Somebody has emptied the topic: what is there now counts.
+                self._known, self._position = {}, None
+                await self._read_on()
+
+    async def _read_on(self) -> None:
+        position = self._position or await self._log.first([RESERVED])
+        while found := await self._log.read(position, records_max=READ_RECORDS):
+            for record in found:
+                if record.key is not None:
+                    self._known[record.key.decode()] = (record.value.decode(), record.headers)
+            position = position.after(found[-1])
+        self._position = position
+
+    async def _mirror(self) -> None:
+        while self._to_mirror:
+            await self._mirror_once()
+            await asyncio.sleep(MIRROR_SECONDS)
+
+    async def _mirror_once(self) -> None:
+        wanted, self._to_mirror = self._to_mirror, {}
+        for group, token in wanted.items():
+            try:
+                await self._topics.mirror(group, Position.parse(token))
+            except TokenInvalid:
+                # A token that is not a position has no offsets to show.
+                continue
+            except (HeadwaterError, KafkaException) as error:
+                _log.debug("the consumer group %s does not show its position: %s", group, error)

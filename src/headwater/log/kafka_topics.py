@@ -1,0 +1,400 @@
+"""What topics there are on the brokers, how they are kept, and how far they reach; made and changed on demand.
+
+How this works: one admin client asks; what it has learnt is kept as a table of `KafkaTopic`, renewed when somebody
+names a topic or a partition that is not in it, and when it is older than a few seconds. Offsets are always asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+)
+
+from headwater.errors import HeadwaterError, LogUnavailable, PositionLost, TopicUnknown
+from headwater.log.contract import Position, TopicInfo, TopicSettings
+from headwater.log.kafka_settings import (
+    KafkaError,
+    KafkaException,
+    KafkaSettings,
+    error_of,
+    refused_option,
+    translate,
+)
+
+FRESH_SECONDS = 5.0
+SETTINGS_FRESH_SECONDS = 30.0
+REPLICAS_MAX = 3
+VISIBLE_SECONDS_MAX = 10.0
+# What a batch of one record adds to it.
+RECORD_OVERHEAD_BYTES = 128
+RESERVED = "headwater.tokens"
+EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+T = TypeVar("T")
+InThread = Callable[..., Awaitable[Any]]
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaTopic:
+    """One topic: our name for it and the brokers' (`full_name`). `record_bytes_max` is what its batches may hold."""
+
+    name: str
+    full_name: str
+    partitions: int
+    settings: TopicSettings | None = None
+    record_bytes_max: int | None = None
+
+
+class KafkaTopics:
+    """The brokers' topics under one namespace. Belongs to one event loop; `in_thread` runs what blocks."""
+
+    def __init__(self, settings: KafkaSettings, in_thread: InThread) -> None:
+        self._settings = settings
+        self._in_thread = in_thread
+        self._known: dict[str, KafkaTopic] = {}
+        self._admin: AdminClient | None = None
+        self._brokers = 1
+        self._renewed_at = self._described_at = float("-inf")
+        self._renewing: asyncio.Task[None] | None = None
+        self._said = ""
+        # Told (in a thread) of topics that have more partitions than before, by full name, before anybody writes there.
+        self.on_grown: list[Callable[[str], None]] = []
+
+    async def open(self) -> None:
+        """Find the brokers and their topics. Raises LogUnavailable, ConfigInvalid."""
+        try:
+            self._admin = AdminClient(self._settings.client() | {"error_cb": self._hear})
+        except (KafkaException, ValueError, TypeError) as error:
+            raise refused_option(error) from None
+        try:
+            await self.renew()
+            await self._describe(list(self._known))
+        except BaseException:
+            self._admin = None
+            raise
+
+    async def close(self) -> None:
+        """Forget everything."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
+            self._renewing = None
+        self._admin = None
+        self._known = {}
+
+    def get(self, name: str) -> KafkaTopic | None:
+        """The topic as last seen, without asking."""
+        return self._known.get(name)
+
+    def known(self) -> Mapping[str, KafkaTopic]:
+        """All topics as last seen."""
+        return self._known
+
+    @property
+    def batch_bytes_max(self) -> int:
+        """What every known topic takes at once."""
+        return min((t.record_bytes_max for t in self._known.values() if t.record_bytes_max), default=1_000_000)
+
+    async def find(self, name: str, partition: int = 0) -> KafkaTopic:
+        """The topic, asked for once more before saying that there is none. Raises TopicUnknown, PositionLost."""
+        topic = self._known.get(name)
+        if topic is None or partition >= topic.partitions:
+            await self.renew()
+            topic = self._known.get(name)
+            if topic is None:
+                raise TopicUnknown(f"The log has no topic {name!r}.", hint="`headwater apply` makes declared topics.")
+            if partition >= topic.partitions:
+                raise PositionLost(f"Topic {name!r} has no partition {partition}: it has {topic.partitions}.")
+        return topic
+
+    async def measured(self, name: str) -> KafkaTopic:
+        """The topic with its `record_bytes_max`. Raises TopicUnknown, LogUnavailable."""
+        topic = await self.find(name)
+        if topic.record_bytes_max is None:
+            await self._describe([name])
+            topic = await self.find(name)
+        return topic
+
+    async def renew(self) -> None:
+        """Ask which topics there are; those who ask at once share the answer."""
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.get_running_loop().create_task(self._renew(), name="headwater-log-topics")
+        await asyncio.shield(self._renewing)
+
+    async def ensure(self, name: str, settings: TopicSettings, *, extra: Mapping[str, str] | None = None) -> None:
+        """Create the topic, or change its settings; partitions only grow. Raises LogUnavailable."""
+        settings = _kept(settings)
+        present = self._known.get(name)
+        if present is None:
+            await self.renew()
+            present = self._known.get(name)
+        if present is None:
+            await self._create(name, settings, extra or {})
+            return
+        if present.settings is None:
+            await self._describe([name])
+            present = await self.find(name)
+        if settings.partitions > present.partitions:
+            await self._grow(present, settings.partitions)
+        wanted = replace(settings, partitions=max(settings.partitions, present.partitions))
+        if present.settings is not None and replace(present.settings, partitions=wanted.partitions) != wanted:
+            await self._alter(present, wanted)
+
+    async def ends(self, topics: Iterable[str], spec: OffsetSpec) -> dict[Place, int]:
+        """An offset of every partition of `topics`; -1 where `spec` finds none. Raises TopicUnknown, LogUnavailable."""
+        if time.monotonic() > self._renewed_at + FRESH_SECONDS:
+            await self.renew()
+        wanted = [await self.find(name) for name in dict.fromkeys(topics)]
+        places = {(t.full_name, number): (t.name, number) for t in wanted for number in range(t.partitions)}
+        return {places[full]: offset for full, offset in (await self._offsets(places, spec)).items()}
+
+    async def latest(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Where each of these partitions ends for readers."""
+        full = {((await self.find(name)).full_name, number): (name, number) for name, number in places}
+        return {full[place]: offset for place, offset in (await self._offsets(full, LATEST)).items()}
+
+    async def infos(self) -> list[TopicInfo]:
+        """All topics, sorted by name."""
+        await self.renew()
+        stale = time.monotonic() > self._described_at + SETTINGS_FRESH_SECONDS
+        await self._describe([t.name for t in self._known.values() if stale or t.settings is None])
+        names = sorted(name for name in self._known if not name.startswith("__") and name != RESERVED)
+        first, last = await asyncio.gather(self.ends(names, EARLIEST), self.ends(names, LATEST))
+        infos = []
+        for name in names:
+            settings = self._known[name].settings or TopicSettings()
+            numbers = [number for number in range(self._known[name].partitions) if (name, number) in last]
+            infos.append(
+                TopicInfo(
+                    name,
+                    replace(settings, partitions=len(numbers)),
+                    tuple(first.get((name, number), 0) for number in numbers),
+                    tuple(last[name, number] for number in numbers),
+                    None,
+                )
+            )
+        return infos
+
+    async def mirror(self, group: str, position: Position) -> None:
+        """Give a consumer group the offsets of `position`, for tools that show how far behind it is."""
+        from confluent_kafka import ConsumerGroupTopicPartitions
+
+        partitions = [
+            TopicPartition(topic.full_name, number, offset)
+            for (name, number), offset in position.offsets.items()
+            if (topic := self._known.get(name)) is not None and number < topic.partitions
+        ]
+        if partitions:
+            asked = self._client().alter_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(self._settings.namespace + group, partitions)]
+            )
+            await self._answers(asked, "Telling a consumer group's offsets")
+
+    def _hear(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self._said = str(error.str())
+
+    def _client(self) -> AdminClient:
+        if self._admin is None:
+            raise LogUnavailable("The log is not open.")
+        return self._admin
+
+    async def _renew(self) -> None:
+        self._client()
+        metadata = await self._in_thread(self._ask_metadata)
+        namespace, before = self._settings.namespace, self._known
+        known: dict[str, KafkaTopic] = {}
+        grown: list[str] = []
+        for full_name, about in metadata.topics.items():
+            if full_name.startswith(namespace) and about.error is None and not full_name.startswith("__"):
+                name = full_name[len(namespace) :]
+                count = len(about.partitions)
+                present = before.get(name)
+                if present is not None and count > present.partitions:
+                    grown.append(full_name)
+                known[name] = replace(present, partitions=count) if present else KafkaTopic(name, full_name, count)
+        for full_name in grown:
+            for learn in self.on_grown:
+                await self._in_thread(learn, full_name)
+        self._known = known
+        self._brokers = max(1, len(metadata.brokers))
+        self._renewed_at = time.monotonic()
+
+    def _ask_metadata(self) -> Any:
+        client = self._client()
+        try:
+            return client.list_topics(timeout=self._settings.answer_seconds_max / 2)
+        except KafkaException as error:
+            client.poll(0)
+            raise translate(error, "Asking for the topics", self._settings.servers, self._said) from None
+
+    async def _create(self, name: str, settings: TopicSettings, extra: Mapping[str, str]) -> None:
+        replicas = self._settings.replication_factor or min(REPLICAS_MAX, self._brokers)
+        in_sync = self._settings.min_insync_replicas or (2 if replicas > 2 else 1)
+        config = {**_config_of(settings), "min.insync.replicas": str(in_sync), **extra}
+        new = NewTopic(
+            self._settings.namespace + name,
+            num_partitions=settings.partitions,
+            replication_factor=replicas,
+            config={key: value for key, value in config.items() if value is not None},
+        )
+        try:
+            await self._answers(self._client().create_topics([new]), f"Making the topic {name!r}")
+        except KafkaException as error:
+            # Somebody else may have been quicker.
+            if error_of(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise self._error(error, f"Making the topic {name!r}") from None
+        await self._until_visible(name, settings.partitions)
+        await self._describe([name])
+
+    async def _grow(self, topic: KafkaTopic, partitions: int) -> None:
+        doing = f"Adding partitions to the topic {topic.name!r}"
+        try:
+            await self._answers(self._client().create_partitions([NewPartitions(topic.full_name, partitions)]), doing)
+        except KafkaException as error:
+            raise self._error(error, doing) from None
+        await self._until_visible(topic.name, partitions)
+
+    async def _until_visible(self, name: str, partitions: int) -> None:
+        """A topic is known to a broker a moment after the controller has made it."""
+        deadline = time.monotonic() + VISIBLE_SECONDS_MAX
+        while True:
+            await self.renew()
+            topic = self._known.get(name)
+            if topic is not None and topic.partitions >= partitions:
+                with contextlib.suppress(HeadwaterError, KafkaException):
+                    await self.ends([name], LATEST)
+                    return
+            if time.monotonic() > deadline:
+                raise LogUnavailable(f"The topic {name!r} was made but is not there yet.", hint="Try again.")
+            await asyncio.sleep(0.02)
+
+    async def _alter(self, topic: KafkaTopic, settings: TopicSettings) -> None:
+        entries = [
+            ConfigEntry(
+                key,
+                value,
+                incremental_operation=AlterConfigOpType.SET if value is not None else AlterConfigOpType.DELETE,
+            )
+            for key, value in _config_of(settings).items()
+        ]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic.full_name, incremental_configs=entries)
+        doing = f"Changing the topic {topic.name!r}"
+        try:
+            await self._answers(self._client().incremental_alter_configs([resource]), doing)
+        except KafkaException as error:
+            raise self._error(error, doing) from None
+        # What was accepted may take a moment to be told by every broker.
+        self._put(replace(self._known[topic.name], settings=settings))
+
+    async def _describe(self, names: Sequence[str]) -> None:
+        """Learn how topics are kept, and how large their records may be."""
+        resources = [
+            ConfigResource(ConfigResource.Type.TOPIC, self._known[name].full_name)
+            for name in names
+            if name in self._known
+        ]
+        if not resources:
+            return
+        asked = self._client().describe_configs(resources, request_timeout=self._settings.answer_seconds_max)
+        namespace = self._settings.namespace
+        for resource, future in asked.items():
+            try:
+                config = await asyncio.wrap_future(future)
+            except KafkaException as error:
+                if error_of(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    continue
+                raise self._error(error, "Asking how topics are kept") from None
+            topic = self._known.get(resource.name[len(namespace) :])
+            if topic is not None:
+                values = {name: entry.value for name, entry in config.items()}
+                limit = max(1, int(values.get("max.message.bytes") or 1_048_588) - RECORD_OVERHEAD_BYTES)
+                self._put(replace(topic, settings=_settings_of(values, topic.partitions), record_bytes_max=limit))
+        if len(resources) >= len(self._known):
+            self._described_at = time.monotonic()
+
+    def _put(self, topic: KafkaTopic) -> None:
+        self._known = {**self._known, topic.name: topic}
+
+    async def _offsets(self, places: Iterable[Place], spec: OffsetSpec) -> dict[Place, int]:
+        wanted = {TopicPartition(name, number): spec for name, number in places}
+        if not wanted:
+            return {}
+        asked = self._client().list_offsets(
+            wanted,
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=self._settings.answer_seconds_max,
+        )
+        found: dict[Place, int] = {}
+        for partition, future in asked.items():
+            try:
+                found[partition.topic, partition.partition] = (await asyncio.wrap_future(future)).offset
+            except KafkaException as error:
+                raise self._error(error, f"Asking how far {partition.topic!r} reaches") from None
+        return found
+
+    async def _answers(self, asked: Mapping[Any, Future[T]], doing: str) -> list[T]:
+        async with asyncio.timeout(4 * self._settings.answer_seconds_max):
+            return [await asyncio.wrap_future(future) for future in asked.values()]
+
+    def _error(self, error: KafkaException, doing: str) -> HeadwaterError:
+        self._client().poll(0)
+        return translate(error, doing, self._settings.servers, self._said)
+
+
+def received_at(timestamp_ms: int) -> OffsetSpec:
+    """The first record with a timestamp at or after this one."""
+    spec: OffsetSpec = OffsetSpec.for_timestamp(max(0, timestamp_ms))
+    return spec
+
+
+def _kept(settings: TopicSettings) -> TopicSettings:
+    """The settings as the brokers keep them: times in whole milliseconds."""
+    seconds = settings.retention_seconds
+    return settings if seconds is None else replace(settings, retention_seconds=round(seconds * 1000) / 1000)
+
+
+def _config_of(settings: TopicSettings) -> dict[str, str | None]:
+    """The topic's configuration in the brokers' words; None: as the broker does by itself."""
+    limited = settings.retention_seconds is not None or settings.retention_bytes is not None
+    policy = ["compact"] if settings.compact else []
+    if limited or not settings.compact:
+        policy.append("delete")
+    seconds, size = settings.retention_seconds, settings.retention_bytes
+    return {
+        "cleanup.policy": ",".join(policy),
+        "retention.ms": "-1" if seconds is None else str(round(seconds * 1000)),
+        "retention.bytes": "-1" if size is None else str(size),
+        "compression.type": settings.compression,
+    }
+
+
+def _settings_of(config: Mapping[str, str | None], partitions: int) -> TopicSettings:
+    milliseconds, size = int(config.get("retention.ms") or "-1"), int(config.get("retention.bytes") or "-1")
+    policy = (config.get("cleanup.policy") or "delete").split(",")
+    deletes = "delete" in policy
+    codec = config.get("compression.type")
+    return TopicSettings(
+        partitions=partitions,
+        retention_seconds=milliseconds / 1000 if deletes and milliseconds >= 0 else None,
+        retention_bytes=size if deletes and size >= 0 else None,
+        compact="compact" in policy,
+        compression=None if codec in (None, "producer") else codec,
+    )

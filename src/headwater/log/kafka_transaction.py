@@ -1,0 +1,240 @@
+"""Appends records and a group's token in one Kafka transaction: readers see all of it, or nothing.
+
+How this works: each group has a producer of its own whose transactional id is made from the group's name. The first
+transaction of a process makes every older process with that name unable to write (it is *fenced*), and ends what that
+had left open. The calls block, so they run in threads, one transaction of a group after the other. Where the brokers'
+last word was not heard, a new producer asks for it before anything else is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from confluent_kafka import Producer
+
+from headwater.errors import HeadwaterError, LogUnavailable, WriterFenced
+from headwater.log.contract import Placement, Record
+from headwater.log.kafka_producer import PendingAppend, Sender, hand_over, incomplete, place_records
+from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings, error_of, refused_option, translate
+from headwater.log.kafka_topics import KafkaTopic, KafkaTopics
+
+THREADS_MAX = 4
+VISIBLE_SECONDS_MAX = 10.0
+VISIBLE_PAUSE_SECONDS = 0.002
+FENCED = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.TRANSACTION_COORDINATOR_FENCED,
+    }
+)
+
+
+class OutcomeUnknown(Exception):
+    """The brokers were asked to commit and did not answer; they have ended the transaction since, in some way.
+
+    `placements`: where the records went, if it was committed.
+    """
+
+    def __init__(self, placements: Sequence[Placement]) -> None:
+        super().__init__()
+        self.placements = placements
+
+
+class Transactions:
+    """The transactional producers of one log, by group. Belongs to one event loop."""
+
+    def __init__(self, settings: KafkaSettings, topics: KafkaTopics, sender: Sender) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._sender = sender
+        self._strip = len(settings.namespace)
+        self._groups: dict[str, GroupWriter] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    async def append(self, records: Sequence[Record], group: str, token: Record) -> Sequence[Placement]:
+        """All `records` and the `token`, or nothing; readers see them on return. Answers where the records went.
+
+        Raises TopicUnknown, EventTooLarge, LogUnavailable, WriterFenced, OutcomeUnknown.
+        """
+        everything = [*records, token]
+        writer = self._groups.get(group)
+        if writer is None:
+            writer = self._groups[group] = GroupWriter(self._settings, group)
+        async with writer.lock:
+            topics, partitions, size = await self._sender.prepare(everything)
+            pending = PendingAppend(everything, partitions, size, time_ms=self._sender.now_ms(), finished=[])
+            await self._in_thread(writer, pending, topics)
+            placed = place_records(pending, self._strip, frozenset())
+            await self._until_visible(placed.values())
+        return [placed[index] for index in range(len(records))]
+
+    def learn(self, full_name: str) -> None:
+        """Let the clients see that a topic has changed. Blocks."""
+        for writer in list(self._groups.values()):
+            writer.learn(full_name)
+
+    async def close(self) -> None:
+        """Release the producers."""
+        pool, self._pool = self._pool, None
+        groups, self._groups = self._groups, {}
+        for writer in groups.values():
+            async with writer.lock:
+                writer.release()
+        if pool is not None:
+            await asyncio.get_running_loop().run_in_executor(None, pool.shutdown)
+
+    async def _in_thread(self, writer: GroupWriter, pending: PendingAppend, topics: Sequence[KafkaTopic]) -> None:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="headwater-log-transactions")
+        loop = asyncio.get_running_loop()
+        try:
+            # Shielded: a transaction that has begun comes to its end, whoever still waits for it.
+            await asyncio.shield(loop.run_in_executor(self._pool, writer.append, pending, topics))
+        except OutcomeUnknown:
+            await loop.run_in_executor(self._pool, writer.resolve)
+            placed = place_records(pending, self._strip, frozenset())
+            raise OutcomeUnknown([placed[index] for index in range(len(placed) - 1)]) from None
+
+    async def _until_visible(self, placements: Iterable[Placement]) -> None:
+        """A committed transaction becomes readable a moment later; those who read what they wrote count on it."""
+        wanted: dict[tuple[str, int], int] = {}
+        for placement in placements:
+            place = (placement.topic, placement.partition)
+            wanted[place] = max(wanted.get(place, 0), placement.offset)
+        deadline = time.monotonic() + VISIBLE_SECONDS_MAX
+        while wanted and time.monotonic() < deadline:
+            with contextlib.suppress(HeadwaterError):
+                ends = await self._topics.latest(wanted)
+                wanted = {place: offset for place, offset in wanted.items() if ends.get(place, -1) <= offset}
+            if wanted:
+                await asyncio.sleep(VISIBLE_PAUSE_SECONDS)
+
+
+class GroupWriter:
+    """The producer of one group. `append` and `resolve` block, and are called by one thread at a time."""
+
+    def __init__(self, settings: KafkaSettings, group: str) -> None:
+        self.lock = asyncio.Lock()
+        self._settings = settings
+        self._group = group
+        self._producer: Producer | None = None
+        self._is_fenced = False
+        self._strip = len(settings.namespace)
+
+    def append(self, pending: PendingAppend, topics: Sequence[KafkaTopic]) -> None:
+        """One transaction. Raises LogUnavailable (nothing was stored), WriterFenced, OutcomeUnknown."""
+        producer = self._ready()
+        deadline = time.monotonic() + self._settings.delivery_seconds_max
+        try:
+            producer.begin_transaction()
+            stopped = hand_over(producer, pending, topics)
+            left = producer.flush(self._settings.delivery_seconds_max) if stopped is None else 1
+            if left or pending.failures:
+                raise self._abort(producer, pending, stopped)
+        except KafkaException as error:
+            raise self._failed(producer, error) from None
+        self._commit(producer, deadline)
+
+    def resolve(self) -> None:
+        """Let the brokers end what was left open, and hear how. Raises LogUnavailable, WriterFenced."""
+        try:
+            self._ready()
+        except LogUnavailable as error:
+            raise LogUnavailable(
+                f"Whether the transaction of {self._group!r} was committed is not known: {error.message}",
+                hint="Once the brokers answer, the group's committed token tells.",
+            ) from None
+
+    def learn(self, full_name: str) -> None:
+        """Ask for a topic's partitions anew."""
+        producer = self._producer
+        if producer is not None:
+            with contextlib.suppress(KafkaException):
+                producer.list_topics(full_name, timeout=self._settings.answer_seconds_max)
+
+    def release(self) -> None:
+        """Drop the producer. What it had open is aborted by the brokers, or by the next one."""
+        self._producer = None
+
+    def _ready(self) -> Producer:
+        if self._is_fenced:
+            raise self._fenced()
+        if self._producer is None:
+            settings = self._settings
+            try:
+                producer = Producer(
+                    {
+                        **settings.producer(),
+                        "transactional.id": f"{settings.namespace}headwater.{self._group}",
+                        "transaction.timeout.ms": int(settings.delivery_seconds_max * 2_000),
+                    }
+                )
+            except (KafkaException, ValueError, TypeError) as error:
+                raise refused_option(error) from None
+            try:
+                producer.init_transactions(settings.answer_seconds_max)
+            except KafkaException as error:
+                raise self._failed(None, error) from None
+            self._producer = producer
+        return self._producer
+
+    def _commit(self, producer: Producer, deadline: float) -> None:
+        while True:
+            try:
+                producer.commit_transaction(max(1.0, deadline - time.monotonic()))
+                return
+            except KafkaException as error:
+                inner = error_of(error)
+                if inner.retriable() and time.monotonic() < deadline:
+                    continue
+                if inner.code() in FENCED or inner.txn_requires_abort():
+                    raise self._failed(producer, error) from None
+                self.release()
+                raise OutcomeUnknown(()) from None
+
+    def _abort(
+        self, producer: Producer, pending: PendingAppend, stopped: tuple[int, KafkaError] | None
+    ) -> HeadwaterError:
+        """Undo the transaction; answers why it had to be."""
+        self._undo(producer)
+        if pending.failures and stopped is None:
+            failures = incomplete(pending, self._strip, self._settings.servers).failures
+            first = next(iter(failures.values()))
+            if not isinstance(first, LogUnavailable):
+                return first
+        why = pending.failures[0][0] if pending.failures else stopped[1] if stopped else None
+        if why is not None and why.code() in FENCED:
+            return self._fenced()
+        reason = why.str() if why is not None else "the brokers did not confirm in time"
+        return LogUnavailable(f"The transaction of {self._group!r} was undone: {reason}.", hint="Try again.")
+
+    def _undo(self, producer: Producer) -> None:
+        try:
+            producer.abort_transaction(self._settings.answer_seconds_max)
+        except KafkaException:
+            # The next producer of this id undoes it.
+            self.release()
+
+    def _failed(self, producer: Producer | None, error: KafkaException) -> HeadwaterError:
+        inner = error_of(error)
+        if inner.code() in FENCED:
+            return self._fenced()
+        if producer is not None and inner.txn_requires_abort():
+            self._undo(producer)
+        else:
+            self.release()
+        return translate(error, f"The transaction of {self._group!r}", self._settings.servers)
+
+    def _fenced(self) -> WriterFenced:
+        self._is_fenced = True
+        self.release()
+        return WriterFenced(
+            f"Another process has taken over the group {self._group!r}: this one may not write for it any more.",
+            hint="Run a job once only; restart this process to take the group back.",
+        )
