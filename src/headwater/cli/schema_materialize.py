@@ -68,6 +68,8 @@ def command(copy: WorkingCopy, names: tuple[str, ...], **options: Any) -> None:
         _say_changed(copy, file, states[file.path], written=not (only_check or dry_run), as_json=options["as_json"])
     if (options["modified"] or options["staged"]) and not (only_check or dry_run):
         _stage(copy, files, options)
+    if any(file.content is not None and states[file.path] == "different" for file in changed) and not only_check:
+        say("Versions that were there have changed. Those that are released: restore them, and use `schema bump`.")
     if not options["as_json"]:
         _summarize(len(made), len(changed), only_check=only_check, dry_run=dry_run)
     raise SystemExit(1 if only_check and changed else 0)

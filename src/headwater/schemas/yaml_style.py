@@ -162,7 +162,7 @@ class _YamlWriter:
     def _mapping(self, value: dict[str, Any], level: int) -> str:
         pairs = []
         for name, child in value.items():
-            key = _key(name, level + 1)
+            key = _text(name, level + 1, one_line=True)
             is_long = len(key) > _PLAIN_KEY_CHARS_MAX
             text = self.node(child, level + 1, compact=is_long)
             start = f"? {key}{_next_line(level)}:" if is_long else f"{key}:"
@@ -196,11 +196,6 @@ def _next_line(level: int) -> str:
     return "\n" + _INDENT * level
 
 
-@lru_cache(maxsize=65_536)
-def _key(name: str, level: int) -> str:
-    return _text(name, level, one_line=True)
-
-
 def _scalar(value: Any, level: int) -> str:
     if isinstance(value, str):
         return _text(value, level)
@@ -212,6 +207,7 @@ def _scalar(value: Any, level: int) -> str:
     return text.replace("e", ".e") if is_fraction and "e" in text and "." not in text else text
 
 
+@lru_cache(maxsize=16_384)
 def _text(text: str, level: int, *, one_line: bool = False) -> str:
     if not text:
         return "''"
