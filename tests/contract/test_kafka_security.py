@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from headwater.config import load_config
 from headwater.errors import LogUnavailable
 from headwater.log.contract import Log, Record, TopicSettings
+from headwater.platform import log_of
 
 if TYPE_CHECKING:
     from servers.kafka import SecureListener
@@ -48,6 +51,33 @@ async def test_events_are_written_and_read_over_tls_with_a_password(
         await log.close()
     assert [place.offset for place in placements] == [0]
     assert [(record.key, record.value) for record in found] == [(b"key", b"confidential")]
+
+
+async def test_a_project_names_its_secrets_and_holds_none(
+    kafka_secure: SecureListener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "password").write_text(f"{kafka_secure.password}\n")
+    (tmp_path / "headwater.yaml").write_text(
+        "log:\n"
+        f"  url: kafka://{kafka_secure.bootstrap}/by-reference.\n"
+        "  kafka:\n"
+        "    security.protocol: sasl_ssl\n"
+        f"    ssl.ca.location: {kafka_secure.ca_file}\n"
+        "    sasl.mechanism: SCRAM-SHA-512\n"
+        "    sasl.username: ${env:BROKER_USER}\n"
+        "    sasl.password: ${file:secrets/password}\n"
+    )
+    monkeypatch.setenv("BROKER_USER", kafka_secure.user)
+    config = load_config(tmp_path, {})
+    assert kafka_secure.password not in repr(config)
+    log = log_of(config)
+    await log.open()
+    try:
+        await log.ensure_topic(TOPIC, TopicSettings())
+        assert TOPIC in [topic.name for topic in await log.topics()]
+    finally:
+        await log.close()
 
 
 @pytest.fixture(scope="module")
