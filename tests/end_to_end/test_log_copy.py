@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,47 @@ def test_a_second_copy_brings_only_what_has_come_since(source: Path, tmp_path: P
 def test_there_and_back_again_is_the_same_log(source: Path, tmp_path: Path) -> None:
     run(str(source), str(tmp_path / "there.db"))
     run(str(tmp_path / "there.db"), str(tmp_path / "back.db"))
+    assert in_logs(content, tmp_path / "back.db") == in_logs(content, source)
+
+
+@pytest.fixture
+def kafka_url(kafka_server: str) -> str:
+    """A Kafka log that nobody else uses."""
+    return f"kafka://{kafka_server}/{uuid.uuid4().hex[:12]}."
+
+
+def test_to_kafka_and_back_again_is_the_same_log(source: Path, tmp_path: Path, kafka_url: str) -> None:
+    there = json.loads(run(str(source), kafka_url, "--json").stdout)
+    assert (there["verified"], there["records"]) == (True, sum(map(len, in_logs(content, source).values())))
+    back = json.loads(run(kafka_url, str(tmp_path / "back.db"), "--json").stdout)
+    assert back["verified"] is True
+    assert in_logs(content, tmp_path / "back.db") == in_logs(content, source)
+    checksums = [[(topic["topic"], topic["checksum"]) for topic in one["topics"]] for one in (there, back)]
+    assert checksums[0] == checksums[1]
+
+
+def test_a_copy_to_kafka_killed_again_and_again_ends_with_every_record_once(tmp_path: Path, kafka_url: str) -> None:
+    source = tmp_path / "source.db"
+
+    async def fill_much(log: Log) -> None:
+        await log.ensure_topic("many", TopicSettings(partitions=3))
+        for start in range(0, 60_000, 2_000):
+            await log.append([Record("many", b"%d" % n * 40, b"%d" % n) for n in range(start, start + 2_000)])
+
+    in_logs(fill_much, source)
+    command = [sys.executable, "-c", "from headwater.cli import main; main()", "log", "copy", str(source), kafka_url]
+    kills = 0
+    for seconds in (0.7, 0.9, 1.1, 1.4):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills > 0
+    printed = json.loads(run(str(source), kafka_url, "--json").stdout)
+    assert (printed["verified"], printed["records"]) == (True, 60_000)
+    run(kafka_url, str(tmp_path / "back.db"))
     assert in_logs(content, tmp_path / "back.db") == in_logs(content, source)
 
 

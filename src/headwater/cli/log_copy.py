@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headwater.cli.console import output, print_json, progress, say
+from headwater.cli.up import CONFIG_FILE
 from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ Examples:
 @click.option("--group", "groups", multiple=True, help="Carry this group's position; by default all that are known.")
 @click.option("--no-groups", is_flag=True, help="Carry no positions of readers.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was copied as one JSON object.")
+@click.option(
+    "--project",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="The project whose `log.kafka` says how to talk to brokers; the present directory by default.",
+)
 def command(
     *,
     source: str,
@@ -51,6 +58,7 @@ def command(
     groups: tuple[str, ...],
     no_groups: bool,
     as_json: bool,
+    project: Path,
 ) -> None:
     """Copy the topics of the log FROM into the log TO: sqlite:///PATH, a path, or kafka://HOST:PORT.
 
@@ -63,7 +71,8 @@ def command(
         raise ConfigInvalid(f"{source} and {target} are the same log.", hint="Name another log to copy into.")
     wanted = () if no_groups else (groups or None)
     try:
-        copied, carried = asyncio.run(_copy(urls, topics, wanted, skip_expired=expired == "skip", quiet=as_json))
+        logs = _logs(urls, project)
+        copied, carried = asyncio.run(_copy(logs, topics, wanted, skip_expired=expired == "skip", quiet=as_json))
     except KeyboardInterrupt:
         say("Stopped. The same command goes on from here.")
         raise click.exceptions.Exit(130) from None
@@ -79,20 +88,32 @@ def log_url(text: str) -> str:
     return text if "://" in text else f"sqlite:///{Path(text).absolute()}"
 
 
+def _logs(urls: tuple[str, str], project: Path) -> tuple[Log, Log]:
+    """The two logs, not yet open. Raises ConfigInvalid, ExtraMissing."""
+    from headwater.log.inspection import log_at
+
+    options = {}
+    if any(url.startswith("kafka://") for url in urls) and (project / CONFIG_FILE).exists():
+        from headwater.config import load_config
+
+        options = load_config(project).kafka_options()
+    return log_at(urls[0], options=options), log_at(urls[1], create=True, options=options)
+
+
 async def _copy(
-    urls: tuple[str, str], topics: Sequence[str], groups: Sequence[str] | None, *, skip_expired: bool, quiet: bool
+    logs: tuple[Log, Log], topics: Sequence[str], groups: Sequence[str] | None, *, skip_expired: bool, quiet: bool
 ) -> tuple[list[TopicCopy], list[CarriedGroup]]:
     from headwater.log.carrying import Carrying, groups_of
     from headwater.log.copying import SETTLE_SECONDS, Copying
-    from headwater.log.inspection import log_at
 
+    source, target = logs
     async with contextlib.AsyncExitStack() as stack:
-        source, target = log_at(urls[0]), log_at(urls[1], create=True)
         # The source first: where it cannot be opened, no target is made.
-        for log in (source, target):
+        for log in logs:
             await log.open()
             stack.push_async_callback(log.close)
-        settle = 0.0 if urls[1].startswith("sqlite:") else SETTLE_SECONDS
+        # What commits all in one file has nothing under way that could still arrive.
+        settle = 0.0 if target.features.keyed_state else SETTLE_SECONDS
         asking = Copying(source, target, skip_expired=skip_expired, settle_seconds=settle)
         infos = await asking.topics(topics)
         total = 2 * sum(sum(info.next) - sum(info.first) for info in infos)
