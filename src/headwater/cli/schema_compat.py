@@ -1,4 +1,4 @@
-"""`headwater schema compat`: does data survive the step from one schema to another, and do tables?"""
+"""`headwater schema compat`: whether data and tables survive the step from one schema to another."""
 
 from __future__ import annotations
 

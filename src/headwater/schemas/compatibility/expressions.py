@@ -15,13 +15,14 @@ Characters = tuple[tuple[int, int], ...]
 LAST = 0x10FFFF
 _STATES_MAX = 4_000
 _REPEATS_MAX = 1_000
+_STEPS_KEPT_MAX = 50_000
 MATCHED = frozenset((-1,))
 
 _DIGIT: Characters = ((48, 57),)
 _WORD: Characters = ((48, 57), (65, 90), (95, 95), (97, 122))
 _SPACE: Characters = (
-    *((9, 13), (32, 32), (133, 133), (160, 160), (5760, 5760), (8192, 8202)),
-    *((8232, 8233), (8239, 8239), (8287, 8287), (12288, 12288)),
+    *((9, 13), (32, 32), (160, 160), (5760, 5760), (8192, 8202)),
+    *((8232, 8233), (8239, 8239), (8287, 8287), (12288, 12288), (65279, 65279)),
 )
 _CONTROL = {"n": 10, "r": 13, "t": 9, "f": 12, "v": 11}
 
@@ -88,6 +89,8 @@ class Automaton:
             known = self._closed(reached, at_start=False)
             if known != MATCHED and self._anew:
                 known = MATCHED if self._anew == MATCHED else known | self._anew
+            if len(self._steps) >= _STEPS_KEPT_MAX:
+                self._steps.clear()
             self._steps[key] = known
         return known
 

@@ -101,7 +101,10 @@ class Columns:
             return Map(value)
         if not fields and isinstance(rest, dict) and rest and not is_row:
             return None
-        return Struct(fields) if fields else Map(value) if value is not None else None
+        if not fields and value is not None:
+            return Map(value)
+        # A row without fields is a table without columns yet; anywhere else a free object has no type.
+        return Struct(fields) if fields or is_row else None
 
     def _fields(self, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         """Declared fields, those of branches too: a table has them whichever branch a row took."""

@@ -17,7 +17,8 @@ from headwater.schemas.compatibility.nodes import Formula, OneOfValues, Opaque, 
 from headwater.schemas.compatibility.outcome import IMPOSSIBLE, Found, Outcome, Solver, Undecided
 
 _LAYERS_MAX = 3_000
-_WALK_STATES_MAX = 40_000
+_LENGTH_MAX = 200_000
+_WALK_STATES_MAX = 10_000
 _TRIES_MAX = 24
 _NICE = "a0ATZ-_.:/ bB1z9x%@#~é"
 
@@ -133,6 +134,8 @@ class _Words:
 
 
 State = tuple[Any, ...]
+# The states that can be reached with one more character, each with the state before and that character.
+Layer = dict[State, tuple[State, int]]
 
 
 class _Walk:
@@ -145,7 +148,11 @@ class _Walk:
         self._avoid = [_known(expression) for expression in dict.fromkeys(wanted.avoid)]
         self._words = _Words(wanted.excluded)
         self._letters = _letters([*self._match, *self._avoid], wanted.excluded)
-        self._parents: list[dict[State, tuple[State, int]]] = []
+        self._parents: list[Layer] = []
+        # Layers by what is in them, below the shortest length and from it on: an end is only looked for in the latter.
+        self._seen_below: dict[frozenset[State], int] = {}
+        self._seen: dict[frozenset[State], int] = {}
+        self._visited: set[State] = set()
 
     def outcome(self) -> Outcome:
         start: State = (
@@ -166,44 +173,57 @@ class _Walk:
         return matched and "" not in self._wanted.excluded
 
     def _layers(self, start: State) -> Outcome:
-        layer: dict[State, None] = {start: None}
+        layer = {start: (start, 0)}
         low, high = self._wanted.low, self._wanted.high
-        visited: set[State] = set()
-        seen_layers: set[frozenset[State]] = set()
         length = walked = 0
-        while layer:
+        if low > _LENGTH_MAX:
+            return Undecided(f"the string must have more than {_LENGTH_MAX} characters")
+        while layer and (high is None or length < high):
             length += 1
-            if high is not None and length > high:
-                return IMPOSSIBLE
-            parents = self._next_layer(layer)
-            self._parents.append(parents)
-            if length >= low:
-                final = next((state for state in parents if self._accepts(state)), None)
-                if final is not None:
-                    return Found(self._word(final))
-                if high is None:
-                    parents = {state: edge for state, edge in parents.items() if state not in visited}
-                    visited.update(parents)
-                elif self._repeats(parents, seen_layers):
-                    return IMPOSSIBLE
-            walked += len(parents)
-            self._solver.spend(len(parents) // 8 + 1)
-            if length >= _LAYERS_MAX or walked > _WALK_STATES_MAX:
+            layer = self._next_layer(layer)
+            self._parents.append(layer)
+            walked += len(layer)
+            self._solver.spend(len(layer) // 8 + 1)
+            if walked > _WALK_STATES_MAX or len(self._seen) + len(self._seen_below) > _LAYERS_MAX:
                 return Undecided("the expressions and lengths are too many to search")
-            layer = dict.fromkeys(parents)
+            if length < low:
+                length = self._jump(layer, length)
+                continue
+            final = next((state for state in layer if self._accepts(state)), None)
+            if final is not None:
+                return Found(self._word(final))
+            layer = self._news(layer, length)
         return IMPOSSIBLE
 
-    @staticmethod
-    def _repeats(parents: dict[State, tuple[State, int]], seen: set[frozenset[State]]) -> bool:
-        """Past the lower bound a layer that was there before will only lead to the same layers again."""
-        layer = frozenset(parents)
-        if layer in seen:
-            return True
-        seen.add(layer)
-        return False
+    def _news(self, layer: Layer, length: int) -> Layer:
+        """What of a layer without an end may still lead to one: past every bound, only states not walked before.
 
-    def _next_layer(self, layer: dict[State, None]) -> dict[State, tuple[State, int]]:
-        parents: dict[State, tuple[State, int]] = {}
+        Before an upper bound, a layer that was there already leads to the same layers again, so nothing of it.
+        """
+        if self._wanted.high is not None:
+            return {} if self._cycle(layer, self._seen, length) else layer
+        layer = {state: edge for state, edge in layer.items() if state not in self._visited}
+        self._visited.update(layer)
+        return layer
+
+    @staticmethod
+    def _cycle(layer: Layer, seen: dict[frozenset[State], int], length: int) -> int:
+        """How many layers ago the same layer was there; 0 if it is new."""
+        key = frozenset(layer)
+        if key in seen:
+            return length - seen[key]
+        seen[key] = length
+        return 0
+
+    def _jump(self, layer: Layer, length: int) -> int:
+        """Go through a cycle of layers as often as it fits below the shortest length wanted; returns the new length."""
+        cycle = self._cycle(layer, self._seen_below, length)
+        rounds = (self._wanted.low - 1 - length) // cycle if cycle else 0
+        self._parents.extend(self._parents[-cycle:] * rounds)
+        return length + rounds * cycle
+
+    def _next_layer(self, layer: Layer) -> Layer:
+        parents: Layer = {}
         for state in layer:
             match, avoid, word = state
             for letter in self._letters:

@@ -1,4 +1,4 @@
-"""Compares two schemas: is every value of one a value of the other, each way, and do tables survive?
+"""Compares two schemas: whether every value of one is a value of the other, each way, and whether tables survive.
 
 How this works: both become formulas of one table. The rule set of the side that reads is split into single rules (one
 field's type, one bound); a rule the writing side has too needs no thought, and for each other rule a value is searched
