@@ -1,0 +1,86 @@
+"""`headwater schema serve`: schema repositories over HTTP, for machines, people and clients of a schema registry."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headwater.cli.console import say
+from headwater.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from headwater.web.schema_shelf import Shelves
+
+
+@click.command(
+    short_help="Serve schema repositories over HTTP.",
+    epilog="""\b
+Examples:
+  headwater schema serve
+  headwater schema serve ./schemas-event-primary ./schemas-event-secondary --port 8090
+  headwater schema serve primary=/srv/primary secondary=/srv/secondary --host 0.0.0.0""",
+)
+@click.argument("repositories", nargs=-1, metavar="[[NAME=]DIRECTORY]...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8081,
+    show_default=True,
+    help="The port to listen on; 0 takes a free one.",
+)
+def command(repositories: tuple[str, ...], host: str, port: int) -> None:
+    """Serve the schema repositories at the directories given, in that order, or those of the project.
+
+    Schemas are at /repositories/NAME/jsonschema/TITLE/VERSION, pages for people at /repositories/, and the reading side
+    of Confluent's schema registry API at /subjects and /schemas. Changes on disk are seen within seconds. Ctrl + C or
+    SIGTERM stops it.
+    """
+    from headwater.cli.up import port_is_free, run_until_stopped
+
+    shelves, streams = _chosen(repositories)
+    if port and not port_is_free(host, port):
+        raise ConfigInvalid(
+            f"Port {port} of {host} is taken.",
+            hint="Stop what uses it, or choose another with --port (0: any free one).",
+        )
+    run_until_stopped(_serve(shelves, streams, host, port))
+
+
+async def _serve(shelves: Shelves, streams: dict[str, list[str]], host: str, port: int) -> None:
+    from headwater.web.schema_service import create_schema_app, serving_schemas
+
+    async with serving_schemas(create_schema_app(shelves, lambda: streams), host, port) as address:
+        for shelf in shelves.shelves:
+            say(f"{shelf.name}: {len(shelf.folders)} schemas from {shelf.path}")
+        say(f"Schemas are at {address}/repositories/ (Ctrl + C stops it)")
+        await asyncio.Event().wait()
+
+
+def _chosen(repositories: tuple[str, ...]) -> tuple[Shelves, dict[str, list[str]]]:
+    """The repositories, and where they are a project's, which streams have which schema."""
+    from headwater.web.schema_service import name_of, shelves_of, streams_by_title
+    from headwater.web.schema_shelf import Shelves, settings_at
+
+    if repositories:
+        places = []
+        for given in repositories:
+            name, equals, directory = given.partition("=")
+            path = Path(directory if equals else given)
+            places.append((name if equals else name_of(path), settings_at(path)))
+        return Shelves.of(places), {}
+    from headwater.config import load_config
+    from headwater.streams.registry import StreamRegistry
+
+    config = load_config(Path())
+    shelves = shelves_of(config.schemas.base_uris, Path())
+    if not shelves.shelves:
+        raise ConfigInvalid(
+            "There is no schema repository to serve here.",
+            hint="Name its directory: headwater schema serve DIRECTORY.",
+        )
+    streams = config.path(config.streams.path)
+    return shelves, streams_by_title(StreamRegistry.load(streams)) if streams.exists() else {}

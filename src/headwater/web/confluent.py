@@ -1,0 +1,317 @@
+"""Confluent's schema registry API, reading side: what serdes and consoles ask, answered from the repositories.
+
+How this works: a subject is a schema's title, and for each stream of the platform `<stream>-value`. A version is the
+semantic version as one number (1.2.3 is 1002003), an id 31 bits of the SHA-256 of `/title/version`: both depend on the
+version's name alone, so they are the same after a restart, on another machine and after any addition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NoReturn
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from headwater.errors import HeadwaterError
+from headwater.schemas.working_copy import SchemaFolder, Version, version_text
+from headwater.web.schema_shelf import Shelf, Shelves, StreamsOf
+
+MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
+BODY_BYTES_MAX = 1_048_576
+_LEVEL = "BACKWARD_TRANSITIVE"
+_VALUE = "-value"
+_PART_MAX = 999
+_MAJOR_MAX = 2146
+
+
+@dataclass(frozen=True, slots=True)
+class _Registered:
+    """One version of a schema as the registry names it."""
+
+    shelf: Shelf
+    folder: SchemaFolder
+    version: Version
+    number: int
+    id: int
+
+    def schema(self) -> str:
+        """The schema as JSON text."""
+        return self.shelf.text(self.folder.versions[self.version], "json").data.decode()
+
+
+class RegistryError(Exception):
+    """An answer in the registry's own form: an HTTP status, a code and a sentence."""
+
+    def __init__(self, status: int, code: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+def number_of(version: Version) -> int | None:
+    """1.2.3 → 1002003; None for a version that has no such number."""
+    major, minor, patch = version
+    if major > _MAJOR_MAX or minor > _PART_MAX or patch > _PART_MAX or version == (0, 0, 0):
+        return None
+    return major * 1_000_000 + minor * 1_000 + patch
+
+
+@lru_cache(maxsize=65_536)
+def id_of(title: str, version: Version) -> int:
+    """The id of a version: a positive 31-bit number."""
+    digest = hashlib.sha256(f"/{title}/{version_text(version)}".encode()).digest()
+    return (int.from_bytes(digest[:4], "big") & 0x7FFFFFFF) or 1
+
+
+class ConfluentReader:
+    """The endpoints. `streams_of`: title → the streams whose events have that schema."""
+
+    def __init__(self, shelves: Shelves, streams_of: StreamsOf) -> None:
+        self._shelves = shelves
+        self._streams_of = streams_of
+
+    def routes(self) -> list[BaseRoute]:
+        """The registry's paths, at the root as its clients expect them."""
+        table: list[tuple[str, Callable[[Request], Any]]] = [
+            ("/subjects", self.subjects),
+            ("/subjects/{subject:path}/versions", self.versions),
+            ("/subjects/{subject:path}/versions/{version}", self.version),
+            ("/subjects/{subject:path}/versions/{version}/schema", self.version_schema),
+            ("/subjects/{subject:path}/versions/{version}/referencedby", self.referenced_by),
+            ("/schemas", self.schemas),
+            ("/schemas/types", lambda request: ["JSON"]),
+            ("/schemas/ids/{id}", self.by_id),
+            ("/schemas/ids/{id}/schema", self.schema_by_id),
+            ("/schemas/ids/{id}/subjects", self.subjects_by_id),
+            ("/schemas/ids/{id}/versions", self.versions_by_id),
+            ("/config", lambda request: {"compatibilityLevel": _LEVEL}),
+            ("/config/{subject:path}", self.config),
+            ("/mode", lambda request: {"mode": "READONLY"}),
+            ("/mode/{subject:path}", self.mode),
+        ]
+        routes: list[BaseRoute] = [Route(path, _reading(endpoint), methods=["GET"]) for path, endpoint in table]
+        # Longest first: a subject may contain slashes, and the first route that fits answers.
+        routes.sort(key=lambda route: -len(getattr(route, "path", "")))
+        return [
+            *routes,
+            Route("/subjects/{subject:path}/versions", self.register, methods=["POST"]),
+            Route("/subjects/{subject:path}", self.look_up, methods=["POST"]),
+        ]
+
+    def subjects(self, request: Request) -> list[str]:
+        prefix = request.query_params.get("subjectPrefix", "")
+        # `:*:` is how clients say "of every context"; there is one here.
+        return sorted(subject for subject in self._subjects() if subject.startswith(prefix.removeprefix(":*:")))
+
+    def versions(self, request: Request) -> list[int]:
+        return [one.number for one in self._registered(request.path_params["subject"])]
+
+    def version(self, request: Request) -> dict[str, Any]:
+        subject = request.path_params["subject"]
+        return _document(subject, self._version(subject, request.path_params["version"]))
+
+    def version_schema(self, request: Request) -> _Raw:
+        return _Raw(self._version(request.path_params["subject"], request.path_params["version"]).schema())
+
+    def referenced_by(self, request: Request) -> list[int]:
+        """Ids of the newest versions of the schemas that pull this version in."""
+        chosen = self._version(request.path_params["subject"], request.path_params["version"])
+        name = version_text(chosen.version)
+        titles = [one.title for one in self._shelves.referring(chosen.folder.title) if one.version == name]
+        return [newest[-1].id for title in titles if (newest := self._of_title(title))]
+
+    def schemas(self, request: Request) -> list[dict[str, Any]]:
+        prefix = request.query_params.get("subjectPrefix", "").removeprefix(":*:")
+        latest_only = request.query_params.get("latestOnly") == "true"
+        found = []
+        for subject in sorted(self._subjects()):
+            if subject.startswith(prefix):
+                registered = self._registered(subject)
+                found += [_document(subject, one) for one in (registered[-1:] if latest_only else registered)]
+        return found
+
+    def by_id(self, request: Request) -> dict[str, Any]:
+        return {"schemaType": "JSON", "schema": self._by_id(request).schema()}
+
+    def schema_by_id(self, request: Request) -> _Raw:
+        return _Raw(self._by_id(request).schema())
+
+    def subjects_by_id(self, request: Request) -> list[str]:
+        title = self._by_id(request).folder.title
+        return sorted([title, *self._subjects_of(title)])
+
+    def versions_by_id(self, request: Request) -> list[dict[str, Any]]:
+        one = self._by_id(request)
+        return [{"subject": subject, "version": one.number} for subject in self.subjects_by_id(request)]
+
+    def config(self, request: Request) -> dict[str, Any]:
+        subject = request.path_params["subject"]
+        self._registered(subject)
+        if request.query_params.get("defaultToGlobal") == "true":
+            return {"compatibilityLevel": _LEVEL}
+        raise RegistryError(404, 40408, f"Subject '{subject}' does not have subject-level compatibility configured")
+
+    def mode(self, request: Request) -> dict[str, Any]:
+        subject = request.path_params["subject"]
+        self._registered(subject)
+        if request.query_params.get("defaultToGlobal") == "true":
+            return {"mode": "READONLY"}
+        raise RegistryError(404, 40409, f"Subject '{subject}' does not have subject-level mode configured")
+
+    async def look_up(self, request: Request) -> Response:
+        """POST /subjects/{subject}: under which version a schema stands there, compared as JSON."""
+        try:
+            wanted, subject = await _posted_schema(request), request.path_params["subject"]
+            return _answer(_document(subject, self._same(subject, wanted)))
+        except RegistryError as error:
+            return _failure(error)
+
+    async def register(self, request: Request) -> Response:
+        """POST …/versions: the id of a schema that is there already; new ones come through the repository."""
+        try:
+            wanted, subject = await _posted_schema(request), request.path_params["subject"]
+            try:
+                return _answer({"id": self._same(subject, wanted).id})
+            except RegistryError:
+                raise RegistryError(
+                    422, 42205, f"Subject '{subject}' is in read-only mode: schemas are added to its repository"
+                ) from None
+        except RegistryError as error:
+            return _failure(error)
+
+    def _subjects(self) -> list[str]:
+        titles = [folder.title for _, folder in self._shelves.schemas() if folder.versions]
+        streams = self._streams_of()
+        return [*titles, *(name + _VALUE for title in titles for name in streams.get(title, ()))]
+
+    def _subjects_of(self, title: str) -> list[str]:
+        return [name + _VALUE for name in self._streams_of().get(title, ())]
+
+    def _title_of(self, subject: str) -> str:
+        """The title a subject means: its own name, or that of the stream's schema."""
+        stream = subject.removesuffix(_VALUE)
+        if stream != subject:
+            for title, names in self._streams_of().items():
+                if stream in names:
+                    return title
+        return subject.strip("/")
+
+    def _of_title(self, title: str) -> list[_Registered]:
+        """The versions of a title, ascending; none where there is no such title."""
+        shelf = next((shelf for shelf in self._shelves.shelves if title in shelf.folders), None)
+        if shelf is None:
+            return []
+        folder = shelf.folders[title]
+        return [
+            _Registered(shelf, folder, version, number, id_of(title, version))
+            for version in sorted(folder.versions)
+            if (number := number_of(version)) is not None
+        ]
+
+    def _registered(self, subject: str) -> list[_Registered]:
+        found = self._of_title(self._title_of(subject))
+        if not found:
+            raise RegistryError(404, 40401, f"Subject '{subject}' not found.")
+        return found
+
+    def _version(self, subject: str, wanted: str) -> _Registered:
+        registered = self._registered(subject)
+        if wanted in ("latest", "-1"):
+            return registered[-1]
+        for one in registered:
+            if wanted in (str(one.number), version_text(one.version)):
+                return one
+        if not wanted.isdigit() or not 1 <= int(wanted) <= 2**31 - 1:
+            raise RegistryError(
+                422,
+                42202,
+                f"The specified version '{wanted}' is not a valid version id. Allowed values are between [1, 2^31-1] "
+                'and the string "latest"',
+            )
+        raise RegistryError(404, 40402, f"Version {wanted} not found.")
+
+    def _by_id(self, request: Request) -> _Registered:
+        wanted: str = request.path_params["id"]
+        if not wanted.isdigit():
+            raise RegistryError(404, 404, "HTTP 404 Not Found")
+        for _, folder in self._shelves.schemas():
+            for one in self._of_title(folder.title):
+                if one.id == int(wanted):
+                    return one
+        raise RegistryError(404, 40403, f"Schema {wanted} not found")
+
+    def _same(self, subject: str, wanted: Any) -> _Registered:
+        for one in reversed(self._registered(subject)):
+            if one.shelf.document(one.folder.versions[one.version]) == wanted:
+                return one
+        raise RegistryError(404, 40403, "Schema not found")
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """JSON text that is the answer itself."""
+
+    text: str
+
+
+def _reading(endpoint: Callable[[Request], Any]) -> Callable[[Request], Response]:
+    def answer(request: Request) -> Response:
+        try:
+            return _answer(endpoint(request))
+        except RegistryError as error:
+            return _failure(error)
+        except HeadwaterError as error:
+            return _failure(RegistryError(500, 50001, f"Error in the backend data store: {error}"))
+
+    return answer
+
+
+def _document(subject: str, one: _Registered) -> dict[str, Any]:
+    return {
+        "subject": subject,
+        "version": one.number,
+        "id": one.id,
+        "schemaType": "JSON",
+        "schema": one.schema(),
+    }
+
+
+def _answer(document: Any) -> Response:
+    data = document.text.encode() if isinstance(document, _Raw) else orjson.dumps(document)
+    return Response(data, media_type=MEDIA_TYPE, headers={"access-control-allow-origin": "*"})
+
+
+def _failure(error: RegistryError) -> Response:
+    document = {"error_code": error.code, "message": error.message}
+    return Response(
+        orjson.dumps(document),
+        status_code=error.status,
+        media_type=MEDIA_TYPE,
+        headers={"access-control-allow-origin": "*"},
+    )
+
+
+async def _posted_schema(request: Request) -> Any:
+    """The schema in a request's body, parsed. Raises RegistryError."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise RegistryError(413, 413, f"The body is larger than {BODY_BYTES_MAX} bytes")
+    try:
+        posted = orjson.loads(body)
+        text = posted["schema"]
+        if posted.get("schemaType", "AVRO") != "JSON":
+            _invalid(f"Schemas here are JSON schemas, not {posted.get('schemaType', 'AVRO')}")
+        return orjson.loads(text)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        _invalid('The body is not {"schema": …, "schemaType": "JSON"} with a JSON schema as text')
+
+
+def _invalid(message: str) -> NoReturn:
+    raise RegistryError(422, 42201, message)

@@ -1,0 +1,280 @@
+"""The pages of the schema repositories: directories, schemas with fields and users, differences, search."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from headwater import __version__
+from headwater.errors import HeadwaterError, SchemaNotFound
+from headwater.schemas.types_fit import FitOptions
+from headwater.schemas.types_read import read_types
+from headwater.schemas.types_targets import TARGETS, map_types
+from headwater.schemas.working_copy import SchemaFolder, version_text
+from headwater.web.problems import status_of
+from headwater.web.schema_pages_changes import diff_lines, difference, previous_of
+from headwater.web.schema_pages_fields import FieldRow, field_rows
+from headwater.web.schema_shelf import MERGED, Shelf, Shelves, StreamsOf, json_text, versions_of
+
+FOUND_MAX = 200
+EXAMPLES_MAX = 5
+_STATIC = {
+    "page.css": "text/css; charset=utf-8",
+    "schemas.css": "text/css; charset=utf-8",
+    "headwater.svg": "image/svg+xml",
+}
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'self'"
+    ),
+    "referrer-policy": "same-origin",
+    "cache-control": "no-cache",
+    "vary": "accept",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a directory: a schema (`latest` is its newest version), a directory of them, or both."""
+
+    name: str
+    href: str
+    title: str | None
+    latest: str | None
+    description: str
+    fields: int
+    below: int
+    repository: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A schema a search found: the fields that match, and how well, more being better."""
+
+    repository: str
+    title: str
+    description: str
+    fields: tuple[FieldRow, ...]
+    weight: int
+
+
+class SchemaPages:
+    """Renders what `schemas.SchemaFiles` has decided to show as a page."""
+
+    def __init__(self, shelves: Shelves, streams_of: StreamsOf) -> None:
+        self._shelves = shelves
+        self._streams_of = streams_of
+        self._static = {name: files("headwater.web").joinpath("static", name).read_bytes() for name in _STATIC}
+        environment = Environment(
+            loader=PackageLoader("headwater.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        )
+        environment.filters["breakable"] = _breakable
+        environment.filters["pretty"] = json_text
+        environment.filters["with_code"] = _with_code
+        self._templates = {
+            name: environment.get_template(f"schema_{name}.html")
+            for name in ("index", "directory", "schema", "difference", "search", "problem")
+        }
+
+    def static(self, request: Request) -> Response:
+        """The style of the pages; a new release asks with another `?v=`."""
+        name = request.path_params["name"]
+        if name not in _STATIC:
+            return Response(status_code=404)
+        age = "public, max-age=31536000, immutable" if "v" in request.query_params else "no-cache"
+        return Response(self._static[name], headers={"content-type": _STATIC[name], "cache-control": age})
+
+    def index(self, request: Request) -> Response:
+        """Every repository and what stands at its top."""
+        shelves = [(shelf, self._entries("", (shelf,))) for shelf in self._shelves.shelves]
+        return self._page(request, "index", shelves=shelves)
+
+    def directory(self, request: Request, title: str, shelves: Sequence[Shelf]) -> Response:
+        """The directory at `title`: a schema's own page where there is one, with what is below it."""
+        if any(title in shelf.folders for shelf in shelves):
+            shelf, folder = self._shelves.find(title, shelves)
+            return self._schema(request, shelf, folder, self._entries(title, shelves))
+        return self._page(request, "directory", title=title, steps=_steps(title), entries=self._entries(title, shelves))
+
+    def search(self, request: Request) -> Response:
+        """Schemas whose title, description or fields have every word of `?q=`."""
+        query = request.query_params["q"].strip()
+        hits = self._hits(query)
+        return self._page(request, "search", query=query, hits=hits[:FOUND_MAX], hits_total=len(hits))
+
+    def found(self, query: str) -> list[dict[str, Any]]:
+        """The same as plain values."""
+        return [
+            {"repository": hit.repository, "title": hit.title, "fields": [row.path for row in hit.fields]}
+            for hit in self._hits(query.strip())[:FOUND_MAX]
+        ]
+
+    def problem(self, request: Request, error: HeadwaterError) -> Response:
+        """A page that says what is wrong and where to go."""
+        return self._page(request, "problem", status=status_of(error), error=error)
+
+    def _schema(self, request: Request, shelf: Shelf, folder: SchemaFolder, below: list[Entry]) -> Response:
+        asked = request.query_params
+        newest = version_text(folder.latest) if folder.latest is not None else "current"
+        chosen = asked.get("version", newest)
+        document = shelf.document(shelf.file(folder.title, chosen))
+        versions = [version_text(version) for version in versions_of(folder)]
+        known = {
+            "shelf": shelf,
+            "title": folder.title,
+            "steps": _steps(folder.title),
+            "version": chosen,
+            "newest": newest,
+            "versions": versions,
+            "has_current": folder.current is not None,
+            "document": document,
+            "previous": previous_of(folder, chosen),
+        }
+        if "from" in asked:
+            return self._difference(request, shelf, folder, known, asked["from"])
+        target = asked.get("types", "")
+        examples = document.get("examples")
+        return self._page(
+            request,
+            "schema",
+            **known,
+            rows=field_rows(document),
+            source=shelf.text(shelf.file(folder.title, chosen), "yaml").data.decode("utf-8", "replace"),
+            examples=examples[:EXAMPLES_MAX] if isinstance(examples, list) else [],
+            below=below,
+            streams=self._streams_of().get(folder.title, []),
+            referring=self._shelves.referring(folder.title),
+            built_on=self._shelves.built_on(shelf, folder),
+            notes=[(path.name, shelf.note_text(path).data.decode("utf-8", "replace")) for path in shelf.notes(folder)],
+            targets=list(TARGETS),
+            target=target if target in TARGETS else "",
+            types=self._types(document, target) if target in TARGETS else None,
+        )
+
+    def _difference(
+        self, request: Request, shelf: Shelf, folder: SchemaFolder, known: dict[str, Any], before: str
+    ) -> Response:
+        old_file, new_file = shelf.file(folder.title, before), shelf.file(folder.title, known["version"])
+        old, new = shelf.document(old_file), known["document"]
+        shown = difference(folder, (before, old), (known["version"], new), self._shelves)
+        lines = diff_lines(shelf.text(old_file, "yaml").data, shelf.text(new_file, "yaml").data)
+        return self._page(request, "difference", **known, before=before, shown=shown, lines=lines)
+
+    def _types(self, document: Mapping[str, Any], target: str) -> tuple[str, list[str], str | None]:
+        """The types' text, remarks, and what does not fit; with JSON columns where it would not fit otherwise."""
+        trouble = None
+        try:
+            typed = read_types(document, self._shelves.document_at)
+            try:
+                mapping = map_types(typed, target, options=FitOptions(comments=False))
+            except HeadwaterError as error:
+                trouble = error.message
+                mapping = map_types(typed, target, options=FitOptions(json_columns=True, comments=False))
+        except HeadwaterError as error:
+            return "", [], error.message
+        return mapping.text, [f"{note.path} {note.sentence}" for note in mapping.notes], trouble
+
+    def _entries(self, title: str, shelves: Sequence[Shelf]) -> list[Entry]:
+        below = f"{title}/" if title else ""
+        found: dict[str, list[tuple[Shelf, str]]] = {}
+        for shelf in shelves:
+            for name in shelf.folders:
+                if name.startswith(below) and name != title:
+                    found.setdefault(name.removeprefix(below).split("/")[0], []).append((shelf, name))
+        return [self._entry(name, below + name, members) for name, members in sorted(found.items())]
+
+    def _entry(self, name: str, title: str, members: Sequence[tuple[Shelf, str]]) -> Entry:
+        own = next((shelf for shelf, member in members if member == title), None)
+        others = len({member for _, member in members if member != title})
+        shelf = own or members[0][0]
+        href = f"{shelf.name}/jsonschema/{title}/"
+        if own is None:
+            return Entry(name, href, None, None, "", 0, others, shelf.name)
+        folder = own.folders[title]
+        document = _document(own, folder)
+        latest = version_text(folder.latest) if folder.latest is not None else None
+        fields = len(field_rows(document))
+        return Entry(name, href, title, latest, _first_sentence(document), fields, others, shelf.name)
+
+    def _hits(self, query: str) -> list[Hit]:
+        words = query.lower().split()
+        found = []
+        for shelf, folder in self._shelves.schemas():
+            hit = _hit(shelf, folder, words)
+            if hit is not None:
+                found.append(hit)
+        return sorted(found, key=lambda hit: (-hit.weight, hit.title))
+
+    def _page(self, request: Request, template: str, **known: Any) -> Response:
+        root = f"{request.scope.get('root_path', '')}/repositories"
+        content = self._templates[template].render(
+            root=root,
+            home=getattr(request.app.state, "home", "/"),
+            here=request.path_params.get("name", MERGED),
+            names=[shelf.name for shelf in self._shelves.shelves],
+            merged=MERGED,
+            release=__version__,
+            asked=request.query_params.get("q", ""),
+            **known,
+        )
+        status = known.get("status", 200)
+        return HTMLResponse(content, status_code=status, headers=_HEADERS)
+
+
+def _hit(shelf: Shelf, folder: SchemaFolder, words: Sequence[str]) -> Hit | None:
+    """Every word has to be somewhere in the schema; a title counts more than a field, a name more than a text."""
+    document = _document(shelf, folder)
+    description = str(document.get("description", ""))
+    rows = field_rows(document)
+    weight, fields = 0, {}
+    for word in words:
+        named = [row for row in rows if word in (row.path if "." in word else row.name).lower()]
+        told = [row for row in rows if word in row.description.lower()]
+        points = 8 * (word in folder.title.lower()) + 4 * bool(named) + 2 * (word in description.lower()) + bool(told)
+        if not points:
+            return None
+        weight += points
+        fields.update({row.path: row for row in (named or told)})
+    order = [row for row in rows if row.path in fields]
+    return Hit(shelf.name, folder.title, _first_sentence(document), tuple(order), weight)
+
+
+def _document(shelf: Shelf, folder: SchemaFolder) -> Mapping[str, Any]:
+    """The newest document, or nothing where it cannot be read: one bad file hides no other."""
+    file = shelf.newest(folder)
+    try:
+        return shelf.document(file) if file is not None else {}
+    except (HeadwaterError, SchemaNotFound):
+        return {}
+
+
+def _steps(title: str) -> list[tuple[str, str]]:
+    """The directories on the way to a title, each as (name, path with a slash at its end)."""
+    names = title.split("/") if title else []
+    return [(name, "/".join(names[: index + 1]) + "/") for index, name in enumerate(names)]
+
+
+def _first_sentence(document: Mapping[str, Any]) -> str:
+    text = " ".join(str(document.get("description") or "").split())
+    match = re.match(r".{20,}?[.!?](?=\s|$)", text)
+    sentence = match[0] if match else text
+    return sentence if len(sentence) <= 200 else sentence[:199].rstrip() + "…"
+
+
+def _breakable(name: str) -> Markup:
+    """A long path that may be broken after its dots, slashes and underscores."""
+    return Markup(re.sub(r"([._/])", r"\1<wbr>", str(escape(name))))
+
+
+def _with_code(text: str) -> Markup:
+    """A sentence with what stands in backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))

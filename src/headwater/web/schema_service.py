@@ -1,0 +1,118 @@
+"""The schema service by itself: repositories, pages and the registry API, without a platform."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from headwater.errors import HeadwaterError
+from headwater.platform import Platform
+from headwater.schemas.working_settings import WorkingSettings
+from headwater.streams.registry import StreamRegistry
+from headwater.web.problems import ProblemResponse, request_uri
+from headwater.web.schema_shelf import Shelves, StreamsOf
+from headwater.web.schemas import ROOT, schema_routes, wants_page
+
+
+def create_schema_app(shelves: Shelves, streams_of: StreamsOf = dict) -> Starlette:
+    """The ASGI application over some repositories."""
+
+    async def root(request: Request) -> Response:
+        # Registry clients ask for `/` to see whether anybody is there.
+        return RedirectResponse(f"{ROOT}/", 307) if wants_page(request) else JSONResponse({})
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    app = Starlette(
+        routes=[Route("/", root), Route("/healthz", healthz), *schema_routes(shelves, streams_of)],
+        exception_handlers={HTTPException: _not_found, HeadwaterError: _problem},  # type: ignore[dict-item]
+    )
+    app.router.redirect_slashes = False
+    app.state.home = f"{ROOT}/"
+    return app
+
+
+def shelves_of(base_uris: Sequence[str], root: Path) -> Shelves:
+    """The repositories of a project's configuration that are directories, each under its directory's name.
+
+    `…/primary/jsonschema` is `primary`. Repositories over HTTP are served by whoever has them. A directory that is not
+    there (yet) is left out.
+    """
+    places: list[tuple[str, WorkingSettings]] = []
+    for base in base_uris:
+        path = root / base.removeprefix("file://")
+        if not base.startswith(("http://", "https://")) and path.is_dir():
+            settings = WorkingSettings(base_path=path.resolve())
+            places.append((_free_name(path, [name for name, _ in places]), settings))
+    return Shelves.of(places)
+
+
+def platform_schema_routes(platform: Platform) -> list[BaseRoute]:
+    """The same for a platform: its own repositories, and which of its streams have which schema."""
+    config = platform.config
+    shelves = shelves_of(config.schemas.base_uris, config.path("."))
+    # Asked anew each time: streams may be declared while the platform runs.
+    return schema_routes(shelves, lambda: streams_by_title(platform.streams))
+
+
+def name_of(path: Path) -> str:
+    """What a directory is served as when nobody names it."""
+    path = path.resolve()
+    return path.parent.name if path.name == "jsonschema" and path.parent.name else path.name
+
+
+def streams_by_title(streams: StreamRegistry) -> dict[str, list[str]]:
+    """Schema title → the names of the streams that carry it, ascending."""
+    found: dict[str, list[str]] = {}
+    for stream in streams.all():
+        if stream.schema_title:
+            found.setdefault(stream.schema_title, []).append(stream.name)
+    return {title: sorted(names) for title, names in found.items()}
+
+
+@contextlib.asynccontextmanager
+async def serving_schemas(app: Starlette, host: str, port: int) -> AsyncIterator[str]:
+    """Serve for the length of a `with` block; gives the address. `port` 0 takes a free one."""
+    config = uvicorn.Config(
+        app, host=host, port=port, ws="none", lifespan="off", access_log=False, log_level="warning", server_header=False
+    )
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server._serve())
+    try:
+        while not server.started:
+            if running.done():
+                raise RuntimeError("The server stopped before it served.") from running.exception()
+            await asyncio.sleep(0.01)
+        given_host, given_port = server.servers[0].sockets[0].getsockname()[:2]
+        yield f"http://[{given_host}]:{given_port}" if ":" in given_host else f"http://{given_host}:{given_port}"
+    finally:
+        server.should_exit = True
+        await running
+
+
+def _free_name(path: Path, taken: Sequence[str]) -> str:
+    name = name_of(path)
+    number = 2
+    while name in taken or name == "all":
+        name, number = f"{name_of(path)}-{number}", number + 1
+    return name
+
+
+async def _not_found(request: Request, error: HTTPException) -> Response:
+    document: dict[str, Any] = {"status": error.status_code, "title": error.detail, "uri": request_uri(request.scope)}
+    return JSONResponse(document, status_code=error.status_code, headers=error.headers)
+
+
+async def _problem(request: Request, error: HeadwaterError) -> Response:
+    return ProblemResponse(error, method=request.method, uri=request_uri(request.scope))

@@ -1,0 +1,209 @@
+"""The schema repositories over HTTP: files here, pages in `schema_pages`, one table of routes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from headwater.errors import HeadwaterError, SchemaNotFound
+from headwater.schemas.uri import canonical_uri, version_of
+from headwater.schemas.working_copy import version_text
+from headwater.web.confluent import ConfluentReader
+from headwater.web.problems import ProblemResponse, request_uri
+from headwater.web.schema_pages import SchemaPages
+from headwater.web.schema_shelf import MERGED, SchemaText, Shelf, Shelves, StreamsOf
+
+ROOT = "/repositories"
+SCHEMAS = "jsonschema"
+_FOR_EVER = "public, max-age=31536000, immutable"
+_ASK_AGAIN = "no-cache"
+_CORS = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-methods": "GET, HEAD, OPTIONS",
+    "access-control-allow-headers": "accept, if-none-match",
+    "access-control-expose-headers": "etag, content-location, link",
+    "access-control-max-age": "86400",
+}
+
+
+def schema_routes(shelves: Shelves, streams_of: StreamsOf = dict) -> list[BaseRoute]:
+    """Everything the schema service answers, for any application. `streams_of`: title → the streams that carry it."""
+    pages = SchemaPages(shelves, streams_of)
+    files = SchemaFiles(shelves, pages)
+    readable = ["GET", "OPTIONS"]
+    return [
+        Route(ROOT, files.to_schemas, methods=["GET"]),
+        Route(f"{ROOT}/", files.repositories, methods=readable),
+        Route(f"{ROOT}/-/static/{{name}}", pages.static, methods=["GET"]),
+        Route(f"{ROOT}/{{name}}", files.to_schemas, methods=["GET"]),
+        Route(f"{ROOT}/{{name}}/", files.to_schemas, methods=["GET"]),
+        Route(f"{ROOT}/{{name}}/{SCHEMAS}", files.to_schemas, methods=["GET"]),
+        Route(f"{ROOT}/{{name}}/{SCHEMAS}/{{path:path}}", files.answer, methods=readable),
+        *ConfluentReader(shelves, streams_of).routes(),
+    ]
+
+
+class SchemaFiles:
+    """The files of the repositories: versions for ever, `latest` and `current` to be asked for again."""
+
+    def __init__(self, shelves: Shelves, pages: SchemaPages) -> None:
+        self._shelves = shelves
+        self._pages = pages
+
+    def repositories(self, request: Request) -> Response:
+        """All repositories, as a page or (Accept: application/json) as a list; `?q=` searches them."""
+        if request.method == "OPTIONS":
+            return _preflight()
+        if not wants_page(request):
+            return self._answer_list(request)
+        return self._pages.search(request) if request.query_params.get("q") else self._pages.index(request)
+
+    def to_schemas(self, request: Request) -> Response:
+        """The directory a shortened address means."""
+        name = request.path_params.get("name")
+        return RedirectResponse(f"{ROOT}/{name}/{SCHEMAS}/" if name else f"{ROOT}/", status_code=308)
+
+    def answer(self, request: Request) -> Response:
+        """A schema, a directory, or what is beside a schema."""
+        if request.method == "OPTIONS":
+            return _preflight()
+        try:
+            return self._answer(request)
+        except HeadwaterError as error:
+            if wants_page(request):
+                return self._pages.problem(request, error)
+            answer = ProblemResponse(error, method=request.method, uri=request_uri(request.scope))
+            answer.headers.update(_CORS)
+            return answer
+
+    def _answer(self, request: Request) -> Response:
+        path: str = request.path_params["path"]
+        shelves = self._shelves.named(request.path_params["name"])
+        inner = path.rstrip("/")
+        # Refuses whatever is not plainly a path in here, before anything is looked up.
+        title = canonical_uri(inner).strip("/") if inner else ""
+        if self._is_directory(title, shelves):
+            if not path.endswith("/") and path:
+                query = f"?{request.url.query}" if request.url.query else ""
+                return RedirectResponse(f"{request.url.path}/{query}", status_code=308, headers=_CORS)
+            if wants_page(request):
+                return self._pages.directory(request, title, shelves)
+            return self._listing(request, title, shelves)
+        if path.endswith("/"):
+            self._shelves.find(title, shelves)
+        return self._file(request, title, shelves)
+
+    def _is_directory(self, path: str, shelves: tuple[Shelf, ...]) -> bool:
+        below = f"{path}/" if path else ""
+        return any(path in shelf.folders or any(t.startswith(below) for t in shelf.folders) for shelf in shelves)
+
+    def _file(self, request: Request, path: str, shelves: tuple[Shelf, ...]) -> Response:
+        title, _, name = path.rpartition("/")
+        stem, form = name, _negotiated(request)
+        for extension in ("yaml", "json"):
+            if name.endswith(f".{extension}"):
+                stem, form = name.removesuffix(f".{extension}"), extension
+        shelf, file = self._find_file(title, stem, shelves)
+        if file.suffix == ".md":
+            return self._send(request, shelf.note_text(file), {"cache-control": _ASK_AGAIN})
+        text = shelf.text(file, form)
+        fixed = version_of(stem) is not None
+        headers = {"cache-control": _FOR_EVER if fixed else _ASK_AGAIN}
+        if stem == name:
+            headers["vary"] = "accept"
+        if not fixed:
+            version = version_of(file.stem)
+            target = version_text(version) if version else file.stem
+            base = request.url.path.rsplit("/", 1)[0]
+            headers["content-location"] = f"{base}/{target}{name.removeprefix(stem)}"
+        return self._send(request, text, headers)
+
+    def _find_file(self, title: str, stem: str, shelves: tuple[Shelf, ...]) -> tuple[Shelf, Any]:
+        """From the first repository that has it; a later one may have the version an earlier one lacks."""
+        failure: SchemaNotFound | None = None
+        for shelf in shelves:
+            try:
+                return shelf, shelf.file(title, stem)
+            except SchemaNotFound as error:
+                # Of several, the one that knows the title says more.
+                failure = error if failure is None or title in shelf.folders else failure
+        assert failure is not None
+        raise failure
+
+    def _listing(self, request: Request, title: str, shelves: tuple[Shelf, ...]) -> Response:
+        """A directory for machines: the directories below it and, where it is a schema, its versions."""
+        below = f"{title}/" if title else ""
+        inside = {name for shelf in shelves for name in shelf.folders if name.startswith(below) and name != title}
+        names = sorted({name.removeprefix(below).split("/")[0] for name in inside})
+        document: dict[str, Any] = {"path": f"/{title}" if title else "/", "directories": names}
+        for shelf in shelves:
+            if title in shelf.folders:
+                folder = shelf.folders[title]
+                document |= {
+                    "repository": shelf.name,
+                    "title": title,
+                    "versions": [version_text(version) for version in folder.versions],
+                    "latest": version_text(folder.latest) if folder.latest else None,
+                }
+                break
+        return _json(document)
+
+    def _answer_list(self, request: Request) -> Response:
+        query = request.query_params.get("q")
+        if query:
+            return _json({"query": query, "found": self._pages.found(query)})
+        names = [
+            {"name": shelf.name, "schemas": len(shelf.folders), "path": f"{ROOT}/{shelf.name}/{SCHEMAS}/"}
+            for shelf in self._shelves.shelves
+        ]
+        return _json({"repositories": names, "all": f"{ROOT}/{MERGED}/{SCHEMAS}/"})
+
+    def _send(self, request: Request, text: SchemaText, headers: Mapping[str, str]) -> Response:
+        own = {**_CORS, **headers, "etag": text.tag, "x-content-type-options": "nosniff"}
+        if matches(request.headers.get("if-none-match"), text.tag):
+            return Response(status_code=304, headers=own)
+        return Response(text.data, headers={**own, "content-type": text.media_type})
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a browser asks. Of directories only: files are never pages, since Java's own client prefers text/html."""
+    return "text/html" in request.headers.get("accept", "")
+
+
+def matches(if_none_match: str | None, tag: str) -> bool:
+    """Whether the client has this representation already (RFC 9110, weak comparison)."""
+    if not if_none_match:
+        return False
+    given = [one.strip().removeprefix("W/") for one in if_none_match.split(",")]
+    return "*" in given or tag in given
+
+
+def _negotiated(request: Request) -> str:
+    """`json` only where it is asked for by name and preferred; an extensionless answer is YAML otherwise (§1)."""
+    best, form = 0.0, "yaml"
+    for part in request.headers.get("accept", "").lower().split(","):
+        kind, *parameters = [word.strip() for word in part.split(";")]
+        quality = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    quality = float(parameter[2:])
+                except ValueError:
+                    quality = 0.0
+        is_json = kind in ("application/json", "application/schema+json", "text/json")
+        is_yaml = kind in ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/vnd.yaml")
+        if (is_json or is_yaml) and quality > best:
+            best, form = quality, "json" if is_json else "yaml"
+    return form
+
+
+def _json(document: Any) -> Response:
+    return JSONResponse(document, headers={**_CORS, "cache-control": _ASK_AGAIN, "vary": "accept"})
+
+
+def _preflight() -> Response:
+    return Response(status_code=204, headers=_CORS)
