@@ -34,7 +34,7 @@ READY = b"ready\n"
 
 def require_shared_log(config: Config) -> None:
     """Raise ConfigInvalid where the project's log has room for one writing process only."""
-    if config.log.url.startswith("sqlite:"):
+    if not config.log.is_kafka:
         raise ConfigInvalid(
             "--workers needs a log that several processes can write, such as kafka://…; "
             f"this project's log is {config.log.url}.",

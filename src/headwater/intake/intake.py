@@ -11,6 +11,7 @@ are stored (hasty.py). An append that outlasts its request still decides whether
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ DUPLICATE_ROUNDS_MAX = 3
 RESTORE_SECONDS_MAX = 0.5
 JUDGED_AT_ONCE_MAX = 256
 
+_log = logging.getLogger(__name__)
 Verdict = Admitted | Refused | SchemaPending
 
 
@@ -133,11 +135,18 @@ class Intake:
                 await self._log.ensure_topic(topic, self._topic_settings(stream))
                 self._topics.add(topic)
         if self._window.enabled:
-            topics = [topic for stream in streams if stream.deduplicate for topic in stream.topics]
-            since_ms = int((self._clock() - self.config.dedupe_window_seconds) * 1000)
-            async for keys in duplicate_keys(self._log, topics, since_ms, RESTORE_SECONDS_MAX):
-                self._window.remember(keys)
+            try:
+                await self._remember(streams)
+            except LogUnavailable as error:
+                # Better to take events, and perhaps one of them twice, than none.
+                _log.warning("ids accepted before the start are not known: %s", error)
         self._hasty.start()
+
+    async def _remember(self, streams: Sequence[Stream]) -> None:
+        topics = [topic for stream in streams if stream.deduplicate for topic in stream.topics]
+        since_ms = int((self._clock() - self.config.dedupe_window_seconds) * 1000)
+        async for keys in duplicate_keys(self._log, topics, since_ms, RESTORE_SECONDS_MAX):
+            self._window.remember(keys)
 
     async def stop(self) -> None:
         """Wait until everything received hastily is stored or spooled."""
