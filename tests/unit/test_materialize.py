@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headwater.errors import HeadwaterError, SchemaInvalid, SchemaUnavailable
+from headwater.schemas.document import parse_document
 from headwater.schemas.example_event import example_event
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.materialize import Materializer
@@ -18,6 +22,7 @@ from headwater.schemas.merge_all_of import merge_all_of
 from headwater.schemas.pinned_repository import content_hash, files_below
 from headwater.schemas.version_files import VersionFile, version_files, write_changed
 from headwater.schemas.working_copy import WorkingCopy
+from headwater.schemas.working_settings import WorkingSettings
 from headwater.schemas.yaml_style import yaml_text
 
 SETTINGS = "schemaBasePath: .\ncontentTypes: [yaml]\n"
@@ -184,6 +189,71 @@ def test_bounds_are_filled_where_they_are_missing(root: Path) -> None:
 )
 def test_a_generated_example_is_the_same_every_time(schema: Any, value: Any) -> None:
     assert example_event({"type": "object", "properties": {"a": schema}}) == {"a": value}
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"type": "string", "minLength": "many"}, "No example can be made"),
+        ({"type": "integer", "minimum": [], "maximum": 3}, "No example can be made"),
+        (
+            functools.reduce(lambda inner, _: {"type": "array", "minItems": 100, "items": inner}, range(12), {}),
+            "more than 10000 values",
+        ),
+    ],
+)
+def test_an_example_that_cannot_be_made_is_refused(schema: Any, message: str) -> None:
+    with pytest.raises(SchemaInvalid, match=message):
+        example_event({"type": "object", "properties": {"a": schema}})
+
+
+def test_a_hostile_expression_costs_nothing() -> None:
+    schemas = {
+        "a": {"type": "string", "pattern": "^(a|a){50,}\\Bx$", "maxLength": 100},
+        "b": {"type": "string", "pattern": "((a{9999}){9999}){9999}", "maxLength": 100},
+    }
+
+    assert set(example_event({"type": "object", "properties": schemas})) == {"a", "b"}
+
+
+def test_a_default_in_an_example_is_not_an_alias(root: Path) -> None:
+    made = _made(
+        root,
+        "a",
+        {"type": "object", "properties": {"b": {"type": "array", "default": [1]}}},
+        overrides={"shouldGenerateExample": True},
+    )
+
+    assert "&ref" not in yaml_text(made)
+
+
+_KEYWORDS = st.sampled_from(
+    [
+        *("$id", "$ref", "allOf", "anyOf", "oneOf", "not", "type", "properties", "items", "additionalProperties"),
+        *("required", "enum", "minimum", "maximum", "multipleOf", "pattern", "minLength", "dependencies", "examples"),
+        *("definitions", "additionalItems", "contains", "default", "const", "title", "minItems", "format"),
+    ]
+)
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.floats(-1e15, 1e15)
+    | st.sampled_from(["a", "string", "integer", "object", "array", "#", "#/properties/a", "/a/1.0.0", "^a+$", "a["]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYWORDS | st.just("a"), inner, max_size=4),
+    max_leaves=25,
+)
+
+
+@given(st.dictionaries(_KEYWORDS, _VALUES, max_size=6))
+def test_whatever_a_current_file_holds_is_made_or_refused_in_our_words(document: dict[str, Any]) -> None:
+    settings = WorkingSettings(Path(), generate_example=True, content_types=("yaml", "json"))
+    materializer = Materializer(WorkingCopy(Path(), settings))
+    try:
+        made = materializer.document({**document, "$id": "/a/1.0.0"}, "here", "a")
+    except HeadwaterError:
+        return
+    assert parse_document(made.texts["yaml"].encode(), "made", ValidationLimits()) == made.document
 
 
 def test_examples_of_a_fragment_are_not_examples_of_the_schema(root: Path) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from importlib import import_module
 from typing import Any
+
+from headwater.errors import SchemaInvalid
 
 # The values are those of the generator the original uses, with its random source fixed at 0.15.
 _PORTION = 0.15
@@ -15,6 +18,7 @@ _MAP_KEY = "dolorb"
 _WORD_CHARS_MAX = 10_000
 _TEXT_CHARS_USUAL = 140
 _ITEMS_MAX = 100
+_VALUES_MAX = 10_000
 _UNBOUNDED_REPEATS = 10
 
 _BY_FORMAT: dict[str, str] = {
@@ -41,8 +45,17 @@ _CLASSES: dict[str, str] = {
 
 
 def example_event(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """An event with every property the schema lists, `$schema` set to its `$id`. The schema has no `$ref`."""
-    value = _value(schema)
+    """An event with every property the schema lists, `$schema` set to its `$id`. The schema has no `$ref`.
+
+    Raises SchemaInvalid where none can be made: a keyword has a value of the wrong kind, or it would be too large.
+    """
+    try:
+        value = _value(schema, _Budget())
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise SchemaInvalid(
+            f"No example can be made of the schema {schema.get('$id', '')}: {error}.",
+            hint="Correct the keyword that has a value of the wrong kind, or write an example.",
+        ) from None
     event = value if isinstance(value, dict) else {}
     properties = schema.get("properties")
     if isinstance(properties, dict) and "$schema" in properties and isinstance(schema.get("$id"), str):
@@ -50,26 +63,52 @@ def example_event(schema: Mapping[str, Any]) -> dict[str, Any]:
     return event
 
 
-def _value(schema: Any) -> Any:
+class _Budget:
+    """How many values one example may still get: nested arrays with `minItems` multiply."""
+
+    def __init__(self) -> None:
+        self._left = _VALUES_MAX
+
+    def spend(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise SchemaInvalid(
+                f"An example would have more than {_VALUES_MAX} values.", hint="Write one under `examples`."
+            )
+
+
+def _value(schema: Any, budget: _Budget) -> Any:
+    budget.spend()
     if not isinstance(schema, dict):
         return {}
     for keyword in ("const", "default"):
         if keyword in schema:
-            return schema[keyword]
+            # A copy: what is one object twice would be printed as an alias.
+            return deepcopy(schema[keyword])
     choices = schema.get("enum")
     if isinstance(choices, list) and choices:
-        return choices[math.floor(_PORTION * len(choices))]
+        return deepcopy(_pick(choices))
     for keyword in ("oneOf", "anyOf"):
         branches = schema.get(keyword)
         if isinstance(branches, list) and branches and isinstance(branch := _pick(branches), dict):
-            return _value({**{name: value for name, value in schema.items() if name != keyword}, **branch})
+            return _value({**{name: value for name, value in schema.items() if name != keyword}, **branch}, budget)
+    return _of_type(schema, budget)
+
+
+def _of_type(schema: Mapping[str, Any], budget: _Budget) -> Any:
     kind = schema.get("type")
     if isinstance(kind, list) and kind:
         kind = _pick(kind)
     if kind is None:
         kind = "object" if "properties" in schema else "array" if "items" in schema else None
+    if kind == "array":
+        return _array(schema, budget)
+    if kind == "object":
+        return _object(schema, budget)
+    if kind is None:
+        return {}
     make = _BY_TYPE.get(kind) if isinstance(kind, str) else None
-    return make(schema) if make else {} if kind is None else None
+    return make(schema) if make else None
 
 
 def _pick(choices: list[Any]) -> Any:
@@ -111,22 +150,22 @@ def _range(schema: Mapping[str, Any], least: float, most: float) -> tuple[float,
     return (low, high) if low <= high else (low, low)
 
 
-def _array(schema: Mapping[str, Any]) -> list[Any]:
+def _array(schema: Mapping[str, Any], budget: _Budget) -> list[Any]:
     items = schema.get("items")
     if isinstance(items, list):
-        return [_value(item) for item in items]
+        return [_value(item, budget) for item in items]
     if not isinstance(items, dict):
         return []
     count = min(max(1, schema.get("minItems", 1)), schema.get("maxItems", _ITEMS_MAX), _ITEMS_MAX)
-    return [_value(items) for _ in range(count)]
+    return [_value(items, budget) for _ in range(count)]
 
 
-def _object(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _object(schema: Mapping[str, Any], budget: _Budget) -> dict[str, Any]:
     properties = schema.get("properties")
     if isinstance(properties, dict) and properties:
-        return {name: _value(child) for name, child in properties.items() if child is not False}
+        return {name: _value(child, budget) for name, child in properties.items() if child is not False}
     values = schema.get("additionalProperties")
-    return {_MAP_KEY: _value(values)} if isinstance(values, dict) else {}
+    return {_MAP_KEY: _value(values, budget)} if isinstance(values, dict) else {}
 
 
 _BY_TYPE: dict[str, Callable[[Mapping[str, Any]], Any]] = {
@@ -134,8 +173,6 @@ _BY_TYPE: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "integer": _integer,
     "number": _number,
     "boolean": lambda schema: False,
-    "array": _array,
-    "object": _object,
     "null": lambda schema: None,
 }
 
@@ -143,8 +180,8 @@ _BY_TYPE: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 def _matching(pattern: str) -> str | None:
     """A text that fits the expression; None where it cannot be read or none is found."""
     try:
-        text = _made(import_module("re._parser").parse(pattern))
-        return text if re.search(pattern, text) else None
+        # Not held against the expression: a hostile one could make that search take for ever.
+        return _made(import_module("re._parser").parse(pattern))
     except (re.error, ValueError, KeyError, OverflowError, RecursionError):
         return None
 
@@ -170,7 +207,10 @@ def _made_of(operation: str, argument: Any) -> str:
             least, most, part = argument
             most = min(most, max(least, _UNBOUNDED_REPEATS))
             count = least + math.floor(_PORTION * (most - least + 1))
-            return _made(part) * min(int(count), _WORD_CHARS_MAX)
+            text = _made(part)
+            if len(text) * count > _WORD_CHARS_MAX:
+                raise ValueError("the text would be too long")
+            return text * int(count)
         case "SUBPATTERN":
             return _made(argument[-1])
         case "BRANCH":

@@ -87,8 +87,7 @@ class _Merger:
         elif keyword == "pattern":
             merged.setdefault("allOf", []).extend({"pattern": value} for value in values)
         else:
-            rule = _RULES.get(keyword)
-            result = rule(values) if rule else None
+            result = _joined(keyword, values)
             if result is None:
                 raise self._contradiction(keyword, values, pointer)
             merged[keyword] = result
@@ -166,6 +165,15 @@ class _Merger:
             f"The schema at {self._where} joins values of `{keyword}` at {pointer} that exclude each other: {shown}.",
             hint="Change one of the `allOf` branches, so that they agree.",
         )
+
+
+def _joined(keyword: str, values: list[Any]) -> Any:
+    """What several values come to; None where nothing stands for them all, as for values of the wrong kind."""
+    rule = _RULES.get(keyword)
+    try:
+        return rule(values) if rule else None
+    except (TypeError, ValueError, ArithmeticError):
+        return None
 
 
 def _flattened(schema: Any) -> Iterator[Any]:
