@@ -162,7 +162,7 @@ def test_a_copy_to_kafka_killed_again_and_again_ends_with_every_record_once(tmp_
     in_logs(fill_much, source)
     command = [sys.executable, "-c", "from headwater.cli import main; main()", "log", "copy", str(source), kafka_url]
     kills = 0
-    for seconds in (0.7, 0.9, 1.1, 1.4):
+    for seconds in (0.8, 1.3):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             process.wait(seconds)

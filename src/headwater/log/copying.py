@@ -183,10 +183,10 @@ class Copying:
         first, last = await self._target_ends(info.name)
         copied = TopicCopy(info.name, settings, [])
         begins: dict[Place, int] = {}
+        begun = [(ledger, ends[place], last[place]) for place, ledger in known.items() if ledger is not None]
+        copied.resumed = sum(await asyncio.gather(*(self._take_over(*one) for one in begun)))
         for place, ledger in known.items():
-            if ledger is not None:
-                copied.resumed += await self._take_over(ledger, ends[place], last[place])
-            elif first[place] < last[place]:
+            if ledger is None and first[place] < last[place]:
                 raise CopyRefused(
                     f"The target has {last[place] - first[place]:,} records in {place[0]}, partition {place[1]}, that"
                     " were not copied: a copy would mix with them.",
