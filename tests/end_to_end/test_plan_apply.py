@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from headwater.cli.main import main
-from headwater.log.contract import Record, TopicInfo, TopicSettings
-from headwater.log.inspection import log_at
+from headwater.config import load_config
+from headwater.log.contract import Log, Record, TopicInfo, TopicSettings
+from headwater.platform import build
 
 STREAM = """stream: {name}
 schema_title: {name}
@@ -32,11 +36,14 @@ def count(event, context):
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+@pytest.fixture(params=["sqlite", "kafka"])
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     directory = tmp_path / "project"
+    url = "sqlite:///events.db"
+    if request.param == "kafka":
+        url = f"kafka://{request.getfixturevalue('kafka_server')}/{uuid.uuid4().hex[:12]}."
     for name, text in {
-        "headwater.yaml": "log: sqlite:///events.db\n",
+        "headwater.yaml": f"log: {url}\n",
         "streams/page.edit.yaml": STREAM.format(name="page.edit", transport="retention: 1d"),
         "streams/page.count.yaml": COUNTS,
         "streams/families/job.yaml": "stream: /^job\\..+/\nschema_title: job\ntransport: {retention: 2d}\n",
@@ -54,16 +61,24 @@ def run(verb: str, project: Path, *arguments: str, code: int = 0) -> Result:
     return result
 
 
-def topics(project: Path) -> dict[str, TopicInfo]:
-    async def ask() -> dict[str, TopicInfo]:
-        log = log_at(f"sqlite:///{project / 'events.db'}")
+def in_log(project: Path, work: Callable[[Log], Coroutine[Any, Any, Any]]) -> Any:
+    async def running() -> Any:
+        log = build(load_config(project)).log
         await log.open()
         try:
-            return {info.name: info for info in await log.topics()}
+            return await work(log)
         finally:
             await log.close()
 
-    return asyncio.run(ask())
+    return asyncio.run(running())
+
+
+def topics(project: Path) -> dict[str, TopicInfo]:
+    async def ask(log: Log) -> dict[str, TopicInfo]:
+        return {info.name: info for info in await log.topics()}
+
+    found: dict[str, TopicInfo] = in_log(project, ask)
+    return found
 
 
 def declare(project: Path, transport: str) -> None:
@@ -71,12 +86,12 @@ def declare(project: Path, transport: str) -> None:
     path.write_text(STREAM.format(name="page.edit", transport=transport), encoding="utf-8")
 
 
-async def write(project: Path, topic: str, settings: TopicSettings) -> None:
-    log = log_at(f"sqlite:///{project / 'events.db'}")
-    await log.open()
-    await log.ensure_topic(topic, settings)
-    await log.append([Record(topic, b"{}")])
-    await log.close()
+def write(project: Path, topic: str, settings: TopicSettings) -> None:
+    async def writing(log: Log) -> None:
+        await log.ensure_topic(topic, settings)
+        await log.append([Record(topic, b"{}")])
+
+    in_log(project, writing)
 
 
 def test_a_plan_shows_every_topic_of_streams_and_jobs_and_makes_nothing(project: Path) -> None:
@@ -85,6 +100,7 @@ def test_a_plan_shows_every_topic_of_streams_and_jobs_and_makes_nothing(project:
         ["count.error", "dc1.page.edit", "dc2.page.edit", "headwater-intake.error.validation", "page.count"], "create"
     )
     assert not (project / "events.db").exists()
+    assert topics(project) == {}
     assert "+ create dc1.page.edit  partitions 1, retention 1d" in run("plan", project, code=2).stdout
 
 
@@ -124,10 +140,25 @@ def test_partitions_are_never_taken_away_and_then_nothing_else_is_done_either(pr
     assert len(json.loads(run("plan", project, "--json", code=2).stdout)["impossible"]) == 2
 
 
+def test_compression_is_set_where_the_log_has_topics_of_their_own_compression(project: Path) -> None:
+    run("apply", project, "--yes")
+    declare(project, "retention: 1d\n  kafka: {compression: zstd}")
+    keeps = build(load_config(project)).log.features.topic_compression
+    if not keeps:
+        run("plan", project)
+        return
+    assert "compression the log's own → zstd" in run("plan", project, code=2).stdout
+    run("apply", project, "--yes")
+    assert topics(project)["dc1.page.edit"].settings.compression == "zstd"
+    declare(project, "retention: 1d")
+    run("apply", project, "--yes")
+    assert topics(project)["dc1.page.edit"].settings.compression is None
+
+
 def test_undeclared_topics_are_told_of_and_kept_and_members_of_families_are_not_among_them(project: Path) -> None:
     run("apply", project, "--yes")
-    asyncio.run(write(project, "left.over", TopicSettings(partitions=2)))
-    asyncio.run(write(project, "job.send", TopicSettings(retention_seconds=172_800.0)))
+    write(project, "left.over", TopicSettings(partitions=2))
+    write(project, "job.send", TopicSettings(retention_seconds=172_800.0))
     result = run("plan", project)
     assert "? drift  left.over  no stream declares it (1 offsets kept)" in result.stdout
     assert "job.send" not in result.stdout
