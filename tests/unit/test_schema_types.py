@@ -531,3 +531,12 @@ def test_a_schema_without_fields_is_refused(schema: dict[str, Any]) -> None:
 def test_a_target_that_is_none_is_refused_with_those_that_are() -> None:
     with pytest.raises(ConfigInvalid, match="postgres, mysql"):
         map_types(read_types(_schema(TEXT)), "oracle")
+
+
+@pytest.mark.parametrize("target", EVERY)
+def test_descriptions_are_comments_unless_the_user_wants_none(target: str) -> None:
+    typed = read_types(_schema({**TEXT, "description": "Of a field."}, description="Of the whole."))
+    told = map_types(typed, target)
+    assert "Of a field." in f"{told.text}{told.document}"
+    quiet = map_types(typed, target, options=FitOptions(comments=False))
+    assert "Of " not in f"{quiet.text}{quiet.document}"

@@ -107,12 +107,12 @@ def map_types(
     root, table = fitted.root, table or table_for(schema.title)
     document: Any = None
     if target == "avro":
-        document = avro_schema(root, schema.title, schema.description)
+        document = avro_schema(root, schema.title, fitted.schema.description)
         text = orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n"
     elif chosen.dialect is None:
         document, text = [_arrow_column(field) for field in root.fields], arrow_text(root)
     else:
-        text = create_table(root, table, chosen.dialect, schema.description)
+        text = create_table(root, table, chosen.dialect, fitted.schema.description)
         document = spark_schema(root) if target == "spark" else None
     columns = tuple(
         Column(field.name, field.source, _type_words(field.type, chosen), field.nullable, field.description)
