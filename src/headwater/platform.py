@@ -140,11 +140,16 @@ def build(config: Config) -> Platform:
 
     Raises ConfigInvalid, JobInvalid, ExtraMissing.
     """
+    return Platform(config, *declarations(config))
+
+
+def declarations(config: Config) -> tuple[StreamRegistry, list[Job]]:
+    """The project's streams, those of errors among them, and its jobs. Raises ConfigInvalid, JobInvalid."""
     path = config.path(config.streams.path)
     scope = Scope(site=config.streams.site, realm=config.streams.realm)
     declared = StreamRegistry.load(path, scope=scope) if path.exists() else StreamRegistry(scope=scope)
     jobs = load_jobs(config.path(config.jobs.path))
-    return Platform(config, with_error_streams(config, declared, jobs), jobs)
+    return with_error_streams(config, declared, jobs), jobs
 
 
 def with_error_streams(config: Config, declared: StreamRegistry, jobs: Iterable[Job]) -> StreamRegistry:
