@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from headwater.cli.console import print_json, say
-from headwater.cli.plan import ask, load_platform, plan_as_json, project_option, show_plan
+from headwater.cli.plan import Declared, ask, load_declared, plan_as_json, project_option, show_plan
 from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable
 
 if TYPE_CHECKING:
     from headwater.log.topic_plan import TopicPlan
-    from headwater.platform import Platform
 
 CHECKS_MAX = 20
 CHECK_PAUSE_SECONDS = 0.25
@@ -37,8 +36,8 @@ def command(project: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
     """
     if as_json and not (yes or dry_run):
         raise click.UsageError("--json needs --yes: there is nobody to ask.")
-    platform = load_platform(project)
-    plan = asyncio.run(ask(platform))
+    declared = load_declared(project)
+    plan = asyncio.run(ask(declared))
     if not as_json:
         show_plan(plan)
     if dry_run:
@@ -49,7 +48,7 @@ def command(project: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
     if plan.changes:
         if not yes:
             _agree(plan)
-        asyncio.run(make_changes(platform, plan))
+        asyncio.run(make_changes(declared, plan))
         say(f"{len(plan.changes)} topics are now as declared.")
     if as_json:
         print_json({**plan_as_json(plan), "applied": True})
@@ -62,9 +61,9 @@ def refuse_impossible(plan: TopicPlan) -> None:
         raise ConfigInvalid(f"{one.sentence} Nothing was changed.{more}", hint=one.hint)
 
 
-async def make_changes(platform: Platform, plan: TopicPlan) -> None:
+async def make_changes(declared: Declared, plan: TopicPlan) -> None:
     """Make the changes of `plan`, and see that the log has them. Raises LogUnavailable where it does not."""
-    log = platform.log
+    log = declared.platform.log
     await log.open()
     try:
         for number, change in enumerate(plan.changes):
@@ -78,7 +77,7 @@ async def make_changes(platform: Platform, plan: TopicPlan) -> None:
         await log.close()
     # A cluster may take a moment to tell of what it has agreed to.
     for _ in range(CHECKS_MAX):
-        left = await ask(platform)
+        left = await ask(declared)
         if left.is_fulfilled:
             return
         await asyncio.sleep(CHECK_PAUSE_SECONDS)

@@ -24,7 +24,7 @@ import orjson
 
 from headwater.cli.console import print_json, progress, say
 from headwater.cli.delivery import REFUSALS_LISTED_MAX, Line, Refusal
-from headwater.cli.plan import load_platform, project_option
+from headwater.cli.plan import load_declared, project_option
 from headwater.cli.replay import LineSource, open_lines
 from headwater.errors import CopyRefused, EventMalformed, HeadwaterError, TimestampInvalid
 
@@ -81,7 +81,7 @@ def command(
     its stream is kept for is refused, and a time ahead of now counts as now. The exit code is 0 when every event is in
     the log, else 1.
     """
-    platform = load_platform(project)
+    platform = load_declared(project).platform
     path = refused_path or file.with_name(f"{file.name}.refused.jsonl")
     load = Load(platform, timestamp_field, batch)
     try:

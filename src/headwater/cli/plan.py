@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,12 @@ from headwater.errors import HeadwaterError, StreamUnknown
 if TYPE_CHECKING:
     from headwater.log.topic_plan import DeclaredTopic, Difference, SettingValue, TopicChange, TopicPlan
     from headwater.platform import Platform
+    from headwater.processing.job import Job
     from headwater.streams.stream import Stream
 
 EXIT_CHANGES = 2
 EXIT_UNKNOWN = 1
+OWN_TOPICS = "headwater."
 
 project_option = click.option(
     "--project",
@@ -45,8 +47,7 @@ def command(context: click.Context, project: Path, as_json: bool) -> None:
     Topics that no declaration names are listed; they are never deleted.
     """
     try:
-        platform = load_platform(project)
-        plan = asyncio.run(ask(platform))
+        plan = asyncio.run(ask(load_declared(project)))
     except HeadwaterError as error:
         # 2 says "changes" here, as scripts expect of a plan, so nothing else may say it.
         if context.find_root().params.get("debug"):
@@ -62,38 +63,51 @@ def command(context: click.Context, project: Path, as_json: bool) -> None:
     raise SystemExit(0 if plan.is_fulfilled else EXIT_CHANGES)
 
 
-def load_platform(project: Path) -> Platform:
-    """The project's platform, with nothing opened. Raises ConfigInvalid, JobInvalid."""
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A project as declared: `platform` has its streams and its log and runs none of the `jobs`."""
+
+    platform: Platform
+    jobs: Sequence[Job]
+
+
+def load_declared(project: Path) -> Declared:
+    """The project, with nothing opened. Raises ConfigInvalid, JobInvalid."""
     from headwater.config import load_config
-    from headwater.platform import build
+    from headwater.platform import Platform, declarations
 
     require_project(project)
-    return build(load_config(project))
+    config = load_config(project)
+    streams, jobs = declarations(config)
+    # Jobs that cannot run on this log need their topics all the same.
+    return Declared(Platform(config, streams, ()), jobs)
 
 
-async def ask(platform: Platform) -> TopicPlan:
+async def ask(project: Declared) -> TopicPlan:
     """The plan for the project's log. An embedded log that is not there yet is not made."""
     from headwater.log.topic_plan import plan_topics
 
-    declared = list(declared_topics(platform))
+    platform = project.platform
+    declared = list(declared_topics(project))
     features = platform.log.features
     if platform.config.log.url.startswith("sqlite:") and not platform.config.log_path.is_file():
         return plan_topics(declared, (), features)
     await platform.log.open()
     try:
-        return plan_topics(
-            declared, await platform.log.topics(), features, family_of=lambda topic: family_topic(platform, topic)
-        )
+        # What the platform keeps for itself is no drift.
+        present = [info for info in await platform.log.topics() if not info.name.startswith(OWN_TOPICS)]
+        return plan_topics(declared, present, features, family_of=lambda topic: family_topic(platform, topic))
     finally:
         await platform.log.close()
 
 
-def declared_topics(platform: Platform) -> Iterator[DeclaredTopic]:
+def declared_topics(project: Declared) -> Iterator[DeclaredTopic]:
     """The topics of all streams declared by name, and of every stream that a job reads or writes."""
     from headwater.processing.job import ToStream
 
+    platform = project.platform
     streams: dict[str, Stream] = {stream.name: stream for stream in platform.streams.all()}
-    for job in platform.jobs:
+    for job in project.jobs:
         written = [job.output.stream] if isinstance(job.output, ToStream) else []
         for name in (*job.sources, *written, *([job.late_stream] if job.late_stream else []), job.error_stream):
             streams.setdefault(name, platform.streams.get(name))
