@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,7 +32,7 @@ from headwater.schemas.uri import version_of
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = Path(os.environ.get("HEADWATER_FIXTURES", ROOT.parent / "shared" / "fixtures")) / "schemas"
 JSON_COLUMNS = FitOptions(json_columns=True)
-POSTGRES = shutil.which("postgres"), shutil.which("initdb"), shutil.which("psql")
+POSTGRES = [shutil.which(name) for name in ("postgres", "initdb", "psql", "pg_isready")]
 
 pytestmark = pytest.mark.skipif(not FIXTURES.exists(), reason=f"no {FIXTURES} (set HEADWATER_FIXTURES)")
 
@@ -266,38 +268,44 @@ def test_a_plan_is_possible_where_the_recorded_storage_verdict_says_so(case: dic
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def postgres() -> Iterator[Any]:
     """A function that runs SQL on a PostgreSQL server of our own, on a socket in a directory of our own."""
     if not all(POSTGRES):
-        pytest.skip("no postgres, initdb and psql on PATH")
-    directory = tmp_path_factory.mktemp("postgres")
+        pytest.skip("no postgres, initdb, psql and pg_isready on PATH")
     user: dict[str, Any] = {}
-    if os.getuid() == 0:
-        # PostgreSQL refuses to run as root.
-        user = {"user": "nobody"}
-        for path in (directory, *directory.parents[:2]):
-            path.chmod(0o755)
-        shutil.chown(directory, "nobody")
-    data = directory / "data"
+    # Not below pytest's own directory, which other users cannot enter.
+    with tempfile.TemporaryDirectory() as directory:
+        if os.getuid() == 0:
+            # PostgreSQL refuses to run as root.
+            user = {"user": "nobody"}
+            shutil.chown(directory, "nobody")
+        with _postgres_server(directory, user):
+            psql = ["psql", "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", directory, "-U", "test", "postgres"]
+
+            def run(sql: str) -> str:
+                done = subprocess.run(psql, input=sql, capture_output=True, text=True, check=False)
+                assert done.returncode == 0, done.stderr[:2000]
+                return done.stdout
+
+            yield run
+
+
+@contextlib.contextmanager
+def _postgres_server(directory: str, user: dict[str, Any]) -> Iterator[None]:
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    arguments = ["-D", str(data), "-U", "test", "-A", "trust", "-E", "UTF8", "-N"]
-    subprocess.run(["initdb", *arguments], check=True, cwd=directory, **quiet, **user)
-    arguments = ["-D", str(data), "-k", str(directory), "-c", "listen_addresses=", "-c", "fsync=off"]
+    data = f"{directory}/data"
+    create = ["initdb", "-D", data, "-U", "test", "-A", "trust", "-E", "UTF8", "-N"]
+    subprocess.run(create, check=True, cwd=directory, **quiet, **user)
+    arguments = ["-D", data, "-k", directory, "-c", "listen_addresses=", "-c", "fsync=off"]
     server = subprocess.Popen(["postgres", *arguments], cwd=directory, **quiet, **user)
-    psql = ["psql", "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", str(directory), "-U", "test", "postgres"]
-
-    def run(sql: str) -> str:
-        done = subprocess.run(psql, input=sql, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[:2000]
-        return done.stdout
-
     try:
-        for _ in range(100):
-            if subprocess.run([*psql, "-c", "SELECT 1"], check=False, **quiet).returncode == 0:
+        for _ in range(300):
+            ready = subprocess.run(["pg_isready", "-q", "-h", directory], check=False, **quiet)
+            if ready.returncode == 0:
                 break
             assert server.poll() is None, "the server did not start"
             time.sleep(0.1)
-        yield run
+        yield
     finally:
         server.terminate()
         server.wait(20)
