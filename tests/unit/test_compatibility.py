@@ -127,6 +127,15 @@ def test_a_comparison_without_end_is_given_up_and_called_unknown() -> None:
     assert compare(old, {"type": "string", "pattern": "(a|b)*a(a|b){14}b?$"}).backward.verdict in ("yes", "unknown")
 
 
+def test_the_content_keywords_say_nothing_neither_here_nor_to_the_validator() -> None:
+    old, new = (
+        field(type="string", minLength=1),
+        field(type="string", contentEncoding="base64", contentMediaType="a/json"),
+    )
+    answer = compare(old, new)
+    assert (answer.backward.verdict, answer.forward.witness) == ("yes", {"x": ""})
+
+
 def test_what_is_no_schema_is_refused() -> None:
     with pytest.raises(SchemaInvalid, match="not a valid schema"):
         compare({"type": "strin"}, {})

@@ -25,6 +25,8 @@ _ENGINES: dict[str, type[jsonschema_rs.Validator]] = {
 }
 _DIVISIBLE = "headwaterDivisibleBy"
 _OURS = "headwater-"
+# The engine would judge by these in draft-07; the validator we are compatible with does not.
+_ANNOTATIONS = frozenset(("contentEncoding", "contentMediaType"))
 _HOLDS_VALUES = frozenset(("enum", "const", "default", "examples"))
 
 
@@ -108,6 +110,7 @@ def _rewrite(value: Any, dialect: str, *, names: bool = False) -> Any:
         if keyword in _HOLDS_VALUES
         else _rewrite(child, dialect, names=keyword in _HOLDS_NAMES and isinstance(child, Mapping))
         for keyword, child in value.items()
+        if keyword not in _ANNOTATIONS
     }
     if isinstance(copy.get("format"), str):
         _replace_format(copy, dialect)
