@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -23,6 +23,9 @@ from headwater.log.contract import Commit, Log, Placement, Position, Record, Sta
 from headwater.log.copying import Copying, TopicCopy
 from headwater.log.sqlite import SqliteLog
 from headwater.testing.clock import ManualClock
+
+if TYPE_CHECKING:
+    from servers.kafka import SecureListener
 
 DAY = 86_400.0
 Content = dict[tuple[str, int], list[tuple[Any, ...]]]
@@ -149,6 +152,25 @@ def test_to_kafka_and_back_again_is_the_same_log(source: Path, tmp_path: Path, k
     assert in_logs(content, tmp_path / "back.db") == in_logs(content, source)
     checksums = [[(topic["topic"], topic["checksum"]) for topic in one["topics"]] for one in (there, back)]
     assert checksums[0] == checksums[1]
+
+
+def test_a_copy_gets_into_a_guarded_cluster_as_the_project_says(
+    source: Path, tmp_path: Path, kafka_secure: SecureListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COPY_PASSWORD", kafka_secure.password)
+    (tmp_path / "headwater.yaml").write_text(
+        f"""log:
+  kafka:
+    security.protocol: sasl_ssl
+    ssl.ca.location: {kafka_secure.ca_file}
+    sasl.mechanism: SCRAM-SHA-512
+    sasl.username: {kafka_secure.user}
+    sasl.password: ${{env:COPY_PASSWORD}}
+"""
+    )
+    url = f"kafka://{kafka_secure.bootstrap}/{uuid.uuid4().hex[:12]}."
+    arguments = (str(source), url, "--topic", "begun.late", "--json", "--project", str(tmp_path))
+    assert json.loads(run(*arguments).stdout)["records"] == 9
 
 
 def test_a_copy_to_kafka_killed_again_and_again_ends_with_every_record_once(tmp_path: Path, kafka_url: str) -> None:
