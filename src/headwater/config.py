@@ -135,6 +135,16 @@ class StreamsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """How streams are changed while the platform runs."""
+
+    api_keys_path: str = setting("var/api-keys.json", "The file of API keys, relative to the project.")
+    requests_per_minute_max: int = setting(60, "The most changes with one API key in a minute.", at_least=1)
+    heartbeat_seconds: float = setting(15.0, "How often an idle stream of changes says that it lives.", at_least=0.1)
+    waiting_max: int = setting(5_000, "The most clients that wait for changes at once.", at_least=1)
+
+
+@dataclass(frozen=True, slots=True)
 class IntakeConfig:
     """How events come in."""
 
@@ -240,6 +250,7 @@ class Config:
     log: LogConfig = LogConfig()
     schemas: SchemasConfig = SchemasConfig()
     streams: StreamsConfig = StreamsConfig()
+    control: ControlConfig = ControlConfig()
     intake: IntakeConfig = IntakeConfig()
     consumption: ConsumptionConfig = ConsumptionConfig()
     jobs: JobsConfig = JobsConfig()
@@ -289,6 +300,7 @@ SECTIONS: Mapping[str, type[Any]] = types.MappingProxyType(
         "log": LogConfig,
         "schemas": SchemasConfig,
         "streams": StreamsConfig,
+        "control": ControlConfig,
         "intake": IntakeConfig,
         "consumption": ConsumptionConfig,
         "jobs": JobsConfig,

@@ -11,6 +11,8 @@ from headwater.config import Config
 from headwater.connectors.registry import TableSink, table_sink
 from headwater.connectors.tables import TableView
 from headwater.consumption.hub import StreamHub
+from headwater.control.api_keys import ApiKeys
+from headwater.control.stream_control import StreamControl
 from headwater.errors import HeadwaterError, JobInvalid, SinkUnavailable
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake, settings_of
@@ -55,6 +57,8 @@ class Platform:
             spool=_spool(config),
         )
         self.hub = StreamHub(self.log, streams, config.consumption, self.telemetry)
+        self.control = StreamControl(self.log, streams, self.telemetry, self._use_streams)
+        self.keys = ApiKeys(config.path(config.control.api_keys_path), config.control.requests_per_minute_max)
         self.tables: dict[str, TableSink] = {}
         self.runners: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
         self._trimming: asyncio.Task[None] | None = None
@@ -68,6 +72,7 @@ class Platform:
         await self.log.open()
         self._started = True
         try:
+            await self.control.start()
             await self.intake.start()
         except BaseException:
             await self.stop()
@@ -82,6 +87,7 @@ class Platform:
             return
         self._started = False
         await self.hub.close()
+        await self.control.stop()
         await self.intake.stop()
         await asyncio.gather(*(runner.stop() for runner in self.runners.values()))
         if self._trimming is not None:
@@ -111,6 +117,12 @@ class Platform:
             except SinkUnavailable:
                 continue
         return views
+
+    def _use_streams(self, streams: StreamRegistry) -> None:
+        """The streams as files and revisions say they are now, for everybody."""
+        self.streams = streams
+        self.gate.use_streams(streams)
+        self.hub.use_streams(streams)
 
     def _supervisor(self, job: Job) -> Supervisor:
         sink = None

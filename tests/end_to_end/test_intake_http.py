@@ -17,6 +17,7 @@ import yaml
 
 from headwater.config import load_config
 from headwater.consumption.hub import StreamHub
+from headwater.control.stream_control import StreamControl
 from headwater.errors import LogFull, LogUnavailable
 from headwater.intake import Intake
 from headwater.platform import Platform, build
@@ -248,6 +249,7 @@ async def test_a_full_disk_is_507_and_what_comes_after_it_is_taken(tmp_path: Pat
     log = FaultyLog()
     platform.log = log
     platform.intake = Intake(platform.gate, log, platform.config.intake, platform.telemetry)
+    platform.control = StreamControl(log, platform.streams, platform.telemetry, platform._use_streams)
     platform.hub = StreamHub(log, platform.streams, platform.config.consumption, platform.telemetry)
     async with running(platform) as client:
         log.failure = LogFull("The disk under the log is full.", hint="Make room.")
@@ -404,6 +406,7 @@ async def test_requests_under_way_are_answered_when_the_server_stops(tmp_path: P
     log = FaultyLog()
     platform.log = log
     platform.intake = Intake(platform.gate, log, platform.config.intake, platform.telemetry)
+    platform.control = StreamControl(log, platform.streams, platform.telemetry, platform._use_streams)
     platform.hub = StreamHub(log, platform.streams, platform.config.consumption, platform.telemetry)
     await platform.start()
     async with httpx.AsyncClient(trust_env=False) as client:

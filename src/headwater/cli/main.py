@@ -18,6 +18,7 @@ VERBS: Table = {
     "plan": ("headwater.cli.plan", "Show what would change in the log's topics."),
     "apply": ("headwater.cli.apply", "Create and alter the log's topics as declared."),
     "log": ("headwater.cli.log", "Look into the log: topics, records, checksums."),
+    "keys": ("headwater.cli.keys", "Make and revoke API keys."),
     "streams": ("headwater.cli.streams", "Work with the declarations of streams."),
     "schema": ("headwater.cli.schema", "Work with schemas and judge events by them."),
 }

@@ -99,6 +99,11 @@ class StreamHub:
         """How many different wishes are being served live."""
         return len(self._tails)
 
+    def use_streams(self, streams: StreamRegistry) -> None:
+        """Connect by these declarations from now on; connections there are stay as they are."""
+        self._streams = streams
+        self._aliases = _aliases(streams, self.config)
+
     def resolve(self, names: Sequence[str]) -> tuple[Stream, ...]:
         """The streams of these names or aliases, each once. Raises StreamUnknown naming all that cannot be read."""
         found: dict[str, Stream] = {}

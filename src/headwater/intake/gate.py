@@ -23,6 +23,7 @@ from headwater.errors import (
     EventTooLarge,
     HeadwaterError,
     KeyFieldMissing,
+    StreamDisabled,
     StreamSchemaMismatch,
     StreamUnknown,
 )
@@ -46,6 +47,9 @@ EVENT_TIME_AHEAD_SECONDS_MAX = 3600.0
 ROUTES_MAX = 10_000
 UNDECLARED_STREAMS_MAX = 1_000
 EVENT_DEPTH_MAX = ValidationLimits().event_depth_max
+
+# Topics of such names are the platform's own.
+RESERVED_PREFIX = "__"
 
 _STREAM_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _UTC_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z")
@@ -191,6 +195,11 @@ class Gate:
             route = found
         return self._judge(route, value, headers, raw)
 
+    def use_streams(self, streams: StreamRegistry) -> None:
+        """Judge by these declarations from now on."""
+        self.streams = streams
+        self._routes.clear()
+
     def refuse(self, value: Any, reason: HeadwaterError) -> Refused:
         """A refusal of `value`, naming the stream and schema it asked for."""
         uri, stream_name = self._names_of(value)
@@ -315,6 +324,10 @@ class Gate:
             return self._refuse_nameless(value, compiled, uri)
         try:
             stream = self._stream(stream_name)
+            if not stream.enabled:
+                raise StreamDisabled(
+                    f"{stream_name} takes no events at present.", hint="Its producers were switched off; ask its owner."
+                )
             if self.settings.enforce_streams:
                 _check_title(stream, compiled, uri)
             route = self._route(uri, compiled, stream)
@@ -344,6 +357,8 @@ class Gate:
         return known
 
     def _stream(self, name: str) -> Stream:
+        if name.startswith(RESERVED_PREFIX):
+            raise StreamUnknown(f"{name[:200]!r} is reserved.", hint=f"Names must not begin with {RESERVED_PREFIX!r}.")
         if name == self.built_in.stream.name:
             return self.built_in.stream
         try:

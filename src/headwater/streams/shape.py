@@ -115,6 +115,7 @@ SHAPE: Mapping[str, Key] = {
     "produce": Key(
         "How events come in.",
         keys={
+            "enabled": keys.flag("Whether producers may send; false refuses every event. Default true."),
             "destination_event_service": keys.text_or_null("The intake that takes them."),
             "by": Key(
                 "The producers by name. A mapping merges with the layers below it, a list replaces them; keys besides "
@@ -138,6 +139,8 @@ SHAPE: Mapping[str, Key] = {
                 keys={
                     "rate": keys.rate("Part of the units."),
                     "unit": keys.text("What is drawn, such as session or pageview."),
+                    "algorithm": keys.choice("How it is drawn; default legacy32.", "legacy32", "hash64"),
+                    "salt": keys.text("With hash64: streams with other salts draw other units."),
                 },
                 open=True,
             ),

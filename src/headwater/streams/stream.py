@@ -28,6 +28,8 @@ class Stream:
     topics: tuple[str, ...] = ()
     message_key_fields: Mapping[str, str] | None = None
     destination_event_service: str | None = None
+    # False: the kill switch; every event is refused.
+    enabled: bool = True
     canary_events_enabled: bool = False
     # Event field (dotted) -> lower-case request header that fills it, or None where that is switched off.
     headers: Mapping[str, str | None] = field(default_factory=dict)

@@ -67,6 +67,7 @@ def stream_of(document: Mapping[str, Any], file: str | None = None, line: int | 
         topics=tuple(transport.get("topics", ())),
         message_key_fields=transport.get("message_key_fields") or None,
         destination_event_service=produce.get("destination_event_service"),
+        enabled=produce.get("enabled", True),
         canary_events_enabled=document.get("monitor", {}).get("canary", {}).get("enabled", False),
         headers=request_headers(produce.get("headers", {})),
         sample=produce.get("sample"),

@@ -24,6 +24,7 @@ from headwater.web.schema_service import platform_schema_routes
 from headwater.web.stream import StreamEndpoint
 from headwater.web.streamconfigs import PATHS as STREAMCONFIGS_PATHS
 from headwater.web.streamconfigs import streamconfigs
+from headwater.web.streams_api import StreamsApi
 from headwater.web.workers import Workers
 
 EVENTS_PATHS = frozenset({"/v1/events", "/v2/events"})
@@ -33,6 +34,7 @@ STREAM_PATH = "/v2/stream/"
 def create_app(platform: Platform, *, notice: str | None = None) -> Application:
     """The ASGI application of a started platform. `notice` is a line shown on top of the page."""
     pages = Pages(platform, notice)
+    streams_api = StreamsApi(platform)
     intake = platform.config.intake
 
     async def root(request: Request) -> Response:
@@ -56,6 +58,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
         Route("/readyz", info.readyz, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
         *(Route(path, streamconfigs, methods=["GET", "POST"]) for path in STREAMCONFIGS_PATHS),
+        *streams_api.routes(),
         *pages.routes(),
         *platform_schema_routes(platform),
     ]
@@ -64,18 +67,19 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
     if platform.config.streams.enforce:
         routes.append(Route("/v1/stream-configs", info.stream_configs, methods=["GET"]))
         routes.append(Route("/v1/stream-configs/{names:path}", info.stream_configs, methods=["GET"]))
-    return Application(platform, pages, routes)
+    return Application(platform, pages, streams_api, routes)
 
 
 class Application:
     """The ASGI application: what is called thousands of times a second first, Starlette for the rest."""
 
-    def __init__(self, platform: Platform, pages: Pages, routes: list[BaseRoute]) -> None:
+    def __init__(self, platform: Platform, pages: Pages, streams_api: StreamsApi, routes: list[BaseRoute]) -> None:
         intake = platform.config.intake
         standing = standing_headers(intake.cors, intake.csp)
         self.events = EventsEndpoint(platform.intake, intake, standing)
         self.stream = StreamEndpoint(platform.hub, standing)
         self.pages = pages
+        self.streams_api = streams_api
         # Set where this is one of several workers.
         self.workers: Workers | None = None
         rest = Starlette(

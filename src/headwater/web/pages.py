@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any
@@ -18,6 +18,7 @@ from headwater import __version__
 from headwater.errors import HeadwaterError
 from headwater.platform import Platform
 from headwater.schemas.schema import Schema
+from headwater.streams.stream import Stream
 from headwater.web.page_examples import example_events
 from headwater.web.page_feed import STREAMS_MAX, PageFeed
 
@@ -47,7 +48,9 @@ class Pages:
     def __init__(self, platform: Platform, notice: str | None = None) -> None:
         self._platform = platform
         self._notice = notice
-        self._feed = PageFeed(platform.streams.all, platform.log, platform.intake.recent, platform.read_tables)
+        self._feed = PageFeed(
+            self._declared, platform.log, platform.intake.recent, platform.read_tables
+        )
         self._viewers = 0
         self._closing = False
         self._static = {name: files("headwater.web").joinpath("static", name).read_bytes() for name in _STATIC}
@@ -60,6 +63,10 @@ class Pages:
         environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
         self._template = environment.get_template("page.html")
         self._schemas: Mapping[str, Schema] | None = None
+
+    def _declared(self) -> Sequence[Stream]:
+        # The platform's streams are others after a change.
+        return self._platform.streams.all()
 
     def routes(self) -> list[BaseRoute]:
         """The page's own routes but `/` itself, which the application gives to `page` when no `?spec` is asked for."""

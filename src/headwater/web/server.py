@@ -35,6 +35,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.application.pages.close()
+        self.application.streams_api.close()
         await self.application.stream.close()
         await super().shutdown(sockets)
         if self.application.workers is not None:

@@ -1,0 +1,201 @@
+"""A revision: who changed which rules, why and when; and the state that all revisions so far add up to.
+
+How this works: a *rule* is a patch of stream declarations with a name, laid over the files; a revision puts and removes
+rules. Each names the revision it was made on, its parent, and counts only where that is the latest one: of two made on
+the same state by different processes the one that came first into the log counts, for everyone who reads it. Nothing is
+ever changed or removed: to go back is another revision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from headwater.errors import ChangeRefused
+from headwater.streams.layers import Layer, When
+
+TEXT_CHARS_MAX = 2_000
+RULES_MAX = 1_000
+ALL_STREAMS = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One patch. `stream` "*" is all of them. `when` as in a stream file's overrides, and `from` and `until`, ISO 8601.
+
+    Rules hold in order of `priority`, then of their making: the last that holds wins.
+    """
+
+    id: str
+    stream: str
+    set: Mapping[str, Any] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    when: Mapping[str, Any] = field(default_factory=dict)
+    priority: int = 0
+
+    def layer(self, number: int) -> Layer:
+        """The rule as a layer of the streams' declarations, put by the revision `number`."""
+        return Layer(
+            name=f"revision {number} ({self.id})",
+            set=self.set,
+            unset=self.unset,
+            when=when_of(self.when),
+            stream=None if self.stream == ALL_STREAMS else self.stream,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "stream": self.stream,
+            "set": dict(self.set),
+            "unset": list(self.unset),
+            "when": dict(self.when),
+            "priority": self.priority,
+        }
+
+    @classmethod
+    def from_json(cls, written: Any) -> Rule:
+        """Read a rule. Raises ChangeRefused."""
+        if not isinstance(written, dict):
+            raise ChangeRefused("A rule is a JSON object.", hint='Such as {"id": "…", "stream": "…", "set": {…}}.')
+        unknown = set(written) - {"id", "stream", "set", "unset", "when", "priority"}
+        if unknown:
+            raise ChangeRefused(f"A rule has no key {min(unknown)!r}.")
+        unset, priority = written.get("unset", []), written.get("priority", 0)
+        if not isinstance(unset, list) or not all(isinstance(one, str) for one in unset):
+            raise ChangeRefused("`unset` is a list of dotted keys.")
+        if type(priority) is not int or abs(priority) > 1_000_000:
+            raise ChangeRefused("`priority` is a whole number.")
+        for name in ("set", "when"):
+            if not isinstance(written.get(name, {}), dict):
+                raise ChangeRefused(f"`{name}` is a JSON object.")
+        rule = cls(
+            text_of(written, "id", 100),
+            text_of(written, "stream", 200),
+            written.get("set", {}),
+            tuple(unset),
+            written.get("when", {}),
+            priority,
+        )
+        when_of(rule.when)
+        return rule
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One change. `at` is in epoch seconds; `kind` says to people how it came about."""
+
+    number: int
+    parent: int
+    at: float
+    actor: str
+    reason: str
+    kind: str = "change"
+    put: tuple[Rule, ...] = ()
+    remove: tuple[str, ...] = ()
+
+    def encode(self) -> bytes:
+        return orjson.dumps(self.as_json())
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "revision": self.number,
+            "parent": self.parent,
+            "at": datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "actor": self.actor,
+            "reason": self.reason,
+            "kind": self.kind,
+            "put": [rule.as_json() for rule in self.put],
+            "remove": list(self.remove),
+        }
+
+    @classmethod
+    def decode(cls, data: bytes) -> Revision:
+        """Raises ChangeRefused for what is no revision."""
+        try:
+            written = orjson.loads(data)
+            return cls(
+                number=int(written["revision"]),
+                parent=int(written["parent"]),
+                at=_seconds(written["at"]),
+                actor=written["actor"],
+                reason=written["reason"],
+                kind=written["kind"],
+                put=tuple(Rule.from_json(rule) for rule in written["put"]),
+                remove=tuple(written["remove"]),
+            )
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise ChangeRefused(f"A record is no revision: {type(error).__name__}: {error}.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the revisions up to `number` add up to: the rules, each with the revision that put it."""
+
+    number: int = 0
+    rules: Mapping[str, tuple[int, Rule]] = field(default_factory=dict)
+
+    def after(self, revision: Revision) -> State:
+        """The state with `revision`. Raises ChangeRefused where it was made on another state."""
+        if revision.parent != self.number or revision.number != self.number + 1:
+            raise ChangeRefused(f"Revision {revision.number} was made on {revision.parent}, not on {self.number}.")
+        rules = {name: put for name, put in self.rules.items() if name not in revision.remove}
+        for rule in revision.put:
+            rules.pop(rule.id, None)
+            rules[rule.id] = (revision.number, rule)
+        return State(revision.number, rules)
+
+    def layers(self) -> Sequence[Layer]:
+        """The rules as layers, low to high."""
+        ordered = sorted(self.rules.values(), key=lambda entry: entry[1].priority)
+        return [rule.layer(number) for number, rule in ordered]
+
+    def edges(self) -> list[float]:
+        """When a rule begins or ceases to hold, in epoch seconds, sorted."""
+        windows = [when_of(rule.when) for _, rule in self.rules.values()]
+        return sorted({edge for when in windows for edge in (when.not_before, when.not_after) if edge is not None})
+
+    def going_to(self, other: State) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
+        """(rules to put, ids to remove) that lead from here to the rules of `other`."""
+        put = tuple(rule for name, (_, rule) in other.rules.items() if self.rules.get(name, (0, None))[1] != rule)
+        return put, tuple(name for name in self.rules if name not in other.rules)
+
+
+def when_of(written: Mapping[str, Any]) -> When:
+    """The condition of a rule. Raises ChangeRefused."""
+    unknown = set(written) - {"site", "site_group", "realm", "from", "until"}
+    if unknown:
+        raise ChangeRefused(
+            f"`when` has no key {min(unknown)!r}.", hint="It has site, site_group, realm, from and until."
+        )
+    for name in ("site", "site_group", "realm"):
+        value = written.get(name, "x")
+        if not (isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value))):
+            raise ChangeRefused(f"`when.{name}` is a text, or a list of texts.")
+    place = When.read({name: value for name, value in written.items() if name not in ("from", "until")})
+    start, end = (_seconds(written[name]) if name in written else None for name in ("from", "until"))
+    if start is not None and end is not None and end <= start:
+        raise ChangeRefused("`when.until` must be later than `when.from`.")
+    return When(place.sites, place.groups, place.realms, start, end)
+
+
+def text_of(written: Mapping[str, Any], name: str, chars_max: int = TEXT_CHARS_MAX) -> str:
+    """A text that must be there. Raises ChangeRefused."""
+    value = written.get(name)
+    if not isinstance(value, str) or not value.strip() or len(value) > chars_max:
+        raise ChangeRefused(f"`{name}` must be a text of 1 to {chars_max} characters.")
+    return value
+
+
+def _seconds(text: Any) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise ChangeRefused(f"{text!r} is no time.", hint="Write it as 2026-01-31T12:00:00Z.") from None
+    if moment.tzinfo is None:
+        raise ChangeRefused(f"{text!r} has no time zone.", hint="Write it as 2026-01-31T12:00:00Z.")
+    return moment.timestamp()

@@ -1,0 +1,280 @@
+"""Keeps the streams as files and revisions say they are now, and takes changes.
+
+How this works: revisions are records of one topic of the log. Every process reads it from the beginning, folds it and
+follows it; what counts is decided by the order in the log alone (see revision.py), so all processes agree, and a
+restart finds what there was. Where a rule has a window of time, the streams are made anew at its edges. A rule that
+does not fit the files any more, because a stream was renamed, say, is left out alone, and logged. While the log is away
+the last good streams stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from headwater.control.policy import check_rule, check_state
+from headwater.control.revision import ALL_STREAMS, Revision, Rule, State
+from headwater.errors import ChangeConflict, ChangeRefused, ConfigInvalid, HeadwaterError
+from headwater.log.contract import Log, Position, Record, TopicSettings
+from headwater.streams.layers import Layer, Scope
+from headwater.streams.registry import StreamRegistry
+from headwater.telemetry import Telemetry
+
+TOPIC = "__headwater.stream_changes"
+FOLLOW_SECONDS = 2.0
+ANSWER_SECONDS_MAX = 10.0
+KILL_PREFIX = "kill:"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What somebody wants to be changed. `expected`: the revision it was made on; None: whatever is the latest."""
+
+    actor: str
+    reason: str
+    put: tuple[Rule, ...] = ()
+    remove: tuple[str, ...] = ()
+    expected: int | None = None
+    kind: str = "change"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One key of one stream that a change changes, for people; None where there is no such key."""
+
+    stream: str
+    path: str
+    before: Any
+    after: Any
+
+
+class StreamControl:
+    """The streams of one platform as they are now. Belongs to one event loop; `start` before use, `stop` after."""
+
+    def __init__(
+        self,
+        log: Log,
+        declared: StreamRegistry,
+        telemetry: Telemetry,
+        on_change: Callable[[StreamRegistry], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`on_change` is called with the streams whenever they are others than before."""
+        self.streams = declared
+        self.state = State()
+        self.history: list[Revision] = []
+        self._log = log
+        self._declared = declared
+        self._on_change = on_change
+        self._clock = clock
+        self._position = Position()
+        self._states: dict[int, State] = {0: self.state}
+        self._following: asyncio.Task[None] | None = None
+        self._reading = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._version = 0
+        self._applied_at = clock()
+        self._changes = telemetry.counter("headwater_stream_changes", "Revisions of streams taken, by kind.", ("kind",))
+        number = telemetry.gauge("headwater_stream_revision", "The latest revision of the streams.")
+        number.set_function(lambda: self.state.number)
+
+    @property
+    def version(self) -> int:
+        """A number that grows in this process whenever the streams change, also at the edge of a window."""
+        return self._version
+
+    async def start(self) -> None:
+        """Read all revisions there are and begin to follow. Raises LogUnavailable."""
+        await self._log.ensure_topic(TOPIC, TopicSettings())
+        self._position = await self._log.first([TOPIC])
+        while await self._read(0):
+            pass
+        self._apply()
+        self._following = asyncio.create_task(self._follow(), name="stream control")
+
+    async def stop(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+            self._following = None
+
+    def check(self, change: Change) -> tuple[Revision, State]:
+        """The revision a change would be, and the state after it. Raises ChangeRefused, ChangeConflict."""
+        if change.expected is not None and change.expected != self.state.number:
+            raise ChangeConflict(
+                f"The streams are at revision {self.state.number}, not {change.expected}.",
+                hint="Look at what was changed in the meantime, and send the change again on top of it.",
+            )
+        for rule in change.put:
+            check_rule(rule, self._declared)
+        for name in change.remove:
+            if name not in self.state.rules:
+                raise ChangeRefused(
+                    f"There is no rule {name!r}.", hint="`GET /v1/stream-changes` names those there are."
+                )
+        if not change.put and not change.remove:
+            raise ChangeRefused("The change puts no rule and removes none.")
+        number = self.state.number
+        revision = Revision(
+            number + 1, number, self._clock(), change.actor, change.reason, change.kind, change.put, change.remove
+        )
+        after = self.state.after(revision)
+        check_state(after)
+        return revision, after
+
+    def differences(self, after: State, *, site: str | None = None) -> list[Difference]:
+        """What a state would change now, for a site. Rules that hold elsewhere, or later, are not seen."""
+        scope = replace(self._scope(), site=site) if site else self._scope()
+        found = []
+        old = self._declared.layers.with_revisions(self._fitting(self.state))
+        new = self._declared.layers.with_revisions(self._fitting(after))
+        for name in self._declared.layers.entries:
+            before, then = _leaves(old.document(name, scope)), _leaves(new.document(name, scope))
+            changed = (path for path in sorted({*before, *then}) if before.get(path) != then.get(path))
+            found += [Difference(name, path, before.get(path), then.get(path)) for path in changed]
+        return found
+
+    async def change(self, change: Change) -> Revision:
+        """Make a revision, durable and in effect here on return.
+
+        Raises ChangeRefused, ChangeConflict, LogUnavailable.
+        """
+        revision, _ = self.check(change)
+        (placement,) = await self._log.append([Record(TOPIC, revision.encode(), partition=0)])
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                while self._position.offsets.get((TOPIC, 0), 0) <= placement.offset:
+                    await self._read(FOLLOW_SECONDS)
+        except TimeoutError:
+            raise ChangeConflict(
+                "The change was written but could not be read back.", hint="Look at the history."
+            ) from None
+        if not any(known == revision for known in self.history[-100:]):
+            raise ChangeConflict("Another change came first.", hint="Look at it, and send yours again on top of it.")
+        return revision
+
+    def rollback(self, to: int, actor: str, reason: str, expected: int | None = None) -> Change:
+        """The change that leads back to the rules of revision `to`. Raises ChangeRefused."""
+        target = self._states.get(to)
+        if target is None:
+            raise ChangeRefused(f"There is no revision {to}.", hint=f"There are 0 to {self.state.number}.")
+        put, remove = self.state.going_to(target)
+        return Change(actor, reason, put, remove, expected, "rollback")
+
+    def kill(self, stream: str, actor: str, reason: str, *, on: bool = True) -> Change:
+        """The change that makes a stream, or all ("*"), refuse every event, or take them again."""
+        name = KILL_PREFIX + stream
+        if not on:
+            return Change(actor, reason, remove=(name,), kind="revive")
+        off = Rule(name, stream, {"produce": {"enabled": False}}, priority=1_000_000)
+        return Change(actor, reason, put=(off,), kind="kill")
+
+    def at_revision(self, number: int) -> State | None:
+        """The state after the revision `number`."""
+        return self._states.get(number)
+
+    async def wait(self, version: int, seconds: float) -> int:
+        """The version, once it is another than `version` or `seconds` have passed."""
+        if self._version == version:
+            news = self._news
+            try:
+                async with asyncio.timeout(seconds):
+                    await news.wait()
+            except TimeoutError:
+                pass
+        return self._version
+
+    async def _follow(self) -> None:
+        while True:
+            edge = next((edge for edge in self.state.edges() if edge > self._applied_at), None)
+            wait = FOLLOW_SECONDS if edge is None else min(FOLLOW_SECONDS, max(0.0, edge - self._clock()))
+            try:
+                await self._read(wait)
+                if edge is not None and self._applied_at < edge <= self._clock():
+                    self._apply()
+            except HeadwaterError as error:
+                _log.warning("stream changes cannot be read: %s", error)
+                await asyncio.sleep(FOLLOW_SECONDS)
+            except Exception:
+                _log.exception("stream changes cannot be followed")
+                await asyncio.sleep(FOLLOW_SECONDS)
+
+    async def _read(self, wait_seconds: float) -> bool:
+        """Fold what is new; whether there was anything."""
+        async with self._reading:
+            records = await self._log.read(self._position, wait_seconds=wait_seconds)
+            number = self.state.number
+            for record in records:
+                self._position = self._position.after(record)
+                self._fold(record.value)
+            if self.state.number != number:
+                self._apply()
+        return bool(records)
+
+    def _fold(self, data: bytes) -> None:
+        try:
+            revision = Revision.decode(data)
+            self.state = self.state.after(revision)
+        except ChangeRefused as error:
+            # Somebody else was first; whoever made it has been told.
+            _log.info("a revision does not count: %s", error)
+            return
+        self.history.append(revision)
+        self._states[revision.number] = self.state
+        self._changes.labels(revision.kind).inc()
+
+    def _scope(self) -> Scope:
+        return replace(self._declared.scope, at=self._clock())
+
+    def _fitting(self, state: State) -> Sequence[Layer]:
+        """The layers of the rules that fit the declared streams; the others are left out."""
+        fitting = []
+        for layer in state.layers():
+            if layer.stream is not None and layer.stream not in self._declared.layers.entries:
+                _log.warning("%s is about %r, which is not declared any more: left out", layer.name, layer.stream)
+                continue
+            fitting.append(layer)
+        return fitting
+
+    def _apply(self) -> None:
+        scope = self._scope()
+        self._applied_at = scope.at or self._clock()
+        layers = self._fitting(self.state)
+        try:
+            streams = self._declared.revised(layers).seen_from(scope) if layers else self._declared
+        except ConfigInvalid:
+            streams = self._declared.revised(self._one_by_one(layers, scope)).seen_from(scope)
+        self.streams = streams
+        self._version += 1
+        self._on_change(streams)
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def _one_by_one(self, layers: Sequence[Layer], scope: Scope) -> list[Layer]:
+        fitting: list[Layer] = []
+        for layer in layers:
+            try:
+                self._declared.revised([*fitting, layer]).seen_from(scope)
+            except ConfigInvalid as error:
+                _log.warning("%s does not fit what is declared, and is left out: %s", layer.name, error)
+            else:
+                fitting.append(layer)
+        return fitting
+
+
+def _leaves(document: Any, above: str = "") -> dict[str, Any]:
+    """{dotted path: value} of everything that is no mapping, or an empty one."""
+    if not isinstance(document, dict) or not document:
+        return {above: document}
+    found: dict[str, Any] = {}
+    for name, value in document.items():
+        found.update(_leaves(value, f"{above}.{name}" if above else str(name)))
+    return found
+
+
+__all__ = ["ALL_STREAMS", "TOPIC", "Change", "Difference", "StreamControl"]

@@ -1,0 +1,120 @@
+"""What each audience is told of a stream: browsers only how to send, the public only what is public, and so on.
+
+How this works: a projection is a function from a Stream to plain JSON. What is not listed for an audience is not told
+to it, so that a new setting is private until somebody decides otherwise. An answer's ETag is made of its content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from headwater.streams.stream import Stream
+
+Projection = Callable[[Stream], "dict[str, Any] | None"]
+
+# Of a producer's settings, those that client libraries in browsers read.
+_BROWSER_PRODUCER = "metrics_platform_client"
+
+
+def for_browser(stream: Stream) -> dict[str, Any] | None:
+    """Whether to send, and how many: `enabled`, `sample`, `client`."""
+    told: dict[str, Any] = {}
+    if not stream.enabled:
+        told["enabled"] = False
+    if stream.sample is not None:
+        told["sample"] = dict(stream.sample)
+    client = _producers(stream).get(_BROWSER_PRODUCER)
+    if client:
+        told["client"] = client
+    return told
+
+
+def for_public(stream: Stream) -> dict[str, Any] | None:
+    """What the catalog shows; nothing of private streams."""
+    if stream.is_private:
+        return None
+    docs = stream.declared.get("docs", {})
+    return {
+        "schema_title": stream.schema_title,
+        "summary": stream.summary,
+        "description": docs.get("description", ""),
+        "owner": stream.owner,
+        "tags": list(docs.get("tags", ())),
+        "stage": stream.declared.get("lifecycle", {}).get("stage"),
+        "privacy_class": stream.privacy_class,
+        "event_time_field": stream.event_time_field,
+    }
+
+
+def for_intake(stream: Stream) -> dict[str, Any] | None:
+    """What decides whether an event is taken, and where it goes."""
+    return {
+        "schema_title": stream.schema_title,
+        "destination_event_service": stream.destination_event_service,
+        "enabled": stream.enabled,
+        "topics": list(stream.topics),
+        "message_key_fields": dict(stream.message_key_fields or {}),
+        "headers": dict(stream.headers),
+        "meta_dt": stream.meta_dt,
+        "deduplicate": stream.deduplicate,
+    }
+
+
+def for_ingestion(stream: Stream) -> dict[str, Any] | None:
+    """What reads and stores a stream needs to know."""
+    return {
+        "schema_title": stream.schema_title,
+        "topics": list(stream.topics),
+        "message_key_fields": dict(stream.message_key_fields or {}),
+        "event_time_field": stream.event_time_field,
+        "canary_events_enabled": stream.canary_events_enabled,
+        "consumers": stream.settings.get("consumers", {}),
+        "privacy_class": stream.privacy_class,
+        "partitions": stream.partitions,
+    }
+
+
+def for_internal(stream: Stream) -> dict[str, Any] | None:
+    """The whole declaration, as a stream file would say it."""
+    return {"topics": list(stream.topics), **dict(stream.declared)}
+
+
+AUDIENCES: Mapping[str, Projection] = {
+    "public": for_public,
+    "browser": for_browser,
+    "intake": for_intake,
+    "ingestion": for_ingestion,
+    "internal": for_internal,
+}
+# Told to everybody; the others need a key.
+OPEN_AUDIENCES = frozenset({"public", "browser"})
+
+
+def project(streams: Iterable[Stream], audience: str) -> dict[str, dict[str, Any]]:
+    """{name: what `audience` is told} of those it is told of."""
+    projection = AUDIENCES[audience]
+    told = ((stream.name, projection(stream)) for stream in streams)
+    return {name: one for name, one in told if one is not None}
+
+
+def etag_of(body: bytes) -> str:
+    """A strong ETag: the same for the same bytes, wherever they are served."""
+    return f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+
+
+def value_at(stream: Stream, dotted: str) -> Any:
+    """What a stream's declaration says at a dotted key, its legacy settings where it has no such key; else None."""
+    for value in (stream.declared, stream.settings):
+        found: Any = value
+        for name in dotted.split("."):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        if found is not None:
+            return found
+    return None
+
+
+def _producers(stream: Stream) -> Mapping[str, Any]:
+    producers = stream.settings.get("producers")
+    return producers if isinstance(producers, Mapping) else {}

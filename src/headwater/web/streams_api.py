@@ -1,0 +1,327 @@
+"""The native API of streams: /v1/streams lists, searches and waits; /v1/stream-changes tells and takes changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from headwater.control.revision import ALL_STREAMS, Rule, State, text_of
+from headwater.control.stream_control import Change
+from headwater.declaration import suggestion
+from headwater.errors import ChangeRefused, RequestTooLarge, StreamUnknown, TooManyConnections
+from headwater.platform import Platform
+from headwater.streams.layers import Scope
+from headwater.streams.projection import AUDIENCES, OPEN_AUDIENCES, etag_of, project, value_at
+from headwater.streams.stream import Stream
+
+BODY_BYTES_MAX = 1_048_576
+WAIT_SECONDS_MAX = 60.0
+HISTORY_MAX = 1_000
+SETTLE_SECONDS = 0.05
+
+
+class StreamsApi:
+    """The endpoints, over one platform."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._waiting = 0
+        self._closing = asyncio.Event()
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/v1/streams", self.listing, methods=["GET"]),
+            Route("/v1/streams/{name:path}", self.get, methods=["GET"]),
+            Route("/v1/stream-changes", self.history, methods=["GET"]),
+            Route("/v1/stream-changes", self.change, methods=["POST"]),
+            Route("/v1/stream-changes/live", self.live, methods=["GET"]),
+            Route("/v1/stream-changes/rollback", self.rollback, methods=["POST"]),
+            Route("/v1/stream-changes/kill", self.kill, methods=["POST"]),
+            Route("/v1/stream-changes/{number:int}", self.revision, methods=["GET"]),
+        ]
+
+    def close(self) -> None:
+        """End the long polls and streams that are open."""
+        self._closing.set()
+
+    async def listing(self, request: Request) -> Response:
+        """The streams of an audience, those asked for; with `wait`, not before they differ from what the client has."""
+        audience = self._audience(request)
+        held = request.headers.get("if-none-match")
+        wait = _seconds(request.query_params.get("wait"))
+        if wait:
+            self._enter()
+        try:
+            deadline = asyncio.get_running_loop().time() + wait
+            while True:
+                version = self._platform.control.version
+                body = self._listing(request, audience)
+                etag = etag_of(body)
+                left = deadline - asyncio.get_running_loop().time()
+                if held is None or not _is_current(held, etag):
+                    return _answer(body, etag, audience)
+                if left <= 0 or self._closing.is_set():
+                    return Response(status_code=304, headers={"etag": etag, "cache-control": _caching(audience)})
+                await self._news(version, left)
+        finally:
+            if wait:
+                self._waiting -= 1
+
+    async def get(self, request: Request) -> Response:
+        """One stream. 404 with the nearest name where there is none."""
+        audience = self._audience(request)
+        stream = self._seen(request).get(request.path_params["name"])
+        told = project([stream], audience)
+        if stream.name not in told:
+            raise StreamUnknown(f'The stream "{stream.name}" is not declared.')
+        body = orjson.dumps({"stream": stream.name, **told[stream.name]})
+        etag = etag_of(body)
+        if _is_current(request.headers.get("if-none-match"), etag):
+            return Response(status_code=304, headers={"etag": etag, "cache-control": _caching(audience)})
+        return _answer(body, etag, audience)
+
+    async def history(self, request: Request) -> Response:
+        """The latest revisions, newest first, and the rules there are."""
+        self._platform.keys.check(request.headers.get("authorization"), "streams:read")
+        control = self._platform.control
+        limit = min(HISTORY_MAX, _count(request.query_params.get("limit"), 100))
+        return _json(
+            {
+                "revision": control.state.number,
+                "rules": [rule.as_json() | {"revision": number} for number, rule in control.state.rules.values()],
+                "changes": [revision.as_json() for revision in reversed(control.history[-limit:])] if limit else [],
+            }
+        )
+
+    async def revision(self, request: Request) -> Response:
+        """One revision, and what it changed where it holds everywhere and now."""
+        self._platform.keys.check(request.headers.get("authorization"), "streams:read")
+        number = request.path_params["number"]
+        found = next((one for one in self._platform.control.history if one.number == number), None)
+        if found is None:
+            raise ChangeRefused(f"There is no revision {number}.")
+        return _json(found.as_json())
+
+    async def change(self, request: Request) -> Response:
+        """Put and remove rules. `dry_run=true`: only say what would change."""
+        actor = self._platform.keys.check(request.headers.get("authorization"), "streams:write")
+        written = await _body(request)
+        rules, removed = written.get("put", []), written.get("remove", [])
+        if not isinstance(rules, list) or not isinstance(removed, list):
+            raise ChangeRefused("`put` is a list of rules, `remove` a list of their ids.")
+        put = tuple(Rule.from_json(rule) for rule in rules)
+        expected = _expected(request, written)
+        change = Change(actor, text_of(written, "reason"), put, tuple(map(str, removed)), expected)
+        return await self._take(request, change)
+
+    async def rollback(self, request: Request) -> Response:
+        """Go back to the rules of an earlier revision, by a new one."""
+        actor = self._platform.keys.check(request.headers.get("authorization"), "streams:write")
+        written = await _body(request)
+        to = written.get("to")
+        if type(to) is not int:
+            raise ChangeRefused("`to` is the number of a revision.")
+        reason, expected = text_of(written, "reason"), _expected(request, written)
+        return await self._take(request, self._platform.control.rollback(to, actor, reason, expected))
+
+    async def kill(self, request: Request) -> Response:
+        """Make a stream ("*": all) refuse every event; `on: false` takes that back."""
+        actor = self._platform.keys.check(request.headers.get("authorization"), "streams:kill")
+        written = await _body(request)
+        stream, on = text_of(written, "stream", 200), written.get("on", True)
+        if not isinstance(on, bool):
+            raise ChangeRefused("`on` is true or false.")
+        change = self._platform.control.kill(stream, actor, text_of(written, "reason"), on=on)
+        return await self._take(request, change)
+
+    async def live(self, request: Request) -> Response:
+        """Server-sent events: everything at first, then the streams that changed, each with the state it leads to."""
+        audience = self._audience(request)
+        self._enter()
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(self._messages(request, audience), media_type="text/event-stream", headers=headers)
+
+    async def _messages(self, request: Request, audience: str) -> AsyncIterator[bytes]:
+        try:
+            told: dict[str, Any] | None = None
+            resumed = request.headers.get("last-event-id")
+            heartbeat = self._platform.config.control.heartbeat_seconds
+            while not self._closing.is_set():
+                version = self._platform.control.version
+                now = orjson.loads(self._listing(request, audience))["streams"]
+                etag = etag_of(orjson.dumps(now))
+                if told is None and resumed == etag:
+                    # The client has this already.
+                    yield b": resumed\n\n"
+                elif told is None:
+                    yield _message("put", etag, {"revision": self._platform.control.state.number, "streams": now})
+                elif now != told:
+                    changed = {name: one for name, one in now.items() if told.get(name) != one}
+                    gone = [name for name in told if name not in now]
+                    patch = {"revision": self._platform.control.state.number, "streams": changed, "removed": gone}
+                    yield _message("patch", etag, patch)
+                told = now
+                if await self._news(version, heartbeat) == version:
+                    yield b": alive\n\n"
+        finally:
+            self._waiting -= 1
+
+    async def _take(self, request: Request, change: Change) -> Response:
+        control = self._platform.control
+        dry = request.query_params.get("dry_run", "false").lower() in ("true", "1", "")
+        revision, after = control.check(change)
+        difference = self._differences(request, after)
+        if dry:
+            return _json({"dry_run": True, **revision.as_json(), "differences": difference})
+        revision = await control.change(change)
+        body = {**revision.as_json(), "differences": difference}
+        return _json(body, status=201, headers={"etag": f'"{revision.number}"'})
+
+    def _differences(self, request: Request, after: State) -> list[dict[str, Any]]:
+        found = self._platform.control.differences(after, site=request.query_params.get("site"))
+        return [{"stream": d.stream, "path": d.path, "before": d.before, "after": d.after} for d in found]
+
+    def _listing(self, request: Request, audience: str) -> bytes:
+        asked = [name for part in request.query_params.getlist("names") for name in part.split(",") if name]
+        streams: list[Stream] = []
+        unknown: dict[str, str | None] = {}
+        seen = self._seen(request)
+        for name in asked:
+            try:
+                streams.append(seen.get(name))
+            except StreamUnknown as error:
+                unknown[name] = error.hint
+        if not asked:
+            streams = list(seen.entries())
+        chosen = [stream for stream in streams if _fits(stream, request.query_params)]
+        told = project(chosen, audience)
+        hidden = {stream.name: None for stream in chosen if stream.name not in told and stream.name in asked}
+        body = {"revision": self._platform.control.state.number, "streams": told}
+        if unknown or hidden:
+            body["unknown"] = {**unknown, **hidden}
+        return orjson.dumps(body)
+
+    def _seen(self, request: Request) -> Any:
+        """The streams as the site asked for sees them now."""
+        control = self._platform.control
+        site, realm = request.query_params.get("site"), request.query_params.get("realm")
+        if site is None and realm is None:
+            return control.streams
+        scope = control.streams.scope
+        return control.streams.seen_from(Scope(site or scope.site, realm or scope.realm, scope.at))
+
+    def _audience(self, request: Request) -> str:
+        """The audience asked for. Those that are told inner settings need a key."""
+        audience = request.query_params.get("audience", "public")
+        if audience not in AUDIENCES:
+            raise StreamUnknown(f"There is no audience {audience!r}.", hint=suggestion(audience, AUDIENCES))
+        if audience not in OPEN_AUDIENCES:
+            self._platform.keys.check(request.headers.get("authorization"), "streams:read")
+        return audience
+
+    def _enter(self) -> None:
+        if self._waiting >= self._platform.config.control.waiting_max:
+            raise TooManyConnections(f"{self._waiting} clients are waiting for changes.", hint="Ask without `wait`.")
+        self._waiting += 1
+
+    async def _news(self, version: int, seconds: float) -> int:
+        """Wait for the next version; a little longer, so that a burst of changes is told once."""
+        ended = asyncio.ensure_future(self._closing.wait())
+        news = asyncio.ensure_future(self._platform.control.wait(version, seconds))
+        try:
+            await asyncio.wait({ended, news}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
+            news.cancel()
+        if self._platform.control.version != version:
+            await asyncio.sleep(SETTLE_SECONDS)
+        return self._platform.control.version
+
+
+def _fits(stream: Stream, asked: Mapping[str, str]) -> bool:
+    """Whether a stream has what `q` looks for, and equals every `where=key=value` and legacy `constraints`."""
+    words = asked.get("q", "").lower().split()
+    text = f"{stream.name} {stream.schema_title} {stream.summary} {stream.owner}".lower()
+    if not all(word in text for word in words):
+        return False
+    for pair in filter(None, asked.get("constraints", "").split("|")):
+        key, _, value = pair.partition("=")
+        if _text(value_at(stream, key)) != value:
+            return False
+    return True
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _answer(body: bytes, etag: str, audience: str) -> Response:
+    headers = {"content-type": "application/json", "etag": etag, "cache-control": _caching(audience)}
+    return Response(body, headers=headers)
+
+
+def _caching(audience: str) -> str:
+    if audience in OPEN_AUDIENCES:
+        return "public, max-age=5, stale-while-revalidate=600, stale-if-error=86400"
+    return "private, no-cache"
+
+
+def _json(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    given = {"content-type": "application/json", "cache-control": "no-store", **(headers or {})}
+    return Response(orjson.dumps(body), status_code=status, headers=given)
+
+
+def _message(kind: str, event_id: str, data: Mapping[str, Any]) -> bytes:
+    return b"event: %s\nid: %s\ndata: %s\n\n" % (kind.encode(), event_id.encode(), orjson.dumps(data))
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > BODY_BYTES_MAX:
+            raise RequestTooLarge(f"A change is larger than {BODY_BYTES_MAX} bytes.")
+    try:
+        written = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise ChangeRefused(f"The body is not JSON: {error}.") from None
+    if not isinstance(written, dict):
+        raise ChangeRefused("The body is a JSON object.")
+    return written
+
+
+def _expected(request: Request, written: Mapping[str, Any]) -> int | None:
+    """The revision a change was made on: If-Match, or `expected` in the body."""
+    given: Any = written.get("expected")
+    match = request.headers.get("if-match")
+    if match is not None:
+        given = match.strip().removeprefix("W/").strip('"')
+    if given is None or given == "*":
+        return None
+    if not str(given).isdigit():
+        raise ChangeRefused(f"{given!r} is not the number of a revision.")
+    return int(given)
+
+
+def _is_current(if_none_match: str | None, etag: str) -> bool:
+    return etag in [mark.strip().removeprefix("W/") for mark in (if_none_match or "").split(",")]
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return max(0.0, min(WAIT_SECONDS_MAX, float(text or 0)))
+    except ValueError:
+        return 0.0
+
+
+def _count(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdigit() else default
+
+
+__all__ = ["ALL_STREAMS", "StreamsApi"]
