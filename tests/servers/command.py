@@ -105,6 +105,8 @@ def main() -> int:
     parser.add_argument("name", nargs="?", metavar="NAME", help="a name that `list` shows; with faults: a number")
     arguments = parser.parse_args()
     verb, name = arguments.verb, arguments.name
+    if verb == "faults" and name is not None and not name.isdecimal():
+        parser.error(f"faults takes a number of rounds, not {name!r}")
     if verb in ("start", "run") and name is None:
         parser.error(f"{verb} needs the NAME of a server: {', '.join(SERVERS)}")
     try:

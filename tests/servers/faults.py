@@ -18,13 +18,18 @@ def run_faults(rounds: int) -> int:
     """
     try:
         from headwater.log.kafka import KafkaLog
-        from headwater.testing.kafka_faults import BrokerCampaign, shuffled
+        from headwater.testing.kafka_faults import HEADINGS, BrokerCampaign, FaultFigures, shuffled
     except ImportError as error:
         raise ServerError(f"{error}; run this with the Python of the project's environment (make servers)") from error
     with running("kafka-cluster") as (_, server):
         assert isinstance(server, KafkaCluster)
         bootstrap = server.bootstrap
         campaign = BrokerCampaign(server, lambda: KafkaLog(f"kafka://{bootstrap}"))
-        report = asyncio.run(campaign.run(shuffled(rounds), hold_seconds=HOLD_SECONDS))
-    print(report.text())
+        print(HEADINGS, flush=True)
+
+        def tell(figures: FaultFigures) -> None:
+            print(figures.text(), flush=True)
+
+        report = asyncio.run(campaign.run(shuffled(rounds), hold_seconds=HOLD_SECONDS, tell=tell))
+    print("\n".join(report.totals()))
     return 1 if report.problems else 0

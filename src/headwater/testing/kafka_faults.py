@@ -38,6 +38,7 @@ PARTITIONS = 3
 RECOVERY_SECONDS_MAX = 60.0
 REQUEST_SECONDS_MAX = 30.0
 PROBLEMS_MAX = 100
+HEADINGS = f"{'fault':28}{'node':8}{'accepted':>10}{'failed':>8}{'silence s':>11}{'recovery s':>12}"
 
 
 class Brokers(Protocol):
@@ -92,6 +93,11 @@ class FaultFigures:
     silence_seconds: float = 0.0
     recovery_seconds: float = 0.0
 
+    def text(self) -> str:
+        """The figures as a line below `HEADINGS`."""
+        seconds = f"{self.silence_seconds:11.2f}{self.recovery_seconds:12.2f}"
+        return f"{self.fault:28}{self.node:8}{self.accepted:10,}{self.failed:8,}{seconds}"
+
 
 @dataclass(slots=True)
 class BrokerReport:
@@ -114,16 +120,14 @@ class BrokerReport:
     problems: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        """The figures as a table for people."""
-        lines = [f"{'fault':28}{'node':8}{'accepted':>10}{'failed':>8}{'silence s':>11}{'recovery s':>12}"]
-        lines += [
-            f"{one.fault:28}{one.node:8}{one.accepted:10,}{one.failed:8,}{one.silence_seconds:11.2f}"
-            f"{one.recovery_seconds:12.2f}"
-            for one in self.faults
-        ]
+        """The figures as a table for people, with a line of totals and one for each problem."""
+        return "\n".join([HEADINGS, *(one.text() for one in self.faults), *self.totals()])
+
+    def totals(self) -> list[str]:
+        """The line of totals, and one for each problem."""
         totals = {name: value for name, value in asdict(self).items() if name not in ("faults", "problems")}
-        lines.append("  ".join(f"{name.replace('_', ' ')}: {value:,}" for name, value in totals.items()))
-        return "\n".join([*lines, *(f"PROBLEM {problem}" for problem in self.problems)])
+        line = "  ".join(f"{name.replace('_', ' ')}: {value:,}" for name, value in totals.items())
+        return [line, *(f"PROBLEM {problem}" for problem in self.problems)]
 
 
 class Load:
@@ -214,12 +218,19 @@ class BrokerCampaign:
         self._random = random.Random(seed)
         self.report = BrokerReport()
 
-    async def run(self, faults: Sequence[Fault], *, hold_seconds: float = 6.0) -> BrokerReport:
-        """Strike with each fault in turn, and verify at the end. Nodes are whole again, whatever happens."""
+    async def run(
+        self, faults: Sequence[Fault], *, hold_seconds: float = 6.0, tell: Callable[[FaultFigures], None] | None = None
+    ) -> BrokerReport:
+        """Strike with each fault in turn, and verify at the end; `tell` is told of each as it ends.
+
+        Nodes are whole again, whatever happens.
+        """
         started = time.monotonic()
         async with self._loaded() as load:
             for fault in faults:
-                await self._strike(load, fault, hold_seconds)
+                figures = await self._strike(load, fault, hold_seconds)
+                if tell is not None:
+                    tell(figures)
                 if self.report.problems:
                     break
         self.report.sent = load.sent
@@ -249,7 +260,7 @@ class BrokerCampaign:
         finally:
             await log.close()
 
-    async def _strike(self, load: Load, fault: Fault, hold_seconds: float) -> None:
+    async def _strike(self, load: Load, fault: Fault, hold_seconds: float) -> FaultFigures:
         nodes = await asyncio.to_thread(self._nodes, fault)
         figures = FaultFigures(fault.name, "+".join(str(node) for node in nodes))
         accepted, failed = len(load.accepted), load.failures
@@ -269,6 +280,7 @@ class BrokerCampaign:
         figures.accepted = len(load.accepted) - accepted
         figures.failed = load.failures - failed
         self.report.faults.append(figures)
+        return figures
 
     async def _await_acceptance(self, load: Load, when: str) -> None:
         """Wait until an event that was sent after this call is accepted."""
