@@ -1,0 +1,282 @@
+"""What the real EventGate answered and produced on Kafka, replayed on a broker; the documentation says what differs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import re
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+import yaml
+
+from headwater.config import load_config
+from headwater.platform import build
+from headwater.web.server import serving
+from servers.kafka import KafkaCluster
+
+COMPATIBILITY = Path(__file__).resolve().parents[2] / "docs" / "reference" / "compatibility.md"
+ANSWERS = "## EventGate on Kafka: recorded answers that differ"
+MESSAGES = "## EventGate on Kafka: recorded messages that differ"
+FILLER = re.compile(r"<<'(.)' repeated, (\d+) characters>>")
+# But for the security policy, which the service of 2019 had in another form than the one that is compared elsewhere.
+STANDING_HEADERS = (
+    "access-control-allow-origin",
+    "access-control-allow-headers",
+    "access-control-expose-headers",
+    "access-control-allow-methods",
+    "x-xss-protection",
+    "x-content-type-options",
+    "x-frame-options",
+)
+# What no two runs have in common.
+VOLATILE = ("id", "dt")
+
+
+@dataclasses.dataclass(frozen=True)
+class Message:
+    """What a topic holds, as far as two runs can agree on it: `taken_from` is where the timestamp comes from."""
+
+    topic: str
+    key: str | None
+    value: str
+    taken_from: str
+
+
+def settings(name: str, stream_config: str, directory: Path, fixtures: Path) -> dict[str, Any]:
+    """The configuration of a service as it was recorded with, given in the words of the fixture's `meta.services`."""
+    intake: dict[str, Any] = {"automatic_fields": False, "dedupe_window_seconds": 0, "append_timeout_seconds": 3.0}
+    streams: dict[str, Any] = {"enforce": False}
+    if name == "wmf2019":
+        shutil.copytree(fixtures / "schemas_wmf", directory / "schemas", copy_function=shutil.copyfile)
+        for flat in (directory / "schemas").glob("*_*.*.*"):
+            title, version = flat.name.split("_")
+            (directory / "schemas" / title).mkdir()
+            flat.rename(directory / "schemas" / title / version)
+        # The recorded service has one prefix for all streams, and streams have their own here.
+        declared = {
+            stream: {**entry, "topic_prefixes": ["dc1."]} for stream, entry in yaml.safe_load(stream_config).items()
+        }
+        (directory / "streams.yaml").write_text(yaml.safe_dump({"streams": declared}), encoding="utf-8")
+        streams = {"path": "streams.yaml"}
+        intake |= {"service_name": "eventgate-test", "error_stream": "eventgate-test.error.validation", "cors": None}
+        intake |= {"topic_prefix": "dc1.", "event_bytes_max": 1_000_000}
+    else:
+        shutil.copytree(fixtures / "schemas_test", directory / "schemas", copy_function=shutil.copyfile)
+        intake |= {"service_name": "eventgate"}
+        intake |= {"event_bytes_max": 5000} if name == "kafka1" else {"stream_field": ""}
+    return {
+        "streams": streams,
+        "intake": intake,
+        "schemas": {"base_uris": ["schemas"], "file_extension": None},
+        "web": {"port": 0},
+    }
+
+
+@contextlib.asynccontextmanager
+async def service(overrides: dict[str, Any], directory: Path, bootstrap: str) -> AsyncIterator[str]:
+    overrides = {**overrides, "log": {"url": f"kafka://{bootstrap}", "delivery_seconds_max": 2.0}}
+    platform = build(load_config(directory, environment={}, overrides=overrides))
+    await platform.start()
+    try:
+        async with serving(platform) as address:
+            yield address
+    finally:
+        await platform.stop()
+
+
+def expanded(value: Any) -> Any:
+    """The recorded value with its abbreviated filler written out."""
+    text = json.dumps(value)
+    return json.loads(FILLER.sub(lambda found: found[1] * int(found[2]), text))
+
+
+def body_of(record: dict[str, Any]) -> str | None:
+    request = record["request"]
+    if request.get("body") is None and "body_description" in request:
+        # Too large to be recorded; but the answer says which events it is about.
+        return json.dumps([entry["event"] for entry in expanded(record["response"]["body"])["error"]])
+    body: str | None = request.get("body")
+    return body
+
+
+def differences(record: dict[str, Any], ours: httpx.Response) -> dict[str, str]:
+    """What differs between the recorded answer and ours: {aspect: "recorded → ours"}."""
+    theirs = record["response"]
+    found = {}
+    if ours.status_code != theirs["status"]:
+        found["status"] = f"{theirs['status']} → {ours.status_code}"
+    reason = ours.extensions["reason_phrase"].decode("latin-1")
+    if reason != theirs["reason"]:
+        found["reason"] = f"{theirs['reason']!r} → {reason!r}"
+    is_json = "json" in ours.headers.get("content-type", "")
+    body, expected = (ours.json() if is_json else ours.text), expanded(theirs["body"])
+    if body != expected:
+        found["body"] = f"{str(expected)[:300]!r} → {str(body)[:300]!r}"
+    headers = {name: (theirs["headers"].get(name), ours.headers.get(name)) for name in STANDING_HEADERS}
+    if changed := {name: pair for name, pair in headers.items() if pair[0] != pair[1]}:
+        found["headers"] = str(changed)
+    return found
+
+
+def message_of(topic: str, key: str | None, timestamp_ms: int, value: dict[str, Any]) -> Message:
+    about = _refused_event(value)
+    if about is not None:
+        # What every form of an error event says; when, and under which id, differs from run to run.
+        meta = {name: part for name, part in value["meta"].items() if name not in VOLATILE}
+        told = {"meta": meta, "emitter_id": value["emitter_id"], "message": value["message"], "raw_event": about}
+        return Message(topic, key, json.dumps(told, sort_keys=True), "receipt")
+    given = value.get("meta", {}).get("dt")
+    taken_from = "the event" if given and _epoch_ms(given) == timestamp_ms else "receipt"
+    return Message(topic, key, json.dumps(value, sort_keys=True), taken_from)
+
+
+def _refused_event(value: dict[str, Any]) -> Any:
+    """The event an error event is about, parsed; None where the message is none that a service made."""
+    try:
+        return json.loads(value["raw_event"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _epoch_ms(text: str) -> int | None:
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+    except ValueError:
+        # JavaScript takes February 30 for the first of March.
+        return _epoch_ms(text.replace("-02-30", "-03-01")) if "-02-30" in text else None
+
+
+def produced(bootstrap: str) -> list[Message]:
+    """Everything in every topic, read by Kafka's own client."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "enable.auto.commit": False})
+    found = []
+    try:
+        for name, topic in consumer.list_topics(timeout=10).topics.items():
+            for partition in () if name.startswith("_") else topic.partitions:
+                low, high = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=10)
+                consumer.assign([TopicPartition(name, partition, low)])
+                while low < high:
+                    message = consumer.poll(10)
+                    assert message is not None, f"{name} ends at {low}, not at {high}"
+                    assert message.error() is None
+                    low = (message.offset() or 0) + 1
+                    key = message.key()
+                    value = orjson.loads(message.value() or b"")
+                    found.append(message_of(name, key.decode() if key else None, message.timestamp()[1], value))
+    finally:
+        consumer.close()
+    return found
+
+
+def listed(section: str) -> dict[str, set[str]]:
+    """{record id or topic: aspects that differ}, from a table in the documentation."""
+    text = COMPATIBILITY.read_text(encoding="utf-8").split(section, 1)[1].split("\n## ", 1)[0]
+    found: dict[str, set[str]] = {}
+    for row in (line for line in text.splitlines() if line.startswith("| `")):
+        names, aspects, _ = (cell.strip() for cell in row.strip("|").split("|", 2))
+        for name in names.split("`, `"):
+            found[name.strip().strip("`")] = {aspect.strip() for aspect in aspects.split(",")}
+    return found
+
+
+def aspects(found: dict[str, str]) -> set[str]:
+    return {f"status {change}" if aspect == "status" else aspect for aspect, change in found.items()}
+
+
+def message_differences(theirs: list[Message], ours: list[Message]) -> dict[str, set[str]]:
+    """{topic: what differs}: `missing` and `more` messages, another `key`, another source of the `timestamp`."""
+    found: dict[str, set[str]] = {}
+    for topic in sorted({message.topic for message in (*theirs, *ours)}):
+        expected, actual = (
+            Counter((message.value, message.key, message.taken_from) for message in messages if message.topic == topic)
+            for messages in (theirs, ours)
+        )
+        differing: set[str] = set()
+        for aspect, parts in (("timestamp", slice(0, 2)), ("key", slice(0, 1))):
+            reduced = [_reduced(counter, parts) for counter in (expected, actual)]
+            if reduced[0] == reduced[1] and expected != actual:
+                differing.add(aspect)
+                break
+        else:
+            without_time = [_reduced(counter, slice(0, 2)) for counter in (expected, actual)]
+            differing |= {"missing"} if without_time[0] - without_time[1] else set()
+            differing |= {"more"} if without_time[1] - without_time[0] else set()
+            common = without_time[0] & without_time[1]
+            sources = [{each[2] for each in counter if each[:2] in common} for counter in (expected, actual)]
+            differing |= {"timestamp"} if sources[0] != sources[1] else set()
+        if differing:
+            found[topic] = differing
+    return found
+
+
+def _reduced(counter: Counter[tuple[Any, ...]], parts: slice) -> Counter[tuple[Any, ...]]:
+    reduced: Counter[tuple[Any, ...]] = Counter()
+    for entry, count in counter.items():
+        reduced[entry[parts]] += count
+    return reduced
+
+
+async def replay(
+    recording: dict[str, Any], directory: Path, fixtures: Path, broker: KafkaCluster
+) -> tuple[dict[str, dict[str, str]], list[Message]]:
+    """Every record in file order, the broker killed before those recorded without one; and what was produced."""
+    records = recording["records"]
+    found: dict[str, dict[str, str]] = {}
+    async with contextlib.AsyncExitStack() as stack:
+        addresses = {}
+        for name in dict.fromkeys(record["service"] for record in records):
+            own = directory / name
+            own.mkdir()
+            overrides = settings(name, recording["meta"]["stream_config"], own, fixtures)
+            addresses[name] = await stack.enter_async_context(service(overrides, own, broker.bootstrap))
+        client = await stack.enter_async_context(httpx.AsyncClient(timeout=30))
+        messages: list[Message] | None = None
+        for record in records:
+            # Only what was recorded after the broker had gone says how long it took.
+            if "seconds" in record and messages is None:
+                await asyncio.sleep(0.5)
+                messages = await asyncio.to_thread(produced, broker.bootstrap)
+                broker.kill(1)
+            request = record["request"]
+            body = body_of(record)
+            answer = await client.request(
+                request["method"],
+                addresses[record["service"]] + request["path"],
+                headers={"content-type": "application/json", **(request.get("headers") or {})},
+                content=body.encode() if body is not None else None,
+            )
+            found[record["id"]] = differences(record, answer)
+    return found, messages or []
+
+
+async def test_every_answer_and_message_on_kafka_is_ours_or_a_listed_deviation(
+    fixtures_dir: Path, tmp_path: Path, kafka_alone: KafkaCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fixtures = fixtures_dir / "intake"
+    recording = json.loads((fixtures / "eventgate_kafka_recorded.json").read_text(encoding="utf-8"))
+    found, ours = await replay(recording, tmp_path, fixtures, kafka_alone)
+    theirs = [
+        message_of(seen["topic"], seen["key"], seen["timestamp"], expanded(seen["value"]))
+        for seen in recording["kafka_messages_seen"]
+    ]
+    differing = {name: aspects(difference) for name, difference in found.items() if difference}
+    with capsys.disabled():
+        print(f"\nEventGate on Kafka: {len(found) - len(differing)} of {len(found)} answered alike, ", end="")
+        print(f"{len(theirs)} messages recorded, {len(ours)} produced")
+    unlisted = {name: found[name] for name in differing if differing[name] != listed(ANSWERS).get(name)}
+    assert unlisted == {}, "answers that differ otherwise than docs/reference/compatibility.md says"
+    assert sorted(set(listed(ANSWERS)) - set(differing)) == [], "listed as deviations, and do not differ any more"
+    assert message_differences(theirs, ours) == listed(MESSAGES), "messages differ otherwise than the page says"
