@@ -120,9 +120,9 @@ class StreamControl:
         if not change.put and not change.remove:
             raise ChangeRefused("The change puts no rule and removes none.")
         number = self.state.number
-        revision = Revision(
-            number + 1, number, self._clock(), change.actor, change.reason, change.kind, change.put, change.remove
-        )
+        # As exact as it is written.
+        at = round(self._clock(), 3)
+        revision = Revision(number + 1, number, at, change.actor, change.reason, change.kind, change.put, change.remove)
         after = self.state.after(revision)
         check_state(after)
         return revision, after
