@@ -43,6 +43,8 @@ VISIBLE_SECONDS_MAX = 10.0
 # What a batch of one record adds to it.
 RECORD_OVERHEAD_BYTES = 128
 RESERVED = "headwater.tokens"
+# Brokers keep what is their own in topics of two underscores, and so does the platform.
+OURS = "__headwater."
 EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -223,7 +225,8 @@ class KafkaTopics:
         known: dict[str, KafkaTopic] = {}
         grown: list[str] = []
         for full_name, about in metadata.topics.items():
-            if full_name.startswith(namespace) and about.error is None and not full_name.startswith("__"):
+            brokers_own = full_name.startswith("__") and not full_name.startswith(OURS)
+            if full_name.startswith(namespace) and about.error is None and not brokers_own:
                 name = full_name[len(namespace) :]
                 count = len(about.partitions)
                 present = before.get(name)
