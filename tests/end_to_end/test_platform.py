@@ -95,7 +95,7 @@ async def test_every_job_has_an_error_stream_and_every_topic_exists(platform: Pl
 
 
 async def test_streams_without_their_own_retention_get_the_projects(platform: Platform) -> None:
-    topics = [info for info in await platform.log.topics() if not info.name.startswith("__")]
+    topics = [info for info in await platform.log.topics() if not info.name.startswith("headwater.")]
     kept = {info.name: info.settings.retention_seconds for info in topics}
     declared = {stream.topics[0]: stream.retention_seconds for stream in platform.streams.all()}
     default = platform.config.log.retention_seconds_default

@@ -243,5 +243,5 @@ async def test_a_change_that_cannot_be_is_refused_with_a_reason(
 
 async def test_nobody_writes_changes_through_the_intake(served: tuple[Platform, httpx.AsyncClient]) -> None:
     _, client = served
-    event = {"$schema": "/note/1.0.0", "meta": {"stream": "__headwater.stream_changes"}, "text": "x"}
+    event = {"$schema": "/note/1.0.0", "meta": {"stream": "headwater.stream_changes"}, "text": "x"}
     assert (await client.post("/v1/events", json=event)).status_code == 400

@@ -24,7 +24,7 @@ from headwater.streams.layers import Layer, Scope
 from headwater.streams.registry import StreamRegistry
 from headwater.telemetry import Telemetry
 
-TOPIC = "__headwater.stream_changes"
+TOPIC = "headwater.stream_changes"
 FOLLOW_SECONDS = 2.0
 ANSWER_SECONDS_MAX = 10.0
 KILL_PREFIX = "kill:"

@@ -49,7 +49,7 @@ UNDECLARED_STREAMS_MAX = 1_000
 EVENT_DEPTH_MAX = ValidationLimits().event_depth_max
 
 # Topics of such names are the platform's own.
-RESERVED_PREFIX = "__"
+RESERVED_PREFIX = "headwater."
 
 _STREAM_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _UTC_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z")
