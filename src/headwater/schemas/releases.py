@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -52,13 +52,19 @@ class ReleaseChange:
         return "warning" if self.effect == "documentation" else "error"
 
 
-def changed_since_release(copy: WorkingCopy, *, base: str | None = None) -> list[ReleaseChange]:
+def changed_since_release(
+    copy: WorkingCopy, *, base: str | None = None, titles: Collection[str] | None = None
+) -> list[ReleaseChange]:
     """Released versions whose files are not what git has, by URI.
 
     Compared with the commit that first added each file, or with revision `base` where one is given (a pull request's
-    target, so that versions the request itself adds may still be edited). Raises SchemaUnavailable outside git.
+    target, so that versions the request itself adds may still be edited). `titles` bounds what is looked at. Raises
+    SchemaUnavailable outside git.
     """
-    released = _at_revision(copy.base, base) if base is not None else _first_added(copy.base)
+    within = [f"./{title}/" for title in titles] if titles is not None else ["."]
+    if not within:
+        return []
+    released = _at_revision(copy.base, base, within) if base is not None else _first_added(copy.base, within)
     wanted = {path: origin for path, origin in released.items() if _is_version_file(path)}
     contents = _contents(copy.base, wanted)
     found = []
@@ -167,10 +173,11 @@ def _sha256(data: bytes) -> str:
 Origins = dict[str, tuple[str, str]]
 
 
-def _first_added(base: Path) -> Origins:
+def _first_added(base: Path, within: Sequence[str]) -> Origins:
     """Path below `base` → (commit that first added it, path as that commit has it), from one walk of the history."""
     log = git_output(
-        ["log", "--diff-filter=A", "--name-only", "--no-renames", "-z", "--relative", "--format=%x01%H"], base
+        ["log", "--diff-filter=A", "--name-only", "--no-renames", "-z", "--relative", "--format=%x01%H", "--", *within],
+        base,
     )
     found: Origins = {}
     commit = ""
@@ -184,8 +191,8 @@ def _first_added(base: Path) -> Origins:
     return found
 
 
-def _at_revision(base: Path, revision: str) -> Origins:
-    names = git_output(["ls-tree", "-r", "-z", "--name-only", revision, "--", "."], base).decode(errors="replace")
+def _at_revision(base: Path, revision: str, within: Sequence[str]) -> Origins:
+    names = git_output(["ls-tree", "-r", "-z", "--name-only", revision, "--", *within], base).decode(errors="replace")
     return {name: (revision, name) for name in names.split("\0") if name}
 
 

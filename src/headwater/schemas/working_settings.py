@@ -1,7 +1,8 @@
 """The settings of a schema repository, read unchanged from its `.jsonschema-tools.yaml`.
 
 Every key of the original (contracts/schemas.md §2.1) is understood. What only Headwater knows stands under the one key
-`headwater`, which the original ignores: pinned copies of other repositories, and whether `$ref` may go over HTTP.
+`headwater`, which the original ignores: pinned copies of other repositories, whether `$ref` may go over HTTP, and what
+its owners decided about the rules.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from headwater.schemas.limits import ValidationLimits
 SETTINGS_FILE = ".jsonschema-tools.yaml"
 # The whole numbers a double holds exactly end here.
 NUMBER_MAX = 9_007_199_254_740_991
+
+_CHECKING = ("compatibility", "rules", "waivers")
 
 Refuse = Callable[[str], ConfigInvalid]
 
@@ -45,7 +48,8 @@ class WorkingSettings:
 
     `base_path` is absolute. `base_uris` are as written: paths (relative to the settings file), `file://` or HTTP URLs.
     `numeric_bounds` None switches the filling of bounds off. `skip_test_cases` maps a regular expression over `$id`
-    to the names of rules that are not asked of it.
+    to the names of rules that are not asked of it. `checking` holds `compatibility`, `rules` and `waivers` as written;
+    the rules read them.
     """
 
     base_path: Path
@@ -67,6 +71,7 @@ class WorkingSettings:
     generate_example: bool = False
     pinned: tuple[PinnedRepository, ...] = ()
     online: bool = False
+    checking: Mapping[str, Any] | None = None
 
     @property
     def current_file(self) -> str:
@@ -160,17 +165,18 @@ def with_values(
 
 def _own_values(own: Mapping[str, Any], *, root: Path, file: str) -> dict[str, Any]:
     for key in own:
-        if key not in ("online", "repositories"):
-            raise ConfigInvalid(
-                f"`headwater.{key}` is not a setting.", file=file, hint="Known are `online` and `repositories`."
-            )
+        if key not in ("online", "repositories", *_CHECKING):
+            known = "`online`, `repositories`, `compatibility`, `rules` and `waivers`"
+            raise ConfigInvalid(f"`headwater.{key}` is not a setting.", file=file, hint=f"Known are {known}.")
     online = own.get("online", False)
     entries = own.get("repositories") or []
     if not isinstance(online, bool):
         raise ConfigInvalid("`headwater.online` is neither true nor false.", file=file)
     if not isinstance(entries, list):
         raise ConfigInvalid("`headwater.repositories` is not a list.", file=file)
-    return {"online": online, "pinned": tuple(_pinned(entry, root, file) for entry in entries)}
+    checking = {key: own[key] for key in _CHECKING if key in own}
+    pinned = tuple(_pinned(entry, root, file) for entry in entries)
+    return {"online": online, "pinned": pinned, "checking": checking or None}
 
 
 def _pinned(entry: Any, root: Path, file: str) -> PinnedRepository:

@@ -1,0 +1,18 @@
+"""What a schema repository has to be: rules with stable ids, and the check that asks all of them."""
+
+from headwater.schemas.rules.catalogue import RULES
+from headwater.schemas.rules.checking import CheckResult, check_schemas
+from headwater.schemas.rules.policy import Policy, Waiver, read_policy
+from headwater.schemas.rules.rule import Finding, Rule, Severity
+
+__all__ = [
+    "RULES",
+    "CheckResult",
+    "Finding",
+    "Policy",
+    "Rule",
+    "Severity",
+    "Waiver",
+    "check_schemas",
+    "read_policy",
+]

@@ -1,0 +1,89 @@
+"""Rules about what every event schema should have: dialect, meta, time, examples, descriptions, closed types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headwater.errors import HeadwaterError
+from headwater.schemas.dialect import dialect_of
+from headwater.schemas.rules.rule import Breach, Breaches, Place, mapping, pointer_of, texts
+
+_NAMED_MAX = 5
+
+
+def is_fragment(title: str) -> bool:
+    """Whether schemas of this title are meant to be taken in by others, not to be a stream's."""
+    return "fragment" in title.split("/")
+
+
+def of_current(current: Mapping[str, Any], title: str) -> Breaches:
+    """What the author's own file should have."""
+    if "$schema" not in current:
+        hint = "Write `$schema: https://json-schema.org/draft-07/schema#`."
+        yield Breach("dialect-declared", "", "The schema does not say which JSON Schema it is written in.", hint)
+    else:
+        try:
+            dialect_of(current, title)
+        except HeadwaterError as error:
+            yield Breach("dialect-declared", "/$schema", error.message, error.hint)
+    if not current.get("description"):
+        hint = "Say what an event of it means, and when it is sent."
+        yield Breach("description-present", "", "The schema has no description.", hint)
+    if not is_fragment(title) and not current.get("examples"):
+        hint = "Write a whole event under `examples`: canary events and the first tests are made from it."
+        yield Breach("examples-present", "", "The schema has no example of its own.", hint)
+
+
+def of_event(made: Mapping[str, Any]) -> Breaches:
+    """What an event schema should have once its fragments are in it."""
+    properties = mapping(made.get("properties"))
+    required = texts(made.get("required"))
+    hint = "Take in a fragment that declares it, as in `allOf: [{$ref: /fragment/common/2.0.0#}]`."
+    if "$schema" not in properties or "$schema" not in required:
+        message = "Events need not have a `$schema`, without which they are not accepted."
+        yield Breach("event-schema-present", "/required", message, hint)
+    meta = mapping(properties.get("meta"))
+    if not meta or "meta" not in required:
+        message = f"Events {'need not have' if meta else 'have no'} `meta`."
+        yield Breach("meta-present", "/required" if meta else "/properties", message, hint)
+    elif "stream" not in mapping(meta.get("properties")) or "stream" not in texts(meta.get("required")):
+        message = "`meta.stream` is not declared and required, so events need not say where they go."
+        yield Breach("meta-present", "/properties/meta", message, hint)
+    if "dt" not in properties:
+        message = "Events have no `dt`, the time at which they happened (`meta.dt` is when they were received)."
+        yield Breach("dt-present", "/properties", message, "Declare `dt`: a string with the format date-time.")
+    elif mapping(properties["dt"]).get("format") != "date-time":
+        yield Breach("dt-present", "/properties/dt", "`dt` is no date-time.", "Give it `format: date-time`.")
+
+
+def types(found: Sequence[Place]) -> Breaches:
+    """Gaps of the original's rule on types, and what has no description."""
+    undescribed = []
+    for place in found:
+        schema = place.schema
+        if schema.get("type") == "null":
+            yield Breach("type-null", place.pointer, "A field that is always null says nothing.", "Leave it out.")
+        if schema.get("additionalProperties") is True or schema.get("additionalProperties") == {}:
+            message = "`additionalProperties` allows anything, which no column can hold."
+            hint = "Remove it, set it to false, or give the type of the values: `additionalProperties: {type: …}`."
+            yield Breach("free-form-object", pointer_of((*place.steps, "additionalProperties")), message, hint)
+        if place.name is not None and not schema.get("description") and "$ref" not in schema:
+            undescribed.append(place)
+    if undescribed:
+        names = ", ".join(str(place.name) for place in undescribed[:_NAMED_MAX])
+        more = f" and {len(undescribed) - _NAMED_MAX} more" if len(undescribed) > _NAMED_MAX else ""
+        message = f"Fields without a description: {names}{more}."
+        yield Breach("fields-described", undescribed[0].pointer, message)
+
+
+def meta_not_deprecated(found: Sequence[Place]) -> Breaches:
+    """Decision #006."""
+    for place in found:
+        inside = place.steps[:3] if place.steps[:1] == ("properties",) else ()
+        if len(inside) < 2 or inside[1] != "meta" or place.name is None:
+            continue
+        described = str(place.schema.get("description", "")).lstrip("[( ").lower()
+        if place.schema.get("deprecated") is True or described.startswith("deprecated"):
+            message = f'"meta.{place.name}" is declared deprecated; fields of meta stay (decision #006).'
+            yield Breach("meta-is-kept", place.pointer, message, "Keep it as it is.")

@@ -1,0 +1,102 @@
+"""The rules about time: versions understand each other's data, meta stays whole, what is released stays as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+from headwater.errors import HeadwaterError, SchemaUnavailable
+from headwater.schemas.finding import pointer_step
+from headwater.schemas.json_value import json_equal
+from headwater.schemas.releases import LOCK_FILE, ReleaseChange, changed_since_lock, changed_since_release
+from headwater.schemas.rules.rule import Breach, Severity, mapping
+from headwater.schemas.working_copy import Version, WorkingCopy, version_text
+
+Documents = Mapping[Version, Mapping[str, Any]]
+
+
+def compatibility(documents: Documents, mode: str) -> Iterator[tuple[Version, Breach]]:
+    """How versions break the mode, each with the newer version of the pair."""
+    if len(documents) < 2 or mode == "NONE":
+        return
+    from headwater.schemas.compatibility import check_evolution
+
+    texts = {version_text(version): version for version in documents}
+    try:
+        found = check_evolution([(text, documents[version]) for text, version in texts.items()], mode)
+    except HeadwaterError as error:
+        message = f"The versions cannot be compared: {error.message}"
+        yield max(documents), Breach("schema-version-compatibility", "", message, error.hint)
+        return
+    for finding in found:
+        what = finding.rule.removeprefix("compatibility.")
+        yield (
+            texts[finding.new_version],
+            Breach(
+                "schema-version-compatibility",
+                finding.reason.schema_pointer or _in_schema(finding.reason.pointer),
+                f"{finding.message} ({what}{': not known' if finding.verdict == 'unknown' else ''})",
+                finding.reason.fix,
+                finding.reason.witness,
+            ),
+        )
+
+
+def meta_fields(documents: Documents) -> Iterator[tuple[Version, Breach]]:
+    """Decision #006: what a version says in `meta`, later ones say too, whatever their major version."""
+    for (_, old), (version, new) in pairwise(sorted(documents.items())):
+        before, after = (
+            mapping(mapping(mapping(one.get("properties")).get("meta")).get("properties")) for one in (old, new)
+        )
+        for name in before:
+            if after and name not in after:
+                message = f'"meta.{name}" was removed; fields of meta stay (decision #006).'
+                yield version, Breach("meta-is-kept", "/properties/meta", message, "Declare it again.")
+
+
+def releases(
+    copy: WorkingCopy, since: str | None, *, history: bool, titles: Collection[str] | None
+) -> Iterator[tuple[str, str, Breach]]:
+    """(URI, file, breach) of released versions that are not what they were.
+
+    Compared with revision `since` (the last commit where None), the lock file if there is one, and with `history` the
+    commit that first added each version. Outside git there is only the lock file.
+    """
+    told: set[str] = set()
+    found: list[tuple[ReleaseChange, bool]] = []
+    lock = copy.root / LOCK_FILE
+    if lock.is_file():
+        found += [(change, True) for change in changed_since_lock(copy, lock)]
+    try:
+        found += [(change, True) for change in changed_since_release(copy, base=since or "HEAD", titles=titles)]
+        if history:
+            found += [(change, False) for change in changed_since_release(copy, titles=titles)]
+    except SchemaUnavailable:
+        if since is not None:
+            raise
+    for change, is_new in found:
+        # The history follows no renames: a schema that was moved long ago is no removed release.
+        if change.uri in told or (not is_new and change.effect in ("text", "removed")):
+            continue
+        told.add(change.uri)
+        rule = "version-immutable" if is_new else "version-was-changed"
+        severity = Severity.NOTE if change.severity == "notice" else None
+        message = f"{change.sentence} (since {change.since})"
+        yield change.uri, change.file, Breach(rule, "", message, change.fix, _witness(change), severity)
+
+
+def is_releasable(stored: Mapping[str, Any] | None, made: Mapping[str, Any]) -> bool:
+    """Whether what the current file comes to is a version of its own to be judged against the others."""
+    return stored is None or not json_equal(stored, made)
+
+
+def _witness(change: ReleaseChange) -> Any:
+    comparison = change.comparison
+    return comparison.backward.witness or comparison.forward.witness if comparison else None
+
+
+def _in_schema(pointer: str) -> str:
+    """A place in the data as the place in the schema where it is most often declared."""
+    steps = pointer.split("/")[1:]
+    return "".join("/items" if step == "-" else f"/properties{pointer_step(step)}" for step in steps)

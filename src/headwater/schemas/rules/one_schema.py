@@ -1,0 +1,317 @@
+"""All rules asked of one schema: its current file, what that comes to, and every version."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headwater.errors import HeadwaterError, SchemaNotFound
+from headwater.schemas.dialect import dialect_of
+from headwater.schemas.fragment_use import named_by, references
+from headwater.schemas.limits import ValidationLimits
+from headwater.schemas.materialize import Materialized, Materializer
+from headwater.schemas.repository import LocalRepository
+from headwater.schemas.rules import contents, evolution, keywords, names, robustness, structure
+from headwater.schemas.rules.catalogue import RULES
+from headwater.schemas.rules.policy import Policy
+from headwater.schemas.rules.positions import Positions
+from headwater.schemas.rules.rule import Breach, Breaches, Finding, Severity, Subject, mapping, places
+from headwater.schemas.rules.structure import FolderFacts
+from headwater.schemas.schema import Schema
+from headwater.schemas.working_copy import SchemaFolder, Version, WorkingCopy, version_text
+
+_VIOLATIONS_SHOWN_MAX = 3
+
+
+@dataclass(frozen=True)
+class SchemaReport:
+    """What was found in one schema; `declared_title` is what its current file says, `documents` how many were read."""
+
+    title: str
+    findings: list[Finding]
+    skipped: list[tuple[str, str]]
+    declared_title: str | None
+    file: str | None
+    documents: int
+
+
+class SchemaCheck:
+    """Checks schemas of one working copy one by one, sharing what was read and made. Not safe for several threads.
+
+    `building` are the titles whose current files answer for the versions they name.
+    """
+
+    def __init__(self, copy: WorkingCopy, policy: Policy, building: Collection[str], *, notes: bool) -> None:
+        self.copy = copy
+        self._policy = policy
+        self._notes = notes
+        self._materializer = Materializer(copy, building)
+        self._repository = LocalRepository(copy.base, extension=f".{copy.settings.content_types[0]}")
+        # What is insecure is found by a rule of its own, which a skip list may silence.
+        self._limits = ValidationLimits(allow_insecure_schemas=True)
+        self._entities: names.Entities | None = None
+
+    def report(self, title: str) -> SchemaReport:
+        """Everything that is wrong with one schema. Raises SchemaNotFound."""
+        folder = self.copy.folder(title)
+        found = _Gathered(self.copy, self._policy, folder, self._notes)
+        current = self._current(folder, found)
+        made = self._made(folder, current, found)
+        facts = self._facts(folder, current, made, found)
+        for file, breach in structure.check(facts):
+            found.add(folder.title, file, breach)
+        for version, document in facts.documents.items():
+            self._version(folder, version, document, found)
+        if current is not None and folder.current is not None:
+            identifier = str(current.get("$id") or folder.title)
+            subject = Subject(folder.title, identifier, folder.current, current)
+            found.extend(subject, robustness.of_any(subject), as_current=True)
+        self._authored(folder, current, made, facts, found)
+        self._evolution(folder, made, facts, found)
+        declared = current.get(self.copy.settings.title_field) if current else None
+        shown = self.copy.shown(folder.current) if folder.current else None
+        count = len(facts.documents) + (current is not None)
+        title_text = declared if isinstance(declared, str) else None
+        return SchemaReport(folder.title, found.located(), found.skipped, title_text, shown, count)
+
+    def _current(self, folder: SchemaFolder, found: _Gathered) -> Mapping[str, Any] | None:
+        if folder.current is None:
+            return None
+        return self._read(folder.title, folder.current, found)
+
+    def _read(self, uri: str, file: Path, found: _Gathered) -> Mapping[str, Any] | None:
+        try:
+            return self.copy.read(file)
+        except HeadwaterError as error:
+            found.add(uri, file, Breach("schema-readable", "", error.message, error.hint))
+            return None
+
+    def _made(self, folder: SchemaFolder, current: Mapping[str, Any] | None, found: _Gathered) -> Materialized | None:
+        if current is None or folder.current is None:
+            return None
+        try:
+            return self._materializer.folder(folder)
+        except (HeadwaterError, RecursionError) as error:
+            message = error.message if isinstance(error, HeadwaterError) else "It is nested too deeply."
+            hint = error.hint if isinstance(error, HeadwaterError) else None
+            found.add(folder.title, folder.current, Breach("schema-materializes", "", message, hint))
+            return None
+
+    def _facts(
+        self, folder: SchemaFolder, current: Mapping[str, Any] | None, made: Materialized | None, found: _Gathered
+    ) -> FolderFacts:
+        documents: dict[Version, Mapping[str, Any]] = {}
+        others: dict[Version, Mapping[str, Any]] = {}
+        for version, files in folder.files.items():
+            first = folder.versions[version]
+            for kind, file in files.items():
+                uri = folder.uri(version)
+                same = made is not None and made.version == version and _holds(file, made.texts.get(kind))
+                document = made.document if made and same else self._read(uri, file, found)
+                if document is None:
+                    continue
+                if file == first:
+                    documents[version] = document
+                else:
+                    others.setdefault(version, {})[kind] = document  # type: ignore[index]
+        return FolderFacts(folder, self.copy.settings, current, made, documents, others)
+
+    def _version(self, folder: SchemaFolder, version: Version, document: Mapping[str, Any], found: _Gathered) -> None:
+        identifier = document.get("$id")
+        uri = identifier if isinstance(identifier, str) else folder.uri(version)
+        subject = Subject(folder.title, uri, folder.versions[version], document, version_text(version))
+        before = len(found.pending)
+        found.extend(subject, robustness.of_version(subject, self.copy.settings.numeric_bounds))
+        found.extend(subject, robustness.of_any(subject))
+        found.extend(subject, robustness.example_schemas(document))
+        is_valid = all(one.breach.rule != "schema-is-valid" for one in found.pending[before:])
+        is_latest = version == folder.latest
+        if is_valid and (document.get("examples") or is_latest):
+            found.extend(subject, self._compiled(subject))
+
+    def _compiled(self, subject: Subject) -> Breaches:
+        """Whether the platform can judge events by it, and judges its examples valid."""
+        from headwater.schemas.graph import SchemaGraph
+        from headwater.schemas.validator import CompiledSchema
+
+        try:
+            dialect = dialect_of(subject.document, subject.uri)
+            schema = Schema(f"/{subject.title}/{subject.version}", subject.document, None, dialect)
+            compiled = CompiledSchema(SchemaGraph(schema, self._repository, self._limits), self._limits)
+        except (HeadwaterError, RecursionError) as error:
+            message = error.message if isinstance(error, HeadwaterError) else "It is nested too deeply."
+            yield Breach("schema-compiles", "", message, error.hint if isinstance(error, HeadwaterError) else None)
+            return
+        examples = subject.document.get("examples")
+        for index, example in enumerate(examples if isinstance(examples, list) else ()):
+            for violation in compiled.violations(example)[:_VIOLATIONS_SHOWN_MAX]:
+                message = f"The example is not valid: {violation.pointer or 'it'} {violation.message}."
+                pointer = f"/examples/{index}{violation.pointer}"
+                yield Breach("schema-examples-are-valid", pointer, message, "Correct the example, or the schema.")
+
+    def _authored(
+        self,
+        folder: SchemaFolder,
+        current: Mapping[str, Any] | None,
+        made: Materialized | None,
+        facts: FolderFacts,
+        found: _Gathered,
+    ) -> None:
+        """The rules of our own: of what its author wrote, and of what it comes to."""
+        document = current if current is not None else facts.documents.get(folder.latest or (0, 0, 0))
+        file = folder.current or (folder.versions[folder.latest] if folder.latest else None)
+        if document is None or file is None:
+            return
+        whole = made.document if made else document
+        written, inside = places(document), places(whole)
+        subject = Subject(folder.title, str(whole.get("$id") or folder.title), file, document)
+        found.extend(subject, keywords.check(written))
+        found.extend(subject, names.check(written))
+        found.extend(subject, contents.types(written))
+        found.extend(subject, contents.of_current(document, folder.title))
+        found.extend(subject, names.title_without_version(folder.title))
+        found.extend(subject, names.collisions(inside))
+        if not contents.is_fragment(folder.title):
+            found.extend(subject, contents.of_event(whole))
+            is_new = len(folder.files) < 2
+            found.extend(subject, names.flat_copies(written, self._known_entities(), is_new=is_new))
+        found.extend(subject, contents.meta_not_deprecated(written))
+        if self._notes:
+            found.extend(subject, self._fragments_behind(folder, document))
+
+    def _fragments_behind(self, folder: SchemaFolder, document: Mapping[str, Any]) -> Breaches:
+        for pointer, reference in references(document):
+            used, version = named_by(reference)
+            if not used or version is None or used == folder.title:
+                continue
+            try:
+                latest = self.copy.folder(used).latest
+            except SchemaNotFound:
+                continue
+            if latest is not None and version < latest:
+                message = f"{reference} is behind: {used} has {version_text(latest)}."
+                hint = f"Run `headwater schema upgrade-fragment {used}`."
+                yield Breach("fragment-behind", pointer, message, hint)
+
+    def _known_entities(self) -> names.Entities:
+        """The fragments that declare an entity: directories below `fragment/…/entity/`."""
+        if self._entities is None:
+            entities = {}
+            for file in sorted(self.copy.base.glob(f"fragment/**/entity/*/{self.copy.settings.current_file}")):
+                folder = self.copy.folder(file.parent.relative_to(self.copy.base).as_posix())
+                try:
+                    document = self._materializer.folder(folder).document
+                except (HeadwaterError, RecursionError):
+                    continue
+                fields = frozenset(mapping(document.get("properties"))) - {"$schema", "meta", "dt"}
+                entities[file.parent.name] = (folder.title, fields)
+            self._entities = entities
+        return self._entities
+
+    def _evolution(self, folder: SchemaFolder, made: Materialized | None, facts: FolderFacts, found: _Gathered) -> None:
+        kind = self.copy.settings.content_types[0]
+        documents = {version: one for version, one in facts.documents.items() if kind in folder.files[version]}
+        if made is not None and made.version not in documents:
+            documents[made.version] = made.document
+        found_in = (
+            *evolution.compatibility(documents, self._policy.mode),
+            *evolution.meta_fields(documents),
+        )
+        for version, breach in found_in:
+            identifier = documents[version].get("$id")
+            uri = identifier if isinstance(identifier, str) else folder.uri(version)
+            in_current = made is not None and made.version == version and folder.current is not None
+            file = folder.current if in_current else folder.versions.get(version)
+            if file is not None:
+                subject = Subject(folder.title, uri, file, documents[version], version_text(version))
+                found.extend(subject, [breach])
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    uri: str
+    file: Path
+    breach: Breach
+    severity: Severity
+
+
+class _Gathered:
+    """The breaches of one schema that are neither switched off nor on a skip list, until they are located."""
+
+    def __init__(self, copy: WorkingCopy, policy: Policy, folder: SchemaFolder, notes: bool) -> None:
+        self._copy = copy
+        self._policy = policy
+        self._folder = folder
+        self._notes = notes
+        self._skips: dict[str, frozenset[str]] = {}
+        self.pending: list[_Pending] = []
+        self.skipped: list[tuple[str, str]] = []
+
+    def add(self, uri: str, file: Path, breach: Breach) -> None:
+        severity = self._policy.severity(breach.rule, breach.severity)
+        if severity is None or (severity is Severity.NOTE and not self._notes):
+            return
+        if uri not in self._skips:
+            self._skips[uri] = self._copy.settings.skipped_cases(uri)
+        if breach.rule in self._skips[uri]:
+            if (breach.rule, uri) not in self.skipped:
+                self.skipped.append((breach.rule, uri))
+            return
+        self.pending.append(_Pending(uri, file, breach, severity))
+
+    def extend(self, subject: Subject, breaches: Iterable[Breach], *, as_current: bool = False) -> None:
+        """`as_current`: what a version of the same `$id` breaks at the same place is said once."""
+        known = {(one.uri, one.breach.rule, one.breach.message) for one in self.pending} if as_current else set()
+        for breach in breaches:
+            if as_current and (subject.uri, breach.rule, breach.message) in known:
+                self._move(subject, breach)
+            else:
+                self.add(subject.uri, subject.file, breach)
+
+    def _move(self, subject: Subject, breach: Breach) -> None:
+        """The same breach in the made file and in the current file is mended in the latter, so it is said there."""
+        for at, one in enumerate(self.pending):
+            same = (one.uri, one.breach.rule, one.breach.message) == (subject.uri, breach.rule, breach.message)
+            if same and one.file != subject.file:
+                self.pending[at] = _Pending(subject.uri, subject.file, breach, one.severity)
+                return
+        self.add(subject.uri, subject.file, breach)
+
+    def located(self) -> list[Finding]:
+        """The findings, each with the place in its file."""
+        by_file: dict[Path, Positions] = {}
+        return [self._located(one, by_file) for one in self.pending]
+
+    def _located(self, one: _Pending, by_file: dict[Path, Positions]) -> Finding:
+        breach = one.breach
+        place = None
+        if one.file.is_file():
+            if one.file not in by_file:
+                by_file[one.file] = Positions(one.file, self._copy.limits)
+            place = by_file[one.file].of(breach.pointer)
+        line, column = place or (None, None)
+        return Finding(
+            RULES[breach.rule],
+            one.severity,
+            self._folder.title,
+            one.uri,
+            breach.message,
+            breach.hint,
+            self._copy.shown(one.file),
+            line,
+            column,
+            breach.pointer,
+            breach.witness,
+        )
+
+
+def _holds(file: Path, text: str | None) -> bool:
+    if text is None:
+        return False
+    data = text.encode()
+    try:
+        return file.stat().st_size == len(data) and file.read_bytes() == data
+    except OSError:
+        return False

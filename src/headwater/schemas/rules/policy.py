@@ -1,0 +1,108 @@
+"""What a repository's owners decided about the rules: the compatibility mode, other severities, and waivers.
+
+It stands in the settings file under the key `headwater`, which jsonschema-tools passes over.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from headwater.declaration import suggestion
+from headwater.errors import ConfigInvalid
+from headwater.schemas.rules.catalogue import RULES
+from headwater.schemas.rules.rule import Severity
+from headwater.schemas.working_settings import SETTINGS_FILE, WorkingSettings
+
+OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """Findings of a rule that somebody accepts until a day, and why.
+
+    `schema` is a pattern (`*`, `?`) over the title or over the URI of a version; `pointer` the beginning of the place,
+    "" for any.
+    """
+
+    rule: str
+    schema: str
+    reason: str
+    until: datetime.date
+    pointer: str = ""
+
+    def covers(self, rule: str, title: str, uri: str, pointer: str) -> bool:
+        """Whether a finding is meant, expired or not."""
+        named = fnmatchcase(title, self.schema.strip("/")) or fnmatchcase(uri.strip("/"), self.schema.strip("/"))
+        inside = pointer == self.pointer or pointer.startswith(self.pointer.rstrip("/") + "/") or not self.pointer
+        return rule == self.rule and named and inside
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`severities` holds what differs from the rules' own; the value "off" silences a rule."""
+
+    mode: str = "EVENT"
+    severities: Mapping[str, str] = field(default_factory=dict)
+    waivers: tuple[Waiver, ...] = ()
+
+    def severity(self, rule: str, own: Severity | None = None) -> Severity | None:
+        """How grave a rule is here; None where it is off."""
+        named = self.severities.get(rule)
+        if named is None:
+            return own or RULES[rule].severity
+        return None if named == OFF else Severity(named)
+
+
+def read_policy(settings: WorkingSettings) -> Policy:
+    """The policy in the settings. Raises ConfigInvalid for unknown rules and modes and for waivers without reason."""
+    own = settings.checking or {}
+    mode = own.get("compatibility", "EVENT")
+    if not isinstance(mode, str):
+        raise _refusal("`headwater.compatibility` is no text.", "Write a mode, such as EVENT or LEGACY.")
+    rules = own.get("rules") or {}
+    if not isinstance(rules, dict):
+        raise _refusal("`headwater.rules` is no mapping.", "Write `rule-id: warning`, one a line.")
+    for rule, severity in rules.items():
+        _known_rule(rule, "headwater.rules")
+        # An unquoted `off` is text in YAML 1.2; whoever writes `false` means the same.
+        if severity is not False and severity not in (*Severity, OFF):
+            raise _refusal(
+                f"`headwater.rules.{rule}` is {severity!r}.", "Severities are error, warning and note; `off` is none."
+            )
+    waivers = own.get("waivers") or []
+    if not isinstance(waivers, list):
+        raise _refusal("`headwater.waivers` is no list.", "Give each waiver `rule`, `schema`, `reason` and `until`.")
+    severities = {rule: OFF if severity is False else severity for rule, severity in rules.items()}
+    return Policy(mode.upper(), severities, tuple(_waiver(entry, at) for at, entry in enumerate(waivers)))
+
+
+def _waiver(entry: Any, at: int) -> Waiver:
+    where = f"headwater.waivers[{at}]"
+    texts = isinstance(entry, dict) and all(isinstance(value, str) for value in entry.values())
+    if not texts or set(entry) - {"rule", "schema", "reason", "until", "pointer"}:
+        raise _refusal(f"`{where}` is not understood.", "Give `rule`, `schema`, `reason`, `until`, perhaps `pointer`.")
+    for key in ("rule", "schema", "reason", "until"):
+        if not entry.get(key, "").strip():
+            raise _refusal(f"`{where}` has no `{key}`.", "A waiver says what, why and until when.")
+    _known_rule(entry["rule"], where)
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", entry["until"]):
+        raise _refusal(f"`{where}.until` is {entry['until']!r}.", "Write a day, as in 2030-12-31.")
+    try:
+        until = datetime.date.fromisoformat(entry["until"])
+    except ValueError:
+        raise _refusal(f"`{where}.until` is no day: {entry['until']}.", "Write a day, as in 2030-12-31.") from None
+    return Waiver(entry["rule"], entry["schema"], entry["reason"].strip(), until, entry.get("pointer", ""))
+
+
+def _known_rule(rule: Any, where: str) -> None:
+    if rule not in RULES:
+        raise _refusal(f"`{where}` names the rule {rule!r}, which there is not.", suggestion(str(rule), RULES))
+
+
+def _refusal(message: str, hint: str) -> ConfigInvalid:
+    return ConfigInvalid(message, file=SETTINGS_FILE, hint=hint)

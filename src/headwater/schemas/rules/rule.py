@@ -1,0 +1,152 @@
+"""What a rule is, what breaks it, and the parts of a schema that rules look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from headwater.schemas.dialect import subschemas
+from headwater.schemas.finding import pointer_step
+
+Steps = tuple[str, ...]
+
+
+class Severity(StrEnum):
+    """Errors fail a check; warnings are said; notes are said when asked for."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`id` is stable: skip lists, waivers and machines know it. `original`: jsonschema-tools has the same rule."""
+
+    id: str
+    severity: Severity
+    meaning: str
+    original: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A rule that a document breaks at `pointer` (JSON pointer into the document, "" is all of it).
+
+    `witness` is an instance that shows it, where there is one; `severity` None is the rule's own.
+    """
+
+    rule: str
+    pointer: str
+    message: str
+    hint: str | None = None
+    witness: Any = None
+    severity: Severity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A breach with its place. `file` is relative to the repository's root; `line` and `column` are 1-based.
+
+    `schema` is a title, `uri` the version it is about (or the title, where it is about all of them). `waived` is the
+    reason of the waiver that covers it.
+    """
+
+    rule: Rule
+    severity: Severity
+    schema: str
+    uri: str
+    message: str
+    hint: str | None = None
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    pointer: str = ""
+    witness: Any = None
+    waived: str | None = None
+
+    @property
+    def place(self) -> str:
+        """`file:line:column`, as far as it is known."""
+        return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, named as here."""
+        plain = {name: getattr(self, name) for name in self.__slots__ if name != "rule"}
+        return {"rule": self.rule.id, **plain, "severity": self.severity.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A document that rules are asked of: a version, or the current file (`version` None)."""
+
+    title: str
+    uri: str
+    file: Path
+    document: Mapping[str, Any]
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One schema inside a document: the steps to it, and the keywords it has."""
+
+    steps: Steps
+    schema: Mapping[str, Any]
+
+    @property
+    def pointer(self) -> str:
+        return pointer_of(self.steps)
+
+    @property
+    def name(self) -> str | None:
+        """The property this is the schema of, if it is that of one."""
+        return self.steps[-1] if len(self.steps) > 1 and self.steps[-2] == "properties" else None
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether the way here leads through anything but `properties` and `allOf`."""
+        steps = iter(self.steps)
+        return any(keyword not in ("properties", "allOf") or next(steps, None) is None for keyword in steps)
+
+    def properties(self) -> Mapping[str, Any]:
+        return mapping(self.schema.get("properties"))
+
+
+def places(document: Mapping[str, Any]) -> list[Place]:
+    """Every schema in a document, the whole first, in the order of the document. References are not followed."""
+    found: list[Place] = []
+    stack: list[tuple[Steps, Mapping[str, Any]]] = [((), document)]
+    while stack:
+        steps, schema = stack.pop()
+        found.append(Place(steps, schema))
+        inside = [
+            ((*steps, *path), child) for path, child in subschemas(schema, definitions=True) if isinstance(child, dict)
+        ]
+        stack.extend(reversed(inside))
+    return found
+
+
+def pointer_of(steps: Sequence[str]) -> str:
+    return "".join(pointer_step(step) for step in steps)
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def texts(value: Any) -> list[str]:
+    """The texts of a list; none where it is no list (in a current file it may be a `$ref`)."""
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def types_of(schema: Mapping[str, Any]) -> list[str]:
+    """The types a schema names."""
+    named = schema.get("type")
+    return [named] if isinstance(named, str) else texts(named)
+
+
+Breaches = Iterator[Breach]
