@@ -10,6 +10,7 @@ VERBS: Table = {
     "new": ("headwater.cli.schema_new", "Start a schema."),
     "materialize": ("headwater.cli.schema_materialize", "Make version files from current files."),
     "dereference": ("headwater.cli.schema_dereference", "Print schemas without $ref and allOf."),
+    "check": ("headwater.cli.schema_check", "Ask every rule: files, content, compatibility, releases."),
     "bump": ("headwater.cli.schema_bump", "Suggest and write the next version."),
     "graph": ("headwater.cli.schema_graph", "Show who uses which fragment version, and who is behind."),
     "upgrade-fragment": ("headwater.cli.schema_upgrade_fragment", "Move schemas to another version of a fragment."),

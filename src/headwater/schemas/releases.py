@@ -14,14 +14,16 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from headwater.errors import ConfigInvalid, HeadwaterError
-from headwater.schemas.compatibility import Comparison, compare
 from headwater.schemas.document import parse_document
 from headwater.schemas.git_changes import git_output
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.working_copy import WorkingCopy
+
+if TYPE_CHECKING:
+    from headwater.schemas.compatibility import Comparison
 
 LOCK_FILE = "schemas.lock"
 Effect = Literal["text", "documentation", "rules", "unreadable", "removed"]
@@ -139,6 +141,9 @@ def _graded(path: str, then: bytes, now: bytes | None, commit: str, limits: Vali
     uri = "/" + path.rpartition(".")[0]
     if now is None:
         return _removed(uri, path, commit)
+    # Nothing has changed in most runs, and the engine is the largest part of this room.
+    from headwater.schemas.compatibility import compare
+
     try:
         before, after = (parse_document(data, path, limits) for data in (then, now))
         comparison = compare(before, after)

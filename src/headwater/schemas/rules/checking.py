@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from headwater.errors import ConfigInvalid
 from headwater.schemas.rules import evolution
 from headwater.schemas.rules.catalogue import RULES
 from headwater.schemas.rules.one_schema import SchemaCheck, SchemaReport
@@ -75,7 +74,7 @@ def check_schemas(
     ConfigInvalid for settings that cannot be, SchemaNotFound for a title there is not, and SchemaUnavailable where
     `since` names nothing git knows.
     """
-    policy = _policy(copy)
+    policy = read_policy(copy.settings)
     whole = titles is None and since is None
     if since is not None:
         titles = _changed_titles(copy, since, titles)
@@ -97,17 +96,6 @@ def check_schemas(
         sum(report.documents for report in reports),
         policy.mode,
     )
-
-
-def _policy(copy: WorkingCopy) -> Policy:
-    from headwater.schemas.compatibility.modes import mode_named
-
-    policy = read_policy(copy.settings)
-    try:
-        mode_named(policy.mode)
-    except ConfigInvalid as error:
-        raise ConfigInvalid(error.message, file=SETTINGS_FILE, hint=error.hint) from None
-    return policy
 
 
 def _changed_titles(copy: WorkingCopy, since: str, titles: Sequence[str] | None) -> list[str]:

@@ -19,6 +19,11 @@ from headwater.schemas.rules.rule import Severity
 from headwater.schemas.working_settings import SETTINGS_FILE, WorkingSettings
 
 OFF = "off"
+# The names of compatibility.Mode, said here because reading settings must not load the engine.
+MODES = (
+    *("NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"),
+    *("EVENT", "LEGACY"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,9 @@ def read_policy(settings: WorkingSettings) -> Policy:
     """The policy in the settings. Raises ConfigInvalid for unknown rules and modes and for waivers without reason."""
     own = settings.checking or {}
     mode = own.get("compatibility", "EVENT")
-    if not isinstance(mode, str):
-        raise _refusal("`headwater.compatibility` is no text.", "Write a mode, such as EVENT or LEGACY.")
+    mode = mode.upper().replace("-", "_") if isinstance(mode, str) else mode
+    if mode not in MODES:
+        raise _refusal(f"`headwater.compatibility` is {mode!r}.", f"The modes are {', '.join(MODES)}.")
     rules = own.get("rules") or {}
     if not isinstance(rules, dict):
         raise _refusal("`headwater.rules` is no mapping.", "Write `rule-id: warning`, one a line.")
@@ -78,7 +84,7 @@ def read_policy(settings: WorkingSettings) -> Policy:
     if not isinstance(waivers, list):
         raise _refusal("`headwater.waivers` is no list.", "Give each waiver `rule`, `schema`, `reason` and `until`.")
     severities = {rule: OFF if severity is False else severity for rule, severity in rules.items()}
-    return Policy(mode.upper(), severities, tuple(_waiver(entry, at) for at, entry in enumerate(waivers)))
+    return Policy(mode, severities, tuple(_waiver(entry, at) for at, entry in enumerate(waivers)))
 
 
 def _waiver(entry: Any, at: int) -> Waiver:

@@ -1,0 +1,134 @@
+"""`headwater schema check`: every rule of a schema repository, in one command for people and for CI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headwater.cli.schema_repository import folder_named, repository_options
+
+if TYPE_CHECKING:
+    from headwater.schemas.rules import CheckResult
+    from headwater.schemas.working_copy import WorkingCopy
+
+# The formats of headwater.schemas.report, said here so that help imports nothing.
+FORMATS = ("text", "json", "sarif", "junit")
+_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+@click.command(
+    short_help="Ask every rule: files, content, compatibility, releases.",
+    epilog="""\b
+Examples:
+  headwater schema check                             the whole repository
+  headwater schema check page/edit                   one schema, by its title, directory or file
+  headwater schema check --changed-since origin/main what a branch changes
+  headwater schema check --format sarif > check.sarif
+  headwater schema check --changed-since origin/main --report markdown --project ../platform
+
+\b
+Exit codes:
+  0  no errors (with --strict: no warnings either)
+  1  something is wrong
+  2  the check could not be made: settings, a revision or a name""",
+)
+@click.argument("names", nargs=-1, metavar="[SCHEMA]...")
+@click.option("--changed-since", "since", metavar="REVISION", help="Only schemas that differ from a git revision.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(FORMATS),
+    default="text",
+    help="How findings are printed.  [default: text]",
+)
+@click.option(
+    "--report", type=click.Choice(["markdown"]), help="Print the report for a pull request; needs --changed-since."
+)
+@click.option(
+    "--project",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="A Headwater project whose streams, jobs and sinks the report names.",
+)
+@click.option("--notes", is_flag=True, help="Notes too: what could be better, but is not wrong.")
+@click.option("--strict", is_flag=True, help="Fail on warnings too.")
+@repository_options
+def command(copy: WorkingCopy, names: tuple[str, ...], since: str | None, **options: Any) -> None:
+    """Check every SCHEMA (all of the repository when none is named).
+
+    All rules are asked of all of them: files and names, content, whether the version files are up to date,
+    compatibility with earlier versions (EVENT unless the settings say otherwise), and whether released versions stayed
+    as they were. Nothing is written and nothing is fetched.
+    """
+    report, project = options["report"], options["project"]
+    if report and since is None:
+        raise click.UsageError("A report is about a change: say what it is compared with, by --changed-since.")
+    if project and not report:
+        raise click.UsageError("--project is for the report; add --report markdown.")
+    from headwater.schemas.rules import Severity, check_schemas
+
+    titles = [folder_named(copy, name).title for name in names] or None
+    result = check_schemas(copy, titles=titles, since=since, notes=options["notes"])
+    if report and since is not None:
+        click.echo(_report(copy, result, since, project), nl=False)
+    elif options["format_name"] == "text":
+        _print(result)
+    else:
+        from headwater.schemas.report import rendered
+
+        click.echo(rendered(result, options["format_name"]))
+    failed = result.of(Severity.ERROR) or (options["strict"] and result.of(Severity.WARNING))
+    raise SystemExit(1 if failed else 0)
+
+
+def _print(result: CheckResult) -> None:
+    from headwater.schemas.report import finding_line, summary, witness_text
+    from headwater.schemas.rules import Severity
+
+    for finding in result.findings:
+        if finding.waived is not None:
+            continue
+        click.secho(finding_line(finding), fg=_COLOURS[finding.severity])
+        if finding.hint:
+            click.echo(f"  → {finding.hint}")
+        if finding.witness is not None:
+            click.echo(f"  example: {witness_text(finding.witness)}")
+    click.secho(summary(result), fg="red" if result.of(Severity.ERROR) else "green")
+
+
+def _report(copy: WorkingCopy, result: CheckResult, since: str, project: Path | None) -> str:
+    from headwater.schemas.release_change import schema_changes
+    from headwater.schemas.report_markdown import markdown
+
+    users = users_in(project, result.titles) if project else None
+    return markdown(result, schema_changes(copy, result.titles, since), since, users)
+
+
+def users_in(project: Path, titles: Sequence[str]) -> dict[str, list[str]]:
+    """Who in a project has to do with events of these schemas: title → sentences. Raises ConfigInvalid, JobInvalid."""
+    from headwater.cli.up import require_project
+    from headwater.config import load_config
+    from headwater.processing import ToStream, ToTable
+    from headwater.processing.loader import load_jobs
+    from headwater.streams.registry import StreamRegistry
+
+    require_project(project)
+    config = load_config(project)
+    streams = StreamRegistry.load(config.path(config.streams.path))
+    jobs = load_jobs(config.path(config.jobs.path))
+    found: dict[str, list[str]] = {}
+    for title in titles:
+        named = [stream.name for stream in streams.entries() if stream.schema_title == title]
+        sentences = [f"the stream `{name}` has this schema" for name in named]
+        for job in jobs:
+            read = [name for name in job.sources if name in named]
+            if read:
+                sentences.append(f"the job `{job.name}` reads `{'`, `'.join(read)}`")
+                if isinstance(job.output, ToTable):
+                    sentences.append(f"the table `{job.output.shape.name}` is filled from it by the job `{job.name}`")
+            if isinstance(job.output, ToStream) and job.output.stream in named:
+                sentences.append(f"the job `{job.name}` writes `{job.output.stream}`")
+        found[title] = sentences
+    return found
