@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from headwater.errors import HeadwaterError
 from headwater.platform import Platform
 from headwater.web import info, spec
+from headwater.web.browser_client import browser_client_routes
 from headwater.web.events import EventsEndpoint, send_answer
 from headwater.web.headers import StandingHeaders, standing_headers
 from headwater.web.metrics import metrics
@@ -60,6 +61,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
         *(Route(path, streamconfigs, methods=["GET", "POST"]) for path in STREAMCONFIGS_PATHS),
         *streams_api.routes(),
         *pages.routes(),
+        *browser_client_routes(),
         *platform_schema_routes(platform),
     ]
     if intake.test_events:
