@@ -109,6 +109,7 @@ class Features:
     `trim_on_demand`: `trim` applies retention and compaction at once; otherwise the log does so in its own time.
     `offsets_without_gaps`: only compaction leaves out offsets; otherwise transactions do too. `times_never_go_back`:
     within a partition, whoever writes and however their clocks differ; otherwise within one process only.
+    `compacts_without_keys`: compacted topics take records without a key too; otherwise KeyFieldMissing is raised.
     """
 
     transactional_commit: bool
@@ -119,6 +120,7 @@ class Features:
     trim_on_demand: bool = True
     offsets_without_gaps: bool = True
     times_never_go_back: bool = True
+    compacts_without_keys: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,14 @@ class Log(LogWriter, LogReader, Protocol):
 
     async def committed(self, group: str) -> str | None:
         """The last committed token of `group`, or None."""
+        ...
+
+    async def claim(self, group: str) -> str | None:
+        """Take `group` over: appends that others committed for it have ended, and further ones of theirs are refused.
+
+        Answers the last committed token, or None. A log that one process writes has nobody to take it from. Raises
+        LogUnavailable, WriterFenced (another process has taken it from this one).
+        """
         ...
 
     async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:

@@ -14,7 +14,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from headwater.errors import FeatureUnsupported, LogCorrupt, LogUnavailable, PositionLost
+import msgspec
+
+from headwater.errors import (
+    EventTooLarge,
+    FeatureUnsupported,
+    HeadwaterError,
+    KeyFieldMissing,
+    LogCorrupt,
+    LogUnavailable,
+    PositionLost,
+)
 from headwater.log.contract import (
     Commit,
     Features,
@@ -28,7 +38,7 @@ from headwater.log.contract import (
 from headwater.log.inspection import Damage, LogStats, VerifyReport
 from headwater.log.kafka_follower import Follower
 from headwater.log.kafka_producer import Sender
-from headwater.log.kafka_reader import SeekerPool
+from headwater.log.kafka_reader import Found, SeekerPool
 from headwater.log.kafka_settings import KafkaSettings, checked_options, parse_url
 from headwater.log.kafka_tokens import Tokens
 from headwater.log.kafka_topics import EARLIEST, LATEST, KafkaTopics, received_at
@@ -58,6 +68,7 @@ class KafkaLog:
         trim_on_demand=False,
         offsets_without_gaps=False,
         times_never_go_back=False,
+        compacts_without_keys=False,
     )
 
     def __init__(
@@ -153,7 +164,7 @@ class KafkaLog:
         names = list(topics)
         found = await self._topics.ends(names, received_at(timestamp_ms))
         missing = [place for place, offset in found.items() if offset < 0]
-        return Position({**found, **(await self._topics.latest(missing) if missing else {})})
+        return Position({**found, **(await self._topics.ends_at(missing, LATEST))})
 
     async def topics(self) -> Sequence[TopicInfo]:
         return await self._topics.infos()
@@ -199,6 +210,20 @@ class KafkaLog:
     async def committed(self, group: str) -> str | None:
         self._check_open()
         return await self._tokens.of(group)
+
+    async def claim(self, group: str) -> str | None:
+        self._check_open()
+        await self._transactions.claim(group)
+        return await self._tokens.of(group)
+
+    async def refusal(self, record: Record) -> HeadwaterError | None:
+        """Why the brokers would never take the record: its size, or that it has no key; None where they will."""
+        try:
+            # With a partition given, nobody's turn is used up.
+            await self._sender.prepare([msgspec.structs.replace(record, partition=record.partition or 0)])
+        except (EventTooLarge, KeyFieldMissing) as error:
+            return error
+        return None
 
     async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
         raise self._no_state()
@@ -270,10 +295,16 @@ class KafkaLog:
     ) -> Sequence[StoredRecord]:
         """What the brokers have from `offsets` on; where that is nothing, the ends are followed if there is a wish to,
         and `offsets` moved there."""
-        found = await self._in_thread(self._seekers.read, offsets, records_max, bytes_max)
-        self._tidy_later()
+        ended: Mapping[tuple[str, int], int] = {}
+        if not self._seekers.goes_on(offsets):
+            ended = await self._ended(offsets)
+        if len(ended) < len(offsets):
+            found = await self._in_thread(self._seekers.read, offsets, ended, records_max, bytes_max)
+            self._tidy_later()
+        else:
+            found = Found((), ended, ())
         if found.lost:
-            raise await self._position_lost(offsets, found.lost)
+            raise await self._position_lost(offsets, found.lost[0])
         for record in found.records:
             tail = self._follower.tail((record.topic, record.partition))
             if tail is not None and record.offset >= tail.next and not self._is_fresh([tail.place]):
@@ -285,13 +316,21 @@ class KafkaLog:
             offsets.update({place: max(end, offsets[place]) for place, end in found.ends.items()})
         return found.records
 
-    async def _position_lost(
-        self, offsets: Mapping[tuple[str, int], int], lost: Sequence[tuple[str, int]]
-    ) -> PositionLost:
-        names = {topic for topic, _ in lost}
-        first = (await self.first(names)).offsets
-        place = lost[0]
-        floor = first.get(place, 0)
+    async def _ended(self, offsets: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        """Those of `offsets` at which nothing is to be read yet. Raises PositionLost where one does not exist."""
+        first, last = await asyncio.gather(
+            self._topics.ends_at(offsets, EARLIEST), self._topics.ends_at(offsets, LATEST)
+        )
+        beyond = [place for place, offset in offsets.items() if offset > last[place]]
+        # What waits for a transaction to end is there, though not yet for readers.
+        written = await self._topics.ends_at(beyond, LATEST, committed=False) if beyond else {}
+        for place, offset in offsets.items():
+            if offset < first[place] or offset > written.get(place, last[place]):
+                raise await self._position_lost(offsets, place)
+        return {place: offset for place, offset in offsets.items() if offset >= last[place]}
+
+    async def _position_lost(self, offsets: Mapping[tuple[str, int], int], place: tuple[str, int]) -> PositionLost:
+        floor = (await self._topics.ends_at([place], EARLIEST))[place]
         earliest = Position({place: floor}).token()
         why = "retention has removed it" if offsets[place] < floor else "it is beyond the end"
         return PositionLost(

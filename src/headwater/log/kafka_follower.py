@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from headwater.log.contract import StoredRecord
-from headwater.log.kafka_reader import stored
+from headwater.log.kafka_reader import meet, stored
 from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings
 from headwater.log.tail_cache import Bell, record_bytes
 
@@ -234,10 +234,14 @@ class Follower:
     def _run(self, loop: asyncio.AbstractEventLoop, ending: threading.Event, orders: deque[Order]) -> None:
         consumer = Consumer(self._settings.consumer(fetch_wait_ms=FETCH_WAIT_MS, queued_kib_max=QUEUED_KIB_MAX))
         followed: dict[Place, int] = {}
+        met: set[str] = set()
         try:
             while not ending.is_set():
-                while orders:
-                    self._obey(consumer, followed, *orders.popleft())
+                taken = [orders.popleft() for _ in range(len(orders))]
+                if taken:
+                    meet(consumer, {self._settings.namespace + place[0] for place, _, _ in taken}, met)
+                for order in taken:
+                    self._obey(consumer, followed, *order)
                 message = consumer.poll(POLL_SECONDS)
                 if message is not None:
                     messages = (message, *consumer.consume(TAKEN_AT_ONCE, 0))

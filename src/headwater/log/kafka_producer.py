@@ -20,7 +20,14 @@ from typing import Any, overload
 
 from confluent_kafka import Message, Producer
 
-from headwater.errors import AppendIncomplete, EventTooLarge, HeadwaterError, LogUnavailable, TopicUnknown
+from headwater.errors import (
+    AppendIncomplete,
+    EventTooLarge,
+    HeadwaterError,
+    KeyFieldMissing,
+    LogUnavailable,
+    TopicUnknown,
+)
 from headwater.log.contract import Placement, Record
 from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings, refused_option, translate
 from headwater.log.kafka_topics import KafkaTopic, KafkaTopics
@@ -216,6 +223,11 @@ class Sender:
             own = record_bytes(record)
             if own > topic.record_bytes_max:
                 raise too_large(record, own, topic.record_bytes_max)
+            if record.key is None and topic.settings is not None and topic.settings.compact:
+                raise KeyFieldMissing(
+                    f"The topic {record.topic!r} is compacted, and Kafka takes no record without a key for it.",
+                    hint="Give the stream a key (`transport.message_key_fields`), or do not compact it.",
+                )
             size += own
             partition = record.partition
             if partition is None:

@@ -7,10 +7,11 @@ ahead; any other takes the one that was idle longest. Calls block, so they run i
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -27,6 +28,8 @@ QUEUED_KIB_MAX = 8_192
 TAKEN_AT_ONCE = 500
 IDLE_SECONDS = 10.0
 STANDING_SECONDS = 1.0
+ASK_SECONDS_MAX = 5.0
+ASKED_ONE_BY_ONE_MAX = 8
 
 
 class Found(NamedTuple):
@@ -42,12 +45,14 @@ class Seeker:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self.used_at = time.monotonic()
+        self.is_spoilt = False
         self._strip = len(settings.namespace)
         self._settings = settings
         self._said = ""
         self._rest: deque[StoredRecord] = deque()
         self._ended: dict[Place, int] = {}
         self._offsets: dict[Place, int] = {}
+        self._met: set[str] = set()
         try:
             self._consumer = Consumer(
                 {
@@ -62,20 +67,26 @@ class Seeker:
         """Whether the last read stopped just here, with more to come."""
         return bool(self._offsets) and self._offsets == offsets
 
-    def read(self, offsets: Mapping[Place, int], records_max: int, bytes_max: int, seconds_max: float) -> Found:
-        """Records from `offsets` on, by our own names. Raises LogUnavailable, TopicUnknown, LogCorrupt."""
+    def read(self, offsets: Mapping[Place, int], ended: Mapping[Place, int], records_max: int, bytes_max: int) -> Found:
+        """Records from `offsets` on, by our own names; of these, `ended` are known to be at their end.
+
+        Raises LogUnavailable, TopicUnknown, LogCorrupt.
+        """
         goes_on = self.stands_at(offsets)
         try:
             if not goes_on:
-                self._place(offsets)
-            found = self._read(offsets, records_max, bytes_max, seconds_max)
+                self._place(offsets, ended)
+            found = self._read(offsets, records_max, bytes_max)
             if goes_on and not found.records and not found.lost:
                 # What had ended then may have grown since.
-                self._place(offsets)
-                found = self._read(offsets, records_max, bytes_max, seconds_max)
+                self._place(offsets, {})
+                found = self._read(offsets, records_max, bytes_max)
         except BaseException:
             self.release()
             raise
+        if found.lost:
+            # Of several, the others are still to be told, and would be to the next reader.
+            self.is_spoilt = True
         if found.lost or (not self._rest and len(found.ends) == len(offsets)):
             # Nothing more to fetch: an idle consumer would ask the brokers without end.
             self.release()
@@ -95,17 +106,19 @@ class Seeker:
     def close(self) -> None:
         self._consumer.close()
 
-    def _place(self, offsets: Mapping[Place, int]) -> None:
+    def _place(self, offsets: Mapping[Place, int], ended: Mapping[Place, int]) -> None:
         self._rest.clear()
-        self._ended = {}
+        self._ended = dict(ended)
+        offsets = {place: offset for place, offset in offsets.items() if place not in ended}
         namespace = self._settings.namespace
+        meet(self._consumer, [namespace + name for name, _ in offsets], self._met)
         self._consumer.assign([TopicPartition(namespace + name, number, at) for (name, number), at in offsets.items()])
 
-    def _read(self, offsets: Mapping[Place, int], records_max: int, bytes_max: int, seconds_max: float) -> Found:
+    def _read(self, offsets: Mapping[Place, int], records_max: int, bytes_max: int) -> Found:
         found: list[StoredRecord] = []
         lost: list[Place] = []
         bytes_left = bytes_max
-        deadline = time.monotonic() + seconds_max
+        deadline = time.monotonic() + self._settings.answer_seconds_max
         standing = time.monotonic() + STANDING_SECONDS
         while True:
             while self._rest:
@@ -128,9 +141,9 @@ class Seeker:
                     self._look_for_standing(offsets)
                 continue
             for one in (message, *self._consumer.consume(min(TAKEN_AT_ONCE, records_max), 0)):
-                self._take(one, lost)
+                self._take(one, offsets, lost)
 
-    def _take(self, message: Message, lost: list[Place]) -> None:
+    def _take(self, message: Message, offsets: Mapping[Place, int], lost: list[Place]) -> None:
         error = message.error()
         if error is None:
             record = stored(message, self._strip)
@@ -139,6 +152,8 @@ class Seeker:
             return
         code = error.code()
         place = ((message.topic() or "")[self._strip :], message.partition() or 0)
+        if place not in offsets:
+            return
         if code == KafkaError._PARTITION_EOF:
             self._ended[place] = message.offset() or 0
         elif code == KafkaError._AUTO_OFFSET_RESET:
@@ -179,16 +194,24 @@ class SeekerPool:
         self._busy = 0
         self._freed = threading.Condition()
 
-    def read(self, offsets: Mapping[Place, int], records_max: int, bytes_max: int) -> Found:
+    def goes_on(self, offsets: Mapping[Place, int]) -> bool:
+        """Whether a consumer stands just here."""
+        with self._freed:
+            return any(seeker.stands_at(offsets) for seeker in self._idle)
+
+    def read(self, offsets: Mapping[Place, int], ended: Mapping[Place, int], records_max: int, bytes_max: int) -> Found:
         """See `Seeker.read`."""
         seeker = self._check_out(offsets)
         try:
-            return seeker.read(offsets, records_max, bytes_max, self._settings.answer_seconds_max)
+            return seeker.read(offsets, ended, records_max, bytes_max)
         finally:
             with self._freed:
                 self._busy -= 1
-                self._idle.append(seeker)
+                if not seeker.is_spoilt:
+                    self._idle.append(seeker)
                 self._freed.notify()
+            if seeker.is_spoilt:
+                seeker.close()
 
     def close_idle(self, idle_seconds: float = IDLE_SECONDS) -> int:
         """Close what nobody has used for so long; how many are left."""
@@ -221,6 +244,18 @@ class SeekerPool:
             with self._freed:
                 self._busy -= 1
             raise
+
+
+def meet(consumer: Consumer, full_names: Iterable[str], met: set[str]) -> None:
+    """Let the client ask for topics that are new to it now: by itself, it would within a second."""
+    new = set(full_names) - met
+    with contextlib.suppress(KafkaException):
+        if len(new) > ASKED_ONE_BY_ONE_MAX:
+            consumer.list_topics(timeout=ASK_SECONDS_MAX)
+        else:
+            for name in new:
+                consumer.list_topics(name, timeout=ASK_SECONDS_MAX)
+        met |= new
 
 
 def stored(message: Message, strip: int) -> StoredRecord:

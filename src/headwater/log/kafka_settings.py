@@ -77,6 +77,7 @@ class KafkaSettings:
             "socket.timeout.ms": 10_000,
             "socket.connection.setup.timeout.ms": 5_000,
             "socket.keepalive.enable": True,
+            "socket.nagle.disable": True,
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 1_000,
             # Where partitions were added or have moved, everybody knows within this.

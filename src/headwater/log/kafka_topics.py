@@ -167,10 +167,10 @@ class KafkaTopics:
         places = {(t.full_name, number): (t.name, number) for t in wanted for number in range(t.partitions)}
         return {places[full]: offset for full, offset in (await self._offsets(places, spec)).items()}
 
-    async def latest(self, places: Iterable[Place]) -> dict[Place, int]:
-        """Where each of these partitions ends for readers."""
-        full = {((await self.find(name)).full_name, number): (name, number) for name, number in places}
-        return {full[place]: offset for place, offset in (await self._offsets(full, LATEST)).items()}
+    async def ends_at(self, places: Iterable[Place], spec: OffsetSpec, *, committed: bool = True) -> dict[Place, int]:
+        """As `ends`, of single partitions; without `committed`, also what waits for a transaction to end counts."""
+        full = {((await self.find(name, number)).full_name, number): (name, number) for name, number in places}
+        return {full[place]: offset for place, offset in (await self._offsets(full, spec, committed)).items()}
 
     async def infos(self) -> list[TopicInfo]:
         """All topics, sorted by name."""
@@ -336,13 +336,13 @@ class KafkaTopics:
     def _put(self, topic: KafkaTopic) -> None:
         self._known = {**self._known, topic.name: topic}
 
-    async def _offsets(self, places: Iterable[Place], spec: OffsetSpec) -> dict[Place, int]:
+    async def _offsets(self, places: Iterable[Place], spec: OffsetSpec, committed: bool = True) -> dict[Place, int]:
         wanted = {TopicPartition(name, number): spec for name, number in places}
         if not wanted:
             return {}
         asked = self._client().list_offsets(
             wanted,
-            isolation_level=IsolationLevel.READ_COMMITTED,
+            isolation_level=IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED,
             request_timeout=self._settings.answer_seconds_max,
         )
         found: dict[Place, int] = {}

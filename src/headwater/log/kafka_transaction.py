@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from confluent_kafka import Producer
@@ -20,7 +20,7 @@ from headwater.errors import HeadwaterError, LogUnavailable, WriterFenced
 from headwater.log.contract import Placement, Record
 from headwater.log.kafka_producer import PendingAppend, Sender, hand_over, incomplete, place_records
 from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings, error_of, refused_option, translate
-from headwater.log.kafka_topics import KafkaTopic, KafkaTopics
+from headwater.log.kafka_topics import LATEST, KafkaTopic, KafkaTopics
 
 THREADS_MAX = 4
 VISIBLE_SECONDS_MAX = 10.0
@@ -74,6 +74,17 @@ class Transactions:
             await self._until_visible(placed.values())
         return [placed[index] for index in range(len(records))]
 
+    async def claim(self, group: str) -> None:
+        """End what others had begun for the group, and what this process had; they are fenced from now on.
+
+        Raises LogUnavailable, WriterFenced.
+        """
+        writer = self._groups.get(group)
+        if writer is None:
+            writer = self._groups[group] = GroupWriter(self._settings, group)
+        async with writer.lock:
+            await self._run(writer.claim)
+
     def learn(self, full_name: str) -> None:
         """Let the clients see that a topic has changed. Blocks."""
         for writer in list(self._groups.values()):
@@ -90,16 +101,18 @@ class Transactions:
             await asyncio.get_running_loop().run_in_executor(None, pool.shutdown)
 
     async def _in_thread(self, writer: GroupWriter, pending: PendingAppend, topics: Sequence[KafkaTopic]) -> None:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="headwater-log-transactions")
-        loop = asyncio.get_running_loop()
         try:
-            # Shielded: a transaction that has begun comes to its end, whoever still waits for it.
-            await asyncio.shield(loop.run_in_executor(self._pool, writer.append, pending, topics))
+            await self._run(writer.append, pending, topics)
         except OutcomeUnknown:
-            await loop.run_in_executor(self._pool, writer.resolve)
+            await self._run(writer.resolve)
             placed = place_records(pending, self._strip, frozenset())
             raise OutcomeUnknown([placed[index] for index in range(len(placed) - 1)]) from None
+
+    async def _run(self, function: Callable[..., None], *arguments: object) -> None:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="headwater-log-transactions")
+        # Shielded: a transaction that has begun comes to its end, whoever still waits for it.
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments))
 
     async def _until_visible(self, placements: Iterable[Placement]) -> None:
         """A committed transaction becomes readable a moment later; those who read what they wrote count on it."""
@@ -110,7 +123,7 @@ class Transactions:
         deadline = time.monotonic() + VISIBLE_SECONDS_MAX
         while wanted and time.monotonic() < deadline:
             with contextlib.suppress(HeadwaterError):
-                ends = await self._topics.latest(wanted)
+                ends = await self._topics.ends_at(wanted, LATEST)
                 wanted = {place: offset for place, offset in wanted.items() if ends.get(place, -1) <= offset}
             if wanted:
                 await asyncio.sleep(VISIBLE_PAUSE_SECONDS)
@@ -140,6 +153,11 @@ class GroupWriter:
         except KafkaException as error:
             raise self._failed(producer, error) from None
         self._commit(producer, deadline)
+
+    def claim(self) -> None:
+        """Begin anew as the only writer. Raises LogUnavailable, WriterFenced."""
+        self.release()
+        self._ready()
 
     def resolve(self) -> None:
         """Let the brokers end what was left open, and hear how. Raises LogUnavailable, WriterFenced."""

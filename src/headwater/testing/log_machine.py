@@ -5,14 +5,18 @@
     TestSqliteLog = Machine.TestCase
 
 What retention and compaction may remove is not fixed to the record: the machine checks that what went was allowed to
-go and that what is owed stayed, and then lets the oracle forget the same records.
+go and that what is owed stayed, and then lets the oracle forget the same records. Where transactions take offsets, the
+machine checks that they take one each and no more, and then lets the oracle leave out the same offsets.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import shutil
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from headwater.errors import PositionLost, TopicUnknown
-from headwater.log.contract import Commit, Log, Position, Record, StateChange, StoredRecord, TopicSettings
+from headwater.log.contract import Commit, Log, Placement, Position, Record, StateChange, StoredRecord, TopicSettings
+from headwater.log.record_batch import partition_of_key
 from headwater.testing.clock import ManualClock
 from headwater.testing.log_suite import read_all
 from headwater.testing.oracle_log import OracleLog
@@ -42,6 +47,7 @@ record_values = st.binary(max_size=40) | st.builds(
     lambda byte, size: byte * size, st.binary(min_size=1, max_size=2), st.integers(100, 900)
 )
 new_records = st.builds(Record, topic=topics, value=record_values, key=keys, headers=headers)
+Batch = list[tuple[list[Record], Commit | None]]
 groups = st.sampled_from(["one", "two"])
 changes = st.builds(
     StateChange,
@@ -55,7 +61,13 @@ commits = st.none() | st.builds(
 
 
 class LogMachine(RuleBasedStateMachine):
-    """Subclasses say how to make the log, and which files are the log when it has stopped without warning."""
+    """Subclasses say how to make the log, and which files are the log when it has stopped without warning.
+
+    What the log declares that it cannot do (`Log.features`) is not asked of it.
+    """
+
+    # Whether `make` with the same directory, while another is open, gives a log with the same content.
+    is_shared = False
 
     def make(self, directory: Path, clock: ManualClock) -> Log:
         raise NotImplementedError
@@ -64,10 +76,14 @@ class LogMachine(RuleBasedStateMachine):
         """What a sudden stop would leave; [] when the log cannot be restarted so."""
         return []
 
+    def new_clock(self) -> ManualClock:
+        """The clock that everything takes its time from."""
+        return ManualClock()
+
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.clock = ManualClock()
+        self.clock = self.new_clock()
         self.root = Path(tempfile.mkdtemp(prefix="headwater-log-machine-"))
         self.directory = self.root / "0"
         self.directory.mkdir()
@@ -86,14 +102,14 @@ class LogMachine(RuleBasedStateMachine):
         async def open_both() -> None:
             for log in (self.log, self.oracle):
                 await log.open()
-                for name, settings in TOPICS.items():
-                    await log.ensure_topic(name, settings)
+                for name in TOPICS:
+                    await log.ensure_topic(name, self.settings_of(name))
 
         self.run_(open_both())
 
     @rule(records=st.lists(new_records, max_size=12), commit=commits)
     def append(self, records: list[Record], commit: Commit | None) -> None:
-        self.append_all([(records, commit)], self.log)
+        self.append_all([(self.fitting(records), self.possible(commit))], self.log)
 
     @rule(
         records=st.lists(new_records.filter(lambda one: one.topic in ("plain", "keyed")), max_size=8),
@@ -107,23 +123,26 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(batch=st.lists(st.tuples(st.lists(new_records, max_size=4), commits), min_size=2, max_size=8))
     def append_at_once(self, batch: list[tuple[list[Record], Commit | None]]) -> None:
-        self.append_all(batch, self.log)
+        self.append_all([(self.fitting(records), self.possible(commit)) for records, commit in batch], self.log)
 
     @rule(records=st.lists(new_records, max_size=4), commit=commits)
     def append_from_a_second_log(self, records: list[Record], commit: Commit | None) -> None:
-        files = self.crash_files(self.directory)
-        if not files:
+        if not self.is_shared and not self.crash_files(self.directory):
             return
+        if not self.log.features.keyed_state:
+            # Where a group belongs to one writer at a time, this would take it away from the other log.
+            commit = None
         other = self.make(self.directory, self.clock)
         self.run_(other.open())
-        self.append_all([(records, commit)], other)
+        self.append_all([(self.fitting(records), commit)], other)
         self.run_(other.close())
 
     @rule(records=st.lists(new_records, max_size=4), commit=commits, place=st.integers(0, 4))
     def append_what_cannot_be(self, records: list[Record], commit: Commit | None, place: int) -> None:
+        records = self.fitting(records)
         bad = [*records[:place], Record("missing", b"x"), *records[place:]]
         try:
-            self.run_(self.log.append(bad, commit=commit))
+            self.run_(self.log.append(bad, commit=self.possible(commit)))
         except TopicUnknown:
             return
         raise AssertionError("an append with an unknown topic succeeded")
@@ -135,7 +154,8 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.001, 1.0, 25.0, 70.0, -5.0, -200.0]))
     def time_passes(self, seconds: float) -> None:
-        self.clock.advance(seconds)
+        if seconds > 0 or self.log.features.times_never_go_back:
+            self.clock.advance(seconds)
 
     @rule()
     def restart(self) -> None:
@@ -160,6 +180,9 @@ class LogMachine(RuleBasedStateMachine):
     @rule()
     def trim(self) -> None:
         removed = self.run_(self.log.trim())
+        if not self.log.features.trim_on_demand:
+            assert removed == 0
+            return
         gone = sum(self.check_trimmed(topic, number) for topic, number in self.oracle.partitions())
         assert gone == removed, f"trim says {removed} records were removed, but {gone} are gone"
 
@@ -190,6 +213,9 @@ class LogMachine(RuleBasedStateMachine):
         expected = self.run_(self.oracle.at([topic], wanted_ms))
         found = self.run_(self.log.at([topic], wanted_ms))
         for place, offset in expected.offsets.items():
+            if found.offsets[place] < offset and not self.log.features.offsets_without_gaps:
+                # What ends a transaction has a time too, its server's: never too late, but perhaps early.
+                continue
             # Positions in front of the same record are equally good: compaction leaves holes.
             between = sorted((offset, found.offsets[place]))
             assert not [r for r in self.oracle.partition(*place).records if between[0] <= r.offset < between[1]]
@@ -209,7 +235,7 @@ class LogMachine(RuleBasedStateMachine):
                 assert [r for r in found if r.partition == number] == self.oracle.partition(topic, number).records
         for group in ("one", "two"):
             assert self.run_(self.log.committed(group)) == self.run_(self.oracle.committed(group))
-        for namespace in ("x", "y"):
+        for namespace in ("x", "y") if self.log.features.keyed_state else ():
             wanted = [b"", b"k1", b"k2", b"\xff", b"absent"]
             for log in (self.log, self.oracle):
                 scanned = dict(self.run_(log.state_scan(namespace)))
@@ -232,9 +258,35 @@ class LogMachine(RuleBasedStateMachine):
     def check_sound(self) -> None:
         """What else an implementation can say about itself."""
 
-    def append_all(self, batch: list[tuple[list[Record], Commit | None]], log: Log) -> None:
+    def settings_of(self, topic: str) -> TopicSettings:
+        """How a topic is kept. A log that trims in its own time must not do so while the machine runs."""
+        settings = TOPICS[topic]
+        if self.log.features.trim_on_demand:
+            return settings
+        seconds, size = settings.retention_seconds, settings.retention_bytes
+        return dataclasses.replace(
+            settings, retention_seconds=seconds and seconds + 86_400.0, retention_bytes=size and size + 100_000_000
+        )
+
+    def fitting(self, records: list[Record]) -> list[Record]:
+        """The records that the log takes."""
+        if self.log.features.compacts_without_keys:
+            return records
+        return [record for record in records if record.key is not None or not TOPICS[record.topic].compact]
+
+    def possible(self, commit: Commit | None) -> Commit | None:
+        """The commit as far as the log can do it."""
+        features = self.log.features
+        if commit is None or not features.transactional_commit:
+            return None
+        return commit if features.keyed_state else dataclasses.replace(commit, state=())
+
+    def append_all(self, batch: Batch, log: Log) -> None:
         async def both() -> None:
             placed = await asyncio.gather(*(log.append(records, commit=commit) for records, commit in batch))
+            if not log.features.offsets_without_gaps:
+                await self.take_over(batch, placed, log)
+                return
             for (records, commit), placements in zip(batch, placed, strict=True):
                 # Which partition a record without a key goes to is the log's choice; the rest is not.
                 pinned = [
@@ -244,6 +296,38 @@ class LogMachine(RuleBasedStateMachine):
                 assert list(await self.oracle.append(pinned, commit=commit)) == list(placements)
 
         self.run_(both())
+
+    async def take_over(self, batch: Batch, placed: Sequence[Sequence[Placement]], log: Log) -> None:
+        """Check where appends went whose order among one another is free, and give the oracle the same."""
+        arrived: dict[tuple[str, int], dict[int, Record]] = {}
+        markers: Counter[tuple[str, int]] = Counter()
+        for (records, commit), placements in zip(batch, placed, strict=True):
+            own: dict[tuple[str, int], list[int]] = {}
+            for record, where in zip(records, placements, strict=True):
+                place = (where.topic, where.partition)
+                assert where.topic == record.topic
+                given = record.timestamp_ms
+                assert where.timestamp_ms == (int(self.clock() * 1000) if given is None else given)
+                if record.key is not None:
+                    assert where.partition == partition_of_key(record.key, TOPICS[record.topic].partitions)
+                own.setdefault(place, []).append(where.offset)
+                assert where.offset not in arrived.setdefault(place, {}), "two records at one offset"
+                arrived[place][where.offset] = record
+            assert all(offsets == sorted(offsets) for offsets in own.values()), "records changed their order"
+            markers.update(list(own) if commit is not None else [])
+        ends = (await log.last(list(TOPICS))).offsets
+        for place, records_at in arrived.items():
+            partition = self.oracle.partition(*place)
+            assert min(records_at) >= partition.next, "an offset was given again"
+            assert ends[place] - partition.next == len(records_at) + markers[place], "offsets are missing"
+            for offset, r in sorted(records_at.items()):
+                time_ms = int(self.clock() * 1000) if r.timestamp_ms is None else r.timestamp_ms
+                partition.records.append(StoredRecord(*place, offset, time_ms, r.key, r.headers, r.value))
+            partition.next = ends[place]
+        for group in {commit.group for _, commit in batch if commit is not None}:
+            token = await log.committed(group)
+            assert token in {commit.token for _, commit in batch if commit is not None and commit.group == group}
+            await self.oracle.commit(group, token or "")
 
     def check_trimmed(self, topic: str, number: int) -> int:
         """Check what a trim has done to one partition, do it to the oracle, and answer how much it was."""

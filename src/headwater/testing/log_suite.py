@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from headwater.errors import FeatureUnsupported, LogUnavailable, PositionLost, TopicUnknown
+from headwater.errors import FeatureUnsupported, KeyFieldMissing, LogUnavailable, PositionLost, TopicUnknown
 from headwater.log.contract import Commit, Log, Position, Record, StateChange, StoredRecord, TopicSettings
 from headwater.testing.clock import ManualClock
 
@@ -434,6 +434,15 @@ class LogSuite:
         await self.reopen(log)
         assert await log.trim() == 0
         assert len(await read_all(log, ["a"])) == len(found) + 1
+
+    async def test_a_compacted_topic_that_needs_keys_refuses_an_append_without(self, log: Log) -> None:
+        if log.features.compacts_without_keys:
+            pytest.skip("this log compacts topics whose records have no keys")
+        await log.ensure_topic("a", TopicSettings(compact=True))
+        await log.ensure_topic("b", TopicSettings())
+        with pytest.raises(KeyFieldMissing):
+            await log.append([Record("b", b"1"), Record("a", b"2", b"k"), Record("a", b"3")])
+        assert await read_all(log, ["a", "b"]) == []
 
     async def test_a_closed_log_says_so(self, log: Log) -> None:
         await log.ensure_topic("a", TopicSettings())
