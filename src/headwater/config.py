@@ -228,6 +228,10 @@ class JobsConfig:
     SHORTHAND = "path"
 
     path: str = setting("jobs", "The directory of Python files whose jobs are run.")
+    state_path: str = setting(
+        "var/state",
+        "The directory in which jobs keep their state where the log keeps none, as Kafka does; one file for each job.",
+    )
     tables_path: str = setting(
         "var/tables.db",
         "The database file that tables are kept in: SQLite for `.db` and `.sqlite`, DuckDB (an extra) for `.duckdb`.",

@@ -337,6 +337,21 @@ class JobInvalid(HeadwaterError):
     fault = Fault.OPERATOR
 
 
+class StateUnavailable(HeadwaterError):
+    """The file a job keeps its state in cannot be used now; nothing of the failed commit was stored."""
+
+    code = "state_unavailable"
+    fault = Fault.PLATFORM
+    retriable = True
+
+
+class StateMismatch(HeadwaterError):
+    """The file a job keeps its state in does not belong to the position the log has for it."""
+
+    code = "state_mismatch"
+    fault = Fault.OPERATOR
+
+
 class SinkUnavailable(HeadwaterError):
     """The target of a sink cannot be reached; the batch was not written and can be tried again."""
 

@@ -22,6 +22,8 @@ from headwater.log.sqlite import SqliteLog
 from headwater.processing.embedded import EmbeddedRunner
 from headwater.processing.job import Job, ToStream, ToTable
 from headwater.processing.loader import load_jobs
+from headwater.processing.outbox import OutboxStore
+from headwater.processing.store import JobStore
 from headwater.processing.supervision import Supervisor
 from headwater.schemas.repository import open_repositories
 from headwater.schemas.validator import Validator
@@ -129,7 +131,15 @@ class Platform:
         if isinstance(job.output, ToTable):
             sink = table_sink(self.config.path(self.config.jobs.tables_path), job.output.shape)
             self.tables[job.output.shape.name] = sink
-        return Supervisor(EmbeddedRunner(job, self.log, self.gate, sink=sink, telemetry=self.telemetry))
+        store = self._store(job)
+        return Supervisor(EmbeddedRunner(job, self.log, self.gate, sink=sink, store=store, telemetry=self.telemetry))
+
+    def _store(self, job: Job) -> JobStore | None:
+        """Where a job keeps its state, if not in the log."""
+        if self.log.features.keyed_state or not job.keeps_state or isinstance(job.output, ToTable):
+            return None
+        path = self.config.path(self.config.jobs.state_path) / f"{job.name}.db"
+        return OutboxStore(self.log, job.group, path, durability=self.config.log.durability)
 
     def topic_settings(self, stream: Stream) -> TopicSettings:
         """How the topics of a stream are kept: as it says, else as the log is configured."""

@@ -1,9 +1,14 @@
-"""A project that several end-to-end tests run: Wikimedia's edits of a day, counted by wiki and hour."""
+"""What several end-to-end tests share: the logs they run on, and a project that counts Wikimedia's edits of a day.
+
+How this works: a test that asks for `log_url` runs once on each log, on Kafka in a namespace of its own: the broker is
+shared, topics and groups are not. What the namespace holds is removed afterwards.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +47,33 @@ def hourly(window, context):
 edits = table("edits_per_wiki", source="edits_per_wiki", key=("wiki", "window_start"), order="wiki, window_start",
               columns={"wiki": "text", "window_start": "text", "edits": "integer"})
 """
+
+
+@pytest.fixture(params=["sqlite", "kafka"])
+def log_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an empty log: a file, and then a namespace of a Kafka broker."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('log') / 'events.db'}"
+    else:
+        yield from namespace_of(request.getfixturevalue("kafka_server"))
+
+
+@pytest.fixture
+def kafka_url(kafka_server: str) -> Iterator[str]:
+    """The URL of an empty namespace of a Kafka broker."""
+    yield from namespace_of(kafka_server)
+
+
+def namespace_of(server: str) -> Iterator[str]:
+    """A namespace for one test; its topics are deleted when the test has ended."""
+    from confluent_kafka.admin import AdminClient
+
+    namespace = f"e2e-{uuid.uuid4().hex[:10]}."
+    yield f"kafka://{server}/{namespace}"
+    admin = AdminClient({"bootstrap.servers": server})
+    topics = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(namespace)]
+    for deleted in admin.delete_topics(topics).values() if topics else ():
+        deleted.result(timeout=20)
 
 
 @pytest.fixture(scope="session")

@@ -25,12 +25,13 @@ def edits(fixtures_dir: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, hourly_project: Callable[..., None]) -> Callable[..., Platform]:
+def project(tmp_path: Path, hourly_project: Callable[..., None], log_url: str) -> Callable[..., Platform]:
     """Makes a platform of the project with Wikimedia's schemas, the stream of edits and the job."""
 
     def made(tables: str = "var/tables.db", lateness: str = "0s", partitions: int = 1) -> Platform:
         hourly_project(tmp_path, lateness=lateness, partitions=partitions)
-        return build(load_config(tmp_path, environment={}, overrides={"jobs.tables_path": tables}))
+        overrides = {"jobs.tables_path": tables, "log.url": log_url}
+        return build(load_config(tmp_path, environment={}, overrides=overrides))
 
     return made
 

@@ -209,6 +209,9 @@ class SqliteLog:
     async def committed(self, group: str) -> str | None:
         return await self._in_thread(self._reader.committed, group)
 
+    async def claim(self, group: str) -> str | None:
+        return await self.committed(group)
+
     async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
         return await self._in_thread(self._reader.state_get, namespace, keys)
 

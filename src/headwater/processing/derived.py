@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import uuid
 from collections.abc import Mapping
@@ -10,12 +11,13 @@ from typing import Any
 
 import orjson
 
-from headwater.errors import HeadwaterError, JobInvalid, SchemaNotFound
+from headwater.errors import EventTooLarge, HeadwaterError, JobInvalid, SchemaNotFound
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.outcome import Admitted, Refused
 from headwater.processing.durations import iso
 from headwater.processing.job import Job, ToStream
 from headwater.processing.steps import Failure, Item
+from headwater.processing.store import RefusesRecords
 from headwater.schemas.validator import CompiledSchema
 
 # Names the family of ids below; must never change, or repeats are no longer recognised.
@@ -24,6 +26,8 @@ MESSAGE_CHARS_MAX = 2_000
 STACK_CHARS_MAX = 8_000
 # An error event holds the event that failed and has to pass the Gate itself.
 ENVELOPE_BYTES = 65_536
+# How much of an event goes into the error event about it where the whole is too much for the log.
+RAW_BYTES_MAX = 65_536
 _VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
 
 
@@ -35,9 +39,11 @@ def derived_id(job: str, stream: str, cause: str) -> str:
 class Derivation:
     """Turns what the steps of one job give into records that passed the Gate."""
 
-    def __init__(self, job: Job, gate: Gate) -> None:
+    def __init__(self, job: Job, gate: Gate, log: RefusesRecords | None = None) -> None:
+        """`log` is asked, where it can be, whether it will ever take what was made."""
         self._job = job
         self._gate = gate
+        self._log = log
         self._schema_uri: str | None = None
         self._error_schema: CompiledSchema = gate.built_in.compiled
 
@@ -81,6 +87,14 @@ class Derivation:
 
     async def error(self, failure: Failure, now_ms: int) -> Admitted | Failure:
         """The error event about `failure`: the event as it came in, the exception and its stack."""
+        made = await self._error(failure, now_ms)
+        raw = failure.item.raw
+        if isinstance(made, Failure) and isinstance(made.error, EventTooLarge) and raw is not None:
+            item = dataclasses.replace(failure.item, raw=raw[:RAW_BYTES_MAX])
+            made = await self._error(dataclasses.replace(failure, item=item), now_ms)
+        return made
+
+    async def _error(self, failure: Failure, now_ms: int) -> Admitted | Failure:
         item, schema = failure.item, self._error_schema.schema
         source = item.source if isinstance(item.source, Mapping) else {}
         stream = self._job.error_stream
@@ -137,7 +151,10 @@ class Derivation:
             return Failure(item, "output", error)
         except TypeError as error:  # something that is no JSON
             return Failure(item, "output", error)
-        return Failure(item, "output", verdict.reason) if isinstance(verdict, Refused) else verdict
+        if isinstance(verdict, Refused):
+            return Failure(item, "output", verdict.reason)
+        refusal = await self._log.refusal(verdict.record) if self._log is not None else None
+        return verdict if refusal is None else Failure(item, "output", refusal)
 
     def _uri_of(self, title: str, version: str | None) -> str:
         if version is not None:

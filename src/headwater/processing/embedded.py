@@ -1,10 +1,11 @@
 """The embedded runner: runs one job inside this process, on a log with transactional commits.
 
 How this works: it reads a batch after the committed position, folds it through the steps one after the other, and
-commits outputs, error events, keyed state, timers, watermark and the new position in one append: a kill at any moment
-leaves all of a batch or nothing. The watermark moves between batches, so an event is judged by what came before its
-batch. A job that fills a table commits in the sink instead: rows and position in one transaction of the target.
-What a job's own functions raise becomes error events; only the log's and the sink's troubles end `run`, after retries.
+commits outputs, error events, keyed state, timers, watermark and the new position to its `JobStore`, together: a kill
+at any moment leaves all of a batch or nothing. The watermark moves between batches, so an event is judged by what came
+before its batch. A job that fills a table commits in the sink instead: rows and position in one transaction of the
+target. What a job's own functions raise becomes error events; only the troubles of log, store and sink end `run`, after
+retries.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ from headwater.errors import EventMalformed, HeadwaterError, JobInvalid, Positio
 from headwater.event import get_path
 from headwater.intake.gate import Gate
 from headwater.intake.outcome import Admitted
-from headwater.log.contract import Commit, Log, Position, Record, StateChange, StoredRecord
+from headwater.log.contract import Log, Position, Record, StateChange, StoredRecord
 from headwater.processing.derived import Derivation
 from headwater.processing.durations import parse_time
 from headwater.processing.job import Job, ToStream, ToTable
@@ -36,12 +37,12 @@ from headwater.processing.steps import (
     Item,
     PerKey,
     Results,
-    Step,
     apply_each,
     apply_event,
     apply_timer,
     key_of,
 )
+from headwater.processing.store import JobStore, LogStore, RefusesRecords
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
 
@@ -89,12 +90,16 @@ class EmbeddedRunner:
         gate: Gate,
         *,
         sink: Sink | None = None,
+        store: JobStore | None = None,
         telemetry: Telemetry | None = None,
         settings: RunnerSettings | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`sink` is the target of a job that fills a table. Raises JobInvalid where this runner cannot run the job."""
-        reasons = cannot(job, log)
+        """`sink` is the target of a job that fills a table, `store` where it commits, if not to the log alone.
+
+        Raises JobInvalid where this runner cannot run the job.
+        """
+        reasons = cannot(job, log, store)
         if isinstance(job.output, ToTable) and sink is None:
             reasons.append("it fills a table and was given no sink")
         if reasons:
@@ -105,8 +110,9 @@ class EmbeddedRunner:
         self._log = log
         self._gate = gate
         self._sink = sink
+        self._store = store or LogStore(log, job.group)
         self._clock = clock
-        self._derivation = Derivation(job, gate)
+        self._derivation = Derivation(job, gate, log if isinstance(log, RefusesRecords) else None)
         self._stopping = asyncio.Event()
         self._idle_since = 0.0
         self._turn_began = 0.0
@@ -114,6 +120,8 @@ class EmbeddedRunner:
         self._progress = Progress()
         self._state: dict[str, KeyedState] = {}
         self._streams: dict[str, Stream] = {}
+        # Up to where partitions are known to have no record, only marks of transactions.
+        self._empty: dict[Partition, int] = {}
 
     def stop(self) -> None:
         """Ask `run` to return after the batch at hand."""
@@ -126,7 +134,15 @@ class EmbeddedRunner:
         of its time, and return. Raises LogUnavailable, SinkUnavailable when retrying did not help.
         """
         self._stopping.clear()
-        await self._begin()
+        try:
+            await self._begin()
+            await self._run(until_end=until_end)
+            # Whoever comes after this one counts on reading what it committed.
+            await self._again(self._store.settle)
+        finally:
+            await self._store.close()
+
+    async def _run(self, *, until_end: bool) -> None:
         end = await self._log.last(self._topics()) if until_end else None
         while not self._stopping.is_set():
             records = await self._read(0.0 if until_end else self.settings.wait_seconds)
@@ -137,28 +153,31 @@ class EmbeddedRunner:
                 await self._finish()
                 return
             if not records and end is None:
+                await self._again(self._store.settle)
                 await self._process_idleness()
 
     async def lag(self) -> int:
         """How many records of its sources the job has not processed."""
-        last = await self._log.last(self._topics())
-        return sum(max(0, end - self._position.offsets.get(part, 0)) for part, end in last.offsets.items())
+        ends = await self._ends(self._position)
+        return sum(max(0, end - self._position.offsets.get(part, 0)) for part, end in ends.items())
 
     async def _begin(self) -> None:
         await asyncio.to_thread(self._derivation.prepare)
         streams = [self._gate.streams.get(name) for name in self.job.sources]
         self._streams = {topic: stream for stream in streams for topic in stream.topics}
         self._state = {
-            step.name: KeyedState(self._log, self.job.name, step.name)
+            step.name: KeyedState(self._store, self.job.name, step.name)
             for step in self.job.steps
             if isinstance(step, PerKey)
         }
+        self._progress = Progress()
+        self._empty = {}
         if self._sink is not None:
             token = await self._again(self._sink.open)
         else:
-            token = await self._log.committed(self._group())
-        kept = await self._log.state_get(self._namespace(), [PROGRESS_KEY])
-        self._progress = Progress(kept.get(PROGRESS_KEY))
+            token = await self._again(self._store.open)
+            kept = await self._store.state_get(self._namespace(), [PROGRESS_KEY])
+            self._progress = Progress(kept.get(PROGRESS_KEY))
         first = await self._log.first(self._topics())
         known = Position.parse(token).offsets if token else {}
         # Partitions that came later begin at their beginning; topics the job no longer reads are forgotten.
@@ -306,8 +325,7 @@ class EmbeddedRunner:
         """Make everything the batch came to durable, in one transaction, and go on from there."""
         records = [await self._made(self._derivation.late(item), batch) for item in self._routed_late(batch)]
         if isinstance(self.job.output, ToStream):
-            made = [await self._made(self._derivation.output(item), batch) for item in batch.results.items]
-            records += made
+            records += [await self._made(self._derivation.output(item), batch) for item in batch.results.items]
         deliveries = self._deliveries(batch) if self._sink is not None else []
         errors = await self._error_records(batch.results.failures)
         outputs = [admitted.record for admitted in records if admitted is not None]
@@ -317,8 +335,7 @@ class EmbeddedRunner:
         else:
             changes = [change for state in self._state.values() for change in state.changes()]
             changes.append(StateChange(self._namespace(), PROGRESS_KEY, self._progress.encode()))
-            commit = Commit(self._group(), token, tuple(changes))
-            await self._again(lambda: self._log.append([*outputs, *errors], commit=commit))
+            await self._again(lambda: self._store.commit([*outputs, *errors], token, changes))
             for state in self._state.values():
                 state.committed()
         self._position = position
@@ -395,10 +412,26 @@ class EmbeddedRunner:
         parts = set(position.offsets)
         if len(parts) <= 1:
             return parts
-        last = (await self._log.last(self._topics())).offsets
         if everything:
             return {part for part in parts if self._progress.has_seen(part)}
-        return read | {part for part in parts if last.get(part, 0) > position.offsets[part]}
+        ends = await self._ends(position, read)
+        return read | {part for part in parts if ends.get(part, 0) > position.offsets[part]}
+
+    async def _ends(self, position: Position, read: Collection[Partition] = ()) -> dict[Partition, int]:
+        """Where the partitions end; those with nothing but marks of transactions to read (and not just `read`) at
+        `position`."""
+        ends = dict((await self._log.last(self._topics())).offsets)
+        if self._log.features.offsets_without_gaps:
+            return ends
+        for part, end in ends.items():
+            at = position.offsets.get(part, 0)
+            if part in read or at >= end:
+                continue
+            if self._empty.get(part, 0) < end and not await self._log.read(Position({part: at}), records_max=1):
+                self._empty[part] = end
+            if self._empty.get(part, 0) >= end:
+                ends[part] = at
+        return ends
 
     async def _again(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """The attempt's answer, tried again with growing pauses while the error says that this can help."""
@@ -422,9 +455,6 @@ class EmbeddedRunner:
     def _topics(self) -> list[str]:
         return list(self._streams)
 
-    def _group(self) -> str:
-        return f"job.{self.job.name}"
-
     def _namespace(self) -> str:
         return f"job/{self.job.name}/progress"
 
@@ -440,21 +470,16 @@ async def _undisturbed(work: Awaitable[_T]) -> _T:
         raise
 
 
-def cannot(job: Job, log: Log) -> list[str]:
-    """Why this runner cannot run `job` on `log`; [] where it can."""
+def cannot(job: Job, log: Log, store: JobStore | None = None) -> list[str]:
+    """Why this runner cannot run `job` on `log`, committing to `store`; [] where it can."""
     reasons = []
-    keeps = any(_keeps_state(step) for step in job.steps)
-    if keeps and isinstance(job.output, ToTable):
+    if job.keeps_state and isinstance(job.output, ToTable):
         reasons.append("it keeps state and fills a table: let it write a stream, and fill the table from that")
     if not isinstance(job.output, ToTable) and not log.features.transactional_commit:
         reasons.append("the log cannot commit outputs and position together")
-    if keeps and not log.features.keyed_state:
+    if job.keeps_state and store is None and not log.features.keyed_state:
         reasons.append("the log keeps no keyed state")
     return reasons
-
-
-def _keeps_state(step: Step) -> bool:
-    return isinstance(step, PerKey)
 
 
 def event_time_of(record: StoredRecord, value: dict[str, object], stream: Stream) -> int:

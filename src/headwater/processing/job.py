@@ -79,6 +79,16 @@ class Job:
         """Where events go that the job could not process."""
         return f"{self.name}.error"
 
+    @property
+    def group(self) -> str:
+        """The name under which the log remembers how far the job is."""
+        return f"job.{self.name}"
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether it remembers anything but its position."""
+        return any(isinstance(step, PerKey) for step in self.steps)
+
 
 class JobSettings(TypedDict, total=False):
     """What else `@job` takes: see the fields of `Job`."""

@@ -1,9 +1,9 @@
-"""The keyed state of one step between two commits: cells read from the log, changed in memory, written with a commit.
+"""The keyed state of one step between two commits: cells read from the store, changed in memory, written with a commit.
 
-How this works: a cell (state and timers of one key) lies in the log's state under namespace `job/NAME/STEP/cells`. So
+How this works: a cell (state and timers of one key) lies in the job's store under namespace `job/NAME/STEP/cells`. So
 that due timers are found without looking at every key, `…/timers` has an entry for each, sorted by time: 1 byte
-whether it is strict, 8 bytes time, the timer's name, a zero byte, the key. Nothing is changed in the log before the
-runner commits; after a failed commit a new KeyedState begins from what the log has.
+whether it is strict, 8 bytes time, the timer's name, a zero byte, the key. Nothing is changed in the store before the
+runner commits; after a failed commit a new KeyedState begins from what the store has.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from headwater.log.contract import Log, StateChange
+from headwater.log.contract import StateChange
 from headwater.processing.steps import NO_WATERMARK, Cell, Timer
+from headwater.processing.store import JobStore
 
 PAGE_ROWS = 1000
 # Times before 1970 are negative; shifted they sort as bytes.
@@ -32,8 +33,8 @@ class DueTimer(NamedTuple):
 class KeyedState:
     """The cells of one `PerKey` step. Belongs to one runner."""
 
-    def __init__(self, log: Log, job: str, step: str) -> None:
-        self._log = log
+    def __init__(self, store: JobStore, job: str, step: str) -> None:
+        self._store = store
         self._cells_name = f"job/{job}/{step}/cells"
         self._timers_name = f"job/{job}/{step}/timers"
         self._changed_timers: tuple[set[bytes], set[bytes]] | None = None
@@ -46,7 +47,7 @@ class KeyedState:
         """Bring the cells of `keys` into memory."""
         wanted = [key for key in dict.fromkeys(keys) if key not in self._before]
         if wanted:
-            found = await self._log.state_get(self._cells_name, wanted)
+            found = await self._store.state_get(self._cells_name, wanted)
             for key in wanted:
                 self._before[key] = found.get(key)
 
@@ -74,7 +75,7 @@ class KeyedState:
         return sorted(found)[:timers_max]
 
     def changes(self) -> list[StateChange]:
-        """What a commit has to change in the log."""
+        """What a commit has to change in the store."""
         removed, added = self._timer_changes()
         return [
             *(StateChange(self._cells_name, key, cell) for key, cell in self._now.items() if cell != self._before[key]),
@@ -83,7 +84,7 @@ class KeyedState:
         ]
 
     def committed(self) -> None:
-        """The changes are in the log now."""
+        """The changes are in the store now."""
         for entry in self._timer_changes()[1]:
             timer = _timer_of(entry)
             self._earliest[timer.strict] = min(self._earliest[timer.strict], timer.at_ms)
@@ -97,7 +98,7 @@ class KeyedState:
         found: list[DueTimer] = []
         after = prefix
         while len(found) < timers_max:
-            page = await self._log.state_scan(self._timers_name, after=after, rows_max=PAGE_ROWS)
+            page = await self._store.state_scan(self._timers_name, after=after, rows_max=PAGE_ROWS)
             for entry, _ in page:
                 timer = _timer_of(entry) if entry.startswith(prefix) else None
                 if timer is None or timer.at_ms > until_ms:

@@ -144,6 +144,9 @@ class OracleLog:
         self._check_open()
         return self._positions.get(group)
 
+    async def claim(self, group: str) -> str | None:
+        return await self.committed(group)
+
     async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
         self._check_open()
         space = self._state.get(namespace, {})

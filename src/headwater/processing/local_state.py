@@ -1,0 +1,174 @@
+"""The file in which one job keeps its state, position and outbox where the log keeps no state: one SQLite database.
+
+How this works: a commit is one transaction: the changes of the state, the position they belong to, and the events they
+come with as one row of the *outbox*, numbered without gaps. A row goes once its events are known to be in the log, with
+the next commit. The file has an id, so that a log can tell it from another one, and belongs to one process at a time.
+Everything here blocks; one thread at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from headwater.errors import StateMismatch, StateUnavailable
+from headwater.log.contract import Record, StateChange
+
+FORMAT = 1
+APPLICATION_ID = 0x48775374
+KEYS_AT_ONCE = 500
+CACHE_KIB = 4_096
+WAL_PAGES_MAX = 4_000
+TABLES = """
+CREATE TABLE job (id TEXT NOT NULL, number INTEGER NOT NULL, token TEXT) STRICT;
+CREATE TABLE state (namespace TEXT, key BLOB, value BLOB NOT NULL, PRIMARY KEY (namespace, key)) STRICT, WITHOUT ROWID;
+CREATE TABLE outbox (number INTEGER PRIMARY KEY, token TEXT NOT NULL, records BLOB NOT NULL) STRICT;
+"""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Record]).decode
+
+
+class Outgoing(NamedTuple):
+    """The events of one commit, its number, and the input's position after it."""
+
+    number: int
+    token: str
+    records: Sequence[Record]
+
+
+class LocalState:
+    """The open file of one job. `number` is that of the last commit, 0 before the first; `token` its position."""
+
+    def __init__(self, path: Path, *, durability: str = "fsync") -> None:
+        """Open or create. `durability` as the log's: "fsync" survives a power cut, "os" the end of the process.
+
+        Raises StateUnavailable where it cannot be opened now, StateMismatch where it is something else.
+        """
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.5)
+        except (OSError, sqlite3.Error) as error:
+            raise self._unavailable(error) from None
+        try:
+            with self._translated():
+                self.id, self.number, self.token = self._prepare(durability)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def waiting(self) -> list[Outgoing]:
+        """The commits whose events were not known to be in the log, in order."""
+        with self._translated():
+            rows = self._connection.execute("SELECT number, token, records FROM outbox ORDER BY number").fetchall()
+        return [Outgoing(number, token, _decode(records)) for number, token, records in rows]
+
+    def get(self, namespace: str, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The present values of `keys`; absent keys are left out."""
+        found: dict[bytes, bytes] = {}
+        with self._translated():
+            for start in range(0, len(keys), KEYS_AT_ONCE):
+                some = keys[start : start + KEYS_AT_ONCE]
+                marks = ",".join("?" * len(some))
+                statement = f"SELECT key, value FROM state WHERE namespace = ? AND key IN ({marks})"
+                found.update(self._connection.execute(statement, (namespace, *some)))
+        return found
+
+    def scan(self, namespace: str, after: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
+        """Up to `rows_max` (key, value) pairs with key > `after`, in key order."""
+        with self._translated():
+            return self._connection.execute(
+                "SELECT key, value FROM state WHERE namespace = ? AND key > ? ORDER BY key LIMIT ?",
+                (namespace, after, rows_max),
+            ).fetchall()
+
+    def commit(
+        self, records: Sequence[Record], token: str, changes: Sequence[StateChange], *, arrived: int
+    ) -> Outgoing:
+        """Make one batch durable, and forget the events of commits up to the number `arrived`."""
+        number = self.number + 1
+        kept = [(change.namespace, change.key, change.value) for change in changes if change.value is not None]
+        gone = [(change.namespace, change.key) for change in changes if change.value is None]
+        connection = self._connection
+        with self._translated(), self._transaction():
+            connection.executemany("DELETE FROM state WHERE namespace = ? AND key = ?", gone)
+            connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", kept)
+            connection.execute("INSERT INTO outbox VALUES (?, ?, ?)", (number, token, _encode(list(records))))
+            connection.execute("DELETE FROM outbox WHERE number <= ?", (arrived,))
+            connection.execute("UPDATE job SET number = ?, token = ?", (number, token))
+        self.number, self.token = number, token
+        return Outgoing(number, token, records)
+
+    def close(self) -> None:
+        """Release the file; idempotent."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    def _prepare(self, durability: str) -> tuple[str, int, str | None]:
+        connection = self._connection
+        # Whoever holds the file keeps it until it ends, however that comes: two processes would both run the job.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'fsync' else 'NORMAL'}")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}")
+        with self._transaction():
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            if not tables:
+                for statement in TABLES.strip().split("\n"):
+                    connection.execute(statement)
+                connection.execute("INSERT INTO job VALUES (?, 0, NULL)", (uuid.uuid4().hex,))
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+            elif application != APPLICATION_ID or version != FORMAT:
+                raise StateMismatch(
+                    f"{self.path} is not a file of a job's state that this version knows.",
+                    hint="Move it away, or name another directory in `jobs.state_path`.",
+                )
+            found: tuple[str, int, str | None] = connection.execute("SELECT id, number, token FROM job").fetchone()
+        return found
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+                raise StateMismatch(
+                    f"{self.path} is damaged, or no file of a job's state: {error}.",
+                    hint="Restore it, or move it away: the job then begins anew (docs/reference/kafka.md).",
+                ) from None
+            raise self._unavailable(error) from None
+
+    def _unavailable(self, error: Exception) -> StateUnavailable:
+        if isinstance(error, sqlite3.Error) and "locked" in str(error):
+            return StateUnavailable(
+                f"The state of a job, {self.path}, is in use by another process.",
+                hint="A job runs in one process at a time; this one takes over when the other has ended.",
+            )
+        return StateUnavailable(f"The state of a job, {self.path}, cannot be used: {error}.", hint="Check the disk.")

@@ -1,0 +1,92 @@
+"""Where a runner commits: a job's events, its state and its position, all of them or none.
+
+A log that keeps state is such a place by itself, and so is any log with transactions for a job without state; else
+there is `outbox`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from headwater.errors import HeadwaterError
+from headwater.log.contract import Commit, Log, Record, StateChange
+
+
+class JobStore(Protocol):
+    """What one job has committed. Used by one runner; `open` again after trouble."""
+
+    async def open(self) -> str | None:
+        """Take the job over from whoever ran it before. Answers the token to go on from, None at the beginning.
+
+        Raises LogUnavailable, StateUnavailable (try again), StateMismatch, WriterFenced.
+        """
+        ...
+
+    async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """The present values of `keys`; absent keys are left out."""
+        ...
+
+    async def state_scan(
+        self, namespace: str, *, after: bytes = b"", rows_max: int = 1000
+    ) -> Sequence[tuple[bytes, bytes]]:
+        """Up to `rows_max` (key, value) pairs with key > `after`, in key order."""
+        ...
+
+    async def commit(self, records: Sequence[Record], token: str, changes: Sequence[StateChange]) -> None:
+        """Make all of it durable, or nothing; a call that raised a retriable error may be repeated."""
+        ...
+
+    async def settle(self) -> None:
+        """Wait until everything committed can be read in the log. Raises what kept it from getting there."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything; idempotent."""
+        ...
+
+
+@runtime_checkable
+class RefusesRecords(Protocol):
+    """A log that can say beforehand that it would never take a record."""
+
+    async def refusal(self, record: Record) -> HeadwaterError | None:
+        """Why the log will not take the record however often it is tried; None where it will."""
+        ...
+
+
+class LogStore:
+    """The log itself: events, position and state are one append."""
+
+    def __init__(self, log: Log, group: str) -> None:
+        self._log = log
+        self._group = group
+        self._is_sure = True
+
+    async def open(self) -> str | None:
+        self._is_sure = True
+        return await self._log.claim(self._group)
+
+    async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        return await self._log.state_get(namespace, keys) if self._log.features.keyed_state else {}
+
+    async def state_scan(
+        self, namespace: str, *, after: bytes = b"", rows_max: int = 1000
+    ) -> Sequence[tuple[bytes, bytes]]:
+        return await self._log.state_scan(namespace, after=after, rows_max=rows_max)
+
+    async def commit(self, records: Sequence[Record], token: str, changes: Sequence[StateChange]) -> None:
+        if self._log.features.keyed_state:
+            await self._log.append(records, commit=Commit(self._group, token, tuple(changes)))
+            return
+        # Brokers may have committed without our hearing of it; each commit of a job without state moves the token.
+        if self._is_sure or await self._log.claim(self._group) != token:
+            self._is_sure = False
+            await self._log.append(records, commit=Commit(self._group, token))
+        self._is_sure = True
+
+    async def settle(self) -> None:
+        """What was appended can be read."""
+
+    async def close(self) -> None:
+        """The log is not ours to close."""
