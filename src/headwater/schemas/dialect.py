@@ -33,6 +33,7 @@ _HOLDS_SCHEMA = (
 _HOLDS_MAP = ("properties", "patternProperties", "dependencies", "dependentSchemas")
 _HOLDS_LIST = ("items", "prefixItems", "allOf", "anyOf", "oneOf")
 _DEFINITIONS = ("definitions", "$defs")
+_HOLDING = frozenset((*_HOLDS_SCHEMA, *_HOLDS_MAP, *_HOLDS_LIST, *_DEFINITIONS))
 
 
 def dialect_of(document: Mapping[str, Any], where: str) -> str:
@@ -72,6 +73,9 @@ def _check_enums(schema: Any, where: str) -> None:
 
 def subschemas(schema: Mapping[str, Any], *, definitions: bool) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Each schema directly inside this one, with the path to it; also the unused ones under definitions if asked."""
+    if _HOLDING.isdisjoint(schema):
+        # Most schemas are those of plain fields.
+        return
     for keyword in _HOLDS_SCHEMA:
         value = schema.get(keyword)
         if isinstance(value, dict | bool):

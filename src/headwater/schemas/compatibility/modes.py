@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from headwater.errors import ConfigInvalid
+from headwater.schemas.additions import only_adds
 from headwater.schemas.compatibility.answer import Answer, Comparison, ContentModel, Reason
 from headwater.schemas.compatibility.legacy import legacy_refusal
 from headwater.schemas.compatibility.verdict import compare
@@ -157,6 +158,8 @@ def judge(
         refusal = legacy_refusal(before, after)
         return [("compatibility.legacy", "no", refusal)] if refusal else []
     if before == after:
+        return []
+    if mode is Mode.EVENT and content_model == "declared" and only_adds(before, after):
         return []
     if mode is Mode.EVENT:
         # Materializing adds these bounds by itself, so a version that gains them breaks nothing.

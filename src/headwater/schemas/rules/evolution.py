@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from headwater.errors import HeadwaterError, SchemaUnavailable
+from headwater.schemas.additions import only_adds
 from headwater.schemas.finding import pointer_step
 from headwater.schemas.json_value import json_equal
 from headwater.schemas.releases import LOCK_FILE, ReleaseChange, changed_since_lock, changed_since_release
@@ -18,7 +19,7 @@ Documents = Mapping[Version, Mapping[str, Any]]
 
 def compatibility(documents: Documents, mode: str) -> Iterator[tuple[Version, Breach]]:
     """How versions break the mode, each with the newer version of the pair."""
-    if len(documents) < 2 or mode == "NONE":
+    if len(documents) < 2 or mode == "NONE" or (mode == "EVENT" and _only_grow(documents)):
         return
     from headwater.schemas.compatibility import check_evolution
 
@@ -41,6 +42,12 @@ def compatibility(documents: Documents, mode: str) -> Iterator[tuple[Version, Br
                 finding.reason.witness,
             ),
         )
+
+
+def _only_grow(documents: Documents) -> bool:
+    """Whether every version within a major adds to the one before, which nothing but the quick proof need look at."""
+    ordered = sorted(documents.items())
+    return all(older[0] != newer[0] or only_adds(old, new) for (older, old), (newer, new) in pairwise(ordered))
 
 
 def meta_fields(documents: Documents) -> Iterator[tuple[Version, Breach]]:
