@@ -7,11 +7,11 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from servers.kafka import KafkaCluster
 
 from headwater.log.contract import Log
 from headwater.testing.clock import ManualClock
 from headwater.testing.log_suite import LogSuite
+from servers.kafka import KafkaCluster
 
 
 @pytest.fixture
