@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Coroutine
@@ -85,11 +86,19 @@ async def running(
 
     platform = build(config)
     await platform.start(run_jobs=place is None or place.is_first)
+    _spare_the_collector()
     try:
         async with serving(platform, notice=notice, place=place) as address:
             yield platform, address
     finally:
         await platform.stop()
+
+
+def _spare_the_collector() -> None:
+    """What is there now stays; and events make much garbage but few cycles, so looking for them often is in vain."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 Result = TypeVar("Result")
