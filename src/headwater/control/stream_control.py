@@ -149,7 +149,7 @@ class StreamControl:
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 while self._position.offsets.get((TOPIC, 0), 0) <= placement.offset:
-                    await self._read(FOLLOW_SECONDS)
+                    await self._read(FOLLOW_SECONDS, placement.offset)
         except TimeoutError:
             raise ChangeConflict(
                 "The change was written but could not be read back.", hint="Look at the history."
@@ -204,9 +204,12 @@ class StreamControl:
                 _log.exception("stream changes cannot be followed")
                 await asyncio.sleep(FOLLOW_SECONDS)
 
-    async def _read(self, wait_seconds: float) -> bool:
-        """Fold what is new; whether there was anything."""
+    async def _read(self, wait_seconds: float, offset: int | None = None) -> bool:
+        """Fold what is new; whether there was anything. With `offset`, only where that is not folded already."""
         async with self._reading:
+            if offset is not None and self._position.offsets.get((TOPIC, 0), 0) > offset:
+                # Whoever read before has seen it: a wait would be for the next change.
+                return True
             records = await self._log.read(self._position, wait_seconds=wait_seconds)
             number = self.state.number
             for record in records:
