@@ -9,6 +9,7 @@ waivers.
 from __future__ import annotations
 
 import datetime
+import gc
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -118,7 +119,8 @@ def _reports(
     # Several shares for each process, so that one with large schemas does not keep the others waiting.
     size = -(-len(titles) // (processes * 4))
     shares = [titles[start : start + size] for start in range(0, len(titles), size)]
-    with ProcessPoolExecutor(processes) as pool:
+    # Nothing here is a cycle worth collecting in a process that lives for one share (measured: a tenth of the time).
+    with ProcessPoolExecutor(processes, initializer=gc.disable) as pool:
         work = [_Work(copy, policy, share, titles, notes) for share in shares]
         return [report for reports in pool.map(_share, work) for report in reports]
 

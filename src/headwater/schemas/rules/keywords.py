@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,13 +54,18 @@ def _unknown(place: Place) -> Breaches:
         # `x-…` is how other tools mark keywords of their own.
         if keyword in KEYWORDS or keyword.startswith("x-"):
             continue
-        from headwater.declaration import nearest
-
-        near = nearest(keyword, KEYWORDS)
+        near = _nearest(keyword)
         rule = "keyword-misspelt" if near else "keyword-unknown"
         hint = f'Did you mean "{near}"?' if near else 'Remove it, or begin the name of your own keyword with "x-".'
         message = f'"{keyword}" is no keyword of JSON Schema, so it does nothing.'
         yield Breach(rule, pointer_of((*place.steps, keyword)), message, hint)
+
+
+def _nearest(word: str) -> str | None:
+    """The keyword that was meant. A word that is only somewhat like one may well be somebody's own."""
+    folded = {keyword.lower(): keyword for keyword in sorted(KEYWORDS)}
+    found = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.75)
+    return folded[found[0]] if found else None
 
 
 def _without_effect(place: Place) -> Breaches:
