@@ -40,12 +40,12 @@ def _run(*arguments: str, given: str | None = None) -> subprocess.CompletedProce
 
 
 @contextlib.contextmanager
-def _up(project: Path) -> Iterator[str]:
+def _up(project: Path, log_url: str = "sqlite:///var/events.db") -> Iterator[str]:
     running = subprocess.Popen(
         [*HEADWATER, "up", "--project", str(project), "--port", "0"],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "HEADWATER_LOG_DURABILITY": "os"},
+        env={**os.environ, "HEADWATER_LOG_DURABILITY": "os", "HEADWATER_LOG": log_url},
     )
     assert running.stderr is not None
     found = re.search(r"http://\S+?(?=/ )", running.stderr.readline())
@@ -131,7 +131,11 @@ def test_a_stream_that_is_not_there_cannot_be_tailed(address: str) -> None:
 
 
 def test_a_day_of_edits_is_accepted_read_back_in_order_and_counted(
-    fixtures_dir: Path, tmp_path: Path, hourly_project: Callable[..., None], golden: list[dict[str, Any]]
+    fixtures_dir: Path,
+    tmp_path: Path,
+    hourly_project: Callable[..., None],
+    golden: list[dict[str, Any]],
+    log_url: str,
 ) -> None:
     recorded = fixtures_dir / "wikimedia" / "derived" / "recentchange_2016-06-27.jsonl.gz"
     # The file is two sorted halves, one after the other: half of the day arrives "late".
@@ -141,7 +145,7 @@ def test_a_day_of_edits_is_accepted_read_back_in_order_and_counted(
         event = orjson.loads(line)
         sent.setdefault(event["wiki"], []).append(event["meta"]["id"])
     count = sum(map(len, sent.values()))
-    with _up(tmp_path) as place:
+    with _up(tmp_path, log_url) as place:
         replayed = _run("replay", str(recorded), "--to", place, "--batch", "500", "--json")
         assert (replayed.returncode, orjson.loads(replayed.stdout)["accepted"]) == (0, count)
         tail = ("tail", "mediawiki.recentchange", "--since", "2000-01-01", "--count", str(count), "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -18,9 +19,10 @@ from headwater.connectors.tables import TableView
 HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
 
 
-def _demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _demo(*arguments: str, log_url: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*HEADWATER, "demo", *arguments],
+        env={**os.environ, **({"HEADWATER_LOG": log_url} if log_url else {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -29,8 +31,8 @@ def _demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_one_bounded_run_counts_everything_and_agrees_with_itself() -> None:
-    run = _demo("--once", "--json", "--events", "400")
+def test_one_bounded_run_counts_everything_and_agrees_with_itself(log_url: str) -> None:
+    run = _demo("--once", "--json", "--events", "400", log_url=log_url)
     assert run.returncode == 0, run.stderr
     summary = orjson.loads(run.stdout)
     assert summary["differences"] == []

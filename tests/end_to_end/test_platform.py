@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from headwater.config import load_config
+from headwater.config import Config, load_config
 from headwater.errors import ConfigInvalid, JobInvalid
 from headwater.intake.outcome import Accepted, Refused
 from headwater.platform import Platform, build, in_order_of_flow
@@ -40,11 +41,23 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def platform(project: Path) -> AsyncIterator[Platform]:
-    platform = build(load_config(project, environment={}))
+def config(project: Path, log_url: str) -> Config:
+    return load_config(project, environment={}, overrides={"log.url": log_url})
+
+
+@pytest.fixture
+async def platform(config: Config) -> AsyncIterator[Platform]:
+    platform = build(config)
     await platform.start()
     yield platform
     await platform.stop()
+
+
+async def until(done: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        await asyncio.sleep(0.02)
 
 
 def rows(platform: Platform) -> dict[str, list[dict[str, Any]]]:
@@ -68,8 +81,7 @@ async def test_events_become_rows_and_refusals_become_error_events(platform: Pla
     assert len(await platform.log.read(await platform.log.first(error_stream.topics))) == 1
 
 
-async def test_a_stopped_platform_starts_again_where_it_was(project: Path) -> None:
-    config = load_config(project, environment={})
+async def test_a_stopped_platform_starts_again_where_it_was(config: Config) -> None:
     for start in range(3):
         platform = build(config)
         await platform.start()
@@ -102,22 +114,21 @@ async def test_streams_without_their_own_retention_get_the_projects(platform: Pl
     assert kept == {topic: seconds or default for topic, seconds in declared.items()}
 
 
-async def test_a_job_that_fails_again_and_again_does_not_disturb_the_others(project: Path) -> None:
+async def test_a_job_that_fails_again_and_again_does_not_disturb_the_others(project: Path, config: Config) -> None:
     (project / "jobs" / "broken.py").write_text(
         "from headwater.processing import job\n"
         "@job(source='demo.edit', sink='nowhere')\n"
         "def broken(event, context):\n    return event\n"
     )
-    platform = build(load_config(project, environment={}))
+    platform = build(config)
     await platform.start()
     try:
         await platform.intake.write([edit("River", "20:00:01")])
-        await asyncio.sleep(0.3)
+        await until(lambda: platform.runners["page_edits"].report().read == 1)
         report = platform.runners["broken"].report()
         assert report.state == "restarting"
         assert report.last_error is not None
         assert "StreamUnknown" in report.last_error
-        assert platform.runners["page_edits"].report().read == 1
     finally:
         await platform.stop()
 

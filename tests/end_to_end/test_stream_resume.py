@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
 import pytest
 
-from headwater.config import ConsumptionConfig
+from headwater.config import ConsumptionConfig, load_config
 from headwater.consumption.hub import StreamHub
-from headwater.log.contract import Placement, Record, TopicSettings
-from headwater.log.sqlite import SqliteLog
+from headwater.log.contract import Log, Placement, Record, TopicSettings
+from headwater.platform import log_of
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
@@ -26,16 +27,18 @@ EVENTS = 3000
 WRITERS_PAUSE_SECONDS = 0.002
 
 
-async def _open(path: Path) -> SqliteLog:
-    log = SqliteLog(path / "events.db", durability="os")
+@pytest.fixture
+async def log(tmp_path: Path, log_url: str) -> AsyncIterator[Log]:
+    log = log_of(load_config(tmp_path, environment={}, overrides={"log.url": log_url, "log.durability": "os"}))
     await log.open()
     for stream in STREAMS:
         for topic in stream.topics:
             await log.ensure_topic(topic, TopicSettings(partitions=stream.partitions))
-    return log
+    yield log
+    await log.close()
 
 
-async def _write(log: SqliteLog, rng: random.Random, count: int) -> list[Placement]:
+async def _write(log: Log, rng: random.Random, count: int) -> list[Placement]:
     """Batches of mixed topics, keys, sizes and characters; every third a canary, which nobody is given."""
     placed: list[Placement] = []
     number = 0
@@ -59,10 +62,9 @@ async def _write(log: SqliteLog, rng: random.Random, count: int) -> list[Placeme
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_nothing_is_skipped_or_repeated_when_connections_are_cut_at_random_bytes_under_load(
-    tmp_path: Path, seed: int
+    log: Log, seed: int
 ) -> None:
     rng = random.Random(seed)
-    log = await _open(tmp_path)
     hub = StreamHub(log, StreamRegistry(STREAMS), ConsumptionConfig(heartbeat_seconds=0.2), Telemetry())
     received: list[tuple[str, int, int]] = []
     cuts = 0
@@ -98,16 +100,14 @@ async def test_nothing_is_skipped_or_repeated_when_connections_are_cut_at_random
     for place in {(topic, partition) for topic, partition, _ in received}:
         offsets = [offset for topic, partition, offset in received if (topic, partition) == place]
         assert offsets == sorted(offsets)
-    await log.close()
 
 
-async def _is_at_end(log: SqliteLog, token: str | None) -> bool:
+async def _is_at_end(log: Log, token: str | None) -> bool:
     end = await log.last(["east.edits", "west.edits", "other"])
     return token == end.token()
 
 
-async def test_many_live_clients_all_get_the_same_events_in_the_same_order(tmp_path: Path) -> None:
-    log = await _open(tmp_path)
+async def test_many_live_clients_all_get_the_same_events_in_the_same_order(log: Log) -> None:
     hub = StreamHub(log, StreamRegistry(STREAMS), ConsumptionConfig(heartbeat_seconds=0.5), Telemetry())
     async with serving_streams(hub) as port:
         clients = [await request(port, "/v2/stream/edits") for _ in range(20)]
@@ -124,4 +124,3 @@ async def test_many_live_clients_all_get_the_same_events_in_the_same_order(tmp_p
             client.hang_up()
     assert all(body == bodies[0] for body in bodies)
     assert len(bodies[0]) == len(wanted)
-    await log.close()

@@ -99,6 +99,11 @@ class StreamHub:
         """How many different wishes are being served live."""
         return len(self._tails)
 
+    @property
+    def connections(self) -> frozenset[Connection]:
+        """Those who read now."""
+        return frozenset(self._connections)
+
     def use_streams(self, streams: StreamRegistry) -> None:
         """Connect by these declarations from now on; connections there are stay as they are."""
         self._streams = streams

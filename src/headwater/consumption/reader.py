@@ -21,6 +21,8 @@ CATCH_UP_RECORDS_MAX = 250
 CATCH_UP_BYTES_MAX = 262_144
 SEND_BYTES_MAX = 262_144
 RETRY_MS = 2000
+# For so long the tail is expected to come by itself.
+GAP_SECONDS = 0.1
 
 
 class StreamReader:
@@ -172,9 +174,12 @@ class StreamReader:
             return await self._read(Position(behind), target)
         self._target = None
         if mine != target.offsets:
-            # The tail has yet to come to where this reader is.
+            # The tail has yet to come to where this reader is, or there is nothing to read between the two.
             self._waiting = self._tail.wait_to_move()
-            await self._waiting
+            _, still = await asyncio.wait((self._waiting,), timeout=GAP_SECONDS)
+            if still:
+                await self._tail.pass_gap(self._framer.position)
+                await self._waiting
         elif self._tail.since(number) is not None:
             self._number = number
         return self._idle()

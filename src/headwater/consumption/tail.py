@@ -50,6 +50,7 @@ class LiveTail:
         self._waiting: list[asyncio.Future[None]] = []
         self._joining: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._passing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
     def start(self) -> None:
@@ -57,8 +58,9 @@ class LiveTail:
 
     async def stop(self) -> None:
         """End the reading and wake everybody who waits for it; idempotent."""
-        task, self._task = self._task, None
-        if task is not None:
+        tasks = [task for task in (self._task, self._passing) if task is not None]
+        self._task = self._passing = None
+        for task in tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -93,6 +95,36 @@ class LiveTail:
         else:
             future.set_result(None)
         return future
+
+    async def pass_gap(self, position: Position) -> None:
+        """Move up to `position` where no record is left before it: transactions leave marks that nobody reads.
+
+        Those who ask at once share the answer.
+        """
+        if self._passing is None or self._passing.done():
+            self._passing = self._loop.create_task(self._pass_gap(position), name="live tail passes a gap")
+        await asyncio.shield(self._passing)
+
+    async def _pass_gap(self, position: Position) -> None:
+        before = self.position.offsets
+        ahead = {key: at for key, at in position.offsets.items() if before.get(key, at) < at}
+        if not ahead:
+            return
+        try:
+            found = await self._log.read(Position({key: before[key] for key in ahead}), records_max=1)
+        except HeadwaterError:
+            # The tail's own reading meets the same trouble, and deals with it.
+            return
+        # Nothing at all says it of every partition, a record of its own only.
+        passed = {(one.topic, one.partition): ahead[one.topic, one.partition] for one in found} if found else ahead
+        if any(one.offset < ahead[one.topic, one.partition] for one in found):
+            return
+        now = self.position.offsets
+        # What came meanwhile has moved the tail itself.
+        moved = {key: at for key, at in passed.items() if now.get(key) == before[key]}
+        if moved:
+            self._move({**now, **moved})
+            self._wake(self._joining)
 
     def wake(self) -> None:
         """Let everybody look again. A future of a client that has gone is done already."""
