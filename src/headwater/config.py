@@ -239,6 +239,31 @@ class JobsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MonitoringConfig:
+    """How it is watched that streams flow."""
+
+    canaries: bool = setting(True, "Send canary events for the streams that say so (`monitor.canary.enabled`).")
+    canary_period_seconds: float = setting(
+        900.0, "How often, where a stream does not say itself (`monitor.canary.period`).", at_least=1
+    )
+    canary_required_within_seconds: float = setting(
+        3600.0, "How long without a canary is an alarm, likewise (`monitor.canary.required_within`).", at_least=1
+    )
+    canary_timeout_seconds: float = setting(
+        10.0, "How long one canary may take from being sent to being seen.", at_least=0.1, at_most=300
+    )
+    canaries_at_once_max: int = setting(8, "How many canaries are under way at the same time.", at_least=1)
+    completeness: bool = setting(True, "Count events by hour, so that it can be said which hours are whole.")
+    count_interval_seconds: float = setting(10.0, "How often what is new is counted.", at_least=0.1, at_most=600)
+    max_lateness_seconds: float = setting(
+        3600.0,
+        "How long after an hour its events may come, where a stream does not say (`monitor.expect.max_lateness`).",
+        at_least=0,
+    )
+    hours_kept: int = setting(336, "For how many hours the counts are kept.", at_least=2, at_most=8784)
+
+
+@dataclass(frozen=True, slots=True)
 class WebConfig:
     """Where HTTP is served."""
 
@@ -258,6 +283,7 @@ class Config:
     intake: IntakeConfig = IntakeConfig()
     consumption: ConsumptionConfig = ConsumptionConfig()
     jobs: JobsConfig = JobsConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
     web: WebConfig = WebConfig()
 
     def path(self, written: str) -> Path:
@@ -308,6 +334,7 @@ SECTIONS: Mapping[str, type[Any]] = types.MappingProxyType(
         "intake": IntakeConfig,
         "consumption": ConsumptionConfig,
         "jobs": JobsConfig,
+        "monitoring": MonitoringConfig,
         "web": WebConfig,
     }
 )

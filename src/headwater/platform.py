@@ -19,6 +19,8 @@ from headwater.intake.intake import Intake, settings_of
 from headwater.intake.spool import Spool
 from headwater.log.contract import Log, TopicSettings
 from headwater.log.sqlite import SqliteLog
+from headwater.monitoring.canaries import JobProgress
+from headwater.monitoring.monitor import Monitor
 from headwater.processing.embedded import EmbeddedRunner
 from headwater.processing.job import Job, ToStream, ToTable
 from headwater.processing.loader import load_jobs
@@ -63,6 +65,15 @@ class Platform:
         self.keys = ApiKeys(config.path(config.control.api_keys_path), config.control.requests_per_minute_max)
         self.tables: dict[str, TableSink] = {}
         self.runners: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
+        self.monitor = Monitor(
+            config,
+            self.log,
+            self.intake,
+            lambda: self.streams,
+            telemetry=self.telemetry,
+            jobs=self._job_progress,
+            job_totals=self._job_totals,
+        )
         self._trimming: asyncio.Task[None] | None = None
         self._started = False
 
@@ -82,6 +93,7 @@ class Platform:
         for runner in self.runners.values() if run_jobs else ():
             runner.start()
         self._trimming = asyncio.create_task(self._keep_trimming(), name="retention")
+        self.monitor.start(leads=run_jobs)
 
     async def stop(self) -> None:
         """Finish what was taken and release everything; idempotent. The web stops taking events before this."""
@@ -96,6 +108,7 @@ class Platform:
             self._trimming.cancel()
             await asyncio.gather(self._trimming, return_exceptions=True)
             self._trimming = None
+        await self.monitor.stop()
         for table in self.tables.values():
             await table.close()
         await self.log.close()
@@ -140,6 +153,22 @@ class Platform:
             return None
         path = self.config.path(self.config.jobs.state_path) / f"{job.name}.db"
         return OutboxStore(self.log, job.group, path, durability=self.config.log.durability)
+
+    def _job_progress(self) -> list[JobProgress]:
+        return [JobProgress(job.name, job.sources, self.runners[job.name].report().position) for job in self.jobs]
+
+    def _job_totals(self) -> dict[str, int]:
+        """Stream → how many events jobs have written into it since the process started."""
+        totals: dict[str, int] = {}
+        for job in self.jobs:
+            report = self.runners[job.name].report()
+            written = [(job.error_stream, report.errors)]
+            late = report.late if job.late_stream is not None else 0
+            if isinstance(job.output, ToStream):
+                written.append((job.output.stream, report.written - late))
+            for stream, count in [*written, *([(job.late_stream, late)] if job.late_stream else [])]:
+                totals[stream] = totals.get(stream, 0) + count
+        return totals
 
     def topic_settings(self, stream: Stream) -> TopicSettings:
         """How the topics of a stream are kept: as it says, else as the log is configured."""

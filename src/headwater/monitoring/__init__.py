@@ -1,0 +1,1 @@
+"""Whether streams flow: canary events, whole hours, and counts that must agree."""

@@ -1,0 +1,100 @@
+"""The canary event of a stream: its schema's first example, marked, with a fresh id and the present time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from headwater.consumption.framing import CANARY_DOMAIN
+from headwater.errors import HeadwaterError, SchemaInvalid
+from headwater.intake.gate import iso_milliseconds, new_event_id
+from headwater.schemas.repository import SchemaRepository
+from headwater.schemas.schema import Schema
+from headwater.schemas.uri import LATEST, version_of
+from headwater.streams.stream import Stream
+
+_MARK = b'"canary"'
+
+
+def canary_event(
+    stream: Stream, schema: Schema, now_ms: int, new_id: Callable[[], str] = new_event_id
+) -> dict[str, Any]:
+    """A canary of `stream`, made of the first of the schema's `examples`. Raises SchemaInvalid where there is none.
+
+    `meta.domain`, `meta.stream`, `meta.id`, `meta.dt` and the stream's event time are set where the schema has a place
+    for them; the rest is as in the example.
+    """
+    examples = schema.document.get("examples")
+    if not isinstance(examples, list) or not examples or not isinstance(examples[0], dict):
+        raise SchemaInvalid(
+            f"The schema {schema.uri} has no example to make a canary of.", hint="Write a whole event under `examples`."
+        )
+    event: dict[str, Any] = copy.deepcopy(examples[0])
+    now = iso_milliseconds(now_ms)
+    event["$schema"] = schema.uri
+    meta = event.get("meta")
+    meta = event["meta"] = dict(meta) if isinstance(meta, dict) else {}
+    meta.update(domain=CANARY_DOMAIN, stream=stream.name)
+    # The example's own id and times are those of an event long ago.
+    for name, value in (("id", new_id()), ("dt", now)):
+        if name in meta or schema.declares(f"meta.{name}"):
+            meta[name] = value
+    _set_time(event, stream.event_time_field, now, schema)
+    return event
+
+
+def is_canary(value: bytes) -> bool:
+    """Whether the bytes of an event are those of a canary. Nearly free for those that are not."""
+    if _MARK not in value:
+        return False
+    try:
+        event = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return False
+    meta = event.get("meta") if isinstance(event, dict) else None
+    return isinstance(meta, dict) and meta.get("domain") == CANARY_DOMAIN
+
+
+def newest_by_title(repository: SchemaRepository) -> dict[str, str]:
+    """Title → URI of its newest version, of all schemas the repository can list. Blocks on the disk."""
+    newest: dict[str, tuple[Any, str]] = {}
+    for uri in repository.uris():
+        directory, _, name = uri.rpartition("/")
+        version = version_of(name.removesuffix(".yaml").removesuffix(".json"))
+        if version and (directory not in newest or version > newest[directory][0]):
+            newest[directory] = (version, uri)
+    titles: dict[str, str] = {}
+    for _, uri in newest.values():
+        try:
+            title = repository.get(uri).title
+        except HeadwaterError:
+            continue
+        if title:
+            titles[title] = uri
+    return titles
+
+
+def newest_schema(repository: SchemaRepository, titles: Mapping[str, str], title: str) -> Schema:
+    """The newest version of a title. Raises SchemaNotFound, SchemaInvalid, SchemaUnavailable. Blocks."""
+    found = repository.get(titles.get(title) or f"/{title}/{LATEST}")
+    own = found.document.get("$id")
+    if found.uri.endswith(f"/{LATEST}") and isinstance(own, str):
+        return repository.get(own)
+    return found
+
+
+def _set_time(event: dict[str, Any], path: str, now: str, schema: Schema) -> None:
+    *parents, name = path.split(".")
+    at: Any = event
+    for parent in parents:
+        at = at.get(parent) if isinstance(at, dict) else None
+    if isinstance(at, dict) and (name in at or (not parents and _lists(schema, name))):
+        at[name] = now
+
+
+def _lists(schema: Schema, name: str) -> bool:
+    properties = schema.document.get("properties")
+    return isinstance(properties, dict) and name in properties

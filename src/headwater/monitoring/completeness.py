@@ -1,0 +1,135 @@
+"""Whether an hour of a stream is whole: complete, empty, missing, unknown, or still open.
+
+How this works: an hour of a partition is judged once everything that was received until its end, and until its events
+may be late, has been counted. A canary in its topic then proves that the way was open: what is there is all there is,
+and nothing means that nothing happened. Without a canary nothing is proved, which is an alarm where one was due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from headwater.monitoring.hour_book import HourBook
+from headwater.monitoring.hour_counts import HourCount
+from headwater.monitoring.hours import HOUR_MS, hour_text
+from headwater.streams.stream import Stream
+
+State = Literal["complete", "empty", "missing", "unknown", "open"]
+Basis = Literal["event", "receipt"]
+
+# The most that stamping and counting may be apart, and clocks of several machines.
+SETTLE_MS = 30_000
+# The state of the whole is the first of these that one of its parts has.
+_WORST_FIRST: tuple[State, ...] = ("missing", "unknown", "open", "complete", "empty")
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionHour:
+    """One hour of one partition. `events` by the basis asked for, without canaries; `late` of them came late."""
+
+    topic: str
+    partition: int
+    state: State
+    events: int
+    late: int
+    canaries: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamHour:
+    """One hour of a stream: its state, and why it is unknown or missing. `is_whole`: batch work may begin."""
+
+    stream: str
+    hour: int
+    state: State
+    partitions: Sequence[PartitionHour]
+    reason: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.state in ("complete", "empty")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "hour": hour_text(self.hour),
+            "state": self.state,
+            "whole": self.is_whole,
+            "events": sum(one.events for one in self.partitions),
+            "late": sum(one.late for one in self.partitions),
+            "canaries": sum(one.canaries for one in self.partitions),
+            **({"reason": self.reason} if self.reason else {}),
+            "partitions": [
+                {
+                    "topic": one.topic,
+                    "partition": one.partition,
+                    "state": one.state,
+                    "events": one.events,
+                    "late": one.late,
+                    "canaries": one.canaries,
+                }
+                for one in self.partitions
+            ],
+        }
+
+
+class Completeness:
+    """Judges hours by what a book has counted."""
+
+    def __init__(self, book: HourBook) -> None:
+        self._book = book
+
+    def hours(
+        self, stream: Stream, first: int, last: int, *, by: Basis = "event", max_lateness_ms: int = 0
+    ) -> Iterator[StreamHour]:
+        """The hours from `first` up to and without `last`. By receipt no event is late."""
+        for hour in range(first, last):
+            yield self.hour(stream, hour, by=by, max_lateness_ms=max_lateness_ms)
+
+    def hour(self, stream: Stream, hour: int, *, by: Basis = "event", max_lateness_ms: int = 0) -> StreamHour:
+        closes_ms = (hour + 1) * HOUR_MS + SETTLE_MS + (max_lateness_ms if by == "event" else 0)
+        parts: list[PartitionHour] = []
+        reasons: dict[State, str] = {}
+        for topic in stream.topics:
+            state, reason = self._topic(topic, hour, closes_ms)
+            if reason:
+                reasons.setdefault(state, reason)
+            for partition in sorted(self._book.topic(topic).next) or [0]:
+                count = self._book.counts.of(topic, partition, hour)
+                events = count.events if by == "event" else count.received - count.canaries
+                parts.append(
+                    PartitionHour(
+                        topic, partition, _of_partition(state, events), events, _late(count, by), count.canaries
+                    )
+                )
+        state = next(worst for worst in _WORST_FIRST if any(part.state == worst for part in parts))
+        return StreamHour(stream.name, hour, state, parts, reasons.get(state))
+
+    def _topic(self, topic: str, hour: int, closes_ms: int) -> tuple[State, str | None]:
+        """The state of a topic's hour as if it had events, and why."""
+        book, progress = self._book, self._book.topic(topic)
+        until = book.counted_until_ms
+        if until is None:
+            return "open", "The events are being counted; ask again soon."
+        if hour < until // HOUR_MS - book.hours_kept:
+            return "unknown", f"Counts are kept for {book.hours_kept} hours only."
+        if until < closes_ms:
+            return "open", None
+        if book.counts.topic_total(topic, hour).canaries:
+            return "complete", None
+        since = progress.canaries_since_ms
+        if since is None:
+            return "unknown", f"{topic} has no canaries: events may be missing, and nothing would tell."
+        if hour * HOUR_MS < since:
+            return "unknown", f"{topic} has canaries since a later time only."
+        return "missing", f"No canary came to {topic} in this hour: the way was not open, or not all of the time."
+
+
+def _of_partition(state: State, events: int) -> State:
+    return "empty" if state == "complete" and events == 0 else state
+
+
+def _late(count: HourCount, by: Basis) -> int:
+    return count.late if by == "event" else 0

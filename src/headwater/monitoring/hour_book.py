@@ -1,0 +1,219 @@
+"""Follows all topics, counts every hour of them, and keeps the counts in the log itself, so that they survive.
+
+How this works: every few seconds what is new in the topics is read and counted. Changed rows, one for each topic and
+day, are appended as keyed records to one compacted topic, then how far each topic is counted. A crash between the two
+only means that records are read again, which rows know how to ignore (hour_counts.py). A start folds that topic. Every
+process adds there what its intake has counted (intake_counts.py), so whoever follows it can compare. No other database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from headwater.errors import PositionLost
+from headwater.log.contract import Log, Position, Record, StoredRecord, TopicSettings
+from headwater.monitoring.hour_counts import DayRow, HourCounts
+from headwater.monitoring.hours import HOUR_MS
+
+TOPIC = "headwater.event_counts"
+READ_RECORDS_MAX = 1000
+READ_BYTES_MAX = 1_048_576
+# Counting may take this share of the time: producers and consumers come first.
+BUSY_SHARE_MAX = 0.25
+# Longer than the counts themselves are kept, so that what is folded at a start is whole.
+KEPT_HOURS_MORE = 48
+
+
+@dataclass(slots=True)
+class Watched:
+    """How a topic is counted: the stream it belongs to, where its events say when they happened, and how late."""
+
+    stream: str
+    event_time_field: str
+    max_lateness_ms: int
+
+
+@dataclass(slots=True)
+class TopicProgress:
+    """How far a topic is counted, and what was last seen in it. Times are receipt times (epoch ms)."""
+
+    next: dict[int, int] = field(default_factory=dict)
+    canaries_since_ms: int | None = None
+    last_canary_ms: int | None = None
+    last_event_ms: int | None = None
+
+    def encode(self) -> bytes:
+        return orjson.dumps(
+            {
+                "next": list(self.next.items()),
+                "canaries_since": self.canaries_since_ms,
+                "last_canary": self.last_canary_ms,
+                "last_event": self.last_event_ms,
+            }
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> TopicProgress:
+        value = orjson.loads(data)
+        return cls(dict(value["next"]), value["canaries_since"], value["last_canary"], value["last_event"])
+
+
+class HourBook:
+    """The counts of one platform. `open` before use; `read_on` counts what is new, `save` makes it durable."""
+
+    def __init__(self, log: Log, hours_kept: int, clock: Callable[[], float] = time.time) -> None:
+        self.counts = HourCounts(hours_kept)
+        self.hours_kept = hours_kept
+        # Everything received before this moment is counted (epoch ms); None until all of it has been once.
+        self.counted_until_ms: int | None = None
+        # Hour → process → what its intake counted (intake_counts.py), and since when any did (epoch ms).
+        self.intakes: dict[int, dict[str, Any]] = {}
+        self.intakes_since_ms: int | None = None
+        self._log = log
+        self._clock = clock
+        self._topics: dict[str, TopicProgress] = {}
+        self._moved: set[str] = set()
+        self._followed = Position()
+        self._is_open = False
+        self._since_ms = int(clock() * 1000)
+
+    async def open(self) -> None:
+        """Fold what was kept. Raises LogUnavailable."""
+        if self._is_open:
+            return
+        settings = TopicSettings(compact=True, retention_seconds=(self.hours_kept + KEPT_HOURS_MORE) * 3600.0)
+        await self._log.ensure_topic(TOPIC, settings)
+        self._followed = await self._log.first([TOPIC])
+        await self._fold(own_too=True)
+        if self.intakes_since_ms is None:
+            self.intakes_since_ms = self._since_ms
+            await self._append({"intake|since": orjson.dumps(self._since_ms)})
+        self._is_open = True
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    def topic(self, name: str) -> TopicProgress:
+        """What is known of a topic; nothing where it was never counted."""
+        return self._topics.get(name) or TopicProgress()
+
+    def expect_canaries(self, topics: Iterable[str]) -> None:
+        """From now on these topics have canaries, and the others have none."""
+        expected = set(topics)
+        now = int(self._clock() * 1000)
+        for name in expected | set(self._topics):
+            known = self._topics.setdefault(name, TopicProgress())
+            if (known.canaries_since_ms is not None) != (name in expected):
+                known.canaries_since_ms = now if name in expected else None
+                self._moved.add(name)
+
+    async def read_on(self, watched: dict[str, Watched]) -> int:
+        """Count everything there is in these topics; how many records. Raises LogUnavailable, LogCorrupt."""
+        began = int(self._clock() * 1000)
+        ends: dict[tuple[str, int], int] = {}
+        for info in await self._log.topics():
+            if info.name in watched:
+                progress = self._topics.setdefault(info.name, TopicProgress())
+                for partition, end in enumerate(info.next):
+                    first = info.first[partition]
+                    progress.next[partition] = max(first, progress.next.get(partition, first))
+                    ends[info.name, partition] = end
+        read = 0
+        while behind := self._behind(ends):
+            turn = time.perf_counter()
+            read += await self._read(behind, ends, watched)
+            # At least a breath, so that a long way does not keep others from theirs.
+            await asyncio.sleep((time.perf_counter() - turn) * (1 / BUSY_SHARE_MAX - 1))
+        self.counted_until_ms = began
+        oldest = began // HOUR_MS - self.hours_kept
+        self.counts.forget_before(oldest)
+        self.intakes = {hour: records for hour, records in self.intakes.items() if hour >= oldest}
+        return read
+
+    async def save(self) -> None:
+        """Make durable what has changed. Raises LogUnavailable; it can be tried again."""
+        rows, moved = set(self.counts.changed), set(self._moved)
+        # What changes while the log stores it is changed again.
+        self.counts.changed -= rows
+        self._moved -= moved
+        try:
+            await self._append({f"day|{day}|{topic}": self.counts.rows[topic, day].encode() for topic, day in rows})
+            await self._append({f"topic|{name}": self._topics[name].encode() for name in moved})
+        except BaseException:
+            self.counts.changed |= rows
+            self._moved |= moved
+            raise
+
+    async def save_intake(self, records: dict[str, Any]) -> None:
+        """Make durable what an intake counted, by key. Raises LogUnavailable."""
+        await self._append({f"intake|{key}": orjson.dumps(value) for key, value in records.items()})
+
+    async def follow_intakes(self) -> None:
+        """Take in what the intakes of other processes have counted. Raises LogUnavailable."""
+        await self._fold(own_too=False)
+
+    def _behind(self, ends: dict[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        now = {(topic, partition): self._topics[topic].next[partition] for topic, partition in ends}
+        return {place: offset for place, offset in now.items() if offset < ends[place]}
+
+    async def _read(
+        self, behind: dict[tuple[str, int], int], ends: dict[tuple[str, int], int], watched: dict[str, Watched]
+    ) -> int:
+        try:
+            records = await self._log.read(Position(behind), records_max=READ_RECORDS_MAX, bytes_max=READ_BYTES_MAX)
+        except PositionLost:
+            first = (await self._log.first({topic for topic, _ in behind})).offsets
+            for (topic, partition), offset in behind.items():
+                self._move(topic, partition, max(offset, first.get((topic, partition), offset)))
+            return 0
+        for record in records:
+            self._count(record, watched[record.topic])
+        if not records:
+            # What is left below the end are gaps, of transactions or compaction.
+            for topic, partition in behind:
+                self._move(topic, partition, ends[topic, partition])
+        return len(records)
+
+    def _count(self, record: StoredRecord, watched: Watched) -> None:
+        _, canary = self.counts.count(record, watched.event_time_field, watched.max_lateness_ms)
+        progress = self._topics[record.topic]
+        if canary:
+            progress.last_canary_ms = max(record.timestamp_ms, progress.last_canary_ms or 0)
+        else:
+            progress.last_event_ms = max(record.timestamp_ms, progress.last_event_ms or 0)
+        self._move(record.topic, record.partition, record.offset + 1)
+
+    def _move(self, topic: str, partition: int, offset: int) -> None:
+        self._topics[topic].next[partition] = offset
+        self._moved.add(topic)
+
+    async def _append(self, values: dict[str, bytes]) -> None:
+        if values:
+            await self._log.append([Record(TOPIC, value, key.encode(), partition=0) for key, value in values.items()])
+
+    async def _fold(self, *, own_too: bool) -> None:
+        while records := await self._log.read(self._followed, records_max=READ_RECORDS_MAX):
+            for record in records:
+                self._followed = self._followed.after(record)
+                self._fold_one(record, own_too=own_too)
+            await asyncio.sleep(0)
+
+    def _fold_one(self, record: StoredRecord, *, own_too: bool) -> None:
+        kind, _, rest = (record.key or b"").decode().partition("|")
+        if kind == "intake" and rest == "since":
+            self.intakes_since_ms = orjson.loads(record.value)
+        elif kind == "intake":
+            instance, _, hour = rest.partition("|")
+            self.intakes.setdefault(int(hour), {})[instance] = orjson.loads(record.value)
+        elif kind == "day" and own_too:
+            day, _, topic = rest.partition("|")
+            self.counts.rows[topic, int(day)] = DayRow.decode(record.value)
+        elif kind == "topic" and own_too:
+            self._topics[rest] = TopicProgress.decode(record.value)

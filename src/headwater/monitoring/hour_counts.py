@@ -1,0 +1,146 @@
+"""How many events and canaries each hour of each partition has: plain counting, safe to repeat.
+
+How this works: one `DayRow` for each topic and day. A record counts in two places: an event in the hour in which it
+happened, every record in the hour in which it was received. Each row knows up to which offset of each partition it has
+counted, so a record that is read a second time after a crash changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from headwater.event import get_path
+from headwater.log.contract import StoredRecord
+from headwater.monitoring.canary_event import is_canary
+from headwater.monitoring.hours import HOUR_MS, epoch_ms
+
+HOURS_A_DAY = 24
+
+
+@dataclass(slots=True)
+class HourCount:
+    """One hour of one partition. By event time: `events`, of which `late`. By receipt: `canaries`, all `received`."""
+
+    events: int = 0
+    late: int = 0
+    canaries: int = 0
+    received: int = 0
+
+    def add(self, other: HourCount) -> None:
+        self.events += other.events
+        self.late += other.late
+        self.canaries += other.canaries
+        self.received += other.received
+
+
+NOTHING = HourCount()
+
+
+@dataclass(slots=True)
+class DayRow:
+    """One day of one topic: (partition, hour of the epoch) → count, and the next offset to count per partition."""
+
+    counts: dict[tuple[int, int], HourCount] = field(default_factory=dict)
+    next: dict[int, int] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        rows = [[p, h, c.events, c.late, c.canaries, c.received] for (p, h), c in self.counts.items()]
+        return orjson.dumps({"next": list(self.next.items()), "counts": rows})
+
+    @classmethod
+    def decode(cls, data: bytes) -> DayRow:
+        value = orjson.loads(data)
+        counts = {(row[0], row[1]): HourCount(*row[2:]) for row in value["counts"]}
+        return cls(counts, dict(value["next"]))
+
+
+class HourCounts:
+    """The counts of all topics. Hours are whole hours since the epoch (UTC)."""
+
+    def __init__(self, hours_kept: int) -> None:
+        self.rows: dict[tuple[str, int], DayRow] = {}
+        self.changed: set[tuple[str, int]] = set()
+        self._hours_kept = hours_kept
+
+    def count(self, record: StoredRecord, event_time_field: str, max_lateness_ms: int) -> tuple[int, bool]:
+        """Count a record; its event hour, and whether it is a canary."""
+        received_hour = record.timestamp_ms // HOUR_MS
+        canary = is_canary(record.value)
+        hour = received_hour if canary else event_hour(record, event_time_field)
+        one = self._hour(record, received_hour)
+        if one is not None:
+            one.received += 1
+            one.canaries += canary
+        if not canary and hour > received_hour - self._hours_kept:
+            same_row = hour // HOURS_A_DAY == received_hour // HOURS_A_DAY
+            of_event = one if hour == received_hour else self._hour(record, hour, again=same_row and one is not None)
+            if of_event is not None:
+                of_event.events += 1
+                of_event.late += record.timestamp_ms > (hour + 1) * HOUR_MS + max_lateness_ms
+        return hour, canary
+
+    def of(self, topic: str, partition: int, hour: int) -> HourCount:
+        row = self.rows.get((topic, hour // HOURS_A_DAY))
+        return row.counts.get((partition, hour), NOTHING) if row is not None else NOTHING
+
+    def topic_total(self, topic: str, hour: int) -> HourCount:
+        """All partitions of a topic together."""
+        total = HourCount()
+        row = self.rows.get((topic, hour // HOURS_A_DAY))
+        for (_, its_hour), count in row.counts.items() if row is not None else ():
+            if its_hour == hour:
+                total.add(count)
+        return total
+
+    def forget_before(self, hour: int) -> None:
+        for key in [key for key in self.rows if key[1] < hour // HOURS_A_DAY]:
+            del self.rows[key]
+            self.changed.discard(key)
+
+    def _hour(self, record: StoredRecord, hour: int, *, again: bool = False) -> HourCount | None:
+        """The count to change; None where the record was counted before. `again`: a second place in the same row."""
+        key = (record.topic, hour // HOURS_A_DAY)
+        row = self.rows.get(key)
+        if row is None:
+            row = self.rows[key] = DayRow()
+        if not again:
+            if record.offset < row.next.get(record.partition, 0):
+                return None
+            row.next[record.partition] = record.offset + 1
+        self.changed.add(key)
+        place = (record.partition, hour)
+        count = row.counts.get(place)
+        if count is None:
+            count = row.counts[place] = HourCount()
+        return count
+
+
+def event_hour(record: StoredRecord, event_time_field: str) -> int:
+    """The hour in which an event happened: its `dt` header, else its own fields, else the time of receipt."""
+    for name, content in record.headers:
+        if name == "dt":
+            found = _hour_of(content[:13] if content.endswith(b"Z") else content)
+            if found is not None:
+                return found
+    try:
+        value: Any = orjson.loads(record.value)
+    except orjson.JSONDecodeError:
+        value = {}
+    for path in (event_time_field, "meta.dt"):
+        text = get_path(value, path) if isinstance(value, Mapping) else None
+        at = epoch_ms(text) if isinstance(text, str) else None
+        if at is not None:
+            return min(at // HOUR_MS, record.timestamp_ms // HOUR_MS + 1)
+    return record.timestamp_ms // HOUR_MS
+
+
+@lru_cache(maxsize=4096)
+def _hour_of(text: bytes) -> int | None:
+    decoded = text.decode("latin-1")
+    at = epoch_ms(f"{decoded}:00Z" if len(decoded) == 13 else decoded)
+    return None if at is None else at // HOUR_MS

@@ -1,0 +1,139 @@
+"""Whether counts agree, by stream and hour: what was accepted, what the log holds, what a reader was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headwater.errors import TopicUnknown
+from headwater.log.contract import Log
+from headwater.monitoring import intake_counts
+from headwater.monitoring.completeness import SETTLE_MS
+from headwater.monitoring.hour_book import HourBook
+from headwater.monitoring.hours import HOUR_MS, hour_text
+from headwater.monitoring.intake_counts import ACCEPTED, DUPLICATE, ERROR_EVENT, JOB, STORING, TURNING
+from headwater.streams.stream import Stream
+
+Offsets = Mapping[tuple[str, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """One hour (of receipt) of a stream. Counts include canaries; None where a count is not to be had.
+
+    `accepted` by the intake, `written` otherwise (by jobs, as error events), `stored` by the log's own account,
+    `delivered` to the reader that counts. `tolerance`: events whose hour is not certain, being at a turn of it.
+    """
+
+    stream: str
+    hour: int
+    accepted: int | None
+    written: int
+    duplicates: int
+    refused: int
+    stored: int | None
+    delivered: int
+    tolerance: int
+    notes: tuple[str, ...]
+
+    @property
+    def differences(self) -> dict[str, int]:
+        """Which counts differ by more than what may be, and by how much; {} where all is well."""
+        found = {}
+        stored = self.delivered if self.stored is None else self.stored
+        if self.accepted is not None:
+            difference = stored - self.accepted - self.written
+            if abs(difference) > self.tolerance:
+                found["stored - accepted"] = difference
+        if self.stored is not None and self.delivered != self.stored:
+            found["delivered - stored"] = self.delivered - self.stored
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "stream": self.stream,
+            "hour": hour_text(self.hour),
+            "accepted": self.accepted,
+            "written": self.written,
+            "stored": self.stored,
+            "delivered": self.delivered,
+            "duplicates": self.duplicates,
+            "refused": self.refused,
+            "agrees": not self.differences,
+            "differences": self.differences,
+            "notes": list(self.notes),
+        }
+
+
+class Reconciliation:
+    """Compares counts of whole hours."""
+
+    def __init__(self, log: Log, book: HourBook) -> None:
+        self._log = log
+        self._book = book
+
+    async def hours(self, streams: Sequence[Stream], first: int, last: int) -> list[Reconciled]:
+        """The hours from `first` up to and without `last` that are over and counted, of these streams."""
+        until = self._book.counted_until_ms
+        over = -1 if until is None else (until - SETTLE_MS) // HOUR_MS
+        found: list[Reconciled] = []
+        last = min(last, over)
+        if first >= last:
+            return found
+        edges = [await self._at(streams, hour) for hour in range(first, last + 1)]
+        kept = await self._first(edges[0])
+        for stream in streams:
+            found += [
+                self._reconciled(stream, hour, (kept, edges[hour - first], edges[hour - first + 1]))
+                for hour in range(first, last)
+            ]
+        return found
+
+    async def _first(self, places: Offsets) -> Offsets:
+        return (await self._log.first({topic for topic, _ in places})).offsets if places else {}
+
+    async def _at(self, streams: Sequence[Stream], hour: int) -> Offsets:
+        if not self._log.features.offsets_without_gaps or not self._log.features.times_never_go_back:
+            return {}
+        topics = {topic for stream in streams if not stream.compact for topic in stream.topics}
+        present = topics & {info.name for info in await self._log.topics()}
+        try:
+            return (await self._log.at(present, hour * HOUR_MS)).offsets
+        except TopicUnknown:
+            return {}
+
+    def _reconciled(self, stream: Stream, hour: int, edges: tuple[Offsets, Offsets, Offsets]) -> Reconciled:
+        counts, broken_off = intake_counts.hour_of(self._book.intakes, stream.name, hour)
+        after, _ = intake_counts.hour_of(self._book.intakes, stream.name, hour + 1)
+        since = self._book.intakes_since_ms
+        notes = []
+        accepted: int | None = counts.get(ACCEPTED, 0)
+        if since is None or hour * HOUR_MS < since:
+            accepted = None
+            notes.append("Intakes were not counted from the beginning of this hour on.")
+        elif broken_off:
+            notes.append("A process ended without saying so: the last moments of its counts are missing.")
+        delivered = sum(self._book.counts.topic_total(topic, hour).received for topic in stream.topics)
+        stored = _stored(stream, *edges)
+        return Reconciled(
+            stream=stream.name,
+            hour=hour,
+            accepted=accepted,
+            written=counts.get(JOB, 0) + counts.get(ERROR_EVENT, 0),
+            duplicates=counts.get(DUPLICATE, 0),
+            refused=sum(n for what, n in counts.items() if what not in (*STORING, DUPLICATE, TURNING)),
+            stored=stored,
+            delivered=delivered,
+            tolerance=counts.get(TURNING, 0) + after.get(TURNING, 0),
+            notes=tuple(notes),
+        )
+
+
+def _stored(stream: Stream, kept: Offsets, begin: Offsets, end: Offsets) -> int | None:
+    """How many offsets the hour has; None where the log cannot tell, or retention has taken some of it."""
+    places = [place for place in end if place[0] in stream.topics]
+    if not places or any(place not in begin or 0 < kept.get(place, 0) >= begin[place] for place in places):
+        return None
+    return sum(end[place] - begin[place] for place in places)
