@@ -256,6 +256,7 @@ async def test_a_full_disk_is_507_and_what_comes_after_it_is_taken(tmp_path: Pat
         response = await client.post("/v1/events", json=[note("a", id="1"), note(1)])
         assert response.status_code == 507
         assert response.headers["retry-after"] == "1"
+        assert "retry-after" in response.headers["access-control-expose-headers"]
         assert len(response.json()["invalid"]) == 1
         assert response.json()["error"][0]["context"]["message"] == "The disk under the log is full. Make room."
         assert (await client.get("/readyz")).status_code == 200

@@ -31,6 +31,8 @@ FALSE_WORDS = frozenset({"", "false", "0", "no", "off"})
 
 JSON_TYPE = (b"content-type", b"application/json; charset=utf-8")
 PROBLEM_TYPE = (b"content-type", MEDIA_TYPE.encode())
+# Pages of other origins may read `retry-after` only where it is named, beside what all answers name.
+RETRY_EXPOSED = (b"access-control-expose-headers", b"retry-after")
 
 
 Default = TypeVar("Default")
@@ -172,6 +174,8 @@ class EventsEndpoint:
         """A request that failed as a whole."""
         document = problem_document(error, method=method, uri=uri)
         extra = [(name.encode(), value.encode()) for name, value in problem_headers(error).items()]
+        if extra and self.config.cors:
+            extra.append(RETRY_EXPOSED)
         return self._answer(status_of(error), "", orjson.dumps(document), [PROBLEM_TYPE, *extra])
 
     async def _take(self, body: bytes, sent: RequestHeaders, *, hasty: bool, dry_run: bool) -> Answer:
@@ -209,6 +213,8 @@ class EventsEndpoint:
         extra: RawHeaders = [JSON_TYPE] if told.body else []
         if told.retry_after_seconds is not None:
             extra.append((b"retry-after", str(told.retry_after_seconds).encode()))
+            if self.config.cors:
+                extra.append(RETRY_EXPOSED)
         return self._answer(told.status, told.reason, told.body, extra)
 
     def _explained(self, explanations: list[Explanation]) -> Answer:
