@@ -110,6 +110,7 @@ def check_project(project: Path) -> tuple[list[Problem], Checked]:
         return [_problem(error, project)], Checked()
     streams = _guarded(problems, project, lambda: _load_streams(config))
     titles, validator, schemas = _check_schemas(config, problems, project)
+    problems += _check_rules(config, project)
     if streams is not None:
         problems += _check_streams(config, streams, titles, validator, project)
     jobs = _check_jobs(config, streams, problems, project)
@@ -160,6 +161,31 @@ def _schema_file(config: Config, uri: str, project: Path) -> str:
             if path.is_file():
                 return _relative(str(path), project) or uri
     return uri
+
+
+def _check_rules(config: Config, project: Path) -> list[Problem]:
+    """The rules of `headwater schema check`, for each directory of schemas that has settings of its own."""
+    from headwater.schemas.rules import check_schemas
+    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.working_settings import SETTINGS_FILE
+
+    problems: list[Problem] = []
+    for base in config.schema_base_uris:
+        if base.startswith(("http://", "https://")) or not Path(base).is_dir():
+            continue
+        try:
+            copy = WorkingCopy.open(base)
+            # Without settings a directory may hold released versions only, and nothing to make them from.
+            found = check_schemas(copy).findings if (copy.root / SETTINGS_FILE).is_file() else ()
+        except HeadwaterError as error:
+            problems.append(_problem(error, project))
+            continue
+        for one in found:
+            # That a version compiles, and its references, was looked at already.
+            if one.waived is None and one.rule.id != "schema-compiles":
+                file = _relative(str(copy.root / one.file), project) if one.file else None
+                problems.append(Problem(one.message, file, one.line, one.hint, one.rule.id, one.severity.value))
+    return problems
 
 
 def _check_streams(

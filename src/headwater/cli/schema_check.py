@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headwater.cli.console import report_error
 from headwater.cli.schema_repository import folder_named, repository_options
+from headwater.cli.verbs import EXIT_OPERATOR
+from headwater.errors import SchemaNotFound, SchemaUnavailable
 
 if TYPE_CHECKING:
     from headwater.schemas.rules import CheckResult
@@ -67,10 +70,9 @@ def command(copy: WorkingCopy, names: tuple[str, ...], since: str | None, **opti
         raise click.UsageError("A report is about a change: say what it is compared with, by --changed-since.")
     if project and not report:
         raise click.UsageError("--project is for the report; add --report markdown.")
-    from headwater.schemas.rules import Severity, check_schemas
+    from headwater.schemas.rules import Severity
 
-    titles = [folder_named(copy, name).title for name in names] or None
-    result = check_schemas(copy, titles=titles, since=since, notes=options["notes"])
+    result = _checked(copy, names, since, notes=options["notes"])
     if report and since is not None:
         click.echo(_report(copy, result, since, project), nl=False)
     elif options["format_name"] == "text":
@@ -81,6 +83,18 @@ def command(copy: WorkingCopy, names: tuple[str, ...], since: str | None, **opti
         click.echo(rendered(result, options["format_name"]))
     failed = result.of(Severity.ERROR) or (options["strict"] and result.of(Severity.WARNING))
     raise SystemExit(1 if failed else 0)
+
+
+def _checked(copy: WorkingCopy, names: tuple[str, ...], since: str | None, *, notes: bool) -> CheckResult:
+    """The check; exits with 2 where a name or a revision is nobody's, which is no verdict on any schema."""
+    from headwater.schemas.rules import check_schemas
+
+    try:
+        titles = [folder_named(copy, name).title for name in names] or None
+        return check_schemas(copy, titles=titles, since=since, notes=notes)
+    except (SchemaNotFound, SchemaUnavailable) as error:
+        report_error(error.message, error.hint)
+        raise SystemExit(EXIT_OPERATOR) from None
 
 
 def _print(result: CheckResult) -> None:

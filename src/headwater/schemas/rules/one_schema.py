@@ -63,11 +63,16 @@ class SchemaCheck:
         for file, breach in structure.check(facts):
             found.add(folder.title, file, breach)
         for version, document in facts.documents.items():
-            self._version(folder, version, document, found)
+            # What the current file comes to is mended there.
+            is_made = made is not None and document is made.document and folder.current is not None
+            file = folder.current if is_made and folder.current else folder.versions[version]
+            uri = identifier if isinstance(identifier := document.get("$id"), str) else folder.uri(version)
+            subject = Subject(folder.title, uri, file, document, version_text(version))
+            self._version(subject, found, is_latest=version == folder.latest)
         if current is not None and folder.current is not None:
             identifier = str(current.get("$id") or folder.title)
             subject = Subject(folder.title, identifier, folder.current, current)
-            found.extend(subject, robustness.of_any(subject), as_current=True)
+            found.extend(subject, robustness.of_any(subject))
         self._authored(folder, current, made, facts, found)
         self._evolution(folder, made, facts, found)
         declared = current.get(self.copy.settings.title_field) if current else None
@@ -118,17 +123,13 @@ class SchemaCheck:
                     others.setdefault(version, {})[kind] = document  # type: ignore[index]
         return FolderFacts(folder, self.copy.settings, current, made, documents, others)
 
-    def _version(self, folder: SchemaFolder, version: Version, document: Mapping[str, Any], found: _Gathered) -> None:
-        identifier = document.get("$id")
-        uri = identifier if isinstance(identifier, str) else folder.uri(version)
-        subject = Subject(folder.title, uri, folder.versions[version], document, version_text(version))
+    def _version(self, subject: Subject, found: _Gathered, *, is_latest: bool) -> None:
         before = len(found.pending)
         found.extend(subject, robustness.of_version(subject, self.copy.settings.numeric_bounds))
         found.extend(subject, robustness.of_any(subject))
-        found.extend(subject, robustness.example_schemas(document))
+        found.extend(subject, robustness.example_schemas(subject.document))
         is_valid = all(one.breach.rule != "schema-is-valid" for one in found.pending[before:])
-        is_latest = version == folder.latest
-        if is_valid and (document.get("examples") or is_latest):
+        if is_valid and (subject.document.get("examples") or is_latest):
             found.extend(subject, self._compiled(subject))
 
     def _compiled(self, subject: Subject) -> Breaches:
@@ -261,28 +262,22 @@ class _Gathered:
             return
         self.pending.append(_Pending(uri, file, breach, severity))
 
-    def extend(self, subject: Subject, breaches: Iterable[Breach], *, as_current: bool = False) -> None:
-        """`as_current`: what a version of the same `$id` breaks at the same place is said once."""
-        known = {(one.uri, one.breach.rule, one.breach.message) for one in self.pending} if as_current else set()
+    def extend(self, subject: Subject, breaches: Iterable[Breach]) -> None:
         for breach in breaches:
-            if as_current and (subject.uri, breach.rule, breach.message) in known:
-                self._move(subject, breach)
-            else:
-                self.add(subject.uri, subject.file, breach)
-
-    def _move(self, subject: Subject, breach: Breach) -> None:
-        """The same breach in the made file and in the current file is mended in the latter, so it is said there."""
-        for at, one in enumerate(self.pending):
-            same = (one.uri, one.breach.rule, one.breach.message) == (subject.uri, breach.rule, breach.message)
-            if same and one.file != subject.file:
-                self.pending[at] = _Pending(subject.uri, subject.file, breach, one.severity)
-                return
-        self.add(subject.uri, subject.file, breach)
+            self.add(subject.uri, subject.file, breach)
 
     def located(self) -> list[Finding]:
-        """The findings, each with the place in its file."""
+        """The findings, each with the place in its file.
+
+        A rule that is asked of the current file and of what it comes to says the same of one place only once.
+        """
         by_file: dict[Path, Positions] = {}
-        return [self._located(one, by_file) for one in self.pending]
+        once: dict[tuple[str, str, str | None, int | None, int | None], Finding] = {}
+        for one in self.pending:
+            finding = self._located(one, by_file)
+            key = (finding.rule.id, finding.message, finding.file, finding.line, finding.column)
+            once.setdefault(key, finding)
+        return list(once.values())
 
     def _located(self, one: _Pending, by_file: dict[Path, Positions]) -> Finding:
         breach = one.breach

@@ -24,7 +24,7 @@ class Positions:
         self._root: Any = None
         try:
             data = file.read_bytes()
-            if len(data) <= limits.document_bytes_max:
+            if len(data) <= limits.document_bytes_max and _depth(data, limits) <= limits.document_depth_max:
                 self._root = yaml.compose(data, Loader=_Loader)
         except (OSError, yaml.YAMLError, ValueError, RecursionError):
             return
@@ -36,6 +36,20 @@ class Positions:
         steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
         mark, _ = _deepest(self._root, steps, self._root.start_mark)
         return mark.line + 1, mark.column + 1
+
+
+def _depth(data: bytes, limits: ValidationLimits) -> int:
+    """How deep a file is nested, as far as the limit: composing is recursive, so it must not meet a deeper one."""
+    depth = deepest = 0
+    for event in yaml.parse(data, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if deepest > limits.document_depth_max:
+            break
+    return deepest
 
 
 def _deepest(node: Any, steps: list[str], mark: Any) -> tuple[Any, int]:
