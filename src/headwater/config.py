@@ -269,6 +269,11 @@ class WebConfig:
 
     host: str = setting("127.0.0.1", "The address to listen on.")
     port: int = setting(8080, "The port to listen on; 0 takes a free one.", at_least=0, at_most=65_535)
+    public_url: str | None = setting(
+        None,
+        "How clients reach it, such as `https://events.example.org`, for documents that tell them; null: as they asked.",
+        starts_with=("http://", "https://"),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from headwater.errors import HeadwaterError
 from headwater.platform import Platform
 from headwater.web import info, spec
+from headwater.web.asyncapi import AsyncApi
 from headwater.web.browser_client import browser_client_routes
 from headwater.web.events import EventsEndpoint, send_answer
 from headwater.web.headers import StandingHeaders, standing_headers
@@ -62,6 +63,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
         *streams_api.routes(),
         *pages.routes(),
         *browser_client_routes(),
+        *AsyncApi(platform).routes(),
         *platform_schema_routes(platform),
     ]
     if intake.test_events:

@@ -1,0 +1,1 @@
+"""How people and their tools find streams: exports made of the declarations alone."""

@@ -1,0 +1,90 @@
+"""GET /asyncapi.json and /asyncapi/{stream}.json: the streams as AsyncAPI 3, of what they are at this moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from headwater.catalog.asyncapi import Place, exportable, stream_document, whole_document
+from headwater.catalog.payloads import payloads
+from headwater.catalog.place import place_of
+from headwater.declaration import suggestion
+from headwater.errors import StreamUnknown
+from headwater.platform import Platform
+from headwater.streams.projection import etag_of
+
+AUDIENCES = ("public", "internal")
+MEDIA_TYPE = "application/vnd.aai.asyncapi+json;version=3.0.0"
+# The whole document takes a while to make; how many are remembered, by place.
+REMEMBERED_MAX = 4
+
+
+class AsyncApi:
+    """The documents of one platform. `?audience=internal` takes a key, and names topics, producers and consumers."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._whole: dict[tuple[str, bool], tuple[int, bytes]] = {}
+        self._making = asyncio.Lock()
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/asyncapi.json", self.whole, methods=["GET"]),
+            Route("/asyncapi/{name:path}.json", self.one, methods=["GET"]),
+        ]
+
+    async def whole(self, request: Request) -> Response:
+        """All streams that are not private, in one document."""
+        place = self._place(request)
+        version, key = self._platform.control.version, (place.url, place.is_internal)
+        async with self._making:
+            made, body = self._whole.get(key, (-1, b""))
+            if made != version:
+                body = await asyncio.to_thread(self._make_whole, place)
+                while len(self._whole) >= REMEMBERED_MAX:
+                    self._whole.pop(next(iter(self._whole)))
+                self._whole[key] = (version, body)
+        return _answer(request, body, place)
+
+    async def one(self, request: Request) -> Response:
+        """One stream, or a member of a family. 404 where there is none that may be told of."""
+        stream = self._platform.streams.get(request.path_params["name"])
+        if not exportable([stream]):
+            raise StreamUnknown(f'The stream "{stream.name}" is not declared.')
+        place = self._place(request)
+
+        def make() -> bytes:
+            found = payloads([stream.schema_title or ""], self._platform.schemas.repository)
+            return orjson.dumps(stream_document(stream, found.get(stream.schema_title or ""), place))
+
+        return _answer(request, await asyncio.to_thread(make), place)
+
+    def _make_whole(self, place: Place) -> bytes:
+        streams = exportable(self._platform.streams.entries())
+        titles = [stream.schema_title for stream in streams if stream.schema_title]
+        return orjson.dumps(whole_document(streams, payloads(titles, self._platform.schemas.repository), place))
+
+    def _place(self, request: Request) -> Place:
+        audience = request.query_params.get("audience", "public")
+        if audience not in AUDIENCES:
+            raise StreamUnknown(f"There is no audience {audience!r}.", hint=suggestion(audience, AUDIENCES))
+        is_internal = audience == "internal"
+        if is_internal:
+            self._platform.keys.check(request.headers.get("authorization"), "streams:read")
+        settings: Callable[..., Any] = self._platform.topic_settings
+        return place_of(self._platform.config, settings, url=str(request.base_url), is_internal=is_internal)
+
+
+def _answer(request: Request, body: bytes, place: Place) -> Response:
+    etag = etag_of(body)
+    cached = "private, no-cache" if place.is_internal else "public, max-age=60"
+    headers = {"etag": etag, "cache-control": cached, "vary": "host"}
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=MEDIA_TYPE)
