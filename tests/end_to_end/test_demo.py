@@ -43,6 +43,8 @@ def test_one_bounded_run_counts_everything_and_agrees_with_itself(log_url: str) 
     assert set(summary["refused_by_code"]) == {"event_invalid", "stream_unknown", "schema_not_found"}
     assert summary["rows"]["edits_per_minute"] > 0
     assert summary["rows"]["most_edited_pages"] > 0
+    again = _demo("--once", log_url=log_url)
+    assert (again.returncode, "has events already" in again.stderr) == (2, True)
 
 
 def test_without_a_terminal_it_ends_by_itself_and_shows_two_commands(tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ async def _once(config: Config, live: bool, events: int, *, show: bool) -> Summa
     start = datetime.now(UTC) - timedelta(seconds=HISTORY_SECONDS + 120)
     good, bad = _by_hand(start)
     async with running(config, LIVE_NOTICE if live else SYNTHETIC_NOTICE) as (platform, address):
+        await _require_empty(platform)
         async with Delivery(address) as delivery:
             for sample in (good, bad):
                 await _post(delivery, [sample], expected)
@@ -159,6 +160,16 @@ async def _once(config: Config, live: bool, events: int, *, show: bool) -> Summa
             await platform.finish_jobs()
         summary.differences += await _tables_differ(platform, expected, summary)
     return summary
+
+
+async def _require_empty(platform: Platform) -> None:
+    """Raise ConfigInvalid where the log has events of the demo's stream: what is counted then is not ours alone."""
+    topics = platform.streams.get(STREAM).topics
+    if (await platform.log.first(topics)).offsets != (await platform.log.last(topics)).offsets:
+        raise ConfigInvalid(
+            f"{platform.config.log.url} has events already, so the counts of this run could not be checked.",
+            hint="Give the run a place of its own, such as another --dir, or kafka://HOST:PORT/demo2. on Kafka.",
+        )
 
 
 async def _post(delivery: Delivery, samples: list[Sample], expected: Expected) -> None:

@@ -418,8 +418,7 @@ class EmbeddedRunner:
         return read | {part for part in parts if ends.get(part, 0) > position.offsets[part]}
 
     async def _ends(self, position: Position, read: Collection[Partition] = ()) -> dict[Partition, int]:
-        """Where the partitions end; those with nothing but marks of transactions to read (and not just `read`) at
-        `position`."""
+        """Where partitions end: at `position` where only marks of transactions are left, unless just `read`."""
         ends = dict((await self._log.last(self._topics())).offsets)
         if self._log.features.offsets_without_gaps:
             return ends
