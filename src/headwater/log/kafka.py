@@ -302,7 +302,7 @@ class KafkaLog:
             found = await self._in_thread(self._seekers.read, offsets, ended, records_max, bytes_max)
             self._tidy_later()
         else:
-            found = Found((), ended, ())
+            found = Found([], ended, ())
         if found.lost:
             raise await self._position_lost(offsets, found.lost[0])
         for record in found.records:

@@ -180,6 +180,10 @@ class Follower:
         self._bytes = 0
         return thread
 
+    def _ended_early(self, ending: threading.Event) -> None:
+        if self._ending is ending:
+            self.stop()
+
     def _start(self) -> None:
         loop = asyncio.get_running_loop()
         self._ending = threading.Event()
@@ -246,10 +250,15 @@ class Follower:
                 if message is not None:
                     messages = (message, *consumer.consume(TAKEN_AT_ONCE, 0))
                     loop.call_soon_threadsafe(self._arrived, self._sorted(messages, followed))
-        except RuntimeError:
-            _log.debug("the event loop ended before the follower of the Kafka log")
+        except Exception:
+            if not ending.is_set():
+                _log.exception("the follower of the Kafka log ended; readers start another")
         finally:
             consumer.close()
+            if not ending.is_set():
+                # The event loop may have ended first: then there is nobody to tell.
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._ended_early, ending)
 
     def _sorted(self, messages: Iterable[Message], followed: Mapping[Place, int]) -> dict[Place, Arrival]:
         strip = len(self._settings.namespace)

@@ -15,136 +15,33 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Callable, Sequence
 
-from confluent_kafka import Message, Producer
+from confluent_kafka import Producer
 
 from headwater.errors import (
-    AppendIncomplete,
-    EventTooLarge,
-    HeadwaterError,
     KeyFieldMissing,
     LogUnavailable,
     TopicUnknown,
 )
 from headwater.log.contract import Placement, Record
-from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings, refused_option, translate
+from headwater.log.kafka_append import PendingAppend, Placements, hand_over, incomplete, record_bytes, too_large
+from headwater.log.kafka_settings import (
+    KafkaError,
+    KafkaException,
+    KafkaSettings,
+    error_of,
+    refused_option,
+)
 from headwater.log.kafka_topics import KafkaTopic, KafkaTopics
 
 POLL_SECONDS = 0.1
+BROKEN_SECONDS_MAX = 5.0
 OVERHEAD_BYTES = 64
-UNSENT = KafkaError._QUEUE_FULL
 
 _log = logging.getLogger(__name__)
-# topic, partition, offset, key, and for a failure the value and why
+# The topic and partition (-1: by its key) of each record, and bytes in all.
 Prepared = tuple[list[KafkaTopic], list[int], int]
-Report = tuple[str, int, int, bytes | None]
-Failure = tuple[KafkaError, str | None, bytes | None, bytes | None]
-
-
-class PendingAppend:
-    """One append under way. `delivered` and `placed` are called by the polling thread, once for each record."""
-
-    __slots__ = (
-        "failures",
-        "finished",
-        "future",
-        "left",
-        "offsets",
-        "partitions",
-        "records",
-        "reports",
-        "size",
-        "time_ms",
-    )
-
-    def __init__(
-        self,
-        records: Sequence[Record],
-        partitions: list[int],
-        size: int,
-        *,
-        time_ms: int,
-        finished: list[PendingAppend],
-        future: asyncio.Future[Sequence[Placement]] | None = None,
-    ) -> None:
-        self.records = records
-        self.partitions = partitions
-        self.size = size
-        self.time_ms = time_ms
-        self.left = len(records)
-        self.finished = finished
-        self.future = future
-        self.offsets: list[int] = []
-        self.reports: list[Report] = []
-        self.failures: list[Failure] = []
-
-    def delivered(self, error: KafkaError | None, message: Message) -> None:
-        """A record's report, where all records go to one partition."""
-        if error is None:
-            self.offsets.append(message.offset())  # type: ignore[arg-type]
-        else:
-            self.failures.append((error, message.topic(), message.key(), message.value()))
-        self.left -= 1
-        if not self.left:
-            self.finished.append(self)
-
-    def placed(self, error: KafkaError | None, message: Message) -> None:
-        """A record's report, where records go to several partitions."""
-        if error is None:
-            self.reports.append((message.topic(), message.partition(), message.offset(), message.key()))  # type: ignore[arg-type]
-        else:
-            self.failures.append((error, message.topic(), message.key(), message.value()))
-        self.left -= 1
-        if not self.left:
-            self.finished.append(self)
-
-    def unsent(self, start: int, error: KafkaError) -> None:
-        """The records from `start` on were not taken. Called by the polling thread."""
-        self.failures += [(error, None, record.key, record.value) for record in self.records[start:]]
-        self.left -= len(self.records) - start
-        if not self.left:
-            self.finished.append(self)
-
-
-class Placements(Sequence[Placement]):
-    """Where the records of one append went; worked out when first looked at, since most callers never do."""
-
-    __slots__ = ("_found", "_pending", "_strip")
-
-    def __init__(self, pending: PendingAppend, strip: int) -> None:
-        self._pending: PendingAppend | None = pending
-        self._strip = strip
-        self._found: list[Placement] = []
-
-    def _all(self) -> list[Placement]:
-        if self._pending is not None:
-            placed = place_records(self._pending, self._strip, frozenset())
-            self._found = [placed[index] for index in range(len(self._pending.records))]
-            self._pending = None
-        return self._found
-
-    def __len__(self) -> int:
-        return len(self._found) if self._pending is None else len(self._pending.records)
-
-    def __iter__(self) -> Iterator[Placement]:
-        return iter(self._all())
-
-    @overload
-    def __getitem__(self, index: int) -> Placement: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Placement]: ...
-    def __getitem__(self, index: int | slice) -> Placement | Sequence[Placement]:
-        return self._all()[index]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and self._all() == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"Placements({self._all()!r})"
 
 
 class Sender:
@@ -275,7 +172,7 @@ class Sender:
         return self._last_ms
 
     def _new_delivery(self) -> Delivery:
-        return Delivery(self._settings.producer(self._topics.batch_bytes_max), self._tell)
+        return Delivery(self._settings, self._topics.batch_bytes_max, self._tell)
 
     def _tell(self, finished: list[PendingAppend]) -> None:
         """Hand a burst of finished appends to the event loop; called by the polling thread."""
@@ -290,7 +187,7 @@ class Sender:
             future = pending.future
             if future is None or future.done():
                 continue
-            if pending.failures:
+            if pending.failures or pending.reason is not None:
                 future.set_exception(incomplete(pending, self._strip, self._settings.servers))
             else:
                 future.set_result(Placements(pending, self._strip))
@@ -299,25 +196,33 @@ class Sender:
 class Delivery:
     """One producer and the thread that polls it."""
 
-    def __init__(self, configuration: dict[str, Any], tell: Callable[[list[PendingAppend]], None]) -> None:
+    def __init__(
+        self, settings: KafkaSettings, batch_bytes_max: int, tell: Callable[[list[PendingAppend]], None]
+    ) -> None:
         self.finished: list[PendingAppend] = []
         self.broken = False
         self._tell = tell
+        self._open: set[PendingAppend] = set()
         self._unsent: deque[tuple[PendingAppend, int, KafkaError]] = deque()
-        self._stopping = False
+        self._stopping = self._ended = False
+        self._concluding = threading.Lock()
+        self._reason = KafkaError(KafkaError._FAIL, "the Kafka client ended")
         try:
-            self._producer = Producer({**configuration, "error_cb": self._hear})
+            self._producer = Producer({**settings.producer(batch_bytes_max), "error_cb": self._hear})
         except (KafkaException, ValueError, TypeError) as error:
-            raise refused_option(error) from None
+            raise refused_option(error, settings) from None
         self._thread = threading.Thread(target=self._run, name="headwater-log-delivery", daemon=True)
         self._thread.start()
 
     def produce(self, pending: PendingAppend, topics: Sequence[KafkaTopic]) -> None:
         """Hand every record to the client. What it does not take is told as failed."""
+        self._open.add(pending)
         stopped = hand_over(self._producer, pending, topics)
         if stopped is not None:
             self.broken = self.broken or stopped[1].fatal()
             self._unsent.append((pending, *stopped))
+        if self._ended:
+            self._conclude()
 
     def learn(self, full_name: str, seconds_max: float) -> None:
         """Ask for a topic's partitions anew. Blocks."""
@@ -343,128 +248,46 @@ class Delivery:
     def _run(self) -> None:
         poll = self._producer.poll
         while not self._stopping or len(self._producer) or self._unsent:
-            poll(POLL_SECONDS)
-            while self._unsent:
-                pending, start, error = self._unsent.popleft()
-                pending.unsent(start, error)
-            if self.finished:
-                # Appends keep a reference to the list: emptied, not replaced.
-                finished = self.finished[:]
-                self.finished.clear()
-                self._tell(finished)
+            try:
+                poll(POLL_SECONDS)
+            except (KafkaException, SystemError) as error:
+                # The client raises a fatal error here, and what it was about to tell just then is lost.
+                self._break(error_of(error))
+            self._tell_finished()
+        self._ended = True
+        self._conclude()
+
+    def _tell_finished(self) -> None:
+        while self._unsent:
+            pending, start, reason = self._unsent.popleft()
+            pending.untold(len(pending.records) - start, reason)
+        if self.finished:
+            # Appends keep a reference to the list: emptied, not replaced.
+            finished = self.finished[:]
+            self.finished.clear()
+            self._open.difference_update(finished)
+            self._tell(finished)
+
+    def _conclude(self) -> None:
+        """Nobody polls any more: what is still open has failed, but for what is known to be stored."""
+        with self._concluding:
+            self._tell_finished()
+            for pending in list(self._open):
+                pending.untold(pending.left, self._reason)
+            self._tell_finished()
+
+    def _break(self, error: KafkaError) -> None:
+        """Nothing can be sent any more."""
+        if not self.broken:
+            _log.error("the Kafka producer cannot go on and is replaced: %s", error.str())
+        self._reason = error
+        self.broken = self._stopping = True
+        deadline = time.monotonic() + BROKEN_SECONDS_MAX
+        with contextlib.suppress(KafkaException, SystemError):
+            self._producer.purge()
+        while len(self._producer) and time.monotonic() < deadline:
+            with contextlib.suppress(KafkaException, SystemError):
+                self._producer.poll(POLL_SECONDS)
 
     def _hear(self, error: KafkaError) -> None:
-        if error.fatal():
-            _log.error("the Kafka producer cannot go on and is replaced: %s", error.str())
-            self.broken = True
-
-
-def hand_over(
-    producer: Producer, pending: PendingAppend, topics: Sequence[KafkaTopic]
-) -> tuple[int, KafkaError] | None:
-    """Give every record to the client. None, or the index of the first that it did not take, and why."""
-    produce, time_ms, partitions = producer.produce, pending.time_ms, pending.partitions
-    first = topics[0]
-    told = pending.delivered if first.partitions == 1 and all(t is first for t in topics) else pending.placed
-    index = 0
-    try:
-        for index, record in enumerate(pending.records):
-            given = record.timestamp_ms
-            produce(
-                topics[index].full_name,
-                record.value,
-                record.key,
-                partitions[index],
-                on_delivery=told,
-                timestamp=time_ms if given is None else given,
-                headers=list(record.headers) if record.headers else None,
-            )
-    except BufferError:
-        return index, KafkaError(UNSENT)
-    except KafkaException as error:
-        return index, error.args[0]
-    return None
-
-
-def record_bytes(record: Record) -> int:
-    """The size of a record as limits count it."""
-    size = len(record.value) + len(record.key or b"")
-    for name, value in record.headers:
-        size += len(name) + len(value) + 8
-    return size
-
-
-def place_records(pending: PendingAppend, strip: int, failed: frozenset[int]) -> dict[int, Placement]:
-    """Where each record went, by its index, but for the `failed`."""
-    records, default_ms = pending.records, pending.time_ms
-
-    def placement(index: int, partition: int, offset: int) -> Placement:
-        given = records[index].timestamp_ms
-        return Placement(records[index].topic, partition, offset, default_ms if given is None else given)
-
-    stored = [index for index in range(len(records)) if index not in failed]
-    if not pending.reports:
-        offsets = sorted(pending.offsets)
-        return {
-            index: placement(index, pending.partitions[index], offset)
-            for index, offset in zip(stored, offsets, strict=True)
-        }
-    # Records of one key go to one partition, in the order given.
-    left: dict[tuple[str, bytes | None], dict[int, list[int]]] = {}
-    for name, partition, offset, key in sorted(pending.reports, key=_offset_of, reverse=True):
-        left.setdefault((name[strip:], key), {}).setdefault(partition, []).append(offset)
-    found: dict[int, Placement] = {}
-    for index in sorted(stored, key=lambda index: (pending.partitions[index] < 0, index)):
-        own = left[records[index].topic, records[index].key]
-        partition = pending.partitions[index]
-        if partition < 0:
-            partition = next(number for number, offsets in own.items() if offsets)
-        found[index] = placement(index, partition, own[partition].pop())
-    return found
-
-
-def _offset_of(report: Report) -> int:
-    return report[2]
-
-
-def incomplete(pending: PendingAppend, strip: int, servers: str) -> AppendIncomplete:
-    """What became of an append that failed for some records, or for all. Equal records stand for one another."""
-    waiting: dict[tuple[str | None, bytes | None, bytes | None], list[int]] = {}
-    for index in range(len(pending.records) - 1, -1, -1):
-        record = pending.records[index]
-        waiting.setdefault((record.topic, record.key, record.value), []).append(index)
-    failures: dict[int, HeadwaterError] = {}
-    unsent: list[KafkaError] = []
-    for error, name, key, value in pending.failures:
-        if name is None:
-            unsent.append(error)
-            continue
-        index = waiting[name[strip:], key, value if value is not None else b""].pop()
-        failures[index] = failure(error, pending.records[index], servers)
-    for index in range(len(pending.records) - len(unsent), len(pending.records)):
-        failures[index] = failure(unsent[0], pending.records[index], servers)
-    placements = place_records(pending, strip, frozenset(failures))
-    return AppendIncomplete(dict(sorted(failures.items())), placements)
-
-
-def failure(error: KafkaError, record: Record, servers: str) -> HeadwaterError:
-    """Why one record was not confirmed."""
-    code = error.code()
-    if code in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
-        return EventTooLarge(
-            f"The Kafka broker did not take {len(record.value)} bytes for {record.topic!r}: {error.str()}.",
-            hint="Raise max.message.bytes of the topic, or send smaller events.",
-        )
-    if code == UNSENT:
-        return LogUnavailable("Too much is waiting for the Kafka broker.", hint="Try again, more slowly.")
-    if code in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
-        return LogUnavailable("The log was closed before the Kafka broker confirmed it.", hint="Send it again.")
-    return translate(KafkaException(error), f"Storing in {record.topic!r}", servers)
-
-
-def too_large(record: Record, size: int, limit: int) -> EventTooLarge:
-    """A record that no broker would take."""
-    return EventTooLarge(
-        f"A record of {size} bytes is over the limit of {limit} of the topic {record.topic!r}.",
-        hint="Raise max.message.bytes of the topic (`headwater apply` keeps it), or send smaller events.",
-    )
+        _log.debug("the Kafka producer: %s", error.str())

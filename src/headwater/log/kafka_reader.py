@@ -61,7 +61,12 @@ class Seeker:
                 }
             )
         except (KafkaException, ValueError, TypeError) as error:
-            raise refused_option(error) from None
+            raise refused_option(error, settings) from None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the last read left nothing to go on with."""
+        return not self._offsets
 
     def stands_at(self, offsets: Mapping[Place, int]) -> bool:
         """Whether the last read stopped just here, with more to come."""
@@ -228,6 +233,8 @@ class SeekerPool:
         with self._freed:
             while True:
                 chosen = next((seeker for seeker in self._idle if seeker.stands_at(offsets)), None)
+                # Of the others, rather one that nobody may come back to.
+                chosen = chosen or next((seeker for seeker in self._idle if seeker.is_free), None)
                 if chosen is None and len(self._idle) + self._busy >= self._seekers_max:
                     chosen = min(self._idle, key=_used_at, default=None)
                     if chosen is None:

@@ -171,26 +171,30 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, str]:
     return checked
 
 
-def refused_option(error: Exception) -> ConfigInvalid:
-    """The error of a client that could not be made: an unknown name, or a value out of range."""
-    inner = error.args[0] if error.args else error
-    said = str(inner.str() if isinstance(inner, KafkaError) else inner)
-    # The value may be a secret: of what the client says, only the name goes on.
-    name = re.search(r'(?:property(?: or conflicting with)?:? |property )"?([a-z0-9_.]+)', said)
-    unknown = "No such configuration property" in said
-    found = re.search(r'"([a-z0-9_.]+)"', said) or name
-    what = found[1] if found else "an option"
-    if unknown:
+def refused_option(exception: Exception, settings: KafkaSettings) -> ConfigInvalid:
+    """The error of a client that could not be made: an unknown name, a wrong value, a file it cannot read."""
+    said = error_of(exception).str() if isinstance(exception, KafkaException) else str(exception)
+    named = re.search(r'property:? "([A-Za-z0-9_.]+)"', said)
+    if named is not None and "No such configuration property" in said:
+        return ConfigInvalid(f"log.kafka: {named[1]} is not an option of the Kafka client.", hint="See its manual.")
+    if named is not None:
         return ConfigInvalid(
-            f"log.kafka: {what} is not an option of the Kafka client.", hint="See the client's manual."
+            f"log.kafka: {named[1]} has a value the Kafka client does not take.", hint="See its manual."
         )
-    return ConfigInvalid(f"log.kafka: {what} has a value the Kafka client does not take.", hint="See its manual.")
+    # Any value may be a secret.
+    for value in sorted(settings.options.values(), key=len, reverse=True):
+        said = said.replace(value, "…") if len(value) > 2 else said
+    return ConfigInvalid(f"log.kafka: the Kafka client does not take these options: {said}.")
 
 
-def error_of(exception: Exception) -> KafkaError:
-    """The client's error inside its exception."""
-    inner = exception.args[0] if exception.args else None
-    return inner if isinstance(inner, KafkaError) else KafkaError(KafkaError._FAIL, str(exception))
+def error_of(exception: BaseException) -> KafkaError:
+    """The client's error inside its exception, or inside what was raised while its exception was being."""
+    inner: BaseException | None = exception
+    while inner is not None:
+        if isinstance(inner, KafkaException) and inner.args and isinstance(inner.args[0], KafkaError):
+            return inner.args[0]
+        inner = inner.__cause__ or inner.__context__
+    return KafkaError(KafkaError._FAIL, str(exception))
 
 
 def translate(exception: Exception, doing: str, servers: str, said: str = "") -> HeadwaterError:

@@ -84,7 +84,7 @@ class KafkaTopics:
         try:
             self._admin = AdminClient(self._settings.client() | {"error_cb": self._hear})
         except (KafkaException, ValueError, TypeError) as error:
-            raise refused_option(error) from None
+            raise refused_option(error, self._settings) from None
         try:
             await self.renew()
             await self._describe(list(self._known))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,8 @@ from confluent_kafka import Producer
 
 from headwater.errors import HeadwaterError, LogUnavailable, WriterFenced
 from headwater.log.contract import Placement, Record
-from headwater.log.kafka_producer import PendingAppend, Sender, hand_over, incomplete, place_records
+from headwater.log.kafka_append import PendingAppend, hand_over, incomplete, place_records
+from headwater.log.kafka_producer import Sender
 from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings, error_of, refused_option, translate
 from headwater.log.kafka_topics import LATEST, KafkaTopic, KafkaTopics
 
@@ -33,6 +35,8 @@ FENCED = frozenset(
         KafkaError.TRANSACTION_COORDINATOR_FENCED,
     }
 )
+
+_log = logging.getLogger(__name__)
 
 
 class OutcomeUnknown(Exception):
@@ -70,7 +74,7 @@ class Transactions:
             topics, partitions, size = await self._sender.prepare(everything)
             pending = PendingAppend(everything, partitions, size, time_ms=self._sender.now_ms(), finished=[])
             await self._in_thread(writer, pending, topics)
-            placed = place_records(pending, self._strip, frozenset())
+            placed = place_records(pending, self._strip)
             await self._until_visible(placed.values())
         return [placed[index] for index in range(len(records))]
 
@@ -105,14 +109,19 @@ class Transactions:
             await self._run(writer.append, pending, topics)
         except OutcomeUnknown:
             await self._run(writer.resolve)
-            placed = place_records(pending, self._strip, frozenset())
+            placed = place_records(pending, self._strip)
             raise OutcomeUnknown([placed[index] for index in range(len(placed) - 1)]) from None
 
     async def _run(self, function: Callable[..., None], *arguments: object) -> None:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="headwater-log-transactions")
-        # Shielded: a transaction that has begun comes to its end, whoever still waits for it.
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments))
+        ending = asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            # A transaction that has begun comes to its end before the group's next one begins.
+            await asyncio.wait([ending])
+            raise
 
     async def _until_visible(self, placements: Iterable[Placement]) -> None:
         """A committed transaction becomes readable a moment later; those who read what they wrote count on it."""
@@ -138,6 +147,7 @@ class GroupWriter:
         self._group = group
         self._producer: Producer | None = None
         self._is_fenced = False
+        self._fatal: KafkaError | None = None
         self._strip = len(settings.namespace)
 
     def append(self, pending: PendingAppend, topics: Sequence[KafkaTopic]) -> None:
@@ -148,9 +158,9 @@ class GroupWriter:
             producer.begin_transaction()
             stopped = hand_over(producer, pending, topics)
             left = producer.flush(self._settings.delivery_seconds_max) if stopped is None else 1
-            if left or pending.failures:
+            if left or pending.left or pending.failures:
                 raise self._abort(producer, pending, stopped)
-        except KafkaException as error:
+        except (KafkaException, SystemError) as error:
             raise self._failed(producer, error) from None
         self._commit(producer, deadline)
 
@@ -191,23 +201,30 @@ class GroupWriter:
                         **settings.producer(),
                         "transactional.id": f"{settings.namespace}headwater.{self._group}",
                         "transaction.timeout.ms": int(settings.delivery_seconds_max * 2_000),
+                        # Without one, a fatal error is raised out of whatever is being called just then.
+                        "error_cb": self._hear,
                     }
                 )
             except (KafkaException, ValueError, TypeError) as error:
-                raise refused_option(error) from None
+                raise refused_option(error, settings) from None
             try:
                 producer.init_transactions(settings.answer_seconds_max)
             except KafkaException as error:
                 raise self._failed(None, error) from None
-            self._producer = producer
+            self._producer, self._fatal = producer, None
         return self._producer
+
+    def _hear(self, error: KafkaError) -> None:
+        _log.debug("the producer of the group %s: %s", self._group, error.str())
+        if error.fatal():
+            self._fatal = error
 
     def _commit(self, producer: Producer, deadline: float) -> None:
         while True:
             try:
                 producer.commit_transaction(max(1.0, deadline - time.monotonic()))
                 return
-            except KafkaException as error:
+            except (KafkaException, SystemError) as error:
                 inner = error_of(error)
                 if inner.retriable() and time.monotonic() < deadline:
                     continue
@@ -220,6 +237,8 @@ class GroupWriter:
         self, producer: Producer, pending: PendingAppend, stopped: tuple[int, KafkaError] | None
     ) -> HeadwaterError:
         """Undo the transaction; answers why it had to be."""
+        if self._fatal is not None and self._fatal.code() in FENCED:
+            return self._fenced()
         self._undo(producer)
         if pending.failures and stopped is None:
             failures = incomplete(pending, self._strip, self._settings.servers).failures
@@ -239,7 +258,7 @@ class GroupWriter:
             # The next producer of this id undoes it.
             self.release()
 
-    def _failed(self, producer: Producer | None, error: KafkaException) -> HeadwaterError:
+    def _failed(self, producer: Producer | None, error: Exception) -> HeadwaterError:
         inner = error_of(error)
         if inner.code() in FENCED:
             return self._fenced()
