@@ -15,6 +15,8 @@ VERBS: Table = {
     "tail": ("headwater.cli.tail", "Follow streams and print their events."),
     "replay": ("headwater.cli.replay", "Send a file of events through the intake."),
     "check": ("headwater.cli.check", "Validate everything in a project."),
+    "canary": ("headwater.cli.canary", "Send canary events, and see how far they come."),
+    "completeness": ("headwater.cli.completeness", "Say which hours of a stream are whole."),
     "plan": ("headwater.cli.plan", "Show what would change in the log's topics."),
     "apply": ("headwater.cli.apply", "Create and alter the log's topics as declared."),
     "log": ("headwater.cli.log", "Look into the log: topics, records, checksums."),

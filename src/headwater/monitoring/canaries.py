@@ -18,15 +18,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
 from headwater.config import Config
-from headwater.errors import HeadwaterError, SchemaNotFound, TokenInvalid
+from headwater.errors import HeadwaterError, TokenInvalid
 from headwater.log.contract import Position
-from headwater.monitoring.canary_event import newest_by_title, newest_schema
-from headwater.monitoring.canary_plan import CanaryPlan, Target, Topology, claiming, impossibility, plan_of
+from headwater.monitoring.canary_plan import CanaryPlan, Target, Topology, claiming, find_schemas, plan_of
 from headwater.monitoring.canary_sender import ACCEPTED, HOPS, IN_LOG, CanarySender, Journey, why_invalid
 from headwater.schemas.repository import SchemaRepository
-from headwater.schemas.schema import Schema
 from headwater.streams.registry import StreamRegistry
-from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
 
 TICK_SECONDS = 1.0
@@ -62,11 +59,6 @@ class Track:
     passed: dict[str, int] = field(default_factory=dict)
     recent: deque[Journey] = field(default_factory=lambda: deque(maxlen=JOURNEYS_KEPT))
     error: str | None = None
-
-    @property
-    def last_hop(self) -> str:
-        """The hop that proves that a canary came as far as this process can see."""
-        return IN_LOG if IN_LOG in self.passed else ACCEPTED
 
     def newest_ms(self) -> int | None:
         """When the newest canary that arrived was sent."""
@@ -153,7 +145,7 @@ class Canaries:
         """Find out anew which streams get canaries. Reads schemas; sends nothing."""
         registry = self._streams()
         claims = list(claiming(registry))
-        schemas = await asyncio.to_thread(self._schemas, claims)
+        schemas = await asyncio.to_thread(find_schemas, claims, self._repository, self._topology)
         plans: dict[str, CanaryPlan] = {}
         for stream in claims:
             plan = plan_of(stream, schemas[stream.name], self._topology, self._config)
@@ -224,22 +216,6 @@ class Canaries:
             if key in self._due:
                 self._due[key] = self._clock() + pause * (1 - JITTER_SHARE * self._random.random())
 
-    def _schemas(self, claims: Sequence[Stream]) -> dict[str, Schema | HeadwaterError]:
-        titles = newest_by_title(self._repository)
-        found: dict[str, Schema | HeadwaterError] = {}
-        for stream in claims:
-            if impossibility(stream, self._topology) is not None or stream.schema_title is None:
-                found[stream.name] = SchemaNotFound("It was not looked for.")
-                continue
-            try:
-                found[stream.name] = newest_schema(self._repository, titles, stream.schema_title)
-            except SchemaNotFound as error:
-                hint = error.hint or "Publish it in one of the schema repositories."
-                found[stream.name] = SchemaNotFound(f"No schema has the title {stream.schema_title}.", hint=hint)
-            except HeadwaterError as error:
-                found[stream.name] = error
-        return found
-
     async def _checked(self, plan: CanaryPlan) -> CanaryPlan:
         """The plan, or none where the intake itself would refuse the canary."""
         if not plan.is_possible or plan.schema is None:
@@ -298,6 +274,8 @@ class Canaries:
 
     def is_up(self, track: Track) -> bool:
         """Whether a canary arrived within the time one must; also while the first may still be on its way."""
+        if track.error and track.newest_ms() is None:
+            return False
         newest = track.newest_ms() or track.watched_since_ms
         return self._clock() - newest / 1000 <= track.plan.required_within_seconds
 

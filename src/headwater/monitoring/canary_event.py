@@ -27,12 +27,10 @@ def canary_event(
     `meta.domain`, `meta.stream`, `meta.id`, `meta.dt` and the stream's event time are set where the schema has a place
     for them; the rest is as in the example.
     """
-    examples = schema.document.get("examples")
-    if not isinstance(examples, list) or not examples or not isinstance(examples[0], dict):
-        raise SchemaInvalid(
-            f"The schema {schema.uri} has no example to make a canary of.", hint="Write a whole event under `examples`."
-        )
-    event: dict[str, Any] = copy.deepcopy(examples[0])
+    missing = missing_example(schema)
+    if missing is not None:
+        raise SchemaInvalid(missing)
+    event: dict[str, Any] = copy.deepcopy(schema.document["examples"][0])
     now = iso_milliseconds(now_ms)
     event["$schema"] = schema.uri
     meta = event.get("meta")
@@ -44,6 +42,14 @@ def canary_event(
             meta[name] = value
     _set_time(event, stream.event_time_field, now, schema)
     return event
+
+
+def missing_example(schema: Schema) -> str | None:
+    """What to say where a schema has no example to make a canary of; None where it has one."""
+    examples = schema.document.get("examples")
+    if isinstance(examples, list) and examples and isinstance(examples[0], dict):
+        return None
+    return f"The schema {schema.uri} has no example to make a canary of. Write a whole event under `examples`."
 
 
 def is_canary(value: bytes) -> bool:

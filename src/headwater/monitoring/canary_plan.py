@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from headwater.config import Config
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, SchemaNotFound
+from headwater.monitoring.canary_event import missing_example, newest_by_title, newest_schema
 from headwater.monitoring.intakes import Intakes
+from headwater.schemas.repository import SchemaRepository
 from headwater.schemas.schema import Schema
 from headwater.streams.keys import duration_seconds
 from headwater.streams.registry import StreamRegistry
@@ -65,8 +67,8 @@ def plan_of(stream: Stream, schema: Schema | HeadwaterError, topology: Topology,
     period = _seconds(written.get("period"), settings.canary_period_seconds)
     within = _seconds(written.get("required_within"), max(settings.canary_required_within_seconds, 2 * period))
     reason = impossibility(stream, topology)
-    if reason is None and isinstance(schema, HeadwaterError):
-        reason = str(schema)
+    if reason is None:
+        reason = str(schema) if isinstance(schema, HeadwaterError) else missing_example(schema)
     if reason is not None or isinstance(schema, HeadwaterError):
         return CanaryPlan(stream, period, within, problems=(reason or "",))
     targets: list[Target] = []
@@ -78,6 +80,26 @@ def plan_of(stream: Stream, schema: Schema | HeadwaterError, topology: Topology,
         else:
             problems.append(found)
     return CanaryPlan(stream, period, within, tuple(targets), tuple(problems), schema)
+
+
+def find_schemas(
+    claims: Iterable[Stream], repository: SchemaRepository, topology: Topology
+) -> dict[str, Schema | HeadwaterError]:
+    """Stream → the newest schema of its title, or why there is none. Blocks on the repository."""
+    titles = newest_by_title(repository)
+    found: dict[str, Schema | HeadwaterError] = {}
+    for stream in claims:
+        if impossibility(stream, topology) is not None or stream.schema_title is None:
+            found[stream.name] = SchemaNotFound("It was not looked for.")
+            continue
+        try:
+            found[stream.name] = newest_schema(repository, titles, stream.schema_title)
+        except SchemaNotFound as error:
+            hint = error.hint or "Publish it in one of the schema repositories."
+            found[stream.name] = SchemaNotFound(f"No schema has the title {stream.schema_title}.", hint=hint)
+        except HeadwaterError as error:
+            found[stream.name] = error
+    return found
 
 
 def impossibility(stream: Stream, topology: Topology) -> str | None:

@@ -124,11 +124,7 @@ class CanarySender:
     async def _post(self, event: Mapping[str, object], url: str) -> None:
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=self._timeout_seconds)
-        response = await self._client.post(url, json=[event])
-        # 207 says that some of one event was not taken: it was not.
-        if response.status_code not in (201, 202):
-            text = response.text.strip().replace("\n", " ")[:ANSWER_CHARS_MAX]
-            raise LogUnavailable(f"{url} answered {response.status_code} {response.reason_phrase}: {text}")
+        await post_canary(self._client, event, url)
 
     async def _end_of(self, topic: str) -> Position | None:
         try:
@@ -166,6 +162,15 @@ class CanarySender:
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
+
+
+async def post_canary(client: httpx.AsyncClient, event: Mapping[str, object], url: str) -> None:
+    """Post one canary to an intake over HTTP. Raises LogUnavailable unless it was taken, httpx.HTTPError."""
+    response = await client.post(url, json=[event])
+    # 207 says that some of one event was not taken: it was not.
+    if response.status_code not in (201, 202):
+        text = response.text.strip().replace("\n", " ")[:ANSWER_CHARS_MAX]
+        raise LogUnavailable(f"{url} answered {response.status_code} {response.reason_phrase}: {text}")
 
 
 def why_invalid(error: HeadwaterError) -> str:

@@ -134,9 +134,8 @@ class Health:
         if plan is None or not tracks:
             return "unwatched", CONDITIONS["unwatched"]
         down = [track for track in tracks if not self._canaries.is_up(track)]
-        failed = [track for track in tracks if track.error and track.newest_ms() is None]
-        if down or failed:
-            return "broken", _why_broken((down or failed)[0], self._newest((down or failed)[0]))
+        if down:
+            return "broken", _why_broken(down[0], self._newest(down[0]))
         if any(self._newest(track) is None for track in tracks):
             return "waiting", CONDITIONS["waiting"]
         least = stream.declared.get("monitor", {}).get("expect", {}).get("min_rate_per_hour")

@@ -20,6 +20,7 @@ from headwater.web.browser_client import browser_client_routes
 from headwater.web.events import EventsEndpoint, send_answer
 from headwater.web.headers import StandingHeaders, standing_headers
 from headwater.web.metrics import metrics
+from headwater.web.monitoring import Monitoring
 from headwater.web.pages import Pages
 from headwater.web.problems import ProblemResponse, request_uri
 from headwater.web.schema_service import platform_schema_routes
@@ -62,6 +63,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
         *(Route(path, streamconfigs, methods=["GET", "POST"]) for path in STREAMCONFIGS_PATHS),
         *streams_api.routes(),
         *pages.routes(),
+        *Monitoring(platform, notice).routes(),
         *browser_client_routes(),
         *AsyncApi(platform).routes(),
         *platform_schema_routes(platform),

@@ -38,6 +38,8 @@ PAGE_HEADERS = {
 _STATIC = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
+    "monitoring.css": "text/css; charset=utf-8",
+    "monitoring.js": "text/javascript; charset=utf-8",
     "headwater.svg": "image/svg+xml",
 }
 
@@ -48,9 +50,7 @@ class Pages:
     def __init__(self, platform: Platform, notice: str | None = None) -> None:
         self._platform = platform
         self._notice = notice
-        self._feed = PageFeed(
-            self._declared, platform.log, platform.intake.recent, platform.read_tables
-        )
+        self._feed = PageFeed(self._declared, platform.log, platform.intake.recent, platform.read_tables)
         self._viewers = 0
         self._closing = False
         self._static = {name: files("headwater.web").joinpath("static", name).read_bytes() for name in _STATIC}
@@ -59,7 +59,7 @@ class Pages:
         )
         environment.filters["count"] = lambda number: f"{number:,}"
         environment.filters["rate"] = lambda rate: f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}" if rate else "0"
-        environment.filters["breakable"] = _breakable
+        environment.filters["breakable"] = breakable
         environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
         self._template = environment.get_template("page.html")
         self._schemas: Mapping[str, Schema] | None = None
@@ -156,7 +156,7 @@ def _version(uri: str) -> tuple[int, ...] | None:
     return tuple(int(part) for part in parts) if len(parts) == 3 and all(p.isdigit() for p in parts) else None
 
 
-def _breakable(name: str) -> Markup:
+def breakable(name: str) -> Markup:
     """A long dotted name that may be broken after its dots and underscores."""
     return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(name))))
 

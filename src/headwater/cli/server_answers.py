@@ -1,0 +1,42 @@
+"""Questions to a running platform over HTTP, for the verbs that tell how it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import httpx
+
+from headwater.errors import ConfigInvalid, LogUnavailable, StreamUnknown
+
+ANSWER_SECONDS_MAX = 60.0
+
+server_option = click.option(
+    "--server", default="http://localhost:8080", show_default=True, help="The address of the running platform."
+)
+
+
+def ask(server: str, path: str, params: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The JSON answer to a GET. Raises ConfigInvalid (no address), StreamUnknown (refused), LogUnavailable."""
+    address = server if "://" in server else f"http://{server}"
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ConfigInvalid(f"{server!r} is not the address of a server.", hint="Give one like http://localhost:8080.")
+    try:
+        response = httpx.get(f"{address.rstrip('/')}{path}", params=list(params), timeout=ANSWER_SECONDS_MAX)
+    except httpx.HTTPError as error:
+        raise LogUnavailable(
+            f"{server} does not answer: {error or type(error).__name__}.",
+            hint="Start it with `headwater up`, or name another with --server.",
+        ) from None
+    try:
+        answer: Any = response.json()
+    except ValueError:
+        answer = None
+    if response.status_code == 200 and isinstance(answer, dict):
+        return answer
+    told = answer if isinstance(answer, dict) else {}
+    message = told.get("detail") or f"{server} answered {response.status_code} to {path}."
+    raise (StreamUnknown if response.status_code < 500 else LogUnavailable)(message, hint=told.get("hint"))

@@ -1,0 +1,192 @@
+"""How the streams are: /v1/canaries, /v1/completeness and /v1/reconciliation for machines, /monitoring for people."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, cast
+
+import orjson
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from headwater import __version__
+from headwater.declaration import suggestion
+from headwater.errors import FilterInvalid, RequestTooLarge, StreamUnknown
+from headwater.monitoring.completeness import StreamHour
+from headwater.monitoring.health import CONDITIONS, StreamHealth
+from headwater.monitoring.hours import hour_text, read_hour, time_text
+from headwater.platform import Platform
+from headwater.streams.stream import Stream
+from headwater.web.pages import PAGE_HEADERS, breakable
+
+HOURS_DEFAULT = 24
+# One answer is a day of many streams, or a month of one.
+CELLS_MAX = 20_000
+BASES = ("event", "receipt")
+# What needs somebody stands first, what is well after it.
+_ORDER = {condition: place for place, condition in enumerate(CONDITIONS)}
+
+
+class Monitoring:
+    """The endpoints and the page, over one platform."""
+
+    def __init__(self, platform: Platform, notice: str | None = None) -> None:
+        self._platform = platform
+        self._notice = notice
+        environment = Environment(
+            loader=PackageLoader("headwater.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        )
+        environment.filters["count"] = lambda number: f"{number:,}"
+        environment.filters["breakable"] = breakable
+        environment.filters["ago"] = _ago
+        environment.filters["iso"] = time_text
+        self._template = environment.get_template("monitoring.html")
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/monitoring", self.page, methods=["GET"]),
+            Route("/v1/canaries", self.canaries, methods=["GET"]),
+            Route("/v1/completeness", self.completeness, methods=["GET"]),
+            Route("/v1/reconciliation", self.reconciliation, methods=["GET"]),
+        ]
+
+    async def canaries(self, request: Request) -> Response:
+        """Every stream, how it is, and how far its canaries come; `stream` and `condition` choose, both repeatable."""
+        names = [stream.name for stream in self._asked(request)] if "stream" in request.query_params else None
+        conditions = request.query_params.getlist("condition")
+        for condition in conditions:
+            _one_of("condition", condition, CONDITIONS)
+        found = self._platform.monitor.streams()
+        shown = [
+            one
+            for one in found
+            if (names is None or one.name in names) and (not conditions or one.condition in conditions)
+        ]
+        return _json(
+            {
+                "at": time_text(int(time.time() * 1000)),
+                "sending": self._platform.config.monitoring.canaries,
+                "conditions": dict(Counter(one.condition for one in found)),
+                "streams": [one.as_dict() for one in shown],
+            }
+        )
+
+    async def completeness(self, request: Request) -> Response:
+        """The hours of one stream or several: complete, empty, missing, unknown or open."""
+        monitor = self._platform.monitor
+        streams = self._asked(request)
+        if not streams:
+            raise StreamUnknown("No stream is named.", hint="Ask with ?stream=NAME; it may be repeated.")
+        by = cast("Literal['event', 'receipt']", _one_of("by", request.query_params.get("by", "event"), BASES))
+        first, last = _range(request, len(streams))
+        found = []
+        for stream in streams:
+            hours = monitor.hours(stream, first, last, by=by)
+            found.append(
+                {
+                    "stream": stream.name,
+                    "whole": all(hour.is_whole for hour in hours),
+                    "max_lateness_seconds": monitor.max_lateness_ms(stream) / 1000 if by == "event" else 0,
+                    "hours": [hour.as_dict() for hour in hours],
+                }
+            )
+            await asyncio.sleep(0)
+        return _json({"by": by, "counted_until": time_text(monitor.book.counted_until_ms), "streams": found})
+
+    async def reconciliation(self, request: Request) -> Response:
+        """Accepted, stored and delivered, by hour of receipt; with `differing` only where they differ."""
+        monitor = self._platform.monitor
+        streams = self._asked(request) or list(self._platform.streams.all())
+        first, last = _range(request, len(streams))
+        found = await monitor.reconciled(streams, first, last)
+        differing = [one for one in found if one.differences]
+        only = request.query_params.get("differing", "") not in ("", "0", "false")
+        return _json(
+            {
+                "from": hour_text(first),
+                "to": hour_text(last),
+                "counted_until": time_text(monitor.book.counted_until_ms),
+                "agrees": not differing,
+                "compared": len(found),
+                "hours": [one.as_dict() for one in (differing if only else found)],
+            }
+        )
+
+    async def page(self, request: Request) -> Response:
+        """The streams by how they are, with their last hours; `show` narrows it to one condition."""
+        found = sorted(self._platform.monitor.streams(), key=lambda one: (_ORDER[one.condition], one.name))
+        show = request.query_params.get("show", "")
+        now = int(time.time() * 1000)
+        last = now // 3_600_000 + 1
+        shown = [one for one in found if show in ("", one.condition)]
+        rows = [{"health": one, "hours": await self._hours(one, last)} for one in shown]
+        content = self._template.render(
+            title=self._platform.config.intake.service_name,
+            version=__version__,
+            notice=self._notice,
+            conditions=CONDITIONS,
+            counts=Counter(one.condition for one in found),
+            total=len(found),
+            show=show if show in CONDITIONS else "",
+            rows=rows,
+            now=now,
+            sending=self._platform.config.monitoring.canaries,
+            counting=self._platform.config.monitoring.completeness,
+        )
+        return HTMLResponse(content, headers=PAGE_HEADERS)
+
+    async def _hours(self, health: StreamHealth, last: int) -> Sequence[StreamHour]:
+        """The last day, by receipt; nothing where nothing can be said of it."""
+        if not health.topics:
+            return ()
+        await asyncio.sleep(0)
+        stream = self._platform.streams.get(health.name)
+        return self._platform.monitor.hours(stream, last - HOURS_DEFAULT, last, by="receipt")
+
+    def _asked(self, request: Request) -> list[Stream]:
+        """The streams named. Raises StreamUnknown."""
+        return [self._platform.streams.get(name) for name in request.query_params.getlist("stream")]
+
+
+def _range(request: Request, streams: int) -> tuple[int, int]:
+    """The hours asked for, the last one excluded: `hour`, or `from` and `to`, else the last day up to now."""
+    asked = request.query_params
+    now = int(time.time()) // 3600
+    if "hour" in asked:
+        first = read_hour(asked["hour"])
+        last = first + 1
+    else:
+        last = read_hour(asked["to"]) if "to" in asked else now + 1
+        first = read_hour(asked["from"]) if "from" in asked else last - HOURS_DEFAULT
+    if (last - first) * streams > CELLS_MAX:
+        raise RequestTooLarge(
+            f"{last - first} hours of {streams} streams are more than one answer holds ({CELLS_MAX}).",
+            hint="Ask for fewer hours, or fewer streams, at a time.",
+        )
+    return first, last
+
+
+def _one_of(name: str, value: str, known: Iterable[str]) -> str:
+    if value not in known:
+        raise FilterInvalid(f"{name} is one of {', '.join(known)}, not {value[:80]!r}.", hint=suggestion(value, known))
+    return value
+
+
+def _json(body: Any) -> Response:
+    return Response(orjson.dumps(body), headers={"content-type": "application/json", "cache-control": "no-store"})
+
+
+def _ago(at_ms: int | None, now_ms: int) -> str:
+    """`5 s ago`, `3 min ago`, `2 h ago`, `4 d ago`; `never` for None."""
+    if at_ms is None:
+        return "never"
+    seconds = max(0, now_ms - at_ms) / 1000
+    for size, unit, below in ((1, "s", 120), (60, "min", 7200), (3600, "h", 172_800)):
+        if seconds < below:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds / 86_400:.0f} d ago"

@@ -1,0 +1,42 @@
+// Keeps the monitoring page fresh and finds streams by name. Without it the page is as it was when it was loaded.
+"use strict";
+
+const REFRESH_MS = 10_000;
+
+function narrow() {
+  const words = document.getElementById("find").value.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const row of document.querySelectorAll("#streams tr[data-stream]")) {
+    row.hidden = !words.every((word) => row.dataset.stream.toLowerCase().includes(word));
+  }
+}
+
+function openNames() {
+  return new Set([...document.querySelectorAll("#streams details[open]")].map((one) => one.closest("tr").dataset.stream));
+}
+
+async function refresh() {
+  if (document.hidden) return;
+  let fresh;
+  try {
+    const response = await fetch(location.href, { cache: "no-store" });
+    if (!response.ok) return;
+    fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  } catch {
+    return;
+  }
+  // What somebody types, has opened or stands on stays as it is.
+  if (document.activeElement?.closest("#streams, .conditions")) return;
+  const open = openNames();
+  for (const selector of [".conditions", "#streams", "#streams-heading"]) {
+    const [old, next] = [document.querySelector(selector), fresh.querySelector(selector)];
+    if (old && next) old.replaceChildren(...next.childNodes);
+  }
+  for (const row of document.querySelectorAll("#streams tr[data-stream]")) {
+    const details = row.querySelector("details");
+    if (details && open.has(row.dataset.stream)) details.open = true;
+  }
+  narrow();
+}
+
+document.getElementById("find").addEventListener("input", narrow);
+setInterval(refresh, REFRESH_MS);
