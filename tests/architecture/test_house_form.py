@@ -29,12 +29,23 @@ ONLY_IN = {
     "jinja2": ("headwater.web",),
     "click": ("headwater.cli",),
     "jsonschema_rs": ("headwater.schemas",),
+    "confluent_kafka": (
+        "headwater.log.kafka_append",
+        "headwater.log.kafka_follower",
+        "headwater.log.kafka_producer",
+        "headwater.log.kafka_reader",
+        "headwater.log.kafka_settings",
+        "headwater.log.kafka_topics",
+        "headwater.log.kafka_transaction",
+        "headwater.testing",
+    ),
     "prometheus_client": ("headwater.telemetry",),
     "yaml": ("headwater.declaration", "headwater.schemas", "headwater.streams"),
 }
 # An implementation, and the only modules that may name it: elsewhere its contract is enough.
 NAMED_ONLY_BY = {
     "headwater.log.sqlite": ("headwater.platform",),
+    "headwater.log.kafka": ("headwater.platform",),
     "headwater.connectors.sinks": ("headwater.platform", "headwater.connectors.registry"),
     "headwater.connectors.sources": ("headwater.platform", "headwater.connectors.registry"),
     "headwater.processing.embedded": ("headwater.platform",),
