@@ -18,6 +18,7 @@ from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake, settings_of
 from headwater.intake.spool import Spool
 from headwater.log.contract import Log, TopicSettings
+from headwater.log.kafka_url import require_client
 from headwater.log.sqlite import SqliteLog
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
@@ -232,6 +233,7 @@ def in_order_of_flow(jobs: Sequence[Job]) -> list[Job]:
 def log_of(config: Config) -> Log:
     """The log that the configuration names, not yet opened. Raises ConfigInvalid, ExtraMissing."""
     if config.log.is_kafka:
+        require_client()
         from headwater.log.kafka import KafkaLog
 
         return KafkaLog(

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from headwater.config import load_config
-from headwater.errors import ConfigInvalid
+from headwater.errors import ConfigInvalid, ExtraMissing
+from headwater.log.inspection import log_at
+from headwater.platform import log_of
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -28,7 +30,7 @@ def _client(needs: Callable[[str, object, str], None]) -> None:
     ],
 )
 def test_a_url_names_brokers_and_what_names_begin_with(url: str, servers: str, namespace: str) -> None:
-    from headwater.log.kafka_settings import parse_url
+    from headwater.log.kafka_url import parse_url
 
     assert parse_url(url) == (servers, namespace)
 
@@ -47,7 +49,7 @@ def test_a_url_names_brokers_and_what_names_begin_with(url: str, servers: str, n
     ],
 )
 def test_a_url_that_names_no_brokers_is_refused(url: str) -> None:
-    from headwater.log.kafka_settings import parse_url
+    from headwater.log.kafka_url import parse_url
 
     with pytest.raises(ConfigInvalid):
         parse_url(url)
@@ -118,3 +120,13 @@ def test_the_length_of_an_option_does_not_matter_to_its_being_hidden() -> None:
     told = refused_option(ValueError("the key cannot be read with swordfish"), settings)
     assert "swordfish" not in str(told)
     assert "the key cannot be read" in str(told)
+
+
+def test_without_the_client_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for opening in (
+        lambda: log_of(load_config(tmp_path, {}, {"log": "kafka://host"})),
+        lambda: log_at("kafka://host"),
+    ):
+        with pytest.raises(ExtraMissing, match=r"headwater\[kafka\]"):
+            opening()

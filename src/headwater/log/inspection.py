@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 
 from headwater.errors import ConfigInvalid
 from headwater.log.contract import Log
+from headwater.log.kafka_url import require_client
 
 KAFKA = "kafka://"
 INSPECTABLE = {
@@ -88,6 +89,7 @@ def log_at(url: str, *, create: bool = False, options: Mapping[str, Any] | None 
     for prefix, (module, name) in INSPECTABLE.items():
         if url.startswith(prefix):
             if prefix == KAFKA:
+                require_client()
                 make = getattr(importlib.import_module(module), name)
                 return cast("InspectableLog", make(url, options=options))
             path = Path(url.removeprefix(prefix))

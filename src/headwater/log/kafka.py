@@ -39,10 +39,11 @@ from headwater.log.inspection import Damage, LogStats, VerifyReport
 from headwater.log.kafka_follower import Follower
 from headwater.log.kafka_producer import Sender
 from headwater.log.kafka_reader import Found, SeekerPool
-from headwater.log.kafka_settings import KafkaSettings, checked_options, parse_url
+from headwater.log.kafka_settings import KafkaSettings, checked_options
 from headwater.log.kafka_tokens import Tokens
 from headwater.log.kafka_topics import EARLIEST, LATEST, KafkaTopics, received_at
 from headwater.log.kafka_transaction import OutcomeUnknown, Transactions
+from headwater.log.kafka_url import parse_url
 from headwater.log.tail_cache import Bell
 
 SEEKERS_MAX = 4

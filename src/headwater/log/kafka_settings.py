@@ -8,19 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headwater.errors import ConfigInvalid, ExtraMissing, HeadwaterError, LogUnavailable, TopicUnknown
+from confluent_kafka import KafkaError, KafkaException
 
-try:
-    from confluent_kafka import KafkaError, KafkaException
-except ImportError as missing:
-    raise ExtraMissing(
-        "A kafka:// log needs the Kafka client.", hint="Install the extra: pip install 'headwater[kafka]'."
-    ) from missing
-
-PREFIX = "kafka://"
-PORT = 9092
-_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
-_NAMESPACE = re.compile(r"[A-Za-z0-9._-]{0,100}")
+from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable, TopicUnknown
 
 # What the log's promises rest on, with what to use instead, where there is something.
 FORBIDDEN = {
@@ -132,30 +122,6 @@ class KafkaSettings:
         }
 
 
-def parse_url(url: str) -> tuple[str, str]:
-    """The brokers (`host:port,…`) and the namespace in `kafka://HOST[:PORT][,…][/NAMESPACE]`. Raises ConfigInvalid."""
-    hosts, _, namespace = url.removeprefix(PREFIX).partition("/")
-    if "@" in hosts:
-        raise ConfigInvalid(
-            "The URL of a Kafka log cannot hold a user or a password.",
-            hint="Give sasl.username and sasl.password under log.kafka, as references.",
-        )
-    servers = []
-    for host in hosts.split(","):
-        found = _SERVER.fullmatch(host.strip())
-        if not url.startswith(PREFIX) or found is None or not 0 < int(found[2] or PORT) < 65_536:
-            raise ConfigInvalid(
-                f"{url!r} does not name Kafka brokers.", hint="Write kafka://HOST:PORT, more of them after commas."
-            )
-        servers.append(f"{found[1]}:{found[2] or PORT}")
-    if not _NAMESPACE.fullmatch(namespace):
-        raise ConfigInvalid(
-            f"{namespace[:120]!r} in the log's URL cannot begin the names of topics.",
-            hint="A namespace has letters, digits, dots, underscores and hyphens, such as kafka://host:9092/staging.",
-        )
-    return ",".join(servers), namespace
-
-
 def checked_options(options: Mapping[str, Any]) -> dict[str, str]:
     """librdkafka's own options as it takes them. Raises ConfigInvalid for those that would break a promise."""
     checked: dict[str, str] = {}
@@ -244,13 +210,11 @@ _AWAY = frozenset(
 )
 
 __all__ = [
-    "PREFIX",
     "KafkaError",
     "KafkaException",
     "KafkaSettings",
     "checked_options",
     "error_of",
-    "parse_url",
     "refused_option",
     "translate",
 ]
