@@ -22,7 +22,7 @@ from headwater.monitoring.hour_counts import DayRow, HourCounts
 from headwater.monitoring.hours import HOUR_MS
 
 TOPIC = "headwater.event_counts"
-READ_RECORDS_MAX = 1000
+READ_RECORDS_MAX = 250
 READ_BYTES_MAX = 1_048_576
 # Counting may take this share of the time: producers and consumers come first.
 BUSY_SHARE_MAX = 0.25
