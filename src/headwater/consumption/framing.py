@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from headwater.log.contract import TOKEN_PREFIX, Position, StoredRecord
 
 Format = Literal["sse", "json"]
 Keys = tuple[tuple[str, int], ...]
+# Makes another document of an event that is to be delivered; hashable, since equal ones share their frames.
+Render = Callable[[dict[str, Any]], dict[str, Any]]
 
 CANARY_DOMAIN = "canary"
 
@@ -25,6 +27,7 @@ class Chosen:
     filter: Filter | None = None
     canaries: bool = False
     redact: Redact | None = None
+    render: Render | None = None
 
     def value_of(self, record: StoredRecord) -> Any:
         """The event as its reader sees it, or None when it is not for this reader.
@@ -52,7 +55,7 @@ class Chosen:
             meta["key"] = record.key.decode("utf-8", "replace")
         if self.filter is not None and not self.filter.matches(value):
             return None
-        return value
+        return value if self.render is None else self.render(value)
 
 
 class TokenWriter:

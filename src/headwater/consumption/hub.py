@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from headwater.config import ConsumptionConfig
 from headwater.consumption.admission import Admission
 from headwater.consumption.filter import Filter
-from headwater.consumption.framing import Chosen, Format, Framer
+from headwater.consumption.framing import Chosen, Format, Framer, Render
 from headwater.consumption.reader import StreamReader
 from headwater.consumption.redaction import redaction
 from headwater.consumption.resume import Start, find_start
@@ -37,14 +37,15 @@ class Wish:
     canaries: bool = False
     last_event_id: str | None = None
     since: str | None = None
+    render: Render | None = None
 
     @property
     def topics(self) -> tuple[str, ...]:
         return topics_of(self.streams)
 
 
-# Readers with equal keys are given the same bytes: topics, listed partitions, form, filter, canaries.
-TailKey = tuple[frozenset[str], frozenset[tuple[str, int]] | None, Format, Filter | None, bool]
+# Readers with equal keys are given the same bytes: topics, listed partitions, form, filter, canaries, rendering.
+TailKey = tuple[frozenset[str], frozenset[tuple[str, int]] | None, Format, Filter | None, bool, Render | None]
 
 
 @dataclass(slots=True, eq=False)
@@ -138,9 +139,9 @@ class StreamHub:
         """
         extent = await self.extent(wish)
         start = await find_start(self._log, extent, last_event_id=wish.last_event_id, since=wish.since)
-        chosen = Chosen(wish.filter, wish.canaries, self._redact)
+        chosen = Chosen(wish.filter, wish.canaries, self._redact, wish.render)
         listed = frozenset(start.position.offsets) if start.listed else None
-        key: TailKey = (frozenset(wish.topics), listed, wish.form, wish.filter, wish.canaries)
+        key: TailKey = (frozenset(wish.topics), listed, wish.form, wish.filter, wish.canaries, wish.render)
         shared = self._tails.get(key)
         if shared is None or shared.tail.failure is not None:
             shared = self._tails[key] = _Shared(self._new_tail(wish, chosen, extent, start))

@@ -82,8 +82,9 @@ class Application:
     def __init__(self, platform: Platform, pages: Pages, streams_api: StreamsApi, routes: list[BaseRoute]) -> None:
         intake = platform.config.intake
         standing = standing_headers(intake.cors, intake.csp)
-        self.events = EventsEndpoint(platform.intake, intake, standing)
-        self.stream = StreamEndpoint(platform.hub, standing)
+        public_url = platform.config.web.public_url
+        self.events = EventsEndpoint(platform.intake, intake, standing, public_url)
+        self.stream = StreamEndpoint(platform.hub, standing, public_url)
         self.pages = pages
         self.streams_api = streams_api
         # Set where this is one of several workers.

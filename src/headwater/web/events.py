@@ -22,6 +22,7 @@ from headwater.intake.gate import CLIENT_ADDRESS
 from headwater.intake.intake import JUDGED_AT_ONCE_MAX, Intake, Verdict
 from headwater.intake.legacy import LegacyAnswer, legacy_answer
 from headwater.intake.outcome import Explanation, Receipt
+from headwater.web import cloudevents
 from headwater.web.body import Disconnected, decode_body, read_body, slice_events, slice_leniently
 from headwater.web.headers import RawHeaders
 from headwater.web.problems import MEDIA_TYPE, problem_document, problem_headers, request_uri, status_of
@@ -30,6 +31,7 @@ EMPTY_REASON = "Request body was empty. Must provide JSON encoded events."
 FALSE_WORDS = frozenset({"", "false", "0", "no", "off"})
 
 JSON_TYPE = (b"content-type", b"application/json; charset=utf-8")
+JSON_MEDIA_TYPE = b"application/json"
 PROBLEM_TYPE = (b"content-type", MEDIA_TYPE.encode())
 # Pages of other origins may read `retry-after` only where it is named, beside what all answers name.
 RETRY_EXPOSED = (b"access-control-expose-headers", b"retry-after")
@@ -95,11 +97,14 @@ class RequestHeaders(Mapping[str, str]):
 
 
 class EventsEndpoint:
-    """Takes events over HTTP. `standing` are the headers every answer carries."""
+    """Takes events over HTTP. `standing` are the headers every answer carries; `public_url` is the platform's."""
 
-    def __init__(self, intake: Intake, config: IntakeConfig, standing: RawHeaders) -> None:
+    def __init__(
+        self, intake: Intake, config: IntakeConfig, standing: RawHeaders, public_url: str | None = None
+    ) -> None:
         self._intake = intake
         self.config = config
+        self._public_url = public_url
         self._standing = standing
         self._standing_empty = [*standing, (b"content-length", b"0")]
         self._test_events = [orjson.dumps(event) for event in config.test_events]
@@ -123,18 +128,21 @@ class EventsEndpoint:
     async def answer(self, headers: RawHeaders, query: bytes, body: bytes, peer: str | None, uri: str) -> Answer:
         """Judge and store the events in `body`; never raises for anything a client can send."""
         content_type = encoding = b""
+        is_cloud = False
         for name, value in headers:
             if name == b"content-type":
                 content_type = value
             elif name == b"content-encoding":
                 encoding = value
+            elif name == cloudevents.BINARY_MARK:
+                is_cloud = True
         sent = RequestHeaders(headers, peer)
         hasty = dry_run = False
         if query:
             hasty, dry_run = flag(query, "hasty"), flag(query, "dry_run")
         try:
-            if encoding or content_type != b"application/json" or body[:1] not in (b"{", b"["):
-                body = decode_body(body, content_type, encoding, self.config.request_bytes_max)
+            if encoding or is_cloud or content_type != b"application/json" or body[:1] not in (b"{", b"["):
+                body = self._decoded(headers, body, content_type, encoding)
             return await self._take(body, sent, hasty=hasty, dry_run=dry_run)
         except HeadwaterError as error:
             return self.problem(error, "POST", uri)
@@ -170,6 +178,12 @@ class EventsEndpoint:
         except HeadwaterError as error:
             return self.problem(error, "GET", "/v1/_test/events")
 
+    def cloud_events(self, headers: RawHeaders) -> cloudevents.CloudEventsIn:
+        """What makes our events of the CloudEvents of a request."""
+        host = next((value.decode("latin-1") for name, value in headers if name == b"host"), "")
+        url = cloudevents.url_of(self._public_url, "http", host)
+        return cloudevents.CloudEventsIn(self._intake.gate.streams.__contains__, url)
+
     def problem(self, error: HeadwaterError, method: str, uri: str) -> Answer:
         """A request that failed as a whole."""
         document = problem_document(error, method=method, uri=uri)
@@ -177,6 +191,14 @@ class EventsEndpoint:
         if extra and self.config.cors:
             extra.append(RETRY_EXPOSED)
         return self._answer(status_of(error), "", orjson.dumps(document), [PROBLEM_TYPE, *extra])
+
+    def _decoded(self, headers: RawHeaders, body: bytes, content_type: bytes, encoding: bytes) -> bytes:
+        """The body as JSON text of our events. Raises what `decode_body` does."""
+        form = cloudevents.form_of(headers, content_type)
+        if form in (cloudevents.STRUCTURED, cloudevents.BATCH):
+            content_type = JSON_MEDIA_TYPE + content_type[len(content_type.partition(b";")[0]) :]
+        body = decode_body(body, content_type, encoding, self.config.request_bytes_max)
+        return self.cloud_events(headers).body(form, headers, body) if form and body else body
 
     async def _take(self, body: bytes, sent: RequestHeaders, *, hasty: bool, dry_run: bool) -> Answer:
         if not body:

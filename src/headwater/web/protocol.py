@@ -20,11 +20,12 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from headwater.web.cloudevents import BINARY_MARK
 from headwater.web.events import Answer, EventsEndpoint
 
 _PATHS = frozenset({b"/v1/events", b"/v2/events"})
 # A request that has one of these is not plain.
-_UNUSUAL = frozenset({b"content-encoding", b"transfer-encoding", b"expect", b"upgrade"})
+_UNUSUAL = frozenset({b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", BINARY_MARK})
 _log = logging.getLogger(__name__)
 
 

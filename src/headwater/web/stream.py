@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,6 +17,7 @@ from headwater.consumption.framing import Format
 from headwater.consumption.hub import Connection, StreamHub, Wish
 from headwater.errors import (
     ConfigInvalid,
+    ContentUnsupported,
     HeadwaterError,
     StreamUnknown,
     TimestampInvalid,
@@ -24,15 +26,18 @@ from headwater.errors import (
     TopicUnknown,
 )
 from headwater.log.contract import TOKEN_PREFIX
+from headwater.web.cloudevents import STRUCTURED, CloudEventsOut, url_of
 from headwater.web.headers import RawHeaders
 from headwater.web.problems import MEDIA_TYPE, problem_document, problem_headers, request_uri, status_of
 
 ABORT_EXTENSION = "headwater.abort"
+CLOUD_EVENTS = "cloudevents"
 TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
 # EventSource cannot set headers; polyfills send the last id as one of these.
 RESUME_PARAMETERS = ("last_event_id", "lastEventId")
 
 JSON_TYPE = b"application/json; charset=utf-8"
+NDJSON = "application/x-ndjson"
 _MISSING_ADDRESS = "is a required request header"
 
 # What EventStreams says: status, type, title. Other errors are problem documents as everywhere else.
@@ -49,8 +54,9 @@ class StreamEndpoint:
     A scope extension `headwater.abort`, where the server has one, is called to drop a client whose buffers are full.
     """
 
-    def __init__(self, hub: StreamHub, standing: RawHeaders | None = None) -> None:
+    def __init__(self, hub: StreamHub, standing: RawHeaders | None = None, public_url: str | None = None) -> None:
         self._hub = hub
+        self._public_url = public_url
         self._standing = standing or []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,7 +78,9 @@ class StreamEndpoint:
             await self._refuse_error(scope, send, error)
             return
         try:
-            wish = _wish(self._hub, names, headers.get("accept", ""), query, resume)
+            accept = headers.get("accept", "")
+            url = url_of(self._public_url, scope.get("scheme", "http"), headers.get("host", ""))
+            wish = replace(_wish(self._hub, names, accept, query, resume), render=rendering(accept, query, url))
             topics = wish.topics
             connection = await self._hub.connect(wish)
         except HeadwaterError as error:
@@ -157,14 +165,22 @@ class StreamEndpoint:
 
 def form_of(accept: str) -> Format:
     """NDJSON for those whose `Accept` begins with a JSON type, SSE for all others (contract intake §5)."""
-    return "json" if accept.startswith(("application/json", "application/x-ndjson")) else "sse"
+    return "json" if accept.startswith(("application/json", NDJSON, STRUCTURED.decode())) else "sse"
+
+
+def rendering(accept: str, query: Mapping[str, str], url: str) -> CloudEventsOut | None:
+    """What is made of events for a client that asks for CloudEvents. Raises ContentUnsupported."""
+    asked = query.get("format", "").lower()
+    if asked not in ("", CLOUD_EVENTS):
+        raise ContentUnsupported(f"There is no format {asked[:100]!r}.", hint=f"There is {CLOUD_EVENTS!r}.")
+    return CloudEventsOut(url) if asked or accept.startswith(STRUCTURED.decode()) else None
 
 
 def media_type(accept: str | None) -> bytes:
     """The content type for this `Accept` header; without one, EventStreams names no charset."""
     if accept is None:
         return b"text/event-stream"
-    if accept.startswith("application/x-ndjson"):
+    if accept.startswith((NDJSON, STRUCTURED.decode())):
         return b"application/x-ndjson; charset=utf-8"
     return JSON_TYPE if form_of(accept) == "json" else b"text/event-stream; charset=utf-8"
 
