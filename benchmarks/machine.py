@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -110,6 +111,28 @@ def make_topic(brokers: str, name: str) -> None:
     if name not in client.list_topics(timeout=10).topics:
         for made in client.create_topics([NewTopic(name, 1)]).values():
             made.result(10)
+
+
+@contextlib.contextmanager
+def namespace(brokers: str, topics: Sequence[str]) -> Iterator[str]:
+    """The name of an empty part of a broker, with `topics` of one partition; all of it is deleted when the block ends.
+
+    Made here because that takes a broker longer than a server should need to start.
+    """
+    from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+    name = f"benchmark-{secrets.token_hex(4)}."
+    client = AdminClient({"bootstrap.servers": brokers})
+    for start in range(0, len(topics), 100):
+        some = [NewTopic(name + topic, 1) for topic in topics[start : start + 100]]
+        for made in client.create_topics(some, operation_timeout=30).values():
+            made.result(60)
+    try:
+        yield name
+    finally:
+        left = [topic for topic in client.list_topics(timeout=10).topics if topic.startswith(name)]
+        for gone in client.delete_topics(left).values() if left else ():
+            gone.result(60)
 
 
 @contextlib.contextmanager

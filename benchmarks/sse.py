@@ -3,7 +3,10 @@
 How this works: this process connects all clients on one epoll and also posts the events, each carrying the moment it
 was sent, so that both ends of a latency come from one clock. Of every client the messages are counted; of some of them,
 spread over the order in which they connected, every message is read for its latency. A server under test needs the
-benchmark's stream (see sample.py).
+benchmark's stream (see sample.py). With `--log kafka://…` the server keeps its events there, on a broker that runs.
+
+A case is `CLIENTSxRATE` or `CLIENTSxRATE/TOPICS`: then events go to so many streams in turn, and each client reads one
+of them, so that with as many clients as streams every event has one reader, however many streams there are.
 """
 
 from __future__ import annotations
@@ -14,8 +17,12 @@ import itertools
 import re
 import select
 import socket
+import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import figures
 import machine
@@ -24,6 +31,7 @@ from machine import Server
 
 SENT = re.compile(rb'"sent_ns":(\d+)')
 MARK = b"\ndata: "
+STREAM_FIELD = b'"stream":"%b"' % sample.STREAM.encode()
 SAMPLED_CLIENTS = 10
 # A server answers one connection's requests in order: with only one, each event would wait for the one before.
 PRODUCERS = 16
@@ -44,6 +52,7 @@ class Client:
 class Result:
     """What the clients saw between start and end."""
 
+    sent: int = 0
     expected: int = 0
     received: int = 0
     seconds: float = 0.0
@@ -55,13 +64,17 @@ class Result:
 class FanOut:
     """All clients of one stream, and the producers."""
 
-    def __init__(self, server: Server, clients: int, path: str) -> None:
+    def __init__(self, server: Server, clients: int, path: str, streams: Sequence[str]) -> None:
+        """`streams`: those that events go to in turn, and that clients read, each one of them at `path`/NAME."""
         self._server = server
         self._poll = select.epoll()
         self._clients: dict[int, Client] = {}
+        self._streams = itertools.cycle([b'"stream":"%b"' % name.encode() for name in streams])
+        self._readers = itertools.cycle([len(range(number, clients, len(streams))) for number in range(len(streams))])
         every = max(1, clients // SAMPLED_CLIENTS)
-        request = f"GET {path} HTTP/1.1\r\nhost: {server.host}\r\naccept: text/event-stream\r\n\r\n".encode()
         for number in range(clients):
+            place = f"{path}/{streams[number % len(streams)]}"
+            request = f"GET {place} HTTP/1.1\r\nhost: {server.host}\r\naccept: text/event-stream\r\n\r\n".encode()
             connection = socket.create_connection((server.host, server.port), timeout=30)
             connection.sendall(request)
             self._clients[connection.fileno()] = Client(connection, number % every == 0)
@@ -79,13 +92,12 @@ class FanOut:
         """Post `per_second` events, evenly spaced, and read until all have arrived or nothing comes any more."""
         result = self._result = Result()
         cpu, start = self._server.cpu_seconds(), time.perf_counter()
-        sent = 0
         for sent in range(1, int(per_second * seconds) + 1):
             due = start + sent / per_second
             while (left := due - time.perf_counter()) > 0:
                 self._read(min(left, 0.01))
             self._post()
-        result.expected = sent * len(self._clients)
+            result.sent, result.expected = sent, result.expected + next(self._readers)
         deadline = time.perf_counter() + DRAIN_SECONDS
         while result.received < result.expected and time.perf_counter() < deadline:
             self._read(0.01)
@@ -110,7 +122,8 @@ class FanOut:
 
     def _post(self) -> None:
         producer = next(self._producers)
-        body = b'%b,"sent_ns":%d}' % (self._body()[:-1], time.perf_counter_ns())
+        body = self._body().replace(STREAM_FIELD, next(self._streams), 1)
+        body = b'%b,"sent_ns":%d}' % (body[:-1], time.perf_counter_ns())
         head = f"POST {self._server.path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
         with contextlib.suppress(BlockingIOError):
             producer.recv(262_144)
@@ -134,51 +147,98 @@ class FanOut:
             self._result.latencies += [(now - int(moment)) / 1e6 for moment in SENT.findall(whole)]
 
 
-def measure(server: Server, clients: int, per_second: float, options: argparse.Namespace) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Case:
+    """So many clients, events a second, and streams that they are divided over."""
+
+    clients: int
+    per_second: float
+    topics: int
+
+    @classmethod
+    def parse(cls, text: str) -> Case:
+        """`CLIENTSxRATE` or `CLIENTSxRATE/TOPICS`."""
+        load, _, topics = text.partition("/")
+        clients, _, rate = load.partition("x")
+        return cls(int(clients), float(rate), int(topics or 1))
+
+    @property
+    def streams(self) -> list[str]:
+        return [sample.STREAM, *(f"{sample.STREAM}.{number}" for number in range(1, self.topics))]
+
+    def __str__(self) -> str:
+        return f"{self.clients} × {self.per_second:g}/s" + (f", {self.topics} topics" if self.topics > 1 else "")
+
+
+def measure(server: Server, case: Case, options: argparse.Namespace) -> list[str]:
     """One line of the table."""
-    figures.progress(f"{server.name}: {clients} clients, {per_second:g} events/s")
-    fan_out = FanOut(server, clients, options.path)
+    figures.progress(f"{server.name}: {case}")
+    fan_out = FanOut(server, case.clients, options.path, case.streams)
     try:
-        fan_out.run(per_second, WARM_UP_SECONDS)
-        results = [fan_out.run(per_second, options.seconds) for _ in range(options.rounds)]
+        fan_out.run(case.per_second, WARM_UP_SECONDS)
+        results = [fan_out.run(case.per_second, options.seconds) for _ in range(options.rounds)]
     finally:
         fan_out.close()
     latencies = [latency for result in results for latency in result.latencies]
     received, expected = sum(result.received for result in results), sum(result.expected for result in results)
     return [
         server.name,
-        f"{clients} × {per_second:g}/s",
+        str(case),
         f"{received / expected:.1%}",
         figures.spread([result.received / result.seconds for result in results]),
         figures.spread([result.cpu_seconds / max(result.received, 1) * 1e6 for result in results]),
+        figures.spread([result.cpu_seconds / result.sent * 1e6 for result in results]),
         f"{figures.percentile(latencies, 0.5):.1f}/{figures.percentile(latencies, 0.99):.1f}",
         f"{max(result.resident_bytes for result in results) / 1e6:.0f}",
     ]
 
 
+@contextlib.contextmanager
+def started(case: Case, log: str | None) -> Iterator[Server]:
+    """Our own server with the streams of `case`, on its own file or in a namespace of its own on a broker."""
+    settings: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="headwater-benchmark-streams-") as folder, contextlib.ExitStack() as stack:
+        if case.topics > 1:
+            for name in case.streams:
+                text = f"stream: {name}\nschema_title: {sample.TITLE}\n"
+                (Path(folder) / f"{name}.yaml").write_text(text, encoding="utf-8")
+            settings["STREAMS_PATH"] = folder
+        if log is not None:
+            brokers = log.removeprefix("kafka://")
+            namespace = stack.enter_context(machine.namespace(brokers, case.streams))
+            settings["LOG"] = f"{log}/{namespace}"
+        server = stack.enter_context(machine.headwater(**settings))
+        if log is not None:
+            # Not before: making a server's topics is work that the broker may do on all cores.
+            stack.enter_context(machine.broker_beside_the_load(brokers))
+        yield server
+
+
 def main() -> None:
     """Read the options, start what is to be started, measure and print."""
-    parser = argparse.ArgumentParser(description="What sending live events to many clients costs.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="a server that runs already (its POST address); by default one is started")
     parser.add_argument("--other", metavar="URL", help="another server, measured in turn")
-    parser.add_argument("--path", default=f"/v2/stream/{sample.STREAM}", help="the stream's path")
-    parser.add_argument("--cases", default="1x1000,100x400,1000x40", help="clients x events a second, comma separated")
+    parser.add_argument("--log", metavar="URL", help="kafka://HOST:PORT of a broker that runs; by default SQLite")
+    parser.add_argument("--path", default="/v2/stream", help="the streams' path")
+    parser.add_argument("--cases", default="1x1000,100x400,1000x40", help="comma separated, see above")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     options = parser.parse_args()
     machine.pin_load()
-    with contextlib.ExitStack() as stack:
-        servers = [machine.from_url(options.url) if options.url else stack.enter_context(machine.headwater())]
-        servers += [machine.from_url(options.other)] if options.other else []
-        figures.conditions(
-            f"1.9 KB events, {options.rounds} rounds of {options.seconds:g} s, acknowledged when durable"
-        )
-        lines = []
-        for case in options.cases.split(","):
-            clients, _, rate = case.partition("x")
-            lines += [measure(server, int(clients), float(rate), options) for server in servers]
-        head = ["server", "clients × rate", "arrived", "messages/s", "CPU µs each", "p50/p99 ms", "RSS MB"]
-        figures.table(head, lines)
+    figures.conditions(
+        f"1.9 KB events, {options.rounds} rounds of {options.seconds:g} s, acknowledged when durable"
+        + (f", log {options.log}, broker beside the load" if options.log else "")
+    )
+    lines = []
+    for case in map(Case.parse, options.cases.split(",")):
+        with contextlib.ExitStack() as stack:
+            place = machine.from_url(options.url) if options.url else None
+            servers = [place or stack.enter_context(started(case, options.log))]
+            servers += [machine.from_url(options.other)] if options.other else []
+            lines += [measure(server, case, options) for server in servers]
+    head = ["server", "clients × rate", "arrived", "messages/s", "CPU µs each", "per event", "p50/p99 ms", "RSS MB"]
+    figures.table(head, lines)
 
 
 if __name__ == "__main__":

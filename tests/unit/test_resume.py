@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from headwater.consumption.extent import Extents
 from headwater.consumption.filter import parse_filter
 from headwater.consumption.framing import Chosen, Framer, TokenWriter
 from headwater.consumption.resume import Lost, find_start, parse_legacy, parse_since
-from headwater.consumption.subscription import Extents, Subscription
+from headwater.consumption.subscription import Subscription
 from headwater.errors import ConfigInvalid, TimestampInvalid, TokenInvalid, TopicUnknown
 from headwater.log.contract import Position, Record, TopicSettings
 from headwater.streams.stream import Stream

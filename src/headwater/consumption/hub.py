@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from headwater.config import ConsumptionConfig
 from headwater.consumption.admission import Admission
+from headwater.consumption.extent import Extent, Extents
 from headwater.consumption.filter import Filter
 from headwater.consumption.framing import Chosen, Format, Framer, Render
 from headwater.consumption.reader import StreamReader
 from headwater.consumption.redaction import redaction
 from headwater.consumption.resume import Start, find_start
-from headwater.consumption.subscription import Extent, Extents, topics_of
+from headwater.consumption.subscription import topics_of
 from headwater.consumption.tail import LiveTail
 from headwater.errors import ConfigInvalid, StreamUnknown
 from headwater.log.contract import LogReader
@@ -202,6 +203,7 @@ class StreamHub:
         for shared in list(self._tails.values()):
             await shared.tail.stop()
         self._tails.clear()
+        await self._extents.close()
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -221,12 +223,19 @@ class StreamHub:
             self._log,
             Framer(wish.form, chosen, type(start.position)(end), listed=start.listed),
             look=lambda: self._extents.of(wish.topics),
-            grows=not start.listed,
+            beginnings=None if start.listed else lambda: self._beginnings(wish.topics),
             ring_bytes_max=self.config.buffer_bytes_max,
             tick_seconds=self.config.heartbeat_seconds / 4,
         )
         tail.start()
         return tail
+
+    async def _beginnings(self, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+        return await self._extents.beginnings(
+            topics,
+            lambda: {topic for key in self._tails for topic in key[0]},
+            age_seconds_max=self.config.heartbeat_seconds / 8,
+        )
 
     def _enter(self, connection: Connection) -> Connection:
         self._connections.add(connection)

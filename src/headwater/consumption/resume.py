@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from headwater.consumption.subscription import Extent
+from headwater.consumption.extent import Extent
 from headwater.errors import TimestampInvalid, TokenInvalid, TopicUnknown
 from headwater.log.contract import TOKEN_PREFIX, LogReader, Position
 

@@ -1,13 +1,12 @@
-"""Reading streams from a position on: which partitions that means, and batches in which every event has its token."""
+"""Reading streams from a position on, in batches in which every event has its token."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 from headwater.consumption.filter import Filter
 from headwater.consumption.framing import Chosen, TokenWriter
-from headwater.errors import ConfigInvalid
 from headwater.log.contract import LogReader, Position, StoredRecord
 from headwater.streams.stream import Stream
 
@@ -72,42 +71,3 @@ class Subscription:
 def topics_of(streams: Iterable[Stream]) -> tuple[str, ...]:
     """The topics of all `streams`, each once, in the order of the streams."""
     return tuple(dict.fromkeys(topic for stream in streams for topic in stream.topics))
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """The partitions that exist now under the wanted topics, with their oldest kept and next offsets."""
-
-    first: Mapping[tuple[str, int], int]
-    next: Mapping[tuple[str, int], int]
-
-    @property
-    def end(self) -> Position:
-        return Position(dict(self.next))
-
-    def topics(self) -> frozenset[str]:
-        return frozenset(topic for topic, _ in self.next)
-
-
-class Extents:
-    """Finds out which partitions exist, and how far they reach, at the price of two cheap queries."""
-
-    def __init__(self, log: LogReader) -> None:
-        self._log = log
-        self._existing: frozenset[str] = frozenset()
-
-    async def of(self, topics: Sequence[str]) -> Extent:
-        """Topics that do not exist yet are left out. Raises ConfigInvalid when none of `topics` exists."""
-        if not self._existing.issuperset(topics):
-            self._existing = frozenset(info.name for info in await self._log.topics())
-        found = [topic for topic in topics if topic in self._existing]
-        if not found:
-            raise ConfigInvalid(
-                "No topics available for consumption. This likely means that the configured allowedTopics do not "
-                "currently exist."
-            )
-        first = (await self._log.first(found)).offsets
-        last = (await self._log.last(found)).offsets
-        return Extent(
-            {key: first[key] for key in first if key in last}, {key: last[key] for key in last if key in first}
-        )

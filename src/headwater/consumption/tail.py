@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
 
+from headwater.consumption.extent import Extent
 from headwater.consumption.framing import Chunk, Framer, notice
 from headwater.consumption.resume import Start, within
-from headwater.consumption.subscription import Extent
 from headwater.errors import HeadwaterError, LogUnavailable, PositionLost
 from headwater.log.contract import LogReader, Position
 
@@ -27,14 +27,23 @@ RETRY_SECONDS = 0.5
 _log = logging.getLogger(__name__)
 
 Look = Callable[[], Awaitable[Extent]]
+Beginnings = Callable[[], Awaitable[Mapping[tuple[str, int], int]]]
 
 
 class LiveTail:
     """Reads on from `position` until stopped. `ring_bytes_max` is kept for clients that are a little behind."""
 
     def __init__(
-        self, log: LogReader, framer: Framer, *, look: Look, grows: bool, ring_bytes_max: int, tick_seconds: float
+        self,
+        log: LogReader,
+        framer: Framer,
+        *,
+        look: Look,
+        beginnings: Beginnings | None,
+        ring_bytes_max: int,
+        tick_seconds: float,
     ) -> None:
+        """`beginnings` tells where the partitions there are now begin; without, none is followed that is new."""
         self.position: Position = framer.position
         self.token: bytes = framer.token
         self.next_number = 0
@@ -42,7 +51,7 @@ class LiveTail:
         self._log = log
         self._framer = framer
         self._look = look
-        self._grows = grows
+        self._beginnings = beginnings
         self._ring: deque[Chunk] = deque()
         self._ring_bytes = 0
         self._ring_bytes_max = ring_bytes_max
@@ -195,9 +204,9 @@ class LiveTail:
 
     async def _grow(self) -> None:
         """Follow partitions made since, from their beginning."""
-        if not self._grows:
+        if self._beginnings is None:
             return
-        made = {key: first for key, first in (await self._look()).first.items() if key not in self.position.offsets}
+        made = {key: first for key, first in (await self._beginnings()).items() if key not in self.position.offsets}
         if made:
             self._move({**self.position.offsets, **made})
 

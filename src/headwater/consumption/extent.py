@@ -1,0 +1,145 @@
+"""Which partitions the wanted topics have now, and how far they reach: asked for by all at once, not by each.
+
+How this works: a query takes a log some milliseconds, whether it is for one topic or for all. Who comes while one is
+under way waits for the next, which is for everybody who has come by then; so a thousand clients that connect at once
+cost a few queries. What live tails have to know now and then, whether there are new partitions, is kept for a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from headwater.errors import ConfigInvalid, HeadwaterError, TopicUnknown
+from headwater.log.contract import LogReader, Position
+
+Place = tuple[str, int]
+# By topic, the oldest kept and the next offset of each partition.
+Bounds = Mapping[str, Mapping[Place, tuple[int, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The partitions that exist now under the wanted topics, with their oldest kept and next offsets."""
+
+    first: Mapping[Place, int]
+    next: Mapping[Place, int]
+
+    @property
+    def end(self) -> Position:
+        return Position(dict(self.next))
+
+    def topics(self) -> frozenset[str]:
+        return frozenset(topic for topic, _ in self.next)
+
+
+@dataclass(slots=True)
+class _Query:
+    topics: set[str]
+    answer: asyncio.Future[Bounds]
+
+
+class Extents:
+    """Finds out for everybody which partitions exist, and how far they reach. Belongs to one event loop."""
+
+    def __init__(self, log: LogReader) -> None:
+        self._log = log
+        self._existing: frozenset[str] = frozenset()
+        self._listing: asyncio.Task[frozenset[str]] | None = None
+        self._coming: _Query | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._known: Bounds = {}
+        self._known_at = float("-inf")
+
+    async def of(self, topics: Sequence[str]) -> Extent:
+        """As it is now. Topics that do not exist yet are left out.
+
+        Raises ConfigInvalid when none of `topics` exists, LogUnavailable.
+        """
+        found = await self._present(topics)
+        try:
+            bounds = await self._bounds(found)
+        except TopicUnknown:
+            # Whose topic has gone has to hear it, and nobody else.
+            bounds = await self._ask(found)
+        places = {place: both for topic in found for place, both in bounds.get(topic, {}).items()}
+        return Extent(
+            {place: first for place, (first, _) in places.items()}, {place: end for place, (_, end) in places.items()}
+        )
+
+    async def beginnings(
+        self, topics: Sequence[str], among: Callable[[], Iterable[str]], *, age_seconds_max: float
+    ) -> dict[Place, int]:
+        """The oldest kept offset of each partition of `topics`, as it was up to so long ago.
+
+        One query is for all the topics `among` the wanted: a thousand tails cost no more than one.
+        """
+        loop = asyncio.get_running_loop()
+        if loop.time() > self._known_at + age_seconds_max:
+            self._known_at = loop.time()
+            try:
+                self._known = await self._bounds(await self._present([*{*among(), *topics}]))
+            except BaseException:
+                self._known, self._known_at = {}, float("-inf")
+                raise
+        if not self._known.keys() >= set(topics):
+            return dict((await self.of(topics)).first)
+        return {place: first for topic in topics for place, (first, _) in self._known[topic].items()}
+
+    async def close(self) -> None:
+        """Ask no more."""
+        tasks = [task for task in (self._asking, self._listing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._asking = self._listing = None
+
+    async def _bounds(self, topics: Iterable[str]) -> Bounds:
+        loop = asyncio.get_running_loop()
+        if self._coming is None:
+            self._coming = _Query(set(), loop.create_future())
+        query = self._coming
+        query.topics.update(topics)
+        if self._asking is None or self._asking.done():
+            self._asking = loop.create_task(self._ask_for_all(), name="extents of streams")
+        return await asyncio.shield(query.answer)
+
+    async def _ask_for_all(self) -> None:
+        while (query := self._coming) is not None:
+            self._coming = None
+            try:
+                query.answer.set_result(await self._ask(sorted(query.topics)))
+            except HeadwaterError as error:
+                query.answer.set_exception(error)
+                # Those who asked may have gone.
+                query.answer.exception()
+            except BaseException:
+                query.answer.cancel()
+                raise
+
+    async def _ask(self, topics: Sequence[str]) -> Bounds:
+        first = (await self._log.first(topics)).offsets
+        last = (await self._log.last(topics)).offsets
+        bounds: dict[str, dict[Place, tuple[int, int]]] = {}
+        for place, offset in first.items():
+            if place in last:
+                bounds.setdefault(place[0], {})[place] = (offset, last[place])
+        return bounds
+
+    async def _present(self, topics: Sequence[str]) -> list[str]:
+        if not self._existing.issuperset(topics):
+            if self._listing is None or self._listing.done():
+                self._listing = asyncio.get_running_loop().create_task(self._list(), name="topics of streams")
+                self._listing.add_done_callback(lambda task: task.cancelled() or task.exception())
+            self._existing = await asyncio.shield(self._listing)
+        found = [topic for topic in topics if topic in self._existing]
+        if not found:
+            raise ConfigInvalid(
+                "No topics available for consumption. This likely means that the configured allowedTopics do not "
+                "currently exist."
+            )
+        return found
+
+    async def _list(self) -> frozenset[str]:
+        return frozenset(info.name for info in await self._log.topics())
