@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -34,6 +35,8 @@ class Run:
         self.owner = owner
         self.address = address
         self.processes: dict[str, Identity] = {}
+        # Several nodes may be started at once, each from a thread.
+        self._noting = threading.Lock()
 
     @classmethod
     def create(cls, server: str) -> Run:
@@ -95,9 +98,10 @@ class Run:
             "owner": asdict(self.owner),
             "processes": {label: asdict(process) for label, process in self.processes.items()},
         }
-        unfinished = self.folder / f"{STATE}.new"
-        unfinished.write_text(json.dumps(state, indent=1))
-        unfinished.replace(self.folder / STATE)
+        with self._noting:
+            unfinished = self.folder / f"{STATE}.new"
+            unfinished.write_text(json.dumps(state, indent=1))
+            unfinished.replace(self.folder / STATE)
 
 
 def all_runs() -> list[Run]:
