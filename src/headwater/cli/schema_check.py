@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,9 +71,9 @@ def command(copy: WorkingCopy, names: tuple[str, ...], since: str | None, **opti
         raise click.UsageError("A report is about a change: say what it is compared with, by --changed-since.")
     if project and not report:
         raise click.UsageError("--project is for the report; add --report markdown.")
+    result = _checked(copy, names, since, notes=options["notes"])
     from headwater.schemas.rules import Severity
 
-    result = _checked(copy, names, since, notes=options["notes"])
     if report and since is not None:
         click.echo(_report(copy, result, since, project), nl=False)
     elif options["format_name"] == "text":
@@ -87,18 +88,22 @@ def command(copy: WorkingCopy, names: tuple[str, ...], since: str | None, **opti
 
 def _checked(copy: WorkingCopy, names: tuple[str, ...], since: str | None, *, notes: bool) -> CheckResult:
     """The check; exits with 2 where a name or a revision is nobody's, which is no verdict on any schema."""
-    from headwater.schemas.rules import check_schemas
-
+    # What the check holds has no cycles, and looking for them takes a tenth of its time (measured).
+    gc.disable()
     try:
+        from headwater.schemas.rules import check_schemas
+
         titles = [folder_named(copy, name).title for name in names] or None
         return check_schemas(copy, titles=titles, since=since, notes=notes)
     except (SchemaNotFound, SchemaUnavailable) as error:
         report_error(error.message, error.hint)
         raise SystemExit(EXIT_OPERATOR) from None
+    finally:
+        gc.enable()
 
 
 def _print(result: CheckResult) -> None:
-    from headwater.schemas.report import finding_line, summary, witness_text
+    from headwater.schemas.report_text import finding_line, summary, witness_text
     from headwater.schemas.rules import Severity
 
     for finding in result.findings:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from headwater.schemas.report import finding_line, witness_text
+from headwater.schemas.report_text import finding_line, witness_text
 from headwater.schemas.rules.catalogue import RULES
 from headwater.schemas.rules.checking import CheckResult
 from headwater.schemas.rules.rule import Finding, Severity

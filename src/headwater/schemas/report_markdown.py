@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from headwater.schemas.release_change import SchemaChange
-from headwater.schemas.report import summary, witness_text
+from headwater.schemas.report_text import summary, witness_text
 from headwater.schemas.rules.checking import CheckResult
 from headwater.schemas.rules.rule import Finding, Severity
 

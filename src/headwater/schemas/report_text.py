@@ -1,0 +1,53 @@
+"""What a check of a schema repository found, as lines that people read and terminals make links of."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from headwater.schemas.rules.checking import CheckResult
+from headwater.schemas.rules.rule import Finding, Severity
+
+WITNESS_CHARACTERS_MAX = 300
+
+
+def text_lines(result: CheckResult) -> Iterator[str]:
+    """One line for each finding that nobody waived, and one that says what to do."""
+    for finding in result.findings:
+        if finding.waived is None:
+            yield finding_line(finding)
+            if finding.hint:
+                yield f"  → {finding.hint}"
+            if finding.witness is not None:
+                yield f"  example: {witness_text(finding.witness)}"
+
+
+def finding_line(finding: Finding) -> str:
+    """`file:line:column: severity: message [rule]`, as editors and terminals make links of it."""
+    place = f"{finding.place}: " if finding.place else ""
+    return f"{place}{finding.severity}: {finding.message} [{finding.rule.id}]"
+
+
+def witness_text(witness: Any) -> str:
+    """An instance on one line, cut where it is long."""
+    text = json.dumps(witness, ensure_ascii=False)
+    return text if len(text) <= WITNESS_CHARACTERS_MAX else text[: WITNESS_CHARACTERS_MAX - 1] + "…"
+
+
+def summary(result: CheckResult) -> str:
+    """One line: the verdict, and what else there was."""
+    errors = len(result.of(Severity.ERROR))
+    looked_at = f"{_counted(len(result.titles), 'schema')}, {_counted(result.documents, 'file')}"
+    verdict = f"{_counted(errors, 'error')} in {looked_at}" if errors else f"All is well with {looked_at}"
+    counts = Counter(finding.severity for finding in result.findings if finding.waived is None)
+    others = [_counted(counts[one], one.value) for one in (Severity.WARNING, Severity.NOTE) if counts[one]]
+    waived = sum(finding.waived is not None for finding in result.findings)
+    others += [f"{waived} waived"] if waived else []
+    others += [f"{len(result.skipped)} exempted by skip lists"] if result.skipped else []
+    return ". ".join((verdict, *others)) + "."
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count:,} {name}{'' if count == 1 else 's'}"

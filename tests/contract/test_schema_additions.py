@@ -1,0 +1,62 @@
+"""The quick proof of compatibility never says more than the labels and the engine do."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headwater.schemas.additions import only_adds
+from headwater.schemas.compatibility import compare
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURES = Path(os.environ.get("HEADWATER_FIXTURES", ROOT.parent / "shared" / "fixtures")) / "schemas"
+FILES = sorted(FIXTURES.glob("compat_cases*.json"))
+
+pytestmark = pytest.mark.skipif(not FILES, reason="no labelled pairs (set HEADWATER_FIXTURES)")
+
+
+def _pairs() -> list[tuple[Any, Any, Any]]:
+    """Every labelled pair as it stands and the other way round: (old, new, whether backward is labelled true)."""
+    cases = [case for file in FILES for case in json.loads(file.read_text(encoding="utf-8"))]
+    forth = [(case["old"], case["new"], case["expected"]["backward"]) for case in cases]
+    return forth + [(case["new"], case["old"], case["expected"]["forward"]) for case in cases]
+
+
+def test_what_only_adds_is_labelled_and_proved_compatible() -> None:
+    proved = [
+        pair for pair in _pairs() if isinstance(pair[0], dict) and isinstance(pair[1], dict) and only_adds(*pair[:2])
+    ]
+    assert proved
+    for old, new, label in proved:
+        comparison = compare(old, new)
+        assert label is True, (old, new)
+        assert comparison.backward.verdict == "yes", (old, new)
+        assert comparison.storage.verdict in ("yes", "n/a"), (old, new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "adds"),
+    [
+        ({"type": "object", "properties": {}}, {"type": "object", "properties": {"a": {"type": "string"}}}, True),
+        ({"type": "string", "enum": ["a"]}, {"type": "string", "enum": ["a", "b"]}, True),
+        ({"type": "object", "required": ["a"]}, {"type": "object"}, True),
+        ({"type": "object"}, {"type": "object", "required": ["a"]}, False),
+        ({"type": "string"}, {"type": "string", "maxLength": 5}, False),
+        ({"type": "integer"}, {"type": "number"}, False),
+        (
+            {"type": "object", "properties": {}, "additionalProperties": {"type": "string"}},
+            {
+                "type": "object",
+                "properties": {"a": {"type": "integer"}},
+                "additionalProperties": {"type": "string"},
+            },
+            False,
+        ),
+    ],
+)
+def test_the_quick_proof_knows_additions_from_changes(old: dict[str, Any], new: dict[str, Any], adds: bool) -> None:
+    assert only_adds(old, new) is adds
