@@ -15,11 +15,8 @@ from headwater.streams.stream import Stream
 def place_of(
     config: Config, topic_settings: Callable[[Stream], TopicSettings], *, url: str | None = None, is_internal: bool
 ) -> Place:
-    """The place to put into a document. `url`: how clients reach it, where `web.public_url` does not say.
-
-    Raises ConfigInvalid.
-    """
-    reached = config.web.public_url or url or f"http://{config.web.host}:{config.web.port}"
+    """The place to put into a document; `url` is how clients reach it. Raises ConfigInvalid."""
+    reached = url or config.web.public_url or f"http://{config.web.host}:{config.web.port}"
     kafka = None
     if is_internal and config.log.is_kafka:
         servers, namespace = parse_url(config.log.url)

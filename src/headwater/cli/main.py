@@ -22,6 +22,7 @@ VERBS: Table = {
     "log": ("headwater.cli.log", "Look into the log: topics, records, checksums."),
     "keys": ("headwater.cli.keys", "Make and revoke API keys."),
     "streams": ("headwater.cli.streams", "Work with the declarations of streams."),
+    "export": ("headwater.cli.export", "Make what other tools read of the declarations."),
     "schema": ("headwater.cli.schema", "Work with schemas and judge events by them."),
 }
 

@@ -78,7 +78,9 @@ class AsyncApi:
         if is_internal:
             self._platform.keys.check(request.headers.get("authorization"), "streams:read")
         settings: Callable[..., Any] = self._platform.topic_settings
-        return place_of(self._platform.config, settings, url=str(request.base_url), is_internal=is_internal)
+        config = self._platform.config
+        url = config.web.public_url or str(request.base_url)
+        return place_of(config, settings, url=url, is_internal=is_internal)
 
 
 def _answer(request: Request, body: bytes, place: Place) -> Response:

@@ -1,0 +1,191 @@
+"""Alerting rules for Prometheus, made of what the streams declare about themselves: canaries, rates and owners.
+
+How this works: a rule of a stream names its owner as a label, so that whoever routes alerts needs no list of streams.
+Thresholds are those of the declarations. Whether a canary is late is judged by the platform, which knows about changes
+made while it runs; the rules ask for the verdict, and for its absence. Prometheus calls our label `job`
+`exported_job`, unless it is told to honour labels, because it has a `job` of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from headwater.config import Config
+from headwater.streams.keys import duration_seconds
+from headwater.streams.projection import value_at
+from headwater.streams.stream import Stream
+
+NOBODY = "none"
+BY_JOB = "by (job, exported_job)"
+_JOB_NAMED = "{{ with $labels.exported_job }}{{ . }}{{ else }}{{ $labels.job }}{{ end }}"
+REFUSED_SHARE_MAX = 0.1
+_TAKEN = 'outcome=~"accepted|duplicate"'
+_Rule = dict[str, Any]
+
+
+def alerting_rules(streams: Iterable[Stream], config: Config) -> dict[str, Any]:
+    """A rules file for Prometheus: one group about the platform, one about its streams."""
+    declared = [stream for stream in streams if not stream.is_family]
+    of_streams = [rule for stream in declared for rule in _stream_rules(stream, config)]
+    groups = [{"name": "headwater-platform", "rules": list(_platform_rules())}]
+    if of_streams:
+        groups.append({"name": "headwater-streams", "rules": of_streams})
+    return {"groups": groups}
+
+
+def owner_of(stream: Stream) -> str:
+    """Who answers for a stream, as a label."""
+    return stream.owner or NOBODY
+
+
+def quoted(text: str) -> str:
+    """A text as a string of PromQL."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _stream_rules(stream: Stream, config: Config) -> Iterator[_Rule]:
+    if stream.canary_events_enabled and config.monitoring.canaries:
+        yield from _canary_rules(stream, config)
+    least = value_at(stream, "monitor.expect.min_rate_per_hour")
+    if isinstance(least, (int, float)) and least > 0:
+        yield _rate_rule(stream, least)
+    if value_at(stream, "monitor.expect") and config.monitoring.completeness:
+        yield _completeness_rule(stream)
+
+
+def _canary_rules(stream: Stream, config: Config) -> Iterator[_Rule]:
+    name = quoted(stream.name)
+    within = _duration(required_within_seconds(stream, config))
+    impossible = f"headwater_canary_impossible{{stream={name}}} == 1"
+    yield _rule(
+        "HeadwaterCanaryLate",
+        f"min by (stream, prefix) (headwater_canary_up{{stream={name}}}) < 1",
+        wait="1m",
+        severity="critical",
+        summary=f"No canary of {stream.name} arrived within {within}: events may be lost.",
+        stream=stream,
+    )
+    yield _rule(
+        "HeadwaterCanaryUnknown",
+        f"absent(headwater_canary_up{{stream={name}}}) unless on () ({impossible})",
+        wait=within,
+        severity="critical",
+        summary=f"Nothing is known of the canaries of {stream.name}: silence would say nothing.",
+        stream=stream,
+    )
+
+
+def required_within_seconds(stream: Stream, config: Config) -> float:
+    """How old the newest canary of a stream may be, as it declares or the configuration says."""
+    written = value_at(stream, "monitor.canary.required_within")
+    if isinstance(written, str):
+        return duration_seconds(written)
+    period = value_at(stream, "monitor.canary.period")
+    seconds = duration_seconds(period) if isinstance(period, str) else config.monitoring.canary_period_seconds
+    return max(config.monitoring.canary_required_within_seconds, 2 * seconds)
+
+
+def _rate_rule(stream: Stream, least: float) -> _Rule:
+    name = quoted(stream.name)
+    accepted = f"sum(increase(headwater_intake_events_total{{stream={name}, {_TAKEN}}}[1h]))"
+    canaries = f'sum(increase(headwater_canaries_total{{stream={name}, outcome="arrived"}}[1h]))'
+    return _rule(
+        "HeadwaterRateLow",
+        f"({accepted} or vector(0)) - ({canaries} or vector(0)) < {least:g}",
+        wait="15m",
+        severity="warning",
+        summary=f"{stream.name} has fewer than the {least:g} events an hour it expects.",
+        stream=stream,
+    )
+
+
+def _completeness_rule(stream: Stream) -> _Rule:
+    return _rule(
+        "HeadwaterHoursMissing",
+        f'max by (stream) (headwater_completeness_hours{{stream={quoted(stream.name)}, state="missing"}}) > 0',
+        wait="5m",
+        severity="warning",
+        summary=f"Hours of the last day of {stream.name} are missing events.",
+        stream=stream,
+    )
+
+
+def _platform_rules() -> Iterator[_Rule]:
+    """What is wrong whatever is declared."""
+    taken = f"sum by (stream) (increase(headwater_intake_events_total{{{_TAKEN}}}[15m]))"
+    judged = "sum by (stream) (increase(headwater_intake_events_total[15m]))"
+    yield _rule(
+        "HeadwaterEventsRefused",
+        f"1 - ({taken} or 0 * {judged}) / ({judged} > 0) > {REFUSED_SHARE_MAX:g}",
+        wait="15m",
+        severity="warning",
+        summary="More than a tenth of the events for {{ $labels.stream }} are refused.",
+    )
+    yield _rule(
+        "HeadwaterLogUnavailable",
+        'sum(increase(headwater_intake_events_total{outcome=~"log_.*"}[5m])) > 0',
+        wait="5m",
+        severity="critical",
+        summary="The log does not take events.",
+    )
+    yield _rule(
+        "HeadwaterEventsLost",
+        "sum(increase(headwater_intake_hasty_lost_events_total[15m]))"
+        " + sum(increase(headwater_intake_error_events_lost_total[15m])) > 0",
+        wait="0m",
+        severity="critical",
+        summary="Events that were answered could not be stored.",
+    )
+    yield _rule(
+        "HeadwaterCanaryImpossible",
+        "max by (stream) (headwater_canary_impossible) == 1",
+        wait="5m",
+        severity="warning",
+        summary="{{ $labels.stream }} claims canaries it cannot have.",
+    )
+    yield _rule(
+        "HeadwaterCountsDiffer",
+        "max by (stream) (headwater_reconciliation_differing_hours) > 0",
+        wait="15m",
+        severity="critical",
+        summary="Accepted, stored and delivered events of {{ $labels.stream }} differ.",
+    )
+    yield _rule(
+        "HeadwaterJobFailing",
+        f"sum {BY_JOB} (increase(headwater_job_restarts_total[15m])) > 2",
+        wait="0m",
+        severity="critical",
+        summary=f"The job {_JOB_NAMED} fails again and again.",
+    )
+    yield _rule(
+        "HeadwaterJobLostEvents",
+        f"sum {BY_JOB} (increase(headwater_job_positions_lost_total[1h])) > 0",
+        wait="0m",
+        severity="critical",
+        summary=f"Events were removed before the job {_JOB_NAMED} had read them.",
+    )
+
+
+def _rule(alert: str, expr: str, *, wait: str, severity: str, summary: str, stream: Stream | None = None) -> _Rule:
+    """`wait`: how long it must be so. A stream's own words are no templates, so its braces are kept from being any."""
+    labels = {"severity": severity}
+    annotations = {"summary": summary}
+    if stream is not None:
+        labels |= {"stream": stream.name, "owner": owner_of(stream)}
+        docs = stream.declared.get("docs", {})
+        said = {"description": stream.summary, "contact": docs.get("contact")}
+        annotations |= {key: _no_template(value) for key, value in said.items() if isinstance(value, str) and value}
+    return {"alert": alert, "expr": expr, "for": wait, "labels": labels, "annotations": annotations}
+
+
+def _no_template(text: str) -> str:
+    return text.replace("{{", "{ {")
+
+
+def _duration(seconds: float) -> str:
+    whole = max(1, round(seconds))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if whole % size == 0:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"
