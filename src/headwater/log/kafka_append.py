@@ -8,6 +8,8 @@ out from that: when somebody asks, or when something failed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import overload
 
@@ -18,6 +20,7 @@ from headwater.log.contract import Placement, Record
 from headwater.log.kafka_settings import KafkaError, KafkaException, translate
 from headwater.log.kafka_topics import KafkaTopic
 
+LEARN_SECONDS_MAX = 2.0
 UNSENT = KafkaError._QUEUE_FULL
 
 # Where a record is now: topic, partition, offset, key.
@@ -158,6 +161,20 @@ def hand_over(
     except KafkaException as error:
         return index, error.args[0]
     return None
+
+
+def learn_partitions(producer: Producer, full_name: str, partitions: int) -> None:
+    """Let a client ask until it knows so many partitions: one broker may be behind another. Blocks, for a while."""
+    deadline = time.monotonic() + LEARN_SECONDS_MAX
+    while time.monotonic() < deadline:
+        # What it cannot learn now, it will within its own interval.
+        with contextlib.suppress(KafkaException):
+            if (
+                len(producer.list_topics(full_name, timeout=LEARN_SECONDS_MAX).topics[full_name].partitions)
+                >= partitions
+            ):
+                return
+        time.sleep(0.01)
 
 
 def record_bytes(record: Record) -> int:

@@ -25,7 +25,15 @@ from headwater.errors import (
     TopicUnknown,
 )
 from headwater.log.contract import Placement, Record
-from headwater.log.kafka_append import PendingAppend, Placements, hand_over, incomplete, record_bytes, too_large
+from headwater.log.kafka_append import (
+    PendingAppend,
+    Placements,
+    hand_over,
+    incomplete,
+    learn_partitions,
+    record_bytes,
+    too_large,
+)
 from headwater.log.kafka_settings import (
     KafkaError,
     KafkaException,
@@ -71,11 +79,11 @@ class Sender:
             # What the last burst told the loop is still waiting there.
             await asyncio.sleep(0)
 
-    def learn(self, full_name: str) -> None:
-        """Let the client see that a topic has changed. Blocks."""
+    def learn(self, full_name: str, partitions: int) -> None:
+        """Let the client see that a topic has so many partitions. Blocks."""
         delivery = self._delivery
         if delivery is not None:
-            delivery.learn(full_name, self._settings.answer_seconds_max)
+            delivery.learn(full_name, partitions)
 
     def submit(self, records: Sequence[Record]) -> asyncio.Future[Sequence[Placement]]:
         """Hand over an append; see `Log.append`. Raises LogUnavailable, EventTooLarge with nothing handed over."""
@@ -224,11 +232,9 @@ class Delivery:
         if self._ended:
             self._conclude()
 
-    def learn(self, full_name: str, seconds_max: float) -> None:
-        """Ask for a topic's partitions anew. Blocks."""
-        # What it cannot learn now, it will within its own interval.
-        with contextlib.suppress(KafkaException):
-            self._producer.list_topics(full_name, timeout=seconds_max)
+    def learn(self, full_name: str, partitions: int) -> None:
+        """Ask for a topic's partitions until there are so many. Blocks."""
+        learn_partitions(self._producer, full_name, partitions)
 
     def retire(self) -> None:
         """Another producer takes over; this one ends when everything it was given has been told."""

@@ -40,9 +40,22 @@ FRESH_SECONDS = 5.0
 SETTINGS_FRESH_SECONDS = 30.0
 REPLICAS_MAX = 3
 VISIBLE_SECONDS_MAX = 10.0
+GONE_SECONDS = 5.0
 # What a batch of one record adds to it.
 RECORD_OVERHEAD_BYTES = 128
 RESERVED = "headwater.tokens"
+# What a broker says while partitions change hands; it is over in a moment.
+PASSING_SECONDS = 0.2
+_PASSING = frozenset(
+    {
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+    }
+)
 # Brokers keep what is their own in topics of two underscores, and so does the platform.
 OURS = "__headwater."
 EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -76,8 +89,9 @@ class KafkaTopics:
         self._renewed_at = self._described_at = float("-inf")
         self._renewing: asyncio.Task[None] | None = None
         self._said = ""
-        # Told (in a thread) of topics that have more partitions than before, by full name, before anybody writes there.
-        self.on_grown: list[Callable[[str], None]] = []
+        self._seen_at: dict[str, float] = {}
+        # Told, in a thread, of topics with more partitions now: full name and count, before anybody writes there.
+        self.on_grown: list[Callable[[str, int], None]] = []
 
     async def open(self) -> None:
         """Find the brokers and their topics. Raises LogUnavailable, ConfigInvalid."""
@@ -128,10 +142,16 @@ class KafkaTopics:
 
     async def measured(self, name: str) -> KafkaTopic:
         """The topic with its `record_bytes_max`. Raises TopicUnknown, LogUnavailable."""
+        give_up = time.monotonic() + self._settings.answer_seconds_max
         topic = await self.find(name)
-        if topic.record_bytes_max is None:
+        while topic.record_bytes_max is None:
             await self._describe([name])
             topic = await self.find(name)
+            if topic.record_bytes_max is None:
+                # A topic that was just made is not known to every broker yet.
+                if time.monotonic() > give_up:
+                    raise LogUnavailable(f"The brokers do not say how topic {name!r} is kept.", hint="Try again.")
+                await asyncio.sleep(PASSING_SECONDS)
         return topic
 
     async def renew(self) -> None:
@@ -222,8 +242,9 @@ class KafkaTopics:
         self._client()
         metadata = await self._in_thread(self._ask_metadata)
         namespace, before = self._settings.namespace, self._known
+        now = time.monotonic()
         known: dict[str, KafkaTopic] = {}
-        grown: list[str] = []
+        grown: dict[str, int] = {}
         for full_name, about in metadata.topics.items():
             brokers_own = full_name.startswith("__") and not full_name.startswith(OURS)
             if full_name.startswith(namespace) and about.error is None and not brokers_own:
@@ -231,11 +252,18 @@ class KafkaTopics:
                 count = len(about.partitions)
                 present = before.get(name)
                 if present is not None and count > present.partitions:
-                    grown.append(full_name)
-                known[name] = replace(present, partitions=count) if present else KafkaTopic(name, full_name, count)
-        for full_name in grown:
+                    grown[full_name] = count
+                if present is None or count >= present.partitions:
+                    known[name] = replace(present, partitions=count) if present else KafkaTopic(name, full_name, count)
+                    self._seen_at[name] = now
+        for name, present in before.items():
+            # One broker may be behind another; what is gone from all of them is soon gone here.
+            if name not in known and self._seen_at.get(name, 0.0) > now - GONE_SECONDS:
+                known[name] = present
+        self._seen_at = {name: at for name, at in self._seen_at.items() if name in known}
+        for full_name, count in grown.items():
             for learn in self.on_grown:
-                await self._in_thread(learn, full_name)
+                await self._in_thread(learn, full_name, count)
         self._known = known
         self._brokers = max(1, len(metadata.brokers))
         self._renewed_at = time.monotonic()
@@ -337,20 +365,27 @@ class KafkaTopics:
         self._known = {**self._known, topic.name: topic}
 
     async def _offsets(self, places: Iterable[Place], spec: OffsetSpec, committed: bool = True) -> dict[Place, int]:
-        wanted = {TopicPartition(name, number): spec for name, number in places}
-        if not wanted:
-            return {}
-        asked = self._client().list_offsets(
-            wanted,
-            isolation_level=IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=self._settings.answer_seconds_max,
-        )
         found: dict[Place, int] = {}
-        for partition, future in asked.items():
-            try:
-                found[partition.topic, partition.partition] = (await asyncio.wrap_future(future)).offset
-            except KafkaException as error:
-                raise self._error(error, f"Asking how far {partition.topic!r} reaches") from None
+        wanted = set(places)
+        give_up = time.monotonic() + self._settings.answer_seconds_max
+        while wanted:
+            asked = self._client().list_offsets(
+                {TopicPartition(name, number): spec for name, number in wanted},
+                isolation_level=IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=self._settings.answer_seconds_max,
+            )
+            answers = await asyncio.gather(*map(asyncio.wrap_future, asked.values()), return_exceptions=True)
+            for partition, answer in zip(asked, answers, strict=True):
+                if not isinstance(answer, BaseException):
+                    place = (partition.topic, partition.partition)
+                    found[place] = answer.offset
+                    wanted.discard(place)
+                elif not isinstance(answer, KafkaException):
+                    raise answer
+                elif error_of(answer).code() not in _PASSING or time.monotonic() > give_up:
+                    raise self._error(answer, f"Asking how far {partition.topic!r} reaches") from None
+            if wanted:
+                await asyncio.sleep(PASSING_SECONDS)
         return found
 
     async def _answers(self, asked: Mapping[Any, Future[T]], doing: str) -> list[T]:

@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 
 from headwater.errors import HeadwaterError, LogUnavailable, WriterFenced
 from headwater.log.contract import Placement, Record
-from headwater.log.kafka_append import PendingAppend, hand_over, incomplete, place_records
+from headwater.log.kafka_append import PendingAppend, hand_over, incomplete, learn_partitions, place_records
 from headwater.log.kafka_producer import Sender
 from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings, error_of, refused_option, translate
 from headwater.log.kafka_topics import LATEST, KafkaTopic, KafkaTopics
@@ -89,10 +89,10 @@ class Transactions:
         async with writer.lock:
             await self._run(writer.claim)
 
-    def learn(self, full_name: str) -> None:
-        """Let the clients see that a topic has changed. Blocks."""
+    def learn(self, full_name: str, partitions: int) -> None:
+        """Let the clients see that a topic has so many partitions. Blocks."""
         for writer in list(self._groups.values()):
-            writer.learn(full_name)
+            writer.learn(full_name, partitions)
 
     async def close(self) -> None:
         """Release the producers."""
@@ -179,12 +179,11 @@ class GroupWriter:
                 hint="Once the brokers answer, the group's committed token tells.",
             ) from None
 
-    def learn(self, full_name: str) -> None:
-        """Ask for a topic's partitions anew."""
+    def learn(self, full_name: str, partitions: int) -> None:
+        """Ask for a topic's partitions until there are so many."""
         producer = self._producer
         if producer is not None:
-            with contextlib.suppress(KafkaException):
-                producer.list_topics(full_name, timeout=self._settings.answer_seconds_max)
+            learn_partitions(producer, full_name, partitions)
 
     def release(self) -> None:
         """Drop the producer. What it had open is aborted by the brokers, or by the next one."""
