@@ -17,13 +17,6 @@ from headwater.config import load_config
 from headwater.log.contract import Log, Position
 from headwater.platform import build
 
-STATELESS = """
-from headwater.processing import job
-
-@job(source="demo.edit", sink="demo.page_edits")
-def page_edits(event, context):
-    return {"dt": event["dt"], "wiki": event["wiki"], "title": event["title"], "edits": 1}
-"""
 BLOCK = re.compile(r"^```(console|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -77,8 +70,6 @@ def test_the_commands_of_the_page_move_a_project(
 ) -> None:
     project = tmp_path / "my-platform"
     write_project(project)
-    # The template's jobs keep state, which does not run on Kafka.
-    (project / "jobs" / "edits.py").write_text(STATELESS)
     run_and_stop(project)
     load(project, range(300))
     before = asyncio.run(edits(build(load_config(project)).log))
