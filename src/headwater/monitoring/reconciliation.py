@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,8 @@ class Reconciliation:
                 self._reconciled(stream, hour, (kept, edges[hour - first], edges[hour - first + 1]))
                 for hour in range(first, last)
             ]
+            # A day of hundreds of streams takes a while: everybody else's turn in between.
+            await asyncio.sleep(0)
         return found
 
     async def _first(self, places: Offsets) -> Offsets:
