@@ -156,7 +156,7 @@ class Settings {
     this.key = `settings.${base}${this.query}`;
     if (!this.followed) return;
     const kept = store.get(this.key);
-    if (kept && this.now() - kept.at < SETTINGS_AGE_MS_MAX) this.streams = kept.streams;
+    if (kept && this.now() - kept.at < SETTINGS_AGE_MS_MAX) ({ streams: this.streams, upcoming: this.upcoming } = kept);
     this.start();
   }
 
@@ -232,7 +232,7 @@ class Settings {
     this.patch(told);
     this.upcoming = told.upcoming ?? [];
     if (told.at) this.skewMs = Date.parse(told.at) - this.now();
-    store.put(this.key, { at: this.now(), streams: this.streams });
+    store.put(this.key, { at: this.now(), streams: this.streams, upcoming: this.upcoming });
     this.options.onSettings?.(told.revision ?? null);
     this.changed();
   }

@@ -9,6 +9,7 @@ import http.server
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +105,9 @@ class World:
             answer = await client.post(f"{self.address}/v1/stream-changes{path}", json={"reason": "a test", **body})
         assert answer.status_code == 201, answer.text
 
-    async def set_rate(self, rate: float) -> None:
-        rule = {"id": "rate", "stream": "sampled", "set": {"produce": {"sample": {**SAMPLED, "rate": rate}}}}
-        await self.change("", {"put": [rule]})
+    async def set_rate(self, rate: float, **when: str) -> None:
+        sample = {"produce": {"sample": {**SAMPLED, "rate": rate}}}
+        await self.change("", {"put": [{"id": f"rate {when}", "stream": "sampled", "set": sample, "when": when}]})
 
 
 @contextlib.contextmanager
@@ -249,6 +250,20 @@ async def test_a_changed_rate_and_the_kill_switch_reach_an_open_page_within_five
     assert [event["text"] for event in events] == ["before", "in again", "revived"]
     assert [one["reason"] for one in await page.evaluate("told.dropped")] == ["the stream is switched off"] * 2
     assert (await page.evaluate("producer.statistics"))["sampledOut"] == 1
+
+
+async def test_a_page_that_cannot_be_reached_keeps_to_a_window_of_time_by_the_servers_clock(world: World) -> None:
+    begins = datetime.now(UTC) + timedelta(hours=1)
+    await world.set_rate(0, **{"from": begins.isoformat(), "until": (begins + timedelta(hours=1)).isoformat()})
+    slow = "now: () => Date.now() + (window.late ?? 0) - 7 * 3600_000"
+    page = await world.page(slow)
+    await page.wait_for_function("told.settings.length && producer.settings.skewMs > 6 * 3600_000")
+    await page.evaluate("producer.settings.stop()")
+    rates = []
+    for minutes in (0, 59, 61, 119, 121):
+        await page.evaluate(f"window.late = {minutes} * 60_000")
+        rates.append(await page.evaluate("producer.settings.of('sampled').sample.rate"))
+    assert rates == [1, 1, 0, 0, 1]
 
 
 async def test_while_live_settings_are_down_they_are_polled_and_live_ones_come_back(world: World) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -18,12 +20,16 @@ from headwater.errors import ChangeRefused, RequestTooLarge, StreamUnknown, TooM
 from headwater.platform import Platform
 from headwater.streams.layers import Scope
 from headwater.streams.projection import AUDIENCES, OPEN_AUDIENCES, etag_of, project, value_at
+from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 
 BODY_BYTES_MAX = 1_048_576
 WAIT_SECONDS_MAX = 60.0
 HISTORY_MAX = 1_000
 SETTLE_SECONDS = 0.05
+# Clients are told so far ahead, and of so many moments, what rules with a window of time are going to change.
+AHEAD_SECONDS = 86_400
+AHEAD_MAX = 10
 
 
 class StreamsApi:
@@ -33,6 +39,8 @@ class StreamsApi:
         self._platform = platform
         self._waiting = 0
         self._closing = asyncio.Event()
+        # The streams at moments to come, as they are known in one version: (version, {(site, realm, moment): streams}).
+        self._then: tuple[int, dict[tuple[str | None, str | None, float], StreamRegistry]] = (-1, {})
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -150,23 +158,25 @@ class StreamsApi:
     async def _messages(self, request: Request, audience: str) -> AsyncIterator[bytes]:
         try:
             told: dict[str, Any] | None = None
+            ahead: list[Any] = []
             resumed = request.headers.get("last-event-id")
             heartbeat = self._platform.config.control.heartbeat_seconds
             while not self._closing.is_set():
                 version = self._platform.control.version
-                now = orjson.loads(self._listing(request, audience))["streams"]
-                etag = etag_of(orjson.dumps(now))
+                listed = orjson.loads(self._listing(request, audience))
+                now, soon = listed["streams"], listed.get("upcoming", [])
+                etag = etag_of(orjson.dumps([now, soon]))
+                news = {"revision": self._platform.control.state.number, "at": _iso(time.time()), "upcoming": soon}
                 if told is None and resumed == etag:
                     # The client has this already.
                     yield b": resumed\n\n"
                 elif told is None:
-                    yield _message("put", etag, {"revision": self._platform.control.state.number, "streams": now})
-                elif now != told:
+                    yield _message("put", etag, {**news, "streams": now})
+                elif (now, soon) != (told, ahead):
                     changed = {name: one for name, one in now.items() if told.get(name) != one}
                     gone = [name for name in told if name not in now]
-                    patch = {"revision": self._platform.control.state.number, "streams": changed, "removed": gone}
-                    yield _message("patch", etag, patch)
-                told = now
+                    yield _message("patch", etag, {**news, "streams": changed, "removed": gone})
+                told, ahead = now, soon
                 if await self._news(version, heartbeat) == version:
                     yield b": alive\n\n"
         finally:
@@ -201,20 +211,49 @@ class StreamsApi:
             streams = list(seen.entries())
         chosen = [stream for stream in streams if _fits(stream, request.query_params)]
         told = project(chosen, audience)
+        upcoming = self._upcoming(request, audience, told, asked)
         hidden = {stream.name: None for stream in chosen if stream.name not in told and stream.name in asked}
         body = {"revision": self._platform.control.state.number, "streams": told}
         if unknown or hidden:
             body["unknown"] = {**unknown, **hidden}
+        if upcoming:
+            body["upcoming"] = upcoming
         return orjson.dumps(body)
 
-    def _seen(self, request: Request) -> Any:
-        """The streams as the site asked for sees them now."""
+    def _upcoming(
+        self, request: Request, audience: str, told: Mapping[str, Any], asked: list[str]
+    ) -> list[dict[str, Any]]:
+        """What is going to change, and when, for clients that may not be reached then."""
+        now = time.time()
+        edges = [edge for edge in self._platform.control.state.edges() if now < edge <= now + AHEAD_SECONDS]
+        found = []
+        for edge in edges[:AHEAD_MAX] if audience == "browser" else ():
+            streams = self._seen(request, edge)
+            chosen = [streams.get(name) for name in asked if name in streams] if asked else streams.entries()
+            then = project([stream for stream in chosen if _fits(stream, request.query_params)], audience)
+            changed = {name: one for name, one in then.items() if told.get(name) != one}
+            gone = [name for name in told if name not in then]
+            if changed or gone:
+                found.append({"at": _iso(edge), "streams": changed, "removed": gone})
+            told = then
+        return found
+
+    def _seen(self, request: Request, at: float | None = None) -> StreamRegistry:
+        """The streams as the site asked for sees them now, or at a moment to come."""
         control = self._platform.control
         site, realm = request.query_params.get("site"), request.query_params.get("realm")
-        if site is None and realm is None:
+        if site is None and realm is None and at is None:
             return control.streams
         scope = control.streams.scope
-        return control.streams.seen_from(Scope(site or scope.site, realm or scope.realm, scope.at))
+        if at is None:
+            return control.streams.seen_from(Scope(site or scope.site, realm or scope.realm, scope.at))
+        version, known = self._then
+        if version != control.version or len(known) >= 10 * AHEAD_MAX:
+            version, known = self._then = (control.version, {})
+        key = (site or scope.site, realm or scope.realm, at)
+        if key not in known:
+            known[key] = control.streams.seen_from(Scope(key[0], key[1] or scope.realm, at))
+        return known[key]
 
     def _audience(self, request: Request) -> str:
         """The audience asked for. Those that are told inner settings need a key."""
@@ -242,6 +281,10 @@ class StreamsApi:
         if self._platform.control.version != version:
             await asyncio.sleep(SETTLE_SECONDS)
         return self._platform.control.version
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _fits(stream: Stream, asked: Mapping[str, str]) -> bool:
