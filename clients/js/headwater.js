@@ -149,6 +149,7 @@ class Settings {
     this.followed = this.streams === undefined;
     this.upcoming = [];
     this.skewMs = 0;
+    this.closed = false;
     this.failures = 0;
     this.query = "?audience=browser";
     if (options.streams) this.query += `&names=${options.streams.map(encodeURIComponent).join(",")}`;
@@ -473,8 +474,8 @@ export class Producer {
     let response, told;
     try {
       // As text, like a beacon: JSON would cost another request across origins.
-      const request = { method: "POST", body: bodyOf(batch), keepalive: sum(batch) <= 60_000, credentials: "omit" };
-      response = await fetch(`${this.base}/v1/events`, request);
+      const [body, keepalive] = [bodyOf(batch), sum(batch) <= 60_000];
+      response = await fetch(`${this.base}/v1/events`, { method: "POST", body, keepalive, credentials: "omit" });
       told = [201, 202].includes(response.status) ? {} : await response.json().catch(() => null);
     } catch {
       return { again: batch, pauseSeconds: null };
@@ -610,7 +611,7 @@ function clientOf(settings) {
   return settings.client ?? settings.producers?.metrics_platform_client ?? {};
 }
 
-/** [meta.id, why] of an entry of an answer's lists. */
+/** [meta.id, why] of an entry of an answer's lists. @returns {[string, string]} */
 function reasonOf(entry) {
   return [entry.event?.meta?.id, entry.context?.errorsText ?? entry.context?.message ?? "refused"];
 }
