@@ -16,7 +16,7 @@ from headwater.schemas.schema import Schema
 from headwater.schemas.uri import LATEST, version_of
 from headwater.streams.stream import Stream
 
-_MARK = b'"canary"'
+CANARY_MARK = b'"canary"'
 
 
 def canary_event(
@@ -54,7 +54,7 @@ def missing_example(schema: Schema) -> str | None:
 
 def is_canary(value: bytes) -> bool:
     """Whether the bytes of an event are those of a canary. Nearly free for those that are not."""
-    if _MARK not in value:
+    if CANARY_MARK not in value:
         return False
     try:
         event = orjson.loads(value)

@@ -22,10 +22,10 @@ from headwater.monitoring.hour_counts import DayRow, HourCounts
 from headwater.monitoring.hours import HOUR_MS
 
 TOPIC = "headwater.event_counts"
-READ_RECORDS_MAX = 250
-READ_BYTES_MAX = 1_048_576
+READ_RECORDS_MAX = 1000
+READ_BYTES_MAX = 2_097_152
 # Counting may take this share of the time: producers and consumers come first.
-BUSY_SHARE_MAX = 0.25
+BUSY_SHARE_MAX = 0.1
 # Longer than the counts themselves are kept, so that what is folded at a start is whole.
 KEPT_HOURS_MORE = 48
 
@@ -173,8 +173,15 @@ class HourBook:
             for (topic, partition), offset in behind.items():
                 self._move(topic, partition, max(offset, first.get((topic, partition), offset)))
             return 0
-        for record in records:
-            self._count(record, watched[record.topic])
+        index = 0
+        while index < len(records):
+            after = self.counts.count_run(records, index)
+            if after > index:
+                self._counted(records[after - 1], canary=False)
+            else:
+                self._count(records[index], watched[records[index].topic])
+                after = index + 1
+            index = after
         if not records:
             # What is left below the end are gaps, of transactions or compaction.
             for topic, partition in behind:
@@ -183,6 +190,9 @@ class HourBook:
 
     def _count(self, record: StoredRecord, watched: Watched) -> None:
         _, canary = self.counts.count(record, watched.event_time_field, watched.max_lateness_ms)
+        self._counted(record, canary=canary)
+
+    def _counted(self, record: StoredRecord, *, canary: bool) -> None:
         progress = self._topics[record.topic]
         if canary:
             progress.last_canary_ms = max(record.timestamp_ms, progress.last_canary_ms or 0)

@@ -7,7 +7,7 @@ counted, so a record that is read a second time after a crash changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -16,7 +16,7 @@ import orjson
 
 from headwater.event import get_path
 from headwater.log.contract import StoredRecord
-from headwater.monitoring.canary_event import is_canary
+from headwater.monitoring.canary_event import CANARY_MARK, is_canary
 from headwater.monitoring.hours import HOUR_MS, epoch_ms
 
 HOURS_A_DAY = 24
@@ -83,6 +83,49 @@ class HourCounts:
                 of_event.events += 1
                 of_event.late += record.timestamp_ms > (hour + 1) * HOUR_MS + max_lateness_ms
         return hour, canary
+
+    def count_run(self, records: Sequence[StoredRecord], start: int) -> int:
+        """Count the plain records from `start` on that differ in nothing that is counted; the index behind them.
+
+        Plain: no canary, in the hour in which it was received, new to the row. That is nearly every record, and
+        looking for its row once for a run of them costs a fraction of doing so for each. Other records are left.
+        """
+        first = records[start]
+        topic, partition, offset = first.topic, first.partition, first.offset
+        hour = first.timestamp_ms // HOUR_MS
+        begin_ms, end_ms = hour * HOUR_MS, (hour + 1) * HOUR_MS
+        index, dt = start, b""
+        for index in range(start, len(records)):
+            record = records[index]
+            headers = record.headers
+            if (
+                record.partition != partition
+                or record.topic != topic
+                or not begin_ms <= record.timestamp_ms < end_ms
+                or len(headers) != 1
+                or headers[0][0] != "dt"
+                or CANARY_MARK in record.value
+            ):
+                break
+            if headers[0][1][:13] != dt:
+                text = headers[0][1]
+                if not text.endswith(b"Z") or _hour_of(text[:13]) != hour:
+                    break
+                dt = text[:13]
+            offset = record.offset
+        else:
+            index = len(records)
+        if index == start:
+            return start
+        row = self.rows.get((topic, hour // HOURS_A_DAY))
+        if row is not None and first.offset < row.next.get(partition, 0):
+            return start
+        one = self._hour(first, hour)
+        if one is not None:
+            one.received += index - start
+            one.events += index - start
+            self.rows[topic, hour // HOURS_A_DAY].next[partition] = offset + 1
+        return index
 
     def of(self, topic: str, partition: int, hour: int) -> HourCount:
         row = self.rows.get((topic, hour // HOURS_A_DAY))
