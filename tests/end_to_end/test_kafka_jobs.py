@@ -20,6 +20,8 @@ from headwater.config import Config, load_config
 from headwater.errors import WriterFenced
 from headwater.log.contract import Commit, Log, Position, Record, TopicSettings
 from headwater.platform import build
+from headwater.processing.embedded import RunnerSettings
+from servers.kafka import KafkaCluster
 
 EVENTS = 1200
 WIKIS = 5
@@ -308,3 +310,25 @@ async def test_a_job_has_no_lag_when_only_marks_of_transactions_are_left(config:
         assert [await supervisor.runner.lag() for supervisor in platform.runners.values()] == [0, 0, 0]
     finally:
         await platform.stop()
+
+
+async def test_jobs_go_on_exactly_when_a_broker_that_stood_still_goes_on(
+    config: Config, kafka_alone: KafkaCluster
+) -> None:
+    overrides = {"log.url": f"kafka://{kafka_alone.bootstrap}", "log.delivery_seconds_max": 1}
+    config = load_config(config.project_dir, environment={}, overrides=overrides)
+    await write(config, range(EVENTS))
+    platform = build(config)
+    for supervisor in platform.runners.values():
+        supervisor.runner.settings = RunnerSettings(batch_records_max=20)  # type: ignore[attr-defined]
+    await platform.start()
+    try:
+        await until(lambda: platform.runners["running"].report().read > 100)
+        await asyncio.to_thread(kafka_alone.pause, 1)
+        await asyncio.sleep(4)
+        await asyncio.to_thread(kafka_alone.resume, 1)
+        await until(lambda: platform.runners["doubled"].report().written >= EVENTS, seconds=60)
+    finally:
+        await asyncio.to_thread(kafka_alone.resume, 1)
+        await platform.stop()
+    check_exact(await finish(config), EVENTS)

@@ -195,11 +195,13 @@ class GroupWriter:
         if self._producer is None:
             settings = self._settings
             try:
+                request_ms = int(settings.client()["socket.timeout.ms"])
                 producer = Producer(
                     {
                         **settings.producer(),
                         "transactional.id": f"{settings.namespace}headwater.{self._group}",
-                        "transaction.timeout.ms": int(settings.delivery_seconds_max * 2_000),
+                        # The client demands that it is no shorter than the time of one request.
+                        "transaction.timeout.ms": max(request_ms, int(settings.delivery_seconds_max * 2_000)),
                         # Without one, a fatal error is raised out of whatever is being called just then.
                         "error_cb": self._hear,
                     }
