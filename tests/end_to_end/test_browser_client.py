@@ -146,6 +146,19 @@ async def world(tmp_path: Path, chromium_executable: str) -> AsyncIterator[World
             await browser.close()
 
 
+def test_the_client_is_served_to_every_origin_as_it_is_in_the_repository(tmp_path: Path, repository: Path) -> None:
+    write_project(tmp_path, [SCHEMA], STREAMS)
+    with served_project(tmp_path, intake={"cors": None}) as (address, _):
+        for name, kind in (("headwater.js", "text/javascript"), ("headwater.d.ts", "text/plain")):
+            answer = httpx.get(f"{address}/clients/{name}")
+            assert answer.content == (repository / "clients" / "js" / name).read_bytes()
+            assert answer.headers["content-type"].startswith(kind)
+            assert answer.headers["access-control-allow-origin"] == "*"
+            again = httpx.get(f"{address}/clients/{name}", headers={"if-none-match": answer.headers["etag"]})
+            assert again.status_code == 304
+        assert httpx.get(f"{address}/clients/%2e%2e%2fbrowser_client.py").status_code == 404
+
+
 async def test_events_of_a_page_of_another_origin_arrive_complete_and_refusals_are_told(world: World) -> None:
     page = await world.page()
     await page.evaluate("note('sampled', 'a'); note('sampled', 1); note('nowhere', 'b'); note('sampled', 'c')")
