@@ -215,10 +215,14 @@ class SchemaPages:
         return sorted(found, key=lambda hit: (-hit.weight, hit.title))
 
     def _page(self, request: Request, template: str, **known: Any) -> Response:
-        root = f"{request.scope.get('root_path', '')}/repositories"
+        top = f"{request.scope.get('root_path', '')}/"
+        # By itself the schema service has no other pages to lead to.
+        platform = getattr(request.app.state, "platform", None)
         content = self._templates[template].render(
-            root=root,
-            home=getattr(request.app.state, "home", "/"),
+            root=f"{top}repositories",
+            top=top,
+            service=platform.config.intake.service_name if platform else "Schemas",
+            alone=platform is None,
             here=request.path_params.get("name", MERGED),
             names=[shelf.name for shelf in self._shelves.shelves],
             merged=MERGED,

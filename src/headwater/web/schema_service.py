@@ -39,7 +39,6 @@ def create_schema_app(shelves: Shelves, streams_of: StreamsOf = dict) -> Starlet
         exception_handlers={HTTPException: _not_found, HeadwaterError: _problem},  # type: ignore[dict-item]
     )
     app.router.redirect_slashes = False
-    app.state.home = f"{ROOT}/"
     return app
 
 

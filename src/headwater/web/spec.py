@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 import headwater
 from headwater.web.info import DESCRIPTION, JsonResponse
+from headwater.web.pages import PAGE_HEADERS
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+_TEMPLATES = Environment(
+    loader=PackageLoader("headwater.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+)
 
 _problem_schema: dict[str, Any] = {
     "type": "object",
@@ -108,7 +112,7 @@ async def spec(request: Request) -> Response:
 
 
 async def doc(request: Request) -> Response:
-    """The specification as plain HTML; no scripts, no assets, so there is nothing under `path` to serve."""
+    """The specification as a page for people; without assets of its own, so nothing is served under `path`."""
     asset = request.query_params.get("path")
     if asset is not None:
         uri = f"{request.url.path}?{request.url.query}"
@@ -121,29 +125,14 @@ async def doc(request: Request) -> Response:
             "uri": uri,
         }
         return JsonResponse(problem, status_code=404)
-    document = specification(request.app.state.platform)
-    rows = "\n".join(_row(path, methods) for path, methods in document["paths"].items())
-    title = escape(document["info"]["title"])
-    return HTMLResponse(
-        f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8">'
-        f"<title>{title}: HTTP interface</title></head>\n"
-        f"<body>\n<h1>{title}</h1>\n<p>{escape(DESCRIPTION)} The same as <a href='/?spec'>OpenAPI</a>.</p>\n"
-        f"<dl>\n{rows}\n</dl>\n</body>\n</html>\n"
+    platform = request.app.state.platform
+    content = _TEMPLATES.get_template("api.html").render(
+        title=platform.config.intake.service_name,
+        version=headwater.__version__,
+        description=DESCRIPTION,
+        paths=specification(platform)["paths"],
     )
-
-
-def _row(path: str, methods: dict[str, Any]) -> str:
-    parts = []
-    for method, operation in methods.items():
-        answers = "".join(
-            f"<li>{status}: {escape(response['description'])}</li>"
-            for status, response in operation["responses"].items()
-        )
-        parts.append(
-            f"<dt><code>{method.upper()} {escape(path)}</code></dt>"
-            f"<dd>{escape(operation['summary'])}<ul>{answers}</ul></dd>"
-        )
-    return "\n".join(parts)
+    return HTMLResponse(content, headers=PAGE_HEADERS)
 
 
 def _post_events(summary: str, operation_id: str) -> dict[str, Any]:
