@@ -118,6 +118,8 @@ async def test_inner_settings_are_told_to_who_has_a_key(served: tuple[Platform, 
         assert answer.headers["cache-control"].startswith("private")
     browser = (await client.get("/v1/streams?audience=browser")).json()["streams"]
     assert browser["clicks"] == {}
+    assert "secrets" not in browser
+    assert "secrets" in (await client.get("/v1/streams?audience=browser&names=secrets")).json()["streams"]
     assert browser["views"] == {"sample": {"unit": "pageview", "rate": 0.1}}
 
 
@@ -151,7 +153,7 @@ async def test_changes_are_told_live_and_a_client_that_comes_back_is_not_told_tw
     async with asyncio.timeout(10), client.stream("GET", url) as live:
         told = messages(live.aiter_lines())
         kind, _, everything = await anext(told)
-        assert (kind, set(everything["streams"])) == ("put", {"clicks", "views", "secrets"})
+        assert (kind, set(everything["streams"])) == ("put", {"clicks", "views"})
         await client.post("/v1/stream-changes", json=rate(0.5), headers=headers)
         kind, mark, patch = await anext(told)
         assert (kind, patch["streams"]) == ("patch", {"clicks": {"sample": _sample(0.5)}})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -208,7 +208,7 @@ class StreamsApi:
             except StreamUnknown as error:
                 unknown[name] = error.hint
         if not asked:
-            streams = list(seen.entries())
+            streams = _named_to(audience, seen.entries())
         chosen = [stream for stream in streams if _fits(stream, request.query_params)]
         told = project(chosen, audience)
         upcoming = self._upcoming(request, audience, told, asked)
@@ -229,7 +229,11 @@ class StreamsApi:
         found = []
         for edge in edges[:AHEAD_MAX] if audience == "browser" else ():
             streams = self._seen(request, edge)
-            chosen = [streams.get(name) for name in asked if name in streams] if asked else streams.entries()
+            chosen = (
+                [streams.get(name) for name in asked if name in streams]
+                if asked
+                else _named_to(audience, streams.entries())
+            )
             then = project([stream for stream in chosen if _fits(stream, request.query_params)], audience)
             changed = {name: one for name, one in then.items() if told.get(name) != one}
             gone = [name for name in told if name not in then]
@@ -285,6 +289,11 @@ class StreamsApi:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _named_to(audience: str, streams: Iterable[Stream]) -> list[Stream]:
+    """Those an audience is told of unasked. Who sends to a private stream knows its name, and asks for it."""
+    return [stream for stream in streams if audience not in OPEN_AUDIENCES or not stream.is_private]
 
 
 def _fits(stream: Stream, asked: Mapping[str, str]) -> bool:
