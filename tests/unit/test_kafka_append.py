@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from headwater.log.kafka_append import PendingAppend
 
 COUNTS = {"one": 1, "three": 3}
-NAMESPACE = "staging."
 
 new_records = st.lists(
     st.builds(
@@ -45,98 +44,85 @@ def pending_of(records: list[Record]) -> PendingAppend:
     return PendingAppend(records, partitions, 0, time_ms=7, finished=[])
 
 
-def report(pending: PendingAppend, fates: list[str]) -> dict[int, tuple[int, int] | None]:
-    """Report each record's fate in the order of its partition; answers where each went, None for a failure."""
+def report(pending: PendingAppend, fates: list[str], order: list[int]) -> dict[int, tuple[int, int] | None]:
+    """Report each record's fate in this order; answers where each went, None for a failure."""
     from confluent_kafka import KafkaError, Message
 
-    everything_in_one = {r.topic for r in pending.records} == {"one"}
-    told = pending.delivered if everything_in_one else pending.placed
-    ends: dict[tuple[str, int], int] = {}
     went: dict[int, tuple[int, int] | None] = {}
-    for index, (record, fate) in enumerate(zip(pending.records, fates, strict=True)):
-        partition = pending.partitions[index]
+    for index in order:
+        record, fate, partition = pending.records[index], fates[index], pending.partitions[index]
         if partition < 0:
             partition = partition_of_key(record.key or b"", COUNTS[record.topic])
-        about: dict[str, Any] = {"topic": NAMESPACE + record.topic, "key": record.key, "value": record.value}
         if fate == "stored":
-            offset = ends.get((record.topic, partition), 100)
-            ends[record.topic, partition] = offset + 3
-            went[index] = (partition, offset)
-            told(None, Message(partition=partition, offset=offset, **about))
+            went[index] = (partition, 100 + 3 * index)
+            pending.delivered(index, None, Message(topic=record.topic, partition=partition, offset=100 + 3 * index))
         else:
             went[index] = None
             code = KafkaError.MSG_SIZE_TOO_LARGE if fate == "too large" else KafkaError._MSG_TIMED_OUT
-            told(KafkaError(code), Message(partition=partition, **about))
+            pending.delivered(index, KafkaError(code), Message(topic=record.topic, partition=partition))
     return went
 
 
-@given(new_records)
-def test_records_that_were_all_stored_have_the_places_that_were_reported(records: list[Record]) -> None:
-    from headwater.log.kafka_append import place_records
+@given(new_records, st.randoms())
+def test_records_that_were_all_stored_have_the_places_that_were_reported(records: list[Record], random: Random) -> None:
+    from headwater.log.kafka_append import Placements
 
     pending = pending_of(records)
-    went = report(pending, ["stored"] * len(records))
-    placed = place_records(pending, len(NAMESPACE))
-    assert {index: (p.partition, p.offset) for index, p in placed.items()} == went
-    assert [placed[index].topic for index in range(len(records))] == [record.topic for record in records]
+    went = report(pending, ["stored"] * len(records), shuffled(records, random))
+    placed = Placements(pending)
+    assert not pending.has_failed
+    assert [(p.partition, p.offset) for p in placed] == [went[index] for index in range(len(records))]
+    assert [p.topic for p in placed] == [record.topic for record in records]
+    assert {p.timestamp_ms for p in placed} == {7}
     assert pending.finished == [pending]
 
 
-@given(new_records, st.data())
-def test_of_records_that_failed_in_part_each_has_its_own_outcome(records: list[Record], data: st.DataObject) -> None:
-    from headwater.log.kafka_append import incomplete
-
-    fates = [data.draw(st.sampled_from(["stored", "too large", "timed out"])) for _ in records]
-    if set(fates) == {"stored"}:
-        fates[0] = "timed out"
-    pending = pending_of(records)
-    went = report(pending, fates)
-    told = incomplete(pending, len(NAMESPACE), "broker:9092")
-    assert sorted([*told.failures, *told.placements]) == list(range(len(records)))
-
-    def outcomes(of: Callable[[int], object]) -> list[tuple[str, bytes | None, bytes, str]]:
-        """Equal records stand for one another."""
-        return sorted((r.topic, r.key or b"-", r.value, str(of(index))) for index, r in enumerate(records))
-
-    def ours(index: int) -> object:
-        if index in told.failures:
-            return type(told.failures[index]).__name__
-        place = told.placements[index]
-        return (place.partition, place.offset)
-
-    names = {"too large": EventTooLarge.__name__, "timed out": LogUnavailable.__name__}
-    assert outcomes(ours) == outcomes(lambda index: went[index] or names[fates[index]])
-
-
-@given(new_records, st.integers(0, 12))
-def test_records_of_which_nothing_was_told_have_failed(records: list[Record], told: int) -> None:
+@given(new_records, st.randoms(), st.data())
+def test_of_records_that_failed_in_part_each_has_its_own_outcome(
+    records: list[Record], random: Random, data: st.DataObject
+) -> None:
     from confluent_kafka import KafkaError
 
     from headwater.log.kafka_append import incomplete
 
-    told = min(told, len(records) - 1)
+    fates = [data.draw(st.sampled_from(["stored", "too large", "timed out"])) for _ in records]
+    told = data.draw(st.integers(0, len(records)))
     pending = pending_of(records)
-    whole, pending.records = pending.records, records[:told]
-    went = report(pending, ["stored"] * told)
-    pending.records = whole
-    pending.untold(pending.left, KafkaError(KafkaError._FATAL))
-    error = incomplete(pending, len(NAMESPACE), "broker:9092")
+    order = shuffled(records, random)
+    went = report(pending, fates, order[:told])
+    if told < len(records):
+        assert pending.finished == []
+        pending.untold(pending.left, KafkaError(KafkaError._FATAL))
     assert pending.finished == [pending]
-    assert len(error.failures) == len(records) - told
-    assert sorted((p.partition, p.offset) for p in error.placements.values()) == sorted(w for w in went.values() if w)
+    assert pending.has_failed == any(went.get(index) is None for index in range(len(records)))
+    if not pending.has_failed:
+        return
+    error = incomplete(pending, "broker:9092")
+    assert {index: (p.partition, p.offset) for index, p in error.placements.items()} == {
+        index: place for index, place in went.items() if place is not None
+    }
+    assert {*error.failures, *error.placements} == set(range(len(records)))
+    for index, reason in error.failures.items():
+        too_large = index in went and fates[index] == "too large"
+        assert type(reason) is (EventTooLarge if too_large else LogUnavailable)
+
+
+def shuffled(records: list[Record], random: Random) -> list[int]:
+    order = list(range(len(records)))
+    random.shuffle(order)
+    return order
 
 
 def test_where_records_went_is_a_sequence_like_any_other() -> None:
     from headwater.log.kafka_append import Placements
 
-    async def placements() -> Placements:
-        pending = pending_of([Record("one", b"%d" % n) for n in range(3)])
-        report(pending, ["stored"] * 3)
-        return Placements(pending, len(NAMESPACE))
-
-    found = asyncio.run(placements())
+    pending = pending_of([Record("one", b"%d" % n, timestamp_ms=n or None) for n in range(3)])
+    report(pending, ["stored"] * 3, [0, 1, 2])
+    found = Placements(pending)
     assert len(found) == 3
-    assert [place.offset for place in found] == [100, 103, 106]
+    assert [(place.offset, place.timestamp_ms) for place in found] == [(100, 7), (103, 1), (106, 2)]
     assert found[-1] == list(found)[2]
     assert found[1:] == list(found)[1:]
     assert found == list(found)
+    with pytest.raises(IndexError):
+        found[3]

@@ -1,8 +1,8 @@
 """One append to Kafka: its records on their way, where each of them went, and which of them failed.
 
-How this works: each record is delivered on its own. Reports are collected as they come, as little as possible for each;
-records of one partition come in their order, and equal records stand for one another, so where each one went is worked
-out from that: when somebody asks, or when something failed.
+How this works: each record is delivered on its own, and its report says which record of the append it was. Reports come
+by the hundred thousand a second, so as little as possible is done for each, and `Placement`s are made when somebody
+asks for them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import overload
 
 from confluent_kafka import Message, Producer
@@ -23,14 +24,12 @@ from headwater.log.kafka_topics import KafkaTopic
 LEARN_SECONDS_MAX = 2.0
 UNSENT = KafkaError._QUEUE_FULL
 
-# Where a record is now: topic, partition, offset, key.
-Report = tuple[str, int, int, bytes | None]
-# Why one is not: the error, topic, key, value.
-Failure = tuple[KafkaError, str | None, bytes | None, bytes | None]
-
 
 class PendingAppend:
-    """One append under way. `delivered` and `placed` are called by the polling thread, once for each record."""
+    """One append under way. `delivered` and `untold` are called by the polling thread.
+
+    `partitions` are the records' own, -1 until one chosen by the key is known; `offsets` are -1 until they are.
+    """
 
     __slots__ = (
         "failures",
@@ -41,7 +40,6 @@ class PendingAppend:
         "partitions",
         "reason",
         "records",
-        "reports",
         "size",
         "time_ms",
     )
@@ -58,91 +56,88 @@ class PendingAppend:
     ) -> None:
         self.records = records
         self.partitions = partitions
+        self.offsets = [-1] * len(records)
         self.size = size
         self.time_ms = time_ms
         self.left = len(records)
         self.finished = finished
         self.future = future
-        self.offsets: list[int] = []
-        self.reports: list[Report] = []
-        self.failures: list[Failure] = []
+        self.failures: dict[int, KafkaError] = {}
         # Why records failed of which nothing was told.
         self.reason: KafkaError | None = None
 
-    def delivered(self, error: KafkaError | None, message: Message) -> None:
-        """A record's report, where all records go to one partition."""
+    def delivered(self, index: int, error: KafkaError | None, message: Message) -> None:
+        """The report of one record."""
         if error is None:
-            self.offsets.append(message.offset())  # type: ignore[arg-type]
+            self.offsets[index] = message.offset()  # type: ignore[assignment]
+            if self.partitions[index] < 0:
+                self.partitions[index] = message.partition()  # type: ignore[assignment]
         else:
-            self.failures.append((error, message.topic(), message.key(), message.value()))
-        self.left -= 1
-        if not self.left:
-            self.finished.append(self)
-
-    def placed(self, error: KafkaError | None, message: Message) -> None:
-        """A record's report, where records go to several partitions."""
-        if error is None:
-            self.reports.append((message.topic(), message.partition(), message.offset(), message.key()))  # type: ignore[arg-type]
-        else:
-            self.failures.append((error, message.topic(), message.key(), message.value()))
+            self.failures[index] = error
         self.left -= 1
         if not self.left:
             self.finished.append(self)
 
     def untold(self, count: int, error: KafkaError) -> None:
-        """Of so many records nothing more will be told. Called by the polling thread."""
+        """Of so many records nothing more will be told."""
         self.reason = error
         self.left -= count
         if not self.left:
             self.finished.append(self)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether some record was not stored, as far as is known."""
+        return bool(self.failures) or self.reason is not None
+
+    def placement(self, index: int) -> Placement:
+        """Where a record went that was stored."""
+        record = self.records[index]
+        time_ms = self.time_ms if record.timestamp_ms is None else record.timestamp_ms
+        return Placement(record.topic, self.partitions[index], self.offsets[index], time_ms)
+
 
 class Placements(Sequence[Placement]):
-    """Where the records of one append went; worked out when first looked at, since most callers never do."""
+    """Where the records of one append went, all of them stored."""
 
-    __slots__ = ("_found", "_pending", "_strip")
+    __slots__ = ("_pending",)
 
-    def __init__(self, pending: PendingAppend, strip: int) -> None:
-        self._pending: PendingAppend | None = pending
-        self._strip = strip
-        self._found: list[Placement] = []
-
-    def _all(self) -> list[Placement]:
-        if self._pending is not None:
-            placed = place_records(self._pending, self._strip)
-            self._found = [placed[index] for index in range(len(self._pending.records))]
-            self._pending = None
-        return self._found
+    def __init__(self, pending: PendingAppend) -> None:
+        self._pending = pending
 
     def __len__(self) -> int:
-        return len(self._found) if self._pending is None else len(self._pending.records)
+        return len(self._pending.records)
 
     def __iter__(self) -> Iterator[Placement]:
-        return iter(self._all())
+        return map(self._pending.placement, range(len(self)))
 
     @overload
     def __getitem__(self, index: int) -> Placement: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[Placement]: ...
     def __getitem__(self, index: int | slice) -> Placement | Sequence[Placement]:
-        return self._all()[index]
+        numbers = range(len(self))[index]
+        return (
+            self._pending.placement(numbers)
+            if isinstance(numbers, int)
+            else list(map(self._pending.placement, numbers))
+        )
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and self._all() == list(other)
+        return isinstance(other, Sequence) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Placements({self._all()!r})"
+        return f"Placements({list(self)!r})"
 
 
 def hand_over(
     producer: Producer, pending: PendingAppend, topics: Sequence[KafkaTopic]
 ) -> tuple[int, KafkaError] | None:
     """Give every record to the client. None, or the index of the first that it did not take, and why."""
-    produce, time_ms, partitions = producer.produce, pending.time_ms, pending.partitions
-    first = topics[0]
-    told = pending.delivered if first.partitions == 1 and all(t is first for t in topics) else pending.placed
+    produce, delivered = producer.produce, pending.delivered
+    time_ms, partitions = pending.time_ms, pending.partitions
     index = 0
     try:
         for index, record in enumerate(pending.records):
@@ -152,7 +147,7 @@ def hand_over(
                 record.value,
                 record.key,
                 partitions[index],
-                on_delivery=told,
+                on_delivery=partial(delivered, index),
                 timestamp=time_ms if given is None else given,
                 headers=list(record.headers) if record.headers else None,
             )
@@ -185,56 +180,17 @@ def record_bytes(record: Record) -> int:
     return size
 
 
-def place_records(pending: PendingAppend, strip: int, failed: Collection[int] = ()) -> dict[int, Placement]:
-    """Where each record went, by its index, but for the `failed` and those of which nothing was told."""
-    records, default_ms = pending.records, pending.time_ms
-
-    def placement(index: int, partition: int, offset: int) -> Placement:
-        given = records[index].timestamp_ms
-        return Placement(records[index].topic, partition, offset, default_ms if given is None else given)
-
-    told = [index for index in range(len(records)) if index not in failed]
-    if not pending.reports:
-        # One partition, in order: those of which nothing was told are the last.
-        offsets = sorted(pending.offsets)
-        return {
-            index: placement(index, pending.partitions[index], offset)
-            for index, offset in zip(told, offsets, strict=False)
-        }
-    # Records of one key go to one partition, in the order given.
-    left: dict[tuple[str, bytes | None], dict[int, list[int]]] = {}
-    for name, partition, offset, key in sorted(pending.reports, key=_offset_of, reverse=True):
-        left.setdefault((name[strip:], key), {}).setdefault(partition, []).append(offset)
-    found: dict[int, Placement] = {}
-    for index in sorted(told, key=lambda index: (pending.partitions[index] < 0, index)):
-        own = left.get((records[index].topic, records[index].key), {})
-        partition = pending.partitions[index]
-        if partition < 0:
-            partition = next((number for number, offsets in own.items() if offsets), -1)
-        if own.get(partition):
-            found[index] = placement(index, partition, own[partition].pop())
-    return found
-
-
-def _offset_of(report: Report) -> int:
-    return report[2]
-
-
-def incomplete(pending: PendingAppend, strip: int, servers: str) -> AppendIncomplete:
-    """What became of an append that failed for some records, or for all. Equal records stand for one another."""
-    waiting: dict[tuple[str | None, bytes | None, bytes | None], list[int]] = {}
-    for index in range(len(pending.records) - 1, -1, -1):
-        record = pending.records[index]
-        waiting.setdefault((record.topic, record.key, record.value), []).append(index)
+def incomplete(pending: PendingAppend, servers: str) -> AppendIncomplete:
+    """What became of the records of an append of which some, or all, failed."""
     failures: dict[int, HeadwaterError] = {}
-    for error, name, key, value in pending.failures:
-        index = waiting[(name or "")[strip:], key, value if value is not None else b""].pop()
-        failures[index] = failure(error, pending.records[index], servers)
-    placements = place_records(pending, strip, failures)
+    placements: dict[int, Placement] = {}
     for index, record in enumerate(pending.records):
-        if index not in failures and index not in placements:
-            failures[index] = failure(pending.reason or KafkaError(KafkaError._FAIL), record, servers)
-    return AppendIncomplete(dict(sorted(failures.items())), dict(sorted(placements.items())))
+        if pending.offsets[index] >= 0:
+            placements[index] = pending.placement(index)
+        else:
+            error = pending.failures.get(index) or pending.reason or KafkaError(KafkaError._FAIL)
+            failures[index] = failure(error, record, servers)
+    return AppendIncomplete(failures, placements)
 
 
 def failure(error: KafkaError, record: Record, servers: str) -> HeadwaterError:

@@ -59,7 +59,6 @@ class Sender:
         self._settings = settings
         self._topics = topics
         self._clock = clock
-        self._strip = len(settings.namespace)
         self._delivery: Delivery | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._last_ms = 0
@@ -195,10 +194,10 @@ class Sender:
             future = pending.future
             if future is None or future.done():
                 continue
-            if pending.failures or pending.reason is not None:
-                future.set_exception(incomplete(pending, self._strip, self._settings.servers))
+            if pending.has_failed:
+                future.set_exception(incomplete(pending, self._settings.servers))
             else:
-                future.set_result(Placements(pending, self._strip))
+                future.set_result(Placements(pending))
 
 
 class Delivery:

@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 
 from headwater.errors import HeadwaterError, LogUnavailable, WriterFenced
 from headwater.log.contract import Placement, Record
-from headwater.log.kafka_append import PendingAppend, hand_over, incomplete, learn_partitions, place_records
+from headwater.log.kafka_append import PendingAppend, Placements, hand_over, incomplete, learn_partitions
 from headwater.log.kafka_producer import Sender
 from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings, error_of, refused_option, translate
 from headwater.log.kafka_topics import LATEST, KafkaTopic, KafkaTopics
@@ -57,7 +57,6 @@ class Transactions:
         self._settings = settings
         self._topics = topics
         self._sender = sender
-        self._strip = len(settings.namespace)
         self._groups: dict[str, GroupWriter] = {}
         self._pool: ThreadPoolExecutor | None = None
 
@@ -74,9 +73,9 @@ class Transactions:
             topics, partitions, size = await self._sender.prepare(everything)
             pending = PendingAppend(everything, partitions, size, time_ms=self._sender.now_ms(), finished=[])
             await self._in_thread(writer, pending, topics)
-            placed = place_records(pending, self._strip)
-            await self._until_visible(placed.values())
-        return [placed[index] for index in range(len(records))]
+            placed = Placements(pending)
+            await self._until_visible(placed)
+        return placed[: len(records)]
 
     async def claim(self, group: str) -> None:
         """End what others had begun for the group, and what this process had; they are fenced from now on.
@@ -109,8 +108,7 @@ class Transactions:
             await self._run(writer.append, pending, topics)
         except OutcomeUnknown:
             await self._run(writer.resolve)
-            placed = place_records(pending, self._strip)
-            raise OutcomeUnknown([placed[index] for index in range(len(placed) - 1)]) from None
+            raise OutcomeUnknown(Placements(pending)[:-1]) from None
 
     async def _run(self, function: Callable[..., None], *arguments: object) -> None:
         if self._pool is None:
@@ -148,7 +146,6 @@ class GroupWriter:
         self._producer: Producer | None = None
         self._is_fenced = False
         self._fatal: KafkaError | None = None
-        self._strip = len(settings.namespace)
 
     def append(self, pending: PendingAppend, topics: Sequence[KafkaTopic]) -> None:
         """One transaction. Raises LogUnavailable (nothing was stored), WriterFenced, OutcomeUnknown."""
@@ -242,11 +239,11 @@ class GroupWriter:
             return self._fenced()
         self._undo(producer)
         if pending.failures and stopped is None:
-            failures = incomplete(pending, self._strip, self._settings.servers).failures
+            failures = incomplete(pending, self._settings.servers).failures
             first = next(iter(failures.values()))
             if not isinstance(first, LogUnavailable):
                 return first
-        why = pending.failures[0][0] if pending.failures else stopped[1] if stopped else None
+        why = next(iter(pending.failures.values()), stopped[1] if stopped else None)
         if why is not None and why.code() in FENCED:
             return self._fenced()
         reason = why.str() if why is not None else "the brokers did not confirm in time"
