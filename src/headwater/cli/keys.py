@@ -64,7 +64,7 @@ def list_keys(as_json: bool, project: Path) -> None:
 @click.argument("name")
 @_project
 def revoke(name: str, project: Path) -> None:
-    """Forget the key NAME; a running platform refuses it within a second."""
+    """Forget the key NAME. A running platform refuses it within a second."""
     _keys(project).revoke(name)
     say(f"The key {name} is good for nothing now.")
 

@@ -96,7 +96,12 @@ VERBS: Table = {
 }
 
 
-@click.group(cls=Verbs, table=VERBS, short_help="Look into the log: topics, records, checksums.")
+@click.group(
+    cls=Verbs,
+    table=VERBS,
+    short_help="Look into the log: topics, records, checksums.",
+    epilog="Example:  headwater log topics",
+)
 def command() -> None:
     """Look into the log, also while a server is using it, and move what is in it."""
 
