@@ -23,6 +23,8 @@ _SPELLINGS = {
     "http://json-schema.org/draft/2020-12/schema": DRAFT_2020_12,
 }
 
+TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
+
 # Keywords whose schema judges the same value (a `$ref` does too), against those that descend into its parts.
 IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependencies", "dependentSchemas"))
 _HOLDS_SCHEMA = (
@@ -53,8 +55,12 @@ def check_against_metaschema(document: Mapping[str, Any], dialect: str, where: s
     try:
         jsonschema_rs.meta.validate({**document, "$schema": dialect})
     except (jsonschema_rs.ValidationError, ValueError) as error:
-        pointer = "/".join(str(part) for part in getattr(error, "instance_path", ()))
+        path = getattr(error, "instance_path", ())
+        pointer = "/".join(str(part) for part in path)
         reason = getattr(error, "message", str(error)).strip()
+        if path and path[-1] == "type" and "anyOf" in reason:
+            # Said by the metaschema as a choice between alternatives, of which nobody has heard.
+            reason = f"`type` is one of {', '.join(TYPES)}, or a list of some of them"
         raise SchemaInvalid(f"The schema at {where} is not a valid schema: at /{pointer}: {reason}.") from None
     if dialect != DRAFT_2020_12:
         _check_enums(document, where)

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headwater.schemas.dialect import TYPES
 from headwater.schemas.json_value import is_number
 from headwater.schemas.rules.robustness import missing_required
 from headwater.schemas.rules.rule import Breach, Breaches, Place, pointer_of, types_of
@@ -29,6 +30,7 @@ _OF_ANY = (
     *("type", "enum", "const", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "contentSchema"),
 )
 KEYWORDS = frozenset((*_OF_ANY, *_TYPE_OF))
+_TYPE_HINT = f"Correct the `type`: JSON Schema has {', '.join(TYPES)}."
 _PAIRS = (
     *(("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems")),
     *(("minProperties", "maxProperties"), ("minContains", "maxContains")),
@@ -79,7 +81,8 @@ def _without_effect(place: Place) -> Breaches:
         if kind is not None and kind not in types:
             message = f"`{keyword}` is about values of type {kind}, and this is {' or '.join(sorted(types))}."
             pointer = pointer_of((*place.steps, keyword))
-            yield Breach("keyword-without-effect", pointer, message, "Remove it, or correct the `type`.")
+            hint = "Remove it, or correct the `type`." if types.issubset(TYPES) else _TYPE_HINT
+            yield Breach("keyword-without-effect", pointer, message, hint)
 
 
 def _bounds(place: Place) -> Breaches:
