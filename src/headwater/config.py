@@ -271,7 +271,7 @@ class WebConfig:
     port: int = setting(8080, "The port to listen on; 0 takes a free one.", at_least=0, at_most=65_535)
     public_url: str | None = setting(
         None,
-        "How clients reach it, such as `https://events.example.org`, for documents that tell them; null: as they asked.",
+        "How clients reach it, such as `https://events.example.org`, for documents that say so; null: as they asked.",
         starts_with=("http://", "https://"),
     )
 
