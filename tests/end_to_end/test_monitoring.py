@@ -224,7 +224,7 @@ async def test_the_api_the_page_and_the_verbs_say_the_same(platform: Platform, p
         assert page.status_code == 200
         assert 'data-stream="notes"' in page.text
         assert 'data-stream="demo.page_edits"' not in page.text
-        assert 'href="monitoring"' in (await client.get("/")).text
+        assert 'href="./monitoring"' in (await client.get("/")).text
         hours = (await client.get("/v1/completeness", params={"stream": "notes", "by": "receipt"})).json()
         assert [hour["state"] for hour in hours["streams"][0]["hours"]] == ["unknown"] * 23 + ["open"]
         assert (await client.get("/v1/reconciliation", params={"from": "2026-01-01T00", "to": "2026-01-01T02"})).json()[
