@@ -265,6 +265,8 @@ async def test_brokers_that_stand_still_are_answered_for_and_used_again_when_the
         outcomes = await asyncio.wait_for(asyncio.gather(*sent, return_exceptions=True), 15)
         assert time.monotonic() - started < 10
         assert {type(outcome) for outcome in outcomes} == {AppendIncomplete}
+        # It goes to whoever sent the event.
+        assert not [one for one in outcomes if "127.0.0.1" in str(one)]
         for node in (1, 2):
             kafka_cluster.resume(node)
         deadline = time.monotonic() + 40

@@ -18,7 +18,7 @@ from confluent_kafka import Message, Producer
 
 from headwater.errors import AppendIncomplete, EventTooLarge, HeadwaterError, LogUnavailable
 from headwater.log.contract import Placement, Record
-from headwater.log.kafka_settings import KafkaError, KafkaException, translate
+from headwater.log.kafka_settings import AWAY, KafkaError, KafkaException, translate
 from headwater.log.kafka_topics import KafkaTopic
 
 LEARN_SECONDS_MAX = 2.0
@@ -205,6 +205,9 @@ def failure(error: KafkaError, record: Record, servers: str) -> HeadwaterError:
         return LogUnavailable("Too much is waiting for the Kafka broker.", hint="Try again, more slowly.")
     if code in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
         return LogUnavailable("The log was closed before the Kafka broker confirmed it.", hint="Send it again.")
+    if code in AWAY:
+        # Told to whoever sent the event, who need not know where the brokers are.
+        return LogUnavailable("The Kafka broker did not confirm the event in time.", hint="Send it again.")
     return translate(KafkaException(error), f"Storing in {record.topic!r}", servers)
 
 

@@ -179,7 +179,7 @@ def translate(exception: Exception, doing: str, servers: str, said: str = "") ->
             f"{doing} failed: the Kafka broker does not allow it: {error.str()}.",
             hint="Give this user the right to it in the broker's access lists.",
         )
-    if code in _AWAY:
+    if code in AWAY:
         more = f" ({said})" if said else ""
         return LogUnavailable(
             f"{doing} failed: no Kafka broker answers at {servers}{more}.",
@@ -196,7 +196,7 @@ _FORBIDDING = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
-_AWAY = frozenset(
+AWAY = frozenset(
     {
         KafkaError._TRANSPORT,
         KafkaError._ALL_BROKERS_DOWN,
@@ -210,6 +210,7 @@ _AWAY = frozenset(
 )
 
 __all__ = [
+    "AWAY",
     "KafkaError",
     "KafkaException",
     "KafkaSettings",
