@@ -77,7 +77,7 @@ class LogConfig:
         None, "Kafka: copies that must have an event before it is acknowledged; null means two of three.", at_least=1
     )
     delivery_seconds_max: float = setting(
-        8.0, "Kafka: how long the brokers may take to confirm an event before it has failed.", at_least=1, at_most=900
+        60.0, "Kafka: how long the brokers may take to confirm an event before it has failed.", at_least=1, at_most=900
     )
     kafka: Mapping[str, Any] = setting(
         {},

@@ -35,6 +35,7 @@ def test_every_key_and_item_knows_its_line() -> None:
         ("a: 1\nb: 2\na: 3\n", 3, 'the key "a" is already on line 1'),
         ("a: 1\nb: c: d\n", 2, "is not YAML"),
         ("a: [1\n", 2, "is not YAML"),
+        ("a:\n\tb: 1\n", 2, "Indent with spaces"),
         ("a: 1\n---\nb: 2\n", 2, "more than one document"),
         ("a: !!python/object:os.system {}\n", 1, "is not used here"),
         ("a: !!timestamp 2001-01-01\n", 1, "is not used here"),

@@ -79,7 +79,7 @@ class KafkaLog:
         options: Mapping[str, Any] | None = None,
         replication_factor: int | None = None,
         min_insync_replicas: int | None = None,
-        delivery_seconds_max: float = 8.0,
+        delivery_seconds_max: float = 60.0,
         queue_bytes_max: int = 67_108_864,
         cache_bytes_max: int = 16_777_216,
         clock: Callable[[], float] = time.time,

@@ -64,7 +64,7 @@ class KafkaSettings:
         """What every client is given."""
         settings: dict[str, Any] = {
             "client.id": "headwater",
-            "socket.timeout.ms": 10_000,
+            "socket.timeout.ms": 4_000,
             "socket.connection.setup.timeout.ms": 5_000,
             "socket.keepalive.enable": True,
             "socket.nagle.disable": True,

@@ -44,6 +44,8 @@ STATUS: dict[type[HeadwaterError], int] = {
     errors.LogUnavailable: 503,
     errors.LogFull: 507,
     errors.LogCorrupt: 500,
+    errors.WriterFenced: 503,
+    errors.FeatureUnsupported: 501,
     errors.JobInvalid: 500,
     errors.SinkUnavailable: 503,
     errors.ExtraMissing: 501,
