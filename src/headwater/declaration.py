@@ -91,8 +91,12 @@ def parse_declaration(text: str, *, file: str) -> Declaration:
         document = _compose(text, file)
     except yaml.MarkedYAMLError as error:
         line = getattr(error.problem_mark, "line", 0) + 1
-        hint = "Indent with spaces: YAML takes no tabs there." if "\\t" in str(error.problem) else None
-        raise ConfigInvalid(f"is not YAML: {error.problem or error.context}.", file=file, line=line, hint=hint) from None
+        at = text.splitlines()[line - 1 : line]
+        indented = at[0][: len(at[0]) - len(at[0].lstrip())] if at else ""
+        hint = "Indent with spaces: YAML takes no tabs there." if "\t" in indented else None
+        raise ConfigInvalid(
+            f"is not YAML: {error.problem or error.context}.", file=file, line=line, hint=hint
+        ) from None
     except yaml.YAMLError as error:
         raise ConfigInvalid(f"is not YAML: {error}.", file=file) from None
     lines: dict[KeyPath, int] = {(): document.line}
