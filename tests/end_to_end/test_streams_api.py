@@ -220,6 +220,25 @@ async def test_a_rule_for_some_sites_is_seen_by_those(served: tuple[Platform, ht
     assert "sample" not in (await client.get("/v1/streams/clicks?audience=browser")).json()
 
 
+async def test_a_rule_for_a_percentage_of_the_sites_draws_more_of_them_as_it_grows(
+    served: tuple[Platform, httpx.AsyncClient],
+) -> None:
+    platform, client = served
+    headers = key(platform)
+    drawn: list[set[str]] = []
+    for percent in (0, 30, 60, 100):
+        change = rate(0.5, when={"percent": percent})
+        assert (await client.post("/v1/stream-changes", json=change, headers=headers)).status_code == 201
+        sites = [f"site{number}" for number in range(40)]
+        answers = [await client.get(f"/v1/streams/clicks?audience=browser&site={site}") for site in sites]
+        drawn.append({site for site, answer in zip(sites, answers, strict=True) if "sample" in answer.json()})
+    assert drawn[0] == set()
+    assert drawn[0] < drawn[1] < drawn[2] < drawn[3] == set(sites)
+    assert "sample" not in (await client.get("/v1/streams/clicks?audience=browser")).json()
+    wrong = await client.post("/v1/stream-changes", json=rate(0.5, when={"percent": 101}), headers=headers)
+    assert (wrong.status_code, wrong.json()["detail"]) == (422, "`when.percent` is a number from 0 to 100.")
+
+
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [

@@ -9,7 +9,7 @@ ever changed or removed: to go back is another revision.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,7 +43,7 @@ class Rule:
             name=f"revision {number} ({self.id})",
             set=self.set,
             unset=self.unset,
-            when=when_of(self.when),
+            when=replace(when_of(self.when), draw=self.id),
             stream=None if self.stream == ALL_STREAMS else self.stream,
         )
 
@@ -167,20 +167,25 @@ class State:
 
 def when_of(written: Mapping[str, Any]) -> When:
     """The condition of a rule. Raises ChangeRefused."""
-    unknown = set(written) - {"site", "site_group", "realm", "from", "until"}
+    unknown = set(written) - {"site", "site_group", "realm", "percent", "from", "until"}
     if unknown:
         raise ChangeRefused(
-            f"`when` has no key {min(unknown)!r}.", hint="It has site, site_group, realm, from and until."
+            f"`when` has no key {min(unknown)!r}.", hint="It has site, site_group, realm, percent, from and until."
         )
     for name in ("site", "site_group", "realm"):
         value = written.get(name, "x")
         if not (isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value))):
             raise ChangeRefused(f"`when.{name}` is a text, or a list of texts.")
-    place = When.read({name: value for name, value in written.items() if name not in ("from", "until")})
+    percent = written.get("percent")
+    if percent is not None and (
+        isinstance(percent, bool) or not isinstance(percent, (int, float)) or not 0 <= percent <= 100
+    ):
+        raise ChangeRefused("`when.percent` is a number from 0 to 100.")
+    place = When.read({name: written[name] for name in ("site", "site_group", "realm") if name in written})
     start, end = (_seconds(written[name]) if name in written else None for name in ("from", "until"))
     if start is not None and end is not None and end <= start:
         raise ChangeRefused("`when.until` must be later than `when.from`.")
-    return When(place.sites, place.groups, place.realms, start, end)
+    return When(place.sites, place.groups, place.realms, start, end, percent)
 
 
 def text_of(written: Mapping[str, Any], name: str, chars_max: int = TEXT_CHARS_MAX) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from headwater.declaration import KeyPath
 from headwater.errors import ConfigInvalid, StreamUnknown
 from headwater.streams.merge import Path, find, lay_over, leaves, without
+from headwater.streams.sampling import in_sample_hash64
 from headwater.streams.stream import Stream
 from headwater.streams.stream_file import stream_of
 
@@ -38,13 +39,18 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """Where and when a layer holds. Empty sets say nothing; all that is said must be so. Times are epoch seconds."""
+    """Where and when a layer holds. Empty sets say nothing; all that is said must be so. Times are epoch seconds.
+
+    `percent`: of the sites, so many, drawn by hashing `draw` and the site: those drawn stay drawn as it grows.
+    """
 
     sites: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     realms: frozenset[str] = frozenset()
     not_before: float | None = None
     not_after: float | None = None
+    percent: float | None = None
+    draw: str = ""
 
     @classmethod
     def read(cls, written: Mapping[str, Any]) -> When:
@@ -64,6 +70,10 @@ class When:
             return False
         if self.groups and self.groups.isdisjoint(groups):
             return False
+        if self.percent is not None and not (
+            scope.site is not None and in_sample_hash64(self.draw, "", scope.site, self.percent / 100)
+        ):
+            return False
         if self.not_before is None and self.not_after is None:
             return True
         if scope.at is None:
@@ -73,6 +83,8 @@ class When:
     def __str__(self) -> str:
         named = (("site", self.sites), ("group", self.groups), ("realm", self.realms))
         parts = [f"{name} {', '.join(sorted(values))}" for name, values in named if values]
+        if self.percent is not None:
+            parts.append(f"{self.percent:g} % of the sites")
         for word, seconds in (("from", self.not_before), ("until", self.not_after)):
             if seconds is not None:
                 parts.append(f"{word} {datetime.fromtimestamp(seconds, UTC).isoformat(timespec='seconds')}")
