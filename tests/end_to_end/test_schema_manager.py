@@ -94,6 +94,14 @@ def test_a_failure_anywhere_means_that_nothing_is_written(root: Path) -> None:
     assert files(root) == before
 
 
+def test_what_is_no_schema_never_becomes_a_version(root: Path) -> None:
+    edit(root / "jsonschema/page/edit/current.yaml", "type: integer", "type: itneger")
+    before = files(root)
+    told = run("materialize", "page/edit", code=2)
+    assert "is not a valid schema: at /properties/bytes/type" in told.output
+    assert files(root) == before
+
+
 def test_standard_input_is_materialized_to_standard_output_or_a_directory(root: Path, tmp_path: Path) -> None:
     current = (root / "jsonschema/page/edit/current.yaml").read_text()
     made = (root / "jsonschema/page/edit/1.0.0.yaml").read_text()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from headwater.errors import HeadwaterError
+from headwater.schemas.dialect import check_against_metaschema, dialect_of
 from headwater.schemas.materialize import Materialized, Materializer
 from headwater.schemas.working_copy import WorkingCopy
 
@@ -66,7 +67,11 @@ def _share(copy: WorkingCopy, titles: Sequence[str], building: Sequence[str]) ->
     failures: list[tuple[str, HeadwaterError]] = []
     for title in titles:
         try:
-            made.append(materializer.folder(copy.folder(title)))
+            one = materializer.folder(copy.folder(title))
+            # A version is for ever: what is no schema must not become one.
+            where = f"{title}/{copy.settings.current_file}"
+            check_against_metaschema(one.document, dialect_of(one.document, where), where)
+            made.append(one)
         except HeadwaterError as error:
             failures.append((title, error))
     return MaterializeResult(made, failures)
