@@ -107,7 +107,10 @@ class TopicCopy:
     def checksum(self) -> str:
         """Of all partitions in their order, as hexadecimal text."""
         return blake2b(
-            b"".join(ledger.checksum.ljust(16, b"\0") for ledger in self.ledgers), digest_size=16
+            b"".join(
+                ledger.checksum.ljust(16, b"\0") for ledger in sorted(self.ledgers, key=lambda one: one.partition)
+            ),
+            digest_size=16,
         ).hexdigest()
 
 

@@ -365,8 +365,9 @@ class KafkaTopics:
         self._known = {**self._known, topic.name: topic}
 
     async def _offsets(self, places: Iterable[Place], spec: OffsetSpec, committed: bool = True) -> dict[Place, int]:
+        asked_for = list(dict.fromkeys(places))
         found: dict[Place, int] = {}
-        wanted = set(places)
+        wanted = set(asked_for)
         give_up = time.monotonic() + self._settings.answer_seconds_max
         while wanted:
             asked = self._client().list_offsets(
@@ -386,7 +387,7 @@ class KafkaTopics:
                     raise self._error(answer, f"Asking how far {partition.topic!r} reaches") from None
             if wanted:
                 await asyncio.sleep(PASSING_SECONDS)
-        return found
+        return {place: found[place] for place in asked_for}
 
     async def _answers(self, asked: Mapping[Any, Future[T]], doing: str) -> list[T]:
         async with asyncio.timeout(4 * self._settings.answer_seconds_max):
