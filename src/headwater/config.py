@@ -236,6 +236,10 @@ class JobsConfig:
         "var/tables.db",
         "The database file that tables are kept in: SQLite for `.db` and `.sqlite`, DuckDB (an extra) for `.duckdb`.",
     )
+    shared: bool = setting(
+        False,
+        "Every process runs the jobs without state, each on its share of the partitions, where the log can be shared.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

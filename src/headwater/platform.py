@@ -17,7 +17,7 @@ from headwater.errors import HeadwaterError, JobInvalid, SinkUnavailable
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake, settings_of
 from headwater.intake.spool import Spool
-from headwater.log.contract import Log, TopicSettings
+from headwater.log.contract import Log, SharedLog, TopicSettings
 from headwater.log.kafka_url import require_client
 from headwater.log.sqlite import SqliteLog
 from headwater.monitoring.canaries import JobProgress
@@ -26,6 +26,8 @@ from headwater.processing.embedded import EmbeddedRunner
 from headwater.processing.job import Job, ToStream, ToTable
 from headwater.processing.loader import load_jobs
 from headwater.processing.outbox import OutboxStore
+from headwater.processing.shared import SharedRunner, can_share
+from headwater.processing.shared_store import WholeStore
 from headwater.processing.store import JobStore
 from headwater.processing.supervision import Supervisor
 from headwater.schemas.repository import open_repositories
@@ -78,10 +80,10 @@ class Platform:
         self._trimming: asyncio.Task[None] | None = None
         self._started = False
 
-    async def start(self, *, run_jobs: bool = True) -> None:
+    async def start(self, *, run_jobs: bool = True, run_shared_jobs: bool = False) -> None:
         """Open the log, create the topics of all streams, and start the jobs. Raises LogUnavailable, LogCorrupt.
 
-        Without `run_jobs` they wait for `finish_jobs`.
+        Without `run_jobs` they wait for `finish_jobs`; `run_shared_jobs` starts those that processes share.
         """
         await self.log.open()
         self._started = True
@@ -91,8 +93,9 @@ class Platform:
         except BaseException:
             await self.stop()
             raise
-        for runner in self.runners.values() if run_jobs else ():
-            runner.start()
+        for runner in self.runners.values():
+            if run_jobs or (run_shared_jobs and isinstance(runner.runner, SharedRunner)):
+                runner.start()
         self._trimming = asyncio.create_task(self._keep_trimming(), name="retention")
         self.monitor.start(leads=run_jobs)
 
@@ -145,11 +148,15 @@ class Platform:
         if isinstance(job.output, ToTable):
             sink = table_sink(self.config.path(self.config.jobs.tables_path), job.output.shape)
             self.tables[job.output.shape.name] = sink
+        if self.config.jobs.shared and isinstance(self.log, SharedLog) and can_share(job):
+            return Supervisor(SharedRunner(job, self.log, self.gate, telemetry=self.telemetry))
         store = self._store(job)
         return Supervisor(EmbeddedRunner(job, self.log, self.gate, sink=sink, store=store, telemetry=self.telemetry))
 
     def _store(self, job: Job) -> JobStore | None:
         """Where a job keeps its state, if not in the log."""
+        if isinstance(self.log, SharedLog) and can_share(job):
+            return WholeStore(self.log, job.group)
         if self.log.features.keyed_state or not job.keeps_state or isinstance(job.output, ToTable):
             return None
         path = self.config.path(self.config.jobs.state_path) / f"{job.name}.db"

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -272,6 +273,40 @@ async def test_who_claims_a_group_ends_what_others_have_begun_for_it(kafka_url: 
         assert [r.value for r in await two.read(await two.first(["a"]))] == [b"1", b"2", b"4"]
         assert await one.committed("g") == "t4"
     finally:
+        await one.close()
+        await two.close()
+
+
+async def test_a_claim_answers_the_last_token_while_the_transaction_of_another_group_is_open(kafka_url: str) -> None:
+    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka_transaction import GroupWriter
+
+    one, two = KafkaLog(kafka_url), KafkaLog(kafka_url)
+    await one.open()
+    await two.open()
+    is_open, may_end = threading.Event(), threading.Event()
+
+    class Slow(GroupWriter):
+        def _commit(self, producer: Any, deadline: float) -> None:
+            producer.flush(5)
+            is_open.set()
+            may_end.wait(20)
+            super()._commit(producer, deadline)
+
+    try:
+        await one.append([], commit=Commit("g", "t1"))
+        one._transactions._groups["slow"] = Slow(one._settings, "slow")
+        slow = asyncio.create_task(one.append([], commit=Commit("slow", "s1")))
+        await asyncio.to_thread(is_open.wait, 20)
+        later = asyncio.create_task(one.append([], commit=Commit("g", "t2")))
+        await asyncio.sleep(1)
+        claim = asyncio.create_task(two.claim("g"))
+        await asyncio.sleep(1)
+        may_end.set()
+        assert await claim == "t2"
+        await asyncio.gather(slow, later)
+    finally:
+        may_end.set()
         await one.close()
         await two.close()
 

@@ -79,13 +79,13 @@ async def running(
 ) -> AsyncIterator[tuple[Platform, str]]:
     """The project's platform, started and served at an address for the length of the block.
 
-    `place`: as one of several workers, of which only the first runs the jobs.
+    `place`: as one of several workers, of which only the first runs the jobs that are not shared.
     """
     from headwater.platform import build
     from headwater.web.server import serving
 
     platform = build(config)
-    await platform.start(run_jobs=place is None or place.is_first)
+    await platform.start(run_jobs=place is None or place.is_first, run_shared_jobs=True)
     _spare_the_collector()
     try:
         async with serving(platform, notice=notice, place=place) as address:

@@ -37,6 +37,7 @@ from headwater.log.contract import (
 )
 from headwater.log.inspection import Damage, LogStats, VerifyReport
 from headwater.log.kafka_follower import Follower
+from headwater.log.kafka_membership import KafkaMembership
 from headwater.log.kafka_producer import Sender
 from headwater.log.kafka_reader import Found, SeekerPool
 from headwater.log.kafka_settings import KafkaSettings, checked_options
@@ -215,7 +216,15 @@ class KafkaLog:
     async def claim(self, group: str) -> str | None:
         self._check_open()
         await self._transactions.claim(group)
+        await self._tokens.settle()
         return await self._tokens.of(group)
+
+    async def release(self, group: str) -> None:
+        await self._transactions.release(group)
+
+    async def join(self, group: str, topics: Iterable[str]) -> KafkaMembership:
+        self._check_open()
+        return KafkaMembership(self._settings, group, topics)
 
     async def refusal(self, record: Record) -> HeadwaterError | None:
         """Why the brokers would never take the record: its size, or that it has no key; None where they will."""
@@ -283,6 +292,7 @@ class KafkaLog:
             placements = await self._transactions.append(records, commit.group, token)
         except OutcomeUnknown as unknown:
             # The brokers have ended the transaction by now, one way or the other: the token is there or it is not.
+            await self._tokens.settle()
             if await self._tokens.mark_of(commit.group) != token.headers:
                 raise LogUnavailable(
                     "The transaction was not committed: nothing of it was stored.", hint="Try again."

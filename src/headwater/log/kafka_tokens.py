@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 
-from headwater.errors import HeadwaterError, PositionLost, TokenInvalid, TopicUnknown
+from headwater.errors import HeadwaterError, LogUnavailable, PositionLost, TokenInvalid, TopicUnknown
 from headwater.log.contract import LogReader, Position, Record, TopicSettings
 from headwater.log.kafka_settings import KafkaException
-from headwater.log.kafka_topics import RESERVED, KafkaTopics
+from headwater.log.kafka_topics import LATEST, RESERVED, KafkaTopics
 
 MIRROR_SECONDS = 1.0
 MIRROR_SECONDS_MAX = 2.0
 READ_RECORDS = 10_000
+SETTLE_SECONDS_MAX = 10.0
+SETTLE_PAUSE_SECONDS = 0.01
 # Small segments are compacted soon, and what has not been is read by everybody who starts.
 TOPIC_CONFIG = {
     "segment.bytes": "4194304",
@@ -54,6 +57,24 @@ class Tokens:
     def record(self, group: str, token: str) -> Record:
         """The record that commits `token`; its header tells it from every other."""
         return Record(RESERVED, token.encode(), group.encode(), ((ID_HEADER, uuid.uuid4().bytes),), partition=0)
+
+    async def settle(self) -> None:
+        """Wait until every token written before this call can be read: transactions of other groups may be open, and
+        nobody reads past the first of them. Raises LogUnavailable."""
+        places = [(RESERVED, 0)]
+        deadline = time.monotonic() + SETTLE_SECONDS_MAX
+        try:
+            written = await self._topics.ends_at(places, LATEST, committed=False)
+            while (await self._topics.ends_at(places, LATEST))[places[0]] < written[places[0]]:
+                if time.monotonic() > deadline:
+                    raise LogUnavailable(
+                        f"Positions of groups cannot be read: a transaction is open for {SETTLE_SECONDS_MAX:g} s.",
+                        hint="Try again: the brokers end it when its time is over.",
+                    )
+                await asyncio.sleep(SETTLE_PAUSE_SECONDS)
+        except TopicUnknown:
+            # Nothing was ever committed.
+            return
 
     async def of(self, group: str) -> str | None:
         """The last committed token. Raises LogUnavailable."""

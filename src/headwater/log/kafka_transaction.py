@@ -88,6 +88,13 @@ class Transactions:
         async with writer.lock:
             await self._run(writer.claim)
 
+    async def release(self, group: str) -> None:
+        """Let the group go, after what is under way; a later claim begins anew, also where it was fenced."""
+        writer = self._groups.pop(group, None)
+        if writer is not None:
+            async with writer.lock:
+                await self._run(writer.release)
+
     def learn(self, full_name: str, partitions: int) -> None:
         """Let the clients see that a topic has so many partitions. Blocks."""
         for writer in list(self._groups.values()):

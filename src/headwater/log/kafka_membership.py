@@ -1,0 +1,131 @@
+"""Shares the partitions of topics among the processes of one consumer group, and tells each which are its own.
+
+How this works: a consumer subscribes to the topics, so that the brokers know that this process lives, and give every
+partition to one member. All it is given is paused: it never reads. One thread polls it, and hands every change of the
+assignment to the event loop. Who leaves says so at once; who dies is missed after SESSION_MS. An assignment is a hint
+and no lock: a process that stood still still believes the old one, so who writes must be fenced besides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Iterable
+
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+
+from headwater.errors import HeadwaterError
+from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings, refused_option, translate
+
+SESSION_MS = 6_000
+HEARTBEAT_MS = 2_000
+POLL_SECONDS = 0.1
+# What the client does not get over by trying again.
+LASTING = frozenset(
+    {
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+        KafkaError.INVALID_SESSION_TIMEOUT,
+    }
+)
+
+Place = tuple[str, int]
+
+_log = logging.getLogger(__name__)
+
+
+class KafkaMembership:
+    """One process's part in a group. Belongs to one event loop; it has joined when the first change comes."""
+
+    def __init__(self, settings: KafkaSettings, group: str, topics: Iterable[str]) -> None:
+        """Begin to join `group`. Raises ConfigInvalid for options the client does not take."""
+        self.assigned: frozenset[Place] = frozenset()
+        self._settings = settings
+        self._group = group
+        self._strip = len(settings.namespace)
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._ending = threading.Event()
+        self._failure: HeadwaterError | None = None
+        # Only the thread has to do with these.
+        self._held: set[Place] = set()
+        try:
+            self._consumer = Consumer(
+                {
+                    "session.timeout.ms": SESSION_MS,
+                    "heartbeat.interval.ms": HEARTBEAT_MS,
+                    **settings.consumer(fetch_wait_ms=500, queued_kib_max=1),
+                    "group.id": settings.namespace + group,
+                    "partition.assignment.strategy": "cooperative-sticky",
+                    "auto.offset.reset": "latest",
+                    "enable.partition.eof": False,
+                }
+            )
+        except (KafkaException, ValueError, TypeError) as error:
+            raise refused_option(error, settings) from None
+        names = [settings.namespace + topic for topic in topics]
+        self._thread = threading.Thread(target=self._run, args=(names,), name="headwater-log-membership", daemon=True)
+        self._thread.start()
+
+    async def changes(self) -> frozenset[Place]:
+        """Wait for the next change of `assigned`, and answer it. Raises LogUnavailable where the group is refused."""
+        await self._changed.wait()
+        self._changed.clear()
+        if self._failure is not None:
+            raise self._failure
+        return self.assigned
+
+    async def close(self) -> None:
+        """Leave the group, so that the others take over at once; idempotent."""
+        self._ending.set()
+        await self._loop.run_in_executor(None, self._thread.join)
+
+    def _run(self, names: list[str]) -> None:
+        try:
+            self._consumer.subscribe(names, on_assign=self._given, on_revoke=self._taken, on_lost=self._taken)
+            while not self._ending.is_set():
+                message = self._consumer.poll(POLL_SECONDS)
+                error = message.error() if message is not None else None
+                if error is not None:
+                    _log.debug("the group %s: %s", self._group, error.str())
+                    if error.fatal() or error.code() in LASTING:
+                        self._fail(KafkaException(error))
+                        return
+        except Exception as error:  # whatever it was: who waits for changes must hear of it
+            self._fail(error)
+        finally:
+            self._consumer.close()
+
+    def _given(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Paused only once it is assigned: from the end, there is nothing to fetch until then.
+        consumer.incremental_assign([TopicPartition(part.topic, part.partition, OFFSET_END) for part in partitions])
+        consumer.pause(partitions)
+        self._held |= self._places(partitions)
+        self._tell()
+
+    def _taken(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._held -= self._places(partitions)
+        self._tell()
+        consumer.incremental_unassign(partitions)
+
+    def _places(self, partitions: Iterable[TopicPartition]) -> set[Place]:
+        return {(part.topic[self._strip :], part.partition) for part in partitions}
+
+    def _fail(self, error: Exception) -> None:
+        doing = f"Sharing the partitions of {self._group!r}"
+        self._failure = translate(error, doing, self._settings.servers)
+        self._held.clear()
+        self._tell()
+
+    def _tell(self) -> None:
+        # The event loop may have ended first: then there is nobody to tell.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._apply, frozenset(self._held))
+
+    def _apply(self, assigned: frozenset[Place]) -> None:
+        self.assigned = assigned
+        self._changed.set()

@@ -1,0 +1,247 @@
+"""Runs this process's share of a stateless job: a loop for each partition that the log assigns to it.
+
+How this works: the processes that run the job are a group; the log gives each of them some of the partitions, and
+others when one comes, leaves or dies. Every partition is an `EmbeddedRunner` of its own that sees nothing but it and
+commits to a group of its own (`shared_store`). Beginning with a partition fences whoever had it, so that a handover is
+safe however late the other hears of it: what that one still writes is refused, and it lets go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
+from typing import cast
+
+from headwater.errors import HeadwaterError, WriterFenced
+from headwater.intake.gate import Gate
+from headwater.log.contract import Commit, Log, Placement, Position, Record, SharedLog, StoredRecord
+from headwater.processing.embedded import EmbeddedRunner, RunnerSettings
+from headwater.processing.job import Job, ToTable
+from headwater.processing.shared_store import PartitionStore, Place, WholeStore, group_of
+from headwater.processing.status import JobReport, RunnerStatus
+from headwater.processing.supervision import Supervisor
+from headwater.telemetry import Telemetry
+
+# As long as the brokers take to miss a process: until then the two may not agree whose the partition is.
+FENCED_PAUSE_SECONDS = 6.0
+
+_log = logging.getLogger(__name__)
+
+
+def can_share(job: Job) -> bool:
+    """Whether processes can share the job's partitions: it remembers nothing but its position, which is in the log."""
+    return not job.keeps_state and not isinstance(job.output, ToTable)
+
+
+class OnePartition:
+    """A log of which only one partition is seen: as much of `Log` as a stateless job's runner uses."""
+
+    def __init__(self, log: SharedLog, place: Place) -> None:
+        self.features = log.features
+        self._log = log
+        self._place = place
+
+    async def first(self, topics: Iterable[str]) -> Position:
+        return self._only(await self._log.first(topics))
+
+    async def last(self, topics: Iterable[str]) -> Position:
+        return self._only(await self._log.last(topics))
+
+    async def read(
+        self, position: Position, *, records_max: int = 1000, bytes_max: int = 4_194_304, wait_seconds: float = 0.0
+    ) -> Sequence[StoredRecord]:
+        return await self._log.read(position, records_max=records_max, bytes_max=bytes_max, wait_seconds=wait_seconds)
+
+    async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
+        return await self._log.append(records, commit=commit)
+
+    async def refusal(self, record: Record) -> HeadwaterError | None:
+        return await self._log.refusal(record)
+
+    def _only(self, position: Position) -> Position:
+        return Position({place: offset for place, offset in position.offsets.items() if place == self._place})
+
+
+class PartitionRunner:
+    """One partition, for as long as it is this process's. That another has it is no failure."""
+
+    def __init__(
+        self, job: Job, log: SharedLog, gate: Gate, place: Place, *, telemetry: Telemetry, settings: RunnerSettings
+    ) -> None:
+        self.job = job
+        self._log = log
+        self._place = place
+        self._runner = EmbeddedRunner(
+            job,
+            cast("Log", OnePartition(log, place)),
+            gate,
+            store=PartitionStore(log, job.group, place),
+            telemetry=telemetry,
+            settings=settings,
+        )
+        self.status = self._runner.status
+        self._stopping = asyncio.Event()
+
+    async def run(self, *, until_end: bool = False) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self._runner.run(until_end=until_end)
+                break
+            except WriterFenced:
+                _log.info(
+                    "job %s: another process has taken over partition %s of %s", self.job.name, *self._place[::-1]
+                )
+            finally:
+                await self._log.release(group_of(self.job.group, self._place))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), FENCED_PAUSE_SECONDS)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._runner.stop()
+
+    async def lag(self) -> int:
+        return await self._runner.lag()
+
+
+class SharedStatus(RunnerStatus):
+    """What all partitions of this process come to, those it no longer has included."""
+
+    def __init__(self, name: str, telemetry: Telemetry) -> None:
+        super().__init__(name, telemetry)
+        self._parts: dict[Hashable, RunnerStatus] = {}
+        self._before = super().report()
+
+    def began(self, part: Hashable, status: RunnerStatus) -> None:
+        self._parts[part] = status
+
+    def left(self, part: Hashable) -> None:
+        self._before = _sum(self._before, self._parts.pop(part).report())
+
+    def report(self) -> JobReport:
+        own, parts = super().report(), [status.report() for status in self._parts.values()]
+        total = replace(self._before, restarts=self._before.restarts + own.restarts, last_error=own.last_error)
+        for part in parts:
+            total = _sum(total, part)
+        states = [own.state, *(part.state for part in parts)] if own.state == "running" else [own.state]
+        state = next((state for state in ("restarting", "retrying") if state in states), own.state)
+        offsets = {
+            place: offset
+            for part in parts
+            if part.position
+            for place, offset in Position.parse(part.position).offsets.items()
+        }
+        return replace(
+            total,
+            state=state,
+            watermark=min((part.watermark for part in parts if part.watermark), default=None),
+            position=Position(offsets).token() if offsets else None,
+        )
+
+
+class SharedRunner:
+    """Runs this process's share of one job; `run` returns when it was stopped."""
+
+    def __init__(
+        self,
+        job: Job,
+        log: SharedLog,
+        gate: Gate,
+        *,
+        telemetry: Telemetry | None = None,
+        settings: RunnerSettings | None = None,
+    ) -> None:
+        self.job = job
+        self.settings = settings or RunnerSettings()
+        self._telemetry = telemetry or Telemetry()
+        self._shares = SharedStatus(job.name, self._telemetry)
+        self.status: RunnerStatus = self._shares
+        self._log = log
+        self._gate = gate
+        self._parts: dict[Place, Supervisor] = {}
+        self._stopping = asyncio.Event()
+
+    @property
+    def partitions(self) -> frozenset[Place]:
+        """The (topic, partition) pairs this process works on."""
+        return frozenset(self._parts)
+
+    def stop(self) -> None:
+        """Ask `run` to return after the batches at hand."""
+        self._stopping.set()
+
+    async def run(self, *, until_end: bool = False) -> None:
+        """Process what is assigned to this process until stopped. `until_end`: as the only one, process all there is.
+
+        Raises LogUnavailable where the brokers refuse the group.
+        """
+        self._stopping.clear()
+        if until_end:
+            await self._run_whole()
+            return
+        topics = [topic for name in self.job.sources for topic in self._gate.streams.get(name).topics]
+        membership = await self._log.join(self.job.group, topics)
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            self.status.running()
+            while not stopping.done():
+                changes = asyncio.ensure_future(membership.changes())
+                try:
+                    await asyncio.wait((changes, stopping), return_when=asyncio.FIRST_COMPLETED)
+                    if changes.done():
+                        await self._follow(changes.result())
+                finally:
+                    changes.cancel()
+        finally:
+            stopping.cancel()
+            try:
+                await self._follow(frozenset())
+            finally:
+                await membership.close()
+
+    async def lag(self) -> int:
+        """How many records of the partitions it has are not processed."""
+        return sum(await asyncio.gather(*(part.runner.lag() for part in list(self._parts.values()))))
+
+    async def _follow(self, assigned: frozenset[Place]) -> None:
+        """Stop what is no longer ours, then begin with what is."""
+        lost = [place for place in self._parts if place not in assigned]
+        await asyncio.gather(*(self._parts[place].stop() for place in lost))
+        for place in lost:
+            del self._parts[place]
+            self._shares.left(place)
+        for place in sorted(assigned - self.partitions):
+            runner = PartitionRunner(
+                self.job, self._log, self._gate, place, telemetry=self._telemetry, settings=self.settings
+            )
+            self._parts[place] = Supervisor(runner)
+            self._shares.began(place, runner.status)
+            self._parts[place].start()
+
+    async def _run_whole(self) -> None:
+        store = WholeStore(self._log, self.job.group)
+        runner = EmbeddedRunner(
+            self.job, self._log, self._gate, store=store, telemetry=self._telemetry, settings=self.settings
+        )
+        self._shares.began("whole", runner.status)
+        self.status.running()
+        try:
+            await runner.run(until_end=True)
+        finally:
+            self._shares.left("whole")
+            await self._log.release(self.job.group)
+
+
+def _sum(one: JobReport, other: JobReport) -> JobReport:
+    return replace(
+        one,
+        read=one.read + other.read,
+        written=one.written + other.written,
+        errors=one.errors + other.errors,
+        late=one.late + other.late,
+        restarts=one.restarts + other.restarts,
+        last_error=other.last_error or one.last_error,
+    )

@@ -1,0 +1,90 @@
+"""Where the processes that share a stateless job commit: every partition is a group of its own, with its own token.
+
+How this works: the group of a partition is `<job's group>/<topic>/<partition>`. Who begins with a partition claims that
+group, which fences whoever had it. A job may also be run whole, by one process, under the job's own group; the two ways
+may follow each other and even meet, so each claims what the other writes with, and goes on from whichever token is
+further. For that, a partition's group has a token before anything is processed: who runs the job whole finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+
+from headwater.errors import WriterFenced
+from headwater.log.contract import Commit, Position, SharedLog
+from headwater.processing.store import LogStore
+
+CLAIMS_MAX = 8
+CLAIM_PAUSE_SECONDS = 0.2
+
+Place = tuple[str, int]
+
+
+def group_of(group: str, place: Place) -> str:
+    """The group of one partition of the job with this group."""
+    return f"{group}/{place[0]}/{place[1]}"
+
+
+class PartitionStore(LogStore):
+    """What is committed for one partition."""
+
+    def __init__(self, log: SharedLog, group: str, place: Place) -> None:
+        super().__init__(log, group_of(group, place))
+        self._shared = log
+        self._own = group_of(group, place)
+        self._whole = group
+        self._place = place
+
+    async def open(self) -> str | None:
+        token = await super().open()
+        if token is None:
+            first = await self._shared.first([self._place[0]])
+            token = _only(first, self._place).token()
+            await self._shared.append([], commit=Commit(self._own, token))
+        # With the token there, who claimed the whole before this is fenced, and who does after finds the token.
+        whole = await _claim(self._shared, self._whole)
+        return _only(_furthest((token, whole)), self._place).token()
+
+
+class WholeStore(LogStore):
+    """What is committed for all partitions by one process alone."""
+
+    def __init__(self, log: SharedLog, group: str) -> None:
+        super().__init__(log, group)
+        self._shared = log
+        self._whole = group
+
+    async def open(self) -> str | None:
+        token = await super().open()
+        groups = [name for name in await self._shared.groups() if name.startswith(f"{self._whole}/")]
+        if not groups:
+            return token
+        tokens = await asyncio.gather(*(_claim(self._shared, name) for name in groups))
+        return _furthest((token, *tokens)).token()
+
+
+async def _claim(log: SharedLog, group: str) -> str | None:
+    """Fence whoever writes for `group`, without keeping it; others may be about to do the same."""
+    for _ in range(CLAIMS_MAX - 1):
+        try:
+            return await log.claim(group)
+        except WriterFenced:
+            await asyncio.sleep(CLAIM_PAUSE_SECONDS * random.random())
+        finally:
+            await log.release(group)
+    return await log.claim(group)
+
+
+def _furthest(tokens: Iterable[str | None]) -> Position:
+    """Of each partition the furthest offset: positions only go forward, and each began at the furthest before it."""
+    offsets: dict[Place, int] = {}
+    for token in tokens:
+        for place, offset in Position.parse(token).offsets.items() if token else ():
+            offsets[place] = max(offset, offsets.get(place, 0))
+    return Position(offsets)
+
+
+def _only(position: Position, place: Place) -> Position:
+    return Position({place: position.offsets[place]} if place in position.offsets else {})
