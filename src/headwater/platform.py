@@ -17,8 +17,9 @@ from headwater.errors import HeadwaterError, JobInvalid, SinkUnavailable
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake, settings_of
 from headwater.intake.spool import Spool
-from headwater.log.contract import Log, SharedLog, TopicSettings
+from headwater.log.contract import Log, TopicSettings
 from headwater.log.kafka_url import require_client
+from headwater.log.sharing import SharedLog
 from headwater.log.sqlite import SqliteLog
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor

@@ -32,6 +32,7 @@ ONLY_IN = {
     "confluent_kafka": (
         "headwater.log.kafka_append",
         "headwater.log.kafka_follower",
+        "headwater.log.kafka_membership",
         "headwater.log.kafka_producer",
         "headwater.log.kafka_reader",
         "headwater.log.kafka_settings",
@@ -48,7 +49,7 @@ NAMED_ONLY_BY = {
     "headwater.log.kafka": ("headwater.platform",),
     "headwater.connectors.sinks": ("headwater.platform", "headwater.connectors.registry"),
     "headwater.connectors.sources": ("headwater.platform", "headwater.connectors.registry"),
-    "headwater.processing.embedded": ("headwater.platform",),
+    "headwater.processing.embedded": ("headwater.platform", "headwater.processing.shared"),
 }
 LOG_PROTOCOLS = tuple(f"headwater.log.contract.{name}" for name in ("Log", "LogReader", "LogWriter"))
 # What a module that must stay pure may not import.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -266,3 +267,32 @@ async def test_a_job_goes_on_where_it_was_when_it_is_shared_and_when_it_no_longe
         await check_exact(first, 320)
     finally:
         await first.stop()
+
+
+async def test_all_workers_of_one_start_work_on_a_shared_job(config: Config) -> None:
+    source = (config.project_dir / "jobs" / "jobs.py").read_text()
+    told = source.replace('"edit": event["number"]', '"edit": event["number"], "by": os.getpid()')
+    (config.project_dir / "jobs" / "jobs.py").write_text(f"import os\n{told}")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from headwater.cli import main; main()"]
+        + ["up", "--project", str(config.project_dir), "--port", "0", "--workers", "2"],
+        env={**os.environ, "HEADWATER_LOG": config.log.url, "HEADWATER_JOBS_SHARED": "true"},
+        stderr=subprocess.DEVNULL,
+    )
+    platform = build(config)
+    await platform.start(run_jobs=False)
+    try:
+        written, workers = 0, set[int]()
+        deadline = time.monotonic() + 40
+        while len(workers) < 2:
+            assert time.monotonic() < deadline, f"only {len(workers)} of the workers had a share"
+            await write(platform, range(written, written + 40))
+            written += 40
+            await asyncio.sleep(0.5)
+            workers = {json.loads(record.value)["by"] for record in await records_of(platform, "passed")}
+        await check_exact(platform, written)
+        assert process.pid not in workers
+    finally:
+        await platform.stop()
+        process.terminate()
+        await asyncio.to_thread(process.wait, 40)

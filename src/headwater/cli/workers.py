@@ -1,9 +1,10 @@
 """`headwater up --workers N`: several processes on one port, watched and replaced by a parent that does nothing else.
 
 How this works: the parent binds the port once and hands the listening socket to every worker, so that a worker that
-dies takes no waiting connection with it. The first worker alone runs the jobs and has the page. A worker (worker.py)
-says "ready" on its standard output, and stops when its standard input ends, as it does when the parent dies. One that
-ends by itself is replaced, at once the first time and with growing pauses when that keeps happening.
+dies takes no waiting connection with it. The first worker alone has the page, and runs the jobs that are not shared. A
+worker (worker.py) says "ready" on its standard output, and stops when its standard input ends, as it does when the
+parent dies. One that ends by itself is replaced, at once the first time and with growing pauses when that keeps
+happening.
 """
 
 from __future__ import annotations

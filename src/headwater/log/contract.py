@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self
 from urllib.parse import quote, unquote
 
 import msgspec
 
-from headwater.errors import HeadwaterError, TokenInvalid
+from headwater.errors import TokenInvalid
 
 TOKEN_PREFIX = "hw1"
 
@@ -255,42 +255,4 @@ class Log(LogWriter, LogReader, Protocol):
 
     async def trim(self) -> int:
         """Apply retention and compaction in small steps that never stall writers; records removed."""
-        ...
-
-
-class Membership(Protocol):
-    """One process's part in a group whose members share partitions. A hint and no lock: who writes is fenced."""
-
-    @property
-    def assigned(self) -> frozenset[tuple[str, int]]:
-        """The (topic, partition) pairs this process is to work on now."""
-        ...
-
-    async def changes(self) -> frozenset[tuple[str, int]]:
-        """Wait for the next change of `assigned`, and answer it. Raises LogUnavailable."""
-        ...
-
-    async def close(self) -> None:
-        """Leave at once; idempotent."""
-        ...
-
-
-@runtime_checkable
-class SharedLog(Log, Protocol):
-    """A log on which the processes of a group can share the partitions of topics."""
-
-    async def join(self, group: str, topics: Iterable[str]) -> Membership:
-        """Take part in `group`. Raises LogUnavailable, ConfigInvalid."""
-        ...
-
-    async def release(self, group: str) -> None:
-        """Let a claimed group go, after what is under way for it; it can be claimed again, also where it was fenced."""
-        ...
-
-    async def groups(self) -> Sequence[str]:
-        """The groups that have committed a token, sorted. Raises LogUnavailable."""
-        ...
-
-    async def refusal(self, record: Record) -> HeadwaterError | None:
-        """Why the log will not take the record however often it is tried; None where it will."""
         ...
