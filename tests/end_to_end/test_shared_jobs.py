@@ -269,16 +269,20 @@ async def test_a_job_goes_on_where_it_was_when_it_is_shared_and_when_it_no_longe
         await first.stop()
 
 
+def two_workers(config: Config) -> subprocess.Popen[bytes]:
+    main = [sys.executable, "-c", "from headwater.cli import main; main()"]
+    return subprocess.Popen(
+        [*main, "up", "--project", str(config.project_dir), "--port", "0", "--workers", "2"],
+        env={**os.environ, "HEADWATER_LOG": config.log.url},
+    )
+
+
 async def test_all_workers_of_one_start_work_on_a_shared_job(config: Config) -> None:
     source = (config.project_dir / "jobs" / "jobs.py").read_text()
     told = source.replace('"edit": event["number"]', '"edit": event["number"], "by": os.getpid()')
     (config.project_dir / "jobs" / "jobs.py").write_text(f"import os\n{told}")
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from headwater.cli import main; main()"]
-        + ["up", "--project", str(config.project_dir), "--port", "0", "--workers", "2"],
-        env={**os.environ, "HEADWATER_LOG": config.log.url, "HEADWATER_JOBS_SHARED": "true"},
-        stderr=subprocess.DEVNULL,
-    )
+    (config.project_dir / "headwater.yaml").write_text("jobs: {shared: true}\n")
+    process = two_workers(config)
     platform = build(config)
     await platform.start(run_jobs=False)
     try:
