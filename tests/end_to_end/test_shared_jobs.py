@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from headwater.config import Config, load_config
-from headwater.log.contract import StoredRecord
+from headwater.log.contract import Position, StoredRecord
 from headwater.platform import Platform, build
 from headwater.processing.embedded import RunnerSettings
 from headwater.processing.shared import SharedRunner
@@ -255,6 +255,10 @@ async def test_a_job_goes_on_where_it_was_when_it_is_shared_and_when_it_no_longe
     whole = build(alone(config))
     await whole.start()
     try:
+        # Before anything comes, the job's own token says all that the partitions' did.
+        last = await whole.log.last(["edit"])
+        await until(lambda: whole.runners["passed"].report().state == "running")
+        assert Position.parse(await whole.log.committed("job.passed") or "").offsets == last.offsets
         await write(whole, range(200, 300))
         await check_exact(whole, 300)
     finally:

@@ -28,6 +28,8 @@ from headwater.telemetry import Telemetry
 
 # As long as the brokers take to miss a process: until then the two may not agree whose the partition is.
 FENCED_PAUSE_SECONDS = 6.0
+# Less than the job's own supervisor has, so that no loop outlives the runner.
+PATIENCE_SECONDS = 3.0
 
 _log = logging.getLogger(__name__)
 
@@ -210,7 +212,7 @@ class SharedRunner:
     async def _follow(self, assigned: frozenset[Place]) -> None:
         """Stop what is no longer ours, then begin with what is."""
         lost = [place for place in self._parts if place not in assigned]
-        await asyncio.gather(*(self._parts[place].stop() for place in lost))
+        await asyncio.gather(*(self._parts[place].stop(patience_seconds=PATIENCE_SECONDS) for place in lost))
         for place in lost:
             del self._parts[place]
             self._shares.left(place)

@@ -63,7 +63,11 @@ class WholeStore(LogStore):
         if not groups:
             return token
         tokens = await asyncio.gather(*(_claim(self._shared, name) for name in groups))
-        return _furthest((token, *tokens)).token()
+        furthest = _furthest((token, *tokens)).token()
+        if furthest != token:
+            # Logs without sharing know this group only: a copy of this one made now goes on from here.
+            await self._shared.append([], commit=Commit(self._whole, furthest))
+        return furthest
 
 
 async def _claim(log: SharedLog, group: str) -> str | None:
