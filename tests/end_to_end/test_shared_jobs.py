@@ -163,7 +163,8 @@ async def test_processes_share_the_partitions_of_a_job_and_hand_them_over_as_the
         await write(first, range(200))
         platforms.append(second := await started(config))
         writing = asyncio.create_task(write(first, range(200, 900)))
-        await until(has(second, 2))
+        # Who lost a partition names it until its last batch has ended.
+        await until(lambda: has(second, 2)() and has(first, 2)())
         assert not shared(first).partitions & shared(second).partitions
         platforms.append(await started(config))
         await until(lambda: all(has(p, n)() for p, n in zip(platforms, sorted_counts(platforms), strict=True)))

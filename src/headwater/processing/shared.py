@@ -169,7 +169,7 @@ class SharedRunner:
 
     @property
     def partitions(self) -> frozenset[Place]:
-        """The (topic, partition) pairs this process works on."""
+        """The (topic, partition) pairs this process works on; one it lost until the batch at hand has ended."""
         return frozenset(self._parts)
 
     def stop(self) -> None:
