@@ -253,6 +253,8 @@ async def test_a_changed_rate_and_the_kill_switch_reach_an_open_page_within_five
     await world.set_rate(1)
     await page.wait_for_function("told.settings.at(-1) === 2", timeout=5000)
     await page.evaluate("note('sampled', 'in again')")
+    # What is still on its way when a stream is switched off is refused.
+    await page.wait_for_function("producer.statistics.accepted === 2")
     await world.change("/kill", {"stream": "*"})
     await page.wait_for_function("told.settings.at(-1) === 3", timeout=5000)
     await page.evaluate("note('sampled', 'killed'); note('notes', 'killed')")
