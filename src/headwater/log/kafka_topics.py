@@ -54,6 +54,8 @@ _PASSING = frozenset(
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.REPLICA_NOT_AVAILABLE,
         KafkaError.OFFSET_NOT_AVAILABLE,
+        # The client's own word for "no leader is known".
+        KafkaError._NOENT,
     }
 )
 # Brokers keep what is their own in topics of two underscores, and so does the platform.
