@@ -100,12 +100,16 @@ def _lead(topic: str, partition: int, previous: str | None, *, listed: bool) -> 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Ready bytes: the frames of `events` events, and where a reader is once it has them."""
+    """Ready bytes: the frames of `events` events, and where a reader is once it has them.
+
+    `said` is the token in the last of the frames: `token` is further where what came after it is not wanted here.
+    """
 
     data: bytes
     events: int
     position: Position
     token: bytes
+    said: bytes
 
 
 class Framer:
@@ -135,17 +139,19 @@ class Framer:
         """The frames of those records this reader wants; the position passes all of them."""
         offsets, after, value_of, sse = self._offsets, self._writer.after, self._chosen.value_of, self.form == "sse"
         parts: list[bytes] = []
+        said = b""
         for record in records:
             offsets[record.topic, record.partition] = record.offset + 1
             token = after(record)
             value = value_of(record)
             if value is None:
                 continue
+            said = token
             if sse:
                 parts.append(b"event: message\nid: %b\ndata: %b\n\n" % (token, orjson.dumps(value)))
             else:
                 parts.append(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
-        return Chunk(b"".join(parts), len(parts), self.position, self._writer.token())
+        return Chunk(b"".join(parts), len(parts), self.position, self._writer.token(), said)
 
 
 def opening(form: Format, token: bytes, retry_ms: int) -> bytes:

@@ -153,7 +153,7 @@ class StreamReader:
                 break
             taken += 1
         self._number = number + taken
-        self._token = chunks[taken - 1].token
+        self._token = chunks[taken - 1].said
         return chunks[0].data if taken == 1 else b"".join(chunk.data for chunk in chunks[:taken])
 
     def _heartbeat(self, token: bytes) -> bytes:
@@ -217,7 +217,7 @@ class StreamReader:
         # Others get their turn between two reads, also where neither reading nor sending has to wait.
         await asyncio.sleep(0)
         if chunk.data:
-            self._token = self._framer.token
+            self._token = chunk.said
         return chunk.data or self._idle()
 
     def _arrive(self, records: Sequence[StoredRecord], behind: Position, target: Position) -> None:

@@ -200,7 +200,7 @@ class LiveTail:
     def _skip(self, start: Start) -> None:
         self._move(start.position.offsets)
         lost = b"".join(notice(self._framer.form, "position-lost", self.token, one.details()) for one in start.lost)
-        self._publish(Chunk(lost, 0, self.position, self.token))
+        self._publish(Chunk(lost, 0, self.position, self.token, self.token))
 
     async def _grow(self) -> None:
         """Follow partitions made since, from their beginning."""
