@@ -124,3 +124,17 @@ async def test_many_live_clients_all_get_the_same_events_in_the_same_order(log: 
             client.hang_up()
     assert all(body == bodies[0] for body in bodies)
     assert len(bodies[0]) == len(wanted)
+
+
+async def test_a_heartbeat_passes_what_is_filtered_out_behind_the_last_event(log: Log) -> None:
+    hub = StreamHub(log, StreamRegistry(STREAMS), ConsumptionConfig(heartbeat_seconds=0.2), Telemetry())
+    async with serving_streams(hub) as port:
+        answer = await request(port, "/v2/stream/other")
+        assert await answer.until(b"retry:")
+        events = [{"meta": {"domain": domain}} for domain in ("wiki", "canary")]
+        await log.append([Record("other", orjson.dumps(event)) for event in events])
+        end = (await log.last(["other"])).token()
+        async with asyncio.timeout(10):
+            assert await answer.until(end.encode(), seconds=5)
+        assert sum(frame.data is not None for frame in answer.frames()) == 1
+        answer.hang_up()
