@@ -240,6 +240,12 @@ class JobsConfig:
         False,
         "Every process runs the jobs without state, each on its share of the partitions, where the log can be shared.",
     )
+    shared_stall_seconds_max: float = setting(
+        60.0,
+        "How long a process that shares jobs may stand still, in one call of a job's function, until the others take"
+        " over its partitions.",
+        at_least=1,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,8 @@ class Platform:
             sink = table_sink(self.config.path(self.config.jobs.tables_path), job.output.shape)
             self.tables[job.output.shape.name] = sink
         if self.config.jobs.shared and isinstance(self.log, SharedLog) and can_share(job):
-            return Supervisor(SharedRunner(job, self.log, self.gate, telemetry=self.telemetry))
+            stall = self.config.jobs.shared_stall_seconds_max
+            return Supervisor(SharedRunner(job, self.log, self.gate, telemetry=self.telemetry, stall_seconds_max=stall))
         store = self._store(job)
         return Supervisor(EmbeddedRunner(job, self.log, self.gate, sink=sink, store=store, telemetry=self.telemetry))
 

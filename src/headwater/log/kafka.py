@@ -24,6 +24,7 @@ from headwater.errors import (
     LogCorrupt,
     LogUnavailable,
     PositionLost,
+    WriterFenced,
 )
 from headwater.log.contract import (
     Commit,
@@ -41,7 +42,7 @@ from headwater.log.kafka_membership import KafkaMembership
 from headwater.log.kafka_producer import Sender
 from headwater.log.kafka_reader import Found, SeekerPool
 from headwater.log.kafka_settings import KafkaSettings, checked_options
-from headwater.log.kafka_tokens import Tokens
+from headwater.log.kafka_tokens import Headers, Tokens
 from headwater.log.kafka_topics import EARLIEST, LATEST, KafkaTopics, received_at
 from headwater.log.kafka_transaction import OutcomeUnknown, Transactions
 from headwater.log.kafka_url import parse_url
@@ -107,6 +108,8 @@ class KafkaLog:
         self._transactions = Transactions(self._settings, self._topics, self._sender)
         self._topics.on_grown += [self._sender.learn, self._transactions.learn]
         self._tokens = Tokens(self._topics, self)
+        # What the last commit to a group was, as far as this process knows.
+        self._marks: dict[str, Headers] = {}
         self._seekers = SeekerPool(self._settings, SEEKERS_MAX)
         self._follower = Follower(self._settings, self._bell, cache_bytes_max)
         self._pool: ThreadPoolExecutor | None = None
@@ -216,15 +219,17 @@ class KafkaLog:
     async def claim(self, group: str) -> str | None:
         self._check_open()
         await self._transactions.claim(group)
+        self._marks[group] = await self._tokens.mark_of(group)
         await self._tokens.settle()
         return await self._tokens.of(group)
 
     async def release(self, group: str) -> None:
+        self._marks.pop(group, None)
         await self._transactions.release(group)
 
-    async def join(self, group: str, topics: Iterable[str]) -> KafkaMembership:
+    async def join(self, group: str, topics: Iterable[str], *, stall_seconds_max: float = 60.0) -> KafkaMembership:
         self._check_open()
-        return KafkaMembership(self._settings, group, topics)
+        return KafkaMembership(self._settings, group, topics, stall_seconds_max)
 
     async def refusal(self, record: Record) -> HeadwaterError | None:
         """Why the brokers would never take the record: its size, or that it has no key; None where they will."""
@@ -297,9 +302,25 @@ class KafkaLog:
                 raise LogUnavailable(
                     "The transaction was not committed: nothing of it was stored.", hint="Try again."
                 ) from None
+        except WriterFenced:
+            if not self._transactions.is_overdue(commit.group):
+                raise
+            await self._check_successor(commit.group, token)
+            raise LogUnavailable(
+                f"The transaction of {commit.group!r} was open for too long, and the brokers have ended it.",
+                hint="Try again: nobody else has written for the group since.",
+            ) from None
+        self._marks[commit.group] = token.headers
             placements = unknown.placements
         self._tokens.show(commit.group, commit.token)
         return placements
+    async def _check_successor(self, group: str, token: Record) -> None:
+        """Let a fenced group be claimed again, if nobody has committed to it since; else raise WriterFenced."""
+        await self._tokens.settle()
+        if await self._tokens.mark_of(group) not in (self._marks.get(group), token.headers):
+            raise WriterFenced(f"Another process has taken over the group {group!r} while this one stood still.")
+        await self._transactions.release(group)
+
 
     async def _look(
         self, offsets: dict[tuple[str, int], int], records_max: int, bytes_max: int, *, follow: bool

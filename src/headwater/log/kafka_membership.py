@@ -2,8 +2,10 @@
 
 How this works: a consumer subscribes to the topics, so that the brokers know that this process lives, and give every
 partition to one member. All it is given is paused: it never reads. One thread polls it, and hands every change of the
-assignment to the event loop. Who leaves says so at once; who dies is missed after SESSION_MS. An assignment is a hint
-and no lock: a process that stood still still believes the old one, so who writes must be fenced besides.
+assignment to the event loop. Who leaves says so at once; who dies is missed after SESSION_MS. The client says that this
+process lives though nothing else in it may: so the thread asks the event loop for a sign of life, and leaves the group
+while there is none; where it cannot run itself, the client leaves (`max.poll.interval.ms`). An assignment is a hint and
+no lock: a process that stood still still believes the old one, so who writes must be fenced besides.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
@@ -41,7 +44,9 @@ _log = logging.getLogger(__name__)
 class KafkaMembership:
     """One process's part in a group. Belongs to one event loop; it has joined when the first change comes."""
 
-    def __init__(self, settings: KafkaSettings, group: str, topics: Iterable[str]) -> None:
+    def __init__(
+        self, settings: KafkaSettings, group: str, topics: Iterable[str], stall_seconds_max: float = 60.0
+    ) -> None:
         """Begin to join `group`. Raises ConfigInvalid for options the client does not take."""
         self.assigned: frozenset[Place] = frozenset()
         self._settings = settings
@@ -51,13 +56,19 @@ class KafkaMembership:
         self._changed = asyncio.Event()
         self._ending = threading.Event()
         self._failure: HeadwaterError | None = None
+        self._stall_seconds_max = stall_seconds_max
+        self._alive_at = time.monotonic()
         # Only the thread has to do with these.
         self._held: set[Place] = set()
+        self._asked_at: float | None = None
         try:
+            # The client takes no interval below the session's.
+            session_ms = int(settings.options.get("session.timeout.ms", SESSION_MS))
             self._consumer = Consumer(
                 {
                     "session.timeout.ms": SESSION_MS,
                     "heartbeat.interval.ms": HEARTBEAT_MS,
+                    "max.poll.interval.ms": max(session_ms, int(stall_seconds_max * 1_000)),
                     **settings.consumer(fetch_wait_ms=500, queued_kib_max=1),
                     "group.id": settings.namespace + group,
                     "partition.assignment.strategy": "cooperative-sticky",
@@ -86,7 +97,7 @@ class KafkaMembership:
 
     def _run(self, names: list[str]) -> None:
         try:
-            self._consumer.subscribe(names, on_assign=self._given, on_revoke=self._taken, on_lost=self._taken)
+            self._join(names)
             while not self._ending.is_set():
                 message = self._consumer.poll(POLL_SECONDS)
                 error = message.error() if message is not None else None
@@ -95,10 +106,37 @@ class KafkaMembership:
                     if error.fatal() or error.code() in LASTING:
                         self._fail(KafkaException(error))
                         return
+                if self._is_stalled():
+                    self._sit_out(names)
         except Exception as error:  # whatever it was: who waits for changes must hear of it
             self._fail(error)
         finally:
             self._consumer.close()
+
+    def _join(self, names: list[str]) -> None:
+        self._consumer.subscribe(names, on_assign=self._given, on_revoke=self._taken, on_lost=self._taken)
+
+    def _is_stalled(self) -> bool:
+        """Whether the event loop has not gone on for too long; and ask it for the next sign of life."""
+        now = time.monotonic()
+        if self._asked_at is None or self._alive_at >= self._asked_at:
+            self._asked_at = now
+            self._in_loop(self._show_life)
+        return now - self._asked_at > self._stall_seconds_max
+
+    def _sit_out(self, names: list[str]) -> None:
+        """Leave the group until the event loop goes on."""
+        _log.error(
+            "this process has stood still for %g s: others take over its partitions of the group %s",
+            self._stall_seconds_max,
+            self._group,
+        )
+        # Unsubscribing tells the brokers at once; what was given is taken back by the next calls.
+        self._consumer.unsubscribe()
+        while self._is_stalled() and not self._ending.is_set():
+            self._consumer.poll(POLL_SECONDS)
+        if not self._ending.is_set():
+            self._join(names)
 
     def _given(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # Paused only once it is assigned: from the end, there is nothing to fetch until then.
@@ -122,9 +160,15 @@ class KafkaMembership:
         self._tell()
 
     def _tell(self) -> None:
+        self._in_loop(self._apply, frozenset(self._held))
+
+    def _in_loop(self, function: Callable[..., None], *arguments: object) -> None:
         # The event loop may have ended first: then there is nobody to tell.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._apply, frozenset(self._held))
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _show_life(self) -> None:
+        self._alive_at = time.monotonic()
 
     def _apply(self, assigned: frozenset[Place]) -> None:
         self.assigned = assigned

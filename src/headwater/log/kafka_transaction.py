@@ -3,7 +3,8 @@
 How this works: each group has a producer of its own whose transactional id is made from the group's name. The first
 transaction of a process makes every older process with that name unable to write (it is *fenced*), and ends what that
 had left open. The calls block, so they run in threads, one transaction of a group after the other. Where the brokers'
-last word was not heard, a new producer asks for it before anything else is written.
+last word was not heard, a new producer asks for it before anything else is written. The brokers also fence a producer
+whose transaction was open for too long, as when a process stood still: `overdue` says where it may have been they.
 """
 
 from __future__ import annotations
@@ -88,6 +89,11 @@ class Transactions:
         async with writer.lock:
             await self._run(writer.claim)
 
+    def is_overdue(self, group: str) -> bool:
+        """Whether the group was fenced, but maybe only because its transaction was open for too long."""
+        writer = self._groups.get(group)
+        return writer is not None and writer.overdue
+
     async def release(self, group: str) -> None:
         """Let the group go, after what is under way; a later claim begins anew, also where it was fenced."""
         writer = self._groups.pop(group, None)
@@ -152,12 +158,17 @@ class GroupWriter:
         self._group = group
         self._producer: Producer | None = None
         self._is_fenced = False
+        # By the wall clock, which goes on while the machine is asleep.
+        self._began_at: float | None = None
+        # Whether the fence may be the brokers' own, for a transaction that was open for too long.
+        self.overdue = False
         self._fatal: KafkaError | None = None
 
     def append(self, pending: PendingAppend, topics: Sequence[KafkaTopic]) -> None:
         """One transaction. Raises LogUnavailable (nothing was stored), WriterFenced, OutcomeUnknown."""
         producer = self._ready()
         deadline = time.monotonic() + self._settings.delivery_seconds_max
+        self._began_at = time.time()
         try:
             producer.begin_transaction()
             stopped = hand_over(producer, pending, topics)
@@ -167,6 +178,7 @@ class GroupWriter:
         except (KafkaException, SystemError) as error:
             raise self._failed(producer, error) from None
         self._commit(producer, deadline)
+        self._began_at = None
 
     def claim(self) -> None:
         """Begin anew as the only writer. Raises LogUnavailable, WriterFenced."""
@@ -193,19 +205,24 @@ class GroupWriter:
         """Drop the producer. What it had open is aborted by the brokers, or by the next one."""
         self._producer = None
 
+    @property
+    def _open_seconds_max(self) -> float:
+        """How long a transaction may be open before the brokers undo it and fence its producer."""
+        # The client demands that it is no shorter than the time of one request.
+        request_ms = int(self._settings.client()["socket.timeout.ms"])
+        return max(request_ms, int(self._settings.delivery_seconds_max * 2_000)) / 1_000
+
     def _ready(self) -> Producer:
         if self._is_fenced:
             raise self._fenced()
         if self._producer is None:
             settings = self._settings
             try:
-                request_ms = int(settings.client()["socket.timeout.ms"])
                 producer = Producer(
                     {
                         **settings.producer(),
                         "transactional.id": f"{settings.namespace}headwater.{self._group}",
-                        # The client demands that it is no shorter than the time of one request.
-                        "transaction.timeout.ms": max(request_ms, int(settings.delivery_seconds_max * 2_000)),
+                        "transaction.timeout.ms": int(self._open_seconds_max * 1_000),
                         # Without one, a fatal error is raised out of whatever is being called just then.
                         "error_cb": self._hear,
                     }
@@ -216,7 +233,7 @@ class GroupWriter:
                 producer.init_transactions(settings.answer_seconds_max)
             except KafkaException as error:
                 raise self._failed(None, error) from None
-            self._producer, self._fatal = producer, None
+            self._producer, self._fatal, self._began_at = producer, None, None
         return self._producer
 
     def _hear(self, error: KafkaError) -> None:
@@ -233,9 +250,18 @@ class GroupWriter:
                 inner = error_of(error)
                 if inner.retriable() and time.monotonic() < deadline:
                     continue
-                if inner.code() in FENCED or inner.txn_requires_abort():
-                    raise self._failed(producer, error) from None
-                self.release()
+                if inner.code() in FENCED:
+                    raise self._fenced() from None
+                if not inner.txn_requires_abort():
+                    self.release()
+                    raise OutcomeUnknown(()) from None
+                # A coordinator that is about to fence this producer answers with its own failure, not with the fence.
+                refused = self._undo(producer)
+                if refused is None:
+                    raise translate(error, f"The transaction of {self._group!r}", self._settings.servers) from None
+                if refused.code() in FENCED:
+                    raise self._fenced() from None
+                # It cannot be undone, so it may have been committed.
                 raise OutcomeUnknown(()) from None
 
     def _abort(
@@ -244,37 +270,43 @@ class GroupWriter:
         """Undo the transaction; answers why it had to be."""
         if self._fatal is not None and self._fatal.code() in FENCED:
             return self._fenced()
-        self._undo(producer)
+        refused = self._undo(producer)
+        why = next(iter(pending.failures.values()), stopped[1] if stopped else None)
+        if any(error is not None and error.code() in FENCED for error in (refused, why)):
+            return self._fenced()
         if pending.failures and stopped is None:
             failures = incomplete(pending, self._settings.servers).failures
             first = next(iter(failures.values()))
             if not isinstance(first, LogUnavailable):
                 return first
-        why = next(iter(pending.failures.values()), stopped[1] if stopped else None)
-        if why is not None and why.code() in FENCED:
-            return self._fenced()
         reason = why.str() if why is not None else "the brokers did not confirm in time"
         return LogUnavailable(f"The transaction of {self._group!r} was undone: {reason}.", hint="Try again.")
 
-    def _undo(self, producer: Producer) -> None:
+    def _undo(self, producer: Producer) -> KafkaError | None:
+        """Abort the transaction. Answers why that could not be: then the next producer of this id undoes it."""
         try:
             producer.abort_transaction(self._settings.answer_seconds_max)
-        except KafkaException:
-            # The next producer of this id undoes it.
+        except (KafkaException, SystemError) as error:
             self.release()
+            return error_of(error)
+        return None
 
     def _failed(self, producer: Producer | None, error: Exception) -> HeadwaterError:
+        """What kept a transaction from being written, or a producer from being ready."""
         inner = error_of(error)
-        if inner.code() in FENCED:
-            return self._fenced()
+        refused = None
         if producer is not None and inner.txn_requires_abort():
-            self._undo(producer)
-        else:
+            refused = self._undo(producer)
+        elif inner.code() not in FENCED:
             self.release()
+        if any(one is not None and one.code() in FENCED for one in (inner, refused)):
+            return self._fenced()
         return translate(error, f"The transaction of {self._group!r}", self._settings.servers)
 
     def _fenced(self) -> WriterFenced:
-        self._is_fenced = True
+        if not self._is_fenced:
+            self._is_fenced = True
+            self.overdue = self._began_at is not None and time.time() - self._began_at >= self._open_seconds_max
         self.release()
         return WriterFenced(
             f"Another process has taken over the group {self._group!r}: this one may not write for it any more.",

@@ -30,8 +30,9 @@ class Membership(Protocol):
 class SharedLog(Log, Protocol):
     """A log on which the processes of a group can share the partitions of topics."""
 
-    async def join(self, group: str, topics: Iterable[str]) -> Membership:
-        """Take part in `group`. Raises LogUnavailable, ConfigInvalid."""
+    async def join(self, group: str, topics: Iterable[str], *, stall_seconds_max: float = 60.0) -> Membership:
+        """Take part in `group`, while the event loop stands still no longer than `stall_seconds_max`: after that the
+        partitions are the others', until it goes on. Raises LogUnavailable, ConfigInvalid."""
         ...
 
     async def release(self, group: str) -> None:

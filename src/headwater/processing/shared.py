@@ -156,9 +156,12 @@ class SharedRunner:
         *,
         telemetry: Telemetry | None = None,
         settings: RunnerSettings | None = None,
+        stall_seconds_max: float = 60.0,
     ) -> None:
+        """`stall_seconds_max`: for so long may the event loop stand still until others take over the partitions."""
         self.job = job
         self.settings = settings or RunnerSettings()
+        self._stall_seconds_max = stall_seconds_max
         self._telemetry = telemetry or Telemetry()
         self._shares = SharedStatus(job.name, self._telemetry)
         self.status: RunnerStatus = self._shares
@@ -186,7 +189,7 @@ class SharedRunner:
             await self._run_whole()
             return
         topics = [topic for name in self.job.sources for topic in self._gate.streams.get(name).topics]
-        membership = await self._log.join(self.job.group, topics)
+        membership = await self._log.join(self.job.group, topics, stall_seconds_max=self._stall_seconds_max)
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             self.status.running()
