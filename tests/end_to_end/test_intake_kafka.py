@@ -103,6 +103,20 @@ async def recovered(client: httpx.AsyncClient, stream: str) -> float:
     return time.monotonic() - start
 
 
+def wait_for_leaders(broker: KafkaCluster) -> None:
+    """A broker that stood still has to join its own cluster again before it leads a partition."""
+    from confluent_kafka.admin import AdminClient
+
+    client = AdminClient({"bootstrap.servers": broker.bootstrap})
+    deadline = time.monotonic() + 2 * RECOVERY_SECONDS_MAX
+    while True:
+        topics = client.list_topics(timeout=RECOVERY_SECONDS_MAX).topics.values()
+        if all(partition.leader >= 0 for topic in topics for partition in topic.partitions.values()):
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def in_topic(broker: KafkaCluster, topic: str) -> list[dict[str, Any]]:
     """The values of the only partition of a topic, read by Kafka's own client."""
     from confluent_kafka import Consumer, TopicPartition
@@ -300,6 +314,7 @@ async def test_hasty_events_outlive_the_broker_and_the_platform_in_the_spool(
     # Stopped in order while the broker stood still.
     assert list((tmp_path / "var" / "spool").glob("*/*.spool"))
     broker.resume(1)
+    await asyncio.to_thread(wait_for_leaders, broker)
     async with running(tmp_path, broker, stream, **spooled) as (platform, client):
         async with asyncio.timeout(20):
             while platform.telemetry.value("headwater_intake_hasty_spool_bytes"):  # noqa: ASYNC110 - a metric
