@@ -16,10 +16,12 @@ from collections.abc import Callable, Collection, Iterable
 class Reservation:
     """The ids one request is about to store; `stored_at` is when it has, `missed` those it could not store then."""
 
-    __slots__ = ("_done", "keys", "missed", "stored_at")
+    __slots__ = ("_done", "generation", "keys", "missed", "stored_at")
 
     def __init__(self) -> None:
         self.keys: list[str] = []
+        # Where all of them stand, if they were reserved together.
+        self.generation: dict[str, Reservation | float] | None = None
         self.missed: Collection[str | None] = ()
         self.stored_at: float | None = None
         self._done: asyncio.Event | bool | None = None
@@ -70,12 +72,25 @@ class DuplicateWindow:
             return False
         return found if isinstance(found, Reservation) else True
 
+    def reserve_new(self, keys: list[str], reservation: Reservation) -> bool:
+        """Reserve ids of which none was seen before, all at once; False, with nothing done, where one was."""
+        younger = self._younger
+        news: dict[str, Reservation | float] = dict.fromkeys(keys, reservation)
+        if len(news) < len(keys) or not (younger.keys().isdisjoint(news) and self._older.keys().isdisjoint(news)):
+            return False
+        younger.update(news)
+        reservation.keys, reservation.generation = keys, younger
+        return True
+
     def settle(self, reservation: Reservation, *, stored: bool, missed: Collection[str | None] = ()) -> None:
         """The reserved ids were stored, but for those `missed`, or none of them was."""
         now = self._clock()
         reservation.missed = missed
         younger, older = self._younger, self._older
-        for key in reservation.keys:
+        together = stored and not missed and reservation.generation is younger
+        if together:
+            younger.update(dict.fromkeys(reservation.keys, now))
+        for key in () if together else reservation.keys:
             # A generation may have ended while the ids were being stored.
             generation = younger if younger.get(key) is reservation else older
             if generation.get(key) is reservation:

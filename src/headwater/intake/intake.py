@@ -51,6 +51,7 @@ _log = logging.getLogger(__name__)
 Verdict = Admitted | Refused | SchemaPending
 
 
+_ALL_ADMITTED = {Admitted}
 Told = Callable[[Receipt], None]
 
 
@@ -202,35 +203,39 @@ class Intake:
 
         False, with nothing done, where something is: then it takes `write_judged`.
         """
-        topics, window = self._topics, self._window
+        if set(map(type, verdicts)) != _ALL_ADMITTED:
+            return False
+        records = [one.record for one in verdicts]  # type: ignore[union-attr]
+        if not self._topics.issuperset([record.topic for record in records]):
+            return False
         attempt = _AtOnce(self, verdicts, told)  # type: ignore[arg-type]
-        reservation = attempt.reservation
-        records: list[Record] = []
-        admitted: list[Admitted] | None = None
-        for number, one in enumerate(verdicts):
-            if not isinstance(one, Admitted) or one.record.topic not in topics:
-                window.settle(reservation, stored=False)
-                return False
-            key = one.duplicate_key
-            if key is not None and window.enabled:
-                known = window.reserve(key, reservation)
-                if known is True:
-                    # From here on, what is stored is not all there is.
-                    admitted = admitted if admitted is not None else list(verdicts[:number])  # type: ignore[arg-type]
-                    continue
-                if known is not False:
-                    window.settle(reservation, stored=False)
+        if self._window.enabled:
+            keys = [key for one in attempt.verdicts if (key := one.duplicate_key) is not None]
+            if keys and not self._window.reserve_new(keys, attempt.reservation):
+                news = self._reserve_news(attempt)
+                if news is None:
                     return False
-            records.append(one.record)
-            if admitted is not None:
-                admitted.append(one)
-        if admitted is not None:
-            attempt.admitted = admitted
+                records = news
         if records:
             self._gathering.add(records, attempt)
         else:
             attempt.ended(None)
         return True
+
+    def _reserve_news(self, attempt: _AtOnce) -> list[Record] | None:
+        """The records of a request that repeats events stored before; None where one is being stored right now."""
+        admitted: list[Admitted] = []
+        for one in attempt.verdicts:
+            if one.duplicate_key is not None:
+                known = self._window.reserve(one.duplicate_key, attempt.reservation)
+                if known is True:
+                    continue
+                if known is not False:
+                    self._window.settle(attempt.reservation, stored=False)
+                    return None
+            admitted.append(one)
+        attempt.admitted = admitted
+        return [one.record for one in admitted]
 
     def _ended_at_once(self, attempt: _AtOnce, error: HeadwaterError | None) -> None:
         failures: Mapping[int, HeadwaterError] = {}

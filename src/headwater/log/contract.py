@@ -20,7 +20,7 @@ from headwater.errors import TokenInvalid
 TOKEN_PREFIX = "hw1"
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record on its way in. `partition` None: chosen from `key`, or round robin without one.
 
     `timestamp_ms` None: the time of receipt, which never goes back within a partition. Given (epoch, UTC), it is kept
@@ -35,7 +35,7 @@ class Record(msgspec.Struct, frozen=True):
     timestamp_ms: int | None = None
 
 
-class StoredRecord(msgspec.Struct, frozen=True):
+class StoredRecord(msgspec.Struct, frozen=True, gc=False):
     """One record as the log keeps it; `timestamp_ms` is the time of receipt (epoch, UTC)."""
 
     topic: str

@@ -23,7 +23,7 @@ from headwater.intake.intake import JUDGED_AT_ONCE_MAX, Intake, Verdict
 from headwater.intake.legacy import LegacyAnswer, legacy_answer
 from headwater.intake.outcome import Explanation, Receipt
 from headwater.web import cloudevents
-from headwater.web.body import Disconnected, decode_body, read_body, slice_events, slice_leniently
+from headwater.web.body import Disconnected, decode_body, read_body, slice_at_a_guess, slice_events, slice_leniently
 from headwater.web.headers import RawHeaders
 from headwater.web.problems import MEDIA_TYPE, problem_document, problem_headers, request_uri, status_of
 
@@ -157,8 +157,9 @@ class EventsEndpoint:
         """
         sent = RequestHeaders(headers, peer)
         try:
-            slices = slice_events(body, self.config.request_events_max)
-            if not slices or len(slices) > JUDGED_AT_ONCE_MAX:
+            # A wrong guess is no JSON, which `judge` finds before anything is stored.
+            slices = slice_at_a_guess(body) or slice_events(body, self.config.request_events_max)
+            if not slices or len(slices) > min(JUDGED_AT_ONCE_MAX, self.config.request_events_max):
                 return self.answer(headers, b"", body, peer, uri.decode("latin-1"))
             verdicts = self._intake.judge(slices, sent)
         except HeadwaterError:
