@@ -125,6 +125,8 @@ class Platform:
         Jobs run after those whose streams they read. Raises what a job's runner raises.
         """
         await asyncio.gather(*(runner.stop() for runner in self.runners.values()))
+        # Nobody can read how far a job is while a killed process's transaction for another one is open.
+        await asyncio.gather(*(runner.runner.take_over() for runner in self.runners.values()))
         for job in in_order_of_flow(self.jobs):
             await self.runners[job.name].finish()
 

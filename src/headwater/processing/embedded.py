@@ -156,6 +156,11 @@ class EmbeddedRunner:
                 await self._again(self._store.settle)
                 await self._process_idleness()
 
+    async def take_over(self) -> None:
+        """End what an earlier process has left open for the job; `run` does so too. Raises what the log raises."""
+        if self._sink is None:
+            await self._again(self._store.open)
+
     async def lag(self) -> int:
         """How many records of its sources the job has not processed."""
         ends = await self._ends(self._position)

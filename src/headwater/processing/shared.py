@@ -106,6 +106,9 @@ class PartitionRunner:
         self._stopping.set()
         self._runner.stop()
 
+    async def take_over(self) -> None:
+        await self._runner.take_over()
+
     async def lag(self) -> int:
         return await self._runner.lag()
 
@@ -207,6 +210,10 @@ class SharedRunner:
                 await self._follow(frozenset())
             finally:
                 await membership.close()
+
+    async def take_over(self) -> None:
+        """End what earlier processes have left open for the job, all of them. Raises LogUnavailable, WriterFenced."""
+        await WholeStore(self._log, self.job.group).open()
 
     async def lag(self) -> int:
         """How many records of the partitions it has are not processed."""
