@@ -209,14 +209,14 @@ async def test_a_topic_never_creates_itself(log: KafkaLog) -> None:
 async def test_many_readers_share_a_few_consumers_and_miss_nothing(
     log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headwater.log import kafka_follower, kafka_reader
+    from headwater.log import kafka_feed, kafka_follower, kafka_reader
 
     # Partitions are let go of and taken up again all the time.
     monkeypatch.setattr(kafka_follower, "UNREAD_SECONDS", 0.03)
     monkeypatch.setattr(kafka_follower, "SWEEP_SECONDS", 0.02)
     made: list[str] = []
     real = kafka_reader.Consumer
-    for module in (kafka_reader, kafka_follower):
+    for module in (kafka_reader, kafka_feed):
         monkeypatch.setattr(module, "Consumer", lambda settings: made.append("one") or real(settings))
     names = [f"t{number}" for number in range(20)]
     await asyncio.gather(*(log.ensure_topic(name, TopicSettings(partitions=2)) for name in names))

@@ -2,13 +2,13 @@
 
 How this works: a query takes a log some milliseconds, whether it is for one topic or for all. Who comes while one is
 under way waits for the next, which is for everybody who has come by then; so a thousand clients that connect at once
-cost a few queries. What live tails have to know now and then, whether there are new partitions, is kept for a moment.
+cost a few queries.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from headwater.errors import ConfigInvalid, HeadwaterError, TopicUnknown
@@ -17,6 +17,9 @@ from headwater.log.contract import LogReader, Position
 Place = tuple[str, int]
 # By topic, the oldest kept and the next offset of each partition.
 Bounds = Mapping[str, Mapping[Place, tuple[int, int]]]
+
+# Others have their turn between two questions.
+ASKED_AT_ONCE = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,6 @@ class Extents:
         self._listing: asyncio.Task[frozenset[str]] | None = None
         self._coming: _Query | None = None
         self._asking: asyncio.Task[None] | None = None
-        self._known: Bounds = {}
-        self._known_at = float("-inf")
 
     async def of(self, topics: Sequence[str]) -> Extent:
         """As it is now. Topics that do not exist yet are left out.
@@ -68,24 +69,16 @@ class Extents:
             {place: first for place, (first, _) in places.items()}, {place: end for place, (_, end) in places.items()}
         )
 
-    async def beginnings(
-        self, topics: Sequence[str], among: Callable[[], Iterable[str]], *, age_seconds_max: float
-    ) -> dict[Place, int]:
-        """The oldest kept offset of each partition of `topics`, as it was up to so long ago.
+    async def beginnings(self, topics: Collection[str]) -> dict[Place, int]:
+        """The oldest kept offset of each partition that the existing ones of `topics` have now.
 
-        One query is for all the topics `among` the wanted: a thousand tails cost no more than one.
+        Raises ConfigInvalid when none of `topics` exists, TopicUnknown when one has gone, LogUnavailable.
         """
-        loop = asyncio.get_running_loop()
-        if loop.time() > self._known_at + age_seconds_max:
-            self._known_at = loop.time()
-            try:
-                self._known = await self._bounds(await self._present([*{*among(), *topics}]))
-            except BaseException:
-                self._known, self._known_at = {}, float("-inf")
-                raise
-        if not self._known.keys() >= set(topics):
-            return dict((await self.of(topics)).first)
-        return {place: first for topic in topics for place, (first, _) in self._known[topic].items()}
+        found: dict[Place, int] = {}
+        present = await self._present(topics)
+        for start in range(0, len(present), ASKED_AT_ONCE):
+            found.update((await self._log.first(present[start : start + ASKED_AT_ONCE])).offsets)
+        return found
 
     async def close(self) -> None:
         """Ask no more."""
@@ -127,7 +120,7 @@ class Extents:
                 bounds.setdefault(place[0], {})[place] = (offset, last[place])
         return bounds
 
-    async def _present(self, topics: Sequence[str]) -> list[str]:
+    async def _present(self, topics: Collection[str]) -> list[str]:
         if not self._existing.issuperset(topics):
             if self._listing is None or self._listing.done():
                 self._listing = asyncio.get_running_loop().create_task(self._list(), name="topics of streams")

@@ -12,6 +12,7 @@ from headwater.consumption.admission import Admission
 from headwater.consumption.extent import Extent, Extents
 from headwater.consumption.filter import Filter
 from headwater.consumption.framing import Chosen, Format, Framer, Render
+from headwater.consumption.pulse import Pulse
 from headwater.consumption.reader import StreamReader
 from headwater.consumption.redaction import redaction
 from headwater.consumption.resume import Start, find_start
@@ -87,6 +88,7 @@ class StreamHub:
         self._extents = Extents(log)
         self._redact = redaction(config.redacted_pages)
         self._tails: dict[TailKey, _Shared] = {}
+        self._pulse = Pulse(self._extents, self._live_tails, config.heartbeat_seconds, clock)
         self._connections: set[Connection] = set()
         self._aliases = _aliases(streams, config)
         self._watch: asyncio.Task[None] | None = None
@@ -146,6 +148,7 @@ class StreamHub:
         shared = self._tails.get(key)
         if shared is None or shared.tail.failure is not None:
             shared = self._tails[key] = _Shared(self._new_tail(wish, chosen, extent, start))
+            self._pulse.start()
         shared.readers += 1
         limit = self.config.connection_seconds_max
         reader = StreamReader(
@@ -203,6 +206,7 @@ class StreamHub:
         for shared in list(self._tails.values()):
             await shared.tail.stop()
         self._tails.clear()
+        await self._pulse.stop()
         await self._extents.close()
         if self._watch is not None:
             self._watch.cancel()
@@ -223,19 +227,14 @@ class StreamHub:
             self._log,
             Framer(wish.form, chosen, type(start.position)(end), listed=start.listed),
             look=lambda: self._extents.of(wish.topics),
-            beginnings=None if start.listed else lambda: self._beginnings(wish.topics),
+            topics=() if start.listed else wish.topics,
             ring_bytes_max=self.config.buffer_bytes_max,
-            tick_seconds=self.config.heartbeat_seconds / 4,
         )
         tail.start()
         return tail
 
-    async def _beginnings(self, topics: Sequence[str]) -> dict[tuple[str, int], int]:
-        return await self._extents.beginnings(
-            topics,
-            lambda: {topic for key in self._tails for topic in key[0]},
-            age_seconds_max=self.config.heartbeat_seconds / 8,
-        )
+    def _live_tails(self) -> list[LiveTail]:
+        return [shared.tail for shared in self._tails.values()]
 
     def _enter(self, connection: Connection) -> Connection:
         self._connections.add(connection)

@@ -21,6 +21,8 @@ CATCH_UP_RECORDS_MAX = 250
 CATCH_UP_BYTES_MAX = 262_144
 SEND_BYTES_MAX = 262_144
 RETRY_MS = 2000
+# Of the heartbeat's time, after which silence is broken.
+SILENT_SHARE = 0.75
 # For so long the tail is expected to come by itself.
 GAP_SECONDS = 0.1
 
@@ -132,7 +134,7 @@ class StreamReader:
         tail = self._tail
         chunks = tail.since(number)
         if chunks == [] and tail.failure is None and not self._is_silent():
-            self._waiting = tail.wait()
+            self._waiting = tail.wait(self._silent_at())
             await self._waiting
             chunks = tail.since(number)
         if chunks is None:
@@ -195,8 +197,13 @@ class StreamReader:
         return self._heartbeat(self._framer.token) if self._is_silent() and self._number is None else b""
 
     def _is_silent(self) -> bool:
-        # The tail ticks four times in the heartbeat's time, so this is in time.
-        return self._clock() - self._given_at >= 0.75 * self._heartbeat_seconds
+        # The tail ticks often enough in the heartbeat's time that this is in time.
+        return self._clock() - self._given_at >= SILENT_SHARE * self._heartbeat_seconds
+
+    def _silent_at(self) -> float:
+        """When there is something to do even where nothing comes."""
+        silent = self._given_at + SILENT_SHARE * self._heartbeat_seconds
+        return silent if self._ends_at is None else min(silent, self._ends_at)
 
     async def _read(self, behind: Position, target: Position) -> bytes:
         try:

@@ -23,11 +23,13 @@ from headwater.log.contract import LogReader, Position
 READ_RECORDS_MAX = 500
 READ_BYTES_MAX = 262_144
 RETRY_SECONDS = 0.5
+# What comes ends a read at once.
+READ_SECONDS_MAX = 30.0
 
 _log = logging.getLogger(__name__)
 
 Look = Callable[[], Awaitable[Extent]]
-Beginnings = Callable[[], Awaitable[Mapping[tuple[str, int], int]]]
+Waiting = list[tuple[asyncio.Future[None], float]]
 
 
 class LiveTail:
@@ -39,11 +41,11 @@ class LiveTail:
         framer: Framer,
         *,
         look: Look,
-        beginnings: Beginnings | None,
+        topics: tuple[str, ...],
         ring_bytes_max: int,
-        tick_seconds: float,
     ) -> None:
-        """`beginnings` tells where the partitions there are now begin; without, none is followed that is new."""
+        """`topics`: those of which new partitions are to be followed."""
+        self.topics = topics
         self.position: Position = framer.position
         self.token: bytes = framer.token
         self.next_number = 0
@@ -51,13 +53,11 @@ class LiveTail:
         self._log = log
         self._framer = framer
         self._look = look
-        self._beginnings = beginnings
         self._ring: deque[Chunk] = deque()
         self._ring_bytes = 0
         self._ring_bytes_max = ring_bytes_max
-        self._tick_seconds = tick_seconds
-        self._waiting: list[asyncio.Future[None]] = []
-        self._joining: list[asyncio.Future[None]] = []
+        self._waiting: Waiting = []
+        self._joining: Waiting = []
         self._task: asyncio.Task[None] | None = None
         self._passing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -89,21 +89,42 @@ class LiveTail:
         kept = len(self._ring)
         return list(islice(self._ring, kept - behind, kept)) if behind <= kept else None
 
-    def wait(self) -> asyncio.Future[None]:
-        """Done when there is a new chunk, or a tick has passed. A future of one's own: cancelling it harms nobody."""
-        return self._wait_in(self._waiting)
+    def wait(self, until: float = 0.0) -> asyncio.Future[None]:
+        """Done when there is a new chunk, or at the first tick at or after `until`.
+
+        A future of one's own: cancelling it harms nobody.
+        """
+        return self._wait_in(self._waiting, until)
 
     def wait_to_move(self) -> asyncio.Future[None]:
-        """Done when the position has moved, even past events that nobody here wants, or a tick has passed."""
-        return self._wait_in(self._joining)
+        """Done when the position has moved, even past events that nobody here wants, or at the next tick."""
+        return self._wait_in(self._joining, 0.0)
 
-    def _wait_in(self, waiting: list[asyncio.Future[None]]) -> asyncio.Future[None]:
+    def _wait_in(self, waiting: Waiting, until: float) -> asyncio.Future[None]:
         future = self._loop.create_future()
         if self.failure is None and self._task is not None:
-            waiting.append(future)
+            waiting.append((future, until))
         else:
             future.set_result(None)
         return future
+
+    def tick(self, now: float) -> None:
+        """Wake those who waited until `now`, by the clock of theirs."""
+        if self._waiting:
+            due = [one for one, until in self._waiting if until <= now]
+            # Of clients that have gone, nothing is kept.
+            self._waiting = [(one, until) for one, until in self._waiting if until > now and not one.done()]
+            _end(due)
+        if self._joining:
+            self._wake(self._joining)
+
+    def grow(self, made: Mapping[tuple[str, int], int]) -> None:
+        """Follow these partitions too, from these offsets on."""
+        if self._task is not None and self.failure is None:
+            # What it waits for is the old position; what it may have read is not counted yet, and is read again.
+            self._task.cancel()
+            self._move({**self.position.offsets, **made})
+            self.start()
 
     async def pass_gap(self, position: Position) -> None:
         """Move up to `position` where no record is left before it: transactions leave marks that nobody reads.
@@ -140,42 +161,35 @@ class LiveTail:
         self._wake(self._waiting)
         self._wake(self._joining)
 
-    def _wake(self, waiting: list[asyncio.Future[None]]) -> None:
-        woken = waiting[:]
+    def _wake(self, waiting: Waiting) -> None:
+        woken = [future for future, _ in waiting]
         waiting.clear()
-        for future in woken:
-            if not future.done():
-                future.set_result(None)
+        _end(woken)
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        tick = loop.time() + self._tick_seconds
-        while True:
+        while self.failure is None:
             try:
-                await self._step(max(0.0, tick - loop.time()))
-                if loop.time() >= tick:
-                    tick = loop.time() + self._tick_seconds
-                    await self._grow()
-                    self.wake()
+                await self._step()
             except LogUnavailable:
                 await asyncio.sleep(RETRY_SECONDS)
             except HeadwaterError as error:
-                self._fail(error)
+                self.fail(error)
                 return
             except Exception:
                 # A mistake of ours: clients are told and come back to a new tail, instead of waiting here for ever.
                 _log.exception("a live tail has failed")
-                self._fail(HeadwaterError("The live stream broke off.", hint="Resume with the last id."))
+                self.fail(HeadwaterError("The live stream broke off.", hint="Resume with the last id."))
                 return
 
-    def _fail(self, error: HeadwaterError) -> None:
+    def fail(self, error: HeadwaterError) -> None:
+        """Tell everybody who reads here that there will be nothing more, and why."""
         self.failure = error
         self.wake()
 
-    async def _step(self, wait_seconds: float) -> None:
+    async def _step(self) -> None:
         try:
             records = await self._log.read(
-                self.position, records_max=READ_RECORDS_MAX, bytes_max=READ_BYTES_MAX, wait_seconds=wait_seconds
+                self.position, records_max=READ_RECORDS_MAX, bytes_max=READ_BYTES_MAX, wait_seconds=READ_SECONDS_MAX
             )
         except PositionLost:
             self._skip(within(await self._look(), Start(self.position)))
@@ -202,14 +216,12 @@ class LiveTail:
         lost = b"".join(notice(self._framer.form, "position-lost", self.token, one.details()) for one in start.lost)
         self._publish(Chunk(lost, 0, self.position, self.token, self.token))
 
-    async def _grow(self) -> None:
-        """Follow partitions made since, from their beginning."""
-        if self._beginnings is None:
-            return
-        made = {key: first for key, first in (await self._beginnings()).items() if key not in self.position.offsets}
-        if made:
-            self._move({**self.position.offsets, **made})
-
     def _move(self, offsets: Mapping[tuple[str, int], int]) -> None:
         self._framer.move(Position(dict(offsets)))
         self.position, self.token = self._framer.position, self._framer.token
+
+
+def _end(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

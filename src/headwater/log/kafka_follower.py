@@ -1,44 +1,37 @@
-"""Follows the ends of partitions for all readers that keep up, with one consumer, and keeps what is fresh in memory.
+"""Follows the ends of partitions for all readers that keep up, and keeps what is fresh in memory.
 
 How this works: a partition is followed from the moment a reader waits at its end until nobody has read it for a while.
-One thread owns the consumer: it takes what has come, and hands it to the event loop in one call; there it goes into a
-`Tail`, whose records every reader shares, and the bell wakes those who wait. A tail holds all records from `low` on up
-to `next`; who is behind that reads through the seekers until it has caught up.
+A `Feed`, one of few, takes what has come and hands it to the event loop in one call; there it goes into a `Tail`, whose
+records every reader shares, and the bell wakes those who wait. A tail holds all records from `low` on up to `next`; who
+is behind that reads through the seekers until it has caught up.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import threading
 import time
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-from confluent_kafka import Consumer, Message, TopicPartition
-
+from headwater.errors import HeadwaterError
 from headwater.log.contract import StoredRecord
-from headwater.log.kafka_reader import meet, stored
-from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings
+from headwater.log.kafka_feed import Arrivals, Feed, Place
+from headwater.log.kafka_settings import KafkaSettings
 from headwater.log.tail_cache import Bell, record_bytes
 
-Place = tuple[str, int]
-# A partition, from where on to follow it (None: no longer), and the number of its tail.
-Order = tuple[Place, int | None, int]
-# What has come of one partition: the number of the tail it was for, records, where it ends, and whether it is lost.
-Arrival = tuple[int, list[StoredRecord], int | None, bool]
-
-POLL_SECONDS = 0.05
-FETCH_WAIT_MS = 100
-QUEUED_KIB_MAX = 16_384
-TAKEN_AT_ONCE = 1_000
+# Few enough that a fetch costs about what it does of one partition, and few feeds: each is threads and connections.
+FEED_PARTITIONS = 128
+FEEDS_MAX = 32
 UNREAD_SECONDS = 30.0
 SWEEP_SECONDS = 5.0
 OVERHEAD_BYTES = 200
+# After so long, tails are compared with the brokers, so many with one question.
+CONFIRM_SECONDS = 15.0
+CONFIRMED_AT_ONCE = 250
 
-_log = logging.getLogger(__name__)
+Ends = Callable[[Iterable[Place]], Awaitable[Mapping[Place, int]]]
 
 
 class Chunk:
@@ -55,12 +48,13 @@ class Chunk:
 class Tail:
     """What memory has of one partition: all its records at offsets in [`low`, `next`)."""
 
-    __slots__ = ("checked_at", "chunks", "low", "next", "number", "place", "read_at", "slot")
+    __slots__ = ("checked_at", "chunks", "feed", "low", "next", "number", "place", "read_at", "slot")
 
-    def __init__(self, place: Place, slot: int, number: int, low: int, following: int) -> None:
+    def __init__(self, place: Place, feed: Feed, *, slot: int, number: int, low: int, following: int) -> None:
         """`number` tells this tail from earlier ones of the same partition."""
         now = time.monotonic()
         self.place = place
+        self.feed = feed
         self.slot = slot
         self.number = number
         self.low = low
@@ -83,21 +77,22 @@ class Tail:
 
 
 class Follower:
-    """The tails of one log. Belongs to the event loop, but for `_run`, which is the thread."""
+    """The tails of one log. Belongs to the event loop."""
 
-    def __init__(self, settings: KafkaSettings, bell: Bell, bytes_max: int) -> None:
+    def __init__(self, settings: KafkaSettings, bell: Bell, bytes_max: int, ends: Ends) -> None:
+        """`ends` asks the brokers where partitions end."""
         self._settings = settings
+        self._ends = ends
         self._bell = bell
         self._bytes_max = bytes_max
         self._bytes = 0
         self._tails: dict[Place, Tail] = {}
         self._in_order_of_age: deque[tuple[Tail, Chunk]] = deque()
         self._slots: dict[Place, int] = {}
-        self._orders: deque[Order] = deque()
+        self._feeds: list[Feed] = []
         self._count = 0
-        self._thread: threading.Thread | None = None
-        self._ending = threading.Event()
         self._sweeping: asyncio.TimerHandle | None = None
+        self._confirming: asyncio.Task[None] | None = None
 
     def slot(self, place: Place) -> int:
         """The number by which the bell knows the partition."""
@@ -145,8 +140,11 @@ class Follower:
             tail, offset = self._tails.get(place), offsets[place]
             if tail is None:
                 self._count += 1
-                tail = self._tails[place] = Tail(place, self.slot(place), self._count, offset, end)
-                self._orders.append((place, end, self._count))
+                feed = self._feed()
+                tail = self._tails[place] = Tail(
+                    place, feed, slot=self.slot(place), number=self._count, low=offset, following=end
+                )
+                feed.follow(place, end, self._count)
             elif offset > tail.next:
                 # What is between has not come here yet, and would be missing.
                 self._forget(tail)
@@ -154,56 +152,82 @@ class Follower:
             elif tail.low <= end:
                 tail.low, tail.next = min(tail.low, offset), max(tail.next, end)
             tail.checked_at = now
-        if self._thread is None and self._tails:
-            self._start()
+        if self._sweeping is None and self._tails:
+            self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
     def unfollow(self, place: Place) -> None:
         """Trust nothing that is in memory of this partition, and let those who wait look for themselves."""
         tail = self._tails.pop(place, None)
         if tail is not None:
             self._forget(tail)
-            self._orders.append((place, None, 0))
+            tail.feed.unfollow(place)
             self._bell.ring(tail.slot)
 
-    def stop(self) -> threading.Thread | None:
-        """End the thread, which can then be joined."""
+    def stop(self) -> list[threading.Thread]:
+        """End the threads, which can then be joined."""
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
-        thread, self._thread = self._thread, None
-        self._ending.set()
+        if self._confirming is not None:
+            self._confirming.cancel()
+            self._confirming = None
+        feeds, self._feeds = self._feeds, []
+        for feed in feeds:
+            feed.stop()
         for tail in self._tails.values():
             self._bell.ring(tail.slot)
         self._tails.clear()
         self._in_order_of_age.clear()
-        self._orders = deque()
         self._bytes = 0
-        return thread
+        return [feed.thread for feed in feeds]
 
-    def _ended_early(self, ending: threading.Event) -> None:
-        if self._ending is ending:
+    def _feed(self) -> Feed:
+        """The first feed with room for one more partition; where all may be full, the one with the most room."""
+        for feed in self._feeds:
+            if len(feed.places) < FEED_PARTITIONS:
+                return feed
+        if len(self._feeds) >= FEEDS_MAX:
+            return min(self._feeds, key=lambda feed: len(feed.places))
+        feed = Feed(self._settings, self._arrived, self._ended_early)
+        self._feeds.append(feed)
+        return feed
+
+    def _ended_early(self, feed: Feed) -> None:
+        if feed in self._feeds:
             self.stop()
 
-    def _start(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._ending = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(loop, self._ending, self._orders), name="headwater-log-follower", daemon=True
-        )
-        self._thread.start()
-        self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep)
-
     def _sweep(self) -> None:
-        """Let go of what nobody reads any more; without readers, of the consumer too."""
+        """Let go of what nobody reads any more, and of feeds that are left with nothing."""
         limit = time.monotonic() - UNREAD_SECONDS
         for place in [place for place, tail in self._tails.items() if tail.read_at < limit]:
             self.unfollow(place)
+        for feed in [feed for feed in self._feeds if not feed.places]:
+            self._feeds.remove(feed)
+            feed.stop()
+        self._sweeping = None
         if self._tails:
-            self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
-        else:
-            self.stop()
+            loop = asyncio.get_running_loop()
+            self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep)
+            if self._confirming is None or self._confirming.done():
+                self._confirming = loop.create_task(self._confirm(), name="followed Kafka partitions are confirmed")
 
-    def _arrived(self, arrivals: Mapping[Place, Arrival]) -> None:
+    async def _confirm(self) -> None:
+        """See for all readers at once that nothing was missed; each of them would soon ask for itself."""
+        limit = time.monotonic() - CONFIRM_SECONDS
+        old = [tail for tail in self._tails.values() if tail.checked_at < limit]
+        for start in range(0, len(old), CONFIRMED_AT_ONCE):
+            some = [(tail, tail.next) for tail in old[start : start + CONFIRMED_AT_ONCE]]
+            try:
+                ends = await self._ends([tail.place for tail, _ in some])
+            except HeadwaterError:
+                # Who reads what is wrong here asks for itself, and is told.
+                return
+            now = time.monotonic()
+            for tail, before in some:
+                if before <= ends[tail.place] <= tail.next:
+                    tail.checked_at = now
+
+    def _arrived(self, arrivals: Arrivals) -> None:
         """What the thread has taken: into the tails with it."""
         for place, (number, records, end, lost) in arrivals.items():
             tail = self._tails.get(place)
@@ -234,63 +258,6 @@ class Follower:
     def _forget(self, tail: Tail) -> None:
         self._bytes -= sum(chunk.size + OVERHEAD_BYTES * len(chunk.records) for chunk in tail.chunks)
         tail.chunks.clear()
-
-    def _run(self, loop: asyncio.AbstractEventLoop, ending: threading.Event, orders: deque[Order]) -> None:
-        consumer = Consumer(self._settings.consumer(fetch_wait_ms=FETCH_WAIT_MS, queued_kib_max=QUEUED_KIB_MAX))
-        followed: dict[Place, int] = {}
-        met: set[str] = set()
-        try:
-            while not ending.is_set():
-                taken = [orders.popleft() for _ in range(len(orders))]
-                if taken:
-                    meet(consumer, {self._settings.namespace + place[0] for place, _, _ in taken}, met)
-                for order in taken:
-                    self._obey(consumer, followed, *order)
-                message = consumer.poll(POLL_SECONDS)
-                if message is not None:
-                    messages = (message, *consumer.consume(TAKEN_AT_ONCE, 0))
-                    loop.call_soon_threadsafe(self._arrived, self._sorted(messages, followed))
-        except Exception:
-            if not ending.is_set():
-                _log.exception("the follower of the Kafka log ended; readers start another")
-        finally:
-            consumer.close()
-            if not ending.is_set():
-                # The event loop may have ended first: then there is nobody to tell.
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(self._ended_early, ending)
-
-    def _sorted(self, messages: Iterable[Message], followed: Mapping[Place, int]) -> dict[Place, Arrival]:
-        strip = len(self._settings.namespace)
-        records: dict[Place, list[StoredRecord]] = {}
-        ends: dict[Place, int] = {}
-        lost: set[Place] = set()
-        for message in messages:
-            error = message.error()
-            if error is None:
-                record = stored(message, strip)
-                records.setdefault((record.topic, record.partition), []).append(record)
-            elif (name := message.topic()) is not None:
-                place = (name[strip:], message.partition() or 0)
-                if error.code() == KafkaError._PARTITION_EOF:
-                    ends[place] = message.offset() or 0
-                else:
-                    lost.add(place)
-        return {
-            place: (followed.get(place, 0), records.get(place, []), ends.get(place), place in lost)
-            for place in {*records, *ends, *lost}
-        }
-
-    def _obey(
-        self, consumer: Consumer, followed: dict[Place, int], place: Place, offset: int | None, number: int
-    ) -> None:
-        name = self._settings.namespace + place[0]
-        with contextlib.suppress(KafkaException):
-            if followed.pop(place, None) is not None:
-                consumer.incremental_unassign([TopicPartition(name, place[1])])
-            if offset is not None:
-                consumer.incremental_assign([TopicPartition(name, place[1], offset)])
-                followed[place] = number
 
 
 def _within(

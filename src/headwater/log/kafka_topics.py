@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -377,8 +378,9 @@ class KafkaTopics:
                 isolation_level=IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED,
                 request_timeout=self._settings.answer_seconds_max,
             )
-            answers = await asyncio.gather(*map(asyncio.wrap_future, asked.values()), return_exceptions=True)
-            for partition, answer in zip(asked, answers, strict=True):
+            await _all_done(asked.values())
+            for partition, future in asked.items():
+                answer = future.exception() or future.result()
                 if not isinstance(answer, BaseException):
                     place = (partition.topic, partition.partition)
                     found[place] = answer.offset
@@ -398,6 +400,27 @@ class KafkaTopics:
     def _error(self, error: KafkaException, doing: str) -> HeadwaterError:
         self._client().poll(0)
         return translate(error, doing, self._settings.servers, self._said)
+
+
+async def _all_done(futures: Collection[Future[Any]]) -> None:
+    """Wait for all with one call into the event loop: there may be thousands."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    left = itertools.count(len(futures) - 1, -1)
+
+    def all_are_done() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    def one_is_done(_: Future[Any]) -> None:
+        # To take a number is one step, whatever thread does it.
+        if next(left) == 0:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(all_are_done)
+
+    for future in futures:
+        future.add_done_callback(one_is_done)
+    await done
 
 
 def received_at(timestamp_ms: int) -> OffsetSpec:
