@@ -31,9 +31,8 @@ ONLY_IN = {
     "jsonschema_rs": ("headwater.schemas",),
     "confluent_kafka": (
         "headwater.log.kafka_append",
-        "headwater.log.kafka_follower",
+        "headwater.log.kafka_feed",
         "headwater.log.kafka_membership",
-        "headwater.log.kafka_offsets",
         "headwater.log.kafka_producer",
         "headwater.log.kafka_reader",
         "headwater.log.kafka_settings",
