@@ -33,6 +33,7 @@ ONLY_IN = {
         "headwater.log.kafka_append",
         "headwater.log.kafka_feed",
         "headwater.log.kafka_membership",
+        "headwater.log.kafka_offsets",
         "headwater.log.kafka_producer",
         "headwater.log.kafka_reader",
         "headwater.log.kafka_settings",

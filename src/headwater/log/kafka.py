@@ -39,6 +39,7 @@ from headwater.log.contract import (
 from headwater.log.inspection import Damage, LogStats, VerifyReport
 from headwater.log.kafka_follower import Follower
 from headwater.log.kafka_membership import KafkaMembership
+from headwater.log.kafka_offsets import GroupOffsets
 from headwater.log.kafka_producer import Sender
 from headwater.log.kafka_reader import Found, SeekerPool
 from headwater.log.kafka_settings import KafkaSettings, checked_options
@@ -107,7 +108,7 @@ class KafkaLog:
         self._sender = Sender(self._settings, self._topics, clock)
         self._transactions = Transactions(self._settings, self._topics, self._sender)
         self._topics.on_grown += [self._sender.learn, self._transactions.learn]
-        self._tokens = Tokens(self._topics, self)
+        self._tokens = Tokens(self._topics, self, GroupOffsets(self._settings))
         # What the last commit to a group was, as far as this process knows.
         self._marks: dict[str, Headers] = {}
         self._seekers = SeekerPool(self._settings, SEEKERS_MAX)
@@ -220,13 +221,13 @@ class KafkaLog:
     async def claim(self, group: str) -> str | None:
         self._check_open()
         await self._transactions.claim(group)
-        self._marks[group] = await self._tokens.mark_of(group)
         await self._tokens.settle()
+        self._marks[group] = await self._tokens.mark_of(group)
         return await self._tokens.of(group)
 
     async def release(self, group: str) -> None:
-        self._marks.pop(group, None)
         await self._transactions.release(group)
+        self._marks.pop(group, None)
 
     async def join(self, group: str, topics: Iterable[str], *, stall_seconds_max: float = 60.0) -> KafkaMembership:
         self._check_open()
@@ -303,6 +304,7 @@ class KafkaLog:
                 raise LogUnavailable(
                     "The transaction was not committed: nothing of it was stored.", hint="Try again."
                 ) from None
+            placements = unknown.placements
         except WriterFenced:
             if not self._transactions.is_overdue(commit.group):
                 raise
@@ -312,16 +314,15 @@ class KafkaLog:
                 hint="Try again: nobody else has written for the group since.",
             ) from None
         self._marks[commit.group] = token.headers
-            placements = unknown.placements
         self._tokens.show(commit.group, commit.token)
         return placements
+
     async def _check_successor(self, group: str, token: Record) -> None:
         """Let a fenced group be claimed again, if nobody has committed to it since; else raise WriterFenced."""
         await self._tokens.settle()
         if await self._tokens.mark_of(group) not in (self._marks.get(group), token.headers):
             raise WriterFenced(f"Another process has taken over the group {group!r} while this one stood still.")
         await self._transactions.release(group)
-
 
     async def _look(
         self, offsets: dict[tuple[str, int], int], records_max: int, bytes_max: int, *, follow: bool

@@ -9,13 +9,13 @@ offsets the token names now and then: that is for people, and nobody reads it ba
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import time
 import uuid
 
-from headwater.errors import HeadwaterError, LogUnavailable, PositionLost, TokenInvalid, TopicUnknown
+from headwater.errors import LogUnavailable, PositionLost, TokenInvalid, TopicUnknown
 from headwater.log.contract import LogReader, Position, Record, TopicSettings
-from headwater.log.kafka_settings import KafkaException
+from headwater.log.kafka_offsets import GroupOffsets
 from headwater.log.kafka_topics import LATEST, RESERVED, KafkaTopics
 
 MIRROR_SECONDS = 1.0
@@ -34,15 +34,14 @@ ID_HEADER = "id"
 
 Headers = tuple[tuple[str, bytes], ...]
 
-_log = logging.getLogger(__name__)
-
 
 class Tokens:
     """The tokens of one namespace. Belongs to one event loop."""
 
-    def __init__(self, topics: KafkaTopics, log: LogReader) -> None:
+    def __init__(self, topics: KafkaTopics, log: LogReader, offsets: GroupOffsets) -> None:
         self._topics = topics
         self._log = log
+        self._offsets = offsets
         self._position: Position | None = None
         self._known: dict[str, tuple[str, Headers]] = {}
         self._reading = asyncio.Lock()
@@ -105,12 +104,8 @@ class Tokens:
             self._mirroring.cancel()
             await asyncio.gather(self._mirroring, return_exceptions=True)
             self._mirroring = None
-        try:
-            async with asyncio.timeout(MIRROR_SECONDS_MAX):
-                await self._mirror_once()
-        except TimeoutError:
-            _log.debug("the consumer groups do not show the last positions")
-        self._to_mirror.clear()
+        self._mirror_once()
+        await asyncio.get_running_loop().run_in_executor(None, self._offsets.close, MIRROR_SECONDS_MAX)
         self._known.clear()
         self._position = None
 
@@ -137,16 +132,15 @@ class Tokens:
 
     async def _mirror(self) -> None:
         while self._to_mirror:
-            await self._mirror_once()
+            # Where brokers are slow, or groups many, the last tokens of all are enough.
+            if not self._offsets.is_behind:
+                self._mirror_once()
             await asyncio.sleep(MIRROR_SECONDS)
 
-    async def _mirror_once(self) -> None:
+    def _mirror_once(self) -> None:
         wanted, self._to_mirror = self._to_mirror, {}
         for group, token in wanted.items():
-            try:
-                await self._topics.mirror(group, Position.parse(token))
-            except TokenInvalid:
-                # A token that is not a position has no offsets to show.
-                continue
-            except (HeadwaterError, KafkaException) as error:
-                _log.debug("the consumer group %s does not show its position: %s", group, error)
+            # A token that is not a position has no offsets to show.
+            with contextlib.suppress(TokenInvalid):
+                if partitions := self._topics.partitions_of(Position.parse(token)):
+                    self._offsets.commit(group, partitions)

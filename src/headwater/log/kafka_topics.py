@@ -217,20 +217,13 @@ class KafkaTopics:
             )
         return infos
 
-    async def mirror(self, group: str, position: Position) -> None:
-        """Give a consumer group the offsets of `position`, for tools that show how far behind it is."""
-        from confluent_kafka import ConsumerGroupTopicPartitions
-
-        partitions = [
+    def partitions_of(self, position: Position) -> list[TopicPartition]:
+        """The position as the client writes it, without topics that are not known (any more)."""
+        return [
             TopicPartition(topic.full_name, number, offset)
             for (name, number), offset in position.offsets.items()
             if (topic := self._known.get(name)) is not None and number < topic.partitions
         ]
-        if partitions:
-            asked = self._client().alter_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(self._settings.namespace + group, partitions)]
-            )
-            await self._answers(asked, "Telling a consumer group's offsets")
 
     def _hear(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
