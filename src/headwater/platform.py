@@ -26,7 +26,7 @@ from headwater.monitoring.monitor import Monitor
 from headwater.processing.embedded import EmbeddedRunner
 from headwater.processing.job import Job, ToStream, ToTable
 from headwater.processing.loader import load_jobs
-from headwater.processing.outbox import OutboxStore
+from headwater.processing.outbox import OutboxStore, state_file
 from headwater.processing.shared import SharedRunner, can_share
 from headwater.processing.shared_store import WholeStore
 from headwater.processing.store import JobStore
@@ -163,7 +163,7 @@ class Platform:
             return WholeStore(self.log, job.group)
         if self.log.features.keyed_state or not job.keeps_state or isinstance(job.output, ToTable):
             return None
-        path = self.config.path(self.config.jobs.state_path) / f"{job.name}.db"
+        path = state_file(self.config.path(self.config.jobs.state_path), job.name)
         return OutboxStore(self.log, job.group, path, durability=self.config.log.durability)
 
     def _job_progress(self) -> list[JobProgress]:

@@ -1,11 +1,11 @@
-"""`headwater log copy`: moves topics, with the positions of their readers, from one log to another."""
+"""`headwater log copy`: moves topics, with the positions of their readers and the jobs, from one log to another."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,12 @@ from headwater.cli.up import CONFIG_FILE
 from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
+    from headwater.config import Config
     from headwater.log.carrying import CarriedGroup
     from headwater.log.contract import Log
     from headwater.log.copying import TopicCopy
-
-JOB_GROUP = "job."
+    from headwater.processing.job import Job
+    from headwater.processing.moving import StateFiles
 
 
 @click.command(
@@ -41,13 +42,19 @@ Examples:
     help="What to do where records are older than the target keeps them.",
 )
 @click.option("--group", "groups", multiple=True, help="Carry this group's position; by default all that are known.")
-@click.option("--no-groups", is_flag=True, help="Carry no positions of readers.")
+@click.option("--no-groups", is_flag=True, help="Carry no positions of readers, and no jobs.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was copied as one JSON object.")
 @click.option(
     "--project",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(),
-    help="The project whose `log.kafka` says how to talk to brokers; the present directory by default.",
+    help="The project whose `log.kafka` says how to talk to brokers, and whose jobs keep their state in"
+    " `jobs.state_path` on Kafka; the present directory by default.",
+)
+@click.option(
+    "--state-path",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where TO's files of jobs' state go, if not into the project's `jobs.state_path`: from one Kafka to another.",
 )
 def command(
     *,
@@ -59,20 +66,26 @@ def command(
     no_groups: bool,
     as_json: bool,
     project: Path,
+    state_path: Path | None,
 ) -> None:
     """Copy the topics of the log FROM into the log TO: sqlite:///PATH, a path, or kafka://HOST:PORT.
 
     Partitions, order, keys, headers and times of receipt stay as they are; topics that are missing in TO are made with
     the settings they have in FROM. Interrupted, the same command goes on where it stopped, and later it brings what
     has come since. At the end TO is read back and compared by count and checksum: the exit code is 0 when all agree.
+
+    Readers go on in TO where they were, and so do jobs that stood still during the copy: their state goes with their
+    position, also into the files in which a project on Kafka keeps it. Who has gone on in TO by itself is left alone.
     """
     urls = (log_url(source), log_url(target))
     if urls[0] == urls[1]:
         raise ConfigInvalid(f"{source} and {target} are the same log.", hint="Name another log to copy into.")
     wanted = () if no_groups else (groups or None)
+    config = _config(urls, project)
     try:
-        logs = _logs(urls, project)
-        copied, carried = asyncio.run(_copy(logs, topics, wanted, skip_expired=expired == "skip", quiet=as_json))
+        logs = _logs(urls, config)
+        asked = _Asked(topics, wanted, skip_expired=expired == "skip", quiet=as_json)
+        copied, carried = asyncio.run(_copy(logs, asked, *_project(config, wanted, state_path)))
     except KeyboardInterrupt:
         say("Stopped. The same command goes on from here.")
         raise click.exceptions.Exit(130) from None
@@ -88,23 +101,52 @@ def log_url(text: str) -> str:
     return text if "://" in text else f"sqlite:///{Path(text).absolute()}"
 
 
-def _logs(urls: tuple[str, str], project: Path) -> tuple[Log, Log]:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be copied: of `topics` none means all; of `groups` None means all."""
+
+    topics: Sequence[str]
+    groups: Sequence[str] | None
+    skip_expired: bool
+    quiet: bool
+
+
+def _config(urls: tuple[str, str], project: Path) -> Config | None:
+    """The project, where there is one and it matters. Raises ConfigInvalid."""
+    if not any(url.startswith("kafka://") for url in urls) or not (project / CONFIG_FILE).exists():
+        return None
+    from headwater.config import load_config
+
+    return load_config(project)
+
+
+def _logs(urls: tuple[str, str], config: Config | None) -> tuple[Log, Log]:
     """The two logs, not yet open. Raises ConfigInvalid, ExtraMissing."""
     from headwater.log.inspection import log_at
 
-    options = {}
-    if any(url.startswith("kafka://") for url in urls) and (project / CONFIG_FILE).exists():
-        from headwater.config import load_config
-
-        options = load_config(project).kafka_options()
+    options = config.kafka_options() if config is not None else {}
     return log_at(urls[0], options=options), log_at(urls[1], create=True, options=options)
 
 
+def _project(
+    config: Config | None, groups: Sequence[str] | None, state_path: Path | None
+) -> tuple[StateFiles | None, list[Job]]:
+    """Where the project's jobs keep their state, and the jobs. Raises JobInvalid."""
+    from headwater.processing.loader import load_jobs
+    from headwater.processing.moving import StateFiles
+
+    if config is None or groups == ():
+        return None, []
+    present = config.path(config.jobs.state_path)
+    return StateFiles(present, state_path or present), load_jobs(config.path(config.jobs.path))
+
+
 async def _copy(
-    logs: tuple[Log, Log], topics: Sequence[str], groups: Sequence[str] | None, *, skip_expired: bool, quiet: bool
+    logs: tuple[Log, Log], asked: _Asked, files: StateFiles | None, jobs: list[Job]
 ) -> tuple[list[TopicCopy], list[CarriedGroup]]:
     from headwater.log.carrying import Carrying, groups_of
     from headwater.log.copying import SETTLE_SECONDS, Copying
+    from headwater.processing.moving import Moving, is_job
 
     source, target = logs
     async with contextlib.AsyncExitStack() as stack:
@@ -114,31 +156,23 @@ async def _copy(
             stack.push_async_callback(log.close)
         # What commits all in one file has nothing under way that could still arrive.
         settle = 0.0 if target.features.keyed_state else SETTLE_SECONDS
-        asking = Copying(source, target, skip_expired=skip_expired, settle_seconds=settle)
-        infos = await asking.topics(topics)
-        total = 2 * sum(sum(info.next) - sum(info.first) for info in infos)
-        with progress("copying", total, unit="records", quiet=quiet) as advance:
-            copying = Copying(source, target, told=advance, skip_expired=skip_expired, settle_seconds=settle)
+        copying = Copying(source, target, skip_expired=asked.skip_expired, settle_seconds=settle)
+        infos = await copying.topics(asked.topics)
+        moving = Moving(source, target, files, jobs, told=say)
+        stack.push_async_callback(moving.close)
+        # Before the topics: what a job still has to write into them is there when they are copied.
+        await moving.begin(asked.groups)
+        total = 2 * sum(sum(info.next) - sum(info.first) for info in await copying.topics(asked.topics))
+        with progress("copying", total, unit="records", quiet=asked.quiet) as advance:
+            copying = Copying(source, target, told=advance, skip_expired=asked.skip_expired, settle_seconds=settle)
             copied = [await copying.copy(info) for info in infos]
         ledgers = {(ledger.topic, ledger.partition): ledger for one in copied for ledger in one.ledgers}
         carrying = Carrying(source, target, ledgers)
-        carried = []
-        for group in await groups_of(source) if groups is None else groups:
-            one = await carrying.carry(group, await _state_of(source, target, group))
+        carried = await moving.carry(carrying)
+        for group in await groups_of(source) if asked.groups is None else asked.groups:
+            one = None if is_job(group) else await carrying.carry(group)
             carried += [] if one is None else [one]
-    return copied, carried
-
-
-async def _state_of(source: Log, target: Log, group: str) -> list[str]:
-    """The state that goes with a job's position."""
-    from headwater.log.carrying import namespaces_of
-
-    if not group.startswith(JOB_GROUP):
-        return []
-    found = await namespaces_of(source, f"job/{group.removeprefix(JOB_GROUP)}/")
-    # Where no state is kept, a job that only knows its event time need not begin anew: it finds that out again.
-    only_time = all(name.endswith("/progress") for name in found)
-    return [] if only_time and not target.features.keyed_state else found
+    return copied, sorted(carried, key=lambda one: one.group)
 
 
 def report(copied: Sequence[TopicCopy], carried: Sequence[CarriedGroup]) -> dict[str, Any]:
@@ -203,5 +237,16 @@ def _show(copied: Sequence[TopicCopy], carried: Sequence[CarriedGroup]) -> None:
                     " a `since` does."
                 )
     for group in carried:
-        where = f"at {group.token}" if group.token else f"not carried: {group.note}"
-        click.echo(f"group {group.group}: {where}{f' ({group.note})' if group.token and group.note else ''}")
+        click.echo(f"group {group.group}: {_outcome(group)}")
+
+
+def _outcome(group: CarriedGroup) -> str:
+    """What became of one group, for people."""
+    if group.token is None:
+        return f"not carried: {group.note}"
+    note = f" ({group.note})" if group.note else ""
+    if group.state is None:
+        return f"at {group.token}{note}"
+    entries = "1 entry" if group.state.entries == 1 else f"{group.state.entries:,} entries"
+    where = f" in {group.state.file}" if group.state.file else ""
+    return f"at {group.token}{note}, with its state{where}: {entries}, checksum {group.state.checksum[:12]}, verified"

@@ -1,8 +1,8 @@
-"""Carries the positions of readers, and the state that goes with them, behind records that were copied.
+"""Carries the positions of readers behind records that were copied from one log to another.
 
 How this works: a group's token names offsets of the source; each is translated into the target's with the ledger of its
-partition. State is only right together with the position it was committed with, so both are carried or none, and only
-while the group stands still. A group that has gone further in the target by itself is left alone.
+partition. A group that has gone further in the target by itself is left alone. What else a job has, its state, is
+carried by `headwater.processing.moving`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from headwater.errors import TokenInvalid
-from headwater.log.contract import Commit, Log, Position, StateChange
-from headwater.log.copying import LEDGER_PREFIX, Ledger, Place, translated
+from headwater.log.contract import Log, Position
+from headwater.log.copying import Ledger, Place, translated
 
-ROWS_AT_ONCE = 1_000
+FURTHER = "it has gone further in the target by itself"
+MOVING = "it was moving: stop it and copy again"
+NO_OFFSETS = "its token names no offsets"
+BEHIND = "it had read more than was copied"
 
 
 @runtime_checkable
@@ -37,12 +40,23 @@ class ListsState(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class CarriedState:
+    """The state that went with a position: how many entries, their checksum as hexadecimal text, and the file of the
+    target it is in, None where that is the log itself."""
+
+    entries: int
+    checksum: str
+    file: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class CarriedGroup:
     """What became of one group: its `token` in the target, None where it was not carried, and why not or how."""
 
     group: str
     token: str | None
     note: str = ""
+    state: CarriedState | None = None
 
 
 async def groups_of(source: Log) -> list[str]:
@@ -67,35 +81,38 @@ class Carrying:
         self._target = target
         self._ledgers = ledgers
 
-    async def carry(self, group: str, namespaces: Sequence[str] = ()) -> CarriedGroup | None:
-        """Carry one group with the state in `namespaces`; None where it has no position among what was copied."""
+    async def carry(self, group: str) -> CarriedGroup | None:
+        """Carry one group; None where it has no position among what was copied."""
         token = await self._source.committed(group)
         if token is None:
             return None
         try:
             position = Position.parse(token)
         except TokenInvalid:
-            return CarriedGroup(group, None, "its token names no offsets")
-        if not any(place in self._ledgers for place in position.offsets):
+            return CarriedGroup(group, None, NO_OFFSETS)
+        if not self.concerns(position):
             return None
-        left_out = sorted({topic for topic, partition in position.offsets if (topic, partition) not in self._ledgers})
-        if left_out:
-            return CarriedGroup(group, None, f"it also reads {', '.join(left_out)}, which was not copied")
-        if namespaces and not self._target.features.keyed_state:
-            return CarriedGroup(group, None, "the target keeps no state: it begins anew")
-        carried = await self._translate(position)
-        present = await self._target.committed(group)
-        if present is not None and _is_further(present, carried):
-            return CarriedGroup(group, None, "it has gone further in the target by itself")
-        if namespaces:
-            await self._carry_state(group, namespaces)
+        if why_not := self.why_not(position):
+            return CarriedGroup(group, None, why_not)
+        carried = await self.translate(position)
+        if is_further(await self._target.committed(group), carried):
+            return CarriedGroup(group, None, FURTHER)
         if await self._source.committed(group) != token:
-            return CarriedGroup(group, None, "it was moving: stop it and copy again")
+            return CarriedGroup(group, None, MOVING)
         await self._target.commit(group, carried.token())
-        behind = any(offset > self._ledgers[place].source_next for place, offset in position.offsets.items())
-        return CarriedGroup(group, carried.token(), "it had read more than was copied" if behind else "")
+        return CarriedGroup(group, carried.token(), self.note(position))
 
-    async def _translate(self, position: Position) -> Position:
+    def concerns(self, position: Position) -> bool:
+        """Whether anything was copied that the position names."""
+        return any(place in self._ledgers for place in position.offsets)
+
+    def why_not(self, position: Position) -> str:
+        """Why a position of the source has none in the target; empty where it has."""
+        left_out = sorted({topic for topic, partition in position.offsets if (topic, partition) not in self._ledgers})
+        return f"it also reads {', '.join(left_out)}, which was not copied" if left_out else ""
+
+    async def translate(self, position: Position) -> Position:
+        """The target's position for one of the source."""
         return Position(
             {
                 place: await translated(self._source, self._ledgers[place], offset)
@@ -103,23 +120,16 @@ class Carrying:
             }
         )
 
-    async def _carry_state(self, group: str, namespaces: Sequence[str]) -> None:
-        """Replace the target's state by the source's. The group's own token follows when all of it is there."""
-        mark = f"{LEDGER_PREFIX}/state/{group}"
-        for namespace in namespaces:
-            while present := await self._target.state_scan(namespace, rows_max=ROWS_AT_ONCE):
-                await self._change(mark, namespace, [(key, None) for key, _ in present])
-            after = b""
-            while rows := await self._source.state_scan(namespace, after=after, rows_max=ROWS_AT_ONCE):
-                await self._change(mark, namespace, rows)
-                after = rows[-1][0]
-
-    async def _change(self, mark: str, namespace: str, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
-        changes = tuple(StateChange(namespace, key, value) for key, value in rows)
-        await self._target.append((), commit=Commit(mark, namespace, changes))
+    def note(self, position: Position) -> str:
+        """What is to be said of a position of the source that was carried; mostly nothing."""
+        behind = any(offset > self._ledgers[place].source_next for place, offset in position.offsets.items())
+        return BEHIND if behind else ""
 
 
-def _is_further(token: str, position: Position) -> bool:
+def is_further(token: str | None, position: Position) -> bool:
+    """Whether somebody with this token has read anything behind `position`."""
+    if token is None:
+        return False
     try:
         present = Position.parse(token).offsets
     except TokenInvalid:

@@ -3,7 +3,8 @@
 How this works: a commit is one transaction: the changes of the state, the position they belong to, and the events they
 come with as one row of the *outbox*, numbered without gaps. A row goes once its events are known to be in the log, with
 the next commit. The file has an id, so that a log can tell it from another one, and belongs to one process at a time.
-Everything here blocks; one thread at a time.
+A job that moves between logs has its file replaced or read; the file then notes the number at which that was, so that
+one that has not gone on since can be told from one that has. Everything here blocks; one thread at a time.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from headwater.log.contract import Record, StateChange
 FORMAT = 1
 APPLICATION_ID = 0x48775374
 KEYS_AT_ONCE = 500
+# No job's state has such a namespace.
+MOVED = "headwater.moved"
 CACHE_KIB = 4_096
 WAL_PAGES_MAX = 4_000
 TABLES = """
@@ -89,6 +92,55 @@ class LocalState:
                 (namespace, after, rows_max),
             ).fetchall()
 
+    def namespaces(self) -> list[str]:
+        """The namespaces that have state, sorted."""
+        with self._translated():
+            rows = self._connection.execute("SELECT DISTINCT namespace FROM state ORDER BY namespace")
+            return [namespace for (namespace,) in rows if namespace != MOVED]
+
+    def moved_at(self) -> int | None:
+        """The number of the last commit when the job was last moved from or to this file; None if it never was."""
+        found = self.get(MOVED, [b"number"])
+        return int(found[b"number"]) if found else None
+
+    def note_moved(self) -> None:
+        """What the file has now was moved elsewhere."""
+        with self._translated(), self._transaction():
+            self._note_moved()
+
+    def begin_replacing(self) -> None:
+        """Forget state and outbox, undone unless `end_replacing` follows. Only `put` and reading may come between."""
+        with self._translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("DELETE FROM state")
+            self._connection.execute("DELETE FROM outbox")
+
+    def put(self, namespace: str, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        """Keep these (key, value) pairs."""
+        with self._translated():
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO state VALUES (?, ?, ?)", [(namespace, key, value) for key, value in rows]
+            )
+
+    def end_replacing(self, token: str) -> None:
+        """Make what was put durable as the next commit, with the position it belongs to."""
+        number = self.number + 1
+        with self._translated():
+            self._connection.execute("UPDATE job SET number = ?, token = ?", (number, token))
+            self.number, before = number, self.number
+            try:
+                self._note_moved()
+                self._connection.execute("COMMIT")
+            except sqlite3.Error:
+                self.number = before
+                raise
+        self.token = token
+
+    def undo_replacing(self) -> None:
+        """Have everything again as it was before `begin_replacing`; does nothing where that has ended."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("ROLLBACK")
+
     def commit(
         self, records: Sequence[Record], token: str, changes: Sequence[StateChange], *, arrived: int
     ) -> Outgoing:
@@ -110,6 +162,10 @@ class LocalState:
         """Release the file; idempotent."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
+
+    def _note_moved(self) -> None:
+        note = (MOVED, b"number", str(self.number).encode())
+        self._connection.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", note)
 
     def _prepare(self, durability: str) -> tuple[str, int, str | None]:
         connection = self._connection

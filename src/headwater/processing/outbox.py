@@ -29,6 +29,23 @@ RELAYED_RECORDS_MAX = 5_000
 _T = TypeVar("_T")
 
 
+def state_file(directory: Path, job: str) -> Path:
+    """The file in which the job of this name keeps its state, in the directory for all of them."""
+    return directory / f"{job}.db"
+
+
+def published_token(token: str, file_id: str, number: int) -> str:
+    """The token of a job's group in the log: the input's position, and the last commit of its file that arrived."""
+    return Position({**Position.parse(token).offsets, (OUTBOX + file_id, 0): number}).token()
+
+
+def parse_published(token: str | None) -> tuple[Position, dict[str, int]]:
+    """The input's position in such a token, and of each file (by its id) the number. Raises TokenInvalid."""
+    offsets = Position.parse(token).offsets if token else {}
+    boxes = {place[0].removeprefix(OUTBOX): number for place, number in offsets.items() if place[0].startswith(OUTBOX)}
+    return Position({place: at for place, at in offsets.items() if not place[0].startswith(OUTBOX)}), boxes
+
+
 class OutboxStore:
     """The file of one job, and the relay of its events into the log."""
 
@@ -109,13 +126,10 @@ class OutboxStore:
 
         Raises StateMismatch where the file and the log do not belong together.
         """
-        offsets = dict(Position.parse(published).offsets) if published else {}
-        boxes = {place: number for place, number in offsets.items() if place[0].startswith(OUTBOX)}
-        position = Position({place: at for place, at in offsets.items() if place not in boxes})
-        own = (OUTBOX + file.id, 0)
+        position, boxes = parse_published(published)
         known_since = waiting[0].number - 1 if waiting else file.number
-        arrived = boxes.get(own, 0)
-        if boxes.keys() - {own} or (file.number and published is not None and not boxes):
+        arrived = boxes.get(file.id, 0)
+        if boxes.keys() - {file.id} or (file.number and published is not None and not boxes):
             what = "is not the one the job went on with" if file.number else "is new, but the job has run before"
         elif not known_since <= arrived <= file.number:
             what = "is older than what the log has" if arrived > file.number else "is newer than what the log has"
@@ -152,7 +166,8 @@ class OutboxStore:
                     taken.append(one)
                     records += one.records
                 self._is_sure = False
-                await self._log.append(records, commit=Commit(self._group, self._token_after(taken[-1])))
+                token = published_token(taken[-1].token, self._opened().id, taken[-1].number)
+                await self._log.append(records, commit=Commit(self._group, token))
                 self._is_sure = True
                 for _ in taken:
                     self._waiting.popleft()
@@ -168,11 +183,6 @@ class OutboxStore:
         while self._waiting and self._waiting[0].number <= self._arrived:
             self._waiting.popleft()
         self._is_sure = True
-
-    def _token_after(self, last: Outgoing) -> str:
-        offsets = dict(Position.parse(last.token).offsets)
-        offsets[OUTBOX + self._opened().id, 0] = last.number
-        return Position(offsets).token()
 
     def _opened(self) -> LocalState:
         if self._file is None:

@@ -1,0 +1,305 @@
+"""What a log has of one job, its position and state, to be read and replaced when the job moves to another log.
+
+How this works: a log that keeps state has both (`InLog`); so has any log where a job has no state. Otherwise they are
+in the job's file (`InFile`), and the log has the number of the last commit that arrived. A replacement is there as a
+whole or not at all: in a file it is one transaction; a log takes it in pieces, and meanwhile the job has a token that
+no runner accepts. A note of it is kept beside it, so that a job that has gone on since is recognised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from headwater.errors import CopyRefused, StateMismatch
+from headwater.log.carrying import FURTHER, ListsGroups, namespaces_of
+from headwater.log.contract import Commit, Log, Position, StateChange
+from headwater.processing.local_state import LocalState
+from headwater.processing.outbox import OutboxStore, parse_published, published_token
+
+ROWS_AT_ONCE = 1_000
+MARK_VERSION = "state1"
+UNFINISHED = "copy unfinished: the same `headwater log copy` again ends it"
+
+_encode = msgspec.msgpack.Encoder().encode
+
+Rows = Sequence[tuple[bytes, bytes]]
+StandsStill = Callable[[], Awaitable[bool]]
+
+
+class StateSum(NamedTuple):
+    """How many entries of state there are, and their checksum as hexadecimal text."""
+
+    entries: int
+    checksum: str
+
+
+class Standing(NamedTuple):
+    """Where a job is: the token of its input, None before the beginning, and the sum of its state."""
+
+    token: str | None
+    state: StateSum
+
+
+class Holding(Protocol):
+    """What one log has of one job. Close it in any case."""
+
+    file: Path | None
+
+    async def open(self) -> None:
+        """Keep others from it, where that can be done. Raises StateUnavailable (in use), StateMismatch."""
+        ...
+
+    async def settle(self) -> None:
+        """Let everything that was committed arrive in the log. Raises StateMismatch, LogUnavailable."""
+        ...
+
+    async def standing(self) -> Standing:
+        """Where the job is."""
+        ...
+
+    def rows(self) -> AsyncGenerator[tuple[str, Rows]]:
+        """Its state by namespace, in order."""
+        ...
+
+    async def why_not(self) -> str:
+        """Why what is here may not be replaced; empty where it may."""
+        ...
+
+    async def replace(self, position: Position, source: Holding, state: StateSum, is_still: StandsStill) -> bool:
+        """Have the source's state, which comes to `state`, and this position, or nothing where `is_still` says no.
+
+        Raises CopyRefused where what was written is not what was read.
+        """
+        ...
+
+    async def note_moved(self) -> None:
+        """What is here has been carried elsewhere: until it goes on here, it may be replaced."""
+        ...
+
+    async def close(self) -> None:
+        """Release it; idempotent."""
+        ...
+
+
+class InLog:
+    """A job that has everything in its log; where that keeps no state, a job that has only a position."""
+
+    def __init__(self, log: Log, job: str) -> None:
+        self.file: Path | None = None
+        self._log = log
+        self._group = f"job.{job}"
+        self._prefix = f"job/{job}/"
+        self._mark = f"headwater.copy/state/{self._group}"
+
+    async def open(self) -> None:
+        """There is nothing to open."""
+
+    async def settle(self) -> None:
+        """What was committed is there."""
+
+    async def standing(self) -> Standing:
+        return Standing(await self._token(), await sum_of(self.rows()))
+
+    async def rows(self) -> AsyncGenerator[tuple[str, Rows]]:
+        for namespace in await self._namespaces():
+            after = b""
+            while rows := await self._log.state_scan(namespace, after=after, rows_max=ROWS_AT_ONCE):
+                yield namespace, rows
+                after = rows[-1][0]
+
+    async def why_not(self) -> str:
+        mark = _parse_mark(await self._log.committed(self._mark))
+        present = await self.standing()
+        if mark is None or present.token in (None, UNFINISHED):
+            return ""
+        return "" if present == mark else FURTHER
+
+    async def replace(self, position: Position, source: Holding, state: StateSum, is_still: StandsStill) -> bool:
+        token = position.token()
+        if not self._log.features.keyed_state:
+            if (still := await is_still()) and await self._token() != token:
+                await self._log.commit(self._group, token)
+            return still
+        if await self.standing() != (token, state):
+            await self._replace_state(source)
+            if not await is_still():
+                return False
+            _check(await sum_of(self.rows()), state, self._group)
+        elif not await is_still():
+            return False
+        await self._log.commit(self._mark, f"{MARK_VERSION} {state.entries} {state.checksum} {token}")
+        await self._log.commit(self._group, token)
+        return True
+
+    async def note_moved(self) -> None:
+        """The next copy into this log is one of the log it came from, which has its own ways to tell."""
+
+    async def close(self) -> None:
+        """The log is not ours to close."""
+
+    async def _namespaces(self) -> list[str]:
+        return await namespaces_of(self._log, self._prefix) if self._log.features.keyed_state else []
+
+    async def _token(self) -> str | None:
+        """That of the job. Processes that share a job have one for each partition, and the furthest counts."""
+        token = await self._log.committed(self._group)
+        if self._log.features.keyed_state or not isinstance(self._log, ListsGroups):
+            return token
+        offsets = dict(parse_published(token)[0].offsets)
+        for group in await self._log.groups():
+            if group.startswith(f"{self._group}/"):
+                part = await self._log.committed(group)
+                for place, offset in Position.parse(part).offsets.items() if part else ():
+                    offsets[place] = max(offset, offsets.get(place, 0))
+        return Position(offsets).token() if offsets else None
+
+    async def _replace_state(self, source: Holding) -> None:
+        await self._log.commit(self._group, UNFINISHED)
+        for namespace in await self._namespaces():
+            while present := await self._log.state_scan(namespace, rows_max=ROWS_AT_ONCE):
+                await self._change(namespace, [(key, None) for key, _ in present])
+        async for namespace, rows in source.rows():
+            await self._change(namespace, rows)
+
+    async def _change(self, namespace: str, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+        changes = tuple(StateChange(namespace, key, value) for key, value in rows)
+        await self._log.append((), commit=Commit(self._group, UNFINISHED, changes))
+
+
+class InFile:
+    """A job that has its state and position in a file of its own."""
+
+    def __init__(self, log: Log, job: str, file: Path) -> None:
+        self.file: Path | None = file
+        self._path = file
+        self._log = log
+        self._group = f"job.{job}"
+        self._prefix = f"job/{job}/"
+        self._state: LocalState | None = None
+
+    async def open(self) -> None:
+        if self._state is None and self._path.is_file():
+            self._state = await asyncio.to_thread(LocalState, self._path)
+
+    async def settle(self) -> None:
+        state = self._state
+        _, boxes = parse_published(await self._log.committed(self._group))
+        if state is None and not boxes:
+            return
+        if state is None:
+            raise StateMismatch(
+                f"The file {self._path} with the state of {self._group!r} is not there.",
+                hint="Copy from where the job ran, or name the project it ran in with --project.",
+            )
+        if boxes == {state.id: state.number} or not (boxes or state.number):
+            return
+        # What is in the outbox goes to the log first, as it would if the job were started again.
+        await self.close()
+        store = OutboxStore(self._log, self._group, self._path)
+        try:
+            await store.open()
+            await store.settle()
+        finally:
+            await store.close()
+        await self.open()
+
+    async def standing(self) -> Standing:
+        state = self._state
+        if state is None or not state.number:
+            position, _ = parse_published(await self._log.committed(self._group))
+            return Standing(position.token() if position.offsets else None, await sum_of(self.rows()))
+        return Standing(state.token, await sum_of(self.rows()))
+
+    async def rows(self) -> AsyncGenerator[tuple[str, Rows]]:
+        state = self._state
+        if state is None:
+            return
+        for namespace in await asyncio.to_thread(state.namespaces):
+            after = b""
+            while namespace.startswith(self._prefix):
+                rows = await asyncio.to_thread(state.scan, namespace, after, ROWS_AT_ONCE)
+                if not rows:
+                    break
+                yield namespace, rows
+                after = rows[-1][0]
+
+    async def why_not(self) -> str:
+        state = self._state
+        _, boxes = parse_published(await self._log.committed(self._group))
+        own = boxes.pop(state.id, None) if state else None
+        if boxes:
+            return f"it has run there by itself, with another file than {self._path}"
+        if state is None or not state.number:
+            return ""
+        if own is not None and own > state.number:
+            return f"it has gone on there by itself, and {self._path} is an old copy"
+        if await asyncio.to_thread(state.moved_at) == state.number:
+            return ""
+        return f"{self._path} is of another log: move it away and copy again" if own is None else FURTHER
+
+    async def replace(self, position: Position, source: Holding, state: StateSum, is_still: StandsStill) -> bool:
+        token = position.token()
+        if self._state is None:
+            self._state = await asyncio.to_thread(LocalState, self._path)
+        file = self._state
+        if not file.number or await self.standing() != (token, state):
+            await asyncio.to_thread(file.begin_replacing)
+            try:
+                async for namespace, rows in source.rows():
+                    await asyncio.to_thread(file.put, namespace, rows)
+                if not await is_still():
+                    return False
+                _check(await sum_of(self.rows()), state, self._group)
+                await asyncio.to_thread(file.end_replacing, token)
+            finally:
+                await asyncio.to_thread(file.undo_replacing)
+        elif not await is_still():
+            return False
+        published = published_token(token, file.id, file.number)
+        if await self._log.committed(self._group) != published:
+            await self._log.commit(self._group, published)
+        return True
+
+    async def note_moved(self) -> None:
+        if self._state is not None and self._state.number:
+            await asyncio.to_thread(self._state.note_moved)
+
+    async def close(self) -> None:
+        state, self._state = self._state, None
+        if state is not None:
+            await asyncio.to_thread(state.close)
+
+
+async def sum_of(rows: AsyncGenerator[tuple[str, Rows]]) -> StateSum:
+    """The sum of state that comes in order."""
+    entries, digest = 0, blake2b(digest_size=16)
+    async with aclosing(rows) as pages:
+        async for namespace, page in pages:
+            entries += len(page)
+            for key, value in page:
+                digest.update(_encode((namespace, key, value)))
+    return StateSum(entries, digest.hexdigest())
+
+
+def _check(found: StateSum, expected: StateSum, group: str) -> None:
+    if found != expected:
+        raise CopyRefused(
+            f"The state of {group!r} was written as {found.entries:,} entries that are not the {expected.entries:,} of"
+            " the source.",
+            hint="Copy again; if it stays so, the disk of one of the two is damaged.",
+        )
+
+
+def _parse_mark(text: str | None) -> Standing | None:
+    """The note about what a copy left; None where there is none, or one of an earlier version."""
+    version, entries, checksum, token = text.split(" ", 3) if text and text.count(" ") >= 3 else [""] * 4
+    if version != MARK_VERSION or not entries.isdigit():
+        return None
+    return Standing(token, StateSum(int(entries), checksum))
