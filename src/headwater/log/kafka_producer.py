@@ -191,7 +191,8 @@ class Sender:
     def _settle(self, finished: list[PendingAppend]) -> None:
         for pending in finished:
             self.queued_bytes -= pending.size
-            future = pending.future
+            # Its result refers to the append: together they would wait for the collector, with all their records.
+            future, pending.future = pending.future, None
             if future is None or future.done():
                 continue
             if pending.has_failed:
