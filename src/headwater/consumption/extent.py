@@ -8,7 +8,7 @@ cost a few queries.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from headwater.errors import ConfigInvalid, HeadwaterError, TopicUnknown
@@ -17,9 +17,6 @@ from headwater.log.contract import LogReader, Position
 Place = tuple[str, int]
 # By topic, the oldest kept and the next offset of each partition.
 Bounds = Mapping[str, Mapping[Place, tuple[int, int]]]
-
-# Others have their turn between two questions.
-ASKED_AT_ONCE = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +66,6 @@ class Extents:
             {place: first for place, (first, _) in places.items()}, {place: end for place, (_, end) in places.items()}
         )
 
-    async def beginnings(self, topics: Collection[str]) -> dict[Place, int]:
-        """The oldest kept offset of each partition that the existing ones of `topics` have now.
-
-        Raises ConfigInvalid when none of `topics` exists, TopicUnknown when one has gone, LogUnavailable.
-        """
-        found: dict[Place, int] = {}
-        present = await self._present(topics)
-        for start in range(0, len(present), ASKED_AT_ONCE):
-            found.update((await self._log.first(present[start : start + ASKED_AT_ONCE])).offsets)
-        return found
-
     async def close(self) -> None:
         """Ask no more."""
         tasks = [task for task in (self._asking, self._listing) if task is not None]
@@ -120,7 +106,7 @@ class Extents:
                 bounds.setdefault(place[0], {})[place] = (offset, last[place])
         return bounds
 
-    async def _present(self, topics: Collection[str]) -> list[str]:
+    async def _present(self, topics: Sequence[str]) -> list[str]:
         if not self._existing.issuperset(topics):
             if self._listing is None or self._listing.done():
                 self._listing = asyncio.get_running_loop().create_task(self._list(), name="topics of streams")

@@ -88,7 +88,7 @@ class StreamHub:
         self._extents = Extents(log)
         self._redact = redaction(config.redacted_pages)
         self._tails: dict[TailKey, _Shared] = {}
-        self._pulse = Pulse(self._extents, self._live_tails, config.heartbeat_seconds, clock)
+        self._pulse = Pulse(log, self._live_tails, config.heartbeat_seconds, clock)
         self._connections: set[Connection] = set()
         self._aliases = _aliases(streams, config)
         self._watch: asyncio.Task[None] | None = None

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
-from headwater.consumption.extent import Extents, Place
 from headwater.consumption.tail import LiveTail
-from headwater.errors import HeadwaterError, LogUnavailable
+from headwater.errors import HeadwaterError, TopicUnknown
+from headwater.log.contract import LogReader
 
 BEATS = 16
 BEATS_PER_LOOK = 4
@@ -25,13 +25,13 @@ class Pulse:
 
     def __init__(
         self,
-        extents: Extents,
+        log: LogReader,
         tails: Callable[[], Collection[LiveTail]],
         heartbeat_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`clock` is the readers'."""
-        self._extents = extents
+        self._log = log
         self._tails = tails
         self._seconds = heartbeat_seconds / BEATS
         self._clock = clock
@@ -65,44 +65,23 @@ class Pulse:
 
     async def _look(self) -> None:
         """Let tails follow what was made since; those whose topics have gone fail."""
-        wanted: dict[tuple[str, ...], list[LiveTail]] = {}
-        for tail in self._tails():
-            if tail.topics and tail.failure is None:
-                wanted.setdefault(tail.topics, []).append(tail)
-        if not wanted:
-            return
-        try:
-            found = await self._beginnings({topic for topics in wanted for topic in topics})
-        except LogUnavailable:
-            return
-        except HeadwaterError:
-            await self._look_for_each(wanted)
-            return
-        for topics, tails in wanted.items():
-            _grow(tails, {place: first for topic in topics for place, first in found.get(topic, {}).items()})
-
-    async def _look_for_each(self, wanted: dict[tuple[str, ...], list[LiveTail]]) -> None:
-        """Whose topic has gone has to hear it, and nobody else."""
-        for topics, tails in wanted.items():
-            try:
-                found = await self._beginnings(topics)
-            except LogUnavailable:
-                return
-            except HeadwaterError as error:
+        tails = [tail for tail in self._tails() if tail.topics and tail.failure is None]
+        # A log that cannot be reached now, or a topic that goes meanwhile, is for the next look.
+        with contextlib.suppress(HeadwaterError):
+            counts = await self._log.partition_counts({topic for tail in tails for topic in tail.topics})
+            made: set[str] = set()
+            for tail in tails:
+                if gone := {topic for topic, _ in tail.position.offsets} - counts.keys():
+                    tail.fail(TopicUnknown(f"The log has no topic {min(gone)!r} any more."))
+                made.update(topic for topic, _ in _missing(tail, counts))
+            if made:
+                first = (await self._log.first(sorted(made))).offsets
                 for tail in tails:
-                    tail.fail(error)
-            else:
-                _grow(tails, {place: first for places in found.values() for place, first in places.items()})
-
-    async def _beginnings(self, topics: Collection[str]) -> dict[str, dict[Place, int]]:
-        found: dict[str, dict[Place, int]] = {}
-        for place, first in (await self._extents.beginnings(topics)).items():
-            found.setdefault(place[0], {})[place] = first
-        return found
+                    tail.grow({place: first[place] for place in _missing(tail, counts) if place in first})
 
 
-def _grow(tails: Collection[LiveTail], beginnings: dict[Place, int]) -> None:
-    for tail in tails:
-        made = {place: first for place, first in beginnings.items() if place not in tail.position.offsets}
-        if made and not tail.is_stopped:
-            tail.grow(made)
+def _missing(tail: LiveTail, counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The partitions there are that the tail should follow and does not."""
+    followed = tail.position.offsets
+    places = ((topic, number) for topic in tail.topics for number in range(counts.get(topic, 0)))
+    return [place for place in places if place not in followed]

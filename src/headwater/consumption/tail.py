@@ -120,7 +120,7 @@ class LiveTail:
 
     def grow(self, made: Mapping[tuple[str, int], int]) -> None:
         """Follow these partitions too, from these offsets on."""
-        if self._task is not None and self.failure is None:
+        if made and self._task is not None and self.failure is None:
             # What it waits for is the old position; what it may have read is not counted yet, and is read again.
             self._task.cancel()
             self._move({**self.position.offsets, **made})

@@ -205,6 +205,13 @@ class LogReader(Protocol):
         """The first record of every partition with a timestamp at or after `timestamp_ms`, else its end."""
         ...
 
+    async def partition_counts(self, topics: Iterable[str]) -> Mapping[str, int]:
+        """How many partitions each of `topics` has, whoever made them; without those that there are not.
+
+        Cheap enough to be asked of a thousand topics now and then, and up to a few seconds old. Raises LogUnavailable.
+        """
+        ...
+
     async def topics(self) -> Sequence[TopicInfo]:
         """All topics, sorted by name."""
         ...

@@ -174,6 +174,10 @@ class KafkaLog:
         missing = [place for place, offset in found.items() if offset < 0]
         return Position({**found, **(await self._topics.ends_at(missing, LATEST))})
 
+    async def partition_counts(self, topics: Iterable[str]) -> Mapping[str, int]:
+        await self._topics.freshen()
+        return {name: topic.partitions for name in topics if (topic := self._topics.get(name)) is not None}
+
     async def topics(self) -> Sequence[TopicInfo]:
         return await self._topics.infos()
 

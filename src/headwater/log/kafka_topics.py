@@ -163,6 +163,11 @@ class KafkaTopics:
             self._renewing = asyncio.get_running_loop().create_task(self._renew(), name="headwater-log-topics")
         await asyncio.shield(self._renewing)
 
+    async def freshen(self) -> None:
+        """`renew` where that was some seconds ago."""
+        if time.monotonic() > self._renewed_at + FRESH_SECONDS:
+            await self.renew()
+
     async def ensure(self, name: str, settings: TopicSettings, *, extra: Mapping[str, str] | None = None) -> None:
         """Create the topic, or change its settings; partitions only grow. Raises LogUnavailable."""
         settings = _kept(settings)
@@ -184,8 +189,7 @@ class KafkaTopics:
 
     async def ends(self, topics: Iterable[str], spec: OffsetSpec) -> dict[Place, int]:
         """An offset of every partition of `topics`; -1 where `spec` finds none. Raises TopicUnknown, LogUnavailable."""
-        if time.monotonic() > self._renewed_at + FRESH_SECONDS:
-            await self.renew()
+        await self.freshen()
         wanted = [await self.find(name) for name in dict.fromkeys(topics)]
         places = {(t.full_name, number): (t.name, number) for t in wanted for number in range(t.partitions)}
         return {places[full]: offset for full, offset in (await self._offsets(places, spec)).items()}

@@ -157,6 +157,11 @@ class SqliteLog:
         found = await self._in_thread(self._reader.at, slots, timestamp_ms)
         return Position({(topic, partition): found[slot] for topic, partition, slot in slots})
 
+    async def partition_counts(self, topics: Iterable[str]) -> Mapping[str, int]:
+        # Another process may have changed them.
+        self._entries = await self._in_thread(self._reader.topics)
+        return {name: len(entry.slots) for name in topics if (entry := self._entries.get(name)) is not None}
+
     async def topics(self) -> Sequence[TopicInfo]:
         return await self._in_thread(self._retention.topics)
 

@@ -227,6 +227,13 @@ class LogSuite:
         assert await log.first(["a"]) == Position({("a", 0): 0, ("a", 1): 0})
         assert await log.last(["a"]) == Position({("a", 0): 0, ("a", 1): 3})
 
+    async def test_partitions_are_counted_as_they_are_and_unknown_topics_are_left_out(self, log: Log) -> None:
+        await log.ensure_topic("a", TopicSettings(partitions=2))
+        await log.ensure_topic("b", TopicSettings())
+        assert await log.partition_counts(["a", "b", "missing"]) == {"a": 2, "b": 1}
+        await log.ensure_topic("b", TopicSettings(partitions=3))
+        assert await log.partition_counts(iter(["b"])) == {"b": 3}
+
     async def test_seeking_a_time_finds_the_first_record_received_then(self, log: Log, clock: ManualClock) -> None:
         await log.ensure_topic("a", TopicSettings())
         times = []

@@ -107,6 +107,10 @@ class OracleLog:
             }
         )
 
+    async def partition_counts(self, topics: Iterable[str]) -> Mapping[str, int]:
+        self._check_open()
+        return {name: settings.partitions for name in topics if (settings := self._settings.get(name)) is not None}
+
     async def topics(self) -> Sequence[TopicInfo]:
         self._check_open()
         return [
