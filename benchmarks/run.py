@@ -14,6 +14,7 @@ SHORT = {
     "intake": ["--rounds", "3", "--seconds", "2"],
     "log": ["--rounds", "2", "--seconds", "1"],
     "sse": ["--rounds", "2", "--seconds", "2"],
+    "jobs": ["--rounds", "1", "--events", "10000", "--seconds", "3"],
     "idle": ["--rounds", "2", "--seconds", "5"],
 }
 # Not part of all: it needs a schema repository to be named.
