@@ -154,17 +154,18 @@ async def _copy(
         for log in logs:
             await log.open()
             stack.push_async_callback(log.close)
-        # What commits all in one file has nothing under way that could still arrive.
-        settle = 0.0 if target.features.keyed_state else SETTLE_SECONDS
-        copying = Copying(source, target, skip_expired=asked.skip_expired, settle_seconds=settle)
-        infos = await copying.topics(asked.topics)
+        asking = Copying(source, target)
+        await asking.topics(asked.topics)
         moving = Moving(source, target, files, jobs, told=say)
         stack.push_async_callback(moving.close)
         # Before the topics: what a job still has to write into them is there when they are copied.
         await moving.begin(asked.groups)
-        total = 2 * sum(sum(info.next) - sum(info.first) for info in await copying.topics(asked.topics))
+        total = 2 * sum(sum(info.next) - sum(info.first) for info in await asking.topics(asked.topics))
+        # What commits all in one file has nothing under way that could still arrive.
+        settle = 0.0 if target.features.keyed_state else SETTLE_SECONDS
         with progress("copying", total, unit="records", quiet=asked.quiet) as advance:
             copying = Copying(source, target, told=advance, skip_expired=asked.skip_expired, settle_seconds=settle)
+            infos = await copying.topics(asked.topics)
             copied = [await copying.copy(info) for info in infos]
         ledgers = {(ledger.topic, ledger.partition): ledger for one in copied for ledger in one.ledgers}
         carrying = Carrying(source, target, ledgers)

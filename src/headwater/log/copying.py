@@ -156,6 +156,8 @@ class Copying:
         self._clock = clock
         self._skip_expired = skip_expired
         self._settle_seconds = settle_seconds
+        self._names: set[str] = set()
+        self._settled: set[str] = set()
 
     async def topics(self, names: Iterable[str] = ()) -> list[TopicInfo]:
         """The source's topics of these names, or all that are not a log's own. Raises CopyRefused for unknown ones."""
@@ -164,7 +166,9 @@ class Copying:
         for name in wanted:
             if name not in infos:
                 raise CopyRefused(f"The source has no topic {name!r}.", hint="`headwater log topics` lists them.")
-        return [infos[name] for name in wanted] or [info for info in infos.values() if not info.name.startswith("__")]
+        found = [infos[name] for name in wanted] or [info for info in infos.values() if not info.name.startswith("__")]
+        self._names = {info.name for info in found}
+        return found
 
     async def copy(self, info: TopicInfo) -> TopicCopy:
         """Bring one topic up to the end it has now, and verify it. Raises CopyRefused, LogUnavailable, LogCorrupt."""
@@ -225,11 +229,16 @@ class Copying:
         return None if token is None else Ledger.parse(topic, partition, token)
 
     async def _settle(self, topic: str) -> None:
-        """Wait until the ends of the target stand still."""
+        """Wait until the ends of the target stand still: once, for all that are to be copied."""
+        if topic in self._settled:
+            return
+        present = {info.name for info in await self._target.topics()}
+        names = (self._names | {topic}) & present
         before: Position | None = None
-        while (ends := await self._target.last([topic])) != before:
+        while (ends := await self._target.last(names)) != before:
             before = ends
             await asyncio.sleep(self._settle_seconds)
+        self._settled |= names
 
     async def _target_ends(self, topic: str) -> tuple[Mapping[Place, int], Mapping[Place, int]]:
         return (await self._target.first([topic])).offsets, (await self._target.last([topic])).offsets

@@ -127,13 +127,13 @@ class InLog:
             if (still := await is_still()) and await self._token() != token:
                 await self._log.commit(self._group, token)
             return still
+        if not await is_still():
+            return False
         if await self.standing() != (token, state):
             await self._replace_state(source)
             if not await is_still():
                 return False
             _check(await sum_of(self.rows()), state, self._group)
-        elif not await is_still():
-            return False
         await self._log.commit(self._mark, f"{MARK_VERSION} {state.entries} {state.checksum} {token}")
         await self._log.commit(self._group, token)
         return True
