@@ -246,6 +246,79 @@ async def test_many_readers_share_a_few_consumers_and_miss_nothing(
     assert len(made) < 40
 
 
+async def test_many_followed_partitions_are_divided_over_feeds_that_end_when_nobody_reads(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headwater.log import kafka_feed, kafka_follower
+
+    monkeypatch.setattr(kafka_feed, "PARTITIONS_MAX", 3)
+    monkeypatch.setattr(kafka_follower, "FEEDS_MAX", 2)
+    before = set(threading.enumerate())
+
+    def feeds() -> int:
+        new = set(threading.enumerate()) - before
+        return sum(thread.name == "headwater-log-follower" for thread in new)
+
+    names = [f"t{number}" for number in range(8)]
+    for name in names:
+        await log.ensure_topic(name, TopicSettings())
+    first = [asyncio.ensure_future(log.read(await log.last([name]), wait_seconds=30)) for name in names[:3]]
+    await asyncio.sleep(1.0)
+    assert feeds() == 1
+    rest = [asyncio.ensure_future(log.read(await log.last([name]), wait_seconds=30)) for name in names[3:]]
+    await asyncio.sleep(1.0)
+    assert feeds() == 2
+    # One of each feed, of which the second has more than it should; nobody else wakes.
+    for name in (names[1], names[7]):
+        sent = time.monotonic()
+        await log.append([Record(name, name.encode())])
+        [found] = await asyncio.wait_for((first + rest)[int(name[1:])], 10)
+        assert (found.topic, found.value) == (name, name.encode())
+        assert time.monotonic() - sent < 5
+    assert [name for name, task in zip(names, first + rest, strict=True) if task.done()] == [names[1], names[7]]
+    for task in first + rest:
+        task.cancel()
+    await asyncio.gather(*first, *rest, return_exceptions=True)
+    monkeypatch.setattr(kafka_follower, "UNREAD_SECONDS", 0.0)
+    async with asyncio.timeout(20):
+        while feeds():  # noqa: ASYNC110 - threads that end tell nobody
+            await asyncio.sleep(0.1)
+
+
+async def test_readers_that_wait_for_long_are_confirmed_together_and_ask_nobody_themselves(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headwater.log import kafka, kafka_follower
+
+    monkeypatch.setattr(kafka, "CHECK_SECONDS", 1.0)
+    monkeypatch.setattr(kafka, "TRUSTED_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(kafka_follower, "CONFIRM_SECONDS", 0.2)
+    monkeypatch.setattr(kafka_follower, "SWEEP_SECONDS", 0.2)
+    names = [f"t{number}" for number in range(10)]
+    for name in names:
+        await log.ensure_topic(name, TopicSettings())
+    ends = {name: await log.last([name]) for name in names}
+
+    async def wait_again_and_again(name: str) -> None:
+        for _ in range(10):
+            assert await log.read(ends[name], wait_seconds=0.3) == []
+
+    asked: list[int] = []
+    real = log._topics.ends_at
+
+    async def ends_at(places: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(len(places := list(places)))
+        return await real(places, *arguments, **options)
+
+    await asyncio.gather(*(log.read(ends[name], wait_seconds=0.3) for name in names))
+    monkeypatch.setattr(log._topics, "ends_at", ends_at)
+    await asyncio.gather(*(wait_again_and_again(name) for name in names))
+    assert len(asked) <= 20
+    assert max(asked) == len(names)
+    await log.append([Record(names[0], b"x")])
+    assert [record.value for record in await log.read(ends[names[0]], wait_seconds=5)] == [b"x"]
+
+
 async def test_brokers_that_stand_still_are_answered_for_and_used_again_when_they_go_on(
     kafka_cluster: KafkaCluster, namespace: str
 ) -> None:

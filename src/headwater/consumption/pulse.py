@@ -71,8 +71,9 @@ class Pulse:
             counts = await self._log.partition_counts({topic for tail in tails for topic in tail.topics})
             made: set[str] = set()
             for tail in tails:
-                if gone := {topic for topic, _ in tail.position.offsets} - counts.keys():
-                    tail.fail(TopicUnknown(f"The log has no topic {min(gone)!r} any more."))
+                gone = next((topic for topic, _ in tail.position.offsets if topic not in counts), None)
+                if gone is not None:
+                    tail.fail(TopicUnknown(f"The log has no topic {gone!r} any more."))
                 made.update(topic for topic, _ in _missing(tail, counts))
             if made:
                 first = (await self._log.first(sorted(made))).offsets

@@ -58,17 +58,21 @@ class LiveTail:
         self._ring_bytes_max = ring_bytes_max
         self._waiting: Waiting = []
         self._joining: Waiting = []
+        # The number of the reading that counts: one that is cancelled may still come back with records.
+        self._readings = 0
         self._task: asyncio.Task[None] | None = None
         self._passing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
     def start(self) -> None:
-        self._task = self._loop.create_task(self._run(), name="live tail")
+        self._readings += 1
+        self._task = self._loop.create_task(self._run(self._readings), name="live tail")
 
     async def stop(self) -> None:
         """End the reading and wake everybody who waits for it; idempotent."""
         tasks = [task for task in (self._task, self._passing) if task is not None]
         self._task = self._passing = None
+        self._readings += 1
         for task in tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -121,7 +125,7 @@ class LiveTail:
     def grow(self, made: Mapping[tuple[str, int], int]) -> None:
         """Follow these partitions too, from these offsets on."""
         if made and self._task is not None and self.failure is None:
-            # What it waits for is the old position; what it may have read is not counted yet, and is read again.
+            # It waits at the old position; what it may have read already is read again.
             self._task.cancel()
             self._move({**self.position.offsets, **made})
             self.start()
@@ -166,10 +170,10 @@ class LiveTail:
         waiting.clear()
         _end(woken)
 
-    async def _run(self) -> None:
-        while self.failure is None:
+    async def _run(self, number: int) -> None:
+        while self.failure is None and self._readings == number:
             try:
-                await self._step()
+                await self._step(number)
             except LogUnavailable:
                 await asyncio.sleep(RETRY_SECONDS)
             except HeadwaterError as error:
@@ -186,15 +190,17 @@ class LiveTail:
         self.failure = error
         self.wake()
 
-    async def _step(self) -> None:
+    async def _step(self, number: int) -> None:
         try:
             records = await self._log.read(
                 self.position, records_max=READ_RECORDS_MAX, bytes_max=READ_BYTES_MAX, wait_seconds=READ_SECONDS_MAX
             )
         except PositionLost:
-            self._skip(within(await self._look(), Start(self.position)))
+            start = within(await self._look(), Start(self.position))
+            if self._readings == number:
+                self._skip(start)
             return
-        if records:
+        if records and self._readings == number:
             self._publish(self._framer.frames(records))
             # Clients run now; those with free buffers have taken everything before the next read is begun.
             await asyncio.sleep(0)

@@ -23,7 +23,11 @@ from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettin
 
 Place = tuple[str, int]
 
+# Few enough that a fetch costs about what it does of one partition, enough for few feeds: each is threads, connections.
+PARTITIONS_MAX = 128
 POLL_SECONDS = 0.05
+# Where nothing is taken up any more, nobody waits for the answer to an order.
+POLL_SECONDS_FULL = 0.25
 # What comes ends the wait at once, but a partition taken up meanwhile is in the next fetch only.
 FETCH_WAIT_MS = 250
 QUEUED_KIB_MAX = 4_096
@@ -72,6 +76,11 @@ class Feed:
         )
         self.thread.start()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it had better not be given more; it would still take it."""
+        return len(self.places) >= PARTITIONS_MAX
+
     def follow(self, place: Place, offset: int, number: int) -> None:
         """Feed the partition from `offset` on, to the tail of this `number`."""
         self.places.add(place)
@@ -91,7 +100,7 @@ class Feed:
         try:
             while not self._ending.is_set():
                 self._obey(consumer, [self._orders.popleft() for _ in range(len(self._orders))])
-                message = consumer.poll(POLL_SECONDS)
+                message = consumer.poll(POLL_SECONDS_FULL if self.is_full else POLL_SECONDS)
                 if message is not None:
                     messages = (message, *consumer.consume(TAKEN_AT_ONCE, 0))
                     loop.call_soon_threadsafe(self._arrived, self._sorted(messages))

@@ -21,8 +21,7 @@ from headwater.log.kafka_feed import Arrivals, Feed, Place
 from headwater.log.kafka_settings import KafkaSettings
 from headwater.log.tail_cache import Bell, record_bytes
 
-# Few enough that a fetch costs about what it does of one partition, and few feeds: each is threads and connections.
-FEED_PARTITIONS = 128
+# Beyond that, feeds grow.
 FEEDS_MAX = 32
 UNREAD_SECONDS = 30.0
 SWEEP_SECONDS = 5.0
@@ -184,7 +183,7 @@ class Follower:
     def _feed(self) -> Feed:
         """The first feed with room for one more partition; where all may be full, the one with the most room."""
         for feed in self._feeds:
-            if len(feed.places) < FEED_PARTITIONS:
+            if not feed.is_full:
                 return feed
         if len(self._feeds) >= FEEDS_MAX:
             return min(self._feeds, key=lambda feed: len(feed.places))

@@ -86,7 +86,9 @@ class OracleLog:
             if found or left <= 0:
                 return found
             try:
-                await asyncio.wait_for(grown.wait(), left)
+                # Unlike `wait_for`, it never takes a cancellation for an answer.
+                async with asyncio.timeout(left):
+                    await grown.wait()
             except TimeoutError:
                 return self._read(position, records_max, bytes_max)
 
