@@ -417,8 +417,8 @@ class EmbeddedRunner:
         parts = set(position.offsets)
         if len(parts) <= 1:
             return parts
-        if everything:
-            return {part for part in parts if self._progress.has_seen(part)}
+        if everything or not self.job.keeps_state:  # where nothing depends on it, the brokers are not asked for ends
+            return read or {part for part in parts if self._progress.has_seen(part)}
         ends = await self._ends(position, read)
         return read | {part for part in parts if ends.get(part, 0) > position.offsets[part]}
 
