@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from headwater.errors import TimestampInvalid
 
 HOUR_MS = 3_600_000
+# The hours that can be asked for: 1970 up to 9998. Beyond what a calendar has, no hour could be written.
+_READ_MS_MAX = 253_370_764_800_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,6 +37,6 @@ def time_text(at_ms: int | None) -> str | None:
 def read_hour(text: str) -> int:
     """The hour that a text such as `2026-01-31T13` (or any moment in it) names. Raises TimestampInvalid."""
     at = int(text) if text.isascii() and text.isdigit() and 9 < len(text) < 16 else epoch_ms(text.strip())
-    if at is None:
+    if at is None or not 0 <= at < _READ_MS_MAX:
         raise TimestampInvalid(f"{text[:80]!r} is not an hour.", hint="Write one like 2026-01-31T13, in UTC.")
     return at // HOUR_MS

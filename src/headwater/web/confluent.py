@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from headwater.errors import HeadwaterError
 from headwater.schemas.working_copy import SchemaFolder, Version, version_text
+from headwater.web.headers import is_number
 from headwater.web.schema_shelf import Shelf, Shelves, StreamsOf
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
@@ -226,7 +227,7 @@ class ConfluentReader:
         for one in registered:
             if wanted in (str(one.number), version_text(one.version)):
                 return one
-        if not wanted.isdigit() or not 1 <= int(wanted) <= 2**31 - 1:
+        if not is_number(wanted) or not 1 <= int(wanted) <= 2**31 - 1:
             raise RegistryError(
                 422,
                 42202,
@@ -237,7 +238,7 @@ class ConfluentReader:
 
     def _by_id(self, request: Request) -> _Registered:
         wanted: str = request.path_params["id"]
-        if not wanted.isdigit():
+        if not is_number(wanted):
             raise RegistryError(404, 404, "HTTP 404 Not Found")
         for _, folder in self._shelves.schemas():
             for one in self._of_title(folder.title):

@@ -1,4 +1,4 @@
-"""The headers every answer carries: who may read it from another origin, and what a browser may do with it."""
+"""The headers every answer carries (who may read it, what a browser may do with it), and numbers that clients write."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 RawHeaders = list[tuple[bytes, bytes]]
+
+NUMBER_DIGITS_MAX = 18
 
 CSP_SERVICE = (
     b"default-src 'self'; object-src 'none'; media-src 'none'; img-src 'none'; style-src 'none'; base-uri 'self'; "
@@ -35,6 +37,11 @@ def standing_headers(cors: str | None, csp: bool) -> RawHeaders:
             (b"content-security-policy", CSP_SERVICE),
         ]
     return headers
+
+
+def is_number(text: str) -> bool:
+    """Whether what a client wrote is a whole number that `int` reads: digits as ASCII has them, not too many."""
+    return text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX
 
 
 class StandingHeaders:

@@ -38,6 +38,7 @@ PAGE_HEADERS = {
 _STATIC = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
+    "api.css": "text/css; charset=utf-8",
     "monitoring.css": "text/css; charset=utf-8",
     "monitoring.js": "text/javascript; charset=utf-8",
     "headwater.svg": "image/svg+xml",

@@ -22,6 +22,7 @@ from headwater.streams.layers import Scope
 from headwater.streams.projection import AUDIENCES, OPEN_AUDIENCES, etag_of, project, value_at
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
+from headwater.web.headers import is_number
 
 BODY_BYTES_MAX = 1_048_576
 WAIT_SECONDS_MAX = 60.0
@@ -356,8 +357,8 @@ def _expected(request: Request, written: Mapping[str, Any]) -> int | None:
         given = match.strip().removeprefix("W/").strip('"')
     if given is None or given == "*":
         return None
-    if not str(given).isdigit():
-        raise ChangeRefused(f"{given!r} is not the number of a revision.")
+    if not is_number(str(given)):
+        raise ChangeRefused(f"{given!r:.80} is not the number of a revision.")
     return int(given)
 
 
@@ -373,7 +374,7 @@ def _seconds(text: str | None) -> float:
 
 
 def _count(text: str | None, default: int) -> int:
-    return int(text) if text and text.isdigit() else default
+    return int(text) if text and is_number(text) else default
 
 
 __all__ = ["ALL_STREAMS", "StreamsApi"]

@@ -1,0 +1,154 @@
+"""The parts that OpenAPI descriptions are made of: operations, parameters, answers, schemas. Plain JSON values, all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+Node = dict[str, Any]
+
+JSON = "application/json"
+HTML = "text/html"
+TEXT = "text/plain"
+EVENT_STREAM = "text/event-stream"
+PROBLEM = "application/problem+json"
+# The name of the security scheme of API keys.
+API_KEY = "api_key"
+# What parts of a path are: no route takes a line break.
+ONE_LINE = r"^[^\r\n]+$"
+
+
+def operation(operation_id: str, tag: str, summary: str, answers: Mapping[str, Node], **more: Any) -> Node:
+    """One operation. `answers`: status → response; `more` are other keys, such as `description` and `parameters`."""
+    return {
+        "operationId": operation_id,
+        "tags": [tag],
+        "summary": summary,
+        **{name: value for name, value in more.items() if value},
+        "responses": dict(sorted(answers.items())),
+    }
+
+
+def needing_key(described: Node, scope: str, *, always: bool = True) -> Node:
+    """The operation as one that needs an API key with a scope; not `always`: for a part of what it answers."""
+    key: Node = {API_KEY: []}
+    refusals = problems(
+        {
+            "401": "There is no API key in `Authorization`, or one that is not known, revoked or expired",
+            "403": f"The API key has not the scope `{scope}`",
+            "429": "The API key was used too often, or too many clients wait; `Retry-After` says how long to stay away",
+        }
+    )
+    responses = dict(sorted({**refusals, **described["responses"]}.items()))
+    security = [key] if always else [{}, key]
+    return {**described, "security": security, "x-scope": scope, "responses": responses}
+
+
+def unending(described: Node) -> Node:
+    """The operation marked as one that tools which try out every path must leave alone: it never ends, or changes."""
+    return {**described, "x-monitor": False}
+
+
+def query(name: str, description: str, schema: Node | None = None, **more: Any) -> Node:
+    """A parameter of the query string, a text where no schema is given."""
+    return {"name": name, "in": "query", "description": description, "schema": schema or {"type": "string"}, **more}
+
+
+def several(name: str, description: str, item: Node | None = None) -> Node:
+    """A parameter of the query string that may be repeated."""
+    return query(name, description, listed(item or text()), explode=True)
+
+
+def header(name: str, description: str, schema: Node | None = None) -> Node:
+    """A request header."""
+    return {"name": name, "in": "header", "description": description, "schema": schema or {"type": "string"}}
+
+
+def path(name: str, description: str, schema: Node | None = None) -> Node:
+    """A part of the path; slashes in it are written %2F."""
+    given = schema or {"type": "string", "minLength": 1, "pattern": ONE_LINE}
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": given}
+
+
+def answer(
+    description: str, schemas: Mapping[str, Node] | None = None, headers: Mapping[str, str] | None = None
+) -> Node:
+    """A response. `schemas`: media type → what it holds, nothing for an answer without content."""
+    described: Node = {"description": description}
+    if headers:
+        described["headers"] = {name: {"description": told, "schema": text()} for name, told in headers.items()}
+    if schemas:
+        described["content"] = content(schemas)
+    return described
+
+
+def content(schemas: Mapping[str, Node]) -> Node:
+    """Media type → schema, as bodies and answers have it."""
+    return {media_type: {"schema": schema} for media_type, schema in schemas.items()}
+
+
+def problems(described: Mapping[str, str]) -> dict[str, Node]:
+    """Status → a problem document, from status → when that is."""
+    return {status: answer(told, {PROBLEM: ref("problem")}) for status, told in described.items()}
+
+
+def ref(name: str) -> Node:
+    """A schema of the document by name."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def record(properties: Mapping[str, Node], *, optional: Collection[str] = (), closed: bool = False) -> Node:
+    """An object with these properties, all of which are there but the `optional` ones; `closed`: and no others."""
+    described: Node = {"type": "object", "properties": dict(properties)}
+    required = [name for name in properties if name not in optional]
+    if required:
+        described["required"] = required
+    if closed:
+        described["additionalProperties"] = False
+    return described
+
+
+def text(description: str = "", **more: Any) -> Node:
+    return _typed("string", description, more)
+
+
+def whole(description: str = "", **more: Any) -> Node:
+    """A whole number."""
+    return _typed("integer", description, more)
+
+
+def number(description: str = "", **more: Any) -> Node:
+    return _typed("number", description, more)
+
+
+def truth(description: str = "", **more: Any) -> Node:
+    return _typed("boolean", description, more)
+
+
+def moment(description: str = "", **more: Any) -> Node:
+    """A time in ISO 8601, in UTC."""
+    return _typed("string", description, {"format": "date-time", **more})
+
+
+def one_of(values: Sequence[str], description: str = "") -> Node:
+    """One of some texts."""
+    return _typed("string", description, {"enum": list(values)})
+
+
+def listed(items: Node, description: str = "") -> Node:
+    """An array."""
+    return _typed("array", description, {"items": items})
+
+
+def mapped(values: Node, description: str = "") -> Node:
+    """An object whose keys are names, and whose values are alike."""
+    return _typed("object", description, {"additionalProperties": values})
+
+
+def anything(description: str) -> Node:
+    """An object that others define; the description says who."""
+    return _typed("object", description, {})
+
+
+def _typed(kind: str, description: str, more: Mapping[str, Any]) -> Node:
+    return {"type": kind, **({"description": description} if description else {}), **more}

@@ -1,0 +1,425 @@
+"""What the OpenAPI document says of streams: what they are, how they are changed, and their legacy configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headwater.control.revision import RULES_MAX, TEXT_CHARS_MAX
+from headwater.streams.projection import AUDIENCES
+from headwater.web.spec_parts import (
+    EVENT_STREAM,
+    HTML,
+    JSON,
+    Node,
+    answer,
+    anything,
+    content,
+    header,
+    listed,
+    mapped,
+    moment,
+    needing_key,
+    number,
+    one_of,
+    operation,
+    path,
+    problems,
+    query,
+    record,
+    ref,
+    text,
+    truth,
+    unending,
+    whole,
+)
+
+TAG = "Streams"
+CHANGES_TAG = "Stream changes"
+LEGACY_TAG = "Stream configuration (legacy)"
+FORM = "application/x-www-form-urlencoded"
+_ETAG = {"etag": "A strong mark of this content, for If-None-Match."}
+_NOT_CHANGED = "Nothing is different from what the client has"
+
+
+def schemas() -> dict[str, Node]:
+    """The schemas that the operations here refer to."""
+    revision: dict[str, Node] = {
+        "revision": whole("Its number; the first is 1."),
+        "parent": whole("The revision it was made on."),
+        "at": moment(),
+        "actor": text("The name of the API key."),
+        "reason": text(),
+        "kind": one_of(("change", "rollback", "kill", "revive")),
+        "put": listed(ref("rule")),
+        "remove": listed(text(), "The ids of rules."),
+    }
+    differences = listed(ref("difference"), "What the change changes here and now.")
+    rule = _rule()
+    standing = {**rule, "revision": whole("The revision that put it.")}
+    return {
+        "stream_listing": record(
+            {
+                "revision": whole("The latest revision of the streams."),
+                "streams": mapped({"anyOf": _told({})}, "Name → what the audience is told of it."),
+                "unknown": mapped(text(nullable=True), "Names asked for that there are not → what to try instead."),
+                "upcoming": listed(_upcoming(), "What is going to change within a day; for browsers."),
+            },
+            optional=("unknown", "upcoming"),
+        ),
+        "stream": {"anyOf": _told({"stream": text("The name.")})},
+        "rule": record(rule, optional=("set", "unset", "when", "priority"), closed=True),
+        "revision": record(revision),
+        "changed": record({**revision, "differences": differences}),
+        "change_tried": record({"dry_run": truth(), **revision, "differences": differences}),
+        "difference": record(
+            {
+                "stream": text(),
+                "path": text("The dotted key."),
+                "before": {"nullable": True, "description": "null: there was no such key."},
+                "after": {"nullable": True, "description": "null: there is no such key any more."},
+            }
+        ),
+        "history": record(
+            {
+                "revision": whole("The latest revision; 0 before the first."),
+                "rules": listed(record(standing), "The rules there are."),
+                "changes": listed(ref("revision"), "Newest first."),
+            }
+        ),
+        "legacy_answer": _legacy_answer(),
+        "legacy_settings": record(
+            {"stream": text("The name, or the regular expression of a family."), "topics": listed(text())}
+        ),
+    }
+
+
+def paths(*, has_legacy: bool) -> dict[str, Node]:
+    """Path → operations; `has_legacy`: the settings of streams can be asked for as EventGate tells them."""
+    found = {
+        "/v1/streams": {"get": _listing()},
+        "/v1/streams/{name}": {"get": _one()},
+        "/v1/stream-changes": {"get": _history(), "post": _change()},
+        "/v1/stream-changes/live": {"get": _live()},
+        "/v1/stream-changes/rollback": {"post": _rollback()},
+        "/v1/stream-changes/kill": {"post": _kill()},
+        "/v1/stream-changes/{number}": {"get": _revision()},
+    }
+    if has_legacy:
+        found["/v1/stream-configs"] = {"get": _legacy("streamConfigs", "Settings of all streams, by name")}
+        some = _legacy("someStreamConfigs", "Settings of some streams; unknown names are left out")
+        named = text(pattern="^[A-Za-z0-9._,|-]+$")
+        some["parameters"] = [path("names", "Stream names, separated by commas or |.", named)]
+        some["responses"]["404"] = answer("No such path", {HTML: text()})
+        found["/v1/stream-configs/{names}"] = {"get": some}
+    for address, name in (("/w/api.php", "streamconfigs"), ("/api.php", "streamconfigsShort")):
+        found[address] = {"get": _mediawiki(name), "post": _mediawiki(name + "Post", is_form=True)}
+    return found
+
+
+def _listing() -> Node:
+    parameters = [
+        _audience(),
+        query("names", "Only these, separated by commas; unknown ones are reported."),
+        *_chosen(),
+        query("wait", "Seconds, 60 at most: with `If-None-Match`, no answer before something is different.", number()),
+        _held(),
+    ]
+    listing = answer("The streams", {JSON: ref("stream_listing")}, _ETAG)
+    answers = {"200": listing, "304": answer(_NOT_CHANGED), **problems({"404": "There is no such audience"})}
+    described = operation(
+        "streams",
+        TAG,
+        "The streams, as an audience is told of them",
+        answers,
+        description="`public` and `browser` are told to everybody, the others need a key. With `wait`, a long poll.",
+        parameters=parameters,
+    )
+    return needing_key(described, "streams:read", always=False)
+
+
+def _one() -> Node:
+    described = operation(
+        "streamByName",
+        TAG,
+        "One stream",
+        {
+            "200": answer("The stream", {JSON: ref("stream")}, _ETAG),
+            "304": answer(_NOT_CHANGED),
+            **problems({"404": "There is no such stream (the hint names the nearest), or no such audience"}),
+        },
+        parameters=[path("name", "The name."), _audience(), *_seen_from(), _held()],
+    )
+    return needing_key(described, "streams:read", always=False)
+
+
+def _live() -> Node:
+    told = "`put` with everything at first, then `patch` with the streams that changed and the names `removed`."
+    described = operation(
+        "streamChangesLive",
+        TAG,
+        "The streams, and every change of them as it happens",
+        {
+            "200": answer("Server-sent events, until the client goes", {EVENT_STREAM: text(told)}),
+            **problems({"404": "There is no such audience"}),
+        },
+        description=f"{told} `data` is JSON with `revision`, `at`, `streams` and `upcoming`.",
+        parameters=[
+            _audience(),
+            query("names", "Only these, separated by commas."),
+            *_chosen(),
+            header("Last-Event-ID", "The `id` of the last message; nothing is sent again where that is the newest."),
+        ],
+    )
+    return unending(needing_key(described, "streams:read", always=False))
+
+
+def _history() -> Node:
+    limit = query("limit", "How many revisions, 1,000 at most; 100 where it is no number.", whole(minimum=0))
+    described = operation(
+        "streamChanges",
+        CHANGES_TAG,
+        "The rules there are, and the revisions that led to them",
+        {"200": answer("The revisions, newest first", {JSON: ref("history")})},
+        parameters=[limit],
+    )
+    return needing_key(described, "streams:read")
+
+
+def _revision() -> Node:
+    described = operation(
+        "streamChange",
+        CHANGES_TAG,
+        "One revision",
+        {"200": answer("The revision", {JSON: ref("revision")}), **problems({"422": "There is no such revision"})},
+        parameters=[path("number", "The number of the revision.", whole(minimum=0))],
+    )
+    return needing_key(described, "streams:read")
+
+
+def _change() -> Node:
+    body = {
+        "reason": _reason(),
+        "put": listed(ref("rule"), f"Rules to put; one of the same id is replaced. At most {RULES_MAX:,} in all."),
+        "remove": listed(text(), "The ids of rules to remove."),
+        "expected": whole("Refuse the change unless this is the latest revision.", minimum=0),
+    }
+    return _taking(
+        ("changeStreams", "Put and remove rules, as one revision", "streams:write"),
+        record(body, optional=("put", "remove", "expected")),
+        parameters=[header("If-Match", "The latest revision, as `expected` in the body.")],
+    )
+
+
+def _rollback() -> Node:
+    body = {
+        "to": whole("The number of the revision; 0 is the files alone.", minimum=0),
+        "reason": _reason(),
+        "expected": whole("Refuse the change unless this is the latest revision.", minimum=0),
+    }
+    return _taking(
+        ("rollbackStreams", "Go back to the rules of an earlier revision, by a new one", "streams:write"),
+        record(body, optional=("expected",)),
+        parameters=[header("If-Match", "The latest revision, as `expected` in the body.")],
+    )
+
+
+def _kill() -> Node:
+    body = {
+        "stream": text("The stream, or `*` for all.", minLength=1, maxLength=200),
+        "reason": _reason(),
+        "on": truth("false: take it back.", default=True),
+    }
+    return _taking(
+        ("killStream", "Make a stream, or all of them, refuse every event", "streams:kill"),
+        record(body, optional=("on",)),
+    )
+
+
+def _taking(named: tuple[str, str, str], body: Node, parameters: list[Node] | None = None) -> Node:
+    """An operation that makes a revision. `named`: operation id, summary, scope."""
+    operation_id, summary, scope = named
+    given = [
+        query("dry_run", "Say what would change, and change nothing.", truth()),
+        query("site", "Tell the differences as this site sees the streams."),
+        *(parameters or []),
+    ]
+    described = operation(
+        operation_id,
+        CHANGES_TAG,
+        summary,
+        {
+            "200": answer("What would change (dry_run)", {JSON: ref("change_tried")}),
+            "201": answer("The revision, durable and in effect", {JSON: ref("changed")}, {"etag": "Its number."}),
+            **problems(
+                {
+                    "412": "Another change came first, or the revision expected is not the latest",
+                    "413": "The body is over the limit",
+                    "422": "The change is no change, or is not allowed; nothing was changed",
+                    "503": "The log cannot be written now",
+                    "507": "The disk is full; nothing was stored",
+                }
+            ),
+        },
+        parameters=given,
+        requestBody={"required": True, "content": content({JSON: body})},
+    )
+    return unending(needing_key(described, scope))
+
+
+def _legacy(operation_id: str, summary: str) -> Node:
+    settings = mapped(ref("legacy_settings"), "Name → settings.")
+    return operation(operation_id, LEGACY_TAG, summary, {"200": answer("Success", {JSON: settings})})
+
+
+def _mediawiki(operation_id: str, *, is_form: bool = False) -> Node:
+    many = "several separated by |"
+    told = {
+        "action": "`streamconfigs`.",
+        "streams": f"Names, {many}; all where it is absent.",
+        "constraints": f"Settings the streams must have, such as `sample[unit]=session`; {many}.",
+        "all_settings": "Accepted, and without effect: all settings are told.",
+        "format": "`json`, for errors: they are pages otherwise. They are answered with 200 too.",
+        "formatversion": "`2` or `latest`.",
+        "callback": "The name of a JavaScript function to call with the answer.",
+        "origin": "`*`: pages of other origins may read the answer.",
+    }
+    schema = {name: text(description) for name, description in told.items()}
+    schema["action"]["enum"] = ["streamconfigs"]
+    as_page = dict.fromkeys((HTML, "text/javascript"), text())
+    found = answer("The settings, or an error", {JSON: ref("legacy_answer"), **as_page})
+    found["headers"] = {"MediaWiki-API-Error": {"description": "The code of an error.", "schema": text()}}
+    described = operation(
+        operation_id,
+        LEGACY_TAG,
+        "Stream configuration as MediaWiki's API answers it" + (" (as a form)" if is_form else ""),
+        {"200": found},
+    )
+    if is_form:
+        body = {"type": "object", "required": ["action"], "properties": schema}
+        described["requestBody"] = {"content": content({FORM: body})}
+        described["responses"] |= problems({"413": "The form is over the limit"})
+        return described
+    described["responses"]["304"] = answer(_NOT_CHANGED + " (`streams.compatible_api_etag`)")
+    described["parameters"] = [
+        {"name": name, "in": "query", "description": one.pop("description"), "schema": one}
+        for name, one in schema.items()
+    ]
+    described["parameters"][0]["required"] = True
+    return described
+
+
+def _legacy_answer() -> Node:
+    """What the legacy API answers as JSON: the streams, or an error."""
+    error = record({"error": record({"code": text(), "info": text()})})
+    return {"anyOf": [record({"streams": {"description": "Name → settings; [] where there are none."}}), error]}
+
+
+def _rule() -> dict[str, Node]:
+    place: Node = {"oneOf": [text(), listed(text())]}
+    when = {
+        "site": place,
+        "site_group": place,
+        "realm": place,
+        "percent": number("Of the sites, drawn by the rule's id.", minimum=0, maximum=100),
+        "from": moment(),
+        "until": moment(),
+    }
+    return {
+        "id": text("Its name; putting it again replaces it.", minLength=1, maxLength=100),
+        "stream": text("The stream, the pattern of a family, or `*` for all.", minLength=1, maxLength=200),
+        "set": anything("Keys of the stream file, laid over."),
+        "unset": listed(text(), "Dotted keys that are removed first."),
+        "when": record(when, optional=tuple(when), closed=True),
+        "priority": whole(
+            "Of rules that hold, the highest and then the latest wins.", minimum=-1_000_000, maximum=1_000_000
+        ),
+    }
+
+
+def _reason() -> Node:
+    return text("Why, for the history.", minLength=1, maxLength=TEXT_CHARS_MAX, pattern=r"\S")
+
+
+def _upcoming() -> Node:
+    return record(
+        {
+            "at": moment(),
+            "streams": mapped({"anyOf": _told({})}, "Those that change then."),
+            "removed": listed(text()),
+        }
+    )
+
+
+def _told(named: Mapping[str, Node]) -> list[Node]:
+    """What each audience is told of a stream, and `named` before it."""
+    title, topics = text("The title of its schema.", nullable=True), listed(text())
+    key_fields = mapped(text(), "Key → the field it is made of.")
+    public = {
+        "schema_title": title,
+        "summary": text(),
+        "description": text(),
+        "owner": text(nullable=True),
+        "tags": listed(text()),
+        "stage": text(nullable=True),
+        "privacy_class": text(),
+        "event_time_field": text(),
+    }
+    intake = {
+        "schema_title": title,
+        "destination_event_service": text(nullable=True),
+        "enabled": truth("false: every event is refused."),
+        "topics": topics,
+        "message_key_fields": key_fields,
+        "headers": mapped(text(nullable=True), "Field → the request header that fills it."),
+        "meta_dt": one_of(("when_absent", "always")),
+        "deduplicate": truth(),
+    }
+    ingestion = {
+        "schema_title": title,
+        "topics": topics,
+        "message_key_fields": key_fields,
+        "event_time_field": text(),
+        "canary_events_enabled": truth(),
+        "consumers": anything("As the stream declares them."),
+        "privacy_class": text(),
+        "partitions": whole(),
+    }
+    browser = {
+        "enabled": truth("false: send nothing."),
+        "sample": anything("How many to send: `unit`, `rate`."),
+        "client": anything("Settings of the client library."),
+    }
+    return [
+        {"title": "public", **record({**named, **public}, closed=True)},
+        {"title": "browser", **record({**named, **browser}, optional=tuple(browser), closed=True)},
+        {"title": "intake", **record({**named, **intake}, closed=True)},
+        {"title": "ingestion", **record({**named, **ingestion}, closed=True)},
+        {
+            "title": "internal",
+            **record(
+                {**named, "topics": topics, "apiVersion": text(), "kind": text()}, optional=("apiVersion", "kind")
+            ),
+        },
+    ]
+
+
+def _audience() -> Node:
+    return query("audience", "Who asks.", {**one_of(tuple(AUDIENCES)), "default": "public"})
+
+
+def _seen_from() -> list[Node]:
+    return [query("site", "As this site sees the streams."), query("realm", "As this realm sees the streams.")]
+
+
+def _chosen() -> list[Node]:
+    return [
+        query("q", "Words that must all be in name, schema title, summary or owner."),
+        query(
+            "constraints", "`key=value`, several separated by |: dotted keys of the stream file, or legacy settings."
+        ),
+        *_seen_from(),
+    ]
+
+
+def _held() -> Node:
+    return header("If-None-Match", "The ETag of what the client has.")
