@@ -107,6 +107,45 @@ async def test_an_event_wakes_only_those_who_read_its_topic(tmp_path: Path, monk
         await log.close()
 
 
+async def test_own_commits_do_not_make_the_file_be_searched_for_every_topic_and_others_are_still_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, other = SqliteLog(tmp_path / "log.db"), SqliteLog(tmp_path / "log.db")
+    await log.open()
+    try:
+        for name in NAMES:
+            await log.ensure_topic(name, TopicSettings())
+        reading = [asyncio.create_task(log.read(await log.last([name]), wait_seconds=30)) for name in NAMES[1:]]
+        await log.append([Record(NAMES[0], b"{}")])
+        await asyncio.sleep(0.3)
+        searched: list[int] = []
+        real = log._reader.next_offsets
+
+        def next_offsets(slots: Iterable[int]) -> dict[int, int]:
+            searched.append(1)
+            return real(slots)
+
+        monkeypatch.setattr(log._reader, "next_offsets", next_offsets)
+        for _ in range(40):
+            await log.append([Record(NAMES[0], b"{}")])
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        # One where the writer was held up for long is no fault.
+        assert len(searched) <= 2
+        await other.open()
+        for number, name in enumerate(NAMES[1:4]):
+            await other.append([Record(name, b"{}")])
+            async with asyncio.timeout(5):
+                assert [record.topic for record in await reading[number]] == [name]
+            await log.append([Record(NAMES[0], b"{}")])
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+    finally:
+        await other.close()
+        await log.close()
+
+
 async def test_one_look_for_new_partitions_is_for_all_tails_and_asks_for_no_offsets(log: CountingLog) -> None:
     async with clients(log) as (hub, _):
         assert hub.tails == len(NAMES)

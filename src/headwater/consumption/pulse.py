@@ -30,7 +30,7 @@ class Pulse:
         heartbeat_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock` is the readers'."""
+        """`tails` gives a list of its own each time; `clock` is the readers'."""
         self._log = log
         self._tails = tails
         self._seconds = heartbeat_seconds / BEATS
@@ -57,8 +57,9 @@ class Pulse:
         while self._tails():
             await asyncio.sleep(self._seconds)
             beat += 1
-            for tail in list(self._tails()):
-                tail.tick(self._clock())
+            now = self._clock()
+            for tail in self._tails():
+                tail.tick(now)
             # A log that answers slowly must not hold up the beat.
             if beat % BEATS_PER_LOOK == 0 and (self._looking is None or self._looking.done()):
                 self._looking = asyncio.get_running_loop().create_task(self._look(), name="new partitions of streams")

@@ -58,6 +58,7 @@ class LiveTail:
         self._ring_bytes_max = ring_bytes_max
         self._waiting: Waiting = []
         self._joining: Waiting = []
+        self._due = float("inf")
         # The number of the reading that counts: one that is cancelled may still come back with records.
         self._readings = 0
         self._task: asyncio.Task[None] | None = None
@@ -108,19 +109,21 @@ class LiveTail:
         future = self._loop.create_future()
         if self.failure is None and self._task is not None:
             waiting.append((future, until))
+            self._due = min(self._due, until)
         else:
             future.set_result(None)
         return future
 
     def tick(self, now: float) -> None:
         """Wake those who waited until `now`, by the clock of theirs."""
-        if self._waiting:
-            due = [one for one, until in self._waiting if until <= now]
-            # Of clients that have gone, nothing is kept.
-            self._waiting = [(one, until) for one, until in self._waiting if until > now and not one.done()]
-            _end(due)
-        if self._joining:
-            self._wake(self._joining)
+        if now < self._due:
+            return
+        due = [one for one, until in self._waiting if until <= now]
+        # Of clients that have gone, nothing is kept.
+        self._waiting = [(one, until) for one, until in self._waiting if until > now and not one.done()]
+        self._due = min((until for _, until in self._waiting), default=float("inf"))
+        _end(due)
+        self._wake(self._joining)
 
     def grow(self, made: Mapping[tuple[str, int], int]) -> None:
         """Follow these partitions too, from these offsets on."""

@@ -97,7 +97,6 @@ class SqliteLog:
         self._known_next: dict[int, int] = {}
         self._read_at: dict[int, float] = {}
         self._generation = 0
-        self._own_commits = 0
         self._written_slots: set[int] = set()
         self._poll_task: asyncio.Task[None] | None = None
         self._trimming = asyncio.Lock()
@@ -296,7 +295,6 @@ class SqliteLog:
         ]
 
     def _on_written(self, written: list[Written]) -> None:
-        self._own_commits += 1
         cold = asyncio.get_running_loop().time() - WARM_SECONDS
         for batch in written:
             slot, header = batch.slot, batch.header
@@ -324,7 +322,8 @@ class SqliteLog:
         """While somebody waits, see whether another process has committed."""
         connection = await self._in_thread(self._poll_connection)
         try:
-            pause, version, own = POLL_SECONDS_MIN, -1, -1
+            pause, version = POLL_SECONDS_MIN, -1
+            others: int | None = None
             quiet_since = foreign_at = asyncio.get_running_loop().time()
             while True:
                 now = asyncio.get_running_loop().time()
@@ -337,16 +336,27 @@ class SqliteLog:
                 version_now = data_version(connection)
                 if version_now != version and slots:
                     version = version_now
-                    # Our own commits change it too. Then a slower look is enough: others rarely write meanwhile.
-                    if own == self._own_commits:
+                    # Our own commits change it too, and to look at every slot for each of them would cost much.
+                    others_now = await self._others()
+                    pause = pause_max
+                    if others_now is not None and others_now != others:
                         pause, foreign_at = POLL_SECONDS_MIN, now
-                    else:
-                        pause, own = pause_max, self._own_commits
-                    await self._refresh(slots)
+                    if others_now is None or others_now != others:
+                        others = others_now
+                        await self._refresh(self._bell.slots())
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.2, pause_max)
         finally:
             connection.close()
+
+    async def _others(self) -> int | None:
+        """The writer's number for the commits of others; None while it is held up, maybe by them."""
+        with contextlib.suppress(LogUnavailable):
+            asked = self._writer.others()
+            await asyncio.wait([asked], timeout=POLL_SECONDS_ALONE)
+            if asked.done():
+                return asked.result()
+        return None
 
     async def _refresh(self, slots: Sequence[int]) -> None:
         """Look for new records where somebody waits, and trust nothing else that is known."""

@@ -20,7 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from headwater.errors import EventTooLarge, HeadwaterError, LogCorrupt, LogFull, LogUnavailable, TopicUnknown
 from headwater.log.contract import Commit, Placement, Record
@@ -47,6 +47,12 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+class Look(NamedTuple):
+    """Queued: whoever asks whether others have committed."""
+
+    future: asyncio.Future[int]
+
+
 class Writer:
     """The writing thread. `submit` and `run` are called from the event loop that called `start`."""
 
@@ -70,7 +76,7 @@ class Writer:
         self._file_bytes_max = file_bytes_max
         self._on_written = on_written
         self._checkpointer = Checkpointer(path, durability, wal_bytes_max)
-        self._queue: queue.SimpleQueue[Append | Step | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Append | Step | Look | None] = queue.SimpleQueue()
         self._submitted_bytes = 0
         self._finished_bytes = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -80,6 +86,7 @@ class Writer:
         self._topics: dict[str, KnownTopic] = {}
         self._topics_stale = True
         self._data_version = -1
+        self._others = 0
 
     def start(self) -> None:
         """Begin to take work. The file is opened for writing when there is something to write."""
@@ -123,14 +130,24 @@ class Writer:
         self._queue.put(Step(change, future))
         return future
 
+    def others(self) -> asyncio.Future[int]:
+        """Queue a question: the number is another one when another connection has committed meanwhile."""
+        if self._thread is None or self._loop is None:
+            raise LogUnavailable("The log is not open.")
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._queue.put(Look(future))
+        return future
+
     def _run(self) -> None:
-        waiting: deque[Append | Step | None] = deque()
+        waiting: deque[Append | Step | Look | None] = deque()
         while True:
             item = waiting.popleft() if waiting else self._queue.get()
             if item is None:
                 break
             if isinstance(item, Step):
                 self._step(item)
+            elif isinstance(item, Look):
+                self._look(item)
             else:
                 self._commit(self._collect(item, waiting))
         self._checkpointer.stop()
@@ -139,7 +156,7 @@ class Writer:
                 self._connection.close()
             self._connection = None
 
-    def _collect(self, first: Append, waiting: deque[Append | Step | None]) -> list[Append]:
+    def _collect(self, first: Append, waiting: deque[Append | Step | Look | None]) -> list[Append]:
         """`first` and the appends queued behind it, up to the first thing that is none."""
         group, size = [first], first.bytes_total
         while size < GROUP_BYTES_MAX:
@@ -284,10 +301,26 @@ class Writer:
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
+        self._meet_others(connection)
+
+    def _meet_others(self, connection: sqlite3.Connection) -> None:
+        """This connection's own commits do not change the version that it sees."""
         version = connection.execute("PRAGMA data_version").fetchone()[0]
         if version != self._data_version:
             self._forget()
             self._data_version = version
+            self._others += 1
+
+    def _look(self, look: Look) -> None:
+        try:
+            if self._connection is None:
+                # Who has not written has no commits to tell from others'.
+                self._others += 1
+            else:
+                self._meet_others(self._connection)
+        except sqlite3.Error:
+            self._others += 1
+        self._call(self._answer, [(look.future, self._others)], [])
 
     def _forget(self) -> None:
         """Another process has written, or a commit has failed: what is known may be wrong."""
