@@ -4,6 +4,7 @@
     python benchmarks/intake.py --other http://host:port/v1/events
     python benchmarks/intake.py --url http://127.0.0.1:8080/v1/events --no-other
     python benchmarks/intake.py --log kafka://127.0.0.1:9092 --workers 2 --connections 4,32
+    python benchmarks/intake.py --no-other --sizes 100 --topics 10,100,1000 --skew 1
 
 Each round measures both servers, the order changing every round, so that a machine that speeds up or slows down does
 not favour one of them. What counts is the ratio of events per second of server processor time. With `--log kafka://…`
@@ -14,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import figures
@@ -43,15 +46,20 @@ class Round:
         return self.events / self.load.cpu_seconds if self.load.cpu_seconds else 0.0
 
 
-def started(options: argparse.Namespace, workers: int, stack: contextlib.ExitStack, log: str | None) -> list[Server]:
+def started(
+    options: argparse.Namespace, workers: int, topics: int, stack: contextlib.ExitStack, log: str | None
+) -> list[Server]:
     """Ours, and what it is compared with, running until `stack` is closed."""
-    settings = {"LOG_DURABILITY": options.durability, **({"LOG": log} if log else {})}
-    name = "headwater" if workers == 1 else f"headwater, {workers} workers"
-    servers = [
-        machine.from_url(options.url)
-        if options.url
-        else stack.enter_context(machine.headwater(name, workers, **settings))
-    ]
+    if options.url:
+        servers = [machine.from_url(options.url)]
+    else:
+        settings = {"LOG_DURABILITY": options.durability}
+        settings |= stack.enter_context(machine.streams(sample.streams(topics), log))
+        name = "headwater" if workers == 1 else f"headwater, {workers} workers"
+        servers = [stack.enter_context(machine.headwater(name, workers, **settings))]
+        if log:
+            # Not before: making topics is work that the broker may do on all cores.
+            stack.enter_context(machine.broker_beside_the_load(log.removeprefix("kafka://")))
     if options.other:
         servers.append(machine.from_url(options.other))
     elif not options.no_other:
@@ -60,9 +68,9 @@ def started(options: argparse.Namespace, workers: int, stack: contextlib.ExitSta
     return servers
 
 
-def measure(server: Server, per_request: int, seconds: float, connections: int) -> Round:
+def measure(server: Server, bodies: Callable[[], bytes], per_request: int, seconds: float, connections: int) -> Round:
     """Load one server; stops the benchmark when anything but 201 (or 204, 202) comes back."""
-    generator = Generator(server, sample.body_maker(per_request), connections)
+    generator = Generator(server, bodies, connections)
     try:
         generator.run(WARM_UP_SECONDS)
         load = generator.run(seconds)
@@ -75,20 +83,24 @@ def measure(server: Server, per_request: int, seconds: float, connections: int) 
 
 
 def compare(
-    servers: list[Server], per_request: int, connections: int, options: argparse.Namespace
+    servers: list[Server], per_request: int, connections: int, topics: int, options: argparse.Namespace
 ) -> dict[str, list[Round]]:
     """`options.rounds` rounds, each with every server, in changing order."""
+    bodies = sample.body_maker(per_request, sample.streams(topics), skew=options.skew)
     rounds: dict[str, list[Round]] = {server.name: [] for server in servers}
     for number in range(options.rounds):
         figures.progress(
-            f"{per_request} per request, {connections} connections, round {number + 1} of {options.rounds}"
+            f"{per_request} per request, {connections} connections, {topics} topics, "
+            f"round {number + 1} of {options.rounds}"
         )
         for server in servers if number % 2 == 0 else servers[::-1]:
-            rounds[server.name].append(measure(server, per_request, options.seconds, connections))
+            rounds[server.name].append(measure(server, bodies, per_request, options.seconds, connections))
     return rounds
 
 
-def rows(per_request: int, connections: int, servers: list[Server], rounds: dict[str, list[Round]]) -> list[list[str]]:
+def rows(
+    per_request: int, connections: int, topics: int, servers: list[Server], rounds: dict[str, list[Round]]
+) -> list[list[str]]:
     """The lines of the table for one request size; ratios are to the last server."""
     baseline = rounds[servers[-1].name]
     lines = []
@@ -101,9 +113,11 @@ def rows(per_request: int, connections: int, servers: list[Server], rounds: dict
             [
                 str(per_request),
                 str(connections),
+                str(topics),
                 server.name,
                 figures.spread(ratios) if ratios and server is not servers[-1] else "1",
                 f"{statistics.median(one.per_cpu_second for one in mine):,.0f}",
+                f"{1e6 / statistics.median(one.per_cpu_second for one in mine):.1f}" if mine[0].per_cpu_second else "",
                 f"{statistics.median(one.per_second for one in mine):,.0f}",
                 f"{p50:.1f}/{p99:.1f}",
                 f"{max(one.resident_bytes for one in mine) / 1e6:.0f}",
@@ -123,6 +137,10 @@ def main() -> None:
     parser.add_argument("--connections", default="32", help="keep-alive connections (default 32)")
     parser.add_argument("--log", metavar="URL", help="kafka://HOST:PORT of a broker that runs; by default SQLite")
     parser.add_argument("--workers", default="1", help="worker processes of the server started here (default 1)")
+    parser.add_argument("--topics", default="1", help="streams the events belong to, by chance (default 1)")
+    parser.add_argument(
+        "--skew", type=float, default=0.0, help="0: all streams alike; 1: the n-th one has 1/n of the first one's"
+    )
     parser.add_argument(
         "--yardstick-poll-ms", type=int, default=100, help="how often Node asks for delivery reports (EventGate: 100)"
     )
@@ -137,20 +155,20 @@ def main() -> None:
         + f"server on core {machine.SERVER_CORE}, load on core {machine.LOAD_CORE}"
     )
     lines = []
-    for workers in numbers(options.workers):
+    for workers, topics in itertools.product(numbers(options.workers), numbers(options.topics)):
         with contextlib.ExitStack() as stack:
-            if log:
-                stack.enter_context(machine.broker_beside_the_load(log.removeprefix("kafka://")))
-            servers = started(options, workers, stack, log)
-            for connections in numbers(options.connections):
-                for size in numbers(options.sizes):
-                    lines += rows(size, connections, servers, compare(servers, size, connections, options))
+            servers = started(options, workers, topics, stack, log)
+            for connections, size in itertools.product(numbers(options.connections), numbers(options.sizes)):
+                rounds = compare(servers, size, connections, topics, options)
+                lines += rows(size, connections, topics, servers, rounds)
     head = [
         "per request",
         "connections",
+        "topics",
         "server",
         "ratio per CPU-s",
         "events/CPU-s",
+        "CPU µs each",
         "events/s",
         "p50/p99 ms",
         "RSS MB",

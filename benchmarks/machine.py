@@ -136,6 +136,20 @@ def namespace(brokers: str, topics: Sequence[str]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def streams(names: Sequence[str], log: str | None) -> Iterator[dict[str, str]]:
+    """Settings of a server with these streams, on its own file or in a namespace of its own on a broker."""
+    with tempfile.TemporaryDirectory(prefix="headwater-benchmark-streams-") as folder, contextlib.ExitStack() as stack:
+        settings = {}
+        if len(names) > 1:
+            sample.write_streams(Path(folder), names)
+            settings["STREAMS_PATH"] = folder
+        if log is not None:
+            own = stack.enter_context(namespace(log.removeprefix("kafka://"), names))
+            settings["LOG"] = f"{log}/{own}"
+        yield settings
+
+
+@contextlib.contextmanager
 def broker_beside_the_load(brokers: str) -> Iterator[None]:
     """Keep a broker that runs on this machine off the servers' core until the block ends."""
     port = int(brokers.split(",", maxsplit=1)[0].rsplit(":", 1)[1])

@@ -10,7 +10,7 @@ import itertools
 import json
 import random
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -216,9 +216,29 @@ def write_project(folder: Path) -> Path:
     return folder
 
 
-def body_maker(per_request: int) -> Callable[[], bytes]:
-    """A function that gives the next request body with `per_request` events, each with a new id."""
-    encoded = [json.dumps(event, separators=(",", ":")).encode().split(_ID.encode()) for event in events()]
+def streams(count: int) -> list[str]:
+    """The names of so many streams; the first is the one of all benchmarks."""
+    return [STREAM, *(f"{STREAM}.{number}" for number in range(1, count))]
+
+
+def write_streams(folder: Path, names: Sequence[str]) -> None:
+    """Declarations of streams, which all have the schema of the events."""
+    for name in names:
+        (folder / f"{name}.yaml").write_text(f"stream: {name}\nschema_title: {TITLE}\n", encoding="utf-8")
+
+
+def body_maker(per_request: int, names: Sequence[str] = (STREAM,), *, skew: float = 0.0) -> Callable[[], bytes]:
+    """A function that gives the next request body with `per_request` events, each with a new id.
+
+    Each event belongs to one of the streams, by chance: all alike, or the n-th as often as 1 / n ** `skew` says.
+    """
+    chance = random.Random(5)
+    weights = [1 / place**skew for place in range(1, len(names) + 1)]
+    chosen = chance.choices([name.encode() for name in names], weights, k=20_011 if len(names) > 1 else DISTINCT_EVENTS)
+    encoded = []
+    for event, name in zip(itertools.cycle(events()), chosen, strict=False):
+        text = json.dumps(event, separators=(",", ":")).encode().replace(b'"%b"' % STREAM.encode(), b'"%b"' % name)
+        encoded.append(text.split(_ID.encode()))
     parts: Iterator[list[bytes]] = itertools.cycle(encoded)
     run = secrets.token_hex(4)
     number = itertools.count()
