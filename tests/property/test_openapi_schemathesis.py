@@ -53,11 +53,12 @@ def test_answers_are_as_described(described: Described) -> None:
 
 
 def test_changes_that_are_only_tried_are_answered_as_described(described: Described) -> None:
-    """Those that never end are read in tests/end_to_end/."""
+    """What is no change, too. Those that never end are read in tests/end_to_end/."""
     operations = [one for one in described.operations(is_marked=True) if one.method.upper() == "POST"]
     assert {one.path for one in operations} == {f"/v1/stream-changes{end}" for end in ("", "/rollback", "/kill")}
     for operation in operations:
-        answers_as_described(operation, described.key, dry_run="true")
+        for mode in schemathesis.GenerationMode:
+            answers_as_described(operation, described.key, mode, dry_run="true")
 
 
 def test_who_has_no_key_is_told_so_as_described(described: Described) -> None:
@@ -75,13 +76,18 @@ def test_who_has_no_key_is_told_so_as_described(described: Described) -> None:
         case.validate_response(response, checks=(schemathesis.checks.response_schema_conformance,))
 
 
-def answers_as_described(operation: Any, key: dict[str, str], **query: str) -> None:
+def answers_as_described(
+    operation: Any,
+    key: dict[str, str],
+    mode: schemathesis.GenerationMode = schemathesis.GenerationMode.POSITIVE,
+    **query: str,
+) -> None:
     checks = schemathesis.checks
     always = [checks.not_a_server_error, checks.status_code_conformance]
     with_content = [*always, checks.content_type_conformance, checks.response_schema_conformance]
     tries = EXAMPLES_OF_BODIES if operation.body else EXAMPLES_OF_OTHERS
 
-    @given(case=operation.as_strategy())
+    @given(case=operation.as_strategy(generation_mode=mode))
     @settings(max_examples=tries, suppress_health_check=list(HealthCheck), deadline=None)
     def answered(case: schemathesis.Case) -> None:
         case.query = {**(case.query or {}), **query}

@@ -44,8 +44,8 @@ _API_KEY = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "hwk_…",
-    "description": "An API key, as `Authorization: Bearer …`. `headwater keys create` makes one, with one or more of "
-    "the scopes `streams:read`, `streams:write` and `streams:kill`; `x-scope` says which an operation needs.",
+    "description": "Some operations need an API key, sent as `Authorization: Bearer …`. `headwater keys create` makes "
+    "one with one or more of the scopes `streams:read`, `streams:write` and `streams:kill`; `x-scope` says which is needed.",
 }
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from headwater.web.pages import breakable
@@ -72,6 +73,17 @@ class Group:
 
 def render(document: Mapping[str, Any], left_out: Mapping[str, str]) -> str:
     """The page of an OpenAPI document. `left_out`: what the document does not name → why."""
+    return _template().render(
+        info=document["info"],
+        groups=groups_of(document),
+        schemas=document["components"]["schemas"],
+        key=next(iter(document["components"]["securitySchemes"].values())),
+        left_out=left_out,
+    )
+
+
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("headwater.web"),
         autoescape=True,
@@ -80,13 +92,7 @@ def render(document: Mapping[str, Any], left_out: Mapping[str, str]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(kind=kind_of, fields=fields_of, code=with_code, breakable=breakable, address=_address)
-    return environment.get_template("api.html").render(
-        info=document["info"],
-        groups=groups_of(document),
-        schemas=document["components"]["schemas"],
-        key=next(iter(document["components"]["securitySchemes"].values())),
-        left_out=left_out,
-    )
+    return environment.get_template("api.html")
 
 
 def groups_of(document: Mapping[str, Any]) -> list[Group]:

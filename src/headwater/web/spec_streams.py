@@ -190,7 +190,11 @@ def _revision() -> Node:
         "streamChange",
         CHANGES_TAG,
         "One revision",
-        {"200": answer("The revision", {JSON: ref("revision")}), **problems({"422": "There is no such revision"})},
+        {
+            "200": answer("The revision", {JSON: ref("revision")}),
+            "404": answer("This is no number", {HTML: text()}),
+            **problems({"422": "There is no such revision"}),
+        },
         parameters=[path("number", "The number of the revision.", whole(minimum=0))],
     )
     return needing_key(described, "streams:read")
