@@ -45,7 +45,7 @@ _API_KEY = {
     "scheme": "bearer",
     "bearerFormat": "hwk_…",
     "description": "Some operations need an API key, sent as `Authorization: Bearer …`. `headwater keys create` makes "
-    "one with one or more of the scopes `streams:read`, `streams:write` and `streams:kill`; `x-scope` says which is needed.",
+    "one with one or more of the scopes `streams:read`, `streams:write` and `streams:kill`; `x-scope` says which.",
 }
 
 
