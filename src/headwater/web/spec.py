@@ -12,7 +12,8 @@ from headwater.web import spec_events, spec_monitoring, spec_registry, spec_sche
 from headwater.web.info import DESCRIPTION, JsonResponse
 from headwater.web.pages import PAGE_HEADERS
 from headwater.web.spec_page import render
-from headwater.web.spec_parts import API_KEY, Node
+from headwater.web.spec_parts import API_KEY
+from headwater.web.spec_values import Node
 
 # In the order of the page.
 TAGS = {

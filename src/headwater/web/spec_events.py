@@ -10,24 +10,16 @@ from headwater.web.spec_parts import (
     ONE_LINE,
     PROBLEM,
     TEXT,
-    Node,
     answer,
-    anything,
     content,
     header,
-    listed,
-    one_of,
     operation,
     path,
     problems,
     query,
-    record,
-    ref,
-    text,
-    truth,
     unending,
-    whole,
 )
+from headwater.web.spec_values import Node, anything, listed, one_of, record, ref, text, truth, whole
 
 TAG = "Events"
 CLOUD_EVENT = "application/cloudevents+json"

@@ -12,7 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from headwater.web.pages import breakable
-from headwater.web.spec_parts import ONE_LINE, Node
+from headwater.web.spec_parts import ONE_LINE
+from headwater.web.spec_values import Node
 
 _LIMITS = {
     "default": "by default {}",

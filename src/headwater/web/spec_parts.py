@@ -1,11 +1,11 @@
-"""The parts that OpenAPI descriptions are made of: operations, parameters, answers, schemas. Plain JSON values, all."""
+"""The parts that OpenAPI descriptions are made of: operations, parameters, bodies, answers. Plain JSON values, all."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-Node = dict[str, Any]
+from headwater.web.spec_values import Node, listed, ref, text
 
 JSON = "application/json"
 HTML = "text/html"
@@ -90,65 +90,3 @@ def content(schemas: Mapping[str, Node]) -> Node:
 def problems(described: Mapping[str, str]) -> dict[str, Node]:
     """Status → a problem document, from status → when that is."""
     return {status: answer(told, {PROBLEM: ref("problem")}) for status, told in described.items()}
-
-
-def ref(name: str) -> Node:
-    """A schema of the document by name."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def record(properties: Mapping[str, Node], *, optional: Collection[str] = (), closed: bool = False) -> Node:
-    """An object with these properties, all of which are there but the `optional` ones; `closed`: and no others."""
-    described: Node = {"type": "object", "properties": dict(properties)}
-    required = [name for name in properties if name not in optional]
-    if required:
-        described["required"] = required
-    if closed:
-        described["additionalProperties"] = False
-    return described
-
-
-def text(description: str = "", **more: Any) -> Node:
-    return _typed("string", description, more)
-
-
-def whole(description: str = "", **more: Any) -> Node:
-    """A whole number."""
-    return _typed("integer", description, more)
-
-
-def number(description: str = "", **more: Any) -> Node:
-    return _typed("number", description, more)
-
-
-def truth(description: str = "", **more: Any) -> Node:
-    return _typed("boolean", description, more)
-
-
-def moment(description: str = "", **more: Any) -> Node:
-    """A time in ISO 8601, in UTC."""
-    return _typed("string", description, {"format": "date-time", **more})
-
-
-def one_of(values: Sequence[str], description: str = "") -> Node:
-    """One of some texts."""
-    return _typed("string", description, {"enum": list(values)})
-
-
-def listed(items: Node, description: str = "") -> Node:
-    """An array."""
-    return _typed("array", description, {"items": items})
-
-
-def mapped(values: Node, description: str = "") -> Node:
-    """An object whose keys are names, and whose values are alike."""
-    return _typed("object", description, {"additionalProperties": values})
-
-
-def anything(description: str) -> Node:
-    """An object that others define; the description says who."""
-    return _typed("object", description, {})
-
-
-def _typed(kind: str, description: str, more: Mapping[str, Any]) -> Node:
-    return {"type": kind, **({"description": description} if description else {}), **more}

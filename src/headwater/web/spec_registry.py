@@ -3,23 +3,8 @@
 from __future__ import annotations
 
 from headwater.web.confluent import MEDIA_TYPE
-from headwater.web.spec_parts import (
-    JSON,
-    Node,
-    answer,
-    content,
-    listed,
-    one_of,
-    operation,
-    path,
-    problems,
-    query,
-    record,
-    ref,
-    text,
-    truth,
-    whole,
-)
+from headwater.web.spec_parts import JSON, answer, content, operation, path, problems, query
+from headwater.web.spec_values import Node, listed, one_of, record, ref, text, truth, whole
 
 TAG = "Schema registry"
 _REFUSALS = {

@@ -3,24 +3,8 @@
 from __future__ import annotations
 
 from headwater.web.schemas import ROOT, SCHEMAS
-from headwater.web.spec_parts import (
-    HTML,
-    JSON,
-    TEXT,
-    Node,
-    answer,
-    anything,
-    header,
-    listed,
-    operation,
-    path,
-    problems,
-    query,
-    record,
-    ref,
-    text,
-    whole,
-)
+from headwater.web.spec_parts import HTML, JSON, TEXT, answer, header, operation, path, problems, query
+from headwater.web.spec_values import Node, anything, listed, record, ref, text, whole
 
 TAG = "Schemas"
 YAML = "application/yaml"

@@ -3,25 +3,8 @@
 from __future__ import annotations
 
 from headwater.web import asyncapi
-from headwater.web.spec_parts import (
-    HTML,
-    JSON,
-    TEXT,
-    Node,
-    answer,
-    anything,
-    header,
-    needing_key,
-    one_of,
-    operation,
-    path,
-    problems,
-    query,
-    record,
-    ref,
-    text,
-    whole,
-)
+from headwater.web.spec_parts import HTML, JSON, TEXT, answer, header, needing_key, operation, path, problems, query
+from headwater.web.spec_values import Node, anything, one_of, record, ref, text, whole
 
 TAG = "The service"
 DESCRIPTIONS_TAG = "Descriptions and clients"
