@@ -166,6 +166,13 @@ class ChangeRefused(HeadwaterError):
     fault = Fault.CONSUMER
 
 
+class RevisionUnknown(HeadwaterError):
+    """No change of what is declared of streams has this number."""
+
+    code = "revision_unknown"
+    fault = Fault.CONSUMER
+
+
 class ChangeConflict(HeadwaterError):
     """Somebody else changed the streams in the meantime; nothing of this change was taken."""
 

@@ -190,6 +190,8 @@ async def test_a_change_is_audited_survives_a_restart_and_can_be_taken_back(tmp_
         assert [one["revision"] for one in history["changes"]] == [3, 2, 1]
         assert {one["actor"] for one in history["changes"]} == {"key 0"}
         assert (await client.get("/v1/stream-changes/2", headers=headers)).json()["reason"] == "a test"
+        unknown = await client.get("/v1/stream-changes/99", headers=headers)
+        assert (unknown.status_code, unknown.json()["type"]) == (404, "revision_unknown")
 
 
 async def test_the_kill_switch_refuses_events_at_once_and_lets_them_in_again(

@@ -26,6 +26,7 @@ STATUS: dict[type[HeadwaterError], int] = {
     errors.SchemaInvalid: 500,
     errors.SchemaUnavailable: 503,
     errors.StreamUnknown: 404,
+    errors.RevisionUnknown: 404,
     errors.StreamDisabled: 400,
     errors.ChangeRefused: 422,
     errors.ChangeConflict: 412,

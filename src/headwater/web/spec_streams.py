@@ -10,6 +10,7 @@ from headwater.web.spec_parts import (
     EVENT_STREAM,
     HTML,
     JSON,
+    PROBLEM,
     answer,
     content,
     header,
@@ -194,8 +195,9 @@ def _revision() -> Node:
         "One revision",
         {
             "200": answer("The revision", {JSON: ref("revision")}),
-            "404": answer("This is no number", {HTML: text()}),
-            **problems({"422": "There is no such revision"}),
+            "404": answer(
+                "There is no such revision; a page where this is no number", {PROBLEM: ref("problem"), HTML: text()}
+            ),
         },
         parameters=[path("number", "The number of the revision.", whole(minimum=0))],
     )

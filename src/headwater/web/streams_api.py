@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 from headwater.control.revision import ALL_STREAMS, Rule, State, text_of
 from headwater.control.stream_control import Change
 from headwater.declaration import suggestion
-from headwater.errors import ChangeRefused, RequestTooLarge, StreamUnknown, TooManyConnections
+from headwater.errors import ChangeRefused, RequestTooLarge, RevisionUnknown, StreamUnknown, TooManyConnections
 from headwater.platform import Platform
 from headwater.streams.layers import Scope
 from headwater.streams.projection import AUDIENCES, OPEN_AUDIENCES, etag_of, project, value_at
@@ -114,7 +114,9 @@ class StreamsApi:
         number = request.path_params["number"]
         found = next((one for one in self._platform.control.history if one.number == number), None)
         if found is None:
-            raise ChangeRefused(f"There is no revision {number}.")
+            raise RevisionUnknown(
+                f"There is no revision {number}.", hint="GET /v1/stream-changes lists those there are."
+            )
         return _json(found.as_json())
 
     async def change(self, request: Request) -> Response:
