@@ -37,6 +37,7 @@ SAMPLED_CLIENTS = 10
 PRODUCERS = 16
 WARM_UP_SECONDS = 1.0
 DRAIN_SECONDS = 3.0
+IDLE_AFTER_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -106,6 +107,14 @@ class FanOut:
         result.resident_bytes = self._server.resident_bytes()
         return result
 
+    def idle(self, seconds: float) -> float:
+        """The share of a core that the server takes while all are connected and nothing happens."""
+        # What was under way when the last event came is over by then.
+        self._wait(IDLE_AFTER_SECONDS)
+        cpu, start = self._server.cpu_seconds(), time.perf_counter()
+        self._wait(seconds)
+        return (self._server.cpu_seconds() - cpu) / (time.perf_counter() - start)
+
     def close(self) -> None:
         """Close every connection."""
         for client in self._clients.values():
@@ -113,6 +122,11 @@ class FanOut:
         for producer in itertools.islice(self._producers, PRODUCERS):
             producer.close()
         self._poll.close()
+
+    def _wait(self, seconds: float) -> None:
+        end = time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            self._read(left)
 
     def _producer(self) -> socket.socket:
         connection = socket.create_connection((self._server.host, self._server.port))
@@ -177,6 +191,7 @@ def measure(server: Server, case: Case, options: argparse.Namespace) -> list[str
     try:
         fan_out.run(case.per_second, WARM_UP_SECONDS)
         results = [fan_out.run(case.per_second, options.seconds) for _ in range(options.rounds)]
+        idle = f"{fan_out.idle(options.idle):.1%}" if options.idle else "–"
     finally:
         fan_out.close()
     latencies = [latency for result in results for latency in result.latencies]
@@ -190,6 +205,7 @@ def measure(server: Server, case: Case, options: argparse.Namespace) -> list[str
         figures.spread([result.cpu_seconds / result.sent * 1e6 for result in results]),
         f"{figures.percentile(latencies, 0.5):.1f}/{figures.percentile(latencies, 0.99):.1f}",
         f"{max(result.resident_bytes for result in results) / 1e6:.0f}",
+        idle,
     ]
 
 
@@ -224,6 +240,9 @@ def main() -> None:
     parser.add_argument("--cases", default="1x1000,100x400,1000x40", help="comma separated, see above")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument(
+        "--idle", type=float, default=0.0, help="seconds to measure what the connected clients cost idle"
+    )
     options = parser.parse_args()
     machine.pin_load()
     figures.conditions(
@@ -237,7 +256,17 @@ def main() -> None:
             servers = [place or stack.enter_context(started(case, options.log))]
             servers += [machine.from_url(options.other)] if options.other else []
             lines += [measure(server, case, options) for server in servers]
-    head = ["server", "clients × rate", "arrived", "messages/s", "CPU µs each", "per event", "p50/p99 ms", "RSS MB"]
+    head = [
+        "server",
+        "clients × rate",
+        "arrived",
+        "messages/s",
+        "CPU µs each",
+        "per event",
+        "p50/p99 ms",
+        "RSS MB",
+        "idle",
+    ]
     figures.table(head, lines)
 
 
