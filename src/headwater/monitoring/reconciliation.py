@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, takewhile
 from typing import Any
 
 from headwater.errors import TopicUnknown
@@ -136,7 +137,9 @@ class Reconciliation:
 
 def _stored(stream: Stream, kept: Offsets, begin: Offsets, end: Offsets) -> int | None:
     """How many offsets the hour has; None where the log cannot tell, or retention has taken some of it."""
-    places = [place for place in end if place[0] in stream.topics]
+    # Partitions are numbered without gaps; looking through all of `end` would be topics times streams.
+    numbered = (((topic, number) for number in count()) for topic in stream.topics)
+    places = [place for of_topic in numbered for place in takewhile(end.__contains__, of_topic)]
     if not places or any(place not in begin or 0 < kept.get(place, 0) >= begin[place] for place in places):
         return None
     return sum(end[place] - begin[place] for place in places)
