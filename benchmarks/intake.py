@@ -53,13 +53,10 @@ def started(
     if options.url:
         servers = [machine.from_url(options.url)]
     else:
-        settings = {"LOG_DURABILITY": options.durability}
-        settings |= stack.enter_context(machine.streams(sample.streams(topics), log))
         name = "headwater" if workers == 1 else f"headwater, {workers} workers"
-        servers = [stack.enter_context(machine.headwater(name, workers, **settings))]
-        if log:
-            # Not before: making topics is work that the broker may do on all cores.
-            stack.enter_context(machine.broker_beside_the_load(log.removeprefix("kafka://")))
+        names = sample.streams(topics)
+        ours = machine.with_streams(names, log, name, workers, LOG_DURABILITY=options.durability)
+        servers = [stack.enter_context(ours)]
     if options.other:
         servers.append(machine.from_url(options.other))
     elif not options.no_other:

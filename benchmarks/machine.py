@@ -136,17 +136,22 @@ def namespace(brokers: str, topics: Sequence[str]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def streams(names: Sequence[str], log: str | None) -> Iterator[dict[str, str]]:
-    """Settings of a server with these streams, on its own file or in a namespace of its own on a broker."""
+def with_streams(
+    names: Sequence[str], log: str | None, name: str = "headwater", workers: int = 1, **settings: str
+) -> Iterator[Server]:
+    """Our own server with these streams, on its own file or in a namespace of its own on a broker (`kafka://…`)."""
     with tempfile.TemporaryDirectory(prefix="headwater-benchmark-streams-") as folder, contextlib.ExitStack() as stack:
-        settings = {}
         if len(names) > 1:
             sample.write_streams(Path(folder), names)
             settings["STREAMS_PATH"] = folder
-        if log is not None:
-            own = stack.enter_context(namespace(log.removeprefix("kafka://"), names))
-            settings["LOG"] = f"{log}/{own}"
-        yield settings
+        brokers = log.removeprefix("kafka://") if log else ""
+        if log:
+            settings["LOG"] = f"{log}/{stack.enter_context(namespace(brokers, names))}"
+        server = stack.enter_context(headwater(name, workers, **settings))
+        if log:
+            # Not before: making topics is work that the broker may do on all cores.
+            stack.enter_context(broker_beside_the_load(brokers))
+        yield server
 
 
 @contextlib.contextmanager

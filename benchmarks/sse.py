@@ -17,12 +17,9 @@ import itertools
 import re
 import select
 import socket
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import figures
 import machine
@@ -178,7 +175,7 @@ class Case:
 
     @property
     def streams(self) -> list[str]:
-        return [sample.STREAM, *(f"{sample.STREAM}.{number}" for number in range(1, self.topics))]
+        return sample.streams(self.topics)
 
     def __str__(self) -> str:
         return f"{self.clients} × {self.per_second:g}/s" + (f", {self.topics} topics" if self.topics > 1 else "")
@@ -209,27 +206,6 @@ def measure(server: Server, case: Case, options: argparse.Namespace) -> list[str
     ]
 
 
-@contextlib.contextmanager
-def started(case: Case, log: str | None) -> Iterator[Server]:
-    """Our own server with the streams of `case`, on its own file or in a namespace of its own on a broker."""
-    settings: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="headwater-benchmark-streams-") as folder, contextlib.ExitStack() as stack:
-        if case.topics > 1:
-            for name in case.streams:
-                text = f"stream: {name}\nschema_title: {sample.TITLE}\n"
-                (Path(folder) / f"{name}.yaml").write_text(text, encoding="utf-8")
-            settings["STREAMS_PATH"] = folder
-        if log is not None:
-            brokers = log.removeprefix("kafka://")
-            namespace = stack.enter_context(machine.namespace(brokers, case.streams))
-            settings["LOG"] = f"{log}/{namespace}"
-        server = stack.enter_context(machine.headwater(**settings))
-        if log is not None:
-            # Not before: making a server's topics is work that the broker may do on all cores.
-            stack.enter_context(machine.broker_beside_the_load(brokers))
-        yield server
-
-
 def main() -> None:
     """Read the options, start what is to be started, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -253,7 +229,7 @@ def main() -> None:
     for case in map(Case.parse, options.cases.split(",")):
         with contextlib.ExitStack() as stack:
             place = machine.from_url(options.url) if options.url else None
-            servers = [place or stack.enter_context(started(case, options.log))]
+            servers = [place or stack.enter_context(machine.with_streams(case.streams, options.log))]
             servers += [machine.from_url(options.other)] if options.other else []
             lines += [measure(server, case, options) for server in servers]
     head = [
