@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from headwater.errors import LogUnavailable, TimestampInvalid
 from headwater.log.contract import Features, Record, TopicSettings
 from headwater.monitoring.completeness import Completeness, StreamHour
-from headwater.monitoring.hour_book import TOPIC, HourBook, Watched
+from headwater.monitoring.hour_book import (
+    BEHIND_SECONDS,
+    BUSY_SHARE_MAX,
+    BUSY_SHARE_MIN,
+    TOPIC,
+    HourBook,
+    Watched,
+    busy_share,
+)
 from headwater.monitoring.hour_counts import HourCount
 from headwater.monitoring.hours import hour_text, read_hour
 from headwater.monitoring.intake_counts import IntakeCounts
@@ -319,6 +327,14 @@ async def test_a_log_with_gaps_between_offsets_is_not_asked_for_its_own_account(
     assert isinstance(world.log.features, Features)
     await world.at(10, record(START + 600))
     assert (await Counted(world).compared(70)).stored is None
+
+
+def test_counting_takes_little_of_the_time_while_it_keeps_up_and_more_the_further_it_is_behind() -> None:
+    shares = [busy_share(seconds) for seconds in (-5.0, 0.0, 60.0, 300.0, BEHIND_SECONDS, 1e9)]
+    assert shares == sorted(shares)
+    assert shares[0] == shares[1] == BUSY_SHARE_MIN
+    assert shares[-1] == shares[-2] == BUSY_SHARE_MAX
+    assert BUSY_SHARE_MIN < busy_share(300.0) < BUSY_SHARE_MAX
 
 
 def test_hours_are_read_as_people_write_them() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +24,11 @@ from headwater.monitoring.hours import HOUR_MS
 TOPIC = "headwater.event_counts"
 READ_RECORDS_MAX = 1000
 READ_BYTES_MAX = 2_097_152
-# Counting may take this share of the time: producers and consumers come first.
+# Counting may take this share of the time, for producers and consumers come first: the least while it is close behind
+# them, the most once it is so far behind.
+BUSY_SHARE_MIN = 0.02
 BUSY_SHARE_MAX = 0.1
+BEHIND_SECONDS = 600.0
 # Longer than the counts themselves are kept, so that what is folded at a start is whole.
 KEPT_HOURS_MORE = 48
 
@@ -62,6 +65,11 @@ class TopicProgress:
     def decode(cls, data: bytes) -> TopicProgress:
         value = orjson.loads(data)
         return cls(dict(value["next"]), value["canaries_since"], value["last_canary"], value["last_event"])
+
+
+def busy_share(behind_seconds: float) -> float:
+    """The share of the time that counting may take, so far behind."""
+    return min(BUSY_SHARE_MAX, max(BUSY_SHARE_MIN, BUSY_SHARE_MAX * behind_seconds / BEHIND_SECONDS))
 
 
 class HourBook:
@@ -125,12 +133,15 @@ class HourBook:
                     first = info.first[partition]
                     progress.next[partition] = max(first, progress.next.get(partition, first))
                     ends[info.name, partition] = end
-        read = 0
+        read, pause = 0, 0.0
         while behind := self._behind(ends):
-            turn = time.perf_counter()
-            read += await self._read(behind, ends, watched)
             # At least a breath, so that a long way does not keep others from theirs.
-            await asyncio.sleep((time.perf_counter() - turn) * (1 / BUSY_SHARE_MAX - 1))
+            await asyncio.sleep(pause)
+            turn = time.perf_counter()
+            records = await self._read(behind, ends, watched)
+            read += len(records)
+            late = self._clock() - records[-1].timestamp_ms / 1000 if records else 0.0
+            pause = (time.perf_counter() - turn) * (1 / busy_share(late) - 1)
         self.counted_until_ms = began
         oldest = began // HOUR_MS - self.hours_kept
         self.counts.forget_before(oldest)
@@ -165,14 +176,14 @@ class HourBook:
 
     async def _read(
         self, behind: dict[tuple[str, int], int], ends: dict[tuple[str, int], int], watched: dict[str, Watched]
-    ) -> int:
+    ) -> Sequence[StoredRecord]:
         try:
             records = await self._log.read(Position(behind), records_max=READ_RECORDS_MAX, bytes_max=READ_BYTES_MAX)
         except PositionLost:
             first = (await self._log.first({topic for topic, _ in behind})).offsets
             for (topic, partition), offset in behind.items():
                 self._move(topic, partition, max(offset, first.get((topic, partition), offset)))
-            return 0
+            return ()
         index = 0
         while index < len(records):
             after = self.counts.count_run(records, index)
@@ -186,7 +197,7 @@ class HourBook:
             # What is left below the end are gaps, of transactions or compaction.
             for topic, partition in behind:
                 self._move(topic, partition, ends[topic, partition])
-        return len(records)
+        return records
 
     def _count(self, record: StoredRecord, watched: Watched) -> None:
         _, canary = self.counts.count(record, watched.event_time_field, watched.max_lateness_ms)
