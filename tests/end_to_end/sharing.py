@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from end_to_end.edits import SCHEMAS, write_files
 from headwater.config import Config, load_config
 from headwater.log.contract import StoredRecord
 from headwater.platform import Platform, build
@@ -21,17 +22,8 @@ from headwater.processing.embedded import RunnerSettings
 from headwater.processing.shared import SharedRunner
 
 PARTITIONS = 4
-SCHEMA = """
-title: {name}
-$id: /{name}/1.0.0
-$schema: http://json-schema.org/draft-07/schema#
-type: object
-properties:
-  meta: {{type: object, properties: {{id: {{type: string}}, stream: {{type: string}}, dt: {{type: string}}}}}}
-"""
 FILES = {
-    "schemas/edit/1.0.0.yaml": SCHEMA.format(name="edit"),
-    "schemas/count/1.0.0.yaml": SCHEMA.format(name="count"),
+    **SCHEMAS,
     "streams/edit.yaml": f"stream: edit\nschema_title: edit\ntransport: {{partitions: {PARTITIONS}}}\n",
     "streams/passed.yaml": "stream: passed\nschema_title: count\n",
     "jobs/jobs.py": """
@@ -76,9 +68,7 @@ def edit(number: int) -> dict[str, Any]:
 
 def shared_project(project: Path, kafka_server: str, **overrides: object) -> Config:
     """A new project whose job is shared, in a namespace of its own. `overrides`: settings, with `__` for the dot."""
-    for name, text in FILES.items():
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
-        (project / name).write_text(text)
+    write_files(project, FILES)
     settings = {"log.url": f"kafka://{kafka_server}/shared{time.time_ns():x}.", "jobs.shared": True}
     settings |= {name.replace("__", "."): value for name, value in overrides.items()}
     return load_config(project, environment={}, overrides=settings)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from end_to_end.edits import DOUBLED, PASSED, RUNNING, SCHEMAS, write_files
 from headwater.config import Config, load_config
 from headwater.errors import WriterFenced
 from headwater.log.contract import Commit, Log, Position, Record, TopicSettings
@@ -26,38 +27,13 @@ from servers.kafka import KafkaCluster
 
 EVENTS = 1200
 WIKIS = 5
-SCHEMA = """
-title: {name}
-$id: /{name}/1.0.0
-$schema: http://json-schema.org/draft-07/schema#
-type: object
-properties:
-  meta: {{type: object, properties: {{id: {{type: string}}, stream: {{type: string}}, dt: {{type: string}}}}}}
-"""
 FILES = {
-    "schemas/edit/1.0.0.yaml": SCHEMA.format(name="edit"),
-    "schemas/count/1.0.0.yaml": SCHEMA.format(name="count"),
+    **SCHEMAS,
     "streams/edit.yaml": "stream: edit\nschema_title: edit\ntransport: {kafka: {partitions: 2}}\n",
     "streams/running.yaml": "stream: running\nschema_title: count\ntransport: {partitions: 2}\n",
     "streams/passed.yaml": "stream: passed\nschema_title: count\n",
     "streams/doubled.yaml": "stream: doubled\nschema_title: count\n",
-    "jobs/jobs.py": """
-from headwater.processing import job
-
-@job(source="edit", sink="running", key="wiki", state=int)
-def running(event, context):
-    context.state += 1
-    return {"wiki": event["wiki"], "number": context.state, "edit": event["number"]}
-
-@job(source="edit", sink="passed")
-def passed(event, context):
-    return {"edit": event["number"]}
-
-@job(source="running", sink="doubled", key="edit", state=int)
-def doubled(event, context):
-    context.state += 1
-    return {"edit": event["edit"], "times": context.state}
-""",
+    "jobs/jobs.py": "from headwater.processing import job\n" + RUNNING + PASSED + DOUBLED,
 }
 # Runs the jobs in small batches, and kills itself where and when it is told.
 CHILD = """
@@ -134,9 +110,7 @@ def edit(number: int) -> dict[str, Any]:
 @pytest.fixture
 def config(tmp_path: Path, kafka_url: str) -> Config:
     project = tmp_path / "project"
-    for name, text in FILES.items():
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
-        (project / name).write_text(text)
+    write_files(project, FILES)
     return load_config(project, environment={}, overrides={"log.url": kafka_url})
 
 
@@ -309,6 +283,26 @@ async def test_a_claim_answers_the_last_token_while_the_transaction_of_another_g
         may_end.set()
         await one.close()
         await two.close()
+
+
+async def test_what_a_killed_process_left_open_for_one_job_does_not_keep_the_others_from_finishing(
+    config: Config, kafka_server: str
+) -> None:
+    from confluent_kafka import Producer
+
+    await write(config, range(30))
+    await finish(config)
+    await write(config, range(30, 60))
+    namespace = config.log.url.rsplit("/", 1)[1]
+    # The job that comes last: those before it would wait for this transaction, and it for them.
+    name = f"{namespace}headwater.job.doubled"
+    killed = Producer({"bootstrap.servers": kafka_server, "transactional.id": name, "transaction.timeout.ms": 600_000})
+    killed.init_transactions()
+    killed.begin_transaction()
+    killed.produce(f"{namespace}headwater.tokens", b"never committed", b"job.doubled", partition=0)
+    killed.flush()
+    found = await finish(config)
+    assert {topic: len(events) for topic, events in found.items()} == {"running": 60, "passed": 60, "doubled": 60}
 
 
 async def test_what_the_brokers_never_take_becomes_an_error_event_and_the_job_goes_on(config: Config) -> None:

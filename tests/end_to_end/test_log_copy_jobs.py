@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from end_to_end.edits import DOUBLED, PASSED, RUNNING, SCHEMAS, write_files
 from headwater.cli.main import main
 from headwater.config import Config, load_config
 from headwater.errors import HeadwaterError
@@ -25,19 +26,9 @@ from headwater.platform import Platform, build
 from headwater.processing.embedded import RunnerSettings
 
 WIKIS = 5
-SCHEMA = """
-title: {name}
-$id: /{name}/1.0.0
-$schema: http://json-schema.org/draft-07/schema#
-type: object
-properties:
-  dt: {{type: string}}
-  meta: {{type: object, properties: {{id: {{type: string}}, stream: {{type: string}}, dt: {{type: string}}}}}}
-"""
 FILES = {
     "headwater.yaml": "log: sqlite:///var/events.db\n",
-    "schemas/edit/1.0.0.yaml": SCHEMA.format(name="edit"),
-    "schemas/count/1.0.0.yaml": SCHEMA.format(name="count"),
+    **SCHEMAS,
     "streams/edit.yaml": "stream: edit\nschema_title: edit\ntransport: {retention: 7d}\n",
     "streams/running.yaml": "stream: running\nschema_title: count\ntransport: {partitions: 2}\n",
     "streams/minutes.yaml": "stream: minutes\nschema_title: count\n",
@@ -46,24 +37,13 @@ FILES = {
     "jobs/jobs.py": """
 from headwater.processing import job, tumbling
 
-@job(source="edit", sink="running", key="wiki", state=int)
-def running(event, context):
-    context.state += 1
-    return {"wiki": event["wiki"], "number": context.state, "edit": event["number"]}
-
 @job(source="edit", sink="minutes", key="wiki", window=tumbling("1m").count("edits"), idle="1h")
 def minutes(window, context):
     return {"wiki": window.key, "start": window.start, "edits": window.edits}
-
-@job(source="edit", sink="passed")
-def passed(event, context):
-    return {"edit": event["number"]}
-
-@job(source="running", sink="doubled", key="edit", state=int)
-def doubled(event, context):
-    context.state += 1
-    return {"edit": event["edit"], "times": context.state}
-""",
+"""
+    + RUNNING
+    + PASSED
+    + DOUBLED,
 }
 OUTPUTS = ("running", "minutes", "passed", "doubled")
 # Runs a command, or the jobs, and kills itself where and when it is told.
@@ -144,9 +124,7 @@ class Project:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        for name, text in FILES.items():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_text(text)
+        write_files(path, FILES)
         self.url = self.file("events.db")
 
     def file(self, name: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import importlib.util
+import weakref
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -126,3 +129,26 @@ def test_where_records_went_is_a_sequence_like_any_other() -> None:
     assert found == list(found)
     with pytest.raises(IndexError):
         found[3]
+
+
+async def test_an_append_is_freed_when_it_is_answered_and_does_not_wait_for_the_collector() -> None:
+    from headwater.log.kafka_append import PendingAppend
+    from headwater.log.kafka_producer import Sender
+    from headwater.log.kafka_settings import KafkaSettings
+    from headwater.log.kafka_topics import KafkaTopics
+
+    settings = KafkaSettings(servers="localhost:1")
+    sender = Sender(settings, KafkaTopics(settings, asyncio.to_thread), lambda: 0.0)
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    freed = weakref.ref(future)
+    pending = PendingAppend([Record("one", b"a")], [0], 1, time_ms=7, finished=[], future=future)
+    report(pending, ["stored"], [0])
+    gc.disable()
+    try:
+        sender._settle(pending.finished)
+        assert [place.offset for place in future.result()] == [100]
+        pending.finished.clear()
+        del pending, future
+        assert freed() is None
+    finally:
+        gc.enable()

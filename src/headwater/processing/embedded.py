@@ -159,7 +159,10 @@ class EmbeddedRunner:
     async def take_over(self) -> None:
         """End what an earlier process has left open for the job; `run` does so too. Raises what the log raises."""
         if self._sink is None:
-            await self._again(self._store.open)
+            try:
+                await self._again(self._store.open)
+            finally:
+                await self._store.close()
 
     async def lag(self) -> int:
         """How many records of its sources the job has not processed."""
