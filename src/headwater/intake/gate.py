@@ -27,7 +27,7 @@ from headwater.errors import (
     StreamSchemaMismatch,
     StreamUnknown,
 )
-from headwater.event import encode_json
+from headwater.event import encode_json, uuid_text
 from headwater.intake.error_event import BuiltIn, built_in
 from headwater.intake.outcome import Admitted, Refused
 from headwater.log.contract import Record
@@ -121,10 +121,8 @@ class _Route:
 
 
 def new_event_id() -> str:
-    """A random UUID (version 4) as text; three times faster than `str(uuid.uuid4())`."""
-    digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+    """A random UUID (version 4) as text."""
+    return uuid_text(os.urandom(16).hex(), 4)
 
 
 class Gate:

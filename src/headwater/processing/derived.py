@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from headwater.errors import EventTooLarge, HeadwaterError, JobInvalid, SchemaNotFound
+from headwater.event import uuid_text
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.outcome import Admitted, Refused
 from headwater.processing.durations import iso
@@ -34,10 +35,9 @@ _VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
 
 def derived_id(job: str, stream: str, cause: str) -> str:
     """The id of the event that `job` makes for `stream` out of `cause`: the same whenever it is made again."""
-    # As `uuid.uuid5` makes it, in a third of the time: each event of a job has one.
-    digest = hashlib.sha1(NAMESPACE.bytes + f"{job}\n{stream}\n{cause}".encode(), usedforsecurity=False).hexdigest()
-    variant = "89ab"[int(digest[16], 16) & 3]
-    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
+    # As `uuid.uuid5` makes it.
+    name = NAMESPACE.bytes + f"{job}\n{stream}\n{cause}".encode()
+    return uuid_text(hashlib.sha1(name, usedforsecurity=False).hexdigest(), 5)
 
 
 class Derivation:
