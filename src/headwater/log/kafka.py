@@ -325,7 +325,10 @@ class KafkaLog:
         """Let a fenced group be claimed again, if nobody has committed to it since; else raise WriterFenced."""
         await self._tokens.settle()
         if await self._tokens.mark_of(group) not in (self._marks.get(group), token.headers):
-            raise WriterFenced(f"Another process has taken over the group {group!r} while this one stood still.")
+            raise WriterFenced(
+                f"Another process has taken over the group {group!r} while this one stood still.",
+                hint="Run a job once only; restart this process to take the group back.",
+            )
         await self._transactions.release(group)
 
     async def _look(

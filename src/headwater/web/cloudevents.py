@@ -104,7 +104,7 @@ class CloudEventsIn:
             value = {**_attributes_in(headers), "data": value}
         if form == BATCH:
             if not isinstance(value, list):
-                _refuse("A batch of CloudEvents is an array.", "")
+                _refuse("A batch of CloudEvents is an array.", "Send a single one as application/cloudevents+json.")
             return orjson.dumps([self.event(one, f" at {index}") for index, one in enumerate(value)])
         return orjson.dumps(self.event(value))
 
