@@ -39,7 +39,10 @@ SCHEMA = {
 
 
 class EachOnItsOwn(OracleLog):
-    """Refuses the records whose value has one of the words in `refused`, and stores the others."""
+    """Refuses the records whose value has one of the words in `refused`, and stores the others.
+
+    Words of letters up to f would be found in some of the ids, which are hexadecimal.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,23 +101,23 @@ async def texts(log: OracleLog) -> list[str]:
 
 
 async def test_a_request_stored_in_part_is_a_207_with_exactly_the_others(intake: Intake, log: EachOnItsOwn) -> None:
-    log.refused = {b"bad"}
-    receipt = await intake.write_slices([note("a"), note("bad b"), note("c"), note("bad d")])
+    log.refused = {b"wrong"}
+    receipt = await intake.write_slices([note("a"), note("wrong b"), note("c"), note("wrong d")])
     assert [index for index, _ in receipt.failed] == [1, 3]
     assert receipt.accepted == 2
     answer = legacy_answer(receipt, 1)
     assert (answer.status, answer.retry_after_seconds) == (207, 1)
-    assert [entry["event"]["text"] for entry in orjson.loads(answer.body)["error"]] == ["bad b", "bad d"]
+    assert [entry["event"]["text"] for entry in orjson.loads(answer.body)["error"]] == ["wrong b", "wrong d"]
     assert await texts(log) == ["warm up", "a", "c"]
 
 
 async def test_requests_of_one_turn_each_get_what_became_of_their_own(intake: Intake, log: EachOnItsOwn) -> None:
-    log.refused = {b"bad"}
+    log.refused = {b"wrong"}
     before = log.appends
     receipts = await asyncio.gather(
-        intake.write_slices([note("a"), note("bad")]),
+        intake.write_slices([note("a"), note("wrong")]),
         intake.write_slices([note("b")]),
-        intake.write_slices([note("bad"), note("bad")]),
+        intake.write_slices([note("wrong"), note("wrong")]),
     )
     assert [[index for index, _ in receipt.failed] for receipt in receipts] == [[1], [], [0, 1]]
     assert [receipt.accepted for receipt in receipts] == [1, 1, 0]
@@ -125,34 +128,34 @@ async def test_requests_of_one_turn_each_get_what_became_of_their_own(intake: In
 
 
 async def test_only_the_ids_of_what_was_stored_are_remembered(intake: Intake, log: EachOnItsOwn) -> None:
-    events = [note("a", "1"), note("bad", "2"), note("c", "3")]
-    log.refused = {b"bad"}
+    events = [note("a", "1"), note("wrong", "2"), note("c", "3")]
+    log.refused = {b"wrong"}
     assert (await intake.write_slices(events)).accepted == 2
     log.refused = set()
     again = await intake.write_slices(events)
     assert (again.accepted, again.duplicates) == (3, [0, 2])
-    assert await texts(log) == ["warm up", "a", "c", "bad"]
+    assert await texts(log) == ["warm up", "a", "c", "wrong"]
 
 
 async def test_a_repeat_in_flight_is_stored_by_itself_where_the_first_one_failed(
     intake: Intake, log: EachOnItsOwn
 ) -> None:
-    log.refused = {b"bad"}
+    log.refused = {b"wrong"}
     log.gate.clear()
-    first = asyncio.create_task(intake.write_slices([note("a", "1"), note("bad", "2")]))
+    first = asyncio.create_task(intake.write_slices([note("a", "1"), note("wrong", "2")]))
     await asyncio.sleep(0.01)
     log.refused = set()
-    second = asyncio.create_task(intake.write_slices([note("a", "1"), note("bad", "2")]))
+    second = asyncio.create_task(intake.write_slices([note("a", "1"), note("wrong", "2")]))
     await asyncio.sleep(0.01)
     log.gate.set()
     assert [index for index, _ in (await first).failed] == [1]
     assert (await second).accepted == 2
-    assert await texts(log) == ["warm up", "a", "bad"]
+    assert await texts(log) == ["warm up", "a", "wrong"]
 
 
 async def test_a_request_with_something_unusual_is_told_exactly_too(intake: Intake, log: EachOnItsOwn) -> None:
-    log.refused = {b"bad"}
-    events = [orjson.loads(one) for one in (note("a"), note(1), note("bad"), note("c"))]
+    log.refused = {b"wrong"}
+    events = [orjson.loads(one) for one in (note("a"), note(1), note("wrong"), note("c"))]
     outcomes = await intake.write(events)
     assert [type(one).__name__ for one in outcomes] == ["Accepted", "Refused", "Failed", "Accepted"]
     last = outcomes[3]
