@@ -48,6 +48,8 @@ class ConfigInvalid(HeadwaterError):
     ) -> None:
         where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
         super().__init__(where + message, hint=hint)
+        # The message without the place.
+        self.detail = message
         self.file = file
         self.line = line
 
@@ -337,11 +339,10 @@ class CopyRefused(HeadwaterError):
     fault = Fault.OPERATOR
 
 
-class JobInvalid(HeadwaterError):
-    """A job file cannot be loaded or describes something no runner can run."""
+class JobInvalid(ConfigInvalid):
+    """A job file cannot be loaded or describes something no runner can run; says file and line where they are known."""
 
     code = "job_invalid"
-    fault = Fault.OPERATOR
 
 
 class StateUnavailable(HeadwaterError):

@@ -13,7 +13,7 @@ from headwater.connectors.tables import TableView
 from headwater.consumption.hub import StreamHub
 from headwater.control.api_keys import ApiKeys
 from headwater.control.stream_control import StreamControl
-from headwater.errors import HeadwaterError, JobInvalid, SinkUnavailable
+from headwater.errors import HeadwaterError, SinkUnavailable
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake, settings_of
 from headwater.intake.spool import Spool
@@ -211,7 +211,7 @@ def declarations(config: Config) -> tuple[StreamRegistry, list[Job]]:
     path = config.path(config.streams.path)
     scope = Scope(site=config.streams.site, realm=config.streams.realm)
     declared = StreamRegistry.load(path, scope=scope) if path.exists() else StreamRegistry(scope=scope)
-    jobs = load_jobs(config.path(config.jobs.path))
+    jobs = load_jobs(config.path(config.jobs.path), config.project_dir)
     return with_error_streams(config, declared, jobs), jobs
 
 
@@ -235,7 +235,9 @@ def in_order_of_flow(jobs: Sequence[Job]) -> list[Job]:
         pending = {job.output.stream for job in waiting if isinstance(job.output, ToStream)}
         ready = [job for job in waiting if not pending & set(job.sources)]
         if not ready:
-            raise JobInvalid(f"These jobs read each other's streams in a circle: {', '.join(j.name for j in waiting)}.")
+            raise waiting[0].invalid(
+                f"These jobs read each other's streams in a circle: {', '.join(job.label for job in waiting)}."
+            )
         ordered += ready
         waiting = [job for job in waiting if job not in ready]
     return ordered

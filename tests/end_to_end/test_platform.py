@@ -141,7 +141,7 @@ async def test_a_job_that_fails_again_and_again_does_not_disturb_the_others(proj
         ("from headwater.processing import job\n\n@job(source='s', state=int)\ndef f(e, c): ...", "has no key"),
         (
             "from headwater.processing import table\nt = table('most_edited_pages', source='s', columns={'a': 'text'})",
-            "both",
+            r"edits\.py:\d+: There is another job table\.most_edited_pages, at jobs/broken\.py:2",
         ),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 
 from headwater.cli.console import print_json, progress
 from headwater.cli.up import require_project
-from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid, StreamUnknown
+from headwater.errors import ConfigInvalid, HeadwaterError, StreamUnknown
 
 if TYPE_CHECKING:
     from headwater.config import Config
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 Loaded = TypeVar("Loaded")
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
-_JOB_PLACE = re.compile(r"(?P<file>[^/:\s]+\.py):(?P<line>\d+): (?P<rest>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +205,7 @@ def _check_jobs(config: Config, streams: StreamRegistry | None, problems: list[P
     from headwater.processing.loader import load_jobs
 
     none: list[Job] = []
-    jobs = _guarded(problems, project, lambda: load_jobs(config.path(config.jobs.path))) or none
+    jobs = _guarded(problems, project, lambda: load_jobs(config.path(config.jobs.path), config.project_dir)) or none
     for job in jobs:
         written = [job.output.stream] if isinstance(job.output, ToStream) else []
         for name in (*job.sources, *written, *([job.late_stream] if job.late_stream else [])):
@@ -215,16 +213,14 @@ def _check_jobs(config: Config, streams: StreamRegistry | None, problems: list[P
                 if streams is not None:
                     streams.get(name)
             except StreamUnknown as error:
-                problems.append(Problem(f"the job {job.name}: {error.message}", config.jobs.path, None, error.hint))
+                file, line = job.place or (config.jobs.path, None)
+                problems.append(Problem(f"the job {job.name}: {error.message}", file, line, error.hint))
     return len(jobs)
 
 
 def _problem(error: HeadwaterError, project: Path) -> Problem:
     if isinstance(error, ConfigInvalid):
-        place = f"{error.file}:{error.line}: " if error.file and error.line else f"{error.file}: " if error.file else ""
-        return Problem(error.message.removeprefix(place), _relative(error.file, project), error.line, error.hint)
-    if isinstance(error, JobInvalid) and (found := _JOB_PLACE.match(error.message)):
-        return Problem(found["rest"], f"jobs/{found['file']}", int(found["line"]), error.hint)
+        return Problem(error.detail, _relative(error.file, project), error.line, error.hint)
     return Problem(error.message, hint=error.hint)
 
 

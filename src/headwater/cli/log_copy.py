@@ -138,7 +138,7 @@ def _project(
     if config is None or groups == ():
         return None, []
     present = config.path(config.jobs.state_path)
-    return StateFiles(present, state_path or present), load_jobs(config.path(config.jobs.path))
+    return StateFiles(present, state_path or present), load_jobs(config.path(config.jobs.path), config.project_dir)
 
 
 async def _copy(

@@ -136,7 +136,7 @@ def users_in(project: Path, titles: Sequence[str]) -> dict[str, list[str]]:
     require_project(project)
     config = load_config(project)
     streams = StreamRegistry.load(config.path(config.streams.path))
-    jobs = load_jobs(config.path(config.jobs.path))
+    jobs = load_jobs(config.path(config.jobs.path), config.project_dir)
     found: dict[str, list[str]] = {}
     for title in titles:
         named = [stream.name for stream in streams.entries() if stream.schema_title == title]

@@ -59,7 +59,7 @@ class Derivation:
             stream = self._gate.streams.get(self._job.output.stream)
             version = self._job.output.version
             if stream.schema_title is None and version is not None:
-                raise JobInvalid(f"{stream.name} has no schema_title, which version {version} could be of.")
+                raise self._job.invalid(f"{stream.name} has no schema_title, which version {version} could be of.")
             if stream.schema_title is not None:
                 self._schema_uri = self._uri_of(stream.schema_title, version)
                 self._gate.compile(self._schema_uri)

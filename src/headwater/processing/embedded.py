@@ -20,7 +20,7 @@ from typing import TypeVar
 import orjson
 
 from headwater.connectors.contract import Delivery, Sink
-from headwater.errors import EventMalformed, HeadwaterError, JobInvalid, PositionLost
+from headwater.errors import EventMalformed, HeadwaterError, PositionLost
 from headwater.event import get_path
 from headwater.intake.gate import Gate
 from headwater.intake.outcome import Admitted
@@ -103,7 +103,7 @@ class EmbeddedRunner:
         if isinstance(job.output, ToTable) and sink is None:
             reasons.append("it fills a table and was given no sink")
         if reasons:
-            raise JobInvalid(f"The job {job.name} cannot run here: {'; '.join(reasons)}.")
+            raise job.invalid(f"The job {job.name} cannot run here: {'; '.join(reasons)}.")
         self.job = job
         self.settings = settings or RunnerSettings()
         self.status = RunnerStatus(job.name, telemetry or Telemetry())
@@ -208,7 +208,7 @@ class EmbeddedRunner:
                 await asyncio.wait((reading,))
             return [] if reading.cancelled() else reading.result()
         except PositionLost as error:
-            _log.warning("job %s: %s", self.job.name, error)
+            _log.warning("job %s: %s", self.job.label, error)
             self.status.position_lost(error)
             first = await self._log.first(self._topics())
             self._position = Position(

@@ -15,6 +15,7 @@ from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.errors import JobInvalid
 from headwater.event import get_path
 from headwater.processing.durations import Duration, milliseconds
+from headwater.processing.place import Place, calling_place
 from headwater.processing.steps import Context, Each, PerKey, Step, Turn
 from headwater.processing.windows import Tumbling
 
@@ -61,18 +62,32 @@ class Job:
     canaries: bool = False
     late_stream: str | None = None
     summary: str = ""
+    # Where it is defined; found out where it is not given.
+    place: Place | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Raises JobInvalid for what no runner could run."""
+        if self.place is None:
+            object.__setattr__(self, "place", calling_place())
         if not _JOB_NAME.fullmatch(self.name):
-            raise JobInvalid(f"{self.name!r} cannot name a job.", hint="Use letters, digits, '_', '-' and '.'.")
+            raise self.invalid(f"{self.name!r} cannot name a job.", hint="Use letters, digits, '_', '-' and '.'.")
         if not self.sources:
-            raise JobInvalid(f"The job {self.name} reads no stream.")
+            raise self.invalid(f"The job {self.name} reads no stream.")
         names = [step.name for step in self.steps]
         if len(set(names)) < len(names):
-            raise JobInvalid(f"The job {self.name} has two steps of one name: {', '.join(names)}.")
+            raise self.invalid(f"The job {self.name} has two steps of one name: {', '.join(names)}.")
         if isinstance(self.output, ToStream) and self.output.stream in self.sources:
-            raise JobInvalid(f"The job {self.name} reads the stream it writes, {self.output.stream}.")
+            raise self.invalid(f"The job {self.name} reads the stream it writes, {self.output.stream}.")
+
+    @property
+    def label(self) -> str:
+        """Its name and place, as messages give them: `page_edits (jobs/edits.py:12)`."""
+        return self.name if self.place is None else f"{self.name} ({self.place})"
+
+    def invalid(self, message: str, *, hint: str | None = None) -> JobInvalid:
+        """An error about this job, at its place."""
+        file, line = self.place or (None, None)
+        return JobInvalid(message, file=file, line=line, hint=hint)
 
     @property
     def error_stream(self) -> str:
@@ -116,6 +131,8 @@ def job(
     `dict` or `int` whose call gives the first value) `context.state` holds the key's state; assign None to forget it.
     """
 
+    place = calling_place()
+
     def made(function: Callable[[Any, Context], Any]) -> Job:
         name = settings.get("name", function.__name__)
         steps: list[Step] = []
@@ -141,6 +158,7 @@ def job(
             canaries=settings.get("canaries", False),
             late_stream=settings.get("late"),
             summary=(function.__doc__ or "").strip().split("\n")[0],
+            place=place,
         )
 
     return made

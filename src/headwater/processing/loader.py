@@ -2,40 +2,55 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import sys
 import traceback
 from pathlib import Path
 
-from headwater.errors import JobInvalid
+from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
 from headwater.processing.job import Job, ToTable
+from headwater.processing.place import relative_file
 
 
-def load_jobs(directory: Path) -> list[Job]:
+def load_jobs(directory: Path, project: Path) -> list[Job]:
     """The jobs in `directory`, by file and then in order of definition; none where there is no such directory.
 
-    The files are run, as Python files are when they are imported. Raises JobInvalid with file and line.
+    The files are run, as Python files are when they are imported. Their places, and those in errors, are relative to
+    `project`. Raises JobInvalid with file and line.
     """
-    found: dict[str, tuple[Job, Path]] = {}
-    tables: dict[str, Path] = {}
+    found: dict[str, Job] = {}
+    tables: dict[str, Job] = {}
     for path in sorted(directory.glob("*.py")):
         if path.name.startswith("_"):
             continue
-        for job in _jobs_in(path):
-            if job.name in found and found[job.name][0] is not job:
-                other = found[job.name][1]
-                raise JobInvalid(f"{path.name} and {other.name} both have a job {job.name}.", hint="Rename one.")
-            if isinstance(job.output, ToTable) and tables.setdefault(job.output.shape.name, path) != path:
-                raise JobInvalid(f"{path.name} fills the table {job.output.shape.name}, as another file does.")
-            found[job.name] = (job, path)
-    return [job for job, _ in found.values()]
+        file = relative_file(path, project)
+        for job in _jobs_in(path, file):
+            other = found.setdefault(job.name, job)
+            if other is not job:
+                raise _twice(job, other, f"There is another job {job.name}", "Rename one.", project)
+            if isinstance(job.output, ToTable):
+                name = job.output.shape.name
+                filling = tables.setdefault(name, job)
+                if filling is not job:
+                    raise _twice(job, filling, f"The table {name} is filled by another job", "Rename one.", project)
+    return [_placed(job, project) for job in found.values()]
 
 
-def _jobs_in(path: Path) -> list[Job]:
+def _placed(job: Job, project: Path) -> Job:
+    return job if job.place is None else dataclasses.replace(job, place=job.place.within(project))
+
+
+def _twice(job: Job, other: Job, message: str, hint: str, project: Path) -> JobInvalid:
+    where = f", at {other.place.within(project)}" if other.place is not None else ""
+    return _placed(job, project).invalid(f"{message}{where}.", hint=hint)
+
+
+def _jobs_in(path: Path, file: str) -> list[Job]:
     name = f"headwater_jobs.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise JobInvalid(f"{path.name} cannot be loaded as Python.")
+        raise JobInvalid("cannot be loaded as Python.", file=file)
     module = importlib.util.module_from_spec(spec)
     # Dataclasses look their module up by name while they are made.
     sys.modules[name] = module
@@ -43,7 +58,11 @@ def _jobs_in(path: Path) -> list[Job]:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise JobInvalid(f"{path.name}:{_line_of(error, path)}: {type(error).__name__}: {error}") from error
+        line = _line_of(error, path)
+        if isinstance(error, HeadwaterError):
+            detail = error.detail if isinstance(error, ConfigInvalid) else error.message
+            raise JobInvalid(detail, file=file, line=line, hint=error.hint) from error
+        raise JobInvalid(f"{type(error).__name__}: {error}", file=file, line=line) from error
     return [value for value in vars(module).values() if isinstance(value, Job)]
 
 

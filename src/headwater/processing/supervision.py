@@ -76,10 +76,10 @@ class Supervisor:
                 await self.runner.run()
                 break
             except HeadwaterError as error:
-                _log.warning("job %s: %s", self.job.name, error)
+                _log.warning("job %s: %s", self.job.label, error)
                 self.runner.status.restarting(error)
             except Exception as error:  # whatever it was, the other jobs and the intake go on
-                _log.exception("job %s failed", self.job.name)
+                _log.exception("job %s failed", self.job.label)
                 self.runner.status.restarting(error)
             if self.report().read > read_before:
                 pause = self._pause_seconds

@@ -1,0 +1,40 @@
+"""Where in a project a job is defined: the file and line that findings and messages name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+_OURS = "headwater."
+
+
+class Place(NamedTuple):
+    """A file, relative to the project where that is known, and a 1-based line of it."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+    def within(self, project: Path) -> Place:
+        """The same place with its file relative to `project`, where it is in there."""
+        return Place(relative_file(Path(self.file), project), self.line)
+
+
+def relative_file(file: Path, project: Path) -> str:
+    """`file` as people of the project write it, with forward slashes; whole where it is elsewhere."""
+    try:
+        return file.resolve().relative_to(project.resolve()).as_posix()
+    except ValueError:
+        return str(file)
+
+
+def calling_place() -> Place | None:
+    """Where the nearest code that is not Headwater's own calls from; None where there is none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith(_OURS):
+        frame = frame.f_back
+    return None if frame is None else Place(frame.f_code.co_filename, frame.f_lineno)
