@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headwater.cli.check_streams import name_in_both
+from headwater.checking.family_overlap import name_in_both
 from headwater.streams.files import read_layers
 from headwater.streams.lint import RULES, Finding, Severity, Surroundings, lint, table_name
 

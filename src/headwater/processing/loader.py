@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
@@ -13,28 +14,38 @@ from headwater.processing.job import Job, ToTable
 from headwater.processing.place import relative_file
 
 
-def load_jobs(directory: Path, project: Path) -> list[Job]:
+def load_jobs(directory: Path, project: Path, refused: Callable[[JobInvalid], None] | None = None) -> list[Job]:
     """The jobs in `directory`, by file and then in order of definition; none where there is no such directory.
 
     The files are run, as Python files are when they are imported. Their places, and those in errors, are relative to
-    `project`. Raises JobInvalid with file and line.
+    `project`. Raises JobInvalid with file and line; with `refused` it is called with each of them, and what is wrong
+    is left out.
     """
     found: dict[str, Job] = {}
     tables: dict[str, Job] = {}
     for path in sorted(directory.glob("*.py")):
         if path.name.startswith("_"):
             continue
-        file = relative_file(path, project)
-        for job in _jobs_in(path, file):
-            other = found.setdefault(job.name, job)
-            if other is not job:
-                raise _twice(job, other, f"There is another job {job.name}", "Rename one.", project)
-            if isinstance(job.output, ToTable):
-                name = job.output.shape.name
-                filling = tables.setdefault(name, job)
-                if filling is not job:
-                    raise _twice(job, filling, f"The table {name} is filled by another job", "Rename one.", project)
+        try:
+            for job in _jobs_in(path, relative_file(path, project)):
+                _check_names(job, found, tables, project)
+                found[job.name] = job
+        except JobInvalid as error:
+            if refused is None:
+                raise
+            refused(error)
     return [_placed(job, project) for job in found.values()]
+
+
+def _check_names(job: Job, found: Mapping[str, Job], tables: dict[str, Job], project: Path) -> None:
+    other = found.get(job.name, job)
+    if other is not job:
+        raise _twice(job, other, f"There is another job {job.name}", "Rename one.", project)
+    if isinstance(job.output, ToTable):
+        name = job.output.shape.name
+        filling = tables.setdefault(name, job)
+        if filling is not job:
+            raise _twice(job, filling, f"The table {name} is filled by another job", "Rename one.", project)
 
 
 def _placed(job: Job, project: Path) -> Job:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,14 @@ _OTHER_FILES = (SERVICES_FILE, "clusters.yaml", OWNERS_FILE, SITES_FILE, LEGACY_
 _EXTENSIONS = (".yaml", ".yml", ".json")
 
 
-def read_layers(path: Path, defaults: Mapping[str, Any] | None = None) -> StreamLayers:
+Refused = Callable[[ConfigInvalid], None]
+
+
+def read_layers(path: Path, defaults: Mapping[str, Any] | None = None, refused: Refused | None = None) -> StreamLayers:
     """Every stream and family declared at `path`: single files by name, families last. Raises ConfigInvalid.
 
-    `defaults` has the shape of a `defaults.yaml` and lies under the directory's own.
+    `defaults` has the shape of a `defaults.yaml` and lies under the directory's own. With `refused` a file that cannot
+    be read is given to it and left out.
     """
     under: tuple[Layer, ...] = (Layer("given defaults", dict(defaults)),) if defaults else ()
     if path.is_file():
@@ -39,8 +43,18 @@ def read_layers(path: Path, defaults: Mapping[str, Any] | None = None) -> Stream
         if declaration.value is not None:
             shape.check_defaults(declaration)
             under += tuple(_layers(declaration, DEFAULTS_FILE))
-    entries = [entry for file in _files(path) for entry in _read_file(file, path)]
-    return StreamLayers.of_entries(_in_order(entries, path), under, read_groups(path))
+    entries = list(_read_files(_files(path), path, refused))
+    return StreamLayers.of_entries(_in_order(entries, path), under, read_groups(path), refused)
+
+
+def _read_files(files: Iterable[Path], directory: Path, refused: Refused | None) -> Iterator[Entry]:
+    for file in files:
+        try:
+            yield from _read_file(file, directory)
+        except ConfigInvalid as error:
+            if refused is None:
+                raise
+            refused(error)
 
 
 def read_groups(directory: Path) -> dict[str, tuple[str, ...]]:

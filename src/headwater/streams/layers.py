@@ -10,7 +10,7 @@ service is changed without a change of files.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -183,13 +183,18 @@ class StreamLayers:
         entries: Iterable[Entry],
         defaults: tuple[Layer, ...] = (),
         groups: Mapping[str, Sequence[str]] | None = None,
+        refused: Callable[[ConfigInvalid], None] | None = None,
     ) -> StreamLayers:
-        """Raises ConfigInvalid where two entries have one name."""
+        """Raises ConfigInvalid where two entries have one name; with `refused` the second is given to it."""
         by_name: dict[str, Entry] = {}
         for entry in entries:
-            if entry.name in by_name:
-                raise _declared_twice(by_name[entry.name], entry)
-            by_name[entry.name] = entry
+            first = by_name.setdefault(entry.name, entry)
+            if first is entry:
+                continue
+            error = _declared_twice(first, entry)
+            if refused is None:
+                raise error
+            refused(error)
         return cls(by_name, defaults, groups or {})
 
     def with_entries(self, added: Iterable[Entry]) -> StreamLayers:

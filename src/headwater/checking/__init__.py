@@ -1,0 +1,7 @@
+"""Checking a project: everything that would go wrong with it, asked before anything is started."""
+
+from headwater.checking.problem import Problem, Severity
+from headwater.checking.project import Project
+from headwater.checking.questions import QUESTIONS, Question, Report, check_project, check_settings
+
+__all__ = ["QUESTIONS", "Problem", "Project", "Question", "Report", "Severity", "check_project", "check_settings"]

@@ -1,0 +1,148 @@
+"""A project as it is checked: all that can be read of it, and what is wrong with the rest.
+
+How this works: one file that cannot be read takes nothing else down. Its problem is kept, the rest is read, and what is
+unread is known by name, so that no other question complains of what that file may well declare.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headwater.checking.problem import Problem, problem_of
+from headwater.config import CONFIG_FILE, Config
+from headwater.declaration import Declaration, read_declaration
+from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
+from headwater.processing.loader import load_jobs
+from headwater.schemas.repository import open_repositories
+from headwater.schemas.validator import Validator
+from headwater.streams.files import read_layers
+from headwater.streams.layers import Scope, StreamLayers
+from headwater.streams.registry import StreamRegistry
+
+if TYPE_CHECKING:
+    from headwater.processing.job import Job
+    from headwater.schemas.schema import Schema
+
+# Lets whoever asks for a check show how far it is: called with all URIs, yields each before it is compiled.
+Watch = Callable[[Sequence[str]], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What was read of a project; `unread` is what was wrong with the rest.
+
+    `streams` None: none could be read at all. `schemas`: title → schemas, the newest version last; a title whose
+    schemas cannot be used has none. `unread_streams`: names that a file which cannot be read may declare.
+    """
+
+    config: Config
+    streams: StreamRegistry | None
+    jobs: Sequence[Job]
+    validator: Validator
+    schemas: Mapping[str, Sequence[Schema]] = field(default_factory=dict)
+    schemas_count: int = 0
+    unread: Sequence[Problem] = ()
+    unread_streams: frozenset[str] = frozenset()
+    settings: Declaration = field(default_factory=lambda: Declaration(CONFIG_FILE, {}))
+
+    def at_setting(self, section: str, key: str, message: str, hint: str | None = None) -> Problem:
+        """A problem with a setting, at its line of headwater.yaml where it stands there."""
+        return Problem(message, CONFIG_FILE, self.settings.line((section, key)), hint)
+
+    def says(self, section: str, key: str) -> bool:
+        """Whether headwater.yaml says something of this setting, in its section or in the section's short form."""
+        tree = self.settings.value if isinstance(self.settings.value, dict) else {}
+        written = tree.get(section)
+        return key in written if isinstance(written, dict) else written is not None
+
+
+def read_project(config: Config, watch: Watch = iter) -> Project:
+    """Read all there is. Raises nothing about the project: what cannot be read is among its `unread` problems."""
+    unread: list[Problem] = []
+    streams, unread_streams = _streams(config, unread)
+    validator = Validator(
+        open_repositories(
+            config.schema_base_uris,
+            extension=config.schemas.file_extension,
+            remote_timeout_seconds=config.schemas.remote_timeout_seconds,
+        )
+    )
+    schemas, count = _schemas(config, validator, watch, unread)
+    jobs = _jobs(config, unread)
+    file = config.project_dir / CONFIG_FILE
+    settings = read_declaration(file) if file.exists() else Declaration(CONFIG_FILE, {})
+    return Project(config, streams, jobs, validator, schemas, count, unread, unread_streams, settings)
+
+
+def _streams(config: Config, unread: list[Problem]) -> tuple[StreamRegistry | None, frozenset[str]]:
+    """The streams whose files can be read, as the project's site sees them, and the names of the others."""
+    refused: list[ConfigInvalid] = []
+    path = config.path(config.streams.path)
+    scope = Scope(site=config.streams.site, realm=config.streams.realm)
+    if not path.exists():
+        # That it is missing is a question of its own.
+        return None, frozenset()
+    try:
+        layers = _makeable(read_layers(path, refused=refused.append), (scope, Scope()), refused.append)
+        streams = StreamRegistry(layers=layers, scope=scope)
+    except ConfigInvalid as error:
+        unread.append(problem_of(error, "stream-file-invalid"))
+        return None, frozenset()
+    unread += [problem_of(error, "stream-file-invalid") for error in refused]
+    return streams, frozenset(Path(error.file).stem for error in refused if error.file)
+
+
+def _makeable(layers: StreamLayers, scopes: Iterable[Scope], refused: Callable[[ConfigInvalid], None]) -> StreamLayers:
+    """The layers without the streams that cannot be made of them."""
+    entries = dict(layers.entries)
+    for name in layers.entries:
+        try:
+            for scope in scopes:
+                layers.stream(name, scope)
+        except ConfigInvalid as error:
+            refused(error)
+            del entries[name]
+    return dataclasses.replace(layers, entries=entries)
+
+
+def _schemas(
+    config: Config, validator: Validator, watch: Watch, unread: list[Problem]
+) -> tuple[dict[str, list[Schema]], int]:
+    """Compile every schema that can be listed; title → schemas."""
+    found: dict[str, list[Schema]] = {}
+    uris = sorted(validator.repository.uris(), key=_version)
+    for uri in watch(uris):
+        try:
+            schema = validator.compile(uri).schema
+            if schema.title:
+                found.setdefault(schema.title, []).append(schema)
+        except HeadwaterError as error:
+            # Streams of this title have something to be repaired, but not their title.
+            found.setdefault(uri.rpartition("/")[0].strip("/"), [])
+            unread.append(Problem(error.message, _schema_file(config, uri), 1, error.hint, "schema-invalid"))
+    return found, len(uris)
+
+
+def _version(uri: str) -> tuple[str, tuple[int, ...]]:
+    parent, _, name = uri.rpartition("/")
+    return parent, tuple(int(part) if part.isdecimal() else -1 for part in name.split("."))
+
+
+def _schema_file(config: Config, uri: str) -> str:
+    for base in config.schema_base_uris:
+        for extension in (config.schemas.file_extension or "", ""):
+            path = Path(base + uri + extension)
+            if path.is_file():
+                return str(path)
+    return uri
+
+
+def _jobs(config: Config, unread: list[Problem]) -> list[Job]:
+    def refused(error: JobInvalid) -> None:
+        unread.append(problem_of(error, "job-file-invalid"))
+
+    return load_jobs(config.path(config.jobs.path), config.project_dir, refused)

@@ -1,0 +1,32 @@
+"""What is asked of a project's schemas: the rules of `headwater schema check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from headwater.checking.problem import Problem, problem_of
+from headwater.checking.project import Project
+from headwater.errors import HeadwaterError
+from headwater.schemas.rules import check_schemas
+from headwater.schemas.working_copy import WorkingCopy
+from headwater.schemas.working_settings import SETTINGS_FILE
+
+
+def rules_of_repositories(project: Project) -> Iterator[Problem]:
+    """What the rules find, in each directory of schemas that has settings of its own."""
+    for base in project.config.schema_base_uris:
+        # Without settings a directory may hold released versions only, and nothing to make them from.
+        if base.startswith(("http://", "https://")) or not Path(base).is_dir():
+            continue
+        try:
+            copy = WorkingCopy.open(base)
+            found = check_schemas(copy).findings if (copy.root / SETTINGS_FILE).is_file() else ()
+        except HeadwaterError as error:
+            yield problem_of(error, "schema-invalid")
+            continue
+        for one in found:
+            # That a version compiles, and its references, was looked at already.
+            if one.waived is None and one.rule.id != "schema-compiles":
+                file = str(copy.root / one.file) if one.file else None
+                yield Problem(one.message, file, one.line, one.hint, one.rule.id, one.severity.value)
