@@ -84,6 +84,7 @@ class InspectableLog(Log, Protocol):
 def log_at(url: str, *, create: bool = False, options: Mapping[str, Any] | None = None) -> InspectableLog:
     """The log at `sqlite:///PATH`, which must be there unless `create`, or `kafka://HOST:PORT`; not yet open.
 
+    Without `create` it is for reading, also where nothing can be written.
     `options` are for the Kafka client. Raises ConfigInvalid, ExtraMissing.
     """
     for prefix, (module, name) in INSPECTABLE.items():
@@ -95,7 +96,7 @@ def log_at(url: str, *, create: bool = False, options: Mapping[str, Any] | None 
             path = Path(url.removeprefix(prefix))
             if not create and not path.is_file():
                 raise ConfigInvalid(f"There is no log at {path}.", hint="It is made by the first `headwater up`.")
-            return cast("InspectableLog", getattr(importlib.import_module(module), name)(path))
+            return cast("InspectableLog", getattr(importlib.import_module(module), name)(path, only_read=not create))
     raise ConfigInvalid(
         f"{url!r} is not a log that can be looked into.", hint="Give sqlite:///PATH or kafka://HOST:PORT."
     )

@@ -34,9 +34,10 @@ from headwater.log.inspection import LogStats, VerifyReport
 from headwater.log.record_batch import decode_batch
 from headwater.log.sqlite_catalogue import TopicEntry, ensure_topic
 from headwater.log.sqlite_group import Written
+from headwater.log.sqlite_medium import medium_for_reading
 from headwater.log.sqlite_reader import Reader
 from headwater.log.sqlite_retention import Retention, count_slots
-from headwater.log.sqlite_schema import OFFSET_MAX, Durability, connect, create_tables
+from headwater.log.sqlite_schema import OFFSET_MAX, Durability, check_tables, connect, create_tables
 from headwater.log.sqlite_verify import measure, verify
 from headwater.log.sqlite_wal import check_wal
 from headwater.log.sqlite_writer import Writer
@@ -68,16 +69,19 @@ class SqliteLog:
         file_bytes_max: int | None = None,
         cache_bytes_max: int = 8_388_608,
         reader_threads: int = 2,
+        only_read: bool = False,
     ) -> None:
         """`durability` "fsync": an answered append survives power loss; "os": it survives the end of the process.
 
         `busy_seconds`: how long to wait for another process. `queue_bytes_max`: how much may wait to be written.
-        `file_bytes_max`: a file that would grow over this is treated as a full disk.
+        `file_bytes_max`: a file that would grow over this is treated as a full disk. `only_read`: nothing will be
+        appended, so that a place where nothing can be written will do.
         """
         self._path = path
         self._durability: Durability = durability
         self._busy_seconds = busy_seconds
         self._reader_threads = reader_threads
+        self._only_read = only_read
         self._cache = BatchCache(cache_bytes_max)
         self._bell = Bell()
         self._writer = Writer(
@@ -252,6 +256,11 @@ class SqliteLog:
         return await self._in_thread(measure, self._reader, self._path, self._writer.queued_bytes)
 
     def _prepare(self) -> None:
+        if self._only_read:
+            self._reader.medium = medium_for_reading(self._path)
+            if self._reader.medium != "writable":
+                check_tables(self._path, self._reader.medium)
+                return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -377,7 +386,7 @@ class SqliteLog:
                 self._bell.ring(slot)
 
     def _poll_connection(self) -> sqlite3.Connection:
-        return connect(self._path, busy_seconds=0.0, cache_bytes=65_536, read_only=True)
+        return connect(self._path, busy_seconds=0.0, cache_bytes=65_536, read_only=True, medium=self._reader.medium)
 
 
 def data_version(connection: sqlite3.Connection) -> int:

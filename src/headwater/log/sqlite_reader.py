@@ -18,6 +18,7 @@ from headwater.errors import LogCorrupt, PositionLost
 from headwater.log.contract import Position, StoredRecord
 from headwater.log.record_batch import Batch, BatchCodec, BatchDamaged, BatchHeader, decode_batch
 from headwater.log.sqlite_catalogue import TopicEntry, load_partition, load_topics, slot_range
+from headwater.log.sqlite_medium import Medium
 from headwater.log.sqlite_schema import OFFSET_MAX, connect, roll_back, row_crc, translate
 from headwater.log.tail_cache import BatchCache, Followed, take
 
@@ -30,6 +31,7 @@ class Reader:
     """Reads through one connection per thread; give its methods to a pool of threads."""
 
     def __init__(self, path: Path, *, busy_seconds: float, cache: BatchCache) -> None:
+        self.medium: Medium = "writable"
         self._path = path
         self._busy_seconds = busy_seconds
         self._cache = cache
@@ -52,7 +54,11 @@ class Reader:
         try:
             if not hasattr(local, "connection"):
                 local.connection = connect(
-                    self._path, busy_seconds=self._busy_seconds, cache_bytes=2_097_152, read_only=True
+                    self._path,
+                    busy_seconds=self._busy_seconds,
+                    cache_bytes=2_097_152,
+                    read_only=True,
+                    medium=self.medium,
                 )
                 local.codec = BatchCodec()
                 with self._lock:

@@ -10,7 +10,6 @@ tables carry checksums of their own.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from headwater.errors import HeadwaterError, LogCorrupt, LogFull, LogUnavailable
+from headwater.log.sqlite_medium import Medium, obstacle_to_writing, unwritable, uri_of
 
 PAGE_BYTES = 16_384
 OFFSET_BITS = 43
@@ -65,11 +65,19 @@ def row_crc(*values: object) -> int:
 
 
 def connect(
-    path: Path, *, durability: Durability = "fsync", busy_seconds: float = 5.0, cache_bytes: int, read_only: bool
+    path: Path,
+    *,
+    durability: Durability = "fsync",
+    busy_seconds: float = 5.0,
+    cache_bytes: int,
+    read_only: bool,
+    medium: Medium = "writable",
 ) -> sqlite3.Connection:
     """A connection in autocommit mode, usable from any one thread at a time. Raises LogUnavailable, LogCorrupt."""
     with translated(path, "opening the log"):
-        connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            uri_of(path, medium), uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+        )
         try:
             connection.execute("PRAGMA cell_size_check = ON")
             connection.execute(f"PRAGMA cache_size = {-cache_bytes // 1024}")
@@ -110,16 +118,28 @@ def create_tables(connection: sqlite3.Connection, path: Path) -> None:
                         connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif (owner, version) != (APPLICATION_ID, SCHEMA_VERSION):
-                raise LogCorrupt(
-                    f"{path} is not a Headwater log of version {SCHEMA_VERSION}"
-                    f" (application id {owner:#x}, version {version}).",
-                    hint="Point `log` at another file, or restore this one.",
-                )
+            else:
+                _require_ours(path, owner, version)
             connection.execute("COMMIT")
         except BaseException:
             roll_back(connection)
             raise
+
+
+def check_tables(path: Path, medium: Medium) -> None:
+    """Check that a file that cannot be written is ours. Raises LogCorrupt, LogUnavailable."""
+    connection = connect(path, cache_bytes=65_536, read_only=True, medium=medium)
+    with contextlib.closing(connection), translated(path, "opening the log"):
+        _require_ours(path, *_owner(connection))
+
+
+def _require_ours(path: Path, owner: int, version: int) -> None:
+    if (owner, version) != (APPLICATION_ID, SCHEMA_VERSION):
+        raise LogCorrupt(
+            f"{path} is not a Headwater log of version {SCHEMA_VERSION}"
+            f" (application id {owner:#x}, version {version}).",
+            hint="Point `log` at another file, or restore this one.",
+        )
 
 
 def _owner(connection: sqlite3.Connection) -> tuple[int, int]:
@@ -146,6 +166,7 @@ def translated(path: Path, doing: str) -> Iterator[None]:
 
 _CORRUPT = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_SCHEMA", "SQLITE_FORMAT"}
 _DAMAGED_SCHEMA = ("malformed", "no such table", "no such column", "has no column", "columns but", "UTF-8")
+_PERHAPS_UNWRITABLE = {"SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY"}
 _BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED"}
 
 
@@ -153,8 +174,11 @@ def translate(error: sqlite3.Error, path: Path, doing: str) -> HeadwaterError:
     """The family's error for an error of SQLite's."""
     name = getattr(error, "sqlite_errorname", "") or ""
     primary = "_".join(name.split("_")[:2])
-    if primary == "SQLITE_FULL" or (primary in {"SQLITE_IOERR", "SQLITE_CANTOPEN"} and _disk_is_full(path)):
+    obstacle = obstacle_to_writing(path) if primary in _PERHAPS_UNWRITABLE else None
+    if primary == "SQLITE_FULL" or obstacle == "full":
         return LogFull(f"There is no space left for {path} ({doing}).", hint=FULL_HINT, retry_after_seconds=5)
+    if obstacle is not None:
+        return unwritable(path, doing, obstacle)
     if primary in _CORRUPT:
         return LogCorrupt(f"{path} is damaged ({doing}: {error}).", hint="Run `headwater log verify` to see where.")
     if primary in {"SQLITE_ERROR", ""} and any(text in str(error) for text in _DAMAGED_SCHEMA):
@@ -162,19 +186,3 @@ def translate(error: sqlite3.Error, path: Path, doing: str) -> HeadwaterError:
     if primary in _BUSY:
         return LogUnavailable(f"Another process is holding {path} ({doing}).", hint="Try again.")
     return LogUnavailable(f"{path} does not answer ({doing}: {name} {error}).", hint="Check the disk and try again.")
-
-
-def _disk_is_full(path: Path) -> bool:
-    # An ENOSPC inside SQLite's shared memory, or a quota, arrives as a mere input/output error.
-    probe = path.with_name(f"{path.name}.probe-{os.getpid()}")
-    try:
-        with open(probe, "wb") as file:
-            file.write(b"\0" * 65_536)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        return True
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink()
-    return False
