@@ -8,7 +8,7 @@ here each gets the version that its distance from the one before calls for.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -116,18 +116,50 @@ class _Registry:
         self._last: dict[str, tuple[Version, Mapping[str, Any]]] = {}
 
     def add(self, subjects: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> None:
+        self._require_distinct_titles(subjects)
         waiting = [(subject, number) for subject, entries in subjects.items() for number in entries]
         while waiting:
             ready = [key for key in waiting if self._is_ready(key, subjects, waiting)]
             if not ready:
-                names = ", ".join(f"{subject} {number}" for subject, number in waiting[:5])
-                raise SchemaInvalid(
-                    f"These entries refer to entries the export does not hold, or to each other in a circle: {names}.",
-                    hint="Export the subjects they refer to as well.",
-                )
+                raise self._not_ready(waiting, subjects)
             for key in ready:
                 self._add_one(*key, subjects[key[0]][key[1]], is_last=key[1] == max(subjects[key[0]]))
             waiting = [key for key in waiting if key not in set(ready)]
+
+    def _require_distinct_titles(self, subjects: Iterable[str]) -> None:
+        """Two subjects of one title would become versions of each other; where case does not count, one directory."""
+        by_title: dict[str, list[str]] = {}
+        for subject in subjects:
+            by_title.setdefault(self._title(subject).casefold(), []).append(subject)
+        clashes = [
+            f"{', '.join(map(repr, several))} (all {self._title(several[0])})"
+            for several in by_title.values()
+            if len(several) > 1
+        ]
+        if clashes:
+            raise SchemaInvalid(
+                f"Several subjects would become one title: {'; '.join(clashes[:5])}.",
+                hint="Rename all but one of each in the export, or import them one by one with different --prefix.",
+            )
+
+    def _not_ready(self, waiting: Sequence[tuple[str, int]], subjects: Any) -> SchemaInvalid:
+        """Why none of the entries that wait can be taken over: what they refer to is missing, or needs them."""
+        missing = {
+            f"{subject} {number} refers to {one.get('subject')} {one.get('version')}"
+            for subject, number in waiting
+            for one in subjects[subject][number].get("references") or []
+            if one.get("version") not in subjects.get(one.get("subject"), {})
+        }
+        if missing:
+            return SchemaInvalid(
+                f"The export lacks entries that others refer to: {'; '.join(sorted(missing)[:5])}.",
+                hint="Export the subjects they refer to as well.",
+            )
+        names = ", ".join(f"{subject} {number}" for subject, number in waiting[:5])
+        return SchemaInvalid(
+            f"These entries refer to each other in a cycle: {names}.",
+            hint="No order of import has what each needs before it; remove one of the references.",
+        )
 
     def _is_ready(self, key: tuple[str, int], subjects: Any, waiting: Sequence[tuple[str, int]]) -> bool:
         subject, number = key
@@ -177,6 +209,8 @@ class _Registry:
         name = subject.removesuffix("-value")
         name = name.removesuffix("-key") + "/key" if name.endswith("-key") else name
         name = "/".join(part for part in _TITLE_CHARACTER.sub("_", name).split("/") if part.strip("."))
+        if not name:
+            raise SchemaInvalid(f"No title can be made of the subject {subject!r}.", hint="Rename it in the export.")
         return f"{self._prefix}/{name}" if self._prefix else name
 
 
