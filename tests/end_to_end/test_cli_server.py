@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,18 @@ def test_a_replayed_file_is_in_the_stream_in_its_order(address: str, tmp_path: P
         "250",
     )
     assert [orjson.loads(line)["title"] for line in read.stdout.splitlines()] == [edit["title"] for edit in edits]
+
+
+def test_a_replay_sends_every_line_before_the_damage_and_says_where_to_go_on(address: str, tmp_path: Path) -> None:
+    lines = [{**EDIT, "title": uuid.uuid4().hex} for _ in range(90)]
+    path = tmp_path / "cut.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\n".join(orjson.dumps(line) for line in lines))[:-400])
+    replayed = _run("replay", str(path), "--to", address, "--batch", "1000", "--json")
+    assert replayed.returncode == 1
+    accepted = orjson.loads(replayed.stdout)["accepted"]
+    assert 0 < accepted < 90
+    assert f"{accepted} complete lines could be read" in replayed.stderr
+    assert f"--skip {accepted}" in replayed.stderr
 
 
 def test_a_replay_lists_what_was_refused_by_line_and_fails(address: str, tmp_path: Path) -> None:

@@ -188,6 +188,22 @@ def test_gzipped_files_are_read_too(project: Path, tmp_path: Path) -> None:
     assert len(stored(project)) == 50
 
 
+def test_a_damaged_file_is_loaded_up_to_the_damage_and_the_rest_once_it_is_whole(project: Path, tmp_path: Path) -> None:
+    plain = write(tmp_path / "events.jsonl", *(event(n, page=uuid.uuid4().hex) for n in range(60)))
+    whole = gzip.compress(b"\xef\xbb\xbf" + plain.read_bytes())
+    packed = tmp_path / "events.jsonl.gz"
+    packed.write_bytes(whole[:-300])
+    result = load(project, packed, "--json", "--batch", "1000", code=1)
+    first = json.loads(result.stdout)
+    assert 0 < first["accepted"] == first["lines"] < 60
+    assert f"{first['lines']} complete lines could be read" in first["damage"]
+    assert len(stored(project)) == first["lines"]
+    packed.write_bytes(whole)
+    second = json.loads(load(project, packed, "--json").stdout)
+    assert (second["resumed_after_line"], second["accepted"], second["damage"]) == (first["lines"], 60, None)
+    assert len(stored(project)) == 60
+
+
 def test_the_time_asked_for_is_the_time_of_the_record(project: Path, tmp_path: Path) -> None:
     ages = [3600.0, 90_000.0, 5.0]
     times = [iso(age) for age in ages]

@@ -22,7 +22,8 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import orjson
 
-from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable
+from headwater.cli.lines import require_whole
+from headwater.errors import ConfigInvalid, EventTooLarge, HeadwaterError, LogUnavailable
 
 REFUSALS_LISTED_MAX = 20
 _ABSENT = object()
@@ -140,10 +141,14 @@ class Delivery:
     def _is_object(self, line: Line) -> bool:
         # One bad line would make the whole request unreadable, so it is refused here and its neighbours are not.
         try:
+            require_whole(line.data)
             is_object = isinstance(orjson.loads(line.data), dict)
             reason = "is JSON, but not an object"
         except orjson.JSONDecodeError as error:
             is_object, reason = False, f"is not JSON: {error}"
+        except EventTooLarge as error:
+            self.tally.refuse(Refusal(line.number, error.code, error.message))
+            return False
         if not is_object:
             self.tally.refuse(Refusal(line.number, "event_malformed", reason))
         return is_object

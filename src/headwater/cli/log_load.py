@@ -22,10 +22,10 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 import orjson
 
-from headwater.cli.console import print_json, progress, say
+from headwater.cli.console import print_json, progress, report_error, say
 from headwater.cli.delivery import REFUSALS_LISTED_MAX, Line, Refusal
+from headwater.cli.lines import Damage, LineSource, open_lines, require_whole
 from headwater.cli.plan import load_declared, project_option
-from headwater.cli.replay import LineSource, open_lines
 from headwater.errors import CopyRefused, EventMalformed, HeadwaterError, TimestampInvalid
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def command(
 
     Each is judged as if it had been posted. What is refused is listed with its line and goes to a file; no error
     events are made. Interrupted, the same command goes on where it stopped. With --timestamp-field an event older than
-    its stream is kept for is refused, and a time ahead of now counts as now. The exit code is 0 when every event is in
-    the log, else 1.
+    its stream is kept for is refused, and a time ahead of now counts as now. Of a damaged gzip file every line before
+    the damage is loaded. The exit code is 0 when every event of a whole file is in the log, else 1.
     """
     platform = load_declared(project).platform
     path = refused_path or file.with_name(f"{file.name}.refused.jsonl")
@@ -94,7 +94,11 @@ def command(
         print_json({**tally.as_json(), "refused_file": str(path) if tally.note.refused else None})
     else:
         _show(tally, path)
-    raise SystemExit(0 if tally.note.refused == 0 else 1)
+    if tally.damage:
+        report_error(
+            str(tally.damage), "Get the file once more and run the same command: it goes on after these lines."
+        )
+    raise SystemExit(0 if tally.note.refused == 0 and not tally.damage else 1)
 
 
 @dataclass(slots=True)
@@ -141,6 +145,7 @@ class LoadTally:
     note: LoadNote
     resumed_lines: int = 0
     seconds: float = 0.0
+    damage: Damage | None = None
     refusals: list[Refusal] = field(default_factory=list)
     refused_by_code: Counter[str] = field(default_factory=Counter)
 
@@ -153,6 +158,7 @@ class LoadTally:
             "resumed_after_line": self.resumed_lines,
             "refused_by_code": dict(self.refused_by_code),
             "refusals": [{"line": r.number, "code": r.code, "reason": r.reason} for r in self.refusals],
+            "damage": str(self.damage) if self.damage else None,
             "seconds": round(self.seconds, 3),
         }
 
@@ -208,6 +214,7 @@ class Load:
                 advance(source.bytes_since_last_asked(), f"{note.accepted:,} accepted{shown}")
             if storing is not None:
                 await storing
+            self.tally.damage = source.damage
         finally:
             if storing is not None and not storing.done():
                 await asyncio.wait([storing])
@@ -249,6 +256,7 @@ class Load:
         """The Gate's verdict and the event as it stands then. Raises why it is refused."""
         from headwater.intake.outcome import Refused
 
+        require_whole(data)
         try:
             value = orjson.loads(data)
         except orjson.JSONDecodeError as error:

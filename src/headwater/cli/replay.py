@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-import io
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import click
 
-from headwater.cli.console import Advance, print_json, progress
+from headwater.cli.console import Advance, print_json, progress, report_error, say
 from headwater.cli.delivery import REFUSALS_LISTED_MAX, Delivery, Line, Tally
-from headwater.errors import ConfigInvalid, LogUnavailable
+from headwater.cli.lines import Damage, LineSource, open_lines
+from headwater.errors import LogUnavailable
 
 
 @click.command(
@@ -36,83 +33,58 @@ def command(
     """Send FILE (JSON lines, also gzipped; - reads standard input) through the intake of a server.
 
     Events are sent in the order of the file. What the server cannot store now is sent again; what it refuses is
-    listed with its line and the reason. The exit code is 0 when every event was accepted, else 1.
+    listed with its line and the reason. Of a damaged gzip file every line before the damage is sent. The exit code is
+    0 when every event of a whole file was accepted, else 1.
     """
+    delivery = Delivery(address, patience_seconds=patience)
+    sent = _Sent(lines=skip)
     try:
-        tally = asyncio.run(_replay(file, Delivery(address, patience_seconds=patience), batch, rate, skip))
+        asyncio.run(_replay(file, delivery, sent, batch=batch, rate=rate))
     except KeyboardInterrupt:
-        raise click.Abort from None
+        say(f"Stopped: {delivery.tally.accepted:,} events were accepted. Go on with `--skip {sent.lines}`.")
+        raise click.exceptions.Exit(130) from None
+    tally = delivery.tally
     if as_json:
-        print_json(tally.as_json())
+        print_json({**tally.as_json(), "damage": str(sent.damage) if sent.damage else None})
     else:
         show(tally)
-    raise SystemExit(0 if tally.all_accepted else 1)
+    if sent.damage:
+        report_error(str(sent.damage), f"Get the file once more, and go on with `--skip {sent.damage.lines}`.")
+    raise SystemExit(0 if tally.all_accepted and not sent.damage else 1)
 
 
-async def _replay(file: Path, delivery: Delivery, batch: int, rate: float | None, skip: int) -> Tally:
+@dataclass(slots=True)
+class _Sent:
+    """How many lines of the file are done, those left out among them, and what is wrong with the file."""
+
+    lines: int
+    damage: Damage | None = None
+
+
+async def _replay(file: Path, delivery: Delivery, sent: _Sent, *, batch: int, rate: float | None) -> None:
     # Few events a second would otherwise arrive in one lump per batch.
     batch = min(batch, max(1, int(rate / 10))) if rate else batch
     async with delivery:
         with open_lines(file) as source, progress(file.name, source.bytes_total, unit="bytes") as advance:
             started = time.monotonic()
-            sent = 0
-            for lines in _batches(source, batch, skip):
+            events = 0
+            for lines in _batches(source, batch, sent.lines):
                 try:
                     await delivery.send(lines)
                 except LogUnavailable as error:
                     error.hint = f"{error.hint} Go on with `--skip {lines[0].number - 1}`."
                     raise
-                sent += len(lines)
+                events += len(lines)
+                sent.lines = lines[-1].number
                 _advance(advance, source, delivery.tally)
                 if rate:
-                    await asyncio.sleep(max(0.0, started + sent / rate - time.monotonic()))
-    return delivery.tally
+                    await asyncio.sleep(max(0.0, started + events / rate - time.monotonic()))
+            sent.damage = source.damage
 
 
 def _advance(advance: Advance, source: LineSource, tally: Tally) -> None:
     refused = f", {tally.refused:,} refused" if tally.refused else ""
     advance(source.bytes_since_last_asked(), f"{tally.accepted:,} accepted{refused}")
-
-
-class LineSource:
-    """The lines of a file, plain or gzipped, that knows how much of the file itself has been read."""
-
-    def __init__(self, raw: IO[bytes], bytes_total: int | None) -> None:
-        self.bytes_total = bytes_total
-        self._raw = raw
-        self._told = 0
-        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
-        is_gzip = buffered.peek(2)[:2] == b"\x1f\x8b"
-        self._lines: IO[bytes] = gzip.GzipFile(fileobj=buffered) if is_gzip else buffered  # type: ignore[assignment]
-        self._stack = ExitStack()
-        self._stack.callback(raw.close)
-        self._stack.callback(self._lines.close)
-
-    def __enter__(self) -> LineSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self._lines
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise ConfigInvalid(f"The file is damaged: {error}.", hint="Everything before it was sent.") from None
-
-    def bytes_since_last_asked(self) -> int:
-        if self.bytes_total is None:
-            return 0
-        now = self._raw.tell()
-        step, self._told = now - self._told, now
-        return step
-
-
-def open_lines(file: Path) -> LineSource:
-    """The lines of a file, or of standard input for `-`."""
-    if str(file) == "-":
-        return LineSource(sys.stdin.buffer, None)
-    return LineSource(file.open("rb"), file.stat().st_size)
 
 
 def _batches(source: LineSource, batch: int, skip: int) -> Iterator[list[Line]]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from headwater.cli.console import print_json, say
+from headwater.cli.console import print_json, report_error, say
+from headwater.cli.lines import open_lines, require_whole
 from headwater.errors import EventInvalid, EventMalformed, HeadwaterError, SchemaUnavailable
 
 if TYPE_CHECKING:
     from headwater.schemas import Validator
-
-_LINE_BYTES_MAX = 4_194_304
 
 
 @click.command(
@@ -49,8 +45,10 @@ def command(file: str, as_json: bool, bases: tuple[str, ...], file_extension: st
     """
     validator = _open_validator(bases, file_extension)
     total = invalid = 0
-    with _open(file) as lines:
-        for number, line in _numbered(lines):
+    with open_lines(Path(file)) as source:
+        for number, line in enumerate(source, start=1):
+            if not line.strip():
+                continue
             verdict = _judge(line, validator)
             total += 1
             invalid += not verdict["valid"]
@@ -60,7 +58,9 @@ def command(file: str, as_json: bool, bases: tuple[str, ...], file_extension: st
                 _print_refusal(number, verdict)
     if not as_json:
         say(f"{total - invalid} of {total} events are valid.")
-    raise SystemExit(1 if invalid else 0)
+    if source.damage:
+        report_error(str(source.damage), "Get the file once more.")
+    raise SystemExit(1 if invalid or source.damage else 0)
 
 
 def _open_validator(bases: tuple[str, ...], extension: str | None) -> Validator:
@@ -77,25 +77,6 @@ def _open_validator(bases: tuple[str, ...], extension: str | None) -> Validator:
     return Validator(open_repositories(bases, root=project, extension=chosen))
 
 
-def _open(file: str) -> BinaryIO:
-    if file == "-":
-        return sys.stdin.buffer
-    with Path(file).open("rb") as opened:
-        compressed = opened.read(2) == b"\x1f\x8b"
-    return cast("BinaryIO", gzip.open(file)) if compressed else Path(file).open("rb")
-
-
-def _numbered(lines: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Lines that are not blank, with their 1-based numbers; never more of one in memory than the bound."""
-    number = 0
-    while line := lines.readline(_LINE_BYTES_MAX + 1):
-        number += 1
-        if line.strip():
-            yield number, line
-        while len(line) > _LINE_BYTES_MAX and not line.endswith(b"\n"):
-            line = lines.readline(_LINE_BYTES_MAX + 1)
-
-
 def _judge(line: bytes, validator: Validator) -> dict[str, Any]:
     """The verdict as plain values. Raises only where the schemas, not the event, are at fault and cannot be reached."""
     from headwater.event import Event
@@ -103,8 +84,7 @@ def _judge(line: bytes, validator: Validator) -> dict[str, Any]:
 
     schema_uri = None
     try:
-        if len(line) > _LINE_BYTES_MAX:
-            raise EventMalformed(f"The line is longer than {_LINE_BYTES_MAX} bytes.")
+        require_whole(line)
         event = Event.decode(line)
         schema_uri = event.schema_uri
         if schema_uri is None:
