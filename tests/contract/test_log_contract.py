@@ -43,7 +43,6 @@ class TestSqliteLogWithoutMemory(LogSuite):
             durability="os",
             cache_bytes_max=0,
             wal_bytes_max=65_536,
-            reader_threads=1,
         )
         await log.open()
         yield log

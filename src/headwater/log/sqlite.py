@@ -48,6 +48,7 @@ POLL_SECONDS_MAX = 0.020
 POLL_SECONDS_ALONE = 0.100
 ALONE_AFTER_SECONDS = 5.0
 WARM_SECONDS = 1.0
+READER_THREADS = 2
 
 T = TypeVar("T")
 
@@ -68,7 +69,6 @@ class SqliteLog:
         wal_bytes_max: int = 67_108_864,
         file_bytes_max: int | None = None,
         cache_bytes_max: int = 8_388_608,
-        reader_threads: int = 2,
         only_read: bool = False,
     ) -> None:
         """`durability` "fsync": an answered append survives power loss; "os": it survives the end of the process.
@@ -80,7 +80,6 @@ class SqliteLog:
         self._path = path
         self._durability: Durability = durability
         self._busy_seconds = busy_seconds
-        self._reader_threads = reader_threads
         self._only_read = only_read
         self._cache = BatchCache(cache_bytes_max)
         self._bell = Bell()
@@ -171,7 +170,7 @@ class SqliteLog:
     async def open(self) -> None:
         if self._pool is not None:
             return
-        self._pool = ThreadPoolExecutor(self._reader_threads, thread_name_prefix="headwater-log-reader")
+        self._pool = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="headwater-log-reader")
         try:
             await self._in_thread(self._prepare)
             self._entries = await self._in_thread(self._reader.topics)
