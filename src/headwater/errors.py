@@ -296,6 +296,13 @@ class LogFull(LogUnavailable):
     fault = Fault.OPERATOR
 
 
+class LogInUse(HeadwaterError):
+    """Another process runs the server of this log, and the log has room for one; the message says which it is."""
+
+    code = "log_in_use"
+    fault = Fault.OPERATOR
+
+
 class AppendIncomplete(LogUnavailable):
     """Of the records of one append, some were stored and some were not, in a log that stores each on its own.
 

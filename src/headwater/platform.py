@@ -19,6 +19,7 @@ from headwater.intake.intake import Intake, settings_of
 from headwater.intake.spool import Spool
 from headwater.log.contract import Log, TopicSettings
 from headwater.log.kafka_url import require_client
+from headwater.log.owner import LogOwner
 from headwater.log.sharing import SharedLog
 from headwater.log.sqlite import SqliteLog
 from headwater.monitoring.canaries import JobProgress
@@ -55,6 +56,8 @@ class Platform:
         self.streams = streams
         self.jobs = tuple(jobs)
         self.log: Log = log_of(config)
+        # On Kafka any number of processes serve one log.
+        self.owner = None if config.log.is_kafka else LogOwner(config.log_path)
         self.gate = Gate(streams, self.schemas, GateSettings.from_config(config))
         self.intake = Intake(
             self.gate,
@@ -81,12 +84,19 @@ class Platform:
         self._trimming: asyncio.Task[None] | None = None
         self._started = False
 
-    async def start(self, *, run_jobs: bool = True, run_shared_jobs: bool = False) -> None:
-        """Open the log, create the topics of all streams, and start the jobs. Raises LogUnavailable, LogCorrupt.
+    async def start(self, *, run_jobs: bool = True, run_shared_jobs: bool = False, command: str = "up") -> None:
+        """Open the log, create the topics of all streams, and start the jobs.
 
-        Without `run_jobs` they wait for `finish_jobs`; `run_shared_jobs` starts those that processes share.
+        Without `run_jobs` they wait for `finish_jobs`; `run_shared_jobs` starts those that processes share. `command`
+        is the verb that does it, for other processes to name. Raises LogInUse, LogUnavailable, LogCorrupt.
         """
-        await self.log.open()
+        if self.owner is not None:
+            await asyncio.to_thread(self.owner.acquire, command)
+        try:
+            await self.log.open()
+        except BaseException:
+            self._release()
+            raise
         self._started = True
         try:
             await self.control.start()
@@ -117,7 +127,12 @@ class Platform:
         for table in self.tables.values():
             await table.close()
         await self.log.close()
+        self._release()
         self.schemas.repository.close()
+
+    def _release(self) -> None:
+        if self.owner is not None:
+            self.owner.release()
 
     async def finish_jobs(self) -> None:
         """Let every job process what there is, tell what its open windows hold, and stop. For runs that end.

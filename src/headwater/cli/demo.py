@@ -23,7 +23,7 @@ from headwater.cli.edits import STREAM, Sample, iso, live_edits, synthetic_edits
 from headwater.cli.init import write_project
 from headwater.cli.sse import follow
 from headwater.cli.tail import stream_url
-from headwater.cli.up import CONFIG_FILE, port_is_free, run_until_stopped, running
+from headwater.cli.up import CONFIG_FILE, port_is_free, require_free_log, run_until_stopped, running
 from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def _project(directory: Path, port: int | None, *, once: bool) -> Config:
     if not (directory / CONFIG_FILE).is_file():
         write_project(directory)
     config = load_config(directory)
+    require_free_log(config)
     if once and config.log_path.exists():
         raise ConfigInvalid(
             f"{config.log_path} has events already, so the counts of this run could not be checked.",
@@ -137,7 +138,7 @@ async def _once(config: Config, live: bool, events: int, *, show: bool) -> Summa
     expected = Expected()
     start = datetime.now(UTC) - timedelta(seconds=HISTORY_SECONDS + 120)
     good, bad = _by_hand(start)
-    async with running(config, LIVE_NOTICE if live else SYNTHETIC_NOTICE) as (platform, address):
+    async with running(config, LIVE_NOTICE if live else SYNTHETIC_NOTICE, command="demo") as (platform, address):
         await _require_empty(platform)
         async with Delivery(address) as delivery:
             for sample in (good, bad):
@@ -229,7 +230,7 @@ async def _tables_differ(platform: Platform, expected: Expected, summary: Summar
 
 
 async def _until_stopped(config: Config, live: bool, events: int | None, rate: float) -> None:
-    async with running(config, LIVE_NOTICE if live else SYNTHETIC_NOTICE) as (_, address):
+    async with running(config, LIVE_NOTICE if live else SYNTHETIC_NOTICE, command="demo") as (_, address):
         _welcome(config, address)
         await keep_posting(address, live=live, events=events, rate=rate)
         click.echo("All events are posted; the platform runs on until Ctrl + C.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +85,8 @@ def command(
     try:
         logs = _logs(urls, config)
         asked = _Asked(topics, wanted, skip_expired=expired == "skip", quiet=as_json)
-        copied, carried = asyncio.run(_copy(logs, asked, *_project(config, wanted, state_path)))
+        with _owned(urls[1]):
+            copied, carried = asyncio.run(_copy(logs, asked, *_project(config, wanted, state_path)))
     except KeyboardInterrupt:
         say("Stopped. The same command goes on from here.")
         raise click.exceptions.Exit(130) from None
@@ -94,6 +95,25 @@ def command(
     else:
         _show(copied, carried)
     raise SystemExit(0 if all(one.verified for one in copied) else 1)
+
+
+@contextlib.contextmanager
+def _owned(target: str) -> Iterator[None]:
+    """Nobody serves the target while it is filled. Raises LogInUse where somebody does.
+
+    A server would write between what is copied, and its jobs would go on where they are instead of where they were.
+    """
+    from headwater.log.owner import LogOwner
+
+    if target.startswith("kafka://"):
+        yield
+        return
+    owner = LogOwner(Path(target.removeprefix("sqlite:///")))
+    owner.acquire("log copy")
+    try:
+        yield
+    finally:
+        owner.release()
 
 
 def log_url(text: str) -> str:

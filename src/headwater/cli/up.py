@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from headwater.web.workers import WorkerPlace
 
 CONFIG_FILE = "headwater.yaml"
+# How long who listens on a taken port may take to say who it is.
+PROBE_SECONDS_MAX = 1.0
 
 
 @click.command(
@@ -53,11 +55,7 @@ def command(project: Path, host: str | None, port: int | None, workers: int) -> 
     if port is not None:
         overrides["web.port"] = port
     config = load_config(project, overrides=overrides)
-    if config.web.port and not port_is_free(config.web.host, config.web.port):
-        raise ConfigInvalid(
-            f"Port {config.web.port} of {config.web.host} is taken.",
-            hint="Stop what uses it, or choose another with --port (0: any free one).",
-        )
+    require_free_place(config)
     if workers > 1:
         from headwater.cli.workers import keep_running, require_shared_log
 
@@ -75,9 +73,9 @@ async def _serve(config: Config) -> None:
 
 @contextlib.asynccontextmanager
 async def running(
-    config: Config, notice: str | None = None, *, place: WorkerPlace | None = None
+    config: Config, notice: str | None = None, *, place: WorkerPlace | None = None, command: str = "up"
 ) -> AsyncIterator[tuple[Platform, str]]:
-    """The project's platform, started and served at an address for the length of the block.
+    """The project's platform, started by the verb `command` and served at an address for the length of the block.
 
     `place`: as one of several workers, of which only the first runs the jobs that are not shared.
     """
@@ -85,10 +83,12 @@ async def running(
     from headwater.web.server import serving
 
     platform = build(config)
-    await platform.start(run_jobs=place is None or place.is_first, run_shared_jobs=True)
+    await platform.start(run_jobs=place is None or place.is_first, run_shared_jobs=True, command=command)
     _spare_the_collector()
     try:
         async with serving(platform, notice=notice, place=place) as address:
+            if platform.owner is not None:
+                platform.owner.serves_at(f"{address}/")
             yield platform, address
     finally:
         await platform.stop()
@@ -131,6 +131,48 @@ def require_project(project: Path) -> None:
             f"{project.resolve()} has no {CONFIG_FILE}.",
             hint="Make a project with `headwater init NAME`, or name one with --project.",
         )
+
+
+def require_free_place(config: Config) -> None:
+    """Raise LogInUse or ConfigInvalid where another server has the project's log, or its port."""
+    # Before the port: whose server runs already needs no other port, but no second server.
+    require_free_log(config)
+    host, port = config.web.host, config.web.port
+    if not port or port_is_free(host, port):
+        return
+    name = _server_at(host, port)
+    if name == config.intake.service_name:
+        raise ConfigInvalid(
+            f'Port {port} of {host} is taken by a Headwater server of the same name, "{name}".',
+            hint="If it is this project's, it runs already: use it, or stop it first. If not, choose another port"
+            " with --port (0: any free one).",
+        )
+    raise ConfigInvalid(
+        f"Port {port} of {host} is taken{f' by the Headwater server {name!r}' if name else ''}.",
+        hint="Stop what uses it, or choose another with --port (0: any free one).",
+    )
+
+
+def require_free_log(config: Config) -> None:
+    """Raise LogInUse where another process serves the project's log, and the log has room for one."""
+    if not config.log.is_kafka:
+        from headwater.log.owner import require_unowned
+
+        require_unowned(config.log_path)
+
+
+def _server_at(host: str, port: int) -> str | None:
+    """The name of the Headwater server that answers there; None where something else does, or nobody in time."""
+    import httpx
+
+    wildcards = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
+    shown = wildcards.get(host, f"[{host}]" if ":" in host else host)
+    try:
+        answer = httpx.get(f"http://{shown}:{port}/_info", timeout=PROBE_SECONDS_MAX, trust_env=False)
+        name = answer.json()["name"] if answer.status_code == 200 else None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 def port_is_free(host: str, port: int) -> bool:

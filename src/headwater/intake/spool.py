@@ -10,7 +10,6 @@ A process owns a numbered directory by a file lock, and takes over the segments 
 from __future__ import annotations
 
 import errno
-import fcntl
 import itertools
 import logging
 import os
@@ -25,6 +24,7 @@ from typing import NamedTuple
 import msgspec
 
 from headwater.errors import ConfigInvalid, LogFull, LogUnavailable
+from headwater.log.file_lock import FileLock
 
 SEGMENT_BYTES_MAX = 8_388_608
 FRAME_BYTES_MAX = 1_048_576
@@ -66,7 +66,7 @@ class Spool:
         # The segment that is appended to, always the last one; None: the next append begins one.
         self._writing: _Segment | None = None
         self._own: Path | None = None
-        self._lock: int | None = None
+        self._lock: FileLock | None = None
         self._numbers = itertools.count(1)
         self._unsynced: list[_Segment] = []
         self.bytes_stored = 0
@@ -93,7 +93,7 @@ class Spool:
                     self._take_over(place)
                 else:
                     self._take_over(place)
-                    os.close(lock)
+                    lock.release()
         except OSError as error:
             self.close()
             raise ConfigInvalid(
@@ -109,7 +109,7 @@ class Spool:
         self._segments.clear()
         self._writing = None
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
         self._own = self._lock = None
         self.bytes_stored = 0
 
@@ -236,16 +236,11 @@ class Spool:
         os.close(segment.descriptor)
 
 
-def _locked(place: Path) -> int | None:
-    """The descriptor that holds the lock of a directory, made where it is missing; None where another process has."""
+def _locked(place: Path) -> FileLock | None:
+    """The lock of a directory, made where it is missing; None where another process has it."""
     place.mkdir(exist_ok=True)
-    lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
+    lock = FileLock(place / "lock")
+    return lock if lock.acquire() else None
 
 
 def _frames(events: Sequence[bytes]) -> Iterator[bytes]:

@@ -44,6 +44,7 @@ STATUS: dict[type[HeadwaterError], int] = {
     errors.ConsumerTooSlow: 503,
     errors.LogUnavailable: 503,
     errors.LogFull: 507,
+    errors.LogInUse: 503,
     errors.LogCorrupt: 500,
     errors.WriterFenced: 503,
     errors.FeatureUnsupported: 501,

@@ -1,0 +1,133 @@
+"""Which process runs the server of an embedded log: one at a time, and those who come second are told who it is.
+
+How this works: the owner holds a lock on a file beside the log (`events.db.lock`), whatever path or symbolic link the
+log is reached by, and writes into it who it is. Only the lock counts: what a killed process has left in the file locks
+nobody out. Whoever only reads, or appends a batch, asks for nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+
+from headwater.errors import LogInUse, LogUnavailable
+from headwater.log.file_lock import FileLock, is_locked
+
+# For a moment somebody may only be asking, or be about to end.
+PATIENCE_SECONDS = 0.5
+PAUSE_SECONDS = 0.02
+TEXT_BYTES_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that owns a log, as it says itself. `since` is ISO 8601; `address` where it serves, once it does."""
+
+    command: str
+    pid: int
+    host: str
+    since: str
+    address: str | None = None
+
+    def __str__(self) -> str:
+        served = f", at {self.address}" if self.address else ""
+        return f"`headwater {self.command}`, process {self.pid} on {self.host} since {self.since}{served}"
+
+
+class LogOwner:
+    """The right to run the server of one log. `acquire` before the log is opened, `release` after it is closed."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self._lock = FileLock(lock_path(log))
+        self._holder: Holder | None = None
+
+    def acquire(self, command: str) -> None:
+        """Become the owner, as `headwater COMMAND`, if we are not yet; may wait for PATIENCE_SECONDS.
+
+        Raises LogInUse where another process is, LogUnavailable where the file of the lock cannot be made.
+        """
+        if self._holder is not None:
+            return
+        try:
+            self._lock.path.parent.mkdir(parents=True, exist_ok=True)
+            until = time.monotonic() + PATIENCE_SECONDS
+            while not self._lock.acquire():
+                if time.monotonic() > until:
+                    raise in_use(self.log)
+                time.sleep(PAUSE_SECONDS)
+        except OSError as error:
+            raise LogUnavailable(
+                f"{self.log} cannot be owned by this process: {self._lock.path} cannot be locked"
+                f" ({error.strerror or error}).",
+                hint="A server writes its log: keep it where this user may write, on a local disk."
+                " `headwater log read` and `log verify` work without.",
+            ) from None
+        since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        self._say(Holder(command, os.getpid(), platform.node() or "an unnamed host", since))
+
+    def serves_at(self, address: str) -> None:
+        """Let those who come second know where the server is."""
+        if self._holder is not None:
+            self._say(Holder(**{**asdict(self._holder), "address": address}))
+
+    def release(self) -> None:
+        """Let others have it; idempotent."""
+        self._holder = None
+        self._lock.release()
+
+    def _say(self, holder: Holder) -> None:
+        self._holder = holder
+        # Only for the message of others: on a full disk the lock holds all the same.
+        with contextlib.suppress(OSError):
+            self._lock.write(orjson.dumps(asdict(holder)))
+
+
+def lock_path(log: Path) -> Path:
+    """The lock's file: beside the file that the log really is, so that all its names lead to one lock."""
+    real = log.resolve()
+    return real.with_name(f"{real.name}.lock")
+
+
+def require_unowned(log: Path) -> None:
+    """Raise LogInUse where a process owns this log now. Makes nothing, takes nothing."""
+    if is_locked(lock_path(log)):
+        raise in_use(log)
+
+
+def in_use(log: Path) -> LogInUse:
+    """The error that says who owns the log."""
+    holder = _holder_of(log)
+    who = f": {holder}" if holder else ""
+    return LogInUse(
+        f"The log {log} is in use by another process{who}.",
+        hint="A log on SQLite has one server at a time. Use that one, or stop it: this one can start when it has ended."
+        " Commands that only read work beside it.",
+    )
+
+
+def _holder_of(log: Path) -> Holder | None:
+    """Who the owner says it is; None where that cannot be read, or is left from one that has ended."""
+    try:
+        with lock_path(log).open("rb") as file:
+            holder = Holder(**orjson.loads(file.read(TEXT_BYTES_MAX)))
+    except (OSError, ValueError, TypeError):
+        return None
+    return holder if holder.host != platform.node() or _lives(holder.pid) else None
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError, TypeError):
+        return True
+    return True
