@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from headwater.errors import EventMalformed
+from headwater.times import time_ms
 
 
 class Event:
@@ -104,6 +105,18 @@ def uuid_text(digits: str, version: int) -> str:
     """
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-{version}{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+
+
+def event_time_ms(value: Any, field: str) -> int | None:
+    """When the event says that it happened, in epoch milliseconds: at `field` or, where that is absent, in `meta.dt`.
+
+    None where nothing there is a time. It is the producer's clock that says so: what goes by event time takes the time
+    of receipt where that is earlier.
+    """
+    text = get_path(value, field)
+    if text is None:
+        text = get_path(value, "meta.dt")
+    return time_ms(text) if isinstance(text, str) else None
 
 
 def get_path(value: Any, path: str) -> Any:

@@ -217,6 +217,17 @@ def test_the_gate_is_handed_its_clock() -> None:
     assert calls & {"time.time", "time.monotonic", "datetime.now", "datetime.utcnow", "uuid.uuid4"} == set()
 
 
+def test_times_are_read_in_one_module() -> None:
+    """Two readers would take one text for two moments, or only one of them would take it for any."""
+    readers = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("fromisoformat", "strptime")
+    }
+    assert readers == {"headwater.times"}
+
+
 def test_only_config_reads_the_environment() -> None:
     readers = []
     for name, tree in TREES.items():

@@ -177,15 +177,26 @@ def test_without_automatic_fields_only_schema_defaults_are_filled_in(tmp_path: P
         ({"dt": "2026-02-01T00:00:00Z"}, b"2026-02-01T00:00:00Z"),
         ({"dt": "2026-02-01T02:00:00+02:00"}, b"2026-02-01T00:00:00.000Z"),
         ({"dt": "2026-02-01 00:00:00"}, b"2026-02-01T00:00:00.000Z"),
-        ({"dt": "2026-05-28T21:26:00Z"}, b"2026-05-28T21:26:00Z"),
-        ({"dt": "2026-05-28T21:26:41Z"}, b"2026-05-28T21:26:40.123Z"),
-        ({"dt": "2999-01-01T00:00:00Z"}, b"2026-05-28T21:26:40.123Z"),
-        ({"dt": "2999-01-01T00:00:00+01:00"}, b"2026-05-28T21:26:40.123Z"),
+        ({"dt": "2026-02-01t00:00:00z"}, b"2026-02-01T00:00:00.000Z"),
+        ({"dt": "2015-12-31T23:59:60Z"}, b"2016-01-01T00:00:00.000Z"),
+        ({"dt": "2026-05-28T20:26:40Z"}, b"2026-05-28T20:26:40Z"),
+        ({"dt": "2026-05-28T20:26:40.1239Z"}, b"2026-05-28T20:26:40.1239Z"),
+        ({"dt": "2026-05-28T20:26:40.2Z"}, NOW_TEXT.encode()),
+        ({"dt": "2026-05-28T20:26:41Z"}, NOW_TEXT.encode()),
+        ({"dt": "2026-05-28T20:36:40Z"}, NOW_TEXT.encode()),
+        ({"dt": "2026-05-28T21:36:40Z"}, NOW_TEXT.encode()),
+        ({"dt": "2999-01-01T00:00:00Z"}, NOW_TEXT.encode()),
+        ({"dt": "2999-01-01T00:00:00+01:00"}, NOW_TEXT.encode()),
+        ({"dt": "9999-12-31T23:59:60-23:59"}, NOW_TEXT.encode()),
+        ({"dt": "2026-05-28T20:26:40Z\n"}, NOW_TEXT.encode()),
+        ({"dt": "0001-01-01T00:00:00z"}, b"0001-01-01T00:00:00.000Z"),
+        ({"dt": "0000-01-01T00:00:00+23:00"}, b"0000-01-01T00:00:00.000Z"),
+        ({"dt": "2026-02-30T00:00:00Z"}, NOW_TEXT.encode()),
         ({"dt": "yesterday"}, NOW_TEXT.encode()),
         ({"dt": "9999-99-99T99:99:99+99:99"}, NOW_TEXT.encode()),
     ],
 )
-def test_the_event_time_is_the_events_own_and_at_most_an_hour_ahead(
+def test_the_event_time_is_the_earlier_of_the_events_own_and_its_receipt(
     tmp_path: Path, fields: dict[str, Any], expected: bytes
 ) -> None:
     assert admitted(made_gate(tmp_path).admit(edit(**fields))).headers == (("dt", expected),)

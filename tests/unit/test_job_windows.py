@@ -10,6 +10,7 @@ import pytest
 from headwater.errors import JobInvalid
 from headwater.processing import Context, Job, Window, job, tumbling
 from headwater.testing.job_kit import JobKit, without_envelope
+from headwater.testing.oracle_log import OracleLog
 
 
 def at(time: str, wiki: str = "enwiki", **more: Any) -> dict[str, Any]:
@@ -135,6 +136,7 @@ async def test_the_slowest_partition_holds_the_watermark() -> None:
 
 async def test_a_clock_that_runs_ahead_makes_nobody_else_late() -> None:
     kit = JobKit(counting("2h"))
+    kit.clock.advance(1)
     await kit.open()
     await kit.put({"meta": {"dt": "2033-01-01T00:00:00Z"}, "wiki": "ahead"})
     await kit.put({"meta": {"dt": "2023-11-14T22:13:00Z"}, "wiki": "enwiki"})
@@ -142,7 +144,50 @@ async def test_a_clock_that_runs_ahead_makes_nobody_else_late() -> None:
     await kit.put({"meta": {"dt": "2023-11-14T22:13:10Z"}, "wiki": "enwiki"})
     await kit.run_live()
     assert kit.runner.status.report().late == 0
-    assert kit.runner.status.report().watermark == "2023-11-14T23:13:20Z"
+    assert kit.runner.status.report().watermark == "2023-11-14T22:13:21Z"
+
+
+@pytest.mark.parametrize("moment", ["22:23:00", "23:03:00", "23:23:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"])
+@pytest.mark.parametrize("where", ["dt", "meta"])
+async def test_a_wrong_clock_changes_nothing_for_other_events(moment: str, where: str) -> None:
+    """The present is 22:13:21; the window of its minute has two events that say so, and what counts at its receipt."""
+    kit = JobKit(counting())
+    kit.clock.advance(1)
+    await kit.open()
+    said = moment if "T" in moment else f"2023-11-14T{moment}Z"
+    wrong = {"dt": said, "meta": {}} if where == "dt" else {"meta": {"dt": said}}
+    await kit.put(at("22:13:05"))
+    await kit.run_live()
+    await kit.put({**wrong, "wiki": "wrong"})
+    await kit.run_live()
+    await kit.put(at("22:13:21"))
+    await kit.run_live()
+    kit.clock.advance(60)
+    await kit.put(at("22:14:00"))
+    await kit.run_live()
+    behind = moment.startswith("0001")
+    assert kit.runner.status.report().late == behind
+    expected = [("enwiki", "22:13", 2)] if behind else [("enwiki", "22:13", 2), ("wrong", "22:13", 1)]
+    assert sorted(shown(await kit.events())) == expected
+
+
+async def test_the_kits_clock_follows_events_from_later() -> None:
+    kit = JobKit(counting())
+    await kit.open()
+    await kit.put({"dt": "2026-11-01T10:00:00z", "wiki": "a"}, {"dt": "2026-11-02T15:00:00.5Z", "wiki": "a"})
+    assert kit.clock() == 1_793_631_600.5
+    await kit.put({"dt": "2026-11-01T10:00:30+00:00", "wiki": "a"})
+    await kit.run()
+    starts = [(event["start"], event["edits"]) for event in await kit.events()]
+    assert starts == [("2026-11-01T10:00:00Z", 2), ("2026-11-02T15:00:00Z", 1)]
+
+
+async def test_a_log_with_a_clock_of_its_own_takes_events_from_later() -> None:
+    kit = JobKit(counting(), log=OracleLog())
+    await kit.open()
+    await kit.put({"dt": "2199-01-01T10:00:00Z", "wiki": "a"}, {"wiki": "b"})
+    await kit.run()
+    assert ("2199-01-01T10:00:00Z", "a") in [(event["start"], event["wiki"]) for event in await kit.events()]
 
 
 async def test_every_aggregate_says_what_its_name_says() -> None:

@@ -25,6 +25,7 @@ from headwater.cli.sse import follow
 from headwater.cli.tail import stream_url
 from headwater.cli.up import CONFIG_FILE, port_is_free, require_free_log, run_until_stopped, running
 from headwater.errors import ConfigInvalid
+from headwater.times import moment_of
 
 if TYPE_CHECKING:
     from headwater.config import Config
@@ -257,7 +258,7 @@ async def _with_history(delivery: Delivery, expected: Expected, rate: float, adv
 async def _paced(samples: Iterator[Sample]) -> Samples:
     """Each sample at the moment it says it happened."""
     for sample in samples:
-        due = datetime.fromisoformat(sample.event["dt"])
+        due = moment_of(sample.event["dt"])
         await asyncio.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds()))
         yield sample
 

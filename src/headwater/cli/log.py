@@ -19,6 +19,7 @@ from headwater.cli.console import output, print_json, progress, say
 from headwater.cli.up import require_project
 from headwater.cli.verbs import Table, Verbs
 from headwater.errors import TimestampInvalid
+from headwater.times import time_ms
 
 if TYPE_CHECKING:
     from headwater.log.contract import Position, StoredRecord, TopicInfo
@@ -142,7 +143,7 @@ Examples:
   headwater log read eqiad.demo.edit --at 2026-01-31T12:00:00Z --json | jq .value.wiki"""
 )
 @click.argument("topics", nargs=-1, required=True, metavar="TOPIC…")
-@click.option("--at", "since", help="Begin with what was received then (ISO 8601, or epoch milliseconds).")
+@click.option("--at", "since", help="Begin with what was received then (ISO 8601, or an epoch).")
 @click.option("--after", help="Begin after this resume token.")
 @click.option("--partition", type=click.IntRange(0), help="Only this partition.")
 @click.option("--offset", type=click.IntRange(0), help="Begin at this offset (of --partition, or of all).")
@@ -268,14 +269,11 @@ async def _start(log: InspectableLog, topics: Sequence[str], start: Mapping[str,
 
 
 def parse_time_ms(text: str) -> int:
-    """Epoch milliseconds of ISO 8601 text (UTC where it has no zone) or of epoch milliseconds."""
-    if text.isascii() and text.isdigit():
-        return int(text)
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        raise TimestampInvalid(f"{text!r} is no time.", hint="Write it like 2026-01-31T12:00:00Z.") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp() * 1000)
+    """Epoch milliseconds of ISO 8601 text (UTC where it has no zone) or of an epoch. Raises TimestampInvalid."""
+    at = time_ms(text.strip())
+    if at is None:
+        raise TimestampInvalid(f"{text!r} is no time.", hint="Write it like 2026-01-31T12:00:00Z.")
+    return at
 
 
 def print_record(record: StoredRecord, *, as_json: bool) -> None:

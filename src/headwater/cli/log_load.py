@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from headwater.cli.delivery import REFUSALS_LISTED_MAX, Line, Refusal
 from headwater.cli.lines import Damage, LineSource, open_lines, require_whole
 from headwater.cli.plan import load_declared, project_option
 from headwater.errors import CopyRefused, EventMalformed, HeadwaterError, TimestampInvalid
+from headwater.times import epoch_ms, time_ms
 
 if TYPE_CHECKING:
     from headwater.cli.console import Advance
@@ -39,7 +39,6 @@ NOTE_VERSION = "load1"
 HASHED_BYTES_MAX = 1_048_576
 BATCH_BYTES_MAX = 8_388_608
 # Numbers below this are epoch seconds, above it milliseconds: as seconds it is the year 5138.
-EPOCH_SECONDS_MAX = 1e11
 
 
 @click.command(
@@ -383,15 +382,8 @@ def event_time_ms(value: Any) -> int | None:
     """Epoch milliseconds of what an event says: ISO 8601 text (UTC where it has no zone), or an epoch; else None."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    else:
-        seconds = value if value < EPOCH_SECONDS_MAX else value / 1000
-    return int(seconds * 1000) if seconds >= 0 else None
+    at = time_ms(value) if isinstance(value, str) else epoch_ms(value)
+    return at if at is not None and at >= 0 else None
 
 
 def _batches(numbered: Iterator[tuple[int, bytes]], batch: int) -> Iterator[tuple[list[Line], int]]:

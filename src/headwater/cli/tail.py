@@ -14,6 +14,8 @@ import orjson
 from headwater.cli.console import say
 from headwater.cli.sse import follow
 from headwater.errors import ConfigInvalid
+from headwater.event import event_time_ms
+from headwater.times import utc_text
 
 
 @click.command(
@@ -94,7 +96,9 @@ def _show(data: str) -> None:
         click.echo(data)
         return
     meta = event.get("meta") or {}
-    time = str(meta.get("dt") or event.get("dt") or "")[11:19]
+    times = (event_time_ms(event, field) for field in ("meta.dt", "dt"))
+    at = next((at for at in times if at is not None), None)
+    time = " " * 8 if at is None else utc_text(at)[11:19]
     click.secho(f"{time}  ", dim=True, nl=False)
     click.secho(f"{meta.get('stream', '')}  ", fg="cyan", nl=False)
     click.echo(gist(event))

@@ -14,11 +14,11 @@ import orjson
 from headwater.consumption.extent import Extent
 from headwater.errors import TimestampInvalid, TokenInvalid, TopicUnknown
 from headwater.log.contract import TOKEN_PREFIX, LogReader, Position
+from headwater.times import epoch_ms, time_ms
 
 LEGACY_END = -1
 LEGACY_BEGINNING = -2
 # The first epoch in milliseconds that we take as such; as seconds it would be the year 5138.
-MILLISECONDS_FROM = 100_000_000_000
 TOKEN_CHARS_MAX = 65_536
 
 _EPOCH = re.compile(r"[+-]?\d{1,18}(\.\d{1,9})?", re.ASCII)
@@ -94,23 +94,21 @@ def parse_since(text: str) -> int | None:
     if not text:
         return None
     if _EPOCH.fullmatch(text):
-        number = float(text)
-        return int(number if abs(number) >= MILLISECONDS_FROM else number * 1000)
+        return epoch_ms(float(text))
     # In a query string a plus sign that was not percent-encoded arrives as a space.
-    repaired = re.sub(r" (\d{2}:?\d{2})$", r"+\1", text) if "T" in text else text
-    moment: datetime.datetime
+    repaired = re.sub(r" (\d{2}:?\d{2})$", r"+\1", text) if "T" in text.upper() else text
+    at = time_ms(repaired)
+    return _mail_date_ms(text) if at is None else at
+
+
+def _mail_date_ms(text: str) -> int:
     try:
-        moment = datetime.datetime.fromisoformat(repaired)
+        moment = email.utils.parsedate_to_datetime(text)
     except ValueError:
-        try:
-            moment = email.utils.parsedate_to_datetime(text)
-        except ValueError:
-            raise TimestampInvalid(
-                f"since timestamp is not a UTC milliseconds unix epoch and was not parseable: '{text[:200]}'"
-            ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return int(moment.timestamp() * 1000)
+        raise TimestampInvalid(
+            f"since timestamp is not a UTC milliseconds unix epoch and was not parseable: '{text[:200]}'"
+        ) from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp() * 1000)
 
 
 def parse_legacy(text: str) -> Sequence[str] | Sequence[LegacyEntry]:

@@ -19,6 +19,7 @@ from pathlib import Path
 import orjson
 
 from headwater.errors import ConfigInvalid, KeyRequired, ScopeMissing, TooManyRequests
+from headwater.times import time_ms
 
 PREFIX = "hwk_"
 SCOPES = ("streams:read", "streams:write", "streams:kill")
@@ -65,7 +66,7 @@ class ApiKeys:
         found = next((key for key in self._keys.values() if hmac.compare_digest(key.hash, digest)), None)
         if found is None:
             raise KeyRequired("The API key is not known, or was revoked.", hint=_HOW)
-        if found.expires and datetime.fromisoformat(found.expires).timestamp() <= self._clock():
+        if found.expires and (time_ms(found.expires) or 0) <= self._clock() * 1000:
             raise KeyRequired(f"The API key {found.name!r} expired on {found.expires}.", hint=_HOW)
         if scope not in found.scopes:
             raise ScopeMissing(

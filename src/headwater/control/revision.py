@@ -17,6 +17,7 @@ import orjson
 
 from headwater.errors import ChangeRefused
 from headwater.streams.layers import Layer, When
+from headwater.times import has_zone, time_us
 
 TEXT_CHARS_MAX = 2_000
 RULES_MAX = 1_000
@@ -197,10 +198,9 @@ def text_of(written: Mapping[str, Any], name: str, chars_max: int = TEXT_CHARS_M
 
 
 def _seconds(text: Any) -> float:
-    try:
-        moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        raise ChangeRefused(f"{text!r} is no time.", hint="Write it as 2026-01-31T12:00:00Z.") from None
-    if moment.tzinfo is None:
+    at = time_us(text) if isinstance(text, str) else None
+    if at is None:
+        raise ChangeRefused(f"{text!r} is no time.", hint="Write it as 2026-01-31T12:00:00Z.")
+    if not has_zone(text):
         raise ChangeRefused(f"{text!r} has no time zone.", hint="Write it as 2026-01-31T12:00:00Z.")
-    return moment.timestamp()
+    return at / 1_000_000

@@ -13,7 +13,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from headwater.config import Config
@@ -27,7 +26,7 @@ from headwater.errors import (
     StreamSchemaMismatch,
     StreamUnknown,
 )
-from headwater.event import encode_json, uuid_text
+from headwater.event import encode_json, event_time_ms, uuid_text
 from headwater.intake.error_event import BuiltIn, built_in
 from headwater.intake.outcome import Admitted, Refused
 from headwater.log.contract import Record
@@ -36,6 +35,7 @@ from headwater.schemas.uri import check_producer_uri
 from headwater.schemas.validator import CompiledSchema, Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
+from headwater.times import utc_milliseconds
 
 NO_HEADERS: Mapping[str, str] = {}
 
@@ -43,7 +43,6 @@ NO_HEADERS: Mapping[str, str] = {}
 CLIENT_ADDRESS_FIELD = "http.client_ip"
 CLIENT_ADDRESS = "client-address"
 
-EVENT_TIME_AHEAD_SECONDS_MAX = 3600.0
 ROUTES_MAX = 10_000
 UNDECLARED_STREAMS_MAX = 1_000
 EVENT_DEPTH_MAX = ValidationLimits().event_depth_max
@@ -52,10 +51,17 @@ EVENT_DEPTH_MAX = ValidationLimits().event_depth_max
 RESERVED_PREFIX = "headwater."
 
 _STREAM_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
-_UTC_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z")
+# Texts of this shape sort as their times do, and nearly every event has it; others are read and written anew. Days that
+# only some months have are left to the reader.
+_UTC_TIME = re.compile(
+    r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8]|(?<!02-)(?:29|30)|(?<=(?:0[13578]|1[02])-)31)"
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?Z"
+)
 # As numbers: looking for one byte takes half as long as looking for a text of one.
 _LINE_FEED, _CARRIAGE_RETURN = b"\n\r"
 _MISSING = object()
+# The first year that a date-time can name.
+_YEAR_0_MS = -62_167_219_200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +153,7 @@ class Gate:
         # The two usual places, found without walking a path.
         self._plain_fields = settings.schema_uri_fields == ("$schema",) and settings.stream_field == "meta.stream"
         self._now_text: tuple[int, str] = (0, "")
-        self._ahead_text: tuple[int, str] = (0, "")
+        self._second_text: tuple[int, str] = (-1, "")
 
     def admit(
         self, value: Any, headers: Mapping[str, str] = NO_HEADERS, raw: bytes | None = None
@@ -272,36 +278,31 @@ class Gate:
         millisecond = int(now * 1000)
         known, text = self._now_text
         if known != millisecond:
-            text = iso_milliseconds(millisecond)
+            second, rest = divmod(millisecond, 1000)
+            known, text = self._second_text
+            if known != second:
+                text = utc_milliseconds(second * 1000)[:20]
+                self._second_text = (second, text)
+            text = f"{text}{rest:03d}Z"
             self._now_text = (millisecond, text)
         return text
 
     def _event_time(self, route: _Route, value: dict[str, Any], now: float) -> bytes:
-        """The event's own time as UTC text, never more than an hour ahead of receipt; receipt where it has none."""
+        """The event's own time as UTC text or, where it has none or a later one, the time of receipt."""
         name = route.event_time_name
         text = value.get(name, _MISSING) if name is not None else _at(value, route.event_time_field)
         if text is _MISSING:
             text = _at(value, "meta.dt")
-        if text.__class__ is str:
-            # Texts of this shape sort as their times do, and nearly every event has it.
-            if _UTC_TIME.fullmatch(text):
-                if text < self._hour_ahead(now):
-                    return text.encode()
-                limit = iso_milliseconds(int((now + EVENT_TIME_AHEAD_SECONDS_MAX) * 1000))
-                return min(text, limit).encode()
-            moment = _parse_time(text)
-            if moment is not None:
-                return iso_milliseconds(int(min(moment, now + EVENT_TIME_AHEAD_SECONDS_MAX) * 1000)).encode()
-        return self._iso(now).encode()
-
-    def _hour_ahead(self, now: float) -> str:
-        """The second an hour from now as text without fraction and zone: what sorts before it is earlier for sure."""
-        second = int(now)
-        known, text = self._ahead_text
-        if known != second:
-            text = iso_milliseconds(int(second + EVENT_TIME_AHEAD_SECONDS_MAX) * 1000)[:19]
-            self._ahead_text = (second, text)
-        return text
+        receipt = self._iso(now)
+        # As far as the milliseconds: a receipt within the event's own millisecond is not earlier than the event.
+        if text.__class__ is str and text[:23] <= receipt and _UTC_TIME.fullmatch(text):
+            return text.encode()
+        at = event_time_ms(value, route.event_time_field)
+        if at is None or at > int(now * 1000):
+            return receipt.encode()
+        if text.__class__ is str and _UTC_TIME.fullmatch(text):
+            return text.encode()
+        return utc_milliseconds(max(at, _YEAR_0_MS)).encode()
 
     def _names_of(self, value: Any) -> tuple[Any, Any]:
         """What the event gives as schema URI and stream name, of whatever type; None where absent."""
@@ -405,12 +406,6 @@ class Gate:
         return EventTooLarge(f"The event has {size} bytes; the limit is {self.settings.event_bytes_max}.")
 
 
-def iso_milliseconds(millisecond: int) -> str:
-    """Epoch milliseconds as ISO 8601 text in UTC."""
-    seconds, rest = divmod(millisecond, 1000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:03d}Z"
-
-
 def stream_name_from_uri(uri: str) -> str:
     """The stream of a schema URI where events do not name one, as EventGate's default factory forms it."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", uri).lstrip("_")
@@ -472,11 +467,3 @@ def _set_absent(value: dict[str, Any], path: str, text: str) -> bool:
         return False
     value[name] = text
     return True
-
-
-def _parse_time(text: str) -> float | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

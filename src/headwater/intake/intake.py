@@ -31,7 +31,7 @@ from headwater.intake.counters import Counters
 from headwater.intake.dry_run import explanation
 from headwater.intake.duplicates import DuplicateWindow, Reservation
 from headwater.intake.error_event import error_event
-from headwater.intake.gate import NO_HEADERS, Gate, SchemaPending, iso_milliseconds
+from headwater.intake.gate import NO_HEADERS, Gate, SchemaPending
 from headwater.intake.gathering import Gathering, append_exactly, failure_of, failures_of
 from headwater.intake.hasty import Hasty
 from headwater.intake.outcome import Accepted, Admitted, Explanation, Failed, Outcome, Receipt, Refused
@@ -41,6 +41,7 @@ from headwater.intake.spool import Spool
 from headwater.log.contract import Log, Placement, Record, TopicSettings
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
+from headwater.times import utc_milliseconds
 
 SCHEMA_FETCHES_AT_ONCE_MAX = 4
 DUPLICATE_ROUNDS_MAX = 3
@@ -364,7 +365,7 @@ class Intake:
 
     def _make_error_events(self, work: _Pass) -> None:
         """Sort out what was not admitted: ours to `failed`, the producer's to `refused` with an error event each."""
-        now = iso_milliseconds(int(self._clock() * 1000))
+        now = utc_milliseconds(int(self._clock() * 1000))
         for index, verdict in enumerate(work.verdicts):
             if not isinstance(verdict, Refused):
                 continue

@@ -10,11 +10,12 @@ import orjson
 
 from headwater.consumption.framing import CANARY_DOMAIN
 from headwater.errors import HeadwaterError, SchemaInvalid
-from headwater.intake.gate import iso_milliseconds, new_event_id
+from headwater.intake.gate import new_event_id
 from headwater.schemas.repository import SchemaRepository
 from headwater.schemas.schema import Schema
 from headwater.schemas.uri import LATEST, version_of
 from headwater.streams.stream import Stream
+from headwater.times import utc_milliseconds
 
 CANARY_MARK = b'"canary"'
 
@@ -31,7 +32,7 @@ def canary_event(
     if missing is not None:
         raise SchemaInvalid(missing)
     event: dict[str, Any] = copy.deepcopy(schema.document["examples"][0])
-    now = iso_milliseconds(now_ms)
+    now = utc_milliseconds(now_ms)
     event["$schema"] = schema.uri
     meta = event.get("meta")
     meta = event["meta"] = dict(meta) if isinstance(meta, dict) else {}

@@ -7,17 +7,17 @@ counted, so a record that is read a second time after a crash changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 import orjson
 
-from headwater.event import get_path
 from headwater.log.contract import StoredRecord
+from headwater.log.event_time import event_time_of
 from headwater.monitoring.canary_event import CANARY_MARK, is_canary
-from headwater.monitoring.hours import HOUR_MS, epoch_ms
+from headwater.monitoring.hours import HOUR_MS
+from headwater.times import time_ms
 
 HOURS_A_DAY = 24
 
@@ -94,6 +94,7 @@ class HourCounts:
         topic, partition, offset = first.topic, first.partition, first.offset
         hour = first.timestamp_ms // HOUR_MS
         begin_ms, end_ms = hour * HOUR_MS, (hour + 1) * HOUR_MS
+        is_last = hour % HOURS_A_DAY == HOURS_A_DAY - 1
         index, dt = start, b""
         for index in range(start, len(records)):
             record = records[index]
@@ -107,9 +108,12 @@ class HourCounts:
                 or CANARY_MARK in record.value
             ):
                 break
-            if headers[0][1][:13] != dt:
-                text = headers[0][1]
-                if not text.endswith(b"Z") or _hour_of(text[:13]) != hour:
+            text = headers[0][1]
+            # In the last hour of a day a leap second belongs to the next one.
+            if text[-1:] != b"Z" or (is_last and text[17:19] == b"60"):
+                break
+            if text[:13] != dt:
+                if _hour_of(text[:13]) != hour:
                     break
                 dt = text[:13]
             offset = record.offset
@@ -164,26 +168,11 @@ class HourCounts:
 
 
 def event_hour(record: StoredRecord, event_time_field: str) -> int:
-    """The hour in which an event happened: its `dt` header, else its own fields, else the time of receipt."""
-    for name, content in record.headers:
-        if name == "dt":
-            found = _hour_of(content[:13] if content.endswith(b"Z") else content)
-            if found is not None:
-                return found
-    try:
-        value: Any = orjson.loads(record.value)
-    except orjson.JSONDecodeError:
-        value = {}
-    for path in (event_time_field, "meta.dt"):
-        text = get_path(value, path) if isinstance(value, Mapping) else None
-        at = epoch_ms(text) if isinstance(text, str) else None
-        if at is not None:
-            return min(at // HOUR_MS, record.timestamp_ms // HOUR_MS + 1)
-    return record.timestamp_ms // HOUR_MS
+    """The hour in which an event happened, and no later one than that of its receipt."""
+    return event_time_of(record, event_time_field) // HOUR_MS
 
 
 @lru_cache(maxsize=4096)
 def _hour_of(text: bytes) -> int | None:
-    decoded = text.decode("latin-1")
-    at = epoch_ms(f"{decoded}:00Z" if len(decoded) == 13 else decoded)
+    at = time_ms(text.decode("latin-1"))
     return None if at is None else at // HOUR_MS

@@ -16,11 +16,11 @@ from headwater.errors import EventTooLarge, HeadwaterError, JobInvalid, SchemaNo
 from headwater.event import uuid_text
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.outcome import Admitted, Refused
-from headwater.processing.durations import iso
 from headwater.processing.job import Job, ToStream
 from headwater.processing.steps import Failure, Item
 from headwater.processing.store import RefusesRecords
 from headwater.schemas.validator import CompiledSchema
+from headwater.times import utc_text
 
 # Names the family of ids below; must never change, or repeats are no longer recognised.
 NAMESPACE = uuid.UUID("6a5d1c0e-5b0c-5f0e-9f5e-0d1f4c2b7a11")
@@ -102,7 +102,7 @@ class Derivation:
         item, schema = failure.item, self._error_schema.schema
         source = item.source if isinstance(item.source, Mapping) else {}
         stream = self._job.error_stream
-        now = iso(now_ms)
+        now = utc_text(now_ms)
         value: dict[str, Any] = {
             "$schema": schema.uri,
             "meta": {"stream": stream, "id": derived_id(self._job.name, stream, f"{item.cause}/{failure.step}")},

@@ -25,8 +25,8 @@ from headwater.event import get_path
 from headwater.intake.gate import Gate
 from headwater.intake.outcome import Admitted
 from headwater.log.contract import Log, Position, Record, StateChange, StoredRecord
+from headwater.log.event_time import event_time_of
 from headwater.processing.derived import Derivation
-from headwater.processing.durations import parse_time
 from headwater.processing.job import Job, ToStream, ToTable
 from headwater.processing.progress import Partition, Progress
 from headwater.processing.state import KeyedState
@@ -46,7 +46,6 @@ from headwater.processing.store import JobStore, LogStore, RefusesRecords
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
 
-EVENT_TIME_AHEAD_MS_MAX = 3_600_000
 CANARY_DOMAIN = "canary"
 PROGRESS_KEY = b"progress"
 # Further than any time an event can have.
@@ -395,6 +394,7 @@ class EmbeddedRunner:
     def _items(self, records: Sequence[StoredRecord], results: Results) -> list[Item]:
         """The records as items; canaries left out, and bytes that are no event as failures."""
         items = []
+        now_ms = int(self._clock() * 1000)
         for record in records:
             stream = self._streams[record.topic]
             place = f"{record.topic}/{record.partition}/{record.offset}"
@@ -408,7 +408,7 @@ class EmbeddedRunner:
                 continue
             if not self.job.canaries and get_path(value, "meta.domain") == CANARY_DOMAIN:
                 continue
-            at = event_time_of(record, value, stream)
+            at = event_time_of(record, stream.event_time_field, value, now_ms=now_ms)
             self._progress.saw((record.topic, record.partition), at)
             event_id = get_path(value, "meta.id")
             cause = event_id if isinstance(event_id, str) else place
@@ -487,21 +487,6 @@ def cannot(job: Job, log: Log, store: JobStore | None = None) -> list[str]:
     if job.keeps_state and store is None and not log.features.keyed_state:
         reasons.append("the log keeps no keyed state")
     return reasons
-
-
-def event_time_of(record: StoredRecord, value: dict[str, object], stream: Stream) -> int:
-    """When the event happened (epoch ms): the `dt` header, else the stream's field, else the time of receipt.
-
-    Never more than an hour after receipt: a clock that runs ahead must not make other events late.
-    """
-    text = next((content.decode("utf-8", "replace") for name, content in record.headers if name == "dt"), None)
-    if text is None:
-        field = get_path(value, stream.event_time_field) or get_path(value, "meta.dt")
-        text = field if isinstance(field, str) else None
-    at = parse_time(text) if text else None
-    if at is None:
-        return record.timestamp_ms
-    return min(at, record.timestamp_ms + EVENT_TIME_AHEAD_MS_MAX)
 
 
 def _reached(position: Position, end: Position) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from headwater.processing.durations import iso
 from headwater.processing.steps import NO_WATERMARK, Results
 from headwater.telemetry import Telemetry
+from headwater.times import utc_text
 
 State = Literal["starting", "running", "retrying", "restarting", "failed", "stopped"]
 
@@ -56,7 +56,7 @@ class RunnerStatus:
             state=self.state,
             **self._counts,
             restarts=self.restarts,
-            watermark=None if self._watermark_ms == NO_WATERMARK else iso(self._watermark_ms),
+            watermark=None if self._watermark_ms == NO_WATERMARK else utc_text(self._watermark_ms),
             position=self._position,
             last_error=None if self.last_error is None else f"{type(self.last_error).__name__}: {self.last_error}",
         )

@@ -18,8 +18,9 @@ import orjson
 
 from headwater.errors import JobInvalid
 from headwater.event import get_path
-from headwater.processing.durations import Duration, iso, milliseconds
+from headwater.processing.durations import Duration, milliseconds
 from headwater.processing.steps import Context, PerKey, Timer, Turn
+from headwater.times import utc_text
 
 FORGET = "forget"
 
@@ -37,11 +38,11 @@ class Window:
 
     @property
     def start(self) -> str:
-        return iso(self.start_ms)
+        return utc_text(self.start_ms)
 
     @property
     def end(self) -> str:
-        return iso(self.end_ms)
+        return utc_text(self.end_ms)
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from headwater.schemas.types import WHOLE, DataType, ListOf, MapOf, Scalar, Struct
+from headwater.times import moment_of
 
 
 def row_of(event: Mapping[str, Any], root: Struct) -> dict[str, Any]:
@@ -37,9 +37,3 @@ def _value(value: Any, kind: DataType) -> Any:
         return {key: _value(item, kind.value) for key, item in value.items()}
     assert isinstance(kind, Struct)
     return row_of(value, kind)
-
-
-def moment_of(text: str) -> datetime:
-    """An RFC 3339 date-time as a datetime in UTC; without an offset it is UTC already."""
-    moment = datetime.fromisoformat(text.upper().replace(" ", "T", 1))
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

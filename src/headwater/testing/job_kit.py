@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from headwater.connectors.contract import Sink
+from headwater.event import event_time_ms
 from headwater.intake.gate import Gate, GateSettings
 from headwater.log.contract import Log, Record, TopicSettings
 from headwater.processing.embedded import EmbeddedRunner, RunnerSettings
@@ -49,7 +51,11 @@ class OpenSchemas:
 
 
 class JobKit:
-    """One job, its streams and a log. Time stands still unless `clock` is moved."""
+    """One job, its streams and a log.
+
+    Time stands still, and moves on to the time of an event that is put from later. A test that sets or advances `clock`
+    has time in its own hands from then on: an event from later is then one of a clock that runs ahead.
+    """
 
     def __init__(
         self,
@@ -64,6 +70,8 @@ class JobKit:
         self.clock = ManualClock()
         self.job = job
         self.log: Log = OracleLog(clock=self.clock) if log is None else log
+        self._followed_to = self.clock.now
+        self._log_clock: Callable[[], float] = self.clock if log is None else time.time
         self.partitions = partitions
         names = [*job.sources, job.error_stream]
         names += [job.output.stream] if isinstance(job.output, ToStream) else []
@@ -85,7 +93,23 @@ class JobKit:
     async def put(self, *events: Mapping[str, Any], stream: str | None = None, partition: int | None = None) -> None:
         """Append events to the job's (first) source."""
         topic = stream or self.job.sources[0]
-        await self.log.append([Record(topic, orjson.dumps(event), partition=partition) for event in events])
+        receipt_ms = self._receipt_ms(topic, events)
+        made = [Record(topic, orjson.dumps(one), partition=partition, timestamp_ms=receipt_ms) for one in events]
+        placements = await self.log.append(made)
+        if self._follows_events:
+            self.clock.now = max(self.clock.now, max((one.timestamp_ms for one in placements), default=0) / 1000)
+            self._followed_to = self.clock.now
+
+    @property
+    def _follows_events(self) -> bool:
+        return self.clock.now == self._followed_to
+
+    def _receipt_ms(self, topic: str, events: Iterable[Mapping[str, Any]]) -> int | None:
+        """The latest time that `events` say, where the clock follows them and is behind; else None: the present."""
+        field = self.streams.get(topic).event_time_field
+        said = [at for event in events if (at := event_time_ms(event, field)) is not None]
+        latest = max(said, default=0)
+        return latest if self._follows_events and latest > self._log_clock() * 1000 else None
 
     async def run(self) -> None:
         """Process what there is, to the end."""

@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from headwater.errors import ContentUnsupported, EventMalformed
+from headwater.times import rfc_3339
 from headwater.web.headers import RawHeaders
 from headwater.web.schema_shelf import MERGED
 from headwater.web.schemas import ROOT, SCHEMAS
@@ -67,7 +68,7 @@ def attributes_of(event: Mapping[str, Any], url: str) -> dict[str, str]:
         "source": _text(fields, "uri") or _text(fields, "domain") or (f"/v2/stream/{stream}" if stream else ""),
         "type": uri.strip("/").rpartition("/")[0],
         "subject": stream,
-        "time": _text(event, "dt") or _text(fields, "dt"),
+        "time": rfc_3339(_text(event, "dt")) or rfc_3339(_text(fields, "dt")) or "",
         "dataschema": f"{url}{SCHEMAS_PATH}{uri}" if uri.startswith("/") else uri,
         "partitionkey": _text(fields, "key"),
     }

@@ -17,6 +17,7 @@ from headwater.errors import ConfigInvalid
 from headwater.schemas.rules.catalogue import RULES
 from headwater.schemas.rules.rule import Severity
 from headwater.schemas.working_settings import SETTINGS_FILE, WorkingSettings
+from headwater.times import day_of
 
 OFF = "off"
 # The names of compatibility.Mode, said here because reading settings must not load the engine.
@@ -99,7 +100,7 @@ def _waiver(entry: Any, at: int) -> Waiver:
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", entry["until"]):
         raise _refusal(f"`{where}.until` is {entry['until']!r}.", "Write a day, as in 2030-12-31.")
     try:
-        until = datetime.date.fromisoformat(entry["until"])
+        until = day_of(entry["until"])
     except ValueError:
         raise _refusal(f"`{where}.until` is no day: {entry['until']}.", "Write a day, as in 2030-12-31.") from None
     return Waiver(entry["rule"], entry["schema"], entry["reason"].strip(), until, entry.get("pointer", ""))

@@ -1,0 +1,154 @@
+"""Reads and writes moments: the only reader of times, so that every room takes one text for the same moment.
+
+How this works: nearly every text is one that Python's own reader takes, which is written in C. What it does not take
+although `format: date-time` admits it (lower-case `t` and `z`, other white space between day and clock, leap seconds,
+the year 0) is read by a regular expression here. Moments are whole micro- or milliseconds since the epoch, rounded
+towards the past: integers have room for what no calendar has, such as the hour after the end of the year 9999.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta, timezone
+
+# Epochs from this number on are milliseconds; smaller ones are seconds (up to the year 5138).
+MILLISECONDS_FROM = 100_000_000_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_DAY_MS = 86_400_000
+# A number of so many digits or more is an epoch; one of eight is a day such as 20260131.
+_EPOCH_DIGITS_MIN = 9
+_EPOCH_DIGITS_MAX = 16
+# The byte order mark is white space for the engine that checks `format: date-time`.
+_DATE_TIME = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[tT\s\ufeff]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
+    r"(?:([zZ])|([+-])([0-9]{2})(?::?([0-9]{2}))?)?"
+)
+# After the day, whose parts look like offsets.
+_ZONE = re.compile(r".*[0-9](?:[zZ]|[+-][0-9]{2}(?::?[0-9]{2})?)", re.DOTALL)
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def time_us(text: str) -> int | None:
+    """The moment of an ISO 8601 date-time in epoch microseconds; None where it is none.
+
+    UTC where it has no zone. A leap second is the first second of the day that follows. Digits alone, nine or more,
+    are an epoch in seconds or milliseconds.
+    """
+    if text[4:5] != "-" and len(text) >= _EPOCH_DIGITS_MIN and text.isascii() and text.isdigit():
+        return epoch_ms(int(text)) * 1000 if len(text) <= _EPOCH_DIGITS_MAX else None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return _read_us(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def time_ms(text: str) -> int | None:
+    """As `time_us`, in epoch milliseconds."""
+    at = time_us(text)
+    return None if at is None else at // 1000
+
+
+def epoch_ms(number: float) -> int:
+    """Epoch milliseconds of an epoch in seconds or in milliseconds, told apart by its size."""
+    return int(number if abs(number) >= MILLISECONDS_FROM else number * 1000)
+
+
+def moment_of(text: str) -> datetime:
+    """A date-time as a datetime in UTC. Raises ValueError for what is none, and outside the years 1 to 9999."""
+    at = time_us(text)
+    if at is None:
+        raise ValueError(f"{text[:80]!r} is not a date-time")
+    try:
+        return _EPOCH + at * _MICROSECOND
+    except OverflowError:
+        raise ValueError(f"{text[:80]!r} is outside the years 1 to 9999") from None
+
+
+def day_of(text: str) -> date:
+    """The day that a text such as `2026-01-31` names. Raises ValueError."""
+    return date.fromisoformat(text)
+
+
+def has_zone(text: str) -> bool:
+    """Whether a date-time says its offset from UTC."""
+    return _ZONE.fullmatch(text, 8) is not None
+
+
+def utc_text(time_ms: int) -> str:
+    """`2026-01-31T12:00:00Z`, with milliseconds only where there are any."""
+    return _text(time_ms, "milliseconds" if time_ms % 1000 else "seconds")
+
+
+def utc_milliseconds(time_ms: int) -> str:
+    """`2026-01-31T12:00:00.000Z`."""
+    return _text(time_ms, "milliseconds")
+
+
+def rfc_3339(text: str) -> str | None:
+    """The same moment in the spelling that every reader of RFC 3339 takes; None where `text` is no date-time."""
+    if _RFC_3339.fullmatch(text):
+        return text if time_us(text) is not None else None
+    at = time_us(text)
+    if at is None:
+        return None
+    return _text(at // 1000, "seconds")[:-1] + _fraction(at) + "Z"
+
+
+def _fraction(time_us: int) -> str:
+    return f".{time_us % 1_000_000:06d}".rstrip("0").rstrip(".")
+
+
+def _text(time_ms: int, precision: str) -> str:
+    try:
+        moment = _EPOCH + timedelta(milliseconds=time_ms)
+    except OverflowError:
+        return _text_beyond(time_ms, precision)
+    return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+
+
+def _text_beyond(time_ms: int, precision: str) -> str:
+    """Years that Python's calendar has not: the year 0, and (with a sign and six digits, as ISO 8601 has it) others."""
+    days, rest = divmod(time_ms, _DAY_MS)
+    year, month, day = _day_of_epoch(days)
+    clock = (datetime.min + timedelta(milliseconds=rest)).time().isoformat(timespec=precision)
+    return f"{year:04d}-{month:02d}-{day:02d}T{clock}Z" if year == 0 else f"{year:+07d}-{month:02d}-{day:02d}T{clock}Z"
+
+
+def _read_us(text: str) -> int | None:
+    """What Python's own reader does not take."""
+    found = _DATE_TIME.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second = (int(part) for part in found.groups()[:6])
+    leap = second == 60 and (hour, minute) == (23, 59)
+    offset_minutes = int(found[10] or 0) * 60 + int(found[11] or 0)
+    try:
+        # A year that has the same days, for the year 0 is none of Python's.
+        days = (date(year or 400, month, day) - _EPOCH.date()).days - (0 if year else 146_097)
+        # Checks the ranges of the clock and of the offset.
+        datetime(2000, 1, 1, hour, minute, 59 if leap else second, tzinfo=timezone(timedelta(minutes=offset_minutes)))
+    except ValueError:
+        return None
+    if int(found[11] or 0) > 59:
+        return None
+    seconds = days * 86_400 + hour * 3600 + minute * 60 + second
+    seconds += offset_minutes * (60 if found[9] == "-" else -60)
+    return seconds * 1_000_000 + int(f"{found[7] or '':0<6.6}")
+
+
+def _day_of_epoch(days: int) -> tuple[int, int, int]:
+    """Year, month and day of a day counted from the epoch, in the Gregorian calendar without end."""
+    # Years that begin in March end with the leap day; 400 of them have always 146,097 days.
+    era, day_of_era = divmod(days + 719_468, 146_097)
+    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    shifted = (5 * day_of_year + 2) // 153
+    month = shifted + 3 if shifted < 10 else shifted - 9
+    return year_of_era + era * 400 + (month <= 2), month, day_of_year - (153 * shifted + 2) // 5 + 1
