@@ -19,7 +19,7 @@ from headwater.cli.console import output, print_json, progress, say
 from headwater.cli.up import require_project
 from headwater.cli.verbs import Table, Verbs
 from headwater.errors import TimestampInvalid
-from headwater.times import time_ms
+from headwater.times import epoch_ms, time_ms
 
 if TYPE_CHECKING:
     from headwater.log.contract import Position, StoredRecord, TopicInfo
@@ -270,7 +270,8 @@ async def _start(log: InspectableLog, topics: Sequence[str], start: Mapping[str,
 
 def parse_time_ms(text: str) -> int:
     """Epoch milliseconds of ISO 8601 text (UTC where it has no zone) or of an epoch. Raises TimestampInvalid."""
-    at = time_ms(text.strip())
+    # A small number is an epoch here too, though no event would be read so.
+    at = epoch_ms(int(text)) if text.isascii() and text.isdigit() else time_ms(text.strip())
     if at is None:
         raise TimestampInvalid(f"{text!r} is no time.", hint="Write it like 2026-01-31T12:00:00Z.")
     return at
