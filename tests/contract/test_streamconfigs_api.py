@@ -167,6 +167,41 @@ async def test_a_php_array_is_passed_over_with_a_warning(small: httpx.AsyncClien
     assert len(body["streams"]) > 1
 
 
+@pytest.mark.parametrize(
+    ("query", "max_age", "warnings"),
+    [
+        (
+            "formatversion=1&foo=1&all_settings=1",
+            600,
+            {
+                "main": "Unrecognized parameter: foo.\nError printer failed (will retry without params).",
+                "streamconfigs": 'The parameter "all_settings" has been deprecated.',
+                "json": 'Unrecognized value for parameter "formatversion": 1.',
+            },
+        ),
+        ("constraints=stream[a]=b&all_settings=1&foo=1", 600, {"streamconfigs": "The parameter"}),
+        (
+            f"streams={'|'.join(map(str, range(251)))}&constraints[]=1&foo=1",
+            0,
+            {"main": 'Parameter "constraints" uses unsupported PHP array syntax.'},
+        ),
+        ("formatversion=3", 600, {"json": 'Unrecognized value for parameter "formatversion": 3.'}),
+    ],
+)
+async def test_errors_keep_the_warnings_and_the_caching_that_there_were_before(
+    small: httpx.AsyncClient, query: str, max_age: int, warnings: dict[str, str]
+) -> None:
+    response = await small.get(f"/w/api.php?action=streamconfigs&format=json&requestid=r&{query}")
+    body = response.json()
+    assert body["error"]["code"] == response.headers["mediawiki-api-error"]
+    assert body["requestid"] == "r"
+    assert response.headers["cache-control"] == f"private, must-revalidate, max-age={max_age}"
+    for module, text in warnings.items():
+        assert body["warnings"][module]["warnings"].endswith(text) or text in body["warnings"][module]["warnings"]
+    has_unknown = "Unrecognized parameter: foo." in json.dumps(body["warnings"])
+    assert has_unknown is ("foo" in query and "formatversion" in query), "unread parameters are reported at the end"
+
+
 async def test_errors_without_a_format_are_pages(small: httpx.AsyncClient) -> None:
     for query in ("action=streamconfig", "action=streamconfigs&formatversion=1", ""):
         response = await small.get(f"/w/api.php?{query}")

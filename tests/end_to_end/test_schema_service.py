@@ -375,6 +375,7 @@ def test_ids_and_numbers_depend_on_nothing_but_the_version() -> None:
         ("/subjects/none/versions", 404, 40401),
         ("/subjects/none/versions/1", 404, 40401),
         ("/subjects/shop/order/versions/5", 404, 40402),
+        ("/subjects/shop/order/versions/9.0.0", 404, 40402),
         ("/subjects/shop/order/versions/0", 422, 42202),
         ("/subjects/shop/order/versions/newest", 422, 42202),
         ("/subjects/shop/order/versions/99999999999", 422, 42202),

@@ -25,7 +25,7 @@ SCHEMA: dict[str, Any] = {
     "title": "page/edit",
     "description": "A page was edited.",
     "$id": "/page/edit/1.0.0",
-    "$schema": "https://json-schema.org/draft-07/schema#",
+    "$schema": "http://json-schema.org/draft-07/schema#",
     "type": "object",
     "required": ["$schema", "meta", "bytes"],
     "properties": {
@@ -173,6 +173,11 @@ BROKEN: list[tuple[str, Edit, str]] = [
     ),
     ("value-of-other-type", field("e", {"type": "string", "enum": ["a", False]}), "/properties/e/enum/1"),
     ("value-of-other-type", field("e", {"type": "integer", "default": "1"}), "/properties/e/default"),
+    ("enum-values-distinct", field("e", {"type": "string", "enum": ["a", "b", "a"]}), "/properties/e/enum"),
+    ("enum-values-distinct", field("e", {"type": "number", "enum": [1, 1.0]}), "/properties/e/enum"),
+    ("enum-values-distinct", field("e", {"enum": []}), "/properties/e/enum"),
+    ("dialect-name", under("", **{"$schema": "https://json-schema.org/draft-07/schema#"}), "/$schema"),
+    ("dialect-name", under("", **{"$schema": "http://json-schema.org/draft/2020-12/schema"}), "/$schema"),
     (
         "nested-required-properties-exist",
         under("properties/tags/items", required=["tag", "id"]),
@@ -395,7 +400,7 @@ def test_a_flattened_entity_is_found_where_a_fragment_declares_the_entity(tmp_pa
     entity = {
         "title": "fragment/state/entity/page",
         "$id": "/fragment/state/entity/page/1.0.0",
-        "$schema": "https://json-schema.org/draft-07/schema#",
+        "$schema": "http://json-schema.org/draft-07/schema#",
         "description": "A page.",
         "type": "object",
         "properties": {"page_title": {"type": "string", "description": "Its name."}},

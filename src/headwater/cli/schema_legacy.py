@@ -11,6 +11,7 @@ import functools
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,12 +176,19 @@ def materialize_every(base_path: Path | None, **flags: Any) -> None:
 @click.argument("base_path", required=False, type=click.Path(file_okay=False, path_type=Path))
 @_with_flags(*(name for name in _MAKING if name != "output_dir"), "staged", "no_git_add")
 def materialize_modified(base_path: Path | None, **flags: Any) -> None:
-    """Make the version files of schemas whose current file git sees as changed, and stage them."""
-    from headwater.schemas.git_changes import add_to_index, changed_files
+    """Make the version files of schemas whose current file `git diff` names, and stage them.
 
-    copy = _opened(flags, base_path)
+    That is what differs from the index, or with --staged what is in the index: new files have to be staged first. The
+    setting ignoreSchemas is for checks and does not count here. `headwater schema materialize --modified` is the verb
+    that sees new files too.
+    """
+    from headwater.schemas.git_changes import add_to_index, modified_files
+    from headwater.schemas.working_copy import WorkingCopy
+
+    opened = _opened(flags, base_path)
+    copy = WorkingCopy(opened.root, replace(opened.settings, ignore_schemas=()), opened.limits)
     staged = flags["staged"] or copy.settings.git_staged
-    files = [file for file in changed_files(copy.base, staged=staged) if file.name == copy.settings.current_file]
+    files = [file for file in modified_files(copy.base, staged=staged) if file.name == copy.settings.current_file]
     titles = [file.parent.relative_to(copy.base).as_posix() for file in files]
     written = _write(copy, _made(copy, [title for title in titles if title in copy.schemas]), flags)
     if copy.settings.git_add and not (flags["dry_run"] or copy.settings.dry_run):

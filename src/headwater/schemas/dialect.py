@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,9 @@ _SPELLINGS = {
     "https://json-schema.org/draft/2020-12/schema": DRAFT_2020_12,
     "http://json-schema.org/draft/2020-12/schema": DRAFT_2020_12,
 }
+
+# JSON text of a schema in which a dialect is named as only some readers know it.
+_MISSPELT_IN_TEXT = re.compile(r'("\$schema"\s*:\s*)"(https?://json-schema\.org/draft[-/][0-9-]+/schema#?)"')
 
 TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 
@@ -50,6 +54,20 @@ def dialect_of(document: Mapping[str, Any], where: str) -> str:
     return dialect
 
 
+def proper_name(named: Any) -> str | None:
+    """The name a specification gives the dialect that is meant; None where it is named so, or not understood.
+
+    Other readers know a dialect by this name alone: ajv refuses draft-07 under `https://`, and others take the newest.
+    """
+    dialect = _SPELLINGS.get(named.removesuffix("#")) if isinstance(named, str) else None
+    return dialect if dialect is not None and named.removesuffix("#") != dialect.removesuffix("#") else None
+
+
+def with_proper_names(text: str) -> str:
+    """JSON text of a schema, with dialects under the names that every reader knows."""
+    return _MISSPELT_IN_TEXT.sub(lambda found: f'{found[1]}"{proper_name(found[2]) or found[2]}"', text)
+
+
 def check_against_metaschema(document: Mapping[str, Any], dialect: str, where: str) -> None:
     """Raises SchemaInvalid where the document is not a schema of its dialect."""
     try:
@@ -62,17 +80,26 @@ def check_against_metaschema(document: Mapping[str, Any], dialect: str, where: s
             # Said by the metaschema as a choice between alternatives, of which nobody has heard.
             reason = f"`type` is one of {', '.join(TYPES)}, or a list of some of them"
         raise SchemaInvalid(f"The schema at {where} is not a valid schema: at /{pointer}: {reason}.") from None
-    if dialect != DRAFT_2020_12:
+    if dialect == DRAFT_04:
         _check_enums(document, where)
 
 
+def enum_fault(values: Any) -> str | None:
+    """What is wrong with the values of an `enum`: draft-04 forbids it, later drafts advise against it."""
+    if isinstance(values, list) and not values:
+        return "is empty, so that no value is allowed"
+    if isinstance(values, list) and len({identity_key(value) for value in values}) < len(values):
+        return "repeats a value"
+    return None
+
+
 def _check_enums(schema: Any, where: str) -> None:
-    """draft-04 and draft-07 as published first ask for non-empty, unique `enum`s; the engine's copies do not."""
+    """draft-04 asks for non-empty, unique `enum`s; the engine's copy of its metaschema does not."""
     if not isinstance(schema, Mapping):
         return
-    values = schema.get("enum")
-    if isinstance(values, list) and (not values or len({identity_key(value) for value in values}) < len(values)):
-        raise SchemaInvalid(f"The schema at {where} is not a valid schema: an `enum` is empty or repeats a value.")
+    fault = enum_fault(schema.get("enum"))
+    if fault is not None:
+        raise SchemaInvalid(f"The schema at {where} is not a valid schema: an `enum` {fault}.")
     for _, child in subschemas(schema, definitions=True):
         _check_enums(child, where)
 

@@ -1,8 +1,9 @@
 """The compiled form of a schema: jsonschema-rs with our formats, a linear-time regex engine and no way to the network.
 
 How this works: each document is rewritten (a copy; originals stay as published) before the engine sees it. A `format`
-becomes a `pattern`, merged through `allOf` where one is there already; a fractional `multipleOf` becomes a keyword of
-ours that divides as JavaScript does; a format nobody knows gets a name the engine refuses to compile.
+becomes a `pattern`, merged through `allOf` where one is there already; draft-04 becomes draft-07; a fractional
+`multipleOf` becomes a keyword of ours that divides as JavaScript does; a format nobody knows gets a name the engine
+refuses to compile.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from headwater.schemas.graph import BASE, SchemaGraph
 from headwater.schemas.json_value import is_multiple, is_number
 
 _ENGINES: dict[str, type[jsonschema_rs.Validator]] = {
-    DRAFT_04: jsonschema_rs.Draft4Validator,
+    # The validator we are compatible with applies every keyword it knows whatever draft a schema names, so a schema in
+    # draft-04 is given to the engine as one in draft-07 (`_from_draft_04`).
+    DRAFT_04: jsonschema_rs.Draft7Validator,
     DRAFT_07: jsonschema_rs.Draft7Validator,
     DRAFT_2020_12: jsonschema_rs.Draft202012Validator,
 }
@@ -93,7 +96,7 @@ def _is_fraction(value: Any) -> bool:
 def engine_document(document: Mapping[str, Any], dialect: str) -> dict[str, Any]:
     """The rewritten copy of one document."""
     rewritten: dict[str, Any] = _rewrite(document, dialect)
-    rewritten["$schema"] = dialect
+    rewritten["$schema"] = DRAFT_07 if dialect == DRAFT_04 else dialect
     return rewritten
 
 
@@ -112,11 +115,27 @@ def _rewrite(value: Any, dialect: str, *, names: bool = False) -> Any:
         for keyword, child in value.items()
         if keyword not in _ANNOTATIONS
     }
+    if dialect == DRAFT_04:
+        _from_draft_04(copy)
     if isinstance(copy.get("format"), str):
         _replace_format(copy, dialect)
     if _is_fraction(copy.get("multipleOf")):
         copy[_DIVISIBLE] = copy.pop("multipleOf")
     return copy
+
+
+def _from_draft_04(schema: dict[str, Any]) -> None:
+    """Write the keywords that draft-04 spells in another way as draft-07 spells them."""
+    for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+        if isinstance(schema.get(exclusive), bool):
+            excluded = schema.pop(exclusive)
+            if excluded and bound in schema:
+                schema[exclusive] = schema.pop(bound)
+    # It says nothing in draft-04, so it may be anything.
+    schema.pop("examples", None)
+    identifier = schema.pop("id", None)
+    if isinstance(identifier, str):
+        schema.setdefault("$id", identifier)
 
 
 _HOLDS_NAMES = frozenset(

@@ -29,6 +29,17 @@ def changed_files(directory: Path, *, staged: bool) -> list[Path]:
     return [directory / name for name in sorted(set(names))]
 
 
+def modified_files(directory: Path, *, staged: bool) -> list[Path]:
+    """Absolute paths below `directory` of what `git diff` names, ascending, as jsonschema-tools asks it.
+
+    `staged` True: between the last commit and the index; False: between the index and what is on disk, so neither
+    files git does not track nor changes that are staged already. Raises SchemaUnavailable.
+    """
+    cached = ["--cached"] if staged else []
+    names = _names(["diff", *cached, "--name-only", "-z", "--diff-filter=ACM", "--relative", "--", "."], directory)
+    return [directory / name for name in sorted(set(names))]
+
+
 def partly_staged(directory: Path, files: Sequence[Path]) -> list[Path]:
     """Those of `files` whose content on disk is not what the index has."""
     names = set(_names(["diff", "--name-only", "-z", "--relative", "--", "."], directory))

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from headwater.errors import ConfigInvalid, SchemaInvalid
+from headwater.schemas.dialect import DRAFT_07
 from headwater.schemas.example_event import example_event
 from headwater.schemas.yaml_style import yaml_text
 
-DRAFT_07_URL = "https://json-schema.org/draft-07/schema#"
 META_FRAGMENT = "fragment/common"
 
 NEW_SETTINGS = """\
@@ -90,7 +90,7 @@ def new_current(
         "title": title,
         "description": description,
         "$id": f"/{title}/1.0.0",
-        "$schema": DRAFT_07_URL,
+        "$schema": DRAFT_07,
         "type": "object",
     }
     if is_fragment:

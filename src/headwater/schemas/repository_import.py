@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from headwater.errors import HeadwaterError, SchemaInvalid
+from headwater.schemas.dialect import DRAFT_07
 from headwater.schemas.document import parse_document
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.materialize import Materializer
@@ -27,7 +28,6 @@ from headwater.schemas.yaml_style import sorted_keys, yaml_text
 
 _EXPORT_BYTES_MAX = 268_435_456
 _TITLE_CHARACTER = re.compile(r"[^A-Za-z0-9_./-]+")
-_DRAFT_07 = "http://json-schema.org/draft-07/schema#"
 
 
 @dataclass
@@ -175,7 +175,7 @@ class _Registry:
             raise SchemaInvalid(f"The schema of {subject} {number} is not an object.")
         names = {one["name"]: self._uris[one["subject"], one["version"]] for one in entry.get("references") or []}
         content = _renamed(content, names)
-        content = {**content, "title": title, "$schema": content.get("$schema", _DRAFT_07), "$id": f"/{title}/0.0.0"}
+        content = {**content, "title": title, "$schema": content.get("$schema", DRAFT_07), "$id": f"/{title}/0.0.0"}
         materializer = Materializer(self._scratch)
         try:
             version = self._version(title, materializer.document(content, f"{subject} {number}", title).document)

@@ -103,13 +103,19 @@ class _Warning:
 
 @dataclass(frozen=True)
 class _Refusal(Exception):
-    """`max_age_seconds` is how long the request had allowed caching when it failed."""
+    """`max_age_seconds` is how long the request had allowed caching when it failed.
+
+    `warnings` had been made by then. `by_printer`: the answer could not be printed as
+    asked, so it is printed by default.
+    """
 
     code: str
     info: str
     data: Mapping[str, Any] = field(default_factory=dict)
     module: str = ACTION
     max_age_seconds: int = 0
+    warnings: Sequence[_Warning] = ()
+    by_printer: bool = False
 
 
 def answer(entries: Sequence[Stream], parameters: Parameters) -> ApiAnswer:
@@ -163,31 +169,53 @@ def _found(
     action = parameters.get("action")
     if action != ACTION:
         raise _Refusal("badvalue", f'Unrecognized value for parameter "action": {action}.', module="main")
-    names = _limited(parameters, "streams", STREAMS_MAX, STREAMS_MAX_HIGH)
-    constraints = _limited(parameters, "constraints", CONSTRAINTS_MAX, CONSTRAINTS_MAX_HIGH) or ()
-    version = parameters.get("formatversion", "2")
-    if version not in ("2", "latest"):
-        raise _Refusal("badvalue", f'Unrecognized value for parameter "formatversion": {version}.')
+    warnings = _warnings_of_parameters(parameters)
+    names = _limited(parameters, warnings, "streams", STREAMS_MAX, STREAMS_MAX_HIGH)
+    constraints = _limited(parameters, warnings, "constraints", CONSTRAINTS_MAX, CONSTRAINTS_MAX_HIGH) or ()
     try:
         found = select(entries, names, legacy_constraints.parse(dict.fromkeys(constraints)))
     except legacy_constraints.ConstraintTypeError:
         info = "Caught exception of type TypeError: the name of a stream is text."
         data = {"errorclass": "TypeError"}
         raise _Refusal(
-            "internal_api_error_TypeError", info, data, module="main", max_age_seconds=MAX_AGE_SECONDS
+            "internal_api_error_TypeError", info, data, "main", max_age_seconds=MAX_AGE_SECONDS, warnings=warnings
         ) from None
-    return found, _warnings(parameters)
+    # What nobody read is reported once the action is done; the form of the answer is looked at when it is printed.
+    warnings += _warnings_of_unknown(parameters)
+    _require_format(parameters, warnings)
+    return found, warnings
 
 
-def _limited(parameters: Parameters, name: str, limit: int, high: int) -> list[str] | None:
+def _require_format(parameters: Parameters, warnings: Sequence[_Warning]) -> None:
+    """The original fails as it prints, again as it prints that failure, and then prints it as if nothing were asked."""
+    version = parameters.get("formatversion", "2")
+    if version in ("2", "latest"):
+        return
+    info = f'Unrecognized value for parameter "formatversion": {version}.'
+    retried = _Warning("main", "errorprinterfailed", "Error printer failed (will retry without params).")
+    raise _Refusal(
+        "badvalue",
+        info,
+        module="json",
+        max_age_seconds=MAX_AGE_SECONDS,
+        warnings=[*warnings, retried, _Warning("json", "badvalue", info)],
+        by_printer=True,
+    )
+
+
+def _limited(
+    parameters: Parameters, warnings: Sequence[_Warning], name: str, limit: int, high: int
+) -> list[str] | None:
     values = parameters.many(name)
     if values is not None and len(values) > limit:
         info = f'Too many values supplied for parameter "{name}". The limit is {limit}.'
-        raise _Refusal("toomanyvalues", info, {"limit": limit, "lowlimit": limit, "highlimit": high})
+        data = {"limit": limit, "lowlimit": limit, "highlimit": high}
+        raise _Refusal("toomanyvalues", info, data, warnings=warnings)
     return values
 
 
-def _warnings(parameters: Parameters) -> list[_Warning]:
+def _warnings_of_parameters(parameters: Parameters) -> list[_Warning]:
+    """What is said about parameters as they are read."""
     found = []
     for name in parameters.names:
         if name in parameters.arrays and name in (*_OWN_PARAMETERS, *_CORE_PARAMETERS):
@@ -199,11 +227,13 @@ def _warnings(parameters: Parameters) -> list[_Warning]:
             _Warning("main", "deprecation-help", MAILING_LIST),
             _Warning(ACTION, "deprecation", text),
         ]
-    unknown = [name for name in parameters.names if name not in _CORE_PARAMETERS and name not in _OWN_PARAMETERS]
-    if unknown:
-        text = f"Unrecognized parameter{'s' if len(unknown) > 1 else ''}: {', '.join(unknown)}."
-        found.append(_Warning("main", "unrecognizedparams", text))
     return found
+
+
+def _warnings_of_unknown(parameters: Parameters) -> list[_Warning]:
+    unknown = [name for name in parameters.names if name not in _CORE_PARAMETERS and name not in _OWN_PARAMETERS]
+    text = f"Unrecognized parameter{'s' if len(unknown) > 1 else ''}: {', '.join(unknown)}."
+    return [_Warning("main", "unrecognizedparams", text)] if unknown else []
 
 
 def _warnings_block(warnings: Sequence[_Warning], parameters: Parameters) -> Any:
@@ -237,14 +267,18 @@ def _refused(refusal: _Refusal, parameters: Parameters) -> ApiAnswer:
         return ApiAnswer(page.encode("utf-8", "replace"), HTML_TYPE, cache, refusal.code)
     newer = parameters.get("formatversion") in ("2", "latest")
     reference = {"docref" if newer else "*": DOCUMENTATION}
-    body: dict[str, Any]
+    body: dict[str, Any] = {}
+    if parameters.get("requestid"):
+        body["requestid"] = parameters.get("requestid")
+    if refusal.warnings:
+        body["warnings"] = _warnings_block(refusal.warnings, parameters)
     if parameters.get("errorformat", "bc") == "bc":
-        body = {"error": {"code": refusal.code, "info": refusal.info, **refusal.data, **reference}}
+        body |= {"error": {"code": refusal.code, "info": refusal.info, **refusal.data, **reference}}
     else:
         data = {"data": dict(refusal.data)} if refusal.data else {}
         text = {"text" if newer else "*": refusal.info}
-        body = {"errors": [{"code": refusal.code, **text, **data, "module": refusal.module}], **reference}
-    text_of_body = _json(body, ascii_only="ascii" in parameters.texts)
+        body |= {"errors": [{"code": refusal.code, **text, **data, "module": refusal.module}], **reference}
+    text_of_body = _json(body, ascii_only=refusal.by_printer or "ascii" in parameters.texts)
     return ApiAnswer(text_of_body.encode("utf-8", "replace"), JSON_TYPE, cache, refusal.code)
 
 

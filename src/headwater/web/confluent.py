@@ -8,6 +8,7 @@ version's name alone, so they are the same after a restart, on another machine a
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from headwater.errors import HeadwaterError
+from headwater.schemas.dialect import proper_name, with_proper_names
 from headwater.schemas.working_copy import SchemaFolder, Version, version_text
 from headwater.web.headers import is_number
 from headwater.web.schema_shelf import Shelf, Shelves, StreamsOf
@@ -29,6 +31,7 @@ _LEVEL = "BACKWARD_TRANSITIVE"
 _VALUE = "-value"
 _PART_MAX = 999
 _MAJOR_MAX = 2146
+_SEMANTIC_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,8 @@ class _Registered:
     id: int
 
     def schema(self) -> str:
-        """The schema as JSON text."""
-        return self.shelf.text(self.folder.versions[self.version], "json").data.decode()
+        """The schema as JSON text, its dialect under the name that the registry's clients know."""
+        return with_proper_names(self.shelf.text(self.folder.versions[self.version], "json").data.decode())
 
 
 class RegistryError(Exception):
@@ -227,7 +230,8 @@ class ConfluentReader:
         for one in registered:
             if wanted in (str(one.number), version_text(one.version)):
                 return one
-        if not is_number(wanted) or not 1 <= int(wanted) <= 2**31 - 1:
+        is_possible = is_number(wanted) and 1 <= int(wanted) <= 2**31 - 1
+        if not is_possible and not _SEMANTIC_VERSION.fullmatch(wanted):
             raise RegistryError(
                 422,
                 42202,
@@ -248,9 +252,16 @@ class ConfluentReader:
 
     def _same(self, subject: str, wanted: Any) -> _Registered:
         for one in reversed(self._registered(subject)):
-            if one.shelf.document(one.folder.versions[one.version]) == wanted:
+            document = one.shelf.document(one.folder.versions[one.version])
+            if _with_proper_name(document) == _with_proper_name(wanted):
                 return one
         raise RegistryError(404, 40403, "Schema not found")
+
+
+def _with_proper_name(schema: Any) -> Any:
+    """The schema as the registry gives it, to compare it with what it gave."""
+    name = proper_name(schema.get("$schema")) if isinstance(schema, dict) else None
+    return schema if name is None else {**schema, "$schema": name}
 
 
 @dataclass(frozen=True, slots=True)

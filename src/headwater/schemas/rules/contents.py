@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headwater.errors import HeadwaterError
-from headwater.schemas.dialect import dialect_of
+from headwater.schemas.dialect import dialect_of, proper_name
 from headwater.schemas.rules.rule import Breach, Breaches, Place, mapping, pointer_of, texts
 
 _NAMED_MAX = 5
@@ -20,13 +20,17 @@ def is_fragment(title: str) -> bool:
 def of_current(current: Mapping[str, Any], title: str) -> Breaches:
     """What the author's own file should have."""
     if "$schema" not in current:
-        hint = "Write `$schema: https://json-schema.org/draft-07/schema#`."
+        hint = "Write `$schema: http://json-schema.org/draft-07/schema#`."
         yield Breach("dialect-declared", "", "The schema does not say which JSON Schema it is written in.", hint)
     else:
         try:
             dialect_of(current, title)
         except HeadwaterError as error:
             yield Breach("dialect-declared", "/$schema", error.message, error.hint)
+        name = proper_name(current["$schema"])
+        if name is not None:
+            message = f"{current['$schema']} is not the name of a dialect: readers that go by the name do not know it."
+            yield Breach("dialect-name", "/$schema", message, f"Write `$schema: {name}`, which is its name.")
     if not current.get("description"):
         hint = "Say what an event of it means, and when it is sent."
         yield Breach("description-present", "", "The schema has no description.", hint)

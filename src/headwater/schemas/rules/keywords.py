@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headwater.schemas.dialect import TYPES
+from headwater.schemas.dialect import TYPES, enum_fault
 from headwater.schemas.json_value import is_number
 from headwater.schemas.rules.robustness import missing_required
 from headwater.schemas.rules.rule import Breach, Breaches, Place, pointer_of, types_of
@@ -47,6 +47,7 @@ def check(found: Sequence[Place]) -> Breaches:
         yield from _without_effect(place)
         yield from _bounds(place)
         yield from _values(place)
+        yield from _enum(place)
         if place.is_nested:
             yield from missing_required(place.schema, place.steps, "nested-required-properties-exist")
 
@@ -111,6 +112,13 @@ def _values(place: Place) -> Breaches:
             message = f"`{keyword}` is {value!r}, which is not of type {' or '.join(types)}."
             pointer = pointer_of((*place.steps, keyword))
             yield Breach("value-of-other-type", pointer, message, "Correct the value, or the `type`.")
+
+
+def _enum(place: Place) -> Breaches:
+    fault = enum_fault(place.schema.get("enum"))
+    if fault is not None:
+        hint = "Name each value once." if place.schema["enum"] else "Name the values, or remove the keyword."
+        yield Breach("enum-values-distinct", pointer_of((*place.steps, "enum")), f"`enum` {fault}.", hint)
 
 
 def _is_reference(value: Any) -> bool:
