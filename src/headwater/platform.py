@@ -7,6 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
+from headwater.checking.project import Project, schemas_of
 from headwater.config import Config
 from headwater.connectors.registry import TableSink, table_sink
 from headwater.connectors.tables import TableView
@@ -32,7 +33,6 @@ from headwater.processing.shared import SharedRunner, can_share
 from headwater.processing.shared_store import WholeStore
 from headwater.processing.store import JobStore
 from headwater.processing.supervision import Supervisor
-from headwater.schemas.repository import open_repositories
 from headwater.schemas.validator import Validator
 from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
@@ -48,11 +48,13 @@ class Platform:
     `schemas` is the Validator, `runners` has a Supervisor and `tables` a readable table for each name.
     """
 
-    def __init__(self, config: Config, streams: StreamRegistry, jobs: Sequence[Job]) -> None:
-        """Use `build`, which reads what the project declares."""
+    def __init__(
+        self, config: Config, streams: StreamRegistry, jobs: Sequence[Job], schemas: Validator | None = None
+    ) -> None:
+        """Use `build`, which reads what the project declares. `schemas`: those that are compiled already."""
         self.config = config
         self.telemetry = Telemetry()
-        self.schemas = _validator(config)
+        self.schemas = schemas or schemas_of(config)
         self.streams = streams
         self.jobs = tuple(jobs)
         self.log: Log = log_of(config)
@@ -213,12 +215,15 @@ class Platform:
                 _log.warning("retention: %s", error)
 
 
-def build(config: Config) -> Platform:
+def build(config: Config, project: Project | None = None) -> Platform:
     """Read the project's streams and jobs and wire everything; opens and starts nothing.
 
-    Raises ConfigInvalid, JobInvalid, ExtraMissing.
+    `project`: as a check has read it, whose files are not read again. Raises ConfigInvalid, JobInvalid, ExtraMissing.
     """
-    return Platform(config, *declarations(config))
+    if project is None:
+        return Platform(config, *declarations(config))
+    streams = with_error_streams(config, project.streams or StreamRegistry(), project.jobs)
+    return Platform(config, streams, project.jobs, project.validator)
 
 
 def declarations(config: Config) -> tuple[StreamRegistry, list[Job]]:
@@ -283,13 +288,3 @@ def log_of(config: Config) -> Log:
 def _spool(config: Config) -> Spool | None:
     path = config.intake.hasty_spool_path
     return Spool(config.path(path), config.intake.hasty_spool_bytes_max) if path else None
-
-
-def _validator(config: Config) -> Validator:
-    return Validator(
-        open_repositories(
-            config.schema_base_uris,
-            extension=config.schemas.file_extension,
-            remote_timeout_seconds=config.schemas.remote_timeout_seconds,
-        )
-    )

@@ -64,18 +64,23 @@ def read_project(config: Config, watch: Watch = iter) -> Project:
     """Read all there is. Raises nothing about the project: what cannot be read is among its `unread` problems."""
     unread: list[Problem] = []
     streams, unread_streams = _streams(config, unread)
-    validator = Validator(
+    validator = schemas_of(config)
+    schemas, count = _schemas(config, validator, watch, unread)
+    jobs = _jobs(config, unread)
+    file = config.project_dir / CONFIG_FILE
+    settings = read_declaration(file) if file.exists() else Declaration(CONFIG_FILE, {})
+    return Project(config, streams, jobs, validator, schemas, count, unread, unread_streams, settings)
+
+
+def schemas_of(config: Config) -> Validator:
+    """The schemas of these settings, none of them compiled yet."""
+    return Validator(
         open_repositories(
             config.schema_base_uris,
             extension=config.schemas.file_extension,
             remote_timeout_seconds=config.schemas.remote_timeout_seconds,
         )
     )
-    schemas, count = _schemas(config, validator, watch, unread)
-    jobs = _jobs(config, unread)
-    file = config.project_dir / CONFIG_FILE
-    settings = read_declaration(file) if file.exists() else Declaration(CONFIG_FILE, {})
-    return Project(config, streams, jobs, validator, schemas, count, unread, unread_streams, settings)
 
 
 def _streams(config: Config, unread: list[Problem]) -> tuple[StreamRegistry | None, frozenset[str]]:

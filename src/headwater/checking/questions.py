@@ -76,8 +76,15 @@ def check_settings(directory: Path, watch: Watch = iter) -> Report:
 def check_project(config: Config, watch: Watch = iter) -> Report:
     """Everything that is wrong with a project of these settings, as far as it shows without running it."""
     project = read_project(config, watch)
-    found = [*project.unread, *_answers(project), *rules_of_repositories(project), *streams.lint_rules(project)]
+    of_rules = list(rules_of_repositories(project))
+    found = [*_said_once(project.unread, of_rules), *_answers(project), *of_rules, *streams.lint_rules(project)]
     return Report([_placed(problem, config.project_dir) for problem in found], project)
+
+
+def _said_once(unread: Sequence[Problem], of_rules: Sequence[Problem]) -> list[Problem]:
+    """What could not be read, without schemas that the rules find at fault too: they know the line."""
+    told = {problem.file for problem in of_rules if problem.severity == Severity.ERROR and problem.line}
+    return [problem for problem in unread if problem.rule != "schema-invalid" or problem.file not in told]
 
 
 def _answers(project: Project) -> Iterator[Problem]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from headwater.cli.console import print_json, progress
+from headwater.cli.console import print_json
+from headwater.cli.problems import counted, print_problem, watch_compiling
 from headwater.cli.up import require_project
 
 if TYPE_CHECKING:
     from headwater.checking import Problem, Project
-
-_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
 @click.command(
@@ -47,37 +46,16 @@ def command(project: Path, notes: bool, as_json: bool) -> None:
     raise SystemExit(1 if errors else 0)
 
 
-def watch_compiling(uris: Sequence[str]) -> Iterator[str]:
-    """A progress bar over the schemas that are compiled."""
-    with progress("Compiling schemas", len(uris), unit="schemas") as advance:
-        for uri in uris:
-            yield uri
-            advance(1, uri)
-
-
-def print_problem(problem: Problem) -> None:
-    """A line with place and rule, and one with what to do."""
-    severity = "" if problem.severity == "error" else f"{problem.severity}: "
-    click.secho(f"{severity}{problem}", fg=_COLOURS[problem.severity], nl=False)
-    click.secho(f" [{problem.rule}]" if problem.rule else "", dim=True)
-    if problem.hint:
-        click.echo(f"  → {problem.hint}")
-
-
 def _print_verdict(problems: Sequence[Problem], errors: int, project: Project | None) -> None:
     looked_at = "the settings" if project is None else _looked_at(project)
-    verdict = f"{_counted(errors, 'error')} in" if errors else "All is well with"
+    verdict = f"{counted(errors, 'error')} in" if errors else "All is well with"
     counts = [(sum(one.severity == name for one in problems), name) for name in ("warning", "note")]
-    others = "".join(f" {_counted(count, name)}." for count, name in counts if count)
+    others = "".join(f" {counted(count, name)}." for count, name in counts if count)
     click.secho(f"{verdict} {looked_at}.{others}", fg="red" if errors else "green")
 
 
 def _looked_at(project: Project) -> str:
     streams = 0 if project.streams is None else len(project.streams.all()) + len(project.streams.families())
     counts = ((project.schemas_count, "schema"), (streams, "stream"), (len(project.jobs), "job"))
-    schemas, others = _counted(*counts[0]), [_counted(*one) for one in counts[1:]]
+    schemas, others = counted(*counts[0]), [counted(*one) for one in counts[1:]]
     return f"{schemas}, {' and '.join(others)}"
-
-
-def _counted(count: int, name: str) -> str:
-    return f"{count} {name}{'' if count == 1 else 's'}"

@@ -7,6 +7,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -22,12 +23,14 @@ from headwater.cli.demo_check import Expected
 from headwater.cli.edits import STREAM, Sample, iso, live_edits, synthetic_edits
 from headwater.cli.init import write_project
 from headwater.cli.sse import follow
+from headwater.cli.start_check import checked, force_option
 from headwater.cli.tail import stream_url
 from headwater.cli.up import CONFIG_FILE, port_is_free, require_free_log, run_until_stopped, running
 from headwater.errors import ConfigInvalid
 from headwater.times import moment_of
 
 if TYPE_CHECKING:
+    from headwater.checking import Project
     from headwater.config import Config
     from headwater.platform import Platform
 
@@ -83,6 +86,7 @@ Examples:
 @click.option("--events", type=click.IntRange(1), help=f"How many events; {EVENTS_ONCE} with --once, else no end.")
 @click.option("--rate", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="Events per second.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: print the summary as one JSON object.")
+@force_option
 def command(
     *,
     directory: Path | None,
@@ -92,6 +96,7 @@ def command(
     events: int | None,
     rate: float,
     as_json: bool,
+    force: bool,
 ) -> None:
     """Start a project with schemas, streams and jobs of its own, send it edits and show what becomes of them.
 
@@ -102,10 +107,11 @@ def command(
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headwater-demo-")))
         config = _project(directory, port, once=once)
+        project = checked(config, force=force)
         if not once:
-            run_until_stopped(_until_stopped(config, live, events, rate))
+            run_until_stopped(_until_stopped(project, live, events, rate))
             return
-        summary = run_until_stopped(_once(config, live, events or EVENTS_ONCE, show=not as_json))
+        summary = run_until_stopped(_once(project, live, events or EVENTS_ONCE, show=not as_json))
     if summary is None:
         raise click.Abort
     if as_json:
@@ -133,20 +139,20 @@ def _project(directory: Path, port: int | None, *, once: bool) -> Config:
     return load_config(directory, overrides={"web.port": port})
 
 
-async def _once(config: Config, live: bool, events: int, *, show: bool) -> Summary:
+async def _once(project: Project, live: bool, events: int, *, show: bool) -> Summary:
     """Post `events` events, then compare the answers, the stream and the tables with our own counts."""
     started = time.perf_counter()
     expected = Expected()
     start = datetime.now(UTC) - timedelta(seconds=HISTORY_SECONDS + 120)
     good, bad = _by_hand(start)
-    async with running(config, LIVE_NOTICE if live else SYNTHETIC_NOTICE, command="demo") as (platform, address):
+    async with _running(project, live=live) as (platform, address):
         await _require_empty(platform)
         async with Delivery(address) as delivery:
             for sample in (good, bad):
                 await _post(delivery, [sample], expected)
             first = time.perf_counter() - started
             if show:
-                say(f"Serving {config.project_dir} at {address}. By hand, a valid and an invalid event:\n")
+                say(f"Serving {project.config.project_dir} at {address}. By hand, a valid and an invalid event:\n")
                 say(f"{_curl(address, good)}\n\n{_curl(address, bad)}\n")
             source = live_edits() if live else _several(synthetic_edits(SEED, start, HISTORY_SECONDS / events))
             batch = 1 if live else BATCH
@@ -162,6 +168,11 @@ async def _once(config: Config, live: bool, events: int, *, show: bool) -> Summa
             await platform.finish_jobs()
         summary.differences += await _tables_differ(platform, expected, summary)
     return summary
+
+
+def _running(project: Project, *, live: bool) -> AbstractAsyncContextManager[tuple[Platform, str]]:
+    notice = LIVE_NOTICE if live else SYNTHETIC_NOTICE
+    return running(project.config, notice, project=project, command="demo")
 
 
 async def _require_empty(platform: Platform) -> None:
@@ -230,9 +241,9 @@ async def _tables_differ(platform: Platform, expected: Expected, summary: Summar
             await asyncio.sleep(0.1)
 
 
-async def _until_stopped(config: Config, live: bool, events: int | None, rate: float) -> None:
-    async with running(config, LIVE_NOTICE if live else SYNTHETIC_NOTICE, command="demo") as (_, address):
-        _welcome(config, address)
+async def _until_stopped(project: Project, live: bool, events: int | None, rate: float) -> None:
+    async with _running(project, live=live) as (_, address):
+        _welcome(project.config, address)
         await keep_posting(address, live=live, events=events, rate=rate)
         click.echo("All events are posted; the platform runs on until Ctrl + C.")
         await asyncio.Event().wait()

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from headwater.cli.console import say
+from headwater.cli.start_check import checked, force_option
 from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
+    from headwater.checking import Project
     from headwater.config import Config
     from headwater.platform import Platform
     from headwater.web.workers import WorkerPlace
@@ -44,8 +46,13 @@ PROBE_SECONDS_MAX = 1.0
     default=1,
     help="How many processes take events and stream them, on one port; more than one needs a log they can share.",
 )
-def command(project: Path, host: str | None, port: int | None, workers: int) -> None:
-    """Run the platform of a project: intake, log, streams, jobs and the page. Ctrl + C or SIGTERM stops it."""
+@force_option
+def command(project: Path, host: str | None, port: int | None, workers: int, force: bool) -> None:
+    """Run the platform of a project: intake, log, streams, jobs and the page. Ctrl + C or SIGTERM stops it.
+
+    What `headwater check` calls an error stops the start. Settings, schemas, streams and jobs are read once: when their
+    files have changed, restart it.
+    """
     from headwater.config import load_config
 
     require_project(project)
@@ -60,29 +67,36 @@ def command(project: Path, host: str | None, port: int | None, workers: int) -> 
         from headwater.cli.workers import keep_running, require_shared_log
 
         require_shared_log(config)
+        checked(config, force=force)
         run_until_stopped(keep_running(config, overrides, workers))
     else:
-        run_until_stopped(_serve(config))
+        run_until_stopped(_serve(config, checked(config, force=force)))
 
 
-async def _serve(config: Config) -> None:
-    async with running(config) as (_, address):
-        say(f"Headwater is at {address}/ (Ctrl + C stops it)")
+async def _serve(config: Config, project: Project) -> None:
+    async with running(config, project=project) as (_, address):
+        say(f"Headwater is at {address}/ (Ctrl + C stops it; changed files need a restart)")
         await asyncio.Event().wait()
 
 
 @contextlib.asynccontextmanager
 async def running(
-    config: Config, notice: str | None = None, *, place: WorkerPlace | None = None, command: str = "up"
+    config: Config,
+    notice: str | None = None,
+    *,
+    place: WorkerPlace | None = None,
+    project: Project | None = None,
+    command: str = "up",
 ) -> AsyncIterator[tuple[Platform, str]]:
     """The project's platform, started by the verb `command` and served at an address for the length of the block.
 
+    `project`: as the check has read it, so that it is not read again.
     `place`: as one of several workers, of which only the first runs the jobs that are not shared.
     """
     from headwater.platform import build
     from headwater.web.server import serving
 
-    platform = build(config)
+    platform = build(config, project)
     await platform.start(run_jobs=place is None or place.is_first, run_shared_jobs=True, command=command)
     _spare_the_collector()
     try:

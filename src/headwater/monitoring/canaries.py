@@ -231,10 +231,12 @@ class Canaries:
         return plan
 
     def _use(self, plans: dict[str, CanaryPlan]) -> None:
-        for name, plan in plans.items():
-            known = self.plans.get(name)
-            if plan.problems and (known is None or known.problems != plan.problems):
-                _log.warning("%s claims canaries it cannot have: %s", name, " ".join(plan.problems))
+        known = {name: plan.problems for name, plan in self.plans.items()}
+        odd = [plan for name, plan in plans.items() if plan.problems and known.get(name) != plan.problems]
+        if odd:
+            more = f" So do {len(odd) - 1} more: see `headwater canary status`." if len(odd) > 1 else ""
+            why = " ".join(odd[0].problems)
+            _log.warning("%s claims canaries it cannot have: %s%s", odd[0].stream.name, why, more)
         self.plans = plans
         now, old = self._clock(), self.tracks
         self.tracks = {}

@@ -1,0 +1,53 @@
+"""The check before a start: what `headwater check` calls an error stops `up` and `demo`, unless they are forced."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from headwater.cli.console import say
+from headwater.cli.problems import counted, print_problem, watch_compiling
+from headwater.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from headwater.checking import Problem, Project
+    from headwater.config import Config
+
+PROBLEMS_SHOWN_MAX = 20
+
+force_option = click.option(
+    "--force", is_flag=True, help="Start although `headwater check` finds errors; what cannot be read is left out."
+)
+
+
+def checked(config: Config, *, force: bool) -> Project:
+    """The project, read once for the check and for the start. Raises ConfigInvalid for errors, unless forced.
+
+    Errors are printed; warnings are counted in one line.
+    """
+    from headwater.checking import check_project
+
+    report = check_project(config, watch_compiling)
+    assert report.project is not None
+    _show(report.errors)
+    if report.errors and not force:
+        count = counted(len(report.errors), "error")
+        raise ConfigInvalid(
+            f"The project has {count} and is not started.",
+            hint="`headwater check` lists all there is to repair; `--force` starts all the same.",
+        )
+    if report.errors:
+        say(f"Started by --force in spite of {counted(len(report.errors), 'error')}: what they are about will fail.")
+    if report.warnings:
+        say(f"{counted(len(report.warnings), 'warning')}: `headwater check` lists what they say.")
+    return report.project
+
+
+def _show(errors: Sequence[Problem]) -> None:
+    for problem in errors[:PROBLEMS_SHOWN_MAX]:
+        print_problem(problem, to=sys.stderr)
+    if len(errors) > PROBLEMS_SHOWN_MAX:
+        say(f"… and {counted(len(errors) - PROBLEMS_SHOWN_MAX, 'more error')}.")

@@ -1,0 +1,120 @@
+"""What `headwater check` calls an error stops `up` and `demo`; forced, they say so and start."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from headwater.cli.init import write_project
+
+HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
+EDIT = {
+    "$schema": "/demo/edit/1.0.0",
+    "meta": {"stream": "demo.edit"},
+    "dt": "2026-01-31T12:00:00Z",
+    "wiki": "enwiki",
+    "title": "River",
+    "user": "Ada",
+    "bot": False,
+    "bytes": 42,
+}
+BROKEN = {
+    "a stream file": ("streams/odd.yaml", "stream: odd\nschema_titel: demo/edit\n", "streams/odd.yaml:2"),
+    "a schema title": ("streams/odd.yaml", "stream: odd\nschema_title: demo/edits\n", "streams/odd.yaml:2"),
+    "a job file": ("jobs/odd.py", "import json\n\n1 / 0\n", "jobs/odd.py:3"),
+    "a schema": ("schemas/odd/1.0.0.yaml", "title: odd\ntype: objekt\n", "schemas/odd/1.0.0.yaml:"),
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    write_project(tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def _written(project: Path, name: str, text: str) -> None:
+    (project / name).parent.mkdir(parents=True, exist_ok=True)
+    (project / name).write_text(text, encoding="utf-8")
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*HEADWATER, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("what", BROKEN)
+@pytest.mark.parametrize("verb", ["up", "up --workers 2", "demo"])
+def test_an_error_stops_the_start_with_file_and_line(project: Path, what: str, verb: str) -> None:
+    if "workers" in verb:
+        text = (project / "headwater.yaml").read_text(encoding="utf-8")
+        (project / "headwater.yaml").write_text(
+            re.sub(r"^log:.*$", "log: kafka://127.0.0.1:9", text, flags=re.MULTILINE), encoding="utf-8"
+        )
+    name, text, place = BROKEN[what]
+    _written(project, name, text)
+    where = ["--dir", str(project)] if verb == "demo" else ["--project", str(project), "--port", "0"]
+    started = _run(*verb.split(), *where)
+    assert started.returncode == 2
+    assert place in started.stderr
+    assert "is not started" in started.stderr
+    assert "--force" in started.stderr
+    assert started.stdout == ""
+    assert not (project / "var").exists()
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_forced_it_starts_and_says_so_and_the_rest_works(project: Path, what: str) -> None:
+    name, text, place = BROKEN[what]
+    _written(project, name, text)
+    process = subprocess.Popen(
+        [*HEADWATER, "up", "--project", str(project), "--port", "0", "--force"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    told = ""
+    while not (found := re.search(r"at (http://\S+)/ ", told)):
+        line = process.stderr.readline()
+        assert line, told
+        told += line
+    assert place in told
+    assert re.search(r"Started by --force in spite of \d+ error", told)
+    assert httpx.post(f"{found[1]}/v1/events", json=[EDIT], timeout=20).status_code == 201
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    process.stderr.close()
+
+
+def test_warnings_are_one_line_that_says_where_they_are_listed(project: Path) -> None:
+    names = [f"v{number}.odd" for number in range(1, 31)]
+    for name in names:
+        _written(project, f"streams/{name}.yaml", f"stream: {name}\nschema_title: demo/edit\n")
+    process = subprocess.Popen(
+        [*HEADWATER, "up", "--project", str(project), "--port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HEADWATER_LOG_DURABILITY": "os"},
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "30 warnings: `headwater check` lists what they say.\n"
+    assert "Headwater is at" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    process.stderr.close()
+
+
+def test_job_files_are_run_once_at_a_start(project: Path) -> None:
+    _written(project, "jobs/counting.py", f"open({str(project / 'runs')!r}, 'a').write('x')\n")
+    process = subprocess.Popen(
+        [*HEADWATER, "up", "--project", str(project), "--port", "0"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert "Headwater is at" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    process.stderr.close()
+    assert (project / "runs").read_text(encoding="utf-8") == "x"
