@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from headwater.errors import ConfigInvalid, HeadwaterError, TopicUnknown
+from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable, TopicUnknown
 from headwater.log.contract import LogReader, Position
 
 Place = tuple[str, int]
@@ -103,6 +103,8 @@ class Extents:
         bounds: dict[str, dict[Place, tuple[int, int]]] = {}
         for place, offset in first.items():
             if place in last:
+                if offset < 0 or last[place] < 0:
+                    raise LogUnavailable(f"The log does not say how far {place[0]!r} reaches.", hint="Try again.")
                 bounds.setdefault(place[0], {})[place] = (offset, last[place])
         return bounds
 

@@ -213,7 +213,8 @@ class StreamReader:
         except PositionLost:
             start = within(await self._look(), Start(self._framer.position))
             if not start.lost:
-                raise
+                # By now the log has it, or does not know: the next look tells.
+                raise LogUnavailable("The log does not have the position just now.", hint="Try again.") from None
             self._framer.move(start.position)
             self._token = self._framer.token
             return self._lost(start)

@@ -77,12 +77,16 @@ async def find_start(log: LogReader, extent: Extent, *, last_event_id: str | Non
 
 
 def within(extent: Extent, start: Start) -> Start:
-    """`start` moved to where the log still has records: up to the oldest kept, or back to the end of a newer log."""
+    """`start` moved to where the log still has records: up to the oldest kept, or back to the end of a newer log.
+
+    A bound below 0 is no answer of a log, so nothing is lost by it.
+    """
     offsets = dict(start.position.offsets)
     lost = list(start.lost)
     for key, offset in start.position.offsets.items():
-        if offset > extent.next[key] or offset < extent.first[key]:
-            offsets[key] = extent.next[key] if offset > extent.next[key] else extent.first[key]
+        first, end = extent.first[key], extent.next[key]
+        if offset > end >= 0 or offset < first:
+            offsets[key] = end if offset > end >= 0 else first
             lost.append(Lost(key[0], key[1], offset, offsets[key]))
     return replace(start, position=Position(offsets), lost=tuple(lost)) if len(lost) > len(start.lost) else start
 

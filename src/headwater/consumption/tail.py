@@ -200,6 +200,8 @@ class LiveTail:
             )
         except PositionLost:
             start = within(await self._look(), Start(self.position))
+            if not start.lost:
+                raise LogUnavailable("The log does not have the position just now.", hint="Try again.") from None
             if self._readings == number:
                 self._skip(start)
             return

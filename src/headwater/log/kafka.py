@@ -224,7 +224,16 @@ class KafkaLog:
 
     async def claim(self, group: str) -> str | None:
         self._check_open()
-        await self._transactions.claim(group)
+        try:
+            await self._transactions.claim(group)
+        except WriterFenced:
+            if not self._transactions.is_doubtful(group):
+                raise
+            if group in self._marks:
+                await self._check_successor(group, ())
+            else:
+                await self._transactions.release(group)
+            await self._transactions.claim(group)
         await self._tokens.settle()
         self._marks[group] = await self._tokens.mark_of(group)
         return await self._tokens.of(group)
@@ -310,21 +319,25 @@ class KafkaLog:
                 ) from None
             placements = unknown.placements
         except WriterFenced:
-            if not self._transactions.is_overdue(commit.group):
+            if not self._transactions.is_doubtful(commit.group):
                 raise
-            await self._check_successor(commit.group, token)
+            await self._check_successor(commit.group, token.headers)
             raise LogUnavailable(
-                f"The transaction of {commit.group!r} was open for too long, and the brokers have ended it.",
+                f"The transaction of {commit.group!r} was open for too long, or a late request of this process has"
+                " ended it.",
                 hint="Try again: nobody else has written for the group since.",
             ) from None
         self._marks[commit.group] = token.headers
         self._tokens.show(commit.group, commit.token)
         return placements
 
-    async def _check_successor(self, group: str, token: Record) -> None:
-        """Let a fenced group be claimed again, if nobody has committed to it since; else raise WriterFenced."""
+    async def _check_successor(self, group: str, attempted: Headers) -> None:
+        """Let a fenced group be claimed again, if nobody has committed to it since; else raise WriterFenced.
+
+        `attempted`: the mark of what this process was about to commit, which may be there.
+        """
         await self._tokens.settle()
-        if await self._tokens.mark_of(group) not in (self._marks.get(group), token.headers):
+        if await self._tokens.mark_of(group) not in (self._marks.get(group), attempted or None):
             raise WriterFenced(
                 f"Another process has taken over the group {group!r} while this one stood still.",
                 hint="Run a job once only; restart this process to take the group back.",
@@ -370,8 +383,17 @@ class KafkaLog:
                 raise await self._position_lost(offsets, place)
         return {place: offset for place, offset in offsets.items() if offset >= last[place]}
 
-    async def _position_lost(self, offsets: Mapping[tuple[str, int], int], place: tuple[str, int]) -> PositionLost:
-        floor = (await self._topics.ends_at([place], EARLIEST))[place]
+    async def _position_lost(self, offsets: Mapping[tuple[str, int], int], place: tuple[str, int]) -> HeadwaterError:
+        """The error of an offset that does not exist, once the brokers have said so of the whole partition."""
+        floor, end = [
+            (await self._topics.ends_at([place], spec, committed=False))[place] for spec in (EARLIEST, LATEST)
+        ]
+        if floor <= offsets[place] <= end:
+            # A leader that was chosen just now may not know yet what it has.
+            return LogUnavailable(
+                f"Offset {offsets[place]} of topic {place[0]!r}, partition {place[1]}, cannot be read just now.",
+                hint="Try again.",
+            )
         earliest = Position({place: floor}).token()
         why = "retention has removed it" if offsets[place] < floor else "it is beyond the end"
         return PositionLost(

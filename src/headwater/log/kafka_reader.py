@@ -160,7 +160,7 @@ class Seeker:
         if place not in offsets:
             return
         if code == KafkaError._PARTITION_EOF:
-            self._ended[place] = message.offset() or 0
+            self._ended[place] = max(offsets[place], message.offset() or 0)
         elif code == KafkaError._AUTO_OFFSET_RESET:
             lost.append(place)
         else:
@@ -176,7 +176,7 @@ class Seeker:
                 low, high = self._consumer.get_watermark_offsets(partition, timeout=1.0)
             except KafkaException:
                 return
-            if low <= offset and high <= offset:
+            if 0 <= low <= offset and 0 <= high <= offset:
                 self._ended[place] = offset
 
     def _silent(self) -> HeadwaterError:

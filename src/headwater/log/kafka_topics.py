@@ -47,6 +47,7 @@ RECORD_OVERHEAD_BYTES = 128
 RESERVED = "headwater.tokens"
 # What a broker says while partitions change hands; it is over in a moment.
 PASSING_SECONDS = 0.2
+NOTHING_SINCE = -1
 _PASSING = frozenset(
     {
         KafkaError.FENCED_LEADER_EPOCH,
@@ -369,6 +370,8 @@ class KafkaTopics:
         found: dict[Place, int] = {}
         wanted = set(asked_for)
         give_up = time.monotonic() + self._settings.answer_seconds_max
+        # Of a time it means that nothing came since. Below, the client says that it does not know: leaders are moving.
+        least = 0 if spec in (EARLIEST, LATEST) else NOTHING_SINCE
         while wanted:
             asked = self._client().list_offsets(
                 {TopicPartition(name, number): spec for name, number in wanted},
@@ -379,9 +382,14 @@ class KafkaTopics:
             for partition, future in asked.items():
                 answer = future.exception() or future.result()
                 if not isinstance(answer, BaseException):
-                    place = (partition.topic, partition.partition)
-                    found[place] = answer.offset
-                    wanted.discard(place)
+                    if answer.offset >= least:
+                        place = (partition.topic, partition.partition)
+                        found[place] = answer.offset
+                        wanted.discard(place)
+                    elif time.monotonic() > give_up:
+                        raise LogUnavailable(
+                            f"The brokers do not say how far {partition.topic!r} reaches.", hint="Try again."
+                        )
                 elif not isinstance(answer, KafkaException):
                     raise answer
                 elif error_of(answer).code() not in _PASSING or time.monotonic() > give_up:

@@ -3,8 +3,10 @@
 How this works: each group has a producer of its own whose transactional id is made from the group's name. The first
 transaction of a process makes every older process with that name unable to write (it is *fenced*), and ends what that
 had left open. The calls block, so they run in threads, one transaction of a group after the other. Where the brokers'
-last word was not heard, a new producer asks for it before anything else is written. The brokers also fence a producer
-whose transaction was open for too long, as when a process stood still: `overdue` says where it may have been they.
+last word was not heard, a new producer asks for it before anything else is written. Not every fence is the work of
+another process: the brokers fence a producer whose transaction was open for too long, as when a process stood still,
+and a request of our own that was kept back on the network fences us when it arrives after its retry. `is_doubtful`
+says where a fence may be of that kind; who asks it then looks whether anybody else has written.
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ from headwater.log.kafka_topics import LATEST, KafkaTopic, KafkaTopics
 THREADS_MAX = 4
 VISIBLE_SECONDS_MAX = 10.0
 VISIBLE_PAUSE_SECONDS = 0.002
+# A producer that was ready only after so long has perhaps sent its request twice, and one of the two is on its way.
+LATE_AFTER_SECONDS = 1.0
+# For so long such a request is expected to arrive.
+LATE_SECONDS_MAX = 300.0
 FENCED = frozenset(
     {
         KafkaError._FENCED,
@@ -60,6 +66,8 @@ class Transactions:
         self._sender = sender
         self._groups: dict[str, GroupWriter] = {}
         self._pool: ThreadPoolExecutor | None = None
+        # By group, until when a request for it may still arrive; also after the group was let go.
+        self._late_until: dict[str, float] = {}
 
     async def append(self, records: Sequence[Record], group: str, token: Record) -> Sequence[Placement]:
         """All `records` and the `token`, or nothing; readers see them on return. Answers where the records went.
@@ -67,9 +75,7 @@ class Transactions:
         Raises TopicUnknown, EventTooLarge, LogUnavailable, WriterFenced, OutcomeUnknown.
         """
         everything = [*records, token]
-        writer = self._groups.get(group)
-        if writer is None:
-            writer = self._groups[group] = GroupWriter(self._settings, group)
+        writer = self._writer(group)
         async with writer.lock:
             topics, partitions, size = await self._sender.prepare(everything)
             pending = PendingAppend(everything, partitions, size, time_ms=self._sender.now_ms(), finished=[])
@@ -83,16 +89,15 @@ class Transactions:
 
         Raises LogUnavailable, WriterFenced.
         """
-        writer = self._groups.get(group)
-        if writer is None:
-            writer = self._groups[group] = GroupWriter(self._settings, group)
+        writer = self._writer(group)
         async with writer.lock:
             await self._run(writer.claim)
 
-    def is_overdue(self, group: str) -> bool:
-        """Whether the group was fenced, but maybe only because its transaction was open for too long."""
+    def is_doubtful(self, group: str) -> bool:
+        """Whether the group was fenced, but maybe not by another process: by the time its transaction was open, or by
+        a request of our own that arrived late."""
         writer = self._groups.get(group)
-        return writer is not None and writer.overdue
+        return writer is not None and (writer.overdue or time.monotonic() < self._late_until.get(group, 0.0))
 
     async def release(self, group: str) -> None:
         """Let the group go, after what is under way; a later claim begins anew, also where it was fenced."""
@@ -115,6 +120,15 @@ class Transactions:
                 writer.release()
         if pool is not None:
             await asyncio.get_running_loop().run_in_executor(None, pool.shutdown)
+
+    def _writer(self, group: str) -> GroupWriter:
+        writer = self._groups.get(group)
+        if writer is None:
+            writer = self._groups[group] = GroupWriter(self._settings, group, self._expect_late)
+        return writer
+
+    def _expect_late(self, group: str) -> None:
+        self._late_until[group] = time.monotonic() + LATE_SECONDS_MAX
 
     async def _in_thread(self, writer: GroupWriter, pending: PendingAppend, topics: Sequence[KafkaTopic]) -> None:
         try:
@@ -152,10 +166,12 @@ class Transactions:
 class GroupWriter:
     """The producer of one group. `append` and `resolve` block, and are called by one thread at a time."""
 
-    def __init__(self, settings: KafkaSettings, group: str) -> None:
+    def __init__(self, settings: KafkaSettings, group: str, expect_late: Callable[[str], None]) -> None:
+        """`expect_late` is told, in any thread, that a request for the group may arrive after a later one."""
         self.lock = asyncio.Lock()
         self._settings = settings
         self._group = group
+        self._expect_late = expect_late
         self._producer: Producer | None = None
         self._is_fenced = False
         # By the wall clock, which goes on while the machine is asleep.
@@ -163,6 +179,7 @@ class GroupWriter:
         # Whether the fence may be the brokers' own, for a transaction that was open for too long.
         self.overdue = False
         self._fatal: KafkaError | None = None
+        self._lost_connection = False
 
     def append(self, pending: PendingAppend, topics: Sequence[KafkaTopic]) -> None:
         """One transaction. Raises LogUnavailable (nothing was stored), WriterFenced, OutcomeUnknown."""
@@ -229,17 +246,24 @@ class GroupWriter:
                 )
             except (KafkaException, ValueError, TypeError) as error:
                 raise refused_option(error, settings) from None
+            self._fatal, self._lost_connection = None, False
+            began = time.monotonic()
             try:
                 producer.init_transactions(settings.answer_seconds_max)
             except KafkaException as error:
+                self._expect_late(self._group)
                 raise self._failed(None, error) from None
-            self._producer, self._fatal, self._began_at = producer, None, None
+            if self._lost_connection or time.monotonic() - began > LATE_AFTER_SECONDS:
+                self._expect_late(self._group)
+            self._producer, self._began_at = producer, None
         return self._producer
 
     def _hear(self, error: KafkaError) -> None:
         _log.debug("the producer of the group %s: %s", self._group, error.str())
         if error.fatal():
             self._fatal = error
+        elif error.code() == KafkaError._TRANSPORT:
+            self._lost_connection = True
 
     def _commit(self, producer: Producer, deadline: float) -> None:
         while True:

@@ -44,6 +44,7 @@ class PartitionStore(LogStore):
             first = await self._shared.first([self._place[0]])
             token = _only(first, self._place).token()
             await self._shared.append([], commit=Commit(self._own, token))
+            self._known = token
         # With the token there, who claimed the whole before this is fenced, and who does after finds the token.
         whole = await _claim(self._shared, self._whole)
         return _only(_furthest((token, whole)), self._place).token()
@@ -67,6 +68,7 @@ class WholeStore(LogStore):
         if furthest != token:
             # Logs without sharing know this group only: a copy of this one made now goes on from here.
             await self._shared.append([], commit=Commit(self._whole, furthest))
+            self._known = furthest
         return furthest
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, WriterFenced
 from headwater.log.contract import Commit, Log, Record, StateChange
 
 
@@ -62,10 +62,13 @@ class LogStore:
         self._log = log
         self._group = group
         self._is_sure = True
+        # What the group was committed to last, by this store or before it.
+        self._known: str | None = None
 
     async def open(self) -> str | None:
         self._is_sure = True
-        return await self._log.claim(self._group)
+        self._known = await self._log.claim(self._group)
+        return self._known
 
     async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
         return await self._log.state_get(namespace, keys) if self._log.features.keyed_state else {}
@@ -80,10 +83,16 @@ class LogStore:
             await self._log.append(records, commit=Commit(self._group, token, tuple(changes)))
             return
         # Brokers may have committed without our hearing of it; each commit of a job without state moves the token.
-        if self._is_sure or await self._log.claim(self._group) != token:
+        found = self._known if self._is_sure else await self._log.claim(self._group)
+        if found not in (token, self._known):
+            raise WriterFenced(
+                f"Another process has written for the group {self._group!r}: what this one was about to commit is not.",
+                hint="Run a job once only; restart this process to take the group back.",
+            )
+        if self._is_sure or found != token:
             self._is_sure = False
             await self._log.append(records, commit=Commit(self._group, token))
-        self._is_sure = True
+        self._is_sure, self._known = True, token
 
     async def settle(self) -> None:
         """What was appended can be read."""
