@@ -212,6 +212,13 @@ class LogReader(Protocol):
         """
         ...
 
+    async def topic_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
+        """What tells each of `topics` from others that had or will have its name, whose offsets mean something else.
+
+        Up to a few seconds old; without those there are not, or whose id the log cannot tell. Raises LogUnavailable.
+        """
+        ...
+
     async def topics(self) -> Sequence[TopicInfo]:
         """All topics, sorted by name."""
         ...

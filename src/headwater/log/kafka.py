@@ -178,6 +178,9 @@ class KafkaLog:
         await self._topics.freshen()
         return {name: topic.partitions for name in topics if (topic := self._topics.get(name)) is not None}
 
+    async def topic_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
+        return await self._topics.ids(topics)
+
     async def topics(self) -> Sequence[TopicInfo]:
         return await self._topics.infos()
 

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka import IsolationLevel, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -38,6 +38,7 @@ from headwater.log.kafka_settings import (
 )
 
 FRESH_SECONDS = 5.0
+IDS_FRESH_SECONDS = 1.5
 SETTINGS_FRESH_SECONDS = 30.0
 REPLICAS_MAX = 3
 VISIBLE_SECONDS_MAX = 10.0
@@ -60,6 +61,8 @@ _PASSING = frozenset(
         KafkaError._NOENT,
     }
 )
+# Without the right to describe a topic, there is still the right to read it.
+_WITHOUT_ID = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED, *_PASSING})
 # Brokers keep what is their own in topics of two underscores, and so does the platform.
 OURS = "__headwater."
 EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -94,6 +97,11 @@ class KafkaTopics:
         self._renewing: asyncio.Task[None] | None = None
         self._said = ""
         self._seen_at: dict[str, float] = {}
+        # Of the topics whose ids were asked for.
+        self._identified: set[str] = set()
+        self._identified_at = float("-inf")
+        self._identifying: asyncio.Task[None] | None = None
+        self._ids: dict[str, str] = {}
         # Told, in a thread, of topics with more partitions now: full name and count, before anybody writes there.
         self.on_grown: list[Callable[[str, int], None]] = []
 
@@ -112,10 +120,11 @@ class KafkaTopics:
 
     async def close(self) -> None:
         """Forget everything."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.gather(self._renewing, return_exceptions=True)
-            self._renewing = None
+        tasks = [task for task in (self._renewing, self._identifying) if task is not None]
+        self._renewing = self._identifying = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._admin = None
         self._known = {}
 
@@ -162,6 +171,7 @@ class KafkaTopics:
         """Ask which topics there are; those who ask at once share the answer."""
         if self._renewing is None or self._renewing.done():
             self._renewing = asyncio.get_running_loop().create_task(self._renew(), name="headwater-log-topics")
+            self._renewing.add_done_callback(_heard)
         await asyncio.shield(self._renewing)
 
     async def freshen(self) -> None:
@@ -199,6 +209,17 @@ class KafkaTopics:
         """As `ends`, of single partitions; without `committed`, also what waits for a transaction to end counts."""
         full = {((await self.find(name, number)).full_name, number): (name, number) for name, number in places}
         return {full[place]: offset for place, offset in (await self._offsets(full, spec, committed)).items()}
+
+    async def ids(self, names: Iterable[str]) -> dict[str, str]:
+        """The brokers' ids of topics, without those there are not; who asks at once shares the answer."""
+        wanted = set(names)
+        if not self._identified.issuperset(wanted) or time.monotonic() > self._identified_at + IDS_FRESH_SECONDS:
+            self._identified |= wanted
+            if self._identifying is None or self._identifying.done():
+                self._identifying = asyncio.get_running_loop().create_task(self._identify(), name="headwater-log-ids")
+                self._identifying.add_done_callback(_heard)
+            await asyncio.shield(self._identifying)
+        return {name: self._ids[name] for name in wanted if name in self._ids}
 
     async def infos(self) -> list[TopicInfo]:
         """All topics, sorted by name."""
@@ -268,6 +289,26 @@ class KafkaTopics:
         self._known = known
         self._brokers = max(1, len(metadata.brokers))
         self._renewed_at = time.monotonic()
+
+    async def _identify(self) -> None:
+        asked_for = set(self._identified)
+        names = [self._settings.namespace + name for name in asked_for]
+        asked = self._client().describe_topics(
+            TopicCollection(names), request_timeout=self._settings.answer_seconds_max
+        )
+        await _all_done(asked.values())
+        ids = {}
+        for full_name, future in asked.items():
+            answer = future.exception() or future.result()
+            if not isinstance(answer, BaseException):
+                ids[full_name[len(self._settings.namespace) :]] = str(answer.topic_id)
+            elif not isinstance(answer, KafkaException):
+                raise answer
+            elif error_of(answer).code() not in _WITHOUT_ID:
+                raise self._error(answer, "Asking which topics there are") from None
+        self._ids = ids
+        self._identified_at = time.monotonic()
+        self._identified &= asked_for
 
     def _ask_metadata(self) -> Any:
         client = self._client()
@@ -405,6 +446,12 @@ class KafkaTopics:
     def _error(self, error: KafkaException, doing: str) -> HeadwaterError:
         self._client().poll(0)
         return translate(error, doing, self._settings.servers, self._said)
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """A task that several wait for: none of them may be left when it fails."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _all_done(futures: Collection[Future[Any]]) -> None:

@@ -146,6 +146,8 @@ class Transactions:
         except asyncio.CancelledError:
             # A transaction that has begun comes to its end before the group's next one begins.
             await asyncio.wait([ending])
+            if not ending.cancelled():
+                ending.exception()
             raise
 
     async def _until_visible(self, placements: Iterable[Placement]) -> None:
@@ -166,7 +168,9 @@ class Transactions:
 class GroupWriter:
     """The producer of one group. `append` and `resolve` block, and are called by one thread at a time."""
 
-    def __init__(self, settings: KafkaSettings, group: str, expect_late: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: KafkaSettings, group: str, expect_late: Callable[[str], None] = lambda group: None
+    ) -> None:
         """`expect_late` is told, in any thread, that a request for the group may arrive after a later one."""
         self.lock = asyncio.Lock()
         self._settings = settings

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import sqlite3
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -49,6 +50,8 @@ POLL_SECONDS_ALONE = 0.100
 ALONE_AFTER_SECONDS = 5.0
 WARM_SECONDS = 1.0
 READER_THREADS = 2
+# The group under whose name a log keeps what tells it from others.
+ID_GROUP = "headwater.log"
 
 T = TypeVar("T")
 
@@ -163,6 +166,14 @@ class SqliteLog:
         # Another process may have changed them.
         self._entries = await self._in_thread(self._reader.topics)
         return {name: len(entry.slots) for name in topics if (entry := self._entries.get(name)) is not None}
+
+    async def topic_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
+        # A topic lives as long as its file.
+        own = await self.committed(ID_GROUP)
+        if own is None:
+            await self.commit(ID_GROUP, uuid.uuid4().hex)
+            own = await self.committed(ID_GROUP)
+        return {name: f"{own}.{entry.id}" for name in topics if (entry := self._entries.get(name)) is not None}
 
     async def topics(self) -> Sequence[TopicInfo]:
         return await self._in_thread(self._retention.topics)

@@ -227,6 +227,8 @@ class HourBook:
             await asyncio.sleep(0)
 
     def _fold_one(self, record: StoredRecord, *, own_too: bool) -> None:
+        if not record.value:
+            return
         kind, _, rest = (record.key or b"").decode().partition("|")
         if kind == "intake" and rest == "since":
             self.intakes_since_ms = orjson.loads(record.value)

@@ -29,6 +29,7 @@ from headwater.log.event_time import event_time_of
 from headwater.processing.derived import Derivation
 from headwater.processing.job import Job, ToStream, ToTable
 from headwater.processing.progress import Partition, Progress
+from headwater.processing.source_positions import SourcePositions
 from headwater.processing.state import KeyedState
 from headwater.processing.status import RunnerStatus
 from headwater.processing.steps import (
@@ -116,6 +117,10 @@ class EmbeddedRunner:
         self._idle_since = 0.0
         self._turn_began = 0.0
         self._position = Position()
+        in_log = sink is None and not log.features.keyed_state
+        self._sources = SourcePositions(
+            log, job.group, self.status, job.label, ids_in_token=sink is not None, ids_in_log=in_log
+        )
         self._progress = Progress()
         self._state: dict[str, KeyedState] = {}
         self._streams: dict[str, Stream] = {}
@@ -144,6 +149,8 @@ class EmbeddedRunner:
     async def _run(self, *, until_end: bool) -> None:
         end = await self._log.last(self._topics()) if until_end else None
         while not self._stopping.is_set():
+            if end is None:
+                self._position = await self._sources.look(self._position)
             records = await self._read(0.0 if until_end else self.settings.wait_seconds)
             if records:
                 self._idle_since = self._clock()
@@ -185,10 +192,7 @@ class EmbeddedRunner:
             token = await self._again(self._store.open)
             kept = await self._store.state_get(self._namespace(), [PROGRESS_KEY])
             self._progress = Progress(kept.get(PROGRESS_KEY))
-        first = await self._log.first(self._topics())
-        known = Position.parse(token).offsets if token else {}
-        # Partitions that came later begin at their beginning; topics the job no longer reads are forgotten.
-        self._position = Position({part: known.get(part, offset) for part, offset in first.offsets.items()})
+        self._position = await self._sources.begin(token, self._topics())
         self._idle_since = self._clock()
         self.status.running()
 
@@ -207,12 +211,7 @@ class EmbeddedRunner:
                 await asyncio.wait((reading,))
             return [] if reading.cancelled() else reading.result()
         except PositionLost as error:
-            _log.warning("job %s: %s", self.job.label, error)
-            self.status.position_lost(error)
-            first = await self._log.first(self._topics())
-            self._position = Position(
-                {part: max(at, self._position.offsets.get(part, 0)) for part, at in first.offsets.items()}
-            )
+            self._position = await self._sources.lost(self._position, error)
             return []
 
     async def _read_log(self, wait_seconds: float) -> Sequence[StoredRecord]:
@@ -338,7 +337,7 @@ class EmbeddedRunner:
         outputs = [admitted.record for admitted in records if admitted is not None]
         token = position.token()
         if self._sink is not None:
-            await self._commit_sink(self._sink, deliveries, errors, token)
+            await self._commit_sink(self._sink, deliveries, errors, self._sources.with_ids(token))
         else:
             changes = [change for state in self._state.values() for change in state.changes()]
             changes.append(StateChange(self._namespace(), PROGRESS_KEY, self._progress.encode()))
@@ -346,6 +345,7 @@ class EmbeddedRunner:
             for state in self._state.values():
                 state.committed()
         self._position = position
+        await self._sources.committed()
         self.status.committed(len(outputs) + len(deliveries), batch.results, token)
 
     async def _commit_sink(self, sink: Sink, deliveries: list[Delivery], errors: list[Record], token: str) -> None:
@@ -392,10 +392,13 @@ class EmbeddedRunner:
         return records
 
     def _items(self, records: Sequence[StoredRecord], results: Results) -> list[Item]:
-        """The records as items; canaries left out, and bytes that are no event as failures."""
+        """The records as items; canaries and tombstones left out, and bytes that are no event as failures."""
         items = []
         now_ms = int(self._clock() * 1000)
         for record in records:
+            if not record.value:
+                # Another tool's mark that its key is to be forgotten; no event was ever empty.
+                continue
             stream = self._streams[record.topic]
             place = f"{record.topic}/{record.partition}/{record.offset}"
             try:

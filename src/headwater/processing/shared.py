@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -52,6 +52,19 @@ class OnePartition:
 
     async def last(self, topics: Iterable[str]) -> Position:
         return self._only(await self._log.last(topics))
+
+    async def partition_counts(self, topics: Iterable[str]) -> Mapping[str, int]:
+        # Which partitions are whose is for the group to say.
+        return {}
+
+    async def topic_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
+        return await self._log.topic_ids(topics)
+
+    async def commit(self, group: str, token: str) -> None:
+        await self._log.commit(group, token)
+
+    async def committed(self, group: str) -> str | None:
+        return await self._log.committed(group)
 
     async def read(
         self, position: Position, *, records_max: int = 1000, bytes_max: int = 4_194_304, wait_seconds: float = 0.0

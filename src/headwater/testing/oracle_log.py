@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from headwater.errors import LogUnavailable, PositionLost, TopicUnknown
@@ -37,6 +38,7 @@ class OracleLog:
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._id = uuid.uuid4().hex
         self._settings: dict[str, TopicSettings] = {}
         self._partitions: dict[tuple[str, int], OraclePartition] = {}
         self._turns: dict[str, int] = {}
@@ -112,6 +114,10 @@ class OracleLog:
     async def partition_counts(self, topics: Iterable[str]) -> Mapping[str, int]:
         self._check_open()
         return {name: settings.partitions for name in topics if (settings := self._settings.get(name)) is not None}
+
+    async def topic_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
+        self._check_open()
+        return {name: self._id for name in topics if name in self._settings}
 
     async def topics(self) -> Sequence[TopicInfo]:
         self._check_open()

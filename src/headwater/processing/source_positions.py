@@ -1,0 +1,177 @@
+"""Where a job reads on in its sources while they change: partitions are added, topics made again, logs replaced.
+
+How this works: every few seconds the log is asked which topics and partitions there are. New partitions are read from
+their beginning. A topic of another id, or one that ends before the position, is another one than before: what the
+position has counted is not in it, so it too is read from its beginning. The ids are kept with the position: beside it
+in the log, by `committed`, or inside the token of a table (`with_ids`), whose rows may outlive the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+
+import orjson
+
+from headwater.errors import LogUnavailable, PositionLost
+from headwater.log.contract import Log, Position
+from headwater.processing.status import RunnerStatus
+
+Partition = tuple[str, int]
+
+LOOK_SECONDS = 2.0
+IDS_GROUP = "headwater.topics/"
+# No topic has such a name; it stands in the token of a table, with the topic and its id.
+ID_ENTRY = "id/"
+
+_log = logging.getLogger(__name__)
+
+
+class SourcePositions:
+    """Finds where one job begins, and goes on when something was added, made again or lost."""
+
+    def __init__(
+        self,
+        log: Log,
+        group: str,
+        status: RunnerStatus,
+        label: str,
+        *,
+        ids_in_token: bool = False,
+        ids_in_log: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`label` names the job in messages. `ids_in_token`: the caller keeps `with_ids` of its position.
+
+        Without that and `ids_in_log`, position and events are one file, and cannot be of different logs.
+        """
+        self._log = log
+        self._group = IDS_GROUP + group
+        self._status = status
+        self._label = label
+        self._ids_in_token = ids_in_token
+        self._ids_in_log = ids_in_log
+        self._clock = clock
+        self._topics: list[str] = []
+        self._ids: dict[str, str] = {}
+        self._unsaved = False
+        self._look_at = 0.0
+
+    async def begin(self, token: str | None, topics: Collection[str]) -> Position:
+        """The position of a committed `token`, completed and corrected. Raises TopicUnknown, LogUnavailable."""
+        self._topics = list(topics)
+        known, kept = _split(Position.parse(token) if token else Position())
+        # Of the last run in this process, which has seen more than what was kept.
+        before = {**(await self._saved() if self._ids_in_log else kept), **self._ids}
+        position = await self._completed(Position(known))
+        position = await self._compared(position, before)
+        self._look_at = self._clock() + LOOK_SECONDS
+        return position
+
+    async def look(self, position: Position) -> Position:
+        """`position`, after a look at the log every now and then: with what was added, without what is another now."""
+        if self._clock() < self._look_at:
+            return position
+        self._look_at = self._clock() + LOOK_SECONDS
+        try:
+            counts = await self._log.partition_counts(self._topics)
+            have = {topic: sum(place[0] == topic for place in position.offsets) for topic in counts}
+            if any(count > have[topic] for topic, count in counts.items()):
+                position = await self._completed(position)
+            return await self._compared(position, dict(self._ids))
+        except LogUnavailable:
+            # Who reads is told.
+            return position
+
+    async def lost(self, position: Position, error: PositionLost) -> Position:
+        """Where to go on after `error`: at the oldest record that is kept, or where a partition ends before the
+        position, at its beginning. Raises LogUnavailable where nothing of `position` is lost (any more)."""
+        if (compared := await self._compared(position, dict(self._ids))) != position:
+            return compared
+        first = (await self._log.first(self._topics)).offsets
+        last = (await self._log.last(self._topics)).offsets
+        moved: dict[Partition, int] = {}
+        for place, at in position.offsets.items():
+            if place not in first or at < first[place]:
+                moved[place] = first.get(place, at)
+            elif at > last.get(place, at) and await self._is_lost(place, at):
+                # A log that is one file was replaced as a whole, by an older copy of it perhaps.
+                moved.update(first if self._log.features.keyed_state else {place: first[place]})
+        self._status.position_lost(error)
+        offsets = {place: moved.get(place, at) for place, at in position.offsets.items() if place in first}
+        if not moved:
+            raise LogUnavailable(f"{error.message} It may be there in a moment.", hint="Try again.")
+        _log.warning("job %s: %s The job goes on from %s.", self._label, error.message, _shown(moved))
+        return Position(offsets)
+
+    def with_ids(self, token: str) -> str:
+        """The token with the ids of the topics, for who keeps both in one place."""
+        ids = {(f"{ID_ENTRY}{topic}/{one}", 0): 0 for topic, one in self._ids.items()}
+        return Position({**Position.parse(token).offsets, **ids}).token() if ids else token
+
+    async def committed(self) -> None:
+        """What `begin`, `look` or `lost` answered last has been committed: from now on the ids belong to it."""
+        if self._unsaved and self._ids_in_log:
+            await self._log.commit(self._group, orjson.dumps(self._ids, option=orjson.OPT_SORT_KEYS).decode())
+        self._unsaved = False
+
+    async def _completed(self, position: Position) -> Position:
+        """With partitions that came later, at their beginning, and without topics the job no longer reads."""
+        first = await self._log.first(self._topics)
+        return Position({place: position.offsets.get(place, offset) for place, offset in first.offsets.items()})
+
+    async def _compared(self, position: Position, before: Mapping[str, str]) -> Position:
+        """`position` with topics at their beginning whose ids are others than `before`."""
+        ids = dict(await self._log.topic_ids(self._topics)) if self._ids_in_token or self._ids_in_log else {}
+        again = {topic for topic, one in ids.items() if before.get(topic, one) != one}
+        if again:
+            first = (await self._log.first(self._topics)).offsets
+            kept = {place: at for place, at in position.offsets.items() if place[0] not in again}
+            moved = {place: at for place, at in first.items() if place[0] in again}
+            read = any(position.offsets.get(place, at) != at for place, at in moved.items())
+            position = Position({**kept, **moved})
+            if read:
+                self._status.position_lost(PositionLost(f"{', '.join(sorted(again))} was made again."))
+                _log.warning(
+                    "job %s: %s was made again since: what the job has read of it is not what it has now. The job goes"
+                    " on from %s.",
+                    self._label,
+                    ", ".join(sorted(again)),
+                    _shown(moved),
+                )
+        self._ids = {**before, **ids}
+        self._unsaved = self._unsaved or self._ids != before
+        return position
+
+    async def _is_lost(self, place: Partition, at: int) -> bool:
+        """Whether the log says so of this partition: what waits for a transaction to end is behind its end, too."""
+        try:
+            await self._log.read(Position({place: at}), records_max=1)
+        except PositionLost:
+            return True
+        return False
+
+    async def _saved(self) -> dict[str, str]:
+        text = await self._log.committed(self._group)
+        found = orjson.loads(text) if text else {}
+        return {topic: found[topic] for topic in self._topics if topic in found}
+
+
+def _split(position: Position) -> tuple[dict[Partition, int], dict[str, str]]:
+    """Offsets, and the ids of topics that `with_ids` has added."""
+    offsets: dict[Partition, int] = {}
+    ids: dict[str, str] = {}
+    for place, at in position.offsets.items():
+        if place[0].startswith(ID_ENTRY):
+            topic, _, one = place[0].removeprefix(ID_ENTRY).rpartition("/")
+            ids[topic] = one
+        else:
+            offsets[place] = at
+    return offsets, ids
+
+
+def _shown(places: Mapping[Partition, int]) -> str:
+    """Where partitions begin, in a message: the first few."""
+    shown = [f"{topic}/{number} at {at}" for (topic, number), at in sorted(places.items())]
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")

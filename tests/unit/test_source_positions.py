@@ -1,0 +1,211 @@
+"""Jobs whose sources change while they run or while they are stopped: what was added or made again is read."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headwater.connectors.sinks.sqlite import SqliteSink
+from headwater.log.contract import Features, Position, TopicSettings
+from headwater.log.sqlite import SqliteLog
+from headwater.processing import Job, ToTable, job, source_positions, table
+from headwater.processing.source_positions import SourcePositions
+from headwater.processing.status import RunnerStatus
+from headwater.telemetry import Telemetry
+from headwater.testing.job_kit import JobKit
+from headwater.testing.oracle_log import OracleLog, OraclePartition
+
+
+class Separate(OracleLog):
+    """As a cluster: it keeps no state of jobs, and a topic can be deleted and made again under the same name."""
+
+    features = Features(transactional_commit=True, keyed_state=False, seek_by_time=True, compaction=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: dict[str, str] = {}
+
+    async def topic_ids(self, topics: Any) -> dict[str, str]:
+        return {name: self.ids.get(name, "first") for name in topics if name in self._settings}
+
+    def make_again(self, topic: str, *, same_id: bool = False) -> None:
+        for place in [place for place in self._partitions if place[0] == topic]:
+            self._partitions[place] = OraclePartition()
+        if not same_id:
+            self.ids[topic] = f"after {self.ids.get(topic, 'first')}"
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_positions, "LOOK_SECONDS", 0.05)
+
+
+@job(source="edits", sink="copied")
+def copied(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    return {"$schema": "/copied/1.0.0", "n": event["n"]}
+
+
+def edit(number: int) -> dict[str, Any]:
+    return {"$schema": "/edit/1.0.0", "meta": {"stream": "edits", "id": f"id-{number}"}, "n": number}
+
+
+async def until(met: Callable[[], Any], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not await met():
+        assert time.monotonic() < deadline, "it did not come"
+        await asyncio.sleep(0.02)
+
+
+async def numbers(kit: JobKit) -> list[int]:
+    return sorted(event["n"] for event in await kit.events())
+
+
+async def test_partitions_that_are_added_while_a_job_runs_are_read_from_their_beginning() -> None:
+    kit = JobKit(copied)
+    await kit.open()
+    await kit.put(edit(0))
+    running = asyncio.create_task(kit.runner.run())
+    await until(lambda: _equals(numbers(kit), [0]))
+    await kit.log.ensure_topic("edits", TopicSettings(partitions=3))
+    await kit.put(edit(1), partition=1)
+    await kit.put(edit(2), partition=2)
+    await until(lambda: _equals(numbers(kit), [0, 1, 2]))
+    assert await kit.runner.lag() == 0
+    kit.runner.stop()
+    await running
+
+
+async def _equals(asked: Any, expected: Any) -> bool:
+    return bool(await asked == expected)
+
+
+@pytest.mark.parametrize("new", [5, 40], ids=["shorter than before", "longer than before"])
+@pytest.mark.parametrize("running", [True, False], ids=["while the job runs", "while it is stopped"])
+async def test_of_a_topic_that_was_made_again_every_event_is_read(
+    new: int, running: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = Separate()
+    kit = JobKit(copied, log=log)
+    await kit.open()
+    await kit.put(*[edit(n) for n in range(20)])
+    if running:
+        task = asyncio.create_task(kit.runner.run())
+        await until(lambda: _equals(numbers(kit), list(range(20))))
+    else:
+        await kit.run_live()
+        kit = JobKit(copied, log=log)
+    log.make_again("edits")
+    await kit.put(*[edit(n) for n in range(100, 100 + new)])
+    if not running:
+        task = asyncio.create_task(kit.runner.run())
+    await until(lambda: _covers(numbers(kit), {*range(20), *range(100, 100 + new)}))
+    kit.runner.stop()
+    await task
+    said = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert len(said) == 1
+    assert "copied" in said[0]
+    assert "edits" in said[0]
+
+
+async def _covers(asked: Any, expected: set[int]) -> bool:
+    return set(await asked) == expected
+
+
+async def test_a_partition_that_was_cut_short_is_read_from_its_beginning_and_the_others_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = Separate()
+    kit = JobKit(copied, log=log, partitions=2)
+    await kit.open()
+    for n in range(6):
+        await kit.put(edit(n), partition=n % 2)
+    await kit.run_live()
+    log._partitions["edits", 0] = OraclePartition()
+    await kit.put(edit(10), partition=0)
+    await kit.put(edit(11), partition=1)
+    await JobKit(copied, log=log).run_live()
+    assert await numbers(kit) == [0, 1, 2, 3, 4, 5, 10, 11]
+    assert [one.getMessage().count("edits/0 at 0") for one in caplog.records] == [1]
+
+
+async def test_a_new_id_is_kept_only_with_the_position_that_belongs_to_it() -> None:
+    """A process that ends in between finds the topic made again once more: an event twice, but none is left out."""
+    log = Separate()
+    kit = JobKit(copied, log=log)
+    await kit.open()
+    await kit.put(*[edit(n) for n in range(20)])
+    await kit.run_live()
+    log.make_again("edits")
+    status = RunnerStatus("copied", Telemetry())
+    for _ in range(2):
+        sources = SourcePositions(log, "job.copied", status, "copied", ids_in_log=True)
+        token = await log.committed("job.copied")
+        assert (await sources.begin(token, ["edits"])).offsets == {("edits", 0): 0}
+    await sources.committed()
+    again = SourcePositions(log, "job.copied", status, "copied", ids_in_log=True)
+    assert (await again.begin(token, ["edits"])).offsets == {("edits", 0): 20}
+
+
+def rows_of(sink: SqliteSink) -> list[tuple[Any, ...]]:
+    return sorted(tuple(row) for row in sink.view(1000).rows)
+
+
+@pytest.mark.parametrize("new", [2, 30], ids=["shorter than before", "longer than before"])
+async def test_a_table_is_filled_from_a_log_that_was_replaced(
+    new: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    filled: Job = table("filled", source="edits", columns={"n": "integer"}, key="n")
+    assert isinstance(filled.output, ToTable)
+    for name, first, count in (("old", 0, 20), ("new", 100, new)):
+        log = SqliteLog(tmp_path / f"{name}.db")
+        sink = SqliteSink(tmp_path / "tables.db", filled.output.shape)
+        kit = JobKit(filled, log=log, sink=sink)
+        await kit.open()
+        await kit.put(*[edit(first + n) for n in range(count)])
+        before = time.process_time()
+        await kit.run_live(pause_seconds=1.0)
+        assert time.process_time() - before < 0.7
+        rows = rows_of(sink)
+        await sink.close()
+        await log.close()
+    assert rows == [(n,) for n in (*range(20), *range(100, 100 + new))]
+    assert len([one for one in caplog.records if one.levelno >= logging.WARNING]) == 1
+
+
+async def test_a_table_begins_again_where_its_log_is_an_older_copy(tmp_path: Path) -> None:
+    filled: Job = table("filled", source="edits", columns={"n": "integer"}, key="n")
+    assert isinstance(filled.output, ToTable)
+    path = tmp_path / "events.db"
+
+    async def run(*events: dict[str, Any]) -> list[tuple[Any, ...]]:
+        sink = SqliteSink(tmp_path / "tables.db", filled.output.shape)
+        kit = JobKit(filled, log=SqliteLog(path), sink=sink)
+        await kit.open()
+        await kit.put(*events)
+        await kit.run_live(pause_seconds=0.5)
+        rows = rows_of(sink)
+        await sink.close()
+        await kit.log.close()
+        return rows
+
+    await run(edit(0), edit(1))
+    copy = path.read_bytes()
+    await run(*[edit(n) for n in range(2, 10)])
+    for file in sorted(tmp_path.glob("events.db*")):  # noqa: ASYNC240 - a moment, in a test
+        file.unlink()
+    path.write_bytes(copy)
+    assert (99,) in await run(edit(99))
+
+
+async def test_a_token_with_ids_is_one_that_older_versions_read() -> None:
+    sources = SourcePositions(OracleLog(), "g", RunnerStatus("j", Telemetry()), "j", ids_in_token=True)
+    sources._ids = {"a/b;c": "x-1", "plain": "y"}
+    token = sources.with_ids(Position({("plain", 0): 7}).token())
+    assert Position.parse(token).offsets["plain", 0] == 7
+    assert source_positions._split(Position.parse(token)) == ({("plain", 0): 7}, sources._ids)
