@@ -256,6 +256,28 @@ async def test_the_api_the_page_and_the_verbs_say_the_same(platform: Platform, p
         assert (await verb("canary", "run", "demo.page_edits", "--project", str(project))).exit_code == 1
 
 
+async def test_streams_whose_clocks_run_ahead_are_named_also_after_a_restart(project: Path) -> None:
+    platform = await started(project)
+    events = [{**EDIT, "dt": moment} for moment in ("9999-12-31T23:59:59Z", "2023-11-14T20:00:01Z")]
+    await platform.intake.write(events)
+    for _ in range(2):
+        await platform.monitor.count_now()
+        [edit] = [one for one in platform.monitor.streams() if one.name == "demo.edit"]
+        assert edit.clock_ahead is not None
+        assert (edit.clock_ahead.events, edit.clock_ahead.lead_ms > 7_000 * 31_557_600_000) == (1, True)
+        assert [one.name for one in platform.monitor.streams() if one.clock_ahead] == ["demo.edit"]
+        async with serving(platform) as address, httpx.AsyncClient(base_url=address) as client:
+            page = (await client.get("/monitoring")).text
+            assert page.count("Clocks of its producers run ahead, by up to 7,") == 1
+            [told] = (await client.get("/v1/canaries", params={"stream": "demo.edit"})).json()["streams"]
+            assert told["clock_ahead"]["events"] == 1
+            metrics = (await client.get("/metrics")).text
+        await platform.stop()
+        platform = await started(project)
+    await platform.stop()
+    assert "headwater_intake_clock_ahead_events_total" in metrics
+
+
 async def test_the_real_streams_all_get_canaries_or_a_reason(fixtures_dir: Path, tmp_path: Path) -> None:
     settings = {
         "schemas.base_uris": [str(fixtures_dir / "schemas" / "primary")],

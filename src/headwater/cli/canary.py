@@ -167,4 +167,6 @@ def _print_streams(streams: Sequence[dict[str, Any]]) -> None:
         click.secho(f"{one['condition']:<10}  ", fg="red" if one["condition"] in ALARMS else None, nl=False)
         seen = one["last_canary"] or "never"
         detail = one["reason"] if one["condition"] in ALARMS | {"low"} else f"canary {seen}"
+        ahead = one.get("clock_ahead")
+        detail += f"; clocks of its producers run ahead, by up to {ahead['seconds_max']:,.0f} s" if ahead else ""
         click.echo(f"{one['stream']:<{width}}  {detail}")

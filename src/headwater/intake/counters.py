@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from headwater.intake.clocks import ClocksAhead
 from headwater.intake.outcome import Admitted, Failed, Refused
 from headwater.telemetry import Counter, Telemetry
 
@@ -20,6 +21,7 @@ class Counters:
             "headwater_intake_events", "Events judged, by stream and outcome.", ("stream", "outcome")
         )
         self._children: dict[tuple[str, str], Any] = {}
+        self.clocks = ClocksAhead(telemetry)
         self.hasty = telemetry.counter("headwater_intake_hasty_events", "Events received hastily.")
         self.hasty_refused = telemetry.counter(
             "headwater_intake_hasty_refused_events", "Hasty events refused because the backlog was full."
@@ -43,6 +45,9 @@ class Counters:
 
     def accepted(self, admitted: Sequence[Admitted]) -> None:
         self._by_stream(admitted, "accepted")
+        for one in admitted:
+            if one.lead_ms:
+                self.clocks.saw(one.stream.name, one.lead_ms)
 
     def duplicates(self, admitted: Sequence[Admitted]) -> None:
         self._by_stream(admitted, "duplicate")

@@ -246,11 +246,12 @@ class Gate:
         if len(raw) > self.settings.event_bytes_max:
             return Refused(value, stream.name, self._too_large(len(raw)), route.uri)
         topic = route.topic
-        record = Record(topic, raw, key, (("dt", self._event_time(route, value, now)),))
+        event_time, lead_ms = self._event_time(route, value, now)
+        record = Record(topic, raw, key, (("dt", event_time),))
         if given_id.__class__ is str:
-            return Admitted(record, stream, given_id, f"{topic} {given_id}" if stream.deduplicate else None)
+            return Admitted(record, stream, given_id, f"{topic} {given_id}" if stream.deduplicate else None, lead_ms)
         made_id = _at(value, "meta.id")
-        return Admitted(record, stream, made_id if made_id.__class__ is str else None, None)
+        return Admitted(record, stream, made_id if made_id.__class__ is str else None, None, lead_ms)
 
     def _fill(self, route: _Route, value: dict[str, Any], headers: Mapping[str, str], now: float) -> bool:
         changed = False
@@ -287,22 +288,22 @@ class Gate:
             self._now_text = (millisecond, text)
         return text
 
-    def _event_time(self, route: _Route, value: dict[str, Any], now: float) -> bytes:
-        """The event's own time as UTC text or, where it has none or a later one, the time of receipt."""
+    def _event_time(self, route: _Route, value: dict[str, Any], now: float) -> tuple[bytes, int]:
+        """The earlier of the event's own time and its receipt, as UTC text; and how far ahead its clock is (ms)."""
         name = route.event_time_name
         text = value.get(name, _MISSING) if name is not None else _at(value, route.event_time_field)
         if text is _MISSING:
             text = _at(value, "meta.dt")
-        receipt = self._iso(now)
         # As far as the milliseconds: a receipt within the event's own millisecond is not earlier than the event.
-        if text.__class__ is str and text[:23] <= receipt and _UTC_TIME.fullmatch(text):
-            return text.encode()
+        if text.__class__ is str and text[:23] <= self._iso(now) and _UTC_TIME.fullmatch(text):
+            return text.encode(), 0
         at = event_time_ms(value, route.event_time_field)
-        if at is None or at > int(now * 1000):
-            return receipt.encode()
+        lead_ms = 0 if at is None else max(0, at - int(now * 1000))
+        if at is None or lead_ms:
+            return self._iso(now).encode(), lead_ms
         if text.__class__ is str and _UTC_TIME.fullmatch(text):
-            return text.encode()
-        return utc_milliseconds(max(at, _YEAR_0_MS)).encode()
+            return text.encode(), 0
+        return utc_milliseconds(max(at, _YEAR_0_MS)).encode(), 0
 
     def _names_of(self, value: Any) -> tuple[Any, Any]:
         """What the event gives as schema URI and stream name, of whatever type; None where absent."""

@@ -129,6 +129,7 @@ class Intake:
         self._fetching: dict[str, asyncio.Future[None]] = {}
         self._fetch_slots = asyncio.Semaphore(SCHEMA_FETCHES_AT_ONCE_MAX)
         self._counters = Counters(telemetry)
+        self.clocks = self._counters.clocks
         self._hasty = Hasty(self, config, self._counters, telemetry, spool)
 
     async def start(self) -> None:

@@ -19,12 +19,14 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
     """An event the Gate let through, ready to be appended; it keeps bytes and no parsed tree.
 
     `duplicate_key` is set where a repeat can be recognised: the producer gave a `meta.id` and the stream wants it.
+    `lead_ms`: how much later than its receipt the event says that it happened.
     """
 
     record: Record
     stream: Stream
     event_id: str | None
     duplicate_key: str | None
+    lead_ms: int = 0
 
     @property
     def encoded(self) -> bytes:

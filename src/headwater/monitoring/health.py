@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from headwater.monitoring.canaries import Canaries, Track
 from headwater.monitoring.canary_sender import HOPS
 from headwater.monitoring.hour_book import HourBook
 from headwater.monitoring.hours import HOUR_MS, time_text
+from headwater.monitoring.intake_counts import Ahead, ahead_in
 from headwater.streams.stream import Stream
 
 Condition = Literal["broken", "impossible", "low", "waiting", "live", "idle", "unwatched"]
@@ -25,6 +27,8 @@ CONDITIONS: dict[Condition, str] = {
     "unwatched": "No canaries: silence would say nothing.",
 }
 IDLE_AFTER_MS = HOUR_MS
+# For so many hours a stream is shown to have a producer whose clock runs ahead.
+AHEAD_HOURS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class StreamHealth:
     events_last_hour: int
     required_within_seconds: float | None
     topics: tuple[TopicHealth, ...]
+    # Of the last `AHEAD_HOURS`; None where no event was ahead of its receipt.
+    clock_ahead: Ahead | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; times in ISO 8601."""
@@ -69,6 +75,17 @@ class StreamHealth:
             "last_event": time_text(self.last_event_ms),
             "events_last_hour": self.events_last_hour,
             "required_within_seconds": self.required_within_seconds,
+            **(
+                {
+                    "clock_ahead": {
+                        "hours": AHEAD_HOURS,
+                        "events": self.clock_ahead.events,
+                        "seconds_max": self.clock_ahead.lead_ms / 1000,
+                    }
+                }
+                if self.clock_ahead
+                else {}
+            ),
             "topics": [
                 {
                     "topic": topic.topic,
@@ -93,8 +110,10 @@ class Health:
         tracks: dict[str, list[Track]] = {}
         for (name, _), track in self._canaries.tracks.items():
             tracks.setdefault(name, []).append(track)
+        ahead = ahead_in(self._book.intakes, now_ms // HOUR_MS - AHEAD_HOURS + 1)
         for stream in streams:
-            yield self._stream(stream, tracks.get(stream.name, []), now_ms)
+            health = self._stream(stream, tracks.get(stream.name, []), now_ms)
+            yield dataclasses.replace(health, clock_ahead=ahead[stream.name]) if stream.name in ahead else health
 
     def _stream(self, stream: Stream, tracks: list[Track], now_ms: int) -> StreamHealth:
         progress = [self._book.topic(topic) for topic in stream.topics]

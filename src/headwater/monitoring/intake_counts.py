@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from headwater.errors import Fault, HeadwaterError
@@ -26,6 +27,14 @@ STORING = (ACCEPTED, JOB, ERROR_EVENT)
 Totals = dict[tuple[str, str], float]
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Events that say they happened after their receipt, and the largest lead among them."""
+
+    events: int
+    lead_ms: int
+
+
 class IntakeCounts:
     """The counts of one process. `take` adds what is new; `records` are to be kept by their keys."""
 
@@ -35,9 +44,16 @@ class IntakeCounts:
         error_stream: str,
         *,
         job_totals: Callable[[], Mapping[str, int]] = dict,
+        clocks_ahead: Callable[[], Mapping[str, tuple[int, int]]] = dict,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`job_totals`: stream → events that jobs have written into it since the process started."""
+        """`job_totals`: stream → events that jobs have written into it since the process started.
+
+        `clocks_ahead`: stream → events that were ahead of their receipt since the last call, and the largest lead (ms).
+        """
+        self._clocks_ahead = clocks_ahead
+        # Hour → stream → events ahead of their receipt, and the largest lead (ms).
+        self.ahead: dict[int, dict[str, tuple[int, int]]] = {}
         self.hours: dict[int, dict[str, dict[str, int]]] = {}
         self._telemetry = telemetry
         self._error_stream = error_stream
@@ -76,7 +92,15 @@ class IntakeCounts:
                 turned = self.hours.setdefault(of, {}).setdefault(stream, {})
                 turned[TURNING] = turned.get(TURNING, 0) + count
                 self._changed.add(of)
+        self._take_ahead(hour)
         self._known, self._taken_at = totals, now
+
+    def _take_ahead(self, hour: int) -> None:
+        for stream, (count, lead_ms) in self._clocks_ahead().items():
+            its = self.ahead.setdefault(hour, {})
+            events, largest = its.get(stream, (0, 0))
+            its[stream] = (events + count, max(largest, lead_ms))
+            self._changed.add(hour)
 
     def records(self, *, ended: bool = False) -> dict[str, Any]:
         """Key → content of what has changed since the last call, to be made durable."""
@@ -86,10 +110,14 @@ class IntakeCounts:
         current = int(self._taken_at) // 3600
         for hour in [hour for hour in self.hours if hour < current - 1 and hour not in changed]:
             del self.hours[hour]
-        return {
-            f"{self._instance}|{hour}": {"until": until, "ended": ended, "streams": self.hours[hour]}
-            for hour in changed
-        }
+            self.ahead.pop(hour, None)
+        records: dict[str, Any] = {}
+        for hour in changed:
+            record = {"until": until, "ended": ended, "streams": self.hours.get(hour, {})}
+            if hour in self.ahead:
+                record["ahead"] = self.ahead[hour]
+            records[f"{self._instance}|{hour}"] = record
+        return records
 
     def keep_changed(self, records: Mapping[str, Any]) -> None:
         """These could not be made durable: they are to be given again."""
@@ -133,6 +161,17 @@ def hour_of(records: Mapping[int, Mapping[str, Any]], stream: str, hour: int) ->
         for outcome, count in record["streams"].get(stream, {}).items():
             total[outcome] = total.get(outcome, 0) + count
     return total, broken_off
+
+
+def ahead_in(records: Mapping[int, Mapping[str, Any]], first: int) -> dict[str, Ahead]:
+    """Stream → what all intakes counted of clocks that run ahead, from the hour `first` on; `records` as above."""
+    found: dict[str, Ahead] = {}
+    for hour, by_process in records.items():
+        for record in by_process.values() if hour >= first else ():
+            for stream, (events, lead_ms) in record.get("ahead", {}).items():
+                known = found.get(stream, Ahead(0, 0))
+                found[stream] = Ahead(known.events + events, max(known.lead_ms, lead_ms))
+    return found
 
 
 def _family(base: type[HeadwaterError]) -> list[type[HeadwaterError]]:

@@ -69,7 +69,11 @@ class Monitor:
         self._streams = streams
         self._clock = clock
         self._intake_counts = IntakeCounts(
-            telemetry, config.intake.error_stream_name, job_totals=job_totals, clock=clock
+            telemetry,
+            config.intake.error_stream_name,
+            job_totals=job_totals,
+            clocks_ahead=intake.clocks.take,
+            clock=clock,
         )
         self._counting: asyncio.Task[None] | None = None
         self._leads = False

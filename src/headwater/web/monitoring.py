@@ -45,6 +45,7 @@ class Monitoring:
         environment.filters["breakable"] = breakable
         environment.filters["ago"] = _ago
         environment.filters["iso"] = time_text
+        environment.filters["lead"] = _lead
         self._template = environment.get_template("monitoring.html")
 
     def routes(self) -> list[BaseRoute]:
@@ -179,6 +180,16 @@ def _one_of(name: str, value: str, known: Iterable[str]) -> str:
 
 def _json(body: Any) -> Response:
     return Response(orjson.dumps(body), headers={"content-type": "application/json", "cache-control": "no-store"})
+
+
+def _lead(lead_ms: int) -> str:
+    """`5 s`, `3 min`, `2 h`, `4 days`, `7,973 years`."""
+    seconds = lead_ms / 1000
+    sizes = ((1, "s", 120), (60, "min", 7200), (3600, "h", 172_800), (86_400, "days", 63_072_000))
+    for size, unit, below in sizes:
+        if seconds < below:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 31_557_600:,.0f} years"
 
 
 def _ago(at_ms: int | None, now_ms: int) -> str:

@@ -132,6 +132,14 @@ def _health() -> Node:
         },
         optional=("error",),
     )
+    ahead = record(
+        {
+            "hours": whole("Of so many last hours this is said."),
+            "events": whole("Events that said they happened after their receipt."),
+            "seconds_max": number("By how much at most."),
+        }
+    )
+    ahead["description"] = "Clocks of its producers that run ahead; absent where none does."
     return record(
         {
             "stream": text(),
@@ -141,8 +149,10 @@ def _health() -> Node:
             "last_event": _time(),
             "events_last_hour": whole("By receipt, in the last whole hour."),
             "required_within_seconds": number("How soon a canary has to arrive.", nullable=True),
+            "clock_ahead": ahead,
             "topics": listed(topic),
-        }
+        },
+        optional=("clock_ahead",),
     )
 
 
