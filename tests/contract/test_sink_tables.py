@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from headwater.connectors.contained import ContainedSink
 from headwater.connectors.contract import Column, TableShape
 from headwater.connectors.registry import table_sink
 from headwater.connectors.sinks.sqlite import SqliteSink
@@ -26,6 +27,21 @@ class TestDuckdbSink(SinkSuite):
         from headwater.connectors.sinks.duckdb import DuckdbSink
 
         return lambda shape: DuckdbSink(tmp_path / "var" / "tables.duckdb", shape)
+
+
+class ReadableContainedSink(ContainedSink):
+    """What the suite looks at, too."""
+
+    def __init__(self, sink: SqliteSink) -> None:
+        super().__init__(sink)
+        self.shape = sink.shape
+        self.view = sink.view
+
+
+class TestContainedSink(SinkSuite):
+    @pytest.fixture
+    def new_sink(self, tmp_path: Path) -> NewSink:
+        return lambda shape: ReadableContainedSink(SqliteSink(tmp_path / "var" / "tables.db", shape))
 
 
 def test_the_file_of_a_table_says_which_database_it_is(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ class Sink(Protocol):
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
         """Write all or none, in order, together with `token`; safe on return. A repeat of a batch changes nothing.
 
-        Raises SinkUnavailable: nothing was written.
+        Raises SinkUnavailable, and EventMalformed where one of them can never be written: nothing was written.
         """
         ...
 

@@ -14,6 +14,7 @@ import orjson
 
 from headwater.errors import EventTooLarge, HeadwaterError, JobInvalid, SchemaNotFound
 from headwater.event import uuid_text
+from headwater.foreign import contain, name_of, original, stack_of, text_of
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.outcome import Admitted, Refused
 from headwater.processing.job import Job, ToStream
@@ -67,13 +68,17 @@ class Derivation:
     async def output(self, item: Item) -> Admitted | Failure:
         """The event for the job's output stream."""
         assert isinstance(self._job.output, ToStream)
-        if not isinstance(item.value, Mapping):
-            return Failure(item, "output", JobInvalid(f"A job gives events, not {type(item.value).__name__}."))
         stream = self._job.output.stream
-        value = dict(item.value)
-        if self._schema_uri is not None:
-            value["$schema"] = self._schema_uri
-        value["meta"] = self._meta(item, value.get("meta"), stream)
+        try:
+            if not isinstance(item.value, Mapping):
+                raise JobInvalid(f"A job gives events, not {type(item.value).__name__}.")
+            value = dict(item.value)
+            if self._schema_uri is not None:
+                value["$schema"] = self._schema_uri
+            value["meta"] = self._meta(item, value.get("meta"), stream)
+        except BaseException as error:  # a mapping of the job's own is its code, too
+            contain(error)
+            return Failure(item, "output", error)
         return await self._admit(item, value)
 
     async def late(self, item: Item) -> Admitted | Failure:
@@ -102,18 +107,18 @@ class Derivation:
         item, schema = failure.item, self._error_schema.schema
         source = item.source if isinstance(item.source, Mapping) else {}
         stream = self._job.error_stream
-        now = utc_text(now_ms)
+        now, cause = utc_text(now_ms), original(failure.error)
         value: dict[str, Any] = {
             "$schema": schema.uri,
             "meta": {"stream": stream, "id": derived_id(self._job.name, stream, f"{item.cause}/{failure.step}")},
             "dt": now,
             "emitter_id": self._job.name,
-            "error_type": type(failure.error).__name__,
+            "error_type": name_of(cause),
             "errored_schema_uri": _text(source.get("$schema")),
             "errored_stream_name": item.stream or "unknown",
-            "message": f"{failure.step}: {failure.error}"[:MESSAGE_CHARS_MAX],
+            "message": f"{failure.step}: {text_of(cause) or name_of(cause)}"[:MESSAGE_CHARS_MAX],
             "raw_event": self._raw_text(item),
-            "stack": failure.stack[-STACK_CHARS_MAX:],
+            "stack": stack_of(failure.error)[-STACK_CHARS_MAX:],
         }
         if not schema.declares("stack"):
             value["message"] = f"{value['message']}\n{value['stack']}"
@@ -145,20 +150,30 @@ class Derivation:
 
     async def _admit(self, item: Item, value: dict[str, Any]) -> Admitted | Failure:
         try:
-            verdict = self._gate.try_admit(value)
+            verdict = self._verdict(value)
             while isinstance(verdict, SchemaPending):
                 await asyncio.to_thread(self._gate.compile, verdict.uri)
-                verdict = self._gate.try_admit(value)
+                verdict = self._verdict(value)
         except HeadwaterError as error:
             if error.retriable:
                 raise
             return Failure(item, "output", error)
-        except TypeError as error:  # something that is no JSON
-            return Failure(item, "output", error)
+        if isinstance(verdict, BaseException):
+            return Failure(item, "output", verdict)
         if isinstance(verdict, Refused):
             return Failure(item, "output", verdict.reason)
         refusal = await self._log.refusal(verdict.record) if self._log is not None else None
         return verdict if refusal is None else Failure(item, "output", refusal)
+
+    def _verdict(self, value: dict[str, Any]) -> Admitted | Refused | SchemaPending | BaseException:
+        """What the Gate says; an error where the value is no JSON, or its own code fails while it is read."""
+        try:
+            return self._gate.try_admit(value)
+        except HeadwaterError:
+            raise
+        except BaseException as error:
+            contain(error)
+            return error
 
     def _uri_of(self, title: str, version: str | None) -> str:
         if version is not None:

@@ -19,9 +19,11 @@ from typing import TypeVar
 
 import orjson
 
+from headwater.connectors.contained import ContainedSink
 from headwater.connectors.contract import Delivery, Sink
 from headwater.errors import EventMalformed, HeadwaterError, PositionLost
 from headwater.event import get_path
+from headwater.foreign import contain, described
 from headwater.intake.gate import Gate
 from headwater.intake.outcome import Admitted
 from headwater.log.contract import Log, Position, Record, StateChange, StoredRecord
@@ -44,6 +46,7 @@ from headwater.processing.steps import (
     key_of,
 )
 from headwater.processing.store import JobStore, LogStore, RefusesRecords
+from headwater.processing.suspects import Suspects
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
 
@@ -94,6 +97,7 @@ class EmbeddedRunner:
         telemetry: Telemetry | None = None,
         settings: RunnerSettings | None = None,
         clock: Callable[[], float] = time.time,
+        status: RunnerStatus | None = None,
     ) -> None:
         """`sink` is the target of a job that fills a table, `store` where it commits, if not to the log alone.
 
@@ -106,10 +110,10 @@ class EmbeddedRunner:
             raise job.invalid(f"The job {job.name} cannot run here: {'; '.join(reasons)}.")
         self.job = job
         self.settings = settings or RunnerSettings()
-        self.status = RunnerStatus(job.name, telemetry or Telemetry())
+        self.status = status or RunnerStatus(job, telemetry or Telemetry())
         self._log = log
         self._gate = gate
-        self._sink = sink
+        self._sink = None if sink is None else ContainedSink(sink)
         self._store = store or LogStore(log, job.group)
         self._clock = clock
         self._derivation = Derivation(job, gate, log if isinstance(log, RefusesRecords) else None)
@@ -124,6 +128,7 @@ class EmbeddedRunner:
         self._progress = Progress()
         self._state: dict[str, KeyedState] = {}
         self._streams: dict[str, Stream] = {}
+        self._suspects = Suspects()
         # Up to where partitions are known to have no record, only marks of transactions.
         self._empty: dict[Partition, int] = {}
 
@@ -154,7 +159,7 @@ class EmbeddedRunner:
             records = await self._read(0.0 if until_end else self.settings.wait_seconds)
             if records:
                 self._idle_since = self._clock()
-                await self._process(records, hold_watermark=until_end)
+                await self._process_or_set_aside(records, hold_watermark=until_end)
             if end is not None and (not records or _reached(self._position, end)):
                 await self._finish()
                 return
@@ -217,10 +222,38 @@ class EmbeddedRunner:
     async def _read_log(self, wait_seconds: float) -> Sequence[StoredRecord]:
         return await self._log.read(
             self._position,
-            records_max=self.settings.batch_records_max,
+            records_max=1 if self._suspects.among(self._position) else self.settings.batch_records_max,
             bytes_max=self.settings.batch_bytes_max,
             wait_seconds=wait_seconds,
         )
+
+    async def _process_or_set_aside(self, records: Sequence[StoredRecord], *, hold_watermark: bool) -> None:
+        if self._sink is not None and self._suspects.among(self._position):
+            # A sink that does not even take this has other troubles than the record.
+            sink, token = self._sink, self._position.token()
+            await self._again(lambda: sink.write([], token))
+        verdict = self._suspects.verdict(records)
+        if verdict is not None:
+            await self._set_aside(records[0], verdict)
+            return
+        try:
+            await self._process(records, hold_watermark=hold_watermark)
+        except BaseException as error:
+            if not self._stopping.is_set():
+                self._suspects.failed(records, error)
+            raise
+
+    async def _set_aside(self, record: StoredRecord, error: BaseException) -> None:
+        """Go on after a record that cannot be processed, with an error event about it."""
+        results = Results()
+        try:
+            items = self._items([record], results)
+        except Exception:  # reading it may be what fails
+            place = f"{record.topic}/{record.partition}/{record.offset}"
+            items = [Item(None, record.timestamp_ms, place, self._streams[record.topic].name, record.value)]
+        results.failures += [Failure(item, "process", error) for item in items]
+        await self._commit(_Batch(results, []), self._position.after(record))
+        self.status.read(1, self._progress.watermark_ms)
 
     async def _process(self, records: Sequence[StoredRecord], *, hold_watermark: bool) -> None:
         """Fold records through the steps and commit; then whatever timers did not fit into that commit."""
@@ -362,11 +395,12 @@ class EmbeddedRunner:
         assert self._sink is not None
         taken = []
         for item in batch.results.items:
-            event_id = get_path(item.value, "meta.id")
-            delivery = Delivery(item.value, event_id if isinstance(event_id, str) else None, item.stream)
             try:
+                event_id = get_path(item.value, "meta.id")
+                delivery = Delivery(item.value, event_id if isinstance(event_id, str) else None, item.stream)
                 self._sink.check(delivery)
-            except EventMalformed as error:
+            except BaseException as error:  # the event is wrong, or the sink's code fails with it
+                contain(error)
                 batch.results.failures.append(Failure(item, "table", error))
             else:
                 taken.append(delivery)
@@ -386,7 +420,7 @@ class EmbeddedRunner:
             made = await self._derivation.error(failure, int(self._clock() * 1000))
             if isinstance(made, Failure):
                 # An error about an error ends here: it is counted and logged.
-                _log.warning("job %s: the error event was refused: %s", self.job.name, made.error)
+                _log.warning("job %s: the error event was refused: %s", self.job.label, described(made.error))
             else:
                 records.append(made.record)
         return records

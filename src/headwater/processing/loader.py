@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
+from headwater.foreign import contain, described
 from headwater.processing.job import Job, ToTable
 from headwater.processing.place import relative_file
 
@@ -66,20 +68,36 @@ def _jobs_in(path: Path, file: str) -> list[Job]:
     # Dataclasses look their module up by name while they are made.
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        line = _line_of(error, path)
-        if isinstance(error, HeadwaterError):
-            detail = error.detail if isinstance(error, ConfigInvalid) else error.message
-            raise JobInvalid(detail, file=file, line=line, hint=error.hint) from error
-        raise JobInvalid(f"{type(error).__name__}: {error}", file=file, line=line) from error
-    return [value for value in vars(module).values() if isinstance(value, Job)]
+        # Standard output belongs to the verb that loads the file.
+        with contextlib.redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
+    except BaseException as error:  # a job file may do anything
+        sys.modules.pop(name, None)
+        contain(error)
+        raise _refusal(error, path, file) from error
+    # `isinstance` would ask each value for its class, and a value made by others may answer with an exception.
+    return [value for value in vars(module).values() if issubclass(type(value), Job)]
 
 
-def _line_of(error: Exception, path: Path) -> int:
+def _refusal(error: BaseException, path: Path, file: str) -> JobInvalid:
+    line = _line_of(error, path)
+    if isinstance(error, HeadwaterError):
+        detail = error.detail if isinstance(error, ConfigInvalid) else error.message
+        return JobInvalid(detail, file=file, line=line, hint=error.hint)
+    if isinstance(error, Exception):
+        return JobInvalid(described(error), file=file, line=line)
+    return JobInvalid(
+        f"{described(error)}: loading the file would end the program.",
+        file=file,
+        line=line,
+        hint='Leave that out, or put it under `if __name__ == "__main__":`.',
+    )
+
+
+def _line_of(error: BaseException, path: Path) -> int:
     """The last line of `path` on the way to the error."""
-    if isinstance(error, SyntaxError) and error.lineno:
-        return error.lineno
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return (lines[-1] if lines else None) or 1
+    if isinstance(error, SyntaxError) and error.filename == str(path) and isinstance(error.lineno, int):
+        return max(1, error.lineno)
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == str(path)]
+    return lines[-1] if lines else 1

@@ -85,7 +85,7 @@ class PartitionRunner:
     """One partition, for as long as it is this process's. That another has it is no failure."""
 
     def __init__(
-        self, job: Job, log: SharedLog, gate: Gate, place: Place, *, telemetry: Telemetry, settings: RunnerSettings
+        self, job: Job, log: SharedLog, gate: Gate, place: Place, *, status: RunnerStatus, settings: RunnerSettings
     ) -> None:
         self.job = job
         self._log = log
@@ -95,10 +95,10 @@ class PartitionRunner:
             cast("Log", OnePartition(log, place)),
             gate,
             store=PartitionStore(log, job.group, place),
-            telemetry=telemetry,
+            status=status,
             settings=settings,
         )
-        self.status = self._runner.status
+        self.status = status
         self._stopping = asyncio.Event()
 
     async def run(self, *, until_end: bool = False) -> None:
@@ -108,7 +108,7 @@ class PartitionRunner:
                 break
             except WriterFenced:
                 _log.info(
-                    "job %s: another process has taken over partition %s of %s", self.job.name, *self._place[::-1]
+                    "job %s: another process has taken over partition %s of %s", self.job.label, *self._place[::-1]
                 )
             finally:
                 await self._log.release(group_of(self.job.group, self._place))
@@ -129,20 +129,24 @@ class PartitionRunner:
 class SharedStatus(RunnerStatus):
     """What all partitions of this process come to, those it no longer has included."""
 
-    def __init__(self, name: str, telemetry: Telemetry) -> None:
-        super().__init__(name, telemetry)
+    def __init__(self, job: Job, telemetry: Telemetry) -> None:
+        super().__init__(job, telemetry)
+        self._telemetry = telemetry
         self._parts: dict[Hashable, RunnerStatus] = {}
         self._before = super().report()
 
-    def began(self, part: Hashable, status: RunnerStatus) -> None:
-        self._parts[part] = status
+    def part(self, part: Hashable) -> RunnerStatus:
+        """The status of a part that begins."""
+        status = self._parts[part] = RunnerStatus(self.job, self._telemetry, self._announcements)
+        return status
 
     def left(self, part: Hashable) -> None:
-        self._before = _sum(self._before, self._parts.pop(part).report())
+        self._before = replace(_sum(self._before, self._parts.pop(part).report()), trouble=None)
 
     def report(self) -> JobReport:
         own, parts = super().report(), [status.report() for status in self._parts.values()]
-        total = replace(self._before, restarts=self._before.restarts + own.restarts, last_error=own.last_error)
+        restarts = self._before.restarts + own.restarts
+        total = replace(self._before, restarts=restarts, last_error=own.last_error, trouble=own.trouble)
         for part in parts:
             total = _sum(total, part)
         states = [own.state, *(part.state for part in parts)] if own.state == "running" else [own.state]
@@ -178,8 +182,7 @@ class SharedRunner:
         self.job = job
         self.settings = settings or RunnerSettings()
         self._stall_seconds_max = stall_seconds_max
-        self._telemetry = telemetry or Telemetry()
-        self._shares = SharedStatus(job.name, self._telemetry)
+        self._shares = SharedStatus(job, telemetry or Telemetry())
         self.status: RunnerStatus = self._shares
         self._log = log
         self._gate = gate
@@ -240,19 +243,16 @@ class SharedRunner:
             del self._parts[place]
             self._shares.left(place)
         for place in sorted(assigned - self.partitions):
-            runner = PartitionRunner(
-                self.job, self._log, self._gate, place, telemetry=self._telemetry, settings=self.settings
-            )
+            status = self._shares.part(place)
+            runner = PartitionRunner(self.job, self._log, self._gate, place, status=status, settings=self.settings)
             self._parts[place] = Supervisor(runner)
-            self._shares.began(place, runner.status)
             self._parts[place].start()
 
     async def _run_whole(self) -> None:
         store = WholeStore(self._log, self.job.group)
         runner = EmbeddedRunner(
-            self.job, self._log, self._gate, store=store, telemetry=self._telemetry, settings=self.settings
+            self.job, self._log, self._gate, store=store, status=self._shares.part("whole"), settings=self.settings
         )
-        self._shares.began("whole", runner.status)
         self.status.running()
         try:
             await runner.run(until_end=True)
@@ -270,4 +270,5 @@ def _sum(one: JobReport, other: JobReport) -> JobReport:
         late=one.late + other.late,
         restarts=one.restarts + other.restarts,
         last_error=other.last_error or one.last_error,
+        trouble=one.trouble or other.trouble,
     )

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from headwater.processing.steps import NO_WATERMARK, Results
+from headwater.foreign import described, name_of, original, stack_of
+from headwater.processing.announcing import Announcements
+from headwater.processing.job import Job
+from headwater.processing.steps import NO_WATERMARK, Failure, Results
 from headwater.telemetry import Telemetry
 from headwater.times import utc_text
 
 State = Literal["starting", "running", "retrying", "restarting", "failed", "stopped"]
+REASON_CHARS_MAX = 500
+# For so long after an event failed is the job in trouble, and for so long after a restart, unless it commits before.
+ERROR_SECONDS = 60.0
+RESTART_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """One moment of a job: counts since the process started, times in ISO or None."""
+    """One moment of a job: counts since the process started, times in ISO or None.
+
+    `trouble` is what is wrong with it now, in words; None where nothing is.
+    """
 
     name: str
+    place: str | None
     state: State
     read: int
     written: int
@@ -26,19 +42,39 @@ class JobReport:
     watermark: str | None
     position: str | None
     last_error: str | None
+    trouble: str | None
 
 
 class RunnerStatus:
-    """Counts what a runner does."""
+    """Counts what a runner does, and says on the console what goes wrong.
 
-    def __init__(self, name: str, telemetry: Telemetry) -> None:
-        self.name = name
+    `announcements` are shared by those that run parts of one job, so that each trouble is said once.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        telemetry: Telemetry,
+        announcements: Announcements | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.job = job
         self.state: State = "starting"
-        self.last_error: BaseException | None = None
+        # As text: an exception would keep everything alive that its frames refer to.
+        self.last_error: str | None = None
         self.restarts = 0
+        self._announcements = announcements or Announcements(clock)
+        self._clock = clock
+        self._error_at = float("-inf")
+        self._restart_at = float("-inf")
+        self._restarts_in_a_row = 0
+        self._restart_kind = ""
+        self._this_batch_failed = False
+        self._last_events_failed = False
         self._counts = {"read": 0, "written": 0, "errors": 0, "late": 0}
         self._watermark_ms = NO_WATERMARK
         self._position: str | None = None
+        name = job.name
         events = telemetry.counter("headwater_job_events", "Events of jobs, by what became of them.", ("job", "what"))
         self._counters: dict[str, Any] = {what: events.labels(name, what) for what in self._counts}
         self._lost = telemetry.counter(
@@ -52,13 +88,15 @@ class RunnerStatus:
     def report(self) -> JobReport:
         """The present moment."""
         return JobReport(
-            name=self.name,
+            name=self.job.name,
+            place=None if self.job.place is None else str(self.job.place),
             state=self.state,
             **self._counts,
             restarts=self.restarts,
             watermark=None if self._watermark_ms == NO_WATERMARK else utc_text(self._watermark_ms),
             position=self._position,
-            last_error=None if self.last_error is None else f"{type(self.last_error).__name__}: {self.last_error}",
+            last_error=self.last_error,
+            trouble=self._trouble(),
         )
 
     def running(self) -> None:
@@ -66,6 +104,7 @@ class RunnerStatus:
 
     def read(self, events: int, watermark_ms: int) -> None:
         self._count("read", events)
+        self._last_events_failed = self._this_batch_failed
         self._watermark_ms = watermark_ms
         if watermark_ms != NO_WATERMARK:
             self._watermark.set(watermark_ms / 1000)
@@ -76,28 +115,88 @@ class RunnerStatus:
         self._count("written", written)
         self._count("errors", len(results.failures))
         self._count("late", len(results.late))
+        self._this_batch_failed = bool(results.failures)
         if results.failures:
-            self.last_error = results.failures[-1].error
+            self._failed(results.failures)
+        if self._restarts_in_a_row:
+            _log.warning("job %s works again, after %s.", self.job.label, counted(self._restarts_in_a_row, "restart"))
+            self._announcements.forget(self._restart_kind)
+            self._restarts_in_a_row = 0
 
     def retrying(self, error: BaseException) -> None:
         self.state = "retrying"
-        self.last_error = error
+        self.last_error = _reason(error)
 
     def position_lost(self, error: BaseException) -> None:
-        self.last_error = error
+        self.last_error = _reason(error)
         self._lost.inc()
 
-    def restarting(self, error: BaseException) -> None:
+    def restarting(self, error: BaseException, pause_seconds: float, *, unforeseen: bool = False) -> None:
+        """The runner ended and is started again after the pause. `unforeseen`: the stack is of interest."""
         self.state = "restarting"
-        self.last_error = error
+        self.last_error = _reason(error)
         self.restarts += 1
+        self._restarts_in_a_row += 1
+        self._restart_at = self._clock()
         self._restarts.inc()
+        self._restart_kind = f"restart {self.last_error}"
+        said = self._announcements.of(self._restart_kind)
+        if said is None:
+            return
+        _log.log(
+            logging.ERROR if unforeseen else logging.WARNING,
+            "job %s has ended%s and starts again in %.1f s: %s%s",
+            self.job.label,
+            "" if said.total == 1 else f" {said.total:,} times",
+            pause_seconds,
+            self.last_error,
+            f"\n{stack_of(error)}" if unforeseen and said.total == 1 else "",
+        )
 
     def ended(self, error: BaseException | None = None) -> None:
         self.state = "stopped" if error is None else "failed"
-        self.last_error = error or self.last_error
+        self.last_error = self.last_error if error is None else _reason(error)
+
+    def _failed(self, failures: Sequence[Failure]) -> None:
+        self._error_at = self._clock()
+        self.last_error = _reason(failures[-1].error)
+        kinds: dict[str, list[Failure]] = {}
+        for failure in failures:
+            kinds.setdefault(f"{failure.step}: {name_of(original(failure.error))}", []).append(failure)
+        for kind, ones in kinds.items():
+            said = self._announcements.of(kind, len(ones))
+            if said is not None:
+                _log.warning(
+                    "job %s: %s could not be processed%s; see %s. The last: %s: %s",
+                    self.job.label,
+                    counted(said.fresh, "event"),
+                    "" if said.total == said.fresh else f" since the last message, {said.total:,} in all",
+                    self.job.error_stream,
+                    ones[-1].step,
+                    _reason(ones[-1].error),
+                )
+
+    def _trouble(self) -> str | None:
+        now = self._clock()
+        if self.state in ("retrying", "restarting", "failed"):
+            return f"{self.state}: {self.last_error}"
+        if self._restarts_in_a_row and now - self._restart_at < RESTART_SECONDS:
+            return f"started again: {self.last_error}"
+        if self.state == "running" and (self._last_events_failed or now - self._error_at < ERROR_SECONDS):
+            return f"events fail: {self.last_error}"
+        return None
 
     def _count(self, what: str, number: int) -> None:
         if number:
             self._counts[what] += number
             self._counters[what].inc(number)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 event`, `2,000 events`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(described(error).split())
+    return text if len(text) <= REASON_CHARS_MAX else f"{text[:REASON_CHARS_MAX]}…"

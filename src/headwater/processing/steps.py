@@ -9,7 +9,6 @@ forgotten, because it is given a copy. Windows (and later joins, dedupe, reorder
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,9 +16,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from headwater.errors import JobInvalid
+from headwater.foreign import contain
 
 # Before the first event nothing is late and no timer is due.
 NO_WATERMARK = -(2**62)
+TIMER_MS_MAX = 2**62
 
 
 class Timer(NamedTuple):
@@ -98,10 +99,6 @@ class Failure:
     step: str
     error: BaseException
 
-    @property
-    def stack(self) -> str:
-        return "".join(traceback.format_exception(self.error))
-
 
 @dataclass(slots=True)
 class Results:
@@ -138,7 +135,8 @@ def apply_each(step: Each, item: Item, watermark_ms: int, results: Results) -> N
     context = Context(item.event_time_ms, watermark_ms, item.stream)
     try:
         made = _several(step.apply(item.value, context))
-    except Exception as error:  # the user's code: whatever it raises becomes an error event
+    except BaseException as error:  # the job's code: whatever it raises becomes an error event
+        contain(error)
         results.failures.append(Failure(item, step.name, error))
         return
     results.items.extend(_derived(item, made))
@@ -148,7 +146,8 @@ def key_of(step: PerKey, item: Item, watermark_ms: int, results: Results) -> byt
     """The item's key, encoded; None where the function fails, or gives something that is no JSON."""
     try:
         return orjson.dumps(step.key(item.value, Context(item.event_time_ms, watermark_ms, item.stream)))
-    except Exception as error:  # the user's code
+    except BaseException as error:
+        contain(error)
         results.failures.append(Failure(item, step.name, error))
         return None
 
@@ -162,7 +161,8 @@ def apply_event(
         context = Context(item.event_time_ms, watermark_ms, item.stream, orjson.loads(key), cell.state, cell.timers)
         turn = step.on_event(cell.state, item.value, context)
         after, made, late = _settle(turn, cell)
-    except Exception as error:  # the user's code
+    except BaseException as error:
+        contain(error)
         results.failures.append(Failure(item, step.name, error))
         return before
     results.items.extend(_derived(item, made))
@@ -187,7 +187,8 @@ def apply_timer(
         context = Context(timer.at_ms, watermark_ms, None, orjson.loads(key), cell.state, left)
         turn = step.on_timer(cell.state, name, context)
         after, made, late = _settle(turn, Cell(cell.state, left))
-    except Exception as error:  # the user's code: the timer is spent, the state stays
+    except BaseException as error:  # the timer is spent, the state stays
+        contain(error)
         results.failures.append(Failure(item, step.name, error))
         return Cell(Cell.decode(before).state, left).encode()
     results.items.extend(_derived(item, made))
@@ -199,7 +200,14 @@ def _settle(turn: Turn, cell: Cell) -> tuple[bytes | None, list[Any], list[Any]]
     """The cell a turn leaves, and its events; everything that can fail has happened afterwards."""
     if not isinstance(turn, Turn):
         raise JobInvalid(f"A keyed function answers a Turn, not {type(turn).__name__}.")
-    timers = cell.timers if turn.timers is None else turn.timers
+    timers = cell.timers
+    if turn.timers is not None:
+        timers = turn.timers
+        for name, timer in timers.items():
+            if type(timer) is not Timer or type(timer.at_ms) is not int or abs(timer.at_ms) > TIMER_MS_MAX:
+                raise JobInvalid(f"The timer {name!r} is {timer!r}, not a Timer with whole milliseconds.")
+            if "\0" in name:
+                raise JobInvalid(f"A timer cannot be called {name!r}.")
     return Cell(turn.state, timers).encode(), _several(turn.events), _several(turn.late)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
+import random
+from collections.abc import Callable
 from typing import Protocol
 
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, JobInvalid
+from headwater.foreign import awaited
 from headwater.processing.job import Job
 from headwater.processing.status import JobReport, RunnerStatus
 
 PAUSE_SECONDS = 0.5
 PAUSE_SECONDS_MAX = 60.0
-
-_log = logging.getLogger(__name__)
 
 
 class Runner(Protocol):
@@ -34,8 +35,16 @@ class Runner(Protocol):
 class Supervisor:
     """One runner as a task of this process. A failure of the job never ends more than the job's present attempt."""
 
-    def __init__(self, runner: Runner, *, pause_seconds: float = PAUSE_SECONDS) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        *,
+        pause_seconds: float = PAUSE_SECONDS,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        """`random` gives numbers from 0 to 1."""
         self.runner = runner
+        self._random = random
         self._pause_seconds = pause_seconds
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -65,26 +74,37 @@ class Supervisor:
     async def finish(self) -> None:
         """Stop, then process what there is and tell what waits for its time. Raises what the runner raises."""
         await self.stop()
-        await self.runner.run(until_end=True)
+        await awaited(self.runner.run(until_end=True))
         self.runner.status.ended()
 
     async def _keep_running(self) -> None:
+        """Run until stopped; whatever else it ends for, start again, later each time that nothing was processed."""
         pause = self._pause_seconds
-        while not self._stopping.is_set():
+        while True:
             read_before = self.report().read
-            try:
-                await self.runner.run()
+            error = await self._attempt()
+            if error is None and self._stopping.is_set():
                 break
-            except HeadwaterError as error:
-                _log.warning("job %s: %s", self.job.label, error)
-                self.runner.status.restarting(error)
-            except Exception as error:  # whatever it was, the other jobs and the intake go on
-                _log.exception("job %s failed", self.job.label)
-                self.runner.status.restarting(error)
             if self.report().read > read_before:
                 pause = self._pause_seconds
-            try:
-                await asyncio.wait_for(self._stopping.wait(), pause)
-            except TimeoutError:
-                pause = min(pause * 2, PAUSE_SECONDS_MAX)
+            # Jobs that failed together must not begin together for ever.
+            wait = pause * (0.5 + self._random() / 2)
+            reason = error or JobInvalid("it ended without being asked to")
+            self.runner.status.restarting(reason, wait, unforeseen=not isinstance(reason, HeadwaterError))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), wait)
+            if self._stopping.is_set():
+                break
+            pause = min(pause * 2, PAUSE_SECONDS_MAX)
         self.runner.status.ended()
+
+    async def _attempt(self) -> BaseException | None:
+        """Run once, in a task of its own: what a job cancels then is that task. Why it ended, None where by itself."""
+        task = asyncio.create_task(awaited(self.runner.run()), name=f"job {self.job.name}")
+        try:
+            await asyncio.wait((task,))
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
+        return JobInvalid("it cancelled the task it runs in") if task.cancelled() else task.exception()

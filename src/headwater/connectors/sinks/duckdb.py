@@ -17,7 +17,7 @@ import duckdb
 from headwater.connectors.contract import ColumnType, Delivery, TableShape
 from headwater.connectors.rows import latest_rows, order_by, quoted, row_of
 from headwater.connectors.tables import TableView
-from headwater.errors import SinkUnavailable
+from headwater.errors import EventMalformed, SinkUnavailable
 
 # Tables here are what a page shows; DuckDB would else take most of the machine's memory and every core.
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "128MB", "threads": "1"}
@@ -70,6 +70,8 @@ class DuckdbSink:
     async def _on(self, work: Callable[[], _T]) -> _T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._writing, work)
+        except (duckdb.DataError, duckdb.IntegrityError) as error:
+            raise EventMalformed(f"The table {self.shape.name} does not take a row of these: {error}.") from error
         except duckdb.Error as error:
             raise self._unavailable(error) from error
 

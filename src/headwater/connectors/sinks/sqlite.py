@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from headwater.connectors.contract import ColumnType, Delivery, TableShape
 from headwater.connectors.rows import latest_rows, order_by, quoted, row_of
 from headwater.connectors.tables import TableView
-from headwater.errors import SinkUnavailable
+from headwater.errors import EventMalformed, SinkUnavailable
 
 BUSY_SECONDS = 10.0
 TYPES: dict[ColumnType, str] = {
@@ -63,6 +63,8 @@ class SqliteSink:
     async def _on(self, work: Callable[[], _T]) -> _T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._writing, work)
+        except (sqlite3.DataError, sqlite3.IntegrityError) as error:
+            raise EventMalformed(f"The table {self.shape.name} does not take a row of these: {error}.") from error
         except sqlite3.Error as error:
             raise self._unavailable(error) from error
 

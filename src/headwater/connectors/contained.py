@@ -1,0 +1,25 @@
+"""A sink as the runner sees it: whatever its code raises is an `Exception`, and ends nothing but the call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headwater.connectors.contract import Delivery, Sink
+from headwater.foreign import awaited
+
+
+class ContainedSink:
+    """Passes everything on to `sink`; Escaped is raised for what is no `Exception`."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self.check = sink.check
+
+    async def open(self) -> str | None:
+        return await awaited(self._sink.open())
+
+    async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
+        await awaited(self._sink.write(deliveries, token))
+
+    async def close(self) -> None:
+        await awaited(self._sink.close())

@@ -1,0 +1,60 @@
+"""Finds the record that a batch fails with each time, so that it is set aside instead of being tried for ever.
+
+How this works: what a job's functions raise never gets this far. Where processing fails all the same, in a sink or
+while the results are stored, and not because log or target are away, the records of that batch are read again one by
+one. The one that fails by itself `ATTEMPTS` times becomes an error event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headwater.errors import Fault, HeadwaterError
+from headwater.log.contract import Position, StoredRecord
+from headwater.processing.progress import Partition
+
+ATTEMPTS = 2
+
+
+class Suspects:
+    """The records of failed batches. Belongs to one runner, and outlives its attempts."""
+
+    def __init__(self) -> None:
+        # The last offset of each partition to be read by itself.
+        self._until: dict[Partition, int] = {}
+        self._place: tuple[str, int, int] | None = None
+        self._times = 0
+        self._error: BaseException | None = None
+
+    def failed(self, records: Sequence[StoredRecord], error: BaseException) -> None:
+        """A batch could not be processed."""
+        if isinstance(error, HeadwaterError) and (error.retriable or error.fault is not Fault.PRODUCER):
+            return
+        for record in records:
+            part = (record.topic, record.partition)
+            self._until[part] = max(record.offset, self._until.get(part, 0))
+        if len(records) == 1:
+            place = _place(records[0])
+            self._times = self._times + 1 if place == self._place else 1
+            self._place, self._error = place, error
+
+    def among(self, position: Position) -> bool:
+        """Whether any may come next, so that records are to be read one by one."""
+        if not self._until:
+            return False
+        offsets = position.offsets
+        if any(part in offsets and offsets[part] <= offset for part, offset in self._until.items()):
+            return True
+        self._until.clear()
+        self._place = self._error = None
+        return False
+
+    def verdict(self, records: Sequence[StoredRecord]) -> BaseException | None:
+        """What this record fails with each time; None where it may be tried."""
+        if self._times < ATTEMPTS or len(records) != 1 or _place(records[0]) != self._place:
+            return None
+        return self._error
+
+
+def _place(record: StoredRecord) -> tuple[str, int, int]:
+    return record.topic, record.partition, record.offset
