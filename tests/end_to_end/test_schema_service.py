@@ -401,6 +401,46 @@ async def test_the_registry_says_what_it_is(client: httpx.AsyncClient) -> None:
     assert (await client.get("/subjects?subjectPrefix=:*:web")).json() == ["web/visit"]
 
 
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "text/html",
+        "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+        "text/html, application/json;q=0.5",
+        "TEXT/HTML;q=0.9",
+    ],
+)
+@pytest.mark.parametrize("path", ["/schemas", "/schemas/", "/schemas?latestOnly=true"])
+async def test_the_listing_leads_a_browser_to_the_pages(client: httpx.AsyncClient, path: str, accept: str) -> None:
+    answer = await client.get(path, headers={"accept": accept})
+    assert (answer.status_code, answer.headers["vary"]) == (303, "accept")
+    page = await client.get(path, headers={"accept": accept}, follow_redirects=True)
+    assert (page.status_code, page.url.path) == (200, "/repositories/")
+    assert page.headers["content-type"].startswith("text/html")
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        None,
+        "*/*",
+        "",
+        "application/json",
+        "application/vnd.schemaregistry.v1+json, application/vnd.schemaregistry+json; q=0.9, application/json; q=0.5",
+        "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
+        "application/json, text/html;q=0.9",
+        "text/html;q=0, */*",
+    ],
+)
+async def test_the_listing_is_json_for_clients_of_a_registry(client: httpx.AsyncClient, accept: str | None) -> None:
+    del client.headers["accept"]
+    for path in ("/schemas", "/schemas/"):
+        answer = await client.get(path, headers={} if accept is None else {"accept": accept})
+        assert (answer.status_code, answer.headers["vary"]) == (200, "accept")
+        assert answer.headers["content-type"] == "application/vnd.schemaregistry.v1+json"
+        assert {"subject", "version", "id", "schema"} <= set(answer.json()[0])
+
+
 async def test_a_schema_that_is_there_is_looked_up_and_any_other_is_not_taken(client: httpx.AsyncClient) -> None:
     stored = (await client.get("/subjects/shop/order/versions/1.2.0")).json()
     body = {"schema": json.dumps(json.loads(stored["schema"])), "schemaType": "JSON"}

@@ -87,7 +87,6 @@ class ConfluentReader:
             ("/subjects/{subject:path}/versions/{version}", self.version),
             ("/subjects/{subject:path}/versions/{version}/schema", self.version_schema),
             ("/subjects/{subject:path}/versions/{version}/referencedby", self.referenced_by),
-            ("/schemas", self.schemas),
             ("/schemas/types", lambda request: ["JSON"]),
             ("/schemas/ids/{id}", self.by_id),
             ("/schemas/ids/{id}/schema", self.schema_by_id),
@@ -106,6 +105,10 @@ class ConfluentReader:
             Route("/subjects/{subject:path}/versions", self.register, methods=["POST"]),
             Route("/subjects/{subject:path}", self.look_up, methods=["POST"]),
         ]
+
+    def listing(self, request: Request) -> Response:
+        """GET /schemas: every version of every subject."""
+        return _reading(self.schemas)(request)
 
     def subjects(self, request: Request) -> list[str]:
         prefix = request.query_params.get("subjectPrefix", "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +18,8 @@ from headwater.web.schema_pages import SchemaPages
 from headwater.web.schema_shelf import MERGED, SchemaText, Shelf, Shelves, StreamsOf
 
 ROOT = "/repositories"
+# Clients of a registry list its schemas here, and people type it when they look for the pages.
+LISTING = "/schemas"
 SCHEMAS = "jsonschema"
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
@@ -35,6 +37,7 @@ def schema_routes(shelves: Shelves, streams_of: StreamsOf = dict) -> list[BaseRo
     pages = SchemaPages(shelves, streams_of)
     files = SchemaFiles(shelves, pages)
     readable = ["GET", "OPTIONS"]
+    registry = ConfluentReader(shelves, streams_of)
     return [
         Route(ROOT, files.to_schemas, methods=["GET"]),
         Route(f"{ROOT}/", files.repositories, methods=readable),
@@ -43,7 +46,9 @@ def schema_routes(shelves: Shelves, streams_of: StreamsOf = dict) -> list[BaseRo
         Route(f"{ROOT}/{{name}}/", files.to_schemas, methods=["GET"]),
         Route(f"{ROOT}/{{name}}/{SCHEMAS}", files.to_schemas, methods=["GET"]),
         Route(f"{ROOT}/{{name}}/{SCHEMAS}/{{path:path}}", files.answer, methods=readable),
-        *ConfluentReader(shelves, streams_of).routes(),
+        Route(LISTING, _listing(registry, f".{ROOT}/"), methods=["GET"]),
+        Route(f"{LISTING}/", _listing(registry, f"..{ROOT}/"), methods=["GET"]),
+        *registry.routes(),
     ]
 
 
@@ -171,7 +176,29 @@ class SchemaFiles:
 
 def wants_page(request: Request) -> bool:
     """Whether a browser asks. Of directories only: files are never pages, since Java's own client prefers text/html."""
-    return "text/html" in request.headers.get("accept", "")
+    return "text/html" in request.headers.get("accept", "").lower()
+
+
+def prefers_page(request: Request) -> bool:
+    """Whether a browser asks, where clients of a registry ask too: some are written in Java and say nothing themselves.
+
+    Java's own client then says that it prefers text/html, and takes `*`, which no browser says.
+    """
+    qualities = _qualities(request)
+    page = qualities.get("text/html", 0.0)
+    return page > 0 and "*" not in qualities and all(page >= qualities[kind] for kind in qualities if "json" in kind)
+
+
+def _listing(registry: ConfluentReader, pages: str) -> Callable[[Request], Response]:
+    def answer(request: Request) -> Response:
+        if prefers_page(request):
+            found: Response = RedirectResponse(pages, status_code=303)
+        else:
+            found = registry.listing(request)
+        found.headers["vary"] = "accept"
+        return found
+
+    return answer
 
 
 def matches(if_none_match: str | None, tag: str) -> bool:
@@ -185,7 +212,18 @@ def matches(if_none_match: str | None, tag: str) -> bool:
 def _negotiated(request: Request) -> str:
     """`json` only where it is asked for by name and preferred; an extensionless answer is YAML otherwise (§1)."""
     best, form = 0.0, "yaml"
-    for part in request.headers.get("accept", "").lower().split(","):
+    for kind, quality in _qualities(request).items():
+        is_json = kind in ("application/json", "application/schema+json", "text/json")
+        is_yaml = kind in ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/vnd.yaml")
+        if (is_json or is_yaml) and quality > best:
+            best, form = quality, "json" if is_json else "yaml"
+    return form
+
+
+def _qualities(request: Request) -> dict[str, float]:
+    """Media type → how much it is wanted (0 to 1), in the order of the header `Accept`."""
+    found: dict[str, float] = {}
+    for part in ",".join(request.headers.getlist("accept")).lower().split(","):
         kind, *parameters = [word.strip() for word in part.split(";")]
         quality = 1.0
         for parameter in parameters:
@@ -194,11 +232,8 @@ def _negotiated(request: Request) -> str:
                     quality = float(parameter[2:])
                 except ValueError:
                     quality = 0.0
-        is_json = kind in ("application/json", "application/schema+json", "text/json")
-        is_yaml = kind in ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/vnd.yaml")
-        if (is_json or is_yaml) and quality > best:
-            best, form = quality, "json" if is_json else "yaml"
-    return form
+        found[kind] = max(quality, found.get(kind, 0.0))
+    return found
 
 
 def _json(document: Any) -> Response:

@@ -35,6 +35,7 @@ LEFT_OUT = {
     "GET /_info/": "The same as /_info.",
     "GET /monitoring": "A page for people; /v1/canaries has what it shows.",
     "GET /static/{name}": "Style and script of the pages.",
+    "GET /schemas/": "The same as /schemas.",
     "GET /repositories/-/static/{name}": "Style of the pages of schemas.",
     "GET /v1/_page/feed": "Keeps the page at / alive; its form is the page's own.",
     "GET /v1/_page/state": "The same, once.",
