@@ -61,7 +61,7 @@ def test_a_job_made_outside_a_project_is_in_the_file_that_made_it() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "detail"),
     [
-        ("from headwater.processing import job\n\n@job(source='s',\n  state=int)\ndef f(e, c): ...", 3, "no key"),
+        ("from headwater.processing import job\n\n@job(source='s',\n  state=int)\ndef f(e, c): ...", 4, "no key"),
         ("from headwater.processing import Job\nx = 1\nj = Job('1', ('a',))", 3, "cannot name a job"),
         ("x = 1\nraise ValueError('no')", 2, "ValueError: no"),
         ("x = 1\n\ny = (", 3, "SyntaxError"),

@@ -9,12 +9,13 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, Never, Required, TypedDict, Unpack, cast
 
 from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.errors import JobInvalid
 from headwater.event import get_path
-from headwater.processing.durations import Duration, milliseconds
+from headwater.processing.arguments import Arguments, is_texts, shown
+from headwater.processing.durations import Duration
 from headwater.processing.place import Place, calling_place
 from headwater.processing.steps import Context, Each, PerKey, Step, Turn
 from headwater.processing.windows import Tumbling
@@ -69,15 +70,20 @@ class Job:
         """Raises JobInvalid for what no runner could run."""
         if self.place is None:
             object.__setattr__(self, "place", calling_place())
-        if not _JOB_NAME.fullmatch(self.name):
+        if not isinstance(self.name, str) or not _JOB_NAME.fullmatch(self.name):
             raise self.invalid(f"{self.name!r} cannot name a job.", hint="Use letters, digits, '_', '-' and '.'.")
-        if not self.sources:
-            raise self.invalid(f"The job {self.name} reads no stream.")
+        if not is_texts(self.sources) or not self.sources:
+            raise self.invalid(f"The job {self.name} reads {shown(self.sources)}: `sources` is a tuple of streams.")
+        if wrong := [step for step in self.steps if not isinstance(step, Each | PerKey)]:
+            raise self.invalid(f"The job {self.name} has {shown(wrong[0])} as a step: a step is an Each or a PerKey.")
+        if not isinstance(self.output, ToStream | ToTable | None):
+            raise self.invalid(f"The job {self.name} writes {shown(self.output)}: `output` is a ToStream or a ToTable.")
         names = [step.name for step in self.steps]
         if len(set(names)) < len(names):
             raise self.invalid(f"The job {self.name} has two steps of one name: {', '.join(names)}.")
-        if isinstance(self.output, ToStream) and self.output.stream in self.sources:
-            raise self.invalid(f"The job {self.name} reads the stream it writes, {self.output.stream}.")
+        for written in (self.output.stream if isinstance(self.output, ToStream) else None, self.late_stream):
+            if written in self.sources:
+                raise self.invalid(f"The job {self.name} reads the stream it writes, {written}.")
 
     @property
     def label(self) -> str:
@@ -106,104 +112,144 @@ class Job:
 
 
 class JobSettings(TypedDict, total=False):
-    """What else `@job` takes: see the fields of `Job`."""
+    """What `@job` takes."""
 
-    name: str
-    late: str
+    source: Required[str | Sequence[str]]
+    sink: str | None
+    key: Key | None
+    where: Callable[[Any], bool] | None
+    window: Tumbling | None
+    state: Callable[[], Any] | None
+    name: str | None
+    late: str | None
     out_of_order: Duration
     idle: Duration
     canaries: bool
 
 
-def job(
-    *,
-    source: str | Sequence[str],
-    sink: str | None = None,
-    key: Key | None = None,
-    where: Callable[[Any], bool] | None = None,
-    window: Tumbling | None = None,
-    state: Callable[[], Any] | None = None,
-    **settings: Unpack[JobSettings],
-) -> Callable[[Callable[[Any, Context], Any]], Job]:
+class TableSettings(TypedDict, total=False):
+    """What `table` takes besides the name."""
+
+    source: Required[str | Sequence[str]]
+    columns: Required[Mapping[str, str | tuple[str, str]]]
+    key: str | Sequence[str]
+    where: Callable[[Any], bool] | None
+    order: str
+
+
+def job(*positional: Never, **settings: Unpack[JobSettings]) -> Callable[[Callable[[Any, Context], Any]], Job]:
     """Make a job of a function `(event, context) -> event | events | None`.
 
     With `window` the function gets each `Window` instead of the events. With `state` (a dataclass, or something like
     `dict` or `int` whose call gives the first value) `context.state` holds the key's state; assign None to forget it.
+    Raises JobInvalid, with the line, for an argument that is unknown or of a wrong kind.
     """
-
-    place = calling_place()
+    asked = Arguments("@job", settings, JobSettings.__annotations__, calling_place())
+    if positional:
+        raise asked.refused("", "all arguments have names.", 'Write @job(source="stream", …).')
+    sources, sink = asked.streams("source"), asked.sink("sink")
+    key, steps = _key_function(asked), _steps_before(asked)
+    state = asked.function("state")
+    if (state or asked.value("window") is not None) and key is None:
+        name = "window" if state is None else "state"
+        raise asked.refused(name, "something is kept per key, but the job has no key.", 'Add key="field".')
+    described = Job(
+        asked.text("name") or "function",
+        sources,
+        output=None if sink is None else ToStream(*sink),
+        out_of_order_ms=asked.duration_ms("out_of_order", 0),
+        idle_ms=asked.duration_ms("idle", 10),
+        canaries=asked.flag("canaries", default=False),
+        late_stream=asked.text("late"),
+        place=asked.place,
+    )
 
     def made(function: Callable[[Any, Context], Any]) -> Job:
-        name = settings.get("name", function.__name__)
-        steps: list[Step] = []
-        if where is not None:
-            steps.append(Each("where", _only(where)))
-        if (window is not None or state is not None) and key is None:
-            raise JobInvalid(f"The job {name} keeps something per key but has no key.", hint='Add key="field".')
-        if window is not None:
-            steps.append(window.step("window", _key_function(key)))
-        if state is not None:
-            if window is not None:
-                raise JobInvalid(f"The job {name} has both a window and a state; make two jobs of it.")
-            steps.append(_stateful(function, _key_function(key), state))
-        else:
-            steps.append(Each("function", function))
-        return Job(
-            name=name,
-            sources=(source,) if isinstance(source, str) else tuple(source),
-            steps=tuple(steps),
-            output=None if sink is None else ToStream.parse(sink),
-            out_of_order_ms=milliseconds(settings.get("out_of_order", 0)),
-            idle_ms=milliseconds(settings.get("idle", 10)),
-            canaries=settings.get("canaries", False),
-            late_stream=settings.get("late"),
+        asked.function("function", "window" if asked.value("window") else "event", "context", value=function)
+        last = Each("function", function) if state is None or key is None else _stateful(function, key, state)
+        return dataclasses.replace(
+            described,
+            name=asked.text("name") or str(getattr(function, "__name__", "")),
+            steps=(*steps, last),
             summary=(function.__doc__ or "").strip().split("\n")[0],
-            place=place,
         )
 
     return made
 
 
-def table(
-    name: str,
-    *,
-    source: str | Sequence[str],
-    columns: Mapping[str, str | tuple[str, str]],
-    key: str | Sequence[str] = (),
-    where: Callable[[Any], bool] | None = None,
-    order: str = "",
-) -> Job:
+def _steps_before(asked: Arguments) -> list[Step]:
+    """The filter and the windows."""
+    steps: list[Step] = []
+    where, window, key = asked.function("where", "event"), asked.value("window"), _key_function(asked)
+    if where is not None:
+        steps.append(Each("where", _only(where)))
+    if window is not None:
+        if not isinstance(window, Tumbling):
+            raise asked.wrong("window", "tumbling(…)")
+        if asked.value("state") is not None:
+            raise asked.refused("state", "a job has a window or a state, not both.", "Make two jobs of it.")
+        if key is not None:
+            steps.append(window.step("window", key))
+    return steps
+
+
+def table(name: str, **settings: Unpack[TableSettings]) -> Job:
     """A job that keeps a table filled from a stream: `columns` gives each column's type, or (type, dotted path).
 
     Types: text, integer, real, boolean, json. Of events with the same `key` the newest is the row. `order` is how
-    people want to see the table, such as "edits desc".
+    people want to see the table, such as "edits desc". Raises JobInvalid, with the line, for what cannot be.
     """
-    made = []
-    for column, described in columns.items():
-        kind, path = (described, column) if isinstance(described, str) else described
-        made.append(Column(column, cast("ColumnType", kind), path))
-    shape = TableShape(name, tuple(made), (key,) if isinstance(key, str) else tuple(key), order)
+    asked = Arguments(f"table({name!r})", settings, TableSettings.__annotations__, calling_place())
+    if not isinstance(name, str):
+        raise asked.refused("name", f"a table's name is text, not {shown(name)}.")
+    where = asked.function("where", "event")
+    key = () if asked.value("key") in ((), []) else asked.paths("key") or ()
+    if callable(asked.value("key")):
+        raise asked.wrong("key", "the name of a column, or a list of names")
+    try:
+        shape = TableShape(name, _columns(asked), key, asked.text("order") or "")
+    except JobInvalid as error:
+        raise asked.refused("columns", error.detail, error.hint) from None
     return Job(
         name=f"table.{name}",
-        sources=(source,) if isinstance(source, str) else tuple(source),
+        sources=asked.streams("source"),
         steps=() if where is None else (Each("where", _only(where)),),
         output=ToTable(shape),
         summary=f"Keeps the table {name} filled.",
+        place=asked.place,
     )
+
+
+def _columns(asked: Arguments) -> tuple[Column, ...]:
+    columns = asked.required("columns")
+    takes = 'a mapping such as {"title": "text", "user": ("text", "performer.name")}'
+    if not isinstance(columns, Mapping):
+        raise asked.wrong("columns", takes)
+    made = []
+    for column, described in columns.items():
+        kind, path = (described, column) if isinstance(described, str) else _pair(described)
+        if not isinstance(column, str) or not isinstance(kind, str) or not isinstance(path, str):
+            raise asked.wrong("columns", takes)
+        made.append(Column(column, cast("ColumnType", kind), path))
+    return tuple(made)
+
+
+def _pair(value: Any) -> tuple[Any, Any]:
+    return tuple(value) if isinstance(value, list | tuple) and len(value) == 2 else (None, None)
 
 
 def _only(where: Callable[[Any], bool]) -> Callable[[Any, Context], Any]:
     return lambda event, context: event if where(event) else None
 
 
-def _key_function(key: Key | None) -> Callable[[Any, Context], Any]:
-    if callable(key):
-        function = key
-        return lambda event, context: function(event)
-    if isinstance(key, str):
-        path = key
+def _key_function(asked: Arguments) -> Callable[[Any, Context], Any] | None:
+    paths = asked.paths("key")
+    if paths is None:
+        function = asked.function("key", "event")
+        return None if function is None else lambda event, context: function(event)
+    if isinstance(asked.value("key"), str):
+        path = paths[0]
         return lambda event, context: _present(event, path)
-    paths = tuple(key or ())
     return lambda event, context: [_present(event, path) for path in paths]
 
 

@@ -9,11 +9,23 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
 from headwater.foreign import contain, described
-from headwater.processing.job import Job, ToTable
+from headwater.processing.arguments import unexpected
+from headwater.processing.job import Job, ToStream, ToTable
 from headwater.processing.place import relative_file
+from headwater.processing.steps import Each, PerKey, Timer, Turn
+from headwater.processing.windows import Tumbling, tumbling
+
+# What job files call: a misspelt argument is answered with the one that was meant.
+_OURS: Mapping[str, Callable[..., Any]] = {
+    "tumbling": tumbling,
+    "Timer.__new__": Timer,
+    **{f"{kind.__name__}.__init__": kind for kind in (Each, Job, PerKey, ToStream, Turn)},
+    **{f"Tumbling.{name}": getattr(Tumbling, name) for name in ("count", "sum", "least", "greatest", "distinct")},
+}
 
 
 def load_jobs(directory: Path, project: Path, refused: Callable[[JobInvalid], None] | None = None) -> list[Job]:
@@ -29,7 +41,7 @@ def load_jobs(directory: Path, project: Path, refused: Callable[[JobInvalid], No
         if path.name.startswith("_"):
             continue
         try:
-            for job in _jobs_in(path, relative_file(path, project)):
+            for job in _jobs_in(path, project):
                 _check_names(job, found, tables, project)
                 found[job.name] = job
         except JobInvalid as error:
@@ -59,11 +71,11 @@ def _twice(job: Job, other: Job, message: str, hint: str, project: Path) -> JobI
     return _placed(job, project).invalid(f"{message}{where}.", hint=hint)
 
 
-def _jobs_in(path: Path, file: str) -> list[Job]:
+def _jobs_in(path: Path, project: Path) -> list[Job]:
     name = f"headwater_jobs.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise JobInvalid("cannot be loaded as Python.", file=file)
+        raise JobInvalid("cannot be loaded as Python.", file=relative_file(path, project))
     module = importlib.util.module_from_spec(spec)
     # Dataclasses look their module up by name while they are made.
     sys.modules[name] = module
@@ -74,16 +86,21 @@ def _jobs_in(path: Path, file: str) -> list[Job]:
     except BaseException as error:  # a job file may do anything
         sys.modules.pop(name, None)
         contain(error)
-        raise _refusal(error, path, file) from error
+        raise _refusal(error, spec.origin or str(path), project) from error
     # `isinstance` would ask each value for its class, and a value made by others may answer with an exception.
     return [value for value in vars(module).values() if issubclass(type(value), Job)]
 
 
-def _refusal(error: BaseException, path: Path, file: str) -> JobInvalid:
-    line = _line_of(error, path)
+def _refusal(error: BaseException, path: str, project: Path) -> JobInvalid:
+    """What is said of the file at `path`, as the exceptions of its code have it."""
+    file, line = relative_file(Path(path), project), _line_of(error, path)
+    if isinstance(error, ConfigInvalid):
+        known = error.line if error.file is not None and relative_file(Path(error.file), project) == file else None
+        return JobInvalid(error.detail, file=file, line=known or line, hint=error.hint)
     if isinstance(error, HeadwaterError):
-        detail = error.detail if isinstance(error, ConfigInvalid) else error.message
-        return JobInvalid(detail, file=file, line=line, hint=error.hint)
+        return JobInvalid(error.message, file=file, line=line, hint=error.hint)
+    if isinstance(error, TypeError) and (found := unexpected(error, _OURS)) is not None:
+        return JobInvalid(found[0], file=file, line=line, hint=found[1])
     if isinstance(error, Exception):
         return JobInvalid(described(error), file=file, line=line)
     return JobInvalid(
@@ -94,10 +111,10 @@ def _refusal(error: BaseException, path: Path, file: str) -> JobInvalid:
     )
 
 
-def _line_of(error: BaseException, path: Path) -> int:
+def _line_of(error: BaseException, path: str) -> int:
     """The last line of `path` on the way to the error."""
-    if isinstance(error, SyntaxError) and error.filename == str(path) and isinstance(error.lineno, int):
+    if isinstance(error, SyntaxError) and error.filename == path and isinstance(error.lineno, int):
         return max(1, error.lineno)
     frames = traceback.walk_tb(error.__traceback__)
-    lines = [line for frame, line in frames if frame.f_code.co_filename == str(path)]
+    lines = [line for frame, line in frames if frame.f_code.co_filename == path]
     return lines[-1] if lines else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,16 @@ class Place(NamedTuple):
     def within(self, project: Path) -> Place:
         """The same place with its file relative to `project`, where it is in there."""
         return Place(relative_file(Path(self.file), project), self.line)
+
+    def of_argument(self, name: str) -> Place:
+        """The line of the keyword `name` in the call that begins here; this one where it cannot be found."""
+        try:
+            tree = ast.parse(Path(self.file).read_bytes())
+        except (OSError, SyntaxError, ValueError):
+            return self
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.lineno == self.line]
+        lines = [keyword.lineno for call in calls for keyword in call.keywords if keyword.arg == name]
+        return Place(self.file, lines[0]) if lines else self
 
 
 def relative_file(file: Path, project: Path) -> str:

@@ -74,6 +74,8 @@ class Tumbling:
 
     def count(self, name: str = "count", where: Callable[[Mapping[str, Any]], bool] | None = None) -> Tumbling:
         """How many events there were, or how many of them `where` holds for."""
+        if where is not None and not callable(where):
+            raise JobInvalid(f"The aggregate {name!r} counts events for which `where`, a function of them, holds.")
         return self._and(name, lambda: 0, lambda n, event: n + (where is None or bool(where(event))))
 
     def sum(self, name: str, path: str) -> Tumbling:
@@ -105,6 +107,8 @@ class Tumbling:
         fold: Callable[[Any, Mapping[str, Any]], Any],
         finish: Callable[[Any], Any] = lambda value: value,
     ) -> Tumbling:
+        if not isinstance(name, str) or not name:
+            raise JobInvalid(f"An aggregate cannot be called {name!r}: the window gives it by that name.")
         if name in ("key", "start", "end", "start_ms", "end_ms", "values") or any(
             name == aggregate.name for aggregate in self.aggregates
         ):

@@ -1,0 +1,178 @@
+"""What `@job`, `table` and their neighbours take: anything else is an error with the line and what was meant."""
+
+from __future__ import annotations
+
+import importlib.resources
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headwater.cli.main import main
+from headwater.errors import JobInvalid
+from headwater.processing import job, table
+from headwater.processing.job import JobSettings, TableSettings
+from headwater.processing.loader import load_jobs
+
+HEAD = """from dataclasses import dataclass
+from headwater.processing import Each, Job, PerKey, Timer, ToStream, job, table, tumbling
+
+WINDOW = tumbling("1h").count("n")
+
+
+async def awaits(event): ...
+
+
+@dataclass
+class Needy:
+    count: int
+
+
+"""
+FIRST = HEAD.count("\n") + 1
+BODY = "\ndef f(event, context): ...\n"
+
+
+def refused(tmp_path: Path, text: str) -> JobInvalid:
+    (tmp_path / "x.py").write_text(HEAD + text, encoding="utf-8")
+    with pytest.raises(JobInvalid) as caught:
+        load_jobs(tmp_path, tmp_path)
+    assert caught.value.file == "x.py"
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        ("@job(source='a', sate=int)", "unknown argument `sate`; did you mean `state`?"),
+        ("@job(souce='a')", "unknown argument `souce`; did you mean `source`?"),
+        ("@job(source='a', Sink='b')", "unknown argument `Sink`; did you mean `sink`?"),
+        ("@job(source='a', outoforder=1)", "unknown argument `outoforder`; did you mean `out_of_order`?"),
+        ("@job(source='a', zzz=1)", "unknown argument `zzz`."),
+        ("@job()", "`source` is missing"),
+        ("@job('a')", "all arguments have names"),
+        ("@job", "all arguments have names"),
+        ("@job(source=None)", "`source` is the name of a stream, or a list of names, not None"),
+        ("@job(source=['a', 1])", "`source` is"),
+        ("@job(source=[])", "`source` is"),
+        ("@job(source={'a'})", "`source` is"),
+        ("@job(source='a', sink=('b', '1.0.0'))", "`sink` is text"),
+        ("@job(source='a', sink='b:1.0')", "`sink` is `stream` or `stream:1.0.0`, not 'b:1.0'"),
+        ("@job(source='a', sink='b:latest')", "`sink` is"),
+        ("@job(source='a', sink=':1.0.0')", "`sink` is"),
+        ("@job(source='a', key=1, state=int)", "`key` is a dotted path"),
+        ("@job(source='a', key='a..b', state=int)", "`key` is a dotted path"),
+        ("@job(source='a', key=(), state=int)", "`key` is a dotted path"),
+        ("@job(source='a', key=awaits, state=int)", "not `async`"),
+        ("@job(source='a', key=lambda: 1, state=int)", "`key` is a function (event)"),
+        ("@job(source='a', where='bot')", "`where` is a function (event), not 'bot'"),
+        ("@job(source='a', where=awaits)", "not `async`"),
+        ("@job(source='a', where=lambda a, b: 1)", "`where` is a function (event)"),
+        ("@job(source='a', key='k', window='1h')", "`window` is tumbling(…), not '1h'"),
+        ("@job(source='a', key='k', window=tumbling)", "`window` is tumbling(…), not tumbling"),
+        ("@job(source='a', key='k', window=tumbling('1h'))", "without an aggregate"),
+        ("@job(source='a', window=WINDOW)", "no key"),
+        ("@job(source='a', key='k', window=WINDOW, state=int)", "not both"),
+        ("@job(source='a', key='k', state=0)", "`state` is a function (), not 0"),
+        ("@job(source='a', key='k', state=Needy)", "`state` is a function (), and Needy is not"),
+        ("@job(source='a', state=int)", "no key"),
+        ("@job(source='a', name=3)", "`name` is text, not 3"),
+        ("@job(source='a', name='a b')", "cannot name a job"),
+        ("@job(source='a', late=True)", "`late` is text"),
+        ("@job(source='a', late='a')", "reads the stream it writes"),
+        ("@job(source='a', out_of_order='5 minutes')", "`out_of_order`: '5 minutes' is not a duration"),
+        ("@job(source='a', idle=None)", "`idle`: None is not a duration"),
+        ("@job(source='a', idle=-1)", "is not a duration"),
+        ("@job(source='a', idle=float('nan'))", "is not a duration"),
+        ("@job(source='a', idle=1e30)", "is not a duration"),
+        ("@job(source='a', canaries='no')", "`canaries` is True or False, not 'no'"),
+    ],
+)
+def test_an_argument_of_a_job_that_cannot_be_is_named(tmp_path: Path, call: str, complaint: str) -> None:
+    error = refused(tmp_path, call + BODY)
+    assert complaint in error.detail
+    assert error.line == FIRST
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        ("table('t', source='a', column={'x': 'text'})", "unknown argument `column`; did you mean `columns`?"),
+        ("table('t', sources='a', columns={'x': 'text'})", "unknown argument `sources`; did you mean `source`?"),
+        ("table('t', source='a')", "`columns` is missing"),
+        ("table('t', columns={'x': 'text'})", "`source` is missing"),
+        ("table(1, source='a', columns={'x': 'text'})", "name is text, not 1"),
+        ("table('t', source='a', columns=['x'])", "`columns` is a mapping"),
+        ("table('t', source='a', columns={'x': 1})", "`columns` is a mapping"),
+        ("table('t', source='a', columns={'x': ('text',)})", "`columns` is a mapping"),
+        ("table('t', source='a', columns={1: 'text'})", "`columns` is a mapping"),
+        ("table('t', source='a', columns={'x': 'txt'})", "unknown type 'txt'"),
+        ("table('t', source='a', columns={})", "needs columns"),
+        ("table('t', source='a', columns={'x': 'text'}, key='y')", "its key among them: y"),
+        ("table('t', source='a', columns={'x': 'text'}, key=lambda e: 1)", "`key` is the name of a column"),
+        ("table('t', source='a', columns={'x': 'text'}, where=1)", "`where` is a function (event)"),
+        ("table('t', source='a', columns={'x': 'text'}, order=1)", "`order` is text"),
+        ("table('t', source='a', columns={'x': 'text'}, order='y desc')", "is not an order"),
+        ("tumbling('1h', latenes='1m')", "unknown argument `latenes`; did you mean `lateness`?"),
+        ("tumbling('1h').count(nam='x')", "unknown argument `nam`; did you mean `name`?"),
+        ("tumbling('1h').count('x', where='bot')", "`where`"),
+        ("tumbling('1h').sum('x', pth='bytes')", "unknown argument `pth`; did you mean `path`?"),
+        ("tumbling(None)", "not a duration"),
+        ("Job('j', ('a',), out_of_order=3)", "unknown argument `out_of_order`; did you mean `out_of_order_ms`?"),
+        ("Job('j', 'abc')", "`sources` is a tuple of streams"),
+        ("Job('j', ('a',), (print,))", "is an Each or a PerKey"),
+        ("Job('j', ('a',), output='b')", "`output` is a ToStream or a ToTable"),
+        ("Timer(1, strikt=True)", "unknown argument `strikt`; did you mean `strict`?"),
+        ("ToStream('a', versoin='1.0.0')", "unknown argument `versoin`; did you mean `version`?"),
+    ],
+)
+def test_what_tables_windows_and_steps_do_not_take_is_named(tmp_path: Path, call: str, complaint: str) -> None:
+    error = refused(tmp_path, f"made = {call}\n")
+    assert complaint in f"{error.detail} {error.hint}"
+    assert error.line == FIRST
+
+
+@pytest.mark.parametrize(
+    ("function", "complaint"),
+    [
+        ("async def f(event, context): ...", "not `async`"),
+        ("async def f(event, context): yield 1", "not `async`"),
+        ("def f(event): ...", "`function` is a function (event, context)"),
+        ("@job(source='b')\ndef f(event, context): ...", "`function` is a function (event, context)"),
+        ("class f:\n    async def __call__(self, event, context): ...\nf = job(source='a')(f())", "`function` is a"),
+    ],
+)
+def test_a_function_that_cannot_be_a_job_is_refused(tmp_path: Path, function: str, complaint: str) -> None:
+    assert complaint in refused(tmp_path, f"@job(source='a')\n{function}\n").detail
+
+
+def test_an_argument_is_named_at_its_own_line(tmp_path: Path) -> None:
+    error = refused(tmp_path, "@job(\n    source='a',\n    sate=int,\n)" + BODY)
+    assert error.line == FIRST + 2
+
+
+def test_check_says_file_line_and_what_was_meant(tmp_path: Path) -> None:
+    project = tmp_path / "mine"
+    assert CliRunner().invoke(main, ["init", str(project)]).exit_code == 0
+    (project / "jobs" / "more.py").write_text(
+        "from headwater.processing import job\n\n\n@job(source='demo.edit', sate=int)" + BODY, encoding="utf-8"
+    )
+    result = CliRunner().invoke(main, ["check", "--project", str(project)])
+    assert result.exit_code == 1
+    assert "jobs/more.py:4: @job: unknown argument `sate`; did you mean `state`?" in result.output
+
+
+@given(
+    st.text(st.characters(codec="ascii", categories=["Ll", "Lu"]), min_size=1), st.none() | st.integers() | st.text()
+)
+def test_no_argument_is_dropped(name: str, value: object) -> None:
+    for make, known in ((job, JobSettings), (lambda **given: table("t", **given), TableSettings)):
+        if name not in known.__annotations__:
+            with pytest.raises(JobInvalid, match=f"unknown argument `{name}`"):
+                make(**{name: value})
+
+
+def test_type_checkers_are_told_that_the_package_has_types() -> None:
+    assert (importlib.resources.files("headwater") / "py.typed").is_file()
