@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import overload
 
@@ -19,10 +19,11 @@ from confluent_kafka import Message, Producer
 from headwater.errors import AppendIncomplete, EventTooLarge, HeadwaterError, LogUnavailable
 from headwater.log.contract import Placement, Record
 from headwater.log.kafka_settings import AWAY, KafkaError, KafkaException, translate
-from headwater.log.kafka_topics import KafkaTopic
+from headwater.log.kafka_topic import KafkaTopic
 
 LEARN_SECONDS_MAX = 2.0
 UNSENT = KafkaError._QUEUE_FULL
+TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 
 
 class PendingAppend:
@@ -32,6 +33,7 @@ class PendingAppend:
     """
 
     __slots__ = (
+        "attempt",
         "failures",
         "finished",
         "future",
@@ -53,7 +55,10 @@ class PendingAppend:
         time_ms: int,
         finished: list[PendingAppend],
         future: asyncio.Future[Sequence[Placement]] | None = None,
+        attempt: int = 0,
     ) -> None:
+        """`attempt`: how often its records were sent before, in batches that were too large."""
+        self.attempt = attempt
         self.records = records
         self.partitions = partitions
         self.offsets = [-1] * len(records)
@@ -89,6 +94,16 @@ class PendingAppend:
     def has_failed(self) -> bool:
         """Whether some record was not stored, as far as is known."""
         return bool(self.failures) or self.reason is not None
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether a broker took a batch with some of the records for too large."""
+        return any(error.code() in TOO_LARGE for error in self.failures.values())
+
+    def stored_later(self, index: int, placement: Placement) -> None:
+        """A record that had failed was stored by another append."""
+        self.partitions[index], self.offsets[index] = placement.partition, placement.offset
+        self.failures.pop(index, None)
 
     def placement(self, index: int) -> Placement:
         """Where a record went that was stored."""
@@ -180,8 +195,11 @@ def record_bytes(record: Record) -> int:
     return size
 
 
-def incomplete(pending: PendingAppend, servers: str) -> AppendIncomplete:
-    """What became of the records of an append of which some, or all, failed."""
+def incomplete(
+    pending: PendingAppend, servers: str, known: Mapping[int, HeadwaterError] | None = None
+) -> AppendIncomplete:
+    """What became of the records of an append of which some, or all, failed. `known`: why, where that is known."""
+    known = known or {}
     failures: dict[int, HeadwaterError] = {}
     placements: dict[int, Placement] = {}
     for index, record in enumerate(pending.records):
@@ -189,14 +207,14 @@ def incomplete(pending: PendingAppend, servers: str) -> AppendIncomplete:
             placements[index] = pending.placement(index)
         else:
             error = pending.failures.get(index) or pending.reason or KafkaError(KafkaError._FAIL)
-            failures[index] = failure(error, record, servers)
+            failures[index] = known.get(index) or failure(error, record, servers)
     return AppendIncomplete(failures, placements)
 
 
 def failure(error: KafkaError, record: Record, servers: str) -> HeadwaterError:
     """Why one record was not confirmed."""
     code = error.code()
-    if code in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
+    if code in TOO_LARGE:
         return EventTooLarge(
             f"The Kafka broker did not take {len(record.value)} bytes for {record.topic!r}: {error.str()}.",
             hint="Raise max.message.bytes of the topic, or send smaller events.",

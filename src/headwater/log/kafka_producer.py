@@ -4,7 +4,9 @@ How this works: `submit` checks everything that can be wrong with an append befo
 client, in the event loop and without waiting; from then on each record is delivered on its own, in order within its
 partition, with retries that cannot repeat it. One thread polls for delivery reports. A report is one short callback on
 the append it belongs to; when the last has come, the append is finished, and all that finished in one burst are told
-to the event loop in one call. Where each record went is worked out only when somebody asks.
+to the event loop in one call. Where each record went is worked out only when somebody asks. Where a broker takes a
+batch for too large, since the limit of its topic was made smaller, its records are sent again in smaller batches, and
+then alone.
 """
 
 from __future__ import annotations
@@ -15,17 +17,20 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import Producer
 
 from headwater.errors import (
+    AppendIncomplete,
+    HeadwaterError,
     KeyFieldMissing,
     LogUnavailable,
     TopicUnknown,
 )
 from headwater.log.contract import Placement, Record
 from headwater.log.kafka_append import (
+    TOO_LARGE,
     PendingAppend,
     Placements,
     hand_over,
@@ -41,11 +46,16 @@ from headwater.log.kafka_settings import (
     error_of,
     refused_option,
 )
-from headwater.log.kafka_topics import KafkaTopic, KafkaTopics
+from headwater.log.kafka_topic import KafkaTopic
+from headwater.log.kafka_topics import KafkaTopics
 
 POLL_SECONDS = 0.1
 BROKEN_SECONDS_MAX = 5.0
 OVERHEAD_BYTES = 64
+# In smaller batches, then alone.
+ATTEMPTS_MAX = 2
+# How old what is known of a topic may be, where an event is refused for it.
+SETTINGS_FRESH_SECONDS = 30.0
 
 _log = logging.getLogger(__name__)
 # The topic and partition (-1: by its key) of each record, and bytes in all.
@@ -64,6 +74,7 @@ class Sender:
         self._last_ms = 0
         self._turns: dict[str, int] = {}
         self.queued_bytes = 0
+        self._sending_again: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to take appends. Raises ConfigInvalid."""
@@ -84,8 +95,11 @@ class Sender:
         if delivery is not None:
             delivery.learn(full_name, partitions)
 
-    def submit(self, records: Sequence[Record]) -> asyncio.Future[Sequence[Placement]]:
-        """Hand over an append; see `Log.append`. Raises LogUnavailable, EventTooLarge with nothing handed over."""
+    def submit(self, records: Sequence[Record], attempt: int = 0) -> asyncio.Future[Sequence[Placement]]:
+        """Hand over an append; see `Log.append`. Raises LogUnavailable, EventTooLarge with nothing handed over.
+
+        `attempt`: how often a broker took the batch in which these records were for too large.
+        """
         delivery, loop = self._delivery, self._loop
         if delivery is None or loop is None:
             raise LogUnavailable("The log is not open.")
@@ -99,7 +113,7 @@ class Sender:
             return nothing
         prepared = self._prepare(records)
         if prepared is None:
-            return loop.create_task(self._submit_later(records))
+            return loop.create_task(self._submit_later(records, attempt))
         topics, partitions, size = prepared
         if self.queued_bytes and self.queued_bytes + size > self._settings.queue_bytes_max:
             raise LogUnavailable(
@@ -107,14 +121,20 @@ class Sender:
             )
         self.queued_bytes += size
         future: asyncio.Future[Sequence[Placement]] = loop.create_future()
+        finished = delivery.finished
         delivery.produce(
-            PendingAppend(records, partitions, size, time_ms=self.now_ms(), finished=delivery.finished, future=future),
+            PendingAppend(
+                records, partitions, size, time_ms=self.now_ms(), finished=finished, future=future, attempt=attempt
+            ),
             topics,
         )
         return future
 
-    def _prepare(self, records: Sequence[Record]) -> Prepared | None:
-        """Topic and partition (-1: by the key) of each record, and bytes. None: something has to be asked first."""
+    def _prepare(self, records: Sequence[Record], *, is_sure: bool = False) -> Prepared | None:
+        """Topic and partition (-1: by the key) of each record, and bytes. None: something has to be asked first.
+
+        `is_sure`: how topics are kept was asked just now.
+        """
         get = self._topics.get
         topics: list[KafkaTopic] = []
         partitions: list[int] = []
@@ -126,8 +146,12 @@ class Sender:
                 return None
             own = record_bytes(record)
             if own > topic.record_bytes_max:
+                if not is_sure and _is_old(topic):
+                    return None
                 raise too_large(record, own, topic.record_bytes_max)
             if record.key is None and topic.settings is not None and topic.settings.compact:
+                if not is_sure and _is_old(topic):
+                    return None
                 raise KeyFieldMissing(
                     f"The topic {record.topic!r} is compacted, and Kafka takes no record without a key for it.",
                     hint="Give the stream a key (`transport.message_key_fields`), or do not compact it.",
@@ -158,20 +182,68 @@ class Sender:
             return prepared
         for record in records:
             number = record.partition or 0
-            topic = await self._topics.measured(record.topic)
+            topic = await self._topics.measured(record.topic, age_seconds_max=SETTINGS_FRESH_SECONDS)
             if not 0 <= number < topic.partitions:
                 await self._topics.renew()
                 topic = await self._topics.measured(record.topic)
                 if not 0 <= number < topic.partitions:
                     raise TopicUnknown(f"Topic {record.topic!r} has no partition {number}.")
-        prepared = self._prepare(records)
+        prepared = self._prepare(records, is_sure=True)
         if prepared is None:
             raise LogUnavailable("The topics are changing.", hint="Try again.")
         return prepared
 
-    async def _submit_later(self, records: Sequence[Record]) -> Sequence[Placement]:
+    async def _submit_later(self, records: Sequence[Record], attempt: int) -> Sequence[Placement]:
         await self.prepare(records)
-        return await self.submit(records)
+        return await self.submit(records, attempt)
+
+    async def _send_smaller(self, pending: PendingAppend, future: asyncio.Future[Sequence[Placement]]) -> None:
+        """Send again what was in batches that a broker took for too large, and answer for the whole append."""
+        refused = [index for index, error in pending.failures.items() if error.code() in TOO_LARGE]
+        errors: dict[int, HeadwaterError] = {}
+        try:
+            for name in {pending.records[index].topic for index in refused}:
+                await self._topics.measured(name, age_seconds_max=0.0)
+        except HeadwaterError as error:
+            errors = dict.fromkeys(refused, error)
+        else:
+            self._make_smaller()
+            fitting = [index for index in refused if not self._note_too_large(pending.records[index], index, errors)]
+            # A limit that others keep, and topics do not tell, is met by a record that goes alone.
+            for some in [fitting] if pending.attempt == 0 else [[index] for index in fitting]:
+                await self._send_again(pending, some, errors)
+        if future.done():
+            return
+        if errors or pending.has_failed:
+            future.set_exception(incomplete(pending, self._settings.servers, errors))
+        else:
+            future.set_result(Placements(pending))
+
+    def _make_smaller(self) -> None:
+        delivery = self._delivery
+        if delivery is not None and delivery.batch_bytes_max > self._topics.batch_bytes_max:
+            delivery.retire()
+            self._delivery = self._new_delivery()
+
+    def _note_too_large(self, record: Record, index: int, errors: dict[int, HeadwaterError]) -> bool:
+        topic, size = self._topics.get(record.topic), record_bytes(record)
+        limit = topic.record_bytes_max if topic is not None else None
+        if limit is not None and size > limit:
+            errors[index] = too_large(record, size, limit)
+        return index in errors
+
+    async def _send_again(self, pending: PendingAppend, some: list[int], errors: dict[int, HeadwaterError]) -> None:
+        placements: Mapping[int, Placement] = {}
+        try:
+            found = await self.submit([pending.records[index] for index in some], pending.attempt + 1)
+            placements = dict(enumerate(found))
+        except AppendIncomplete as incomplete:
+            placements = incomplete.placements
+            errors.update({some[number]: error for number, error in incomplete.failures.items()})
+        except HeadwaterError as error:
+            errors.update(dict.fromkeys(some, error))
+        for number, placement in placements.items():
+            pending.stored_later(some[number], placement)
 
     def now_ms(self) -> int:
         """The time of receipt, which never goes back."""
@@ -195,7 +267,11 @@ class Sender:
             future, pending.future = pending.future, None
             if future is None or future.done():
                 continue
-            if pending.has_failed:
+            if pending.is_too_large and pending.attempt < ATTEMPTS_MAX and self._delivery is not None:
+                task = future.get_loop().create_task(self._send_smaller(pending, future), name="headwater-log-smaller")
+                self._sending_again.add(task)
+                task.add_done_callback(self._sending_again.discard)
+            elif pending.has_failed:
                 future.set_exception(incomplete(pending, self._settings.servers))
             else:
                 future.set_result(Placements(pending))
@@ -208,6 +284,7 @@ class Delivery:
         self, settings: KafkaSettings, batch_bytes_max: int, tell: Callable[[list[PendingAppend]], None]
     ) -> None:
         self.finished: list[PendingAppend] = []
+        self.batch_bytes_max = batch_bytes_max
         self.broken = False
         self._tell = tell
         self._open: set[PendingAppend] = set()
@@ -297,3 +374,7 @@ class Delivery:
 
     def _hear(self, error: KafkaError) -> None:
         _log.debug("the Kafka producer: %s", error.str())
+
+
+def _is_old(topic: KafkaTopic) -> bool:
+    return topic.measured_at < time.monotonic() - SETTINGS_FRESH_SECONDS

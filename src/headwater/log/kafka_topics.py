@@ -12,7 +12,7 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from confluent_kafka import IsolationLevel, TopicCollection, TopicPartition
@@ -36,6 +36,7 @@ from headwater.log.kafka_settings import (
     refused_option,
     translate,
 )
+from headwater.log.kafka_topic import KafkaTopic, config_of, kept, record_limit_of, settings_of
 
 FRESH_SECONDS = 5.0
 IDS_FRESH_SECONDS = 1.5
@@ -43,8 +44,6 @@ SETTINGS_FRESH_SECONDS = 30.0
 REPLICAS_MAX = 3
 VISIBLE_SECONDS_MAX = 10.0
 GONE_SECONDS = 5.0
-# What a batch of one record adds to it.
-RECORD_OVERHEAD_BYTES = 128
 RESERVED = "headwater.tokens"
 # What a broker says while partitions change hands; it is over in a moment.
 PASSING_SECONDS = 0.2
@@ -71,17 +70,6 @@ LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 T = TypeVar("T")
 InThread = Callable[..., Awaitable[Any]]
 Place = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaTopic:
-    """One topic: our name for it and the brokers' (`full_name`). `record_bytes_max` is what its batches may hold."""
-
-    name: str
-    full_name: str
-    partitions: int
-    settings: TopicSettings | None = None
-    record_bytes_max: int | None = None
 
 
 class KafkaTopics:
@@ -153,16 +141,19 @@ class KafkaTopics:
                 raise PositionLost(f"Topic {name!r} has no partition {partition}: it has {topic.partitions}.")
         return topic
 
-    async def measured(self, name: str) -> KafkaTopic:
-        """The topic with its `record_bytes_max`. Raises TopicUnknown, LogUnavailable."""
-        give_up = time.monotonic() + self._settings.answer_seconds_max
+    async def measured(self, name: str, *, age_seconds_max: float = float("inf")) -> KafkaTopic:
+        """The topic with its `record_bytes_max`, asked for anew where that is older.
+
+        Raises TopicUnknown, LogUnavailable.
+        """
+        began = time.monotonic()
         topic = await self.find(name)
-        while topic.record_bytes_max is None:
+        while topic.record_bytes_max is None or topic.measured_at < began - age_seconds_max:
             await self._describe([name])
             topic = await self.find(name)
             if topic.record_bytes_max is None:
                 # A topic that was just made is not known to every broker yet.
-                if time.monotonic() > give_up:
+                if time.monotonic() > began + self._settings.answer_seconds_max:
                     raise LogUnavailable(f"The brokers do not say how topic {name!r} is kept.", hint="Try again.")
                 await asyncio.sleep(PASSING_SECONDS)
         return topic
@@ -181,7 +172,7 @@ class KafkaTopics:
 
     async def ensure(self, name: str, settings: TopicSettings, *, extra: Mapping[str, str] | None = None) -> None:
         """Create the topic, or change its settings; partitions only grow. Raises LogUnavailable."""
-        settings = _kept(settings)
+        settings = kept(settings)
         present = self._known.get(name)
         if present is None:
             await self.renew()
@@ -321,7 +312,7 @@ class KafkaTopics:
     async def _create(self, name: str, settings: TopicSettings, extra: Mapping[str, str]) -> None:
         replicas = self._settings.replication_factor or min(REPLICAS_MAX, self._brokers)
         in_sync = self._settings.min_insync_replicas or (2 if replicas > 2 else 1)
-        config = {**_config_of(settings), "min.insync.replicas": str(in_sync), **extra}
+        config = {**config_of(settings), "min.insync.replicas": str(in_sync), **extra}
         new = NewTopic(
             self._settings.namespace + name,
             num_partitions=settings.partitions,
@@ -366,7 +357,7 @@ class KafkaTopics:
                 value,
                 incremental_operation=AlterConfigOpType.SET if value is not None else AlterConfigOpType.DELETE,
             )
-            for key, value in _config_of(settings).items()
+            for key, value in config_of(settings).items()
         ]
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic.full_name, incremental_configs=entries)
         doing = f"Changing the topic {topic.name!r}"
@@ -398,8 +389,9 @@ class KafkaTopics:
             topic = self._known.get(resource.name[len(namespace) :])
             if topic is not None:
                 values = {name: entry.value for name, entry in config.items()}
-                limit = max(1, int(values.get("max.message.bytes") or 1_048_588) - RECORD_OVERHEAD_BYTES)
-                self._put(replace(topic, settings=_settings_of(values, topic.partitions), record_bytes_max=limit))
+                settings, limit = settings_of(values, topic.partitions), record_limit_of(values)
+                now = time.monotonic()
+                self._put(replace(topic, settings=settings, record_bytes_max=limit, measured_at=now))
         if len(resources) >= len(self._known):
             self._described_at = time.monotonic()
 
@@ -479,38 +471,3 @@ def received_at(timestamp_ms: int) -> OffsetSpec:
     """The first record with a timestamp at or after this one."""
     spec: OffsetSpec = OffsetSpec.for_timestamp(max(0, timestamp_ms))
     return spec
-
-
-def _kept(settings: TopicSettings) -> TopicSettings:
-    """The settings as the brokers keep them: times in whole milliseconds."""
-    seconds = settings.retention_seconds
-    return settings if seconds is None else replace(settings, retention_seconds=round(seconds * 1000) / 1000)
-
-
-def _config_of(settings: TopicSettings) -> dict[str, str | None]:
-    """The topic's configuration in the brokers' words; None: as the broker does by itself."""
-    limited = settings.retention_seconds is not None or settings.retention_bytes is not None
-    policy = ["compact"] if settings.compact else []
-    if limited or not settings.compact:
-        policy.append("delete")
-    seconds, size = settings.retention_seconds, settings.retention_bytes
-    return {
-        "cleanup.policy": ",".join(policy),
-        "retention.ms": "-1" if seconds is None else str(round(seconds * 1000)),
-        "retention.bytes": "-1" if size is None else str(size),
-        "compression.type": settings.compression,
-    }
-
-
-def _settings_of(config: Mapping[str, str | None], partitions: int) -> TopicSettings:
-    milliseconds, size = int(config.get("retention.ms") or "-1"), int(config.get("retention.bytes") or "-1")
-    policy = (config.get("cleanup.policy") or "delete").split(",")
-    deletes = "delete" in policy
-    codec = config.get("compression.type")
-    return TopicSettings(
-        partitions=partitions,
-        retention_seconds=milliseconds / 1000 if deletes and milliseconds >= 0 else None,
-        retention_bytes=size if deletes and size >= 0 else None,
-        compact="compact" in policy,
-        compression=None if codec in (None, "producer") else codec,
-    )

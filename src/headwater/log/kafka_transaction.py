@@ -20,12 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from confluent_kafka import Producer
 
-from headwater.errors import HeadwaterError, LogUnavailable, WriterFenced
+from headwater.errors import EventTooLarge, HeadwaterError, LogUnavailable, WriterFenced
 from headwater.log.contract import Placement, Record
 from headwater.log.kafka_append import PendingAppend, Placements, hand_over, incomplete, learn_partitions
 from headwater.log.kafka_producer import Sender
 from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings, error_of, refused_option, translate
-from headwater.log.kafka_topics import LATEST, KafkaTopic, KafkaTopics
+from headwater.log.kafka_topic import KafkaTopic
+from headwater.log.kafka_topics import LATEST, KafkaTopics
 
 THREADS_MAX = 4
 VISIBLE_SECONDS_MAX = 10.0
@@ -34,6 +35,7 @@ VISIBLE_PAUSE_SECONDS = 0.002
 LATE_AFTER_SECONDS = 1.0
 # For so long such a request is expected to arrive.
 LATE_SECONDS_MAX = 300.0
+BATCH_BYTES_MAX = 1_000_000
 FENCED = frozenset(
     {
         KafkaError._FENCED,
@@ -79,7 +81,11 @@ class Transactions:
         async with writer.lock:
             topics, partitions, size = await self._sender.prepare(everything)
             pending = PendingAppend(everything, partitions, size, time_ms=self._sender.now_ms(), finished=[])
-            await self._in_thread(writer, pending, topics)
+            try:
+                await self._in_thread(writer, pending, topics)
+            except EventTooLarge:
+                await self._measure_anew(writer, everything)
+                raise
             placed = Placements(pending)
             await self._until_visible(placed)
         return placed[: len(records)]
@@ -121,10 +127,23 @@ class Transactions:
         if pool is not None:
             await asyncio.get_running_loop().run_in_executor(None, pool.shutdown)
 
+    async def _measure_anew(self, writer: GroupWriter, records: Sequence[Record]) -> None:
+        """After a batch that was too large. Raises EventTooLarge for a record that is, LogUnavailable where none is."""
+        for name in {record.topic for record in records}:
+            await self._topics.measured(name, age_seconds_max=0.0)
+        await self._sender.prepare(records)
+        if writer.made_for > self._topics.batch_bytes_max:
+            writer.release()
+            raise LogUnavailable(
+                "A batch was too large for a topic whose limit was made smaller.",
+                hint="Try again: batches are smaller.",
+            )
+
     def _writer(self, group: str) -> GroupWriter:
         writer = self._groups.get(group)
         if writer is None:
             writer = self._groups[group] = GroupWriter(self._settings, group, self._expect_late)
+        writer.batch_bytes_max = self._topics.batch_bytes_max
         return writer
 
     def _expect_late(self, group: str) -> None:
@@ -177,6 +196,8 @@ class GroupWriter:
         self._group = group
         self._expect_late = expect_late
         self._producer: Producer | None = None
+        # What every topic takes at once, and took when the producer was made.
+        self.batch_bytes_max = self.made_for = BATCH_BYTES_MAX
         self._is_fenced = False
         # By the wall clock, which goes on while the machine is asleep.
         self._began_at: float | None = None
@@ -238,10 +259,11 @@ class GroupWriter:
             raise self._fenced()
         if self._producer is None:
             settings = self._settings
+            self.made_for = self.batch_bytes_max
             try:
                 producer = Producer(
                     {
-                        **settings.producer(),
+                        **settings.producer(self.made_for),
                         "transactional.id": f"{settings.namespace}headwater.{self._group}",
                         "transaction.timeout.ms": int(self._open_seconds_max * 1_000),
                         # Without one, a fatal error is raised out of whatever is being called just then.
