@@ -142,7 +142,7 @@ async def test_a_new_id_is_kept_only_with_the_position_that_belongs_to_it() -> N
     await kit.put(*[edit(n) for n in range(20)])
     await kit.run_live()
     log.make_again("edits")
-    status = RunnerStatus("copied", Telemetry())
+    status = RunnerStatus(copied, Telemetry())
     for _ in range(2):
         sources = SourcePositions(log, "job.copied", status, "copied", ids_in_log=True)
         token = await log.committed("job.copied")
@@ -204,7 +204,7 @@ async def test_a_table_begins_again_where_its_log_is_an_older_copy(tmp_path: Pat
 
 
 async def test_a_token_with_ids_is_one_that_older_versions_read() -> None:
-    sources = SourcePositions(OracleLog(), "g", RunnerStatus("j", Telemetry()), "j", ids_in_token=True)
+    sources = SourcePositions(OracleLog(), "g", RunnerStatus(copied, Telemetry()), "j", ids_in_token=True)
     sources._ids = {"a/b;c": "x-1", "plain": "y"}
     token = sources.with_ids(Position({("plain", 0): 7}).token())
     assert Position.parse(token).offsets["plain", 0] == 7

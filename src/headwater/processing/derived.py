@@ -13,10 +13,11 @@ from typing import Any
 import orjson
 
 from headwater.errors import EventTooLarge, HeadwaterError, JobInvalid, SchemaNotFound
-from headwater.event import uuid_text
+from headwater.event import get_path, uuid_text
 from headwater.foreign import contain, name_of, original, stack_of, text_of
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.outcome import Admitted, Refused
+from headwater.log.contract import Record
 from headwater.processing.job import Job, ToStream
 from headwater.processing.steps import Failure, Item
 from headwater.processing.store import RefusesRecords
@@ -102,6 +103,21 @@ class Derivation:
             item = dataclasses.replace(failure.item, raw=raw[:RAW_BYTES_MAX])
             made = await self._error(dataclasses.replace(failure, item=item), now_ms)
         return made
+
+    async def instead_of(self, record: Record, error: HeadwaterError, now_ms: int) -> Record | None:
+        """The error event for a record of this job that the log refused later; None where it is one itself."""
+        stream = self._gate.streams.get(self._job.error_stream)
+        if record.topic in stream.topics:
+            return None
+        try:
+            value: Any = orjson.loads(record.value)
+        except orjson.JSONDecodeError:
+            value = {}
+        event_id = get_path(value, "meta.id")
+        name = get_path(value, "meta.stream")
+        item = Item(value, now_ms, str(event_id), name if isinstance(name, str) else None, record.value, value)
+        made = await self.error(Failure(item, "output", error), now_ms)
+        return None if isinstance(made, Failure) else made.record
 
     async def _error(self, failure: Failure, now_ms: int) -> Admitted | Failure:
         item, schema = failure.item, self._error_schema.schema

@@ -45,7 +45,7 @@ from headwater.processing.steps import (
     apply_timer,
     key_of,
 )
-from headwater.processing.store import JobStore, LogStore, RefusesRecords
+from headwater.processing.store import JobStore, LogStore, RefusesRecords, ReplacesRefused
 from headwater.processing.suspects import Suspects
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
@@ -117,6 +117,8 @@ class EmbeddedRunner:
         self._store = store or LogStore(log, job.group)
         self._clock = clock
         self._derivation = Derivation(job, gate, log if isinstance(log, RefusesRecords) else None)
+        if isinstance(self._store, ReplacesRefused):
+            self._store.on_refused = self._refused
         self._stopping = asyncio.Event()
         self._idle_since = 0.0
         self._turn_began = 0.0
@@ -413,6 +415,11 @@ class EmbeddedRunner:
             batch.results.failures.append(made)
             return None
         return made
+
+    async def _refused(self, record: Record, error: HeadwaterError) -> Record | None:
+        """What the store relays instead of a record that the log will not take any more."""
+        _log.warning("job %s: an event for %s was refused by the log: %s", self.job.label, record.topic, error)
+        return await self._derivation.instead_of(record, error, int(self._clock() * 1000))
 
     async def _error_records(self, failures: Iterable[Failure]) -> list[Record]:
         records = []

@@ -17,9 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from headwater.errors import StateMismatch, StateUnavailable
+from headwater.errors import EventTooLarge, KeyFieldMissing, StateMismatch, StateUnavailable
 from headwater.log.contract import Commit, Log, Position, Record, StateChange
 from headwater.processing.local_state import LocalState, Outgoing
+from headwater.processing.store import OnRefused, RefusesRecords
 
 # No topic has such a name; its "offset" is the number of the last commit that was relayed.
 OUTBOX = "outbox/"
@@ -61,6 +62,7 @@ class OutboxStore:
         self._relaying: asyncio.Task[None] | None = None
         self._moved = asyncio.Event()
         self._is_sure = True
+        self.on_refused: OnRefused | None = None
 
     async def open(self) -> str | None:
         await self.close()
@@ -167,7 +169,12 @@ class OutboxStore:
                     records += one.records
                 self._is_sure = False
                 token = published_token(taken[-1].token, self._opened().id, taken[-1].number)
-                await self._log.append(records, commit=Commit(self._group, token))
+                try:
+                    await self._log.append(records, commit=Commit(self._group, token))
+                except (EventTooLarge, KeyFieldMissing):
+                    # Taken when the job made them, and not since: the topic is kept otherwise now.
+                    records = await self._acceptable(records)
+                    await self._log.append(records, commit=Commit(self._group, token))
                 self._is_sure = True
                 for _ in taken:
                     self._waiting.popleft()
@@ -175,6 +182,17 @@ class OutboxStore:
                 self._moved.set()
         finally:
             self._moved.set()
+
+    async def _acceptable(self, records: Sequence[Record]) -> list[Record]:
+        """`records`, with what stands for those that the log will never take."""
+        if self.on_refused is None or not isinstance(self._log, RefusesRecords):
+            return list(records)
+        taken: list[Record] = []
+        for record in records:
+            refusal = await self._log.refusal(record)
+            made = record if refusal is None else await self.on_refused(record, refusal)
+            taken += [made] if made is not None else []
+        return taken
 
     async def _make_sure(self) -> None:
         """After an append whose end was not heard: whether its events are in the log, the token tells."""

@@ -6,7 +6,7 @@ there is `outbox`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from headwater.errors import HeadwaterError, WriterFenced
@@ -53,6 +53,17 @@ class RefusesRecords(Protocol):
     async def refusal(self, record: Record) -> HeadwaterError | None:
         """Why the log will not take the record however often it is tried; None where it will."""
         ...
+
+
+OnRefused = Callable[[Record, HeadwaterError], Awaitable[Record | None]]
+
+
+@runtime_checkable
+class ReplacesRefused(Protocol):
+    """A store that has committed records before the log has taken them: `on_refused` makes what goes there instead of
+    one that the log will never take (None: nothing)."""
+
+    on_refused: OnRefused | None
 
 
 class LogStore:
