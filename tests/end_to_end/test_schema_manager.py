@@ -206,7 +206,7 @@ def test_a_registry_export_becomes_titles_and_versions(root: Path, tmp_path: Pat
     assert run("materialize", "--check").stdout == ""
 
     export.write_text(json.dumps([{**entries[0], "schema": json.dumps(more), "version": 3}]))
-    assert "does not hold" in run("import", str(export), "--prefix", "other", code=2).stderr
+    assert "The export lacks entries" in run("import", str(export), "--prefix", "other", code=2).stderr
 
 
 def test_pages_say_what_a_schema_holds_and_link_to_each_other(root: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headwater.cli.console import report_error
+from headwater.cli.console import report_error, say
 from headwater.cli.schema_repository import folder_named, repository_options
 from headwater.cli.verbs import EXIT_OPERATOR
 from headwater.errors import SchemaNotFound, SchemaUnavailable
@@ -31,6 +31,8 @@ Examples:
   headwater schema check page/edit                   one schema, by its title, directory or file
   headwater schema check --changed-since origin/main what a branch changes
   headwater schema check --format sarif > check.sarif
+  headwater schema check --as jsonschema-tools       what its tests ask, and nothing else
+  headwater schema check --baseline baseline.json    fail on what was not wrong before
   headwater schema check --changed-since origin/main --report markdown --project ../platform
 
 \b
@@ -56,6 +58,18 @@ Exit codes:
     type=click.Path(file_okay=False, exists=True, path_type=Path),
     help="A Headwater project whose streams, jobs and sinks the report names.",
 )
+@click.option(
+    "--as",
+    "check_as",
+    type=click.Choice(["jsonschema-tools"]),
+    help="Ask exactly the rules of this tool, whatever the settings say of ours.",
+)
+@click.option(
+    "--baseline",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file with findings that are known: only others fail. Written with today's where it is absent.",
+)
+@click.option("--update-baseline", is_flag=True, help="Write the baseline anew with today's findings.")
 @click.option("--notes", is_flag=True, help="Notes too: what could be better, but is not wrong.")
 @click.option("--strict", is_flag=True, help="Fail on warnings too.")
 @repository_options
@@ -71,7 +85,11 @@ def command(copy: WorkingCopy, names: tuple[str, ...], since: str | None, **opti
         raise click.UsageError("A report is about a change: say what it is compared with, by --changed-since.")
     if project and not report:
         raise click.UsageError("--project is for the report; add --report markdown.")
-    result = _checked(copy, names, since, notes=options["notes"])
+    partial = bool(names) or since is not None
+    _require_whole(options, partial=partial)
+    result = _checked(copy, names, since, notes=options["notes"], as_original=options["check_as"] is not None)
+    if options["baseline"] is not None:
+        result = _with_baseline(result, options["baseline"], update=options["update_baseline"], partial=partial)
     from headwater.schemas.rules import Severity
 
     if report and since is not None:
@@ -86,15 +104,43 @@ def command(copy: WorkingCopy, names: tuple[str, ...], since: str | None, **opti
     raise SystemExit(1 if failed else 0)
 
 
-def _checked(copy: WorkingCopy, names: tuple[str, ...], since: str | None, *, notes: bool) -> CheckResult:
+def _require_whole(options: dict[str, Any], *, partial: bool) -> None:
+    baseline: Path | None = options["baseline"]
+    if options["update_baseline"] and baseline is None:
+        raise click.UsageError("--update-baseline needs --baseline FILE.")
+    if baseline is not None and partial and (options["update_baseline"] or not baseline.is_file()):
+        raise click.UsageError(
+            f"{baseline} is written from a check of the whole repository: leave out names and --changed-since."
+        )
+
+
+def _with_baseline(result: CheckResult, file: Path, *, update: bool, partial: bool) -> CheckResult:
+    from headwater.schemas.rules.baseline import Baseline
+
+    if update or not file.is_file():
+        baseline = Baseline.of(result)
+        baseline.write(file)
+        say(f"{baseline.counts.total()} findings of today are recorded in {file}; from now on only others count.")
+    else:
+        baseline = Baseline.read(file)
+        gone = 0 if partial else baseline.gone(result)
+        if gone:
+            say(f"{gone} findings recorded in {file} are gone: run again with --update-baseline to forget them.")
+    return baseline.applied(result, file.name)
+
+
+def _checked(
+    copy: WorkingCopy, names: tuple[str, ...], since: str | None, *, notes: bool, as_original: bool
+) -> CheckResult:
     """The check; exits with 2 where a name or a revision is nobody's, which is no verdict on any schema."""
     # What the check holds has no cycles, and looking for them takes a tenth of its time (measured).
     gc.disable()
     try:
-        from headwater.schemas.rules import check_schemas
+        from headwater.schemas.rules import check_schemas, read_policy
 
         titles = [folder_named(copy, name).title for name in names] or None
-        return check_schemas(copy, titles=titles, since=since, notes=notes)
+        policy = read_policy(copy.settings, as_original=as_original)
+        return check_schemas(copy, titles=titles, since=since, notes=notes, policy=policy)
     except (SchemaNotFound, SchemaUnavailable) as error:
         report_error(error.message, error.hint)
         raise SystemExit(EXIT_OPERATOR) from None

@@ -81,7 +81,7 @@ def check_against_metaschema(document: Mapping[str, Any], dialect: str, where: s
             reason = f"`type` is one of {', '.join(TYPES)}, or a list of some of them"
         raise SchemaInvalid(f"The schema at {where} is not a valid schema: at /{pointer}: {reason}.") from None
     if dialect == DRAFT_04:
-        _check_enums(document, where)
+        check_enums(document, where)
 
 
 def enum_fault(values: Any) -> str | None:
@@ -93,15 +93,18 @@ def enum_fault(values: Any) -> str | None:
     return None
 
 
-def _check_enums(schema: Any, where: str) -> None:
-    """draft-04 asks for non-empty, unique `enum`s; the engine's copy of its metaschema does not."""
+def check_enums(schema: Any, where: str) -> None:
+    """Raises SchemaInvalid where an `enum` is empty or repeats a value.
+
+    draft-04 forbids it, as does ajv's copy of draft-07; the engine's copies do not.
+    """
     if not isinstance(schema, Mapping):
         return
     fault = enum_fault(schema.get("enum"))
     if fault is not None:
         raise SchemaInvalid(f"The schema at {where} is not a valid schema: an `enum` {fault}.")
     for _, child in subschemas(schema, definitions=True):
-        _check_enums(child, where)
+        check_enums(child, where)
 
 
 def subschemas(schema: Mapping[str, Any], *, definitions: bool) -> Iterator[tuple[tuple[str, ...], Any]]:

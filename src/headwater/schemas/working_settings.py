@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from headwater.declaration import suggestion
 from headwater.errors import ConfigInvalid, SchemaInvalid
 from headwater.schemas.document import parse_document
 from headwater.schemas.limits import ValidationLimits
@@ -21,7 +22,7 @@ SETTINGS_FILE = ".jsonschema-tools.yaml"
 # The whole numbers a double holds exactly end here.
 NUMBER_MAX = 9_007_199_254_740_991
 
-_CHECKING = ("compatibility", "rules", "waivers")
+_CHECKING = ("check_as", "compatibility", "rules", "waivers")
 
 Refuse = Callable[[str], ConfigInvalid]
 
@@ -48,8 +49,8 @@ class WorkingSettings:
 
     `base_path` is absolute. `base_uris` are as written: paths (relative to the settings file), `file://` or HTTP URLs.
     `numeric_bounds` None switches the filling of bounds off. `skip_test_cases` maps a regular expression over `$id`
-    to the names of rules that are not asked of it. `checking` holds `compatibility`, `rules` and `waivers` as written;
-    the rules read them.
+    to the names of rules that are not asked of it. `checking` holds `check_as`, `compatibility`, `rules` and
+    `waivers` as written; the rules read them.
     """
 
     base_path: Path
@@ -166,8 +167,8 @@ def with_values(
 def _own_values(own: Mapping[str, Any], *, root: Path, file: str) -> dict[str, Any]:
     for key in own:
         if key not in ("online", "repositories", *_CHECKING):
-            known = "`online`, `repositories`, `compatibility`, `rules` and `waivers`"
-            raise ConfigInvalid(f"`headwater.{key}` is not a setting.", file=file, hint=f"Known are {known}.")
+            known = ("online", "repositories", *_CHECKING)
+            raise ConfigInvalid(f"`headwater.{key}` is not a setting.", file=file, hint=suggestion(key, known))
     online = own.get("online", False)
     entries = own.get("repositories") or []
     if not isinstance(online, bool):

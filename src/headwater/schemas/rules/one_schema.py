@@ -125,9 +125,15 @@ class SchemaCheck:
 
     def _version(self, subject: Subject, found: _Gathered, *, is_latest: bool) -> None:
         before = len(found.pending)
-        found.extend(subject, robustness.of_version(subject, self.copy.settings.numeric_bounds))
+        as_original = self._policy.as_original
+        found.extend(
+            subject,
+            robustness.of_version(subject, self.copy.settings.numeric_bounds, as_original=as_original),
+        )
         found.extend(subject, robustness.of_any(subject))
         found.extend(subject, robustness.example_schemas(subject.document))
+        if as_original:
+            found.extend(subject, robustness.examples_are_judged(subject.document))
         is_valid = all(one.breach.rule != "schema-is-valid" for one in found.pending[before:])
         if is_valid and (subject.document.get("examples") or is_latest):
             found.extend(subject, self._compiled(subject))

@@ -20,6 +20,9 @@ from headwater.schemas.working_settings import SETTINGS_FILE, WorkingSettings
 from headwater.times import day_of
 
 OFF = "off"
+ORIGINAL = "jsonschema-tools"
+# Ours in name only: where a file cannot be read or materialized, the tests of jsonschema-tools end with an error.
+_NEEDED = frozenset(("schema-readable", "schema-materializes"))
 # The names of compatibility.Mode, said here because reading settings must not load the engine.
 MODES = (
     *("NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"),
@@ -50,24 +53,36 @@ class Waiver:
 
 @dataclass(frozen=True)
 class Policy:
-    """`severities` holds what differs from the rules' own; the value "off" silences a rule."""
+    """`severities` holds what differs from the rules' own; the value "off" silences a rule.
+
+    With `as_original` only the rules of jsonschema-tools are asked, as it asks them, and those that `severities` names.
+    """
 
     mode: str = "EVENT"
     severities: Mapping[str, str] = field(default_factory=dict)
     waivers: tuple[Waiver, ...] = ()
+    as_original: bool = False
 
     def severity(self, rule: str, own: Severity | None = None) -> Severity | None:
         """How grave a rule is here; None where it is off."""
         named = self.severities.get(rule)
         if named is None:
-            return own or RULES[rule].severity
+            is_asked = not self.as_original or RULES[rule].original or rule in _NEEDED
+            return (own or RULES[rule].severity) if is_asked else None
         return None if named == OFF else Severity(named)
 
 
-def read_policy(settings: WorkingSettings) -> Policy:
-    """The policy in the settings. Raises ConfigInvalid for unknown rules and modes and for waivers without reason."""
-    own = settings.checking or {}
-    mode = own.get("compatibility", "EVENT")
+def read_policy(settings: WorkingSettings, *, as_original: bool = False) -> Policy:
+    """The policy in the settings, or what jsonschema-tools asks with them.
+
+    Raises ConfigInvalid for unknown rules and modes and for waivers without reason.
+    """
+    own: Mapping[str, Any] = (settings.checking or {}) if not as_original else {"check_as": ORIGINAL}
+    named = own.get("check_as", ORIGINAL)
+    if named != ORIGINAL:
+        raise _refusal(f"`headwater.check_as` is {named!r}.", f"Write `check_as: {ORIGINAL}`, or leave it out.")
+    as_original = "check_as" in own
+    mode = own.get("compatibility", "LEGACY" if as_original else "EVENT")
     mode = mode.upper().replace("-", "_") if isinstance(mode, str) else mode
     if mode not in MODES:
         raise _refusal(f"`headwater.compatibility` is {mode!r}.", f"The modes are {', '.join(MODES)}.")
@@ -85,7 +100,7 @@ def read_policy(settings: WorkingSettings) -> Policy:
     if not isinstance(waivers, list):
         raise _refusal("`headwater.waivers` is no list.", "Give each waiver `rule`, `schema`, `reason` and `until`.")
     severities = {rule: OFF if severity is False else severity for rule, severity in rules.items()}
-    return Policy(mode, severities, tuple(_waiver(entry, at) for at, entry in enumerate(waivers)))
+    return Policy(mode, severities, tuple(_waiver(entry, at) for at, entry in enumerate(waivers)), as_original)
 
 
 def _waiver(entry: Any, at: int) -> Waiver:

@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from headwater.errors import HeadwaterError
-from headwater.schemas.dialect import DRAFT_07, check_against_metaschema, dialect_of
+from headwater.schemas.dialect import DRAFT_07, check_against_metaschema, check_enums, dialect_of
+from headwater.schemas.formats import FORMAT_FUNCTIONS, FORMAT_PATTERNS
 from headwater.schemas.rules.rule import Breach, Breaches, Steps, Subject, mapping, places, pointer_of, texts
 from headwater.schemas.security import insecurities
 
 NAME = re.compile(r"[$a-z]+[a-z0-9_]*")
 
 
-def of_version(subject: Subject, bounds: tuple[float, float] | None) -> Breaches:
+def of_version(subject: Subject, bounds: tuple[float, float] | None, *, as_original: bool = False) -> Breaches:
     """The rules that are asked of versions only; of examples, see `examples`."""
     document = subject.document
-    yield from valid_schema(document, subject.uri)
+    yield from valid_schema(document, subject.uri, as_original=as_original)
     yield from deterministic_types(document)
     yield from required_exist(document)
     if bounds is not None:
@@ -32,14 +33,19 @@ def of_any(subject: Subject) -> Breaches:
     yield from snake_case(subject.document)
 
 
-def valid_schema(document: Mapping[str, Any], uri: str) -> Breaches:
-    """The metaschema of the dialect the document names, draft-07 where that is none we know."""
+def valid_schema(document: Mapping[str, Any], uri: str, *, as_original: bool = False) -> Breaches:
+    """The metaschema of the dialect the document names, draft-07 where that is none we know.
+
+    `as_original`: that of draft-07 whatever it names, in the edition that allows no value of an `enum` twice.
+    """
     try:
-        dialect = dialect_of(document, uri)
+        dialect = DRAFT_07 if as_original else dialect_of(document, uri)
     except HeadwaterError:
         dialect = DRAFT_07
     try:
         check_against_metaschema(document, dialect, uri)
+        if as_original:
+            check_enums(document, uri)
     except HeadwaterError as error:
         _, _, what = error.message.partition("is not a valid schema: ")
         at = re.match(r"at (/\S*): ", what)
@@ -158,6 +164,25 @@ def numeric_bounds(document: Mapping[str, Any], bounds: tuple[float, float]) -> 
 def _within(least: Any, most: Any, low: float, high: float) -> bool:
     numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (least, most))
     return numbers and least >= low and most <= high
+
+
+def examples_are_judged(document: Mapping[str, Any]) -> Breaches:
+    """jsonschema-tools fails where its validator cannot be made: another dialect than draft-07, an unknown format."""
+    examples = document.get("examples")
+    if not isinstance(examples, list) or not examples:
+        return
+    try:
+        is_known = dialect_of(document, "") == DRAFT_07
+    except HeadwaterError:
+        is_known = False
+    if not is_known:
+        message = f"jsonschema-tools cannot check examples by {document.get('$schema')!r}."
+        yield Breach("schema-examples-are-valid", "/$schema", message, f"Name {DRAFT_07}, or leave out the examples.")
+    for place in places(document):
+        name = place.schema.get("format")
+        if isinstance(name, str) and name not in FORMAT_PATTERNS and name not in FORMAT_FUNCTIONS:
+            pointer = f"{place.pointer}/format"
+            yield Breach("schema-examples-are-valid", pointer, f"There is no format {name!r}.", "Correct or remove it.")
 
 
 def example_schemas(document: Mapping[str, Any]) -> Breaches:
