@@ -284,6 +284,12 @@ class WebConfig:
         "How clients reach it, such as `https://events.example.org`, for documents that say so; null: as they asked.",
         starts_with=("http://", "https://"),
     )
+    headers_seconds_max: float = setting(
+        30.0, "How long the headers of a request may take to arrive before it is answered 408.", at_least=0.1
+    )
+    body_seconds_max: float = setting(
+        120.0, "How long the body of a request may take to arrive before it is answered 408.", at_least=0.1
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,14 @@ class RequestTooLarge(HeadwaterError):
     fault = Fault.PRODUCER
 
 
+class RequestTooSlow(HeadwaterError):
+    """The headers or the body of a request did not come within the configured time; nothing of it was stored."""
+
+    code = "request_too_slow"
+    fault = Fault.PRODUCER
+    retriable = True
+
+
 class ContentUnsupported(HeadwaterError):
     """The request body is not JSON, or is in a charset or content encoding that is not understood."""
 

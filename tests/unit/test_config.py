@@ -92,7 +92,11 @@ def test_the_tree_is_frozen(tmp_path: Path) -> None:
         ("streams: {enforce: yes}", 'headwater.yaml:1: streams.enforce must be true or false, not the text "yes".'),
         ("log: {durability: fsnyc}", 'must be "fsync" or "os", not the text "fsnyc". Did you mean "fsync"?'),
         ("log: redis://host", 'headwater.yaml:1: log must start with "sqlite:///" or "kafka://", not "redis://host".'),
-        ("web: 8080", "headwater.yaml:1: web must be a mapping. Its keys: host, port, public_url."),
+        (
+            "web: 8080",
+            "headwater.yaml:1: web must be a mapping. Its keys: host, port, public_url, headers_seconds_max, "
+            "body_seconds_max.",
+        ),
         ("- web", "headwater.yaml:1: must be a mapping of sections."),
         ("intake: {test_events: 3}", "headwater.yaml:1: intake.test_events must be a list of mappings, not 3."),
         ("intake:\n  retry_after_seconds: 0", "intake.retry_after_seconds must be at least 1, not 0."),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from html import escape
+from collections.abc import Sequence
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from headwater.errors import HeadwaterError
@@ -17,12 +15,14 @@ from headwater.platform import Platform
 from headwater.web import info, spec
 from headwater.web.asyncapi import AsyncApi
 from headwater.web.browser_client import browser_client_routes
-from headwater.web.events import EventsEndpoint, send_answer
+from headwater.web.events import Answer, EventsEndpoint, send_answer
 from headwater.web.headers import StandingHeaders, standing_headers
 from headwater.web.metrics import metrics
 from headwater.web.monitoring import Monitoring
 from headwater.web.pages import Pages
-from headwater.web.problems import ProblemResponse, request_uri
+from headwater.web.places import error_answer, exception_handlers, page_of_error
+from headwater.web.preflight import Preflights, is_preflight, preflight
+from headwater.web.route import Route
 from headwater.web.schema_service import platform_schema_routes
 from headwater.web.stream import StreamEndpoint
 from headwater.web.streamconfigs import PATHS as STREAMCONFIGS_PATHS
@@ -47,10 +47,16 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
             return await spec.doc(request)
         return await pages.page(request)
 
-    routes: list[BaseRoute] = [
+    # Before any routing, Application itself answers:
+    # POST /v1/events and /v2/events (EventsEndpoint), GET and HEAD /v2/stream/{streams} (StreamEndpoint).
+    ours: list[BaseRoute] = [
         Route("/", root, methods=["GET"]),
-        # Before any routing, Application itself answers:
-        # POST /v1/events and /v2/events (EventsEndpoint), GET and HEAD /v2/stream/{streams} (StreamEndpoint).
+        Route("/metrics", metrics, methods=["GET"]),
+        *pages.routes(),
+        *Monitoring(platform, notice).routes(),
+        *streams_api.control_routes(),
+    ]
+    for_pages: list[BaseRoute] = [
         Route("/_info", info.info, methods=["GET"]),
         Route("/_info/", info.info, methods=["GET"]),
         Route("/_info/name", info.info_part, methods=["GET"]),
@@ -59,50 +65,67 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
         Route("/robots.txt", info.robots, methods=["GET"]),
         Route("/healthz", info.healthz, methods=["GET"]),
         Route("/readyz", info.readyz, methods=["GET"]),
-        Route("/metrics", metrics, methods=["GET"]),
-        *(Route(path, streamconfigs, methods=["GET", "POST"]) for path in STREAMCONFIGS_PATHS),
         *streams_api.routes(),
-        *pages.routes(),
-        *Monitoring(platform, notice).routes(),
-        *browser_client_routes(),
         *AsyncApi(platform).routes(),
+    ]
+    for_all: list[BaseRoute] = [
+        *(Route(path, streamconfigs, methods=["GET", "POST"]) for path in STREAMCONFIGS_PATHS),
+        *browser_client_routes(),
         *platform_schema_routes(platform),
     ]
     if intake.test_events:
-        routes.append(Route("/v1/_test/events", run_test_events, methods=["GET"]))
+        ours.append(Route("/v1/_test/events", run_test_events, methods=["GET"]))
     if platform.config.streams.enforce:
-        routes.append(Route("/v1/stream-configs", info.stream_configs, methods=["GET"]))
-        routes.append(Route("/v1/stream-configs/{names:path}", info.stream_configs, methods=["GET"]))
-    return Application(platform, pages, streams_api, routes)
+        for_pages.append(Route("/v1/stream-configs", info.stream_configs, methods=["GET"]))
+        for_pages.append(Route("/v1/stream-configs/{names:path}", info.stream_configs, methods=["GET"]))
+    stream = Route(f"{STREAM_PATH}{{streams:path}}", streams_api.listing, methods=["GET"])
+    # Which pages of other origins may use what: those that the intake's setting names, or all.
+    origins = [*((route, intake.cors) for route in [*for_pages, stream]), *((route, "*") for route in for_all)]
+    return Application(platform, pages, streams_api, [*ours, *for_pages, *for_all], origins)
 
 
 class Application:
     """The ASGI application: what is called thousands of times a second first, Starlette for the rest."""
 
-    def __init__(self, platform: Platform, pages: Pages, streams_api: StreamsApi, routes: list[BaseRoute]) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        pages: Pages,
+        streams_api: StreamsApi,
+        routes: Sequence[BaseRoute],
+        origins: Sequence[tuple[BaseRoute, str | None]],
+    ) -> None:
         intake = platform.config.intake
         standing = standing_headers(intake.cors, intake.csp)
         public_url = platform.config.web.public_url
+        self._standing = standing
+        self.routes = list(routes)
         self.events = EventsEndpoint(platform.intake, intake, standing, public_url)
         self.stream = StreamEndpoint(platform.hub, standing, public_url)
+        # The protocol keeps its limits on time.
+        self.web = platform.config.web
         self.pages = pages
         self.streams_api = streams_api
         # Set where this is one of several workers.
         self.workers: Workers | None = None
         rest = Starlette(
             routes=routes,
-            exception_handlers={HTTPException: not_found_page, HeadwaterError: problem},  # type: ignore[dict-item]
+            exception_handlers=exception_handlers(),
         )
         rest.router.redirect_slashes = False
         rest.state.platform = platform
         rest.state.events = self.events
-        self._rest = StandingHeaders(rest, standing)
+        self._rest = StandingHeaders(Preflights(rest, origins), standing)
+        self._cors = intake.cors
         self._events_other_methods = StandingHeaders(events_other_methods, standing)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path: str = scope["path"]
             if path in EVENTS_PATHS or path.rstrip("/").lower() in EVENTS_PATHS:
+                if scope["method"] == "OPTIONS" and is_preflight(scope["headers"]):
+                    await preflight({"POST"}, self._cors, scope["headers"])(scope, receive, send)
+                    return
                 answer = self.events if scope["method"] == "POST" else self._events_other_methods
                 await answer(scope, receive, send)
                 return
@@ -113,6 +136,11 @@ class Application:
             if self.workers is not None and await self.workers.answer(scope, receive, send):
                 return
         await self._rest(scope, receive, send)
+
+    def refusal(self, error: HeadwaterError, method: str, uri: str) -> Answer:
+        """The answer to a request that never became one, in the form of its place."""
+        found = error_answer(error, method, uri)
+        return Answer(found.status_code, b"", [*self._standing, *found.raw_headers], bytes(found.body))
 
 
 async def run_test_events(scope_request: Request) -> Response:
@@ -135,31 +163,9 @@ class _TestEvents(Response):
 
 
 async def events_other_methods(scope: Scope, receive: Receive, send: Send) -> None:
-    """OPTIONS says POST; anything else is no route, as in EventGate."""
+    """OPTIONS says POST, unless a browser asks; anything else is no route. Both as in EventGate."""
     if scope["method"] == "OPTIONS":
         response: Response = HTMLResponse("POST", headers={"allow": "POST"})
     else:
-        response = _page_of_error(404, scope["method"], scope["path"])
+        response = page_of_error(404, scope["method"], scope["path"])
     await response(scope, receive, send)
-
-
-async def not_found_page(request: Request, error: HTTPException) -> Response:
-    """The framework's own errors as pages in EventGate's form. A wrong method is an unknown route there."""
-    status = 404 if error.status_code == 405 and request.url.path == "/v1/_test/events" else error.status_code
-    return _page_of_error(status, request.method, request.url.path, error.headers)
-
-
-async def problem(request: Request, error: HeadwaterError) -> Response:
-    return ProblemResponse(error, method=request.method, uri=request_uri(request.scope))
-
-
-def _page_of_error(status: int, method: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
-    sentence = escape(f"Cannot {method} {path}")
-    # Part of such a page whatever is configured, as in EventGate's framework.
-    own = {"content-security-policy": "default-src 'none'", "x-content-type-options": "nosniff"}
-    return HTMLResponse(
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Error</title>\n</head>\n'
-        f"<body>\n<pre>{sentence}</pre>\n</body>\n</html>\n",
-        status_code=status,
-        headers={**own, **(headers or {})},
-    )

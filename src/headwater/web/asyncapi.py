@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from headwater.catalog.asyncapi import Place, exportable, stream_document, whole_document
 from headwater.catalog.payloads import payloads
@@ -18,6 +18,7 @@ from headwater.declaration import suggestion
 from headwater.errors import StreamUnknown
 from headwater.platform import Platform
 from headwater.streams.projection import etag_of
+from headwater.web.route import Route
 
 AUDIENCES = ("public", "internal")
 MEDIA_TYPE = "application/vnd.aai.asyncapi+json;version=3.0.0"

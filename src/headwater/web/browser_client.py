@@ -7,9 +7,12 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
+
+from headwater.web.route import Route
 
 # The whole of what is served: a request's path never becomes a path on disk.
 _FILES = {
@@ -32,7 +35,7 @@ def browser_client_routes() -> list[BaseRoute]:
 async def browser_client(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in _FILES:
-        return Response(status_code=404)
+        raise HTTPException(404)
     content = read_client(name)
     etag = f'"{hashlib.blake2b(content, digest_size=16).hexdigest()}"'
     headers = {**_HEADERS, "etag": etag, "content-type": _FILES[name]}

@@ -17,15 +17,16 @@ from typing import Any, NoReturn
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from headwater.errors import HeadwaterError
 from headwater.schemas.dialect import proper_name, with_proper_names
 from headwater.schemas.working_copy import SchemaFolder, Version, version_text
-from headwater.web.headers import is_number
+from headwater.web.headers import is_number, is_on
+from headwater.web.places import REGISTRY_MEDIA_TYPE, registry_failure
+from headwater.web.route import Route
 from headwater.web.schema_shelf import Shelf, Shelves, StreamsOf
 
-MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 BODY_BYTES_MAX = 1_048_576
 _LEVEL = "BACKWARD_TRANSITIVE"
 _VALUE = "-value"
@@ -134,7 +135,7 @@ class ConfluentReader:
 
     def schemas(self, request: Request) -> list[dict[str, Any]]:
         prefix = request.query_params.get("subjectPrefix", "").removeprefix(":*:")
-        latest_only = request.query_params.get("latestOnly") == "true"
+        latest_only = is_on(request.query_params.getlist("latestOnly"))
         found = []
         for subject in sorted(self._subjects()):
             if subject.startswith(prefix):
@@ -159,14 +160,14 @@ class ConfluentReader:
     def config(self, request: Request) -> dict[str, Any]:
         subject = request.path_params["subject"]
         self._registered(subject)
-        if request.query_params.get("defaultToGlobal") == "true":
+        if is_on(request.query_params.getlist("defaultToGlobal")):
             return {"compatibilityLevel": _LEVEL}
         raise RegistryError(404, 40408, f"Subject '{subject}' does not have subject-level compatibility configured")
 
     def mode(self, request: Request) -> dict[str, Any]:
         subject = request.path_params["subject"]
         self._registered(subject)
-        if request.query_params.get("defaultToGlobal") == "true":
+        if is_on(request.query_params.getlist("defaultToGlobal")):
             return {"mode": "READONLY"}
         raise RegistryError(404, 40409, f"Subject '{subject}' does not have subject-level mode configured")
 
@@ -298,17 +299,11 @@ def _document(subject: str, one: _Registered) -> dict[str, Any]:
 
 def _answer(document: Any) -> Response:
     data = document.text.encode() if isinstance(document, _Raw) else orjson.dumps(document)
-    return Response(data, media_type=MEDIA_TYPE, headers={"access-control-allow-origin": "*"})
+    return Response(data, media_type=REGISTRY_MEDIA_TYPE, headers={"access-control-allow-origin": "*"})
 
 
 def _failure(error: RegistryError) -> Response:
-    document = {"error_code": error.code, "message": error.message}
-    return Response(
-        orjson.dumps(document),
-        status_code=error.status,
-        media_type=MEDIA_TYPE,
-        headers={"access-control-allow-origin": "*"},
-    )
+    return registry_failure(error.status, error.code, error.message)
 
 
 async def _posted_schema(request: Request) -> Any:

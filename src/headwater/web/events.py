@@ -24,11 +24,10 @@ from headwater.intake.legacy import LegacyAnswer, legacy_answer
 from headwater.intake.outcome import Explanation, Receipt
 from headwater.web import cloudevents
 from headwater.web.body import Disconnected, decode_body, read_body, slice_at_a_guess, slice_events, slice_leniently
-from headwater.web.headers import RawHeaders
+from headwater.web.headers import RawHeaders, is_on
 from headwater.web.problems import MEDIA_TYPE, problem_document, problem_headers, request_uri, status_of
 
 EMPTY_REASON = "Request body was empty. Must provide JSON encoded events."
-FALSE_WORDS = frozenset({"", "false", "0", "no", "off"})
 
 JSON_TYPE = (b"content-type", b"application/json; charset=utf-8")
 JSON_MEDIA_TYPE = b"application/json"
@@ -139,7 +138,7 @@ class EventsEndpoint:
         sent = RequestHeaders(headers, peer)
         hasty = dry_run = False
         if query:
-            hasty, dry_run = flag(query, "hasty"), flag(query, "dry_run")
+            hasty, dry_run = is_hasty(query), is_on(values_of(query, "dry_run"))
         try:
             if encoding or is_cloud or content_type != b"application/json" or body[:1] not in (b"{", b"["):
                 body = self._decoded(headers, body, content_type, encoding)
@@ -175,7 +174,7 @@ class EventsEndpoint:
         """Run the configured test events as if they were posted."""
         sent = RequestHeaders(headers, peer)
         try:
-            return await self._take_slices(self._test_events, sent, hasty=flag(query, "hasty"), dry_run=False)
+            return await self._take_slices(self._test_events, sent, hasty=is_hasty(query), dry_run=False)
         except HeadwaterError as error:
             return self.problem(error, "GET", "/v1/_test/events")
 
@@ -259,12 +258,15 @@ async def send_answer(answer: Answer, send: Send) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def flag(query: bytes, name: str) -> bool:
-    """A boolean in the query string. Given more than once it is true, as it is a list then (as recorded)."""
-    if name.encode() not in query:
-        return False
-    values = [value for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if key == name]
-    return len(values) > 1 or (len(values) == 1 and values[0].lower() not in FALSE_WORDS)
+def values_of(query: bytes, name: str) -> list[str]:
+    """What a query string gives for a name; "" where it has no value."""
+    return [value for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if key == name]
+
+
+def is_hasty(query: bytes) -> bool:
+    """Whether the answer is wanted before the events are stored. Without a value it is not, as in EventGate."""
+    given = values_of(query, "hasty")
+    return given != [""] and is_on(given)
 
 
 def parsed(slices: list[bytes]) -> list[object]:

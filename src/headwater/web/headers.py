@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 RawHeaders = list[tuple[bytes, bytes]]
 
 NUMBER_DIGITS_MAX = 18
+FALSE_WORDS = frozenset({"false", "0", "no", "off"})
 
 CSP_SERVICE = (
     b"default-src 'self'; object-src 'none'; media-src 'none'; img-src 'none'; style-src 'none'; base-uri 'self'; "
@@ -42,6 +43,14 @@ def standing_headers(cors: str | None, csp: bool) -> RawHeaders:
 def is_number(text: str) -> bool:
     """Whether what a client wrote is a whole number that `int` reads: digits as ASCII has them, not too many."""
     return text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX
+
+
+def is_on(given: Sequence[str]) -> bool:
+    """Whether a flag of a query string is set, from all values given for it: it is where it has none, as in `?flag`.
+
+    Given more than once it is set, as it is a list then (as recorded).
+    """
+    return len(given) > 1 or (len(given) == 1 and given[0].strip().lower() not in FALSE_WORDS)
 
 
 class StandingHeaders:

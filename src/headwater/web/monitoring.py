@@ -12,7 +12,7 @@ import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from headwater import __version__
 from headwater.declaration import suggestion
@@ -22,7 +22,9 @@ from headwater.monitoring.health import CONDITIONS, StreamHealth
 from headwater.monitoring.hours import hour_text, read_hour, time_text
 from headwater.platform import Platform
 from headwater.streams.stream import Stream
+from headwater.web.headers import is_on
 from headwater.web.pages import PAGE_HEADERS, breakable
+from headwater.web.route import Route
 
 HOURS_DEFAULT = 24
 # One answer is a day of many streams, or a month of one.
@@ -106,7 +108,7 @@ class Monitoring:
         first, last = _range(request, len(streams))
         found = await monitor.reconciled(streams, first, last)
         differing = [one for one in found if one.differences]
-        only = request.query_params.get("differing", "") not in ("", "0", "false")
+        only = is_on(request.query_params.getlist("differing"))
         return _json(
             {
                 "from": hour_text(first),

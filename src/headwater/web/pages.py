@@ -10,9 +10,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from headwater import __version__
 from headwater.errors import HeadwaterError
@@ -21,6 +22,7 @@ from headwater.schemas.schema import Schema
 from headwater.streams.stream import Stream
 from headwater.web.page_examples import example_events
 from headwater.web.page_feed import STREAMS_MAX, PageFeed
+from headwater.web.route import Route
 
 VIEWERS_MAX = 50
 SINCE_HOURS = 1
@@ -102,7 +104,7 @@ class Pages:
     async def static(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in _STATIC:
-            return Response(status_code=404)
+            raise HTTPException(404)
         # A new release asks with another ?v=, so what has been fetched once never needs to be asked for again.
         age = "public, max-age=31536000, immutable" if "v" in request.query_params else "no-cache"
         headers = {"content-type": _STATIC[name], "cache-control": age}

@@ -7,25 +7,44 @@ scope, no message dictionaries and, where all goes well, no task: what the parse
 endpoint, and the answer is written when the log has the events. Everything else goes uvicorn's own way. A request on
 the short cut looks like a request to uvicorn, as long as it lasts: pipelined requests queue behind it, a shutdown waits
 for it, and a lost connection marks it.
+
+Whatever else HTTP asks of a server is here, too. An offer to go on in another protocol (`Upgrade`) is declined: the
+parser takes what follows such a request for the other protocol, so the request is given to a new parser without the
+offer. A client that has sent its request and closes its half of the connection still gets the answer; while that has
+no end, something without a meaning is written from time to time, since only a write finds out that nobody reads. One
+timer for each connection, which looks when it fires, keeps the limits on how long requests and pauses may take.
 """
 
 from __future__ import annotations
 
 import logging
-from asyncio import AbstractEventLoop, Transport
+from asyncio import AbstractEventLoop, BaseTransport, Protocol, TimerHandle
 from collections.abc import Coroutine
 from typing import Any, ClassVar
 
+import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import is_ssl
 from uvicorn.server import ServerState
 
+from headwater.config import WebConfig
+from headwater.errors import EventMalformed, HeadwaterError, RequestTooSlow
 from headwater.web.cloudevents import BINARY_MARK
+from headwater.web.cycle import Cycle, UnchunkedCycle
 from headwater.web.events import Answer, EventsEndpoint
 
 _PATHS = frozenset({b"/v1/events", b"/v2/events"})
 # A request that has one of these is not plain.
 _UNUSUAL = frozenset({b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", BINARY_MARK})
+# What an offer of another protocol consists of.
+_OFFER = frozenset({b"upgrade", b"http2-settings"})
+# How often it is tried whether a client that has closed its half of the connection still reads.
+PROBE_SECONDS = 1.0
+# For so long a client that is still sending may read why it was refused.
+ENDING_SECONDS = 2.0
+# What the parser is in.
+_NOTHING, _HEADERS, _BODY = range(3)
 _log = logging.getLogger(__name__)
 
 
@@ -45,29 +64,76 @@ class HeadwaterProtocol(HttpToolsProtocol):
         endpoint = getattr(config.loaded_app, "events", None)
         plain = isinstance(endpoint, EventsEndpoint) and self.limit_concurrency is None and not self.root_path
         self._endpoint: EventsEndpoint | None = endpoint if plain else None
+        limits = getattr(config.loaded_app, "web", None) or WebConfig()
+        self._seconds_max = {_HEADERS: limits.headers_seconds_max, _BODY: limits.body_seconds_max}
+        self._phase = _NOTHING
+        # Since when the parser waits for the rest of that, where it does.
+        self._phase_since: float | None = None
+        self._probing: TimerHandle | None = None
         # The request the parser is in, where that one takes the short cut.
         self._short_cut: _ShortCut | None = None
         # When the last answer was given; None while a request is coming in or being answered.
         self._idle_since: float | None = None
 
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._idle_since = self.loop.time()
+        self._set_timer(self._idle_since + self.timeout_keep_alive)
+
+    def data_received(self, data: bytes) -> None:
+        self._idle_since = None
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(memoryview(data)[offer.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        if self._phase and self._phase_since is None:
+            self._phase_since = self.loop.time()
+            self._set_timer(self._phase_since + self._seconds_max[self._phase])
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends nothing more. True: the connection stays, for an answer that is under way."""
+        cycle = self.cycle
+        if self._phase == _BODY and not self.pipeline and not cycle.response_complete:
+            if not getattr(cycle, "response_started", False):
+                self._refuse(EventMalformed("The connection was closed before the body was complete."))
+            return False
+        if cycle is None or cycle.response_complete or is_ssl(self.transport):
+            return False
+        cycle.keep_alive = False
+        self._probe()
+        return True
+
     def on_message_begin(self) -> None:
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
+        self._phase = _HEADERS
+        self._phase_since = None
 
     def on_headers_complete(self) -> None:
+        self._phase = _BODY
+        self._phase_since = None
         endpoint = self._endpoint
         if endpoint is not None and self.url in _PATHS and self._is_plain(endpoint.config.request_bytes_max):
             self._short_cut = _ShortCut(self, endpoint)
             self.cycle = self._short_cut  # type: ignore[assignment]
             return
         self._short_cut = None
+        if self.parser.should_upgrade():
+            # It comes again, without the offer.
+            return
         before = self.cycle
         self._make_scope()
         super().on_headers_complete()
         if self.cycle is not before and self.cycle is not None:
             # The class is named inside uvicorn's method, and nothing of the cycle has run yet.
-            self.cycle.__class__ = _Cycle
+            if self.parser.get_http_version() == "1.1":
+                self.cycle.__class__ = Cycle
+            else:
+                self.cycle.__class__ = UnchunkedCycle
+                self.cycle.keep_alive = self.cycle.waiting_for_100_continue = False
             # How the stream endpoint drops a client whose buffers are full, without waiting for it.
             extensions: dict[str, Any] = {"headwater.abort": self.transport.abort}
             self.scope["extensions"] = extensions
@@ -79,9 +145,10 @@ class HeadwaterProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._phase = _NOTHING
         if self._short_cut is not None:
             self._short_cut.run()
-        else:
+        elif not self.parser.should_upgrade():
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -92,29 +159,102 @@ class HeadwaterProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._set_timer(self._idle_since + self.timeout_keep_alive)
 
     def _unset_keepalive_if_required(self) -> None:
         # One timer per connection that looks when it fires costs less than one per request that is cancelled.
         self._idle_since = None
 
     def timeout_keep_alive_handler(self) -> None:
+        """What the connection's timer does, whatever it is that may have taken too long."""
         self.timeout_keep_alive_task = None
-        if self._idle_since is None or self.transport.is_closing():
+        if self.transport.is_closing():
             return
-        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left > 0:
-            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+        now = self.loop.time()
+        if self._phase and self._phase_since is not None:
+            if self._is_waiting_for_us():
+                self._phase_since = now
+            ends_at = self._phase_since + self._seconds_max[self._phase]
+        elif self._idle_since is not None:
+            ends_at = self._idle_since + self.timeout_keep_alive
+        else:
+            return
+        if ends_at > now:
+            self._set_timer(ends_at)
+        elif self._phase and not (self._phase == _BODY and getattr(self.cycle, "response_started", False)):
+            part, limit = "headers" if self._phase == _HEADERS else "body", self._seconds_max[self._phase]
+            self._refuse(RequestTooSlow(f"The {part} of the request took longer than {limit:g} seconds to arrive."))
         else:
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
+        for timer in (self.timeout_keep_alive_task, self._probing):
+            if timer is not None:
+                timer.cancel()
+        self.timeout_keep_alive_task = self._probing = None
         super().connection_lost(exc)
+
+    def _set_timer(self, at: float) -> None:
+        """Have the connection's timer fire at this time, or before."""
+        timer = self.timeout_keep_alive_task
+        if timer is not None:
+            if timer.when() <= at:
+                return
+            timer.cancel()
+        self.timeout_keep_alive_task = self.loop.call_at(at, self.timeout_keep_alive_handler)
+
+    def _is_waiting_for_us(self) -> bool:
+        """Whether the rest of a request may be late because an earlier one is not answered, or we do not read."""
+        is_earlier_open = self.cycle is not None and not self.cycle.response_complete and self._phase == _HEADERS
+        return is_earlier_open or bool(self.pipeline) or self.flow.read_paused
+
+    def _decline(self, rest: memoryview) -> None:
+        """Read the request that has just ended, and what follows it, as if it offered no other protocol."""
+        while True:
+            method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+            if method == b"CONNECT":
+                self.send_400_response("There is no proxy here.")
+                return
+            head = [method, b" ", self.url, b" HTTP/", version, b"\r\n"]
+            for name, value in self.headers:
+                kept = _without_offer(value) if name == b"connection" else value
+                if kept and name not in _OFFER:
+                    head += (name, b": ", kept, b"\r\n")
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            try:
+                self.parser.feed_data(b"".join((*head, b"\r\n")))
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                rest = rest[offer.args[0] :]
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                return
+            else:
+                return
+
+    def _refuse(self, error: HeadwaterError) -> None:
+        """Answer a request that is not complete, and end the connection."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        refusal = getattr(self.app, "refusal", None)
+        if refusal is not None:
+            method = self.parser.get_method().decode("latin-1") if self.url else ""
+            answer = refusal(error, method, self.url.decode("latin-1"))
+            end = b"connection: close\r\n\r\n"
+            self.transport.write(b"".join((answer.head, self.standing_lines(), end, answer.body)))
+        self.transport.set_protocol(_Ending(self))
+
+    def _probe(self) -> None:
+        """While an answer without end is under way: whether anybody is still there to read it."""
+        cycle = self.cycle
+        if self.transport.is_closing() or cycle is None or cycle.response_complete:
+            return
+        if isinstance(cycle, Cycle) and not self.flow.write_paused:
+            cycle.probe()
+        self._probing = self.loop.call_later(PROBE_SECONDS, self._probe)
 
     def standing_lines(self) -> bytes:
         """The headers uvicorn gives to every answer, as they stand on the wire; the list is a new one every second."""
@@ -148,6 +288,27 @@ class HeadwaterProtocol(HttpToolsProtocol):
             elif name in _UNUSUAL:
                 return False
         return is_json and length is not None and length.isdigit() and 0 < int(length) <= bytes_max
+
+
+def _without_offer(connection: bytes) -> bytes:
+    """The value of a `Connection` header without the words that belong to an offer of another protocol."""
+    words = [word.strip() for word in connection.split(b",")]
+    return b", ".join(word for word in words if word.lower() not in _OFFER)
+
+
+class _Ending(Protocol):
+    """Takes over a connection on which the last was said: closed at once, it would be reset, and the answer lost."""
+
+    def __init__(self, before: HeadwaterProtocol) -> None:
+        self._before = before
+        transport = before.transport
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._timer = before.loop.call_later(ENDING_SECONDS, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._before.connection_lost(exc)
 
 
 class _Nobody:
@@ -222,33 +383,3 @@ class _ShortCut:
 
 
 _FAILED = Answer(500, b"", [(b"content-length", b"0")])
-
-
-class _Cycle(RequestResponseCycle):
-    """One request and its response."""
-
-    async def send(self, message: Any) -> None:
-        reason = message.get("reason")
-        if not reason or self.response_started or self.disconnected:
-            await super().send(message)
-            return
-        transport = self.transport
-        self.transport = _ReasonTransport(transport, message["status"], reason)  # type: ignore[assignment]
-        try:
-            await super().send(message)
-        finally:
-            self.transport = transport
-
-
-class _ReasonTransport:
-    """Writes a response head with another status line."""
-
-    def __init__(self, transport: Transport, status: int, reason: bytes) -> None:
-        self._transport = transport
-        self._line = b"HTTP/1.1 %d %s" % (status, reason.translate(None, b"\r\n"))
-
-    def write(self, head: bytes) -> None:
-        self._transport.write(self._line + head[head.index(b"\r\n") :])
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)

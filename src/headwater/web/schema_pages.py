@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -89,7 +90,7 @@ class SchemaPages:
         """The style of the pages; a new release asks with another `?v=`."""
         name = request.path_params["name"]
         if name not in _STATIC:
-            return Response(status_code=404)
+            raise HTTPException(404)
         age = "public, max-age=31536000, immutable" if "v" in request.query_params else "no-cache"
         return Response(self._static[name], headers={"content-type": _STATIC[name], "cache-control": age})
 

@@ -6,20 +6,21 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
-from headwater.errors import HeadwaterError
 from headwater.platform import Platform
 from headwater.schemas.working_settings import WorkingSettings
 from headwater.streams.registry import StreamRegistry
-from headwater.web.problems import ProblemResponse, request_uri
+from headwater.web.places import exception_handlers
+from headwater.web.preflight import Preflights
+from headwater.web.protocol import HeadwaterProtocol
+from headwater.web.route import Route
 from headwater.web.schema_shelf import Shelves, StreamsOf
 from headwater.web.schemas import ROOT, schema_routes, wants_page
 
@@ -34,9 +35,11 @@ def create_schema_app(shelves: Shelves, streams_of: StreamsOf = dict) -> Starlet
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
+    routes = schema_routes(shelves, streams_of)
     app = Starlette(
-        routes=[Route("/", root), Route("/healthz", healthz), *schema_routes(shelves, streams_of)],
-        exception_handlers={HTTPException: _not_found, HeadwaterError: _problem},  # type: ignore[dict-item]
+        routes=[Route("/", root), Route("/healthz", healthz), *routes],
+        middleware=[Middleware(Preflights, origins=[(route, "*") for route in routes])],
+        exception_handlers=exception_handlers(),
     )
     app.router.redirect_slashes = False
     return app
@@ -84,7 +87,15 @@ def streams_by_title(streams: StreamRegistry) -> dict[str, list[str]]:
 async def serving_schemas(app: Starlette, host: str, port: int) -> AsyncIterator[str]:
     """Serve for the length of a `with` block; gives the address. `port` 0 takes a free one."""
     config = uvicorn.Config(
-        app, host=host, port=port, ws="none", lifespan="off", access_log=False, log_level="warning", server_header=False
+        app,
+        host=host,
+        port=port,
+        http=HeadwaterProtocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())
@@ -106,12 +117,3 @@ def _free_name(path: Path, taken: Sequence[str]) -> str:
     while name in taken or name == "all":
         name, number = f"{name_of(path)}-{number}", number + 1
     return name
-
-
-async def _not_found(request: Request, error: HTTPException) -> Response:
-    document: dict[str, Any] = {"status": error.status_code, "title": error.detail, "uri": request_uri(request.scope)}
-    return JSONResponse(document, status_code=error.status_code, headers=error.headers)
-
-
-async def _problem(request: Request, error: HeadwaterError) -> Response:
-    return ProblemResponse(error, method=request.method, uri=request_uri(request.scope))

@@ -7,13 +7,14 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from headwater.errors import HeadwaterError, SchemaNotFound
 from headwater.schemas.uri import canonical_uri, version_of
 from headwater.schemas.working_copy import version_text
 from headwater.web.confluent import ConfluentReader
 from headwater.web.problems import ProblemResponse, request_uri
+from headwater.web.route import Route
 from headwater.web.schema_pages import SchemaPages
 from headwater.web.schema_shelf import MERGED, SchemaText, Shelf, Shelves, StreamsOf
 
@@ -25,10 +26,7 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
 _CORS = {
     "access-control-allow-origin": "*",
-    "access-control-allow-methods": "GET, HEAD, OPTIONS",
-    "access-control-allow-headers": "accept, if-none-match",
     "access-control-expose-headers": "etag, content-location, link",
-    "access-control-max-age": "86400",
 }
 
 
@@ -36,16 +34,15 @@ def schema_routes(shelves: Shelves, streams_of: StreamsOf = dict) -> list[BaseRo
     """Everything the schema service answers, for any application. `streams_of`: title → the streams that carry it."""
     pages = SchemaPages(shelves, streams_of)
     files = SchemaFiles(shelves, pages)
-    readable = ["GET", "OPTIONS"]
     registry = ConfluentReader(shelves, streams_of)
     return [
         Route(ROOT, files.to_schemas, methods=["GET"]),
-        Route(f"{ROOT}/", files.repositories, methods=readable),
+        Route(f"{ROOT}/", files.repositories, methods=["GET"]),
         Route(f"{ROOT}/-/static/{{name}}", pages.static, methods=["GET"]),
         Route(f"{ROOT}/{{name}}", files.to_schemas, methods=["GET"]),
         Route(f"{ROOT}/{{name}}/", files.to_schemas, methods=["GET"]),
         Route(f"{ROOT}/{{name}}/{SCHEMAS}", files.to_schemas, methods=["GET"]),
-        Route(f"{ROOT}/{{name}}/{SCHEMAS}/{{path:path}}", files.answer, methods=readable),
+        Route(f"{ROOT}/{{name}}/{SCHEMAS}/{{path:path}}", files.answer, methods=["GET"]),
         Route(LISTING, _listing(registry, f".{ROOT}/"), methods=["GET"]),
         Route(f"{LISTING}/", _listing(registry, f"..{ROOT}/"), methods=["GET"]),
         *registry.routes(),
@@ -61,8 +58,6 @@ class SchemaFiles:
 
     def repositories(self, request: Request) -> Response:
         """All repositories, as a page or (Accept: application/json) as a list; `?q=` searches them."""
-        if request.method == "OPTIONS":
-            return _preflight()
         if not wants_page(request):
             return self._answer_list(request)
         return self._pages.search(request) if request.query_params.get("q") else self._pages.index(request)
@@ -74,8 +69,6 @@ class SchemaFiles:
 
     def answer(self, request: Request) -> Response:
         """A schema, a directory, or what is beside a schema."""
-        if request.method == "OPTIONS":
-            return _preflight()
         try:
             return self._answer(request)
         except HeadwaterError as error:
@@ -238,7 +231,3 @@ def _qualities(request: Request) -> dict[str, float]:
 
 def _json(document: Any) -> Response:
     return JSONResponse(document, headers={**_CORS, "cache-control": _ASK_AGAIN, "vary": "accept"})
-
-
-def _preflight() -> Response:
-    return Response(status_code=204, headers=_CORS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.web.confluent import MEDIA_TYPE
+from headwater.web.places import REGISTRY_MEDIA_TYPE as MEDIA_TYPE
 from headwater.web.spec_parts import JSON, answer, content, operation, path, problems, query
 from headwater.web.spec_values import Node, listed, one_of, record, ref, text, truth, whole
 

@@ -27,12 +27,11 @@ from headwater.errors import (
 )
 from headwater.log.contract import TOKEN_PREFIX
 from headwater.web.cloudevents import STRUCTURED, CloudEventsOut, url_of
-from headwater.web.headers import RawHeaders
+from headwater.web.headers import RawHeaders, is_on
 from headwater.web.problems import MEDIA_TYPE, problem_document, problem_headers, request_uri, status_of
 
 ABORT_EXTENSION = "headwater.abort"
 CLOUD_EVENTS = "cloudevents"
-TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
 # EventSource cannot set headers; polyfills send the last id as one of these.
 RESUME_PARAMETERS = ("last_event_id", "lastEventId")
 
@@ -194,7 +193,7 @@ def _wish(
         streams,
         form=form_of(accept),
         filter=parse_filter(expression) if expression else None,
-        canaries=query.get("canaries", "").lower() in TRUE_WORDS,
+        canaries=is_on([query["canaries"]] if "canaries" in query else []),
         last_event_id=last_event_id,
         since=query.get("since"),
     )

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from headwater.control.revision import ALL_STREAMS, Rule, State, text_of
 from headwater.control.stream_control import Change
@@ -22,7 +22,8 @@ from headwater.streams.layers import Scope
 from headwater.streams.projection import AUDIENCES, OPEN_AUDIENCES, etag_of, project, value_at
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
-from headwater.web.headers import is_number
+from headwater.web.headers import is_number, is_on
+from headwater.web.route import Route
 
 BODY_BYTES_MAX = 1_048_576
 WAIT_SECONDS_MAX = 60.0
@@ -44,12 +45,18 @@ class StreamsApi:
         self._then: tuple[int, dict[tuple[str | None, str | None, float], StreamRegistry]] = (-1, {})
 
     def routes(self) -> list[BaseRoute]:
+        """What clients ask of the streams."""
         return [
             Route("/v1/streams", self.listing, methods=["GET"]),
             Route("/v1/streams/{name:path}", self.get, methods=["GET"]),
+            Route("/v1/stream-changes/live", self.live, methods=["GET"]),
+        ]
+
+    def control_routes(self) -> list[BaseRoute]:
+        """What changes streams, and tells who changed them."""
+        return [
             Route("/v1/stream-changes", self.history, methods=["GET"]),
             Route("/v1/stream-changes", self.change, methods=["POST"]),
-            Route("/v1/stream-changes/live", self.live, methods=["GET"]),
             Route("/v1/stream-changes/rollback", self.rollback, methods=["POST"]),
             Route("/v1/stream-changes/kill", self.kill, methods=["POST"]),
             Route("/v1/stream-changes/{number:int}", self.revision, methods=["GET"]),
@@ -187,7 +194,7 @@ class StreamsApi:
 
     async def _take(self, request: Request, change: Change) -> Response:
         control = self._platform.control
-        dry = request.query_params.get("dry_run", "false").lower() in ("true", "1", "")
+        dry = is_on(request.query_params.getlist("dry_run"))
         revision, after = control.check(change)
         difference = self._differences(request, after)
         if dry:
