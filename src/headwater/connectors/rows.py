@@ -10,6 +10,7 @@ import orjson
 from headwater.connectors.contract import ColumnType, Delivery, TableShape
 from headwater.errors import EventMalformed
 from headwater.event import get_path
+from headwater.schemas.json_value import identity, plain
 
 INTEGER_MAX = 2**63 - 1
 
@@ -25,8 +26,10 @@ def row_of(shape: TableShape, delivery: Delivery) -> tuple[Any, ...]:
             row.append(None)
             continue
         try:
-            row.append(_CONVERSIONS[column.type](value))
-        except (TypeError, ValueError):
+            # What rows are told apart by has one spelling.
+            is_key = column.type == "json" and column.name in shape.key
+            row.append(identity(value).decode() if is_key else _CONVERSIONS[column.type](value))
+        except (TypeError, ValueError, OverflowError):
             raise EventMalformed(
                 f"{column.path} is not {column.type}, which column {column.name} of {shape.name} holds."
             ) from None
@@ -61,6 +64,8 @@ def _text(value: Any) -> str:
 
 
 def _integer(value: Any) -> int:
+    if type(value) is float:
+        value = plain(value)  # 2.0 is an integer, as it is for JSON Schema
     if type(value) is not int or abs(value) > INTEGER_MAX:
         raise TypeError
     return value
@@ -69,7 +74,7 @@ def _integer(value: Any) -> int:
 def _real(value: Any) -> float:
     if type(value) not in (int, float):
         raise TypeError
-    return float(value)
+    return float(value) + 0.0  # no -0.0
 
 
 def _boolean(value: Any) -> bool:

@@ -30,6 +30,7 @@ from headwater.event import encode_json, event_time_ms, uuid_text
 from headwater.intake.error_event import BuiltIn, built_in
 from headwater.intake.outcome import Admitted, Refused
 from headwater.log.contract import Record
+from headwater.schemas.json_value import plain
 from headwater.schemas.limits import ValidationLimits, bytes_may_exceed_depth, depth_exceeds
 from headwater.schemas.uri import check_producer_uri
 from headwater.schemas.validator import CompiledSchema, Validator
@@ -235,7 +236,7 @@ class Gate:
                 part = _at(value, path)
                 if part is _MISSING:
                     return Refused(value, stream.name, _key_field_missing(path, stream), route.uri)
-                parts[name] = part
+                parts[name] = plain(part)
             key = encode_json(parts)
         # Bytes with line breaks between tokens are encoded anew: an event is one line for every reader.
         if changed or raw is None or _LINE_FEED in raw or _CARRIAGE_RETURN in raw:

@@ -17,6 +17,7 @@ import orjson
 
 from headwater.errors import JobInvalid
 from headwater.foreign import contain
+from headwater.schemas.json_value import identity
 
 # Before the first event nothing is late and no timer is due.
 NO_WATERMARK = -(2**62)
@@ -143,9 +144,9 @@ def apply_each(step: Each, item: Item, watermark_ms: int, results: Results) -> N
 
 
 def key_of(step: PerKey, item: Item, watermark_ms: int, results: Results) -> bytes | None:
-    """The item's key, encoded; None where the function fails, or gives something that is no JSON."""
+    """The item's key, encoded, one for all its spellings; None where the function fails or gives what is no JSON."""
     try:
-        return orjson.dumps(step.key(item.value, Context(item.event_time_ms, watermark_ms, item.stream)))
+        return identity(step.key(item.value, Context(item.event_time_ms, watermark_ms, item.stream)))
     except BaseException as error:
         contain(error)
         results.failures.append(Failure(item, step.name, error))

@@ -10,19 +10,24 @@ move, makes a window forget, so that a quiet or a stalled source never makes an 
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import orjson
 
 from headwater.errors import JobInvalid
 from headwater.event import get_path
 from headwater.processing.durations import Duration, milliseconds
 from headwater.processing.steps import Context, PerKey, Timer, Turn
+from headwater.schemas.json_value import identity, whole
 from headwater.times import utc_text
 
 FORGET = "forget"
+
+# What the JSON of a value begins with, and texts that could be such JSON.
+_FIRST_OF_JSON = frozenset('-0123456789[{"tfn')
+_JSON = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|[\[{\"].*", re.DOTALL)
 
 
 class Window:
@@ -80,7 +85,7 @@ class Tumbling:
 
     def sum(self, name: str, path: str) -> Tumbling:
         """The sum of the numbers at `path`; events without one add nothing."""
-        return self._and(name, lambda: 0, lambda total, event: total + (get_path(event, path) or 0))
+        return self._and(name, lambda: 0, lambda total, event: _added(total, get_path(event, path)))
 
     def least(self, name: str, path: str) -> Tumbling:
         """The smallest value at `path`, or None."""
@@ -153,7 +158,15 @@ def tumbling(size: Duration, *, lateness: Duration = 0) -> Tumbling:
     return Tumbling(size_ms, milliseconds(lateness))
 
 
+def _added(total: float, value: Any) -> float:
+    total += whole(value) or 0
+    if not -math.inf < total < math.inf:
+        raise OverflowError("the sum is greater than any number JSON has")
+    return total
+
+
 def _pick(choose: Callable[..., Any], kept: Any, value: Any) -> Any:
+    value = whole(value)
     if value is None or kept is None:
         return kept if value is None else value
     return choose(kept, value)
@@ -161,5 +174,14 @@ def _pick(choose: Callable[..., Any], kept: Any, value: Any) -> Any:
 
 def _seen(seen: dict[str, int], value: Any) -> dict[str, int]:
     if value is not None:
-        seen[value if isinstance(value, str) else orjson.dumps(value).decode()] = 1
+        seen[_name(value)] = 1
     return seen
+
+
+def _name(value: Any) -> str:
+    """Text that tells JSON values apart. Text is itself, unless it could be the JSON of another value: "1" is not 1."""
+    if not isinstance(value, str):
+        return identity(value).decode()
+    if value[:1] not in _FIRST_OF_JSON or not _JSON.fullmatch(value):
+        return value
+    return identity(value).decode()

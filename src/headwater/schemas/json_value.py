@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
+# What the reader of JSON takes for an integer.
+INTEGER_MIN, INTEGER_END = -(2**63), 2**64
+# Up to here every integer is a double.
+EXACT_MAX = 2**53
+
+_ONE_SPELLING = frozenset((str, int, bool, type(None)))
+
 
 def json_equal(left: Any, right: Any) -> bool:
     """Equality of JSON values: 1 equals 1.0, and neither equals true."""
@@ -23,6 +32,46 @@ def identity_key(value: Any) -> Any:
     if isinstance(value, list):
         return ("a", tuple(identity_key(child) for child in value))
     return ("b", value) if isinstance(value, bool) else ("v", value)
+
+
+def plain(value: Any) -> Any:
+    """A JSON value in the one spelling that stands for all its spellings.
+
+    Whole numbers are integers (2.0 is 2, -0.0 is 0), and the members of objects are in order of their names. Integers
+    that no 64 bits hold are numbers such as 1e20 here and in every spelling, as the reader of JSON has them.
+    """
+    kind = type(value)
+    if kind is float:
+        return int(value) if value.is_integer() and INTEGER_MIN <= value < INTEGER_END else value
+    if kind is dict:
+        return {name: plain(value[name]) for name in sorted(value)}
+    if kind is list:
+        return [plain(item) for item in value]
+    return value
+
+
+def identity(value: Any) -> bytes:
+    """Compact JSON that is the same for all spellings of a JSON value, and for no other: what keys are told apart by.
+
+    A tuple, a datetime and whatever else has a spelling in JSON is that. Raises TypeError for what is no JSON.
+    """
+    if type(value) in _ONE_SPELLING or (type(value) is list and _has_one_spelling(value)):
+        return orjson.dumps(value)
+    return orjson.dumps(plain(orjson.loads(orjson.dumps(value))))
+
+
+def _has_one_spelling(items: list[Any]) -> bool:
+    for item in items:
+        if type(item) not in _ONE_SPELLING and not (type(item) is list and _has_one_spelling(item)):
+            return False
+    return True
+
+
+def whole(value: Any) -> Any:
+    """A number, as an integer where it is a whole one that a double says exactly; anything else as it is."""
+    if type(value) is float and value.is_integer() and -EXACT_MAX <= value <= EXACT_MAX:
+        return int(value)
+    return value
 
 
 def is_number(value: Any) -> bool:
