@@ -263,7 +263,7 @@ def test_a_reference_to_a_host_is_refused_and_never_followed(
 
 def test_a_metaschema_on_a_host_is_not_fetched(project: Path, listener: socket.socket) -> None:
     address = f"http://127.0.0.1:{listener.getsockname()[1]}/schema"
-    edit(EDIT / "current.yaml", "https://json-schema.org/draft-07/schema#", address)
+    edit(EDIT / "current.yaml", "http://json-schema.org/draft-07/schema#", address)
     assert "[dialect-declared]" in check("demo/edit", code=1).output
     with pytest.raises(TimeoutError):
         listener.accept()

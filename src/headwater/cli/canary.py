@@ -13,7 +13,8 @@ import httpx
 
 from headwater.cli.console import print_json, report_error
 from headwater.cli.delivery import intake_url
-from headwater.cli.server_answers import ask, server_option
+from headwater.cli.options import server_option
+from headwater.cli.server_answers import ask
 from headwater.errors import HeadwaterError, StreamUnknown
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def command() -> None:
 @command.command(epilog="Example:  headwater canary status --condition broken")
 @click.option("--condition", "conditions", multiple=True, help="Only streams like this, such as broken or idle.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: JSON, one stream a line.")
-@server_option
+@server_option()
 def status(*, conditions: tuple[str, ...], as_json: bool, server: str) -> None:
     """Print how the streams of a running platform are: live, idle (no traffic), broken, …
 
@@ -63,7 +64,7 @@ Examples:
     help="The project directory; the present one by default.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the canaries as JSON, one a line, and send none.")
-@server_option
+@server_option()
 def run(*, names: tuple[str, ...], project: Path, dry_run: bool, server: str) -> None:
     """Send one canary for each STREAM (all that have them by default) to every datacenter's intake, now.
 

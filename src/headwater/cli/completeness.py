@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from headwater.cli.console import print_json
-from headwater.cli.server_answers import ask, server_option
+from headwater.cli.options import server_option
+from headwater.cli.server_answers import ask
 
 POLL_SECONDS = 5.0
 EXIT_NOT_WHOLE = 1
@@ -39,7 +40,7 @@ Examples:
 @click.option("--reconcile", is_flag=True, help="Compare what was accepted, stored and delivered instead.")
 @click.option("--differing", is_flag=True, help="With --reconcile: only hours in which they differ.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: JSON, one hour a line.")
-@server_option
+@server_option()
 def command(
     *,
     streams: tuple[str, ...],

@@ -22,6 +22,7 @@ from headwater.cli.delivery import Delivery, Line, Tally
 from headwater.cli.demo_check import Expected
 from headwater.cli.edits import STREAM, Sample, iso, live_edits, synthetic_edits
 from headwater.cli.init import write_project
+from headwater.cli.options import RenamedOption
 from headwater.cli.sse import follow
 from headwater.cli.start_check import checked, force_option
 from headwater.cli.tail import stream_url
@@ -77,9 +78,16 @@ class Summary:
 Examples:
   headwater demo
   headwater demo --once --events 5000
-  headwater demo --live --dir ./demo""",
+  headwater demo --live --project ./demo""",
 )
-@click.option("--dir", "directory", type=click.Path(file_okay=False, path_type=Path), help="Keep the project here.")
+@click.option(
+    "--project",
+    "directory",
+    cls=RenamedOption,
+    old_names=["--dir"],
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the project here.",
+)
 @click.option("--port", type=click.IntRange(0, 65_535), help="The port to listen on; 8080, or a free one.")
 @click.option("--live", is_flag=True, help="Read Wikimedia's public recent changes instead of synthetic edits.")
 @click.option("--once", is_flag=True, help="Post some events, check every count, print a summary and end.")
@@ -296,7 +304,7 @@ def _welcome(config: Config, address: str) -> None:
     click.echo(f"{_curl(address, good)}\n")
     click.echo("and this one is refused, with the reason:\n")
     click.echo(f"{_curl(address, bad)}\n")
-    click.echo(f"Follow the stream:   headwater tail {STREAM} --from {address}")
+    click.echo(f"Follow the stream:   headwater tail {STREAM} --server {address}")
     click.echo(f"The project is in    {config.project_dir}")
     click.echo("Ctrl + C ends it.\n")
 

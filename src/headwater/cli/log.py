@@ -16,6 +16,7 @@ import click
 import orjson
 
 from headwater.cli.console import output, print_json, progress, say
+from headwater.cli.options import RenamedOption
 from headwater.cli.up import require_project
 from headwater.cli.verbs import Table, Verbs
 from headwater.errors import TimestampInvalid
@@ -140,10 +141,15 @@ def topics(*, chosen: Chosen, as_json: bool) -> None:
     epilog="""\b
 Examples:
   headwater log read eqiad.demo.edit --count 5
-  headwater log read eqiad.demo.edit --at 2026-01-31T12:00:00Z --json | jq .value.wiki"""
+  headwater log read eqiad.demo.edit --since 2026-01-31T12:00:00Z --json | jq .value.wiki"""
 )
 @click.argument("topics", nargs=-1, required=True, metavar="TOPIC…")
-@click.option("--at", "since", help="Begin with what was received then (ISO 8601, or an epoch).")
+@click.option(
+    "--since",
+    cls=RenamedOption,
+    old_names=["--at"],
+    help="Begin with what was received then (ISO 8601, or an epoch).",
+)
 @click.option("--after", help="Begin after this resume token.")
 @click.option("--partition", type=click.IntRange(0), help="Only this partition.")
 @click.option("--offset", type=click.IntRange(0), help="Begin at this offset (of --partition, or of all).")
@@ -157,7 +163,9 @@ def read(*, chosen: Chosen, topics: tuple[str, ...], count: int | None, as_json:
 
 @command.command(epilog="Example:  headwater log tail eqiad.demo.edit --json | jq .value.title")
 @click.argument("topics", nargs=-1, required=True, metavar="TOPIC…")
-@click.option("--at", "since", help="Begin with what was received then instead of now.")
+@click.option(
+    "--since", cls=RenamedOption, old_names=["--at"], help="Begin with what was received then instead of now."
+)
 @click.option("--after", help="Begin after this resume token.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many records.")
 @as_json_option

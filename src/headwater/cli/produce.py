@@ -11,6 +11,7 @@ import orjson
 
 from headwater.cli.console import print_json, report_error
 from headwater.cli.delivery import Delivery, Line, Tally
+from headwater.cli.options import server_option
 from headwater.errors import EventMalformed
 
 
@@ -22,13 +23,13 @@ Examples:
   echo '{"$schema": "/demo/edit/1.0.0", …}' | headwater produce -""",
 )
 @click.argument("event", nargs=-1, required=True)
-@click.option("--to", "address", default="http://localhost:8080", show_default=True, help="The server's address.")
+@server_option("--to")
 @click.option("--stream", help="Set `meta.stream`.")
 @click.option("--schema", help="Set `$schema`.")
 @click.option("--patience", type=float, default=5.0, show_default=True, help="Seconds to wait for a busy server.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 def command(
-    *, event: tuple[str, ...], address: str, stream: str | None, schema: str | None, patience: float, as_json: bool
+    *, event: tuple[str, ...], server: str, stream: str | None, schema: str | None, patience: float, as_json: bool
 ) -> None:
     """Post one EVENT: a JSON object, - for standard input, or fields as path=value (value: JSON, else text).
 
@@ -39,7 +40,7 @@ def command(
         value["$schema"] = schema
     if stream:
         _put(value, "meta.stream", stream)
-    tally = asyncio.run(_post(value, Delivery(address, patience_seconds=patience)))
+    tally = asyncio.run(_post(value, Delivery(server, patience_seconds=patience)))
     if as_json:
         print_json({**tally.as_json(), "event": value})
     elif tally.all_accepted:

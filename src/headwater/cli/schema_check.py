@@ -50,6 +50,7 @@ Exit codes:
     default="text",
     help="How findings are printed.  [default: text]",
 )
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option(
     "--report", type=click.Choice(["markdown"]), help="Print the report for a pull request; needs --changed-since."
 )
@@ -81,6 +82,7 @@ def command(copy: WorkingCopy, names: tuple[str, ...], since: str | None, **opti
     as they were. Nothing is written and nothing is fetched.
     """
     report, project = options["report"], options["project"]
+    format_name = "json" if options["as_json"] else options["format_name"]
     if report and since is None:
         raise click.UsageError("A report is about a change: say what it is compared with, by --changed-since.")
     if project and not report:
@@ -94,12 +96,12 @@ def command(copy: WorkingCopy, names: tuple[str, ...], since: str | None, **opti
 
     if report and since is not None:
         click.echo(_report(copy, result, since, project), nl=False)
-    elif options["format_name"] == "text":
+    elif format_name == "text":
         _print(result)
     else:
         from headwater.schemas.report import rendered
 
-        click.echo(rendered(result, options["format_name"]))
+        click.echo(rendered(result, format_name))
     failed = result.of(Severity.ERROR) or (options["strict"] and result.of(Severity.WARNING))
     raise SystemExit(1 if failed else 0)
 

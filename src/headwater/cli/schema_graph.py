@@ -32,8 +32,9 @@ Examples:
     default="text",
     help="How to print it; json is one object per reference.  [default: text]",
 )
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @repository_options
-def command(copy: WorkingCopy, name: str | None, behind: bool, form: str) -> None:
+def command(copy: WorkingCopy, name: str | None, behind: bool, form: str, as_json: bool) -> None:
     """Show the references between the schemas of a repository, or those to one SCHEMA, direct and indirect."""
     from headwater.schemas.fragment_use import fragment_uses, users_of
 
@@ -41,7 +42,7 @@ def command(copy: WorkingCopy, name: str | None, behind: bool, form: str) -> Non
     title = folder_named(copy, name).title if name else None
     indirect = [user for user, direct in users_of(title, uses).items() if not direct] if title else []
     shown = [use for use in uses if (title is None or use.used == title) and (use.is_behind or not behind)]
-    if form == "json":
+    if as_json or form == "json":
         for use in shown:
             print_json(use.as_json())
     elif form == "text":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headwater.cli.console import print_json, say
+from headwater.cli.options import repositories_option
 from headwater.errors import SchemaNotFound, TypeUnmappable
 
 if TYPE_CHECKING:
@@ -50,13 +51,7 @@ Examples:
 @click.option("--comments/--no-comments", default=True, help="Whether descriptions become comments.")
 @click.option("--widen", is_flag=True, help="With --alter-from: let integer columns become floating-point.")
 @click.option("--keep-removed", is_flag=True, help="With --alter-from: leave the columns of removed fields in place.")
-@click.option(
-    "--schemas",
-    "bases",
-    multiple=True,
-    metavar="DIR_OR_URL",
-    help="A schema repository; may be repeated, the first that has a schema wins.  [default: the project's]",
-)
+@repositories_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(schema: str, target: str, **options: Any) -> None:
     """Print how a table (or a record, for Avro and Arrow) of the events of TITLE_OR_FILE is made.
@@ -113,7 +108,7 @@ class _Finder:
                 ) from None
             raise SchemaNotFound(
                 f"There is no schema {title}, and no file of that name.",
-                hint="Name a title such as shop/order, a file, or another repository with --schemas.",
+                hint="Name a title such as shop/order, a file, or another repository with --repository.",
             ) from None
         return self._read(found.document)
 

@@ -9,6 +9,7 @@ import click
 
 from headwater.cli.console import print_json, report_error, say
 from headwater.cli.lines import open_lines, require_whole
+from headwater.cli.options import repositories_option
 from headwater.errors import EventInvalid, EventMalformed, HeadwaterError, SchemaUnavailable
 
 if TYPE_CHECKING:
@@ -20,18 +21,12 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   headwater schema validate events.jsonl
-  headwater schema validate events.jsonl.gz --schemas ./schemas --schemas https://schemas.example.org/repository
+  headwater schema validate events.jsonl.gz --repository ./schemas --repository https://schemas.example.org/repository
   headwater schema validate - --json < events.jsonl | jq 'select(.valid | not)'""",
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each line.")
-@click.option(
-    "--schemas",
-    "bases",
-    multiple=True,
-    metavar="DIR_OR_URL",
-    help="A schema repository; may be repeated, the first that has a schema wins.  [default: the project's]",
-)
+@repositories_option
 @click.option(
     "--file-extension",
     metavar="EXTENSION",

@@ -6,16 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-import click
 import httpx
 
 from headwater.errors import ConfigInvalid, LogUnavailable, StreamUnknown
 
 ANSWER_SECONDS_MAX = 60.0
-
-server_option = click.option(
-    "--server", default="http://localhost:8080", show_default=True, help="The address of the running platform."
-)
 
 
 def ask(server: str, path: str, params: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -8,19 +8,24 @@ from pathlib import Path
 import click
 
 from headwater.cli.console import say
+from headwater.cli.options import RenamedOption
 from headwater.cli.streams_chosen import streams_option
 from headwater.errors import ConfigInvalid
 
 
 @click.command(
     short_help="Print the streams in the shape of the legacy configuration.",
-    epilog="Example:  headwater streams export --legacy --into legacy",
+    epilog="Example:  headwater streams export --legacy --output-dir legacy",
 )
 @click.option("--legacy", is_flag=True, required=True, help="The shape of the legacy stream configuration.")
 @click.option("--overrides", is_flag=True, help="Print the overrides by site instead of the streams.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of YAML.")
 @click.option(
-    "--into",
+    "-o",
+    "--output-dir",
+    "into",
+    cls=RenamedOption,
+    old_names=["--into"],
     type=click.Path(file_okay=False, path_type=Path),
     help="Write both files, streams and overrides, into this directory instead of printing one.",
 )

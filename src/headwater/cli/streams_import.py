@@ -9,18 +9,23 @@ from pathlib import Path
 import click
 
 from headwater.cli.console import say
+from headwater.cli.options import RenamedOption
 from headwater.errors import ConfigInvalid
 
 
 @click.command(
     short_help="Make stream files of a legacy stream configuration.",
-    epilog="Example:  headwater streams import streams.yaml overrides.yaml --into streams",
+    epilog="Example:  headwater streams import streams.yaml overrides.yaml --output-dir streams",
 )
 @click.argument(
     "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
-    "--into",
+    "-o",
+    "--output-dir",
+    "into",
+    cls=RenamedOption,
+    old_names=["--into"],
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("streams"),
     show_default=True,

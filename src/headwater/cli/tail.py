@@ -12,6 +12,7 @@ import click
 import orjson
 
 from headwater.cli.console import say
+from headwater.cli.options import server_option
 from headwater.cli.sse import follow
 from headwater.errors import ConfigInvalid
 from headwater.event import event_time_ms
@@ -26,7 +27,7 @@ Examples:
   headwater tail demo.edit,demo.edits_per_minute --since 2026-01-31T12:00:00Z --json | jq .wiki""",
 )
 @click.argument("streams", metavar="STREAM[,STREAM…]")
-@click.option("--from", "address", default="http://localhost:8080", show_default=True, help="The server's address.")
+@server_option("--from")
 @click.option("--since", help="Start at this time (ISO 8601, or epoch milliseconds) instead of now.")
 @click.option("--after", help="Start after this resume token.")
 @click.option("--filter", "expression", help="Only events that match, e.g. 'wiki == \"dewiki\"'.")
@@ -35,7 +36,7 @@ Examples:
 def command(
     *,
     streams: str,
-    address: str,
+    server: str,
     since: str | None,
     after: str | None,
     expression: str | None,
@@ -44,7 +45,7 @@ def command(
 ) -> None:
     """Print the events of STREAM (or several, separated by commas) as they arrive. Ctrl + C ends it."""
     given = {"since": since, "filter": expression}
-    tailing = Tailing(stream_url(address, streams), {name: text for name, text in given.items() if text}, after)
+    tailing = Tailing(stream_url(server, streams), {name: text for name, text in given.items() if text}, after)
     try:
         asyncio.run(tailing.run(count, as_json=as_json or not sys.stdout.isatty()))
     except KeyboardInterrupt:

@@ -265,7 +265,7 @@ class _Reader:
         if self._find is None or not path.startswith("/"):
             raise TypeUnmappable(
                 f"{self._name} refers to {reference!r}, which is outside it.",
-                hint="Name the repository it is in with --schemas, or use a materialized version.",
+                hint="Name the repository it is in with --repository, or use a materialized version.",
             )
         try:
             return self._find(path)

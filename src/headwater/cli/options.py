@@ -1,0 +1,53 @@
+"""Options that several verbs have, under one name each; names that a verb had before are still taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+SERVER = "http://localhost:8080"
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class RenamedOption(click.Option):
+    """An option that is also taken under the names it had before, which help does not show."""
+
+    def __init__(self, declarations: Sequence[str], *, old_names: Sequence[str] = (), **settings: Any) -> None:
+        self.old_names = tuple(old_names)
+        super().__init__([*declarations, *old_names], **settings)
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        every = self.opts
+        self.opts = [name for name in every if name not in self.old_names]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = every
+
+
+def server_option(*old_names: str) -> Callable[[Command], Command]:
+    """`--server`: the address of a running platform, as the argument `server`."""
+    return click.option(
+        "--server",
+        "server",
+        cls=RenamedOption,
+        old_names=old_names,
+        default=SERVER,
+        show_default=True,
+        help="The address of the running platform.",
+    )
+
+
+# As the argument `bases`.
+repositories_option = click.option(
+    "-r",
+    "--repository",
+    "bases",
+    cls=RenamedOption,
+    old_names=["--schemas"],
+    multiple=True,
+    metavar="DIR_OR_URL",
+    help="A schema repository; may be repeated, the first that has a schema wins.  [default: the project's]",
+)
