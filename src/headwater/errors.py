@@ -130,10 +130,29 @@ class SchemaUriRefused(HeadwaterError):
 
 
 class SchemaInvalid(HeadwaterError):
-    """The schema document itself cannot be used: not a schema, insecure, too deep, or it does not compile."""
+    """The schema document itself cannot be used: not a schema, insecure, too deep, or it does not compile.
+
+    Where the place is known, `message` begins with `file:line:column: ` (1-based) and `detail` is the rest of it.
+    """
 
     code = "schema_invalid"
     fault = Fault.OPERATOR
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        place = ":".join(str(part) for part in (file, line, column) if part is not None)
+        super().__init__(f"{place}: {message}" if place else message, hint=hint)
+        self.detail = message
+        self.file = file
+        self.line = line
+        self.column = column
 
 
 class TypeUnmappable(HeadwaterError):

@@ -98,7 +98,7 @@ def test_what_is_no_schema_never_becomes_a_version(root: Path) -> None:
     edit(root / "jsonschema/page/edit/current.yaml", "type: integer", "type: itneger")
     before = files(root)
     told = run("materialize", "page/edit", code=2)
-    assert "is not a valid schema: at /properties/bytes/type" in told.output
+    assert "jsonschema/page/edit/current.yaml:11:9: `type` is one of string, integer" in told.output
     assert files(root) == before
 
 
@@ -162,7 +162,7 @@ def test_another_repository_is_imported_and_conflicts_stop_it(root: Path, tmp_pa
     assert (root / "jsonschema/shop/order/1.0.0.yaml").exists()
     assert "0 new files" in run("import", str(other)).stderr
 
-    edit(other / "jsonschema/shop/order/1.0.0.yaml", "type: object", "type: object\nx-more: 1")
+    edit(other / "jsonschema/shop/order/1.0.0.yaml", "title: shop/order", "title: shop/order\nx-more: 1")
     before = files(root)
     assert "here already with other content" in run("import", str(other), code=2).stderr
     assert files(root) == before

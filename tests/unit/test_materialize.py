@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import socket
 import subprocess
 from pathlib import Path
@@ -20,6 +21,7 @@ from headwater.schemas.materialize import Materializer
 from headwater.schemas.materialize_all import materialize_all
 from headwater.schemas.merge_all_of import merge_all_of
 from headwater.schemas.pinned_repository import content_hash, files_below
+from headwater.schemas.source import Source, parse_source
 from headwater.schemas.version_files import VersionFile, version_files, write_changed
 from headwater.schemas.working_copy import WorkingCopy
 from headwater.schemas.working_settings import WorkingSettings
@@ -245,12 +247,16 @@ _VALUES = st.recursive(
 )
 
 
+def _source(document: dict[str, Any]) -> Source:
+    return parse_source(json.dumps(document).encode(), "here", ValidationLimits())
+
+
 @given(st.dictionaries(_KEYWORDS, _VALUES, max_size=6))
 def test_whatever_a_current_file_holds_is_made_or_refused_in_our_words(document: dict[str, Any]) -> None:
     settings = WorkingSettings(Path(), generate_example=True, content_types=("yaml", "json"))
     materializer = Materializer(WorkingCopy(Path(), settings))
     try:
-        made = materializer.document({**document, "$id": "/a/1.0.0"}, "here", "a")
+        made = materializer.document(_source({**document, "$id": "/a/1.0.0"}), "a")
     except HeadwaterError:
         return
     assert parse_document(made.texts["yaml"].encode(), "made", ValidationLimits()) == made.document
@@ -315,7 +321,7 @@ def test_schemas_that_need_each_other_are_refused_by_name(root: Path) -> None:
                           for n in range(12)} | {"d12": {"type": "string"}}}, "too large once its references"),
         ({"definitions": {f"d{n}": {"$ref": f"#/definitions/d{n + 1}"} for n in range(80)} | {"d80": {}}},
          "references in a row"),
-        ("text", "is not an object"),
+        ("text", "current.yaml:1:1: A schema is a mapping of keywords"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_made_or_would_cost_too_much_is_refused(root: Path, document: Any, message: str) -> None:

@@ -234,7 +234,7 @@ def test_a_deep_schema_is_refused() -> None:
 # Dialects, formats, security
 
 
-@pytest.mark.parametrize("dialect", ["http://json-schema.org/draft-06/schema#", "x", 5, "http://127.0.0.1/schema"])
+@pytest.mark.parametrize("dialect", ["http://json-schema.org/draft-06/schema#", "x", "http://127.0.0.1/schema"])
 def test_an_unknown_dialect_is_refused(dialect: Any) -> None:
     with pytest.raises(SchemaInvalid, match="not understood"):
         compiled({"$schema": dialect})

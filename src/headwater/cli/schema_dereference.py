@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headwater.cli.schema_repository import folder_named, repository_options
-from headwater.errors import SchemaInvalid, SchemaNotFound
+from headwater.errors import SchemaNotFound
 
 if TYPE_CHECKING:
+    from headwater.schemas.source import Source
     from headwater.schemas.working_copy import WorkingCopy
 
 
@@ -39,8 +40,8 @@ def dereferenced(copy: WorkingCopy, names: tuple[str, ...]) -> list[dict[str, An
     from headwater.schemas.yaml_style import sorted_keys
 
     materializer = Materializer(copy)
-    contents = [_content(copy, name) for name in names or ("-",)]
-    return [sorted_keys(materializer.dereferenced(content, where, uri)) for content, where, uri in contents]
+    sources = [_source(copy, name) for name in names or ("-",)]
+    return [sorted_keys(materializer.dereferenced(source, uri)) for source, uri in sources]
 
 
 def print_text(value: Any, content_type: str) -> None:
@@ -51,18 +52,19 @@ def print_text(value: Any, content_type: str) -> None:
     click.echo(text, nl=not text.endswith("\n"))
 
 
-def _content(copy: WorkingCopy, name: str) -> tuple[dict[str, Any], str, str]:
-    """A document, how messages name it, and its place in the repository."""
-    from headwater.schemas.document import parse_document
-    from headwater.schemas.working_copy import read_document
+def source_from_stdin(copy: WorkingCopy) -> Source:
+    """The schema on standard input. Raises SchemaInvalid."""
+    from headwater.schemas.source import read_source
+
+    return read_source(sys.stdin.buffer.read(copy.limits.document_bytes_max + 1), "standard input", copy.limits)
+
+
+def _source(copy: WorkingCopy, name: str) -> tuple[Source, str]:
+    """A schema and its place in the repository."""
+    from headwater.schemas.working_copy import parse_file
 
     if name == "-":
-        content = parse_document(
-            sys.stdin.buffer.read(copy.limits.document_bytes_max + 1), "standard input", copy.limits
-        )
-        if not isinstance(content, dict):
-            raise SchemaInvalid("The schema on standard input is not an object.")
-        return content, "standard input", "/stdin/current"
+        return source_from_stdin(copy), "/stdin/current"
     path = Path(name).resolve()
     if not path.is_file():
         folder = folder_named(copy, name)
@@ -70,4 +72,4 @@ def _content(copy: WorkingCopy, name: str) -> tuple[dict[str, Any], str, str]:
             raise SchemaNotFound(f"The schema {folder.title} has no {copy.settings.current_file}.")
         path = folder.current
     uri = "/" + path.relative_to(copy.base).as_posix() if path.is_relative_to(copy.base) else f"/{path.name}"
-    return read_document(path, copy.shown(path), copy.limits), copy.shown(path), uri
+    return parse_file(path, copy.shown(path), copy.limits), uri

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -130,7 +129,7 @@ def dereference(paths: tuple[Path, ...], **flags: Any) -> None:
 def materialize(paths: tuple[Path, ...], to_stdout: bool, **flags: Any) -> None:
     """Make the version files of each schema file; standard input when none is named, which needs --output-dir."""
     from headwater.schemas.materialize import Materializer
-    from headwater.schemas.working_copy import read_document
+    from headwater.schemas.working_copy import parse_file
 
     copy = _opened(flags)
     materializer = Materializer(copy)
@@ -141,10 +140,10 @@ def materialize(paths: tuple[Path, ...], to_stdout: bool, **flags: Any) -> None:
     else:
         made = []
         for path in paths:
-            content = read_document(path.resolve(), str(path), copy.limits)
+            source = parse_file(path.resolve(), str(path), copy.limits)
             folder = path.resolve().parent
             title = folder.relative_to(copy.base).as_posix() if folder.is_relative_to(copy.base) else folder.name
-            made.append((materializer.document(content, str(path), title), flags["output_dir"] or folder))
+            made.append((materializer.document(source, title), flags["output_dir"] or folder))
     if to_stdout:
         for one, _ in made:
             click.echo(one.texts[copy.settings.content_types[0]], nl=False)
@@ -153,14 +152,11 @@ def materialize(paths: tuple[Path, ...], to_stdout: bool, **flags: Any) -> None:
 
 
 def _from_stdin(copy: WorkingCopy) -> Materialized:
-    from headwater.schemas.document import parse_document
+    from headwater.cli.schema_dereference import source_from_stdin
     from headwater.schemas.materialize import Materializer
 
-    data = sys.stdin.buffer.read(copy.limits.document_bytes_max + 1)
-    content = parse_document(data, "standard input", copy.limits)
-    if not isinstance(content, dict):
-        raise SchemaInvalid("The schema on standard input is not an object.")
-    return Materializer(copy).document(content, "standard input", str(content.get("title", "stdin")))
+    source = source_from_stdin(copy)
+    return Materializer(copy).document(source, str(source.content.get("title", "stdin")))
 
 
 @command.command("materialize-all", short_help="Make the version files of every current file.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ import click
 from headwater.cli.console import print_json, report_error, say
 from headwater.cli.schema_repository import folder_named, repository_options
 from headwater.cli.verbs import EXIT_OPERATOR
-from headwater.errors import SchemaInvalid
 
 if TYPE_CHECKING:
     from headwater.schemas.materialize import Materialized
@@ -99,16 +97,14 @@ def _changed_titles(copy: WorkingCopy, *, staged: bool) -> list[str]:
 
 
 def _from_stdin(copy: WorkingCopy, options: dict[str, Any]) -> Materialized:
-    from headwater.schemas.document import parse_document
+    from headwater.cli.schema_dereference import source_from_stdin
     from headwater.schemas.materialize import Materializer
 
     if not options["to_stdout"] and options["output_dir"] is None:
         raise click.UsageError("A schema from standard input needs --stdout, or --output-dir.")
-    content = parse_document(sys.stdin.buffer.read(copy.limits.document_bytes_max + 1), "standard input", copy.limits)
-    if not isinstance(content, dict):
-        raise SchemaInvalid("The schema on standard input is not an object.")
-    title = content.get(copy.settings.title_field)
-    return Materializer(copy).document(content, "standard input", title if isinstance(title, str) else "stdin")
+    source = source_from_stdin(copy)
+    title = source.content.get(copy.settings.title_field)
+    return Materializer(copy).document(source, title if isinstance(title, str) else "stdin")
 
 
 def _report_failures(result: MaterializeResult) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headwater.cli.console import say
-from headwater.errors import SchemaInvalid
+from headwater.errors import SchemaInvalid, SchemaUnavailable
 
 if TYPE_CHECKING:
     from headwater.schemas.working_copy import WorkingCopy
@@ -64,10 +64,27 @@ def command(title: str, description: str, fields: tuple[str, ...], include: str 
         meta_reference=include or _common_fragment(copy),
         is_fragment=is_fragment,
     )
+    _check(copy, text, copy.shown(file), title)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     click.echo(copy.shown(file))
     say(f"Next: edit it, then `headwater schema materialize {title}`.")
+
+
+def _check(copy: WorkingCopy, text: str, where: str, title: str) -> None:
+    """Raises SchemaInvalid, with the place, where what the file includes is no schema."""
+    from headwater.schemas.materialize import Materializer
+    from headwater.schemas.source import read_source
+
+    try:
+        Materializer(copy).document(read_source(text.encode(), where, copy.limits), title)
+    except SchemaUnavailable:
+        # A fragment on the network is not asked for here.
+        return
+    except SchemaInvalid as error:
+        # A fragment may come later; one that is there and no schema is said now.
+        if error.line is not None:
+            raise
 
 
 def _opened(repository: Path) -> WorkingCopy:

@@ -26,18 +26,14 @@ class Side:
 
 def side_of_file(file: Path) -> Side:
     """The schema in a file; in a schema repository its references are followed, and a current file is materialized."""
-    from headwater.schemas.document import parse_document
     from headwater.schemas.limits import ValidationLimits
-    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.working_copy import WorkingCopy, parse_file
 
     try:
         copy = WorkingCopy.open(file.parent)
         folder = copy.folder_of(file)
     except (ConfigInvalid, SchemaNotFound):
-        document = parse_document(file.read_bytes(), str(file), ValidationLimits())
-        if not isinstance(document, dict):
-            raise SchemaInvalid(f"The schema in {file} is not an object.") from None
-        return Side(str(file), document)
+        return Side(str(file), parse_file(file, str(file), ValidationLimits()).check().content)
     if folder.current is not None and file.resolve() == folder.current.resolve():
         return Side(str(file), _current(copy, folder))
     return Side(str(file), _whole(copy, folder, file.resolve()))
@@ -78,11 +74,11 @@ def _whole(copy: WorkingCopy, folder: SchemaFolder, file: Path) -> Mapping[str, 
     """A version as it stands; where it still refers to other schemas, with those."""
     from headwater.schemas.materialize import Materializer
 
-    document = copy.read(file)
-    if not _refers_outside(document):
-        return document
+    source = copy.source(file)
+    if not _refers_outside(source.content):
+        return source.content
     try:
-        return Materializer(copy).dereferenced(document, copy.shown(file), f"/{folder.title}/{file.stem}")
+        return Materializer(copy).dereferenced(source, f"/{folder.title}/{file.stem}")
     except HeadwaterError as error:
         raise SchemaInvalid(f"{copy.shown(file)} cannot be compared: {error.message}", hint=error.hint) from None
 

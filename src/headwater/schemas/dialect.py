@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema_rs
 
 from headwater.errors import SchemaInvalid
+from headwater.schemas.finding import pointer_step
 from headwater.schemas.json_value import identity_key
 
 DRAFT_04 = "http://json-schema.org/draft-04/schema#"
@@ -42,13 +43,18 @@ _DEFINITIONS = ("definitions", "$defs")
 _HOLDING = frozenset((*_HOLDS_SCHEMA, *_HOLDS_MAP, *_HOLDS_LIST, *_DEFINITIONS))
 
 
+def spelt_dialect(document: Mapping[str, Any]) -> str | None:
+    """The canonical URI of the document's dialect; draft-07 where it names none, None for an unknown one."""
+    named = document.get("$schema", DRAFT_07)
+    return _SPELLINGS.get(named.removesuffix("#")) if isinstance(named, str) else None
+
+
 def dialect_of(document: Mapping[str, Any], where: str) -> str:
     """The canonical URI of the document's dialect; draft-07 where it names none. Raises SchemaInvalid."""
-    named = document.get("$schema", DRAFT_07)
-    dialect = _SPELLINGS.get(named.removesuffix("#")) if isinstance(named, str) else None
+    dialect = spelt_dialect(document)
     if dialect is None:
         raise SchemaInvalid(
-            f"The schema at {where} is written in {named!r}, which is not understood.",
+            f"The schema at {where} is written in {document['$schema']!r}, which is not understood.",
             hint=f"Use {DRAFT_07} or {DRAFT_2020_12}.",
         )
     return dialect
@@ -70,18 +76,24 @@ def with_proper_names(text: str) -> str:
 
 def check_against_metaschema(document: Mapping[str, Any], dialect: str, where: str) -> None:
     """Raises SchemaInvalid where the document is not a schema of its dialect."""
+    found = metaschema_breach(document, dialect)
+    if found is not None:
+        pointer, reason = found
+        raise SchemaInvalid(f"The schema at {where} is not a valid schema: at {pointer or '/'}: {reason}.")
+
+
+def metaschema_breach(document: Mapping[str, Any], dialect: str) -> tuple[str, str] | None:
+    """The first place (JSON pointer) where the document is not a schema of its dialect, and why; None for a schema."""
     try:
         jsonschema_rs.meta.validate({**document, "$schema": dialect})
     except (jsonschema_rs.ValidationError, ValueError) as error:
         path = getattr(error, "instance_path", ())
-        pointer = "/".join(str(part) for part in path)
-        reason = getattr(error, "message", str(error)).strip()
+        reason = getattr(error, "message", str(error)).strip().removesuffix(".")
         if path and path[-1] == "type" and "anyOf" in reason:
             # Said by the metaschema as a choice between alternatives, of which nobody has heard.
             reason = f"`type` is one of {', '.join(TYPES)}, or a list of some of them"
-        raise SchemaInvalid(f"The schema at {where} is not a valid schema: at /{pointer}: {reason}.") from None
-    if dialect == DRAFT_04:
-        check_enums(document, where)
+        return "".join(pointer_step(str(part)) for part in path), reason
+    return enum_breach(document) if dialect == DRAFT_04 else None
 
 
 def enum_fault(values: Any) -> str | None:
@@ -93,18 +105,21 @@ def enum_fault(values: Any) -> str | None:
     return None
 
 
-def check_enums(schema: Any, where: str) -> None:
-    """Raises SchemaInvalid where an `enum` is empty or repeats a value.
+def enum_breach(schema: Any, pointer: str = "") -> tuple[str, str] | None:
+    """The first place (JSON pointer) where an `enum` is empty or repeats a value, and which of the two.
 
     draft-04 forbids it, as does ajv's copy of draft-07; the engine's copies do not.
     """
     if not isinstance(schema, Mapping):
-        return
+        return None
     fault = enum_fault(schema.get("enum"))
     if fault is not None:
-        raise SchemaInvalid(f"The schema at {where} is not a valid schema: an `enum` {fault}.")
-    for _, child in subschemas(schema, definitions=True):
-        check_enums(child, where)
+        return f"{pointer}/enum", f"an `enum` {fault}"
+    inside = (
+        enum_breach(child, pointer + "".join(map(pointer_step, path)))
+        for path, child in subschemas(schema, definitions=True)
+    )
+    return next((found for found in inside if found is not None), None)
 
 
 def subschemas(schema: Mapping[str, Any], *, definitions: bool) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headwater.errors import SchemaInvalid, SchemaNotFound
-from headwater.schemas.document import parse_document
 from headwater.schemas.fragment_use import named_by
 from headwater.schemas.materialize import Materialized, Materializer
 from headwater.schemas.next_version import NOTHING_CHANGED, BumpAdvice, advise_bump, next_version
+from headwater.schemas.source import read_source
 from headwater.schemas.uri import version_of
 from headwater.schemas.working_copy import SchemaFolder, Version, WorkingCopy, version_text
 from headwater.schemas.yaml_edit import TextValue, replaced
@@ -105,12 +105,9 @@ def _edited(copy: WorkingCopy, folder: SchemaFolder, change: Callable[[TextValue
 def _current(copy: WorkingCopy, folder: SchemaFolder) -> tuple[Path, str]:
     if folder.current is None:
         raise SchemaNotFound(f"The schema {folder.title} has no {copy.settings.current_file}.")
-    copy.read(folder.current)
-    return folder.current, folder.current.read_text(encoding="utf-8")
+    # Decoded here, not read as text: line ends stay as they are.
+    return folder.current, copy.source(folder.current).data.decode()
 
 
 def _made(copy: WorkingCopy, text: str, file: Path, title: str) -> Materialized:
-    content = parse_document(text.encode(), copy.shown(file), copy.limits)
-    if not isinstance(content, dict):
-        raise SchemaInvalid(f"The schema at {copy.shown(file)} is not an object.")
-    return Materializer(copy).document(content, copy.shown(file), title)
+    return Materializer(copy).document(read_source(text.encode(), copy.shown(file), copy.limits), title)

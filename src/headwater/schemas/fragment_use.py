@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headwater.errors import SchemaInvalid
 from headwater.schemas.finding import pointer_step
 from headwater.schemas.uri import version_of
 from headwater.schemas.working_copy import Version, WorkingCopy, version_text
@@ -45,13 +46,22 @@ class FragmentUse:
         }
 
 
-def fragment_uses(copy: WorkingCopy) -> list[FragmentUse]:
-    """Every reference between schemas of the repository, by user and place. Raises SchemaInvalid."""
+def fragment_uses(copy: WorkingCopy, titles: Collection[str] | None = None) -> list[FragmentUse]:
+    """Every reference between schemas of the repository, by user and place.
+
+    Raises SchemaInvalid where one of `titles` (None: any schema) cannot be read; the others are passed over.
+    """
     found = []
     elsewhere = _latest_in_pinned(copy)
     for title, folder in copy.schemas.items():
         file = folder.current or folder.versions[max(folder.versions)]
-        for pointer, reference in references(copy.read(file)):
+        try:
+            document = copy.read(file)
+        except SchemaInvalid:
+            if titles is None or title in titles:
+                raise
+            continue
+        for pointer, reference in references(document):
             used, version = named_by(reference)
             if used and used != title:
                 latest = copy.schemas[used].latest if used in copy.schemas else elsewhere.get(used)

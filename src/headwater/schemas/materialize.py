@@ -15,11 +15,11 @@ from typing import Any
 
 from headwater.errors import HeadwaterError, SchemaInvalid, SchemaNotFound, SchemaUnavailable
 from headwater.schemas.dereference import Document, dereference
-from headwater.schemas.document import parse_document
 from headwater.schemas.example_event import example_event
 from headwater.schemas.merge_all_of import merge_all_of
 from headwater.schemas.numeric_bounds import fill_numeric_bounds
 from headwater.schemas.pinned_repository import DirectorySource, PinnedSource, SchemaSource
+from headwater.schemas.source import Source, read_source
 from headwater.schemas.uri import canonical_uri, version_of
 from headwater.schemas.working_copy import SchemaFolder, Version, WorkingCopy, version_text
 from headwater.schemas.yaml_style import json_text, sorted_keys, yaml_text
@@ -69,19 +69,19 @@ class Materializer:
             )
         self._open.append(folder.title)
         try:
-            made = self.document(self.copy.read(folder.current), self.copy.shown(folder.current), folder.title)
+            made = self.document(self.copy.source(folder.current), folder.title)
         finally:
             self._open.pop()
         self._made[folder.title] = made
         return made
 
-    def document(self, content: Mapping[str, Any], where: str, title: str) -> Materialized:
-        """The version that a document names, from wherever it came. Raises as `folder` does."""
-        version = version_of(self.copy.version_named(content, where))
+    def document(self, source: Source, title: str) -> Materialized:
+        """The version that a schema names, from wherever it came. Raises as `folder` does."""
+        version = version_of(self.copy.version_named(source.content, source.where))
         assert version is not None
         settings = self.copy.settings
         uri = f"/{title}/{version_text(version)}"
-        made = self.dereferenced(content, where, uri) if settings.dereference else _copied(content)
+        made = self.dereferenced(source, uri) if settings.dereference else _copied(source.check().content)
         if settings.numeric_bounds is not None:
             fill_numeric_bounds(made, settings.numeric_bounds)
         if settings.generate_example and not made.get("examples"):
@@ -89,11 +89,14 @@ class Materializer:
         ordered = sorted_keys(made)
         return Materialized(title, version, ordered, {kind: text_of(ordered, kind) for kind in settings.content_types})
 
-    def dereferenced(self, content: Mapping[str, Any], where: str, uri: str) -> dict[str, Any]:
-        """The document without `$ref` and `allOf`, nothing else filled in."""
-        whole = dereference(Document(uri, where, content), self._fetch, self.copy.limits)
-        merged = merge_all_of(whole, where)
-        if "examples" not in content:
+    def dereferenced(self, source: Source, uri: str) -> dict[str, Any]:
+        """The schema without `$ref` and `allOf`, nothing else filled in."""
+        source.check()
+        whole = dereference(Document(uri, source.where, source.content), self._fetch, self.copy.limits)
+        # Merging takes what is no schema for one that says nothing, so this is asked before.
+        source.check_whole(whole)
+        merged = merge_all_of(whole, source.where)
+        if "examples" not in source.content:
             # Those of a fragment are not examples of the schema that takes it in.
             merged.pop("examples", None)
         return merged
@@ -120,7 +123,8 @@ class Materializer:
             for suffix in ("", ".yaml", ".json"):
                 data = source.read(uri[1:] + suffix, self.copy.limits.document_bytes_max)
                 if data is not None:
-                    return Document(uri, uri, parse_document(data, uri, self.copy.limits))
+                    named = self.copy.shown(Path(source.name(uri[1:] + suffix)))
+                    return Document(uri, uri, read_source(data, named, self.copy.limits).content)
         if made := self._current(title, name):
             return made
         raise self._missing(uri, where)
@@ -154,6 +158,7 @@ class _RemoteSource:
     def __init__(self, url: str) -> None:
         from headwater.schemas.remote import RemoteRepository
 
+        self._url = url.rstrip("/")
         self._repository = RemoteRepository(url, extension=None)
 
     def read(self, path: str, bytes_max: int) -> bytes | None:
@@ -161,6 +166,9 @@ class _RemoteSource:
             return yaml_text(self._repository.get("/" + path).document).encode()
         except SchemaNotFound:
             return None
+
+    def name(self, path: str) -> str:
+        return f"{self._url}/{path}"
 
 
 def _sources(copy: WorkingCopy) -> tuple[list[SchemaSource], list[str]]:

@@ -29,6 +29,10 @@ class SchemaSource(Protocol):
         """The file's content, cut after `bytes_max + 1` bytes; None where there is none. Raises SchemaUnavailable."""
         ...
 
+    def name(self, path: str) -> str:
+        """The file as messages name it."""
+        ...
+
 
 class DirectorySource:
     """Files below one directory; a link that leads out of it is not followed."""
@@ -45,6 +49,9 @@ class DirectorySource:
                 return opened.read(bytes_max + 1)
         except OSError as error:
             raise SchemaUnavailable(f"{file} cannot be read: {error.strerror}.") from None
+
+    def name(self, path: str) -> str:
+        return str(self.base / path)
 
     def __str__(self) -> str:
         return str(self.base)
@@ -66,6 +73,9 @@ class PinnedSource:
         assert self._files is not None
         found = self._files.get(path)
         return found if found is None else found[: bytes_max + 1]
+
+    def name(self, path: str) -> str:
+        return str(self._pinned.path / path)
 
     def _open(self) -> None:
         pinned = self._pinned

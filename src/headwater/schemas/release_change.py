@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from headwater.errors import HeadwaterError
-from headwater.schemas.document import parse_document
 from headwater.schemas.git_changes import git_output
 from headwater.schemas.materialize import Materializer
 from headwater.schemas.next_version import BumpAdvice, advise_bump
+from headwater.schemas.source import read_source
 from headwater.schemas.uri import version_of
 from headwater.schemas.working_copy import Version, WorkingCopy, version_text
 
@@ -102,5 +102,5 @@ def _released(copy: WorkingCopy, title: str, since: str) -> tuple[Version, Mappi
     if not versions:
         return None
     path = versions[max(versions)]
-    document = parse_document(git_output(["show", f"{since}:./{path}"], copy.base), path, copy.limits)
-    return (max(versions), document) if isinstance(document, dict) else None
+    data = git_output(["show", f"{since}:./{path}"], copy.base)
+    return max(versions), read_source(data, f"{since}:{path}", copy.limits).content

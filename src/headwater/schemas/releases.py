@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from headwater.errors import ConfigInvalid, HeadwaterError
-from headwater.schemas.document import parse_document
 from headwater.schemas.git_changes import git_output
 from headwater.schemas.limits import ValidationLimits
+from headwater.schemas.source import read_source
 from headwater.schemas.working_copy import WorkingCopy
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _graded(path: str, then: bytes, now: bytes | None, commit: str, limits: Vali
     from headwater.schemas.compatibility import compare
 
     try:
-        before, after = (parse_document(data, path, limits) for data in (then, now))
+        before, after = (read_source(data, path, limits).content for data in (then, now))
         comparison = compare(before, after)
     except HeadwaterError as error:
         return ReleaseChange(uri, path, "unreadable", commit, f"{uri} was changed: {error.message}", _FIX)

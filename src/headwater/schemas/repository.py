@@ -59,7 +59,7 @@ class LocalRepository:
                 data = opened.read(self._limits.document_bytes_max + 1)
         except OSError as error:
             raise SchemaUnavailable(f"The schema {uri} cannot be read: {error.strerror}.") from None
-        return read_schema(uri, data, self._limits)
+        return read_schema(uri, data, self._limits, "/" + file.relative_to(self._base).as_posix())
 
     def uris(self) -> Iterator[str]:
         seen: set[str] = set()

@@ -22,6 +22,7 @@ from headwater.schemas.document import parse_document
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.materialize import Materializer
 from headwater.schemas.next_version import advise_bump, next_version
+from headwater.schemas.source import read_source
 from headwater.schemas.version_files import VersionFile, version_files
 from headwater.schemas.working_copy import SchemaFolder, Version, WorkingCopy, version_text
 from headwater.schemas.yaml_style import sorted_keys, yaml_text
@@ -41,7 +42,10 @@ class ImportPlan:
 
 
 def plan_repository(copy: WorkingCopy, source: WorkingCopy, titles: Sequence[str] | None = None) -> ImportPlan:
-    """Take over the schemas of another repository, files as they are; links are made as our settings say."""
+    """Take over the schemas of another repository, files as they are; links are made as our settings say.
+
+    Raises SchemaInvalid, with the place, for a file that is no schema: what is taken over is for ever.
+    """
     plan = ImportPlan()
     for title in titles or list(source.schemas):
         folder = source.folder(title)
@@ -50,11 +54,11 @@ def plan_repository(copy: WorkingCopy, source: WorkingCopy, titles: Sequence[str
         for types in folder.files.values():
             for kind, file in types.items():
                 if kind in copy.settings.content_types:
-                    _add(plan, VersionFile(target / file.name, content=file.read_bytes()))
+                    _add(plan, VersionFile(target / file.name, content=source.source(file).data))
                 else:
                     plan.notes.append(f"{title}: {file.name} is left out; this repository holds no {kind}.")
         if folder.current is not None:
-            _add(plan, VersionFile(target / copy.settings.current_file, content=folder.current.read_bytes()))
+            _add(plan, VersionFile(target / copy.settings.current_file, content=source.source(folder.current).data))
     return plan
 
 
@@ -170,17 +174,16 @@ class _Registry:
 
     def _add_one(self, subject: str, number: int, entry: Mapping[str, Any], *, is_last: bool) -> None:
         title = self._title(subject)
-        content = parse_document(entry["schema"].encode(), f"{subject} {number}", self._copy.limits)
-        if not isinstance(content, dict):
-            raise SchemaInvalid(f"The schema of {subject} {number} is not an object.")
+        source = read_source(entry["schema"].encode(), f"{subject} {number}", self._copy.limits)
         names = {one["name"]: self._uris[one["subject"], one["version"]] for one in entry.get("references") or []}
-        content = _renamed(content, names)
+        content = _renamed(source.content, names)
         content = {**content, "title": title, "$schema": content.get("$schema", DRAFT_07), "$id": f"/{title}/0.0.0"}
         materializer = Materializer(self._scratch)
         try:
-            version = self._version(title, materializer.document(content, f"{subject} {number}", title).document)
+            source = replace(source, content=content)
+            version = self._version(title, materializer.document(source, title).document)
             content["$id"] = uri = f"/{title}/{version_text(version)}"
-            made = materializer.document(content, f"{subject} {number}", title)
+            made = materializer.document(source, title)
         except HeadwaterError as error:
             raise SchemaInvalid(f"The schema of {subject} {number} cannot be taken over: {error.message}") from None
         for file in version_files(made, self._scratch.base / title, self._scratch.settings):
@@ -235,7 +238,7 @@ def plan_pin(copy: WorkingCopy, source: WorkingCopy, name: str) -> tuple[ImportP
     plan = ImportPlan()
     for folder in source.schemas.values():
         plan.titles.append(folder.title)
-        plan.files.extend(_released(folder, place))
+        plan.files.extend(_released(source, folder, place))
     known = {file.path for file in plan.files}
     if place.is_dir():
         plan.notes.extend(
@@ -246,9 +249,9 @@ def plan_pin(copy: WorkingCopy, source: WorkingCopy, name: str) -> tuple[ImportP
     return plan, place
 
 
-def _released(folder: SchemaFolder, place: Path) -> list[VersionFile]:
+def _released(source: WorkingCopy, folder: SchemaFolder, place: Path) -> list[VersionFile]:
     return [
-        VersionFile(place / folder.title / file.name, content=file.read_bytes())
+        VersionFile(place / folder.title / file.name, content=source.source(file).data)
         for types in folder.files.values()
         for file in types.values()
     ]

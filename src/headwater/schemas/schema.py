@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headwater.errors import SchemaInvalid
 from headwater.schemas.dialect import dialect_of
-from headwater.schemas.document import parse_document
 from headwater.schemas.limits import ValidationLimits
+from headwater.schemas.source import read_source
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,9 @@ class Schema:
         return _declares(self.document, path.split("."))
 
 
-def read_schema(uri: str, data: bytes, limits: ValidationLimits) -> Schema:
-    """A Schema from the bytes of its document. Raises SchemaInvalid."""
-    document = parse_document(data, uri, limits)
-    if not isinstance(document, Mapping):
-        raise SchemaInvalid(f"The schema at {uri} is not an object.")
+def read_schema(uri: str, data: bytes, limits: ValidationLimits, where: str | None = None) -> Schema:
+    """A Schema from the bytes of its document; `where` is its file as messages name it. Raises SchemaInvalid."""
+    document = read_source(data, where or uri, limits).content
     title = document.get("title")
     return Schema(uri, document, title if isinstance(title, str) else None, dialect_of(document, uri))
 

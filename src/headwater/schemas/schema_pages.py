@@ -36,8 +36,8 @@ class SchemaPage:
 
 def schema_pages(copy: WorkingCopy, titles: Iterable[str] | None = None) -> list[SchemaPage]:
     """A page for each schema that has a released version. Raises SchemaInvalid, SchemaNotFound."""
-    uses = fragment_uses(copy)
     folders = [copy.folder(title) for title in (copy.schemas if titles is None else titles)]
+    uses = fragment_uses(copy, {folder.title for folder in folders})
     return [_page(copy, folder, uses) for folder in folders if folder.files]
 
 

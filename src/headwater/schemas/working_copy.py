@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from headwater.errors import ConfigInvalid, SchemaInvalid, SchemaNotFound
-from headwater.schemas.document import parse_document
 from headwater.schemas.limits import ValidationLimits
+from headwater.schemas.source import Source, parse_source
 from headwater.schemas.uri import version_of
 from headwater.schemas.working_settings import SETTINGS_FILE, WorkingSettings, read_settings, with_values
 
@@ -66,7 +66,8 @@ class WorkingCopy:
         self.settings = settings
         self.base = settings.base_path
         self.limits = limits or ValidationLimits()
-        self._documents: dict[Path, Any] = {}
+        self._sources: dict[Path, Source] = {}
+        self._checked: set[Path] = set()
 
     @classmethod
     def open(
@@ -141,11 +142,22 @@ class WorkingCopy:
         return self.folder(directory.relative_to(self.base).as_posix())
 
     def read(self, file: Path) -> dict[str, Any]:
-        """The document in a file, parsed once and not to be changed. Raises SchemaInvalid or SchemaNotFound."""
-        if file not in self._documents:
-            self._documents[file] = read_document(file, self.shown(file), self.limits)
-        document: dict[str, Any] = self._documents[file]
-        return document
+        """The schema in a file, parsed once and not to be changed. Raises SchemaInvalid or SchemaNotFound."""
+        return self.source(file).content
+
+    def source(self, file: Path) -> Source:
+        """A file and the schema in it. Raises SchemaInvalid, with the place, or SchemaNotFound."""
+        source = self.unchecked(file)
+        if file not in self._checked:
+            source.check()
+            self._checked.add(file)
+        return source
+
+    def unchecked(self, file: Path) -> Source:
+        """A file and the object in it, which need not be a schema. Raises SchemaInvalid or SchemaNotFound."""
+        if file not in self._sources:
+            self._sources[file] = parse_file(file, self.shown(file), self.limits)
+        return self._sources[file]
 
     def shown(self, file: Path) -> str:
         """A file as messages name it: relative to the repository's root where it lies in it."""
@@ -202,7 +214,11 @@ class WorkingCopy:
 
     def _visible(self, folder: SchemaFolder) -> SchemaFolder | None:
         def hidden(file: Path) -> bool:
-            identifier = self.read(file).get("$id")
+            try:
+                identifier = self.unchecked(file).content.get("$id")
+            except SchemaInvalid:
+                # What cannot be read is said of this schema when it is looked at, and hides no other.
+                return False
             return isinstance(identifier, str) and self.settings.is_ignored(identifier)
 
         files = {version: types for version, types in folder.files.items() if not hidden(folder.versions[version])}
@@ -210,8 +226,8 @@ class WorkingCopy:
         return replace(folder, current=current, files=files) if current or files else None
 
 
-def read_document(file: Path, where: str, limits: ValidationLimits) -> dict[str, Any]:
-    """The JSON or YAML object in `file`, within the limits. Raises SchemaInvalid or SchemaNotFound."""
+def parse_file(file: Path, where: str, limits: ValidationLimits) -> Source:
+    """The JSON or YAML object in `file`, which need not be a schema. Raises SchemaInvalid, SchemaNotFound."""
     try:
         with file.open("rb") as opened:
             data = opened.read(limits.document_bytes_max + 1)
@@ -219,10 +235,7 @@ def read_document(file: Path, where: str, limits: ValidationLimits) -> dict[str,
         raise SchemaNotFound(f"There is no file {where}.") from None
     except OSError as error:
         raise SchemaInvalid(f"{where} cannot be read: {error.strerror}.") from None
-    document = parse_document(data, where, limits)
-    if not isinstance(document, dict):
-        raise SchemaInvalid(f"The schema at {where} is not an object.")
-    return document
+    return parse_source(data, where, limits)
 
 
 def version_text(version: Version) -> str:

@@ -140,7 +140,8 @@ def read_settings(files: Sequence[Path], *, root: Path) -> WorkingSettings:
         try:
             values = parse_document(data, str(file), ValidationLimits())
         except SchemaInvalid as error:
-            raise ConfigInvalid(f"The settings cannot be read: {error.message}", file=str(file)) from None
+            message = f"The settings cannot be read: {error.detail}"
+            raise ConfigInvalid(message, file=str(file), line=error.line, hint=error.hint) from None
         if values is None:
             continue
         if not isinstance(values, dict):

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from headwater.errors import ConfigInvalid, HeadwaterError, SchemaNotFound, SchemaUnavailable
-from headwater.schemas.document import parse_document
 from headwater.schemas.fragment_use import named_by, references
 from headwater.schemas.limits import ValidationLimits
+from headwater.schemas.source import read_source
 from headwater.schemas.uri import canonical_uri, version_of
 from headwater.schemas.working_copy import SchemaFolder, Version, WorkingCopy, version_text
 from headwater.schemas.working_settings import SETTINGS_FILE, WorkingSettings
@@ -190,9 +190,8 @@ class Shelf:
         state, data = _bytes(file, known[0] if known else None)
         if known is not None and known[0] == state:
             return known
-        where = f"{self.name}/{file.parent.name}/{file.name}"
-        document = parse_document(data, where, ValidationLimits())
-        read = (state, data, document if isinstance(document, dict) else {})
+        where = f"{self.name}/{file.relative_to(self.path).as_posix()}"
+        read = (state, data, read_source(data, where, ValidationLimits()).content)
         if len(self._files) >= FILES_KEPT_MAX:
             self._files.clear()
         self._files[file] = read

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headwater.errors import HeadwaterError, SchemaNotFound
+from headwater.errors import HeadwaterError, SchemaInvalid, SchemaNotFound
 from headwater.schemas.dialect import dialect_of
 from headwater.schemas.fragment_use import named_by, references
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.materialize import Materialized, Materializer
+from headwater.schemas.positions import Positions
 from headwater.schemas.repository import LocalRepository
 from headwater.schemas.rules import contents, evolution, keywords, names, robustness, structure
 from headwater.schemas.rules.catalogue import RULES
 from headwater.schemas.rules.policy import Policy
-from headwater.schemas.rules.positions import Positions
 from headwater.schemas.rules.rule import Breach, Breaches, Finding, Severity, Subject, mapping, places
 from headwater.schemas.rules.structure import FolderFacts
 from headwater.schemas.schema import Schema
 from headwater.schemas.working_copy import SchemaFolder, Version, WorkingCopy, version_text
 
 _VIOLATIONS_SHOWN_MAX = 3
+_MISSHAPEN_MAX = 50
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,16 @@ class SchemaCheck:
         return self._read(folder.title, folder.current, found)
 
     def _read(self, uri: str, file: Path, found: _Gathered) -> Mapping[str, Any] | None:
+        """The schema in a file; None where it is none, of which every place has been said."""
         try:
-            return self.copy.read(file)
+            source = self.copy.unchecked(file)
         except HeadwaterError as error:
-            found.add(uri, file, Breach("schema-readable", "", error.message, error.hint))
+            found.add(uri, file, _breach("schema-readable", error, self.copy.shown(file)))
             return None
+        misshapen = list(itertools.islice(source.misshapen(), _MISSHAPEN_MAX))
+        for one in misshapen:
+            found.add(uri, file, Breach("schema-is-valid", one.pointer, one.message, one.hint))
+        return None if misshapen else source.content
 
     def _made(self, folder: SchemaFolder, current: Mapping[str, Any] | None, found: _Gathered) -> Materialized | None:
         if current is None or folder.current is None:
@@ -99,9 +106,8 @@ class SchemaCheck:
         try:
             return self._materializer.folder(folder)
         except (HeadwaterError, RecursionError) as error:
-            message = error.message if isinstance(error, HeadwaterError) else "It is nested too deeply."
-            hint = error.hint if isinstance(error, HeadwaterError) else None
-            found.add(folder.title, folder.current, Breach("schema-materializes", "", message, hint))
+            shown = self.copy.shown(folder.current)
+            found.add(folder.title, folder.current, _breach("schema-materializes", error, shown))
             return None
 
     def _facts(
@@ -148,8 +154,7 @@ class SchemaCheck:
             schema = Schema(f"/{subject.title}/{subject.version}", subject.document, None, dialect)
             compiled = CompiledSchema(SchemaGraph(schema, self._repository, self._limits), self._limits)
         except (HeadwaterError, RecursionError) as error:
-            message = error.message if isinstance(error, HeadwaterError) else "It is nested too deeply."
-            yield Breach("schema-compiles", "", message, error.hint if isinstance(error, HeadwaterError) else None)
+            yield _breach("schema-compiles", error, "")
             return
         examples = subject.document.get("examples")
         for index, example in enumerate(examples if isinstance(examples, list) else ()):
@@ -287,10 +292,12 @@ class _Gathered:
 
     def _located(self, one: _Pending, by_file: dict[Path, Positions]) -> Finding:
         breach = one.breach
-        place = None
-        if one.file.is_file():
+        place: tuple[int, int | None] | None = None
+        if breach.at is not None:
+            place = breach.at
+        elif one.file.is_file():
             if one.file not in by_file:
-                by_file[one.file] = Positions(one.file, self._copy.limits)
+                by_file[one.file] = Positions.of_file(one.file, self._copy.limits)
             place = by_file[one.file].of(breach.pointer)
         line, column = place or (None, None)
         return Finding(
@@ -306,6 +313,15 @@ class _Gathered:
             breach.pointer,
             breach.witness,
         )
+
+
+def _breach(rule: str, error: Exception, shown: str) -> Breach:
+    """What an error about the file `shown` comes to; one about another file keeps the place in its words."""
+    if not isinstance(error, HeadwaterError):
+        return Breach(rule, "", "It is nested too deeply.")
+    if isinstance(error, SchemaInvalid) and error.file == shown and error.line is not None:
+        return Breach(rule, "", error.detail, error.hint, at=(error.line, error.column))
+    return Breach(rule, "", error.message, error.hint)
 
 
 def _holds(file: Path, text: str | None) -> bool:

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.errors import HeadwaterError
-from headwater.schemas.dialect import DRAFT_07, check_against_metaschema, check_enums, dialect_of
+from headwater.schemas.dialect import DRAFT_07, enum_breach, metaschema_breach, spelt_dialect
 from headwater.schemas.formats import FORMAT_FUNCTIONS, FORMAT_PATTERNS
 from headwater.schemas.rules.rule import Breach, Breaches, Steps, Subject, mapping, places, pointer_of, texts
 from headwater.schemas.security import insecurities
@@ -18,7 +17,7 @@ NAME = re.compile(r"[$a-z]+[a-z0-9_]*")
 def of_version(subject: Subject, bounds: tuple[float, float] | None, *, as_original: bool = False) -> Breaches:
     """The rules that are asked of versions only; of examples, see `examples`."""
     document = subject.document
-    yield from valid_schema(document, subject.uri, as_original=as_original)
+    yield from valid_schema(document, as_original=as_original)
     yield from deterministic_types(document)
     yield from required_exist(document)
     if bounds is not None:
@@ -33,24 +32,16 @@ def of_any(subject: Subject) -> Breaches:
     yield from snake_case(subject.document)
 
 
-def valid_schema(document: Mapping[str, Any], uri: str, *, as_original: bool = False) -> Breaches:
+def valid_schema(document: Mapping[str, Any], *, as_original: bool = False) -> Breaches:
     """The metaschema of the dialect the document names, draft-07 where that is none we know.
 
     `as_original`: that of draft-07 whatever it names, in the edition that allows no value of an `enum` twice.
     """
-    try:
-        dialect = DRAFT_07 if as_original else dialect_of(document, uri)
-    except HeadwaterError:
-        dialect = DRAFT_07
-    try:
-        check_against_metaschema(document, dialect, uri)
-        if as_original:
-            check_enums(document, uri)
-    except HeadwaterError as error:
-        _, _, what = error.message.partition("is not a valid schema: ")
-        at = re.match(r"at (/\S*): ", what)
-        pointer = at[1].rstrip("/") if at else ""
-        yield Breach("schema-is-valid", pointer, f"This is not a valid schema: {what[at.end() :] if at else what}")
+    dialect = DRAFT_07 if as_original else spelt_dialect(document) or DRAFT_07
+    found = metaschema_breach(document, dialect) or (enum_breach(document) if as_original else None)
+    if found is not None:
+        pointer, reason = found
+        yield Breach("schema-is-valid", pointer, f"This is not a valid schema: {reason}.")
 
 
 def snake_case(document: Any, steps: Steps = ()) -> Breaches:

@@ -36,7 +36,8 @@ class Rule:
 class Breach:
     """A rule that a document breaks at `pointer` (JSON pointer into the document, "" is all of it).
 
-    `witness` is an instance that shows it, where there is one; `severity` None is the rule's own.
+    `witness` is an instance that shows it, where there is one; `severity` None is the rule's own; `at` the line and
+    column where they are known without the pointer.
     """
 
     rule: str
@@ -45,6 +46,7 @@ class Breach:
     hint: str | None = None
     witness: Any = None
     severity: Severity | None = None
+    at: tuple[int, int | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

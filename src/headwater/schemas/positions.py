@@ -12,22 +12,24 @@ from typing import Any
 
 import yaml
 
+from headwater.schemas.document import compose_document
 from headwater.schemas.limits import ValidationLimits
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Positions:
-    """Positions in one file. A file that cannot be read has none."""
+    """Positions in one file's content. What cannot be read has none."""
 
-    def __init__(self, file: Path, limits: ValidationLimits) -> None:
-        self._root: Any = None
+    def __init__(self, data: bytes, limits: ValidationLimits) -> None:
+        self._root: Any = compose_document(data, limits) if len(data) <= limits.document_bytes_max else None
+
+    @classmethod
+    def of_file(cls, file: Path, limits: ValidationLimits) -> Positions:
+        """Positions in a file; a file that cannot be read has none."""
         try:
-            data = file.read_bytes()
-            if len(data) <= limits.document_bytes_max and _depth(data, limits) <= limits.document_depth_max:
-                self._root = yaml.compose(data, Loader=_Loader)
-        except (OSError, yaml.YAMLError, ValueError, RecursionError):
-            return
+            with file.open("rb") as opened:
+                return cls(opened.read(limits.document_bytes_max + 1), limits)
+        except OSError:
+            return cls(b"", limits)
 
     def of(self, pointer: str) -> tuple[int, int] | None:
         """The 1-based line and column of the key or item at a pointer, or of what is nearest around it."""
@@ -36,20 +38,6 @@ class Positions:
         steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
         mark, _ = _deepest(self._root, steps, self._root.start_mark)
         return mark.line + 1, mark.column + 1
-
-
-def _depth(data: bytes, limits: ValidationLimits) -> int:
-    """How deep a file is nested, as far as the limit: composing is recursive, so it must not meet a deeper one."""
-    depth = deepest = 0
-    for event in yaml.parse(data, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if deepest > limits.document_depth_max:
-            break
-    return deepest
 
 
 def _deepest(node: Any, steps: list[str], mark: Any) -> tuple[Any, int]:
