@@ -422,7 +422,10 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[tuple[st
         if key not in _fields(section):
             names = [f"{ENVIRONMENT_PREFIX}{name}_{field}".upper() for field in _fields(section)]
             raise source.refusal((), "is not a setting.", hint=suggestion(variable, names))
-        value = _from_text(environment[variable], _fields(section)[key][1])
+        try:
+            value = _from_text(environment[variable], _fields(section)[key][1])
+        except ValueError as error:
+            raise source.refusal((), f"{error}.") from None
         yield (name, key), _accept(section, key, value, source, (name, key))
 
 

@@ -9,11 +9,12 @@ multiply ("billion laughs") are refused before they cost memory. Scalars follow 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -29,6 +30,10 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?[0-9][0-9_]*\Z")
 _HEXADECIMAL_OR_OCTAL = re.compile(r"0x[0-9a-fA-F]+\Z|0o[0-7]+\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?\Z")
+# What YAML calls numbers, and JSON has not.
+_NO_NUMBER = re.compile(r"([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z")
+# 0x and 254 hexadecimal digits are below 2^1024.
+_BASED_CHARACTERS_MAX = 256
 _WORDS: Mapping[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -105,16 +110,32 @@ def parse_declaration(text: str, *, file: str) -> Declaration:
 
 
 def scalar(text: str) -> Any:
-    """What a plain (unquoted) YAML scalar means: None, bool, int, float or the text itself."""
+    """What a plain (unquoted) YAML scalar means: None, bool, int, float or the text itself.
+
+    Raises ValueError for a number that JSON has not: an infinity, not-a-number, or one beyond those of a double.
+    """
     if text in _WORDS:
         return _WORDS[text]
     if not (text[0].isdigit() or text[0] in "+-."):
         return text
     if _INTEGER.match(text):
-        return int(text.replace("_", "")) if len(text) <= 20 else text
+        digits = text.replace("_", "")
+        return int(digits) if _is_finite(digits) else _refuse_number(text)
     if _HEXADECIMAL_OR_OCTAL.match(text):
-        return int(text, 0) if len(text) <= 20 else text
-    return float(text.replace("_", "")) if _FLOAT.match(text) else text
+        return int(text, 0) if len(text) <= _BASED_CHARACTERS_MAX else _refuse_number(text)
+    if _FLOAT.match(text):
+        digits = text.replace("_", "")
+        return float(digits) if _is_finite(digits) else _refuse_number(text)
+    return _refuse_number(text) if _NO_NUMBER.match(text) else text
+
+
+def _is_finite(digits: str) -> bool:
+    return math.isfinite(float(digits))
+
+
+def _refuse_number(text: str) -> NoReturn:
+    shown = text if len(text) <= 40 else f"{text[:20]}… ({len(text)} characters)"
+    raise ValueError(f"{shown} is a number that JSON cannot say")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -182,13 +203,20 @@ class _Composer:
 
     def _content(self, event: Any, line: int, depth: int) -> _Node:
         if isinstance(event, yaml.ScalarEvent):
-            return _Node(line, value=scalar(event.value) if event.implicit[0] else event.value)
+            return _Node(line, value=self._scalar(event, line))
         if isinstance(event, yaml.SequenceStartEvent):
             items = []
             while not isinstance(child := next(self._events), yaml.SequenceEndEvent):
                 items.append(self.node(child, depth + 1))
             return _Node(line, items=items)
         return _Node(line, pairs=list(self._pairs(depth)))
+
+    def _scalar(self, event: Any, line: int) -> Any:
+        try:
+            return scalar(event.value) if event.implicit[0] else event.value
+        except ValueError as error:
+            hint = "Write a number below 1.8e308, or put the value in quotes if it is meant as text."
+            raise ConfigInvalid(f"{error}.", file=self._file, line=line, hint=hint) from None
 
     def _pairs(self, depth: int) -> Iterator[tuple[str, int, _Node]]:
         seen: dict[str, int] = {}

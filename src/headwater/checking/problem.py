@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from headwater.errors import ConfigInvalid, HeadwaterError
+from headwater.errors import ConfigInvalid, HeadwaterError, SchemaInvalid
 
 
 class Severity(StrEnum):
@@ -36,7 +36,7 @@ class Problem:
 
 def problem_of(error: HeadwaterError, rule: str | None = None) -> Problem:
     """The problem that an error describes, at its file and line where it has them."""
-    if isinstance(error, ConfigInvalid):
+    if isinstance(error, ConfigInvalid | SchemaInvalid):
         return Problem(error.detail, error.file, error.line, error.hint, rule)
     return Problem(error.message, hint=error.hint, rule=rule)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from headwater.checking.problem import Problem, problem_of
 from headwater.config import CONFIG_FILE, Config
 from headwater.declaration import Declaration, read_declaration
-from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
+from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid, SchemaInvalid
 from headwater.processing.loader import load_jobs
 from headwater.schemas.repository import open_repositories
 from headwater.schemas.validator import Validator
@@ -128,8 +128,17 @@ def _schemas(
         except HeadwaterError as error:
             # Streams of this title have something to be repaired, but not their title.
             found.setdefault(uri.rpartition("/")[0].strip("/"), [])
-            unread.append(Problem(error.message, _schema_file(config, uri), 1, error.hint, "schema-invalid"))
+            unread.append(_unusable(config, uri, error))
     return found, len(uris)
+
+
+def _unusable(config: Config, uri: str, error: HeadwaterError) -> Problem:
+    """The problem with a schema, at the place in the file that is wrong, which may be one it refers to."""
+    if isinstance(error, SchemaInvalid) and error.file and error.line:
+        file = next((file for base in config.schema_base_uris if (file := Path(base + error.file)).is_file()), None)
+        if file is not None:
+            return Problem(error.detail, str(file), error.line, error.hint, "schema-invalid")
+    return Problem(error.message, _schema_file(config, uri), 1, error.hint, "schema-invalid")
 
 
 def _version(uri: str) -> tuple[str, tuple[int, ...]]:

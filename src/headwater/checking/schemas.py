@@ -15,6 +15,7 @@ from headwater.schemas.working_settings import SETTINGS_FILE
 
 def rules_of_repositories(project: Project) -> Iterator[Problem]:
     """What the rules find, in each directory of schemas that has settings of its own."""
+    known = {(Path(one.file).resolve(), one.line, one.message) for one in project.unread if one.file}
     for base in project.config.schema_base_uris:
         # Without settings a directory may hold released versions only, and nothing to make them from.
         if base.startswith(("http://", "https://")) or not Path(base).is_dir():
@@ -29,4 +30,5 @@ def rules_of_repositories(project: Project) -> Iterator[Problem]:
             # That a version compiles, and its references, was looked at already.
             if one.waived is None and one.rule.id != "schema-compiles":
                 file = str(copy.root / one.file) if one.file else None
-                yield Problem(one.message, file, one.line, one.hint, one.rule.id, one.severity.value)
+                if file is None or (Path(file).resolve(), one.line, one.message) not in known:
+                    yield Problem(one.message, file, one.line, one.hint, one.rule.id, one.severity.value)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
-import orjson
+
+from headwater.event import json_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +31,7 @@ def say(message: str) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON object on one line of standard output."""
-    click.echo(orjson.dumps(value, default=str).decode())
+    click.echo(json_bytes(value, default=str).decode())
 
 
 def has_terminal() -> bool:

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from headwater.errors import ChangeRefused
+from headwater.event import json_bytes, read_json
 from headwater.streams.layers import Layer, When
 from headwater.times import has_zone, time_us
 
@@ -100,7 +99,7 @@ class Revision:
     remove: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
-        return orjson.dumps(self.as_json())
+        return json_bytes(self.as_json())
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -118,7 +117,7 @@ class Revision:
     def decode(cls, data: bytes) -> Revision:
         """Raises ChangeRefused for what is no revision."""
         try:
-            written = orjson.loads(data)
+            written = read_json(data)
             return cls(
                 number=int(written["revision"]),
                 parent=int(written["parent"]),
@@ -129,7 +128,7 @@ class Revision:
                 put=tuple(Rule.from_json(rule) for rule in written["put"]),
                 remove=tuple(written["remove"]),
             )
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ChangeRefused(f"A record is no revision: {type(error).__name__}: {error}.") from None
 
 

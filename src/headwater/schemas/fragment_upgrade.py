@@ -83,7 +83,7 @@ def with_version(copy: WorkingCopy, folder: SchemaFolder, edit: CurrentEdit, ver
 
 
 def greatest_version(copy: WorkingCopy, title: str, asked: str | None) -> Version:
-    """The version `asked` for, or the latest one of a schema. Raises SchemaNotFound where there is no such version."""
+    """The version `asked` for, or the latest one of a schema. Raises SchemaNotFound, SchemaInvalid."""
     folder = copy.folder(title)
     version = version_of(asked) if asked else folder.latest
     if version is None or version not in folder.files:
@@ -91,6 +91,8 @@ def greatest_version(copy: WorkingCopy, title: str, asked: str | None) -> Versio
         raise SchemaNotFound(
             f"The schema {title} has no version {asked or 'yet'}.", hint=f"Released versions: {known}."
         )
+    # A fragment that is no schema is not moved to, even where nobody has to move.
+    copy.source(folder.versions[version])
     return version
 
 

@@ -163,7 +163,7 @@ class _RemoteSource:
 
     def read(self, path: str, bytes_max: int) -> bytes | None:
         try:
-            return yaml_text(self._repository.get("/" + path).document).encode()
+            return yaml_text(self._repository.get("/" + path).document, exact=True).encode()
         except SchemaNotFound:
             return None
 

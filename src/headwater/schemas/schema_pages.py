@@ -51,7 +51,7 @@ def _page(copy: WorkingCopy, folder: SchemaFolder, uses: Sequence[FragmentUse]) 
         [version_text(version) for version in reversed(list(folder.files))],
         description.strip() if isinstance(description, str) else "",
         field_rows(document),
-        [yaml_text(example) for example in examples] if isinstance(examples, list) else [],
+        [yaml_text(example, exact=True) for example in examples] if isinstance(examples, list) else [],
         [use for use in uses if use.user == folder.title],
         users_of(folder.title, uses),
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
+from headwater.event import json_bytes
 from headwater.schemas.types import WHOLE, DataType, ListOf, MapOf, Scalar, Struct
 from headwater.times import moment_of
 
@@ -29,7 +28,7 @@ def _value(value: Any, kind: DataType) -> Any:
         if kind.kind == "timestamp":
             return moment_of(value)
         if kind.kind == "json":
-            return orjson.dumps(value).decode()
+            return json_bytes(value).decode()
         return float(value) if kind.kind == "number" else int(value) if kind.kind == "integer" else value
     if isinstance(kind, ListOf):
         return [_value(item, kind.item) for item in value]

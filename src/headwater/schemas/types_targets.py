@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from headwater.errors import ConfigInvalid
+from headwater.event import json_bytes
 from headwater.schemas import types_sql
 from headwater.schemas.types import Note, Struct, TypedSchema
 from headwater.schemas.types_alter import (
@@ -108,7 +107,7 @@ def map_types(
     document: Any = None
     if target == "avro":
         document = avro_schema(root, schema.title, fitted.schema.description)
-        text = orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n"
+        text = json_bytes(document, indented=True).decode() + "\n"
     elif chosen.dialect is None:
         document, text = [_arrow_column(field) for field in root.fields], arrow_text(root)
     else:
@@ -162,7 +161,7 @@ def _type_words(kind: Any, target: Target) -> str:
     if target.policy.target == "arrow":
         return arrow_type(kind)
     record = avro_schema(Struct((_probe(kind),)), None)
-    return orjson.dumps(record["fields"][0]["type"]).decode()
+    return json_bytes(record["fields"][0]["type"]).decode()
 
 
 def _probe(kind: Any) -> Any:

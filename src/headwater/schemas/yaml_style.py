@@ -61,9 +61,12 @@ _ESCAPES = {
 }
 
 
-def yaml_text(value: Any) -> str:
-    """A JSON value as YAML, with a final newline. Keys are printed in the order they have; see `sorted_keys`."""
-    return _YamlWriter(value).node(value, 0, compact=True) + "\n"
+def yaml_text(value: Any, *, exact: bool = False) -> str:
+    """A JSON value as YAML, with a final newline. Keys are printed in the order they have; see `sorted_keys`.
+
+    `exact`: whole numbers keep every digit, where the original prints the double nearest to them.
+    """
+    return _YamlWriter(value, exact).node(value, 0, compact=True) + "\n"
 
 
 def json_text(value: Any) -> str:
@@ -138,14 +141,15 @@ def number_text(value: float) -> str:
 class _YamlWriter:
     """One document; knows which containers occur more than once."""
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Any, exact: bool) -> None:
+        self._exact = exact
         self._shared = _shared_containers(root)
         self._written: set[int] = set()
 
     def node(self, value: Any, level: int, *, compact: bool) -> str:
         """The text of a value. `compact`: a block may begin on the line it is put on."""
         if not isinstance(value, dict | list):
-            return _scalar(value, level)
+            return str(value) if self._exact and type(value) is int else _scalar(value, level)
         number = self._shared.get(id(value))
         if number is not None:
             if number in self._written:

@@ -6,6 +6,7 @@ values) is refused with its line.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,7 +85,7 @@ class _Parser:
                 raise self._refusal(text, line)
             return re.sub(r"\\([nrtvfe0\\$\"])", lambda found: _ESCAPES.get(found[1], found[1]), text[1:-1])
         if kind == "number":
-            return float(text) if re.search(r"[.eE]", text) else int(text)
+            return self._number(text, line)
         if kind == "word" and text.lower() in _WORDS:
             return _WORDS[text.lower()]
         if kind == "word" and text.lower() == "array":
@@ -93,6 +94,11 @@ class _Parser:
         if (kind, text) == ("sign", "["):
             return self._array("]", depth + 1)
         raise self._refusal(text, line)
+
+    def _number(self, text: str, line: int) -> int | float:
+        if not math.isfinite(float(text)):
+            raise ConfigInvalid(f"{text:.40} is a number that JSON cannot say.", file=self._file, line=line)
+        return float(text) if re.search(r"[.eE]", text) else int(text)
 
     def _array(self, end: str, depth: int) -> Any:
         if depth > DEPTH_MAX:

@@ -21,7 +21,10 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
     # Our reader follows YAML 1.2, the library 1.1: what either would take for a number or a word is quoted.
-    plain = value != "" and scalar(value) == value
+    try:
+        plain = value != "" and scalar(value) == value
+    except ValueError:
+        plain = False
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
 
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -16,6 +15,7 @@ from headwater.catalog.payloads import payloads
 from headwater.catalog.place import place_of
 from headwater.declaration import suggestion
 from headwater.errors import StreamUnknown
+from headwater.event import json_bytes
 from headwater.platform import Platform
 from headwater.streams.projection import etag_of
 from headwater.web.route import Route
@@ -62,14 +62,14 @@ class AsyncApi:
 
         def make() -> bytes:
             found = payloads([stream.schema_title or ""], self._platform.schemas.repository)
-            return orjson.dumps(stream_document(stream, found.get(stream.schema_title or ""), place))
+            return json_bytes(stream_document(stream, found.get(stream.schema_title or ""), place))
 
         return _answer(request, await asyncio.to_thread(make), place)
 
     def _make_whole(self, place: Place) -> bytes:
         streams = exportable(self._platform.streams.entries())
         titles = [stream.schema_title for stream in streams if stream.schema_title]
-        return orjson.dumps(whole_document(streams, payloads(titles, self._platform.schemas.repository), place))
+        return json_bytes(whole_document(streams, payloads(titles, self._platform.schemas.repository), place))
 
     def _place(self, request: Request) -> Place:
         audience = request.query_params.get("audience", "public")

@@ -19,8 +19,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, SchemaInvalid
+from headwater.event import json_bytes, read_json
 from headwater.schemas.dialect import proper_name, with_proper_names
+from headwater.schemas.json_value import json_equal
 from headwater.schemas.working_copy import SchemaFolder, Version, version_text
 from headwater.web.headers import is_number, is_on
 from headwater.web.places import REGISTRY_MEDIA_TYPE, registry_failure
@@ -140,7 +142,8 @@ class ConfluentReader:
         for subject in sorted(self._subjects()):
             if subject.startswith(prefix):
                 registered = self._registered(subject)
-                found += [_document(subject, one) for one in (registered[-1:] if latest_only else registered)]
+                chosen = registered[-1:] if latest_only else registered
+                found += [document for one in chosen if (document := _readable(subject, one))]
         return found
 
     def by_id(self, request: Request) -> dict[str, Any]:
@@ -256,8 +259,11 @@ class ConfluentReader:
 
     def _same(self, subject: str, wanted: Any) -> _Registered:
         for one in reversed(self._registered(subject)):
-            document = one.shelf.document(one.folder.versions[one.version])
-            if _with_proper_name(document) == _with_proper_name(wanted):
+            try:
+                document = one.shelf.document(one.folder.versions[one.version])
+            except SchemaInvalid:
+                continue
+            if json_equal(_with_proper_name(document), _with_proper_name(wanted)):
                 return one
         raise RegistryError(404, 40403, "Schema not found")
 
@@ -281,6 +287,8 @@ def _reading(endpoint: Callable[[Request], Any]) -> Callable[[Request], Response
             return _answer(endpoint(request))
         except RegistryError as error:
             return _failure(error)
+        except SchemaInvalid as error:
+            return _failure(RegistryError(422, 42201, f"The file of this version is no schema: {error}"))
         except HeadwaterError as error:
             return _failure(RegistryError(500, 50001, f"Error in the backend data store: {error}"))
 
@@ -297,8 +305,16 @@ def _document(subject: str, one: _Registered) -> dict[str, Any]:
     }
 
 
+def _readable(subject: str, one: _Registered) -> dict[str, Any] | None:
+    """The document of a version, None where its file is no schema: a list says what can be said of the others."""
+    try:
+        return _document(subject, one)
+    except SchemaInvalid:
+        return None
+
+
 def _answer(document: Any) -> Response:
-    data = document.text.encode() if isinstance(document, _Raw) else orjson.dumps(document)
+    data = document.text.encode() if isinstance(document, _Raw) else json_bytes(document)
     return Response(data, media_type=REGISTRY_MEDIA_TYPE, headers={"access-control-allow-origin": "*"})
 
 
@@ -318,7 +334,7 @@ async def _posted_schema(request: Request) -> Any:
         text = posted["schema"]
         if posted.get("schemaType", "AVRO") != "JSON":
             _invalid(f"Schemas here are JSON schemas, not {posted.get('schemaType', 'AVRO')}")
-        return orjson.loads(text)
+        return read_json(text)
     except (ValueError, KeyError, TypeError, AttributeError):
         _invalid('The body is not {"schema": …, "schemaType": "JSON"} with a JSON schema as text')
 

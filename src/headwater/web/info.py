@@ -7,12 +7,12 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 import headwater
 from headwater.errors import StreamUnknown
+from headwater.event import json_bytes
 
 DESCRIPTION = "An event platform: takes schema-checked events, keeps them, streams them live."
 HOME = "/?doc"
@@ -25,7 +25,7 @@ class JsonResponse(Response):
     media_type = "application/json; charset=utf-8"
 
     def render(self, content: Any) -> bytes:
-        return orjson.dumps(content)
+        return json_bytes(content)
 
 
 async def info(request: Request) -> Response:

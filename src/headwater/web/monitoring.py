@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, cast
 
-import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -17,6 +16,7 @@ from starlette.routing import BaseRoute
 from headwater import __version__
 from headwater.declaration import suggestion
 from headwater.errors import FilterInvalid, RequestTooLarge, StreamUnknown
+from headwater.event import json_bytes
 from headwater.monitoring.completeness import StreamHour
 from headwater.monitoring.health import CONDITIONS, StreamHealth
 from headwater.monitoring.hours import hour_text, read_hour, time_text
@@ -181,7 +181,7 @@ def _one_of(name: str, value: str, known: Iterable[str]) -> str:
 
 
 def _json(body: Any) -> Response:
-    return Response(orjson.dumps(body), headers={"content-type": "application/json", "cache-control": "no-store"})
+    return Response(json_bytes(body), headers={"content-type": "application/json", "cache-control": "no-store"})
 
 
 def _lead(lead_ms: int) -> str:

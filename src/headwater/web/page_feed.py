@@ -22,6 +22,7 @@ import orjson
 
 from headwater.connectors.tables import TableView
 from headwater.errors import HeadwaterError
+from headwater.event import json_bytes
 from headwater.intake.recent import RecentOutcome, RecentOutcomes
 from headwater.log.contract import LogReader
 from headwater.streams.stream import Stream
@@ -193,7 +194,7 @@ def _gist(event_text: str) -> str:
     if not isinstance(value, dict):
         return ""
     simple = (v for k, v in value.items() if k not in {"$schema", "dt"} and isinstance(v, str | int | float))
-    words = [v if isinstance(v, str) else orjson.dumps(v).decode() for v in simple]
+    words = [v if isinstance(v, str) else json_bytes(v).decode() for v in simple]
     return " · ".join(words)[:GIST_CHARS_MAX]
 
 
@@ -215,4 +216,4 @@ def _cell(value: Any) -> str | int | float | None:
 
 
 def _message(event: str, data: Any) -> bytes:
-    return b"event: " + event.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"
+    return b"event: " + event.encode() + b"\ndata: " + json_bytes(data) + b"\n\n"

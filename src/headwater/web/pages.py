@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute
 
 from headwater import __version__
 from headwater.errors import HeadwaterError
+from headwater.event import json_bytes
 from headwater.platform import Platform
 from headwater.schemas.schema import Schema
 from headwater.streams.stream import Stream
@@ -165,6 +166,5 @@ def breakable(name: str) -> Markup:
 
 
 def _pretty(value: Any) -> str:
-    import orjson
 
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    return json_bytes(value, indented=True).decode()

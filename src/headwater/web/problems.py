@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from starlette.responses import Response
 
 from headwater import errors
 from headwater.errors import HeadwaterError
+from headwater.event import json_bytes
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -89,9 +89,10 @@ class ProblemResponse(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, error: HeadwaterError, *, method: str, uri: str) -> None:
+    def __init__(self, error: HeadwaterError, *, method: str, uri: str, status: int | None = None) -> None:
         document = problem_document(error, method=method, uri=uri)
-        super().__init__(orjson.dumps(document), status_code=document["status"], headers=problem_headers(error))
+        document["status"] = status or document["status"]
+        super().__init__(json_bytes(document), status_code=document["status"], headers=problem_headers(error))
 
 
 def request_uri(scope: Any) -> str:

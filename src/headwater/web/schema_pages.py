@@ -20,7 +20,6 @@ from headwater.schemas.types_fit import FitOptions
 from headwater.schemas.types_read import read_types
 from headwater.schemas.types_targets import TARGETS, map_types
 from headwater.schemas.working_copy import SchemaFolder, version_text
-from headwater.web.problems import status_of
 from headwater.web.schema_pages_changes import diff_lines, difference, previous_of
 from headwater.web.schema_pages_fields import FieldRow, field_rows
 from headwater.web.schema_shelf import MERGED, Shelf, Shelves, StreamsOf, json_text, versions_of
@@ -119,9 +118,9 @@ class SchemaPages:
             for hit in self._hits(query.strip())[:FOUND_MAX]
         ]
 
-    def problem(self, request: Request, error: HeadwaterError) -> Response:
+    def problem(self, request: Request, error: HeadwaterError, status: int) -> Response:
         """A page that says what is wrong and where to go."""
-        return self._page(request, "problem", status=status_of(error), error=error)
+        return self._page(request, "problem", status=status, error=error)
 
     def _schema(self, request: Request, shelf: Shelf, folder: SchemaFolder, below: list[Entry]) -> Response:
         asked = request.query_params

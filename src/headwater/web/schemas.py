@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from headwater.errors import HeadwaterError, SchemaNotFound
+from headwater.errors import HeadwaterError, SchemaInvalid, SchemaNotFound
 from headwater.schemas.uri import canonical_uri, version_of
 from headwater.schemas.working_copy import version_text
 from headwater.web.confluent import ConfluentReader
-from headwater.web.problems import ProblemResponse, request_uri
+from headwater.web.problems import ProblemResponse, request_uri, status_of
 from headwater.web.route import Route
 from headwater.web.schema_pages import SchemaPages
 from headwater.web.schema_shelf import MERGED, SchemaText, Shelf, Shelves, StreamsOf
@@ -72,9 +72,11 @@ class SchemaFiles:
         try:
             return self._answer(request)
         except HeadwaterError as error:
+            # A file that is no schema is a finding about that file; nothing here has failed.
+            status = 422 if isinstance(error, SchemaInvalid) else status_of(error)
             if wants_page(request):
-                return self._pages.problem(request, error)
-            answer = ProblemResponse(error, method=request.method, uri=request_uri(request.scope))
+                return self._pages.problem(request, error, status)
+            answer = ProblemResponse(error, method=request.method, uri=request_uri(request.scope), status=status)
             answer.headers.update(_CORS)
             return answer
 

@@ -25,6 +25,7 @@ from headwater.errors import (
     TooManyConnections,
     TopicUnknown,
 )
+from headwater.event import json_bytes
 from headwater.log.contract import TOKEN_PREFIX
 from headwater.web.cloudevents import STRUCTURED, CloudEventsOut, url_of
 from headwater.web.headers import RawHeaders, is_on
@@ -155,7 +156,7 @@ class StreamEndpoint:
         media: bytes = JSON_TYPE,
         reason: bytes = b"",
     ) -> None:
-        body = orjson.dumps(document) + (b"\n" if reason else b"")
+        body = json_bytes(document) + (b"\n" if reason else b"")
         length = (b"content-length", b"%d" % len(body))
         headers = [*self._standing, (b"content-type", media), length, *extra]
         await send({"type": "http.response.start", "status": status, "headers": headers, "reason": reason})

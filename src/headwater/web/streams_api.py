@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
@@ -17,6 +16,7 @@ from headwater.control.revision import ALL_STREAMS, Rule, State, text_of
 from headwater.control.stream_control import Change
 from headwater.declaration import suggestion
 from headwater.errors import ChangeRefused, RequestTooLarge, RevisionUnknown, StreamUnknown, TooManyConnections
+from headwater.event import json_bytes, read_json
 from headwater.platform import Platform
 from headwater.streams.layers import Scope
 from headwater.streams.projection import AUDIENCES, OPEN_AUDIENCES, etag_of, project, value_at
@@ -96,7 +96,7 @@ class StreamsApi:
         told = project([stream], audience)
         if stream.name not in told:
             raise StreamUnknown(f'The stream "{stream.name}" is not declared.')
-        body = orjson.dumps({"stream": stream.name, **told[stream.name]})
+        body = json_bytes({"stream": stream.name, **told[stream.name]})
         etag = etag_of(body)
         if _is_current(request.headers.get("if-none-match"), etag):
             return Response(status_code=304, headers={"etag": etag, "cache-control": _caching(audience)})
@@ -173,9 +173,9 @@ class StreamsApi:
             heartbeat = self._platform.config.control.heartbeat_seconds
             while not self._closing.is_set():
                 version = self._platform.control.version
-                listed = orjson.loads(self._listing(request, audience))
+                listed = read_json(self._listing(request, audience))
                 now, soon = listed["streams"], listed.get("upcoming", [])
-                etag = etag_of(orjson.dumps([now, soon]))
+                etag = etag_of(json_bytes([now, soon]))
                 news = {"revision": self._platform.control.state.number, "at": _iso(time.time()), "upcoming": soon}
                 if told is None and resumed == etag:
                     # The client has this already.
@@ -228,7 +228,7 @@ class StreamsApi:
             body["unknown"] = {**unknown, **hidden}
         if upcoming:
             body["upcoming"] = upcoming
-        return orjson.dumps(body)
+        return json_bytes(body)
 
     def _upcoming(
         self, request: Request, audience: str, told: Mapping[str, Any], asked: list[str]
@@ -320,7 +320,7 @@ def _fits(stream: Stream, asked: Mapping[str, str]) -> bool:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else json_bytes(value).decode()
 
 
 def _answer(body: bytes, etag: str, audience: str) -> Response:
@@ -336,11 +336,11 @@ def _caching(audience: str) -> str:
 
 def _json(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     given = {"content-type": "application/json", "cache-control": "no-store", **(headers or {})}
-    return Response(orjson.dumps(body), status_code=status, headers=given)
+    return Response(json_bytes(body), status_code=status, headers=given)
 
 
 def _message(kind: str, event_id: str, data: Mapping[str, Any]) -> bytes:
-    return b"event: %s\nid: %s\ndata: %s\n\n" % (kind.encode(), event_id.encode(), orjson.dumps(data))
+    return b"event: %s\nid: %s\ndata: %s\n\n" % (kind.encode(), event_id.encode(), json_bytes(data))
 
 
 async def _body(request: Request) -> dict[str, Any]:
@@ -350,8 +350,8 @@ async def _body(request: Request) -> dict[str, Any]:
         if len(data) > BODY_BYTES_MAX:
             raise RequestTooLarge(f"A change is larger than {BODY_BYTES_MAX} bytes.")
     try:
-        written = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        written = read_json(data)
+    except ValueError as error:
         raise ChangeRefused(f"The body is not JSON: {error}.") from None
     if not isinstance(written, dict):
         raise ChangeRefused("The body is a JSON object.")
