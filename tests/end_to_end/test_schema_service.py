@@ -316,7 +316,7 @@ async def test_one_bad_file_hides_no_other(client: httpx.AsyncClient, primary: P
     _write(primary / "jsonschema", "shop/order", "1.10.0.yaml", "title: [unclosed\n")
     assert (await client.get(f"{P}/shop/order/1.2.0")).status_code == 200
     answer = await client.get(f"{P}/shop/order/1.10.0.json")
-    assert (answer.status_code, answer.json()["type"]) == (500, "schema_invalid")
+    assert (answer.status_code, answer.json()["type"]) == (422, "schema_invalid")
     assert (await client.get("/repositories/", headers=BROWSER)).status_code == 200
     assert (await client.get("/repositories/?q=sku", headers=BROWSER)).status_code == 200
 

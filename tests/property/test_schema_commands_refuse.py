@@ -121,7 +121,9 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "jsonschema/user").mkdir()
     (root / "jsonschema/user/current.yaml").write_text(yaml_text(user))
     (root / "events.jsonl").write_text('{"$schema": "/bad/1.0.0", "meta": {"stream": "a"}, "b": ["x"], "x": 1}\n')
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "good"]):
+        subprocess.run(["git", *command], cwd=root, check=True)
     return root
 
 

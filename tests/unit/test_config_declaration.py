@@ -80,12 +80,22 @@ def test_aliases_and_merge_keys_work_and_the_mapping_itself_wins() -> None:
         ("~", None),
         ("", None),
         (".", "."),
-        ("9" * 5000, "9" * 5000),
+        ("9" * 30, int("9" * 30)),
+        ("_9", "_9"),
     ],
 )
 def test_a_plain_scalar_means_what_people_mean(text: str, expected: Any) -> None:
     found = scalar(text)
     assert (type(found), found) == (type(expected), expected)
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "1e400", "-1e400", ".inf", "-.Inf", "+.INF", ".nan", "0x" + "f" * 300])
+def test_a_number_json_has_not_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="JSON cannot say"):
+        scalar(text)
+    with pytest.raises(ConfigInvalid, match=r"^f:2: "):
+        parse_declaration(f"a: 1\nb: {text}\n", file="f")
+    assert parse_declaration(f"a: '{text}'\n", file="f").value == {"a": text}
 
 
 def test_quoted_scalars_and_all_keys_are_text() -> None:
