@@ -162,11 +162,7 @@ def examples_are_judged(document: Mapping[str, Any]) -> Breaches:
     examples = document.get("examples")
     if not isinstance(examples, list) or not examples:
         return
-    try:
-        is_known = dialect_of(document, "") == DRAFT_07
-    except HeadwaterError:
-        is_known = False
-    if not is_known:
+    if spelt_dialect(document) != DRAFT_07:
         message = f"jsonschema-tools cannot check examples by {document.get('$schema')!r}."
         yield Breach("schema-examples-are-valid", "/$schema", message, f"Name {DRAFT_07}, or leave out the examples.")
     for place in places(document):
