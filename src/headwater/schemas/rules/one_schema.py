@@ -86,9 +86,9 @@ class SchemaCheck:
     def _current(self, folder: SchemaFolder, found: _Gathered) -> Mapping[str, Any] | None:
         if folder.current is None:
             return None
-        return self._read(folder.title, folder.current, found, "schema-materializes")
+        return self._read(folder.title, folder.current, found)
 
-    def _read(self, uri: str, file: Path, found: _Gathered, rule: str = "schema-is-valid") -> Mapping[str, Any] | None:
+    def _read(self, uri: str, file: Path, found: _Gathered) -> Mapping[str, Any] | None:
         """The schema in a file; None where it is none, of which every place has been said."""
         try:
             source = self.copy.unchecked(file)
@@ -97,7 +97,7 @@ class SchemaCheck:
             return None
         misshapen = list(itertools.islice(source.misshapen(), _MISSHAPEN_MAX))
         for one in misshapen:
-            found.add(uri, file, Breach(rule, one.pointer, one.message, one.hint))
+            found.add(uri, file, Breach("schema-is-valid", one.pointer, one.message, one.hint))
         return None if misshapen else source.content
 
     def _made(self, folder: SchemaFolder, current: Mapping[str, Any] | None, found: _Gathered) -> Materialized | None:
