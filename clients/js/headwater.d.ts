@@ -72,7 +72,7 @@ export interface Options {
   queueEventsMax?: number;
   /** Default 1000000. */
   queueBytesMax?: number;
-  /** Keep what cannot be sent in localStorage when the page ends; default false. */
+  /** Keep what cannot be sent in localStorage when the page ends, instead of dropping it; default false. */
   persist?: boolean;
   /** Default 1. */
   backoffSecondsFirst?: number;
@@ -96,7 +96,7 @@ export interface Statistics {
   dropped: number;
   /** Requests sent again. */
   repeated: number;
-  /** Events handed to the browser, whose answer nobody reads. */
+  /** Events handed to the browser by beacons, whose answer nobody reads. */
   beaconed: number;
 }
 
@@ -106,7 +106,13 @@ export declare class Producer {
   submit(stream: string, event: Event): void;
   submitInteraction(stream: string, schema: string, action: string, data?: Record<string, unknown>): void;
   submitClick(stream: string, data?: Record<string, unknown>): void;
+  /**
+   * Send now what was submitted, also what waits for the settings of its stream. Resolves to whether all of it was
+   * answered: false where settings did not come, or the intake could not be reached.
+   */
   flush(): Promise<boolean>;
+  /** Send what is queued as when the page ends: by beacons, what those do not take by requests. What remains is kept
+   * (`persist`) or reported to `onDropped`, which may be after this has returned. */
   close(): void;
 }
 

@@ -4,8 +4,10 @@
  * How this works: `submit` decides at once whether an event is sent, by the stream's settings as they are at that
  * moment, and puts its text into a queue. One request at a time empties the queue; what the intake refuses is told and
  * dropped, what it could not take is sent again later, under the same `meta.id`, so that it is stored once. A page that
- * is hidden may never run again: what is queued then leaves by `navigator.sendBeacon`. Settings come from the service
- * by server-sent events, with polling beside them for as long as those are down. Types: headwater.d.ts.
+ * is hidden may never run again: what is queued then leaves by `navigator.sendBeacon`, of which browsers take 64 KB for a
+ * page. What no beacon takes goes by requests that may outlive the page; what is left of a page that ends is kept in
+ * storage where that is wanted, and reported as dropped where it is not. Settings come from the service by server-sent
+ * events, with polling beside them for as long as those are down. Types: headwater.d.ts.
  */
 
 /** @typedef {import("./headwater.d.ts").Options} Options */
@@ -14,6 +16,10 @@
 /** @typedef {{id?: string, stream: string, text: string, bytes: number}} Queued */
 
 const AGAIN = new Set([408, 425, 429, 500, 502, 503, 504, 507]);
+// Browsers let requests outlive their page as long as those under way have no more than 65536 bytes together.
+const KEEPALIVE_BYTES_MAX = 60_000;
+// So long a beacon may be under way.
+const BEACON_MS = 30_000;
 const SESSION_MS = 30 * 60 * 1000;
 const SETTINGS_AGE_MS_MAX = 24 * 60 * 60 * 1000;
 const PREFIX = "headwater.";
@@ -215,16 +221,28 @@ class Settings {
     if (!this.followed || this.closed) return;
     this.polling = setTimeout(async () => {
       if (this.up) return;
-      try {
-        // The browser's cache keeps the ETag: naming it here would cost another request across origins.
-        const response = await fetch(`${this.base}/v1/streams${this.query}`, { cache: "no-cache", credentials: "omit" });
-        const told = response.ok && (await response.json());
-        if (told && !this.up) this.take(told, true);
-      } catch {
-        // What is known stays.
-      }
+      await this.ask();
       if (!this.up) this.poll((this.options.pollSeconds ?? 30) * 1000 * (0.8 + 0.4 * Math.random()));
     }, wait);
+  }
+
+  /** Ask the service once. */
+  async ask() {
+    try {
+      // The browser's cache keeps the ETag: naming it here would cost another request across origins.
+      const response = await fetch(`${this.base}/v1/streams${this.query}`, { cache: "no-cache", credentials: "omit" });
+      const told = response.ok && (await response.json());
+      if (told && !this.up) this.take(told, true);
+    } catch {
+      // What is known stays.
+    }
+  }
+
+  /** Resolves when there are settings, or the service has been asked for them in vain. */
+  async known() {
+    if (this.streams !== undefined || this.closed) return;
+    const come = new Promise((resolve) => (this.onFirst = resolve));
+    await Promise.race([come, this.ask()]);
   }
 
   take(told, whole) {
@@ -236,6 +254,7 @@ class Settings {
     store.put(this.key, { at: this.now(), streams: this.streams, upcoming: this.upcoming });
     this.options.onSettings?.(told.revision ?? null);
     this.changed();
+    this.onFirst?.();
   }
 
   patch(told) {
@@ -270,7 +289,7 @@ export class Producer {
     /** @type {Queued[]} */
     this.queue = [];
     this.queueBytes = 0;
-    /** @type {Queued[]} The batch that waits for its answer. */
+    /** @type {Queued[]} Those that wait for their answer. */
     this.sending = [];
     /** Events whose streams' settings are not known yet. */
     this.undecided = [];
@@ -278,13 +297,16 @@ export class Producer {
     this.attempt = 0;
     this.notBefore = 0;
     this.leaving = false;
+    this.beaconedAt = -Infinity;
+    /** Whether there is no later in which this page could send. */
+    this.isLast = false;
     this.keptKey = `queue.${randomHex(20)}`;
     /** @type {Queued[] | null} What lies in storage under that key. */
     this.kept = null;
     this.settings = new Settings(options, this.base, () => this.settle());
     this.listeners = {
       visibilitychange: () => (document.visibilityState === "hidden" ? this.leave(false) : this.back()),
-      pagehide: () => this.leave(true),
+      pagehide: (event) => this.leave(true, !event?.persisted),
       pageshow: () => this.back(),
       online: () => this.retryNow(),
     };
@@ -324,8 +346,15 @@ export class Producer {
     this.submitInteraction(stream, schema, "click", data);
   }
 
-  /** Send what is queued now. Resolves to whether all of it was answered. @returns {Promise<boolean>} */
+  /**
+   * Send now what was submitted, also what waits for the settings of its stream. Resolves to whether all of it was
+   * answered.
+   *
+   * @returns {Promise<boolean>}
+   */
   async flush() {
+    if (this.undecided.length) await this.settings.known();
+    if (this.undecided.length) return false;
     while (this.queue.length || this.sending.length) {
       if (this.sending.length) await this.request;
       else if (!(await this.send())) return false;
@@ -335,7 +364,7 @@ export class Producer {
 
   /** Send what is queued as when the page ends, and end. */
   close() {
-    this.leave(true);
+    this.leave(true, true);
     this.settings.closed = true;
     clearTimeout(this.timer);
     for (const name in this.listeners) globalThis.removeEventListener?.(name, this.listeners[name]);
@@ -408,7 +437,7 @@ export class Producer {
     this.enqueue([{ id: event.meta.id, stream, text, bytes: new TextEncoder().encode(text).length + 1 }]);
     const { batchEventsMax, batchBytesMax, lingerSeconds } = this.limits;
     const full = this.queue.length >= batchEventsMax || this.queueBytes >= batchBytesMax;
-    if (this.leaving) this.beacon();
+    if (this.leaving) this.handOver();
     else this.pump(full ? 0 : lingerSeconds);
   }
 
@@ -452,9 +481,10 @@ export class Producer {
   async send() {
     if (!this.queue.length) return true;
     this.sending = this.batch();
-    this.request = this.post(this.sending);
+    this.request = this.deliver(this.sending);
+    const batch = this.sending;
     const { again, pauseSeconds } = await this.request;
-    this.sending = [];
+    this.sending = without(this.sending, batch);
     if (again.length) {
       this.enqueue(again, true);
       this.statistics.repeated++;
@@ -464,17 +494,28 @@ export class Producer {
       this.notBefore = performance.now() + Math.min(pause, backoffSecondsMax) * 1000;
     } else this.attempt = 0;
     if (this.kept) this.keep();
-    if (this.leaving) this.beacon();
+    if (this.leaving) this.handOver();
     else if (this.queue.length) this.pump(again.length ? 0 : this.limits.lingerSeconds);
     return !again.length;
   }
 
-  /** @param {Queued[]} batch @returns {Promise<{again: Queued[], pauseSeconds: number | null}>} */
-  async post(batch) {
+  /**
+   * Post, as a request that may outlive the page if the browser lets it: it refuses some while beacons are under way.
+   *
+   * @param {Queued[]} batch @returns {Promise<{again: Queued[], pauseSeconds: number | null}>}
+   */
+  async deliver(batch) {
+    const isShort = sum(batch) <= KEEPALIVE_BYTES_MAX;
+    const answered = await this.post(batch, isShort);
+    const mayBeRefused = isShort && (this.leaving || performance.now() - this.beaconedAt < BEACON_MS);
+    return mayBeRefused && answered.again.length ? this.post(answered.again, false) : answered;
+  }
+
+  async post(batch, keepalive) {
     let response, told;
     try {
       // As text, like a beacon: JSON would cost another request across origins.
-      const [body, keepalive] = [bodyOf(batch), sum(batch) <= 60_000];
+      const body = bodyOf(batch);
       response = await fetch(`${this.base}/v1/events`, { method: "POST", body, keepalive, credentials: "omit" });
       told = [201, 202].includes(response.status) ? {} : await response.json().catch(() => null);
     } catch {
@@ -502,15 +543,14 @@ export class Producer {
   // ---- Pages that come and go ----
 
   /** The page is hidden and may never run again. `isEnd`: what is submitted after this leaves at once. */
-  leave(isEnd) {
+  leave(isEnd, isLast = false) {
     this.settings.stop();
+    this.isLast = isLast;
     if (isEnd) {
-      this.leaving = true;
       this.endUndecided();
+      this.leaving = true;
     } else this.settings.poll(1000);
-    // Offline, a browser takes a beacon and loses it.
-    if (globalThis.navigator?.onLine === false) this.keep();
-    else this.beacon();
+    this.handOver();
   }
 
   /** The page is seen again. */
@@ -522,7 +562,7 @@ export class Producer {
     }
     this.kept = null;
     store.put(this.keptKey, null);
-    this.leaving = false;
+    this.leaving = this.isLast = false;
     if (!this.settings.source) this.settings.start();
     if (this.queue.length) this.pump(0);
   }
@@ -535,23 +575,65 @@ export class Producer {
     if (this.queue.length) this.pump(0);
   }
 
-  beacon() {
-    while (this.queue.length) {
-      const batch = this.batch();
-      let taken = false;
-      try {
-        taken = navigator.sendBeacon(`${this.base}/v1/events`, bodyOf(batch));
-      } catch {
-        // As when the browser has no room for it.
-      }
-      if (taken) this.statistics.beaconed += batch.length;
-      else {
-        this.enqueue(batch, true);
-        this.keep();
-        if (!this.leaving) this.pump(0);
-        return;
-      }
+  /** Give what is queued to the browser, for it to send even when the page has gone. */
+  handOver() {
+    // Offline, a browser takes a beacon and loses it.
+    const isOffline = globalThis.navigator?.onLine === false;
+    while (!isOffline && this.queue.length) {
+      const refused = this.beacon(this.batch());
+      this.enqueue(refused, true);
+      if (refused.length) break;
     }
+    if (this.queue.length || this.leaving || this.kept) this.keep();
+    if (!this.queue.length) return;
+    if (isOffline) this.endQueue("the page ended while there was no network");
+    else if (this.leaving) this.sendRest();
+    else this.pump(0);
+  }
+
+  /** Send a batch by beacons: whole, or the parts of it there is room for. The events that none took. */
+  beacon(batch) {
+    let isTaken = false;
+    try {
+      isTaken = Boolean(navigator.sendBeacon(`${this.base}/v1/events`, bodyOf(batch)));
+    } catch {
+      // As when the browser has no room for it.
+    }
+    if (isTaken) {
+      this.statistics.beaconed += batch.length;
+      this.beaconedAt = performance.now();
+    }
+    if (isTaken || batch.length === 1) return isTaken ? [] : batch;
+    const middle = batch.length >> 1;
+    return [...this.beacon(batch.slice(0, middle)), ...this.beacon(batch.slice(middle))];
+  }
+
+  /** By requests, one after the other, for as long as the browser lets them and this page live. */
+  async sendRest() {
+    if (this.finishing) return;
+    this.finishing = true;
+    let isReached = true;
+    while (isReached && this.leaving && this.queue.length) {
+      const batch = this.batch();
+      this.sending = [...this.sending, ...batch];
+      const answered = this.deliver(batch);
+      this.request = Promise.all([this.request, answered]);
+      const { again } = await answered;
+      this.sending = without(this.sending, batch);
+      this.enqueue(again, true);
+      isReached = !again.length;
+      this.keep();
+    }
+    this.finishing = false;
+    if (!this.leaving) this.pump(0);
+    else if (!isReached) this.endQueue("the page ended before it could be sent");
+  }
+
+  /** Where there is no later, nor a page after this one that takes over: report what is queued as dropped. */
+  endQueue(reason) {
+    if (!this.isLast || this.kept) return;
+    this.queueBytes = 0;
+    for (const { stream, text } of this.queue.splice(0)) this.drop({ event: JSON.parse(text), stream, reason });
   }
 
   /** Leave what is unanswered to whichever page of this origin is next. */
@@ -618,6 +700,11 @@ function reasonOf(entry) {
 
 function bodyOf(batch) {
   return `[${batch.map((entry) => entry.text).join(",")}]`;
+}
+
+/** @param {Queued[]} entries @param {Queued[]} others */
+function without(entries, others) {
+  return entries.filter((entry) => !others.includes(entry));
 }
 
 function sum(batch) {

@@ -314,3 +314,25 @@ async def test_sessions_are_shared_by_tabs_devices_stay_and_ids_are_made_when_ne
     renewed = await first.evaluate(ids)
     assert renewed[1] != one[1]
     assert (renewed[0], renewed[2]) == (one[0], one[2])
+
+
+async def test_what_the_beacons_of_an_ending_producer_do_not_take_arrives_by_requests(world: World) -> None:
+    page = await world.page()
+    size = 3000
+    await page.evaluate(
+        f"""() => {{
+            for (let at = 0; at < 60; at++) note("notes", `${{at}} ${{"x".repeat({size})}}`);
+            producer.close();
+        }}"""
+    )
+    await page.wait_for_function("producer.queue.length + producer.sending.length === 0")
+    counted = await page.evaluate("producer.statistics")
+    assert counted["beaconed"] + counted["accepted"] == 60
+    assert counted["beaconed"] * size <= 65_536
+    assert {text.split()[0] for text in await world.texts("notes")} == {str(at) for at in range(60)}
+
+
+async def test_flush_right_after_the_first_event_of_a_page_sends_it(world: World) -> None:
+    page = await world.page()
+    assert await page.evaluate("() => { note('notes', 'first'); return producer.flush(); }")
+    assert await world.texts("notes") == ["first"]
