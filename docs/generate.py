@@ -1,4 +1,4 @@
-"""Write the reference pages that are generated from the code: errors, configuration and the command line.
+"""Write the reference pages that are generated from the code: errors, configuration, the command line and checks.
 
 `python docs/generate.py` writes them; `--check` writes nothing and fails where a page on disk is out of date. The test
 tests/docs/test_reference.py calls `pages()` for the same comparison.
@@ -19,12 +19,34 @@ from typing import Any
 import click
 
 from headwater import config, errors
+from headwater.checking import QUESTIONS
+from headwater.checking.questions import READING
 from headwater.cli.main import VERBS, main
 from headwater.errors import HeadwaterError
 from headwater.web import problems
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 NOTICE = "<!-- Written by docs/generate.py: change the code it describes, then run `make docs`. -->\n"
+
+CHECKS_BEFORE = """\
+`headwater check` reads a project and asks these questions of it, without starting anything. `headwater up` (also
+with `--workers`) and `headwater demo` ask the same list first: an error stops them. With `--force` they start all the
+same and say so: what cannot be read is left out, and what an error is about will fail. Warnings are
+counted in one line.
+
+Each finding has the id of its rule, the file and the line, and mostly a hint. The ids are stable. `--json` prints one
+object a line: `message`, `file`, `line`, `hint`, `rule`, `severity`. The exit code is 1 when there are errors. One file
+that cannot be read is one finding: the rest of the project is checked all the same.
+
+What only the machine of the server knows is not asked, since a check runs elsewhere, too: whether a port is free,
+brokers answer, an environment variable is set. `headwater up` says so when it starts.
+"""
+CHECKS_AFTER = """\
+## Rules of streams and schemas
+
+The check also asks the [rules of stream files](stream-file.md#what-headwater-check-finds) and, of repositories that
+have settings of their own, the [rules of schemas](schema-rules.md).
+"""
 
 
 def pages() -> dict[Path, str]:
@@ -33,6 +55,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "errors.md": errors_page(),
         REFERENCE / "configuration.md": configuration_page(),
         REFERENCE / "cli.md": cli_page(),
+        REFERENCE / "checks.md": checks_page(),
     }
 
 
@@ -102,6 +125,26 @@ def cli_page() -> str:
         if command is not None:
             parts += _help(command, context, verb)
     return "\n".join(parts)
+
+
+def checks_page() -> str:
+    """Every question of the check: its rule, how grave it is, and what it means."""
+    reading = [[f"`{rule}`", "error", meaning] for rule, meaning in READING]
+    asked = [[f"`{one.id}`", one.severity.value, one.meaning] for one in QUESTIONS]
+    return "\n".join(
+        [
+            "# What `headwater check` asks",
+            NOTICE,
+            CHECKS_BEFORE,
+            "## Reading",
+            "",
+            *_table(["rule", "severity", "what it means"], reading),
+            "## Questions",
+            "",
+            *_table(["rule", "severity", "what it means"], asked),
+            CHECKS_AFTER,
+        ]
+    )
 
 
 def _help(command: click.Command, parent: click.Context, verb: str) -> Iterator[str]:

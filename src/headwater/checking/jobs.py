@@ -4,33 +4,141 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from headwater.checking.fields import field_in_any, nearest_field
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
-from headwater.errors import StreamUnknown
-from headwater.processing.job import Job, ToStream
+from headwater.errors import HeadwaterError, SchemaInvalid, SchemaUnavailable, StreamUnknown
+from headwater.processing.job import Job, ToStream, ToTable
+from headwater.processing.output_schema import output_schema_uri
+from headwater.streams.stream import Stream
+
+ERROR_TITLE = "error"
 
 
 def streams_are_declared(project: Project) -> Iterator[Problem]:
-    """Every stream a job reads, writes or sends late events to must be declared."""
-    if project.streams is None:
+    """Every stream a job reads, writes or sends late events to is declared."""
+    streams = project.streams
+    if streams is None:
         return
     for job in project.jobs:
-        for name in _streams_of(job):
+        for name in dict.fromkeys((*job.sources, *_written(job))):
             try:
-                project.streams.get(name)
+                streams.get(name)
             except StreamUnknown as error:
-                if name not in project.unread_streams:
-                    yield _about(project, job, error.message, error.hint)
+                if name not in project.unread_streams and not _is_error_stream(project, name):
+                    yield about_job(job, error.message, error.hint)
 
 
-def _streams_of(job: Job) -> Iterator[str]:
-    yield from job.sources
+def outputs_have_a_schema(project: Project) -> Iterator[Problem]:
+    """The schema of a job's output is there, in the version it names."""
+    if project.streams is None or not project.schemas:
+        return
+    for job in project.jobs:
+        try:
+            uri = output_schema_uri(job, project.streams, project.validator.repository)
+            if uri is not None:
+                project.validator.compile(uri)
+        except (StreamUnknown, SchemaInvalid, SchemaUnavailable):
+            # Found by other questions; or nothing is known of it now.
+            continue
+        except HeadwaterError as error:
+            yield about_job(job, getattr(error, "detail", error.message), error.hint)
+
+
+def outputs_are_taken(project: Project) -> Iterator[Problem]:
+    """The streams a job writes take events."""
+    for job in project.jobs:
+        for name in _written(job):
+            stream = stream_named(project, name)
+            if stream is not None and not stream.enabled:
+                message = f'it writes "{name}", whose producers are switched off (produce.enabled).'
+                yield about_job(job, message, "Enable the stream, or let the job write another one.")
+
+
+def late_events_fit_their_stream(project: Project) -> Iterator[Problem]:
+    """Late events are sent on as they are, so their stream has the schema of the source."""
+    for job in project.jobs:
+        late = stream_named(project, job.late_stream) if job.late_stream else None
+        for name in job.sources if late is not None and late.schema_title else ():
+            source = stream_named(project, name)
+            if source is not None and late is not None and source.schema_title not in (None, late.schema_title):
+                message = (
+                    f'late events of "{name}" ({source.schema_title}) do not fit into "{late.name}", whose schema'
+                    f" title is {late.schema_title}."
+                )
+                yield about_job(job, message, "Give the stream of late events the schema title of the source.")
+
+
+def error_streams_take_errors(project: Project) -> Iterator[Problem]:
+    """A declared stream of error events has the schema of error events."""
+    names = {project.config.intake.error_stream_name: "the intake"}
+    names |= {job.error_stream: f"the job {job.name}" for job in project.jobs}
+    for name, whose in names.items():
+        stream = stream_named(project, name)
+        if stream is not None and stream.schema_title not in (None, ERROR_TITLE):
+            message = (
+                f'"{name}" is the stream of errors of {whose}; its schema title is "{ERROR_TITLE}", not'
+                f' "{stream.schema_title}".'
+            )
+            yield project.at_stream(stream, [("schema_title",)], message, f'Write "schema_title: {ERROR_TITLE}".')
+
+
+def fields_read_are_declared(project: Project) -> Iterator[Problem]:
+    """The fields that a job's key and its window name are declared by a schema of its sources."""
+    for job in project.jobs:
+        for path in job.reads:
+            yield from undeclared(project, job, path, f"it reads {path}")
+
+
+def names_differ(project: Project) -> Iterator[Problem]:
+    """Two jobs' names do not differ in capital letters alone: files are named after them."""
+    first: dict[str, Job] = {}
+    for job in project.jobs:
+        if isinstance(job.output, ToTable):
+            continue
+        other = first.setdefault(job.name.lower(), job)
+        if other is not job:
+            message = f"its name differs from {other.label} in capital letters only."
+            yield about_job(job, message, "Rename one: where file names ignore case, their states would be one file.")
+
+
+def undeclared(project: Project, job: Job, path: str, what: str) -> Iterator[Problem]:
+    """A problem where no version of any source's schema declares the field."""
+    sources = [source for name in job.sources if (source := stream_named(project, name)) is not None]
+    schemas = [(source, project.schemas_of(source)) for source in sources]
+    if len(schemas) < len(job.sources) or not all(found for _, found in schemas):
+        # Something of a source is not known: the field may be there.
+        return
+    documents = [schema.document for _, found in schemas for schema in found]
+    if field_in_any(documents, path) is not None:
+        return
+    titles = ", ".join(sorted({source.schema_title or "" for source in sources}))
+    near = nearest_field(documents, path)
+    hint = f"Did you mean {near}?" if near else "Correct the path, or declare the field."
+    yield about_job(job, f"{what}, which no version of {titles} declares.", hint)
+
+
+def stream_named(project: Project, name: str) -> Stream | None:
+    """The stream a job names; None where it is not known."""
+    try:
+        return None if project.streams is None else project.streams.get(name)
+    except StreamUnknown:
+        return None
+
+
+def about_job(job: Job, message: str, hint: str | None = None) -> Problem:
+    """A problem at the place of a job."""
+    file, line = job.place or (None, None)
+    return Problem(f"the job {job.name}: {message}", file, line, hint)
+
+
+def _written(job: Job) -> Iterator[str]:
     if isinstance(job.output, ToStream):
         yield job.output.stream
     if job.late_stream:
         yield job.late_stream
 
 
-def _about(project: Project, job: Job, message: str, hint: str | None = None) -> Problem:
-    file, line = job.place or (project.config.jobs.path, None)
-    return Problem(f"the job {job.name}: {message}", file, line, hint)
+def _is_error_stream(project: Project, name: str) -> bool:
+    """Those need no declaration."""
+    return name == project.config.intake.error_stream_name or any(name == job.error_stream for job in project.jobs)

@@ -7,7 +7,7 @@ unread is known by name, so that no other question complains of what that file m
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,8 @@ from headwater.streams.registry import StreamRegistry
 if TYPE_CHECKING:
     from headwater.processing.job import Job
     from headwater.schemas.schema import Schema
+    from headwater.streams.merge import Path as KeyPath
+    from headwater.streams.stream import Stream
 
 # Lets whoever asks for a check show how far it is: called with all URIs, yields each before it is compiled.
 Watch = Callable[[Sequence[str]], Iterable[str]]
@@ -52,6 +54,28 @@ class Project:
     def at_setting(self, section: str, key: str, message: str, hint: str | None = None) -> Problem:
         """A problem with a setting, at its line of headwater.yaml where it stands there."""
         return Problem(message, CONFIG_FILE, self.settings.line((section, key)), hint)
+
+    def declared_streams(self) -> Iterator[Stream]:
+        """The streams and families that are declared; none where none can be read."""
+        return iter(()) if self.streams is None else iter(self.streams.entries())
+
+    def at_stream(self, stream: Stream, paths: Sequence[KeyPath], message: str, hint: str | None = None) -> Problem:
+        """A problem with a stream, at the line of the first of these keys that is set, else of the stream."""
+        assert self.streams is not None
+        for path in paths:
+            layer = self.streams.layers.setter(stream.name, path, self.streams.scope)
+            if layer is not None:
+                return Problem(message, layer.file or stream.file, layer.line_of(path) or stream.line, hint)
+        return Problem(message, stream.file, stream.line, hint)
+
+    def schemas_of(self, stream: Stream) -> Sequence[Schema]:
+        """The versions of a stream's schema, the newest last; none where they are not known."""
+        return self.schemas.get(stream.schema_title or "", ())
+
+    def file_of_schema(self, title: str) -> str | None:
+        """The file of the newest version of a title, where it is one."""
+        found = self.schemas.get(title)
+        return _schema_file(self.config, found[-1].uri) if found else None
 
     def says(self, section: str, key: str) -> bool:
         """Whether headwater.yaml says something of this setting, in its section or in the section's short form."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headwater.checking import jobs, streams
+from headwater.checking import jobs, settings, streams, tables, topics
 from headwater.checking.problem import Problem, Severity, problem_of, relative
 from headwater.checking.project import Project, Watch, read_project
 from headwater.checking.schemas import rules_of_repositories
@@ -31,10 +31,154 @@ class Question:
 
 QUESTIONS: Sequence[Question] = (
     Question(
+        "directory-missing",
+        Severity.ERROR,
+        "A directory of schemas, streams or jobs that the settings name is not there.",
+        settings.directories_exist,
+    ),
+    Question(
+        "log-impossible",
+        Severity.ERROR,
+        "The log's URL names no broker or no file, or its client is not installed.",
+        settings.log_can_be_opened,
+    ),
+    Question(
+        "tables-impossible",
+        Severity.ERROR,
+        "`jobs.tables_path` names no database that is known and installed, and jobs fill tables.",
+        settings.tables_can_be_kept,
+    ),
+    Question(
+        "state-impossible",
+        Severity.ERROR,
+        "`jobs.state_path` is no directory, and the log is on Kafka.",
+        settings.state_can_be_kept,
+    ),
+    Question(
+        "readable-stream-unknown",
+        Severity.WARNING,
+        "`consumption` names a stream that is not declared.",
+        settings.readable_streams_exist,
+    ),
+    Question(
+        "partitions-limit",
+        Severity.ERROR,
+        "A topic on SQLite has more partitions than there can be.",
+        topics.partitions_within_limits,
+    ),
+    Question(
+        "retention-limit",
+        Severity.ERROR,
+        "A stream keeps its events for no time, or for more time or bytes than a log can count.",
+        topics.retention_within_limits,
+    ),
+    Question(
+        "topic-name",
+        Severity.ERROR,
+        "A topic has a name that the log does not take: too long or, on Kafka, other characters.",
+        topics.names_fit_the_log,
+    ),
+    Question(
+        "topics-collide",
+        Severity.ERROR,
+        "Two topics on Kafka differ in dots and underscores only.",
+        topics.names_stay_apart_on_kafka,
+    ),
+    Question(
+        "event-time-undeclared",
+        Severity.ERROR,
+        "No version of the stream's schema declares the field of `event_time`.",
+        streams.event_times_are_declared,
+    ),
+    Question(
+        "event-time-type",
+        Severity.ERROR,
+        "The field of `event_time` is a number or something else that is no date-time.",
+        streams.event_times_can_be_times,
+    ),
+    Question(
+        "event-time-format",
+        Severity.WARNING,
+        "The field of `event_time` is a text that no version declares to be a `date-time`.",
+        streams.event_times_are_date_times,
+    ),
+    Question(
+        "titles-differ-in-case",
+        Severity.WARNING,
+        "Two titles of schemas differ in capital letters only.",
+        streams.titles_differ,
+    ),
+    Question(
+        "error-stream-schema",
+        Severity.ERROR,
+        "A declared stream of error events has another schema title than `error`.",
+        jobs.error_streams_take_errors,
+    ),
+    Question(
         "job-stream-undeclared",
         Severity.ERROR,
         "A job reads, writes or sends late events to a stream that is not declared.",
         jobs.streams_are_declared,
+    ),
+    Question(
+        "job-output-schema",
+        Severity.ERROR,
+        "The schema of a job's output is not there, or not in the version that it names.",
+        jobs.outputs_have_a_schema,
+    ),
+    Question(
+        "job-output-disabled",
+        Severity.ERROR,
+        "A job writes a stream whose producers are switched off.",
+        jobs.outputs_are_taken,
+    ),
+    Question(
+        "job-late-schema",
+        Severity.ERROR,
+        "A job sends late events to a stream with another schema title than their own.",
+        jobs.late_events_fit_their_stream,
+    ),
+    Question(
+        "job-field-undeclared",
+        Severity.ERROR,
+        "A job's key or window names a field that no schema of its sources declares.",
+        jobs.fields_read_are_declared,
+    ),
+    Question(
+        "jobs-differ-in-case",
+        Severity.ERROR,
+        "Two jobs' names differ in capital letters only.",
+        jobs.names_differ,
+    ),
+    Question(
+        "table-column-undeclared",
+        Severity.ERROR,
+        "A column is filled from a field that no schema of the sources declares.",
+        tables.columns_are_declared,
+    ),
+    Question(
+        "table-column-type",
+        Severity.ERROR,
+        "A column has a type that takes none of its field's values.",
+        tables.columns_have_a_fitting_type,
+    ),
+    Question(
+        "table-column-partly",
+        Severity.WARNING,
+        "A column has a type that takes some of its field's values only.",
+        tables.columns_take_all_values,
+    ),
+    Question(
+        "tables-differ-in-case",
+        Severity.ERROR,
+        "Two tables, or two columns of one, differ in capital letters only.",
+        tables.names_differ,
+    ),
+    Question(
+        "table-name-reserved",
+        Severity.ERROR,
+        "A table has a name that the database keeps for itself.",
+        tables.names_are_free,
     ),
 )
 

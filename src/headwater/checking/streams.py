@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headwater.checking.family_overlap import name_in_both
+from headwater.checking.fields import Field, field_in_any, nearest_field
 from headwater.checking.problem import Problem, problem_of
 from headwater.checking.project import Project
 from headwater.errors import ConfigInvalid
 from headwater.streams.files import OWNERS_FILE, SERVICES_FILE, read_names
 from headwater.streams.lint import Surroundings, lint
+from headwater.streams.stream import Stream
 
 
 def lint_rules(project: Project) -> Iterator[Problem]:
@@ -31,6 +33,66 @@ def lint_rules(project: Project) -> Iterator[Problem]:
         return
     for one in found:
         yield Problem(one.message, one.file, one.line, one.hint, one.rule.id, one.rule.severity.value)
+
+
+def event_times_are_declared(project: Project) -> Iterator[Problem]:
+    """The field that says when an event happened is declared by some version of the stream's schema."""
+    for stream, path in _event_times(project):
+        documents = [schema.document for schema in project.schemas_of(stream)]
+        if documents and field_in_any(documents, path) is None:
+            near = nearest_field(documents, path)
+            title = stream.schema_title
+            message = f'the event time of "{stream.name}" is {path}, which no version of {title} declares.'
+            hint = f"Did you mean {near}?" if near else "Correct event_time, or declare the field."
+            yield project.at_stream(stream, [("event_time",)], message, hint)
+
+
+def event_times_can_be_times(project: Project) -> Iterator[Problem]:
+    """The field that says when an event happened can be a text, as date-times are."""
+    for stream, path, field in _event_time_fields(project):
+        if field.types is not None and "string" not in field.types:
+            message = f'the event time of "{stream.name}" is {path}, which is {field.words} and no date-time.'
+            hint = "Name a field of the type string and the format date-time."
+            yield project.at_stream(stream, [("event_time",)], message, hint)
+
+
+def event_times_are_date_times(project: Project) -> Iterator[Problem]:
+    """The field that says when an event happened is declared to be a date-time."""
+    for stream, path, field in _event_time_fields(project):
+        # The intake itself writes that one, whatever the schema says of it.
+        if path == "meta.dt" or field.types is None or "string" not in field.types:
+            continue
+        if "date-time" not in field.formats:
+            message = (
+                f'the event time of "{stream.name}" is {path}, which no version of {stream.schema_title} says to be'
+                " a date-time."
+            )
+            hint = "Declare `format: date-time`: events whose time cannot be read count at their receipt."
+            yield project.at_stream(stream, [("event_time",)], message, hint)
+
+
+def _event_times(project: Project) -> Iterator[tuple[Stream, str]]:
+    """Each stream that says where its events' time is."""
+    for stream in project.declared_streams():
+        if "event_time" in stream.declared:
+            yield stream, stream.event_time_field
+
+
+def _event_time_fields(project: Project) -> Iterator[tuple[Stream, str, Field]]:
+    for stream, path in _event_times(project):
+        field = field_in_any([schema.document for schema in project.schemas_of(stream)], path)
+        if field is not None:
+            yield stream, path, field
+
+
+def titles_differ(project: Project) -> Iterator[Problem]:
+    """Two titles of schemas do not differ in capital letters alone: their directories would be one."""
+    first: dict[str, str] = {}
+    for title in project.schemas:
+        other = first.setdefault(title.lower(), title)
+        if other != title:
+            message = f"the schema titles {other} and {title} are one directory where file names ignore case."
+            yield Problem(message, project.file_of_schema(title), 1, "Rename one of the two.")
 
 
 def _readable(project: Project) -> frozenset[str]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
-from headwater.errors import LogCorrupt, TopicUnknown
+from headwater.errors import ConfigInvalid, LogCorrupt, TopicUnknown
 from headwater.log.contract import TopicSettings
+from headwater.log.limits import PARTITIONS_MAX, RETENTION_BYTES_MAX, RETENTION_SECONDS_MAX, TOPIC_NAME_CHARS_MAX
 from headwater.log.sqlite_schema import OFFSET_BITS, row_crc
-
-TOPIC_NAME_CHARS_MAX = 249
-PARTITIONS_MAX = 4096
 
 
 class TopicEntry(NamedTuple):
@@ -81,7 +79,9 @@ def ensure_topic(connection: sqlite3.Connection, name: str, wanted: TopicSetting
             f"{name[:80]!r} cannot be a topic's name.", hint=f"Use 1 to {TOPIC_NAME_CHARS_MAX} printable characters."
         )
     if not 1 <= wanted.partitions <= PARTITIONS_MAX:
-        raise ValueError(f"a topic has 1 to {PARTITIONS_MAX} partitions, not {wanted.partitions}")
+        raise ConfigInvalid(f"The topic {name!r} cannot have {wanted.partitions} partitions: 1 to {PARTITIONS_MAX}.")
+    if (wanted.retention_seconds or 0) > RETENTION_SECONDS_MAX or (wanted.retention_bytes or 0) > RETENTION_BYTES_MAX:
+        raise ConfigInvalid(f"The topic {name!r} is to keep more than a log can count.", hint="Leave the limit out.")
     present = load_topics(connection).get(name)
     count = max(wanted.partitions, len(present.slots)) if present else wanted.partitions
     topic_id = present.id if present else _next(connection, "SELECT max(id) FROM topics")

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from headwater.errors import EventTooLarge, HeadwaterError, JobInvalid, SchemaNotFound
+from headwater.errors import EventTooLarge, HeadwaterError, JobInvalid
 from headwater.event import get_path, uuid_text
 from headwater.foreign import contain, name_of, original, stack_of, text_of
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.outcome import Admitted, Refused
 from headwater.log.contract import Record
 from headwater.processing.job import Job, ToStream
+from headwater.processing.output_schema import output_schema_uri
 from headwater.processing.steps import Failure, Item
 from headwater.processing.store import RefusesRecords
 from headwater.schemas.validator import CompiledSchema
@@ -32,7 +32,6 @@ STACK_CHARS_MAX = 8_000
 ENVELOPE_BYTES = 65_536
 # How much of an event goes into the error event about it where the whole is too much for the log.
 RAW_BYTES_MAX = 65_536
-_VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
 
 
 def derived_id(job: str, stream: str, cause: str) -> str:
@@ -57,14 +56,9 @@ class Derivation:
         """Find the schema of the job's output. Blocks on I/O. Raises StreamUnknown, SchemaNotFound, JobInvalid."""
         for name in filter(None, (self._job.error_stream, self._job.late_stream)):
             self._gate.streams.get(name)
-        if isinstance(self._job.output, ToStream):
-            stream = self._gate.streams.get(self._job.output.stream)
-            version = self._job.output.version
-            if stream.schema_title is None and version is not None:
-                raise self._job.invalid(f"{stream.name} has no schema_title, which version {version} could be of.")
-            if stream.schema_title is not None:
-                self._schema_uri = self._uri_of(stream.schema_title, version)
-                self._gate.compile(self._schema_uri)
+        self._schema_uri = output_schema_uri(self._job, self._gate.streams, self._gate.validator.repository)
+        if self._schema_uri is not None:
+            self._gate.compile(self._schema_uri)
 
     async def output(self, item: Item) -> Admitted | Failure:
         """The event for the job's output stream."""
@@ -190,18 +184,6 @@ class Derivation:
         except BaseException as error:
             contain(error)
             return error
-
-    def _uri_of(self, title: str, version: str | None) -> str:
-        if version is not None:
-            return f"/{title}/{version}"
-        versions = []
-        for uri in self._gate.validator.repository.uris():
-            parent, _, name = uri.rpartition("/")
-            if parent == f"/{title}" and (found := _VERSION.fullmatch(name)):
-                versions.append(tuple(int(part) for part in found.groups()))
-        if not versions:
-            raise SchemaNotFound(f"There is no schema /{title}.", hint=f"The job {self._job.name} writes events of it.")
-        return f"/{title}/{'.'.join(str(part) for part in max(versions))}"
 
 
 def _text(value: Any) -> str:

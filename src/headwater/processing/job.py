@@ -63,6 +63,8 @@ class Job:
     canaries: bool = False
     late_stream: str | None = None
     summary: str = ""
+    # Dotted paths of the sources' events without which it has no key, or nothing to add up.
+    reads: tuple[str, ...] = ()
     # Where it is defined; found out where it is not given.
     place: Place | None = dataclasses.field(default=None, compare=False)
 
@@ -161,6 +163,7 @@ def job(*positional: Never, **settings: Unpack[JobSettings]) -> Callable[[Callab
         idle_ms=asked.duration_ms("idle", 10),
         canaries=asked.flag("canaries", default=False),
         late_stream=asked.text("late"),
+        reads=(*(asked.paths("key") or ()), *(asked.value("window").paths if asked.value("window") else ())),
         place=asked.place,
     )
 

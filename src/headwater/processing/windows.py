@@ -67,6 +67,8 @@ class Aggregate:
     initial: Callable[[], Any]
     fold: Callable[[Any, Mapping[str, Any]], Any]
     finish: Callable[[Any], Any]
+    # The dotted path of what it adds up, where it does.
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,11 @@ class Tumbling:
     lateness_ms: int = 0
     aggregates: tuple[Aggregate, ...] = ()
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The fields that are added up, each once."""
+        return tuple(dict.fromkeys(one.path for one in self.aggregates if one.path is not None))
+
     def count(self, name: str = "count", where: Callable[[Mapping[str, Any]], bool] | None = None) -> Tumbling:
         """How many events there were, or how many of them `where` holds for."""
         if where is not None and not callable(where):
@@ -85,19 +92,19 @@ class Tumbling:
 
     def sum(self, name: str, path: str) -> Tumbling:
         """The sum of the numbers at `path`; events without one add nothing."""
-        return self._and(name, lambda: 0, lambda total, event: _added(total, get_path(event, path)))
+        return self._and(name, lambda: 0, lambda total, event: _added(total, get_path(event, path)), path=path)
 
     def least(self, name: str, path: str) -> Tumbling:
         """The smallest value at `path`, or None."""
-        return self._and(name, lambda: None, lambda least, event: _pick(min, least, get_path(event, path)))
+        return self._and(name, lambda: None, lambda least, event: _pick(min, least, get_path(event, path)), path=path)
 
     def greatest(self, name: str, path: str) -> Tumbling:
         """The greatest value at `path`, or None."""
-        return self._and(name, lambda: None, lambda most, event: _pick(max, most, get_path(event, path)))
+        return self._and(name, lambda: None, lambda most, event: _pick(max, most, get_path(event, path)), path=path)
 
     def distinct(self, name: str, path: str) -> Tumbling:
         """How many different values there were at `path`; exact, so each is kept until the window is forgotten."""
-        return self._and(name, dict, lambda seen, event: _seen(seen, get_path(event, path)), len)
+        return self._and(name, dict, lambda seen, event: _seen(seen, get_path(event, path)), len, path=path)
 
     def step(self, name: str, key: Callable[[Any, Context], Any]) -> PerKey:
         """The windows of each key as a step; what it passes on are `Window`s."""
@@ -111,6 +118,8 @@ class Tumbling:
         initial: Callable[[], Any],
         fold: Callable[[Any, Mapping[str, Any]], Any],
         finish: Callable[[Any], Any] = lambda value: value,
+        *,
+        path: str | None = None,
     ) -> Tumbling:
         if not isinstance(name, str) or not name:
             raise JobInvalid(f"An aggregate cannot be called {name!r}: the window gives it by that name.")
@@ -118,7 +127,7 @@ class Tumbling:
             name == aggregate.name for aggregate in self.aggregates
         ):
             raise JobInvalid(f"An aggregate cannot be called {name!r}: the window has that already.")
-        return dataclasses.replace(self, aggregates=(*self.aggregates, Aggregate(name, initial, fold, finish)))
+        return dataclasses.replace(self, aggregates=(*self.aggregates, Aggregate(name, initial, fold, finish, path)))
 
     def _start(self, context: Context) -> int:
         return context.event_time_ms - context.event_time_ms % self.size_ms

@@ -216,6 +216,11 @@ class StreamLayers:
         pile = (*(self.defaults if entry.takes_defaults else ()), *entry.layers, *self.revisions)
         return [layer for layer in pile if layer.stream in (None, name) and layer.when.holds(scope, groups)]
 
+    def setter(self, name: str, path: Path, scope: Scope) -> Layer | None:
+        """The layer of a file that says what holds at `path` for `scope`, if one does. Raises StreamUnknown."""
+        layers = reversed(self.holding(name, scope))
+        return next((layer for layer in layers if layer.lines and find(layer.set, ".".join(path))), None)
+
     def document(self, name: str, scope: Scope) -> dict[str, Any]:
         """The stream file that says all of what holds, defaults and overrides laid into it. Raises StreamUnknown."""
         document: dict[str, Any] = {}

@@ -94,14 +94,9 @@ class _Checked:
     around: Surroundings
 
     def finding(self, rule: str, stream: Stream, path: Path, message: str, hint: str | None = None) -> Finding:
-        layer = self._layer_of(stream.name, path)
+        layer = self.layers.setter(stream.name, path, SCOPE)
         file, line = (layer.file, layer.line_of(path)) if layer else (stream.file, stream.line)
         return Finding(RULES[rule], stream.name, message, hint, file or stream.file, line or stream.line)
-
-    def _layer_of(self, name: str, path: Path) -> Layer | None:
-        """The layer that says what holds at `path` for no particular site."""
-        layers = self.layers.holding(name, SCOPE)
-        return next((layer for layer in reversed(layers) if layer.lines and find(layer.set, ".".join(path))), None)
 
 
 RuleFunction = Callable[[_Checked], Iterator[Finding]]

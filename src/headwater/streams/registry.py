@@ -107,7 +107,11 @@ class StreamRegistry:
 
     def _make_hint(self, name: str) -> str:
         near = nearest(name, self._streams) if len(name) <= legacy.NAME_CHARS_MAX else None
-        return f'Did you mean "{near}"?' if near else "Declare it in a stream file."
+        return (
+            f'Did you mean "{near}"?'
+            if near
+            else "Declare it in a stream file; a server that runs reads it when it is started again."
+        )
 
 
 def _member_of(family: Stream, name: str) -> Stream:

@@ -1,0 +1,218 @@
+"""What a schema says of one field: whether there can be one, of which types and formats, found by a dotted path.
+
+How this works: the walk follows every part of a schema that may describe the field (properties, patterns, branches,
+references within the document) and stays on the safe side. What it cannot see into — a reference to another document,
+an object that lists nothing — may hold anything, so that nobody is told of an error that is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headwater.declaration import nearest
+
+TYPES = frozenset({"string", "integer", "number", "boolean", "object", "array", "null"})
+BRANCHES = ("allOf", "anyOf", "oneOf")
+STEPS_MAX = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What is known of a field. `types` has "integer" wherever it has "number"; None: anything may be there."""
+
+    types: frozenset[str] | None
+    formats: frozenset[str] = frozenset()
+
+    @property
+    def values(self) -> frozenset[str]:
+        """The types of the values there can be, apart from null; none where anything can be."""
+        return (self.types or frozenset()) - {"null"}
+
+    @property
+    def words(self) -> str:
+        """The types for people: `text or number`."""
+        names = sorted(self.values - ({"integer"} if "number" in self.values else set()))
+        return " or ".join({"string": "text"}.get(name, name) for name in names) or "null"
+
+
+ANYTHING = Field(None)
+
+
+def field_at(document: Any, path: str) -> Field | None:
+    """The field at a dotted path such as `meta.dt`; None where no event of this schema is expected to have one."""
+    walk = _Walk(document)
+    parts = list(walk.reached(document, path.split(".")))
+    if not parts:
+        return None
+    return _either(walk.field(part) for part in parts)
+
+
+def field_in_any(documents: Sequence[Any], path: str) -> Field | None:
+    """The field in whichever of these schemas have it; None where none has."""
+    found = [field for document in documents if (field := field_at(document, path)) is not None]
+    return _either(found) if found else None
+
+
+def nearest_field(documents: Iterable[Any], path: str) -> str | None:
+    """The path, with another last step, of the declared field that looks most like this one."""
+    parent, _, name = path.rpartition(".")
+    found = nearest(name, {known for document in documents for known in _names_below(document, parent)})
+    return None if found is None else f"{parent}.{found}" if parent else found
+
+
+def _names_below(document: Any, path: str) -> list[str]:
+    """The names of the members that the object at a dotted path declares; "" is the event itself."""
+    walk = _Walk(document)
+    parts = walk.reached(document, path.split(".") if path else [])
+    # A branch of the event itself describes it too.
+    return sorted({name for part in parts for name in walk.members(part)})
+
+
+def _either(fields: Iterable[Field]) -> Field:
+    """What holds of a value that is in one of these fields."""
+    types: frozenset[str] | None = frozenset()
+    formats: frozenset[str] = frozenset()
+    for field in fields:
+        types = None if types is None or field.types is None else types | field.types
+        formats |= field.formats
+    return Field(types, formats)
+
+
+class _Walk:
+    """One look into one document, which gives up, and lets anything be there, after STEPS_MAX steps."""
+
+    def __init__(self, root: Any) -> None:
+        self._root = root
+        self._steps = 0
+
+    def reached(self, node: Any, steps: Sequence[str]) -> Iterator[Any]:
+        """Every part of the schema that describes the value at `steps` below `node`."""
+        self._steps += 1
+        if node is True or self._steps > STEPS_MAX:
+            yield True
+        if not isinstance(node, Mapping) or self._steps > STEPS_MAX:
+            return
+        if "$ref" in node:
+            target = self._target(node["$ref"])
+            yield from (True,) if target is None else self.reached(target, steps)
+        if not steps:
+            yield node
+            return
+        for name in (*BRANCHES, "then", "else"):
+            for part in _parts(node.get(name)):
+                yield from self.reached(part, steps)
+        for child in _children(node, steps[0]):
+            yield from self.reached(child, steps[1:])
+
+    def members(self, node: Any) -> Iterator[str]:
+        """The names of the members that a part of the schema declares, its branches among them."""
+        self._steps += 1
+        if not isinstance(node, Mapping) or self._steps > STEPS_MAX:
+            return
+        declared = node.get("properties")
+        yield from declared if isinstance(declared, Mapping) else ()
+        for branch in BRANCHES:
+            for part in _parts(node.get(branch)):
+                yield from self.members(part)
+
+    def field(self, node: Any) -> Field:
+        """What a part that describes a value says of it."""
+        self._steps += 1
+        if not isinstance(node, Mapping) or self._steps > STEPS_MAX:
+            return ANYTHING
+        if "$ref" in node:
+            # Older drafts ignore what stands beside it, so nothing more is concluded from that.
+            target = self._target(node["$ref"])
+            return ANYTHING if target is None else self.field(target)
+        said = [_own(node)]
+        said += [self.field(part) for part in _parts(node.get("allOf"))]
+        said += [_either(self.field(part) for part in _parts(node[name])) for name in BRANCHES[1:] if node.get(name)]
+        types: frozenset[str] | None = None
+        for field in said:
+            if field.types is not None:
+                types = field.types if types is None else types & field.types
+        return Field(types, frozenset().union(*(field.formats for field in said)))
+
+    def _target(self, reference: Any) -> Any:
+        """What a reference within the document leads to; None where it leads elsewhere, or in a circle."""
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            return None
+        node = self._root
+        for part in reference[1:].split("/")[1:]:
+            name = part.replace("~1", "/").replace("~0", "~")
+            if isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+                node = node[int(name)]
+            elif isinstance(node, Mapping) and name in node:
+                node = node[name]
+            else:
+                return None
+        return node
+
+
+def _children(node: Mapping[str, Any], name: str) -> Iterator[Any]:
+    """What `node` says of its member of this name."""
+    properties, patterns = node.get("properties"), node.get("patternProperties")
+    found = False
+    if isinstance(properties, Mapping) and name in properties:
+        found = True
+        yield properties[name]
+    for pattern, part in patterns.items() if isinstance(patterns, Mapping) else ():
+        if _matches(pattern, name):
+            found = True
+            yield part
+    rest = node.get("additionalProperties")
+    if found or rest is False:
+        return
+    if isinstance(rest, Mapping):
+        yield rest
+    elif _is_open(node):
+        yield True
+
+
+def _is_open(node: Mapping[str, Any]) -> bool:
+    """Whether an object lists nothing at all, so that anything may be in it."""
+    listing = ("properties", "patternProperties", "$ref", *BRANCHES)
+    return not any(node.get(name) for name in listing) and "object" in node.get("type", "object")
+
+
+def _own(node: Mapping[str, Any]) -> Field:
+    declared = node.get("type")
+    types: frozenset[str] | None = None
+    if isinstance(declared, str):
+        types = frozenset({declared}) & TYPES
+    elif isinstance(declared, list):
+        types = frozenset(one for one in declared if isinstance(one, str)) & TYPES
+    elif isinstance(node.get("enum"), list):
+        types = frozenset(_type_of(value) for value in node["enum"])
+    elif "const" in node:
+        types = frozenset({_type_of(node["const"])})
+    if types is not None and "number" in types:
+        types |= {"integer"}
+    given = node.get("format")
+    return Field(types, frozenset({given}) if isinstance(given, str) else frozenset())
+
+
+def _type_of(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "integer" if float(value).is_integer() else "number"
+    return "string" if isinstance(value, str) else "array" if isinstance(value, list) else "object"
+
+
+def _parts(value: Any) -> Sequence[Any]:
+    """The schemas of `allOf` and its like, or the one of `then`."""
+    return value if isinstance(value, list) else () if value is None else (value,)
+
+
+def _matches(pattern: Any, name: str) -> bool:
+    try:
+        return re.search(str(pattern), name) is not None
+    except re.error:
+        # ECMAScript has expressions that Python has not: it may match.
+        return True

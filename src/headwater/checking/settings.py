@@ -1,0 +1,100 @@
+"""What is asked of a project's settings: whether what they name is there."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+from headwater.checking.problem import Problem
+from headwater.checking.project import Project
+from headwater.connectors.registry import SUFFIXES, TABLE_SINKS
+from headwater.declaration import nearest
+from headwater.errors import ConfigInvalid, ExtraMissing, StreamUnknown
+from headwater.log.kafka_url import parse_url, require_client
+from headwater.processing.job import ToTable
+
+
+def directories_exist(project: Project) -> Iterator[Problem]:
+    """Schemas, streams and jobs are looked for in directories that are there; jobs need none where none is named."""
+    config = project.config
+    for base in config.schemas.base_uris:
+        if not base.startswith(("http://", "https://")):
+            yield from _missing(project, "schemas", "base_uris", base.removeprefix("file://"))
+    if config.streams.enforce or project.says("streams", "path"):
+        yield from _missing(project, "streams", "path", config.streams.path, file=True)
+    if project.says("jobs", "path") or config.jobs.path != type(config.jobs)().path:
+        yield from _missing(project, "jobs", "path", config.jobs.path)
+
+
+def _missing(project: Project, section: str, key: str, written: str, *, file: bool = False) -> Iterator[Problem]:
+    path = project.config.path(written)
+    if path.is_dir() or (file and path.is_file()):
+        return
+    siblings = [one.name for one in _directories(path.parent) if not one.name.startswith(".")]
+    near = nearest(path.name, siblings)
+    what = "is not a directory" if path.exists() else "does not exist"
+    hint = f'Did you mean "{Path(written).with_name(near).as_posix()}"?' if near else f"Make it, or correct {section}."
+    yield project.at_setting(section, key, f"{section}: the directory {written} {what}.", hint)
+
+
+def _directories(parent: Path) -> list[Path]:
+    try:
+        return [one for one in parent.iterdir() if one.is_dir()]
+    except OSError:
+        return []
+
+
+def log_can_be_opened(project: Project) -> Iterator[Problem]:
+    """The log's URL names brokers and there is a client for them, or it names what can be a file."""
+    config = project.config
+    try:
+        if config.log.is_kafka:
+            parse_url(config.log.url)
+            require_client()
+        elif config.log.url == "sqlite:///" or config.log_path.is_dir():
+            raise ConfigInvalid(f"{config.log.url} names no file.", hint="Write sqlite:///var/events.db, for instance.")
+    except (ConfigInvalid, ExtraMissing) as error:
+        yield project.at_setting("log", "url", error.message, error.hint)
+
+
+def tables_can_be_kept(project: Project) -> Iterator[Problem]:
+    """The file of the tables says which database it is, and that one's driver is installed."""
+    path = project.config.path(project.config.jobs.tables_path)
+    if not any(isinstance(job.output, ToTable) for job in project.jobs):
+        return
+    kind = SUFFIXES.get(path.suffix)
+    extra = TABLE_SINKS[kind].extra if kind else None
+    if kind is None:
+        hint = f"End it in {' or '.join(SUFFIXES)}."
+        yield project.at_setting("jobs", "tables_path", f"{path.name!r} does not say which database it is.", hint)
+    elif extra and importlib.util.find_spec(extra) is None:
+        hint = f"Install headwater[{extra}]."
+        yield project.at_setting("jobs", "tables_path", f"The {kind} sink needs {extra}, not installed here.", hint)
+    elif path.is_dir():
+        yield project.at_setting("jobs", "tables_path", f"{path} is a directory.", "Name a file in it.")
+
+
+def state_can_be_kept(project: Project) -> Iterator[Problem]:
+    """Where the log keeps no state of jobs, its directory is one."""
+    path = project.config.path(project.config.jobs.state_path)
+    if project.config.log.is_kafka and path.exists() and not path.is_dir():
+        yield project.at_setting("jobs", "state_path", f"{path} is not a directory.", "Name a directory.")
+
+
+def readable_streams_exist(project: Project) -> Iterator[Problem]:
+    """Streams that may be read, and those that other names stand for, are declared."""
+    streams, consumption = project.streams, project.config.consumption
+    if streams is None:
+        return
+    # Those of errors need no declaration.
+    implied = {project.config.intake.error_stream_name, *(job.error_stream for job in project.jobs)}
+    named = [("stream_aliases", name) for name in consumption.stream_aliases.values()]
+    named += [("allowed_streams", name) for name in consumption.allowed_streams or ()]
+    for key, name in named:
+        if name in implied or name in project.unread_streams or name in consumption.stream_aliases:
+            continue
+        try:
+            streams.get(name)
+        except StreamUnknown as error:
+            yield project.at_setting("consumption", key, f"consumption.{key}: {error.message}", error.hint)

@@ -1,0 +1,103 @@
+"""What is asked of a project's tables: whether their rows can be made of the events they are filled from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from headwater.checking.fields import Field, field_in_any
+from headwater.checking.jobs import about_job, stream_named, undeclared
+from headwater.checking.problem import Problem
+from headwater.checking.project import Project
+from headwater.connectors.contract import Column, ColumnType, TableShape
+from headwater.processing.job import Job, ToTable
+
+# The JSON types whose values each type of a column takes; `json` takes all.
+ACCEPTED: Mapping[ColumnType, frozenset[str]] = {
+    "text": frozenset({"string"}),
+    "integer": frozenset({"integer"}),
+    "real": frozenset({"integer", "number"}),
+    "boolean": frozenset({"boolean"}),
+}
+# Names that a database keeps for itself.
+RESERVED_PREFIXES = ("sqlite_", "duckdb_", "headwater_")
+
+
+def columns_are_declared(project: Project) -> Iterator[Problem]:
+    """Each column is filled from a field that a schema of the source declares."""
+    for job, shape in _tables(project):
+        for column in shape.columns if _rows_are_events(job) else ():
+            yield from undeclared(project, job, column.path, f"column {column.name} is filled from {column.path}")
+
+
+def columns_have_a_fitting_type(project: Project) -> Iterator[Problem]:
+    """No column has a type that takes none of its field's values."""
+    for job, column, field in _typed(project):
+        if field.values and not field.values & ACCEPTED[column.type]:
+            message = f"column {column.name} is {column.type}, and {column.path} is {field.words}."
+            yield about_job(job, message, f"Write {_fitting(field.values)}, or correct the path.")
+
+
+def columns_take_all_values(project: Project) -> Iterator[Problem]:
+    """Each column takes every value that the schema allows for its field."""
+    for job, column, field in _typed(project):
+        values = field.values
+        if values & ACCEPTED[column.type] and values - ACCEPTED[column.type]:
+            message = (
+                f"column {column.name} is {column.type}, and {column.path} may be {field.words}: other rows go to"
+                f" {job.error_stream}."
+            )
+            yield about_job(job, message, f"Write {_fitting(values)}, or narrow the schema.")
+
+
+def names_differ(project: Project) -> Iterator[Problem]:
+    """Two tables, or two columns of one, do not differ in capital letters alone: to a database they are one."""
+    first: dict[str, Job] = {}
+    for job, shape in _tables(project):
+        other = first.setdefault(shape.name.lower(), job)
+        if other is not job:
+            name = other.output.shape.name if isinstance(other.output, ToTable) else other.name
+            message = f"to a database its table {shape.name} is the table {name} of {other.label}."
+            yield about_job(job, message, "Rename one of the two.")
+        columns: dict[str, str] = {}
+        for column in shape.columns:
+            known = columns.setdefault(column.name.lower(), column.name)
+            if known != column.name:
+                message = f"the columns {known} and {column.name} of the table {shape.name} are one to a database."
+                yield about_job(job, message, "Rename one of the two.")
+
+
+def names_are_free(project: Project) -> Iterator[Problem]:
+    """No table has a name that the database, or Headwater, keeps for itself."""
+    for job, shape in _tables(project):
+        if shape.name.lower().startswith(RESERVED_PREFIXES):
+            message = f"the name {shape.name} is reserved: tables do not begin with {', '.join(RESERVED_PREFIXES)}."
+            yield about_job(job, message, "Rename the table.")
+
+
+def _tables(project: Project) -> Iterator[tuple[Job, TableShape]]:
+    for job in project.jobs:
+        if isinstance(job.output, ToTable):
+            yield job, job.output.shape
+
+
+def _typed(project: Project) -> Iterator[tuple[Job, Column, Field]]:
+    """Each column whose field is known, and what the schemas of all sources say of it."""
+    for job, shape in _tables(project):
+        sources = [stream_named(project, name) for name in job.sources]
+        documents = [
+            schema.document for source in sources if source is not None for schema in project.schemas_of(source)
+        ]
+        for column in shape.columns if _rows_are_events(job) and documents else ():
+            field = field_in_any(documents, column.path)
+            if column.type in ACCEPTED and field is not None:
+                yield job, column, field
+
+
+def _rows_are_events(job: Job) -> bool:
+    """Whether the rows are made of the source's events, which nothing but a filter stands before."""
+    return all(step.name == "where" for step in job.steps)
+
+
+def _fitting(types: frozenset[str]) -> str:
+    """The narrowest type of a column that takes these."""
+    return next((f'"{name}"' for name, accepted in ACCEPTED.items() if types <= accepted), '"json"')

@@ -1,0 +1,86 @@
+"""What is asked of a project's topics: whether its log can keep them as declared."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Iterator
+
+from headwater.checking.problem import Problem
+from headwater.checking.project import Project
+from headwater.errors import ConfigInvalid
+from headwater.log.kafka_url import parse_url
+from headwater.log.limits import PARTITIONS_MAX, RETENTION_BYTES_MAX, RETENTION_SECONDS_MAX, TOPIC_NAME_CHARS_MAX
+from headwater.streams.stream import Stream
+
+_KAFKA_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def partitions_within_limits(project: Project) -> Iterator[Problem]:
+    """The log has room for so many partitions of one topic."""
+    if project.config.log.is_kafka:
+        # How many a cluster takes is its own affair.
+        return
+    for stream in project.declared_streams():
+        if stream.partitions > PARTITIONS_MAX:
+            message = f'"{stream.name}" has {stream.partitions} partitions; a topic has {PARTITIONS_MAX} at most.'
+            hint = "A partition is a unit of parallel work: some per reader are enough."
+            yield _about(project, stream, ("partitions", "kafka.partitions"), message, hint)
+
+
+def retention_within_limits(project: Project) -> Iterator[Problem]:
+    """How long and how much is kept are numbers a log can count with."""
+    for stream in project.declared_streams():
+        seconds, size = stream.retention_seconds, stream.retention_bytes
+        if seconds is not None and not (0 < seconds <= RETENTION_SECONDS_MAX and math.isfinite(seconds)):
+            says = "for no time at all" if seconds == 0 else f"for longer than {RETENTION_SECONDS_MAX} seconds"
+            keys: tuple[str, ...] = ("retention", "kafka.retention_ms")
+            if stream.declared.get("privacy", {}).get("retention_override") is not None:
+                keys = ("/privacy.retention_override", *keys)
+            yield _about(project, stream, keys, f'"{stream.name}" keeps its events {says}.', "Write 7d, for instance.")
+        if size is not None and size > RETENTION_BYTES_MAX:
+            message = f'"{stream.name}" keeps {size} bytes; a log counts up to {RETENTION_BYTES_MAX}.'
+            hint = "Leave it out where all is to be kept."
+            yield _about(project, stream, ("retention_bytes", "kafka.retention_bytes"), message, hint)
+
+
+def names_fit_the_log(project: Project) -> Iterator[Problem]:
+    """Each topic has a name that the log takes."""
+    on_kafka = project.config.log.is_kafka
+    before = ""
+    if on_kafka:
+        # A URL that cannot be read is a finding of its own.
+        with contextlib.suppress(ConfigInvalid):
+            before = parse_url(project.config.log.url)[1]
+    for stream in project.declared_streams():
+        for topic in () if stream.is_family else stream.topics:
+            name = before + topic
+            why = None
+            if len(name) > TOPIC_NAME_CHARS_MAX:
+                why = f"has {len(name)} characters; a topic's name has {TOPIC_NAME_CHARS_MAX} at most"
+            elif on_kafka and not _KAFKA_NAME.fullmatch(name):
+                why = "has other characters than letters, digits, dots, underscores and hyphens, which Kafka takes"
+            elif not topic or not topic.isprintable() or name in (".", ".."):
+                why = "cannot be a topic's name"
+            if why:
+                message = f'the topic "{name[:80]}" of "{stream.name}" {why}.'
+                hint = "Correct the topic, its prefix, or the stream's name."
+                yield _about(project, stream, ("topics", "topic_prefixes"), message, hint)
+
+
+def names_stay_apart_on_kafka(project: Project) -> Iterator[Problem]:
+    """Kafka refuses a topic whose name differs from another's in dots and underscores only."""
+    first: dict[str, str] = {}
+    for stream in project.declared_streams() if project.config.log.is_kafka else ():
+        for topic in () if stream.is_family else stream.topics:
+            other = first.setdefault(topic.replace(".", "_"), topic)
+            if other != topic:
+                message = f'the topics "{other}" and "{topic}" are one name to Kafka, which takes "." for "_".'
+                yield _about(project, stream, ("topics", "topic_prefixes"), message, "Rename one of the two.")
+
+
+def _about(project: Project, stream: Stream, keys: tuple[str, ...], message: str, hint: str) -> Problem:
+    """A problem with the first of these keys that is set; they stand under `transport`, or at the top after a `/`."""
+    paths = [tuple((key[1:] if key[0] == "/" else f"transport.{key}").split(".")) for key in keys]
+    return project.at_stream(stream, paths, message, hint)

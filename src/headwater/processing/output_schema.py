@@ -1,0 +1,58 @@
+"""Which schema the events have that a job writes: asked by the check of a project and by a job's start alike."""
+
+from __future__ import annotations
+
+import re
+
+from headwater.declaration import nearest
+from headwater.errors import SchemaNotFound
+from headwater.processing.job import Job, ToStream
+from headwater.schemas.repository import SchemaRepository
+from headwater.schemas.uri import check_producer_uri
+from headwater.streams.registry import StreamRegistry
+
+_VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
+VERSIONS_NAMED_MAX = 5
+
+
+def output_schema_uri(job: Job, streams: StreamRegistry, repository: SchemaRepository) -> str | None:
+    """The `$schema` of a job's events; None where it writes no stream, or one without a title.
+
+    May read a directory. Raises StreamUnknown, JobInvalid (a version of no title), SchemaNotFound, and SchemaUriRefused
+    for what names no version, such as `latest`.
+    """
+    if not isinstance(job.output, ToStream):
+        return None
+    stream, version = streams.get(job.output.stream), job.output.version
+    title = stream.schema_title
+    if title is None:
+        if version is not None:
+            raise job.invalid(f"{stream.name} has no schema_title, which version {version} could be of.")
+        return None
+    versions = []
+    # What is not listed may be there all the same, in a repository that only answers.
+    for uri in repository.uris():
+        parent, _, name = uri.rpartition("/")
+        if parent == f"/{title}" and (found := _VERSION.fullmatch(name)):
+            versions.append(tuple(int(part) for part in found.groups()))
+    known = [".".join(map(str, one)) for one in sorted(versions, reverse=True)]
+    if version is None:
+        if not known:
+            hint = f"The job {job.name} writes events of it to {stream.name}."
+            raise SchemaNotFound(f"There is no schema /{title}.", hint=hint)
+        return f"/{title}/{known[0]}"
+    check_producer_uri(f"/{title}/{version}")
+    if version not in known:
+        try:
+            repository.get(f"/{title}/{version}")
+        except SchemaNotFound as error:
+            raise SchemaNotFound(error.message, hint=_hint(version, known)) from None
+    return f"/{title}/{version}"
+
+
+def _hint(version: str, known: list[str]) -> str:
+    near = nearest(version, known)
+    if near:
+        return f"Did you mean {near}? Without a version it is {known[0]}."
+    shown = ", ".join(known[:VERSIONS_NAMED_MAX])
+    return f"Known versions: {shown}." if known else "There is no version of it at all."
