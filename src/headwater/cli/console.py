@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,14 @@ def report_error(message: str, hint: str | None = None) -> None:
 def say(message: str) -> None:
     """A line for the person at the terminal; never mixed into output a machine reads."""
     click.echo(message, err=True)
+
+
+def date_log_lines() -> None:
+    """Give what is logged its time and its level: without a handler of its own it goes to standard error as it is."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(
+            logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
+        )
 
 
 def print_json(value: Any) -> None:

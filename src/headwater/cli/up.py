@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from headwater.cli.console import say
+from headwater.cli.console import date_log_lines, say
 from headwater.cli.start_check import checked, force_option
 from headwater.errors import ConfigInvalid
 
@@ -96,6 +96,7 @@ async def running(
     from headwater.platform import build
     from headwater.web.server import serving
 
+    date_log_lines()
     platform = build(config, project)
     await platform.start(run_jobs=place is None or place.is_first, run_shared_jobs=True, command=command)
     _spare_the_collector()

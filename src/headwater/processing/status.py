@@ -85,6 +85,11 @@ class RunnerStatus:
             "headwater_job_watermark_seconds", "Event time up to which a job is complete.", ("job",)
         ).labels(name)
 
+        if announcements is None:  # a part of a job is in the report of the whole
+            telemetry.gauge("headwater_job_in_trouble", "Whether a job ends, or its events fail.", ("job",)).labels(
+                name
+            ).set_function(lambda: float(self.report().trouble is not None))
+
     def report(self) -> JobReport:
         """The present moment."""
         return JobReport(

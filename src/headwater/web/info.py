@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 import headwater
 from headwater.errors import StreamUnknown
 from headwater.event import json_bytes
+from headwater.web.jobs import jobs_in_trouble
 
 DESCRIPTION = "An event platform: takes schema-checked events, keeps them, streams them live."
 HOME = "/?doc"
@@ -54,13 +55,19 @@ async def healthz(_: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Ready: the log can be read. A full disk does not make it unready, since readers are still served."""
+    """Ready: the log can be read. `degraded` where jobs are in trouble: events are taken and streamed all the same.
+
+    A full disk does not make it unready, since readers are still served.
+    """
     platform = request.app.state.platform
     try:
         async with asyncio.timeout(READY_SECONDS_MAX):
             topics = await platform.log.topics()
     except Exception as error:
         return JsonResponse({"status": "unavailable", "reason": type(error).__name__}, status_code=503)
+    jobs = [{"name": job["name"], "reason": job["trouble"]} for job in jobs_in_trouble(platform)]
+    if jobs:
+        return JsonResponse({"status": "degraded", "topics": len(topics), "jobs": jobs})
     return JsonResponse({"status": "ok", "topics": len(topics)})
 
 

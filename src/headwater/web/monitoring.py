@@ -23,6 +23,7 @@ from headwater.monitoring.hours import hour_text, read_hour, time_text
 from headwater.platform import Platform
 from headwater.streams.stream import Stream
 from headwater.web.headers import is_on
+from headwater.web.jobs import jobs_told
 from headwater.web.pages import PAGE_HEADERS, breakable
 from headwater.web.route import Route
 
@@ -137,6 +138,7 @@ class Monitoring:
             total=len(found),
             show=show if show in CONDITIONS else "",
             rows=rows,
+            jobs=sorted(jobs_told(self._platform), key=lambda job: (job["trouble"] is None, job["name"])),
             now=now,
             sending=self._platform.config.monitoring.canaries,
             counting=self._platform.config.monitoring.completeness,

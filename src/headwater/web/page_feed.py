@@ -33,6 +33,7 @@ TICK_SECONDS = 0.25
 TABLES_EVERY_TICKS = 8
 OUTCOMES_PER_TICK_MAX = 20
 STREAMS_MAX = 60
+JOBS_MAX = 20
 ROWS_MAX = 50
 GIST_CHARS_MAX = 160
 
@@ -61,21 +62,24 @@ class PageFeed:
         recent: RecentOutcomes,
         read_tables: Callable[[int], Sequence[TableView]],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        jobs_in_trouble: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
     ) -> None:
         self._streams = streams
         self._log = log
         self._recent = recent
         self._read_tables = read_tables
         self._clock = clock
+        self._jobs_in_trouble = jobs_in_trouble
         self._samples: deque[Sample] = deque(maxlen=SAMPLES_MAX + 1)
         self._sampling = asyncio.Lock()
         self._tables: list[dict[str, Any]] = []
         self._tables_read_at = float("-inf")
 
     async def state(self) -> dict[str, Any]:
-        """`{totals: {accepted, refused}, rates: [{accepted, refused}], streams: [{name, summary, count, rate}]}`.
+        """`{totals: {accepted, refused}, rates: [{accepted, refused}], streams: [{name, summary, count, rate}], jobs}`.
 
-        `rates` is one entry a second, oldest first; `streams` the busiest of those declared.
+        `rates` is one entry a second, oldest first; `streams` the busiest of those declared; `jobs` those in trouble.
         """
         await self._sample()
         latest = self._samples[-1]
@@ -89,6 +93,7 @@ class PageFeed:
             "rates": [{"accepted": _rate(a, b, "accepted"), "refused": _rate(a, b, "refused")} for a, b in pairs],
             # Streams that hold nothing, such as those of errors that never happened, come last.
             "streams": sorted(shown, key=lambda row: (row["count"] == 0, row["name"])),
+            "jobs": list(self._jobs_in_trouble())[:JOBS_MAX],
         }
 
     async def tables(self) -> list[dict[str, Any]]:

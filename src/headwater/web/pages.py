@@ -21,6 +21,7 @@ from headwater.event import json_bytes
 from headwater.platform import Platform
 from headwater.schemas.schema import Schema
 from headwater.streams.stream import Stream
+from headwater.web.jobs import jobs_in_trouble
 from headwater.web.page_examples import example_events
 from headwater.web.page_feed import STREAMS_MAX, PageFeed
 from headwater.web.route import Route
@@ -54,7 +55,13 @@ class Pages:
     def __init__(self, platform: Platform, notice: str | None = None) -> None:
         self._platform = platform
         self._notice = notice
-        self._feed = PageFeed(self._declared, platform.log, platform.intake.recent, platform.read_tables)
+        self._feed = PageFeed(
+            self._declared,
+            platform.log,
+            platform.intake.recent,
+            platform.read_tables,
+            jobs_in_trouble=lambda: jobs_in_trouble(platform),
+        )
         self._viewers = 0
         self._closing = False
         self._static = {name: files("headwater.web").joinpath("static", name).read_bytes() for name in _STATIC}

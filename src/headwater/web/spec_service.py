@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headwater.web import asyncapi
 from headwater.web.spec_parts import HTML, JSON, TEXT, answer, header, needing_key, operation, path, problems, query
-from headwater.web.spec_values import Node, anything, one_of, record, ref, text, whole
+from headwater.web.spec_values import Node, anything, listed, one_of, record, ref, text, whole
 
 TAG = "The service"
 DESCRIPTIONS_TAG = "Descriptions and clients"
@@ -15,7 +15,14 @@ def schemas() -> dict[str, Node]:
     facts = {"name": text(), "version": text(), "description": text(), "home": text("Where the documentation is.")}
     return {
         "facts": record(facts),
-        "readiness": record({"status": one_of(("ok",)), "topics": whole("How many topics the log has.")}),
+        "readiness": record(
+            {
+                "status": one_of(("ok", "degraded"), "Degraded: jobs are in trouble; all else is served."),
+                "topics": whole("How many topics the log has."),
+                "jobs": listed(record({"name": text(), "reason": text()}), "The jobs in trouble."),
+            },
+            optional=("jobs",),
+        ),
         "unreadiness": record({"status": one_of(("unavailable",)), "reason": text("The kind of error.")}),
         "asyncapi": record(
             {

@@ -27,7 +27,7 @@ async function refresh() {
   // What somebody types, has opened or stands on stays as it is.
   if (document.activeElement?.closest("#streams, .conditions")) return;
   const open = openNames();
-  for (const selector of [".conditions", "#streams", "#streams-heading"]) {
+  for (const selector of [".conditions", "#streams", "#streams-heading", ".jobs"]) {
     const [old, next] = [document.querySelector(selector), fresh.querySelector(selector)];
     if (old && next) old.replaceChildren(...next.childNodes);
   }

@@ -33,6 +33,24 @@
       row.querySelector("[data-field=count]").textContent = whole.format(stream.count);
       row.querySelector("[data-field=rate]").textContent = rateText(stream.rate);
     }
+    showJobs(data.jobs || []);
+  }
+
+  function showJobs(jobs) {
+    const items = jobs.map((job) => {
+      const item = make("li");
+      item.append(make("b", "", job.name));
+      if (job.place) item.append(" ", make("code", "", job.place));
+      const counts = `(${whole.format(job.errors)} errors, ${whole.format(job.restarts)} restarts)`;
+      item.append(`: ${job.trouble} `, make("span", "quiet", counts));
+      return item;
+    });
+    // Only what has changed is said again to those who hear the page.
+    const told = items.map((item) => item.textContent).join("\n");
+    if (told === state.toldOfJobs) return;
+    state.toldOfJobs = told;
+    byId("jobs-list").replaceChildren(...items);
+    byId("jobs").hidden = !items.length;
   }
 
   function drawChart(rates) {

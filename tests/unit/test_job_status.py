@@ -1,0 +1,129 @@
+"""What is said of a job's trouble: at once, then at growing distances with counts, and when it is over."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from headwater.processing import Job
+from headwater.processing.announcing import DISTANCES_SECONDS, KINDS_MAX, QUIET_SECONDS, Announcement, Announcements
+from headwater.processing.place import Place
+from headwater.processing.status import ERROR_SECONDS, RESTART_SECONDS, RunnerStatus
+from headwater.processing.steps import Failure, Item, Results
+from headwater.telemetry import Telemetry
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+JOB = Job("failing", ("a",), place=Place("jobs/x.py", 7))
+
+
+def failed(*errors: BaseException) -> Results:
+    return Results(failures=[Failure(Item(None, 0, "c"), "function", error) for error in errors])
+
+
+def test_the_first_of_a_kind_is_announced_then_others_at_growing_distances_with_counts() -> None:
+    clock = Clock()
+    announcements = Announcements(clock)
+    assert announcements.of("a") == Announcement(1, 1)
+    assert announcements.of("b") == Announcement(1, 1), "another kind is another matter"
+    said_at = []
+    for _ in range(10_000):
+        clock.now += 1
+        if announcements.of("a", 2) is not None:
+            said_at.append(clock.now - 1000)
+    distances = [later - earlier for earlier, later in zip([0.0, *said_at], said_at, strict=False)]
+    assert distances[: len(DISTANCES_SECONDS)] == list(DISTANCES_SECONDS)
+    clock.now += 3600
+    assert announcements.of("a") == Announcement(2 * 10_000 + 1 - 2 * int(said_at[-1]), 2 * 10_000 + 2)
+
+
+def test_after_a_long_quiet_or_an_end_the_next_one_is_the_first_again() -> None:
+    clock = Clock()
+    announcements = Announcements(clock)
+    announcements.of("a", 5)
+    assert announcements.of("a") is None
+    clock.now += QUIET_SECONDS + 1
+    assert announcements.of("a") == Announcement(1, 1)
+    announcements.forget("a")
+    assert announcements.of("a") == Announcement(1, 1)
+
+
+def test_kinds_without_end_are_one_kind() -> None:
+    announcements = Announcements(Clock())
+    said = [announcements.of(f"kind {number}") for number in range(1000)]
+    assert sum(one is not None for one in said) == KINDS_MAX + 1
+
+
+def test_failing_events_are_said_with_place_count_and_reason(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    clock = Clock()
+    status = RunnerStatus(JOB, Telemetry(), clock=clock)
+    for _ in range(50):
+        status.committed(0, failed(ValueError("no"), SystemExit(2)), "t")
+    assert len(caplog.messages) == 2
+    assert "job failing (jobs/x.py:7): 1 event could not be processed; see failing.error" in caplog.messages[0]
+    assert "function: ValueError: no" in caplog.messages[0]
+    clock.now += DISTANCES_SECONDS[0]
+    status.committed(0, failed(ValueError("no")), "t")
+    assert "50 events could not be processed since the last message, 51 in all" in caplog.messages[2]
+
+
+def test_trouble_lasts_while_events_fail_and_a_while_longer() -> None:
+    clock = Clock()
+    status = RunnerStatus(JOB, Telemetry(), clock=clock)
+    status.running()
+    assert status.report().trouble is None
+    status.committed(0, failed(ValueError("no")), "t")
+    status.read(1, 0)
+    clock.now += ERROR_SECONDS + 1
+    assert status.report().trouble == "events fail: ValueError: no", "the last event failed"
+    status.committed(1, Results(), "t")
+    status.read(1, 0)
+    assert status.report().trouble is None
+    status.committed(0, failed(ValueError("no")), "t")
+    status.read(1, 0)
+    status.committed(1, Results(), "t")
+    status.read(1, 0)
+    assert status.report().trouble is not None, "a moment ago events failed"
+    clock.now += ERROR_SECONDS + 1
+    assert status.report().trouble is None
+
+
+def test_a_job_that_cannot_start_is_said_once_then_seldom_and_when_it_works_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    clock = Clock()
+    status = RunnerStatus(JOB, Telemetry(), clock=clock)
+    for _ in range(20):
+        status.restarting(JOB.invalid("no such stream"), 0.5)
+    assert len(caplog.messages) == 1
+    assert "job failing (jobs/x.py:7) has ended and starts again in 0.5 s: JobInvalid" in caplog.messages[0]
+    status.running()
+    assert status.report().trouble == "started again: JobInvalid: jobs/x.py:7: no such stream"
+    clock.now += RESTART_SECONDS + 1
+    assert status.report().trouble is None
+    status.restarting(JOB.invalid("no such stream"), 60)
+    assert "has ended 21 times and starts again in 60.0 s" in caplog.messages[1]
+    status.committed(1, Results(), "t")
+    assert "works again, after 21 restarts" in caplog.messages[2]
+    assert status.report().trouble is None
+
+
+def test_the_gauge_of_trouble_follows() -> None:
+    clock, telemetry = Clock(), Telemetry()
+    status = RunnerStatus(JOB, telemetry, clock=clock)
+    value = lambda: telemetry.value("headwater_job_in_trouble", {"job": "failing"})  # noqa: E731 - asked three times
+    assert value() == 0
+    status.restarting(ValueError("x"), 1)
+    assert value() == 1
+    status.running()
+    clock.now += RESTART_SECONDS + 1
+    assert value() == 0
