@@ -49,7 +49,7 @@ Examples:
 )
 @click.option("--all-nullable", is_flag=True, help="No NOT NULL: for a table that several versions are written to.")
 @click.option("--comments/--no-comments", default=True, help="Whether descriptions become comments.")
-@click.option("--widen", is_flag=True, help="With --alter-from: let integer columns become floating-point.")
+@click.option("--widen", is_flag=True, help="With --alter-from: let integer columns become floating-point, or wider.")
 @click.option("--keep-removed", is_flag=True, help="With --alter-from: leave the columns of removed fields in place.")
 @repositories_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -21,9 +21,13 @@ WHOLE = ""
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One value. `timestamp` is a string of format date-time; `json` the text of any value (opt-in)."""
+    """One value. `timestamp` is a string of format date-time; `json` the text of any value (opt-in).
+
+    `digits`: of an integer that may be beyond 64 bits, how many decimal digits it has at most; 0 for all others.
+    """
 
     kind: ScalarKind
+    digits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,8 @@ def structs_below(kind: DataType) -> Iterator[Struct]:
 def describe(kind: DataType) -> str:
     """A type in a few neutral words for messages: `integer`, `array of string`, `map of number`, `object`."""
     if isinstance(kind, Scalar):
+        if kind.digits:
+            return f"integer of up to {kind.digits} digits"
         return {"timestamp": "date-time", "json": "JSON text"}.get(kind.kind, kind.kind)
     if isinstance(kind, ListOf):
         return f"array of {describe(kind.item)}"

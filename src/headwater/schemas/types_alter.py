@@ -29,8 +29,11 @@ _ELEMENT, _VALUE = "element", "value"
 
 @dataclass(frozen=True, slots=True)
 class AlterOptions:
-    """What the user may allow. `widen`: integer columns become floating-point numbers. `keep_removed`: the columns of
-    removed fields stay, and new rows have null there; without it a removal is refused."""
+    """What the user may allow.
+
+    `widen`: integer columns become floating-point numbers, or decimals of more digits. `keep_removed`: the columns of
+    removed fields stay, and new rows have null there; without it a removal is refused.
+    """
 
     widen: bool = False
     keep_removed: bool = False
@@ -108,6 +111,8 @@ def _merged_type(old: DataType, new: DataType) -> DataType:
         return replace(new, item=_merged_type(old.item, new.item))
     if isinstance(old, MapOf) and isinstance(new, MapOf):
         return replace(new, value=_merged_type(old.value, new.value))
+    if isinstance(old, Scalar) and isinstance(new, Scalar) and old.kind == new.kind == "integer":
+        return old if old.digits > new.digits else new
     return new
 
 
@@ -162,7 +167,9 @@ def _type_changes(
         yield from _type_changes(old.item, field, new.item, (*place, _ELEMENT), options)
     elif isinstance(old, MapOf) and isinstance(new, MapOf):
         yield from _type_changes(old.value, field, new.value, (*place, _VALUE), options)
-    elif old == Scalar("integer") and new == Scalar("number"):
+    elif _are_integers(old, new):
+        yield from _width_changes(old, field, new, place, options)
+    elif isinstance(old, Scalar) and old.kind == "integer" and new == Scalar("number"):
         if options.widen and len(place) == 1:
             sentence = "becomes a floating-point number; integers beyond 2^53 lose their last digits"
             yield Change("widen", field.path, sentence, place, field)
@@ -178,6 +185,25 @@ def _type_changes(
             "Add a field with another name, or start a new table for the new major version",
             place,
         )
+
+
+def _width_changes(
+    old: DataType, field: Field, new: DataType, place: tuple[str, ...], options: AlterOptions
+) -> Iterator[Change]:
+    assert isinstance(old, Scalar)
+    assert isinstance(new, Scalar)
+    if new.digits < old.digits:
+        yield Change("note", field.path, f"is {describe(new)} now; the column stays as wide as it is", place)
+    elif new.digits > old.digits and options.widen and len(place) == 1:
+        yield Change("widen", field.path, f"becomes a decimal of {new.digits} digits", place, field)
+    elif new.digits > old.digits:
+        sentence = f"was {describe(old)} and is {describe(new)}: the column does not hold them"
+        way = "; allow a wider one with --widen" if len(place) == 1 else ""
+        yield Change("refuse", field.path, sentence + way, place)
+
+
+def _are_integers(one: DataType, other: DataType) -> bool:
+    return isinstance(one, Scalar) and isinstance(other, Scalar) and one.kind == other.kind == "integer"
 
 
 class _Writer:

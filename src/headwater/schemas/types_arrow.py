@@ -22,13 +22,17 @@ _SCALARS = {
 def arrow_type(kind: DataType) -> str:
     """The type as text, such as `list<struct<a: int64 not null, b: utf8>>`."""
     if isinstance(kind, Scalar):
-        return _SCALARS[kind.kind]
+        return f"{_decimal(kind.digits)}({kind.digits}, 0)" if kind.digits else _SCALARS[kind.kind]
     if isinstance(kind, ListOf):
         return f"list<{arrow_type(kind.item)}>"
     if isinstance(kind, MapOf):
         return f"map<utf8, {arrow_type(kind.value)}>"
     assert isinstance(kind, Struct)
     return f"struct<{', '.join(_line(field) for field in kind.fields)}>"
+
+
+def _decimal(digits: int) -> str:
+    return "decimal128" if digits <= 38 else "decimal256"
 
 
 def arrow_text(root: Struct) -> str:
@@ -63,6 +67,8 @@ def _pyarrow_type(kind: DataType, pyarrow: Any) -> Any:
     if isinstance(kind, Scalar):
         if kind.kind == "timestamp":
             return pyarrow.timestamp("us", tz="UTC")
+        if kind.digits:
+            return getattr(pyarrow, _decimal(kind.digits))(kind.digits, 0)
         return {
             "boolean": pyarrow.bool_,
             "integer": pyarrow.int64,

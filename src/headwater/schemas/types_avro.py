@@ -52,6 +52,8 @@ def _field(field: Field, steps: list[str]) -> dict[str, Any]:
 
 def _type(kind: DataType, steps: list[str]) -> Any:
     if isinstance(kind, Scalar):
+        if kind.digits:
+            return {"type": "bytes", "logicalType": "decimal", "precision": kind.digits, "scale": 0}
         return _SCALARS[kind.kind]
     if isinstance(kind, ListOf):
         item = _type(kind.item, steps)

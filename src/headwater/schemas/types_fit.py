@@ -55,6 +55,7 @@ class Policy:
     a `struct` without the values, or a map if they all `agree` (else it is refused). `unites`: type lists with null,
     oneOf and anyOf are looked at; otherwise only what `type` says counts. `holds_null`: there is a type of null alone.
     `dates_as_text`: a date-time is a string. `all_nullable`: no column is ever required.
+    `digits_max`: how long the longest whole number is that a decimal type holds.
     """
 
     target: str
@@ -63,6 +64,7 @@ class Policy:
     holds_null: bool = True
     dates_as_text: bool = False
     all_nullable: bool = False
+    digits_max: int = 38
     names: NameRules = NameRules()
 
 
@@ -101,6 +103,12 @@ def fit(schema: TypedSchema, policy: Policy, options: FitOptions | None = None) 
     if not options.comments:
         schema = replace(schema, description=None)
     return Fitted(policy.target, schema, root, tuple(fitter.notes))
+
+
+def _holds(value: DataType, other: DataType) -> bool:
+    """Whether a column for integers takes those of another one."""
+    both = isinstance(value, Scalar) and isinstance(other, Scalar) and value.kind == other.kind == "integer"
+    return both and value.digits >= other.digits  # type: ignore[union-attr]
 
 
 def plain_name(name: str) -> str:
@@ -151,6 +159,11 @@ class _Fitter:
             if not self._policy.holds_null:
                 return self._untyped("is always null", path), True
             return kind, True
+        if kind.digits > self._policy.digits_max:
+            limit = f"{self._policy.target} holds at most {self._policy.digits_max}"
+            return self._untyped(f"is an integer of up to {kind.digits} digits, and {limit}", path), False
+        if kind.digits:
+            self.notes.append(Note(path, f"may be beyond 64 bits, so it is a decimal of {kind.digits} digits"))
         return kind, False
 
     def _untyped(self, why: str, path: str) -> DataType:
@@ -171,7 +184,7 @@ class _Fitter:
         elif kind.listed:
             for field in kind.listed:
                 other, _ = self._type(field.type, field.path)
-                if not same_type(other, value):
+                if not same_type(other, value) and not _holds(value, other):
                     why = f"is a map of {describe(value)}, but lists {field.source} as {describe(other)}"
                     return self._untyped(why, path)
         return MapOf(value, kind.value_nullable or nullable)

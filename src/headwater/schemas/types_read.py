@@ -7,12 +7,14 @@ list as one. `oneOf` and `anyOf` are read by adding each branch to that list and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
 from headwater.errors import HeadwaterError, TypeUnmappable
+from headwater.schemas.json_value import is_number
 from headwater.schemas.types import (
     WHOLE,
     Choice,
@@ -39,7 +41,6 @@ FindDocument = Callable[[str], Mapping[str, Any]]
 _CHOICES = ("oneOf", "anyOf")
 _PLAIN: dict[str, Scalar] = {
     "boolean": Scalar("boolean"),
-    "integer": Scalar("integer"),
     "number": Scalar("number"),
     "string": Scalar("string"),
     "null": Scalar("null"),
@@ -154,6 +155,8 @@ class _Reader:
     def _named_type(self, name: Any, parts: Sequence[_Located], path: str) -> DataType:
         if name == "string" and _first(parts, "format") == "date-time":
             return Scalar("timestamp")
+        if name == "integer":
+            return Scalar("integer", _digits(parts))
         if name in _PLAIN:
             return _PLAIN[name]
         if name == "array":
@@ -314,6 +317,30 @@ def _type_without_name(parts: Sequence[_Located]) -> str | None:
     )
 
 
+def _digits(parts: Sequence[_Located]) -> int:
+    """How many digits an integer may have where its bounds, values or default are beyond 64 bits; else 0."""
+    above, below, filled = [], [], []
+    for part in parts:
+        schema = part.schema
+        above += [_whole(schema.get("maximum"), math.floor), _whole(schema.get("exclusiveMaximum"), math.ceil, -1)]
+        below += [_whole(schema.get("minimum"), math.ceil), _whole(schema.get("exclusiveMinimum"), math.floor, 1)]
+        values = schema.get("enum") if isinstance(schema.get("enum"), list) else None
+        values = [schema["const"]] if "const" in schema else values
+        if values is not None and all(map(is_number, values)):
+            above.append(_whole(max(values), math.floor))
+            below.append(_whole(min(values), math.ceil))
+        # Events without the field are given it, whatever the bounds say.
+        filled.append(_whole(schema.get("default"), math.floor))
+    ends = [min((one for one in above if one is not None), default=0)]
+    ends.append(max((one for one in below if one is not None), default=0))
+    ends += [one for one in filled if one is not None]
+    return max((len(str(abs(end))) for end in ends if not -(2**63) <= end < 2**63), default=0)
+
+
+def _whole(value: Any, rounded: Callable[[float], int], further: int = 0) -> int | None:
+    return rounded(value) + further if is_number(value) else None
+
+
 def _own_of(kind: DataType) -> DataType:
     return kind.own if isinstance(kind, Choice) else kind
 
@@ -329,6 +356,8 @@ def _unite(kinds: Sequence[DataType]) -> DataType:
     for other in plain[1:]:
         if isinstance(one, Struct) and isinstance(other, Struct):
             one = _more_fields(one, other, alternatives=True)
+        elif isinstance(one, Scalar) and isinstance(other, Scalar) and one.kind == other.kind == "integer":
+            one = max(one, other, key=lambda scalar: scalar.digits)
         elif not same_type(one, other):
             return Untyped(f"may be {describe(one)} or {describe(other)}")
     return Nullable(one) if nullable and not isinstance(one, Untyped) else one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from headwater.event import json_bytes
@@ -11,7 +12,8 @@ from headwater.times import moment_of
 
 
 def row_of(event: Mapping[str, Any], root: Struct) -> dict[str, Any]:
-    """Column name → value: dates as datetimes in UTC, JSON columns as text, what is absent as None.
+    """Column name → value: dates as datetimes in UTC, integers of decimal columns as Decimals, JSON columns as
+    text, what is absent as None.
 
     What the tree does not declare is left out. Raises ValueError for a date-time that no date is.
     """
@@ -29,7 +31,9 @@ def _value(value: Any, kind: DataType) -> Any:
             return moment_of(value)
         if kind.kind == "json":
             return json_bytes(value).decode()
-        return float(value) if kind.kind == "number" else int(value) if kind.kind == "integer" else value
+        if kind.kind == "integer":
+            return Decimal(int(value)) if kind.digits else int(value)
+        return float(value) if kind.kind == "number" else value
     if isinstance(kind, ListOf):
         return [_value(item, kind.item) for item in value]
     if isinstance(kind, MapOf):

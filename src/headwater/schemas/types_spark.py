@@ -20,7 +20,7 @@ _SCALARS = {
 def spark_schema(kind: DataType) -> Any:
     """A StructType (or a part of one) as plain values: nullable unless required, no null items unless declared."""
     if isinstance(kind, Scalar):
-        return _SCALARS[kind.kind]
+        return f"decimal({kind.digits},0)" if kind.digits else _SCALARS[kind.kind]
     if isinstance(kind, ListOf):
         return {"type": "array", "elementType": spark_schema(kind.item), "containsNull": kind.item_nullable}
     if isinstance(kind, MapOf):

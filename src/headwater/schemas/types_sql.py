@@ -7,11 +7,11 @@ so those columns are JSON there.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from headwater.schemas.json_value import is_number, is_whole
 from headwater.schemas.types import DataType, Field, ListOf, MapOf, Scalar, Struct
 from headwater.schemas.types_words import back_quoted, double_quoted, escaped_text, shortened, sql_text
 
@@ -22,7 +22,8 @@ Nested = Literal["typed", "arrays", "json"]
 class Dialect:
     """How one database writes tables. `nested`: structs, maps and arrays as types, only arrays, or all as JSON.
 
-    `words` has a type for each kind of Scalar. `struct` writes one field of a struct type from its name and type;
+    `words` has a type for each kind of Scalar, and `decimal` for integers beyond 64 bits, of so many digits.
+    `struct` writes one field of a struct type from its name and type;
     `list_of` and `map_of` take the inner type. `comment_characters_max` 0 is no limit. `not_null`: required columns
     are NOT NULL. `defaults`: a `default` of the schema becomes the column's; `default_in_brackets` for MySQL's text.
     `head` is a remark on the words used, `tail` what follows the columns, before the table's
@@ -53,7 +54,7 @@ class Dialect:
 def column_type(kind: DataType, dialect: Dialect) -> str:
     """The type of a column as the dialect writes it, such as `STRUCT<`a`: BIGINT>`."""
     if isinstance(kind, Scalar):
-        return dialect.words[kind.kind]
+        return dialect.words["decimal"].format(kind.digits) if kind.digits else dialect.words[kind.kind]
     if isinstance(kind, ListOf) and (dialect.nested == "typed" or _is_plain_array(kind, dialect)):
         return dialect.list_form.format(column_type(kind.item, dialect))
     if dialect.nested != "typed":
@@ -122,13 +123,23 @@ def default_text(field: Field, dialect: Dialect) -> str | None:
     kind = field.type.kind
     if kind == "boolean" and isinstance(value, bool):
         return "TRUE" if value else "FALSE"
-    if kind in ("integer", "number") and isinstance(value, int | float) and not isinstance(value, bool):
-        whole = isinstance(value, int) or value.is_integer() if math.isfinite(value) else False
-        return repr(int(value)) if whole else repr(value) if kind == "number" and math.isfinite(value) else None
+    if kind in ("integer", "number") and is_number(value):
+        return _number_default(value, field.type)
     if kind == "string" and isinstance(value, str) and "\x00" not in value:
         text = dialect.text(value)
         return f"({text})" if dialect.default_in_brackets else text
     return None
+
+
+def _number_default(value: float, kind: Scalar) -> str | None:
+    """A number as a literal of the column's type; None where the column does not hold it."""
+    if not is_whole(value):
+        return repr(value) if kind.kind == "number" else None
+    number = int(value)
+    if kind.kind == "number":
+        return repr(number) if abs(number) <= 2**53 else repr(float(number))
+    fits = len(str(abs(number))) <= kind.digits if kind.digits else -(2**63) <= number < 2**63
+    return repr(number) if fits else None
 
 
 def table_name(table: str, dialect: Dialect) -> str:
@@ -151,6 +162,7 @@ POSTGRES = Dialect(
     {
         "boolean": "BOOLEAN",
         "integer": "BIGINT",
+        "decimal": "NUMERIC({}, 0)",
         "number": "DOUBLE PRECISION",
         "string": "TEXT",
         "timestamp": "TIMESTAMP WITH TIME ZONE",
@@ -168,6 +180,7 @@ MYSQL = Dialect(
     {
         "boolean": "BOOLEAN",
         "integer": "BIGINT",
+        "decimal": "DECIMAL({}, 0)",
         "number": "DOUBLE",
         "string": "LONGTEXT",
         "timestamp": "DATETIME(6)",
@@ -187,6 +200,7 @@ DUCKDB = Dialect(
     {
         "boolean": "BOOLEAN",
         "integer": "BIGINT",
+        "decimal": "DECIMAL({}, 0)",
         "number": "DOUBLE",
         "string": "VARCHAR",
         "timestamp": "TIMESTAMP WITH TIME ZONE",
@@ -205,6 +219,7 @@ DUCKDB = Dialect(
 _SPARK_WORDS = {
     "boolean": "BOOLEAN",
     "integer": "BIGINT",
+    "decimal": "DECIMAL({}, 0)",
     "number": "DOUBLE",
     "string": "STRING",
     "timestamp": "TIMESTAMP",
@@ -255,6 +270,7 @@ FLINK = Dialect(
     {
         "boolean": "BOOLEAN",
         "integer": "BIGINT",
+        "decimal": "DECIMAL({}, 0)",
         "number": "DOUBLE",
         "string": "STRING",
         "timestamp": "TIMESTAMP_LTZ(3)",

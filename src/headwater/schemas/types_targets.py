@@ -37,17 +37,24 @@ class Target:
 
 TARGETS: Mapping[str, Target] = {
     "postgres": Target(
-        Policy("postgres", holds_null=False, names=NameRules(nested=False, length_max=63, length_unit="bytes")),
+        Policy(
+            "postgres",
+            holds_null=False,
+            digits_max=1000,
+            names=NameRules(nested=False, length_max=63, length_unit="bytes"),
+        ),
         types_sql.POSTGRES,
     ),
     "mysql": Target(
-        Policy("mysql", holds_null=False, names=NameRules(nested=False, ignores_case=True, length_max=64)),
+        Policy(
+            "mysql", holds_null=False, digits_max=65, names=NameRules(nested=False, ignores_case=True, length_max=64)
+        ),
         types_sql.MYSQL,
     ),
     "duckdb": Target(Policy("duckdb", holds_null=False, names=NameRules(ignores_case=True)), types_sql.DUCKDB),
     "iceberg": Target(Policy("iceberg", holds_null=False, names=NameRules(ignores_case=True)), types_sql.ICEBERG),
-    "arrow": Target(Policy("arrow", names=NameRules(quotes=False))),
-    "avro": Target(Policy("avro", names=NameRules(sanitise=plain_name, quotes=False))),
+    "arrow": Target(Policy("arrow", digits_max=76, names=NameRules(quotes=False))),
+    "avro": Target(Policy("avro", digits_max=1000, names=NameRules(sanitise=plain_name, quotes=False))),
     "flink": Target(Policy("flink", map_with_properties="map", unites=False, all_nullable=True), types_sql.FLINK),
     "spark": Target(
         Policy("spark", map_with_properties="struct", unites=False, names=NameRules(ignores_case=True)),
@@ -182,4 +189,4 @@ def _arrow_column(field: Any) -> dict[str, Any]:
 def _no_widening(change: Change, target: str) -> Change:
     if change.kind != "widen":
         return change
-    return Change("refuse", change.path, f"was integer and is number, and {target} has no such widening", change.place)
+    return Change("refuse", change.path, f"needs a wider type, and {target} has no such widening", change.place)
