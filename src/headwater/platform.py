@@ -26,6 +26,7 @@ from headwater.log.sqlite import SqliteLog
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
 from headwater.processing.embedded import EmbeddedRunner
+from headwater.processing.flow import in_order_of_flow
 from headwater.processing.job import Job, ToStream, ToTable
 from headwater.processing.loader import load_jobs
 from headwater.processing.outbox import OutboxStore, state_file
@@ -245,22 +246,6 @@ def with_error_streams(config: Config, declared: StreamRegistry, jobs: Iterable[
         if name not in declared:
             added.append(Stream(name=name, schema_title="error", deduplicate=False, summary=summary))
     return declared.extended(added)
-
-
-def in_order_of_flow(jobs: Sequence[Job]) -> list[Job]:
-    """Jobs after those whose streams they read. Raises JobInvalid where they go in a circle."""
-    ordered: list[Job] = []
-    waiting = list(jobs)
-    while waiting:
-        pending = {job.output.stream for job in waiting if isinstance(job.output, ToStream)}
-        ready = [job for job in waiting if not pending & set(job.sources)]
-        if not ready:
-            raise waiting[0].invalid(
-                f"These jobs read each other's streams in a circle: {', '.join(job.label for job in waiting)}."
-            )
-        ordered += ready
-        waiting = [job for job in waiting if job not in ready]
-    return ordered
 
 
 def log_of(config: Config) -> Log:

@@ -14,8 +14,9 @@ import pytest
 from headwater.config import Config, load_config
 from headwater.errors import ConfigInvalid, JobInvalid
 from headwater.intake.outcome import Accepted, Refused
-from headwater.platform import Platform, build, in_order_of_flow
+from headwater.platform import Platform, build
 from headwater.processing import table
+from headwater.processing.flow import in_order_of_flow
 from headwater.processing.job import Job, ToStream
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "src" / "headwater" / "cli" / "template"

@@ -75,6 +75,8 @@ def _odd_table(columns: str) -> dict[str, str | None]:
 
 
 SETTINGS = "headwater.yaml"
+KEYS = "var/api-keys.json"
+KEY = f'{{"name": "one", "hash": "{"a" * 64}", "scopes": [], "created": "", "expires": null}}'
 BROKEN = [
     Broken("settings-invalid", {SETTINGS: "log: sqlite:///var/e.db\nshemas: s\n"}, SETTINGS, 2, "shemas"),
     Broken("stream-file-invalid", {"streams/odd.yaml": "stream: odd\nschema_titel: x\n"}, "streams/odd.yaml", 2),
@@ -111,6 +113,20 @@ BROKEN = [
     Broken("tables-impossible", {SETTINGS: "jobs: {tables_path: var/tables.csv}\n"}, SETTINGS, 1, "tables.csv"),
     Broken("tables-impossible", {SETTINGS: "jobs: {tables_path: t.db}\n", "t.db/x": ""}, SETTINGS, 1, "directory"),
     Broken("state-impossible", {SETTINGS: "log: kafka://h\njobs: {state_path: README.md}\n"}, SETTINGS, 2),
+    Broken("spool-impossible", {SETTINGS: "intake:\n  hasty_spool_path: README.md\n"}, SETTINGS, 2),
+    Broken("keys-damaged", {KEYS: '[{"name":"a"'}, KEYS, 1, "no list"),
+    Broken("keys-damaged", {KEYS: "{}"}, KEYS, 1, "no list"),
+    Broken("keys-damaged", {KEYS: "\n[5]"}, KEYS, 1, "entry 1 is no object"),
+    Broken("keys-damaged", {KEYS: f"[{KEY},\n{KEY}]"}, KEYS, 1, "twice"),
+    Broken("keys-damaged", {KEYS: f"[\n{KEY.replace('aaaa', 'é')}]"}, KEYS, 2, "the key 'one' has a hash"),
+    Broken("keys-damaged", {KEYS: f"[\n{KEY.replace('null', '5')}]"}, KEYS, 2, "expires"),
+    Broken("keys-damaged", {KEYS: f"[\n{KEY.replace('null', chr(34) + 'tomorrow' + chr(34))}]"}, KEYS, 2, "tomorrow"),
+    Broken("keys-damaged", {KEYS: f"[\n{KEY.replace('[]', '5')}]"}, KEYS, 2, "scopes"),
+    Broken("keys-damaged", {KEYS: f"[\n{KEY.replace('scopes', 'scope')}]"}, KEYS, 2, "'scope'"),
+    Broken("keys-damaged", {f"{KEYS}/directory": ""}, KEYS, None, "cannot be read"),
+    Broken("files-collide", {SETTINGS: "log: sqlite:///var/x.db\njobs: {tables_path: var/x.db}\n"}, SETTINGS, 2),
+    Broken("files-collide", {SETTINGS: "log: sqlite:///var/x.db\njobs: {tables_path: ./var/../var/X.db}\n"},
+           SETTINGS, 2, "log.url"),
     Broken("readable-stream-unknown", {SETTINGS: "consumption: {allowed_streams: [demo.edti]}\n"}, SETTINGS, 1),
     Broken("readable-stream-unknown", {SETTINGS: "consumption:\n  stream_aliases: {a: nobody}\n"}, SETTINGS, 2),
     Broken("partitions-limit", {**_value(), **_stream("odd", "transport: {partitions: 4097}\n")},
@@ -130,6 +146,8 @@ BROKEN = [
            "streams/odd.yaml", 3, "Kafka takes"),
     Broken("topic-name", {SETTINGS: f"log: kafka://h/{'n' * 90}.\n", **_value(), **_stream("o" * 170)},
            f"streams/{'o' * 170}.yaml", 1, "characters"),
+    Broken("topic-name", {SETTINGS: "log: kafka://h\nintake: {service_name: a b}\n"}, SETTINGS, 2, "error events"),
+    Broken("topic-name", {SETTINGS: f"intake:\n  error_stream: {'e' * 250}\n"}, SETTINGS, 2, "250 characters"),
     Broken("topics-collide", {SETTINGS: "log: kafka://h\n", **_value(), **_stream("odd.one"), **_stream("odd_one")},
            "streams/odd_one.yaml", 1, "odd.one"),
     Broken("event-time-undeclared", {**_value(), **_stream("odd", "event_time: placed_at\n")}, "streams/odd.yaml", 3),
@@ -160,6 +178,9 @@ BROKEN = [
     Broken("job-field-undeclared", _job('source="demo.edit", key=("wiki", "meta.dmain"), state=int'), "jobs/odd.py", 4),
     Broken("job-field-undeclared", _job('source="demo.edit", key="wiki", window=tumbling("1m").sum("n", "bites")'),
            "jobs/odd.py", 4, "bites"),
+    Broken("jobs-in-a-circle",
+           {"jobs/odd.py": JOB.format(arguments='source="demo.page_edits", sink="demo.edit"')}, "jobs/edits.py", 31,
+           "copied (jobs/odd.py:4)"),
     Broken("jobs-differ-in-case", _job('source="demo.edit", name="Page_Edits"'), "jobs/odd.py", 4, "page_edits"),
     Broken("table-column-undeclared", _odd_table('{"a": "text", "text": "text"}'), "jobs/odd.py", 3, "column a"),
     Broken("table-column-undeclared", _odd_table('{"a": ("text", "meta.streem")}'), "jobs/odd.py", 3, "meta.streem"),

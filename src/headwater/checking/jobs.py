@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from headwater.checking.fields import field_in_any, nearest_field
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
-from headwater.errors import HeadwaterError, SchemaInvalid, SchemaUnavailable, StreamUnknown
+from headwater.errors import HeadwaterError, JobInvalid, SchemaInvalid, SchemaUnavailable, StreamUnknown
+from headwater.processing.flow import in_order_of_flow
 from headwater.processing.job import Job, ToStream, ToTable
 from headwater.processing.output_schema import output_schema_uri
 from headwater.streams.stream import Stream
@@ -100,6 +101,14 @@ def names_differ(project: Project) -> Iterator[Problem]:
         if other is not job:
             message = f"its name differs from {other.label} in capital letters only."
             yield about_job(job, message, "Rename one: where file names ignore case, their states would be one file.")
+
+
+def no_circle(project: Project) -> Iterator[Problem]:
+    """No job reads, by way of others, what it writes."""
+    try:
+        in_order_of_flow(project.jobs)
+    except JobInvalid as error:
+        yield Problem(error.detail, error.file, error.line, "Break the circle, or every event comes round for ever.")
 
 
 def undeclared(project: Project, job: Job, path: str, what: str) -> Iterator[Problem]:

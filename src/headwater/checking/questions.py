@@ -55,6 +55,24 @@ QUESTIONS: Sequence[Question] = (
         settings.state_can_be_kept,
     ),
     Question(
+        "spool-impossible",
+        Severity.ERROR,
+        "`intake.hasty_spool_path` is no directory.",
+        settings.spool_can_be_kept,
+    ),
+    Question(
+        "keys-damaged",
+        Severity.ERROR,
+        "The file of API keys cannot be read, or an entry of it is no key.",
+        settings.keys_can_be_read,
+    ),
+    Question(
+        "files-collide",
+        Severity.ERROR,
+        "Two of the log, the tables, the state of jobs, the API keys and the spool are one place.",
+        settings.files_differ,
+    ),
+    Question(
         "readable-stream-unknown",
         Severity.WARNING,
         "`consumption` names a stream that is not declared.",
@@ -143,6 +161,12 @@ QUESTIONS: Sequence[Question] = (
         Severity.ERROR,
         "A job's key or window names a field that no schema of its sources declares.",
         jobs.fields_read_are_declared,
+    ),
+    Question(
+        "jobs-in-a-circle",
+        Severity.WARNING,
+        "Jobs read each other's streams in a circle.",
+        jobs.no_circle,
     ),
     Question(
         "jobs-differ-in-case",

@@ -9,6 +9,7 @@ from pathlib import Path
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
 from headwater.connectors.registry import SUFFIXES, TABLE_SINKS
+from headwater.control.key_file import read_keys
 from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid, ExtraMissing, StreamUnknown
 from headwater.log.kafka_url import parse_url, require_client
@@ -73,6 +74,49 @@ def tables_can_be_kept(project: Project) -> Iterator[Problem]:
         yield project.at_setting("jobs", "tables_path", f"The {kind} sink needs {extra}, not installed here.", hint)
     elif path.is_dir():
         yield project.at_setting("jobs", "tables_path", f"{path} is a directory.", "Name a file in it.")
+
+
+def files_differ(project: Project) -> Iterator[Problem]:
+    """The log, the tables, the keys, the state of jobs and the spool are kept in places of their own."""
+    config = project.config
+    places: list[tuple[str, str, Path]] = [] if config.log.is_kafka else [("log", "url", config.log_path)]
+    places += [
+        ("jobs", "tables_path", config.path(config.jobs.tables_path)),
+        ("jobs", "state_path", config.path(config.jobs.state_path)),
+        ("control", "api_keys_path", config.path(config.control.api_keys_path)),
+    ]
+    if config.intake.hasty_spool_path:
+        places.append(("intake", "hasty_spool_path", config.path(config.intake.hasty_spool_path)))
+    first: dict[str, str] = {}
+    for section, key, path in places:
+        # Where file names ignore case, capital letters make no difference.
+        other = first.setdefault(str(path.resolve()).lower(), f"{section}.{key}")
+        if other != f"{section}.{key}":
+            message = f"{section}.{key} and {other} name one place, {path}."
+            yield project.at_setting(section, key, message, "Give each a place of its own.")
+
+
+def spool_can_be_kept(project: Project) -> Iterator[Problem]:
+    """The spool of hasty events is in a directory."""
+    written = project.config.intake.hasty_spool_path
+    if written and project.config.path(written).exists() and not project.config.path(written).is_dir():
+        message = f"intake.hasty_spool_path: {written} is not a directory."
+        yield project.at_setting("intake", "hasty_spool_path", message, "Name a directory.")
+
+
+def keys_can_be_read(project: Project) -> Iterator[Problem]:
+    """The file of API keys, where there is one, is a list of keys."""
+    path = project.config.path(project.config.control.api_keys_path)
+    if not path.exists():
+        return
+    hint = "Correct it, or make the key anew with `headwater keys create`."
+    try:
+        for sentence, line in read_keys(path.read_bytes()).faults:
+            yield Problem(sentence, str(path), line, hint)
+    except OSError as error:
+        yield Problem(f"it cannot be read: {error.strerror}.", str(path), None, "It is a file, for this user to read.")
+    except ValueError as error:
+        yield Problem(f"it is no list of API keys: {error}.", str(path), getattr(error, "lineno", 1), hint)
 
 
 def state_can_be_kept(project: Project) -> Iterator[Problem]:

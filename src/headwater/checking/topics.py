@@ -55,18 +55,26 @@ def names_fit_the_log(project: Project) -> Iterator[Problem]:
             before = parse_url(project.config.log.url)[1]
     for stream in project.declared_streams():
         for topic in () if stream.is_family else stream.topics:
-            name = before + topic
-            why = None
-            if len(name) > TOPIC_NAME_CHARS_MAX:
-                why = f"has {len(name)} characters; a topic's name has {TOPIC_NAME_CHARS_MAX} at most"
-            elif on_kafka and not _KAFKA_NAME.fullmatch(name):
-                why = "has other characters than letters, digits, dots, underscores and hyphens, which Kafka takes"
-            elif not topic or not topic.isprintable() or name in (".", ".."):
-                why = "cannot be a topic's name"
-            if why:
-                message = f'the topic "{name[:80]}" of "{stream.name}" {why}.'
+            if why := _refusal(before + topic, on_kafka=on_kafka):
+                message = f'the topic "{topic[:80]}" of "{stream.name}" {why}.'
                 hint = "Correct the topic, its prefix, or the stream's name."
                 yield _about(project, stream, ("topics", "topic_prefixes"), message, hint)
+    intake = project.config.intake
+    if why := _refusal(before + intake.error_stream_name, on_kafka=on_kafka):
+        key = "error_stream" if intake.error_stream else "service_name"
+        message = f'the stream of error events, "{intake.error_stream_name[:80]}", {why}.'
+        yield project.at_setting("intake", key, message, f"Correct intake.{key}.")
+
+
+def _refusal(name: str, *, on_kafka: bool) -> str | None:
+    """Why the log does not take this name; None where it does."""
+    if len(name) > TOPIC_NAME_CHARS_MAX:
+        return f"has {len(name)} characters; a topic's name has {TOPIC_NAME_CHARS_MAX} at most"
+    if on_kafka and not _KAFKA_NAME.fullmatch(name):
+        return "has other characters than letters, digits, dots, underscores and hyphens, which Kafka takes"
+    if not name or not name.isprintable() or name in (".", ".."):
+        return "cannot be a topic's name"
+    return None
 
 
 def names_stay_apart_on_kafka(project: Project) -> Iterator[Problem]:

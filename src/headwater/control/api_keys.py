@@ -8,34 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
+from headwater.control.key_file import ApiKey, read_keys
 from headwater.errors import ConfigInvalid, KeyRequired, ScopeMissing, TooManyRequests
 from headwater.times import time_ms
 
 PREFIX = "hwk_"
 SCOPES = ("streams:read", "streams:write", "streams:kill")
 LOOKED_AT_SECONDS = 1.0
+_log = logging.getLogger(__name__)
 _HOW = "Make one with `headwater keys create`, and send it as `Authorization: Bearer …`."
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """What is kept of a key. `expires` and `created` are ISO 8601 texts."""
-
-    name: str
-    hash: str
-    scopes: tuple[str, ...]
-    created: str
-    expires: str | None = None
 
 
 class ApiKeys:
@@ -125,11 +117,15 @@ class ApiKeys:
         if modified == self._modified:
             return
         try:
-            entries = orjson.loads(self._path.read_bytes())
-            self._keys = {one["name"]: ApiKey(**(one | {"scopes": tuple(one["scopes"])})) for one in entries}
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            found = read_keys(self._path.read_bytes())
+        except OSError as error:
+            raise ConfigInvalid(f"it cannot be read: {error.strerror}.", file=str(self._path)) from None
+        except ValueError as error:
             raise ConfigInvalid(f"it is no list of API keys: {error}.", file=str(self._path)) from None
-        self._modified = modified
+        # One that somebody has damaged locks nobody else out.
+        for sentence, line in found.faults:
+            _log.warning("%s:%d: %s It is not taken.", self._path, line, sentence)
+        self._keys, self._modified = dict(found.keys), modified
 
     def _save(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,35 @@
+"""The order in which events flow through a project's jobs, from those that read no other's stream on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headwater.processing.job import Job, ToStream
+
+
+def in_order_of_flow(jobs: Sequence[Job]) -> list[Job]:
+    """Jobs after those whose streams they read. Raises JobInvalid where they go in a circle."""
+    ordered: list[Job] = []
+    waiting = list(jobs)
+    while waiting:
+        pending = {job.output.stream for job in waiting if isinstance(job.output, ToStream)}
+        ready = [job for job in waiting if not pending & set(job.sources)]
+        if not ready:
+            circle = _that_come_round(waiting)
+            raise circle[0].invalid(
+                f"These jobs read each other's streams in a circle: {', '.join(job.label for job in circle)}."
+            )
+        ordered += ready
+        waiting = [job for job in waiting if job not in ready]
+    return ordered
+
+
+def _that_come_round(waiting: Sequence[Job]) -> list[Job]:
+    """The jobs of the circle, without those that only read what comes out of it."""
+    circle = list(waiting)
+    while True:
+        read = {source for job in circle for source in job.sources}
+        left = [job for job in circle if isinstance(job.output, ToStream) and job.output.stream in read]
+        if len(left) == len(circle):
+            return circle
+        circle = left
