@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
 import orjson
 import pytest
 
+from headwater.cli.demo import HISTORY_EVENTS, past_edits
 from headwater.cli.demo_check import Expected
 from headwater.cli.edits import synthetic_edits
 from headwater.connectors.tables import TableView
+from headwater.times import moment_of
 
 HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
 
@@ -98,3 +100,11 @@ def test_the_check_sees_an_edit_lost_repeated_or_out_of_order(expected: Expected
 def test_the_check_sees_a_refusal_for_the_wrong_reason(expected: Expected) -> None:
     assert expected.tally_differences(expected.accepted, expected.refused) == []
     assert expected.tally_differences(expected.accepted, {"event_invalid": expected.refused.total()}) != []
+
+
+def test_the_history_of_the_demo_is_over_when_it_is_posted() -> None:
+    end = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    times = [moment_of(sample.event["dt"]) for sample in past_edits(end)]
+    assert len(times) == HISTORY_EVENTS
+    assert times == sorted(times)
+    assert end - timedelta(seconds=0.01) <= times[-1] <= end

@@ -268,10 +268,17 @@ async def keep_posting(address: str, *, live: bool = False, events: int | None =
 
 async def _with_history(delivery: Delivery, expected: Expected, rate: float, advance: Advance) -> Samples:
     """Post some minutes of history, so that the tables have rows at once; answers with the edits from now on."""
-    start = datetime.now(UTC) - timedelta(seconds=HISTORY_SECONDS)
-    history = _several(synthetic_edits(SEED, start, HISTORY_SECONDS / HISTORY_EVENTS))
+    history = _several(past_edits(datetime.now(UTC)))
     await _post_all(delivery, history, expected, events=HISTORY_EVENTS, batch=BATCH, advance=advance)
     return _paced(synthetic_edits(SEED + 1, datetime.now(UTC), 1 / rate))
+
+
+def past_edits(end: datetime) -> Iterator[Sample]:
+    """`HISTORY_EVENTS` synthetic edits of about `HISTORY_SECONDS`, the last of them at `end`."""
+    between = HISTORY_SECONDS / HISTORY_EVENTS
+    # How long they take is chance: from any start they take as long as from this one.
+    *_, last = islice(synthetic_edits(SEED, end, between), HISTORY_EVENTS)
+    return islice(synthetic_edits(SEED, end - (moment_of(last.event["dt"]) - end), between), HISTORY_EVENTS)
 
 
 async def _paced(samples: Iterator[Sample]) -> Samples:
