@@ -1,6 +1,6 @@
 """Takes the README's picture of the page: a demo platform with synthetic edits, seen by a headless Chromium.
 
-`python docs/take_screenshot.py [SECONDS]` writes docs/images/page.png after so many seconds (default 120) of edits.
+`python docs/take_screenshot.py [SECONDS]` writes docs/images/page.png after so many seconds (default 130) of edits.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ async def take(seconds: float) -> None:
             )
             page = await browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
             posting = asyncio.create_task(keep_posting(address, rate=12))
-            # The history posted first would be a peak beside which nothing else can be seen.
-            await asyncio.sleep(5)
-            await page.goto(f"{address}/")
+            # The page shows the last two minutes at once. Before that, the history that is posted first is a peak
+            # beside which nothing else can be seen.
             await asyncio.sleep(seconds)
+            await page.goto(f"{address}/")
             await page.click("#invalid-example")
             await page.click("#composer .primary")
             await asyncio.sleep(1)
@@ -53,4 +53,4 @@ async def take(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(take(float(sys.argv[1]) if len(sys.argv) > 1 else 120.0))
+    asyncio.run(take(float(sys.argv[1]) if len(sys.argv) > 1 else 130.0))

@@ -104,6 +104,8 @@ class Platform:
         try:
             await self.control.start()
             await self.intake.start()
+            if run_jobs:
+                await self.intake.recall(made_by_jobs={name for job in self.jobs for name in job.streams_written})
         except BaseException:
             await self.stop()
             raise

@@ -98,6 +98,29 @@ async def test_accepted_and_refused_events_appear_as_they_happen_with_the_reason
         await expect(row.locator("[data-field=count]")).to_have_text("1")
 
 
+async def test_what_came_before_the_page_was_opened_is_shown_at_once(chromium_executable: str, address: str) -> None:
+    for number in range(25):
+        await _post(address, {**EDIT, "bytes": number})
+    await _post(address, {**EDIT, "bytes": "many"})
+    canary = {**EDIT, "meta": {**EDIT["meta"], "domain": "canary"}}
+    assert (await _post(address, canary)).status_code == 201
+    # The second at hand is shown when it is over.
+    await asyncio.sleep(1)
+    async with httpx.AsyncClient() as client:
+        state = (await client.get(f"{address}/v1/_page/state")).json()
+    assert (len(state["rates"]), sum(one["accepted"] for one in state["rates"])) == (120, 25)
+    assert sum(one["refused"] for one in state["rates"]) == 1
+    assert state["totals"] == {"accepted": 25, "refused": 1}
+    [edits] = [stream for stream in state["streams"] if stream["name"] == "demo.edit"]
+    assert edits["count"] == 25
+    async with _browsing(chromium_executable, address) as page:
+        await expect(page.locator("#tail li.accepted")).to_have_count(25)
+        await expect(page.locator("#tail li.refused")).to_have_count(1)
+        drawn = await page.locator("#chart .line.accepted").get_attribute("d") or ""
+        assert len(set(re.findall(r" ([\d.]+)(?=L|$)", drawn))) > 1
+        assert await page.locator("#tail-skipped").is_hidden()
+
+
 async def test_the_streams_the_tables_and_the_chart_fill_while_edits_come(
     chromium_executable: str, address: str
 ) -> None:

@@ -10,14 +10,13 @@ import orjson
 
 from headwater.consumption.filter import Filter
 from headwater.consumption.redaction import Redact
+from headwater.event import CANARY_DOMAIN
 from headwater.log.contract import TOKEN_PREFIX, Position, StoredRecord
 
 Format = Literal["sse", "json"]
 Keys = tuple[tuple[str, int], ...]
 # Makes another document of an event that is to be delivered; hashable, since equal ones share their frames.
 Render = Callable[[dict[str, Any]], dict[str, Any]]
-
-CANARY_DOMAIN = "canary"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -35,8 +35,8 @@ from headwater.intake.gate import NO_HEADERS, Gate, SchemaPending
 from headwater.intake.gathering import Gathering, append_exactly, failure_of, failures_of
 from headwater.intake.hasty import Hasty
 from headwater.intake.outcome import Accepted, Admitted, Explanation, Failed, Outcome, Receipt, Refused
-from headwater.intake.recent import RecentOutcomes
-from headwater.intake.restore import duplicate_keys
+from headwater.intake.recent import SECONDS_MAX, RecentOutcomes
+from headwater.intake.restore import duplicate_keys, recent_outcomes
 from headwater.intake.spool import Spool
 from headwater.log.contract import Log, Placement, Record, TopicSettings
 from headwater.streams.stream import Stream
@@ -152,6 +152,19 @@ class Intake:
         since_ms = int((self._clock() - self.config.dedupe_window_seconds) * 1000)
         async for keys in duplicate_keys(self._log, topics, since_ms, RESTORE_SECONDS_MAX):
             self._window.remember(keys)
+
+    async def recall(self, *, made_by_jobs: Collection[str] = ()) -> None:
+        """Remember the outcomes of the last minutes that earlier processes left in the log; streams of jobs apart."""
+        errors = self.gate.built_in.stream
+        known = [one for one in self.gate.streams.all() if one.name not in made_by_jobs and one.name != errors.name]
+        streams = {topic: one.name for one in known for topic in one.topics}
+        since_ms = int((self._clock() - SECONDS_MAX) * 1000)
+        try:
+            found = await recent_outcomes(self._log, streams, errors.topics, since_ms, RESTORE_SECONDS_MAX)
+        except HeadwaterError as error:
+            _log.warning("the outcomes before the start are not known: %s", error)
+        else:
+            self.recent.recall(found)
 
     async def stop(self) -> None:
         """Wait until everything received hastily is stored or spooled."""

@@ -13,11 +13,12 @@ import orjson
 
 from headwater.consumption.subscription import Subscription
 from headwater.errors import EventInvalid, HeadwaterError, LogUnavailable, SchemaInvalid, TopicUnknown
+from headwater.event import is_canary
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.intake import Intake
 from headwater.intake.outcome import Admitted, Refused
 from headwater.log.contract import LogReader, Position, StoredRecord
-from headwater.monitoring.canary_event import canary_event, is_canary
+from headwater.monitoring.canary_event import canary_event
 from headwater.monitoring.canary_plan import CanaryPlan, Target
 from headwater.schemas.schema import Schema
 from headwater.streams.stream import Stream

@@ -13,13 +13,14 @@ from functools import lru_cache
 
 import orjson
 
+from headwater.event import CANARY_MARK, is_canary
 from headwater.log.contract import StoredRecord
 from headwater.log.event_time import event_time_of
-from headwater.monitoring.canary_event import CANARY_MARK, is_canary
 from headwater.monitoring.hours import HOUR_MS
 from headwater.times import time_ms
 
 HOURS_A_DAY = 24
+_Z = ord("Z")
 
 
 @dataclass(slots=True)
@@ -110,7 +111,7 @@ class HourCounts:
                 break
             text = headers[0][1]
             # In the last hour of a day a leap second belongs to the next one.
-            if text[-1:] != b"Z" or (is_last and text[17:19] == b"60"):
+            if not text or text[-1] != _Z or (is_last and text[17:19] == b"60"):
                 break
             if text[:13] != dt:
                 if _hour_of(text[:13]) != hour:
@@ -143,6 +144,12 @@ class HourCounts:
             if its_hour == hour:
                 total.add(count)
         return total
+
+    def canaries(self, topic: str, first_hour: int, last_hour: int) -> int:
+        """How many canaries a topic was sent in these hours of receipt, both included."""
+        days = range(first_hour // HOURS_A_DAY, last_hour // HOURS_A_DAY + 1)
+        rows = [row for day in days if (row := self.rows.get((topic, day))) is not None]
+        return sum(count.canaries for row in rows for (_, hour), count in row.counts.items() if hour >= first_hour)
 
     def forget_before(self, hour: int) -> None:
         for key in [key for key in self.rows if key[1] < hour // HOURS_A_DAY]:

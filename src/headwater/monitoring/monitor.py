@@ -75,6 +75,10 @@ class Monitor:
             clocks_ahead=intake.clocks.take,
             clock=clock,
         )
+        self._recent = intake.recent
+        # Stream → canaries among what is kept, as far as was counted at that moment.
+        self._canaries_kept: dict[str, int] = {}
+        self._canaries_until_ms = 0
         self._counting: asyncio.Task[None] | None = None
         self._leads = False
         self._gauged_hour = 0
@@ -131,6 +135,22 @@ class Monitor:
     async def reconciled(self, streams: Sequence[Stream], first: int, last: int) -> list[Reconciled]:
         """What was accepted, stored and delivered, for the hours that are over. Raises LogUnavailable."""
         return await self.reconciliation.hours(streams, first, last)
+
+    def canaries_kept(self, stream: Stream) -> int:
+        """About how many of the records that the log keeps of a stream are canaries."""
+        until_ms = self.book.counted_until_ms or 0
+        if until_ms != self._canaries_until_ms:
+            self._canaries_until_ms = until_ms
+            self._canaries_kept.clear()
+        if stream.name not in self._canaries_kept:
+            hour = int(self._clock()) // 3600
+            kept_hours = self.book.hours_kept
+            if stream.retention_seconds is not None:
+                kept_hours = min(kept_hours, int(stream.retention_seconds) // 3600)
+            self._canaries_kept[stream.name] = sum(
+                self.book.counts.canaries(topic, hour - kept_hours, hour) for topic in stream.topics
+            )
+        return self._canaries_kept[stream.name] + self._recent.canaries_since(until_ms / 1000, stream.name)
 
     def max_lateness_ms(self, stream: Stream) -> int:
         """How late events of a stream may come: as it says, else as is configured."""

@@ -22,7 +22,7 @@ import orjson
 from headwater.connectors.contained import ContainedSink
 from headwater.connectors.contract import Delivery, Sink
 from headwater.errors import EventMalformed, HeadwaterError, PositionLost
-from headwater.event import get_path
+from headwater.event import CANARY_DOMAIN, get_path
 from headwater.foreign import contain, described
 from headwater.intake.gate import Gate
 from headwater.intake.outcome import Admitted
@@ -50,7 +50,6 @@ from headwater.processing.suspects import Suspects
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
 
-CANARY_DOMAIN = "canary"
 PROGRESS_KEY = b"progress"
 # Further than any time an event can have.
 END_OF_TIME = 2**61

@@ -88,6 +88,12 @@ class Job:
                 raise self.invalid(f"The job {self.name} reads the stream it writes, {written}.")
 
     @property
+    def streams_written(self) -> tuple[str, ...]:
+        """The streams it writes: its output, its errors and what came too late."""
+        output = self.output.stream if isinstance(self.output, ToStream) else None
+        return tuple(name for name in (output, self.error_stream, self.late_stream) if name is not None)
+
+    @property
     def label(self) -> str:
         """Its name and place, as messages give them: `page_edits (jobs/edits.py:12)`."""
         return self.name if self.place is None else f"{self.name} ({self.place})"

@@ -1,9 +1,9 @@
 """What the page shows, as plain data: totals, rates, streams, the last outcomes and the rows of the jobs' tables.
 
-How this works: nothing runs while nobody watches. Each open page asks for a sample about once a second; whoever asks
-first takes it, the others share it. Rates are differences between samples, so the first one after a pause is the
-average over that pause. Outcomes come from the intake's bounded memory: what passes faster than a page can show is
-counted as skipped.
+How this works: nothing runs while nobody watches. What passed the intake in the last two minutes comes from its bounded
+memory, so a page that is opened has it at once; what passes faster than a page can show is counted as skipped. Of the
+streams each open page asks for a sample about once a second; whoever asks first takes it, the others share it. Their
+rates are differences between samples, so the first one after a pause is the average over that pause.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from headwater.log.contract import LogReader
 from headwater.streams.stream import Stream
 
 SAMPLE_SECONDS = 1.0
-SAMPLES_MAX = 120
 TICK_SECONDS = 0.25
 TABLES_EVERY_TICKS = 8
 OUTCOMES_PER_TICK_MAX = 20
@@ -43,17 +42,19 @@ _ROOT_POINTER = re.compile(r"(^|; )'' ")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The running totals at one moment: what the intake decided, and how many records each topic has ever had."""
+    """How many records each topic has ever had, and has now; and how many canaries came to each stream."""
 
     at: float
-    accepted: int
-    refused: int
+    canaries: Mapping[str, int]
     written: Mapping[str, int]
     kept: Mapping[str, int]
 
 
 class PageFeed:
-    """The page's view of one platform. `read_tables` takes the most rows wanted and may block: a thread calls it."""
+    """The page's view of one platform. `read_tables` takes the most rows wanted and may block: a thread calls it.
+
+    `canaries_kept`: how many of a stream's records are canaries, which are left out of all counts.
+    """
 
     def __init__(
         self,
@@ -61,17 +62,19 @@ class PageFeed:
         log: LogReader,
         recent: RecentOutcomes,
         read_tables: Callable[[int], Sequence[TableView]],
-        clock: Callable[[], float] = time.monotonic,
         *,
+        canaries_kept: Callable[[Stream], int],
+        clock: Callable[[], float] = time.monotonic,
         jobs_in_trouble: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
     ) -> None:
         self._streams = streams
         self._log = log
         self._recent = recent
         self._read_tables = read_tables
+        self._canaries_kept = canaries_kept
         self._clock = clock
         self._jobs_in_trouble = jobs_in_trouble
-        self._samples: deque[Sample] = deque(maxlen=SAMPLES_MAX + 1)
+        self._samples: deque[Sample] = deque(maxlen=2)
         self._sampling = asyncio.Lock()
         self._tables: list[dict[str, Any]] = []
         self._tables_read_at = float("-inf")
@@ -84,13 +87,12 @@ class PageFeed:
         await self._sample()
         latest = self._samples[-1]
         before = self._samples[-2] if len(self._samples) > 1 else latest
-        shown = [_stream_row(stream, latest, before) for stream in self._streams()]
+        shown = [_stream_row(stream, latest, before, self._canaries_kept(stream)) for stream in self._streams()]
         if len(shown) > STREAMS_MAX:
             shown = sorted(shown, key=lambda row: -row["count"])[:STREAMS_MAX]
-        pairs = zip(self._samples, list(self._samples)[1:], strict=False)
         return {
-            "totals": {"accepted": latest.accepted, "refused": latest.refused},
-            "rates": [{"accepted": _rate(a, b, "accepted"), "refused": _rate(a, b, "refused")} for a, b in pairs],
+            "totals": {"accepted": self._recent.accepted_total, "refused": self._recent.refused_total},
+            "rates": [{"accepted": accepted, "refused": refused} for accepted, refused in self._recent.per_second()],
             # Streams that hold nothing, such as those of errors that never happened, come last.
             "streams": sorted(shown, key=lambda row: (row["count"] == 0, row["name"])),
             "jobs": list(self._jobs_in_trouble())[:JOBS_MAX],
@@ -111,7 +113,8 @@ class PageFeed:
         """`{outcomes: […], skipped: n}` after the outcome `number`, and the number to ask with next."""
         latest = self._recent.number
         found = self._recent.since(number)
-        shown = _fair_choice(found)
+        # Who has just come gets all there is; the rest of the time what a person can follow.
+        shown = _fair_choice(found) if number else found
         skipped = max(0, latest - number - len(shown)) if number else 0
         return {"outcomes": [_outcome(one) for one in shown], "skipped": skipped}, latest
 
@@ -139,31 +142,27 @@ class PageFeed:
             if self._samples and now - self._samples[-1].at < SAMPLE_SECONDS * 0.9:
                 return
             topics = await self._log.topics()
-            refused = self._recent.refused_total
             self._samples.append(
                 Sample(
                     at=now,
-                    accepted=self._recent.number - refused,
-                    refused=refused,
+                    canaries=dict(self._recent.canaries),
                     written={info.name: sum(info.next) for info in topics},
                     kept={info.name: sum(info.next) - sum(info.first) for info in topics},
                 )
             )
 
 
-def _rate(before: Sample, after: Sample, field: str) -> float:
-    seconds = after.at - before.at
-    return round((getattr(after, field) - getattr(before, field)) / seconds, 2) if seconds > 0 else 0.0
-
-
-def _stream_row(stream: Stream, latest: Sample, before: Sample) -> dict[str, Any]:
-    written = [sum(sample.written.get(topic, 0) for topic in stream.topics) for sample in (before, latest)]
+def _stream_row(stream: Stream, latest: Sample, before: Sample, canaries: int) -> dict[str, Any]:
+    written = [
+        sum(sample.written.get(topic, 0) for topic in stream.topics) - sample.canaries.get(stream.name, 0)
+        for sample in (before, latest)
+    ]
     seconds = latest.at - before.at
     return {
         "name": stream.name,
         "summary": stream.summary,
-        "count": sum(latest.kept.get(topic, 0) for topic in stream.topics),
-        "rate": round((written[1] - written[0]) / seconds, 2) if seconds > 0 else 0.0,
+        "count": max(0, sum(latest.kept.get(topic, 0) for topic in stream.topics) - canaries),
+        "rate": max(0.0, round((written[1] - written[0]) / seconds, 2)) if seconds > 0 else 0.0,
     }
 
 

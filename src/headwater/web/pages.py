@@ -61,6 +61,7 @@ class Pages:
             platform.intake.recent,
             platform.read_tables,
             jobs_in_trouble=lambda: jobs_in_trouble(platform),
+            canaries_kept=platform.monitor.canaries_kept,
         )
         self._viewers = 0
         self._closing = False
