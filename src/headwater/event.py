@@ -101,7 +101,13 @@ class Event:
 
 def encode_json(value: Any) -> bytes:
     """Compact JSON to keep. orjson's own result holds a buffer of 4 KB however small it is; the copy costs 0.2 µs."""
-    return bytes(memoryview(orjson.dumps(value)))
+    try:
+        return bytes(memoryview(orjson.dumps(value)))
+    except TypeError as error:
+        # The default of a schema may be such a number; all else that orjson refuses is refused.
+        if "64-bit" not in str(error):
+            raise
+        return json_bytes(value)
 
 
 def json_bytes(value: Any, *, indented: bool = False, default: Callable[[Any], Any] | None = None) -> bytes:

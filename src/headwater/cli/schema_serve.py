@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headwater.cli.console import say
+from headwater.cli.console import report_error, say
 from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from headwater.web.schema_shelf import Shelves
+
+FAULTS_SHOWN_MAX = 20
 
 
 @click.command(
@@ -57,7 +59,17 @@ async def _serve(shelves: Shelves, streams: dict[str, list[str]], host: str, por
         for shelf in shelves.shelves:
             say(f"{shelf.name}: {len(shelf.folders)} schemas from {shelf.path}")
         say(f"Schemas are at {address}/repositories/ (Ctrl + C stops it)")
+        await asyncio.to_thread(_report_faults, shelves)
         await asyncio.Event().wait()
+
+
+def _report_faults(shelves: Shelves) -> None:
+    """Say which files are no schemas; they are answered 422, and all others are served."""
+    faults = [fault for shelf in shelves.shelves for fault in shelf.faults()]
+    for fault in faults[:FAULTS_SHOWN_MAX]:
+        report_error(fault.message, fault.hint)
+    if len(faults) > FAULTS_SHOWN_MAX:
+        say(f"{len(faults) - FAULTS_SHOWN_MAX} more files are no schemas; `headwater schema check` lists them.")
 
 
 def _chosen(repositories: tuple[str, ...]) -> tuple[Shelves, dict[str, list[str]]]:

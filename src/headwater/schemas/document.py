@@ -49,6 +49,7 @@ for _tag, _pattern, _first in _SCALARS:
 # What a tag may say: the types that JSON has.
 _PLAIN_TAGS = frozenset(f"{_TAG}{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq", "merge"))
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_WORDS, _NOTHING = ("true", "false"), ("", "~", "null")
 _BASED = re.compile(r"[-+]?0[xo]")
 
 
@@ -263,10 +264,13 @@ def _check_scalar(node: Any, where: str) -> None:
             is_finite = _is_finite_integer(text)
         elif name == "float":
             is_finite = math.isfinite(float(re.sub(r"\.(inf|nan)", r"\1", text.lower())))
-        else:
+        elif name == "merge" or text.lower() in (_WORDS if name == "bool" else _NOTHING):
             return
+        else:
+            raise ValueError
     except (ValueError, OverflowError):
-        raise _not_readable(f"has {text[:40]!r} where its tag says a number is", where, node.start_mark) from None
+        what = f"has {text[:40]!r}, which is not what its tag says"
+        raise _not_readable(what, where, node.start_mark) from None
     if not is_finite:
         shown = text if len(text) <= 40 else f"{text[:20]}… ({len(text)} digits)"
         hint = "Write a number below 1.8e308, or put the value in quotes if it is meant as text."

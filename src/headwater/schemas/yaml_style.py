@@ -20,6 +20,8 @@ _INDENT = "  "
 _WIDTH = 80
 _WIDTH_MIN = 40
 _PLAIN_KEY_CHARS_MAX = 1_024
+# Up to here JavaScript prints every whole number as it is.
+_EXACT_MAX = 2**53
 
 _KNOWN_KEYS = {
     name: place
@@ -75,13 +77,16 @@ def json_text(value: Any) -> str:
 
 
 def sorted_keys(value: Any) -> Any:
-    """A copy with every map in the order of materialized files; what was one object twice stays one object twice."""
+    """A copy with every map in the order of materialized files, and the numbers they print.
+
+    What was one object twice stays one object twice.
+    """
     return _sorted(value, {})
 
 
 def _sorted(value: Any, done: dict[int, Any]) -> Any:
     if not isinstance(value, dict | list):
-        return value
+        return _as_printed(value) if type(value) is int and abs(value) > _EXACT_MAX else value
     if id(value) in done:
         return done[id(value)]
     copy: Any
@@ -93,6 +98,12 @@ def _sorted(value: Any, done: dict[int, Any]) -> Any:
         for name in sorted(value, key=key_order):
             copy[name] = _sorted(value[name], done)
     return copy
+
+
+def _as_printed(value: int) -> int | float:
+    """A whole number that the original prints as another one, as that: a document has to be what its text says."""
+    text = number_text(value)
+    return float(text) if "e" in text else int(text)
 
 
 @lru_cache(maxsize=65_536)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headwater.errors import ConfigInvalid, HeadwaterError, SchemaNotFound, SchemaUnavailable
+from headwater.errors import ConfigInvalid, HeadwaterError, SchemaInvalid, SchemaNotFound, SchemaUnavailable
 from headwater.schemas.fragment_use import named_by, references
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.source import read_source
@@ -135,6 +135,18 @@ class Shelf:
             self._texts.clear()
         self._texts[file, form] = (state, text)
         return text
+
+    def faults(self) -> Iterator[SchemaInvalid]:
+        """What is wrong with each file that is no schema. Reads them all, which takes a while."""
+        for folder in self.folders.values():
+            files = [file for kinds in folder.files.values() for file in kinds.values()]
+            for file in (*files, *([folder.current] if folder.current else [])):
+                try:
+                    self.document(file)
+                except SchemaInvalid as error:
+                    yield error
+                except SchemaUnavailable:
+                    continue
 
     def note_text(self, file: Path) -> SchemaText:
         """A Markdown file as plain text. Raises SchemaUnavailable."""
