@@ -123,7 +123,7 @@ class Application:
         if scope["type"] == "http":
             path: str = scope["path"]
             if path in EVENTS_PATHS or path.rstrip("/").lower() in EVENTS_PATHS:
-                if scope["method"] == "OPTIONS" and is_preflight(scope["headers"]):
+                if scope["method"] == "OPTIONS" and self._cors is not None and is_preflight(scope["headers"]):
                     await preflight({"POST"}, self._cors, scope["headers"])(scope, receive, send)
                     return
                 answer = self.events if scope["method"] == "POST" else self._events_other_methods
