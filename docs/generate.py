@@ -1,4 +1,4 @@
-"""Write the reference pages that are generated from the code: errors, configuration, the command line and checks.
+"""Write the reference pages that are generated from the code: errors, settings, verbs, checks, recorded answers.
 
 `python docs/generate.py` writes them; `--check` writes nothing and fails where a page on disk is out of date. The test
 tests/docs/test_reference.py calls `pages()` for the same comparison.
@@ -25,6 +25,10 @@ from headwater.cli.main import VERBS, main
 from headwater.errors import HeadwaterError
 from headwater.web import problems
 
+# The rules are those by which the tests judge; they are no part of the package.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from deviations import eventgate, eventgate_kafka, eventstreams
+
 REFERENCE = Path(__file__).resolve().parent / "reference"
 NOTICE = "<!-- Written by docs/generate.py: change the code it describes, then run `make docs`. -->\n"
 
@@ -41,6 +45,33 @@ that cannot be read is one finding: the rest of the project is checked all the s
 What only the machine of the server knows is not asked, since a check runs elsewhere, too: whether a port is free,
 brokers answer, an environment variable is set. `headwater up` says so when it starts.
 """
+DIFFERENCES_BEFORE = """\
+What EventGate and EventStreams answered was recorded from the real services and is replayed against a running
+platform. Everything that differs on purpose stands here, each difference once, as a rule: when it applies, what the
+original does, what Headwater does, and why. The tests judge every record by these rules: a difference that none of
+them names fails, as does an answer that is not what a rule says, and a rule that applies where nothing differs any
+more.
+"""
+EVENTGATE_BEFORE = (
+    "The first rule that applies to a request says how its answer differs; all else of it is compared as recorded."
+)
+KAFKA_BEFORE = """\
+Recorded from EventGate with its Kafka producers (the Wikimedia factory of 2019, and the default factory), replayed
+with `log: kafka://…` on a broker, which is killed before the last records. Repeated ids are not recognised in the
+replay (`dedupe_window_seconds: 0`), since every recorded event has the same one.
+
+What was in each topic is compared, too: keys, values, and where the timestamp of a record comes from. Partitions are
+not, since records without a key go anywhere; of error events, what all forms of them say is. Three rules hold for
+messages:
+
+- A record's timestamp is the time of receipt, from which a broker counts retention: with the event's own time, an
+  accepted event that is old would be deleted at once.
+- There is an error event for every refusal, not only for violations of a schema, and it needs no setting up; an
+  invalid error event makes none about itself.
+- What is refused here (a day that does not exist, a name no topic can have) is in no topic."""
+EVENTSTREAMS_BEFORE = """\
+All rules that apply to a request count. The order of events between partitions is promised by neither, and not
+compared."""
 CHECKS_AFTER = """\
 ## Rules of streams and schemas
 
@@ -56,6 +87,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "configuration.md": configuration_page(),
         REFERENCE / "cli.md": cli_page(),
         REFERENCE / "checks.md": checks_page(),
+        REFERENCE / "recorded-differences.md": differences_page(),
     }
 
 
@@ -145,6 +177,22 @@ def checks_page() -> str:
             CHECKS_AFTER,
         ]
     )
+
+
+def differences_page() -> str:
+    """The rules by which the tests of recorded answers judge what differs."""
+    parts = ["# Recorded answers that differ", NOTICE, DIFFERENCES_BEFORE]
+    for title, before, rules in (
+        ("EventGate", EVENTGATE_BEFORE, eventgate.RULES),
+        ("EventGate on Kafka", KAFKA_BEFORE, eventgate_kafka.RULES),
+        ("EventStreams", EVENTSTREAMS_BEFORE, eventstreams.RULES),
+    ):
+        rows = [[one.when, one.original, one.here, one.because] for one in rules]
+        parts += [f"## {title}", "", before, "", *_table(["when", "original", "here", "because"], rows)]
+    headers = [[f"`{name}`", what, because] for name, (what, because) in eventstreams.HEADERS.items()]
+    parts += ["Headers that differ on every answer, where the rest of it is the same:", ""]
+    parts += [*_table(["header", "differs in", "because"], headers)]
+    return "\n".join(parts)
 
 
 def _help(command: click.Command, parent: click.Context, verb: str) -> Iterator[str]:

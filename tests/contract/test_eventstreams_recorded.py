@@ -12,15 +12,14 @@ from typing import Any
 import orjson
 import pytest
 
+from deviations import rule
+from deviations.eventstreams import HEADERS, RULES
 from headwater.config import load_config
 from headwater.log.contract import Record, TopicSettings
 from headwater.platform import Platform, build
 from headwater.testing.stream_kit import RawAnswer, request
 from headwater.web.server import serving
 
-COMPATIBILITY = Path(__file__).resolve().parents[2] / "docs" / "reference" / "compatibility-eventstreams.md"
-RECORDS_SECTION = "## Recorded answers that differ"
-HEADERS_SECTION = "## Headers that differ on every answer"
 COMPARED_HEADERS = (
     "access-control-allow-origin",
     "access-control-allow-headers",
@@ -38,8 +37,6 @@ COMPARED_HEADERS = (
     "location",
 )
 PARTITIONS = 4
-# The events of these answers were produced while the client was connected.
-LIVE = ("sse_live_from_latest", "sse_offset_out_of_range")
 # A description that says what was so when the request was made.
 TWO_OPEN_BEFORE = "two connections from the same client ip are open"
 QUIET_SECONDS = 0.3
@@ -62,6 +59,26 @@ def events_of(record: dict[str, Any]) -> Events:
             event, key, last = value, None, last + 1
         found.setdefault(place, {})[last] = (orjson.dumps(event), key)
     return found
+
+
+def is_live(record: dict[str, Any]) -> bool:
+    """Whether the events of an answer were produced while the client was connected: it began at the end."""
+    asked, body = record["request"], record["response"].get("body") or ""
+    delivered = (
+        [value for _, value in messages(body) if isinstance(value, dict)]
+        if "stream_ended" in record["response"]
+        else []
+    )
+    if not delivered:
+        return False
+    resumed = {name.lower(): value for name, value in asked["headers"].items()}.get("last-event-id")
+    if resumed is None:
+        return "since=" not in asked["path"]
+    places = [place for place in orjson.loads(resumed) if isinstance(place, dict)]
+    first = {
+        (value["meta"]["topic"], value["meta"]["partition"]): value["meta"]["offset"] for value in reversed(delivered)
+    }
+    return any(place.get("offset", 0) > first.get((place["topic"], place["partition"]), 2**63) for place in places)
 
 
 def messages(body: str) -> Iterator[tuple[str | None, Any]]:
@@ -138,7 +155,7 @@ async def ask(platform: Platform, port: int, record: dict[str, Any]) -> RawAnswe
     answer = await request(port, asked["path"], asked["headers"], method=asked["method"])
     if answer.status == 200 and asked["method"] != "HEAD" and "stream_ended" in theirs:
         await answer.until(b"\n", seconds=QUIET_SECONDS)
-        if record["id"] in LIVE:
+        if is_live(record):
             await append(platform, events_of(record))
         expected = len(list(messages(theirs.get("body", ""))))
         while len(list(messages(answer.body.decode()))) < max(expected, 1) and await answer.receive(
@@ -239,53 +256,37 @@ def header_differences(record: dict[str, Any], ours: RawAnswer) -> dict[str, str
     }
 
 
-def listed(section: str) -> dict[str, set[str]]:
-    """{record id or header: aspects}, from a table of the documentation."""
-    text = COMPATIBILITY.read_text(encoding="utf-8").split(section, 1)[1].split("\n## ", 1)[0]
-    found: dict[str, set[str]] = {}
-    for line in text.splitlines():
-        if line.startswith("| `"):
-            names, aspects, _ = (cell.strip() for cell in line.strip("|").split("|", 2))
-            for name in names.split(","):
-                found.setdefault(name.strip().strip("`"), set()).update(part.strip() for part in aspects.split(","))
-    return found
-
-
-async def test_every_recorded_answer_is_ours_or_a_listed_deviation(
+async def test_every_recorded_answer_is_ours_or_differs_by_rules(
     fixtures_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorded = json.loads((fixtures_dir / "intake" / "eventstreams_http_recorded.json").read_text(encoding="utf-8"))
     records = recorded["records"]
-    plain = [record for record in records if record["service"] == "es" and record["id"] not in LIVE]
-    live = merged([events_of(record) for record in records if record["id"] in LIVE])
+    plain = [record for record in records if record["service"] == "es" and not is_live(record)]
+    live = merged([events_of(record) for record in records if is_live(record)])
     stored = merged([events_of(record) for record in plain])
     for place, by_offset in live.items():
         stored[place] = {offset: event for offset, event in stored[place].items() if offset not in by_offset}
-    listed_headers = listed(HEADERS_SECTION)
-    found: dict[str, dict[str, str]] = {}
+    judged, wrong = [], {}
     headers_seen: set[str] = set()
     for name in dict.fromkeys(record["service"] for record in records):
         (tmp_path / name).mkdir()
         async with service(name, tmp_path / name, recorded["meta"], stored) as (platform, port):
-            for record in (record for record in records if record["service"] == name):
-                ours = await ask(platform, port, record)
-                found[record["id"]] = differences(record, ours)
-                if "status" not in found[record["id"]] and "answer" not in found[record["id"]]:
-                    headers = header_differences(record, ours)
+            for raw in (record for record in records if record["service"] == name):
+                ours = await ask(platform, port, raw)
+                found = differences(raw, ours)
+                if "status" not in found and "answer" not in found:
+                    headers = header_differences(raw, ours)
                     headers_seen |= headers.keys()
-                    others = {header: change for header, change in headers.items() if header not in listed_headers}
-                    found[record["id"]] |= {"headers": str(others)} if others else {}
-    differing = {
-        name: {f"{aspect} {change}" if aspect == "status" else aspect for aspect, change in difference.items()}
-        for name, difference in found.items()
-        if difference
-    }
-    deviations = listed(RECORDS_SECTION)
+                    others = {header: change for header, change in headers.items() if header not in HEADERS}
+                    found |= {"headers": str(others)} if others else {}
+                applying, fault = rule.judge(RULES, rule.Record(raw), ours, found, first=False)
+                judged.append((applying, bool(found)))
+                if fault:
+                    wrong[raw["id"]] = (fault, found)
+    assert judged, "there is no record"
     with capsys.disabled():
-        alike = len(found) - len(differing)
-        print(f"\nEventStreams recorded: {alike} of {len(found)} answered alike in every aspect, ", end="")
-        print(f"{len(differing)} with deliberate deviations, {len(deviations)} listed in {COMPATIBILITY.name}")
-    unlisted = {name: found[name] for name in differing if differing[name] != deviations.get(name)}
-    assert unlisted == {}, "answers that differ otherwise than docs/reference/compatibility-eventstreams.md says"
-    assert sorted(set(deviations) - set(differing)) == [], "listed as deviations, and do not differ any more"
-    assert sorted(set(listed_headers) - headers_seen) == [], "listed headers that do not differ any more"
+        alike = sum(not differs for _, differs in judged)
+        print(f"\nEventStreams recorded: {alike} of {len(judged)} answered alike in every aspect")
+    assert wrong == {}, "answers that differ otherwise than docs/reference/compatibility-eventstreams.md says"
+    assert rule.unused(RULES, judged) == [], "rules that apply, and nothing differs any more"
+    assert sorted(HEADERS.keys() - headers_seen) == [], "headers that do not differ any more"
