@@ -75,9 +75,11 @@ def project(tmp_path: Path) -> Path:
     return made
 
 
-@pytest.fixture
-async def platform(project: Path, log_url: str) -> AsyncIterator[Platform]:
-    overrides = {"log.url": log_url, "web.port": 0, "monitoring.canaries": False}
+@pytest.fixture(params=[False, True], ids=["alone", "shared"])
+async def platform(request: pytest.FixtureRequest, project: Path, log_url: str) -> AsyncIterator[Platform]:
+    if request.param and log_url.startswith("sqlite:"):
+        pytest.skip("jobs are shared on Kafka")
+    overrides = {"log.url": log_url, "web.port": 0, "monitoring.canaries": False, "jobs.shared": request.param}
     platform = build(load_config(project, environment={}, overrides=overrides))
     await platform.start()
     yield platform

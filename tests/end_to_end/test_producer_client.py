@@ -11,6 +11,7 @@ import httpx
 import orjson
 import pytest
 
+from foreign_failures import FAILURES
 from headwater.client import Producer, ProducerSettings, Refusal
 from headwater.client.answer import Waiting
 from headwater.client.outbox import Outbox
@@ -113,6 +114,16 @@ def test_refusals_are_told_one_by_one_and_the_rest_of_the_batch_is_stored(addres
     assert "should be string" in refused[0].reason
     assert "not configured" in refused[2].reason
     assert [event["text"] for event in stored(address, 2)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("failure", ["SystemExit", "KeyboardInterrupt", "GeneratorExit", "Wordless"])
+def test_whatever_is_raised_on_a_refusal_the_producer_goes_on(address: str, failure: str) -> None:
+    with Producer(address, QUICK, on_refused=lambda refusal: FAILURES[failure]()) as producer:
+        producer.send("notes", note(1))
+        assert producer.flush()
+        producer.send("notes", note("after"))
+        assert producer.flush()
+    assert [event["text"] for event in stored(address, 1)] == ["after"]
 
 
 def test_what_cannot_be_an_event_is_refused_by_send_itself(address: str) -> None:

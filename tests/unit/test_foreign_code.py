@@ -143,6 +143,14 @@ def test_a_job_file_that_raises_is_named_with_its_line(
     assert capsys.readouterr().out == "", "standard output is the verb's"
 
 
+def test_signals_do_after_loading_what_they_did_before(tmp_path: Path) -> None:
+    text = "import signal\nfor number in (signal.SIGINT, signal.SIGTERM):\n    signal.signal(number, signal.SIG_IGN)\n"
+    (tmp_path / "deaf.py").write_text(text, encoding="utf-8")
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    load_jobs(tmp_path, tmp_path)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 def test_values_in_a_job_file_are_not_asked_what_they_are(tmp_path: Path) -> None:
     text = """
 from headwater.processing import job

@@ -105,16 +105,29 @@ def test_a_job_that_cannot_start_is_said_once_then_seldom_and_when_it_works_agai
     for _ in range(20):
         status.restarting(JOB.invalid("no such stream"), 0.5)
     assert len(caplog.messages) == 1
-    assert "job failing (jobs/x.py:7) has ended and starts again in 0.5 s: JobInvalid" in caplog.messages[0]
+    assert "job failing (jobs/x.py:7) cannot start; the next attempt is in 0.5 s: JobInvalid" in caplog.messages[0]
     status.running()
     assert status.report().trouble == "started again: JobInvalid: jobs/x.py:7: no such stream"
     clock.now += RESTART_SECONDS + 1
     assert status.report().trouble is None
     status.restarting(JOB.invalid("no such stream"), 60)
-    assert "has ended 21 times and starts again in 60.0 s" in caplog.messages[1]
+    assert "has ended (21 times so far); the next attempt is in 60.0 s" in caplog.messages[1]
     status.committed(1, Results(), "t")
     assert "works again, after 21 restarts" in caplog.messages[2]
     assert status.report().trouble is None
+
+
+def test_error_events_that_are_refused_are_said_seldom(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    status = RunnerStatus(JOB, Telemetry(), clock=clock)
+    for _ in range(100):
+        status.error_event_refused(ValueError("too long"))
+    clock.now += DISTANCES_SECONDS[0]
+    status.error_event_refused(ValueError("too long"))
+    assert [message.partition(": ")[2] for message in caplog.messages] == [
+        "1 error event was not stored in failing.error: ValueError: too long",
+        "100 error events were not stored in failing.error: ValueError: too long",
+    ]
 
 
 def test_the_gauge_of_trouble_follows() -> None:

@@ -31,6 +31,7 @@ from headwater.client.answer import Answer, Refusal, Waiting, read_answer
 from headwater.client.outbox import Outbox
 from headwater.client.stream_settings import StreamSettings
 from headwater.errors import ConfigInvalid, EventMalformed, EventTooLarge, HeadwaterError, LogUnavailable
+from headwater.foreign import contain
 from headwater.streams.sampling import decide
 
 _log = logging.getLogger(__name__)
@@ -232,7 +233,8 @@ class Producer:
             return
         try:
             self._on_refused(refusal)
-        except Exception:
+        except BaseException as error:
+            contain(error)
             _log.exception("on_refused failed")
 
 

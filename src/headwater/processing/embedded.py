@@ -23,7 +23,7 @@ from headwater.connectors.contained import ContainedSink
 from headwater.connectors.contract import Delivery, Sink
 from headwater.errors import EventMalformed, HeadwaterError, PositionLost
 from headwater.event import CANARY_DOMAIN, get_path
-from headwater.foreign import contain, described
+from headwater.foreign import contain
 from headwater.intake.gate import Gate
 from headwater.intake.outcome import Admitted
 from headwater.log.contract import Log, Position, Record, StateChange, StoredRecord
@@ -425,8 +425,7 @@ class EmbeddedRunner:
         for failure in failures:
             made = await self._derivation.error(failure, int(self._clock() * 1000))
             if isinstance(made, Failure):
-                # An error about an error ends here: it is counted and logged.
-                _log.warning("job %s: the error event was refused: %s", self.job.label, described(made.error))
+                self.status.error_event_refused(made.error)
             else:
                 records.append(made.record)
         return records

@@ -237,7 +237,7 @@ def _columns(asked: Arguments) -> tuple[Column, ...]:
     made = []
     for column, described in columns.items():
         kind, path = (described, column) if isinstance(described, str) else _pair(described)
-        if not isinstance(column, str) or not isinstance(kind, str) or not isinstance(path, str):
+        if not is_texts([column, kind, path]) or not all(path.split(".")):
             raise asked.wrong("columns", takes)
         made.append(Column(column, cast("ColumnType", kind), path))
     return tuple(made)

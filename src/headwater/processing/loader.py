@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +82,8 @@ def _jobs_in(path: Path, project: Path) -> list[Job]:
     # Dataclasses look their module up by name while they are made.
     sys.modules[name] = module
     try:
-        # Standard output belongs to the verb that loads the file.
-        with contextlib.redirect_stdout(sys.stderr):
+        # Standard output belongs to the verb that loads the file, and so does what ends it.
+        with contextlib.redirect_stdout(sys.stderr), _own_signals():
             spec.loader.exec_module(module)
     except BaseException as error:  # a job file may do anything
         sys.modules.pop(name, None)
@@ -89,6 +91,21 @@ def _jobs_in(path: Path, project: Path) -> list[Job]:
         raise _refusal(error, spec.origin or str(path), project) from error
     # `isinstance` would ask each value for its class, and a value made by others may answer with an exception.
     return [value for value in vars(module).values() if issubclass(type(value), Job)]
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ctrl + C and SIGTERM do afterwards what they did before, whatever a library has set."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
 
 
 def _refusal(error: BaseException, path: str, project: Path) -> JobInvalid:

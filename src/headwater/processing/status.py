@@ -69,6 +69,7 @@ class RunnerStatus:
         self._restart_at = float("-inf")
         self._restarts_in_a_row = 0
         self._restart_kind = ""
+        self._has_begun = False
         self._this_batch_failed = False
         self._last_events_failed = False
         self._counts = {"read": 0, "written": 0, "errors": 0, "late": 0}
@@ -106,6 +107,7 @@ class RunnerStatus:
 
     def running(self) -> None:
         self.state = "running"
+        self._has_begun = True
 
     def read(self, events: int, watermark_ms: int) -> None:
         self._count("read", events)
@@ -145,18 +147,32 @@ class RunnerStatus:
         self._restart_at = self._clock()
         self._restarts.inc()
         self._restart_kind = f"restart {self.last_error}"
+        what, self._has_begun = "has ended" if self._has_begun else "cannot start", False
         said = self._announcements.of(self._restart_kind)
         if said is None:
             return
         _log.log(
             logging.ERROR if unforeseen else logging.WARNING,
-            "job %s has ended%s and starts again in %.1f s: %s%s",
+            "job %s %s%s; the next attempt is in %.1f s: %s%s",
             self.job.label,
-            "" if said.total == 1 else f" {said.total:,} times",
+            what,
+            "" if said.total == 1 else f" ({said.total:,} times so far)",
             pause_seconds,
             self.last_error,
             f"\n{stack_of(error)}" if unforeseen and said.total == 1 else "",
         )
+
+    def error_event_refused(self, error: BaseException) -> None:
+        """An error about an error ends here: the event is counted as failed, and the console has the reason."""
+        said = self._announcements.of(f"error event {name_of(error)}")
+        if said is not None:
+            _log.warning(
+                "job %s: %s not stored in %s: %s",
+                self.job.label,
+                f"{counted(said.fresh, 'error event')} {'was' if said.fresh == 1 else 'were'}",
+                self.job.error_stream,
+                _reason(error),
+            )
 
     def ended(self, error: BaseException | None = None) -> None:
         self.state = "stopped" if error is None else "failed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ INTEGER_MIN, INTEGER_END = -(2**63), 2**64
 EXACT_MAX = 2**53
 
 _ONE_SPELLING = frozenset((str, int, bool, type(None)))
+_LISTS = frozenset((list, tuple))
 
 
 def json_equal(left: Any, right: Any) -> bool:
@@ -55,14 +57,14 @@ def identity(value: Any) -> bytes:
 
     A tuple, a datetime and whatever else has a spelling in JSON is that. Raises TypeError for what is no JSON.
     """
-    if type(value) in _ONE_SPELLING or (type(value) is list and _has_one_spelling(value)):
+    if type(value) in _ONE_SPELLING or (type(value) in _LISTS and _has_one_spelling(value)):
         return orjson.dumps(value)
     return orjson.dumps(plain(orjson.loads(orjson.dumps(value))))
 
 
-def _has_one_spelling(items: list[Any]) -> bool:
+def _has_one_spelling(items: Sequence[Any]) -> bool:
     for item in items:
-        if type(item) not in _ONE_SPELLING and not (type(item) is list and _has_one_spelling(item)):
+        if type(item) not in _ONE_SPELLING and not (type(item) in _LISTS and _has_one_spelling(item)):
             return False
     return True
 

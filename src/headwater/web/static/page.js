@@ -41,7 +41,7 @@
       const item = make("li");
       item.append(make("b", "", job.name));
       if (job.place) item.append(" ", make("code", "", job.place));
-      const counts = `(${whole.format(job.errors)} errors, ${whole.format(job.restarts)} restarts)`;
+      const counts = `(errors ${whole.format(job.errors)}, restarts ${whole.format(job.restarts)})`;
       item.append(`: ${job.trouble} `, make("span", "quiet", counts));
       return item;
     });
