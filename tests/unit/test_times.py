@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from headwater.cli.log import parse_time_ms
 from headwater.cli.log_load import event_time_ms as loaded_time_ms
+from headwater.cli.tail import _show as show_event
 from headwater.consumption.resume import parse_since
+from headwater.control.revision import when_of
 from headwater.event import event_time_ms
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.outcome import Admitted
@@ -25,6 +27,7 @@ from headwater.schemas.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.testing.job_kit import OpenSchemas
 from headwater.times import day_of, has_zone, moment_of, rfc_3339, time_ms, time_us, utc_milliseconds, utc_text
+from headwater.web.cloudevents import attributes_of
 
 # Later than any moment that a date-time can name.
 LATE_MS = 400 * 31_557_600_000 * 30
@@ -239,3 +242,21 @@ def test_a_leap_second_counts_in_the_day_that_follows() -> None:
             counts.count(record, "dt", 0)
     hour = 1_483_228_800_000 // HOUR_MS
     assert (counts.of("t", 0, hour - 1).events, counts.of("t", 0, hour).events) == (1, 1)
+
+
+@pytest.mark.parametrize("text", SAME_MOMENT)
+def test_changes_of_streams_and_lines_of_tail_take_every_spelling(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert when_of({"from": text}).not_before == 1_675_166_401
+    show_event(orjson.dumps({"meta": {"stream": "edits", "dt": text}, "n": 1}).decode())
+    assert capsys.readouterr().out.startswith("12:00:01  edits")
+
+
+@pytest.mark.parametrize("text", SAME_MOMENT)
+def test_a_cloudevent_goes_out_with_a_time_that_every_reader_takes(text: str) -> None:
+    time = attributes_of({"dt": text, "meta": {"stream": "edits"}}, "http://localhost")["time"]
+    assert datetime.strptime(time[:19] + time[19:].lstrip(".0123456789"), "%Y-%m-%dT%H:%M:%S%z").timestamp() == (
+        1_675_166_401
+    )
+    assert "time" not in attributes_of({"dt": "yesterday", "meta": {"stream": "edits"}}, "http://localhost")
