@@ -27,6 +27,8 @@ class HeadwaterError(Exception):
     code: ClassVar[str] = "internal"
     fault: ClassVar[Fault] = Fault.PLATFORM
     retriable: ClassVar[bool] = False
+    # Whether nobody answers where the log is. It says itself when that begins and ends, so that no one else has to.
+    is_away: bool = False
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -311,9 +313,12 @@ class LogUnavailable(HeadwaterError):
     fault = Fault.PLATFORM
     retriable = True
 
-    def __init__(self, message: str, *, hint: str | None = None, retry_after_seconds: int = 1) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, retry_after_seconds: int = 1, is_away: bool = False
+    ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_seconds = retry_after_seconds
+        self.is_away = is_away
 
 
 class LogFull(LogUnavailable):
@@ -343,6 +348,7 @@ class AppendIncomplete(LogUnavailable):
         super().__init__(f"{len(failures)} of {len(failures) + len(placements)} records were not stored: {first}")
         self.failures = failures
         self.placements = placements
+        self.is_away = all(error.is_away for error in failures.values())
 
 
 class WriterFenced(HeadwaterError):

@@ -18,7 +18,7 @@ from headwater.errors import HeadwaterError, SinkUnavailable
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake, settings_of
 from headwater.intake.spool import Spool
-from headwater.log.contract import Log, TopicSettings
+from headwater.log.contract import ClosesWithin, Log, TopicSettings
 from headwater.log.kafka_url import require_client
 from headwater.log.owner import LogOwner
 from headwater.log.sharing import SharedLog
@@ -39,6 +39,9 @@ from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
+
+# Of the ten seconds in which a server stops, how many it may wait for its log.
+WAIT_SECONDS_MAX = 7.0
 
 _log = logging.getLogger(__name__)
 
@@ -115,11 +118,20 @@ class Platform:
         self._trimming = asyncio.create_task(self._keep_trimming(), name="retention")
         self.monitor.start(leads=run_jobs)
 
+    def prepare_stop(self) -> None:
+        """What waits for a log that does not answer is given up in time, so that `stop` takes no longer than it may.
+
+        Called before the web answers its last requests.
+        """
+        if isinstance(self.log, ClosesWithin):
+            self.log.close_within(WAIT_SECONDS_MAX)
+
     async def stop(self) -> None:
         """Finish what was taken and release everything; idempotent. The web stops taking events before this."""
         if not self._started:
             return
         self._started = False
+        self.prepare_stop()
         await self.hub.close()
         await self.control.stop()
         await self.intake.stop()

@@ -68,8 +68,9 @@ async def test_of_a_time_after_the_newest_record_the_answer_is_that_there_is_non
 
 
 async def test_an_offset_that_stays_unknown_is_trouble_of_the_log() -> None:
-    with pytest.raises(LogUnavailable, match="do not say how far 'a' reaches"):
+    with pytest.raises(LogUnavailable, match="do not say how far 'a' reaches") as caught:
         await topics_of(Client(OFFSET_INVALID), answer_seconds_max=0.05).ends_at([PLACE], LATEST)
+    assert caught.value.is_away
 
 
 @pytest.mark.parametrize(

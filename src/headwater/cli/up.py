@@ -104,7 +104,10 @@ async def running(
         async with serving(platform, notice=notice, place=place) as address:
             if platform.owner is not None:
                 platform.owner.serves_at(f"{address}/")
-            yield platform, address
+            try:
+                yield platform, address
+            finally:
+                platform.prepare_stop()
     finally:
         await platform.stop()
 

@@ -198,7 +198,9 @@ class StreamControl:
                 if edge is not None and self._applied_at < edge <= self._clock():
                     self._apply()
             except HeadwaterError as error:
-                _log.warning("stream changes cannot be read: %s", error)
+                # A log that is away says so itself, once.
+                level = logging.DEBUG if error.is_away else logging.WARNING
+                _log.log(level, "stream changes cannot be read: %s", error)
                 await asyncio.sleep(FOLLOW_SECONDS)
             except Exception:
                 _log.exception("stream changes cannot be followed")

@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 import orjson
 
-from headwater.errors import Fault, HeadwaterError
+from headwater.errors import Fault, HeadwaterError, LogUnavailable, TopicUnknown
 from headwater.event import Event
 from headwater.log.contract import Placement, Record
 from headwater.streams.stream import Stream
+
+GONE_HINT = "`headwater apply` makes it again; then send the event again."
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False):
@@ -107,6 +109,9 @@ class Receipt(msgspec.Struct, gc=False):
 
     def not_stored(self, index: int, one: Admitted, reason: HeadwaterError) -> None:
         """Note an event that the Gate admitted and the log did not take: for now, or because of the event itself."""
+        if isinstance(reason, TopicUnknown):
+            # It was there when the event was admitted, or was to be made: not for whoever sent it to repair.
+            reason = LogUnavailable(reason.message, hint=GONE_HINT)
         if reason.fault is Fault.PRODUCER:
             self.refused.append((index, Refused(orjson.loads(one.encoded), one.stream.name, reason)))
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -221,6 +221,15 @@ class LogReader(Protocol):
 
     async def topics(self) -> Sequence[TopicInfo]:
         """All topics, sorted by name."""
+        ...
+
+
+@runtime_checkable
+class ClosesWithin(Protocol):
+    """A log that may have to wait for others when it is closed."""
+
+    def close_within(self, seconds_max: float) -> None:
+        """It will be closed soon: after this time nothing is waited for any more, and who waits is answered."""
         ...
 
 

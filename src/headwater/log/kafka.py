@@ -40,6 +40,7 @@ from headwater.log.inspection import Damage, LogStats, VerifyReport
 from headwater.log.kafka_follower import Follower
 from headwater.log.kafka_membership import KafkaMembership
 from headwater.log.kafka_offsets import GroupOffsets
+from headwater.log.kafka_outage import Outages
 from headwater.log.kafka_producer import Sender
 from headwater.log.kafka_reader import Found, SeekerPool
 from headwater.log.kafka_settings import KafkaSettings, checked_options
@@ -104,8 +105,9 @@ class KafkaLog:
             queue_bytes_max,
         )
         self._bell = Bell()
-        self._topics = KafkaTopics(self._settings, self._in_thread)
-        self._sender = Sender(self._settings, self._topics, clock)
+        self.outages = Outages(servers)
+        self._topics = KafkaTopics(self._settings, self._in_thread, self.outages)
+        self._sender = Sender(self._settings, self._topics, clock, self.outages)
         self._transactions = Transactions(self._settings, self._topics, self._sender)
         self._topics.on_grown += [self._sender.learn, self._transactions.learn]
         self._tokens = Tokens(self._topics, self, GroupOffsets(self._settings))
@@ -117,6 +119,7 @@ class KafkaLog:
         )
         self._pool: ThreadPoolExecutor | None = None
         self._tidying: asyncio.TimerHandle | None = None
+        self._giving_up: asyncio.TimerHandle | None = None
 
     async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
         return await self.submit(records, commit)
@@ -187,6 +190,7 @@ class KafkaLog:
     async def open(self) -> None:
         if self._pool is not None:
             return
+        self._settings.closing.reset()
         self._pool = ThreadPoolExecutor(SEEKERS_MAX, thread_name_prefix="headwater-log-reader")
         try:
             await self._topics.open()
@@ -196,11 +200,24 @@ class KafkaLog:
             self._pool = None
             raise
 
+    def close_within(self, seconds_max: float) -> None:
+        """The log will be closed: what waits for the brokers is given up after this time, and answered for."""
+        self._settings.closing.begin(seconds_max)
+        if self._pool is not None and self._giving_up is None:
+            self._giving_up = asyncio.get_running_loop().call_later(seconds_max, self._give_up)
+
+    def _give_up(self) -> None:
+        # What is told from here on is of the closing.
+        self.outages.is_muted = True
+        self._sender.give_up()
+        self._topics.give_up()
+
     async def close(self) -> None:
+        self.close_within(CLOSE_SECONDS_MAX)
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        await self._sender.stop(CLOSE_SECONDS_MAX)
+        await self._sender.stop(self._settings.closing.left(CLOSE_SECONDS_MAX))
         await self._transactions.close()
         if self._tidying is not None:
             self._tidying.cancel()
@@ -212,6 +229,9 @@ class KafkaLog:
         await loop.run_in_executor(None, self._seekers.close_idle, 0.0)
         await self._tokens.close()
         await self._topics.close()
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
 
     async def ensure_topic(self, name: str, settings: TopicSettings) -> None:
         await self._topics.ensure(name, settings)
@@ -356,7 +376,7 @@ class KafkaLog:
         if not self._seekers.goes_on(offsets):
             ended = await self._ended(offsets)
         if len(ended) < len(offsets):
-            found = await self._in_thread(self._seekers.read, offsets, ended, records_max, bytes_max)
+            found = await self._seek(offsets, ended, records_max, bytes_max)
             self._tidy_later()
         else:
             found = Found([], ended, ())
@@ -372,6 +392,23 @@ class KafkaLog:
                 self._follower.follow(offsets, found.ends)
             offsets.update({place: max(end, offsets[place]) for place, end in found.ends.items()})
         return found.records
+
+    async def _seek(
+        self,
+        offsets: Mapping[tuple[str, int], int],
+        ended: Mapping[tuple[str, int], int],
+        records_max: int,
+        bytes_max: int,
+    ) -> Found:
+        reading = f"Reading {', '.join(sorted({topic for topic, _ in offsets}))[:200]}"
+        try:
+            found: Found = await self._in_thread(self._seekers.read, offsets, ended, records_max, bytes_max)
+        except HeadwaterError as error:
+            self.outages.failed(reading, error)
+            raise
+        if self.outages.is_open:
+            self.outages.worked(reading)
+        return found
 
     async def _ended(self, offsets: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
         """Those of `offsets` at which nothing is to be read yet. Raises PositionLost where one does not exist."""

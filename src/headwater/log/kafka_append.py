@@ -225,7 +225,9 @@ def failure(error: KafkaError, record: Record, servers: str) -> HeadwaterError:
         return LogUnavailable("The log was closed before the Kafka broker confirmed it.", hint="Send it again.")
     if code in AWAY:
         # Told to whoever sent the event, who need not know where the brokers are.
-        return LogUnavailable("The Kafka broker did not confirm the event in time.", hint="Send it again.")
+        return LogUnavailable(
+            "The Kafka broker did not confirm the event in time.", hint="Send it again.", is_away=True
+        )
     return translate(KafkaException(error), f"Storing in {record.topic!r}", servers)
 
 

@@ -139,7 +139,7 @@ class Feed:
         if not orders:
             return
         namespace = self._settings.namespace
-        meet(consumer, {namespace + order.place[0] for order in orders}, self._met)
+        meet(consumer, {namespace + order.place[0] for order in orders}, self._met, self._settings.closing)
         for place, offset, number in orders:
             name = namespace + place[0]
             with contextlib.suppress(KafkaException):

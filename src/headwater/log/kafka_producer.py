@@ -39,6 +39,7 @@ from headwater.log.kafka_append import (
     record_bytes,
     too_large,
 )
+from headwater.log.kafka_outage import Outages
 from headwater.log.kafka_settings import (
     KafkaError,
     KafkaException,
@@ -65,8 +66,16 @@ Prepared = tuple[list[KafkaTopic], list[int], int]
 class Sender:
     """The producer of one log. `submit` belongs to the event loop that called `start`."""
 
-    def __init__(self, settings: KafkaSettings, topics: KafkaTopics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topics: KafkaTopics,
+        clock: Callable[[], float],
+        outages: Outages | None = None,
+    ) -> None:
+        """`outages` hears how appends ended."""
         self._settings = settings
+        self._outages = outages or Outages(settings.servers)
         self._topics = topics
         self._clock = clock
         self._delivery: Delivery | None = None
@@ -80,6 +89,11 @@ class Sender:
         """Begin to take appends. Raises ConfigInvalid."""
         self._loop = asyncio.get_running_loop()
         self._delivery = self._new_delivery()
+
+    def give_up(self) -> None:
+        """Answer for everything that is under way: it was not confirmed in the time there was."""
+        if self._delivery is not None:
+            self._delivery.give_up()
 
     async def stop(self, seconds_max: float) -> None:
         """Take no more; give what is under way `seconds_max`, then give it up."""
@@ -272,8 +286,14 @@ class Sender:
                 self._sending_again.add(task)
                 task.add_done_callback(self._sending_again.discard)
             elif pending.has_failed:
-                future.set_exception(incomplete(pending, self._settings.servers))
+                error = incomplete(pending, self._settings.servers)
+                for index, one in error.failures.items():
+                    self._outages.failed(f"Storing in {pending.records[index].topic!r}", one)
+                future.set_exception(error)
             else:
+                if self._outages.is_open:
+                    for name in {record.topic for record in pending.records}:
+                        self._outages.worked(f"Storing in {name!r}")
                 future.set_result(Placements(pending))
 
 
@@ -316,6 +336,10 @@ class Delivery:
     def retire(self) -> None:
         """Another producer takes over; this one ends when everything it was given has been told."""
         self._stopping = True
+
+    def give_up(self) -> None:
+        """Tell what is under way as failed."""
+        self._producer.purge()
 
     def stop(self, seconds_max: float) -> None:
         """Wait until everything is told, at most `seconds_max`; then give up the rest. Blocks."""

@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from headwater.errors import HeadwaterError, LogCorrupt
 from headwater.log.contract import StoredRecord
+from headwater.log.kafka_outage import Closing
 from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings, refused_option, translate
 from headwater.log.tail_cache import record_bytes
 
@@ -116,7 +117,7 @@ class Seeker:
         self._ended = dict(ended)
         offsets = {place: offset for place, offset in offsets.items() if place not in ended}
         namespace = self._settings.namespace
-        meet(self._consumer, [namespace + name for name, _ in offsets], self._met)
+        meet(self._consumer, [namespace + name for name, _ in offsets], self._met, self._settings.closing)
         self._consumer.assign([TopicPartition(namespace + name, number, at) for (name, number), at in offsets.items()])
 
     def _read(self, offsets: Mapping[Place, int], records_max: int, bytes_max: int) -> Found:
@@ -139,7 +140,7 @@ class Seeker:
                 if found:
                     return Found(found, self._ended, lost)
                 now = time.monotonic()
-                if now > deadline:
+                if now > deadline or self._settings.closing.is_over:
                     raise self._silent()
                 if now > standing:
                     standing = now + STANDING_SECONDS
@@ -253,15 +254,15 @@ class SeekerPool:
             raise
 
 
-def meet(consumer: Consumer, full_names: Iterable[str], met: set[str]) -> None:
+def meet(consumer: Consumer, full_names: Iterable[str], met: set[str], closing: Closing) -> None:
     """Let the client ask for topics that are new to it now: by itself, it would within a second."""
     new = set(full_names) - met
     with contextlib.suppress(KafkaException):
         if len(new) > ASKED_ONE_BY_ONE_MAX:
-            consumer.list_topics(timeout=ASK_SECONDS_MAX)
+            consumer.list_topics(timeout=closing.left(ASK_SECONDS_MAX))
         else:
             for name in new:
-                consumer.list_topics(name, timeout=ASK_SECONDS_MAX)
+                consumer.list_topics(name, timeout=closing.left(ASK_SECONDS_MAX))
         met |= new
 
 

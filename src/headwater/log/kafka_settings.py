@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable, TopicUnknown
+from headwater.log.kafka_outage import Closing
 
 # What the log's promises rest on, with what to use instead, where there is something.
 FORBIDDEN = {
@@ -59,6 +60,7 @@ class KafkaSettings:
     delivery_seconds_max: float = 8.0
     queue_bytes_max: int = 67_108_864
     answer_seconds_max: float = 10.0
+    closing: Closing = field(default_factory=Closing, compare=False, repr=False)
 
     def client(self) -> dict[str, Any]:
         """What every client is given."""
@@ -184,6 +186,7 @@ def translate(exception: Exception, doing: str, servers: str, said: str = "") ->
         return LogUnavailable(
             f"{doing} failed: no Kafka broker answers at {servers}{more}.",
             hint="Start it, or correct `log`; a broker that comes back is used again without help.",
+            is_away=True,
         )
     return LogUnavailable(f"{doing} failed: {error.str()}.", hint="Try again; if it stays, look into the broker's log.")
 

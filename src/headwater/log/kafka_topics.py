@@ -28,6 +28,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from headwater.errors import HeadwaterError, LogUnavailable, PositionLost, TopicUnknown
 from headwater.log.contract import Position, TopicInfo, TopicSettings
+from headwater.log.kafka_outage import Outages
 from headwater.log.kafka_settings import (
     KafkaError,
     KafkaException,
@@ -47,6 +48,10 @@ GONE_SECONDS = 5.0
 RESERVED = "headwater.tokens"
 # What a broker says while partitions change hands; it is over in a moment.
 PASSING_SECONDS = 0.2
+PROBE_SECONDS = 1.0
+ASKING_TOPICS = "Asking for the topics"
+ASKING_IDS = "Asking which topics there are"
+ASKING_SETTINGS = "Asking how topics are kept"
 NOTHING_SINCE = -1
 _PASSING = frozenset(
     {
@@ -75,8 +80,14 @@ Place = tuple[str, int]
 class KafkaTopics:
     """The brokers' topics under one namespace. Belongs to one event loop; `in_thread` runs what blocks."""
 
-    def __init__(self, settings: KafkaSettings, in_thread: InThread) -> None:
+    def __init__(self, settings: KafkaSettings, in_thread: InThread, outages: Outages | None = None) -> None:
+        """`outages` hears how questions ended."""
         self._settings = settings
+        self._outages = outages or Outages(settings.servers)
+        self._outages.on_away = self._begin_probing
+        self._probing: asyncio.Task[None] | None = None
+        # What is waited for, to be given up when the log is closed.
+        self._asked: set[asyncio.Future[None]] = set()
         self._in_thread = in_thread
         self._known: dict[str, KafkaTopic] = {}
         self._admin: AdminClient | None = None
@@ -105,11 +116,13 @@ class KafkaTopics:
         except BaseException:
             self._admin = None
             raise
+        self._outages.is_muted = False
 
     async def close(self) -> None:
         """Forget everything."""
-        tasks = [task for task in (self._renewing, self._identifying) if task is not None]
-        self._renewing = self._identifying = None
+        self._outages.is_muted = True
+        tasks = [task for task in (self._renewing, self._identifying, self._probing) if task is not None]
+        self._renewing = self._identifying = self._probing = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -253,7 +266,12 @@ class KafkaTopics:
 
     async def _renew(self) -> None:
         self._client()
-        metadata = await self._in_thread(self._ask_metadata)
+        try:
+            metadata = await self._in_thread(self._ask_metadata)
+        except HeadwaterError as error:
+            self._outages.failed(ASKING_TOPICS, error)
+            raise
+        self._outages.worked(ASKING_TOPICS)
         namespace, before = self._settings.namespace, self._known
         now = time.monotonic()
         known: dict[str, KafkaTopic] = {}
@@ -287,7 +305,7 @@ class KafkaTopics:
         asked = self._client().describe_topics(
             TopicCollection(names), request_timeout=self._settings.answer_seconds_max
         )
-        await _all_done(asked.values())
+        await self._all_done(asked.values())
         ids = {}
         for full_name, future in asked.items():
             answer = future.exception() or future.result()
@@ -296,7 +314,8 @@ class KafkaTopics:
             elif not isinstance(answer, KafkaException):
                 raise answer
             elif error_of(answer).code() not in _WITHOUT_ID:
-                raise self._error(answer, "Asking which topics there are") from None
+                raise self._error(answer, ASKING_IDS) from None
+        self._outages.worked(ASKING_IDS)
         self._ids = ids
         self._identified_at = time.monotonic()
         self._identified &= asked_for
@@ -304,10 +323,10 @@ class KafkaTopics:
     def _ask_metadata(self) -> Any:
         client = self._client()
         try:
-            return client.list_topics(timeout=self._settings.answer_seconds_max / 2)
+            return client.list_topics(timeout=self._settings.closing.left(self._settings.answer_seconds_max / 2))
         except KafkaException as error:
             client.poll(0)
-            raise translate(error, "Asking for the topics", self._settings.servers, self._said) from None
+            raise translate(error, ASKING_TOPICS, self._settings.servers, self._said) from None
 
     async def _create(self, name: str, settings: TopicSettings, extra: Mapping[str, str]) -> None:
         replicas = self._settings.replication_factor or min(REPLICAS_MAX, self._brokers)
@@ -378,20 +397,24 @@ class KafkaTopics:
         if not resources:
             return
         asked = self._client().describe_configs(resources, request_timeout=self._settings.answer_seconds_max)
+        await self._all_done(asked.values())
         namespace = self._settings.namespace
         for resource, future in asked.items():
-            try:
-                config = await asyncio.wrap_future(future)
-            except KafkaException as error:
-                if error_of(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            answer = future.exception() or future.result()
+            if isinstance(answer, KafkaException):
+                if error_of(answer).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     continue
-                raise self._error(error, "Asking how topics are kept") from None
+                raise self._error(answer, ASKING_SETTINGS) from None
+            if isinstance(answer, BaseException):
+                raise answer
+            config = answer
             topic = self._known.get(resource.name[len(namespace) :])
             if topic is not None:
                 values = {name: entry.value for name, entry in config.items()}
                 settings, limit = settings_of(values, topic.partitions), record_limit_of(values)
                 now = time.monotonic()
                 self._put(replace(topic, settings=settings, record_bytes_max=limit, measured_at=now))
+        self._outages.worked(ASKING_SETTINGS)
         if len(resources) >= len(self._known):
             self._described_at = time.monotonic()
 
@@ -411,33 +434,95 @@ class KafkaTopics:
                 isolation_level=IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED,
                 request_timeout=self._settings.answer_seconds_max,
             )
-            await _all_done(asked.values())
+            await self._all_done(asked.values())
             for partition, future in asked.items():
-                answer = future.exception() or future.result()
-                if not isinstance(answer, BaseException):
-                    if answer.offset >= least:
-                        place = (partition.topic, partition.partition)
-                        found[place] = answer.offset
-                        wanted.discard(place)
-                    elif time.monotonic() > give_up:
-                        raise LogUnavailable(
-                            f"The brokers do not say how far {partition.topic!r} reaches.", hint="Try again."
-                        )
-                elif not isinstance(answer, KafkaException):
-                    raise answer
-                elif error_of(answer).code() not in _PASSING or time.monotonic() > give_up:
-                    raise self._error(answer, f"Asking how far {partition.topic!r} reaches") from None
+                offset = self._offset_in(future, partition.topic)
+                if offset is not None and offset >= least:
+                    found[partition.topic, partition.partition] = offset
+            wanted = {place for place in wanted if place not in found}
             if wanted:
+                if time.monotonic() > give_up or self._settings.closing.is_over:
+                    raise self._without_leader(min(wanted)[0])
                 await asyncio.sleep(PASSING_SECONDS)
+        if self._outages.is_open:
+            for name in {name for name, _ in asked_for}:
+                self._outages.worked(_how_far(name))
         return {place: found[place] for place in asked_for}
 
+    def _offset_in(self, future: Future[Any], full_name: str) -> int | None:
+        """The answer for one partition; None where it has to be asked for again. Raises what stays as it is."""
+        answer = future.exception() or future.result()
+        if isinstance(answer, KafkaException):
+            if error_of(answer).code() in _PASSING:
+                return None
+            raise self._error(answer, _how_far(full_name)) from None
+        if isinstance(answer, BaseException):
+            raise answer
+        offset: int = answer.offset
+        return offset
+
+    def _without_leader(self, name: str) -> HeadwaterError:
+        error = LogUnavailable(
+            f"The brokers do not say how far {name!r} reaches: no leader answers.",
+            hint="A broker that comes back is used again without help.",
+            is_away=True,
+        )
+        self._outages.failed(_how_far(name), error)
+        return error
+
     async def _answers(self, asked: Mapping[Any, Future[T]], doing: str) -> list[T]:
-        async with asyncio.timeout(4 * self._settings.answer_seconds_max):
-            return [await asyncio.wrap_future(future) for future in asked.values()]
+        try:
+            async with asyncio.timeout(4 * self._settings.answer_seconds_max):
+                return [await asyncio.wrap_future(future) for future in asked.values()]
+        except TimeoutError:
+            raise self._error(KafkaException(KafkaError(KafkaError._TIMED_OUT)), doing) from None
 
     def _error(self, error: KafkaException, doing: str) -> HeadwaterError:
         self._client().poll(0)
-        return translate(error, doing, self._settings.servers, self._said)
+        told = translate(error, doing, self._settings.servers, self._said)
+        self._outages.failed(doing, told)
+        return told
+
+    def _begin_probing(self) -> None:
+        """Ask now and then until the brokers are back, so that this is known though nobody else asks."""
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.get_running_loop().create_task(self._probe(), name="headwater-log-probe")
+
+    async def _probe(self) -> None:
+        while self._outages.is_away and self._admin is not None:
+            await asyncio.sleep(PROBE_SECONDS)
+            with contextlib.suppress(HeadwaterError):
+                await self.renew()
+
+    def give_up(self) -> None:
+        """Wait for no answer any more: the log is being closed."""
+        for future in list(self._asked):
+            if not future.done():
+                future.set_exception(LogUnavailable("The log is being closed.", hint="Try again.", is_away=True))
+
+    async def _all_done(self, futures: Collection[Future[Any]]) -> None:
+        """Wait for all with one call into the event loop: there may be thousands."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        left = itertools.count(len(futures) - 1, -1)
+
+        def all_are_done() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        def one_is_done(_: Future[Any]) -> None:
+            # To take a number is one step, whatever thread does it.
+            if next(left) == 0:
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(all_are_done)
+
+        for future in futures:
+            future.add_done_callback(one_is_done)
+        self._asked.add(done)
+        try:
+            await done
+        finally:
+            self._asked.discard(done)
 
 
 def _heard(task: asyncio.Task[None]) -> None:
@@ -446,25 +531,8 @@ def _heard(task: asyncio.Task[None]) -> None:
         task.exception()
 
 
-async def _all_done(futures: Collection[Future[Any]]) -> None:
-    """Wait for all with one call into the event loop: there may be thousands."""
-    loop = asyncio.get_running_loop()
-    done = loop.create_future()
-    left = itertools.count(len(futures) - 1, -1)
-
-    def all_are_done() -> None:
-        if not done.done():
-            done.set_result(None)
-
-    def one_is_done(_: Future[Any]) -> None:
-        # To take a number is one step, whatever thread does it.
-        if next(left) == 0:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(all_are_done)
-
-    for future in futures:
-        future.add_done_callback(one_is_done)
-    await done
+def _how_far(full_name: str) -> str:
+    return f"Asking how far {full_name!r} reaches"
 
 
 def received_at(timestamp_ms: int) -> OffsetSpec:

@@ -36,6 +36,8 @@ LATE_AFTER_SECONDS = 1.0
 # For so long such a request is expected to arrive.
 LATE_SECONDS_MAX = 300.0
 BATCH_BYTES_MAX = 1_000_000
+# For so long a call may keep a log from being closed.
+SLICE_SECONDS = 1.0
 FENCED = frozenset(
     {
         KafkaError._FENCED,
@@ -176,7 +178,7 @@ class Transactions:
             place = (placement.topic, placement.partition)
             wanted[place] = max(wanted.get(place, 0), placement.offset)
         deadline = time.monotonic() + VISIBLE_SECONDS_MAX
-        while wanted and time.monotonic() < deadline:
+        while wanted and time.monotonic() < deadline and not self._settings.closing.is_over:
             with contextlib.suppress(HeadwaterError):
                 ends = await self._topics.ends_at(wanted, LATEST)
                 wanted = {place: offset for place, offset in wanted.items() if ends.get(place, -1) <= offset}
@@ -214,7 +216,7 @@ class GroupWriter:
         try:
             producer.begin_transaction()
             stopped = hand_over(producer, pending, topics)
-            left = producer.flush(self._settings.delivery_seconds_max) if stopped is None else 1
+            left = self._flush(producer, deadline) if stopped is None else 1
             if left or pending.left or pending.failures:
                 raise self._abort(producer, pending, stopped)
         except (KafkaException, SystemError) as error:
@@ -275,7 +277,7 @@ class GroupWriter:
             self._fatal, self._lost_connection = None, False
             began = time.monotonic()
             try:
-                producer.init_transactions(settings.answer_seconds_max)
+                self._in_slices(producer.init_transactions, settings.answer_seconds_max)
             except KafkaException as error:
                 self._expect_late(self._group)
                 raise self._failed(None, error) from None
@@ -291,14 +293,34 @@ class GroupWriter:
         elif error.code() == KafkaError._TRANSPORT:
             self._lost_connection = True
 
+    def _flush(self, producer: Producer, deadline: float) -> int:
+        """How many records are not delivered by the deadline, or when the log has to be closed."""
+        while True:
+            left = producer.flush(max(0.0, min(SLICE_SECONDS, deadline - time.monotonic())))
+            if not left or time.monotonic() >= deadline or self._settings.closing.is_over:
+                return left
+
+    def _in_slices(self, call: Callable[[float], None], seconds_max: float) -> None:
+        """A call that goes on where it was when it is repeated after its time was over; so it can be given up."""
+        deadline = time.monotonic() + seconds_max
+        while True:
+            try:
+                call(max(0.01, min(SLICE_SECONDS, deadline - time.monotonic())))
+                return
+            except KafkaException as error:
+                inner = error_of(error)
+                over = time.monotonic() >= deadline or self._settings.closing.is_over
+                if over or inner.code() != KafkaError._TIMED_OUT or not inner.retriable():
+                    raise
+
     def _commit(self, producer: Producer, deadline: float) -> None:
         while True:
             try:
-                producer.commit_transaction(max(1.0, deadline - time.monotonic()))
+                producer.commit_transaction(SLICE_SECONDS)
                 return
             except (KafkaException, SystemError) as error:
                 inner = error_of(error)
-                if inner.retriable() and time.monotonic() < deadline:
+                if inner.retriable() and time.monotonic() < deadline and not self._settings.closing.is_over:
                     continue
                 if inner.code() in FENCED:
                     raise self._fenced() from None
@@ -335,7 +357,7 @@ class GroupWriter:
     def _undo(self, producer: Producer) -> KafkaError | None:
         """Abort the transaction. Answers why that could not be: then the next producer of this id undoes it."""
         try:
-            producer.abort_transaction(self._settings.answer_seconds_max)
+            self._in_slices(producer.abort_transaction, self._settings.answer_seconds_max)
         except (KafkaException, SystemError) as error:
             self.release()
             return error_of(error)

@@ -185,7 +185,7 @@ class Canaries:
                     await self.plan()
                 self._start_due()
             except HeadwaterError as error:
-                _log.warning("canaries: %s", error)
+                _log.log(logging.DEBUG if error.is_away else logging.WARNING, "canaries: %s", error)
             except Exception:
                 _log.exception("canaries cannot be planned")
                 await asyncio.sleep(RETRY_SECONDS_MAX)

@@ -119,7 +119,7 @@ class Monitor:
             if self.book.is_open and self._leads:
                 await self.book.save()
         except HeadwaterError as error:
-            _log.warning("the last event counts are not kept: %s", error)
+            _log.log(_level_of(error), "the last event counts are not kept: %s", error)
 
     def streams(self) -> Sequence[StreamHealth]:
         """How every declared stream and every impossible family is now."""
@@ -177,7 +177,7 @@ class Monitor:
                 else:
                     await self._keep_intake_counts()
             except HeadwaterError as error:
-                _log.warning("events cannot be counted: %s", error)
+                _log.log(_level_of(error), "events cannot be counted: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception:
                 _log.exception("events cannot be counted")
@@ -227,3 +227,8 @@ class Monitor:
             if one.differences:
                 self._differing.labels(one.stream).inc()
         self._gauged_hour = hour
+
+
+def _level_of(error: HeadwaterError) -> int:
+    """A log that is away says so itself, once."""
+    return logging.DEBUG if error.is_away else logging.WARNING

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from headwater.errors import HeadwaterError
 from headwater.foreign import described, name_of, original, stack_of
 from headwater.processing.announcing import Announcements
 from headwater.processing.job import Job
@@ -143,9 +144,12 @@ class RunnerStatus:
         self.state = "restarting"
         self.last_error = _reason(error)
         self.restarts += 1
-        self._restarts_in_a_row += 1
         self._restart_at = self._clock()
         self._restarts.inc()
+        if isinstance(error, HeadwaterError) and error.is_away:
+            # The log says so itself, once for all jobs.
+            return
+        self._restarts_in_a_row += 1
         self._restart_kind = f"restart {self.last_error}"
         what, self._has_begun = "has ended" if self._has_begun else "cannot start", False
         said = self._announcements.of(self._restart_kind)

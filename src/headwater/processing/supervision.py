@@ -15,6 +15,7 @@ from headwater.processing.status import JobReport, RunnerStatus
 
 PAUSE_SECONDS = 0.5
 PAUSE_SECONDS_MAX = 60.0
+AWAY_PAUSE_SECONDS_MAX = 4.0
 
 
 class Runner(Protocol):
@@ -95,7 +96,9 @@ class Supervisor:
                 await asyncio.wait_for(self._stopping.wait(), wait)
             if self._stopping.is_set():
                 break
-            pause = min(pause * 2, PAUSE_SECONDS_MAX)
+            is_away = isinstance(reason, HeadwaterError) and reason.is_away
+            # Whose return is waited for is asked for often: it was not the job that failed.
+            pause = min(pause * 2, AWAY_PAUSE_SECONDS_MAX if is_away else PAUSE_SECONDS_MAX)
         self.runner.status.ended()
 
     async def _attempt(self) -> BaseException | None:

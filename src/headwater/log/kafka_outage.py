@@ -1,0 +1,119 @@
+"""Says once that the brokers are away, or refuse something, and once that this is over; bounds the time of closing.
+
+How this works: whoever asks the brokers tells how it ended. The first failure of a kind is a line in the log, those
+that follow are not; the first success after some quiet seconds is another line. A cluster of which a part is away fails
+and answers by turns, so each time that a trouble comes back soon, more quiet is asked for before it is called over.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headwater.errors import HeadwaterError, LogUnavailable
+
+QUIET_SECONDS = 4.0
+QUIET_SECONDS_MAX = 120.0
+# A trouble that comes back within this is the same one.
+AGAIN_SECONDS = 300.0
+AWAY = "the brokers"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Trouble:
+    began: float
+    last: float
+    message: str
+
+
+class Outages:
+    """The troubles of one log with its brokers. Belongs to one event loop."""
+
+    def __init__(self, servers: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._servers = servers
+        self._clock = clock
+        self._open: dict[str, _Trouble] = {}
+        self._quiet: dict[str, tuple[float, float]] = {}
+        # Who opens the log hears it by himself.
+        self.is_muted = True
+        # Called when the brokers are away, to find out when they are back.
+        self.on_away: Callable[[], None] = lambda: None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is any trouble now; free to ask for every append."""
+        return bool(self._open)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the brokers do not answer."""
+        return AWAY in self._open
+
+    def current(self) -> list[str]:
+        """The troubles of now, as sentences."""
+        return [trouble.message for trouble in self._open.values()]
+
+    def failed(self, what: str, error: HeadwaterError) -> None:
+        """`what`, such as "Storing in 't'", ended with `error`. That of who asked for too much is none of ours."""
+        if self.is_muted or not isinstance(error, LogUnavailable):
+            return
+        key = AWAY if error.is_away else what
+        now = self._clock()
+        trouble = self._open.get(key)
+        if trouble is not None:
+            trouble.last = now
+            return
+        message = error.message if not error.is_away else f"No Kafka broker answers at {self._servers}."
+        self._open[key] = _Trouble(now, now, message)
+        if error.is_away:
+            _log.warning("The Kafka brokers at %s do not answer: waiting for them. %s", self._servers, error.message)
+            self.on_away()
+        else:
+            _log.warning("%s", error)
+
+    def worked(self, what: str) -> None:
+        """`what` ended well. Costs nothing while there is no trouble."""
+        if not self._open:
+            return
+        for key in [key for key in (AWAY, what) if key in self._open]:
+            now, trouble = self._clock(), self._open[key]
+            if now - trouble.last < self._quiet_seconds(key, trouble.began):
+                continue
+            del self._open[key]
+            self._quiet[key] = (now, self._quiet_seconds(key, trouble.began))
+            seconds = max(1, round(trouble.last - trouble.began))
+            if key == AWAY:
+                _log.warning("The Kafka brokers at %s answer again, after %d s.", self._servers, seconds)
+            else:
+                _log.warning("%s works again, after %d s.", what, seconds)
+
+    def _quiet_seconds(self, key: str, began: float) -> float:
+        ended, seconds = self._quiet.get(key, (float("-inf"), 0.0))
+        return min(QUIET_SECONDS_MAX, 2 * seconds) if seconds and began - ended < AGAIN_SECONDS else QUIET_SECONDS
+
+
+class Closing:
+    """Until when a log that is being closed may still wait for its brokers. Read by threads, too."""
+
+    def __init__(self) -> None:
+        self._at = float("inf")
+
+    def begin(self, seconds_max: float) -> None:
+        """From now on, for so long at most."""
+        self._at = min(self._at, time.monotonic() + seconds_max)
+
+    def reset(self) -> None:
+        """The log is open again."""
+        self._at = float("inf")
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._at
+
+    def left(self, seconds: float) -> float:
+        """`seconds`, or what is left of the time."""
+        return max(0.0, min(seconds, self._at - time.monotonic()))

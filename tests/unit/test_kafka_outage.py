@@ -1,0 +1,108 @@
+"""What the log says about its brokers: one line when a trouble begins, one when it is over, and no more."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+pytest.importorskip("confluent_kafka")
+
+from headwater.errors import AppendIncomplete, EventTooLarge, LogUnavailable
+from headwater.log.kafka_outage import AGAIN_SECONDS, QUIET_SECONDS, Closing, Outages
+from headwater.testing.clock import ManualClock
+
+AWAY = LogUnavailable("Nobody is there.", is_away=True)
+DENIED = LogUnavailable("Storing in 'a' failed: not allowed.")
+
+
+class Fixture:
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self.clock = ManualClock()
+        self.outages = Outages("broker:9092", self.clock)
+        self.outages.is_muted = False
+        self._caplog = caplog
+
+    @property
+    def said(self) -> list[str]:
+        return [one.getMessage() for one in self._caplog.records if one.levelno >= logging.WARNING]
+
+    def wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+
+@pytest.fixture
+def fixture(caplog: pytest.LogCaptureFixture) -> Fixture:
+    return Fixture(caplog)
+
+
+def test_an_outage_is_two_lines_however_many_notice_it(fixture: Fixture) -> None:
+    asked: list[str] = []
+    fixture.outages.on_away = lambda: asked.append("probe")
+    for second in range(40):
+        for what in ("Reading a", "Storing in 'a'", "Asking for the topics"):
+            fixture.outages.failed(what, AWAY if second % 2 else AppendIncomplete({0: AWAY}, {}))
+        fixture.wait(1)
+    assert fixture.outages.is_away
+    assert len(fixture.outages.current()) == 1
+    fixture.wait(QUIET_SECONDS)
+    for _ in range(3):
+        fixture.outages.worked("Reading a")
+    assert not fixture.outages.is_open
+    assert len(fixture.said) == 2
+    assert "broker:9092 do not answer" in fixture.said[0]
+    assert "answer again, after 39 s" in fixture.said[1]
+    assert asked == ["probe"]
+
+
+def test_a_cluster_that_answers_and_fails_by_turns_is_said_seldom(fixture: Fixture) -> None:
+    for _ in range(600):
+        fixture.outages.failed("Reading a", AWAY)
+        fixture.wait(QUIET_SECONDS + 1)
+        fixture.outages.worked("Reading b")
+    assert len(fixture.said) < 20
+
+
+def test_a_trouble_after_a_long_quiet_time_is_a_new_one(fixture: Fixture) -> None:
+    for _ in range(3):
+        fixture.outages.failed("Reading a", AWAY)
+        fixture.wait(QUIET_SECONDS + 1)
+        fixture.outages.worked("Reading a")
+        fixture.wait(AGAIN_SECONDS + 1)
+    assert len(fixture.said) == 6
+
+
+def test_what_is_not_allowed_is_told_by_itself_and_other_success_does_not_end_it(fixture: Fixture) -> None:
+    fixture.outages.failed("Storing in 'a'", DENIED)
+    fixture.outages.failed("Storing in 'a'", DENIED)
+    fixture.wait(QUIET_SECONDS + 1)
+    fixture.outages.worked("Storing in 'b'")
+    assert fixture.outages.current() == ["Storing in 'a' failed: not allowed."]
+    fixture.outages.worked("Storing in 'a'")
+    assert fixture.said == ["Storing in 'a' failed: not allowed.", "Storing in 'a' works again, after 1 s."]
+
+
+@pytest.mark.parametrize("error", [EventTooLarge("too large"), AppendIncomplete({0: EventTooLarge("x")}, {})])
+def test_the_fault_of_who_asked_is_no_trouble_of_the_log(fixture: Fixture, error: Any) -> None:
+    fixture.outages.failed("Storing in 'a'", next(iter(getattr(error, "failures", {0: error}).values())))
+    assert not fixture.outages.is_open
+
+
+def test_an_append_is_away_only_where_all_of_its_failures_are() -> None:
+    assert AppendIncomplete({0: AWAY, 1: AWAY}, {}).is_away
+    assert not AppendIncomplete({0: AWAY, 1: DENIED}, {}).is_away
+
+
+def test_who_closes_waits_no_longer_than_is_left() -> None:
+    closing = Closing()
+    assert closing.left(5.0) == 5.0
+    closing.begin(60.0)
+    assert 59 < closing.left(100.0) <= 60
+    closing.begin(0.0)
+    assert closing.is_over
+    assert closing.left(5.0) == 0.0
+    closing.begin(60.0)
+    assert closing.is_over
+    closing.reset()
+    assert not closing.is_over
