@@ -93,15 +93,14 @@ async def running(
     `project`: as the check has read it, so that it is not read again.
     `place`: as one of several workers, of which only the first runs the jobs that are not shared.
     """
-    from headwater.platform import build
+    from headwater.cli.wait import started
     from headwater.web.server import serving
 
     date_log_lines()
-    platform = build(config, project)
-    await platform.start(run_jobs=place is None or place.is_first, run_shared_jobs=True, command=command)
+    platform, sockets = await started(config, place=place, project=project, command=command)
     _spare_the_collector()
     try:
-        async with serving(platform, notice=notice, place=place) as address:
+        async with serving(platform, notice=notice, place=place, sockets=sockets) as address:
             if platform.owner is not None:
                 platform.owner.serves_at(f"{address}/")
             try:

@@ -45,8 +45,8 @@ def require_shared_log(config: Config) -> None:
 
 async def keep_running(config: Config, overrides: Mapping[str, Any], count: int) -> None:
     """Run `count` workers until this is cancelled. Raises ConfigInvalid where the first ones cannot start."""
-    listener = _listening(config.web.host, config.web.port)
-    own = [_listening("127.0.0.1", 0) for _ in range(count)]
+    listener = listening(config.web.host, config.web.port)
+    own = [listening("127.0.0.1", 0) for _ in range(count)]
     ports = [each.getsockname()[1] for each in own]
     specification = {"project": str(config.project_dir.resolve()), "overrides": dict(overrides), "ports": ports}
     workers = [_Worker(number, specification, (listener, own[number])) for number in range(count)]
@@ -124,7 +124,8 @@ class _Worker:
             await process.wait()
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises ConfigInvalid where nothing can."""
     family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -38,6 +38,8 @@ LATE_SECONDS_MAX = 300.0
 BATCH_BYTES_MAX = 1_000_000
 # For so long a call may keep a log from being closed.
 SLICE_SECONDS = 1.0
+# What the coordinator answers while it ends the transaction that another producer of this group has left open.
+CONCURRENT = KafkaError.CONCURRENT_TRANSACTIONS
 FENCED = frozenset(
     {
         KafkaError._FENCED,
@@ -310,7 +312,7 @@ class GroupWriter:
             except KafkaException as error:
                 inner = error_of(error)
                 over = time.monotonic() >= deadline or self._settings.closing.is_over
-                if over or inner.code() != KafkaError._TIMED_OUT or not inner.retriable():
+                if over or not (inner.retriable() or inner.code() in (KafkaError._TIMED_OUT, CONCURRENT)):
                     raise
 
     def _commit(self, producer: Producer, deadline: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import uvicorn
 
@@ -68,16 +68,24 @@ def server_of(platform: Platform, *, notice: str | None = None) -> Server:
 
 @contextlib.asynccontextmanager
 async def serving(
-    platform: Platform, *, notice: str | None = None, place: WorkerPlace | None = None
+    platform: Platform,
+    *,
+    notice: str | None = None,
+    place: WorkerPlace | None = None,
+    sockets: Sequence[socket.socket] = (),
 ) -> AsyncIterator[str]:
-    """Serve a started platform for the length of a `with` block; gives the address. `place`: as one of many workers."""
+    """Serve a started platform for the length of a `with` block; gives the address.
+
+    `place`: as one of many workers. `sockets`: on these, which listen already, and not on the configured address.
+    """
     server = server_of(platform, notice=notice)
     if place is not None:
         server.application.workers = Workers(place, platform.telemetry)
     # Signals stay with whoever runs the block.
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     server.on_started = address.set_result
-    running = asyncio.create_task(server._serve(list(place.sockets) if place is not None else None))
+    listening = list(place.sockets) if place is not None else list(sockets)
+    running = asyncio.create_task(server._serve(listening or None))
     # A server that stops before it serves ends the wait, too.
     running.add_done_callback(lambda _: address.done() or address.cancel())
     try:

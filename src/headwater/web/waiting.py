@@ -1,0 +1,63 @@
+"""What a server answers while its log is not there yet: that it lives, that it is not ready, and when to ask again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Sequence
+
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from headwater.config import Config
+from headwater.errors import LogUnavailable
+from headwater.web.headers import StandingHeaders, standing_headers
+from headwater.web.info import JsonResponse, healthz
+from headwater.web.problems import ProblemResponse, problem_headers, request_uri
+
+SHUTDOWN_SECONDS_MAX = 2
+
+
+@contextlib.asynccontextmanager
+async def waiting(config: Config, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
+    """Answer on `sockets`, for the length of a `with` block, that the log cannot be reached."""
+    # Anybody may ask: where the brokers are is in the server's own log.
+    error = LogUnavailable(
+        "The server has started and waits for its log, which does not answer.",
+        hint="Send the request again later.",
+        retry_after_seconds=config.intake.retry_after_seconds,
+    )
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        if request.url.path.rstrip("/") == "/healthz":
+            response: Response = await healthz(request)
+        elif request.url.path.rstrip("/") == "/readyz":
+            said = {"status": "unavailable", "reason": type(error).__name__, "detail": error.message}
+            response = JsonResponse(said, status_code=503, headers=problem_headers(error))
+        else:
+            response = ProblemResponse(error, method=request.method, uri=request_uri(scope))
+        await response(scope, receive, send)
+
+    app = StandingHeaders(answer, standing_headers(config.intake.cors, config.intake.csp))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,
+        )
+    )
+    # Closing a server closes its sockets; those that were handed in are still needed.
+    running = asyncio.create_task(server._serve([one.dup() for one in sockets]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.gather(running, return_exceptions=True)
