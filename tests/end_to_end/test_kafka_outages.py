@@ -22,6 +22,8 @@ from servers.places import free_ports
 
 FILES = {
     **SCHEMAS,
+    "schemas/edit/1.0.0.yaml": SCHEMAS["schemas/edit/1.0.0.yaml"]
+    + "  wiki: {type: string}\n  number: {type: integer}\n",
     "streams/edit.yaml": "stream: edit\nschema_title: edit\n",
     "streams/running.yaml": "stream: running\nschema_title: count\n",
     "streams/passed.yaml": "stream: passed\nschema_title: count\n",
