@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import zstandard
 
 from headwater.errors import SchemaInvalid, SchemaNotFound, SchemaUnavailable
 from headwater.schemas import open_repositories
-from headwater.schemas.remote import RemoteRepository
+from headwater.schemas.remote import REST_SECONDS, RemoteRepository
 
 SCHEMA = b"title: test/event\n$id: /test/event/1.0.0\ntype: object\n"
+
+Response = tuple[int, bytes, dict[str, str]]
+# By the name that is asked for below the base; a hundred megabytes of one letter are kilobytes when compressed.
+ANSWERS: dict[str, Response] = {
+    "test/event/1.0.0": (200, SCHEMA, {}),
+    "test/event/latest": (200, SCHEMA, {}),
+    "broken": (500, b"", {}),
+    "large": (200, b"x" * 100_000, {}),
+    "moved": (302, b"", {"location": "/base/test/event/1.0.0.yaml"}),
+    "away": (302, b"", {"location": "http://localhost:9/elsewhere.yaml"}),
+    "round": (302, b"", {"location": "/base/round.yaml"}),
+    "no-place": (302, b"", {}),
+    "odd-place": (302, b"", {"location": "http://[::1/x"}),
+    "other-scheme": (302, b"", {"location": "file:///etc/hostname"}),
+    "not-modified": (304, b"", {}),
+    "no-content": (204, b"", {}),
+    "gzip": (200, gzip.compress(b"a" * 100_000_000), {"content-encoding": "gzip"}),
+    "zstd": (200, zstandard.ZstdCompressor().compress(b"a" * 100_000_000), {"content-encoding": "zstd"}),
+}
+RAW = {
+    "endless-headers": b"HTTP/1.1 200 OK\r\n" + b"x-a: b\r\n" * 100_000,
+    "nonsense": b"\x00\x01 nonsense\r\n\r\n",
+    "nothing": b"",
+    "short": b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\ntitle: x",
+}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -22,28 +51,37 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         requests: list[str] = self.server.requests  # type: ignore[attr-defined]
         requests.append(self.path)
-        if self.path in ("/base/test/event/1.0.0.yaml", "/base/test/event/latest.yaml"):
-            self._answer(200, SCHEMA)
-        elif self.path == "/base/broken.yaml":
-            self._answer(500, b"")
-        elif self.path == "/base/large.yaml":
-            self._answer(200, b"x" * 100_000)
-        elif self.path == "/base/moved.yaml":
-            self._answer(302, b"", location="/base/test/event/1.0.0.yaml")
-        elif self.path == "/base/away.yaml":
-            self._answer(302, b"", location="http://localhost:9/elsewhere.yaml")
-        elif self.path == "/base/round.yaml":
-            self._answer(302, b"", location="/base/round.yaml")
-        elif self.path == "/base/slow.yaml":
+        name = self.path.removeprefix("/base/").removesuffix(".yaml")
+        if name in RAW:
+            self._write(RAW[name])
+        elif name == "slow":
             self._trickle()
+        elif name == "slow-headers":
+            self._trickle_headers()
         else:
-            self._answer(404, b"")
+            status, body, headers = ANSWERS.get(name, (404, b"", {}))
+            self._answer(status, body, headers)
 
-    def _answer(self, status: int, body: bytes, location: str | None = None) -> None:
+    def _write(self, data: bytes) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.wfile.write(data)
+
+    def _trickle_headers(self) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            for _ in range(40):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+                time.sleep(0.05)
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        self.send_header("content-length", str(len(body)))
-        if location:
-            self.send_header("location", location)
+        if status not in (204, 304):
+            self.send_header("content-length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
@@ -114,6 +152,56 @@ def test_a_slow_answer_is_cut_off_as_a_whole(repository: RemoteRepository) -> No
     with pytest.raises(SchemaUnavailable):
         repository.get("/slow")
     assert time.monotonic() - started < 1.5
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("slow-headers", "within 0.5 seconds"),
+        ("endless-headers", "did not answer"),
+        ("nonsense", "did not answer"),
+        ("nothing", "did not answer"),
+        ("short", "did not answer"),
+        ("no-place", "without saying where to"),
+        ("odd-place", "did not answer"),
+        ("other-scheme", "another host"),
+        ("not-modified", "answered 304"),
+        ("no-content", "answered 204"),
+    ],
+)
+def test_an_answer_that_is_none_is_unavailable_in_time(repository: RemoteRepository, name: str, said: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(SchemaUnavailable, match=said):
+        repository.get(f"/{name}")
+    assert time.monotonic() - started < 1.5
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_compressed_answer_is_refused_and_not_unfolded(repository: RemoteRepository, encoding: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(SchemaUnavailable, match="compressed"):
+            repository.get(f"/{encoding}")
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_repository_that_was_late_is_left_alone_for_a_moment(repository: RemoteRepository) -> None:
+    with pytest.raises(SchemaUnavailable):
+        repository.get("/slow")
+    started = time.monotonic()
+    for number in range(100):
+        with pytest.raises(SchemaUnavailable, match="did not answer within"):
+            repository.get(f"/other/{number}")
+    assert time.monotonic() - started < REST_SECONDS
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            assert repository.get("/test/event/1.0.0").title == "test/event"
+            break
+        except SchemaUnavailable:
+            assert time.monotonic() < deadline
 
 
 def test_an_absent_server_is_unavailable() -> None:

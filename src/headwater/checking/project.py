@@ -103,6 +103,7 @@ def schemas_of(config: Config) -> Validator:
             config.schema_base_uris,
             extension=config.schemas.file_extension,
             remote_timeout_seconds=config.schemas.remote_timeout_seconds,
+            remote_bytes_max=config.schemas.remote_bytes_max,
         )
     )
 

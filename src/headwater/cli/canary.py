@@ -90,10 +90,10 @@ def run(*, names: tuple[str, ...], project: Path, dry_run: bool, server: str) ->
 
 
 def _plans(config: Config, names: Sequence[str]) -> tuple[list[CanaryPlan], Topology]:
+    from headwater.checking.project import schemas_of
     from headwater.monitoring.canary_plan import Topology, claiming, find_schemas, plan_of
     from headwater.monitoring.intakes import Intakes
     from headwater.platform import declarations
-    from headwater.schemas.repository import open_repositories
 
     streams, _ = declarations(config)
     claims = {stream.name: stream for stream in claiming(streams)}
@@ -103,11 +103,7 @@ def _plans(config: Config, names: Sequence[str]) -> tuple[list[CanaryPlan], Topo
             raise StreamUnknown(f"{name} has no canaries.", hint="Set monitor.canary.enabled in its file.")
     topology = Topology(Intakes.load(config), config.intake.service_name, config.intake.topic_prefix)
     chosen = [claims[name] for name in names] or list(claims.values())
-    repository = open_repositories(
-        config.schema_base_uris,
-        extension=config.schemas.file_extension,
-        remote_timeout_seconds=config.schemas.remote_timeout_seconds,
-    )
+    repository = schemas_of(config).repository
     try:
         schemas = find_schemas(chosen, repository, topology)
     finally:

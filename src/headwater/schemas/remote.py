@@ -1,12 +1,22 @@
-"""Schemas over HTTP from one configured base URL, and from nowhere else."""
+"""Schemas over HTTP from one configured base URL, and from nowhere else.
+
+How this works: one `get` has one deadline, which holds for connecting, for headers that come byte by byte and for the
+body alike, since every read of the connection is given what is left of it. Bodies are taken as they are sent, and only
+without compression, so that their size is known while they come. After a time-out the repository is left alone for a
+while, so that many events that name many schemas do not wait for it one after the other.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ssl
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-import httpx
+import httpcore
 
 from headwater.errors import SchemaInvalid, SchemaNotFound, SchemaUnavailable
 from headwater.schemas.limits import ValidationLimits
@@ -14,13 +24,29 @@ from headwater.schemas.schema import Schema, read_schema
 from headwater.schemas.uri import LATEST, canonical_uri, has_extension, version_of
 
 _REDIRECTS_MAX = 3
+REDIRECTS = frozenset((301, 302, 303, 307, 308))
+# For how long a repository that did not answer in time is not asked again.
+REST_SECONDS = 1.0
+CONNECTIONS_MAX = 16
+_HEADERS = [(b"user-agent", b"headwater"), (b"accept-encoding", b"identity"), (b"accept", b"*/*")]
+_PLAIN = ("", "identity")
+# Whatever a server that is none, or a hostile one, can bring about; httpcore's errors have no class in common.
+_FAILURES = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+    OSError,
+    ValueError,
+)
 
 
 class RemoteRepository:
     """A schema repository served as static files; see SchemaRepository for what it promises.
 
-    `timeout_seconds` bounds one `get` as a whole. Redirects are followed only to the same scheme, host and port.
-    Proxies named by the environment are not used: only the configuration says where requests go.
+    `timeout_seconds` bounds one `get` as a whole, `bytes_max` the body. Redirects are followed only to the same
+    scheme, host and port. Proxies named by the environment are not used: only the configuration says where requests
+    go. Safe for several threads.
     """
 
     def __init__(
@@ -37,9 +63,9 @@ class RemoteRepository:
         self._bytes_max = bytes_max
         self._extension = extension
         self._limits = limits or ValidationLimits()
-        self._client = httpx.Client(
-            timeout=timeout_seconds, follow_redirects=False, trust_env=False, headers={"user-agent": "headwater"}
-        )
+        self._network = _DeadlineNetwork()
+        self._pool = httpcore.ConnectionPool(max_connections=CONNECTIONS_MAX, network_backend=self._network)
+        self._rests_until = 0.0
 
     def get(self, uri: str) -> Schema:
         uri = canonical_uri(uri)
@@ -53,7 +79,7 @@ class RemoteRepository:
         return ()
 
     def close(self) -> None:
-        self._client.close()
+        self._pool.close()
 
     def _under_its_version(self, schema: Schema) -> Schema:
         named = schema.document.get("$id")
@@ -63,36 +89,133 @@ class RemoteRepository:
         raise SchemaInvalid(f"The schema at {schema.uri} does not say in `$id` which version it is.")
 
     def _fetch(self, url: str, uri: str) -> bytes:
+        if time.monotonic() < self._rests_until:
+            raise self._late(uri)
         deadline = time.monotonic() + self._timeout_seconds
-        for _ in range(_REDIRECTS_MAX + 1):
-            try:
-                with self._client.stream("GET", url) as response:
-                    if response.is_redirect:
-                        url = self._redirect(url, response, uri)
-                        continue
-                    return self._body(response, uri, deadline)
-            except httpx.HTTPError as error:
-                raise SchemaUnavailable(
-                    f"The repository {self._base} did not answer for {uri}: {type(error).__name__}."
-                ) from None
+        try:
+            with self._network.until(deadline):
+                for _ in range(_REDIRECTS_MAX + 1):
+                    answer = self._ask(url, uri, deadline)
+                    if isinstance(answer, bytes):
+                        return answer
+                    url = self._redirect(url, answer.location, uri)
+        except (httpcore.TimeoutException, TimeoutError):
+            self._rests_until = time.monotonic() + REST_SECONDS
+            raise self._late(uri) from None
+        except _FAILURES as error:
+            raise SchemaUnavailable(
+                f"The repository {self._base} did not answer for {uri}: {type(error).__name__} {error}".strip() + "."
+            ) from None
         raise SchemaUnavailable(f"The repository {self._base} redirects {uri} without end.")
 
-    def _redirect(self, url: str, response: httpx.Response, uri: str) -> str:
-        target = urljoin(url, response.headers["location"])
+    def _ask(self, url: str, uri: str, deadline: float) -> bytes | _Moved:
+        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), max(0.001, deadline - time.monotonic()))
+        with self._pool.stream("GET", url, headers=_HEADERS, extensions={"timeout": timeouts}) as response:
+            headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
+            if response.status in REDIRECTS:
+                return _Moved(headers.get(b"location"))
+            if response.status in (404, 410):
+                raise SchemaNotFound(f"There is no schema {uri} in {self._base}.")
+            if response.status != 200:
+                raise SchemaUnavailable(f"The repository {self._base} answered {response.status} for {uri}.")
+            encoding = headers.get(b"content-encoding", "").strip().lower()
+            if encoding not in _PLAIN:
+                raise SchemaUnavailable(
+                    f"The repository {self._base} sent {uri} compressed ({encoding[:20]}), which was not asked for.",
+                    hint="Let the repository serve its files as they are.",
+                )
+            return self._body(response.iter_stream(), uri)
+
+    def _redirect(self, url: str, location: str | None, uri: str) -> str:
+        if not location:
+            raise SchemaUnavailable(f"The repository {self._base} redirects {uri} without saying where to.")
+        target = urljoin(url, location)
         if urlsplit(target)[:2] != urlsplit(url)[:2]:
             raise SchemaUnavailable(f"The repository {self._base} redirects {uri} to another host, which is refused.")
         return target
 
-    def _body(self, response: httpx.Response, uri: str, deadline: float) -> bytes:
-        if response.status_code in (404, 410):
-            raise SchemaNotFound(f"There is no schema {uri} in {self._base}.")
-        if response.status_code != 200:
-            raise SchemaUnavailable(f"The repository {self._base} answered {response.status_code} for {uri}.")
+    def _body(self, chunks: Iterable[bytes], uri: str) -> bytes:
         body = bytearray()
-        for chunk in response.iter_bytes():
+        for chunk in chunks:
             body += chunk
             if len(body) > self._bytes_max:
-                raise SchemaInvalid(f"The schema at {uri} is larger than {self._bytes_max} bytes.")
-            if time.monotonic() > deadline:
-                raise SchemaUnavailable(f"The repository {self._base} took longer than {self._timeout_seconds} s.")
+                raise SchemaInvalid(
+                    f"The schema at {uri} is larger than {self._bytes_max:,} bytes.",
+                    hint="`schemas.remote_bytes_max` is the limit.",
+                )
         return bytes(body)
+
+    def _late(self, uri: str) -> SchemaUnavailable:
+        return SchemaUnavailable(
+            f"The repository {self._base} did not answer within {self._timeout_seconds:g} seconds, so {uri} is not"
+            " known now.",
+            hint="`schemas.remote_timeout_seconds` is how long to wait.",
+        )
+
+
+class _Moved:
+    """A redirect; `location` is None where it does not say where to."""
+
+    def __init__(self, location: str | None) -> None:
+        self.location = location
+
+
+class _DeadlineNetwork(httpcore.NetworkBackend):
+    """The network, in which whatever a thread does ends at the deadline it has set with `until`."""
+
+    def __init__(self) -> None:
+        self._inner = httpcore.SyncBackend()
+        self._local = threading.local()
+
+    @contextlib.contextmanager
+    def until(self, deadline: float) -> Iterator[None]:
+        """Nothing this thread does in the block lasts beyond `deadline` (monotonic seconds)."""
+        self._local.deadline = deadline
+        try:
+            yield
+        finally:
+            del self._local.deadline
+
+    def left(self, timeout: float | None) -> float:
+        """The seconds that are left, at most `timeout`. Raises httpcore.ReadTimeout where there are none."""
+        deadline: float = getattr(self._local, "deadline", float("inf"))
+        left = min(deadline - time.monotonic(), float("inf") if timeout is None else timeout)
+        if left <= 0:
+            raise httpcore.ReadTimeout("the deadline has passed")
+        return left
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        stream = self._inner.connect_tcp(host, port, self.left(timeout), local_address, socket_options)
+        return _DeadlineStream(stream, self.left)
+
+
+class _DeadlineStream(httpcore.NetworkStream):
+    """A connection of `_DeadlineNetwork`."""
+
+    def __init__(self, inner: httpcore.NetworkStream, left: Callable[[float | None], float]) -> None:
+        self._inner = inner
+        self._left = left
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, self._left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, self._left(timeout))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _DeadlineStream(self._inner.start_tls(ssl_context, server_hostname, self._left(timeout)), self._left)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)

@@ -146,19 +146,22 @@ def open_repositories(
     root: Path | None = None,
     extension: str | None = ".yaml",
     remote_timeout_seconds: float = 5.0,
+    remote_bytes_max: int | None = None,
     limits: ValidationLimits | None = None,
 ) -> LayeredRepository:
-    """The repositories of a configuration in its order: HTTP URLs, or directories (relative ones to `root`)."""
+    """The repositories of a configuration in its order: HTTP URLs, or directories (relative ones to `root`).
+
+    `remote_bytes_max` None is the limit of documents in `limits`.
+    """
     from headwater.schemas.remote import RemoteRepository
 
     limits = limits or ValidationLimits()
+    bytes_max = limits.document_bytes_max if remote_bytes_max is None else remote_bytes_max
     repositories: list[SchemaRepository] = []
     for base in base_uris:
         if base.startswith(("http://", "https://")):
             repositories.append(
-                RemoteRepository(
-                    base, remote_timeout_seconds, limits.document_bytes_max, extension=extension, limits=limits
-                )
+                RemoteRepository(base, remote_timeout_seconds, bytes_max, extension=extension, limits=limits)
             )
         else:
             path = Path(base.removeprefix("file://"))
