@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from headwater.checking.project import Project, schemas_of
 from headwater.config import Config
@@ -37,7 +37,9 @@ from headwater.processing.supervision import Supervisor
 from headwater.schemas.validator import Validator
 from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
+from headwater.streams.seen import SeenStreams
 from headwater.streams.stream import Stream
+from headwater.streams.visibility import Access, Flow, Sight
 from headwater.telemetry import Telemetry
 
 # Of the ten seconds in which a server stops, how many it may wait for its log.
@@ -162,6 +164,10 @@ class Platform:
         for job in in_order_of_flow(self.jobs):
             await self.runners[job.name].finish()
 
+    def seen(self, sight: Sight) -> SeenStreams:
+        """The streams as a reader with this sight sees them."""
+        return SeenStreams(self.streams, sight)
+
     def read_tables(self, rows_max: int) -> list[TableView]:
         """The tables as they are, without those not open yet. Blocks on disk: call it in a thread."""
         views = []
@@ -250,7 +256,7 @@ def declarations(config: Config) -> tuple[StreamRegistry, list[Job]]:
     return with_error_streams(config, declared, jobs), jobs
 
 
-def with_error_streams(config: Config, declared: StreamRegistry, jobs: Iterable[Job]) -> StreamRegistry:
+def with_error_streams(config: Config, declared: StreamRegistry, jobs: Sequence[Job]) -> StreamRegistry:
     """The declared streams and the error streams that need no declaration. Raises JobInvalid for unknown sources."""
     added = []
     wanted = {config.intake.error_stream_name: "Events the intake refused, and why."}
@@ -259,7 +265,27 @@ def with_error_streams(config: Config, declared: StreamRegistry, jobs: Iterable[
     for name, summary in wanted.items():
         if name not in declared:
             added.append(Stream(name=name, schema_title="error", deduplicate=False, summary=summary))
-    return declared.extended(added)
+    return declared.extended(added).with_access(_access(config, jobs))
+
+
+def _access(config: Config, jobs: Sequence[Job]) -> Access:
+    """What the configuration and the jobs say about who may see the streams."""
+    flows = [
+        Flow(
+            job.name,
+            job.sources,
+            output=job.output.stream if isinstance(job.output, ToStream) else None,
+            late=job.late_stream,
+            error=job.error_stream,
+            table=job.output.shape.name if isinstance(job.output, ToTable) else None,
+        )
+        for job in jobs
+    ]
+    return Access(
+        opened=frozenset(config.consumption.allowed_streams or ()),
+        error_streams=frozenset({config.intake.error_stream_name}),
+        flows=tuple(flows),
+    )
 
 
 def log_of(config: Config) -> Log:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Sample
 
 __all__ = ["CONTENT_TYPE", "SECONDS_BUCKETS", "Counter", "Gauge", "Histogram", "Telemetry"]
 
@@ -15,7 +17,33 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # From an append that shared somebody's commit to a request that met a full disk.
 SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+# No stream or job has such a name.
+CONCEALED = "(private)"
+
 Instrument = TypeVar("Instrument", bound=MetricWrapperBase)
+
+
+class _Concealing(CollectorRegistry):
+    """A registry without some values of labels."""
+
+    def __init__(self, registry: CollectorRegistry, conceals: Callable[[str, str], bool]) -> None:
+        super().__init__()
+        self._whole = registry
+        self._conceals = conceals
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._whole.collect():
+            told = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+            counted: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+            for sample in metric.samples:
+                if not any(self._conceals(name, value) for name, value in sample.labels.items()):
+                    told.samples.append(sample)
+                elif metric.type in ("counter", "histogram") and not sample.name.endswith("_created"):
+                    labels = {n: CONCEALED if self._conceals(n, value) else value for n, value in sample.labels.items()}
+                    key = (sample.name, tuple(labels.items()))
+                    counted[key] = counted.get(key, 0.0) + sample.value
+            told.samples += [Sample(name, dict(labels), value) for (name, labels), value in counted.items()]
+            yield told
 
 
 class Telemetry:
@@ -60,9 +88,13 @@ class Telemetry:
         """The present value of one sample, such as `events_total`, or None where it was never set."""
         return self._registry.get_sample_value(sample, dict(labels or {}))
 
-    def render(self) -> bytes:
-        """Everything, in the Prometheus text format (`CONTENT_TYPE`)."""
-        return generate_latest(self._registry)
+    def render(self, conceals: Callable[[str, str], bool] | None = None) -> bytes:
+        """Everything, in the Prometheus text format (`CONTENT_TYPE`).
+
+        Samples with a label (name, value) that `conceals` says may not be told are counted together, under one value
+        for all; those that are no counts are left out.
+        """
+        return generate_latest(self._registry if conceals is None else _Concealing(self._registry, conceals))
 
     def _known(self, name: str, labels: tuple[str, ...], kind: type[Instrument]) -> Instrument | None:
         if name not in self._instruments:

@@ -99,7 +99,7 @@ def project(tmp_path: Path) -> Path:
 def made(project: Path) -> Callable[[Place], dict[str, Any]]:
     """Makes the document of the whole project for a place."""
     registry = StreamRegistry.load(project / "streams")
-    streams = exportable(registry.entries())
+    streams = exportable(registry.entries(), registry.visibility)
     found = payloads([stream.schema_title or "" for stream in streams], open_repositories([str(project / "schemas")]))
     return lambda place: whole_document(streams, found, place)
 
@@ -230,7 +230,7 @@ def test_the_documents_of_all_real_streams_are_valid(
 ) -> None:
     registry = StreamRegistry.load(fixtures_dir / "streams" / "wikimedia_streams.yaml")
     roots = sorted((fixtures_dir / "schemas").glob("*/jsonschema"))
-    streams = exportable(registry.entries())
+    streams = exportable(registry.entries(), registry.visibility)
     found = payloads([stream.schema_title or "" for stream in streams], open_repositories([str(r) for r in roots]))
     assert found
     for place in (PUBLIC, internal()):

@@ -39,6 +39,7 @@ AROUND = Surroundings(
     services={"main": {}},
     owners={"team:shop": None},
     readable=frozenset({"a", "c"}),
+    opened=frozenset({"opened"}),
     name_in_both=name_in_both,
 )
 
@@ -118,6 +119,11 @@ CASES: list[tuple[str, str, str]] = [
         "stream: a\nschema_title: shop/order\nprivacy: {class: restricted}\n",
         "a.yaml:3: .* may be read by everybody over HTTP",
     ),
+    (
+        "private-opened",
+        "stream: opened\nschema_title: shop/order\nprivacy: {class: restricted}\n",
+        "opened.yaml:3: .* everybody sees it: consumption.allowed_streams names it",
+    ),
     ("name-error-stream", "stream: a\nschema_title: error\n", "a.yaml:1: .* schema of error events"),
     (
         "site-group-unknown",
@@ -140,7 +146,9 @@ CASES: list[tuple[str, str, str]] = [
 @pytest.mark.parametrize(("rule", "text", "expected"), CASES, ids=[f"{n}-{case[0]}" for n, case in enumerate(CASES)])
 def test_a_rule_finds_it_in_one_file_with_its_line(tmp_path: Path, rule: str, text: str, expected: str) -> None:
     findings = [
-        finding for finding in found(tmp_path, a=text) if finding.rule.id != "undocumented" or rule == "undocumented"
+        finding
+        for finding in found(tmp_path, **{text.split()[1]: text})
+        if finding.rule.id != "undocumented" or rule == "undocumented"
     ]
     assert [finding.rule.id for finding in findings] == [rule]
     assert re.match(expected.replace("?", r"\?"), shown(findings[0], tmp_path)), shown(findings[0], tmp_path)

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 from headwater.catalog.payloads import Payload, field_schema
 from headwater.log.contract import TopicSettings
 from headwater.streams.stream import Stream
+from headwater.streams.visibility import Sight, Visibility
 
 ASYNCAPI_VERSION = "3.0.0"
 KAFKA_BINDING_VERSION = "0.5.0"
@@ -49,13 +50,13 @@ class Place:
     kafka: Kafka | None = None
 
 
-def exportable(streams: Iterable[Stream]) -> list[Stream]:
-    """The streams a document may be about: those that are not private and have one name."""
-    return [stream for stream in streams if not stream.is_private and not stream.is_family]
+def exportable(streams: Iterable[Stream], visibility: Visibility) -> list[Stream]:
+    """The streams a document may be about: those that everybody may read and that have one name."""
+    return [stream for stream in streams if not stream.is_family and visibility.reads(stream, Sight.PUBLIC)]
 
 
 def stream_document(stream: Stream, payload: Payload | None, place: Place) -> _Node:
-    """One stream, which is not private, as an AsyncAPI document."""
+    """One stream, which is exportable, as an AsyncAPI document."""
     docs = stream.declared.get("docs", {})
     info: _Node = {"title": stream.name, "version": payload.version if payload else _UNKNOWN_VERSION}
     _put(info, "description", docs.get("description") or stream.summary)
@@ -72,14 +73,14 @@ def stream_document(stream: Stream, payload: Payload | None, place: Place) -> _N
 
 
 def whole_document(streams: Iterable[Stream], found: Mapping[str, Payload], place: Place) -> _Node:
-    """All streams that may be told of, in one AsyncAPI document. `found`: {schema title: payload}."""
+    """These streams, which are exportable, in one AsyncAPI document. `found`: {schema title: payload}."""
     info = {
         "title": place.name,
         "version": place.version,
         "description": "All public streams of this platform. Operations are seen from its clients.",
     }
     document = {"asyncapi": ASYNCAPI_VERSION, "id": f"urn:headwater:platform:{quote(place.name)}", "info": info}
-    return document | _body(exportable(streams), found, place)
+    return document | _body(list(streams), found, place)
 
 
 def _body(streams: Sequence[Stream], found: Mapping[str, Payload], place: Place) -> _Node:

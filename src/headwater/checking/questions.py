@@ -204,6 +204,12 @@ QUESTIONS: Sequence[Question] = (
         "A table has a name that the database keeps for itself.",
         tables.names_are_free,
     ),
+    Question(
+        "private-in-public",
+        Severity.ERROR,
+        "A job that reads a private stream puts its late events into a stream that is public.",
+        streams.late_events_stay_private,
+    ),
 )
 
 # What reading a project finds by itself: the rule, and what it means.

@@ -11,7 +11,7 @@ from headwater.checking.project import Project
 from headwater.errors import ConfigInvalid
 from headwater.streams.files import OWNERS_FILE, SERVICES_FILE, read_names
 from headwater.streams.lint import Surroundings, lint
-from headwater.streams.stream import Stream
+from headwater.streams.stream import PRIVACY_CLASS_UNSPECIFIED, Stream
 
 
 def lint_rules(project: Project) -> Iterator[Problem]:
@@ -25,6 +25,7 @@ def lint_rules(project: Project) -> Iterator[Problem]:
             services=read_names(directory / SERVICES_FILE),
             owners=read_names(directory / OWNERS_FILE),
             readable=_readable(project),
+            opened=_opened(project),
             name_in_both=name_in_both,
         )
         found = lint(project.streams.layers, around)
@@ -96,13 +97,32 @@ def titles_differ(project: Project) -> Iterator[Problem]:
 
 
 def _readable(project: Project) -> frozenset[str]:
-    """The streams that may be read over HTTP."""
+    """The streams that may be read over HTTP without being meant: private ones are not, unless an alias is listed."""
     assert project.streams is not None
     allowed = project.config.consumption.allowed_streams
     aliases = project.config.consumption.stream_aliases
-    names = (
-        {stream.name for stream in project.streams.entries()}
-        if allowed is None
-        else {*allowed, *(aliases.get(one, one) for one in allowed)}
-    )
-    return frozenset(names)
+    if allowed is None:
+        return frozenset(stream.name for stream in project.streams.entries() if not stream.is_private)
+    return frozenset(aliases.get(name, name) for name in allowed) - _opened(project)
+
+
+def _opened(project: Project) -> frozenset[str]:
+    """The private streams that are to be read by everybody: those that the settings name."""
+    assert project.streams is not None
+    allowed = project.config.consumption.allowed_streams or ()
+    found = [project.streams.find(name) for name in allowed]
+    return frozenset(stream.name for stream in found if stream is not None and stream.is_private)
+
+
+def late_events_stay_private(project: Project) -> Iterator[Problem]:
+    """Late events are copied whole: where a job reads a private stream, the stream of them cannot be public."""
+    if project.streams is None:
+        return
+    for job in project.jobs:
+        late = project.streams.find(job.late_stream) if job.late_stream else None
+        private = [name for name in job.sources if (found := project.streams.find(name)) and found.is_private]
+        if late is None or not private or late.is_private or late.privacy_class == PRIVACY_CLASS_UNSPECIFIED:
+            continue
+        message = f'"{late.name}" is {late.privacy_class}, and gets late events of the private stream "{private[0]}"'
+        hint = f"Give {late.name} the privacy class of {private[0]}."
+        yield Problem(f"{message}, through the job {job.name}.", late.file, late.line, hint)

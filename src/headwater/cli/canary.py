@@ -6,15 +6,15 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 import httpx
 
 from headwater.cli.console import print_json, report_error
 from headwater.cli.delivery import intake_url
-from headwater.cli.options import server_option
-from headwater.cli.server_answers import ask
+from headwater.cli.options import key_option, server_option
+from headwater.cli.server_answers import ask, headers_with
 from headwater.errors import HeadwaterError, StreamUnknown
 
 if TYPE_CHECKING:
@@ -34,12 +34,13 @@ def command() -> None:
 @click.option("--condition", "conditions", multiple=True, help="Only streams like this, such as broken or idle.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: JSON, one stream a line.")
 @server_option()
-def status(*, conditions: tuple[str, ...], as_json: bool, server: str) -> None:
+@key_option
+def status(*, conditions: tuple[str, ...], as_json: bool, server: str, key_file: TextIO | None) -> None:
     """Print how the streams of a running platform are: live, idle (no traffic), broken, …
 
     The exit code is 1 where one is broken, or claims canaries it cannot have.
     """
-    answer = ask(server, "/v1/canaries", [("condition", one) for one in conditions])
+    answer = ask(server, "/v1/canaries", [("condition", one) for one in conditions], headers_with(key_file))
     if as_json:
         for stream in answer["streams"]:
             print_json(stream)

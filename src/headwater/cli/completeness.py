@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
 
 import click
 
 from headwater.cli.console import print_json
-from headwater.cli.options import server_option
-from headwater.cli.server_answers import ask
+from headwater.cli.options import key_option, server_option
+from headwater.cli.server_answers import ask, headers_with
 
 POLL_SECONDS = 5.0
 EXIT_NOT_WHOLE = 1
@@ -41,6 +41,7 @@ Examples:
 @click.option("--differing", is_flag=True, help="With --reconcile: only hours in which they differ.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: JSON, one hour a line.")
 @server_option()
+@key_option
 def command(
     *,
     streams: tuple[str, ...],
@@ -53,6 +54,7 @@ def command(
     differing: bool,
     as_json: bool,
     server: str,
+    key_file: TextIO | None,
 ) -> None:
     """Print the hours of each STREAM: complete, empty, missing, unknown or open.
 
@@ -63,19 +65,23 @@ def command(
         raise click.UsageError("Name a STREAM.")
     given = {"hour": hour, "from": since, "to": until}
     params = [("stream", name) for name in streams] + [(name, value) for name, value in given.items() if value]
+    headers = headers_with(key_file)
     if reconcile:
-        answer = ask(server, "/v1/reconciliation", [*params, *([("differing", "1")] if differing else [])])
+        asked = [*params, *([("differing", "1")] if differing else [])]
+        answer = ask(server, "/v1/reconciliation", asked, headers)
         _print_counts(answer["hours"], as_json=as_json)
         raise SystemExit(0 if answer["agrees"] else EXIT_NOT_WHOLE)
-    answer = _wait_for(server, [*params, ("by", by)], time.monotonic() + wait)
+    answer = _wait_for(server, [*params, ("by", by)], headers, time.monotonic() + wait)
     for stream in answer["streams"]:
         _print_hours(stream, as_json=as_json)
     raise SystemExit(0 if all(stream["whole"] for stream in answer["streams"]) else EXIT_NOT_WHOLE)
 
 
-def _wait_for(server: str, params: Sequence[tuple[str, str]], deadline: float) -> dict[str, Any]:
+def _wait_for(
+    server: str, params: Sequence[tuple[str, str]], headers: Mapping[str, str], deadline: float
+) -> dict[str, Any]:
     while True:
-        answer = ask(server, "/v1/completeness", params)
+        answer = ask(server, "/v1/completeness", params, headers)
         states = {hour["state"] for stream in answer["streams"] for hour in stream["hours"]}
         left = deadline - time.monotonic()
         if "open" not in states or left <= 0:

@@ -20,7 +20,7 @@ from headwater.cli.plan import load_declared, project_option
 @click.option("--public", is_flag=True, help="Only what everybody may know: no topics, producers or consumers.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of YAML.")
 def command(*, project: Path, name: str | None, url: str | None, public: bool, as_json: bool) -> None:
-    """Print STREAM, or all streams in one document. Private streams are in none."""
+    """Print STREAM, or all streams in one document. Private streams, and error streams, are in none."""
     from headwater.catalog.asyncapi import exportable, stream_document, whole_document
     from headwater.catalog.payloads import payloads
     from headwater.catalog.place import place_of
@@ -31,13 +31,13 @@ def command(*, project: Path, name: str | None, url: str | None, public: bool, a
     repository = platform.schemas.repository
     place = place_of(platform.config, platform.topic_settings, url=url, is_internal=not public)
     if name is None:
-        streams = exportable(platform.streams.entries())
+        streams = exportable(platform.streams.entries(), platform.streams.visibility)
         found = payloads([stream.schema_title for stream in streams if stream.schema_title], repository)
         document = whole_document(streams, found, place)
     else:
         stream = platform.streams.get(name)
-        if not exportable([stream]):
-            why = "a family, not a stream" if stream.is_family else "private"
+        if not exportable([stream], platform.streams.visibility):
+            why = "a family, not a stream" if stream.is_family else "not for everybody to read"
             raise StreamUnknown(f'"{name}" is {why}.', hint="Name one of its members." if stream.is_family else None)
         title = stream.schema_title or ""
         document = stream_document(stream, payloads([title], repository).get(title), place)

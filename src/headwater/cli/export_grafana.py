@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from headwater.cli.exported import exported_streams, private_option
 from headwater.cli.plan import load_declared, project_option
 
 
@@ -15,10 +16,11 @@ from headwater.cli.plan import load_declared, project_option
     epilog="Example:  headwater export grafana > headwater.dashboard.json",
 )
 @project_option
-def command(*, project: Path) -> None:
+@private_option
+def command(*, project: Path, private: bool) -> None:
     """Print a dashboard as Grafana imports it: the whole platform, then a row for each owner of streams."""
     from headwater.catalog.dashboard import dashboard
 
     platform = load_declared(project).platform
-    made = dashboard(platform.streams.entries(), platform.config.intake.service_name)
+    made = dashboard(exported_streams(platform, private=private), platform.config.intake.service_name)
     click.echo(json.dumps(made, indent=2, ensure_ascii=False))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from headwater.cli.exported import exported_streams, private_option
 from headwater.cli.plan import load_declared, project_option
 
 HEADER = (
@@ -18,7 +19,8 @@ HEADER = (
     epilog="Example:  headwater export prometheus > headwater.rules.yaml",
 )
 @project_option
-def command(*, project: Path) -> None:
+@private_option
+def command(*, project: Path, private: bool) -> None:
     """Print alerting rules: for the canaries and rates that streams declare, and for what must never happen.
 
     Each rule of a stream has its owner as the label `owner`, for routing.
@@ -27,4 +29,6 @@ def command(*, project: Path) -> None:
     from headwater.streams.writing import yaml_text
 
     platform = load_declared(project).platform
-    click.echo(HEADER + yaml_text(alerting_rules(platform.streams.entries(), platform.config)), nl=False)
+    click.echo(
+        HEADER + yaml_text(alerting_rules(exported_streams(platform, private=private), platform.config)), nl=False
+    )

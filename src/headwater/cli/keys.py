@@ -34,7 +34,7 @@ def command() -> None:
     multiple=True,
     default=("streams:read", "streams:write"),
     show_default=True,
-    help="What the key is good for: streams:read, streams:write, streams:kill. May be repeated.",
+    help="What the key is good for: streams:read, streams:write, streams:kill, events:read. May be repeated.",
 )
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it is good; for ever by default.")
 @_project

@@ -51,3 +51,10 @@ repositories_option = click.option(
     metavar="DIR_OR_URL",
     help="A schema repository; may be repeated, the first that has a schema wins.  [default: the project's]",
 )
+
+# As the argument `key_file`.
+key_option = click.option(
+    "--key-file",
+    type=click.File(),
+    help="A file that holds an API key, for private streams; `-` reads it from standard input.",
+)

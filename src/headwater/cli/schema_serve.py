@@ -12,7 +12,7 @@ from headwater.cli.console import report_error, say
 from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
-    from headwater.web.schema_shelf import Shelves
+    from headwater.web.schema_shelf import Shelves, Told
 
 FAULTS_SHOWN_MAX = 20
 
@@ -43,19 +43,21 @@ def command(repositories: tuple[str, ...], host: str, port: int) -> None:
     """
     from headwater.cli.up import port_is_free, run_until_stopped
 
-    shelves, streams = _chosen(repositories)
+    shelves, told = _chosen(repositories)
     if port and not port_is_free(host, port):
         raise ConfigInvalid(
             f"Port {port} of {host} is taken.",
             hint="Stop what uses it, or choose another with --port (0: any free one).",
         )
-    run_until_stopped(_serve(shelves, streams, host, port))
+    run_until_stopped(_serve(shelves, told, host, port))
 
 
-async def _serve(shelves: Shelves, streams: dict[str, list[str]], host: str, port: int) -> None:
+async def _serve(shelves: Shelves, told: Told, host: str, port: int) -> None:
     from headwater.web.schema_service import create_schema_app, serving_schemas
 
-    async with serving_schemas(create_schema_app(shelves, lambda: streams), host, port) as address:
+    async with serving_schemas(
+        create_schema_app(shelves, lambda: told.streams, hidden=told.hidden), host, port
+    ) as address:
         for shelf in shelves.shelves:
             say(f"{shelf.name}: {len(shelf.folders)} schemas from {shelf.path}")
         say(f"Schemas are at {address}/repositories/ (Ctrl + C stops it)")
@@ -72,10 +74,10 @@ def _report_faults(shelves: Shelves) -> None:
         say(f"{len(faults) - FAULTS_SHOWN_MAX} more files are no schemas; `headwater schema check` lists them.")
 
 
-def _chosen(repositories: tuple[str, ...]) -> tuple[Shelves, dict[str, list[str]]]:
-    """The repositories, and where they are a project's, which streams have which schema."""
+def _chosen(repositories: tuple[str, ...]) -> tuple[Shelves, Told]:
+    """The repositories, and where they are a project's, what everybody is told of its streams."""
     from headwater.web.schema_service import name_of, shelves_of, streams_by_title
-    from headwater.web.schema_shelf import Shelves, settings_at
+    from headwater.web.schema_shelf import Shelves, Told, settings_at
 
     if repositories:
         places = []
@@ -83,9 +85,11 @@ def _chosen(repositories: tuple[str, ...]) -> tuple[Shelves, dict[str, list[str]
             name, equals, directory = given.partition("=")
             path = Path(directory if equals else given)
             places.append((name if equals else name_of(path), settings_at(path)))
-        return Shelves.of(places), {}
+        return Shelves.of(places), Told()
     from headwater.config import load_config
-    from headwater.streams.registry import StreamRegistry
+    from headwater.platform import declarations
+    from headwater.streams.seen import SeenStreams
+    from headwater.streams.visibility import Sight
 
     config = load_config(Path())
     shelves = shelves_of(config.schemas.base_uris, Path())
@@ -94,5 +98,5 @@ def _chosen(repositories: tuple[str, ...]) -> tuple[Shelves, dict[str, list[str]
             "There is no schema repository to serve here.",
             hint="Name its directory: headwater schema serve DIRECTORY.",
         )
-    streams = config.path(config.streams.path)
-    return shelves, streams_by_title(StreamRegistry.load(streams)) if streams.exists() else {}
+    seen = SeenStreams(declarations(config)[0], Sight.PUBLIC)
+    return shelves, Told(streams_by_title(seen.all()), seen.titles_hidden())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,14 +13,23 @@ from headwater.errors import ConfigInvalid, LogUnavailable, StreamUnknown
 ANSWER_SECONDS_MAX = 60.0
 
 
-def ask(server: str, path: str, params: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def headers_with(key_file: TextIO | None) -> dict[str, str]:
+    """The headers of requests that are made with the key in a file."""
+    return {"authorization": f"Bearer {key_file.read().strip()}"} if key_file is not None else {}
+
+
+def ask(
+    server: str, path: str, params: Sequence[tuple[str, str]], headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """The JSON answer to a GET. Raises ConfigInvalid (no address), StreamUnknown (refused), LogUnavailable."""
     address = server if "://" in server else f"http://{server}"
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ConfigInvalid(f"{server!r} is not the address of a server.", hint="Give one like http://localhost:8080.")
     try:
-        response = httpx.get(f"{address.rstrip('/')}{path}", params=list(params), timeout=ANSWER_SECONDS_MAX)
+        response = httpx.get(
+            f"{address.rstrip('/')}{path}", params=list(params), headers=headers, timeout=ANSWER_SECONDS_MAX
+        )
     except httpx.HTTPError as error:
         raise LogUnavailable(
             f"{server} does not answer: {error or type(error).__name__}.",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TextIO
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import click
 import orjson
 
 from headwater.cli.console import say
-from headwater.cli.options import server_option
+from headwater.cli.options import key_option, server_option
+from headwater.cli.server_answers import headers_with
 from headwater.cli.sse import follow
 from headwater.errors import ConfigInvalid
 from headwater.event import event_time_ms
@@ -33,6 +35,7 @@ Examples:
 @click.option("--filter", "expression", help="Only events that match, e.g. 'wiki == \"dewiki\"'.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many events.")
 @click.option("--json", "as_json", is_flag=True, help="One event a line, as JSON (implied where output is piped).")
+@key_option
 def command(
     *,
     streams: str,
@@ -42,10 +45,12 @@ def command(
     expression: str | None,
     count: int | None,
     as_json: bool,
+    key_file: TextIO | None,
 ) -> None:
     """Print the events of STREAM (or several, separated by commas) as they arrive. Ctrl + C ends it."""
     given = {"since": since, "filter": expression}
-    tailing = Tailing(stream_url(server, streams), {name: text for name, text in given.items() if text}, after)
+    params = {name: text for name, text in given.items() if text}
+    tailing = Tailing(stream_url(server, streams), params, after, headers_with(key_file))
     try:
         asyncio.run(tailing.run(count, as_json=as_json or not sys.stdout.isatty()))
     except KeyboardInterrupt:
@@ -65,15 +70,18 @@ def stream_url(address: str, streams: str) -> str:
 class Tailing:
     """One run of the command; `last_id` is the token after the last event printed."""
 
-    def __init__(self, url: str, params: dict[str, str], last_id: str | None) -> None:
+    def __init__(
+        self, url: str, params: dict[str, str], last_id: str | None, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.last_id = last_id
+        self._headers = headers
         self._url = url
         self._params = params
 
     async def run(self, count: int | None, *, as_json: bool) -> None:
         """Print events, `count` of them or for ever. Raises SubscriptionRefused, LogUnavailable."""
         seen = 0
-        messages = follow(self._url, params=self._params, last_id=self.last_id, attempts_max=5)
+        messages = follow(self._url, params=self._params, headers=self._headers, last_id=self.last_id, attempts_max=5)
         async with contextlib.aclosing(messages):
             async for message in messages:
                 if message.event == "error":

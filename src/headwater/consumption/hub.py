@@ -18,10 +18,11 @@ from headwater.consumption.redaction import redaction
 from headwater.consumption.resume import Start, find_start
 from headwater.consumption.subscription import topics_of
 from headwater.consumption.tail import LiveTail
-from headwater.errors import ConfigInvalid, StreamUnknown
+from headwater.errors import ConfigInvalid, ScopeMissing, StreamUnknown
 from headwater.log.contract import LogReader
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
+from headwater.streams.visibility import Sight
 from headwater.telemetry import Telemetry
 
 # A client that has taken nothing for so many heartbeats is gone, or its network is; a joined one gets less.
@@ -60,6 +61,8 @@ class Connection:
     # Drops the client's connection at once; set by whoever serves it.
     abort: Callable[[], None] | None = None
     is_aborted: bool = False
+    # Whether the client may be given more; None: always. Asked before each piece that is sent.
+    may_read: Callable[[], bool] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -113,12 +116,17 @@ class StreamHub:
         self._streams = streams
         self._aliases = _aliases(streams, self.config)
 
-    def resolve(self, names: Sequence[str]) -> tuple[Stream, ...]:
-        """The streams of these names or aliases, each once. Raises StreamUnknown naming all that cannot be read."""
+    def resolve(self, names: Sequence[str], sight: Sight = Sight.PUBLIC) -> tuple[Stream, ...]:
+        """The streams of these names or aliases, each once. Raises StreamUnknown naming all that cannot be read.
+
+        What a reader with this `sight` may not read is unknown to it; where it may know the name, ScopeMissing says so.
+        """
         found: dict[str, Stream] = {}
         unknown: list[str] = []
         for name in names:
-            stream = self._find(name)
+            stream = self._find(name, sight)
+            if stream is None and sight is Sight.DECLARED and self._find(name, Sight.EVENTS) is not None:
+                raise ScopeMissing(f"{name} is not for everybody.", hint="Read it with a key that has events:read.")
             if stream is None:
                 unknown.append(name)
             else:
@@ -128,8 +136,9 @@ class StreamHub:
         return tuple(found.values())
 
     def readable(self) -> Sequence[Stream]:
-        """The declared streams that may be read here, by name."""
-        return sorted((s for s in self._streams.all() if self._find(s.name) is s), key=lambda stream: stream.name)
+        """The declared streams that everybody may read here, by name."""
+        found = (stream for stream in self._streams.all() if self._find(stream.name, Sight.PUBLIC) is stream)
+        return sorted(found, key=lambda stream: stream.name)
 
     def aliases(self) -> dict[str, str]:
         """Alias to stream name."""
@@ -212,11 +221,15 @@ class StreamHub:
             self._watch.cancel()
             self._watch = None
 
-    def _find(self, name: str) -> Stream | None:
+    def _find(self, name: str, sight: Sight) -> Stream | None:
         try:
             stream = self._streams.get(self._aliases.get(name, name))
         except StreamUnknown:
             return None
+        if not self._streams.visibility.reads(stream, sight):
+            return None
+        if sight >= Sight.EVENTS:
+            return stream if stream.topics else None
         allowed = self.config.allowed_streams
         names = {stream.name, *(alias for alias, target in self._aliases.items() if target == stream.name)}
         return stream if stream.topics and (allowed is None or names & set(allowed)) else None

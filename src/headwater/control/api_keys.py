@@ -21,10 +21,12 @@ import orjson
 
 from headwater.control.key_file import ApiKey, read_keys
 from headwater.errors import ConfigInvalid, KeyRequired, ScopeMissing, TooManyRequests
+from headwater.streams.visibility import Sight
 from headwater.times import time_ms
 
 PREFIX = "hwk_"
-SCOPES = ("streams:read", "streams:write", "streams:kill")
+EVENTS_READ = "events:read"
+SCOPES = ("streams:read", "streams:write", "streams:kill", EVENTS_READ)
 LOOKED_AT_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 _HOW = "Make one with `headwater keys create`, and send it as `Authorization: Bearer …`."
@@ -54,18 +56,27 @@ class ApiKeys:
         kind, _, given = (authorization or "").partition(" ")
         if kind.lower() != "bearer" or not given.strip():
             raise KeyRequired(f"This needs an API key with the scope {scope}.", hint=_HOW)
-        digest = hash_of(given.strip())
-        found = next((key for key in self._keys.values() if hmac.compare_digest(key.hash, digest)), None)
-        if found is None:
-            raise KeyRequired("The API key is not known, or was revoked.", hint=_HOW)
-        if found.expires and (time_ms(found.expires) or 0) <= self._clock() * 1000:
-            raise KeyRequired(f"The API key {found.name!r} expired on {found.expires}.", hint=_HOW)
+        found = self._known(given.strip())
         if scope not in found.scopes:
             raise ScopeMissing(
                 f"The API key {found.name!r} is good for {', '.join(found.scopes)}, not for {scope}.", hint=_HOW
             )
         self._spend(found.name)
         return found.name
+
+    def sight(self, authorization: str | None) -> Sight:
+        """What the reader who sent this header may see of private streams; without a key of ours, what is public.
+
+        `events:read` shows their events, any other scope how they are declared and doing. Raises KeyRequired for a key
+        that is not known or has expired.
+        """
+        kind, _, given = (authorization or "").partition(" ")
+        given = given.strip()
+        # Other credentials are for a proxy before the platform.
+        if kind.lower() != "bearer" or not given.startswith(PREFIX):
+            return Sight.PUBLIC
+        self._look()
+        return Sight.EVENTS if EVENTS_READ in self._known(given).scopes else Sight.DECLARED
 
     def create(self, name: str, scopes: Sequence[str], expires: datetime | None = None) -> str:
         """Make a key and answer it; it cannot be had again. Raises ConfigInvalid."""
@@ -90,6 +101,15 @@ class ApiKeys:
         if self._keys.pop(name, None) is None:
             raise ConfigInvalid(f"There is no key named {name!r}.", hint="`headwater keys list` names those there are.")
         self._save()
+
+    def _known(self, given: str) -> ApiKey:
+        digest = hash_of(given)
+        found = next((key for key in self._keys.values() if hmac.compare_digest(key.hash, digest)), None)
+        if found is None:
+            raise KeyRequired("The API key is not known, or was revoked.", hint=_HOW)
+        if found.expires and (time_ms(found.expires) or 0) <= self._clock() * 1000:
+            raise KeyRequired(f"The API key {found.name!r} expired on {found.expires}.", hint=_HOW)
+        return found
 
     def _spend(self, name: str) -> None:
         now = self._clock()

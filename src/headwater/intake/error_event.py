@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -17,6 +17,9 @@ from headwater.streams.stream import Stream
 
 RAW_EVENT_BYTES_MAX = 65_536
 UNKNOWN = "unknown"
+# What stands in place of an event whose stream is read by fewer than the stream of error events.
+WITHHELD = ""
+WITHHELD_MESSAGE = "The event is not shown: its stream is not for everybody."
 
 # Tried in this order when the project declares the error stream itself; the newest form first.
 SCHEMA_URIS = ("/error/2.1.0", "/error/1.0.0")
@@ -99,8 +102,15 @@ def _built_in_schema() -> CompiledSchema:
     return Validator(_OneSchema()).compile(BUILT_IN_SCHEMA["$id"])
 
 
-def error_event(refused: Refused, form: BuiltIn, emitter: str, now: str, raw: bytes | None = None) -> dict[str, Any]:
-    """The error event about `refused`; `raw` is the event as received, where it is still at hand."""
+def error_event(
+    refused: Refused, form: BuiltIn, emitter: str, now: str, raw: bytes | None = None, *, withheld: bool = False
+) -> dict[str, Any]:
+    """The error event about `refused`; `raw` is the event as received, where it is still at hand.
+
+    `withheld`: nothing of the event is in it, since more people read the stream of error events than its own.
+    """
+    if withheld:
+        refused, raw = replace(refused, event_value=None, stream_name=None, schema_uri=None), WITHHELD.encode()
     meta = refused.event_value.get("meta") if isinstance(refused.event_value, dict) else None
     copied = meta if isinstance(meta, dict) else {}
     declares = form.compiled.schema.declares
@@ -116,7 +126,7 @@ def error_event(refused: Refused, form: BuiltIn, emitter: str, now: str, raw: by
         "error_type": type(refused.reason).__name__,
         "errored_schema_uri": _text_or_unknown(refused.schema_uri),
         "errored_stream_name": _text_or_unknown(refused.stream_name),
-        "message": message_of(refused),
+        "message": WITHHELD_MESSAGE if withheld else message_of(refused),
         "raw_event": _raw_text(refused.event_value, raw),
     }
     return {name: part for name, part in value.items() if name == "$schema" or declares(name)}

@@ -393,12 +393,16 @@ class Intake:
                 # Errors about errors end here.
                 self._counters.error_events_refused.inc()
                 continue
-            form = self.gate.built_in
-            admitted = self.gate.admit(error_event(verdict, form, self.gate.settings.service_name, now, received))
+            admitted = self.gate.admit(self._error_event(verdict, received, now))
             if isinstance(admitted, Admitted):
                 work.errors.append(admitted)
             else:
                 self._counters.error_events_refused.inc()
+
+    def _error_event(self, refused: Refused, received: bytes, now: str) -> dict[str, Any]:
+        form, emitter = self.gate.built_in, self.gate.settings.service_name
+        may_copy = self.gate.streams.visibility.may_copy([refused.stream_name], form.stream)
+        return error_event(refused, form, emitter, now, received, withheld=not may_copy)
 
     async def _store(self, work: _Pass) -> None:
         """Append what is admitted and not a duplicate, and the error events, in one go."""

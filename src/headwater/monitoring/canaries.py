@@ -35,6 +35,9 @@ JOURNEYS_KEPT = 8
 # Periods of all streams would fall together for ever if they were all equally long.
 JITTER_SHARE = 0.1
 
+# Before the name of a job, among the hops of a stream.
+JOB_HOP = "job:"
+
 _log = logging.getLogger(__name__)
 Key = tuple[str, str]
 
@@ -175,7 +178,7 @@ class Canaries:
         found: dict[str, int | None] = {hop: track.passed.get(hop) for hop in (HOPS if local else (ACCEPTED,))}
         for job in self._jobs():
             if track.plan.stream.name in job.sources and local:
-                found[f"job:{job.name}"] = _reached(job, track)
+                found[f"{JOB_HOP}{job.name}"] = _reached(job, track)
         return found
 
     async def _run(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -64,6 +64,14 @@ class StreamHealth:
     topics: tuple[TopicHealth, ...]
     # Of the last `AHEAD_HOURS`; None where no event was ahead of its receipt.
     clock_ahead: Ahead | None = None
+
+    def without_hops(self, left_out: Callable[[str], bool]) -> StreamHealth:
+        """The same without the hops for which `left_out` says so."""
+        topics = [
+            dataclasses.replace(topic, hops=tuple(one for one in topic.hops if not left_out(one.hop)))
+            for topic in self.topics
+        ]
+        return dataclasses.replace(self, topics=tuple(topics))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; times in ISO 8601."""

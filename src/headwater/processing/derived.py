@@ -13,12 +13,14 @@ import orjson
 
 from headwater.errors import EventTooLarge, HeadwaterError, JobInvalid
 from headwater.event import get_path, uuid_text
-from headwater.foreign import contain, name_of, original, stack_of, text_of
+from headwater.foreign import contain, name_of, original, text_of
+from headwater.intake.error_event import WITHHELD
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.outcome import Admitted, Refused
 from headwater.log.contract import Record
 from headwater.processing.job import Job, ToStream
 from headwater.processing.output_schema import output_schema_uri
+from headwater.processing.stack import bare_stack_text, stack_text, without_paths
 from headwater.processing.steps import Failure, Item
 from headwater.processing.store import RefusesRecords
 from headwater.schemas.validator import CompiledSchema
@@ -90,7 +92,10 @@ class Derivation:
         return await self._admit(item, value)
 
     async def error(self, failure: Failure, now_ms: int) -> Admitted | Failure:
-        """The error event about `failure`: the event as it came in, the exception and its stack."""
+        """The error event about `failure`: the event as it came in, the exception and its stack.
+
+        Where everybody reads the error stream, and not the streams the job reads, nothing of the event is in it.
+        """
         made = await self._error(failure, now_ms)
         raw = failure.item.raw
         if isinstance(made, Failure) and isinstance(made.error, EventTooLarge) and raw is not None:
@@ -114,10 +119,12 @@ class Derivation:
         return None if isinstance(made, Failure) else made.record
 
     async def _error(self, failure: Failure, now_ms: int) -> Admitted | Failure:
-        item, schema = failure.item, self._error_schema.schema
-        source = item.source if isinstance(item.source, Mapping) else {}
+        item, schema, project = failure.item, self._error_schema.schema, self._job.project
         stream = self._job.error_stream
-        now, cause = utc_text(now_ms), original(failure.error)
+        now, cause, withheld = utc_text(now_ms), original(failure.error), self._withholds()
+        source = item.source if isinstance(item.source, Mapping) and not withheld else {}
+        said = "" if withheld else without_paths(text_of(cause), project)
+        stack = (bare_stack_text if withheld else stack_text)(cause, project)
         value: dict[str, Any] = {
             "$schema": schema.uri,
             "meta": {"stream": stream, "id": derived_id(self._job.name, stream, f"{item.cause}/{failure.step}")},
@@ -125,16 +132,21 @@ class Derivation:
             "emitter_id": self._job.name,
             "error_type": name_of(cause),
             "errored_schema_uri": _text(source.get("$schema")),
-            "errored_stream_name": item.stream or "unknown",
-            "message": f"{failure.step}: {text_of(cause) or name_of(cause)}"[:MESSAGE_CHARS_MAX],
-            "raw_event": self._raw_text(item),
-            "stack": stack_of(failure.error)[-STACK_CHARS_MAX:],
+            "errored_stream_name": "unknown" if withheld else item.stream or "unknown",
+            "message": f"{failure.step}: {said or name_of(cause)}"[:MESSAGE_CHARS_MAX],
+            "raw_event": WITHHELD if withheld else self._raw_text(item),
+            "stack": stack[-STACK_CHARS_MAX:],
         }
         if not schema.declares("stack"):
             value["message"] = f"{value['message']}\n{value['stack']}"
         kept = {name: part for name, part in value.items() if name == "$schema" or schema.declares(name)}
         kept["meta"] = self._meta_from(source.get("meta"), dict(value["meta"]))
         return await self._admit(item, kept)
+
+    def _withholds(self) -> bool:
+        streams = self._gate.streams
+        error_stream = streams.find(self._job.error_stream)
+        return error_stream is not None and not streams.visibility.may_copy(self._job.sources, error_stream)
 
     def _raw_text(self, item: Item) -> str:
         # What a timer made had no event: its state is still there, and its cause says which key it was.

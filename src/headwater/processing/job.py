@@ -9,6 +9,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Never, Required, TypedDict, Unpack, cast
 
 from headwater.connectors.contract import Column, ColumnType, TableShape
@@ -67,6 +68,8 @@ class Job:
     reads: tuple[str, ...] = ()
     # Where it is defined; found out where it is not given.
     place: Place | None = dataclasses.field(default=None, compare=False)
+    # The directory of the project it is part of, where that is known.
+    project: Path | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Raises JobInvalid for what no runner could run."""

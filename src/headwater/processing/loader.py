@@ -65,7 +65,8 @@ def _check_names(job: Job, found: Mapping[str, Job], tables: dict[str, Job], pro
 
 
 def _placed(job: Job, project: Path) -> Job:
-    return job if job.place is None else dataclasses.replace(job, place=job.place.within(project))
+    place = None if job.place is None else job.place.within(project)
+    return dataclasses.replace(job, place=place, project=project)
 
 
 def _twice(job: Job, other: Job, message: str, hint: str, project: Path) -> JobInvalid:

@@ -35,6 +35,8 @@ class Key:
     # A list whose items are mappings with these keys.
     item_keys: Mapping[str, Key] = field(default_factory=dict)
     open: bool = False
+    # The texts it takes, where there are only so many.
+    choices: tuple[str, ...] = ()
 
 
 def duration_seconds(text: str) -> float:
@@ -71,8 +73,9 @@ def flag(meaning: str) -> Key:
 
 
 def choice(meaning: str, *choices: str) -> Key:
-    takes = " or ".join(f'"{one}"' for one in choices)
-    return Key(meaning, takes, lambda value: value in choices, {"enum": list(choices)})
+    *first, last = (f'"{one}"' for one in choices)
+    takes = f"{', '.join(first)} or {last}" if first else last
+    return Key(meaning, takes, lambda value: value in choices, {"enum": list(choices)}, choices=choices)
 
 
 def count(meaning: str, at_least: int = 1) -> Key:

@@ -74,6 +74,7 @@ class Surroundings:
     """What the streams are checked against; None: not known, and what depends on it is not checked.
 
     `schemas`: title → schemas, the newest version last. `readable`: the streams that may be read over HTTP.
+    `opened`: private streams that everybody may read on purpose.
     `name_in_both`: a name that two family expressions are both found in, None where there is none; raises ValueError
     where it cannot tell.
     """
@@ -82,6 +83,7 @@ class Surroundings:
     services: Mapping[str, Any] | None = None
     owners: Mapping[str, Any] | None = None
     readable: frozenset[str] | None = None
+    opened: frozenset[str] = frozenset()
     name_in_both: Callable[[str, str], str | None] | None = None
 
 
@@ -126,7 +128,7 @@ def _titles(checked: _Checked) -> Iterator[Finding]:
             message = f'the schema title "{title}" of "{stream.name}" is written like a URI.'
             hint = f'Write "{re.sub(r"/([0-9.]+|latest)$", "", title).strip("/ ")}".'
             yield checked.finding("schema-title-form", stream, ("schema_title",), message, hint)
-        elif schemas and title not in schemas:
+        elif schemas and title not in schemas and title != ERROR_TITLE:
             near = nearest(title, schemas)
             message = f'the stream "{stream.name}" has the schema title "{title}", which no schema has.'
             hint = f'Did you mean "{near}"?' if near else "Add a schema with that title, or correct schema_title."
@@ -254,6 +256,10 @@ def _privacy(checked: _Checked) -> Iterator[Finding]:
             message = f'"{stream.name}" is private, but may be read by everybody over HTTP.'
             hint = "List in consumption.allowed_streams what may be read, without this stream and aliases of it."
             yield checked.finding("private-in-public", stream, path, message, hint)
+        elif stream.name in checked.around.opened:
+            message = f'"{stream.name}" is private, and everybody sees it: consumption.allowed_streams names it.'
+            hint = "Take it out of the list, and read it with an API key that has events:read."
+            yield checked.finding("private-opened", stream, path, message, hint)
 
 
 def _names(checked: _Checked) -> Iterator[Finding]:
@@ -368,8 +374,11 @@ RULES: Mapping[str, Rule] = {
         Rule("table-collision", Severity.ERROR, "Two streams would fill one table."),
         Rule("topic-shared", Severity.WARNING, "Two streams share a topic."),
         Rule(
-            "private-in-public", Severity.ERROR, "A private stream is public by class, over HTTP, or by a shared topic."
+            "private-in-public",
+            Severity.ERROR,
+            "A private stream is public by its class, an alias, a topic it shares, or where its late events go.",
         ),
+        Rule("private-opened", Severity.WARNING, "`consumption.allowed_streams` shows a private stream to everybody."),
         Rule(
             "name-form", Severity.ERROR, "A name has capital letters, or a bare number for a version (decision #009)."
         ),

@@ -32,9 +32,7 @@ def for_browser(stream: Stream) -> dict[str, Any] | None:
 
 
 def for_public(stream: Stream) -> dict[str, Any] | None:
-    """What the catalog shows; nothing of private streams."""
-    if stream.is_private:
-        return None
+    """What the catalog shows."""
     docs = stream.declared.get("docs", {})
     return {
         "schema_title": stream.schema_title,

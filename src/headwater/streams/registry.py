@@ -14,6 +14,7 @@ from headwater.streams import legacy
 from headwater.streams.files import read_layers
 from headwater.streams.layers import Entry, Layer, Scope, StreamLayers
 from headwater.streams.stream import Stream
+from headwater.streams.visibility import Access, Sight, Visibility
 
 # Names come from producers: what is remembered about them is bounded.
 MEMBERS_REMEMBERED_MAX = 4096
@@ -28,11 +29,20 @@ class StreamRegistry:
     """
 
     def __init__(
-        self, streams: Iterable[Stream] = (), *, layers: StreamLayers | None = None, scope: Scope = EVERYBODY
+        self,
+        streams: Iterable[Stream] = (),
+        *,
+        layers: StreamLayers | None = None,
+        scope: Scope = EVERYBODY,
+        access: Access | None = None,
     ) -> None:
-        """Of these streams, or of those `scope` sees in `layers`. Raises ConfigInvalid where two have one name."""
+        """Of these streams, or of those `scope` sees in `layers`. Raises ConfigInvalid where two have one name.
+
+        With `access`, hints name no stream that is hidden; without it they are for people who have the files.
+        """
         self.layers = layers or StreamLayers.of_entries(Entry.of_stream(stream) for stream in streams)
         self.scope = scope
+        self.access = access
         self._entries = tuple(self.layers.streams(scope))
         self._streams = {stream.name: stream for stream in self._entries if not stream.is_family}
         self._families = {stream.name: stream for stream in self._entries if stream.is_family}
@@ -48,24 +58,45 @@ class StreamRegistry:
         return cls(layers=read_layers(path, defaults), scope=scope)
 
     def seen_from(self, scope: Scope) -> StreamRegistry:
-        """The same declarations as another scope sees them: a site, a realm, a time. Raises ConfigInvalid."""
-        return self if scope == self.scope else StreamRegistry(layers=self.layers, scope=scope)
+        """The same declarations as another scope sees them: a site, a realm, a time. Raises ConfigInvalid.
+
+        What is hidden from this scope is hidden from the other one too.
+        """
+        if scope == self.scope:
+            return self
+        access = dataclasses.replace(self.access or Access(), hidden=self.visibility.hidden)
+        return StreamRegistry(layers=self.layers, scope=scope, access=access)
 
     def revised(self, revisions: Iterable[Layer]) -> StreamRegistry:
         """The same declarations under these revisions, for the same scope. Raises ConfigInvalid."""
-        return StreamRegistry(layers=self.layers.with_revisions(revisions), scope=self.scope)
+        return StreamRegistry(layers=self.layers.with_revisions(revisions), scope=self.scope, access=self.access)
 
     def extended(self, streams: Iterable[Stream]) -> StreamRegistry:
         """These streams too, which nobody declared. Raises ConfigInvalid where two have one name."""
         added = self.layers.with_entries(Entry.of_stream(stream, implied=True) for stream in streams)
-        return StreamRegistry(layers=added, scope=self.scope)
+        return StreamRegistry(layers=added, scope=self.scope, access=self.access)
+
+    def with_access(self, access: Access) -> StreamRegistry:
+        """The same streams, with what is known beside their declarations about who may see them."""
+        return StreamRegistry(layers=self.layers, scope=self.scope, access=access)
+
+    @functools.cached_property
+    def visibility(self) -> Visibility:
+        """Who may see which of these streams."""
+        return Visibility(self._entries, self.find, self.access or Access())
 
     def get(self, name: str) -> Stream:
         """The stream of this name: declared so, else a member of the first family found in it. Raises StreamUnknown."""
         found = self._known.get(name)
         if found is None:
             found = self._member(name)
+            if found is None:
+                raise self.unknown(name)
         return found
+
+    def find(self, name: str) -> Stream | None:
+        """As `get`, None where there is none."""
+        return self._known.get(name) or self._member(name)
 
     def names(self) -> Sequence[str]:
         """The declared names, without families, in order of declaration."""
@@ -86,16 +117,18 @@ class StreamRegistry:
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
             return False
-        try:
-            self.get(name)
-        except StreamUnknown:
-            return False
-        return True
+        return self.find(name) is not None
 
     def __len__(self) -> int:
         return len(self._streams)
 
-    def _member(self, name: str) -> Stream:
+    @functools.cached_property
+    def _hinted(self) -> Sequence[str]:
+        if self.access is None:
+            return self.names()
+        return [name for name, one in self._streams.items() if self.visibility.names(one, Sight.PUBLIC)]
+
+    def _member(self, name: str) -> Stream | None:
         for pattern, family in self._families.items():
             # The text of a family is no stream: the legacy API finds it, but nothing may be written to it.
             if not legacy.is_family(name) and legacy.matches(pattern, name):
@@ -103,10 +136,14 @@ class StreamRegistry:
                 if len(self._known) < len(self._streams) + MEMBERS_REMEMBERED_MAX:
                     self._known[name] = member
                 return member
-        raise StreamUnknown(f'The stream "{name[: legacy.NAME_CHARS_MAX]}" is not declared.', hint=self._hint(name))
+        return None
+
+    def unknown(self, name: str) -> StreamUnknown:
+        """The error about a name that is no stream's."""
+        return StreamUnknown(f'The stream "{name[: legacy.NAME_CHARS_MAX]}" is not declared.', hint=self._hint(name))
 
     def _make_hint(self, name: str) -> str:
-        near = nearest(name, self._streams) if len(name) <= legacy.NAME_CHARS_MAX else None
+        near = nearest(name, self._hinted) if len(name) <= legacy.NAME_CHARS_MAX else None
         return (
             f'Did you mean "{near}"?'
             if near

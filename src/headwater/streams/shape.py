@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from headwater.declaration import Declaration, KeyPath, dotted, suggestion
+from headwater.declaration import Declaration, KeyPath, dotted, nearest, suggestion
 from headwater.streams import keys
 from headwater.streams.keys import Key
+from headwater.streams.stream import PRIVACY_CLASSES
 
 API_VERSION = "streams/v1"
 COMPRESSIONS = ("uncompressed", "gzip", "snappy", "lz4", "zstd")
@@ -64,7 +65,11 @@ SHAPE: Mapping[str, Key] = {
     "privacy": Key(
         "What it may reveal.",
         keys={
-            "class": keys.text("For instance public, internal, restricted; default `unspecified`."),
+            "class": keys.choice(
+                "Whom it is for: everybody who reaches the platform (the first two), or holders of a key only; default "
+                "`unspecified`.",
+                *PRIVACY_CLASSES,
+            ),
             "pii_fields": keys.texts("Dotted paths of the fields about people."),
             "retention_override": keys.duration("Keep it this long instead, for privacy's sake.", or_null=True),
         },
@@ -247,7 +252,9 @@ def _check_block(
                 continue
             raise _unknown_key(declaration, at, shape)
         if not key.accepts(value):
-            raise declaration.refusal(at, f"{dotted(at)} must be {key.takes}.")
+            near = nearest(value, key.choices) if isinstance(value, str) else None
+            hint = f'Did you mean "{near}"?' if near else None
+            raise declaration.refusal(at, f"{dotted(at)} must be {key.takes}.", hint=hint)
         if isinstance(value, dict) and key.keys:
             _check_block(declaration, at, value, key.keys, opened=key.open)
         elif key.item_keys:

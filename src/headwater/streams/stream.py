@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,7 +11,11 @@ from headwater.errors import ConfigInvalid
 from headwater.streams import legacy
 
 PRIVACY_CLASS_UNSPECIFIED = "unspecified"
+# The first two are for everybody who reaches the platform; of the others nothing is told without a key.
+PRIVACY_CLASSES = ("public", "internal", "private", "restricted", "confidential", PRIVACY_CLASS_UNSPECIFIED)
 PRIVATE_CLASSES = frozenset({"private", "restricted", "confidential"})
+# A family is named by an expression: its parts are divided by whatever no name has.
+_NAME_PARTS = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class Stream:
     @property
     def is_private(self) -> bool:
         """True where its events are not for everybody: the privacy class says so, or the name does."""
-        return self.privacy_class in PRIVATE_CLASSES or "private" in self.name.split(".")
+        return self.privacy_class in PRIVATE_CLASSES or "private" in _NAME_PARTS.split(self.name.lower())
 
     def topic_for(self, prefix: str) -> str:
         """The topic the intake of the datacenter with this prefix writes to; always one of `topics`.

@@ -101,7 +101,7 @@ class Application:
         self._standing = standing
         self.routes = list(routes)
         self.events = EventsEndpoint(platform.intake, intake, standing, public_url)
-        self.stream = StreamEndpoint(platform.hub, standing, public_url)
+        self.stream = StreamEndpoint(platform.hub, standing, public_url, keys=platform.keys)
         # The protocol keeps its limits on time.
         self.web = platform.config.web
         self.pages = pages

@@ -18,6 +18,7 @@ from headwater.errors import StreamUnknown
 from headwater.event import json_bytes
 from headwater.platform import Platform
 from headwater.streams.projection import etag_of
+from headwater.streams.visibility import Sight
 from headwater.web.route import Route
 
 AUDIENCES = ("public", "internal")
@@ -55,9 +56,10 @@ class AsyncApi:
 
     async def one(self, request: Request) -> Response:
         """One stream, or a member of a family. 404 where there is none that may be told of."""
-        stream = self._platform.streams.get(request.path_params["name"])
-        if not exportable([stream]):
-            raise StreamUnknown(f'The stream "{stream.name}" is not declared.')
+        streams = self._platform.seen(Sight.PUBLIC)
+        stream = streams.get(request.path_params["name"])
+        if not exportable([stream], streams.visibility):
+            raise StreamUnknown(f"{stream.name} is in no document: it cannot be read by everybody.")
         place = self._place(request)
 
         def make() -> bytes:
@@ -67,7 +69,8 @@ class AsyncApi:
         return _answer(request, await asyncio.to_thread(make), place)
 
     def _make_whole(self, place: Place) -> bytes:
-        streams = exportable(self._platform.streams.entries())
+        seen = self._platform.seen(Sight.PUBLIC)
+        streams = exportable(seen.entries(), seen.visibility)
         titles = [stream.schema_title for stream in streams if stream.schema_title]
         return json_bytes(whole_document(streams, payloads(titles, self._platform.schemas.repository), place))
 

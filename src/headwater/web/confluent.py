@@ -7,6 +7,7 @@ version's name alone, so they are the same after a restart, on another machine a
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from headwater.schemas.working_copy import SchemaFolder, Version, version_text
 from headwater.web.headers import is_number, is_on
 from headwater.web.places import REGISTRY_MEDIA_TYPE, registry_failure
 from headwater.web.route import Route
-from headwater.web.schema_shelf import Shelf, Shelves, StreamsOf
+from headwater.web.schema_shelf import Shelf, Shelves, Told, ToldOf
 
 BODY_BYTES_MAX = 1_048_576
 _LEVEL = "BACKWARD_TRANSITIVE"
@@ -75,32 +76,36 @@ def id_of(title: str, version: Version) -> int:
     return (int.from_bytes(digest[:4], "big") & 0x7FFFFFFF) or 1
 
 
-class ConfluentReader:
-    """The endpoints. `streams_of`: title → the streams whose events have that schema."""
+_Endpoint = Callable[["ConfluentReader", Request], Any]
 
-    def __init__(self, shelves: Shelves, streams_of: StreamsOf) -> None:
+
+class ConfluentReader:
+    """The endpoints. `told_of`: what the sender of a request is told."""
+
+    def __init__(self, shelves: Shelves, told_of: ToldOf) -> None:
         self._shelves = shelves
-        self._streams_of = streams_of
+        self._told_of = told_of
+        self._told = Told()
 
     def routes(self) -> list[BaseRoute]:
         """The registry's paths, at the root as its clients expect them."""
-        table: list[tuple[str, Callable[[Request], Any]]] = [
-            ("/subjects", self.subjects),
-            ("/subjects/{subject:path}/versions", self.versions),
-            ("/subjects/{subject:path}/versions/{version}", self.version),
-            ("/subjects/{subject:path}/versions/{version}/schema", self.version_schema),
-            ("/subjects/{subject:path}/versions/{version}/referencedby", self.referenced_by),
-            ("/schemas/types", lambda request: ["JSON"]),
-            ("/schemas/ids/{id}", self.by_id),
-            ("/schemas/ids/{id}/schema", self.schema_by_id),
-            ("/schemas/ids/{id}/subjects", self.subjects_by_id),
-            ("/schemas/ids/{id}/versions", self.versions_by_id),
-            ("/config", lambda request: {"compatibilityLevel": _LEVEL}),
-            ("/config/{subject:path}", self.config),
-            ("/mode", lambda request: {"mode": "READONLY"}),
-            ("/mode/{subject:path}", self.mode),
+        table: list[tuple[str, _Endpoint]] = [
+            ("/subjects", ConfluentReader.subjects),
+            ("/subjects/{subject:path}/versions", ConfluentReader.versions),
+            ("/subjects/{subject:path}/versions/{version}", ConfluentReader.version),
+            ("/subjects/{subject:path}/versions/{version}/schema", ConfluentReader.version_schema),
+            ("/subjects/{subject:path}/versions/{version}/referencedby", ConfluentReader.referenced_by),
+            ("/schemas/types", lambda reader, request: ["JSON"]),
+            ("/schemas/ids/{id}", ConfluentReader.by_id),
+            ("/schemas/ids/{id}/schema", ConfluentReader.schema_by_id),
+            ("/schemas/ids/{id}/subjects", ConfluentReader.subjects_by_id),
+            ("/schemas/ids/{id}/versions", ConfluentReader.versions_by_id),
+            ("/config", lambda reader, request: {"compatibilityLevel": _LEVEL}),
+            ("/config/{subject:path}", ConfluentReader.config),
+            ("/mode", lambda reader, request: {"mode": "READONLY"}),
+            ("/mode/{subject:path}", ConfluentReader.mode),
         ]
-        routes: list[BaseRoute] = [Route(path, _reading(endpoint), methods=["GET"]) for path, endpoint in table]
+        routes: list[BaseRoute] = [Route(path, self._reading(endpoint), methods=["GET"]) for path, endpoint in table]
         # Longest first: a subject may contain slashes, and the first route that fits answers.
         routes.sort(key=lambda route: -len(getattr(route, "path", "")))
         return [
@@ -111,7 +116,7 @@ class ConfluentReader:
 
     def listing(self, request: Request) -> Response:
         """GET /schemas: every version of every subject."""
-        return _reading(self.schemas)(request)
+        return self._reading(ConfluentReader.schemas)(request)
 
     def subjects(self, request: Request) -> list[str]:
         prefix = request.query_params.get("subjectPrefix", "")
@@ -178,7 +183,7 @@ class ConfluentReader:
         """POST /subjects/{subject}: under which version a schema stands there, compared as JSON."""
         try:
             wanted, subject = await _posted_schema(request), request.path_params["subject"]
-            return _answer(_document(subject, self._same(subject, wanted)))
+            return _answer(_document(subject, self._seen(request)._same(subject, wanted)))
         except RegistryError as error:
             return _failure(error)
 
@@ -187,7 +192,7 @@ class ConfluentReader:
         try:
             wanted, subject = await _posted_schema(request), request.path_params["subject"]
             try:
-                return _answer({"id": self._same(subject, wanted).id})
+                return _answer({"id": self._seen(request)._same(subject, wanted).id})
             except RegistryError:
                 raise RegistryError(
                     422, 42205, f"Subject '{subject}' is in read-only mode: schemas are added to its repository"
@@ -195,19 +200,40 @@ class ConfluentReader:
         except RegistryError as error:
             return _failure(error)
 
+    def _seen(self, request: Request) -> ConfluentReader:
+        """The same with what the sender of a request is told."""
+        seen = copy.copy(self)
+        seen._told = self._told_of(request)
+        seen._shelves = self._shelves.without(seen._told.hidden)
+        return seen
+
+    def _reading(self, endpoint: _Endpoint) -> Callable[[Request], Response]:
+        def answer(request: Request) -> Response:
+            seen = self._seen(request)
+            try:
+                return _answer(endpoint(seen, request))
+            except RegistryError as error:
+                return _failure(error)
+            except SchemaInvalid as error:
+                return _failure(RegistryError(422, 42201, f"The file of this version is no schema: {error}"))
+            except HeadwaterError as error:
+                return _failure(RegistryError(500, 50001, f"Error in the backend data store: {error}"))
+
+        return answer
+
     def _subjects(self) -> list[str]:
         titles = [folder.title for _, folder in self._shelves.schemas() if folder.versions]
-        streams = self._streams_of()
+        streams = self._told.streams
         return [*titles, *(name + _VALUE for title in titles for name in streams.get(title, ()))]
 
     def _subjects_of(self, title: str) -> list[str]:
-        return [name + _VALUE for name in self._streams_of().get(title, ())]
+        return [name + _VALUE for name in self._told.streams.get(title, ())]
 
     def _title_of(self, subject: str) -> str:
         """The title a subject means: its own name, or that of the stream's schema."""
         stream = subject.removesuffix(_VALUE)
         if stream != subject:
-            for title, names in self._streams_of().items():
+            for title, names in self._told.streams.items():
                 if stream in names:
                     return title
         return subject.strip("/")
@@ -279,20 +305,6 @@ class _Raw:
     """JSON text that is the answer itself."""
 
     text: str
-
-
-def _reading(endpoint: Callable[[Request], Any]) -> Callable[[Request], Response]:
-    def answer(request: Request) -> Response:
-        try:
-            return _answer(endpoint(request))
-        except RegistryError as error:
-            return _failure(error)
-        except SchemaInvalid as error:
-            return _failure(RegistryError(422, 42201, f"The file of this version is no schema: {error}"))
-        except HeadwaterError as error:
-            return _failure(RegistryError(500, 50001, f"Error in the backend data store: {error}"))
-
-    return answer
 
 
 def _document(subject: str, one: _Registered) -> dict[str, Any]:

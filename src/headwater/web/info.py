@@ -14,6 +14,7 @@ import headwater
 from headwater.errors import StreamUnknown
 from headwater.event import json_bytes
 from headwater.web.jobs import jobs_in_trouble
+from headwater.web.sight import seen
 
 DESCRIPTION = "An event platform: takes schema-checked events, keeps them, streams them live."
 HOME = "/?doc"
@@ -65,7 +66,7 @@ async def readyz(request: Request) -> Response:
             topics = await platform.log.topics()
     except Exception as error:
         return JsonResponse({"status": "unavailable", "reason": type(error).__name__}, status_code=503)
-    jobs = [{"name": job["name"], "reason": job["trouble"]} for job in jobs_in_trouble(platform)]
+    jobs = [{"name": job["name"], "reason": job["trouble"]} for job in jobs_in_trouble(platform, seen(request))]
     if jobs:
         return JsonResponse({"status": "degraded", "topics": len(topics), "jobs": jobs})
     return JsonResponse({"status": "ok", "topics": len(topics)})
@@ -73,7 +74,7 @@ async def readyz(request: Request) -> Response:
 
 async def stream_configs(request: Request) -> Response:
     """`/v1/stream-configs[/{a,b}]`: the legacy settings of all streams or of some; unknown names are left out."""
-    streams = request.app.state.platform.streams
+    streams = seen(request)
     named = request.path_params.get("names")
     if named is None:
         return JsonResponse({stream.name: stream.legacy_settings() for stream in (*streams.all(), *streams.families())})

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from headwater.errors import StreamUnknown
 from headwater.platform import Platform
-from headwater.processing.job import Job, ToStream
+from headwater.processing.job import Job
+from headwater.processing.stack import without_paths
+from headwater.streams.seen import SeenStreams
 
 PRIVATE_NAME = "a job of private streams"
 
 
-def jobs_told(platform: Platform) -> list[dict[str, Any]]:
-    """`[{name, place, state, read, written, errors, late, restarts, trouble}]`; `trouble` is None where all is well."""
-    return [_told(platform, job) for job in platform.jobs]
+def jobs_told(platform: Platform, seen: SeenStreams) -> list[dict[str, Any]]:
+    """`[{name, place, state, read, written, errors, late, restarts, trouble}]`, as who sees these streams is told.
+
+    `trouble` is None where all is well.
+    """
+    return [_told(platform, job, seen) for job in platform.jobs]
 
 
-def jobs_in_trouble(platform: Platform) -> list[dict[str, Any]]:
+def jobs_in_trouble(platform: Platform, seen: SeenStreams) -> list[dict[str, Any]]:
     """Those of them with which something is wrong now."""
-    return [job for job in jobs_told(platform) if job["trouble"] is not None]
+    return [job for job in jobs_told(platform, seen) if job["trouble"] is not None]
 
 
-def _told(platform: Platform, job: Job) -> dict[str, Any]:
+def _told(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
     report = platform.runners[job.name].report()
     name, place, trouble = job.name, report.place, report.trouble
-    if _is_private(platform, job):
+    if not seen.visibility.names_job(job.name, seen.sight):
+        name, place = PRIVATE_NAME, None
+    if trouble is not None:
         # What an exception says may be part of an event.
-        name, place, trouble = PRIVATE_NAME, None, None if trouble is None else trouble.partition(":")[0]
+        readable = seen.visibility.reads_job(job.name, seen.sight)
+        trouble = without_paths(trouble, job.project) if readable else trouble.partition(":")[0]
     return {
         "name": name,
         "place": place,
@@ -38,14 +45,3 @@ def _told(platform: Platform, job: Job) -> dict[str, Any]:
         "restarts": report.restarts,
         "trouble": trouble,
     }
-
-
-def _is_private(platform: Platform, job: Job) -> bool:
-    names = [*job.sources, *([job.output.stream] if isinstance(job.output, ToStream) else [])]
-    for name in [*names, *([job.late_stream] if job.late_stream else []), job.error_stream]:
-        try:
-            if platform.streams.get(name).is_private:
-                return True
-        except StreamUnknown:
-            continue
-    return False

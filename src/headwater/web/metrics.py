@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 from starlette.responses import Response
 
+from headwater.monitoring.canaries import JOB_HOP
+from headwater.platform import Platform
+from headwater.streams.seen import SeenStreams
 from headwater.telemetry import CONTENT_TYPE
 
 
 async def metrics(request: Request) -> Response:
-    return Response(request.app.state.platform.telemetry.render(), headers={"content-type": CONTENT_TYPE})
+    """All samples; those of private streams, and of their jobs, are told together where there is no key."""
+    body = metrics_text(request.app.state.platform, request.headers.get("authorization"))
+    return Response(body, headers={"content-type": CONTENT_TYPE})
+
+
+def metrics_text(platform: Platform, authorization: str | None) -> bytes:
+    """The metrics of one process, for who sends this header. Raises KeyRequired."""
+    return platform.telemetry.render(concealing(platform.seen(platform.keys.sight(authorization))))
+
+
+def concealing(streams: SeenStreams) -> Callable[[str, str], bool] | None:
+    """Whether the value of a label may not be told to a reader; None where all may be."""
+    visibility, sight = streams.visibility, streams.sight
+    if streams.sees_all:
+        return None
+
+    def conceals(label: str, value: str) -> bool:
+        if label == "stream":
+            return value != "" and visibility.knows(value) and value not in streams
+        if label == "hop" and value.startswith(JOB_HOP):
+            return not visibility.names_job(value.removeprefix(JOB_HOP), sight)
+        return label == "job" and not visibility.names_job(value, sight)
+
+    return conceals

@@ -17,15 +17,18 @@ from headwater import __version__
 from headwater.declaration import suggestion
 from headwater.errors import FilterInvalid, RequestTooLarge, StreamUnknown
 from headwater.event import json_bytes
+from headwater.monitoring.canaries import JOB_HOP
 from headwater.monitoring.completeness import StreamHour
 from headwater.monitoring.health import CONDITIONS, StreamHealth
 from headwater.monitoring.hours import hour_text, read_hour, time_text
 from headwater.platform import Platform
+from headwater.streams.seen import SeenStreams
 from headwater.streams.stream import Stream
 from headwater.web.headers import is_on
 from headwater.web.jobs import jobs_told
 from headwater.web.pages import PAGE_HEADERS, breakable
 from headwater.web.route import Route
+from headwater.web.sight import seen
 
 HOURS_DEFAULT = 24
 # One answer is a day of many streams, or a month of one.
@@ -65,7 +68,7 @@ class Monitoring:
         conditions = request.query_params.getlist("condition")
         for condition in conditions:
             _one_of("condition", condition, CONDITIONS)
-        found = self._platform.monitor.streams()
+        found = self._found(request)
         shown = [
             one
             for one in found
@@ -105,7 +108,7 @@ class Monitoring:
     async def reconciliation(self, request: Request) -> Response:
         """Accepted, stored and delivered, by hour of receipt; with `differing` only where they differ."""
         monitor = self._platform.monitor
-        streams = self._asked(request) or list(self._platform.streams.all())
+        streams = self._asked(request) or list(seen(request).all())
         first, last = _range(request, len(streams))
         found = await monitor.reconciled(streams, first, last)
         differing = [one for one in found if one.differences]
@@ -123,12 +126,13 @@ class Monitoring:
 
     async def page(self, request: Request) -> Response:
         """The streams by how they are, with their last hours; `show` narrows it to one condition."""
-        found = sorted(self._platform.monitor.streams(), key=lambda one: (_ORDER[one.condition], one.name))
+        found = sorted(self._found(request), key=lambda one: (_ORDER[one.condition], one.name))
         show = request.query_params.get("show", "")
         now = int(time.time() * 1000)
         last = now // 3_600_000 + 1
         shown = [one for one in found if show in ("", one.condition)]
         rows = [{"health": one, "hours": await self._hours(one, last)} for one in shown]
+        jobs = jobs_told(self._platform, seen(request))
         content = self._template.render(
             title=self._platform.config.intake.service_name,
             version=__version__,
@@ -138,7 +142,7 @@ class Monitoring:
             total=len(found),
             show=show if show in CONDITIONS else "",
             rows=rows,
-            jobs=sorted(jobs_told(self._platform), key=lambda job: (job["trouble"] is None, job["name"])),
+            jobs=sorted(jobs, key=lambda job: (job["trouble"] is None, job["name"])),
             now=now,
             sending=self._platform.config.monitoring.canaries,
             counting=self._platform.config.monitoring.completeness,
@@ -155,7 +159,15 @@ class Monitoring:
 
     def _asked(self, request: Request) -> list[Stream]:
         """The streams named. Raises StreamUnknown."""
-        return [self._platform.streams.get(name) for name in request.query_params.getlist("stream")]
+        streams = seen(request)
+        return [streams.get(name) for name in request.query_params.getlist("stream")]
+
+    def _found(self, request: Request) -> list[StreamHealth]:
+        """How the streams are that the sender may know of, with the jobs among their hops that it may know of."""
+        streams = seen(request)
+        names = {stream.name for stream in (*streams.all(), *streams.families())}
+        found = [one for one in self._platform.monitor.streams() if one.name in names]
+        return [one.without_hops(lambda hop: not _is_named(streams, hop)) for one in found]
 
 
 def _range(request: Request, streams: int) -> tuple[int, int]:
@@ -180,6 +192,10 @@ def _one_of(name: str, value: str, known: Iterable[str]) -> str:
     if value not in known:
         raise FilterInvalid(f"{name} is one of {', '.join(known)}, not {value[:80]!r}.", hint=suggestion(value, known))
     return value
+
+
+def _is_named(streams: SeenStreams, hop: str) -> bool:
+    return not hop.startswith(JOB_HOP) or streams.visibility.names_job(hop.removeprefix(JOB_HOP), streams.sight)
 
 
 def _json(body: Any) -> Response:

@@ -14,7 +14,7 @@ import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ from headwater.errors import HeadwaterError
 from headwater.event import json_bytes
 from headwater.intake.recent import RecentOutcome, RecentOutcomes
 from headwater.log.contract import LogReader
+from headwater.streams.seen import SeenStreams
 from headwater.streams.stream import Stream
 
 SAMPLE_SECONDS = 1.0
@@ -38,6 +39,8 @@ GIST_CHARS_MAX = 160
 
 # An empty pointer is the whole event; people read over two quotes with nothing between.
 _ROOT_POINTER = re.compile(r"(^|; )'' ")
+
+_WITHHELD = "It names no stream that is declared. It is not shown, since it may have been meant for a private one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +61,14 @@ class PageFeed:
 
     def __init__(
         self,
-        streams: Callable[[], Sequence[Stream]],
         log: LogReader,
         recent: RecentOutcomes,
         read_tables: Callable[[int], Sequence[TableView]],
         *,
         canaries_kept: Callable[[Stream], int],
         clock: Callable[[], float] = time.monotonic,
-        jobs_in_trouble: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
+        jobs_in_trouble: Callable[[SeenStreams], Sequence[Mapping[str, Any]]] = lambda _: (),
     ) -> None:
-        self._streams = streams
         self._log = log
         self._recent = recent
         self._read_tables = read_tables
@@ -79,15 +80,19 @@ class PageFeed:
         self._tables: list[dict[str, Any]] = []
         self._tables_read_at = float("-inf")
 
-    async def state(self) -> dict[str, Any]:
-        """`{totals: {accepted, refused}, rates: [{accepted, refused}], streams: [{name, summary, count, rate}], jobs}`.
+    async def state(self, seen: SeenStreams) -> dict[str, Any]:
+        """`{totals: {accepted, refused}, rates: [{accepted, refused}], streams: [{name, summary, count, …}], jobs}`.
 
-        `rates` is one entry a second, oldest first; `streams` the busiest of those declared; `jobs` those in trouble.
+        `rates` is one entry a second, oldest first; `streams` the busiest of those that may be known of, `reads`
+        whether their events may be read; `jobs` those in trouble. Totals and rates count all streams.
         """
         await self._sample()
         latest = self._samples[-1]
         before = self._samples[-2] if len(self._samples) > 1 else latest
-        shown = [_stream_row(stream, latest, before, self._canaries_kept(stream)) for stream in self._streams()]
+        shown = [
+            _stream_row(stream, latest, before, self._canaries_kept(stream)) | {"reads": seen.reads(stream)}
+            for stream in seen.all()
+        ]
         if len(shown) > STREAMS_MAX:
             shown = sorted(shown, key=lambda row: -row["count"])[:STREAMS_MAX]
         return {
@@ -95,11 +100,12 @@ class PageFeed:
             "rates": [{"accepted": accepted, "refused": refused} for accepted, refused in self._recent.per_second()],
             # Streams that hold nothing, such as those of errors that never happened, come last.
             "streams": sorted(shown, key=lambda row: (row["count"] == 0, row["name"])),
-            "jobs": list(self._jobs_in_trouble())[:JOBS_MAX],
+            "jobs": list(self._jobs_in_trouble(seen))[:JOBS_MAX],
         }
 
-    async def tables(self) -> list[dict[str, Any]]:
-        """`[{name, columns, rows, rows_total}]` of every table the jobs fill; the last known rows while one is busy."""
+    async def tables(self, seen: SeenStreams) -> list[dict[str, Any]]:
+        """`[{name, columns, rows, rows_total}]` of the tables made of what may be read; the last known rows while one
+        is busy."""
         async with self._sampling:
             if self._clock() - self._tables_read_at >= SAMPLE_SECONDS:
                 # A table that cannot be read now keeps the rows that were last seen.
@@ -107,29 +113,37 @@ class PageFeed:
                     views = await asyncio.to_thread(self._read_tables, ROWS_MAX)
                     self._tables = [_table(view) for view in views]
                 self._tables_read_at = self._clock()
-        return self._tables
+        return [one for one in self._tables if seen.visibility.reads_table(one["name"], seen.sight)]
 
-    def outcomes_since(self, number: int) -> tuple[dict[str, Any], int]:
+    def outcomes_since(self, number: int, seen: SeenStreams) -> tuple[dict[str, Any], int]:
         """`{outcomes: […], skipped: n}` after the outcome `number`, and the number to ask with next."""
         latest = self._recent.number
-        found = self._recent.since(number)
+        remembered = self._recent.since(number)
+        found = [told for one in remembered if (told := _as_seen(one, seen)) is not None]
         # Who has just come gets all there is; the rest of the time what a person can follow.
         shown = _fair_choice(found) if number else found
-        skipped = max(0, latest - number - len(shown)) if number else 0
+        hidden = len(remembered) - len(found)
+        skipped = max(0, latest - number - hidden - len(shown)) if number else 0
         return {"outcomes": [_outcome(one) for one in shown], "skipped": skipped}, latest
 
-    async def messages(self, *, ended: Callable[[], bool] = lambda: False) -> AsyncIterator[bytes]:
-        """Server-sent events for one open page: `state` each second, `outcomes` and `tables` as they change."""
+    async def messages(
+        self, seeing: Callable[[], SeenStreams], *, ended: Callable[[], bool] = lambda: False
+    ) -> AsyncIterator[bytes]:
+        """Server-sent events for one open page: `state` each second, `outcomes` and `tables` as they change.
+
+        `seeing` gives the streams as its reader sees them now.
+        """
         number = 0
         tick = 0
         told: list[dict[str, Any]] | None = None
         while not ended():
-            changes, number = self.outcomes_since(number)
+            seen = seeing()
+            changes, number = self.outcomes_since(number, seen)
             if changes["outcomes"]:
                 yield _message("outcomes", changes)
             if tick % round(SAMPLE_SECONDS / TICK_SECONDS) == 0:
-                yield _message("state", await self.state())
-            if tick % TABLES_EVERY_TICKS == 0 and (tables := await self.tables()) != told:
+                yield _message("state", await self.state(seen))
+            if tick % TABLES_EVERY_TICKS == 0 and (tables := await self.tables(seen)) != told:
                 told = tables
                 yield _message("tables", tables)
             tick += 1
@@ -174,6 +188,15 @@ def _fair_choice(found: Sequence[RecentOutcome]) -> Sequence[RecentOutcome]:
     refused = [one for one in found if not one.accepted][-half:]
     accepted = [one for one in found if one.accepted][-(OUTCOMES_PER_TICK_MAX - len(refused)) :]
     return sorted([*refused, *accepted], key=lambda one: one.number)
+
+
+def _as_seen(one: RecentOutcome, seen: SeenStreams) -> RecentOutcome | None:
+    """What a reader is shown of an outcome: all, nothing, or only that an event that named no stream was refused."""
+    if seen.visibility.reads_of(one.stream, seen.sight):
+        return one
+    if one.accepted or seen.visibility.knows(one.stream):
+        return None
+    return replace(one, stream=None, message=_WITHHELD, event_text="")
 
 
 def _outcome(one: RecentOutcome) -> dict[str, Any]:

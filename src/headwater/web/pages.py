@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any
@@ -16,15 +18,15 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import BaseRoute
 
 from headwater import __version__
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, KeyRequired
 from headwater.event import json_bytes
 from headwater.platform import Platform
 from headwater.schemas.schema import Schema
-from headwater.streams.stream import Stream
 from headwater.web.jobs import jobs_in_trouble
 from headwater.web.page_examples import example_events
 from headwater.web.page_feed import STREAMS_MAX, PageFeed
 from headwater.web.route import Route
+from headwater.web.sight import seen
 
 VIEWERS_MAX = 50
 SINCE_HOURS = 1
@@ -56,11 +58,10 @@ class Pages:
         self._platform = platform
         self._notice = notice
         self._feed = PageFeed(
-            self._declared,
             platform.log,
             platform.intake.recent,
             platform.read_tables,
-            jobs_in_trouble=lambda: jobs_in_trouble(platform),
+            jobs_in_trouble=lambda seen: jobs_in_trouble(platform, seen),
             canaries_kept=platform.monitor.canaries_kept,
         )
         self._viewers = 0
@@ -76,10 +77,6 @@ class Pages:
         self._template = environment.get_template("page.html")
         self._schemas: Mapping[str, Schema] | None = None
 
-    def _declared(self) -> Sequence[Stream]:
-        # The platform's streams are others after a change.
-        return self._platform.streams.all()
-
     def routes(self) -> list[BaseRoute]:
         """The page's own routes but `/` itself, which the application gives to `page` when no `?spec` is asked for."""
         return [
@@ -94,16 +91,17 @@ class Pages:
         self._closing = True
 
     async def page(self, request: Request) -> Response:
-        streams = self._platform.streams.all()
+        seeing = seen(request)
+        streams = seeing.all()
         examples = example_events(streams, self._platform.schemas, self._schemas_by_title())
         since = datetime.now(UTC) - timedelta(hours=SINCE_HOURS)
         content = self._template.render(
             title=self._platform.config.intake.service_name,
             version=__version__,
             notice=self._notice,
-            state=await self._feed.state(),
+            state=await self._feed.state(seeing),
             streams_left_off=max(0, len(streams) - STREAMS_MAX),
-            tables=await self._feed.tables(),
+            tables=await self._feed.tables(seeing),
             examples=examples,
             first_example=_pretty(next(iter(examples.values()))["valid"]) if examples else "{}",
             since=since.isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -120,23 +118,27 @@ class Pages:
         return Response(self._static[name], headers=headers)
 
     async def state(self, request: Request) -> Response:
-        return JSONResponse(await self._feed.state())
+        return JSONResponse(await self._feed.state(seen(request)))
 
     async def tables(self, request: Request) -> Response:
-        return JSONResponse(await self._feed.tables())
+        return JSONResponse(await self._feed.tables(seen(request)))
 
     async def feed(self, request: Request) -> Response:
         if self._viewers >= VIEWERS_MAX:
             return Response(status_code=503, headers={"retry-after": "10"})
+        seen(request)
         headers = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
-        return StreamingResponse(self._messages(), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(self._messages(request), media_type="text/event-stream", headers=headers)
 
-    async def _messages(self) -> AsyncIterator[bytes]:
+    async def _messages(self, request: Request) -> AsyncIterator[bytes]:
         self._viewers += 1
         try:
             yield b"retry: 2000\n\n"
-            async for message in self._feed.messages(ended=lambda: self._closing):
-                yield message
+            # Asked again and again: streams change, and keys are revoked.
+            seeing = functools.partial(seen, request)
+            with contextlib.suppress(KeyRequired):
+                async for message in self._feed.messages(seeing, ended=lambda: self._closing):
+                    yield message
         finally:
             self._viewers -= 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from headwater.schemas.types_targets import TARGETS, map_types
 from headwater.schemas.working_copy import SchemaFolder, version_text
 from headwater.web.schema_pages_changes import diff_lines, difference, previous_of
 from headwater.web.schema_pages_fields import FieldRow, field_rows
-from headwater.web.schema_shelf import MERGED, Shelf, Shelves, StreamsOf, json_text, versions_of
+from headwater.web.schema_shelf import MERGED, Shelf, Shelves, Told, json_text, versions_of
 
 FOUND_MAX = 200
 EXAMPLES_MAX = 5
@@ -70,9 +71,9 @@ class Hit:
 class SchemaPages:
     """Renders what `schemas.SchemaFiles` has decided to show as a page."""
 
-    def __init__(self, shelves: Shelves, streams_of: StreamsOf) -> None:
+    def __init__(self, shelves: Shelves) -> None:
         self._shelves = shelves
-        self._streams_of = streams_of
+        self._told = Told()
         self._static = {name: files("headwater.web").joinpath("static", name).read_bytes() for name in _STATIC}
         environment = Environment(
             loader=PackageLoader("headwater.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -84,6 +85,12 @@ class SchemaPages:
             name: environment.get_template(f"schema_{name}.html")
             for name in ("index", "directory", "schema", "difference", "search", "problem")
         }
+
+    def seen(self, shelves: Shelves, told: Told) -> SchemaPages:
+        """The same pages about what one reader is told."""
+        seen = copy.copy(self)
+        seen._shelves, seen._told = shelves, told
+        return seen
 
     def static(self, request: Request) -> Response:
         """The style of the pages; a new release asks with another `?v=`."""
@@ -151,7 +158,7 @@ class SchemaPages:
             source=shelf.text(shelf.file(folder.title, chosen), "yaml").data.decode("utf-8", "replace"),
             examples=examples[:EXAMPLES_MAX] if isinstance(examples, list) else [],
             below=below,
-            streams=self._streams_of().get(folder.title, []),
+            streams=self._told.streams.get(folder.title, []),
             referring=self._shelves.referring(folder.title),
             built_on=self._shelves.built_on(shelf, folder),
             notes=[(path.name, shelf.note_text(path).data.decode("utf-8", "replace")) for path in shelf.notes(folder)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -16,17 +16,24 @@ from starlette.routing import BaseRoute
 
 from headwater.platform import Platform
 from headwater.schemas.working_settings import WorkingSettings
-from headwater.streams.registry import StreamRegistry
+from headwater.streams.stream import Stream
+from headwater.streams.visibility import Sight
 from headwater.web.places import exception_handlers
 from headwater.web.preflight import Preflights
 from headwater.web.protocol import HeadwaterProtocol
 from headwater.web.route import Route
-from headwater.web.schema_shelf import Shelves, StreamsOf
+from headwater.web.schema_shelf import Shelves, Told
 from headwater.web.schemas import ROOT, schema_routes, wants_page
+from headwater.web.sight import seen
 
 
-def create_schema_app(shelves: Shelves, streams_of: StreamsOf = dict) -> Starlette:
-    """The ASGI application over some repositories."""
+def create_schema_app(
+    shelves: Shelves, streams_of: Callable[[], Mapping[str, list[str]]] = dict, *, hidden: frozenset[str] = frozenset()
+) -> Starlette:
+    """The ASGI application over some repositories.
+
+    `streams_of`: title → the streams that carry it, as it is now; schemas of the `hidden` titles are left out.
+    """
 
     async def root(request: Request) -> Response:
         # Registry clients ask for `/` to see whether anybody is there.
@@ -35,7 +42,7 @@ def create_schema_app(shelves: Shelves, streams_of: StreamsOf = dict) -> Starlet
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    routes = schema_routes(shelves, streams_of)
+    routes = schema_routes(shelves, lambda _: Told(streams_of(), hidden))
     app = Starlette(
         routes=[Route("/", root), Route("/healthz", healthz), *routes],
         middleware=[Middleware(Preflights, origins=[(route, "*") for route in routes])],
@@ -64,8 +71,13 @@ def platform_schema_routes(platform: Platform) -> list[BaseRoute]:
     """The same for a platform: its own repositories, and which of its streams have which schema."""
     config = platform.config
     shelves = shelves_of(config.schemas.base_uris, config.path("."))
-    # Asked anew each time: streams may be declared while the platform runs.
-    return schema_routes(shelves, lambda: streams_by_title(platform.streams))
+
+    def told_of(request: Request) -> Told:
+        # Asked anew each time: streams may be declared while the platform runs.
+        streams = seen(request)
+        return Told(streams_by_title(streams.all()), streams.titles_hidden(), streams.sight is Sight.PUBLIC)
+
+    return schema_routes(shelves, told_of)
 
 
 def name_of(path: Path) -> str:
@@ -74,10 +86,10 @@ def name_of(path: Path) -> str:
     return path.parent.name if path.name == "jsonschema" and path.parent.name else path.name
 
 
-def streams_by_title(streams: StreamRegistry) -> dict[str, list[str]]:
+def streams_by_title(streams: Iterable[Stream]) -> dict[str, list[str]]:
     """Schema title → the names of the streams that carry it, ascending."""
     found: dict[str, list[str]] = {}
-    for stream in streams.all():
+    for stream in streams:
         if stream.schema_title:
             found.setdefault(stream.schema_title, []).append(stream.name)
     return {title: sorted(names) for title, names in found.items()}

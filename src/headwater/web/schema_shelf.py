@@ -6,6 +6,7 @@ asked for is looked up in the list; links are not followed. A file is parsed onc
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from starlette.requests import Request
 
 from headwater.errors import ConfigInvalid, HeadwaterError, SchemaInvalid, SchemaNotFound, SchemaUnavailable
 from headwater.schemas.fragment_use import named_by, references
@@ -30,8 +33,26 @@ MERGED = "all"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Clock = Callable[[], float]
-# Title → the streams that carry it, as it is now.
-StreamsOf = Callable[[], Mapping[str, list[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the sender of a request is told: the streams that carry each title, and no schemas of the `hidden` titles.
+
+    `is_public`: whether everybody is told the same.
+    """
+
+    streams: Mapping[str, list[str]] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
+    is_public: bool = True
+
+
+ToldOf = Callable[[Request], Told]
+
+
+def everything(_: Request) -> Told:
+    """What is told where there are no streams."""
+    return Told()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +91,8 @@ class Shelf:
         self._clock = clock
         self._lock = threading.Lock()
         self._listing = self._list()
+        self._origin = self
+        self._hidden: frozenset[str] = frozenset()
         self._files: dict[Path, tuple[tuple[int, int], bytes, dict[str, Any]]] = {}
         self._texts: dict[tuple[Path, str], tuple[tuple[int, int], SchemaText]] = {}
 
@@ -81,7 +104,16 @@ class Shelf:
     @property
     def folders(self) -> Mapping[str, SchemaFolder]:
         """Every schema by title, titles ascending."""
-        return self._fresh().folders
+        folders = self._origin._fresh().folders
+        if not self._hidden:
+            return folders
+        return {title: folder for title, folder in folders.items() if title not in self._hidden}
+
+    def without(self, titles: frozenset[str]) -> Shelf:
+        """The same repository without the schemas of these titles."""
+        view = copy.copy(self)
+        view._hidden = titles
+        return view
 
     def folder(self, title: str) -> SchemaFolder:
         """One schema. Raises SchemaNotFound, naming the nearest titles."""
@@ -159,10 +191,10 @@ class Shelf:
 
     def referring(self, title: str) -> list[tuple[str, str]]:
         """The schemas here that refer to `title`, by title, each with the version it refers to."""
-        listing = self._fresh()
+        listing = self._origin._fresh()
         if listing.references is None:
             listing.references = self._references(listing)
-        return listing.references.get(title, [])
+        return [one for one in listing.references.get(title, []) if one[0] not in self._hidden]
 
     def uses(self, folder: SchemaFolder) -> list[tuple[str, str]]:
         """The (title, version)s a schema's current file refers to, or its newest version where it has none."""
@@ -231,6 +263,13 @@ class Shelves:
                 raise ConfigInvalid(f"Two repositories are called {name!r}.", hint="Name them: NAME=DIRECTORY.")
             shelves.append(Shelf(name, settings))
         return cls(tuple(shelves), {shelf.name: shelf for shelf in shelves})
+
+    def without(self, titles: frozenset[str]) -> Shelves:
+        """The same repositories without the schemas of these titles."""
+        if not titles:
+            return self
+        shelves = tuple(shelf.without(titles) for shelf in self.shelves)
+        return Shelves(shelves, {shelf.name: shelf for shelf in shelves})
 
     def named(self, name: str) -> tuple[Shelf, ...]:
         """The repository of that name, or all of them in order for `all`. Raises SchemaNotFound."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from headwater.web.confluent import ConfluentReader
 from headwater.web.problems import ProblemResponse, request_uri, status_of
 from headwater.web.route import Route
 from headwater.web.schema_pages import SchemaPages
-from headwater.web.schema_shelf import MERGED, SchemaText, Shelf, Shelves, StreamsOf
+from headwater.web.schema_shelf import MERGED, SchemaText, Shelf, Shelves, ToldOf, everything
 
 ROOT = "/repositories"
 # Clients of a registry list its schemas here, and people type it when they look for the pages.
@@ -24,17 +25,18 @@ LISTING = "/schemas"
 SCHEMAS = "jsonschema"
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
+_FOR_ONE = "private, no-cache"
 _CORS = {
     "access-control-allow-origin": "*",
     "access-control-expose-headers": "etag, content-location, link",
 }
 
 
-def schema_routes(shelves: Shelves, streams_of: StreamsOf = dict) -> list[BaseRoute]:
-    """Everything the schema service answers, for any application. `streams_of`: title → the streams that carry it."""
-    pages = SchemaPages(shelves, streams_of)
-    files = SchemaFiles(shelves, pages)
-    registry = ConfluentReader(shelves, streams_of)
+def schema_routes(shelves: Shelves, told_of: ToldOf = everything) -> list[BaseRoute]:
+    """Everything the schema service answers, for any application. `told_of`: what the sender of a request is told."""
+    pages = SchemaPages(shelves)
+    files = SchemaFiles(shelves, pages, told_of)
+    registry = ConfluentReader(shelves, told_of)
     return [
         Route(ROOT, files.to_schemas, methods=["GET"]),
         Route(f"{ROOT}/", files.repositories, methods=["GET"]),
@@ -52,15 +54,18 @@ def schema_routes(shelves: Shelves, streams_of: StreamsOf = dict) -> list[BaseRo
 class SchemaFiles:
     """The files of the repositories: versions for ever, `latest` and `current` to be asked for again."""
 
-    def __init__(self, shelves: Shelves, pages: SchemaPages) -> None:
+    def __init__(self, shelves: Shelves, pages: SchemaPages, told_of: ToldOf) -> None:
         self._shelves = shelves
         self._pages = pages
+        self._told_of = told_of
+        self._is_public = True
 
     def repositories(self, request: Request) -> Response:
         """All repositories, as a page or (Accept: application/json) as a list; `?q=` searches them."""
+        seen = self._seen(request)
         if not wants_page(request):
-            return self._answer_list(request)
-        return self._pages.search(request) if request.query_params.get("q") else self._pages.index(request)
+            return seen._answer_list(request)
+        return seen._pages.search(request) if request.query_params.get("q") else seen._pages.index(request)
 
     def to_schemas(self, request: Request) -> Response:
         """The directory a shortened address means."""
@@ -69,16 +74,24 @@ class SchemaFiles:
 
     def answer(self, request: Request) -> Response:
         """A schema, a directory, or what is beside a schema."""
+        seen = self._seen(request)
         try:
-            return self._answer(request)
+            return seen._answer(request)
         except HeadwaterError as error:
             # A file that is no schema is a finding about that file; nothing here has failed.
             status = 422 if isinstance(error, SchemaInvalid) else status_of(error)
             if wants_page(request):
-                return self._pages.problem(request, error, status)
+                return seen._pages.problem(request, error, status)
             answer = ProblemResponse(error, method=request.method, uri=request_uri(request.scope), status=status)
             answer.headers.update(_CORS)
             return answer
+
+    def _seen(self, request: Request) -> SchemaFiles:
+        """The same with the schemas that the sender may know of."""
+        told, seen = self._told_of(request), copy.copy(self)
+        seen._shelves, seen._is_public = self._shelves.without(told.hidden), told.is_public
+        seen._pages = self._pages.seen(seen._shelves, told)
+        return seen
 
     def _answer(self, request: Request) -> Response:
         path: str = request.path_params["path"]
@@ -164,6 +177,8 @@ class SchemaFiles:
 
     def _send(self, request: Request, text: SchemaText, headers: Mapping[str, str]) -> Response:
         own = {**_CORS, **headers, "etag": text.tag, "x-content-type-options": "nosniff"}
+        if not self._is_public:
+            own["cache-control"] = _FOR_ONE
         if matches(request.headers.get("if-none-match"), text.tag):
             return Response(status_code=304, headers=own)
         return Response(text.data, headers={**own, "content-type": text.media_type})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -11,6 +12,7 @@ import uvicorn
 
 from headwater.platform import Platform
 from headwater.web.app import Application, create_app
+from headwater.web.metrics import metrics_text
 from headwater.web.protocol import HeadwaterProtocol
 from headwater.web.workers import WorkerPlace, Workers
 
@@ -80,7 +82,7 @@ async def serving(
     """
     server = server_of(platform, notice=notice)
     if place is not None:
-        server.application.workers = Workers(place, platform.telemetry)
+        server.application.workers = Workers(place, functools.partial(metrics_text, platform))
     # Signals stay with whoever runs the block.
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     server.on_started = address.set_result

@@ -8,9 +8,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 import headwater
+from headwater.streams.seen import SeenStreams
+from headwater.streams.visibility import Sight
 from headwater.web import spec_events, spec_monitoring, spec_registry, spec_schemas, spec_service, spec_streams
 from headwater.web.info import DESCRIPTION, JsonResponse
 from headwater.web.pages import PAGE_HEADERS
+from headwater.web.sight import seen
 from headwater.web.spec_page import render
 from headwater.web.spec_parts import API_KEY
 from headwater.web.spec_values import Node
@@ -47,14 +50,15 @@ _API_KEY = {
     "scheme": "bearer",
     "bearerFormat": "hwk_…",
     "description": "Some operations need an API key, sent as `Authorization: Bearer …`. `headwater keys create` makes "
-    "one with one or more of the scopes `streams:read`, `streams:write` and `streams:kill`; `x-scope` says which.",
+    "one with one or more of the scopes `streams:read`, `streams:write`, `streams:kill` and `events:read`; `x-scope` "
+    "says which. Any key also shows private streams wherever streams are told of, and `events:read` their events.",
 }
 
 
-def specification(platform: Any) -> dict[str, Any]:
-    """The OpenAPI document of a platform."""
+def specification(platform: Any, streams: SeenStreams | None = None) -> dict[str, Any]:
+    """The OpenAPI document of a platform, with the names of these streams; None: of those that everybody sees."""
     config = platform.config
-    names = [stream.name for stream in platform.streams.all()]
+    names = [stream.name for stream in (streams or platform.seen(Sight.PUBLIC)).all()]
     paths: dict[str, Node] = {
         **spec_events.paths(names, has_test_events=bool(config.intake.test_events)),
         **spec_streams.paths(has_legacy=config.streams.enforce),
@@ -80,7 +84,7 @@ def specification(platform: Any) -> dict[str, Any]:
 
 
 async def spec(request: Request) -> Response:
-    return JsonResponse(specification(request.app.state.platform))
+    return JsonResponse(specification(request.app.state.platform, seen(request)))
 
 
 async def doc(request: Request) -> Response:
@@ -98,4 +102,4 @@ async def doc(request: Request) -> Response:
         }
         return JsonResponse(problem, status_code=404)
     platform = request.app.state.platform
-    return HTMLResponse(render(specification(platform), LEFT_OUT), headers=PAGE_HEADERS)
+    return HTMLResponse(render(specification(platform, seen(request)), LEFT_OUT), headers=PAGE_HEADERS)

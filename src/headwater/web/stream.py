@@ -15,10 +15,12 @@ from starlette.types import Receive, Scope, Send
 from headwater.consumption.filter import parse_filter
 from headwater.consumption.framing import Format
 from headwater.consumption.hub import Connection, StreamHub, Wish
+from headwater.control.api_keys import ApiKeys
 from headwater.errors import (
     ConfigInvalid,
     ContentUnsupported,
     HeadwaterError,
+    KeyRequired,
     StreamUnknown,
     TimestampInvalid,
     TokenInvalid,
@@ -27,6 +29,8 @@ from headwater.errors import (
 )
 from headwater.event import json_bytes
 from headwater.log.contract import TOKEN_PREFIX
+from headwater.streams.stream import Stream
+from headwater.streams.visibility import Sight
 from headwater.web.cloudevents import STRUCTURED, CloudEventsOut, url_of
 from headwater.web.headers import RawHeaders, is_on
 from headwater.web.problems import MEDIA_TYPE, problem_document, problem_headers, request_uri, status_of
@@ -54,8 +58,17 @@ class StreamEndpoint:
     A scope extension `headwater.abort`, where the server has one, is called to drop a client whose buffers are full.
     """
 
-    def __init__(self, hub: StreamHub, standing: RawHeaders | None = None, public_url: str | None = None) -> None:
+    def __init__(
+        self,
+        hub: StreamHub,
+        standing: RawHeaders | None = None,
+        public_url: str | None = None,
+        *,
+        keys: ApiKeys | None = None,
+    ) -> None:
+        """Without `keys`, everybody sees what is public."""
         self._hub = hub
+        self._keys = keys
         self._public_url = public_url
         self._standing = standing or []
 
@@ -80,13 +93,17 @@ class StreamEndpoint:
         try:
             accept = headers.get("accept", "")
             url = url_of(self._public_url, scope.get("scheme", "http"), headers.get("host", ""))
-            wish = replace(_wish(self._hub, names, accept, query, resume), render=rendering(accept, query, url))
+            sight = self._sight(headers)
+            streams = self._hub.resolve(names, sight)
+            wish = replace(_wish(streams, accept, query, resume), render=rendering(accept, query, url))
             topics = wish.topics
             connection = await self._hub.connect(wish)
         except HeadwaterError as error:
             await self._refuse_error(scope, send, error, resume=resume, topics=topics)
         else:
             try:
+                if sight is not Sight.PUBLIC:
+                    connection.may_read = lambda: self._still_reads(headers, sight)
                 await self._serve(connection, scope, receive, send, media_type(headers.get("accept")))
             finally:
                 await self._hub.disconnect(connection)
@@ -96,6 +113,16 @@ class StreamEndpoint:
     async def close(self) -> None:
         """End all streams with a last token; open ones would hold up the end of the server."""
         await self._hub.close()
+
+    def _sight(self, headers: Mapping[str, str]) -> Sight:
+        return self._keys.sight(headers.get("authorization")) if self._keys else Sight.PUBLIC
+
+    def _still_reads(self, headers: Mapping[str, str], sight: Sight) -> bool:
+        """Whether the key of a connection is as good as it was when the client came."""
+        try:
+            return self._sight(headers) >= sight
+        except KeyRequired:
+            return False
 
     async def _serve(self, connection: Connection, scope: Scope, receive: Receive, send: Send, media: bytes) -> None:
         head = [
@@ -114,7 +141,7 @@ class StreamEndpoint:
         listening = asyncio.create_task(_until_gone(connection, receive))
         reader = connection.reader
         try:
-            while (data := await reader.next()) is not None:
+            while (data := await reader.next()) is not None and (connection.may_read is None or connection.may_read()):
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except asyncio.CancelledError:
@@ -185,10 +212,7 @@ def media_type(accept: str | None) -> bytes:
     return JSON_TYPE if form_of(accept) == "json" else b"text/event-stream; charset=utf-8"
 
 
-def _wish(
-    hub: StreamHub, names: Sequence[str], accept: str, query: Mapping[str, str], last_event_id: str | None
-) -> Wish:
-    streams = hub.resolve(names)
+def _wish(streams: tuple[Stream, ...], accept: str, query: Mapping[str, str], last_event_id: str | None) -> Wish:
     expression = query.get("filter", "").strip()
     return Wish(
         streams,

@@ -11,6 +11,8 @@ from starlette.responses import Response
 
 from headwater.errors import RequestTooLarge
 from headwater.streams.legacy_api import MAX_AGE_SECONDS, Parameters, answer
+from headwater.streams.visibility import Sight
+from headwater.web.sight import seen
 
 PATHS = ("/w/api.php", "/api.php")
 FORM_BYTES_MAX = 1_048_576
@@ -20,17 +22,20 @@ ERROR_HEADER = "MediaWiki-API-Error"
 
 async def streamconfigs(request: Request) -> Response:
     """The settings of the streams asked for. Errors are 200 too, with their code in `MediaWiki-API-Error`."""
-    platform = request.app.state.platform
+    platform, streams = request.app.state.platform, seen(request)
     query = request.scope["query_string"].decode("latin-1")
     parameters = Parameters.parse(query, await _form(request))
-    answered = answer(platform.streams.entries(), parameters)
+    answered = answer(streams.entries(), parameters)
     headers = {"content-type": answered.content_type, "cache-control": answered.cache_control}
+    if streams.sight > Sight.PUBLIC:
+        headers["cache-control"] = "private, no-cache"
     if parameters.get("origin") == "*":
         headers["access-control-allow-origin"] = "*"
     if answered.error_code:
         headers[ERROR_HEADER.lower()] = answered.error_code
         return Response(answered.body, headers=headers)
-    headers["expires"] = formatdate(time.time() + MAX_AGE_SECONDS, usegmt=True)
+    if streams.sight is Sight.PUBLIC:
+        headers["expires"] = formatdate(time.time() + MAX_AGE_SECONDS, usegmt=True)
     if platform.config.streams.compatible_api_etag:
         headers["etag"] = f'"{hashlib.blake2b(answered.body, digest_size=16).hexdigest()}"'
         if request.method in ("GET", "HEAD") and _is_current(request.headers.get("if-none-match"), headers["etag"]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,15 +15,25 @@ from starlette.routing import BaseRoute
 from headwater.control.revision import ALL_STREAMS, Rule, State, text_of
 from headwater.control.stream_control import Change
 from headwater.declaration import suggestion
-from headwater.errors import ChangeRefused, RequestTooLarge, RevisionUnknown, StreamUnknown, TooManyConnections
+from headwater.errors import (
+    ChangeRefused,
+    KeyRequired,
+    RequestTooLarge,
+    RevisionUnknown,
+    StreamUnknown,
+    TooManyConnections,
+)
 from headwater.event import json_bytes, read_json
 from headwater.platform import Platform
 from headwater.streams.layers import Scope
 from headwater.streams.projection import AUDIENCES, OPEN_AUDIENCES, etag_of, project, value_at
 from headwater.streams.registry import StreamRegistry
+from headwater.streams.seen import SeenStreams
 from headwater.streams.stream import Stream
+from headwater.streams.visibility import Sight
 from headwater.web.headers import is_number, is_on
 from headwater.web.route import Route
+from headwater.web.sight import sight_of
 
 BODY_BYTES_MAX = 1_048_576
 WAIT_SECONDS_MAX = 60.0
@@ -81,9 +91,9 @@ class StreamsApi:
                 etag = etag_of(body)
                 left = deadline - asyncio.get_running_loop().time()
                 if held is None or not _is_current(held, etag):
-                    return _answer(body, etag, audience)
+                    return _answer(request, body, etag, audience)
                 if left <= 0 or self._closing.is_set():
-                    return Response(status_code=304, headers={"etag": etag, "cache-control": _caching(audience)})
+                    return _not_changed(request, etag, audience)
                 await self._news(version, left)
         finally:
             if wait:
@@ -92,15 +102,13 @@ class StreamsApi:
     async def get(self, request: Request) -> Response:
         """One stream. 404 with the nearest name where there is none."""
         audience = self._audience(request)
-        stream = self._seen(request).get(request.path_params["name"])
+        stream = _asked_for(request.path_params["name"], self._seen(request), audience, sight_of(request))
         told = project([stream], audience)
-        if stream.name not in told:
-            raise StreamUnknown(f'The stream "{stream.name}" is not declared.')
         body = json_bytes({"stream": stream.name, **told[stream.name]})
         etag = etag_of(body)
         if _is_current(request.headers.get("if-none-match"), etag):
-            return Response(status_code=304, headers={"etag": etag, "cache-control": _caching(audience)})
-        return _answer(body, etag, audience)
+            return _not_changed(request, etag, audience)
+        return _answer(request, body, etag, audience)
 
     async def history(self, request: Request) -> Response:
         """The latest revisions, newest first, and the rules there are."""
@@ -173,7 +181,11 @@ class StreamsApi:
             heartbeat = self._platform.config.control.heartbeat_seconds
             while not self._closing.is_set():
                 version = self._platform.control.version
-                listed = read_json(self._listing(request, audience))
+                try:
+                    listed = read_json(self._listing(request, audience))
+                except KeyRequired:
+                    # Revoked, or expired, since the client came.
+                    return
                 now, soon = listed["streams"], listed.get("upcoming", [])
                 etag = etag_of(json_bytes([now, soon]))
                 news = {"revision": self._platform.control.state.number, "at": _iso(time.time()), "upcoming": soon}
@@ -211,21 +223,20 @@ class StreamsApi:
         asked = [name for part in request.query_params.getlist("names") for name in part.split(",") if name]
         streams: list[Stream] = []
         unknown: dict[str, str | None] = {}
-        seen = self._seen(request)
+        known, sight = self._seen(request), sight_of(request)
         for name in asked:
             try:
-                streams.append(seen.get(name))
+                streams.append(_asked_for(name, known, audience, sight))
             except StreamUnknown as error:
                 unknown[name] = error.hint
         if not asked:
-            streams = _named_to(audience, seen.entries())
+            streams = list(SeenStreams(known, sight).entries())
         chosen = [stream for stream in streams if _fits(stream, request.query_params)]
         told = project(chosen, audience)
         upcoming = self._upcoming(request, audience, told, asked)
-        hidden = {stream.name: None for stream in chosen if stream.name not in told and stream.name in asked}
         body = {"revision": self._platform.control.state.number, "streams": told}
-        if unknown or hidden:
-            body["unknown"] = {**unknown, **hidden}
+        if unknown:
+            body["unknown"] = unknown
         if upcoming:
             body["upcoming"] = upcoming
         return json_bytes(body)
@@ -242,7 +253,7 @@ class StreamsApi:
             chosen = (
                 [streams.get(name) for name in asked if name in streams]
                 if asked
-                else _named_to(audience, streams.entries())
+                else SeenStreams(streams, sight_of(request)).entries()
             )
             then = project([stream for stream in chosen if _fits(stream, request.query_params)], audience)
             changed = {name: one for name, one in then.items() if told.get(name) != one}
@@ -301,9 +312,12 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _named_to(audience: str, streams: Iterable[Stream]) -> list[Stream]:
-    """Those an audience is told of unasked. Who sends to a private stream knows its name, and asks for it."""
-    return [stream for stream in streams if audience not in OPEN_AUDIENCES or not stream.is_private]
+def _asked_for(name: str, streams: StreamRegistry, audience: str, sight: Sight) -> Stream:
+    """A stream asked for by name. Raises StreamUnknown where the reader may not know of it.
+
+    Who sends to a private stream knows its name, and is told whether and how much to send.
+    """
+    return streams.get(name) if audience == "browser" else SeenStreams(streams, sight).get(name)
 
 
 def _fits(stream: Stream, asked: Mapping[str, str]) -> bool:
@@ -323,13 +337,19 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json_bytes(value).decode()
 
 
-def _answer(body: bytes, etag: str, audience: str) -> Response:
-    headers = {"content-type": "application/json", "etag": etag, "cache-control": _caching(audience)}
+def _answer(request: Request, body: bytes, etag: str, audience: str) -> Response:
+    caching = {"cache-control": _caching(request, audience), "vary": "authorization"}
+    headers = {"content-type": "application/json", "etag": etag, **caching}
     return Response(body, headers=headers)
 
 
-def _caching(audience: str) -> str:
-    if audience in OPEN_AUDIENCES:
+def _not_changed(request: Request, etag: str, audience: str) -> Response:
+    headers = {"etag": etag, "cache-control": _caching(request, audience), "vary": "authorization"}
+    return Response(status_code=304, headers=headers)
+
+
+def _caching(request: Request, audience: str) -> str:
+    if audience in OPEN_AUDIENCES and sight_of(request) is Sight.PUBLIC:
         return "public, max-age=5, stale-while-revalidate=600, stale-if-error=86400"
     return "private, no-cache"
 

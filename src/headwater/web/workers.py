@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
 from starlette.types import Receive, Scope, Send
 
 from headwater.errors import HeadwaterError, LogUnavailable
-from headwater.telemetry import CONTENT_TYPE, Telemetry
+from headwater.telemetry import CONTENT_TYPE
 from headwater.web.body import Disconnected, read_body
 from headwater.web.problems import ProblemResponse, request_uri
 
@@ -53,9 +53,10 @@ class WorkerPlace:
 class Workers:
     """What one worker asks the others. `close` it with the server."""
 
-    def __init__(self, place: WorkerPlace, telemetry: Telemetry) -> None:
+    def __init__(self, place: WorkerPlace, own_metrics: Callable[[str | None], bytes]) -> None:
+        """`own_metrics`: those of this process, as told to who sends this `Authorization` header."""
         self._place = place
-        self._telemetry = telemetry
+        self._own_metrics = own_metrics
         # The others are on this machine: no proxy, no certificates. A feed may be silent for as long as it likes.
         timeout = httpx.Timeout(CONNECT_SECONDS_MAX, read=None)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=4)
@@ -70,25 +71,40 @@ class Workers:
         if path == "/metrics":
             if scope["query_string"] == OWN_METRICS:
                 return False
-            await _send(send, 200, [(b"content-type", CONTENT_TYPE.encode())], await self.metrics())
+            await self._send_metrics(scope, receive, send)
             return True
         if self._place.is_first or path.startswith(_OWN_PATHS):
             return False
         await self._from_first(scope, receive, send)
         return True
 
-    async def metrics(self) -> bytes:
-        """The metrics of all workers, each sample with the label `worker`; those of one that is down are missing."""
-        texts = await asyncio.gather(*(self._metrics_of(number) for number in range(len(self._place.ports))))
+    async def metrics(self, authorization: str | None = None) -> bytes:
+        """The metrics of all workers, each sample with the label `worker`; those of one that is down are missing.
+
+        As each tells them to who sends this header. Raises KeyRequired.
+        """
+        own = self._own_metrics(authorization).decode()
+        headers = {"authorization": authorization} if authorization else {}
+        numbers = range(len(self._place.ports))
+        texts = await asyncio.gather(*(self._metrics_of(number, own, headers) for number in numbers))
         return "".join(merged(texts)).encode()
 
-    async def _metrics_of(self, number: int) -> str | None:
+    async def _send_metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sent = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), None)
+        try:
+            body = await self.metrics(sent)
+        except HeadwaterError as error:
+            await ProblemResponse(error, method=scope["method"], uri=request_uri(scope))(scope, receive, send)
+        else:
+            await _send(send, 200, [(b"content-type", CONTENT_TYPE.encode())], body)
+
+    async def _metrics_of(self, number: int, own: str, headers: Mapping[str, str]) -> str | None:
         if number == self._place.number:
-            return self._telemetry.render().decode()
+            return own
         url = f"http://127.0.0.1:{self._place.ports[number]}/metrics?{OWN_METRICS.decode()}"
         try:
             async with asyncio.timeout(METRICS_SECONDS_MAX):
-                return (await self._client.get(url)).raise_for_status().text
+                return (await self._client.get(url, headers=headers)).raise_for_status().text
         except (httpx.HTTPError, TimeoutError):
             return None
 

@@ -1,0 +1,188 @@
+"""Who may see a stream: the one decision that every way out of the platform asks.
+
+How this works: each stream has an `Exposure`. A stream is hidden where its privacy class or its name makes it private,
+where it shares a topic with such a stream, and where events of such a stream are copied into it: the late and error
+streams of a job, and the outputs of a job whose stream files name no class. Error streams of public streams are named
+to everybody, but read by nobody, unless their stream file makes them public. A reader has a `Sight`, which follows from
+its API key; `names` and `reads` compare the two.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from headwater.streams.stream import PRIVACY_CLASS_UNSPECIFIED, Stream
+
+ERROR_TITLE = "error"
+
+
+class Sight(enum.IntEnum):
+    """What a reader may see. PUBLIC: what is open to all. DECLARED: also what is declared. EVENTS: also all events."""
+
+    PUBLIC = 0
+    DECLARED = 1
+    EVENTS = 2
+
+
+class Exposure(enum.IntEnum):
+    """What of a stream is for everybody: nothing, its name and declaration, or its events as well."""
+
+    HIDDEN = 0
+    NAMED = 1
+    OPEN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A job as far as it moves events: the streams it reads, and the streams and the table it fills."""
+
+    job: str
+    sources: tuple[str, ...]
+    output: str | None = None
+    late: str | None = None
+    error: str | None = None
+    table: str | None = None
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        return tuple(name for name in (self.output, self.late, self.error) if name is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What is known beside the declarations: streams opened to everybody by name, hidden ones, and the jobs."""
+
+    opened: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
+    error_streams: frozenset[str] = frozenset()
+    flows: tuple[Flow, ...] = ()
+    _written: Mapping[str, tuple[Flow, ...]] = field(init=False, default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        written: dict[str, tuple[Flow, ...]] = {}
+        for flow in self.flows:
+            for name in flow.written:
+                written[name] = (*written.get(name, ()), flow)
+        object.__setattr__(self, "_written", written)
+
+    def writers(self, name: str) -> tuple[Flow, ...]:
+        """The jobs that write into a stream."""
+        return self._written.get(name, ())
+
+
+class Visibility:
+    """The exposure of every stream of one registry. `find` gives a stream by name."""
+
+    def __init__(self, streams: Sequence[Stream], find: Callable[[str], Stream | None], access: Access) -> None:
+        self._access = access
+        self._find = find
+        self._exposures: dict[str, Exposure] = {}
+        self._private_topics: set[str] = set()
+        known = {stream.name: stream for stream in streams}
+        for flow in access.flows:
+            for name in (*flow.sources, *flow.written):
+                if name not in known and (found := find(name)) is not None:
+                    known[name] = found
+        self._settle(list(known.values()))
+        self.has_hidden = Exposure.HIDDEN in self._exposures.values()
+
+    def exposure(self, stream: Stream) -> Exposure:
+        """What of a stream, which may be a member of a family, is for everybody."""
+        known = self._exposures.get(stream.name)
+        return self._of(stream) if known is None else known
+
+    def names(self, stream: Stream, sight: Sight) -> bool:
+        """Whether a reader may know that there is this stream, and how it is declared and doing."""
+        return sight >= Sight.DECLARED or self.exposure(stream) > Exposure.HIDDEN
+
+    def reads(self, stream: Stream, sight: Sight) -> bool:
+        """Whether a reader may be given events of this stream, and what is made of them."""
+        return sight >= Sight.EVENTS or self.exposure(stream) is Exposure.OPEN
+
+    def names_job(self, job: str, sight: Sight) -> bool:
+        """Whether a reader may know of a job: of all streams it reads and writes."""
+        flow = next((flow for flow in self._access.flows if flow.job == job), None)
+        return (
+            sight >= Sight.DECLARED
+            or flow is None
+            or all(self._named(name) > Exposure.HIDDEN for name in (*flow.sources, *flow.written))
+        )
+
+    def reads_job(self, job: str, sight: Sight) -> bool:
+        """Whether a reader may be told what a job says, which may be part of the events it reads."""
+        flow = next((flow for flow in self._access.flows if flow.job == job), None)
+        return (
+            sight >= Sight.EVENTS
+            or flow is None
+            or all(self._named(name) is Exposure.OPEN for name in (*flow.sources, *filter(None, (flow.output,))))
+        )
+
+    def reads_table(self, table: str, sight: Sight) -> bool:
+        """Whether a reader may be given rows of a table: events of all streams it is filled from."""
+        flows = [flow for flow in self._access.flows if flow.table == table]
+        return sight >= Sight.EVENTS or all(
+            self._named(name) is Exposure.OPEN for flow in flows for name in flow.sources
+        )
+
+    def may_copy(self, sources: Iterable[str | None], into: Stream) -> bool:
+        """Whether events that named the streams `sources` may stand in `into`, for whoever may read that."""
+        return self.exposure(into) is not Exposure.OPEN or all(self.reads_of(name, Sight.PUBLIC) for name in sources)
+
+    def reads_of(self, name: str | None, sight: Sight) -> bool:
+        """Whether a reader may be given an event that named the stream `name`, also where there is no such stream.
+
+        An event that names none might have been meant for any: it is for everybody only where all streams are.
+        """
+        stream = self._find(name) if name else None
+        return sight >= Sight.EVENTS or (
+            self.exposure(stream) is Exposure.OPEN if stream is not None else not self.has_hidden
+        )
+
+    def knows(self, name: str | None) -> bool:
+        """Whether there is a stream of this name, for whomever."""
+        return bool(name) and self._find(name or "") is not None
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """The declared streams that nobody may know of without a key."""
+        return frozenset(name for name, exposure in self._exposures.items() if exposure is Exposure.HIDDEN)
+
+    def _named(self, name: str) -> Exposure:
+        stream = self._find(name)
+        return Exposure.HIDDEN if stream is None else self.exposure(stream)
+
+    def _settle(self, streams: Sequence[Stream]) -> None:
+        """Work out what follows from what, until nothing changes: exposures only ever become less."""
+        self._exposures = {stream.name: Exposure.OPEN for stream in streams}
+        changed = True
+        while changed:
+            changed = False
+            for stream in streams:
+                found = self._of(stream)
+                if found < self._exposures[stream.name]:
+                    self._exposures[stream.name] = found
+                    changed = True
+                if found is Exposure.HIDDEN and not self._private_topics.issuperset(stream.topics):
+                    self._private_topics.update(stream.topics)
+                    changed = True
+
+    def _of(self, stream: Stream) -> Exposure:
+        access, name = self._access, stream.name
+        if not self._private_topics.isdisjoint(stream.topics):
+            return Exposure.HIDDEN
+        if name in access.opened:
+            return Exposure.OPEN
+        if stream.is_private or name in access.hidden:
+            return Exposure.HIDDEN
+        writers = access.writers(name)
+        is_error = stream.schema_title == ERROR_TITLE or name in access.error_streams
+        is_error = is_error or any(flow.error == name for flow in writers)
+        says_so = stream.privacy_class != PRIVACY_CLASS_UNSPECIFIED
+        least = Exposure.NAMED if is_error and not says_so else Exposure.OPEN
+        for flow in writers:
+            # Late events are copied whole, whatever the class of their stream says; error events are redacted.
+            if flow.late == name or not says_so:
+                least = min(least, *(self._exposures.get(source, Exposure.HIDDEN) for source in flow.sources))
+        return least
