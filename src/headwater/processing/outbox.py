@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from headwater.errors import EventTooLarge, KeyFieldMissing, StateMismatch, StateUnavailable
+from headwater.file_names import file_name
 from headwater.log.contract import Commit, Log, Position, Record, StateChange
 from headwater.processing.local_state import LocalState, Outgoing
 from headwater.processing.store import OnRefused, RefusesRecords
@@ -32,7 +33,7 @@ _T = TypeVar("_T")
 
 def state_file(directory: Path, job: str) -> Path:
     """The file in which the job of this name keeps its state, in the directory for all of them."""
-    return directory / f"{job}.db"
+    return directory / f"{file_name(job, 'job')}.db"
 
 
 def published_token(token: str, file_id: str, number: int) -> str:

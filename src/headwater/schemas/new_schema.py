@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.errors import ConfigInvalid, SchemaInvalid
+from headwater.file_names import file_path
 from headwater.schemas.dialect import DRAFT_07
 from headwater.schemas.example_event import example_event
 from headwater.schemas.yaml_style import yaml_text
@@ -85,6 +86,7 @@ def new_current(
             f"{title!r} cannot be the title of a schema.",
             hint="Use lower-case words and slashes, as in `page/edit`; it is also the directory of the schema.",
         )
+    file_path(title, "schema")
     properties, required = _fields(fields)
     document: dict[str, Any] = {
         "title": title,

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from headwater.errors import HeadwaterError, SchemaInvalid
+from headwater.file_names import file_name, file_path, folded, require_distinct
 from headwater.schemas.dialect import DRAFT_07
 from headwater.schemas.document import parse_document
 from headwater.schemas.limits import ValidationLimits
@@ -47,6 +48,7 @@ def plan_repository(copy: WorkingCopy, source: WorkingCopy, titles: Sequence[str
     Raises SchemaInvalid, with the place, for a file that is no schema: what is taken over is for ever.
     """
     plan = ImportPlan()
+    require_distinct(source.schemas, "schema")
     for title in titles or list(source.schemas):
         folder = source.folder(title)
         target = copy.base / title
@@ -134,7 +136,7 @@ class _Registry:
         """Two subjects of one title would become versions of each other; where case does not count, one directory."""
         by_title: dict[str, list[str]] = {}
         for subject in subjects:
-            by_title.setdefault(self._title(subject).casefold(), []).append(subject)
+            by_title.setdefault(folded(self._title(subject)), []).append(subject)
         clashes = [
             f"{', '.join(map(repr, several))} (all {self._title(several[0])})"
             for several in by_title.values()
@@ -214,7 +216,7 @@ class _Registry:
         name = "/".join(part for part in _TITLE_CHARACTER.sub("_", name).split("/") if part.strip("."))
         if not name:
             raise SchemaInvalid(f"No title can be made of the subject {subject!r}.", hint="Rename it in the export.")
-        return f"{self._prefix}/{name}" if self._prefix else name
+        return file_path(f"{self._prefix}/{name}" if self._prefix else name, "subject")
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
@@ -234,7 +236,7 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 def plan_pin(copy: WorkingCopy, source: WorkingCopy, name: str) -> tuple[ImportPlan, Path]:
     """Keep the released versions of another repository beside our schemas, at `.headwater/NAME`, for `$ref`s only."""
-    place = copy.root / ".headwater" / name
+    place = copy.root / ".headwater" / file_name(name, "pinned repository")
     plan = ImportPlan()
     for folder in source.schemas.values():
         plan.titles.append(folder.title)

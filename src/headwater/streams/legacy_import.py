@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headwater.file_names import file_name, require_distinct
 from headwater.streams import legacy, site
 from headwater.streams.files import (
     DEFAULTS_FILE,
     FAMILIES_DIRECTORY,
     LEGACY_FILE,
+    OWNERS_FILE,
     SERVICES_FILE,
     SITES_FILE,
     read_layers,
@@ -63,6 +65,9 @@ def imported(source: LegacySource) -> Imported:
     if document or overrides:
         result.files[DEFAULTS_FILE] = stream_file_text(document | ({"overrides": overrides} if overrides else {}))
     documents = _documents(source, lost)
+    reserved = (DEFAULTS_FILE, SERVICES_FILE, SITES_FILE, OWNERS_FILE, LEGACY_FILE)
+    files = [name for name in documents if not legacy.is_family(name)]
+    require_distinct(files, "stream", taken=[name.removesuffix(".yaml") for name in reserved])
     for place, (name, content) in enumerate(documents.items()):
         result.files[_file_name(name, place)] = stream_file_text(content)
     result.streams = len(documents)
@@ -248,6 +253,6 @@ def _side_files(source: LegacySource, documents: Mapping[str, Any], lost: Mappin
 
 def _file_name(name: str, place: int) -> str:
     if not legacy.is_family(name):
-        return f"{name}.yaml"
+        return f"{file_name(name, 'stream')}.yaml"
     # Families are tried in the order of their file names, which is that of the entries.
     return f"{FAMILIES_DIRECTORY}/{place:04d}-{_NOT_IN_FILE_NAMES.sub('-', name).strip('-').lower() or 'family'}.yaml"
