@@ -17,14 +17,17 @@ from headwater.processing.job import ToTable
 
 
 def directories_exist(project: Project) -> Iterator[Problem]:
-    """Schemas, streams and jobs are looked for in directories that are there; jobs need none where none is named."""
+    """Schemas, streams and jobs are looked for in directories that are there.
+
+    Of the usual name, a directory of jobs that is not there means that there are none: Git keeps no empty ones.
+    """
     config = project.config
     for base in config.schemas.base_uris:
         if not base.startswith(("http://", "https://")):
             yield from _missing(project, "schemas", "base_uris", base.removeprefix("file://"))
     if config.streams.enforce or project.says("streams", "path"):
         yield from _missing(project, "streams", "path", config.streams.path, file=True)
-    if project.says("jobs", "path") or config.jobs.path != type(config.jobs)().path:
+    if config.jobs.path != type(config.jobs)().path:
         yield from _missing(project, "jobs", "path", config.jobs.path)
 
 
