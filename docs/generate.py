@@ -126,6 +126,10 @@ def configuration_page() -> str:
         "variable, `HEADWATER_<SECTION>_<KEY>`. A section with a *short form* may be written as that one value. An",
         "unknown key is an error that names the file, the line and the nearest known key.",
         "",
+        "**A change of `headwater.yaml`, of stream files or of jobs needs a restart**: what runs goes on as it was",
+        "started, and says on its console that files have changed. Versions of schemas that are added are found",
+        "without one, and what [may be changed over HTTP](http-api-control.md) holds at once.",
+        "",
     ]
     for name, section in config.SECTIONS.items():
         parts += [f"## {name}", "", _sentence(section), ""]

@@ -118,3 +118,21 @@ def test_job_files_are_run_once_at_a_start(project: Path) -> None:
     assert process.wait(timeout=30) == 0
     process.stderr.close()
     assert (project / "runs").read_text(encoding="utf-8") == "x"
+
+
+def test_changed_files_are_said_on_the_console_once_with_what_to_do(project: Path) -> None:
+    process = subprocess.Popen(
+        [*HEADWATER, "up", "--project", str(project), "--port", "0"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert "changed files need a restart" in process.stderr.readline()
+    _written(project, "streams/new.one.yaml", "stream: new.one\nschema_title: demo/edit\n")
+    told = process.stderr.readline()
+    assert told.startswith("streams/new.one.yaml has changed.")
+    assert "restart" in told
+    (project / "jobs" / "edits.py").touch()
+    assert process.stderr.readline().startswith("jobs/edits.py has changed.")
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=30) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()

@@ -197,3 +197,27 @@ def test_a_project_that_cannot_start_says_so_once_and_ends(tmp_path: Path, kafka
     )
     assert ended.returncode != 0
     assert ended.stderr.count("broken.py") == 1
+
+
+def test_forced_workers_leave_out_what_cannot_be_read(tmp_path: Path, kafka_server: str) -> None:
+    project = made_project(tmp_path / "mine")
+    (project / "streams" / "odd.yaml").write_text("stream: odd\nschema_titel: demo/edit\n", encoding="utf-8")
+    process = subprocess.Popen(
+        [*HEADWATER, "up", "--project", str(project), "--port", "0", "--workers", "2", "--force"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HEADWATER_LOG": f"kafka://{kafka_server}/{uuid.uuid4().hex[:8]}."},
+    )
+    assert process.stderr is not None
+    try:
+        told = ""
+        while not (found := re.search(r"at (http://\S+)/ with 2 workers", told)):
+            line = process.stderr.readline()
+            assert line, told
+            told += line
+        assert "streams/odd.yaml:2" in told
+        assert httpx.post(f"{found[1]}/v1/events", json=[edit(1)], timeout=20).status_code == 201
+    finally:
+        process.terminate()
+        process.wait(40)
+        process.stderr.close()

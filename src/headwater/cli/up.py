@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from headwater.cli.changed_files import ChangedFiles
 from headwater.cli.console import date_log_lines, say
 from headwater.cli.start_check import checked, force_option
 from headwater.errors import ConfigInvalid
@@ -63,20 +64,21 @@ def command(project: Path, host: str | None, port: int | None, workers: int, for
         overrides["web.port"] = port
     config = load_config(project, overrides=overrides)
     require_free_place(config)
+    files = ChangedFiles(config)
     if workers > 1:
         from headwater.cli.workers import keep_running, require_shared_log
 
         require_shared_log(config)
         checked(config, force=force)
-        run_until_stopped(keep_running(config, overrides, workers))
+        run_until_stopped(keep_running(config, overrides, workers, files, force=force))
     else:
-        run_until_stopped(_serve(config, checked(config, force=force)))
+        run_until_stopped(_serve(checked(config, force=force), files))
 
 
-async def _serve(config: Config, project: Project) -> None:
-    async with running(config, project=project) as (_, address):
+async def _serve(project: Project, files: ChangedFiles) -> None:
+    async with running(project.config, project=project) as (_, address):
         say(f"Headwater is at {address}/ (Ctrl + C stops it; changed files need a restart)")
-        await asyncio.Event().wait()
+        await files.tell()
 
 
 @contextlib.asynccontextmanager
@@ -122,7 +124,10 @@ Result = TypeVar("Result")
 
 
 def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result | None:
-    """Run `work` on the fastest event loop there is; SIGINT and SIGTERM cancel it, and None is the answer then."""
+    """Run `work` on the fastest event loop there is; SIGINT, SIGTERM and SIGHUP cancel it, and None is the answer then.
+
+    A SIGHUP that is ignored, as under `nohup`, stays so.
+    """
     loop_factory = None
     with contextlib.suppress(ImportError):
         import uvloop
@@ -132,8 +137,9 @@ def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result | None:
     async def cancellable() -> Result:
         task = asyncio.current_task()
         assert task is not None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         return await work
 
     with asyncio.Runner(loop_factory=loop_factory) as runner, contextlib.suppress(asyncio.CancelledError):

@@ -39,7 +39,13 @@ async def _work(config: Config, specification: Mapping[str, Any]) -> None:
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), task.cancel)
     sockets = [socket.socket(fileno=descriptor) for descriptor in specification["sockets"]]
     place = WorkerPlace(specification["number"], sockets, specification["ports"])
-    async with running(config, place=place):
+    project = None
+    if specification["force"]:
+        from headwater.checking.project import read_project
+
+        # What is wrong with it was said by the parent.
+        project = read_project(config)
+    async with running(config, place=place, project=project):
         os.write(1, READY)
         # What a job prints belongs to the terminal, and not into a pipe nobody reads.
         os.dup2(2, 1)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headwater.cli.changed_files import ChangedFiles
 from headwater.cli.console import say
 from headwater.config import Config
 from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable
@@ -43,12 +44,18 @@ def require_shared_log(config: Config) -> None:
         )
 
 
-async def keep_running(config: Config, overrides: Mapping[str, Any], count: int) -> None:
-    """Run `count` workers until this is cancelled. Raises ConfigInvalid where the first ones cannot start."""
+async def keep_running(
+    config: Config, overrides: Mapping[str, Any], count: int, files: ChangedFiles, *, force: bool = False
+) -> None:
+    """Run `count` workers until this is cancelled. Raises ConfigInvalid where the first ones cannot start.
+
+    `force`: without what of the project cannot be read.
+    """
     listener = listening(config.web.host, config.web.port)
     own = [listening("127.0.0.1", 0) for _ in range(count)]
     ports = [each.getsockname()[1] for each in own]
-    specification = {"project": str(config.project_dir.resolve()), "overrides": dict(overrides), "ports": ports}
+    project = str(config.project_dir.resolve())
+    specification = {"project": project, "overrides": dict(overrides), "ports": ports, "force": force}
     workers = [_Worker(number, specification, (listener, own[number])) for number in range(count)]
     try:
         async with asyncio.TaskGroup() as group:
@@ -61,7 +68,9 @@ async def keep_running(config: Config, overrides: Mapping[str, Any], count: int)
                 await worker.ready.wait()
             host, port = listener.getsockname()[:2]
             address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            say(f"Headwater is at http://{address}/ with {count} workers (Ctrl + C stops them)")
+            stops = "Ctrl + C stops them; changed files need a restart"
+            say(f"Headwater is at http://{address}/ with {count} workers ({stops})")
+            await files.tell()
     except* HeadwaterError as errors:
         raise errors.exceptions[0] from None
     finally:

@@ -29,6 +29,8 @@ from headwater.telemetry import Telemetry
 TICK_SECONDS = 1.0
 # At a start the canaries of all streams are due: over so long they are spread.
 SPREAD_SECONDS_MAX = 30.0
+# Of streams that claim what they cannot have, so many are told one by one.
+TOLD_MAX = 3
 RETRY_SECONDS_MAX = 60.0
 PLAN_AGAIN_SECONDS = 600.0
 JOURNEYS_KEPT = 8
@@ -236,10 +238,10 @@ class Canaries:
     def _use(self, plans: dict[str, CanaryPlan]) -> None:
         known = {name: plan.problems for name, plan in self.plans.items()}
         odd = [plan for name, plan in plans.items() if plan.problems and known.get(name) != plan.problems]
-        if odd:
-            more = f" So do {len(odd) - 1} more: see `headwater canary status`." if len(odd) > 1 else ""
-            why = " ".join(odd[0].problems)
-            _log.warning("%s claims canaries it cannot have: %s%s", odd[0].stream.name, why, more)
+        for plan in odd[:TOLD_MAX]:
+            _log.warning("%s claims canaries it cannot have: %s", plan.stream.name, " ".join(plan.problems))
+        if len(odd) > TOLD_MAX:
+            _log.warning("So do %d more streams; `headwater canary status` lists them.", len(odd) - TOLD_MAX)
         self.plans = plans
         now, old = self._clock(), self.tracks
         self.tracks = {}
