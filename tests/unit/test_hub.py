@@ -13,7 +13,7 @@ import pytest
 
 from headwater.config import ConsumptionConfig
 from headwater.consumption.hub import Connection, StreamHub, Wish
-from headwater.errors import ConfigInvalid, StreamUnknown
+from headwater.errors import ConfigInvalid, LogUnavailable, StreamUnknown
 from headwater.log.contract import Position, Record, TopicSettings
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
@@ -111,6 +111,19 @@ async def test_a_declared_stream_without_topics_is_our_fault_and_a_made_up_famil
         await hub.connect(Wish(hub.resolve(["ghost"])))
     with pytest.raises(StreamUnknown):
         await hub.connect(Wish(hub.resolve(["made.up"])))
+
+
+async def test_a_stream_whose_topic_was_deleted_is_asked_for_again_later(log: OracleLog) -> None:
+    hub = _hub(log)
+    await hub.disconnect(await hub.connect(Wish(hub.resolve(["edits"]))))
+    for place in log.partitions():
+        if place[0] == "edits":
+            del log._partitions[place]
+    del log._settings["edits"]
+    for _ in range(2):
+        with pytest.raises(LogUnavailable, match="has no topic 'edits'") as caught:
+            await hub.connect(Wish(hub.resolve(["edits"])))
+        assert caught.value.retriable
 
 
 async def test_canaries_come_only_to_those_who_ask(log: OracleLog) -> None:

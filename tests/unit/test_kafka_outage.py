@@ -83,6 +83,26 @@ def test_what_is_not_allowed_is_told_by_itself_and_other_success_does_not_end_it
     assert fixture.said == ["Storing in 'a' failed: not allowed.", "Storing in 'a' works again, after 1 s."]
 
 
+def test_a_log_that_stores_nothing_is_not_ready_and_one_that_lacks_a_topic_is_degraded(fixture: Fixture) -> None:
+    outages = fixture.outages
+    assert (outages.cannot_serve(), outages.troubles()) == (None, [])
+    outages.failed("Storing in 'a'", DENIED)
+    assert outages.cannot_serve() == "no event can be stored"
+    outages.stored("headwater.event_counts")
+    assert outages.cannot_serve() == "no event can be stored"
+    fixture.wait(1)
+    outages.stored("b")
+    assert (outages.cannot_serve(), outages.troubles()) == (None, ["Events of 1 topics cannot be stored."])
+    outages.failed("Reading 'c'", LogUnavailable("Reading 'c' failed: not allowed."))
+    assert outages.troubles()[1:] == ["Events of 1 topics cannot be read."]
+    outages.failed("Reading 'c'", AWAY)
+    assert outages.cannot_serve() == "the brokers do not answer"
+    fixture.wait(QUIET_SECONDS)
+    outages.stored("a")
+    outages.worked("Reading 'c'")
+    assert (outages.cannot_serve(), outages.troubles()) == (None, [])
+
+
 @pytest.mark.parametrize("error", [EventTooLarge("too large"), AppendIncomplete({0: EventTooLarge("x")}, {})])
 def test_the_fault_of_who_asked_is_no_trouble_of_the_log(fixture: Fixture, error: Any) -> None:
     fixture.outages.failed("Storing in 'a'", next(iter(getattr(error, "failures", {0: error}).values())))

@@ -46,6 +46,8 @@ class Extents:
     def __init__(self, log: LogReader) -> None:
         self._log = log
         self._existing: frozenset[str] = frozenset()
+        # Topics that were there once.
+        self._seen: set[str] = set()
         self._listing: asyncio.Task[frozenset[str]] | None = None
         self._coming: _Query | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -53,14 +55,18 @@ class Extents:
     async def of(self, topics: Sequence[str]) -> Extent:
         """As it is now. Topics that do not exist yet are left out.
 
-        Raises ConfigInvalid when none of `topics` exists, LogUnavailable.
+        Raises ConfigInvalid when none of `topics` ever existed, LogUnavailable.
         """
         found = await self._present(topics)
         try:
             bounds = await self._bounds(found)
         except TopicUnknown:
             # Whose topic has gone has to hear it, and nobody else.
-            bounds = await self._ask(found)
+            try:
+                bounds = await self._ask(found)
+            except TopicUnknown as error:
+                self._existing = frozenset()
+                raise gone(error) from None
         places = {place: both for topic in found for place, both in bounds.get(topic, {}).items()}
         return Extent(
             {place: first for place, (first, _) in places.items()}, {place: end for place, (_, end) in places.items()}
@@ -115,6 +121,9 @@ class Extents:
                 self._listing.add_done_callback(lambda task: task.cancelled() or task.exception())
             self._existing = await asyncio.shield(self._listing)
         found = [topic for topic in topics if topic in self._existing]
+        self._seen.update(found)
+        if not found and not self._seen.isdisjoint(topics):
+            raise gone(TopicUnknown(f"The log has no topic {topics[0]!r} any more."))
         if not found:
             raise ConfigInvalid(
                 "No topics available for consumption. This likely means that the configured allowedTopics do not "
@@ -124,3 +133,8 @@ class Extents:
 
     async def _list(self) -> frozenset[str]:
         return frozenset(info.name for info in await self._log.topics())
+
+
+def gone(error: TopicUnknown) -> LogUnavailable:
+    """What a client is told of a declared stream whose topic somebody has deleted: it is not the client's to repair."""
+    return LogUnavailable(error.message, hint="Connect again later: `headwater apply` makes the topic.")

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from headwater.consumption.extent import Extent
+from headwater.consumption.extent import Extent, gone
 from headwater.errors import TimestampInvalid, TokenInvalid, TopicUnknown
 from headwater.log.contract import TOKEN_PREFIX, LogReader, Position
 from headwater.times import epoch_ms, time_ms
@@ -70,7 +70,10 @@ async def find_start(log: LogReader, extent: Extent, *, last_event_id: str | Non
         return within(extent, await _legacy_start(log, extent, parse_legacy(last_event_id)))
     timestamp_ms = parse_since(since or "")
     if timestamp_ms is not None:
-        offsets = (await log.at(sorted(extent.topics()), timestamp_ms)).offsets
+        try:
+            offsets = (await log.at(sorted(extent.topics()), timestamp_ms)).offsets
+        except TopicUnknown as error:
+            raise gone(error) from None
         # Never past the end we know: what came since is newer than any time that has passed.
         return Start(Position({key: min(offsets.get(key, end), end) for key, end in extent.next.items()}))
     return Start(extent.end)

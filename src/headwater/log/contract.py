@@ -233,6 +233,19 @@ class ClosesWithin(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsTroubles(Protocol):
+    """A log that knows what does not work now, though it answers."""
+
+    def troubles(self) -> Sequence[str]:
+        """What it cannot do for some topics, without their names; empty where all is well."""
+        ...
+
+    def cannot_serve(self) -> str | None:
+        """Why it can do nothing at all for producers or readers; None where it can."""
+        ...
+
+
 class Log(LogWriter, LogReader, Protocol):
     """A whole log. Every implementation passes `headwater.testing.log_suite`."""
 

@@ -40,7 +40,7 @@ from headwater.log.inspection import Damage, LogStats, VerifyReport
 from headwater.log.kafka_follower import Follower
 from headwater.log.kafka_membership import KafkaMembership
 from headwater.log.kafka_offsets import GroupOffsets
-from headwater.log.kafka_outage import Outages
+from headwater.log.kafka_outage import READING, Outages
 from headwater.log.kafka_producer import Sender
 from headwater.log.kafka_reader import Found, SeekerPool
 from headwater.log.kafka_settings import KafkaSettings, checked_options
@@ -199,6 +199,12 @@ class KafkaLog:
             self._pool.shutdown()
             self._pool = None
             raise
+
+    def troubles(self) -> Sequence[str]:
+        return self.outages.troubles()
+
+    def cannot_serve(self) -> str | None:
+        return self.outages.cannot_serve()
 
     def close_within(self, seconds_max: float) -> None:
         """The log will be closed: what waits for the brokers is given up after this time, and answered for."""
@@ -400,14 +406,15 @@ class KafkaLog:
         records_max: int,
         bytes_max: int,
     ) -> Found:
-        reading = f"Reading {', '.join(sorted({topic for topic, _ in offsets}))[:200]}"
+        topics = {topic for topic, _ in offsets}
         try:
             found: Found = await self._in_thread(self._seekers.read, offsets, ended, records_max, bytes_max)
         except HeadwaterError as error:
-            self.outages.failed(reading, error)
+            named = [topic for topic in topics if error.message.startswith(READING + repr(topic))]
+            self.outages.failed(READING + repr((named or sorted(topics))[0]), error)
             raise
-        if self.outages.is_open:
-            self.outages.worked(reading)
+        for topic in topics if self.outages.is_open else ():
+            self.outages.worked(READING + repr(topic))
         return found
 
     async def _ended(self, offsets: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from headwater.errors import HeadwaterError, LogUnavailable
@@ -19,6 +19,9 @@ QUIET_SECONDS_MAX = 120.0
 # A trouble that comes back within this is the same one.
 AGAIN_SECONDS = 300.0
 AWAY = "the brokers"
+STORING = "Storing in "
+READING = "Reading "
+OWN_TOPICS = ("headwater.", "__")
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ class Outages:
         self._servers = servers
         self._clock = clock
         self._open: dict[str, _Trouble] = {}
+        self._stored_at = float("-inf")
         self._quiet: dict[str, tuple[float, float]] = {}
         # Who opens the log hears it by himself.
         self.is_muted = True
@@ -56,6 +60,28 @@ class Outages:
     def current(self) -> list[str]:
         """The troubles of now, as sentences."""
         return [trouble.message for trouble in self._open.values()]
+
+    def troubles(self) -> list[str]:
+        """What does not work for some topics, without their names."""
+        found = []
+        for doing, sentence in ((STORING, "be stored"), (READING, "be read")):
+            count = sum(key.startswith(doing) for key in self._open)
+            if count:
+                found.append(f"Events of {count} topics cannot {sentence}.")
+        return found
+
+    def cannot_serve(self) -> str | None:
+        """Why nothing works, or nothing has been stored since the first trouble with that began; None where some is."""
+        if self.is_away:
+            return "the brokers do not answer"
+        began = min((trouble.began for key, trouble in self._open.items() if key.startswith(STORING)), default=None)
+        return "no event can be stored" if began is not None and self._stored_at < began else None
+
+    def stored(self, topic: str) -> None:
+        """An event for `topic` was stored."""
+        if not topic.startswith(OWN_TOPICS):
+            self._stored_at = self._clock()
+        self.worked(STORING + repr(topic))
 
     def failed(self, what: str, error: HeadwaterError) -> None:
         """`what`, such as "Storing in 't'", ended with `error`. That of who asked for too much is none of ours."""
@@ -91,7 +117,15 @@ class Outages:
             else:
                 _log.warning("%s works again, after %d s.", what, seconds)
 
+    def all_worked(self, all_of_it: Iterable[str]) -> None:
+        """`worked`, for each."""
+        for what in all_of_it:
+            self.worked(what)
+
     def _quiet_seconds(self, key: str, began: float) -> float:
+        if key != AWAY:
+            # Whoever was refused has now been let: nothing else says it.
+            return 0.0
         ended, seconds = self._quiet.get(key, (float("-inf"), 0.0))
         return min(QUIET_SECONDS_MAX, 2 * seconds) if seconds and began - ended < AGAIN_SECONDS else QUIET_SECONDS
 

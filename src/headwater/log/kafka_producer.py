@@ -39,7 +39,7 @@ from headwater.log.kafka_append import (
     record_bytes,
     too_large,
 )
-from headwater.log.kafka_outage import Outages
+from headwater.log.kafka_outage import STORING, Outages
 from headwater.log.kafka_settings import (
     KafkaError,
     KafkaException,
@@ -288,12 +288,12 @@ class Sender:
             elif pending.has_failed:
                 error = incomplete(pending, self._settings.servers)
                 for index, one in error.failures.items():
-                    self._outages.failed(f"Storing in {pending.records[index].topic!r}", one)
+                    self._outages.failed(STORING + repr(pending.records[index].topic), one)
                 future.set_exception(error)
             else:
                 if self._outages.is_open:
                     for name in {record.topic for record in pending.records}:
-                        self._outages.worked(f"Storing in {name!r}")
+                        self._outages.stored(name)
                 future.set_result(Placements(pending))
 
 

@@ -50,6 +50,7 @@ RESERVED = "headwater.tokens"
 PASSING_SECONDS = 0.2
 PROBE_SECONDS = 1.0
 ASKING_TOPICS = "Asking for the topics"
+ASKING_TOPIC = "Asking for the topic "
 ASKING_IDS = "Asking which topics there are"
 ASKING_SETTINGS = "Asking how topics are kept"
 NOTHING_SINCE = -1
@@ -149,10 +150,24 @@ class KafkaTopics:
             await self.renew()
             topic = self._known.get(name)
             if topic is None:
-                raise TopicUnknown(f"The log has no topic {name!r}.", hint="`headwater apply` makes declared topics.")
+                raise await self._why_unknown(name)
             if partition >= topic.partitions:
                 raise PositionLost(f"Topic {name!r} has no partition {partition}: it has {topic.partitions}.")
         return topic
+
+    async def _why_unknown(self, name: str) -> HeadwaterError:
+        """There is no such topic, or this user may not see it: a list of all topics leaves it out either way."""
+        full_name = self._settings.namespace + name
+
+        def ask() -> KafkaError | None:
+            timeout = self._settings.closing.left(self._settings.answer_seconds_max / 2)
+            return self._client().list_topics(full_name, timeout=timeout).topics[full_name].error
+
+        with contextlib.suppress(KafkaException, KeyError):
+            error = await self._in_thread(ask)
+            if error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                return self._error(KafkaException(error), ASKING_TOPIC + repr(name))
+        return TopicUnknown(f"The log has no topic {name!r}.", hint="`headwater apply` makes declared topics.")
 
     async def measured(self, name: str, *, age_seconds_max: float = float("inf")) -> KafkaTopic:
         """The topic with its `record_bytes_max`, asked for anew where that is older.
@@ -296,6 +311,7 @@ class KafkaTopics:
             for learn in self.on_grown:
                 await self._in_thread(learn, full_name, count)
         self._known = known
+        self._outages.all_worked([ASKING_TOPIC + repr(name) for name in known] if self._outages.is_open else ())
         self._brokers = max(1, len(metadata.brokers))
         self._renewed_at = time.monotonic()
 

@@ -13,6 +13,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 import headwater
 from headwater.errors import StreamUnknown
 from headwater.event import json_bytes
+from headwater.log.contract import TellsTroubles
+from headwater.platform import Platform
 from headwater.web.jobs import jobs_in_trouble
 from headwater.web.sight import seen
 
@@ -56,7 +58,8 @@ async def healthz(_: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Ready: the log can be read. `degraded` where jobs are in trouble: events are taken and streamed all the same.
+    """Ready: the log can be read, and takes events of some stream. `degraded` where jobs are in trouble, or where that
+    is not so of every stream: the others are served all the same.
 
     A full disk does not make it unready, since readers are still served.
     """
@@ -66,10 +69,23 @@ async def readyz(request: Request) -> Response:
             topics = await platform.log.topics()
     except Exception as error:
         return JsonResponse({"status": "unavailable", "reason": type(error).__name__}, status_code=503)
+    if isinstance(platform.log, TellsTroubles) and (why := platform.log.cannot_serve()):
+        return JsonResponse({"status": "unavailable", "reason": why}, status_code=503)
     jobs = [{"name": job["name"], "reason": job["trouble"]} for job in jobs_in_trouble(platform, seen(request))]
-    if jobs:
-        return JsonResponse({"status": "degraded", "topics": len(topics), "jobs": jobs})
+    log = _log_troubles(platform, {topic.name for topic in topics})
+    if jobs or log:
+        said = {name: troubles for name, troubles in (("jobs", jobs), ("log", log)) if troubles}
+        return JsonResponse({"status": "degraded", "topics": len(topics), **said})
     return JsonResponse({"status": "ok", "topics": len(topics)})
+
+
+def _log_troubles(platform: Platform, there: set[str]) -> list[str]:
+    """What the log cannot do for some streams. Anybody may ask: the names are in the server's own log."""
+    troubles = list(platform.log.troubles()) if isinstance(platform.log, TellsTroubles) else []
+    missing = sum(topic not in there for stream in platform.streams.all() for topic in stream.topics)
+    if missing:
+        troubles.append(f"{missing} declared topics are not in the log: `headwater apply` makes them.")
+    return troubles
 
 
 async def stream_configs(request: Request) -> Response:

@@ -17,11 +17,14 @@ def schemas() -> dict[str, Node]:
         "facts": record(facts),
         "readiness": record(
             {
-                "status": one_of(("ok", "degraded"), "Degraded: jobs are in trouble; all else is served."),
+                "status": one_of(
+                    ("ok", "degraded"), "Degraded: jobs or some topics are in trouble; all else is served."
+                ),
                 "topics": whole("How many topics the log has."),
                 "jobs": listed(record({"name": text(), "reason": text()}), "The jobs in trouble."),
+                "log": listed(text(), "What the log cannot do for some topics."),
             },
-            optional=("jobs",),
+            optional=("jobs", "log"),
         ),
         "unreadiness": record({"status": one_of(("unavailable",)), "reason": text("The kind of error.")}),
         "asyncapi": record(
