@@ -71,10 +71,18 @@ class Violation:
 
 
 class EventMalformed(HeadwaterError):
-    """The bytes are not a JSON object, or a field every event needs is absent."""
+    """The bytes are not a JSON object, a number is one no reader could hold, or a field every event needs is absent.
+
+    `value` is what could be read of the event all the same, `is_json` False where the bytes break the rules of JSON.
+    """
 
     code = "event_malformed"
     fault = Fault.PRODUCER
+
+    def __init__(self, message: str, *, hint: str | None = None, value: Any = None, is_json: bool = True) -> None:
+        super().__init__(message, hint=hint)
+        self.value = value
+        self.is_json = is_json
 
 
 class EventInvalid(HeadwaterError):

@@ -1,11 +1,21 @@
-"""One immutable JSON object about something that happened: decoding, encoding and the fields every event has."""
+"""One immutable JSON object about something that happened: decoding, encoding and the fields every event has.
+
+How this works: this module is the only JSON edge of events; every way into the log reads with `decode_event` and writes
+with `encode_event`. A number is kept as it was written. orjson is fast, and gives the nearest double for an integer
+beyond 64 bits or a decimal with more digits than a double has. So what it read is written again: where that gives the
+bytes that came, byte for byte, nothing was changed, which is so for nearly every event. Else a look for long runs of
+digits says whether some number may have been, and only then is the text read again, slowly and exactly: large integers
+as `int`, such decimals as `WrittenNumber`. The same reading repairs text that is not Unicode.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+import re
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from typing import Any, NoReturn, Self
 
 import orjson
 
@@ -15,6 +25,42 @@ from headwater.times import time_ms
 # Artificial events, which prove that a way is open, have this `meta.domain`.
 CANARY_DOMAIN = "canary"
 CANARY_MARK = b'"canary"'
+
+# What is special about an event's text, as flags. EXACT: it has numbers that only `decode_json` reads as they are.
+# REPAIRED: it had text that was not Unicode, in the place of which stands U+FFFD.
+PLAIN, EXACT, REPAIRED = 0, 1, 2
+# The header of a record whose value is EXACT.
+EXACT_HEADER = ("numbers", b"exact")
+NUMBER_CHARS_MAX = 1_000
+NUMBER_CHARS_SHOWN = 60
+
+_INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
+# Doubles nearer to zero than this have fewer digits than the others.
+_NORMAL_MIN = 2.2250738585072014e-308
+_SHAPE = bytes(
+    ord("0") if chr(code) in "0123456789." else ord("e") if chr(code) in "eE" else code if chr(code) == "-" else 32
+    for code in range(256)
+)
+# With fewer digits a number is the same as a double; an exponent below -99 may be too near to zero for one.
+_MANY_DIGITS, _SMALL = b"0" * 16, b"0e-000"
+_LITERAL = re.compile(rb"[0-9.]+(?:[eE][+-]?[0-9]+)?")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class WrittenNumber(float):
+    """A decimal number that no double is, with the text it was written with; everywhere else it is the nearest one."""
+
+    __slots__ = ("text",)
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]
+        return (self.text,)
 
 
 class Event:
@@ -46,13 +92,10 @@ class Event:
     @classmethod
     def decode(cls, data: bytes) -> Event:
         """Read one JSON object (UTF-8). Raises EventMalformed."""
-        try:
-            value = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise EventMalformed(f"The bytes are not JSON: {error}.") from None
+        value, text, _ = decode_event(data)
         if not isinstance(value, dict):
             raise EventMalformed(f"An event is a JSON object, not {type(value).__name__}.")
-        return cls(value, data)
+        return cls(value, text)
 
     def encode(self) -> bytes:
         """Compact JSON (UTF-8), one line."""
@@ -99,15 +142,317 @@ class Event:
         return text if isinstance(text, str) else None
 
 
-def encode_json(value: Any) -> bytes:
-    """Compact JSON to keep. orjson's own result holds a buffer of 4 KB however small it is; the copy costs 0.2 µs."""
+def decode_event(data: bytes) -> tuple[Any, bytes, int]:
+    """A JSON text that came from outside: its value, the text to keep of it, and its flags (see `PLAIN`).
+
+    The text to keep is compact, has each member of an object once (the last one counts) and says the same numbers.
+    Raises EventMalformed for what is not JSON, is nested too deeply, or has a number that no reader could hold.
+    """
     try:
-        return bytes(memoryview(orjson.dumps(value)))
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return _decode_slowly(data)
+    try:
+        text = orjson.dumps(value)
+    except TypeError:
+        # It can be read and is too deep to be written, which whoever judges it says in its own words.
+        return value, data, PLAIN
+    return (value, data, PLAIN) if text == data else _kept(value, text, data)
+
+
+def _kept(value: Any, text: bytes, data: bytes) -> tuple[Any, bytes, int]:
+    return _decode_slowly(data) if _may_change_numbers(data) else (value, _copied(text), PLAIN)
+
+
+def is_json(data: bytes) -> bool:
+    """Whether `decode_event` can make something of a text, be it only to refuse it with a reason of its own."""
+    try:
+        decode_event(data)
+    except EventMalformed as error:
+        return error.is_json
+    return True
+
+
+def decode_json(data: bytes | str) -> Any:
+    """A JSON text as a value with the numbers it says. Raises EventMalformed as `decode_event` does."""
+    encoded = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    try:
+        value = orjson.loads(encoded)
+    except orjson.JSONDecodeError:
+        return _decode_slowly(encoded)[0]
+    return _decode_slowly(encoded)[0] if _may_change_numbers(encoded) else value
+
+
+def decode_stored(data: bytes, headers: tuple[tuple[str, bytes], ...]) -> Any:
+    """The value of a record of the log, which says in its headers whether `decode_json` is needed for it.
+
+    Raises orjson.JSONDecodeError where the record is not JSON.
+    """
+    return decode_json(data) if EXACT_HEADER in headers else orjson.loads(data)
+
+
+def encode_event(value: Any) -> tuple[bytes, int]:
+    """The text of an event that a program made, and its flags. Raises EventMalformed for what JSON has not."""
+    try:
+        text = orjson.dumps(value)
+    except TypeError:
+        return _encode_slowly(value)
+    # NaN and the infinities are written as null.
+    if b"null" in text and _has_no_number(value):
+        return _encode_slowly(value)
+    return _copied(text), PLAIN
+
+
+def encode_read(value: Any) -> tuple[bytes, int]:
+    """As `encode_event`, for a value that was decoded, to which at most text was added."""
+    try:
+        return _copied(orjson.dumps(value)), PLAIN
+    except TypeError:
+        return _encode_slowly(value)
+
+
+def encode_json(value: Any) -> bytes:
+    """Compact JSON to keep, with all numbers as they are. Raises TypeError for what is not JSON."""
+    try:
+        return _copied(orjson.dumps(value))
+    except TypeError:
+        return orjson.dumps(_Spelling().spelled(value, ""))
+
+
+def encode_kept(value: Any) -> bytes:
+    """JSON for `decode_kept`, which knows by a leading space that some of its numbers need `decode_json`."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return b" " + encode_json(value)
+
+
+def decode_kept(data: bytes) -> Any:
+    """What `encode_kept` was given."""
+    return decode_json(data) if data[:1] == b" " else orjson.loads(data)
+
+
+def repaired_text(value: Any) -> Any:
+    """The same value where all of its text is Unicode; else a copy that has U+FFFD for what is not."""
+    spelling = _Spelling()
+    repaired = spelling.repaired(value)
+    return repaired if spelling.flags else value
+
+
+def with_decimals(value: Any) -> Any:
+    """A copy that has a Decimal for each WrittenNumber, which is exact for whoever knows Decimals."""
+    if isinstance(value, dict):
+        return {name: with_decimals(child) for name, child in value.items()}
+    if isinstance(value, list):
+        return [with_decimals(child) for child in value]
+    return Decimal(value.text) if isinstance(value, WrittenNumber) else value
+
+
+def has_written_numbers(value: Any) -> bool:
+    """Whether a WrittenNumber is somewhere in a value."""
+    return any(isinstance(number, WrittenNumber) for number in _floats(value))
+
+
+def _has_no_number(value: Any) -> bool:
+    """Whether NaN or an infinity is somewhere in a value that orjson has written."""
+    return not all(map(math.isfinite, _floats(value)))
+
+
+def _floats(value: Any) -> Iterator[float]:
+    containers: list[Any] = [[value]]
+    while containers:
+        container = containers.pop()
+        for child in container.values() if isinstance(container, dict) else container:
+            if isinstance(child, float):
+                yield child
+            elif isinstance(child, dict | list | tuple):
+                containers.append(child)
+
+
+def _copied(text: bytes) -> bytes:
+    # orjson's own result holds a buffer of 4 KB however small it is; the copy costs 0.2 µs.
+    return bytes(memoryview(text))
+
+
+def _may_change_numbers(data: bytes) -> bool:
+    """Whether some number of a JSON text may be another one once orjson has read it; numbers within text count, too."""
+    shape = data.translate(_SHAPE)
+    at = shape.find(_MANY_DIGITS)
+    while at >= 0:
+        literal = _LITERAL.match(data, at)
+        if literal is None or _changes(literal[0].decode(), is_negative=data[at - 1 : at] == b"-"):
+            return True
+        at = shape.find(_MANY_DIGITS, literal.end())
+    return _SMALL in shape
+
+
+def _changes(text: str, *, is_negative: bool) -> bool:
+    """Whether a number without its sign, as text, is another one as an integer of 64 bits or a double."""
+    if text.isdigit():
+        return len(text) > 18 and not _INTEGER_MIN <= (-int(text) if is_negative else int(text)) <= _INTEGER_MAX
+    try:
+        number = float(text)
+    except ValueError:
+        return False  # part of a text, such as an address of numbers and dots
+    return text != repr(number) and (len(text) > NUMBER_CHARS_MAX or not _is_exact(text, number))
+
+
+def _is_exact(text: str, number: float) -> bool:
+    """Whether this double, written as short as can be, is the number that `text` says."""
+    if number == 0:
+        return not re.search("[1-9]", re.split("[eE]", text)[0])
+    if not math.isfinite(number):
+        return False
+    few_digits = len(text) <= len(_MANY_DIGITS) and abs(number) >= _NORMAL_MIN
+    return few_digits or Decimal(text) == Decimal(repr(number))
+
+
+class _Unfit:
+    """A number that no reader could hold, or that JSON has not, while the event around it is being read."""
+
+    __slots__ = ("reason", "text")
+
+    def __init__(self, text: str, reason: str) -> None:
+        self.text = text
+        self.reason = reason
+
+
+def _integer(text: str) -> Any:
+    if len(text) > NUMBER_CHARS_MAX:
+        return _Unfit(text, f"has {len(text):,} characters; the limit for a number is {NUMBER_CHARS_MAX:,}")
+    return int(text)
+
+
+def _decimal(text: str) -> Any:
+    if len(text) > NUMBER_CHARS_MAX:
+        return _Unfit(text, f"has {len(text):,} characters; the limit for a number is {NUMBER_CHARS_MAX:,}")
+    number = float(text)
+    if not math.isfinite(number):
+        return _Unfit(text, "is a number beyond the range of doubles (64 bits, up to 1.8e308)")
+    if _is_exact(text, number):
+        return number
+    if number == 0:
+        return _Unfit(text, "is a number too near to zero for doubles (64 bits, from 4.9e-324)")
+    return WrittenNumber(text)
+
+
+def _constant(name: str) -> Any:
+    return _Unfit(name, "")
+
+
+_slow_decoder = json.JSONDecoder(parse_float=_decimal, parse_int=_integer, parse_constant=_constant)
+
+
+def _decode_slowly(data: bytes) -> tuple[Any, bytes, int]:
+    """As `decode_event`, for texts with numbers that need care, text that is not Unicode, or faults to be told."""
+    spelling = _Spelling()
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = _unicode(data)
+        spelling.flags |= REPAIRED
+    try:
+        value = spelling.repaired(_slow_decoder.decode(text))
+        if spelling.unfit is not None:
+            _refuse_number(*spelling.unfit, value)
+        return value, orjson.dumps(spelling.spelled(value, "")), spelling.flags
+    except RecursionError:
+        raise EventMalformed("The event is nested too deeply to be read.", is_json=False) from None
+    except (ValueError, TypeError) as error:
+        raise EventMalformed(f"The event is not JSON: {error}.", is_json=False) from None
+
+
+def _encode_slowly(value: Any) -> tuple[bytes, int]:
+    spelling = _Spelling()
+    try:
+        spelled = spelling.spelled(value, "")
+        if spelling.unfit is not None:
+            _refuse_number(*spelling.unfit, None)
+        return orjson.dumps(spelled), spelling.flags
+    except RecursionError:
+        raise EventMalformed("The event is nested too deeply.") from None
     except TypeError as error:
-        # The default of a schema may be such a number; all else that orjson refuses is refused.
-        if "64-bit" not in str(error):
-            raise
-        return json_bytes(value)
+        raise EventMalformed(f"The event is not JSON: {error}.") from None
+
+
+def _refuse_number(where: str, unfit: _Unfit, value: Any) -> NoReturn:
+    place, text = where or "The event", unfit.text
+    shown = text if len(text) <= NUMBER_CHARS_SHOWN else f"{text[:NUMBER_CHARS_SHOWN]}…"
+    if not unfit.reason:
+        message = f"The event is not JSON: {place} is {shown}, and JSON has no such number."
+        raise EventMalformed(message, hint="Leave it out, or send null.", value=value, is_json=False)
+    raise EventMalformed(f"{place}: {shown} {unfit.reason}.", hint="Send it as text.", value=value)
+
+
+def _unicode(data: bytes) -> str:
+    """UTF-8 that is not quite: surrogates written as three bytes each become characters, what is damaged U+FFFD."""
+    try:
+        return _joined(data.decode("utf-8", "surrogatepass"))
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace")
+
+
+def _joined(text: str) -> str:
+    """Text with U+FFFD for each surrogate that is alone; two that belong together are one character."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+class _Spelling:
+    """One walk through a value: `flags` says what was found on it, `unfit` the first number that cannot be kept."""
+
+    __slots__ = ("flags", "unfit")
+
+    def __init__(self) -> None:
+        self.flags = PLAIN
+        self.unfit: tuple[str, _Unfit] | None = None
+
+    def repaired(self, value: Any, where: str = "") -> Any:
+        """A copy in which all text is Unicode, and unfit numbers, which are noted, are text."""
+        if isinstance(value, dict):
+            pairs = ((self._text(name), child) for name, child in value.items())
+            return {name: self.repaired(child, f"{where}.{name}" if where else str(name)) for name, child in pairs}
+        if isinstance(value, list):
+            return [self.repaired(child, f"{where}[{index}]") for index, child in enumerate(value)]
+        if isinstance(value, _Unfit):
+            self.unfit = self.unfit or (where, value)
+            return value.text
+        return self._text(value)
+
+    def spelled(self, value: Any, where: str) -> Any:
+        """A copy that orjson writes exactly, its text repaired."""
+        if isinstance(value, dict):
+            pairs = ((self._text(name), child) for name, child in value.items())
+            return {name: self.spelled(child, f"{where}.{name}" if where else str(name)) for name, child in pairs}
+        if isinstance(value, list | tuple):
+            return [self.spelled(child, f"{where}[{index}]") for index, child in enumerate(value)]
+        if isinstance(value, float | Decimal) or (type(value) is int and not _INTEGER_MIN <= value <= _INTEGER_MAX):
+            return self._number(value, where)
+        return self._text(value)
+
+    def _number(self, value: float | Decimal, where: str) -> Any:
+        if type(value) is int and value.bit_length() > 4 * NUMBER_CHARS_MAX:
+            read: Any = _Unfit("an integer", f"has more than {NUMBER_CHARS_MAX:,} digits")
+        elif isinstance(value, WrittenNumber):
+            read = value
+        elif not math.isfinite(value):
+            read = _Unfit(str(value), "")
+        elif type(value) is int:
+            read = _integer(str(value))
+        else:
+            read = _decimal(str(value)) if isinstance(value, Decimal) else float(value)
+        if isinstance(read, _Unfit):
+            self.unfit = self.unfit or (where, read)
+            return None
+        if type(read) is float:
+            return read
+        self.flags |= EXACT
+        return orjson.Fragment(read.text if isinstance(read, WrittenNumber) else str(read))
+
+    def _text(self, value: Any) -> Any:
+        if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
+            self.flags |= REPAIRED
+            return _joined(value)
+        return value
 
 
 def json_bytes(value: Any, *, indented: bool = False, default: Callable[[Any], Any] | None = None) -> bytes:

@@ -282,7 +282,6 @@ def test_what_cannot_be_taken_is_answered_with_the_reason(address: str) -> None:
     assert "no stream that is declared" in refused(
         orjson.dumps({**THEIRS, "data": {}}), content_type=STRUCTURED.decode()
     )
-    assert " at 1" in refused(orjson.dumps([THEIRS, {}]), content_type=BATCH.decode())
     assert "is an array" in refused(orjson.dumps(THEIRS), content_type=BATCH.decode())
     assert "no `id`" in refused(b"{}", content_type="application/json", ce_specversion="1.0")
     binary = {"ce_specversion": "1.0", "ce_id": "1", "ce_source": "/", "ce_type": "others"}
@@ -290,3 +289,108 @@ def test_what_cannot_be_taken_is_answered_with_the_reason(address: str) -> None:
     assert "not an object" in refused(b"[]", content_type="application/json", **binary)
     assert "text/csv" in refused(b"a,b", content_type="text/csv", **binary)
     assert "schema" in refused(b'{"title": "a"}', content_type="application/json", **binary)
+
+
+def cloud(event_id: str, **change: Any) -> dict[str, Any]:
+    return {**THEIRS, "id": event_id, "data": {"title": event_id, "meta": {"stream": "others"}}, **change}
+
+
+def posted(address: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
+    return httpx.post(f"{address}/v1/events", content=body, headers=headers)
+
+
+def titles(address: str) -> list[str]:
+    """The titles of everything in `others`, until the event posted last comes."""
+    with httpx.stream("GET", f"{address}/v2/stream/others?since=2020-01-01T00:00:00Z", timeout=10) as response:
+        found = []
+        for line in response.iter_lines():
+            if line.startswith("data: "):
+                found.append(orjson.loads(line.removeprefix("data: "))["title"])
+                if found[-1] == "the last":
+                    return found
+    raise AssertionError("the stream ended")
+
+
+def test_one_bad_event_of_a_batch_is_refused_alone(address: str) -> None:
+    batch = [
+        cloud("kept 1"),
+        cloud("of another version", specversion="0.3"),
+        cloud("twice", data_base64="e30="),
+        cloud("bytes", data=None, data_base64=7),
+        cloud(""),
+        cloud("xml", datacontenttype="application/xml"),
+        5,
+        cloud("kept 2"),
+        cloud("the last"),
+    ]
+    answer = posted(address, orjson.dumps(batch), {"content-type": BATCH.decode()})
+    assert answer.status_code == 207
+    reasons = [entry["context"]["message"] for entry in answer.json()["error"]]
+    for index, word in enumerate(
+        ["version '0.3'", "`data_base64`", "not text", "no `id`", "application/xml", "object"]
+    ):
+        assert f" at {index + 1}" in reasons[index]
+        assert word in reasons[index]
+    assert [title for title in titles(address) if title.startswith("kept")] == ["kept 1", "kept 2"]
+
+
+@pytest.mark.parametrize("query", ["", "?hasty=true", "?dry_run=true"])
+def test_a_batch_of_none_is_taken(address: str, query: str) -> None:
+    answer = httpx.post(f"{address}/v1/events{query}", content=b"[]", headers={"content-type": BATCH.decode()})
+    assert answer.status_code in (200, 201, 202)
+
+
+BINARY = {"ce-specversion": "1.0", "ce-source": "/", "ce-type": "others", "ce-dataschema": "/page/change/1.0.0"}
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "",
+        "application/json",
+        "application/json; charset=utf-8",
+        "application/vnd.example+json",
+        "Application/X-WWW-Form-Urlencoded",
+    ],
+)
+def test_data_in_binary_form_is_json_unless_its_type_says_otherwise(address: str, content_type: str) -> None:
+    headers = {**BINARY, "ce-id": f"b/{content_type}"} | ({"content-type": content_type} if content_type else {})
+    answer = posted(address, b'{"title": "binary"}', headers)
+    assert answer.status_code == 201, answer.text
+
+
+def test_data_in_binary_form_of_another_type_is_refused(address: str) -> None:
+    assert posted(address, b"<a/>", {**BINARY, "ce-id": "x", "content-type": "text/xml"}).status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ("plain", "plain"),
+        ('"a b \\"c\\""', 'a b "c"'),
+        ('"100%25 \\\\ %C3%BC"', "100% \\ ü"),
+        ("%F0%9F%98%80", "\U0001f600"),
+        ('not "quoted"', 'not "quoted"'),
+        ('"', '"'),
+        ("50 %", "50 %"),
+    ],
+)
+def test_header_values_are_read_as_the_http_binding_says(sent: str, meant: str) -> None:
+    events, refused = IN.events(
+        BINARY_MARK,
+        [
+            *((name.encode(), value.encode()) for name, value in BINARY.items()),
+            (b"ce-id", b"1"),
+            (b"ce-note", sent.encode()),
+        ],
+        [b"{}"],
+    )
+    assert refused == {}
+    assert orjson.loads(events[0])["meta"]["cloudevent"]["note"] == meant
+
+
+@pytest.mark.parametrize("sent", [b"%FF%FE", b"%ED%A0%80", b"%C3", b"%F8%88%80%80%80", b"\xff"])
+def test_header_values_that_are_not_utf_8_are_refused(sent: bytes) -> None:
+    headers = [*((name.encode(), value.encode()) for name, value in BINARY.items()), (b"ce-id", b"1")]
+    with pytest.raises(HeadwaterError, match="ce-subject is not UTF-8"):
+        IN.events(BINARY_MARK, [*headers, (b"ce-subject", sent)], [b"{}"])

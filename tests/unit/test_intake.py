@@ -304,10 +304,13 @@ async def test_a_log_that_does_not_answer_is_a_failure_in_time(tmp_path: Path, l
     assert sorted(await texts(log)) == ["a", "b"]
 
 
-async def test_slices_that_are_no_json_refuse_the_whole_request(intake: Intake, log: FaultyLog) -> None:
-    with pytest.raises(EventMalformed):
-        await intake.write_slices([orjson.dumps(note("a")), b"{nonsense"])
-    assert await texts(log) == []
+async def test_a_text_that_is_not_json_is_refused_and_its_neighbours_are_stored(intake: Intake, log: FaultyLog) -> None:
+    received = b'{"meta": {"stream": "notes"}, nonsense'
+    receipt = await intake.write_slices([orjson.dumps(note("a")), received, orjson.dumps(note("b"))])
+    assert (receipt.accepted, [index for index, _ in receipt.refused]) == (2, [1])
+    assert isinstance(receipt.refused[0][1].reason, EventMalformed)
+    assert await texts(log) == ["a", "b"]
+    assert [error["raw_event"] for error in await stored(log, ERRORS)] == [received.decode()]
 
 
 async def test_a_dry_run_says_where_events_would_go_and_stores_nothing(intake: Intake, log: FaultyLog) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from headwater.event import json_bytes
+from headwater.event import encode_json, json_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +40,11 @@ def date_log_lines() -> None:
 
 def print_json(value: Any) -> None:
     """One JSON object on one line of standard output."""
-    click.echo(json_bytes(value, default=str).decode())
+    try:
+        text = encode_json(value)
+    except TypeError:
+        text = json_bytes(value, default=str)
+    click.echo(text.decode())
 
 
 def has_terminal() -> bool:

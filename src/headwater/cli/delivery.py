@@ -23,7 +23,8 @@ import httpx
 import orjson
 
 from headwater.cli.lines import require_whole
-from headwater.errors import ConfigInvalid, EventTooLarge, HeadwaterError, LogUnavailable
+from headwater.errors import ConfigInvalid, EventMalformed, EventTooLarge, HeadwaterError, LogUnavailable
+from headwater.event import decode_event
 
 REFUSALS_LISTED_MAX = 20
 _ABSENT = object()
@@ -134,24 +135,24 @@ class Delivery:
         """
         started = time.perf_counter()
         try:
-            await self._send_patiently([line for line in lines if self._is_object(line)])
+            await self._send_patiently([one for line in lines if (one := self._read(line)) is not None])
         finally:
             self.tally.seconds += time.perf_counter() - started
 
-    def _is_object(self, line: Line) -> bool:
-        # One bad line would make the whole request unreadable, so it is refused here and its neighbours are not.
+    def _read(self, line: Line) -> Line | None:
+        """The line as the intake would keep it; None, and the reason in the tally, where it would not take it.
+
+        One bad line could make the whole request unreadable, so it is refused here and its neighbours are not.
+        """
         try:
             require_whole(line.data)
-            is_object = isinstance(orjson.loads(line.data), dict)
-            reason = "is JSON, but not an object"
-        except orjson.JSONDecodeError as error:
-            is_object, reason = False, f"is not JSON: {error}"
-        except EventTooLarge as error:
-            self.tally.refuse(Refusal(line.number, error.code, error.message))
-            return False
-        if not is_object:
-            self.tally.refuse(Refusal(line.number, "event_malformed", reason))
-        return is_object
+            value, text, _ = decode_event(line.data)
+            if not isinstance(value, dict):
+                raise EventMalformed("The line is JSON, but not an object.")
+        except (EventMalformed, EventTooLarge) as error:
+            self.tally.refuse(Refusal(line.number, error.code, str(error)))
+            return None
+        return Line(line.number, text)
 
     async def _send_patiently(self, lines: Sequence[Line]) -> None:
         pauses = _pauses()

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 
 from headwater.cli.console import output, print_json, progress, say
 from headwater.cli.options import RenamedOption
 from headwater.cli.up import require_project
 from headwater.cli.verbs import Table, Verbs
-from headwater.errors import TimestampInvalid
+from headwater.errors import EventMalformed, TimestampInvalid
+from headwater.event import decode_json
 from headwater.times import epoch_ms, time_ms
 
 if TYPE_CHECKING:
@@ -312,8 +312,8 @@ def _readable(name: str, data: bytes | None, *, json_too: bool = False) -> dict[
         return {name: None}
     try:
         if json_too and data[:1] in (b"{", b"["):
-            return {name: orjson.loads(data)}
-    except orjson.JSONDecodeError:
+            return {name: decode_json(data)}
+    except EventMalformed:
         pass
     try:
         return {name: data.decode()}

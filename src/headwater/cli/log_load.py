@@ -26,6 +26,7 @@ from headwater.cli.delivery import REFUSALS_LISTED_MAX, Line, Refusal
 from headwater.cli.lines import Damage, LineSource, open_lines, require_whole
 from headwater.cli.plan import load_declared, project_option
 from headwater.errors import CopyRefused, EventMalformed, HeadwaterError, TimestampInvalid
+from headwater.event import decode_event
 from headwater.times import epoch_ms, time_ms
 
 if TYPE_CHECKING:
@@ -256,13 +257,10 @@ class Load:
         from headwater.intake.outcome import Refused
 
         require_whole(data)
-        try:
-            value = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise EventMalformed(f"The line is not JSON: {error}.") from None
+        value, text, flags = decode_event(data)
         if not isinstance(value, dict):
             raise EventMalformed("The line is JSON, but not an object.")
-        verdict = self._platform.gate.admit(value, raw=data)
+        verdict = self._platform.gate.admit(value, raw=text, flags=flags)
         if isinstance(verdict, Refused):
             raise verdict.reason
         return verdict, value

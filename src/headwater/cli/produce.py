@@ -7,12 +7,12 @@ import sys
 from typing import Any
 
 import click
-import orjson
 
 from headwater.cli.console import print_json, report_error
 from headwater.cli.delivery import Delivery, Line, Tally
 from headwater.cli.options import server_option
 from headwater.errors import EventMalformed
+from headwater.event import decode_json, encode_json
 
 
 @click.command(
@@ -53,17 +53,13 @@ def command(
 
 async def _post(value: dict[str, Any], delivery: Delivery) -> Tally:
     async with delivery:
-        await delivery.send([Line(1, orjson.dumps(value))])
+        await delivery.send([Line(1, encode_json(value))])
     return delivery.tally
 
 
 def _read_event(parts: tuple[str, ...]) -> dict[str, Any]:
     if len(parts) == 1 and (parts[0] == "-" or parts[0].lstrip().startswith("{")):
-        text = sys.stdin.read() if parts[0] == "-" else parts[0]
-        try:
-            value = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            raise EventMalformed(f"The event is not JSON: {error}.") from None
+        value = decode_json(sys.stdin.buffer.read() if parts[0] == "-" else parts[0])
         if not isinstance(value, dict):
             raise EventMalformed("An event is a JSON object.")
         return value
@@ -73,8 +69,10 @@ def _read_event(parts: tuple[str, ...]) -> dict[str, Any]:
         if not path or not equals:
             raise click.UsageError(f"'{part}' is neither a JSON object nor path=value.")
         try:
-            _put(event, path, orjson.loads(text))
-        except orjson.JSONDecodeError:
+            _put(event, path, decode_json(text))
+        except EventMalformed as error:
+            if error.is_json:
+                raise
             _put(event, path, text)
     return event
 

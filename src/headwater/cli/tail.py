@@ -10,14 +10,13 @@ from typing import Any, TextIO
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import click
-import orjson
 
 from headwater.cli.console import say
 from headwater.cli.options import key_option, server_option
 from headwater.cli.server_answers import headers_with
 from headwater.cli.sse import follow
-from headwater.errors import ConfigInvalid
-from headwater.event import event_time_ms
+from headwater.errors import ConfigInvalid, EventMalformed
+from headwater.event import decode_json, encode_json, event_time_ms
 from headwater.times import utc_text
 
 
@@ -100,8 +99,8 @@ class Tailing:
 
 def _show(data: str) -> None:
     try:
-        event = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        event = decode_json(data)
+    except EventMalformed:
         click.echo(data)
         return
     meta = event.get("meta") or {}
@@ -121,4 +120,4 @@ def gist(event: dict[str, Any], width: int = 160) -> str:
 
 
 def _word(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else encode_json(value).decode()

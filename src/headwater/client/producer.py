@@ -25,12 +25,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-import orjson
 
 from headwater.client.answer import Answer, Refusal, Waiting, read_answer
 from headwater.client.outbox import Outbox
 from headwater.client.stream_settings import StreamSettings
 from headwater.errors import ConfigInvalid, EventMalformed, EventTooLarge, HeadwaterError, LogUnavailable
+from headwater.event import encode_event
 from headwater.foreign import contain
 from headwater.streams.sampling import decide
 
@@ -242,7 +242,9 @@ def _prepared(stream: str, event: Mapping[str, Any], applied: Mapping[str, Any] 
     meta = event.get("meta")
     meta = dict(meta) if isinstance(meta, Mapping) else {}
     meta["stream"] = stream
-    event_id = meta.setdefault("id", str(uuid.uuid4()))
+    if not str(meta.get("id") or "").strip():
+        meta["id"] = str(uuid.uuid4())
+    event_id = meta["id"]
     if applied is not None:
         meta["sample"] = applied
     value = {**event, "meta": meta}
@@ -250,10 +252,7 @@ def _prepared(stream: str, event: Mapping[str, Any], applied: Mapping[str, Any] 
         value["dt"] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if not isinstance(value.get("$schema"), str):
         raise EventMalformed("The event has no `$schema`.", hint='Give it one, such as "/demo/edit/1.0.0".')
-    try:
-        return Waiting(str(event_id), stream, orjson.dumps(value))
-    except TypeError as error:
-        raise EventMalformed(f"The event is not JSON: {error}.") from None
+    return Waiting(str(event_id), stream, encode_event(value)[0])
 
 
 def _addresses(url: str, *, hasty: bool) -> tuple[str, str]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import orjson
-
 from headwater.connectors.contract import ColumnType, Delivery, TableShape
 from headwater.errors import EventMalformed
-from headwater.event import get_path
+from headwater.event import encode_json, get_path
 from headwater.schemas.json_value import identity, plain
 
 INTEGER_MAX = 2**63 - 1
@@ -72,7 +70,7 @@ def _integer(value: Any) -> int:
 
 
 def _real(value: Any) -> float:
-    if type(value) not in (int, float):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError
     return float(value) + 0.0  # no -0.0
 
@@ -84,7 +82,7 @@ def _boolean(value: Any) -> bool:
 
 
 def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    return encode_json(value).decode()
 
 
 _CONVERSIONS: dict[ColumnType, Callable[[Any], Any]] = {

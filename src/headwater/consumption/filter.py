@@ -20,9 +20,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import orjson
-
-from headwater.errors import FilterInvalid
+from headwater.errors import EventMalformed, FilterInvalid
+from headwater.event import decode_json
 
 TEXT_CHARS_MAX = 4096
 TOKENS_MAX = 512
@@ -182,8 +181,8 @@ class _Parser:
                 f"expected a string in double quotes, a number, true, false or null, found {token.text!r}"
             )
         try:
-            literal = orjson.loads(token.text)
-        except orjson.JSONDecodeError:
+            literal = decode_json(token.text)
+        except EventMalformed:
             raise self.refuse(f"{token.text} is not JSON") from None
         self._advance()
         return literal

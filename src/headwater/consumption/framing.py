@@ -10,7 +10,7 @@ import orjson
 
 from headwater.consumption.filter import Filter
 from headwater.consumption.redaction import Redact
-from headwater.event import CANARY_DOMAIN
+from headwater.event import CANARY_DOMAIN, decode_stored, encode_json
 from headwater.log.contract import TOKEN_PREFIX, Position, StoredRecord
 
 Format = Literal["sse", "json"]
@@ -35,7 +35,7 @@ class Chosen:
         Redaction comes before the filter, or the filter would tell what redaction withholds.
         """
         try:
-            value = orjson.loads(record.value)
+            value = decode_stored(record.value, record.headers)
         except orjson.JSONDecodeError:
             return None
         if not isinstance(value, dict):
@@ -147,10 +147,17 @@ class Framer:
                 continue
             said = token
             if sse:
-                parts.append(b"event: message\nid: %b\ndata: %b\n\n" % (token, orjson.dumps(value)))
+                parts.append(b"event: message\nid: %b\ndata: %b\n\n" % (token, _encoded(value)))
             else:
-                parts.append(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
+                parts.append(_encoded(value) + b"\n")
         return Chunk(b"".join(parts), len(parts), self.position, self._writer.token(), said)
+
+
+def _encoded(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return encode_json(value)
 
 
 def opening(form: Format, token: bytes, retry_ms: int) -> bytes:

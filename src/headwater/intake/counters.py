@@ -36,6 +36,11 @@ class Counters:
         self.hasty_spool_damaged = telemetry.counter(
             "headwater_intake_hasty_spool_damaged_bytes", "Bytes of the spool that were torn or damaged, and are lost."
         )
+        self._repaired = telemetry.counter(
+            "headwater_intake_repaired_events",
+            "Events stored with U+FFFD in the place of text that was not Unicode, by stream.",
+            ("stream",),
+        )
         self.error_events_refused = telemetry.counter(
             "headwater_intake_error_events_refused", "Error events that the Gate itself refused."
         )
@@ -51,6 +56,9 @@ class Counters:
 
     def duplicates(self, admitted: Sequence[Admitted]) -> None:
         self._by_stream(admitted, "duplicate")
+
+    def repaired_event(self, stream: str) -> None:
+        self._repaired.labels(stream).inc()
 
     def refused(self, refused: Refused) -> None:
         code = refused.reason.code

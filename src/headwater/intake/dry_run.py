@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
+from headwater.event import decode_event
 from headwater.intake.outcome import Admitted, Explanation, Refused
 
 
@@ -19,7 +18,7 @@ def explanation(verdict: Admitted | Refused, received: bytes) -> Explanation:
             reason=verdict.reason,
             legacy_errors=verdict.legacy_errors,
         )
-    before, after = orjson.loads(received), orjson.loads(verdict.encoded)
+    before, after = (decode_event(text)[0] for text in (received, verdict.encoded))
     return Explanation(
         verdict="accepted",
         event_value=after,

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-
 from headwater.errors import EventInvalid, SchemaInvalid, SchemaNotFound, SchemaUnavailable, StreamUnknown
+from headwater.event import encode_json
 from headwater.intake.outcome import Refused
 from headwater.schemas.schema import Schema
 from headwater.schemas.validator import CompiledSchema, Validator, legacy_errors_text
@@ -144,7 +143,7 @@ def _text_or_unknown(value: Any) -> str:
 
 
 def _raw_text(value: Any, raw: bytes | None) -> str:
-    encoded = raw if raw is not None else orjson.dumps(value)
+    encoded = raw if raw is not None else encode_json(value)
     text = encoded[:RAW_EVENT_BYTES_MAX].decode("utf-8", "replace")
     if len(encoded) > RAW_EVENT_BYTES_MAX:
         text += f"… ({len(encoded)} bytes in all)"

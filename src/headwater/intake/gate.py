@@ -26,13 +26,24 @@ from headwater.errors import (
     StreamSchemaMismatch,
     StreamUnknown,
 )
-from headwater.event import encode_json, event_time_ms, uuid_text
+from headwater.event import (
+    EXACT,
+    EXACT_HEADER,
+    PLAIN,
+    REPAIRED,
+    encode_event,
+    encode_json,
+    encode_read,
+    event_time_ms,
+    repaired_text,
+    uuid_text,
+)
 from headwater.intake.error_event import BuiltIn, built_in
 from headwater.intake.outcome import Admitted, Refused
 from headwater.log.contract import Record
 from headwater.schemas.json_value import plain
 from headwater.schemas.limits import ValidationLimits, bytes_may_exceed_depth, depth_exceeds
-from headwater.schemas.uri import check_producer_uri
+from headwater.schemas.uri import check_producer_uri, check_released
 from headwater.schemas.validator import CompiledSchema, Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
@@ -122,6 +133,7 @@ class _Route:
     event_time_field: str
     # The next four repeat what stands above, in the form in which each event needs it.
     fills: bool
+    fills_meta_only: bool
     is_valid: Callable[[Any], bool]
     fill_defaults: Callable[[Any], bool]
     event_time_name: str | None
@@ -147,6 +159,8 @@ class Gate:
         self.streams = streams
         self.validator = validator
         self.built_in: BuiltIn = built_in(settings.error_stream, streams, validator)
+        # Told the stream of each event that is admitted with repaired text.
+        self.on_repaired: Callable[[str], None] = _ignored
         self._clock = clock
         self._new_id = new_id
         self._routes: dict[tuple[str, str], _Route] = {}
@@ -157,14 +171,18 @@ class Gate:
         self._second_text: tuple[int, str] = (-1, "")
 
     def admit(
-        self, value: Any, headers: Mapping[str, str] = NO_HEADERS, raw: bytes | None = None
+        self, value: Any, headers: Mapping[str, str] = NO_HEADERS, raw: bytes | None = None, flags: int = PLAIN
     ) -> Admitted | Refused:
         """Judge one event, fetching its schema when it is new. `value` may be changed: missing fields are filled in.
 
-        `headers` are the request's, names in lower case; `raw` the bytes `value` was parsed from, stored as they are
-        where nothing was filled in. Raises SchemaUnavailable when the schema repository does not answer.
+        `headers` are the request's, names in lower case. `value`, `raw` and `flags` are what `decode_event` gives:
+        `raw` is stored as it is where nothing was filled in; without it `value` is what a program made. Raises
+        SchemaUnavailable when the schema repository does not answer.
         """
-        verdict = self.try_admit(value, headers, raw)
+        if raw is not None and (b"\n" in raw or b"\r" in raw):
+            # Line breaks between tokens: an event is one line for every reader.
+            raw, flags = encode_read(value)
+        verdict = self.try_admit(value, headers, raw, flags)
         while isinstance(verdict, SchemaPending):
             try:
                 self.compile(verdict.uri)
@@ -172,18 +190,18 @@ class Gate:
                 if error.retriable:
                     raise
                 return self.refuse(value, error)
-            verdict = self.try_admit(value, headers, raw)
+            verdict = self.try_admit(value, headers, raw, flags)
         return verdict
 
     def compile(self, uri: str) -> None:
         """Fetch and compile the schema at `uri`, so that `try_admit` knows it. Blocking I/O; raises schema errors."""
         check_producer_uri(uri)
-        self.validator.compile(uri)
+        check_released(uri, self.validator.compile(uri).schema.document.get("$id"))
 
     def try_admit(
-        self, value: Any, headers: Mapping[str, str] = NO_HEADERS, raw: bytes | None = None
+        self, value: Any, headers: Mapping[str, str] = NO_HEADERS, raw: bytes | None = None, flags: int = PLAIN
     ) -> Admitted | Refused | SchemaPending:
-        """As `admit`, and SchemaPending instead of I/O."""
+        """As `admit`, and SchemaPending instead of I/O. `raw` has no line breaks."""
         if self._plain_fields and value.__class__ is dict:
             uri = value.get("$schema")
             meta = value.get("meta")
@@ -198,7 +216,7 @@ class Gate:
             if not isinstance(found, _Route):
                 return found
             route = found
-        return self._judge(route, value, headers, raw)
+        return self._judge(route, value, headers, raw, flags)
 
     def use_streams(self, streams: StreamRegistry) -> None:
         """Judge by these declarations from now on."""
@@ -216,39 +234,38 @@ class Gate:
         )
 
     def _judge(
-        self, route: _Route, value: dict[str, Any], headers: Mapping[str, str], raw: bytes | None
+        self, route: _Route, value: dict[str, Any], headers: Mapping[str, str], raw: bytes | None, flags: int
     ) -> Admitted | Refused:
         # Every line here is paid for by every event; docs/reference/performance.md says what that costs.
         now = self._clock()
         stream = route.stream
         meta = value.get("meta")
         given_id = meta.get("id") if meta.__class__ is dict else None
+        if given_id.__class__ is str and (not given_id or given_id.isspace()):
+            given_id = None
+            _drop_id(meta, route)
         if (raw is None or bytes_may_exceed_depth(raw, EVENT_DEPTH_MAX)) and depth_exceeds(value, EVENT_DEPTH_MAX):
             return self._refuse_invalid(route.compiled, route.uri, stream.name, value)
-        changed = route.fills and self._fill(route, value, headers, now)
+        # Most events have all that would be filled in.
+        is_full = given_id is not None and route.fills_meta_only and "dt" in meta  # type: ignore[operator]
+        changed = not is_full and route.fills and self._fill(route, value, headers, now)
         changed = route.fill_defaults(value) or changed
-        if not route.is_valid(value):
-            return self._refuse_invalid(route.compiled, route.uri, stream.name, value)
-        key = None
-        if route.key_fields:
-            parts = {}
-            for name, path in route.key_fields:
-                part = _at(value, path)
-                if part is _MISSING:
-                    return Refused(value, stream.name, _key_field_missing(path, stream), route.uri)
-                parts[name] = plain(part)
-            key = encode_json(parts)
-        # Bytes with line breaks between tokens are encoded anew: an event is one line for every reader.
-        if changed or raw is None or _LINE_FEED in raw or _CARRIAGE_RETURN in raw:
-            try:
-                raw = encode_json(value)
-            except TypeError as error:
-                return Refused(value, stream.name, EventMalformed(f"The event is not JSON: {error}."), route.uri)
+        if not (route.is_valid(value) if flags & EXACT == 0 else route.compiled.is_valid_exactly(value)):
+            return self._refuse_or_repair(route, value, headers, raw)
+        try:
+            key = _key(route, value) if route.key_fields else None
+            if changed or raw is None:
+                raw, made = encode_event(value) if raw is None else encode_read(value)
+                flags |= made
+        except HeadwaterError as error:
+            return Refused(value, stream.name, error, route.uri)
         if len(raw) > self.settings.event_bytes_max:
             return Refused(value, stream.name, self._too_large(len(raw)), route.uri)
         topic = route.topic
         event_time, lead_ms = self._event_time(route, value, now)
         record = Record(topic, raw, key, (("dt", event_time),))
+        if flags:
+            record = self._flagged(record, stream, flags)
         if given_id.__class__ is str:
             return Admitted(record, stream, given_id, f"{topic} {given_id}" if stream.deduplicate else None, lead_ms)
         made_id = _at(value, "meta.id")
@@ -274,6 +291,21 @@ class Gate:
             if text is not None and _set_absent(value, path, text[: self.settings.header_value_chars_max]):
                 changed = True
         return changed
+
+    def _refuse_or_repair(
+        self, route: _Route, value: dict[str, Any], headers: Mapping[str, str], raw: bytes | None
+    ) -> Admitted | Refused:
+        """What becomes of an event that is not valid: made by a program, it may only have text that is not Unicode."""
+        if raw is None and (repaired := repaired_text(value)) is not value:
+            return self._judge(route, repaired, headers, None, REPAIRED)
+        return self._refuse_invalid(route.compiled, route.uri, route.stream.name, value)
+
+    def _flagged(self, record: Record, stream: Stream, flags: int) -> Record:
+        if flags & REPAIRED:
+            self.on_repaired(stream.name)
+        return (
+            Record(record.topic, record.value, record.key, (*record.headers, EXACT_HEADER)) if flags & EXACT else record
+        )
 
     def _iso(self, now: float) -> str:
         """`2026-01-02T03:04:05.678Z`; events of one batch share the millisecond, and the text."""
@@ -321,6 +353,11 @@ class Gate:
         compiled = self._compiled(uri)
         if compiled is None:
             return SchemaPending(uri)
+        try:
+            # It may have been compiled for somebody else, who may ask for versions that move.
+            check_released(uri, compiled.schema.document.get("$id"))
+        except HeadwaterError as error:
+            return self.refuse(value, error)
         if not isinstance(stream_name, str) or not stream_name:
             return self._refuse_nameless(value, compiled, uri)
         try:
@@ -399,6 +436,7 @@ class Gate:
             key_fields=tuple((stream.message_key_fields or {}).items()),
             event_time_field=stream.event_time_field,
             fills=fills_id or fills_dt or (automatic and legacy) or bool(header_fields),
+            fills_meta_only=not (stream.meta_dt == "always" or (automatic and legacy) or header_fields),
             is_valid=compiled.is_valid,
             fill_defaults=compiled.fill_defaults,
             event_time_name=None if "." in stream.event_time_field else stream.event_time_field,
@@ -445,8 +483,35 @@ def _field_missing(fields: tuple[str, ...]) -> EventMalformed:
     return EventMalformed(f"Field(s) {','.join(fields)} were missing from event and could not be extracted.")
 
 
-def _key_field_missing(path: str, stream: Stream) -> KeyFieldMissing:
-    return KeyFieldMissing(f"{path} is absent, and {stream.name} forms its message key from it.")
+def _drop_id(meta: Any, route: _Route) -> None:
+    """An empty id tells no event from another: it is as good as none, and makes room for one that is filled in."""
+    if route.fills_id:
+        del meta["id"]
+
+
+def _key(route: _Route, value: Any) -> bytes | None:
+    """The message key; None where all of its parts are empty: it would say of unrelated events that they are one.
+
+    Raises KeyFieldMissing for a part that is absent, and for an empty key where the log keeps one event for each key.
+    """
+    parts = {}
+    is_empty = True
+    for name, path in route.key_fields:
+        part = _at(value, path)
+        if part is _MISSING:
+            raise KeyFieldMissing(f"{path} is absent, and {route.stream.name} forms its message key from it.")
+        parts[name] = plain(part)
+        is_empty = is_empty and (part is None or (part.__class__ is str and (not part or part.isspace())))
+    if not is_empty:
+        return encode_json(parts)
+    if route.stream.compact:
+        paths = ", ".join(path for _, path in route.key_fields)
+        raise KeyFieldMissing(f"{paths}: empty, and {route.stream.name} keeps one event for each message key.")
+    return None
+
+
+def _ignored(_: str) -> None:
+    """Nobody counts."""
 
 
 def _at(value: Any, path: str) -> Any:

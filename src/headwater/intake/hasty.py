@@ -12,14 +12,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from headwater.config import IntakeConfig
 from headwater.errors import HeadwaterError, LogUnavailable
 from headwater.intake.counters import Counters
 from headwater.intake.gate import NO_HEADERS, SchemaPending
-from headwater.intake.outcome import Admitted, Failed, Receipt
+from headwater.intake.outcome import NOTHING_UNREADABLE, Admitted, Failed, Receipt, Unreadable
 from headwater.intake.spool import Batch, Spool
 from headwater.telemetry import Telemetry
 
@@ -38,7 +38,9 @@ class Writes(Protocol):
 
     def judge(self, slices: Sequence[bytes], headers: Mapping[str, str]) -> Sequence[object]: ...
 
-    async def write_slices(self, slices: Sequence[bytes], headers: Mapping[str, str] = NO_HEADERS) -> Receipt: ...
+    async def write_slices(
+        self, slices: Sequence[bytes], headers: Mapping[str, str] = ..., unreadable: Unreadable = ...
+    ) -> Receipt: ...
 
 
 class Hasty:
@@ -84,11 +86,16 @@ class Hasty:
         if self._spool is not None:
             self._spool.close()
 
-    def take(self, slices: Sequence[bytes], headers: Mapping[str, str]) -> None:
-        """Take the events of a request. Raises LogUnavailable when there is no room for them."""
+    def take(
+        self, slices: Sequence[bytes], headers: Mapping[str, str], unreadable: Unreadable = NOTHING_UNREADABLE
+    ) -> None:
+        """Take the events of a request, of which `unreadable` are refused already.
+
+        Raises LogUnavailable when there is no room for them.
+        """
         try:
             if not (self._spool is not None and self._log_is_slow() and self._spool_admitted(slices, headers)):
-                self._keep(slices, headers)
+                self._keep(slices, headers, unreadable)
         except LogUnavailable as error:
             self._counters.hasty_refused.inc(len(slices))
             error.retry_after_seconds = self._config.retry_after_seconds
@@ -117,7 +124,7 @@ class Hasty:
         )
         return True
 
-    def _keep(self, slices: Sequence[bytes], headers: Mapping[str, str]) -> None:
+    def _keep(self, slices: Sequence[bytes], headers: Mapping[str, str], unreadable: Unreadable) -> None:
         size = sum(map(len, slices))
         if self._backlog_bytes + size > self._config.hasty_backlog_bytes_max and self._backlog_bytes:
             raise LogUnavailable(
@@ -125,13 +132,13 @@ class Hasty:
             )
         self._backlog_bytes += size
         loop = asyncio.get_running_loop()
-        task = loop.create_task(self._write(slices, headers, size))
+        task = loop.create_task(self._write(self._intake.write_slices(slices, headers, unreadable), size))
         self._waiting[task] = loop.time()
         task.add_done_callback(self._waiting.pop)
 
-    async def _write(self, slices: Sequence[bytes], headers: Mapping[str, str], size: int) -> None:
+    async def _write(self, writing: Awaitable[Receipt], size: int) -> None:
         try:
-            receipt = await self._intake.write_slices(slices, headers)
+            receipt = await writing
             self._settle([failed for _, failed in receipt.failed])
         finally:
             self._backlog_bytes -= size

@@ -17,8 +17,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-import orjson
-
 from headwater.config import IntakeConfig
 from headwater.errors import (
     AppendIncomplete,
@@ -27,6 +25,7 @@ from headwater.errors import (
     LogUnavailable,
     SchemaUnavailable,
 )
+from headwater.event import REPAIRED, decode_event, encode_event
 from headwater.intake.counters import Counters
 from headwater.intake.dry_run import explanation
 from headwater.intake.duplicates import DuplicateWindow, Reservation
@@ -34,7 +33,17 @@ from headwater.intake.error_event import error_event
 from headwater.intake.gate import NO_HEADERS, Gate, SchemaPending
 from headwater.intake.gathering import Gathering, append_exactly, failure_of, failures_of
 from headwater.intake.hasty import Hasty
-from headwater.intake.outcome import Accepted, Admitted, Explanation, Failed, Outcome, Receipt, Refused
+from headwater.intake.outcome import (
+    NOTHING_UNREADABLE,
+    Accepted,
+    Admitted,
+    Explanation,
+    Failed,
+    Outcome,
+    Receipt,
+    Refused,
+    Unreadable,
+)
 from headwater.intake.recent import SECONDS_MAX, RecentOutcomes
 from headwater.intake.restore import duplicate_keys, recent_outcomes
 from headwater.intake.spool import Spool
@@ -53,6 +62,8 @@ Verdict = Admitted | Refused | SchemaPending
 
 
 _ALL_ADMITTED = {Admitted}
+# What is shown of an event that cannot be read in the answer to its request.
+SHOWN_BYTES_MAX = 4_096
 # From so many events on, looking at all of them at once costs less than at one after the other.
 _FEW = 4
 Told = Callable[[Receipt], None]
@@ -130,6 +141,7 @@ class Intake:
         self._fetch_slots = asyncio.Semaphore(SCHEMA_FETCHES_AT_ONCE_MAX)
         self._counters = Counters(telemetry)
         self.clocks = self._counters.clocks
+        gate.on_repaired = self._counters.repaired_event
         self._hasty = Hasty(self, config, self._counters, telemetry, spool)
 
     async def start(self) -> None:
@@ -181,15 +193,20 @@ class Intake:
 
         The values are not changed. Raises EventMalformed for a value that is not JSON.
         """
-        slices = raw if raw is not None else [_encode(value) for value in values]
+        slices = raw if raw is not None else [encode_event(value)[0] for value in values]
         work = _Pass(slices, self.judge(slices, headers), Receipt(len(slices)))
         await self._finish(work, headers)
         return _outcomes(work)
 
-    async def write_slices(self, slices: Sequence[bytes], headers: Mapping[str, str] = NO_HEADERS) -> Receipt:
+    async def write_slices(
+        self,
+        slices: Sequence[bytes],
+        headers: Mapping[str, str] = NO_HEADERS,
+        unreadable: Unreadable = NOTHING_UNREADABLE,
+    ) -> Receipt:
         """As `write`, for the JSON text of each event, and with an answer that costs nothing where all went well.
 
-        Raises EventMalformed where one of the texts is not JSON; nothing of the request is stored then.
+        A text that is not JSON is refused alone. `unreadable` are those that are refused already, by their place.
         """
         verdicts: list[Verdict] = []
         for start in range(0, len(slices), JUDGED_AT_ONCE_MAX):
@@ -197,6 +214,8 @@ class Intake:
                 # Everybody else's turn: ten thousand events take a tenth of a second.
                 await asyncio.sleep(0)
             verdicts += self.judge(slices[start : start + JUDGED_AT_ONCE_MAX], headers)
+        for index, reason in unreadable.items():
+            verdicts[index] = self._unreadable(slices[index], reason)
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
 
         def told(receipt: Receipt) -> None:
@@ -207,13 +226,39 @@ class Intake:
             return await answer
         return await self.write_judged(slices, verdicts, headers)
 
+    def judge_readable(self, slices: Sequence[bytes], headers: Mapping[str, str]) -> list[Verdict]:
+        """The Gate's verdict on each text, without I/O. Raises EventMalformed where one cannot be read as it is."""
+        admit = self.gate.try_admit
+        verdicts: list[Verdict] = []
+        for one in slices:
+            value, text, flags = decode_event(one)
+            if flags & REPAIRED:
+                raise EventMalformed("The text of an event is not Unicode.")
+            verdicts.append(admit(value, headers, text, flags))
+            # Before the next one is read: its parts then have the same, warm memory.
+            del value
+        return verdicts
+
     def judge(self, slices: Sequence[bytes], headers: Mapping[str, str]) -> list[Verdict]:
-        """The Gate's verdict on each text, without I/O. Raises EventMalformed where one is not JSON."""
-        admit, loads = self.gate.try_admit, orjson.loads
-        try:
-            return [admit(loads(one), headers, one) for one in slices]
-        except orjson.JSONDecodeError as error:
-            raise EventMalformed(f"The body is not JSON: {error}.") from None
+        """As `judge_readable`; what cannot be read is refused, and its neighbours are not."""
+        admit = self.gate.try_admit
+        verdicts: list[Verdict] = []
+        for one in slices:
+            try:
+                value, text, flags = decode_event(one)
+            except EventMalformed as error:
+                verdicts.append(self._unreadable(one, error))
+            else:
+                verdicts.append(admit(value, headers, text, flags))
+                del value
+        return verdicts
+
+    def _unreadable(self, received: bytes, reason: HeadwaterError) -> Refused:
+        """The refusal of what never became an event; the Gate names its stream and schema where they can be known."""
+        value = reason.value if isinstance(reason, EventMalformed) else None
+        if value is None:
+            value = received[:SHOWN_BYTES_MAX].decode("utf-8", "replace")
+        return self.gate.refuse(value, reason)
 
     def store_at_once(self, verdicts: Sequence[Verdict], told: Told) -> bool:
         """Start to store a request in which nothing is unusual; `told` is called with its receipt, perhaps at once.
@@ -318,14 +363,29 @@ class Intake:
         await self._finish(work, headers)
         return work.receipt
 
-    def write_hasty(self, slices: Sequence[bytes], headers: Mapping[str, str] = NO_HEADERS) -> None:
+    def write_hasty(
+        self,
+        slices: Sequence[bytes],
+        headers: Mapping[str, str] = NO_HEADERS,
+        unreadable: Unreadable = NOTHING_UNREADABLE,
+    ) -> None:
         """Take events to be judged and stored later. Raises LogUnavailable when there is no room for them."""
-        self._hasty.take(slices, headers)
+        self._hasty.take(slices, headers, unreadable)
 
     async def explain(self, values: Sequence[Any], headers: Mapping[str, str] = NO_HEADERS) -> list[Explanation]:
         """What would become of each event, and where it would go. Stores nothing, counts nothing."""
-        slices = [_encode(value) for value in values]
+        return await self.explain_slices([encode_event(value)[0] for value in values], headers)
+
+    async def explain_slices(
+        self,
+        slices: Sequence[bytes],
+        headers: Mapping[str, str] = NO_HEADERS,
+        unreadable: Unreadable = NOTHING_UNREADABLE,
+    ) -> list[Explanation]:
+        """As `explain`, for the JSON text of each event; see `write_slices`."""
         work = _Pass(slices, self.judge(slices, headers), Receipt(len(slices)))
+        for index, reason in unreadable.items():
+            work.verdicts[index] = self._unreadable(slices[index], reason)
         await self._fetch_schemas(work, headers)
         pairs = zip(work.verdicts, slices, strict=True)
         return [explanation(verdict, one) for verdict, one in pairs if not isinstance(verdict, SchemaPending)]
@@ -350,8 +410,8 @@ class Intake:
         wanted = {verdict.uri for verdict in work.verdicts if isinstance(verdict, SchemaPending)}
         failures = {uri: await self._fetch(uri, deadline) for uri in sorted(wanted)}
         for index in pending:
-            value = orjson.loads(work.slices[index])
-            verdict = self.gate.try_admit(value, headers, work.slices[index])
+            value, text, flags = decode_event(work.slices[index])
+            verdict = self.gate.try_admit(value, headers, text, flags)
             if isinstance(verdict, SchemaPending):
                 reason = failures[verdict.uri] or SchemaUnavailable(f"The schema {verdict.uri[:200]} is not there yet.")
                 verdict = self.gate.refuse(value, reason)
@@ -516,13 +576,6 @@ def settings_of(stream: Stream) -> TopicSettings:
         compact=stream.compact,
         compression=stream.compression,
     )
-
-
-def _encode(value: Any) -> bytes:
-    try:
-        return orjson.dumps(value)
-    except TypeError as error:
-        raise EventMalformed(f"The event is not JSON: {error}.") from None
 
 
 def _outcomes(work: _Pass) -> list[Outcome]:

@@ -8,12 +8,14 @@ import orjson
 
 from headwater.errors import (
     EventInvalid,
+    EventMalformed,
     HeadwaterError,
     LogFull,
     SchemaNotFound,
     StreamSchemaMismatch,
     StreamUnknown,
 )
+from headwater.event import decode_event, encode_json
 from headwater.intake.outcome import Failed, Receipt, Refused
 from headwater.schemas.validator import legacy_errors_text
 
@@ -88,15 +90,30 @@ def _invalid(refused: Refused) -> dict[str, Any]:
 
 def _error(one: Refused | Failed) -> dict[str, Any]:
     if isinstance(one, Failed):
-        event: Any = orjson.Fragment(one.encoded)
-        return {"status": "error", "event": event, "context": {"message": str(one.reason)}}
+        return {"status": "error", "event": _as_received(one.encoded), "context": {"message": str(one.reason)}}
     return {"status": "error", "event": one.event_value, "context": {"message": legacy_message(one)}}
+
+
+def _as_received(encoded: bytes) -> Any:
+    try:
+        return orjson.Fragment(decode_event(encoded)[1])
+    except EventMalformed:
+        return encoded.decode("utf-8", "replace")
 
 
 def _body(document: dict[str, list[dict[str, Any]]]) -> bytes:
     try:
-        return orjson.dumps(document)
-    except TypeError:
-        # An event may be parsed that is nested too deeply to be written again.
-        shown = {kind: [entry | {"event": TOO_DEEP} for entry in entries] for kind, entries in document.items()}
+        return encode_json(document)
+    except (TypeError, RecursionError):
+        shown = {
+            kind: [entry | {"event": _shown(entry["event"])} for entry in entries] for kind, entries in document.items()
+        }
         return orjson.dumps(shown)
+
+
+def _shown(event: Any) -> Any:
+    """The event; a sentence in its place where it could be read and is nested too deeply to be written again."""
+    try:
+        return orjson.Fragment(encode_json(event))
+    except (TypeError, RecursionError):
+        return event if isinstance(event, orjson.Fragment) else TOO_DEEP

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import orjson
 
 from headwater.errors import Fault, HeadwaterError, LogUnavailable, TopicUnknown
-from headwater.event import Event
+from headwater.event import Event, decode_json
 from headwater.log.contract import Placement, Record
 from headwater.streams.stream import Stream
 
@@ -96,6 +95,9 @@ class Failed:
 
 
 Outcome = Accepted | Refused | Failed
+# The events of a request that were refused before they could be read, by their place in it.
+Unreadable = Mapping[int, HeadwaterError]
+NOTHING_UNREADABLE: Unreadable = {}
 
 
 class Receipt(msgspec.Struct, gc=False):
@@ -113,7 +115,7 @@ class Receipt(msgspec.Struct, gc=False):
             # It was there when the event was admitted, or was to be made: not for whoever sent it to repair.
             reason = LogUnavailable(reason.message, hint=GONE_HINT)
         if reason.fault is Fault.PRODUCER:
-            self.refused.append((index, Refused(orjson.loads(one.encoded), one.stream.name, reason)))
+            self.refused.append((index, Refused(decode_json(one.encoded), one.stream.name, reason)))
         else:
             self.failed.append((index, Failed(one.encoded, one.stream.name, reason)))
 

@@ -47,7 +47,7 @@ async def duplicate_keys(
                 event_id = decoder.decode(record.value).meta.id
             except msgspec.DecodeError:
                 continue
-            if isinstance(event_id, str):
+            if isinstance(event_id, str) and event_id.strip():
                 keys.append(f"{record.topic} {event_id}")
         yield keys
 

@@ -22,7 +22,7 @@ import orjson
 from headwater.connectors.contained import ContainedSink
 from headwater.connectors.contract import Delivery, Sink
 from headwater.errors import EventMalformed, HeadwaterError, PositionLost
-from headwater.event import CANARY_DOMAIN, get_path
+from headwater.event import CANARY_DOMAIN, decode_stored, get_path
 from headwater.foreign import contain
 from headwater.intake.gate import Gate
 from headwater.intake.outcome import Admitted
@@ -441,7 +441,7 @@ class EmbeddedRunner:
             stream = self._streams[record.topic]
             place = f"{record.topic}/{record.partition}/{record.offset}"
             try:
-                value = orjson.loads(record.value)
+                value = decode_stored(record.value, record.headers)
                 if not isinstance(value, dict):
                     raise EventMalformed("The record is no JSON object.")
             except (orjson.JSONDecodeError, EventMalformed) as error:

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import orjson
-
 from headwater.errors import JobInvalid
+from headwater.event import decode_json, decode_kept, encode_kept
 from headwater.foreign import contain
 from headwater.schemas.json_value import identity
 
@@ -121,13 +120,13 @@ class Cell(NamedTuple):
         if self.state is None and not self.timers:
             return None
         timers = {name: [timer.at_ms, timer.strict] for name, timer in self.timers.items()}
-        return orjson.dumps({"s": self.state, "t": timers})
+        return encode_kept({"s": self.state, "t": timers})
 
     @classmethod
     def decode(cls, encoded: bytes | None) -> Cell:
         if encoded is None:
             return cls()
-        value = orjson.loads(encoded)
+        value = decode_kept(encoded)
         return cls(value["s"], {name: Timer(at, strict) for name, (at, strict) in value["t"].items()})
 
 
@@ -159,7 +158,7 @@ def apply_event(
     """Fold one item through `step`, whose cell for `key` is `before`; the cell afterwards."""
     try:
         cell = Cell.decode(before)
-        context = Context(item.event_time_ms, watermark_ms, item.stream, orjson.loads(key), cell.state, cell.timers)
+        context = Context(item.event_time_ms, watermark_ms, item.stream, decode_json(key), cell.state, cell.timers)
         turn = step.on_event(cell.state, item.value, context)
         after, made, late = _settle(turn, cell)
     except BaseException as error:
@@ -185,7 +184,7 @@ def apply_timer(
     if step.on_timer is None:
         return Cell(cell.state, left).encode()
     try:
-        context = Context(timer.at_ms, watermark_ms, None, orjson.loads(key), cell.state, left)
+        context = Context(timer.at_ms, watermark_ms, None, decode_json(key), cell.state, left)
         turn = step.on_timer(cell.state, name, context)
         after, made, late = _settle(turn, Cell(cell.state, left))
     except BaseException as error:  # the timer is spent, the state stays

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import orjson
+
+from headwater.event import WrittenNumber, decode_json, encode_json
 
 # What the reader of JSON takes for an integer.
 INTEGER_MIN, INTEGER_END = -(2**63), 2**64
@@ -40,11 +43,13 @@ def plain(value: Any) -> Any:
     """A JSON value in the one spelling that stands for all its spellings.
 
     Whole numbers are integers (2.0 is 2, -0.0 is 0), and the members of objects are in order of their names. Integers
-    that no 64 bits hold are numbers such as 1e20 here and in every spelling, as the reader of JSON has them.
+    that no 64 bits hold are numbers such as 1e20 in every spelling, where those say exactly the same.
     """
     kind = type(value)
     if kind is float:
         return int(value) if value.is_integer() and INTEGER_MIN <= value < INTEGER_END else value
+    if kind is int or kind is WrittenNumber:
+        return value if kind is int and INTEGER_MIN <= value < INTEGER_END else _plain_large(value)
     if kind is dict:
         return {name: plain(value[name]) for name in sorted(value)}
     if kind is list:
@@ -52,14 +57,36 @@ def plain(value: Any) -> Any:
     return value
 
 
+def _plain_large(value: int | WrittenNumber) -> Any:
+    """A number that no integer of 64 bits and, if it is a WrittenNumber, no double is."""
+    if isinstance(value, WrittenNumber):
+        digits = Decimal(value.text)
+        if digits != digits.to_integral_value():
+            return WrittenNumber(_without_zeros(format(digits, "f")))
+        value = int(digits)
+    try:
+        number = float(value)
+    except OverflowError:
+        return value
+    return number if Decimal(repr(number)) == value else value
+
+
+def _without_zeros(text: str) -> str:
+    return text.rstrip("0").rstrip(".")
+
+
 def identity(value: Any) -> bytes:
     """Compact JSON that is the same for all spellings of a JSON value, and for no other: what keys are told apart by.
 
     A tuple, a datetime and whatever else has a spelling in JSON is that. Raises TypeError for what is no JSON.
     """
-    if type(value) in _ONE_SPELLING or (type(value) in _LISTS and _has_one_spelling(value)):
-        return orjson.dumps(value)
-    return orjson.dumps(plain(orjson.loads(orjson.dumps(value))))
+    try:
+        if type(value) in _ONE_SPELLING or (type(value) in _LISTS and _has_one_spelling(value)):
+            return orjson.dumps(value)
+        return orjson.dumps(plain(orjson.loads(orjson.dumps(value))))
+    except TypeError:
+        # Numbers that orjson does not write.
+        return encode_json(plain(decode_json(encode_json(value))))
 
 
 def _has_one_spelling(items: Sequence[Any]) -> bool:

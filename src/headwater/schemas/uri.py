@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import NoReturn
 
 from headwater.errors import SchemaUriRefused
 
 LATEST = "latest"
+# The last version, and the one being worked on: neither says the same of an event tomorrow.
+_MOVING = frozenset({LATEST, "current"})
 _URI_CHARS_MAX = 1_024
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 # A percent sign would let `%2e%2e` mean `..` to a remote repository; nothing in a schema path needs one.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\%#?*:]")
 _EXTENSION = re.compile(r"\.(?!\d+$)[^.]*$")
-_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)$")
+_VERSION = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)")
 
 
 def canonical_uri(uri: str) -> str:
@@ -39,12 +42,30 @@ def canonical_uri(uri: str) -> str:
 
 
 def check_producer_uri(uri: str) -> None:
-    """Raises SchemaUriRefused unless an event may carry this `$schema`: relative, inside, and one fixed version."""
-    last = canonical_uri(uri).rsplit("/", 1)[1]
-    if last == LATEST or last.startswith(LATEST + "."):
-        raise SchemaUriRefused(
-            f"The schema URI {uri!r} names no fixed version.", hint="An event must name the version it was made with."
-        )
+    """Raises SchemaUriRefused unless an event may carry this `$schema`: relative, inside, and one released version."""
+    if _version_name(uri).lower() in _MOVING:
+        _refuse_moving(uri)
+
+
+def check_released(uri: str, own: object) -> None:
+    """As `check_producer_uri`, knowing the `$id` of what is found at `uri`.
+
+    A name that leads to a version and is not that version may lead to another one tomorrow.
+    """
+    check_producer_uri(uri)
+    if isinstance(own, str) and version_of(own.rpartition("/")[2]) and version_of(_version_name(uri)) is None:
+        _refuse_moving(uri)
+
+
+def _version_name(uri: str) -> str:
+    return _EXTENSION.sub("", canonical_uri(uri).rsplit("/", 1)[1])
+
+
+def _refuse_moving(uri: str) -> NoReturn:
+    raise SchemaUriRefused(
+        f"The schema URI {uri!r} names no fixed version.",
+        hint="An event must name the version it was made with, such as 1.0.0.",
+    )
 
 
 def has_extension(uri: str) -> bool:

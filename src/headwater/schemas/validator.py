@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from headwater.errors import EventInvalid, EventMalformed, SchemaInvalid, Violation
-from headwater.event import Event
+from headwater.event import Event, has_written_numbers, with_decimals
 from headwater.schemas.defaults import plan_defaults
 from headwater.schemas.dialect import DRAFT_2020_12
 from headwater.schemas.engine import build_engine
@@ -45,8 +45,17 @@ class CompiledSchema:
     def is_valid(self, value: Any) -> bool:
         """The verdict alone: the hot path. Nesting beyond the engine's own bound is a refusal."""
         try:
-            return self._engine_holds(value)
+            if self._engine_holds(value):
+                return True
         except ValueError:
+            pass
+        return has_written_numbers(value) and self.is_valid_exactly(value)
+
+    def is_valid_exactly(self, value: Any) -> bool:
+        """As `is_valid`, for a value with decimals that are no doubles, which the engine knows as Decimals only."""
+        try:
+            return self._engine_holds(with_decimals(value))
+        except (ValueError, RecursionError):
             return False
 
     def violations(self, value: Any) -> list[Violation]:
@@ -65,7 +74,7 @@ class CompiledSchema:
         try:
             findings = [] if self._engine_newer else self._explainer.findings(value)
             # The engine's verdict counts: where the walk sees nothing wrong, the engine says what it saw.
-            return findings or engine_findings(self._errors(value), self._limits.violations_max)
+            return findings or engine_findings(self._errors(with_decimals(value)), self._limits.violations_max)
         except (RecursionError, ValueError):
             return [Finding("value", Place(), "#", {}, "cannot be judged: its text is not Unicode, or it is too deep")]
 

@@ -7,10 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from headwater.connectors.contract import Sink
-from headwater.event import event_time_ms
+from headwater.event import EXACT, EXACT_HEADER, decode_stored, encode_event, event_time_ms
 from headwater.intake.gate import Gate, GateSettings
 from headwater.log.contract import Log, Record, TopicSettings
 from headwater.processing.embedded import EmbeddedRunner, RunnerSettings
@@ -94,7 +92,10 @@ class JobKit:
         """Append events to the job's (first) source."""
         topic = stream or self.job.sources[0]
         receipt_ms = self._receipt_ms(topic, events)
-        made = [Record(topic, orjson.dumps(one), partition=partition, timestamp_ms=receipt_ms) for one in events]
+        made = []
+        for text, flags in map(encode_event, events):
+            headers = (EXACT_HEADER,) if flags & EXACT else ()
+            made.append(Record(topic, text, None, headers, partition=partition, timestamp_ms=receipt_ms))
         placements = await self.log.append(made)
         if self._follows_events:
             self.clock.now = max(self.clock.now, max((one.timestamp_ms for one in placements), default=0) / 1000)
@@ -129,7 +130,7 @@ class JobKit:
         found: list[dict[str, Any]] = []
         while records := await self.log.read(position):
             for record in records:
-                found.append(orjson.loads(record.value))
+                found.append(decode_stored(record.value, record.headers))
                 position = position.after(record)
         return found
 

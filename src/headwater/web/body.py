@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import codecs
-import json
+import re
 import zlib
-from typing import Any, NoReturn
 
 import msgspec
-import orjson
 from starlette.types import Receive
 
 from headwater.errors import ContentUnsupported, EventMalformed, RequestTooLarge
@@ -19,6 +17,11 @@ INFLATE_STEP_BYTES = 262_144
 DISCARDED_BYTES_MAX = 134_217_728
 
 _DOLLAR = ord("$")
+_COMMA, _QUOTE = b',"'
+# What divides a JSON text: whole strings, brackets and commas.
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[][{},"]', re.DOTALL)
+_CLOSER_OF = {ord("["): ord("]"), ord("{"): ord("}")}
+_CLOSERS = frozenset(_CLOSER_OF.values())
 _raw_events = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -94,9 +97,7 @@ def slice_events(body: bytes, events_max: int) -> list[bytes]:
         slices = list(map(bytes, _raw_events.decode(body)))
     except (msgspec.DecodeError, RecursionError) as error:
         raise EventMalformed(f"The body is not JSON: {error}.") from None
-    if len(slices) > events_max:
-        raise RequestTooLarge(f"The request has {len(slices)} events; the limit is {events_max}.")
-    return slices
+    return _few(slices, events_max)
 
 
 def slice_at_a_guess(body: bytes) -> list[bytes]:
@@ -124,18 +125,51 @@ def slice_at_a_guess(body: bytes) -> list[bytes]:
     return slices
 
 
-def slice_leniently(body: bytes, events_max: int) -> list[bytes]:
-    """As `slice_events`, for JSON that only JavaScript takes: bad UTF-8, numbers beyond doubles."""
-    try:
-        value = json.loads(body.decode("utf-8", "replace"), parse_constant=_refuse_constant, parse_int=_parse_int)
-        events = value if isinstance(value, list) else [value]
-        if not isinstance(value, (list, dict)):
-            raise EventMalformed("The body must be one JSON object or an array of them.")
-        if len(events) > events_max:
-            raise RequestTooLarge(f"The request has {len(events)} events; the limit is {events_max}.")
-        return [] if value in ({}, []) else [orjson.dumps(event) for event in events]
-    except (ValueError, TypeError, RecursionError) as error:
-        raise EventMalformed(f"The body is not JSON: {error}.") from None
+def slice_at_brackets(body: bytes, events_max: int) -> list[bytes]:
+    """As `slice_events`, also where an event is not JSON: an array is divided wherever its members can be told apart.
+
+    A member is what stands between two commas outside of strings and inner brackets. Raises EventMalformed where the
+    brackets do not match, RequestTooLarge.
+    """
+    body = body.strip(b" \t\r\n")
+    if not body.startswith(b"["):
+        return slice_events(body, events_max)
+    commas = _commas_between_members(body)
+    starts = [1, *(at + 1 for at in commas)]
+    return _few([body[start:end] for start, end in zip(starts, [*commas, len(body) - 1], strict=True)], events_max)
+
+
+def _commas_between_members(body: bytes) -> list[int]:
+    """Where the members of an array are divided. Raises EventMalformed where its brackets do not match."""
+    commas: list[int] = []
+    closers = bytearray()
+    for token in _TOKEN.finditer(body):
+        at = token.start()
+        mark = body[at]
+        if mark in _CLOSER_OF:
+            closers.append(_CLOSER_OF[mark])
+        elif _is_misplaced(mark, token[0], closers):
+            break
+        elif mark == _COMMA and len(closers) == 1:
+            commas.append(at)
+        if not closers:
+            if token.end() < len(body):
+                break
+            return commas
+    raise EventMalformed("The body is not JSON: its brackets do not match, or a string in it does not end.")
+
+
+def _is_misplaced(mark: int, token: bytes, closers: bytearray) -> bool:
+    """Whether a closing bracket is not the one that is due, which is taken off `closers`, or a string has no end."""
+    if mark in _CLOSERS:
+        return not closers or closers.pop() != mark
+    return mark == _QUOTE and len(token) == 1
+
+
+def _few(slices: list[bytes], events_max: int) -> list[bytes]:
+    if len(slices) > events_max:
+        raise RequestTooLarge(f"The request has {len(slices)} events; the limit is {events_max}.")
+    return slices
 
 
 def _announced(headers: RawHeaders) -> tuple[int | None, bool]:
@@ -210,7 +244,8 @@ def _to_utf8(body: bytes, parameters: bytes) -> bytes:
         if not charset.startswith(("utf-16", "utf-32")):
             raise ContentUnsupported(f"The charset {_shown(value)} is not understood.", hint="Send UTF-8.")
         try:
-            return body.decode(charset).encode("utf-8")
+            # Half a character becomes no UTF-8, which is repaired where each event is read.
+            return body.decode(charset, "surrogatepass").encode("utf-8", "surrogatepass")
         except LookupError:
             raise ContentUnsupported(f"The charset {_shown(value)} is not understood.", hint="Send UTF-8.") from None
         except UnicodeError as error:
@@ -220,11 +255,3 @@ def _to_utf8(body: bytes, parameters: bytes) -> bytes:
 
 def _shown(header: bytes) -> str:
     return ascii(header.decode("latin-1").strip()[:100]) if header.strip() else ""
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _parse_int(digits: str) -> Any:
-    return int(digits) if len(digits) < 19 else float(digits)

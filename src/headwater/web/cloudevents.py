@@ -15,11 +15,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
-import orjson
-
-from headwater.errors import ContentUnsupported, EventMalformed
+from headwater.errors import ContentUnsupported, EventMalformed, HeadwaterError
+from headwater.event import REPAIRED, decode_event, decode_json, encode_json
 from headwater.times import rfc_3339
 from headwater.web.headers import RawHeaders
 from headwater.web.schema_shelf import MERGED
@@ -38,6 +37,9 @@ _SCHEMA_URI = re.compile(r"(/[A-Za-z0-9._/-]+/\d+\.\d+\.\d+)(\.(?:json|yaml))?$"
 _NOT_ATTRIBUTES = frozenset({"data", "data_base64", "specversion"})
 _REQUIRED = ("id", "source", "type")
 _HEADER_PREFIX = b"ce-"
+# Content types that say nothing about the data of a CloudEvent in binary form.
+_UNSAID = frozenset({b"", b"application/x-www-form-urlencoded"})
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,24 +92,41 @@ def form_of(headers: RawHeaders, content_type: bytes) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class CloudEventsIn:
-    """Makes events of CloudEvents. `is_stream` says whether a name is a stream's; `url` is as on the way out."""
+    """Makes events of CloudEvents. `is_stream` says whether a name is a stream's; `url` is as on the way out.
+
+    `on_repaired` is told the stream of each whose text was not Unicode.
+    """
 
     is_stream: Callable[[str], bool]
     url: str
+    on_repaired: Callable[[str], None] = lambda _: None
 
-    def body(self, form: bytes, headers: RawHeaders, body: bytes) -> bytes:
-        """The body of a request as the same events of ours, one or an array. Raises EventMalformed."""
-        try:
-            value = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise EventMalformed(f"The CloudEvent's data is not JSON: {error}.") from None
-        if form == BINARY_MARK:
-            value = {**_attributes_in(headers), "data": value}
-        if form == BATCH:
-            if not isinstance(value, list):
-                _refuse("A batch of CloudEvents is an array.", "Send a single one as application/cloudevents+json.")
-            return orjson.dumps([self.event(one, f" at {index}") for index, one in enumerate(value)])
-        return orjson.dumps(self.event(value))
+    def events(
+        self, form: bytes, headers: RawHeaders, slices: list[bytes]
+    ) -> tuple[list[bytes], dict[int, HeadwaterError]]:
+        """The JSON text of our event for that of each CloudEvent of a request, and why there is none for some of them.
+
+        In the place of those stands what was received. Raises ContentUnsupported for a single one of another type.
+        """
+        attributes = _attributes_in(headers) if form == BINARY_MARK else None
+        texts = list(slices)
+        refused: dict[int, HeadwaterError] = {}
+        for index, received in enumerate(slices):
+            try:
+                value, _, flags = decode_event(received)
+                cloud = {**attributes, "data": value} if attributes is not None else value
+                event = self.event(cloud, f" at {index}" if form == BATCH else "")
+                texts[index] = encode_json(event)
+                if flags & REPAIRED:
+                    # It is Unicode when the Gate sees it.
+                    self.on_repaired(event["meta"]["stream"])
+            except ContentUnsupported as error:
+                if form != BATCH:
+                    raise
+                refused[index] = error
+            except EventMalformed as error:
+                refused[index] = error
+        return texts, refused
 
     def event(self, cloud: Any, where: str = "") -> dict[str, Any]:
         """The event of one structured CloudEvent; `where` is said in complaints. Raises EventMalformed."""
@@ -172,26 +191,54 @@ def _data_of(cloud: Mapping[str, Any], where: str) -> dict[str, Any]:
         )
     data = cloud.get("data")
     encoded = cloud.get("data_base64")
-    if data is None and isinstance(encoded, str):
+    if data is not None and encoded is not None:
+        _refuse(f"The CloudEvent{where} has both `data` and `data_base64`.", "Send one of them.")
+    if isinstance(encoded, str):
         try:
-            data = orjson.loads(base64.b64decode(encoded, validate=True))
-        except (binascii.Error, ValueError, orjson.JSONDecodeError) as error:
-            _refuse(f"`data_base64`{where} is not JSON in base64: {error}.", "Send `data`.")
+            data = decode_json(base64.b64decode(encoded, validate=True))
+        except (binascii.Error, ValueError, EventMalformed) as error:
+            _refuse(f"`data_base64`{where} is not JSON in base64: {error}", "Send `data`.")
+    elif encoded is not None:
+        _refuse(f"`data_base64`{where} is not text.", "Send `data`.")
     if not isinstance(data, dict):
         _refuse(f"The data of the CloudEvent{where} is not an object.", "An event is a JSON object.")
     return dict(data)
 
 
+def json_type(form: bytes, headers: RawHeaders) -> bytes:
+    """The content type of a request as plain JSON's, its charset kept; another one where the body is not JSON.
+
+    The data of a CloudEvent in binary form is JSON where nothing says otherwise, as in structured form. Java's
+    HttpURLConnection says application/x-www-form-urlencoded where the program says nothing.
+    """
+    content_type = next((value for name, value in headers if name == b"content-type"), b"")
+    media_type, semicolon, parameters = content_type.partition(b";")
+    media_type = media_type.strip().lower()
+    if form == BINARY_MARK and not (media_type in _UNSAID or media_type.endswith(b"+json")):
+        return content_type
+    return b"application/json" + semicolon + parameters
+
+
 def _attributes_in(headers: RawHeaders) -> dict[str, Any]:
-    """The attributes of a CloudEvent in binary form."""
+    """The attributes of a CloudEvent in binary form. Raises EventMalformed for a value that is not UTF-8."""
     found: dict[str, Any] = {}
     for name, value in headers:
-        text = value.decode("utf-8", "replace")
         if name.startswith(_HEADER_PREFIX):
-            found[name.removeprefix(_HEADER_PREFIX).decode("latin-1")] = unquote(text)
-        elif name == b"content-type":
-            found["datacontenttype"] = text
+            attribute = name.removeprefix(_HEADER_PREFIX).decode("latin-1")
+            try:
+                found[attribute] = _header_text(value)
+            except UnicodeDecodeError:
+                _refuse(f"The header ce-{attribute} is not UTF-8, percent-encoded.", "Encode it anew.")
+        elif name == b"content-type" and value.partition(b";")[0].strip().lower() not in _UNSAID:
+            found["datacontenttype"] = value.decode("utf-8", "replace")
     return found
+
+
+def _header_text(value: bytes) -> str:
+    """What a header means (HTTP binding 3.1.3.2): a quoted value is unquoted, then its percent signs are decoded."""
+    if len(value) > 1 and value.startswith(b'"') and value.endswith(b'"'):
+        value = _ESCAPED.sub(rb"\1", value[1:-1])
+    return unquote_to_bytes(value).decode("utf-8")
 
 
 def _schema_uri(dataschema: str) -> str:

@@ -18,12 +18,20 @@ from starlette.types import Receive, Scope, Send
 
 from headwater.config import IntakeConfig
 from headwater.errors import EventInvalid, EventMalformed, HeadwaterError
+from headwater.event import encode_json, is_json
 from headwater.intake.gate import CLIENT_ADDRESS
 from headwater.intake.intake import JUDGED_AT_ONCE_MAX, Intake, Verdict
 from headwater.intake.legacy import LegacyAnswer, legacy_answer
-from headwater.intake.outcome import Explanation, Receipt
+from headwater.intake.outcome import NOTHING_UNREADABLE, Explanation, Receipt, Unreadable
 from headwater.web import cloudevents
-from headwater.web.body import Disconnected, decode_body, read_body, slice_at_a_guess, slice_events, slice_leniently
+from headwater.web.body import (
+    Disconnected,
+    decode_body,
+    read_body,
+    slice_at_a_guess,
+    slice_at_brackets,
+    slice_events,
+)
 from headwater.web.headers import RawHeaders, is_on
 from headwater.web.problems import MEDIA_TYPE, problem_document, problem_headers, request_uri, status_of
 
@@ -140,9 +148,13 @@ class EventsEndpoint:
         if query:
             hasty, dry_run = is_hasty(query), is_on(values_of(query, "dry_run"))
         try:
-            if encoding or is_cloud or content_type != b"application/json" or body[:1] not in (b"{", b"["):
-                body = self._decoded(headers, body, content_type, encoding)
-            return await self._take(body, sent, hasty=hasty, dry_run=dry_run)
+            form = cloudevents.form_of(headers, content_type) if is_cloud or content_type != JSON_MEDIA_TYPE else None
+            if form is not None:
+                return await self._take_cloud_events(form, headers, body, encoding, sent, hasty=hasty, dry_run=dry_run)
+            if encoding or content_type != JSON_MEDIA_TYPE or body[:1] not in (b"{", b"["):
+                body = decode_body(body, content_type, encoding, self.config.request_bytes_max)
+            slices = sliced(body, self.config.request_events_max)
+            return await self._take_slices(slices, sent, hasty=hasty, dry_run=dry_run)
         except HeadwaterError as error:
             return self.problem(error, "POST", uri)
 
@@ -160,7 +172,7 @@ class EventsEndpoint:
             slices = slice_at_a_guess(body) or slice_events(body, self.config.request_events_max)
             if not slices or len(slices) > min(JUDGED_AT_ONCE_MAX, self.config.request_events_max):
                 return self.answer(headers, b"", body, peer, uri.decode("latin-1"))
-            verdicts = self._intake.judge(slices, sent)
+            verdicts = self._intake.judge_readable(slices, sent)
         except HeadwaterError:
             return self.answer(headers, b"", body, peer, uri.decode("latin-1"))
         if self._intake.store_at_once(verdicts, lambda receipt: respond(self._received(receipt))):
@@ -182,7 +194,8 @@ class EventsEndpoint:
         """What makes our events of the CloudEvents of a request."""
         host = next((value.decode("latin-1") for name, value in headers if name == b"host"), "")
         url = cloudevents.url_of(self._public_url, "http", host)
-        return cloudevents.CloudEventsIn(self._intake.gate.streams.__contains__, url)
+        gate = self._intake.gate
+        return cloudevents.CloudEventsIn(gate.streams.__contains__, url, gate.on_repaired)
 
     def problem(self, error: HeadwaterError, method: str, uri: str) -> Answer:
         """A request that failed as a whole."""
@@ -192,43 +205,64 @@ class EventsEndpoint:
             extra.append(RETRY_EXPOSED)
         return self._answer(status_of(error), "", orjson.dumps(document), [PROBLEM_TYPE, *extra])
 
-    def _decoded(self, headers: RawHeaders, body: bytes, content_type: bytes, encoding: bytes) -> bytes:
-        """The body as JSON text of our events. Raises what `decode_body` does."""
-        form = cloudevents.form_of(headers, content_type)
-        if form in (cloudevents.STRUCTURED, cloudevents.BATCH):
-            content_type = JSON_MEDIA_TYPE + content_type[len(content_type.partition(b";")[0]) :]
-        body = decode_body(body, content_type, encoding, self.config.request_bytes_max)
-        return self.cloud_events(headers).body(form, headers, body) if form and body else body
-
-    async def _take(self, body: bytes, sent: RequestHeaders, *, hasty: bool, dry_run: bool) -> Answer:
+    async def _take_cloud_events(
+        self,
+        form: bytes,
+        headers: RawHeaders,
+        body: bytes,
+        encoding: bytes,
+        sent: RequestHeaders,
+        **how: bool,
+    ) -> Answer:
+        """As `_take_slices`, for the CloudEvents of a request; what cannot be an event of ours is refused alone."""
+        body = decode_body(body, cloudevents.json_type(form, headers), encoding, self.config.request_bytes_max)
         if not body:
             return self._answer(400, EMPTY_REASON)
-        events_max = self.config.request_events_max
-        try:
-            return await self._take_slices(slice_events(body, events_max), sent, hasty=hasty, dry_run=dry_run)
-        except EventMalformed:
-            slices = slice_leniently(body, events_max)
-        return await self._take_slices(slices, sent, hasty=hasty, dry_run=dry_run)
+        if form == cloudevents.BINARY_MARK:
+            slices = [body]
+        else:
+            slices = sliced(body, self.config.request_events_max)
+            if form == cloudevents.BATCH and not body.lstrip().startswith(b"["):
+                raise EventMalformed(
+                    "A batch of CloudEvents is an array.",
+                    hint="Send a single one as application/cloudevents+json.",
+                )
+            if form == cloudevents.BATCH and not slices:
+                # The specification has batches of none.
+                return self._explained([]) if how["dry_run"] else self._received(Receipt(0))
+        events, unreadable = self.cloud_events(headers).events(form, headers, slices)
+        return await self._take_slices(events, sent, unreadable, **how)
 
-    async def _take_slices(self, slices: list[bytes], sent: RequestHeaders, *, hasty: bool, dry_run: bool) -> Answer:
+    async def _take_slices(
+        self,
+        slices: list[bytes],
+        sent: RequestHeaders,
+        unreadable: Unreadable = NOTHING_UNREADABLE,
+        *,
+        hasty: bool,
+        dry_run: bool,
+    ) -> Answer:
         if not slices:
             return self._answer(400, EMPTY_REASON)
         if dry_run:
-            return self._explained(await self._intake.explain(parsed(slices), sent))
-        if hasty:
-            # Checked before the answer: what is not JSON at all is no event, late or not.
-            parsed(slices)
-            self._intake.write_hasty(slices, sent)
+            return self._explained(await self._intake.explain_slices(slices, sent, unreadable))
+        if hasty and any(map(is_json, slices)):
+            self._intake.write_hasty(slices, sent, unreadable)
             return self._answer(202, f"{len(slices)} events hastily received.")
-        return self._received(await self._intake.write_slices(slices, sent))
+        return self._received(await self._intake.write_slices(slices, sent, unreadable))
 
     def _received(self, receipt: Receipt) -> Answer:
+        """The answer to a request. Raises the reason where nothing in it is JSON."""
         if receipt.accepted == receipt.count:
             known = self._all_accepted.get(receipt.count)
             if known is None:
                 known = self._told(legacy_answer(receipt, self.config.retry_after_seconds))
                 self._all_accepted[receipt.count] = known
             return known
+        if receipt.refused and len(receipt.refused) == receipt.count:
+            reasons = [refused.reason for _, refused in receipt.refused]
+            if all(isinstance(reason, EventMalformed) and not reason.is_json for reason in reasons):
+                raise reasons[0]
         return self._told(legacy_answer(receipt, self.config.retry_after_seconds))
 
     def _told(self, told: LegacyAnswer) -> Answer:
@@ -241,7 +275,7 @@ class EventsEndpoint:
 
     def _explained(self, explanations: list[Explanation]) -> Answer:
         document = {"dry_run": True, "events": [_explained(one) for one in explanations]}
-        return self._answer(200, "", orjson.dumps(document), [JSON_TYPE])
+        return self._answer(200, "", encode_json(document), [JSON_TYPE])
 
     def _answer(self, status: int, reason: str, body: bytes = b"", extra: RawHeaders | None = None) -> Answer:
         if not body and not extra:
@@ -269,12 +303,14 @@ def is_hasty(query: bytes) -> bool:
     return given != [""] and is_on(given)
 
 
-def parsed(slices: list[bytes]) -> list[object]:
-    """The events of a request, all of them. Raises EventMalformed."""
+def sliced(body: bytes, events_max: int) -> list[bytes]:
+    """The text of each event of a body, [] where it has none. Raises EventMalformed, RequestTooLarge."""
+    if not body:
+        return []
     try:
-        return [orjson.loads(one) for one in slices]
-    except orjson.JSONDecodeError as error:
-        raise EventMalformed(f"The body is not JSON: {error}.") from None
+        return slice_events(body, events_max)
+    except EventMalformed:
+        return slice_at_brackets(body, events_max)
 
 
 def _explained(one: Explanation) -> dict[str, object]:

@@ -18,11 +18,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from headwater.connectors.tables import TableView
-from headwater.errors import HeadwaterError
-from headwater.event import json_bytes
+from headwater.errors import EventMalformed, HeadwaterError
+from headwater.event import decode_json, encode_json, json_bytes
 from headwater.intake.recent import RecentOutcome, RecentOutcomes
 from headwater.log.contract import LogReader
 from headwater.streams.seen import SeenStreams
@@ -215,13 +213,13 @@ def _outcome(one: RecentOutcome) -> dict[str, Any]:
 def _gist(event_text: str) -> str:
     """The event's own simple fields in one line; the text may have been cut and then says nothing."""
     try:
-        value = orjson.loads(event_text)
-    except orjson.JSONDecodeError:
+        value = decode_json(event_text)
+    except EventMalformed:
         return ""
     if not isinstance(value, dict):
         return ""
     simple = (v for k, v in value.items() if k not in {"$schema", "dt"} and isinstance(v, str | int | float))
-    words = [v if isinstance(v, str) else json_bytes(v).decode() for v in simple]
+    words = [v if isinstance(v, str) else encode_json(v).decode() for v in simple]
     return " · ".join(words)[:GIST_CHARS_MAX]
 
 
