@@ -205,6 +205,13 @@ class ConsumptionConfig:
     connections_max: int = setting(2000, "Open stream connections, all clients together.", at_least=1)
     connections_per_address_max: int = setting(50, "Open stream connections of one client address.", at_least=1)
     heartbeat_seconds: float = setting(15.0, "A comment is sent on a stream that was silent for so long.", at_least=0.1)
+    heartbeat_seconds_min: float = setting(1.0, "The least that a client may ask for with `?heartbeat=`.", at_least=0.1)
+    heartbeat_seconds_max: float = setting(60.0, "The most, likewise.", at_least=0.1)
+    event_ids: Literal["token", "legacy"] = setting(
+        "token",
+        "The form of event ids where a client asks for none with `?id=` and did not resume with a legacy one: `token`, "
+        "or `legacy`, the JSON array that clients of EventStreams read.",
+    )
     buffer_bytes_max: int = setting(
         1_048_576, "Bytes waiting for one slow client before it is cut off with a token to resume from.", at_least=4096
     )

@@ -196,7 +196,7 @@ def _stream_differences(recorded: str, ours: str) -> dict[str, str]:
     found: dict[str, str] = {}
     theirs_events, our_events = list(messages(recorded)), list(messages(ours))
     first = recorded.split("\n\n", maxsplit=1)[0] if recorded.startswith(":") else ""
-    if not ours.startswith(first + "\n") or (first and ours.startswith(":ok\n\nretry:")):
+    if not ours.startswith(f"{first}\n\n" if first else "\n"):
         found["opening"] = f"{recorded[:40]!r} → {ours[:80]!r}"
     their_ids = [identity for identity, _ in theirs_events if identity is not None]
     our_ids = [identity for identity, _ in our_events if identity is not None]

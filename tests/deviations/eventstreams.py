@@ -44,8 +44,8 @@ RULES = (
     Deviation(
         "a stream over SSE begins",
         "`:ok`",
-        "`:ok`, then how long to wait before connecting again and the place where the stream begins",
-        "A client that is cut off before its first event loses nothing either.",
+        "`:ok`, then how long to wait before connecting again, and no empty line",
+        "Lenient readers take whatever an empty line ends for a message.",
         frozenset(("opening",)),
         is_sse,
         is_status(200),
@@ -53,7 +53,8 @@ RULES = (
     Deviation(
         "an event over SSE has an `id`",
         "an array of positions, by time where there is only one topic",
-        "a compact token, or the array form where it was asked for, always with exact offsets; both are taken back",
+        "a compact token, or the array form where the client resumed with one, asked for it (`?id=legacy`) or it is "
+        "configured (`consumption.event_ids`), always with exact offsets; both are taken back, quoted or not",
         "A time is shared by many events, so that resuming there repeats some or misses some.",
         frozenset(("ids",)),
         is_sse,

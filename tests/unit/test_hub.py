@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pytest
@@ -81,17 +83,149 @@ async def test_clients_with_equal_wishes_share_one_tail_and_the_last_one_out_sto
     assert hub.tails == 0
 
 
-async def test_the_first_frame_carries_a_token_so_that_a_client_cut_before_any_event_misses_none(
-    log: OracleLog,
-) -> None:
+async def test_a_client_that_asks_for_positions_and_is_cut_before_any_event_misses_none(log: OracleLog) -> None:
     async with serving_streams(_hub(log)) as port:
-        async with _client(port) as answer:
+        async with _client(port, "/v2/stream/edits?positions") as answer:
             await answer.until(b"retry:")
             token = answer.last_id()
         assert answer.body.startswith(b":ok\n\n")
         await _write(log, {"n": 1})
         async with _client(port, last_event_id=token or "") as answer:
             assert await answer.until(b'"n":1')
+
+
+def _blocks(text: str) -> list[str]:
+    """What readers take for messages that take everything before an empty line for one."""
+    return text.split("\n\n")[:-1]
+
+
+def _at_empty_lines(text: str) -> list[str]:
+    """The data of what readers dispatch that dispatch at every empty line once they have seen an id."""
+    found, data, seen = [], "", False
+    for line in text.split("\n")[:-1]:
+        if line.startswith("data:"):
+            data = line
+        seen = seen or line.startswith("id:")
+        if not line and (seen or data):
+            found.append(data)
+            data = ""
+    return found
+
+
+@pytest.mark.parametrize("query", ["", "?since=2020-01-01", "?filter=n%20%3E%205", "?id=legacy", "?heartbeat=0.1"])
+async def test_openings_and_heartbeats_are_messages_for_no_reader_however_lenient(log: OracleLog, query: str) -> None:
+    await _write(log, {"n": 6})
+    async with serving_streams(_hub(log)) as port, _client(port, f"/v2/stream/edits{query}") as answer:
+        await answer.until(b"retry:")
+        await answer.until(b"\n:\n")
+        await _write(log, {"n": 1}, {"n": 7})
+        assert await answer.until(b'"n":7')
+        await answer.until(b"\n\n:\n:\n")
+        text = answer.body.decode()
+    assert text.startswith(":ok\n")
+    assert all("\ndata: {" in block for block in _blocks(text))
+    assert all(_at_empty_lines(text))
+
+
+async def test_a_stream_ends_without_an_empty_message_too(log: OracleLog) -> None:
+    hub = _hub(log)
+    async with serving_streams(hub) as port, _client(port) as answer:
+        await _write(log, {"n": 1})
+        assert await answer.until(b'"n":1')
+        await hub.close()
+        await answer.to_end()
+    assert all(_at_empty_lines(answer.body.decode()))
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [("0.1", 0.2), ("0.3", 0.3), ("1", 0.8), ("99", 0.8), ("0", 0.2)])
+async def test_a_heartbeat_can_be_asked_for_within_bounds(log: OracleLog, asked: str, seconds: float) -> None:
+    limits = {"heartbeat_seconds": 30.0, "heartbeat_seconds_min": 0.2, "heartbeat_seconds_max": 0.8}
+    async with serving_streams(_hub(log, **limits)) as port, _client(port) as usual:
+        async with _client(port, f"/v2/stream/edits?heartbeat={asked}") as answer:
+            await answer.until(b"retry:")
+            began = asyncio.get_running_loop().time()
+            assert await answer.until(b"\n:\n:\n:\n")
+            # Never later than asked for; a little sooner, which is what it is for.
+            assert 3 * 0.5 * seconds < asyncio.get_running_loop().time() - began < 3 * seconds + 1
+        assert b"\n:\n" not in usual.body
+
+
+@pytest.mark.parametrize("asked", ["", "x", "-1", "1e3", "nan", "4s", "²"])
+async def test_a_heartbeat_that_is_no_number_is_refused(log: OracleLog, asked: str) -> None:
+    async with serving_streams(_hub(log)) as port:
+        async with _client(port, f"/v2/stream/edits?heartbeat={quote(asked)}") as answer:
+            assert answer.status == 400
+            assert await answer.until(b"heartbeat is a number of seconds")
+
+
+async def test_ids_are_legacy_arrays_for_those_who_ask_are_configured_or_resume_with_one(log: OracleLog) -> None:
+    array = '[{"topic":"edits","partition":0,"offset":1},{"topic":"edits","partition":1,"offset":0}]'
+    stamped = '[{"topic":"edits","partition":0,"timestamp":0},{"topic":"edits","partition":1,"offset":-2}]'
+    token = "hw1;edits:0=1,1=0"
+    await _write(log, {"n": 1})
+    configured = {"event_ids": "legacy"}
+    cases: list[tuple[dict[str, Any], str, dict[str, str], str]] = [
+        ({}, "?since=2020-01-01", {}, token),
+        ({}, "?since=2020-01-01&id=legacy", {}, array),
+        ({}, "?since=2020-01-01&id=token", {}, token),
+        (configured, "?since=2020-01-01", {}, array),
+        (configured, "?since=2020-01-01&id=token", {}, token),
+        ({}, "", {"last_event_id": stamped}, array),
+        ({}, "?id=token", {"last_event_id": stamped}, token),
+        ({}, "?id=legacy", {"last_event_id": "hw1;edits:0=0,1=0"}, array),
+        ({}, "?id=legacy&filter=n%20%3C%205", {"last_event_id": "hw1;edits:0=0,1=0"}, array),
+    ]
+    for settings, query, headers, expected in cases:
+        async with serving_streams(_hub(log, **settings)) as port:
+            async with _client(port, f"/v2/stream/edits{query}", **headers) as answer:
+                assert await answer.until(b'"n":1')
+                assert answer.last_id() == expected, (settings, query, headers)
+    async with serving_streams(_hub(log)) as port, _client(port, "/v2/stream/edits?id=json") as answer:
+        assert answer.status == 400
+        assert await answer.until(b"id is one of token, legacy")
+
+
+@pytest.mark.parametrize("form", ["token", "legacy"])
+@pytest.mark.parametrize("given", [str, json.dumps, lambda one: json.dumps([one]), lambda one: f" {json.dumps(one)} "])
+@pytest.mark.parametrize("where", ["header", "last_event_id", "lastEventId"])
+async def test_an_id_goes_on_where_it_was_however_it_is_given_back(
+    log: OracleLog, form: str, given: Callable[[str], str], where: str
+) -> None:
+    await _write(log, *({"n": number} for number in range(3)))
+    await _write(log, *({"n": number} for number in range(10, 13)), partition=1)
+    async with serving_streams(_hub(log)) as port:
+        seen: list[int] = []
+        last: str | None = None
+        while len(seen) < 6:
+            query, headers = f"id={form}", {}
+            if last is None:
+                query += "&since=2020-01-01"
+            elif where == "header":
+                headers["last_event_id"] = given(last)
+            else:
+                query += f"&{where}={quote(given(last))}"
+            async with _client(port, f"/v2/stream/edits?{query}", **headers) as answer:
+                assert answer.status == 200
+                assert await answer.until(b"data:")
+                # As a client that is cut behind its first event.
+                first = next(frame for frame in answer.frames() if frame.data is not None)
+            seen.append(first.value()["n"])
+            last = first.id
+    assert sorted(seen) == [0, 1, 2, 10, 11, 12]
+
+
+async def test_partitions_made_since_are_followed_by_those_who_asked_for_legacy_ids(log: OracleLog) -> None:
+    array = '[{"topic":"edits","partition":0,"offset":0},{"topic":"edits","partition":1,"offset":0}]'
+    await log.ensure_topic("edits", TopicSettings(partitions=3))
+    await _write(log, {"n": 1}, partition=2)
+    async with serving_streams(_hub(log)) as port:
+        async with _client(port, "/v2/stream/edits?id=legacy", last_event_id=array) as answer:
+            assert await answer.until(b'"n":1')
+        # Without asking, such an array selects partitions, as in EventStreams.
+        async with _client(port, last_event_id=array) as answer:
+            await _write(log, {"n": 2})
+            assert await answer.until(b'"n":2')
+            assert _numbers(answer) == [2]
 
 
 async def test_names_may_be_composed_repeated_or_aliases_and_unknown_ones_are_all_named(log: OracleLog) -> None:
@@ -137,7 +271,10 @@ async def test_canaries_come_only_to_those_who_ask(log: OracleLog) -> None:
 
 
 async def test_a_heartbeat_comes_in_time_and_its_id_passes_what_the_filter_removed(log: OracleLog) -> None:
-    async with serving_streams(_hub(log)) as port, _client(port, "/v2/stream/edits?filter=n%20%3E%205") as answer:
+    async with (
+        serving_streams(_hub(log)) as port,
+        _client(port, "/v2/stream/edits?positions=true&filter=n%20%3E%205") as answer,
+    ):
         await answer.until(b"retry:")
         before = answer.last_id()
         await _write(log, {"n": 1}, {"n": 2})
@@ -268,7 +405,7 @@ async def test_refused_requests_give_their_place_back_too(log: OracleLog) -> Non
 
 async def test_a_connection_ends_cleanly_after_its_time_with_a_token(log: OracleLog) -> None:
     async with serving_streams(_hub(log, connection_seconds_max=0.3, heartbeat_seconds=0.2)) as port:
-        async with _client(port) as answer:
+        async with _client(port, "/v2/stream/edits?positions=1") as answer:
             await _write(log, {"n": 1}, {"n": 2, "meta": {"domain": "canary"}})
             await answer.to_end()
     assert answer.raw.endswith(b"0\r\n\r\n")

@@ -71,7 +71,7 @@ async def clients(log: Any, count: int = len(NAMES)) -> AsyncIterator[tuple[Stre
     try:
         for connection in connections:
             assert b"retry" in (await connection.reader.next() or b"")
-        assert await asyncio.gather(*(one.reader.next() for one in connections)) == [b":\n\n"] * count
+        assert await asyncio.gather(*(one.reader.next() for one in connections)) == [b":\n"] * count
         assert all(one.reader.is_live for one in connections)
         yield hub, connections
     finally:

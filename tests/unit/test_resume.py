@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headwater.consumption.extent import Extents
 from headwater.consumption.filter import parse_filter
 from headwater.consumption.framing import Chosen, Framer, TokenWriter
-from headwater.consumption.resume import Lost, find_start, parse_legacy, parse_since
+from headwater.consumption.resume import Lost, find_start, parse_legacy, parse_since, unquoted
 from headwater.consumption.subscription import Subscription
 from headwater.errors import ConfigInvalid, TimestampInvalid, TokenInvalid, TopicUnknown
 from headwater.log.contract import Position, Record, TopicSettings
@@ -242,3 +247,30 @@ async def test_a_subscription_gives_each_event_its_token_and_passes_what_the_fil
     async for batch in again:
         assert delivered.events[0][0] not in [record for record, _ in batch.events]
         break
+
+
+NAMES_OF_TOPICS = st.from_regex(r"[A-Za-z0-9._-]{1,12}", fullmatch=True)
+POSITIONS = st.dictionaries(st.tuples(NAMES_OF_TOPICS, st.integers(0, 40)), st.integers(0, 2**53), min_size=1)
+
+
+@given(POSITIONS, st.booleans(), st.lists(st.sampled_from(["quoted", "in a list", "with space"]), max_size=3))
+def test_an_id_is_the_same_however_often_it_was_made_json_text_of(
+    offsets: dict[tuple[str, int], int], legacy: bool, steps: list[str]
+) -> None:
+    given_out = text = TokenWriter(Position(offsets), legacy=legacy).token().decode()
+    for step in steps:
+        as_text: Any = {"quoted": text, "in a list": [text]}.get(step)
+        text = json.dumps(as_text) if as_text is not None else f" {text}\n"
+    assert unquoted(text) == given_out
+    if legacy:
+        entries = parse_legacy(unquoted(text))
+        assert {(one.topic, one.partition): one.offset for one in entries if not isinstance(one, str)} == offsets
+    else:
+        assert Position.parse(unquoted(text)).offsets == offsets
+
+
+@given(st.text(max_size=30))
+def test_whatever_else_is_given_as_an_id_stays_as_it_is(text: str) -> None:
+    given_back = json.dumps(f"topic {text}")
+    assert unquoted(given_back) == given_back
+    assert unquoted(json.dumps([text, "b"])) == json.dumps([text, "b"])

@@ -48,7 +48,8 @@ def command(
 ) -> None:
     """Print the events of STREAM (or several, separated by commas) as they arrive. Ctrl + C ends it."""
     given = {"since": since, "filter": expression}
-    params = {name: text for name, text in given.items() if text}
+    # Positions also without events: a connection that is cut before its first event goes on where it began.
+    params = {"positions": "true", **{name: text for name, text in given.items() if text}}
     tailing = Tailing(stream_url(server, streams), params, after, headers_with(key_file))
     try:
         asyncio.run(tailing.run(count, as_json=as_json or not sys.stdout.isatty()))

@@ -60,23 +60,23 @@ class Chosen:
 class TokenWriter:
     """Writes the token after each record, changing only the one number that changed.
 
-    Gives exactly `Position.token()`. When `listed` is set the reader follows only some partitions of its topics;
-    our token could not tell the others from partitions made later, so the legacy JSON array stands in for it.
+    Gives exactly `Position.token()`, or with `legacy` the JSON array of topics, partitions and offsets that clients of
+    EventStreams read.
     """
 
-    def __init__(self, position: Position, *, listed: bool = False) -> None:
+    def __init__(self, position: Position, *, legacy: bool = False) -> None:
         keys = sorted(position.offsets)
         self._parts: list[bytes] = []
         self._slots: dict[tuple[str, int], int] = {}
         previous: str | None = None
         for topic, partition in keys:
-            self._parts.append(_lead(topic, partition, previous, listed=listed))
+            self._parts.append(_lead(topic, partition, previous, legacy=legacy))
             self._slots[topic, partition] = len(self._parts)
             self._parts.append(b"%d" % position.offsets[topic, partition])
             previous = topic
-        self._parts.append(b"}]" if listed else b"")
+        self._parts.append(b"}]" if legacy else b"")
         if not keys:
-            self._parts = [TOKEN_PREFIX.encode()]
+            self._parts = [b"[]" if legacy else TOKEN_PREFIX.encode()]
 
     def token(self) -> bytes:
         return b"".join(self._parts)
@@ -87,8 +87,8 @@ class TokenWriter:
         return b"".join(self._parts)
 
 
-def _lead(topic: str, partition: int, previous: str | None, *, listed: bool) -> bytes:
-    if listed:
+def _lead(topic: str, partition: int, previous: str | None, *, legacy: bool) -> bytes:
+    if legacy:
         opening = b"[{" if previous is None else b"},{"
         return opening + b'"topic":%b,"partition":%d,"offset":' % (orjson.dumps(topic), partition)
     if topic == previous:
@@ -114,10 +114,10 @@ class Chunk:
 class Framer:
     """Turns records into the frames of one format. Not shared between readers: it remembers their position."""
 
-    def __init__(self, form: Format, chosen: Chosen, position: Position, *, listed: bool = False) -> None:
+    def __init__(self, form: Format, chosen: Chosen, position: Position, *, legacy: bool = False) -> None:
         self.form = form
         self._chosen = chosen
-        self._listed = listed
+        self._legacy = legacy
         self._offsets: dict[tuple[str, int], int] = {}
         self.move(position)
 
@@ -132,7 +132,7 @@ class Framer:
     def move(self, position: Position) -> None:
         """Go on from `position`, which may follow other partitions than before."""
         self._offsets = dict(position.offsets)
-        self._writer = TokenWriter(position, listed=self._listed)
+        self._writer = TokenWriter(position, legacy=self._legacy)
 
     def frames(self, records: Sequence[StoredRecord]) -> Chunk:
         """The frames of those records this reader wants; the position passes all of them."""
@@ -160,20 +160,26 @@ def _encoded(value: Any) -> bytes:
         return encode_json(value)
 
 
-def opening(form: Format, token: bytes, retry_ms: int) -> bytes:
-    """The first bytes, sent at once: with SSE they carry a token, so that a client cut before its first event resumes
-    where it began instead of at a later end."""
-    return b":ok\n\nretry: %d\nid: %b\n\n" % (retry_ms, token) if form == "sse" else b"\n"
+def opening(form: Format, token: bytes, retry_ms: int, *, positions: bool = False) -> bytes:
+    """The first bytes, sent at once. With `positions` they have a token, so that a client cut before its first event
+    resumes where it began instead of at a later end.
 
-
-def heartbeat(form: Format, token: bytes | None) -> bytes:
-    """Something to see that the connection lives; with a token, it also passes what was filtered out.
-
-    An SSE client takes an `id` without data as its last event id and dispatches nothing.
+    Without, no empty line follows: lenient readers take every block that one ends for a message, whatever is in it.
     """
     if form != "sse":
         return b"\n"
-    return b":\nid: %b\n\n" % token if token is not None else b":\n\n"
+    return b":ok\n\nretry: %d\nid: %b\n\n" % (retry_ms, token) if positions else b":ok\nretry: %d\n" % retry_ms
+
+
+def heartbeat(form: Format, token: bytes | None) -> bytes:
+    """Something to see that the connection lives: a comment, without an empty line for the same reason.
+
+    With a token, it is a block that also passes what was filtered out: an SSE client takes an `id` without data as its
+    last event id and dispatches nothing.
+    """
+    if form != "sse":
+        return b"\n"
+    return b":\nid: %b\n\n" % token if token is not None else b":\n"
 
 
 def notice(form: Format, event: str, token: bytes, details: Mapping[str, Any]) -> bytes:

@@ -41,14 +41,19 @@ class Wish:
     last_event_id: str | None = None
     since: str | None = None
     render: Render | None = None
+    # Whether ids are legacy arrays; None: as configured, and for those who resume with one.
+    legacy_ids: bool | None = None
+    # Whether positions are told in blocks without data, also where there is no event.
+    positions: bool = False
+    heartbeat_seconds: float | None = None
 
     @property
     def topics(self) -> tuple[str, ...]:
         return topics_of(self.streams)
 
 
-# Readers with equal keys are given the same bytes: topics, listed partitions, form, filter, canaries, rendering.
-TailKey = tuple[frozenset[str], frozenset[tuple[str, int]] | None, Format, Filter | None, bool, Render | None]
+# Readers with equal keys are given the same bytes: topics, listed partitions, form, ids, filter, canaries, rendering.
+TailKey = tuple[frozenset[str], frozenset[tuple[str, int]] | None, Format, bool, Filter | None, bool, Render | None]
 
 
 @dataclass(slots=True, eq=False)
@@ -150,27 +155,44 @@ class StreamHub:
         Raises TokenInvalid, TopicUnknown, TimestampInvalid, ConfigInvalid (no topic exists), LogUnavailable.
         """
         extent = await self.extent(wish)
-        start = await find_start(self._log, extent, last_event_id=wish.last_event_id, since=wish.since)
+        start = await find_start(
+            self._log, extent, last_event_id=wish.last_event_id, since=wish.since, growing=self._asks_for_legacy(wish)
+        )
         chosen = Chosen(wish.filter, wish.canaries, self._redact, wish.render)
         listed = frozenset(start.position.offsets) if start.listed else None
-        key: TailKey = (frozenset(wish.topics), listed, wish.form, wish.filter, wish.canaries, wish.render)
+        # Our token could not tell partitions that were left out from those made later.
+        legacy = start.listed or self._asks_for_legacy(wish) or (wish.legacy_ids is None and start.legacy)
+        key: TailKey = (frozenset(wish.topics), listed, wish.form, legacy, wish.filter, wish.canaries, wish.render)
         shared = self._tails.get(key)
         if shared is None or shared.tail.failure is not None:
-            shared = self._tails[key] = _Shared(self._new_tail(wish, chosen, extent, start))
+            shared = self._tails[key] = _Shared(self._new_tail(wish, chosen, extent, start, legacy=legacy))
             self._pulse.start()
         shared.readers += 1
         limit = self.config.connection_seconds_max
+        heartbeat = self._heartbeat(wish)
+        self._pulse.beat_within(heartbeat)
         reader = StreamReader(
             self._log,
             shared.tail,
-            Framer(wish.form, chosen, start.position, listed=start.listed),
+            Framer(wish.form, chosen, start.position, legacy=legacy),
             start,
             look=lambda: self._extents.of(wish.topics),
-            heartbeat_seconds=self.config.heartbeat_seconds,
+            heartbeat_seconds=heartbeat,
+            positions=wish.positions,
             ends_at=None if limit is None else self._clock() + limit,
             clock=self._clock,
         )
         return self._enter(Connection(reader, wish, key))
+
+    def _asks_for_legacy(self, wish: Wish) -> bool:
+        return self.config.event_ids == "legacy" if wish.legacy_ids is None else wish.legacy_ids
+
+    def _heartbeat(self, wish: Wish) -> float:
+        """The heartbeat asked for, within what is configured."""
+        if wish.heartbeat_seconds is None:
+            return self.config.heartbeat_seconds
+        least, most = self.config.heartbeat_seconds_min, self.config.heartbeat_seconds_max
+        return max(least, min(most, wish.heartbeat_seconds))
 
     async def extent(self, wish: Wish) -> Extent:
         """What exists of the wished topics. Raises ConfigInvalid, or StreamUnknown for undeclared family members."""
@@ -234,11 +256,11 @@ class StreamHub:
         names = {stream.name, *(alias for alias, target in self._aliases.items() if target == stream.name)}
         return stream if stream.topics and (allowed is None or names & set(allowed)) else None
 
-    def _new_tail(self, wish: Wish, chosen: Chosen, extent: Extent, start: Start) -> LiveTail:
+    def _new_tail(self, wish: Wish, chosen: Chosen, extent: Extent, start: Start, *, legacy: bool) -> LiveTail:
         end = {key: extent.next[key] for key in (start.position.offsets if start.listed else extent.next)}
         tail = LiveTail(
             self._log,
-            Framer(wish.form, chosen, type(start.position)(end), listed=start.listed),
+            Framer(wish.form, chosen, type(start.position)(end), legacy=legacy),
             look=lambda: self._extents.of(wish.topics),
             topics=() if start.listed else wish.topics,
             ring_bytes_max=self.config.buffer_bytes_max,
@@ -262,14 +284,14 @@ class StreamHub:
 
     async def _abort_stalled(self) -> None:
         """A client that takes nothing at all cannot even be told that it is cut off; while there are clients."""
-        heartbeat = self.config.heartbeat_seconds
+        usual = self.config.heartbeat_seconds
         while self._connections:
-            await asyncio.sleep(heartbeat / 4)
+            await asyncio.sleep(usual / 4)
             now = self._clock()
             for connection in list(self._connections):
                 silent = now - connection.reader.given_at
                 limit = BEHIND_HEARTBEATS_MAX if connection.reader.is_behind else STALLED_HEARTBEATS_MAX
-                if silent > limit * heartbeat:
+                if silent > limit * max(usual, connection.reader.heartbeat_seconds):
                     self._abort(connection, "stalled")
 
     def _abort(self, connection: Connection, reason: str) -> None:

@@ -18,6 +18,8 @@ from headwater.log.contract import LogReader
 
 BEATS = 16
 BEATS_PER_LOOK = 4
+# In the shortest heartbeat's time: readers break their silence after three quarters of it.
+BEATS_AT_LEAST = 8
 
 
 class Pulse:
@@ -33,10 +35,22 @@ class Pulse:
         """`tails` gives a list of its own each time; `clock` is the readers'."""
         self._log = log
         self._tails = tails
-        self._seconds = heartbeat_seconds / BEATS
+        self._seconds = self._usual = heartbeat_seconds / BEATS
         self._clock = clock
         self._beating: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
+
+    def beat_within(self, heartbeat_seconds: float) -> None:
+        """Beat often enough for a reader with this heartbeat, until there are no tails."""
+        seconds = heartbeat_seconds / BEATS_AT_LEAST
+        if seconds >= self._seconds:
+            return
+        self._seconds = seconds
+        if self._beating is not None and not self._beating.done():
+            # It is in a longer pause.
+            self._beating.cancel()
+            self._beating = None
+            self.start()
 
     def start(self) -> None:
         """Beat from now on; idempotent."""
@@ -53,16 +67,20 @@ class Pulse:
         self._beating = self._looking = None
 
     async def _beat(self) -> None:
-        beat = 0
+        waited = 0.0
         while self._tails():
             await asyncio.sleep(self._seconds)
-            beat += 1
+            waited += self._seconds
             now = self._clock()
             for tail in self._tails():
                 tail.tick(now)
+            if waited < BEATS_PER_LOOK * self._usual:
+                continue
+            waited = 0.0
             # A log that answers slowly must not hold up the beat.
-            if beat % BEATS_PER_LOOK == 0 and (self._looking is None or self._looking.done()):
+            if self._looking is None or self._looking.done():
                 self._looking = asyncio.get_running_loop().create_task(self._look(), name="new partitions of streams")
+        self._seconds = self._usual
 
     async def _look(self) -> None:
         """Let tails follow what was made since; those whose topics have gone fail."""

@@ -39,6 +39,7 @@ class StreamReader:
         *,
         look: Look,
         heartbeat_seconds: float,
+        positions: bool,
         ends_at: float | None,
         clock: Callable[[], float],
     ) -> None:
@@ -47,7 +48,8 @@ class StreamReader:
         self._framer = framer
         self._look = look
         self._clock = clock
-        self._heartbeat_seconds = heartbeat_seconds
+        self.heartbeat_seconds = heartbeat_seconds
+        self._positions = positions
         self._ends_at = ends_at
         self._number: int | None = None
         self._target: tuple[Position, int] | None = None
@@ -57,7 +59,7 @@ class StreamReader:
         self._ending = False
         self._finished = False
         self._waiting: asyncio.Future[None] | None = None
-        self._pending = opening(framer.form, self._token, RETRY_MS) + self._lost(start)
+        self._pending = opening(framer.form, self._token, RETRY_MS, positions=positions) + self._lost(start)
 
     @property
     def is_live(self) -> bool:
@@ -159,7 +161,7 @@ class StreamReader:
         return chunks[0].data if taken == 1 else b"".join(chunk.data for chunk in chunks[:taken])
 
     def _heartbeat(self, token: bytes) -> bytes:
-        news = token if token != self._token else None
+        news = token if token != self._token and self._positions else None
         self._token = token
         return heartbeat(self._framer.form, news)
 
@@ -198,11 +200,11 @@ class StreamReader:
 
     def _is_silent(self) -> bool:
         # The tail ticks often enough in the heartbeat's time that this is in time.
-        return self._clock() - self._given_at >= SILENT_SHARE * self._heartbeat_seconds
+        return self._clock() - self._given_at >= SILENT_SHARE * self.heartbeat_seconds
 
     def _silent_at(self) -> float:
         """When there is something to do even where nothing comes."""
-        silent = self._given_at + SILENT_SHARE * self._heartbeat_seconds
+        silent = self._given_at + SILENT_SHARE * self.heartbeat_seconds
         return silent if self._ends_at is None else min(silent, self._ends_at)
 
     async def _read(self, behind: Position, target: Position) -> bytes:
@@ -245,4 +247,4 @@ class StreamReader:
             return notice(form, "error", self._token, details)
         if self._number is not None and self._tail.since(self._number) == []:
             self._token = self._tail.token
-        return heartbeat(form, self._token)
+        return heartbeat(form, self._token if self._positions else None)

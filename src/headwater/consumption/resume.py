@@ -20,6 +20,8 @@ LEGACY_END = -1
 LEGACY_BEGINNING = -2
 # The first epoch in milliseconds that we take as such; as seconds it would be the year 5138.
 TOKEN_CHARS_MAX = 65_536
+# How often an id may have been made JSON text of.
+QUOTES_MAX = 3
 
 _EPOCH = re.compile(r"[+-]?\d{1,18}(\.\d{1,9})?", re.ASCII)
 _LEGACY_RULE = (
@@ -42,9 +44,10 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a subscription begins. `listed`: it follows only the partitions a legacy array listed."""
+    """Where a subscription begins. `legacy`: a legacy array said so; `listed`: it follows only the partitions in it."""
 
     position: Position
+    legacy: bool = False
     listed: bool = False
     lost: tuple[Lost, ...] = ()
 
@@ -59,15 +62,22 @@ class LegacyEntry:
     timestamp_ms: int | None
 
 
-async def find_start(log: LogReader, extent: Extent, *, last_event_id: str | None, since: str | None) -> Start:
+async def find_start(
+    log: LogReader, extent: Extent, *, last_event_id: str | None, since: str | None, growing: bool = False
+) -> Start:
     """The starting position, in the contract's order: a token if there is one, else `since`, else the end.
 
-    Raises TokenInvalid, TopicUnknown (a legacy array names other topics), TimestampInvalid.
+    `growing`: partitions that a legacy array does not list, of topics it names, were made after it and are followed,
+    too. Raises TokenInvalid, TopicUnknown (a legacy array names other topics), TimestampInvalid.
     """
     if last_event_id is not None:
-        if last_event_id.startswith(TOKEN_PREFIX):
-            return within(extent, Start(_completed(Position.parse(last_event_id), extent)))
-        return within(extent, await _legacy_start(log, extent, parse_legacy(last_event_id)))
+        given = unquoted(last_event_id)
+        if given.startswith(TOKEN_PREFIX):
+            return within(extent, Start(_completed(Position.parse(given), extent)))
+        start = await _legacy_start(log, extent, parse_legacy(given))
+        if growing and start.listed:
+            start = Start(_completed(start.position, extent), legacy=True)
+        return within(extent, start)
     timestamp_ms = parse_since(since or "")
     if timestamp_ms is not None:
         try:
@@ -118,6 +128,25 @@ def _mail_date_ms(text: str) -> int:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp() * 1000)
 
 
+def unquoted(text: str) -> str:
+    """A resume token or a legacy array out of the JSON text that some clients make of every id; else `text` itself."""
+    text = text.strip()
+    for _ in range(QUOTES_MAX):
+        if not text.startswith(('"', '["')) or len(text) > TOKEN_CHARS_MAX:
+            break
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            break
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        inner = value.strip() if isinstance(value, str) else ""
+        if not inner.startswith((TOKEN_PREFIX, "[", '"')):
+            break
+        text = inner
+    return text
+
+
 def parse_legacy(text: str) -> Sequence[str] | Sequence[LegacyEntry]:
     """Topic names, or entries with positions, of a legacy `Last-Event-ID` (contract intake §5). Raises TokenInvalid."""
     try:
@@ -163,7 +192,7 @@ async def _legacy_start(log: LogReader, extent: Extent, asked: Sequence[str] | S
         if key not in extent.next:
             raise TopicUnknown(f"Topics {item.topic} have no partition {item.partition}.")
         offsets[key] = await _legacy_offset(log, extent, item)
-    return Start(Position(offsets), listed=set(offsets) != set(extent.next))
+    return Start(Position(offsets), legacy=True, listed=set(offsets) != set(extent.next))
 
 
 async def _legacy_offset(log: LogReader, extent: Extent, item: LegacyEntry) -> int:

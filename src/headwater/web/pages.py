@@ -133,7 +133,7 @@ class Pages:
     async def _messages(self, request: Request) -> AsyncIterator[bytes]:
         self._viewers += 1
         try:
-            yield b"retry: 2000\n\n"
+            yield b"retry: 2000\n"
             # Asked again and again: streams change, and keys are revoked.
             seeing = functools.partial(seen, request)
             with contextlib.suppress(KeyRequired):

@@ -26,6 +26,7 @@ CLOUD_EVENT = "application/cloudevents+json"
 CLOUD_EVENTS = "application/cloudevents-batch+json"
 REPORTS = "application/reports+json"
 NDJSON = "application/x-ndjson"
+IDS = ("token", "legacy")
 # The streams that are named in the description; of a platform with thousands of them the list would be no help.
 NAMED_MAX = 50
 
@@ -214,6 +215,17 @@ def _stream(names: Sequence[str]) -> Node:
             header("Last-Event-ID", "Start behind this `id` of an event. Browsers send it when they reconnect."),
             query("last_event_id", resume),
             query("lastEventId", resume),
+            query(
+                "positions",
+                "Positions also where there is no event, in blocks without data that some readers take for messages.",
+                truth(),
+            ),
+            query("id", "The form of the ids: `legacy` is the JSON array of EventStreams.", one_of(IDS)),
+            query(
+                "heartbeat",
+                "Seconds of silence after which a comment is sent, within what is configured.",
+                {"type": "number", "minimum": 0, "maximum": 999_999_999},
+            ),
             query("filter", 'Only events of which this is true, such as `wiki == "enwiki" and not bot`.'),
             query("canaries", "Canary events, too.", truth()),
             query("format", "`cloudevents`: each event as a CloudEvent 1.0.", one_of(("cloudevents",))),

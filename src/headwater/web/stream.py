@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,9 +17,11 @@ from headwater.consumption.filter import parse_filter
 from headwater.consumption.framing import Format
 from headwater.consumption.hub import Connection, StreamHub, Wish
 from headwater.control.api_keys import ApiKeys
+from headwater.declaration import suggestion
 from headwater.errors import (
     ConfigInvalid,
     ContentUnsupported,
+    FilterInvalid,
     HeadwaterError,
     KeyRequired,
     StreamUnknown,
@@ -34,11 +37,14 @@ from headwater.streams.visibility import Sight
 from headwater.web.cloudevents import STRUCTURED, CloudEventsOut, url_of
 from headwater.web.headers import RawHeaders, is_on
 from headwater.web.problems import MEDIA_TYPE, problem_document, problem_headers, request_uri, status_of
+from headwater.web.spec_events import IDS
 
 ABORT_EXTENSION = "headwater.abort"
 CLOUD_EVENTS = "cloudevents"
 # EventSource cannot set headers; polyfills send the last id as one of these.
 RESUME_PARAMETERS = ("last_event_id", "lastEventId")
+
+_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 
 JSON_TYPE = b"application/json; charset=utf-8"
 NDJSON = "application/x-ndjson"
@@ -218,10 +224,29 @@ def _wish(streams: tuple[Stream, ...], accept: str, query: Mapping[str, str], la
         streams,
         form=form_of(accept),
         filter=parse_filter(expression) if expression else None,
+        legacy_ids=_legacy_ids(query.get("id")),
+        positions=is_on([query["positions"]] if "positions" in query else []),
+        heartbeat_seconds=_heartbeat(query.get("heartbeat")),
         canaries=is_on([query["canaries"]] if "canaries" in query else []),
         last_event_id=last_event_id,
         since=query.get("since"),
     )
+
+
+def _legacy_ids(asked: str | None) -> bool | None:
+    """Which form of ids is asked for. Raises FilterInvalid."""
+    if asked is None or asked in IDS:
+        return None if asked is None else asked == "legacy"
+    raise FilterInvalid(f"id is one of {', '.join(IDS)}, not {asked[:80]!r}.", hint=suggestion(asked, IDS))
+
+
+def _heartbeat(asked: str | None) -> float | None:
+    """The seconds asked for. Raises FilterInvalid."""
+    if asked is None:
+        return None
+    if not _SECONDS.fullmatch(asked):
+        raise FilterInvalid(f"heartbeat is a number of seconds, not {asked[:80]!r}.", hint="Write it as 4 or 0.5.")
+    return float(asked)
 
 
 def _abort_of(scope: Scope) -> Callable[[], None]:

@@ -191,7 +191,7 @@ class StreamsApi:
                 news = {"revision": self._platform.control.state.number, "at": _iso(time.time()), "upcoming": soon}
                 if told is None and resumed == etag:
                     # The client has this already.
-                    yield b": resumed\n\n"
+                    yield b": resumed\n"
                 elif told is None:
                     yield _message("put", etag, {**news, "streams": now})
                 elif (now, soon) != (told, ahead):
@@ -200,7 +200,7 @@ class StreamsApi:
                     yield _message("patch", etag, {**news, "streams": changed, "removed": gone})
                 told, ahead = now, soon
                 if await self._news(version, heartbeat) == version:
-                    yield b": alive\n\n"
+                    yield b": alive\n"
         finally:
             self._waiting -= 1
 
