@@ -270,6 +270,8 @@ class Restless:
     def stop(self) -> None:
         self._stopping.set()
 
+    def cancelled_itself(self) -> None: ...
+
     async def take_over(self) -> None: ...
 
     async def lag(self) -> int:
@@ -314,6 +316,35 @@ async def test_a_job_whose_function_cancels_its_own_task_goes_on() -> None:
     assert {event["n"] for event in await kit.events()} >= {0, 2, 3}
     assert len(await kit.events()) + len(await kit.errors()) == 4
     assert supervisor.report().restarts > 0
+
+
+async def test_a_run_that_others_cancel_again_and_again_sets_nothing_aside() -> None:
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    class Waits(MemorySink):
+        async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
+            if deliveries:
+                started.set()
+                await go_on.wait()
+            await super().write(deliveries, token)
+
+    sink = Waits()
+    kit = JobKit(table("t", source="in", columns={"n": "integer"}), sink=sink)
+    await kit.open()
+    await kit.put({"n": 1})
+    for _ in range(6):
+        started.clear()
+        task = asyncio.create_task(kit.runner.run())
+        await started.wait()
+        task.cancel()
+        # The write at hand is waited for, and fails as it was cancelled, too.
+        for other in asyncio.all_tasks() - {task, asyncio.current_task()}:
+            other.cancel()
+        await asyncio.wait((task,))
+    go_on.set()
+    await kit.run()
+    assert sink.rows == [1]
+    assert await kit.errors() == []
 
 
 async def test_a_supervisor_that_is_cancelled_ends_at_once() -> None:

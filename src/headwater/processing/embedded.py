@@ -130,6 +130,7 @@ class EmbeddedRunner:
         self._state: dict[str, KeyedState] = {}
         self._streams: dict[str, Stream] = {}
         self._suspects = Suspects()
+        self._at_hand: Sequence[StoredRecord] = ()
         # Up to where partitions are known to have no record, only marks of transactions.
         self._empty: dict[Partition, int] = {}
 
@@ -175,6 +176,10 @@ class EmbeddedRunner:
                 await self._again(self._store.open)
             finally:
                 await self._store.close()
+
+    def cancelled_itself(self) -> None:
+        """The job's code cancelled the task of `run`: one of the records at hand did it."""
+        self._suspects.failed(self._at_hand, asyncio.CancelledError("it cancelled the task it runs in"))
 
     async def lag(self) -> int:
         """How many records of its sources the job has not processed."""
@@ -237,12 +242,13 @@ class EmbeddedRunner:
         if verdict is not None:
             await self._set_aside(records[0], verdict)
             return
+        self._at_hand = records
         try:
             await self._process(records, hold_watermark=hold_watermark)
-        except BaseException as error:
-            if not self._stopping.is_set():
-                self._suspects.failed(records, error)
+        except Exception as error:
+            self._suspects.failed(records, error)
             raise
+        self._at_hand = ()
 
     async def _set_aside(self, record: StoredRecord, error: BaseException) -> None:
         """Go on after a record that cannot be processed, with an error event about it."""

@@ -119,6 +119,9 @@ class PartitionRunner:
         self._stopping.set()
         self._runner.stop()
 
+    def cancelled_itself(self) -> None:
+        self._runner.cancelled_itself()
+
     async def take_over(self) -> None:
         await self._runner.take_over()
 
@@ -226,6 +229,9 @@ class SharedRunner:
                 await self._follow(frozenset())
             finally:
                 await membership.close()
+
+    def cancelled_itself(self) -> None:
+        """The job's code runs in tasks of its partitions, never in that of `run`."""
 
     async def take_over(self) -> None:
         """End what earlier processes have left open for the job, all of them. Raises LogUnavailable, WriterFenced."""

@@ -28,6 +28,10 @@ class Runner(Protocol):
 
     def stop(self) -> None: ...
 
+    def cancelled_itself(self) -> None:
+        """Called where the task of `run` was cancelled, and not by the one who started it."""
+        ...
+
     async def take_over(self) -> None: ...
 
     async def lag(self) -> int: ...
@@ -110,4 +114,7 @@ class Supervisor:
             if not task.done():
                 task.cancel()
                 await asyncio.wait((task,))
-        return JobInvalid("it cancelled the task it runs in") if task.cancelled() else task.exception()
+        if not task.cancelled():
+            return task.exception()
+        self.runner.cancelled_itself()
+        return JobInvalid("it cancelled the task it runs in")
