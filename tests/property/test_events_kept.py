@@ -27,6 +27,7 @@ from headwater.event import (
     encode_json,
     encode_kept,
 )
+from headwater.schemas.json_value import identity
 
 NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,40})([.][0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", fullmatch=True)
 KNOWN = ["1e400", "-1e400", "1e-400", "123456789012345678901234567890", "18446744073709551615", "18446744073709551616"]
@@ -121,6 +122,18 @@ def test_a_written_number_is_a_float_that_keeps_its_text() -> None:
     number = WrittenNumber("0.10000000000000001")
     assert number == 0.1
     assert [copy.deepcopy(number).text, pickle.loads(pickle.dumps(number)).text] == [number.text] * 2
+
+
+@given(NUMBERS, NUMBERS)
+@example("100000000000000000000", "1e20")
+@example("12345678901234567890123.0", "12345678901234567890123")
+@example("0.10000000000000001", "0.100000000000000010")
+@example("123456789012345678901234567890", "123456789012345678901234567891")
+def test_what_numbers_are_told_apart_by_is_one_for_all_spellings_and_no_other_number(left: str, right: str) -> None:
+    if refusal(left.encode()) or refusal(right.encode()):
+        return
+    names = [identity(decode_json(one)) for one in (left, right)]
+    assert (names[0] == names[1]) == (Decimal(left) == Decimal(right))
 
 
 TEXTS = st.text(st.characters(codec=None) | st.sampled_from("\ud800\udbff\udc00\udfff\U0001f600é"), max_size=12)

@@ -72,7 +72,7 @@ def _read_event(parts: tuple[str, ...]) -> dict[str, Any]:
             _put(event, path, decode_json(text))
         except EventMalformed as error:
             if error.is_json:
-                raise
+                raise EventMalformed(error.message.replace("The event", path, 1), hint=error.hint) from None
             _put(event, path, text)
     return event
 
