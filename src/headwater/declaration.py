@@ -9,6 +9,8 @@ multiply ("billion laughs") are refused before they cost memory. Scalars follow 
 from __future__ import annotations
 
 import difflib
+import functools
+import heapq
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +25,8 @@ from headwater.errors import ConfigInvalid
 FILE_BYTES_MAX = 16_777_216
 NODES_MAX = 500_000
 DEPTH_MAX = 64
+# Names that are compared letter by letter to find the nearest.
+COMPARED_MAX = 20
 
 KeyPath = tuple[str | int, ...]
 
@@ -140,10 +144,26 @@ def _refuse_number(text: str) -> NoReturn:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that looks most like `name`, or None where nothing is near."""
-    candidates = list(known)
-    folded = {candidate.lower(): candidate for candidate in candidates}
-    found = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    folded = {candidate.lower(): candidate for candidate in known}
+    wanted = name.lower()
+    compared: Iterable[str] = folded
+    if len(folded) > COMPARED_MAX:
+        # Comparing costs much, and who shares no pair of letters is not near.
+        pairs = _pairs(wanted)
+        compared = heapq.nlargest(COMPARED_MAX, folded, key=lambda one: _alike(pairs, _pairs(one)))
+    found = difflib.get_close_matches(wanted, compared, n=1, cutoff=0.6)
     return folded[found[0]] if found else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _pairs(text: str) -> frozenset[str]:
+    """Each pair of letters that stand side by side."""
+    return frozenset(text[place : place + 2] for place in range(max(1, len(text) - 1)))
+
+
+def _alike(first: frozenset[str], second: frozenset[str]) -> float:
+    """From 0, nothing in common, to 1."""
+    return 2 * len(first & second) / (len(first) + len(second))
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -122,3 +122,16 @@ def test_any_text_gives_a_declaration_or_a_complaint(text: str) -> None:
 def test_the_nearest_name_forgives_letters_and_case_but_does_not_guess() -> None:
     assert nearest("Topcis", ["topics", "stream"]) == "topics"
     assert nearest("xyzzy", ["topics", "stream"]) is None
+
+
+def test_the_nearest_of_very_many_names_is_found_as_of_a_few() -> None:
+    names = [
+        f"{room}/{thing}/{number}" for room in ("web", "app", "wiki") for thing in "abcdefgh" for number in range(99)
+    ]
+    names += ["shop/order_placed", "shop/order_cancelled"]
+    assert nearest("shop/order_palced", names) == "shop/order_placed"
+    assert nearest("SHOP/Order_Placed", names) == "shop/order_placed"
+    assert nearest("app/c/42x", names) == "app/c/42"
+    assert nearest("zzzzzz", names) is None
+    assert nearest("", names) is None
+    assert nearest("x", []) is None
