@@ -61,6 +61,14 @@ def test_an_absolute_path_is_taken_inside_the_base(base: Path) -> None:
         LocalRepository(base).get(str(base.parent / "secret.yaml"))
 
 
+@pytest.mark.parametrize(
+    "uri", [f"/test/{'1' * 300}", "/" + "a/" * 3_000 + "b", f"/{'ü' * 200}/1.0.0", f"/{'x' * 300}/latest"]
+)
+def test_a_name_no_file_can_have_is_an_absent_schema(base: Path, uri: str) -> None:
+    with pytest.raises((SchemaNotFound, SchemaUriRefused)):
+        LocalRepository(base).get(uri)
+
+
 def test_symbolic_links_may_not_lead_out_of_the_base(base: Path) -> None:
     (base / "file.yaml").symlink_to(base.parent / "secret.yaml")
     (base / "directory").symlink_to(base.parent)

@@ -121,11 +121,12 @@ def parse_since(text: str) -> int | None:
 def _mail_date_ms(text: str) -> int:
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        # Also numbers that fit no calendar, and moments that another zone puts before the year 1.
         raise TimestampInvalid(
             f"since timestamp is not a UTC milliseconds unix epoch and was not parseable: '{text[:200]}'"
         ) from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp() * 1000)
 
 
 def unquoted(text: str) -> str:

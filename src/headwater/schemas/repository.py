@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -77,14 +77,32 @@ class LocalRepository:
     def _file(self, uri: str) -> Path | None:
         names = [uri] if has_extension(uri) or not self._extension else [uri + self._extension, uri]
         for name in names:
-            file = (self._base / name[1:]).resolve()
-            if file.is_relative_to(self._base) and file.is_file():
+            file = self._inside(name)
+            if file is not None and self._asks(file.is_file, uri):
                 return file
         return None
 
+    def _inside(self, name: str) -> Path | None:
+        """The path of a name below the base; None where it leads out of it, or where no file can be named so."""
+        try:
+            path = (self._base / name[1:]).resolve()
+        except (OSError, RuntimeError, ValueError):
+            return None
+        return path if path.is_relative_to(self._base) else None
+
+    def _asks(self, question: Callable[[], bool], uri: str) -> bool:
+        """The answer of the file system; False for a name it cannot have. Raises SchemaUnavailable."""
+        try:
+            return question()
+        except PermissionError as error:
+            raise SchemaUnavailable(f"The schema {uri} cannot be read: {error.strerror}.") from None
+        except (OSError, ValueError):
+            # Too long a name, above all: a producer chooses it, and there is no such schema.
+            return False
+
     def _latest_version(self, parent: str) -> str:
-        directory = (self._base / parent[1:]).resolve()
-        if not directory.is_relative_to(self._base) or not directory.is_dir():
+        directory = self._inside(parent)
+        if directory is None or not self._asks(directory.is_dir, parent):
             raise SchemaNotFound(f"There is no schema {parent}.")
         names = {file.name.removesuffix(self._extension or "") for file in directory.iterdir()}
         versions = sorted((version, name) for name in names if (version := version_of(name)))

@@ -1,0 +1,98 @@
+"""Changes inputs: bytes, words of the format, numbers and parts of other inputs, at random and repeatably."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+
+DATA_BYTES_MAX = 200_000
+_NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?")
+_NUMBERS = (
+    *(b"0", b"-0", b"-1", b"1e400", b"1e-400", b"0.1", b"1E5", b"00", b"2.0", b"NaN", b"Infinity", b".5", b"5."),
+    *(b"9007199254740993", b"9223372036854775807", b"9223372036854775808", b"-9223372036854775809"),
+    *(b"18446744073709551616", b"1" * 400, b"0." + b"1" * 400, b"1e" + b"9" * 30),
+)
+_TEXTS = (
+    *(b"", b"\0", b"\\u0000", b"\\ud800", b"\xed\xa0\x80", b"\xff", b"\xc3\x28", b"\xef\xbb\xbf", b"\\", b'"', b"\r\n"),
+    *(b"../", b"%00", b"%2e%2e/", b"//", b"true", b"null", b"[]", b"{}", b"[[", b"]]", b"{{", b"&a", b"*a", b"!!x"),
+    *(b"9999-12-31T23:59:60Z", b"0000-01-01t00:00:00z", b"2026-02-30T00:00:00Z", b"x" * 300),
+)
+
+
+class Mutator:
+    """Changes inputs of one format. `words` are what is written in it."""
+
+    def __init__(self, words: Sequence[bytes], random_numbers: random.Random) -> None:
+        self._words = (*words, *_TEXTS, *_NUMBERS)
+        self._random = random_numbers
+        self._changes: Sequence[Callable[[bytes], bytes]] = (
+            self._flip,
+            self._insert,
+            self._insert,
+            self._delete,
+            self._repeat,
+            self._number,
+            self._overwrite,
+            self._truncate,
+            self._swap,
+        )
+
+    def changed(self, data: bytes, other: bytes) -> bytes:
+        """A changed copy, perhaps with a part of another input in it; at most DATA_BYTES_MAX long."""
+        for _ in range(self._random.choice((1, 1, 1, 2, 2, 3, 5, 8))):
+            data = (
+                self._splice(data, other) if self._random.random() < 0.1 else self._random.choice(self._changes)(data)
+            )
+        return data[:DATA_BYTES_MAX]
+
+    def _at(self, data: bytes) -> int:
+        return self._random.randint(0, len(data))
+
+    def _span(self, data: bytes) -> tuple[int, int]:
+        start = self._at(data)
+        return start, min(len(data), start + self._random.choice((1, 2, 4, 8, 16, 64, 256)))
+
+    def _flip(self, data: bytes) -> bytes:
+        if not data:
+            return data
+        at = self._random.randrange(len(data))
+        return data[:at] + bytes([data[at] ^ (1 << self._random.randrange(8))]) + data[at + 1 :]
+
+    def _insert(self, data: bytes) -> bytes:
+        at = self._at(data)
+        return data[:at] + self._random.choice(self._words) + data[at:]
+
+    def _overwrite(self, data: bytes) -> bytes:
+        start, end = self._span(data)
+        return data[:start] + self._random.choice(self._words) + data[end:]
+
+    def _delete(self, data: bytes) -> bytes:
+        start, end = self._span(data)
+        return data[:start] + data[end:]
+
+    def _repeat(self, data: bytes) -> bytes:
+        start, end = self._span(data)
+        times = self._random.choice((2, 3, 10, 100, 1_000))
+        return (data[:end] + data[start:end] * times + data[end:])[:DATA_BYTES_MAX]
+
+    def _number(self, data: bytes) -> bytes:
+        found = list(_NUMBER.finditer(data[:10_000]))
+        if not found:
+            return data
+        place = self._random.choice(found)
+        return data[: place.start()] + self._random.choice(_NUMBERS) + data[place.end() :]
+
+    def _truncate(self, data: bytes) -> bytes:
+        return data[: self._at(data)]
+
+    def _swap(self, data: bytes) -> bytes:
+        (start, end), (other, other_end) = sorted((self._span(data), self._span(data)))
+        if end > other:
+            return data
+        return data[:start] + data[other:other_end] + data[end:other] + data[start:end] + data[other_end:]
+
+    def _splice(self, data: bytes, other: bytes) -> bytes:
+        start, end = self._span(other)
+        at = self._at(data)
+        return data[:at] + other[start:end] + data[at:]
