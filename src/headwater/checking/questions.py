@@ -43,6 +43,18 @@ QUESTIONS: Sequence[Question] = (
         settings.log_can_be_opened,
     ),
     Question(
+        "kafka-option-refused",
+        Severity.ERROR,
+        "`log.kafka` has an option that the Kafka client does not know, or that would break a promise of the log.",
+        settings.kafka_options_are_taken,
+    ),
+    Question(
+        "copies-impossible",
+        Severity.ERROR,
+        "More copies on Kafka must have an event than a topic has.",
+        settings.copies_fit,
+    ),
+    Question(
         "tables-impossible",
         Severity.ERROR,
         "`jobs.tables_path` names no database that is known and installed, and jobs fill tables.",

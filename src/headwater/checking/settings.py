@@ -62,6 +62,34 @@ def log_can_be_opened(project: Project) -> Iterator[Problem]:
         yield project.at_setting("log", "url", error.message, error.hint)
 
 
+def kafka_options_are_taken(project: Project) -> Iterator[Problem]:
+    """The Kafka client knows the options it is given, and none of them breaks what the log promises."""
+    if not project.config.log.is_kafka or importlib.util.find_spec("confluent_kafka") is None:
+        return
+    from headwater.log.kafka_settings import check_options
+
+    try:
+        check_options(project.config.log.kafka)
+    except ConfigInvalid as error:
+        yield project.at_setting("log", "kafka", error.message, error.hint)
+
+
+def copies_fit(project: Project) -> Iterator[Problem]:
+    """No more copies must have an event than there are of a topic."""
+    log = project.config.log
+    if not log.is_kafka or log.min_insync_replicas is None:
+        return
+    message = "log.min_insync_replicas is {}, and {} {}: no event could ever be acknowledged."
+    hint = "Lower it, or have more copies."
+    if log.replication_factor is not None and log.min_insync_replicas > log.replication_factor:
+        said = message.format(log.min_insync_replicas, "log.replication_factor", log.replication_factor)
+        yield project.at_setting("log", "min_insync_replicas", said, hint)
+    for stream in project.declared_streams():
+        if stream.replicas is not None and log.min_insync_replicas > stream.replicas:
+            said = message.format(log.min_insync_replicas, f'the copies of "{stream.name}"', stream.replicas)
+            yield project.at_stream(stream, [("transport", "kafka", "replicas")], said, hint)
+
+
 def tables_can_be_kept(project: Project) -> Iterator[Problem]:
     """The file of the tables says which database it is, and that one's driver is installed."""
     path = project.config.path(project.config.jobs.tables_path)

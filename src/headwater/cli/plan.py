@@ -85,7 +85,8 @@ def load_declared(project: Path) -> Declared:
 
 async def ask(project: Declared) -> TopicPlan:
     """The plan for the project's log. An embedded log that is not there yet is not made."""
-    from headwater.log.topic_plan import plan_topics
+    from headwater.log.contract import RefusesTopics
+    from headwater.log.topic_plan import plan_topics, without_refused
 
     platform = project.platform
     declared = list(declared_topics(project))
@@ -96,7 +97,12 @@ async def ask(project: Declared) -> TopicPlan:
     try:
         # What the platform keeps for itself is no drift.
         present = [info for info in await platform.log.topics() if not info.name.startswith(OWN_TOPICS)]
-        return plan_topics(declared, present, features, family_of=lambda topic: family_topic(platform, topic))
+        plan = plan_topics(declared, present, features, family_of=lambda topic: family_topic(platform, topic))
+        if isinstance(platform.log, RefusesTopics):
+            return without_refused(
+                plan, await platform.log.refused_topics({one.topic: one.settings for one in declared})
+            )
+        return plan
     finally:
         await platform.log.close()
 

@@ -575,6 +575,7 @@ def settings_of(stream: Stream) -> TopicSettings:
         retention_bytes=stream.retention_bytes,
         compact=stream.compact,
         compression=stream.compression,
+        replicas=stream.replicas,
     )
 
 

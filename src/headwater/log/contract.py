@@ -79,6 +79,7 @@ class TopicSettings:
     """How a topic is kept. None means without that limit. `compact`: only the newest record of each key is owed.
 
     `compression`: the codec of this topic where the log has `Features.topic_compression`; None: the log's own choice.
+    `replicas`: copies of a topic that is made, in a log that has copies; None: the log's own choice.
     """
 
     partitions: int = 1
@@ -86,6 +87,16 @@ class TopicSettings:
     retention_bytes: int | None = None
     compact: bool = False
     compression: str | None = None
+    replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a log would not keep a topic as it is declared, and what to do."""
+
+    topic: str
+    sentence: str
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +241,15 @@ class ClosesWithin(Protocol):
 
     def close_within(self, seconds_max: float) -> None:
         """It will be closed soon: after this time nothing is waited for any more, and who waits is answered."""
+        ...
+
+
+@runtime_checkable
+class RefusesTopics(Protocol):
+    """A log with rules of its own about topics, which can be asked beforehand."""
+
+    async def refused_topics(self, declared: Mapping[str, TopicSettings]) -> Sequence[Refusal]:
+        """Which of these topics it would not make or keep, and why; changes nothing. Raises LogUnavailable."""
         ...
 
 

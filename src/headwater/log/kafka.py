@@ -32,6 +32,7 @@ from headwater.log.contract import (
     Placement,
     Position,
     Record,
+    Refusal,
     StoredRecord,
     TopicInfo,
     TopicSettings,
@@ -200,6 +201,9 @@ class KafkaLog:
             self._pool = None
             raise
 
+    async def refused_topics(self, declared: Mapping[str, TopicSettings]) -> Sequence[Refusal]:
+        return await self._topics.refused(declared)
+
     def troubles(self) -> Sequence[str]:
         return self.outages.troubles()
 
@@ -216,7 +220,7 @@ class KafkaLog:
         # What is told from here on is of the closing.
         self.outages.is_muted = True
         self._sender.give_up()
-        self._topics.give_up()
+        self._topics.waits.give_up()
 
     async def close(self) -> None:
         self.close_within(CLOSE_SECONDS_MAX)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic  # type: ignore[attr-defined]
 
 from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable, TopicUnknown
 from headwater.log.kafka_outage import Closing
@@ -61,6 +62,13 @@ class KafkaSettings:
     queue_bytes_max: int = 67_108_864
     answer_seconds_max: float = 10.0
     closing: Closing = field(default_factory=Closing, compare=False, repr=False)
+
+    @property
+    def open_seconds_max(self) -> float:
+        """How long a transaction may be open before the brokers undo it and fence its producer."""
+        # The client demands that it is no shorter than the time of one request.
+        request_ms = int(self.client()["socket.timeout.ms"])
+        return max(request_ms, int(self.delivery_seconds_max * 2_000)) / 1_000
 
     def client(self) -> dict[str, Any]:
         """What every client is given."""
@@ -139,6 +147,23 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, str]:
     return checked
 
 
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raises ConfigInvalid for what no client would take of `options`, of which those that are references are left out.
+
+    Asks no broker.
+    """
+    known = {name: value for name, value in options.items() if not (isinstance(value, str) and "${" in value)}
+    settings = KafkaSettings("127.0.0.1:1", options=checked_options(known))
+    checked_options(dict.fromkeys(options, ""))
+    try:
+        AdminClient(settings.client())
+    except (KafkaException, ValueError, TypeError) as error:
+        refused = refused_option(error, settings)
+        # A client may miss what was left out, such as the password of a user.
+        if len(known) == len(options) or "is not an option" in refused.message:
+            raise refused from None
+
+
 def refused_option(exception: Exception, settings: KafkaSettings) -> ConfigInvalid:
     """The error of a client that could not be made: an unknown name, a wrong value, a file it cannot read."""
     said = error_of(exception).str() if isinstance(exception, KafkaException) else str(exception)
@@ -181,6 +206,11 @@ def translate(exception: Exception, doing: str, servers: str, said: str = "") ->
             f"{doing} failed: the Kafka broker does not allow it: {error.str()}.",
             hint="Give this user the right to it in the broker's access lists.",
         )
+    if code == KafkaError.INVALID_TRANSACTION_TIMEOUT:
+        return ConfigInvalid(
+            f"{doing} failed: the brokers do not allow transactions of twice log.delivery_seconds_max.",
+            hint="Lower log.delivery_seconds_max, or raise transaction.max.timeout.ms of the brokers.",
+        )
     if code in AWAY:
         more = f" ({said})" if said else ""
         return LogUnavailable(
@@ -214,9 +244,12 @@ AWAY = frozenset(
 
 __all__ = [
     "AWAY",
+    "AdminClient",
+    "ConfigResource",
     "KafkaError",
     "KafkaException",
     "KafkaSettings",
+    "NewTopic",
     "checked_options",
     "error_of",
     "refused_option",

@@ -26,6 +26,7 @@ class KafkaTopic:
     settings: TopicSettings | None = None
     record_bytes_max: int | None = None
     measured_at: float = 0.0
+    replicas: int | None = None
 
 
 def kept(settings: TopicSettings) -> TopicSettings:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -26,8 +25,15 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     OffsetSpec,
 )
 
-from headwater.errors import HeadwaterError, LogUnavailable, PositionLost, TopicUnknown
-from headwater.log.contract import Position, TopicInfo, TopicSettings
+from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable, PositionLost, TopicUnknown
+from headwater.log.contract import Position, Refusal, TopicInfo, TopicSettings
+from headwater.log.kafka_limits import (
+    check_transactions,
+    copies_and_in_sync,
+    differing_copies,
+    refusal_of,
+    refused_topics,
+)
 from headwater.log.kafka_outage import Outages
 from headwater.log.kafka_settings import (
     KafkaError,
@@ -38,6 +44,7 @@ from headwater.log.kafka_settings import (
     translate,
 )
 from headwater.log.kafka_topic import KafkaTopic, config_of, kept, record_limit_of, settings_of
+from headwater.log.kafka_waits import Waits
 
 FRESH_SECONDS = 5.0
 IDS_FRESH_SECONDS = 1.5
@@ -87,12 +94,12 @@ class KafkaTopics:
         self._outages = outages or Outages(settings.servers)
         self._outages.on_away = self._begin_probing
         self._probing: asyncio.Task[None] | None = None
-        # What is waited for, to be given up when the log is closed.
-        self._asked: set[asyncio.Future[None]] = set()
+        self.waits = Waits()
         self._in_thread = in_thread
         self._known: dict[str, KafkaTopic] = {}
         self._admin: AdminClient | None = None
-        self._brokers = 1
+        # Their numbers.
+        self._brokers: Sequence[int] = [0]
         self._renewed_at = self._described_at = float("-inf")
         self._renewing: asyncio.Task[None] | None = None
         self._said = ""
@@ -114,6 +121,7 @@ class KafkaTopics:
         try:
             await self.renew()
             await self._describe(list(self._known))
+            await check_transactions(self._admin, self._settings, self._brokers[0])
         except BaseException:
             self._admin = None
             raise
@@ -213,7 +221,8 @@ class KafkaTopics:
             present = await self.find(name)
         if settings.partitions > present.partitions:
             await self._grow(present, settings.partitions)
-        wanted = replace(settings, partitions=max(settings.partitions, present.partitions))
+        # How many copies there are is for the brokers' own tools to change; `refused` tells of it.
+        wanted = replace(settings, partitions=max(settings.partitions, present.partitions), replicas=None)
         if present.settings is not None and replace(present.settings, partitions=wanted.partitions) != wanted:
             await self._alter(present, wanted)
 
@@ -300,7 +309,8 @@ class KafkaTopics:
                 if present is not None and count > present.partitions:
                     grown[full_name] = count
                 if present is None or count >= present.partitions:
-                    known[name] = replace(present, partitions=count) if present else KafkaTopic(name, full_name, count)
+                    topic = present or KafkaTopic(name, full_name, count)
+                    known[name] = replace(topic, partitions=count, replicas=_copies_of(about))
                     self._seen_at[name] = now
         for name, present in before.items():
             # One broker may be behind another; what is gone from all of them is soon gone here.
@@ -312,7 +322,7 @@ class KafkaTopics:
                 await self._in_thread(learn, full_name, count)
         self._known = known
         self._outages.all_worked([ASKING_TOPIC + repr(name) for name in known] if self._outages.is_open else ())
-        self._brokers = max(1, len(metadata.brokers))
+        self._brokers = sorted(metadata.brokers) or [0]
         self._renewed_at = time.monotonic()
 
     async def _identify(self) -> None:
@@ -321,7 +331,7 @@ class KafkaTopics:
         asked = self._client().describe_topics(
             TopicCollection(names), request_timeout=self._settings.answer_seconds_max
         )
-        await self._all_done(asked.values())
+        await self.waits.all_done(asked.values())
         ids = {}
         for full_name, future in asked.items():
             answer = future.exception() or future.result()
@@ -344,21 +354,36 @@ class KafkaTopics:
             client.poll(0)
             raise translate(error, ASKING_TOPICS, self._settings.servers, self._said) from None
 
-    async def _create(self, name: str, settings: TopicSettings, extra: Mapping[str, str]) -> None:
-        replicas = self._settings.replication_factor or min(REPLICAS_MAX, self._brokers)
-        in_sync = self._settings.min_insync_replicas or (2 if replicas > 2 else 1)
+    async def refused(self, declared: Mapping[str, TopicSettings]) -> list[Refusal]:
+        """Which of these topics the cluster would not make, or has otherwise for good; changes nothing."""
+        await self.renew()
+        trials = {name: self._new(name, kept(one), {}) for name, one in declared.items() if name not in self._known}
+        copies = {name: topic.replicas for name, topic in self._known.items() if topic.replicas is not None}
+        found = await refused_topics(
+            self._client(), trials, len(self._brokers), self._settings.closing.left(self._settings.answer_seconds_max)
+        )
+        return [*found, *differing_copies(declared, copies)]
+
+    def _new(self, name: str, settings: TopicSettings, extra: Mapping[str, str]) -> NewTopic:
+        replicas, in_sync = copies_and_in_sync(self._settings, settings, len(self._brokers), REPLICAS_MAX)
         config = {**config_of(settings), "min.insync.replicas": str(in_sync), **extra}
-        new = NewTopic(
+        return NewTopic(
             self._settings.namespace + name,
             num_partitions=settings.partitions,
             replication_factor=replicas,
             config={key: value for key, value in config.items() if value is not None},
         )
+
+    async def _create(self, name: str, settings: TopicSettings, extra: Mapping[str, str]) -> None:
+        new = self._new(name, settings, extra)
         try:
             await self._answers(self._client().create_topics([new]), f"Making the topic {name!r}")
         except KafkaException as error:
             # Somebody else may have been quicker.
             if error_of(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                refusal = refusal_of(name, error, new.replication_factor, len(self._brokers))
+                if refusal is not None:
+                    raise ConfigInvalid(refusal.sentence, hint=refusal.hint) from None
                 raise self._error(error, f"Making the topic {name!r}") from None
         await self._until_visible(name, settings.partitions)
         await self._describe([name])
@@ -413,12 +438,17 @@ class KafkaTopics:
         if not resources:
             return
         asked = self._client().describe_configs(resources, request_timeout=self._settings.answer_seconds_max)
-        await self._all_done(asked.values())
+        await self.waits.all_done(asked.values())
         namespace = self._settings.namespace
         for resource, future in asked.items():
             answer = future.exception() or future.result()
             if isinstance(answer, KafkaException):
-                if error_of(answer).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                code = error_of(answer).code()
+                if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    continue
+                if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    # There is a right to ask for this alone; limits are then learnt from what is refused.
+                    self._assume(resource.name[len(namespace) :])
                     continue
                 raise self._error(answer, ASKING_SETTINGS) from None
             if isinstance(answer, BaseException):
@@ -433,6 +463,12 @@ class KafkaTopics:
         self._outages.worked(ASKING_SETTINGS)
         if len(resources) >= len(self._known):
             self._described_at = time.monotonic()
+
+    def _assume(self, name: str) -> None:
+        topic = self._known.get(name)
+        if topic is not None:
+            limit = topic.record_bytes_max or record_limit_of({})
+            self._put(replace(topic, record_bytes_max=limit, measured_at=time.monotonic()))
 
     def _put(self, topic: KafkaTopic) -> None:
         self._known = {**self._known, topic.name: topic}
@@ -450,7 +486,7 @@ class KafkaTopics:
                 isolation_level=IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED,
                 request_timeout=self._settings.answer_seconds_max,
             )
-            await self._all_done(asked.values())
+            await self.waits.all_done(asked.values())
             for partition, future in asked.items():
                 offset = self._offset_in(future, partition.topic)
                 if offset is not None and offset >= least:
@@ -510,41 +546,16 @@ class KafkaTopics:
             with contextlib.suppress(HeadwaterError):
                 await self.renew()
 
-    def give_up(self) -> None:
-        """Wait for no answer any more: the log is being closed."""
-        for future in list(self._asked):
-            if not future.done():
-                future.set_exception(LogUnavailable("The log is being closed.", hint="Try again.", is_away=True))
-
-    async def _all_done(self, futures: Collection[Future[Any]]) -> None:
-        """Wait for all with one call into the event loop: there may be thousands."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        left = itertools.count(len(futures) - 1, -1)
-
-        def all_are_done() -> None:
-            if not done.done():
-                done.set_result(None)
-
-        def one_is_done(_: Future[Any]) -> None:
-            # To take a number is one step, whatever thread does it.
-            if next(left) == 0:
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(all_are_done)
-
-        for future in futures:
-            future.add_done_callback(one_is_done)
-        self._asked.add(done)
-        try:
-            await done
-        finally:
-            self._asked.discard(done)
-
 
 def _heard(task: asyncio.Task[None]) -> None:
     """A task that several wait for: none of them may be left when it fails."""
     if not task.cancelled():
         task.exception()
+
+
+def _copies_of(about: Any) -> int | None:
+    """How many copies the partitions of a topic have, by what a broker tells of them; None where it does not."""
+    return min((len(partition.replicas) for partition in about.partitions.values()), default=0) or None
 
 
 def _how_far(full_name: str) -> str:

@@ -251,13 +251,6 @@ class GroupWriter:
         """Drop the producer. What it had open is aborted by the brokers, or by the next one."""
         self._producer = None
 
-    @property
-    def _open_seconds_max(self) -> float:
-        """How long a transaction may be open before the brokers undo it and fence its producer."""
-        # The client demands that it is no shorter than the time of one request.
-        request_ms = int(self._settings.client()["socket.timeout.ms"])
-        return max(request_ms, int(self._settings.delivery_seconds_max * 2_000)) / 1_000
-
     def _ready(self) -> Producer:
         if self._is_fenced:
             raise self._fenced()
@@ -269,7 +262,7 @@ class GroupWriter:
                     {
                         **settings.producer(self.made_for),
                         "transactional.id": f"{settings.namespace}headwater.{self._group}",
-                        "transaction.timeout.ms": int(self._open_seconds_max * 1_000),
+                        "transaction.timeout.ms": int(self._settings.open_seconds_max * 1_000),
                         # Without one, a fatal error is raised out of whatever is being called just then.
                         "error_cb": self._hear,
                     }
@@ -380,7 +373,9 @@ class GroupWriter:
     def _fenced(self) -> WriterFenced:
         if not self._is_fenced:
             self._is_fenced = True
-            self.overdue = self._began_at is not None and time.time() - self._began_at >= self._open_seconds_max
+            self.overdue = (
+                self._began_at is not None and time.time() - self._began_at >= self._settings.open_seconds_max
+            )
         self.release()
         return WriterFenced(
             f"Another process has taken over the group {self._group!r}: this one may not write for it any more.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from headwater.log.contract import Features, TopicInfo, TopicSettings
+from headwater.log.contract import Features, Refusal, TopicInfo, TopicSettings
 
 SettingValue = int | float | bool | str | None
 
@@ -113,6 +113,20 @@ def plan_topics(
         else:
             as_declared += 1
     return TopicPlan(tuple(changes), tuple(impossible), tuple(undeclared), as_declared)
+
+
+def without_refused(plan: TopicPlan, refusals: Sequence[Refusal]) -> TopicPlan:
+    """The plan of a log that has said what it would refuse: that is impossible, and no change any more."""
+    known = {one.topic for one in plan.impossible}
+    places = {change.topic: _at(change.declared) for change in plan.changes}
+    added = [
+        Impossible(one.topic, f"{one.sentence.removesuffix('.')}{places.get(one.topic, '')}.", one.hint)
+        for one in refusals
+        if one.topic not in known
+    ]
+    refused = {one.topic for one in added}
+    changes = tuple(change for change in plan.changes if change.topic not in refused)
+    return replace(plan, changes=changes, impossible=(*plan.impossible, *added))
 
 
 def _by_topic(declared: Iterable[DeclaredTopic]) -> tuple[dict[str, DeclaredTopic], list[Impossible]]:

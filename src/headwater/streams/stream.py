@@ -49,6 +49,8 @@ class Stream:
     compact: bool = False
     # The codec of its topics on Kafka; None: the log's own choice.
     compression: str | None = None
+    # Copies of its topics on Kafka; None: the log's own choice.
+    replicas: int | None = None
     privacy_class: str = PRIVACY_CLASS_UNSPECIFIED
     summary: str = ""
     owner: str | None = None

@@ -79,6 +79,7 @@ def stream_of(document: Mapping[str, Any], file: str | None = None, line: int | 
         retention_bytes=transport.get("retention_bytes", _unless_unlimited(kafka.get("retention_bytes"))),
         compact=transport.get("compact", "compact" in kafka.get("cleanup_policy", ())),
         compression=kafka.get("compression"),
+        replicas=kafka.get("replicas"),
         privacy_class=document.get("privacy", {}).get("class", PRIVACY_CLASS_UNSPECIFIED),
         summary=docs.get("summary", ""),
         owner=docs.get("owner"),
