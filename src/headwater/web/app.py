@@ -23,7 +23,8 @@ from headwater.web.pages import Pages
 from headwater.web.places import error_answer, exception_handlers, page_of_error
 from headwater.web.preflight import Preflights, is_preflight, preflight
 from headwater.web.route import Route
-from headwater.web.schema_service import platform_schema_routes
+from headwater.web.schema_service import platform_schema_routes, shelves_of
+from headwater.web.schema_shelf import Shelves
 from headwater.web.stream import StreamEndpoint
 from headwater.web.streamconfigs import PATHS as STREAMCONFIGS_PATHS
 from headwater.web.streamconfigs import streamconfigs
@@ -39,6 +40,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
     pages = Pages(platform, notice)
     streams_api = StreamsApi(platform)
     intake = platform.config.intake
+    shelves = shelves_of(platform.config.schemas.base_uris, platform.config.path("."))
 
     async def root(request: Request) -> Response:
         if "spec" in request.query_params:
@@ -71,7 +73,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
     for_all: list[BaseRoute] = [
         *(Route(path, streamconfigs, methods=["GET", "POST"]) for path in STREAMCONFIGS_PATHS),
         *browser_client_routes(),
-        *platform_schema_routes(platform),
+        *platform_schema_routes(shelves),
     ]
     if intake.test_events:
         ours.append(Route("/v1/_test/events", run_test_events, methods=["GET"]))
@@ -81,7 +83,8 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
     stream = Route(f"{STREAM_PATH}{{streams:path}}", streams_api.listing, methods=["GET"])
     # Which pages of other origins may use what: those that the intake's setting names, or all.
     origins = [*((route, intake.cors) for route in [*for_pages, stream]), *((route, "*") for route in for_all)]
-    return Application(platform, pages, streams_api, [*ours, *for_pages, *for_all], origins)
+    routes = [*ours, *for_pages, *for_all]
+    return Application(platform, pages, streams_api, routes=routes, origins=origins, shelves=shelves)
 
 
 class Application:
@@ -92,8 +95,10 @@ class Application:
         platform: Platform,
         pages: Pages,
         streams_api: StreamsApi,
+        *,
         routes: Sequence[BaseRoute],
         origins: Sequence[tuple[BaseRoute, str | None]],
+        shelves: Shelves,
     ) -> None:
         intake = platform.config.intake
         standing = standing_headers(intake.cors, intake.csp)
@@ -115,6 +120,7 @@ class Application:
         rest.router.redirect_slashes = False
         rest.state.platform = platform
         rest.state.events = self.events
+        rest.state.shelves = shelves
         self._rest = StandingHeaders(Preflights(rest, origins), standing)
         self._cors = intake.cors
         self._events_other_methods = StandingHeaders(events_other_methods, standing)

@@ -222,7 +222,9 @@ class ConfluentReader:
         return answer
 
     def _subjects(self) -> list[str]:
-        titles = [folder.title for _, folder in self._shelves.schemas() if folder.versions]
+        schemas = (folder for _, folder in self._shelves.schemas())
+        # One without a version that has a number here is no subject.
+        titles = [folder.title for folder in schemas if any(map(number_of, folder.versions))]
         streams = self._told.streams
         return [*titles, *(name + _VALUE for title in titles for name in streams.get(title, ()))]
 

@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from headwater.platform import Platform
 from headwater.schemas.working_settings import WorkingSettings
 from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
@@ -67,10 +66,8 @@ def shelves_of(base_uris: Sequence[str], root: Path) -> Shelves:
     return Shelves.of(places)
 
 
-def platform_schema_routes(platform: Platform) -> list[BaseRoute]:
+def platform_schema_routes(shelves: Shelves) -> list[BaseRoute]:
     """The same for a platform: its own repositories, and which of its streams have which schema."""
-    config = platform.config
-    shelves = shelves_of(config.schemas.base_uris, config.path("."))
 
     def told_of(request: Request) -> Told:
         # Asked anew each time: streams may be declared while the platform runs.

@@ -8,12 +8,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 import headwater
+from headwater.catalog.asyncapi import exportable
 from headwater.streams.seen import SeenStreams
 from headwater.streams.visibility import Sight
 from headwater.web import spec_events, spec_monitoring, spec_registry, spec_schemas, spec_service, spec_streams
 from headwater.web.info import DESCRIPTION, JsonResponse
 from headwater.web.pages import PAGE_HEADERS
+from headwater.web.schema_shelf import Shelves
 from headwater.web.sight import seen
+from headwater.web.spec_amples import with_amples
 from headwater.web.spec_page import render
 from headwater.web.spec_parts import API_KEY
 from headwater.web.spec_values import Node
@@ -55,10 +58,14 @@ _API_KEY = {
 }
 
 
-def specification(platform: Any, streams: SeenStreams | None = None) -> dict[str, Any]:
-    """The OpenAPI document of a platform, with the names of these streams; None: of those that everybody sees."""
+def specification(platform: Any, streams: SeenStreams | None = None, shelves: Shelves | None = None) -> dict[str, Any]:
+    """The OpenAPI document of a platform, with the names of these streams; None: of those that everybody sees.
+
+    Examples are made of streams that everybody sees, and of the schemas of `shelves`.
+    """
     config = platform.config
-    names = [stream.name for stream in (streams or platform.seen(Sight.PUBLIC)).all()]
+    public = platform.seen(Sight.PUBLIC)
+    names = [stream.name for stream in (streams or public).all()]
     paths: dict[str, Node] = {
         **spec_events.paths(names, has_test_events=bool(config.intake.test_events)),
         **spec_streams.paths(has_legacy=config.streams.enforce),
@@ -78,13 +85,19 @@ def specification(platform: Any, streams: SeenStreams | None = None) -> dict[str
             "license": {"name": "Apache-2.0"},
         },
         "tags": [{"name": name, "description": told} for name, told in TAGS.items()],
-        "paths": paths,
+        "paths": with_amples(
+            paths,
+            [stream.name for stream in public.all()],
+            [stream.name for stream in exportable(public.all(), public.visibility)],
+            shelves.without(public.titles_hidden()) if shelves is not None else None,
+        ),
         "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": {API_KEY: _API_KEY}},
     }
 
 
 async def spec(request: Request) -> Response:
-    return JsonResponse(specification(request.app.state.platform, seen(request)))
+    state = request.app.state
+    return JsonResponse(specification(state.platform, seen(request), state.shelves))
 
 
 async def doc(request: Request) -> Response:

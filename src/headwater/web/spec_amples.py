@@ -1,0 +1,146 @@
+"""Examples with which every described operation succeeds, made of what the platform has, for tools that try all out.
+
+They are `x-amples`, as EventGate's and EventStreams' own descriptions have them: a request with the parameters of its
+path and query, its headers and body, and the status it is answered. An operation for which there is nothing to ask is
+marked with `x-monitor: false`, as those are that never end, or change something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from headwater.errors import HeadwaterError
+from headwater.schemas.working_copy import Version, version_text
+from headwater.web.confluent import id_of, number_of
+from headwater.web.schema_shelf import Shelf, Shelves
+from headwater.web.spec_parts import unending
+from headwater.web.spec_values import Node
+from headwater.web.streamconfigs import PATHS as STREAMCONFIGS
+
+_JSON = {"content-type": "application/json"}
+_PARTS_OF_IDS = ("", "/schema", "/subjects", "/versions")
+_FORM = {"content-type": "application/x-www-form-urlencoded"}
+# Schemas that are looked into for one that can be served.
+_TRIED_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A schema version that can be asked for, under all its names."""
+
+    repository: str
+    title: str
+    version: Version
+    text: str
+
+
+def with_amples(
+    paths: Mapping[str, Node], seen: Sequence[str], read: Sequence[str], shelves: Shelves | None
+) -> dict[str, Node]:
+    """`paths` with an example in each operation that cannot be asked without.
+
+    `seen` and `read` are the names of the streams that everybody may know of, and may read.
+    """
+    amples = {**_always(), **_of_streams(next(iter([*read, *seen]), None)), **_of_schemas(_known(shelves))}
+    if read:
+        amples["GET /asyncapi/{name}.json"] = _ample(params={"name": read[0]})
+    found: dict[str, Node] = {}
+    for path, methods in paths.items():
+        found[path] = {
+            method: _with(described, amples.get(f"{method.upper()} {path}")) for method, described in methods.items()
+        }
+    return found
+
+
+def _with(operation: Node, ample: Node | None) -> Node:
+    if operation.get("x-monitor") is False or "x-amples" in operation:
+        return operation
+    if ample is not None:
+        return {**operation, "x-amples": [ample]}
+    needs_something = "requestBody" in operation or any(one.get("required") for one in operation.get("parameters", ()))
+    return unending(operation) if needs_something else operation
+
+
+def _ample(status: int = 200, **request: Any) -> Node:
+    """`request`: params (of the path), query, headers, body."""
+    title = "succeeds" if status < HTTPStatus.BAD_REQUEST else "without a key"
+    return {"title": title, "request": request, "response": {"status": status}}
+
+
+def _always() -> dict[str, Node]:
+    return {
+        "GET /v1/_test/events": _ample(201),
+        "GET /v1/stream-changes": _ample(401),
+        "GET /v1/stream-changes/{number}": _ample(401, params={"number": 1}),
+        "GET /repositories": _ample(308),
+        "GET /_info/home": _ample(301),
+        **{f"GET {path}": _ample(query={"action": "streamconfigs", "format": "json"}) for path in STREAMCONFIGS},
+        **{f"POST {path}": _ample(headers=_FORM, body="action=streamconfigs&format=json") for path in STREAMCONFIGS},
+        "GET /clients/{name}": _ample(params={"name": "headwater.js"}),
+    }
+
+
+def _of_streams(name: str | None) -> dict[str, Node]:
+    # What would become of an event can be asked of any event.
+    event = {"$schema": "/some/schema/1.0.0", "meta": {"stream": name or "some.stream"}}
+    dry_run = _ample(query={"dry_run": True}, headers=_JSON, body=event)
+    found = {"POST /v1/events": dry_run, "POST /v2/events": dry_run}
+    if name is not None:
+        found |= {
+            "GET /v1/streams/{name}": _ample(params={"name": name}),
+            "GET /v1/completeness": _ample(query={"stream": name}),
+            "GET /v1/stream-configs/{names}": _ample(params={"names": name}),
+        }
+    return found
+
+
+def _of_schemas(known: _Known | None) -> dict[str, Node]:
+    if known is None:
+        return {}
+    name, version = {"name": known.repository}, version_text(known.version)
+    subject, identity = {"subject": known.title}, {"id": id_of(known.title, known.version)}
+    of_version = _ample(params={**subject, "version": version})
+    of_subject = _ample(params=subject, query={"defaultToGlobal": True})
+    posted = _ample(params=subject, headers=_JSON, body={"schemaType": "JSON", "schema": known.text})
+    return {
+        "GET /repositories/{name}": _ample(308, params=name),
+        "GET /repositories/{name}/": _ample(308, params=name),
+        "GET /repositories/{name}/jsonschema": _ample(308, params=name),
+        "GET /repositories/{name}/jsonschema/": _ample(params=name),
+        "GET /repositories/{name}/jsonschema/{directory}/": _ample(params={**name, "directory": known.title}),
+        "GET /repositories/{name}/jsonschema/{path}": _ample(params={**name, "path": f"{known.title}/{version}"}),
+        "GET /subjects/{subject}/versions": _ample(params=subject),
+        "GET /subjects/{subject}/versions/{version}": of_version,
+        "GET /subjects/{subject}/versions/{version}/schema": of_version,
+        "GET /subjects/{subject}/versions/{version}/referencedby": of_version,
+        **{f"GET /schemas/ids/{{id}}{part}": _ample(params=identity) for part in _PARTS_OF_IDS},
+        "GET /config/{subject}": of_subject,
+        "GET /mode/{subject}": of_subject,
+        "POST /subjects/{subject}": posted,
+        "POST /subjects/{subject}/versions": posted,
+    }
+
+
+def _known(shelves: Shelves | None) -> _Known | None:
+    """The first schema that can be served; None where there is none."""
+    found = ((shelf, title) for shelf in (shelves.shelves if shelves else ()) for title in shelf.folders)
+    for (shelf, title), _ in zip(found, range(_TRIED_MAX), strict=False):
+        known = _newest(shelf, title)
+        if known is not None:
+            return known
+    return None
+
+
+def _newest(shelf: Shelf, title: str) -> _Known | None:
+    folder = shelf.folders.get(title)
+    version = max((one for one in folder.versions if number_of(one) is not None), default=None) if folder else None
+    if folder is None or version is None:
+        return None
+    try:
+        text = shelf.text(folder.versions[version], "json").data.decode()
+    except HeadwaterError:
+        return None
+    return _Known(shelf.name, title, version, text)
