@@ -265,3 +265,29 @@ async def test_restarts_on_a_real_log_neither_lose_nor_repeat(tmp_path: Path) ->
     await kit.run()
     assert [event["number"] for event in await kit.events()] == [n for n in range(10, 110) for _ in range(2)]
     await log.close()
+
+
+@pytest.mark.parametrize(
+    "timers",
+    [
+        {"t": Timer("soon")},  # type: ignore[arg-type]
+        {"t": Timer(1.5)},  # type: ignore[arg-type]
+        {"t": Timer(True)},
+        {"t": Timer(2**63)},
+        {"t\0": Timer(1)},
+        {1: Timer(1)},
+        {"t": 5},
+        {"\ud800": Timer(1)},
+        ["t"],
+    ],
+    ids=repr,
+)
+async def test_a_timer_that_cannot_be_kept_is_an_error_event_of_its_event(timers: Any) -> None:
+    def on_event(state: Any, event: Any, context: Context) -> Turn:
+        return Turn(1, timers=timers if event["n"] == 1 else None, events=[{"$schema": "/out/1.0.0", "n": event["n"]}])
+
+    kit = JobKit(Job("timed", ("in",), (PerKey("k", lambda event, context: 1, on_event),), ToStream("out")))
+    await kit.open()
+    await kit.put({"n": 0}, {"n": 1}, {"n": 2})
+    await kit.run()
+    assert len(await kit.errors()) == 1

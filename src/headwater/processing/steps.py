@@ -116,10 +116,15 @@ class Cell(NamedTuple):
     timers: Mapping[str, Timer] = {}
 
     def encode(self) -> bytes | None:
-        """As bytes, or None where nothing is left to keep."""
+        """As bytes, or None where nothing is left to keep. Raises JobInvalid for a timer that cannot be kept."""
         if self.state is None and not self.timers:
             return None
-        timers = {name: [timer.at_ms, timer.strict] for name, timer in self.timers.items()}
+        timers = {}
+        # Once for each event with a timer, so without a call.
+        for name, (at_ms, strict) in self.timers.items():
+            if type(at_ms) is not int or not -TIMER_MS_MAX <= at_ms <= TIMER_MS_MAX or "\0" in name:
+                raise JobInvalid(f"The timer {name!r} is at {at_ms!r}, which is no time in whole milliseconds.")
+            timers[name] = [at_ms, strict]
         return encode_kept({"s": self.state, "t": timers})
 
     @classmethod
@@ -200,14 +205,7 @@ def _settle(turn: Turn, cell: Cell) -> tuple[bytes | None, list[Any], list[Any]]
     """The cell a turn leaves, and its events; everything that can fail has happened afterwards."""
     if not isinstance(turn, Turn):
         raise JobInvalid(f"A keyed function answers a Turn, not {type(turn).__name__}.")
-    timers = cell.timers
-    if turn.timers is not None:
-        timers = turn.timers
-        for name, timer in timers.items():
-            if type(timer) is not Timer or type(timer.at_ms) is not int or abs(timer.at_ms) > TIMER_MS_MAX:
-                raise JobInvalid(f"The timer {name!r} is {timer!r}, not a Timer with whole milliseconds.")
-            if "\0" in name:
-                raise JobInvalid(f"A timer cannot be called {name!r}.")
+    timers = cell.timers if turn.timers is None else turn.timers
     return Cell(turn.state, timers).encode(), _several(turn.events), _several(turn.late)
 
 

@@ -168,6 +168,8 @@ def tumbling(size: Duration, *, lateness: Duration = 0) -> Tumbling:
 
 
 def _added(total: float, value: Any) -> float:
+    if type(value) is int:
+        return total + value
     total += whole(value) or 0
     if not -math.inf < total < math.inf:
         raise OverflowError("the sum is greater than any number JSON has")
