@@ -291,6 +291,11 @@ class WebConfig:
         "How clients reach it, such as `https://events.example.org`, for documents that say so; null: as they asked.",
         starts_with=("http://", "https://"),
     )
+    hosts: tuple[str, ...] | None = setting(
+        None,
+        "The names that requests may ask for in `Host`, besides its own addresses, names without a dot and that of "
+        "`public_url`; `*` for all; others are answered 421. null: none where it listens on loopback, all elsewhere.",
+    )
     headers_seconds_max: float = setting(
         30.0, "How long the headers of a request may take to arrive before it is answered 408.", at_least=0.1
     )

@@ -226,6 +226,13 @@ class KeyRequired(HeadwaterError):
     fault = Fault.CONSUMER
 
 
+class HostUnknown(HeadwaterError):
+    """The request was sent to a name that is not this server's."""
+
+    code = "host_unknown"
+    fault = Fault.CONSUMER
+
+
 class ScopeMissing(HeadwaterError):
     """The API key is known, but not good for this."""
 

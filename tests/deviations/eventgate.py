@@ -116,9 +116,9 @@ RULES = (
     Deviation(
         "`GET /` without `?spec` or `?doc`",
         "404",
-        "200, the page",
+        "200, the page, not for pages of other origins",
         "`/?spec` and `/?doc` are as recorded.",
-        frozenset(("status", "reason", "body", "type")),
+        frozenset(("status", "reason", "body", "headers", "type")),
         lambda record: record.path == "/" and record.status == 404 and not {"spec", "doc"} & record.query.keys(),
         is_status(200),
     ),
@@ -134,9 +134,9 @@ RULES = (
     Deviation(
         "another path that the platform serves (`/metrics`, `/static/…`, `/schemas`, …)",
         "404, a page",
-        "what is there, or a 404 in the form of its place",
+        "what is there, or a 404 in the form of its place; without CORS headers where it is the platform's own",
         "The platform is more than an intake.",
-        frozenset(("status", "reason", "body", "type")),
+        frozenset(("status", "reason", "body", "headers", "type")),
         lambda record: record.status == 404 and record.path.startswith(OWN_PATHS),
         lambda _, ours: ours.status < 500,
     ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -10,18 +12,20 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, HostUnknown
 from headwater.platform import Platform
 from headwater.web import info, spec
 from headwater.web.asyncapi import AsyncApi
 from headwater.web.browser_client import browser_client_routes
 from headwater.web.events import Answer, EventsEndpoint, send_answer
 from headwater.web.headers import StandingHeaders, standing_headers
+from headwater.web.hosts import Hosts
 from headwater.web.metrics import metrics
 from headwater.web.monitoring import Monitoring
 from headwater.web.pages import Pages
 from headwater.web.places import error_answer, exception_handlers, page_of_error
 from headwater.web.preflight import Preflights, is_preflight, preflight
+from headwater.web.problems import ProblemResponse, request_uri
 from headwater.web.route import Route
 from headwater.web.schema_service import platform_schema_routes, shelves_of
 from headwater.web.schema_shelf import Shelves
@@ -33,6 +37,8 @@ from headwater.web.workers import Workers
 
 EVENTS_PATHS = frozenset({"/v1/events", "/v2/events"})
 STREAM_PATH = "/v2/stream/"
+# `/` is the page, or the description of the interface, which is for everybody.
+_DESCRIPTION = re.compile(rb"(?:^|&)(?:spec|doc)(?:[=&]|$)")
 
 
 def create_app(platform: Platform, *, notice: str | None = None) -> Application:
@@ -54,6 +60,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
     ours: list[BaseRoute] = [
         Route("/", root, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
+        Route("/readyz", info.readyz, methods=["GET"]),
         *pages.routes(),
         *Monitoring(platform, notice).routes(),
         *streams_api.control_routes(),
@@ -66,7 +73,6 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
         Route("/_info/home", info.info_home, methods=["GET"]),
         Route("/robots.txt", info.robots, methods=["GET"]),
         Route("/healthz", info.healthz, methods=["GET"]),
-        Route("/readyz", info.readyz, methods=["GET"]),
         *streams_api.routes(),
         *AsyncApi(platform).routes(),
     ]
@@ -109,6 +115,7 @@ class Application:
         self.stream = StreamEndpoint(platform.hub, standing, public_url, keys=platform.keys)
         # The protocol keeps its limits on time.
         self.web = platform.config.web
+        self.hosts = Hosts(platform.config.web)
         self.pages = pages
         self.streams_api = streams_api
         # Set where this is one of several workers.
@@ -121,13 +128,22 @@ class Application:
         rest.state.platform = platform
         rest.state.events = self.events
         rest.state.shelves = shelves
-        self._rest = StandingHeaders(Preflights(rest, origins), standing)
+        # Pages of other origins read what is on the list of origins, the intake, and what is no endpoint.
+        self._closed = {_endpoint(route) for route in routes} - {_endpoint(route) for route, _ in origins}
+        self._closed.discard(run_test_events)
+        no_cors = standing_headers(None, intake.csp)
+        self._rest = StandingHeaders(
+            Preflights(rest, origins), standing, lambda scope: no_cors if self._is_closed(scope) else standing
+        )
         self._cors = intake.cors
         self._events_other_methods = StandingHeaders(events_other_methods, standing)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path: str = scope["path"]
+            if self.hosts.is_checked and (error := self._misdirected(scope)) is not None:
+                await ProblemResponse(error, method=scope["method"], uri=request_uri(scope))(scope, receive, send)
+                return
             if path in EVENTS_PATHS or path.rstrip("/").lower() in EVENTS_PATHS:
                 if scope["method"] == "OPTIONS" and self._cors is not None and is_preflight(scope["headers"]):
                     await preflight({"POST"}, self._cors, scope["headers"])(scope, receive, send)
@@ -143,10 +159,29 @@ class Application:
                 return
         await self._rest(scope, receive, send)
 
+    def _misdirected(self, scope: Scope) -> HostUnknown | None:
+        """What is wrong with the `Host` of a request."""
+        value = next((value for name, value in scope["headers"] if name == b"host"), None)
+        server = scope.get("server")
+        try:
+            self.hosts.check(value, server[0] if server else None)
+        except HostUnknown as error:
+            return error
+        return None
+
+    def _is_closed(self, scope: Scope) -> bool:
+        """Whether an answer is for pages of the platform's own origin only."""
+        described = scope["path"] == "/" and _DESCRIPTION.search(scope["query_string"])
+        return scope.get("endpoint") in self._closed and not described
+
     def refusal(self, error: HeadwaterError, method: str, uri: str) -> Answer:
         """The answer to a request that never became one, in the form of its place."""
         found = error_answer(error, method, uri)
         return Answer(found.status_code, b"", [*self._standing, *found.raw_headers], bytes(found.body))
+
+
+def _endpoint(route: BaseRoute) -> Any:
+    return getattr(route, "endpoint", route)
 
 
 async def run_test_events(scope_request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -54,11 +54,16 @@ def is_on(given: Sequence[str]) -> bool:
 
 
 class StandingHeaders:
-    """ASGI middleware that adds `headers` to every answer that has not set them itself."""
+    """ASGI middleware that adds `headers` to every answer that has not set them itself.
 
-    def __init__(self, app: ASGIApp, headers: RawHeaders) -> None:
+    `headers_of`: those of one answer, where they depend on what has answered; asked when the answer begins.
+    """
+
+    def __init__(
+        self, app: ASGIApp, headers: RawHeaders, headers_of: Callable[[Scope], RawHeaders] | None = None
+    ) -> None:
         self._app = app
-        self._headers = headers
+        self._headers_of = headers_of or (lambda _: headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,7 +72,7 @@ class StandingHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _add_missing(message, self._headers)
+                _add_missing(message, self._headers_of(scope))
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

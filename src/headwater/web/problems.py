@@ -33,6 +33,7 @@ STATUS: dict[type[HeadwaterError], int] = {
     errors.ChangeConflict: 412,
     errors.KeyRequired: 401,
     errors.ScopeMissing: 403,
+    errors.HostUnknown: 421,
     errors.TooManyRequests: 429,
     errors.StreamSchemaMismatch: 400,
     errors.KeyFieldMissing: 400,

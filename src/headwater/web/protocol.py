@@ -65,6 +65,9 @@ class HeadwaterProtocol(HttpToolsProtocol):
         plain = isinstance(endpoint, EventsEndpoint) and self.limit_concurrency is None and not self.root_path
         self._endpoint: EventsEndpoint | None = endpoint if plain else None
         limits = getattr(config.loaded_app, "web", None) or WebConfig()
+        hosts = getattr(config.loaded_app, "hosts", None)
+        # Values of `Host` that need no second look; None: none needs one.
+        self._known_hosts: set[bytes] | None = hosts.known if hosts is not None and hosts.is_checked else None
         self._seconds_max = {_HEADERS: limits.headers_seconds_max, _BODY: limits.body_seconds_max}
         self._phase = _NOTHING
         # Since when the parser waits for the rest of that, where it does.
@@ -280,11 +283,15 @@ class HeadwaterProtocol(HttpToolsProtocol):
         if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
             return False
         length, is_json = None, False
+        known_hosts = self._known_hosts
         for name, value in self.headers:
             if name == b"content-type":
                 is_json = value == b"application/json"
             elif name == b"content-length":
                 length = value
+            elif name == b"host":
+                if known_hosts is not None and value not in known_hosts:
+                    return False
             elif name in _UNUSUAL:
                 return False
         return is_json and length is not None and length.isdigit() and 0 < int(length) <= bytes_max
