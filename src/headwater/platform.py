@@ -18,7 +18,7 @@ from headwater.errors import HeadwaterError, SinkUnavailable
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake, settings_of
 from headwater.intake.spool import Spool
-from headwater.log.contract import ClosesWithin, Log, TopicSettings
+from headwater.log.contract import ClosesWithin, LimitsRecords, Log, TopicSettings
 from headwater.log.kafka_url import require_client
 from headwater.log.owner import LogOwner
 from headwater.log.sharing import SharedLog
@@ -44,6 +44,8 @@ from headwater.telemetry import Telemetry
 
 # Of the ten seconds in which a server stops, how many it may wait for its log.
 WAIT_SECONDS_MAX = 7.0
+# Every Kafka broker takes so much unless it is told otherwise: nobody has to be told of that.
+COMMON_LIMIT_BYTES = 1_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -109,6 +111,7 @@ class Platform:
         try:
             await self.control.start()
             await self.intake.start()
+            await self._tell_limits()
             if run_jobs:
                 await self.intake.recall(made_by_jobs={name for job in self.jobs for name in job.streams_written})
         except BaseException:
@@ -167,6 +170,22 @@ class Platform:
     def seen(self, sight: Sight) -> SeenStreams:
         """The streams as a reader with this sight sees them."""
         return SeenStreams(self.streams, sight)
+
+    async def _tell_limits(self) -> None:
+        """Say once where the log takes less than the intake is set to, or less than a broker does by default."""
+        if not isinstance(self.log, LimitsRecords):
+            return
+        wanted = self.config.intake.event_bytes_max
+        found = await self.log.smallest_limit(topic for stream in self.streams.all() for topic in stream.topics)
+        is_set = wanted != type(self.config.intake)().event_bytes_max
+        if found is not None and found[0] < (wanted if is_set else min(wanted, COMMON_LIMIT_BYTES)):
+            _log.warning(
+                "The topic %s takes events of %d bytes (max.message.bytes), less than intake.event_bytes_max (%d): "
+                "larger ones are refused.",
+                found[1],
+                found[0],
+                wanted,
+            )
 
     def read_tables(self, rows_max: int) -> list[TableView]:
         """The tables as they are, without those not open yet. Blocks on disk: call it in a thread."""

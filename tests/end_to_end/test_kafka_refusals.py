@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from end_to_end.edits import SCHEMAS, write_files
+from end_to_end.test_kafka_limits import set_limit
 from headwater.cli.plan import ask, load_declared
 from headwater.config import load_config
 from headwater.errors import ConfigInvalid
@@ -58,6 +59,29 @@ async def test_copies_are_made_as_declared_and_later_changes_are_told(project: P
     declare(project, replicas=2)
     [refused] = [one for one in (await ask(load_declared(project))).impossible if one.topic == "edit"]
     assert "has 1 copies, and 2 are declared" in refused.sentence
+
+
+@pytest.mark.parametrize(
+    ("intake", "topic_limit", "told"),
+    [("", None, False), ("intake: {event_bytes_max: 2000000}\n", None, True), ("", 2_000, True)],
+    ids=["as by default", "more is set", "a small topic"],
+)
+async def test_the_start_says_where_a_topic_takes_less_than_the_intake(
+    project: Path, caplog: pytest.LogCaptureFixture, intake: str, topic_limit: int | None, told: bool
+) -> None:
+    declare(project, partitions=1)
+    with (project / "headwater.yaml").open("a") as file:
+        file.write(intake)
+    config = load_config(project)
+    for _ in range(2):
+        caplog.clear()
+        platform = build(config)
+        await platform.start()
+        await platform.stop()
+        if topic_limit is not None:
+            await asyncio.to_thread(set_limit, config.log.url, "edit", topic_limit)
+    said = [one.getMessage() for one in caplog.records if "less than intake.event_bytes_max" in one.getMessage()]
+    assert len(said) == told
 
 
 async def test_transactions_that_the_brokers_do_not_allow_are_named_at_the_start(

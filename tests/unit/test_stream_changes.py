@@ -16,7 +16,7 @@ from headwater.log.contract import Record
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
-from headwater.testing.oracle_log import OracleLog
+from headwater.testing.oracle_log import OracleLog, OraclePartition
 
 
 class Clock:
@@ -61,6 +61,23 @@ async def test_a_change_is_in_effect_when_it_is_answered_and_after_a_restart() -
     assert rate_of(again) == 0.5
     assert again.history == [revision]
     await again.stop()
+
+
+@pytest.mark.parametrize("deleted", [True, False], ids=["deleted", "made again"])
+async def test_where_the_topic_of_changes_is_deleted_or_made_again_what_it_has_then_counts(deleted: bool) -> None:
+    log = OracleLog()
+    await log.open()
+    control, _ = await started(log, Clock())
+    await control.change(Change("ada", "too many", put=(rule(),)))
+    if deleted:
+        del log._partitions[TOPIC, 0], log._settings[TOPIC]
+    else:
+        log._partitions[TOPIC, 0] = OraclePartition()
+    assert await control._read(0.0)
+    assert (rate_of(control), control.history) == (None, [])
+    revision = await control.change(Change("ada", "again", put=(rule(0.25),)))
+    assert (revision.number, rate_of(control)) == (1, 0.25)
+    await control.stop()
 
 
 async def test_of_two_changes_on_one_state_the_first_counts_for_everybody() -> None:

@@ -18,7 +18,14 @@ from typing import Any
 
 from headwater.control.policy import check_rule, check_state
 from headwater.control.revision import ALL_STREAMS, Revision, Rule, State
-from headwater.errors import ChangeConflict, ChangeRefused, ConfigInvalid, HeadwaterError
+from headwater.errors import (
+    ChangeConflict,
+    ChangeRefused,
+    ConfigInvalid,
+    HeadwaterError,
+    PositionLost,
+    TopicUnknown,
+)
 from headwater.log.contract import Log, Position, Record, TopicSettings
 from headwater.streams.layers import Layer, Scope
 from headwater.streams.registry import StreamRegistry
@@ -212,7 +219,11 @@ class StreamControl:
             if offset is not None and self._position.offsets.get((TOPIC, 0), 0) > offset:
                 # Whoever read before has seen it: a wait would be for the next change.
                 return True
-            records = await self._log.read(self._position, wait_seconds=wait_seconds)
+            try:
+                records = await self._log.read(self._position, wait_seconds=wait_seconds)
+            except (PositionLost, TopicUnknown) as error:
+                await self._begin_anew(error)
+                return True
             number = self.state.number
             for record in records:
                 self._position = self._position.after(record)
@@ -220,6 +231,19 @@ class StreamControl:
             if self.state.number != number:
                 self._apply()
         return bool(records)
+
+    async def _begin_anew(self, error: HeadwaterError) -> None:
+        """Somebody has emptied the topic, or deleted it: what is there now counts, as for a process that starts."""
+        _log.warning("the changes of streams are read anew: %s", error.message)
+        await self._log.ensure_topic(TOPIC, TopicSettings())
+        self._position = await self._log.first([TOPIC])
+        self.state, self.history = State(), []
+        self._states = {0: self.state}
+        while records := await self._log.read(self._position):
+            for record in records:
+                self._position = self._position.after(record)
+                self._fold(record.value)
+        self._apply()
 
     def _fold(self, data: bytes) -> None:
         try:

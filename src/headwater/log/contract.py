@@ -254,6 +254,15 @@ class RefusesTopics(Protocol):
 
 
 @runtime_checkable
+class LimitsRecords(Protocol):
+    """A log whose topics have limits of their own for the size of a record."""
+
+    async def smallest_limit(self, topics: Iterable[str]) -> tuple[int, str] | None:
+        """The smallest limit, in bytes, and its topic; None without topics. Raises LogUnavailable, TopicUnknown."""
+        ...
+
+
+@runtime_checkable
 class TellsTroubles(Protocol):
     """A log that knows what does not work now, though it answers."""
 

@@ -201,6 +201,10 @@ class KafkaLog:
             self._pool = None
             raise
 
+    async def smallest_limit(self, topics: Iterable[str]) -> tuple[int, str] | None:
+        measured = [await self._topics.measured(name) for name in dict.fromkeys(topics)]
+        return min(((topic.record_bytes_max or 0, topic.name) for topic in measured), default=None)
+
     async def refused_topics(self, declared: Mapping[str, TopicSettings]) -> Sequence[Refusal]:
         return await self._topics.refused(declared)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from headwater.errors import PositionLost
+from headwater.errors import PositionLost, TopicUnknown
 from headwater.log.contract import Log, Position, Record, StoredRecord, TopicSettings
 from headwater.monitoring.hour_counts import DayRow, HourCounts
 from headwater.monitoring.hours import HOUR_MS
@@ -131,7 +131,9 @@ class HourBook:
                 progress = self._topics.setdefault(info.name, TopicProgress())
                 for partition, end in enumerate(info.next):
                     first = info.first[partition]
-                    progress.next[partition] = max(first, progress.next.get(partition, first))
+                    reached = progress.next.get(partition, first)
+                    # Further than the end: the topic was made again, and all that it has is still to be counted.
+                    progress.next[partition] = first if reached > end else max(first, reached)
                     ends[info.name, partition] = end
         read, pause = 0, 0.0
         while behind := self._behind(ends):
@@ -220,11 +222,16 @@ class HourBook:
             await self._log.append([Record(TOPIC, value, key.encode(), partition=0) for key, value in values.items()])
 
     async def _fold(self, *, own_too: bool) -> None:
-        while records := await self._log.read(self._followed, records_max=READ_RECORDS_MAX):
-            for record in records:
-                self._followed = self._followed.after(record)
-                self._fold_one(record, own_too=own_too)
-            await asyncio.sleep(0)
+        try:
+            while records := await self._log.read(self._followed, records_max=READ_RECORDS_MAX):
+                for record in records:
+                    self._followed = self._followed.after(record)
+                    self._fold_one(record, own_too=own_too)
+                await asyncio.sleep(0)
+        except (PositionLost, TopicUnknown):
+            # Somebody has emptied or deleted the topic: the next time it is made where it is missing, and read anew.
+            self._is_open = False
+            raise
 
     def _fold_one(self, record: StoredRecord, *, own_too: bool) -> None:
         if not record.value:
