@@ -277,7 +277,6 @@ async def test_restarts_on_a_real_log_neither_lose_nor_repeat(tmp_path: Path) ->
         {"t\0": Timer(1)},
         {1: Timer(1)},
         {"t": 5},
-        {"\ud800": Timer(1)},
         ["t"],
     ],
     ids=repr,
