@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from headwater.cli.init import write_project
+from headwater.cli.plan import ask, load_declared
 from headwater.errors import LogFull, LogUnavailable
 from headwater.log.contract import Record, TopicSettings
 from headwater.log.inspection import log_at
+from headwater.log.owner import LogOwner
 from headwater.log.sqlite import SqliteLog
 
 Place = Callable[[Path], Path]
@@ -96,3 +99,15 @@ async def test_writing_is_refused_with_the_reason_and_not_as_a_full_disk(tmp_pat
     with pytest.raises(LogUnavailable, match=r"is read-only|may not be written by this user") as refused:
         await log.open()
     assert not isinstance(refused.value, LogFull)
+
+
+async def test_a_server_is_refused_with_the_reason_and_a_plan_is_made(tmp_path: Path, unwritable: Place) -> None:
+    write_project(tmp_path / "mine")
+    (tmp_path / "mine" / "var").mkdir()
+    await (await filled(tmp_path / "mine" / "var" / "events.db", 1)).close()
+    project = unwritable(tmp_path / "mine")
+    with pytest.raises(LogUnavailable, match=r"is read-only|may not be written by this user"):
+        LogOwner(project / "var" / "events.db").acquire("up")
+    plan = await ask(load_declared(project))
+    assert "demo.edit" in [change.topic for change in plan.changes]
+    assert [info.name for info in plan.undeclared] == ["t"]

@@ -16,6 +16,7 @@ from headwater.cli.up import require_project
 from headwater.errors import HeadwaterError, StreamUnknown
 
 if TYPE_CHECKING:
+    from headwater.log.contract import Log
     from headwater.log.topic_plan import DeclaredTopic, Difference, SettingValue, TopicChange, TopicPlan
     from headwater.platform import Platform
     from headwater.processing.job import Job
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 EXIT_CHANGES = 2
 EXIT_UNKNOWN = 1
 OWN_TOPICS = "headwater."
+SQLITE = "sqlite:///"
 
 project_option = click.option(
     "--project",
@@ -86,6 +88,7 @@ def load_declared(project: Path) -> Declared:
 async def ask(project: Declared) -> TopicPlan:
     """The plan for the project's log. An embedded log that is not there yet is not made."""
     from headwater.log.contract import RefusesTopics
+    from headwater.log.inspection import log_at
     from headwater.log.topic_plan import plan_topics, without_refused
 
     platform = project.platform
@@ -93,18 +96,19 @@ async def ask(project: Declared) -> TopicPlan:
     features = platform.log.features
     if platform.config.log.url.startswith("sqlite:") and not platform.config.log_path.is_file():
         return plan_topics(declared, (), features)
-    await platform.log.open()
+    config = platform.config
+    # A file is opened for reading, so that the plan can be made of a log that nobody may write.
+    log: Log = platform.log if config.log.is_kafka else log_at(f"{SQLITE}{config.log_path}")
+    await log.open()
     try:
         # What the platform keeps for itself is no drift.
-        present = [info for info in await platform.log.topics() if not info.name.startswith(OWN_TOPICS)]
+        present = [info for info in await log.topics() if not info.name.startswith(OWN_TOPICS)]
         plan = plan_topics(declared, present, features, family_of=lambda topic: family_topic(platform, topic))
-        if isinstance(platform.log, RefusesTopics):
-            return without_refused(
-                plan, await platform.log.refused_topics({one.topic: one.settings for one in declared})
-            )
+        if isinstance(log, RefusesTopics):
+            return without_refused(plan, await log.refused_topics({one.topic: one.settings for one in declared}))
         return plan
     finally:
-        await platform.log.close()
+        await log.close()
 
 
 def declared_topics(project: Declared) -> Iterator[DeclaredTopic]:

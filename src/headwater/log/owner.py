@@ -19,6 +19,7 @@ import orjson
 
 from headwater.errors import LogInUse, LogUnavailable
 from headwater.log.file_lock import FileLock, is_locked
+from headwater.log.sqlite_medium import obstacle_to_writing, unwritable
 
 # For a moment somebody may only be asking, or be about to end.
 PATIENCE_SECONDS = 0.5
@@ -64,6 +65,9 @@ class LogOwner:
                     raise in_use(self.log)
                 time.sleep(PAUSE_SECONDS)
         except OSError as error:
+            obstacle = obstacle_to_writing(self._lock.path)
+            if obstacle in ("read_only", "forbidden"):
+                raise unwritable(self.log, "becoming its server", obstacle) from None
             raise LogUnavailable(
                 f"{self.log} cannot be owned by this process: {self._lock.path} cannot be locked"
                 f" ({error.strerror or error}).",
