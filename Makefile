@@ -8,7 +8,7 @@ ARGS   ?=
 N      ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test servers lint format bench crash-test fuzz docs constraints clean
+.PHONY: help demo test servers lint format bench crash-test repeat-test fuzz docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ bench: $(VENV)/.runtime ## measure intake, log, fan-out and idling (see docs/ref
 
 crash-test: $(VENV)/.runtime ## kill a writing process N times (default 1000) and compare what was promised with what is kept
 	@$(BIN)/python -m headwater.testing.crash --kills $(N)
+
+repeat-test: $(VENV)/.runtime ## kill an intake N times (default 1000) while clients repeat, and look for events stored twice
+	@$(BIN)/python -m headwater.testing.repeats --kills $(N)
 
 fuzz: $(VENV)/.runtime ## try changed inputs on everything that takes bytes from outside (make fuzz ARGS="--cases 10000000")
 	@$(BIN)/python -m headwater.testing.fuzzing $(if $(ARGS),$(ARGS),--seconds 30)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 
 class Fault(enum.Enum):
@@ -380,11 +380,27 @@ class FeatureUnsupported(HeadwaterError):
     fault = Fault.OPERATOR
 
 
+class DamagedOffsets(NamedTuple):
+    """The offsets of one partition that a damage has cost, both ends included."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+
+
 class LogCorrupt(HeadwaterError):
-    """Stored bytes do not match their checksum; the message says which topic, partition and offsets."""
+    """Stored bytes do not match their checksum; the message says which topic, partition and offsets.
+
+    `damaged` are the offsets that cannot be read, where it is they alone: what lies after them can.
+    """
 
     code = "log_corrupt"
     fault = Fault.OPERATOR
+
+    def __init__(self, message: str, *, hint: str | None = None, damaged: DamagedOffsets | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.damaged = damaged
 
 
 class CopyRefused(HeadwaterError):

@@ -180,6 +180,19 @@ async def test_a_broker_that_is_killed_and_comes_back_loses_nothing_that_was_acc
     assert texts[:50] == [event["text"] for event in events]
 
 
+async def test_the_newest_requests_are_recognised_after_a_restart(tmp_path: Path, broker: KafkaCluster) -> None:
+    stream = stream_name()
+    requests = [[note(stream) for _ in range(500)] for _ in range(8)]
+    async with running(tmp_path, broker, stream) as (_, client):
+        for events in requests:
+            assert (await post(client, events)).status_code == 201
+    async with running(tmp_path, broker, stream) as (_, client):
+        for events in (requests[-1], requests[0]):
+            assert (await post(client, events)).status_code == 201
+    kept = Counter(event["meta"]["id"] for event in in_topic(broker, stream))
+    assert kept == Counter(event["meta"]["id"] for events in requests for event in events)
+
+
 async def test_what_the_broker_refuses_is_told_for_exactly_those_events(tmp_path: Path, broker: KafkaCluster) -> None:
     taken, narrow = stream_name(), stream_name()
     async with running(tmp_path, broker, taken, narrow) as (_, client):

@@ -20,6 +20,7 @@ from headwater.errors import (
     StreamSchemaMismatch,
     StreamUnknown,
 )
+from headwater.intake.event_key import event_key, topic_mark
 from headwater.intake.gate import CLIENT_ADDRESS, Gate, GateSettings, SchemaPending, new_event_id
 from headwater.intake.outcome import Admitted, Refused
 from headwater.schemas.repository import LocalRepository
@@ -284,7 +285,7 @@ def test_too_large_and_too_deep_events_are_refused(tmp_path: Path) -> None:
 
 def test_only_an_id_that_the_producer_gave_can_be_a_duplicate(tmp_path: Path) -> None:
     gate = made_gate(tmp_path, Stream("edits", schema_title="edit"), Stream("plains", deduplicate=False))
-    assert admitted(gate.admit(edit())).duplicate_key == "edits given-id"
+    assert admitted(gate.admit(edit())).duplicate_key == event_key(topic_mark("edits"), "given-id")
     value = edit()
     del value["meta"]["id"]
     assert admitted(gate.admit(value)).duplicate_key is None

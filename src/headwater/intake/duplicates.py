@@ -1,8 +1,9 @@
 """Recognises an event that was sent again: a bounded memory of the ids accepted within a window.
 
-How this works: key → when it was stored, or the `Reservation` of the request that is storing it right now (one of those
-for every event of the last minutes would double the memory). A repeat of a stored id is a duplicate at once; a repeat
-of one in flight waits for the first one's outcome, and takes over where that failed. Nothing of a failed attempt stays.
+How this works: key (see `event_key`) → when it was stored, or the `Reservation` of the request that is storing it right
+now (one of those for every event of the last minutes would double the memory). A repeat of a stored id is a duplicate
+at once; a repeat of one in flight waits for the first one's outcome, and takes over where that failed. Nothing of a
+failed attempt stays.
 The memory is two generations of ids: when the younger one is half of what may be kept, or as old as the window, it
 becomes the older one and the older one is dropped whole, so that forgetting costs nothing per id.
 """

@@ -39,6 +39,7 @@ from headwater.event import (
     uuid_text,
 )
 from headwater.intake.error_event import BuiltIn, built_in
+from headwater.intake.event_key import event_key, topic_mark
 from headwater.intake.outcome import Admitted, Refused
 from headwater.log.contract import Record
 from headwater.schemas.json_value import plain
@@ -124,6 +125,7 @@ class _Route:
     compiled: CompiledSchema
     stream: Stream
     topic: str
+    mark: str
     fills_id: bool
     fills_dt: bool
     overwrites_dt: bool
@@ -267,7 +269,9 @@ class Gate:
         if flags:
             record = self._flagged(record, stream, flags)
         if given_id.__class__ is str:
-            return Admitted(record, stream, given_id, f"{topic} {given_id}" if stream.deduplicate else None, lead_ms)
+            return Admitted(
+                record, stream, given_id, event_key(route.mark, given_id) if stream.deduplicate else None, lead_ms
+            )
         made_id = _at(value, "meta.id")
         return Admitted(record, stream, made_id if made_id.__class__ is str else None, None, lead_ms)
 
@@ -423,11 +427,13 @@ class Gate:
         fills_id = automatic and _lists(document, "meta.id")
         fills_dt = automatic and _lists(document, "meta.dt")
         header_fields = tuple(_header_fields(stream, compiled.schema.declares)) if automatic else ()
+        topic = stream.topic_for(self.settings.topic_prefix)
         return _Route(
             uri=uri,
             compiled=compiled,
             stream=stream,
-            topic=stream.topic_for(self.settings.topic_prefix),
+            topic=topic,
+            mark=topic_mark(topic),
             fills_id=fills_id,
             fills_dt=fills_dt,
             overwrites_dt=stream.meta_dt == "always",

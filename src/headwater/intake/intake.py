@@ -22,6 +22,7 @@ from headwater.errors import (
     AppendIncomplete,
     EventMalformed,
     HeadwaterError,
+    LogCorrupt,
     LogUnavailable,
     SchemaUnavailable,
 )
@@ -45,7 +46,7 @@ from headwater.intake.outcome import (
     Unreadable,
 )
 from headwater.intake.recent import SECONDS_MAX, RecentOutcomes
-from headwater.intake.restore import duplicate_keys, recent_outcomes
+from headwater.intake.restore import duplicate_keys, recent_outcomes, topics_remembered
 from headwater.intake.spool import Spool
 from headwater.log.contract import Log, Placement, Record, TopicSettings
 from headwater.streams.stream import Stream
@@ -152,18 +153,19 @@ class Intake:
                 await self._log.ensure_topic(topic, self._topic_settings(stream))
                 self._topics.add(topic)
         if self._window.enabled:
-            try:
-                await self._remember(streams)
-            except LogUnavailable as error:
-                # Better to take events, and perhaps one of them twice, than none.
-                _log.warning("ids accepted before the start are not known: %s", error)
+            await self._remember()
         self._hasty.start()
 
-    async def _remember(self, streams: Sequence[Stream]) -> None:
-        topics = [topic for stream in streams if stream.deduplicate for topic in stream.topics]
-        since_ms = int((self._clock() - self.config.dedupe_window_seconds) * 1000)
-        async for keys in duplicate_keys(self._log, topics, since_ms, RESTORE_SECONDS_MAX):
-            self._window.remember(keys)
+    async def _remember(self) -> None:
+        """The ids of what was stored before; nothing is answered until they are known."""
+        until_ms = int(self._clock() * 1000)
+        since_ms = until_ms - int(self.config.dedupe_window_seconds * 1000)
+        try:
+            topics = await topics_remembered(self._log, self.gate)
+            async for keys in duplicate_keys(self._log, topics, since_ms, until_ms, self.config.dedupe_ids_max):
+                self._window.remember(keys)
+        except LogCorrupt as error:
+            _log.error("a repeat of what was stored before the start may be stored twice: %s", error)
 
     async def recall(self, *, made_by_jobs: Collection[str] = ()) -> None:
         """Remember the outcomes of the last minutes that earlier processes left in the log; streams of jobs apart."""

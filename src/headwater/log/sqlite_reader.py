@@ -14,17 +14,23 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from headwater.errors import LogCorrupt, PositionLost
+from headwater.errors import DamagedOffsets, LogCorrupt, PositionLost
 from headwater.log.contract import Position, StoredRecord
 from headwater.log.record_batch import Batch, BatchCodec, BatchDamaged, BatchHeader, decode_batch
 from headwater.log.sqlite_catalogue import TopicEntry, load_partition, load_topics, slot_range
+from headwater.log.sqlite_group import BATCH_RECORDS_MAX
 from headwater.log.sqlite_medium import Medium
-from headwater.log.sqlite_schema import OFFSET_MAX, connect, roll_back, row_crc, translate
+from headwater.log.sqlite_schema import OFFSET_BITS, OFFSET_MAX, connect, roll_back, row_crc, translate
 from headwater.log.tail_cache import BatchCache, Followed, take
 
 HEADER_COLUMNS = "id, last_offset, count, first_ms, last_ms, codec, crc"
-DAMAGE_HINT = "Run `headwater log verify` to see all damage; restore the log from a copy or go on after it."
+DAMAGE_HINT = (
+    "Run `headwater log verify` to see all damage; restore the log from a copy, or go on without these offsets after"
+    " `headwater log repair`."
+)
 _KEYS_PER_QUERY = 500
+# More than compaction ever merges into one row.
+DAMAGED_LENGTH_MAX = 16_777_216
 
 
 class Reader:
@@ -84,15 +90,21 @@ class Reader:
             bytes_left = bytes_max
             while ready and len(found) < records_max:
                 one = ready[0] if len(ready) == 1 else min(ready, key=_first_ms)
-                batch = self._batch(connection, codec, one)
-                taken, size, whole = take(batch, one.offset, records_max - len(found), bytes_left, not found)
-                found.extend(taken)
-                bytes_left -= size
-                if not whole:
+                try:
+                    batch = self._batch(connection, codec, one)
+                    taken, size, whole = take(batch, one.offset, records_max - len(found), bytes_left, not found)
+                    found.extend(taken)
+                    bytes_left -= size
+                    if not whole:
+                        break
+                    one.offset = batch.last_offset + 1
+                    if not next_batch(connection, one):
+                        ready.remove(one)
+                except LogCorrupt:
+                    if not found:
+                        raise
+                    # First what is sound; whoever goes on from there meets the damage.
                     break
-                one.offset = batch.last_offset + 1
-                if not next_batch(connection, one):
-                    ready.remove(one)
             return found
 
     def ends(self, slots: Iterable[int]) -> dict[int, tuple[int, int]]:
@@ -113,11 +125,18 @@ class Reader:
                 offset = first_batch_at(connection, slot, timestamp_ms)
                 one = Followed(topic, partition, slot, offset)
                 if find_batch(connection, one):
-                    batch = self._batch(connection, codec, one)
-                    later = (record.offset for record in batch.records if record.timestamp_ms >= timestamp_ms)
-                    offset = next(later, batch.last_offset + 1)
+                    offset = self._offset_at(connection, codec, one, timestamp_ms)
                 found[slot] = offset
             return found
+
+    def _offset_at(self, connection: sqlite3.Connection, codec: BatchCodec, one: Followed, timestamp_ms: int) -> int:
+        try:
+            batch = self._batch(connection, codec, one)
+        except LogCorrupt:
+            # Whoever reads from here is told.
+            return one.offset
+        later = (record.offset for record in batch.records if record.timestamp_ms >= timestamp_ms)
+        return next(later, batch.last_offset + 1)
 
     def committed(self, group: str) -> str | None:
         with self.snapshot("reading a position") as (connection, _):
@@ -180,12 +199,33 @@ def load_batch(
             raise BatchDamaged("its row is gone")
         columns = codec.unpack(header, crc, row[0])
     except BatchDamaged as error:
+        last = last_damaged(connection, header)
         raise LogCorrupt(
-            f"Topic {topic!r}, partition {partition}, the batch at offsets {base} to {header.last_offset}"
-            f" is damaged: {error}.",
+            f"Topic {topic!r}, partition {partition}, the batch at offsets {base} to {last} is damaged: {error}.",
             hint=DAMAGE_HINT,
+            damaged=DamagedOffsets(topic, partition, base, last),
         ) from error
     return decode_batch(topic, partition, base, header, columns)
+
+
+def last_damaged(connection: sqlite3.Connection, header: BatchHeader) -> int:
+    """The last offset of a batch whose header may be damaged too: the row after it says where it ended.
+
+    Without one, what the header says where it agrees with itself, and otherwise as much as any batch could hold.
+    """
+    base, slot = header.place & OFFSET_MAX, header.place >> OFFSET_BITS
+    following: int | None = connection.execute(
+        "SELECT min(id) FROM batches WHERE id > ? AND id <= ?", (header.place, slot_range(slot)[1])
+    ).fetchone()[0]
+    if following is not None:
+        return (following & OFFSET_MAX) - 1
+    length = header.last_offset - base + 1
+    if length == header.records and 0 < length <= BATCH_RECORDS_MAX:
+        return header.last_offset
+    claimed = header.last_offset if 0 < length <= DAMAGED_LENGTH_MAX else base
+    # An unreadable count does not make it worse: the largest of what is known is never too small.
+    counted = load_partition(connection, slot).counted_to - 1
+    return min(max(base + BATCH_RECORDS_MAX - 1, claimed, counted), OFFSET_MAX - 1)
 
 
 def find_batch(connection: sqlite3.Connection, one: Followed) -> bool:
@@ -241,10 +281,12 @@ def next_batch(connection: sqlite3.Connection, one: Followed) -> bool:
 def check_row(where: tuple[str, int], row: tuple[object, ...]) -> None:
     """A damaged row may have anything in its columns. Raises LogCorrupt."""
     if not all(type(value) is int for value in row):
+        base = int(str(row[0])) & OFFSET_MAX
         raise LogCorrupt(
-            f"Topic {where[0]!r}, partition {where[1]}, the batch at offset {int(str(row[0])) & OFFSET_MAX}"
-            " is damaged: its header is not of numbers.",
+            f"Topic {where[0]!r}, partition {where[1]}, the batch at offset {base} is damaged: its header is not of"
+            " numbers.",
             hint=DAMAGE_HINT,
+            damaged=DamagedOffsets(*where, base, base),
         )
 
 
@@ -303,5 +345,7 @@ def _lost(one: Followed, floor: int, why: str) -> PositionLost:
 
 def _gap(one: Followed, first: int, last: int) -> LogCorrupt:
     return LogCorrupt(
-        f"Topic {one.topic!r}, partition {one.partition}: offsets {first} to {last} are missing.", hint=DAMAGE_HINT
+        f"Topic {one.topic!r}, partition {one.partition}: offsets {first} to {last} are missing.",
+        hint=DAMAGE_HINT,
+        damaged=DamagedOffsets(one.topic, one.partition, first, last),
     )
