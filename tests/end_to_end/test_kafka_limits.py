@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import string
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -47,6 +48,17 @@ def set_limit(url: str, topic: str, bytes_max: int) -> None:
     admin = AdminClient({"bootstrap.servers": servers})
     for changed in admin.incremental_alter_configs([resource]).values():
         changed.result(timeout=10)
+    deadline = time.monotonic() + 10
+    while _limit_of(admin, namespace + topic) != bytes_max:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _limit_of(admin: Any, full_name: str) -> int:
+    from confluent_kafka.admin import ConfigResource
+
+    [described] = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, full_name)]).values()
+    return int(described.result(timeout=10)["max.message.bytes"].value)
 
 
 @pytest.fixture
