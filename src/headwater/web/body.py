@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import re
+import sys
 import zlib
 
 import msgspec
@@ -13,9 +15,19 @@ from headwater.errors import ContentUnsupported, EventMalformed, RequestTooLarge
 from headwater.web.headers import RawHeaders
 
 MEDIA_TYPES = frozenset({b"application/json", b"text/plain", b"application/reports+json"})
-INFLATE_STEP_BYTES = 262_144
+# How much is decoded before others have their turn: about a millisecond's work.
+STEP_BYTES = 262_144
+# How much compressed text the decompressor is given at once; it copies what is left of that behind each member.
+PACKED_STEP_BYTES = 16_384
+# A gzip body may consist of several (RFC 1952); programs that compress in blocks make one of every 64 KB or more.
+MEMBERS_MAX = 1_000
+MEMBERS_PER_STEP = 50
 DISCARDED_BYTES_MAX = 134_217_728
 
+_BYTE_ORDER_MARKS = {
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
 _DOLLAR = ord("$")
 _COMMA, _QUOTE = b',"'
 # What divides a JSON text: whole strings, brackets and commas.
@@ -63,10 +75,13 @@ async def read_body(receive: Receive, headers: RawHeaders, bytes_max: int) -> by
     return b"".join(parts)
 
 
-def decode_body(body: bytes, content_type: bytes, encoding: bytes, bytes_max: int) -> bytes:
-    """The body as UTF-8 JSON text, b"" where empty. Raises ContentUnsupported, RequestTooLarge, EventMalformed."""
+async def decode_body(body: bytes, content_type: bytes, encoding: bytes, bytes_max: int) -> bytes:
+    """The body as UTF-8 JSON text, b"" where empty; in steps, between which others have their turn.
+
+    Raises ContentUnsupported, RequestTooLarge, EventMalformed.
+    """
     if encoding:
-        body = _inflate(body, encoding.strip().lower(), bytes_max)
+        body = await _inflate(body, encoding.strip().lower(), bytes_max)
     if not body:
         return b""
     media_type, _, parameters = content_type.partition(b";")
@@ -76,7 +91,7 @@ def decode_body(body: bytes, content_type: bytes, encoding: bytes, bytes_max: in
             hint="Send application/json, or text/plain as beacons do.",
         )
     if parameters:
-        body = _to_utf8(body, parameters)
+        body = await _to_utf8(body, parameters)
     return body.removeprefix(codecs.BOM_UTF8)
 
 
@@ -197,43 +212,57 @@ def too_large(bytes_max: int) -> RequestTooLarge:
     return RequestTooLarge(f"The request body is larger than {bytes_max} bytes.", hint="Send fewer events at once.")
 
 
-def _inflate(body: bytes, encoding: bytes, bytes_max: int) -> bytes:
+async def _inflate(body: bytes, encoding: bytes, bytes_max: int) -> bytes:
     if encoding in (b"identity", b""):
         return body
     if encoding in (b"gzip", b"x-gzip"):
-        return _inflate_members(body, zlib.MAX_WBITS | 16, bytes_max)
+        return await _inflate_members(body, zlib.MAX_WBITS | 16, bytes_max)
     if encoding == b"deflate":
         # Both forms are sent under this name; the zlib header has these low bits.
         zlib_form = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
-        return _inflate_members(body, zlib.MAX_WBITS if zlib_form else -zlib.MAX_WBITS, bytes_max)
+        return await _inflate_members(body, zlib.MAX_WBITS if zlib_form else -zlib.MAX_WBITS, bytes_max)
     raise ContentUnsupported(
         f"The content encoding {_shown(encoding)} is not understood.", hint="Send gzip, deflate or none."
     )
 
 
-def _inflate_members(body: bytes, window_bits: int, bytes_max: int) -> bytes:
+async def _inflate_members(body: bytes, window_bits: int, bytes_max: int) -> bytes:
     """Decompress in steps, so that a small body which unfolds to gigabytes is refused at the limit."""
     parts: list[bytes] = []
-    size = 0
-    while body:
+    packed = memoryview(body)
+    size = at = members = done = 0
+    while at < len(packed):
+        members += 1
+        if members > MEMBERS_MAX:
+            raise EventMalformed(
+                f"The compressed body consists of more than {MEMBERS_MAX} members.",
+                hint="Compress the body as a whole.",
+            )
         inflater = zlib.decompressobj(window_bits)
         while not inflater.eof:
+            piece = packed[at : at + PACKED_STEP_BYTES]
             try:
-                part = inflater.decompress(body, INFLATE_STEP_BYTES)
+                part = inflater.decompress(piece, STEP_BYTES)
             except zlib.error as error:
                 raise EventMalformed(f"The compressed body is damaged: {error}.") from None
-            body = inflater.unconsumed_tail
+            taken = len(piece) - len(inflater.unused_data if inflater.eof else inflater.unconsumed_tail)
+            at += taken
             size += len(part)
             if size > bytes_max:
                 raise too_large(bytes_max)
             parts.append(part)
-            if not part and not body and not inflater.eof:
+            if not part and at >= len(packed) and not inflater.eof:
                 raise EventMalformed("The compressed body ends too early.")
-        body = inflater.unused_data
+            done += len(part) + taken
+            if done >= STEP_BYTES:
+                done = 0
+                await asyncio.sleep(0)
+        if members % MEMBERS_PER_STEP == 0:
+            await asyncio.sleep(0)
     return b"".join(parts)
 
 
-def _to_utf8(body: bytes, parameters: bytes) -> bytes:
+async def _to_utf8(body: bytes, parameters: bytes) -> bytes:
     for parameter in parameters.split(b";"):
         name, _, value = parameter.partition(b"=")
         if name.strip().lower() != b"charset":
@@ -245,12 +274,28 @@ def _to_utf8(body: bytes, parameters: bytes) -> bytes:
             raise ContentUnsupported(f"The charset {_shown(value)} is not understood.", hint="Send UTF-8.")
         try:
             # Half a character becomes no UTF-8, which is repaired where each event is read.
-            return body.decode(charset, "surrogatepass").encode("utf-8", "surrogatepass")
+            return await _transcoded(body, charset)
         except LookupError:
             raise ContentUnsupported(f"The charset {_shown(value)} is not understood.", hint="Send UTF-8.") from None
         except UnicodeError as error:
-            raise EventMalformed(f"The body is not {charset}: {error}.") from None
+            raise EventMalformed(f"The body is not {charset}: {getattr(error, 'reason', error)}.") from None
     return body
+
+
+async def _transcoded(body: bytes, charset: str) -> bytes:
+    """The text as UTF-8. Raises LookupError, UnicodeError."""
+    name = codecs.lookup(charset).name
+    if name in _BYTE_ORDER_MARKS and not body.startswith(_BYTE_ORDER_MARKS[name]):
+        # Decoders that work in steps insist on the mark.
+        name += "-le" if sys.byteorder == "little" else "-be"
+    decoder = codecs.getincrementaldecoder(name)("surrogatepass")
+    parts: list[bytes] = []
+    for at in range(0, len(body), STEP_BYTES):
+        if at:
+            await asyncio.sleep(0)
+        piece = body[at : at + STEP_BYTES]
+        parts.append(decoder.decode(piece, at + STEP_BYTES >= len(body)).encode("utf-8", "surrogatepass"))
+    return b"".join(parts)
 
 
 def _shown(header: bytes) -> str:

@@ -152,7 +152,7 @@ class EventsEndpoint:
             if form is not None:
                 return await self._take_cloud_events(form, headers, body, encoding, sent, hasty=hasty, dry_run=dry_run)
             if encoding or content_type != JSON_MEDIA_TYPE or body[:1] not in (b"{", b"["):
-                body = decode_body(body, content_type, encoding, self.config.request_bytes_max)
+                body = await decode_body(body, content_type, encoding, self.config.request_bytes_max)
             slices = sliced(body, self.config.request_events_max)
             return await self._take_slices(slices, sent, hasty=hasty, dry_run=dry_run)
         except HeadwaterError as error:
@@ -215,7 +215,7 @@ class EventsEndpoint:
         **how: bool,
     ) -> Answer:
         """As `_take_slices`, for the CloudEvents of a request; what cannot be an event of ours is refused alone."""
-        body = decode_body(body, cloudevents.json_type(form, headers), encoding, self.config.request_bytes_max)
+        body = await decode_body(body, cloudevents.json_type(form, headers), encoding, self.config.request_bytes_max)
         if not body:
             return self._answer(400, EMPTY_REASON)
         if form == cloudevents.BINARY_MARK:
