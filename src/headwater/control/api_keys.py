@@ -21,6 +21,7 @@ import orjson
 
 from headwater.control.key_file import ApiKey, read_keys
 from headwater.errors import ConfigInvalid, KeyRequired, ScopeMissing, TooManyRequests
+from headwater.private_files import make_private_directory
 from headwater.streams.visibility import Sight
 from headwater.times import time_ms
 
@@ -148,7 +149,7 @@ class ApiKeys:
         self._keys, self._modified = dict(found.keys), modified
 
     def _save(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_directory(self._path.parent)
         unfinished = self._path.with_name(self._path.name + ".part")
         data = orjson.dumps([asdict(key) for key in self._keys.values()], option=orjson.OPT_INDENT_2)
         with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

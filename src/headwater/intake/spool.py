@@ -25,6 +25,7 @@ import msgspec
 
 from headwater.errors import ConfigInvalid, LogFull, LogUnavailable
 from headwater.log.file_lock import FileLock
+from headwater.private_files import make_private_directory
 
 SEGMENT_BYTES_MAX = 8_388_608
 FRAME_BYTES_MAX = 1_048_576
@@ -80,7 +81,7 @@ class Spool:
     def open(self) -> None:
         """Find what an earlier process left. Raises ConfigInvalid where the directory cannot be used."""
         try:
-            self._root.mkdir(parents=True, exist_ok=True)
+            make_private_directory(self._root)
             for number in itertools.count():
                 place = self._root / str(number)
                 if self._own is not None and not place.is_dir():

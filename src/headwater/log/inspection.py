@@ -95,6 +95,8 @@ def log_at(url: str, *, create: bool = False, options: Mapping[str, Any] | None 
                 return cast("InspectableLog", make(url, options=options))
             path = Path(url.removeprefix(prefix))
             if not create and not path.is_file():
+                # Its write-ahead log alone is no empty log.
+                importlib.import_module("headwater.log.sqlite_wal").check_wal(path, ordered=False)
                 raise ConfigInvalid(f"There is no log at {path}.", hint="It is made by the first `headwater up`.")
             return cast("InspectableLog", getattr(importlib.import_module(module), name)(path, only_read=not create))
     raise ConfigInvalid(

@@ -20,6 +20,7 @@ import orjson
 from headwater.errors import LogInUse, LogUnavailable
 from headwater.log.file_lock import FileLock, is_locked
 from headwater.log.sqlite_medium import obstacle_to_writing, unwritable
+from headwater.private_files import make_private_directory
 
 # For a moment somebody may only be asking, or be about to end.
 PATIENCE_SECONDS = 0.5
@@ -58,7 +59,7 @@ class LogOwner:
         if self._holder is not None:
             return
         try:
-            self._lock.path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_directory(self._lock.path.parent)
             until = time.monotonic() + PATIENCE_SECONDS
             while not self._lock.acquire():
                 if time.monotonic() > until:

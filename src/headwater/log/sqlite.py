@@ -35,7 +35,7 @@ from headwater.log.inspection import LogStats, VerifyReport
 from headwater.log.record_batch import decode_batch
 from headwater.log.sqlite_catalogue import TopicEntry, ensure_topic
 from headwater.log.sqlite_group import Written
-from headwater.log.sqlite_medium import medium_for_reading
+from headwater.log.sqlite_medium import medium_for_reading, unmade
 from headwater.log.sqlite_reader import Reader
 from headwater.log.sqlite_retention import Retention, count_slots
 from headwater.log.sqlite_schema import OFFSET_MAX, Durability, check_tables, connect, create_tables
@@ -43,6 +43,7 @@ from headwater.log.sqlite_verify import measure, verify
 from headwater.log.sqlite_wal import check_wal
 from headwater.log.sqlite_writer import Writer
 from headwater.log.tail_cache import BatchCache, Bell, Followed, take_from_memory
+from headwater.private_files import make_private_file
 
 POLL_SECONDS_MIN = 0.002
 POLL_SECONDS_MAX = 0.020
@@ -268,15 +269,15 @@ class SqliteLog:
     def _prepare(self) -> None:
         if self._only_read:
             self._reader.medium = medium_for_reading(self._path)
-            if self._reader.medium != "writable":
-                check_tables(self._path, self._reader.medium)
-                return
+        writable = self._reader.medium == "writable"
+        check_wal(self._path, ordered=writable and self._durability == "fsync")
+        if not writable:
+            check_tables(self._path, self._reader.medium)
+            return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_file(self._path)
         except OSError as error:
-            raise LogUnavailable(f"{self._path.parent} cannot be made: {error}.") from error
-        if self._durability == "fsync":
-            check_wal(self._path)
+            raise unmade(self._path, error) from error
         connection = connect(
             self._path,
             durability=self._durability,

@@ -13,7 +13,7 @@ import sqlite3
 from pathlib import Path
 from typing import Literal
 
-from headwater.errors import LogUnavailable
+from headwater.errors import LogFull, LogUnavailable
 
 # "read_only": SQLite reads the file and its write-ahead log without writing; "unchanging": it reads the file alone,
 # which nobody can change.
@@ -27,6 +27,7 @@ _OBSTACLES: dict[int, Obstacle] = {
     errno.EACCES: "forbidden",
     errno.EPERM: "forbidden",
 }
+FULL_HINT = "Free space on its disk, or keep streams for less long; writing resumes by itself."
 READ_ONLY_HINT = (
     "Mount it for writing, or copy the file, with the -wal beside it, elsewhere. `headwater log topics`, `read` and"
     " `verify` work on it as it is."
@@ -61,6 +62,16 @@ def unwritable(path: Path, doing: str, obstacle: Obstacle) -> LogUnavailable:
         f"{path}, or its directory, may not be written by this user ({doing}).",
         hint="Give the user that runs Headwater the right to write both, or run it as their owner.",
     )
+
+
+def unmade(path: Path, error: OSError) -> LogUnavailable:
+    """The error for a file, or its directory, that cannot be made."""
+    obstacle = _OBSTACLES.get(error.errno or 0)
+    if obstacle == "full":
+        return LogFull(f"There is no space left for {path} (making it).", hint=FULL_HINT, retry_after_seconds=5)
+    if obstacle is not None:
+        return unwritable(path, "making it", obstacle)
+    return LogUnavailable(f"{path} cannot be made: {error}.")
 
 
 def medium_for_reading(path: Path) -> Medium:

@@ -6,16 +6,21 @@ written only after the commit before them is on the disk. So when more than one 
 found, the failing frame had been on the disk, its records had been acknowledged, and it was damaged since: opening the
 log must not drop them. The checksums are left to SQLite, through a connection that may not write (and so does not
 clear the log away when it closes); only frame headers are read here, before, and what SQLite found, after.
+
+Two damages SQLite does not look beyond at all: a broken header, for which the whole write-ahead log counts as empty,
+and a missing or empty file, beside which it is deleted. Then the frames tell what would be lost: their salt, which all
+frames of a round share, says which belong together, and their pages, which of them the file has already.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sqlite3
 import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from headwater.errors import LogCorrupt
 from headwater.log.sqlite_schema import PAGE_BYTES
@@ -24,25 +29,67 @@ _HEADER = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
 _INDEX = struct.Struct("=16xI12x8s")
 _MAGICS = (0x377F0682, 0x377F0683)
+STRIDE = _FRAME.size + PAGE_BYTES
+HINT = (
+    "Restore both files from a copy; or let `headwater log repair` set the write-ahead log aside, to go on without what"
+    " is in it. Until then nothing is changed."
+)
 
 
 class _Survey(NamedTuple):
-    """The frames (from 1) that end a commit of the log's present round, which its salt names."""
+    """The frames (from 1) of the log's present round, which its salt names, and those that end a commit.
+
+    `pages` has the number of the last committed frame of each page.
+    """
 
     salt: bytes
     commits: list[int]
     header_sound: bool
+    pages: dict[int, int]
 
 
-def check_wal(path: Path) -> None:
-    """Raises LogCorrupt when acknowledged commits in the write-ahead log of `path` would be dropped."""
-    wal = path.with_name(f"{path.name}-wal")
+def wal_of(path: Path) -> Path:
+    """The write-ahead log that belongs to a SQLite file."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def check_wal(path: Path, *, ordered: bool) -> None:
+    """Raises LogCorrupt when acknowledged commits in the write-ahead log of `path` would be dropped.
+
+    `ordered`: each commit was on the disk before the next one was written.
+    """
+    wal = wal_of(path)
     try:
         survey = _surveyed(wal)
     except (OSError, struct.error):
         return
-    if len(survey.commits) < 2:
-        return
+    if survey.commits and not (path.exists() and path.stat().st_size):
+        raise LogCorrupt(
+            f"{path} is {'empty' if path.exists() else 'missing'}, and {wal.name} beside it holds"
+            f" {_counted(survey.commits)} of it, which would be lost.",
+            hint=f"Restore {path.name} as it was when {wal.name} was written; or move {wal.name} away to begin with an"
+            " empty log.",
+        )
+    if not survey.header_sound:
+        _check_headless(path, wal, survey)
+    elif ordered and len(survey.commits) > 1:
+        _check_end(path, wal, survey)
+
+
+def _check_headless(path: Path, wal: Path, survey: _Survey) -> None:
+    """A log whose header is broken counts as empty for SQLite: raise where the file has not all that is in it."""
+    with path.open("rb") as file, wal.open("rb") as log:
+        missing = sum(_page(log, frame) != _stored(file, page) for page, frame in survey.pages.items())
+    if missing:
+        raise LogCorrupt(
+            f"{wal} is damaged at its beginning: {_counted(survey.commits)} that follow would be lost, of which"
+            f" {path.name} lacks {missing:,} pages.",
+            hint=HINT,
+        )
+
+
+def _check_end(path: Path, wal: Path, survey: _Survey) -> None:
+    """Raise where SQLite ends before commits that had been on the disk."""
     with contextlib.closing(
         sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
     ) as connection:
@@ -52,15 +99,18 @@ def check_wal(path: Path) -> None:
             found, salt = _INDEX.unpack_from(path.with_name(f"{path.name}-shm").read_bytes())
         except (OSError, struct.error):
             return
-    if survey.header_sound and salt != survey.salt:
+    if salt != survey.salt:
         # Another process writes and has begun a new round: there is nothing to recover.
         return
-    dropped = sum(frame > found for frame in survey.commits)
-    if dropped > 1:
+    dropped = [frame for frame in survey.commits if frame > found]
+    if len(dropped) > 1:
         raise LogCorrupt(
-            f"{wal} is damaged in the middle: {dropped} commits after the damage would be lost.",
-            hint="Restore it from a copy; or move the -wal file away to go on without what is in it.",
+            f"{wal} is damaged in the middle: {_counted(dropped)} after the damage would be lost.", hint=HINT
         )
+
+
+def _counted(commits: list[int]) -> str:
+    return f"{len(commits):,} {'commit' if len(commits) == 1 else 'commits'}"
 
 
 def _surveyed(wal: Path) -> _Survey:
@@ -68,17 +118,37 @@ def _surveyed(wal: Path) -> _Survey:
         magic, _, page_bytes, _, _, _, sum1, sum2 = header = _HEADER.unpack(file.read(_HEADER.size))
         size = os.fstat(file.fileno()).st_size
         sound = magic in _MAGICS and page_bytes == PAGE_BYTES and _header_sum(header) == (sum1, sum2)
-        salt = header[4:6] if sound else None
-        commits = []
-        stride = _FRAME.size + PAGE_BYTES
-        for number in range(1, (size - _HEADER.size) // stride + 1):
-            file.seek(_HEADER.size + (number - 1) * stride)
-            _, pages_after_commit, *own_salt, _, _ = _FRAME.unpack(file.read(_FRAME.size))
-            # Without a sound header the first frame must say which round this is.
-            salt = salt or tuple(own_salt)
-            if pages_after_commit and tuple(own_salt) == salt:
+        frames = []
+        for number in range(1, (size - _HEADER.size) // STRIDE + 1):
+            file.seek(_HEADER.size + (number - 1) * STRIDE)
+            page, pages_after_commit, *own_salt, _, _ = _FRAME.unpack(file.read(_FRAME.size))
+            frames.append((number, page, pages_after_commit, tuple(own_salt)))
+    # Frames of rounds before follow those of the present one. Without a sound header the first two that agree say it.
+    salts = [salt for _, _, _, salt in frames]
+    agreed = next((one for one, other in itertools.pairwise(salts) if one == other != (0, 0)), (0, 0))
+    salt = tuple(header[4:6]) if sound else agreed
+    commits: list[int] = []
+    pages: dict[int, int] = {}
+    latest: dict[int, int] = {}
+    for number, page, pages_after_commit, own in frames:
+        if own == salt != (0, 0):
+            latest[page] = number
+            if pages_after_commit:
                 commits.append(number)
-    return _Survey(struct.pack(">2I", *(salt or (0, 0))), commits, sound)
+                # What a commit has cut off needs not be in the file.
+                pages = {one: frame for one, frame in {**pages, **latest}.items() if one <= pages_after_commit}
+                latest = {}
+    return _Survey(struct.pack(">2I", *salt), commits, sound, pages)
+
+
+def _page(wal: BinaryIO, frame: int) -> bytes:
+    wal.seek(_HEADER.size + (frame - 1) * STRIDE + _FRAME.size)
+    return wal.read(PAGE_BYTES)
+
+
+def _stored(file: BinaryIO, page: int) -> bytes:
+    file.seek((page - 1) * PAGE_BYTES)
+    return file.read(PAGE_BYTES)
 
 
 def _header_sum(header: tuple[int, ...]) -> tuple[int, int]:

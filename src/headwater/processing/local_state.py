@@ -20,6 +20,7 @@ import msgspec
 
 from headwater.errors import StateMismatch, StateUnavailable
 from headwater.log.contract import Record, StateChange
+from headwater.private_files import make_private_file
 
 FORMAT = 1
 APPLICATION_ID = 0x48775374
@@ -56,7 +57,7 @@ class LocalState:
         """
         self.path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_file(path)
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.5)
         except (OSError, sqlite3.Error) as error:
             raise self._unavailable(error) from None

@@ -18,6 +18,7 @@ from headwater.connectors.contract import ColumnType, Delivery, TableShape
 from headwater.connectors.rows import latest_rows, order_by, quoted, row_of
 from headwater.connectors.tables import TableView
 from headwater.errors import EventMalformed, SinkUnavailable
+from headwater.private_files import make_private_directory
 
 # Tables here are what a page shows; DuckDB would else take most of the machine's memory and every core.
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "128MB", "threads": "1"}
@@ -78,8 +79,12 @@ class DuckdbSink:
     def _open(self) -> str | None:
         if self._writer is not None:
             self._close()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_directory(self.path.parent)
+        is_new = not self.path.exists()
         writer = duckdb.connect(str(self.path), config=SETTINGS)
+        if is_new:
+            # DuckDB takes no empty file for a new one.
+            self.path.chmod(0o600)
         writer.execute(f"CREATE TABLE IF NOT EXISTS {self._position} (name VARCHAR PRIMARY KEY, token VARCHAR)")
         columns = [f'"{column.name}" {TYPES[column.type]}' for column in self.shape.columns]
         if self.shape.key:

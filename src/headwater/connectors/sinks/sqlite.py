@@ -14,6 +14,7 @@ from headwater.connectors.contract import ColumnType, Delivery, TableShape
 from headwater.connectors.rows import latest_rows, order_by, quoted, row_of
 from headwater.connectors.tables import TableView
 from headwater.errors import EventMalformed, SinkUnavailable
+from headwater.private_files import make_private_file
 
 BUSY_SECONDS = 10.0
 TYPES: dict[ColumnType, str] = {
@@ -71,7 +72,7 @@ class SqliteSink:
     def _open(self) -> str | None:
         if self._writer is not None:
             self._close()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_file(self.path)
         writer = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         # Rows and token commit together: after a power cut the batch is read and written again, so that waiting for
         # the disk at every commit would buy nothing.
