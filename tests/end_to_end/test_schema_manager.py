@@ -98,7 +98,9 @@ def test_what_is_no_schema_never_becomes_a_version(root: Path) -> None:
     edit(root / "jsonschema/page/edit/current.yaml", "type: integer", "type: itneger")
     before = files(root)
     told = run("materialize", "page/edit", code=2)
-    assert "jsonschema/page/edit/current.yaml:11:9: `type` is one of string, integer" in told.output
+    lines = (root / "jsonschema/page/edit/current.yaml").read_text(encoding="utf-8").splitlines()
+    line = next(number for number, line in enumerate(lines, 1) if "itneger" in line)
+    assert f"jsonschema/page/edit/current.yaml:{line}:9: `type` is one of string, integer" in told.output
     assert files(root) == before
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from headwater.control.api_keys import ApiKeys
+from headwater.control.idle_rules import idle_rules
 from headwater.control.revision import Revision, Rule, State
 from headwater.control.stream_control import TOPIC, Change, StreamControl
 from headwater.errors import ChangeConflict, ChangeRefused, ConfigInvalid, KeyRequired, ScopeMissing, TooManyRequests
 from headwater.log.contract import Record
+from headwater.streams.layers import Entry, Scope, StreamLayers
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
@@ -145,6 +147,57 @@ async def test_a_dry_run_says_what_would_change_and_changes_nothing() -> None:
     }
     assert control.state == State()
     assert rate_of(control) is None
+    await control.stop()
+
+
+HALF = {"produce": {"sample": {"unit": "session", "rate": 0.5}}}
+GROUPED = StreamLayers.of_entries(
+    [Entry.of_stream(Stream("clicks", "click"))], groups={"large": ("enwiki", "dewiki"), "small": ("lawiki",)}
+)
+
+
+@pytest.mark.parametrize(
+    ("when", "site", "words"),
+    [
+        ({"from": "2033-01-01T00:00:00Z"}, None, ["begins on 2033-01-01T00:00:00Z"]),
+        ({"until": "2001-01-01T00:00:00Z"}, None, ["ended on 2001-01-01T00:00:00Z"]),
+        ({"from": "2001-01-01T00:00:00Z", "until": "2033-01-01T00:00:00Z"}, None, []),
+        ({"site_group": "larg"}, None, ['no site group "larg". Did you mean "large"?']),
+        ({"site_group": "nowhere"}, "enwiki", ['no site group "nowhere". The file sites.yaml']),
+        ({"site_group": "large"}, None, ["how no particular site sees the streams"]),
+        ({"site_group": ["large", "nowhere"]}, "lawiki", ['no site group "nowhere"', "how the site lawiki sees"]),
+        ({"site_group": "large"}, "dewiki", []),
+        ({"site": "frwiki"}, "dewiki", ["how the site dewiki sees"]),
+        ({"percent": 100}, None, ["how no particular site sees"]),
+        ({"percent": 0}, "dewiki", ["how the site dewiki sees"]),
+        ({"percent": 100}, "dewiki", []),
+        ({"realm": "beta"}, None, ["in the realm beta; this platform is production"]),
+        (
+            {"site_group": "small", "from": "2033-01-01T00:00:00Z"},
+            None,
+            ["begins on 2033-01-01", "how no particular site sees"],
+        ),
+    ],
+)
+def test_a_rule_without_effect_says_why(when: dict[str, Any], site: str | None, words: list[str]) -> None:
+    made = Rule.from_json({"id": "half", "stream": "clicks", "set": HALF, "when": when})
+    scope = Scope(site=site, at=1_700_000_000.0)
+    reasons = idle_rules([made], {"clicks"}, GROUPED, scope).get("half", [])
+    assert len(reasons) == len(words), reasons
+    assert all(word in reason for word, reason in zip(words, reasons, strict=True)), reasons
+
+
+async def test_a_rule_that_says_what_is_so_already_is_without_effect_too() -> None:
+    log = OracleLog()
+    await log.open()
+    control, _ = await started(log, Clock())
+    change = Change("ada", "x", put=(rule(),))
+    _, after = control.check(change)
+    assert control.idle(change, control.differences(after)) == {}
+    await control.change(change)
+    again = Change("ada", "x", put=(rule(name="again"),))
+    _, after = control.check(again)
+    assert "is so already" in control.idle(again, control.differences(after))["again"][0]
     await control.stop()
 
 

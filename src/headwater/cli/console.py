@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -50,6 +53,18 @@ def print_json(value: Any) -> None:
 def has_terminal() -> bool:
     """Whether a person can see our output and answer it."""
     return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def called_as(*, elsewhere: bool = False) -> str:
+    """How a shell finds this command: `headwater` where that leads here, else its path.
+
+    `elsewhere`: from another directory than the present one.
+    """
+    own = Path(sys.argv[0])
+    found = shutil.which("headwater")
+    if own.name != "headwater" or (found is not None and Path(found).resolve() == own.resolve()):
+        return "headwater"
+    return shlex.quote(str(own.absolute() if elsewhere else own))
 
 
 def output() -> Console:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from headwater.cli.console import Advance, has_terminal, print_json, progress, say
+from headwater.cli.console import Advance, called_as, has_terminal, print_json, progress, say
 from headwater.cli.delivery import Delivery, Line, Tally
 from headwater.cli.demo_check import Expected
 from headwater.cli.edits import STREAM, Sample, iso, live_edits, synthetic_edits
@@ -311,7 +311,7 @@ def _welcome(config: Config, address: str) -> None:
     click.echo(f"{_curl(address, good)}\n")
     click.echo("and this one is refused, with the reason:\n")
     click.echo(f"{_curl(address, bad)}\n")
-    click.echo(f"Follow the stream:   headwater tail {STREAM} --server {address}")
+    click.echo(f"Follow the stream:   {called_as()} tail {STREAM} --server {address}")
     click.echo(f"The project is in    {config.project_dir}")
     click.echo("Ctrl + C ends it.\n")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from headwater.cli.console import called_as
 from headwater.errors import ConfigInvalid
 
 # Under a name that version control and tools do not act on while it is only a template.
@@ -18,8 +19,9 @@ _RENAMED = {"gitignore": ".gitignore", "jsonschema-tools.yaml": ".jsonschema-too
 def command(directory: Path) -> None:
     """Make the project directory NAME with an example schema, streams and jobs."""
     written = write_project(directory)
+    headwater = called_as(elsewhere=True)
     click.echo(
-        f"Made {directory} with {len(written)} files. Next:\n  cd {directory}\n  headwater check\n  headwater up"
+        f"Made {directory} with {len(written)} files. Next:\n  cd {directory}\n  {headwater} check\n  {headwater} up"
     )
 
 

@@ -19,8 +19,9 @@ from headwater.event import decode_json, encode_json
     short_help="Post one event.",
     epilog="""\b
 Examples:
-  headwater produce --stream demo.edit --schema /demo/edit/1.0.0 wiki=dewiki title=Elbe user=Ann bot=false bytes=12
-  echo '{"$schema": "/demo/edit/1.0.0", …}' | headwater produce -""",
+  headwater produce --stream demo.edit --schema /demo/edit/1.0.0 \\
+      dt=2026-01-31T12:00:00Z wiki=dewiki title=Elbe user=Ann bot=false bytes=12
+  headwater produce - < event.json""",
 )
 @click.argument("event", nargs=-1, required=True)
 @server_option("--to")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headwater.cli.console import say
 from headwater.errors import SchemaInvalid, SchemaUnavailable
+from headwater.event import json_bytes
 
 if TYPE_CHECKING:
     from headwater.schemas.working_copy import WorkingCopy
@@ -34,7 +36,8 @@ Examples:
 @click.option(
     "--include",
     metavar="REF",
-    help="The fragment that brings $schema, meta and dt, as in /fragment/common/2.0.0#.  [default: the repository's]",
+    help="A fragment to take in, as in /fragment/common/1.0.0#; what it lacks of $schema, meta and dt is written out."
+    "  [default: the latest fragment/common of the repository]",
 )
 @click.option(
     "-r",
@@ -57,11 +60,13 @@ def command(title: str, description: str, fields: tuple[str, ...], include: str 
     if file.exists():
         raise SchemaInvalid(f"{copy.shown(file)} is there already.", hint="Edit it, or choose another title.")
     is_fragment = title.startswith("fragment/")
+    reference = None if is_fragment else include or _common_fragment(copy)
     text = new_current(
         title,
         description or f"TODO: what {'this part' if is_fragment else 'one event'} says.",
         fields,
-        meta_reference=include or _common_fragment(copy),
+        meta_reference=reference,
+        brought=_brought(copy, reference) if reference else None,
         is_fragment=is_fragment,
     )
     _check(copy, text, copy.shown(file), title)
@@ -69,6 +74,20 @@ def command(title: str, description: str, fields: tuple[str, ...], include: str 
     file.write_text(text, encoding="utf-8")
     click.echo(copy.shown(file))
     say(f"Next: edit it, then `headwater schema materialize {title}`.")
+
+
+def _brought(copy: WorkingCopy, reference: str) -> Mapping[str, Any] | None:
+    """What a fragment comes to; None where it is not here, or no schema."""
+    from headwater.schemas.dialect import DRAFT_07
+    from headwater.schemas.materialize import Materializer
+    from headwater.schemas.source import read_source
+
+    asking = {"$id": "/asking/1.0.0", "$schema": DRAFT_07, "type": "object", "allOf": [{"$ref": reference}]}
+    try:
+        source = read_source(json_bytes(asking), reference, copy.limits)
+        return Materializer(copy).document(source, "asking").document
+    except (SchemaInvalid, SchemaUnavailable):
+        return None
 
 
 def _check(copy: WorkingCopy, text: str, where: str, title: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from headwater.control.idle_rules import idle_rules
 from headwater.control.policy import check_rule, check_state
 from headwater.control.revision import ALL_STREAMS, Revision, Rule, State
 from headwater.errors import (
@@ -136,7 +137,7 @@ class StreamControl:
 
     def differences(self, after: State, *, site: str | None = None) -> list[Difference]:
         """What a state would change now, for a site. Rules that hold elsewhere, or later, are not seen."""
-        scope = replace(self._scope(), site=site) if site else self._scope()
+        scope = self._seen_from(site)
         found = []
         old = self._declared.layers.with_revisions(self._fitting(self.state))
         new = self._declared.layers.with_revisions(self._fitting(after))
@@ -145,6 +146,11 @@ class StreamControl:
             changed = (path for path in sorted({*before, *then}) if before.get(path) != then.get(path))
             found += [Difference(name, path, before.get(path), then.get(path)) for path in changed]
         return found
+
+    def idle(self, change: Change, found: Sequence[Difference], *, site: str | None = None) -> dict[str, list[str]]:
+        """{id: reasons} of the rules a change puts without making a difference now, for a site; `found`: those made."""
+        changed = {difference.stream for difference in found}
+        return idle_rules(change.put, changed, self._declared.layers, self._seen_from(site))
 
     async def change(self, change: Change) -> Revision:
         """Make a revision, durable and in effect here on return.
@@ -259,6 +265,9 @@ class StreamControl:
 
     def _scope(self) -> Scope:
         return replace(self._declared.scope, at=self._clock())
+
+    def _seen_from(self, site: str | None) -> Scope:
+        return replace(self._scope(), site=site) if site else self._scope()
 
     def _fitting(self, state: State) -> Sequence[Layer]:
         """The layers of the rules that fit the declared streams; the others are left out."""

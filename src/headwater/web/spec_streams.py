@@ -56,7 +56,10 @@ def schemas() -> dict[str, Node]:
         "put": listed(ref("rule")),
         "remove": listed(text(), "The ids of rules."),
     }
-    differences = listed(ref("difference"), "What the change changes here and now.")
+    effect: dict[str, Node] = {
+        "differences": listed(ref("difference"), "What the change changes here and now."),
+        "without_effect": mapped(listed(text()), "Ids of rules that change nothing here and now → why."),
+    }
     rule = _rule()
     standing = {**rule, "revision": whole("The revision that put it.")}
     return {
@@ -72,8 +75,8 @@ def schemas() -> dict[str, Node]:
         "stream": {"anyOf": _told({"stream": text("The name.")})},
         "rule": record(rule, optional=("set", "unset", "when", "priority"), closed=True),
         "revision": record(revision),
-        "changed": record({**revision, "differences": differences}),
-        "change_tried": record({"dry_run": truth(), **revision, "differences": differences}),
+        "changed": record({**revision, **effect}, optional=("without_effect",)),
+        "change_tried": record({"dry_run": truth(), **revision, **effect}, optional=("without_effect",)),
         "difference": record(
             {
                 "stream": text(),

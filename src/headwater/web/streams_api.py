@@ -208,16 +208,21 @@ class StreamsApi:
         control = self._platform.control
         dry = is_on(request.query_params.getlist("dry_run"))
         revision, after = control.check(change)
-        difference = self._differences(request, after)
+        effect = self._effect(request, change, after)
         if dry:
-            return _json({"dry_run": True, **revision.as_json(), "differences": difference})
+            return _json({"dry_run": True, **revision.as_json(), **effect})
         revision = await control.change(change)
-        body = {**revision.as_json(), "differences": difference}
-        return _json(body, status=201, headers={"etag": f'"{revision.number}"'})
+        return _json({**revision.as_json(), **effect}, status=201, headers={"etag": f'"{revision.number}"'})
 
-    def _differences(self, request: Request, after: State) -> list[dict[str, Any]]:
-        found = self._platform.control.differences(after, site=request.query_params.get("site"))
-        return [{"stream": d.stream, "path": d.path, "before": d.before, "after": d.after} for d in found]
+    def _effect(self, request: Request, change: Change, after: State) -> dict[str, Any]:
+        """What a change changes, and why rules it puts change nothing."""
+        control, site = self._platform.control, request.query_params.get("site")
+        found = control.differences(after, site=site)
+        idle = control.idle(change, found, site=site)
+        return {
+            "differences": [{"stream": d.stream, "path": d.path, "before": d.before, "after": d.after} for d in found],
+            **({"without_effect": idle} if idle else {}),
+        }
 
     def _listing(self, request: Request, audience: str) -> bytes:
         asked = [name for part in request.query_params.getlist("names") for name in part.split(",") if name]

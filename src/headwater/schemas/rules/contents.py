@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from headwater.errors import HeadwaterError
@@ -10,6 +10,8 @@ from headwater.schemas.dialect import dialect_of, proper_name
 from headwater.schemas.rules.rule import Breach, Breaches, Place, mapping, pointer_of, texts
 
 _NAMED_MAX = 5
+# Asked for only where something is missing: (URI, whole document) of the latest version of each fragment.
+Fragments = Callable[[], Iterable[tuple[str, Mapping[str, Any]]]]
 
 
 def is_fragment(title: str) -> bool:
@@ -39,26 +41,41 @@ def of_current(current: Mapping[str, Any], title: str) -> Breaches:
         yield Breach("examples-present", "", "The schema has no example of its own.", hint)
 
 
-def of_event(made: Mapping[str, Any]) -> Breaches:
-    """What an event schema should have once its fragments are in it."""
+def of_event(made: Mapping[str, Any], fragments: Fragments) -> Breaches:
+    """What an event schema should have once its fragments are in it. `fragments`: those it might take in."""
     properties = mapping(made.get("properties"))
     required = texts(made.get("required"))
-    hint = "Take in a fragment that declares it, as in `allOf: [{$ref: /fragment/common/2.0.0#}]`."
     if "$schema" not in properties or "$schema" not in required:
         message = "Events need not have a `$schema`, without which they are not accepted."
-        yield Breach("event-schema-present", "/required", message, hint)
+        yield Breach("event-schema-present", "/required", message, _declare("$schema", fragments))
     meta = mapping(properties.get("meta"))
     if not meta or "meta" not in required:
         message = f"Events {'need not have' if meta else 'have no'} `meta`."
-        yield Breach("meta-present", "/required" if meta else "/properties", message, hint)
+        pointer = "/required" if meta else "/properties"
+        yield Breach("meta-present", pointer, message, _declare("meta", fragments))
     elif "stream" not in mapping(meta.get("properties")) or "stream" not in texts(meta.get("required")):
         message = "`meta.stream` is not declared and required, so events need not say where they go."
-        yield Breach("meta-present", "/properties/meta", message, hint)
+        yield Breach("meta-present", "/properties/meta", message, _declare("meta", fragments))
     if "dt" not in properties:
         message = "Events have no `dt`, the time at which they happened (`meta.dt` is when they were received)."
         yield Breach("dt-present", "/properties", message, "Declare `dt`: a string with the format date-time.")
     elif mapping(properties["dt"]).get("format") != "date-time":
         yield Breach("dt-present", "/properties/dt", "`dt` is no date-time.", "Give it `format: date-time`.")
+
+
+def _declare(name: str, fragments: Fragments) -> str:
+    """What to do about a property that every event needs: take in the fragment there is for it, or declare it."""
+    for uri, document in fragments():
+        properties = mapping(document.get("properties"))
+        meta = mapping(properties.get("meta"))
+        if name not in properties or name not in texts(document.get("required")):
+            continue
+        named = "stream" in mapping(meta.get("properties")) and "stream" in texts(meta.get("required"))
+        if name == "meta" and not named:
+            continue
+        return f"Take in the fragment that declares it: `allOf: [{{$ref: {uri}#}}]`."
+    declared = "`meta`, an object with a required `stream`," if name == "meta" else f"`{name}`, a string,"
+    return f"Declare {declared} and name it under `required`; `headwater schema new` writes a schema that has it."
 
 
 def types(found: Sequence[Place]) -> Breaches:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from headwater.schemas.dialect import dialect_of
 from headwater.schemas.fragment_use import named_by, references
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.materialize import Materialized, Materializer
+from headwater.schemas.new_schema import META_FRAGMENT
 from headwater.schemas.positions import Positions
 from headwater.schemas.repository import LocalRepository
 from headwater.schemas.rules import contents, evolution, keywords, names, robustness, structure
@@ -186,7 +188,7 @@ class SchemaCheck:
         found.extend(subject, names.title_without_version(folder.title))
         found.extend(subject, names.collisions(inside))
         if not contents.is_fragment(folder.title):
-            found.extend(subject, contents.of_event(whole))
+            found.extend(subject, contents.of_event(whole, self._fragments))
             is_new = len(folder.files) < 2
             found.extend(subject, names.flat_copies(written, self._known_entities(), is_new=is_new))
         found.extend(subject, contents.meta_not_deprecated(written))
@@ -206,6 +208,14 @@ class SchemaCheck:
                 message = f"{reference} is behind: {used} has {version_text(latest)}."
                 hint = f"Run `headwater schema upgrade-fragment {used}`."
                 yield Breach("fragment-behind", pointer, message, hint)
+
+    def _fragments(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """(URI, document) of the latest version of each fragment that can be read, `fragment/common` first."""
+        folders = [folder for folder in self.copy.schemas.values() if contents.is_fragment(folder.title)]
+        for folder in sorted(folders, key=lambda folder: (folder.title != META_FRAGMENT, folder.title)):
+            if folder.latest is not None:
+                with contextlib.suppress(HeadwaterError, RecursionError):
+                    yield folder.uri(folder.latest), self.copy.source(folder.versions[folder.latest]).content
 
     def _known_entities(self) -> names.Entities:
         """The fragments that declare an entity: directories below `fragment/…/entity/`."""
