@@ -1,0 +1,94 @@
+"""The README, the tutorials and the how-to guides: every block does what the page says, in a fresh project.
+
+Pages that need a broker or a browser are followed by `tests/end_to_end/test_guides_on_servers.py`.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from pages.commands import commands_in, problem_of
+from pages.following import READ, a_reader, blocks, follow, scene_of
+from pages.outputs import differences
+from pages.scenes import project
+
+PAGES = [page for pages in READ for page in pages]
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [pages for pages in READ if not (scene_of(pages[0]).needs or scene_of(pages[0]).elsewhere)],
+    ids=lambda pages: pages[-1],
+)
+def test_what_the_pages_show_is_accepted(pages: tuple[str, ...], tmp_path: Path) -> None:
+    with a_reader(tmp_path) as reader:
+        for page in pages:
+            follow(reader, page)
+
+
+def test_the_example_of_produce_is_accepted(tmp_path: Path) -> None:
+    with a_reader(tmp_path) as reader:
+        reader.leave()
+        project(reader)
+        reader.require_server()
+        _, help_text = reader.run("headwater produce --help")
+        example = help_text.partition("Examples:")[2].partition("headwater produce - ")[0]
+        code, said = reader.run(textwrap.dedent(example))
+    assert (code, said) == (0, "accepted\n")
+
+
+def test_what_cannot_be_run_is_marked_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    """A new mark belongs on this list, where somebody sees it; the fewer the better."""
+    marked = {}
+    for page in PAGES:
+        reasons = [block.marks["skip"] for block in blocks(page) if "skip" in block.marks]
+        assert all(reasons), f"{page}: a block is marked without a reason"
+        if reasons:
+            marked[page.rpartition("/")[2]] = reasons
+    with capsys.disabled():
+        for name, reasons in marked.items():
+            print(f"\nnot run, {name}: {'; '.join(reasons)}", end="")
+    assert {name: len(reasons) for name, reasons in marked.items()} == {
+        "README.md": 1,
+        "check-schemas-in-ci.md": 2,
+        "export-declarations.md": 1,
+        "import-stream-configuration.md": 1,
+        "manage-schemas.md": 1,
+        "monitor-streams.md": 3,
+        "test-servers.md": 2,
+    }
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_have_the_verbs_and_options_it_names(page: str) -> None:
+    """Also those of blocks that are not run: a workflow that names an option of yesterday fails for its reader only."""
+    unknown = [
+        f"{block.where}: headwater {' '.join(words)}: {problem}"
+        for block in blocks(page)
+        for words in commands_in(block.text)
+        if (problem := problem_of(words)) is not None
+    ]
+    assert unknown == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "said", "agree"),
+    [
+        ("accepted   200,000", "accepted 7", True),
+        ("accepted   200,000", "refused 7", False),
+        ("at 2026-01-31T12:00:00.123Z", "at 2031-12-01", True),
+        ("http://127.0.0.1:8080/ is up", "http://127.0.0.1:41234/ is up", True),
+        ("checksum 582a1ffd9f83", "checksum 00cc4be0a255", True),
+        ("first\n…\nlast", "first\nlast", True),
+        ("first\n…\nlast", "first\na\nb\nlast", True),
+        ("first\n…\nlast", "first\na", False),
+        ("a line that…", "a line that goes on", True),
+        ("one", "one\ntwo", False),
+        ("one\ntwo", "one", False),
+    ],
+)
+def test_numbers_times_and_ports_may_differ_but_words_may_not(shown: str, said: str, agree: bool) -> None:
+    assert (not differences(shown, said)) is agree
