@@ -36,7 +36,7 @@ def test_the_settings_in_the_page_are_understood(page: str) -> None:
 def test_hooks_in_the_guide_are_those_the_repository_offers() -> None:
     text = (DOCS / "how-to/check-schemas-in-ci.md").read_text(encoding="utf-8")
     first, workflow = (
-        yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        yaml.safe_load(block) for block in re.findall(r"^```yaml[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     )
     offered = {hook["id"] for hook in yaml.safe_load((DOCS.parent / ".pre-commit-hooks.yaml").read_text())}
     assert {hook["id"] for hook in first["repos"][0]["hooks"]} == offered

@@ -41,10 +41,14 @@ def follow(reader: Reader, page: str, chromium: str = "") -> None:
         project(reader)
     if scene.given:
         scene.given(reader)
+    followed = [block for block in blocks(page) if "skip" not in block.marks]
     for block in blocks(page):
         reader.go_on(block)
-        if "skip" not in block.marks:
+        if block in followed:
             _do(reader, block, scene, chromium)
+    if any("file" in block.marks or "replaces" in block.marks for block in followed):
+        code, said = reader.run("headwater check")
+        assert code == 0, f"{page}: what it writes is not accepted\n{said}"
     if scene.then:
         scene.then(reader)
 

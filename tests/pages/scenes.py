@@ -162,6 +162,22 @@ def beside_the_project(reader: Reader) -> None:
     reader.directory = reader.directory.parent
 
 
+def clinic(reader: Reader) -> None:
+    """The schema of what the page declares a stream for."""
+    shell(
+        reader,
+        "headwater schema new clinic/visit --field patient:map!",
+        "headwater schema materialize clinic/visit",
+    )
+
+
+def a_visit(reader: Reader) -> None:
+    """Somebody sends what only some may read."""
+    event = "--stream clinic.visit --schema /clinic/visit/1.0.0 dt=2026-01-31T12:00:00Z patient.name=Ada"
+    reader.require_server()
+    shell(reader, f"headwater produce {event}")
+
+
 SCENES: dict[str, Scene] = {
     "README.md": Scene(project=False, active=False),
     "docs/tutorials/first-event.md": Scene(
@@ -184,6 +200,7 @@ SCENES: dict[str, Scene] = {
         },
     ),
     "docs/how-to/serve-schemas.md": Scene(project=False, given=two_repositories),
+    "docs/how-to/private-streams.md": Scene(given=clinic, before={"headwater tail clinic.visit": a_visit}),
     "docs/how-to/run-several-workers.md": Scene(given=beside_the_project, needs=("kafka",)),
     "docs/how-to/send-events-from-a-browser.md": Scene(needs=("chromium",)),
     "docs/how-to/send-events-from-python.md": Scene(then=lambda reader: edits_arrive(reader, 2)),
