@@ -296,6 +296,14 @@ class WebConfig:
         "The names that requests may ask for in `Host`, besides its own addresses, names without a dot and that of "
         "`public_url`; `*` for all; others are answered 421. null: none where it listens on loopback, all elsewhere.",
     )
+    headers_max: int = setting(
+        100, "The most headers of a request, and the most trailers; with more it is answered 431.", at_least=10
+    )
+    headers_bytes_max: int = setting(
+        65_536,
+        "The largest request line and headers of a request together, and trailers; larger ones are answered 431.",
+        at_least=4_096,
+    )
     headers_seconds_max: float = setting(
         30.0, "How long the headers of a request may take to arrive before it is answered 408.", at_least=0.1
     )

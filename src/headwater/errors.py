@@ -110,6 +110,13 @@ class RequestTooLarge(HeadwaterError):
     fault = Fault.PRODUCER
 
 
+class HeadersTooLarge(HeadwaterError):
+    """The request line and headers of a request, or its trailers, are too many or too long."""
+
+    code = "headers_too_large"
+    fault = Fault.PRODUCER
+
+
 class RequestTooSlow(HeadwaterError):
     """The headers or the body of a request did not come within the configured time; nothing of it was stored."""
 

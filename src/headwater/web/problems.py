@@ -20,6 +20,7 @@ STATUS: dict[type[HeadwaterError], int] = {
     errors.EventInvalid: 400,
     errors.EventTooLarge: 413,
     errors.RequestTooLarge: 413,
+    errors.HeadersTooLarge: 431,
     errors.RequestTooSlow: 408,
     errors.ContentUnsupported: 415,
     errors.SchemaNotFound: 404,

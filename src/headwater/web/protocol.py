@@ -29,7 +29,7 @@ from uvicorn.protocols.utils import is_ssl
 from uvicorn.server import ServerState
 
 from headwater.config import WebConfig
-from headwater.errors import EventMalformed, HeadwaterError, RequestTooSlow
+from headwater.errors import EventMalformed, HeadersTooLarge, HeadwaterError, RequestTooSlow
 from headwater.web.cloudevents import BINARY_MARK
 from headwater.web.cycle import Cycle, UnchunkedCycle
 from headwater.web.events import Answer, EventsEndpoint
@@ -43,6 +43,10 @@ _OFFER = frozenset({b"upgrade", b"http2-settings"})
 PROBE_SECONDS = 1.0
 # For so long a client that is still sending may read why it was refused.
 ENDING_SECONDS = 2.0
+# How much of what it still sends is read meanwhile.
+ENDING_BYTES_MAX = 1_048_576
+# How much of the address an answer repeats where the request was refused.
+SHOWN_URL_BYTES_MAX = 2_048
 # What the parser is in.
 _NOTHING, _HEADERS, _BODY = range(3)
 _log = logging.getLogger(__name__)
@@ -69,6 +73,11 @@ class HeadwaterProtocol(HttpToolsProtocol):
         # Values of `Host` that need no second look; None: none needs one.
         self._known_hosts: set[bytes] | None = hosts.known if hosts is not None and hosts.is_checked else None
         self._seconds_max = {_HEADERS: limits.headers_seconds_max, _BODY: limits.body_seconds_max}
+        self._headers_max, self._headers_bytes_max = limits.headers_max, limits.headers_bytes_max
+        # How much was read at last, and how much since a message, or anything of its body, came in an earlier reading.
+        self._read_bytes = self._open_bytes = 0
+        self._trailers: list[tuple[bytes, bytes]] = []
+        self._refusal: HeadwaterError | None = None
         self._phase = _NOTHING
         # Since when the parser waits for the rest of that, where it does.
         self._phase_since: float | None = None
@@ -85,15 +94,26 @@ class HeadwaterProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._idle_since = None
+        self._read_bytes = len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
             self._decline(memoryview(data)[offer.args[0] :])
         except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
-        if self._phase and self._phase_since is None:
-            self._phase_since = self.loop.time()
-            self._set_timer(self._phase_since + self._seconds_max[self._phase])
+            self._refuse_unreadable()
+            return
+        if self._phase:
+            self._open_bytes += self._read_bytes
+            if self._open_bytes > self._headers_bytes_max or len(self.headers) > self._headers_max:
+                self._refusal = self._too_large()
+                self._refuse_unreadable()
+            elif self._phase_since is None:
+                self._phase_since = self.loop.time()
+                self._set_timer(self._phase_since + self._seconds_max[self._phase])
+        elif self._idle_since is None and (self.cycle is None or self.cycle.response_complete):
+            # Empty lines before a request.
+            self._idle_since = self.loop.time()
+            self._set_timer(self._idle_since + self.timeout_keep_alive)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends nothing more. True: the connection stays, for an answer that is under way."""
@@ -114,8 +134,30 @@ class HeadwaterProtocol(HttpToolsProtocol):
         self.headers = []
         self._phase = _HEADERS
         self._phase_since = None
+        self._open_bytes = -self._read_bytes
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if self._phase == _BODY:
+            # Nobody asks for trailers.
+            self._trailers.append((name, value))
+            self._check_size(self._trailers)
+            return
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if (
+            len(self.headers) > self._headers_max
+            # What came at once, and was little, needs no counting.
+            or self._open_bytes + self._read_bytes > 0
+            or self._read_bytes > self._headers_bytes_max
+        ):
+            self._check_size(self.headers, len(self.url))
+        self._open_bytes = -self._read_bytes
+        if self._trailers:
+            self._trailers = []
         self._phase = _BODY
         self._phase_since = None
         endpoint = self._endpoint
@@ -142,6 +184,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
             self.scope["extensions"] = extensions
 
     def on_body(self, body: bytes) -> None:
+        self._open_bytes = -self._read_bytes
         if self._short_cut is not None:
             self._short_cut.parts.append(body)
         else:
@@ -231,10 +274,35 @@ class HeadwaterProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as offer:
                 rest = rest[offer.args[0] :]
             except httptools.HttpParserError:
-                self.send_400_response("Invalid HTTP request received.")
+                self._refuse_unreadable()
                 return
             else:
                 return
+
+    def _check_size(self, headers: list[tuple[bytes, bytes]], url_bytes: int = 0) -> None:
+        """Raises HeadersTooLarge, which ends the parser and is the connection's refusal."""
+        size = url_bytes + sum(len(name) + len(value) + 4 for name, value in headers)
+        if len(headers) > self._headers_max or size > self._headers_bytes_max:
+            self._refusal = self._too_large()
+            raise self._refusal
+
+    def _too_large(self) -> HeadersTooLarge:
+        part = "trailers" if self._phase == _BODY else "request line and headers"
+        return HeadersTooLarge(
+            f"The {part} of the request are more than {self._headers_max} headers or {self._headers_bytes_max} bytes.",
+            hint="Send fewer or shorter ones; web.headers_max and web.headers_bytes_max are the limits.",
+        )
+
+    def _refuse_unreadable(self) -> None:
+        """End a connection whose parser cannot go on."""
+        refusal, self._refusal = self._refusal, None
+        self._phase = _NOTHING
+        if refusal is None:
+            self.send_400_response("Invalid HTTP request received.")
+        elif self._trailers and getattr(self.cycle, "response_started", False):
+            self.transport.close()
+        else:
+            self._refuse(refusal)
 
     def _refuse(self, error: HeadwaterError) -> None:
         """Answer a request that is not complete, and end the connection."""
@@ -245,7 +313,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
         refusal = getattr(self.app, "refusal", None)
         if refusal is not None:
             method = self.parser.get_method().decode("latin-1") if self.url else ""
-            answer = refusal(error, method, self.url.decode("latin-1"))
+            answer = refusal(error, method, self.url[:SHOWN_URL_BYTES_MAX].decode("latin-1"))
             end = b"connection: close\r\n\r\n"
             self.transport.write(b"".join((answer.head, self.standing_lines(), end, answer.body)))
         self.transport.set_protocol(_Ending(self))
@@ -311,7 +379,13 @@ class _Ending(Protocol):
         transport = before.transport
         if transport.can_write_eof():
             transport.write_eof()
+        self._bytes_left = ENDING_BYTES_MAX
         self._timer = before.loop.call_later(ENDING_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            self._before.flow.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
