@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,15 @@ def test_a_server_on_loopback_answers_to_loopback_names(client: httpx.Client, ho
 @pytest.mark.parametrize("host", STRANGE)
 def test_and_to_no_others(client: httpx.Client, host: str) -> None:
     assert client.get("/healthz", headers={"host": host}).status_code == 421
+
+
+@pytest.mark.parametrize("target", ["http://stream.example.org/healthz", "https://stream.example.org:1/v2/stream/none"])
+def test_who_was_given_the_server_as_a_proxy_may_ask_for_any_name(client: httpx.Client, target: str) -> None:
+    name, own = httpx.URL(target).netloc, (client.base_url.host, client.base_url.port)
+    for method in ("GET", "HEAD"):
+        with socket.create_connection(own, timeout=10) as connection:
+            connection.sendall(b"%s %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (method.encode(), target.encode(), name))
+            assert connection.recv(64).split()[1] != b"421"
 
 
 def test_the_settings_give_further_names(tmp_path: Path) -> None:

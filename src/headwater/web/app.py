@@ -19,7 +19,7 @@ from headwater.web.asyncapi import AsyncApi
 from headwater.web.browser_client import browser_client_routes
 from headwater.web.events import Answer, EventsEndpoint, send_answer
 from headwater.web.headers import StandingHeaders, standing_headers
-from headwater.web.hosts import Hosts
+from headwater.web.hosts import WHOLE_TARGET, Hosts
 from headwater.web.metrics import metrics
 from headwater.web.monitoring import Monitoring
 from headwater.web.pages import Pages
@@ -161,6 +161,8 @@ class Application:
 
     def _misdirected(self, scope: Scope) -> HostUnknown | None:
         """What is wrong with the `Host` of a request."""
+        if WHOLE_TARGET in scope.get("extensions", ()):
+            return None
         value = next((value for name, value in scope["headers"] if name == b"host"), None)
         server = scope.get("server")
         try:

@@ -5,6 +5,9 @@ have it resolve to 127.0.0.1, and then the page reads the platform of whoever vi
 stands in `Host`, so a server that listens on loopback answers to loopback names, to its own addresses, to names without
 a dot, which nobody can own, and to the names that the settings give, and to no others. Elsewhere proxies and service
 names are legion: there the settings decide.
+
+A request whose target is a whole URL (`GET http://name/path`) passes, whatever the name: only a client that was given
+this server as its proxy writes that, which no page can have its browser do. Clients of EventStreams are led here so.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from headwater.config import WebConfig
 from headwater.errors import HostUnknown
 
 ANY = "*"
+# The key, in the `extensions` of a scope, of a request whose target is a whole URL.
+WHOLE_TARGET = "headwater.whole_target"
 # Values that were admitted are remembered, up to so many.
 KNOWN_MAX = 256
 _LOOPBACK_NAME = "localhost"

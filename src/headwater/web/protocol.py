@@ -33,6 +33,7 @@ from headwater.errors import EventMalformed, HeadersTooLarge, HeadwaterError, Re
 from headwater.web.cloudevents import BINARY_MARK
 from headwater.web.cycle import Cycle, UnchunkedCycle
 from headwater.web.events import Answer, EventsEndpoint
+from headwater.web.hosts import WHOLE_TARGET
 
 _PATHS = frozenset({b"/v1/events", b"/v2/events"})
 # A request that has one of these is not plain.
@@ -181,6 +182,8 @@ class HeadwaterProtocol(HttpToolsProtocol):
                 self.cycle.keep_alive = self.cycle.waiting_for_100_continue = False
             # How the stream endpoint drops a client whose buffers are full, without waiting for it.
             extensions: dict[str, Any] = {"headwater.abort": self.transport.abort}
+            if not self.url.startswith(b"/"):
+                extensions[WHOLE_TARGET] = True
             self.scope["extensions"] = extensions
 
     def on_body(self, body: bytes) -> None:
