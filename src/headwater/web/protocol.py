@@ -242,6 +242,10 @@ class HeadwaterProtocol(HttpToolsProtocol):
                 timer.cancel()
         self.timeout_keep_alive_task = self._probing = None
         super().connection_lost(exc)
+        # Requests and their connection know each other: what has come of a body would stay until cycles are collected.
+        self._short_cut = None
+        self.cycle = None  # type: ignore[assignment]
+        self.pipeline.clear()
 
     def _set_timer(self, at: float) -> None:
         """Have the connection's timer fire at this time, or before."""
