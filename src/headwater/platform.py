@@ -19,6 +19,7 @@ from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake, settings_of
 from headwater.intake.spool import Spool
 from headwater.log.contract import ClosesWithin, LimitsRecords, Log, TopicSettings
+from headwater.log.damage_book import NotesDamage
 from headwater.log.kafka_url import require_client
 from headwater.log.owner import LogOwner
 from headwater.log.sharing import SharedLog
@@ -91,6 +92,12 @@ class Platform:
             jobs=self._job_progress,
             job_totals=self._job_totals,
         )
+        if isinstance(self.log, NotesDamage):
+            damages = self.log.damages
+            telemetry = self.telemetry.gauge(
+                "headwater_log_damaged_offsets", "Offsets that were found damaged since the start, and passed over."
+            )
+            telemetry.set_function(lambda: float(damages.offsets))
         self._trimming: asyncio.Task[None] | None = None
         self._started = False
 

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from headwater.errors import HeadwaterError, LogCorrupt, PositionLost
 from headwater.log.contract import Commit, Position, Record, StateChange, StoredRecord, TopicSettings
+from headwater.log.reading_on import passed, read_on
 from headwater.log.sqlite import SqliteLog
 from headwater.testing.faults import cut_end, flip_bit, zero_block
 
@@ -176,7 +178,7 @@ async def test_damage_is_named_with_topic_partition_and_offsets(tmp_path: Path) 
     await log.close()
 
 
-async def test_nothing_is_appended_after_a_damaged_end(tmp_path: Path) -> None:
+async def test_a_damaged_end_costs_its_own_offsets_and_no_number_is_given_twice(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     log = SqliteLog(path)
     await log.open()
@@ -186,11 +188,81 @@ async def test_nothing_is_appended_after_a_damaged_end(tmp_path: Path) -> None:
     with sqlite3.connect(path) as other:
         other.execute("UPDATE batches SET last_offset = 99")
     other.close()
-    outcomes = await asyncio.gather(
-        log.append([Record("a", b"y")]), log.append([Record("b", b"y")]), return_exceptions=True
-    )
-    assert isinstance(outcomes[0], LogCorrupt)
-    assert [p.offset for p in outcomes[1]] == [0]
+    (placed,), (other_placed,) = await asyncio.gather(log.append([Record("a", b"y")]), log.append([Record("b", b"y")]))
+    assert placed.offset > 99
+    assert other_placed.offset == 0
+    with pytest.raises(LogCorrupt) as raised:
+        await log.read(Position({("a", 0): 0}))
+    assert raised.value.damaged == ("a", 0, 0, placed.offset - 1)
+    assert [record.value for record in await log.read(passed(Position({("a", 0): 0}), raised.value))] == [b"y"]
+    assert [(d.topic, d.first_offset, d.last_offset) for d in (await log.verify()).damages] == [
+        ("a", 0, placed.offset - 1)
+    ]
+    await log.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE batches SET data = zeroblob(length(data))",
+        "UPDATE batches SET last_offset = last_offset + (1 << 40)",
+        "UPDATE batches SET last_offset = 0",
+        "UPDATE batches SET last_offset = -5",
+        "UPDATE batches SET count = 7000",
+        "UPDATE batches SET first_ms = 1 << 50, last_ms = 1 << 50",
+        "UPDATE batches SET codec = 9",
+        "UPDATE batches SET crc = crc + 1",
+        "DELETE FROM batches",
+    ],
+)
+async def test_whatever_is_damaged_in_the_last_batch_the_intake_goes_on(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "events.db"
+    log = SqliteLog(path)
+    await log.open()
+    await log.ensure_topic("a", TopicSettings())
+    await log.append([Record("a", b"sound")] * 3)
+    await log.append([Record("a", b"lost")] * 4)
+    await log.close()
+    with sqlite3.connect(path) as other:
+        other.execute(f"{damage} WHERE id & 0xffff = 3")
+    other.close()
+    await log.open()
+    begun = (await log.last(["a"])).offsets["a", 0]
+    now_ms = time.time() * 1000
+    (placed,) = await log.append([Record("a", b"new")])
+    assert placed.offset >= 7
+    assert placed.timestamp_ms <= now_ms + 60_000
+    position = Position({("a", 0): 0})
+    values: list[bytes] = []
+    while True:
+        records, position = await read_on(log, position)
+        if not records:
+            break
+        values += [record.value for record in records]
+    assert values == [b"sound"] * 3 + [b"new"]
+    assert log.damages.offsets == placed.offset - 3
+    assert log.troubles()
+    report = await log.verify()
+    assert [(d.topic, d.first_offset, d.last_offset) for d in report.damages] == [("a", 3, placed.offset - 1)]
+    records, _ = await read_on(log, Position({("a", 0): begun}))
+    assert [record.value for record in records] == [b"new"]
+    await log.close()
+
+
+async def test_retention_and_compaction_go_on_beside_damage(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    log = SqliteLog(path)
+    await log.open()
+    await log.ensure_topic("latest", TopicSettings(compact=True))
+    await log.ensure_topic("old", TopicSettings(retention_seconds=0.0))
+    for number in range(5):
+        await log.append([Record("latest", b"%d" % number, b"key"), Record("old", b"x")])
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE batches SET data = zeroblob(length(data)) WHERE id & 0xffff = 1")
+    other.close()
+    await asyncio.sleep(0.005)
+    assert await log.trim() >= 4
+    assert log.damages.offsets == 1
     await log.close()
 
 

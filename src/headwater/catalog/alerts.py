@@ -152,6 +152,13 @@ def _platform_rules() -> Iterator[_Rule]:
         summary="Accepted, stored and delivered events of {{ $labels.stream }} differ.",
     )
     yield _rule(
+        "HeadwaterLogDamaged",
+        "max(headwater_log_damaged_offsets) > 0",
+        wait="0m",
+        severity="critical",
+        summary="Part of the log is damaged and passed over; headwater log verify names it.",
+    )
+    yield _rule(
         "HeadwaterJobFailing",
         f"sum {BY_JOB} (increase(headwater_job_restarts_total[15m])) > 2",
         wait="0m",
@@ -163,7 +170,7 @@ def _platform_rules() -> Iterator[_Rule]:
         f"sum {BY_JOB} (increase(headwater_job_positions_lost_total[1h])) > 0",
         wait="0m",
         severity="critical",
-        summary=f"Events were removed before the job {_JOB_NAMED} had read them.",
+        summary=f"Events were removed or damaged before the job {_JOB_NAMED} had read them.",
     )
 
 

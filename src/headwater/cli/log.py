@@ -1,4 +1,4 @@
-"""`headwater log`: looks into the embedded log's file, also while a server is using it, and changes nothing."""
+"""`headwater log`: looks into the log, also while a server is using it, and changes nothing."""
 
 from __future__ import annotations
 
@@ -94,6 +94,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="For machi
 # Verbs in modules of their own.
 VERBS: Table = {
     "copy": ("headwater.cli.log_copy", "Copy topics to another log, verified."),
+    "repair": ("headwater.cli.log_repair", "Set damaged parts of the log aside."),
     "load": ("headwater.cli.log_load", "Bring a file of events into the log."),
 }
 

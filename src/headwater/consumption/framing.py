@@ -10,6 +10,7 @@ import orjson
 
 from headwater.consumption.filter import Filter
 from headwater.consumption.redaction import Redact
+from headwater.errors import LogCorrupt
 from headwater.event import CANARY_DOMAIN, decode_stored, encode_json
 from headwater.log.contract import TOKEN_PREFIX, Position, StoredRecord
 
@@ -185,6 +186,14 @@ def heartbeat(form: Format, token: bytes | None) -> bytes:
 def notice(form: Format, event: str, token: bytes, details: Mapping[str, Any]) -> bytes:
     """An SSE event other than a message, such as `error`; NDJSON has no way to say it."""
     return b"event: %b\nid: %b\ndata: %b\n\n" % (event.encode(), token, orjson.dumps(details)) if form == "sse" else b""
+
+
+def damaged(form: Format, token: bytes, error: LogCorrupt) -> bytes:
+    """The notice of records that cannot be read, and are passed over."""
+    details: dict[str, Any] = {"code": error.code, "message": str(error), "retriable": error.retriable}
+    if error.damaged is not None:
+        details |= error.damaged._asdict()
+    return notice(form, "error", token, details)
 
 
 def below(records: Sequence[StoredRecord], limit: Position) -> Iterator[StoredRecord]:

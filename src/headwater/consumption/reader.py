@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from headwater.consumption.framing import Chunk, Framer, below, heartbeat, notice, opening
+from headwater.consumption.framing import Chunk, Framer, below, damaged, heartbeat, notice, opening
 from headwater.consumption.resume import Start, within
 from headwater.consumption.tail import LiveTail, Look
-from headwater.errors import ConsumerTooSlow, HeadwaterError, LogUnavailable, PositionLost
+from headwater.errors import ConsumerTooSlow, HeadwaterError, LogCorrupt, LogUnavailable, PositionLost
 from headwater.log.contract import LogReader, Position, StoredRecord
+from headwater.log.reading_on import passed
 
 CATCH_UP_RECORDS_MAX = 250
 CATCH_UP_BYTES_MAX = 262_144
@@ -212,6 +213,10 @@ class StreamReader:
             records = await self._log.read(
                 behind, records_max=CATCH_UP_RECORDS_MAX, bytes_max=CATCH_UP_BYTES_MAX, wait_seconds=0.0
             )
+        except LogCorrupt as error:
+            self._framer.move(passed(self._framer.position, error))
+            self._token = self._framer.token
+            return damaged(self._framer.form, self._token, error)
         except PositionLost:
             start = within(await self._look(), Start(self._framer.position))
             if not start.lost:

@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
 
 from headwater.consumption.extent import Extent
-from headwater.consumption.framing import Chunk, Framer, notice
+from headwater.consumption.framing import Chunk, Framer, damaged, notice
 from headwater.consumption.resume import Start, within
-from headwater.errors import HeadwaterError, LogUnavailable, PositionLost
+from headwater.errors import HeadwaterError, LogCorrupt, LogUnavailable, PositionLost
 from headwater.log.contract import LogReader, Position
+from headwater.log.reading_on import passed
 
 READ_RECORDS_MAX = 500
 READ_BYTES_MAX = 262_144
@@ -198,6 +199,12 @@ class LiveTail:
             records = await self._log.read(
                 self.position, records_max=READ_RECORDS_MAX, bytes_max=READ_BYTES_MAX, wait_seconds=READ_SECONDS_MAX
             )
+        except LogCorrupt as error:
+            if self._readings == number:
+                self._move(passed(self.position, error).offsets)
+                said = damaged(self._framer.form, self.token, error)
+                self._publish(Chunk(said, 0, self.position, self.token, self.token))
+            return
         except PositionLost:
             start = within(await self._look(), Start(self.position))
             if not start.lost:

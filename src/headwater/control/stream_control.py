@@ -24,10 +24,12 @@ from headwater.errors import (
     ChangeRefused,
     ConfigInvalid,
     HeadwaterError,
+    LogCorrupt,
     PositionLost,
     TopicUnknown,
 )
 from headwater.log.contract import Log, Position, Record, TopicSettings
+from headwater.log.reading_on import passed
 from headwater.streams.layers import Layer, Scope
 from headwater.streams.registry import StreamRegistry
 from headwater.telemetry import Telemetry
@@ -229,6 +231,10 @@ class StreamControl:
                 records = await self._log.read(self._position, wait_seconds=wait_seconds)
             except (PositionLost, TopicUnknown) as error:
                 await self._begin_anew(error)
+                return True
+            except LogCorrupt as error:
+                self._position = passed(self._position, error)
+                _log.error("changes of streams made there no longer count: look at `headwater streams list`. %s", error)
                 return True
             number = self.state.number
             for record in records:

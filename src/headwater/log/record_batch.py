@@ -25,6 +25,7 @@ from headwater.log.contract import StoredRecord
 CODEC_RAW = 0
 CODEC_ZSTD = 1
 COMPRESS_BYTES_MIN = 256
+BATCH_RECORDS_MAX = 4_096
 _HEADER = struct.Struct("<6q")
 
 Headers = tuple[tuple[str, bytes], ...]

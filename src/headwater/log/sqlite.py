@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from headwater.errors import HeadwaterError, LogUnavailable, PositionLost, TopicUnknown
+from headwater.errors import HeadwaterError, LogCorrupt, LogUnavailable, PositionLost, TopicUnknown
 from headwater.log.contract import (
     Commit,
     Features,
@@ -31,6 +31,7 @@ from headwater.log.contract import (
     TopicInfo,
     TopicSettings,
 )
+from headwater.log.damage_book import DamageBook
 from headwater.log.inspection import LogStats, VerifyReport
 from headwater.log.record_batch import decode_batch
 from headwater.log.sqlite_catalogue import TopicEntry, ensure_topic
@@ -85,6 +86,7 @@ class SqliteLog:
         self._durability: Durability = durability
         self._busy_seconds = busy_seconds
         self._only_read = only_read
+        self.damages = DamageBook()
         self._cache = BatchCache(cache_bytes_max)
         self._bell = Bell()
         self._writer = Writer(
@@ -138,7 +140,7 @@ class SqliteLog:
                 # What memory calls the end may be old, where others write: the file has the last word.
                 if found is None or (not found and left <= 0):
                     generation = self._generation
-                    found = await self._in_thread(self._reader.read, followed, records_max, bytes_max)
+                    found = await self._read_file(followed, records_max, bytes_max)
                     if generation == self._generation:
                         self._note_ends(followed)
                 if found or left <= 0:
@@ -147,6 +149,20 @@ class SqliteLog:
                 await asyncio.wait([bell], timeout=left)
             finally:
                 self._bell.leave(slots.values(), bell)
+
+    async def _read_file(self, followed: Sequence[Followed], records_max: int, bytes_max: int) -> list[StoredRecord]:
+        try:
+            return await self._in_thread(self._reader.read, followed, records_max, bytes_max)
+        except LogCorrupt as error:
+            self.damages.note(error)
+            raise
+
+    def troubles(self) -> Sequence[str]:
+        summary = self.damages.summary()
+        return (summary,) if summary else ()
+
+    def cannot_serve(self) -> str | None:
+        return None
 
     async def first(self, topics: Iterable[str]) -> Position:
         slots = await self._slots(topics)
@@ -245,7 +261,11 @@ class SqliteLog:
             entries = await self._in_thread(self._reader.topics)
             for entry in entries.values():
                 for partition, slot in enumerate(entry.slots):
-                    removed += await self._retention.trim(self._in_thread, entry, partition, slot)
+                    try:
+                        removed += await self._retention.trim(self._in_thread, entry, partition, slot)
+                    except LogCorrupt as error:
+                        # What is damaged stays, and so does what compaction would have merged with it.
+                        self.damages.note(error)
                     self._cache.forget(slot)
             await self._retention.shrink(self._in_thread)
             return removed

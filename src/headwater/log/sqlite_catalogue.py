@@ -8,7 +8,11 @@ from typing import NamedTuple
 from headwater.errors import ConfigInvalid, LogCorrupt, TopicUnknown
 from headwater.log.contract import TopicSettings
 from headwater.log.limits import PARTITIONS_MAX, RETENTION_BYTES_MAX, RETENTION_SECONDS_MAX, TOPIC_NAME_CHARS_MAX
-from headwater.log.sqlite_schema import OFFSET_BITS, row_crc
+from headwater.log.record_batch import BATCH_RECORDS_MAX, BatchHeader
+from headwater.log.sqlite_schema import OFFSET_BITS, OFFSET_MAX, row_crc
+
+# More than compaction ever merges into one row.
+DAMAGED_LENGTH_MAX = 16_777_216
 
 
 class TopicEntry(NamedTuple):
@@ -96,6 +100,26 @@ def ensure_topic(connection: sqlite3.Connection, name: str, wanted: TopicSetting
 def slot_range(slot: int) -> tuple[int, int]:
     """The smallest and the largest row id of a partition's batches."""
     return slot << OFFSET_BITS, ((slot + 1) << OFFSET_BITS) - 1
+
+
+def last_damaged(connection: sqlite3.Connection, header: BatchHeader) -> int:
+    """The last offset of a batch whose header may be damaged too: the row after it says where it ended.
+
+    Without one, what the header says where it agrees with itself, and otherwise as much as any batch could hold.
+    """
+    base, slot = header.place & OFFSET_MAX, header.place >> OFFSET_BITS
+    following: int | None = connection.execute(
+        "SELECT min(id) FROM batches WHERE id > ? AND id <= ?", (header.place, slot_range(slot)[1])
+    ).fetchone()[0]
+    if following is not None:
+        return (following & OFFSET_MAX) - 1
+    length = header.last_offset - base + 1
+    if length == header.records and 0 < length <= BATCH_RECORDS_MAX:
+        return header.last_offset
+    claimed = header.last_offset if 0 < length <= DAMAGED_LENGTH_MAX else base
+    # An unreadable count does not make it worse: the largest of what is known is never too small.
+    counted = load_partition(connection, slot).counted_to - 1
+    return min(max(base + BATCH_RECORDS_MAX - 1, claimed, counted), OFFSET_MAX - 1)
 
 
 def _next(connection: sqlite3.Connection, query: str) -> int:

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple, overload
 
 from headwater.errors import TopicUnknown
 from headwater.log.contract import Commit, Placement, Record
-from headwater.log.record_batch import BatchCodec, BatchHeader, Columns, partition_of_key
+from headwater.log.record_batch import BATCH_RECORDS_MAX, BatchCodec, BatchHeader, Columns, partition_of_key
 
 BATCH_BYTES_TARGET = 1_048_576
-BATCH_RECORDS_MAX = 4_096
 
 
 class Append(NamedTuple):

@@ -17,10 +17,16 @@ from pathlib import Path
 from headwater.errors import DamagedOffsets, LogCorrupt, PositionLost
 from headwater.log.contract import Position, StoredRecord
 from headwater.log.record_batch import Batch, BatchCodec, BatchDamaged, BatchHeader, decode_batch
-from headwater.log.sqlite_catalogue import TopicEntry, load_partition, load_topics, slot_range
-from headwater.log.sqlite_group import BATCH_RECORDS_MAX
+from headwater.log.sqlite_catalogue import (
+    DAMAGED_LENGTH_MAX,
+    TopicEntry,
+    last_damaged,
+    load_partition,
+    load_topics,
+    slot_range,
+)
 from headwater.log.sqlite_medium import Medium
-from headwater.log.sqlite_schema import OFFSET_BITS, OFFSET_MAX, connect, roll_back, row_crc, translate
+from headwater.log.sqlite_schema import OFFSET_MAX, connect, roll_back, row_crc, translate
 from headwater.log.tail_cache import BatchCache, Followed, take
 
 HEADER_COLUMNS = "id, last_offset, count, first_ms, last_ms, codec, crc"
@@ -29,8 +35,6 @@ DAMAGE_HINT = (
     " `headwater log repair`."
 )
 _KEYS_PER_QUERY = 500
-# More than compaction ever merges into one row.
-DAMAGED_LENGTH_MAX = 16_777_216
 
 
 class Reader:
@@ -208,26 +212,6 @@ def load_batch(
     return decode_batch(topic, partition, base, header, columns)
 
 
-def last_damaged(connection: sqlite3.Connection, header: BatchHeader) -> int:
-    """The last offset of a batch whose header may be damaged too: the row after it says where it ended.
-
-    Without one, what the header says where it agrees with itself, and otherwise as much as any batch could hold.
-    """
-    base, slot = header.place & OFFSET_MAX, header.place >> OFFSET_BITS
-    following: int | None = connection.execute(
-        "SELECT min(id) FROM batches WHERE id > ? AND id <= ?", (header.place, slot_range(slot)[1])
-    ).fetchone()[0]
-    if following is not None:
-        return (following & OFFSET_MAX) - 1
-    length = header.last_offset - base + 1
-    if length == header.records and 0 < length <= BATCH_RECORDS_MAX:
-        return header.last_offset
-    claimed = header.last_offset if 0 < length <= DAMAGED_LENGTH_MAX else base
-    # An unreadable count does not make it worse: the largest of what is known is never too small.
-    counted = load_partition(connection, slot).counted_to - 1
-    return min(max(base + BATCH_RECORDS_MAX - 1, claimed, counted), OFFSET_MAX - 1)
-
-
 def find_batch(connection: sqlite3.Connection, one: Followed) -> bool:
     """Find the batch that holds `one.offset`; False at the end. Raises PositionLost, LogCorrupt."""
     low, high = slot_range(one.slot)
@@ -237,7 +221,8 @@ def find_batch(connection: sqlite3.Connection, one: Followed) -> bool:
     ).fetchone()
     if row is not None:
         check_row((one.topic, one.partition), row)
-        if row[1] >= one.offset:
+        # One that ends before it begins is damaged: whoever loads it is told.
+        if row[1] >= one.offset or row[1] < row[0] & OFFSET_MAX:
             one.header, one.crc = BatchHeader(*row[:6]), row[6]
             return True
     after = connection.execute(
@@ -293,13 +278,15 @@ def check_row(where: tuple[str, int], row: tuple[object, ...]) -> None:
 def next_offset(connection: sqlite3.Connection, slot: int) -> int:
     """Just past the newest record of a slot."""
     row = connection.execute(
-        "SELECT last_offset FROM batches WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1", slot_range(slot)
+        f"SELECT {HEADER_COLUMNS} FROM batches WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1", slot_range(slot)
     ).fetchone()
     if row is None:
         return load_partition(connection, slot).floor
-    if type(row[0]) is not int:
+    if not all(type(value) is int for value in row):
         raise LogCorrupt(f"The last batch of partition slot {slot} is damaged.", hint=DAMAGE_HINT)
-    return row[0] + 1
+    header = BatchHeader(*row[:6])
+    is_possible = 0 <= header.last_offset - (header.place & OFFSET_MAX) < DAMAGED_LENGTH_MAX
+    return (header.last_offset if is_possible else last_damaged(connection, header)) + 1
 
 
 def first_batch_at(connection: sqlite3.Connection, slot: int, timestamp_ms: int) -> int:

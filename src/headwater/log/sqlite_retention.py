@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 from headwater.errors import LogCorrupt
 from headwater.log.contract import StoredRecord, TopicInfo, TopicSettings
-from headwater.log.record_batch import Batch, BatchCodec, BatchHeader, checksum, columns_of
+from headwater.log.record_batch import BATCH_RECORDS_MAX, Batch, BatchCodec, BatchHeader, checksum, columns_of
 from headwater.log.sqlite_catalogue import (
     PartitionRow,
     TopicEntry,
@@ -26,7 +26,7 @@ from headwater.log.sqlite_catalogue import (
     slot_range,
     store_partition,
 )
-from headwater.log.sqlite_group import BATCH_BYTES_TARGET, BATCH_RECORDS_MAX
+from headwater.log.sqlite_group import BATCH_BYTES_TARGET
 from headwater.log.sqlite_reader import HEADER_COLUMNS, Reader, load_batch, next_offset
 from headwater.log.sqlite_schema import OFFSET_MAX
 from headwater.log.sqlite_writer import Writer

@@ -22,10 +22,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from headwater.errors import EventTooLarge, HeadwaterError, LogCorrupt, LogFull, LogUnavailable, TopicUnknown
+from headwater.errors import EventTooLarge, HeadwaterError, LogFull, LogUnavailable, TopicUnknown
 from headwater.log.contract import Commit, Placement, Record
 from headwater.log.record_batch import BatchCodec, BatchDamaged, BatchHeader, checksum
-from headwater.log.sqlite_catalogue import load_partition, load_topics, slot_range
+from headwater.log.sqlite_catalogue import PartitionRow, last_damaged, load_partition, load_topics, slot_range
 from headwater.log.sqlite_checkpoint import Checkpointer
 from headwater.log.sqlite_group import Append, Group, KnownPartition, KnownTopic, Step, Written, check_types
 from headwater.log.sqlite_schema import (
@@ -40,7 +40,6 @@ from headwater.log.sqlite_schema import (
 )
 
 GROUP_BYTES_MAX = 8_388_608
-APPEND_HINT = "Nothing can be appended after it. Restore the log from a copy."
 APPEND_BYTES_MAX = 268_435_456
 
 _log = logging.getLogger(__name__)
@@ -330,7 +329,7 @@ class Writer:
                 partition.next_offset = -1
 
     def _load_tail(self, connection: sqlite3.Connection, partition: KnownPartition) -> None:
-        # The last batch is read whole: to number new records after a damaged one would hide the damage for good.
+        # The last batch is read whole: the numbers in the header of a damaged one may be anything.
         low, high = slot_range(partition.slot)
         found = connection.execute(
             "SELECT id, last_offset, count, first_ms, last_ms, codec, crc, data FROM batches"
@@ -338,25 +337,29 @@ class Writer:
             (low, high),
         ).fetchone()
         row = load_partition(connection, partition.slot)
-        if row.counted_to > (row.floor if found is None else found[1] + 1):
-            raise LogCorrupt(
-                f"The end of topic {partition.topic!r}, partition {partition.number}, is missing: it reached"
-                f" offset {row.counted_to - 1}.",
-                hint=APPEND_HINT,
-            )
         if found is None:
-            partition.next_offset, partition.last_ms = row.floor, row.floor_ms
+            partition.next_offset, partition.last_ms = max(row.floor, row.counted_to), row.floor_ms
             return
         header = BatchHeader(*found[:6])
+        end, last_ms = header.last_offset + 1, header.last_ms
         try:
             self._codec.unpack(header, found[6], found[7])
-        except BatchDamaged as error:
-            raise LogCorrupt(
-                f"The last batch of topic {partition.topic!r}, partition {partition.number}, offsets from"
-                f" {header.place & OFFSET_MAX} is damaged: {error}.",
-                hint=APPEND_HINT,
-            ) from error
-        partition.next_offset, partition.last_ms = header.last_offset + 1, header.last_ms
+        except BatchDamaged:
+            # Its row stays as it is, and its readers are told. Its times are worth nothing; nor may they go back.
+            end = last_damaged(connection, header) + 1
+            last_ms = self._time_before(connection, header, row)
+        # Where the end is missing its numbers are not given again: verify shows the gap.
+        partition.next_offset, partition.last_ms = max(end, row.counted_to), last_ms
+
+    def _time_before(self, connection: sqlite3.Connection, damaged: BatchHeader, row: PartitionRow) -> int:
+        """The newest time of receipt before a damaged batch, or of that one where it is no later than now."""
+        found = connection.execute(
+            "SELECT last_ms FROM batches WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1",
+            (slot_range(row.slot)[0], damaged.place),
+        ).fetchone()
+        now_ms = int(self._clock() * 1000)
+        times = [row.floor_ms, damaged.last_ms, *(found or ())]
+        return max((time for time in times if type(time) is int and time <= now_ms), default=0)
 
     def _step(self, step: Step) -> None:
         answer: Any

@@ -12,12 +12,13 @@ import httpx
 import orjson
 
 from headwater.consumption.subscription import Subscription
-from headwater.errors import EventInvalid, HeadwaterError, LogUnavailable, SchemaInvalid, TopicUnknown
+from headwater.errors import EventInvalid, HeadwaterError, LogCorrupt, LogUnavailable, SchemaInvalid, TopicUnknown
 from headwater.event import is_canary
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.intake import Intake
 from headwater.intake.outcome import Admitted, Refused
 from headwater.log.contract import LogReader, Position, StoredRecord
+from headwater.log.reading_on import passed
 from headwater.monitoring.canary_event import canary_event
 from headwater.monitoring.canary_plan import CanaryPlan, Target
 from headwater.schemas.schema import Schema
@@ -155,7 +156,11 @@ class CanarySender:
         # Where the schema has no place for an id, any canary that came since will do.
         wanted = event_id.encode() if isinstance(event_id, str) else b""
         while True:
-            records = await self._log.read(position, records_max=READ_RECORDS_MAX, wait_seconds=1.0)
+            try:
+                records = await self._log.read(position, records_max=READ_RECORDS_MAX, wait_seconds=1.0)
+            except LogCorrupt as error:
+                position = passed(position, error)
+                continue
             for record in records:
                 if wanted in record.value and is_canary(record.value):
                     return record

@@ -16,8 +16,9 @@ from typing import Any
 
 import orjson
 
-from headwater.errors import PositionLost, TopicUnknown
+from headwater.errors import LogCorrupt, PositionLost, TopicUnknown
 from headwater.log.contract import Log, Position, Record, StoredRecord, TopicSettings
+from headwater.log.reading_on import passed
 from headwater.monitoring.hour_counts import DayRow, HourCounts
 from headwater.monitoring.hours import HOUR_MS
 
@@ -181,6 +182,11 @@ class HourBook:
     ) -> Sequence[StoredRecord]:
         try:
             records = await self._log.read(Position(behind), records_max=READ_RECORDS_MAX, bytes_max=READ_BYTES_MAX)
+        except LogCorrupt as error:
+            for (topic, partition), offset in passed(Position(behind), error).offsets.items():
+                if offset != behind[topic, partition]:
+                    self._move(topic, partition, min(offset, ends[topic, partition]))
+            return ()
         except PositionLost:
             first = (await self._log.first({topic for topic, _ in behind})).offsets
             for (topic, partition), offset in behind.items():
@@ -223,7 +229,15 @@ class HourBook:
 
     async def _fold(self, *, own_too: bool) -> None:
         try:
-            while records := await self._log.read(self._followed, records_max=READ_RECORDS_MAX):
+            while True:
+                try:
+                    records = await self._log.read(self._followed, records_max=READ_RECORDS_MAX)
+                except LogCorrupt as error:
+                    # What was counted there is counted from the hours after it.
+                    self._followed = passed(self._followed, error)
+                    continue
+                if not records:
+                    break
                 for record in records:
                     self._followed = self._followed.after(record)
                     self._fold_one(record, own_too=own_too)

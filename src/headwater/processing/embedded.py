@@ -21,13 +21,14 @@ import orjson
 
 from headwater.connectors.contained import ContainedSink
 from headwater.connectors.contract import Delivery, Sink
-from headwater.errors import EventMalformed, HeadwaterError, PositionLost
+from headwater.errors import EventMalformed, HeadwaterError, LogCorrupt, PositionLost
 from headwater.event import CANARY_DOMAIN, decode_stored, get_path
 from headwater.foreign import contain
 from headwater.intake.gate import Gate
 from headwater.intake.outcome import Admitted
 from headwater.log.contract import Log, Position, Record, StateChange, StoredRecord
 from headwater.log.event_time import event_time_of
+from headwater.log.reading_on import passed
 from headwater.processing.derived import Derivation
 from headwater.processing.job import Job, ToStream, ToTable
 from headwater.processing.progress import Partition, Progress
@@ -223,6 +224,10 @@ class EmbeddedRunner:
             return [] if reading.cancelled() else reading.result()
         except PositionLost as error:
             self._position = await self._sources.lost(self._position, error)
+            return []
+        except LogCorrupt as error:
+            self._position = passed(self._position, error)
+            self.status.position_lost(error)
             return []
 
     async def _read_log(self, wait_seconds: float) -> Sequence[StoredRecord]:

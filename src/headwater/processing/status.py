@@ -80,7 +80,9 @@ class RunnerStatus:
         events = telemetry.counter("headwater_job_events", "Events of jobs, by what became of them.", ("job", "what"))
         self._counters: dict[str, Any] = {what: events.labels(name, what) for what in self._counts}
         self._lost = telemetry.counter(
-            "headwater_job_positions_lost", "How often retention overtook a job.", ("job",)
+            "headwater_job_positions_lost",
+            "How often records were gone before a job had read them.",
+            ("job",),
         ).labels(name)
         self._restarts = telemetry.counter("headwater_job_restarts", "Restarts after failures.", ("job",)).labels(name)
         self._watermark = telemetry.gauge(

@@ -1,0 +1,50 @@
+"""What readers of a log have found damaged since it was opened: said once each, counted, and told to whoever asks."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol, runtime_checkable
+
+from headwater.errors import DamagedOffsets, LogCorrupt
+
+# A log that is damaged all over needs no list of every place.
+DAMAGES_MAX = 1_000
+
+_log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class NotesDamage(Protocol):
+    """A log that keeps such a book."""
+
+    damages: DamageBook
+
+
+class DamageBook:
+    """Used from one event loop."""
+
+    def __init__(self) -> None:
+        self._found: set[DamagedOffsets] = set()
+
+    def note(self, error: LogCorrupt) -> None:
+        """Say what was found, where it is new."""
+        damaged = error.damaged
+        if damaged is None or damaged in self._found or len(self._found) >= DAMAGES_MAX:
+            return
+        self._found.add(damaged)
+        _log.error("%s Everything else is read and written as before.", error)
+
+    @property
+    def offsets(self) -> int:
+        """How many offsets were found damaged, without those of places beyond the first `DAMAGES_MAX`."""
+        return sum(one.last_offset - one.first_offset + 1 for one in self._found)
+
+    def summary(self) -> str | None:
+        """One sentence without the names of topics; None where nothing is damaged."""
+        if not self._found:
+            return None
+        places = f"{len(self._found):,} {'place' if len(self._found) == 1 else 'places'}"
+        return (
+            f"{places} of the log with {self.offsets:,} offsets cannot be read: the server's own log and `headwater log"
+            " verify` name them, `headwater log repair` sets them aside."
+        )
