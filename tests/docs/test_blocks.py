@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pages.commands import commands_in, problem_of
-from pages.following import READ, a_reader, blocks, follow, scene_of
+from pages.commands import commands_in, help_texts, problem_of
+from pages.following import READ, REPOSITORY, a_reader, blocks, follow, scene_of
 from pages.outputs import differences
 from pages.scenes import project
 
@@ -62,16 +62,24 @@ def test_what_cannot_be_run_is_marked_with_its_reason(capsys: pytest.CaptureFixt
     }
 
 
-@pytest.mark.parametrize("page", PAGES)
+# The reference of the command line is made of the commands themselves.
+WRITTEN = sorted(
+    str(page.relative_to(REPOSITORY)) for page in (REPOSITORY / "docs").rglob("*.md") if page.name != "cli.md"
+)
+
+
+@pytest.mark.parametrize("page", [*WRITTEN, "README.md", "src/headwater/cli/template/README.md"])
 def test_the_commands_of_a_page_have_the_verbs_and_options_it_names(page: str) -> None:
-    """Also those of blocks that are not run: a workflow that names an option of yesterday fails for its reader only."""
-    unknown = [
-        f"{block.where}: headwater {' '.join(words)}: {problem}"
-        for block in blocks(page)
-        for words in commands_in(block.text)
-        if (problem := problem_of(words)) is not None
-    ]
-    assert unknown == []
+    """Also those in its prose, and of blocks that are not run: what was renamed fails for its reader only."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    found = [(words, problem_of(words)) for words in commands_in(text)]
+    assert [f"headwater {' '.join(words)}: {problem}" for words, problem in found if problem] == []
+
+
+def test_the_examples_of_every_help_have_the_verbs_and_options_they_name() -> None:
+    found = [(words, problem_of(words)) for text in help_texts() for words in commands_in(text)]
+    assert found
+    assert [f"headwater {' '.join(words)}: {problem}" for words, problem in found if problem] == []
 
 
 @pytest.mark.parametrize(

@@ -137,10 +137,13 @@ def test_a_replay_lists_what_was_refused_by_line_and_fails(address: str, tmp_pat
     assert re.search(r"^accepted +26$", replayed.stdout, re.MULTILINE)
 
 
-def test_a_stream_that_is_not_there_cannot_be_tailed(address: str) -> None:
+def test_a_stream_that_is_not_there_can_be_neither_tailed_nor_sent_to(address: str) -> None:
     tailed = _run("tail", "demo.nothing", "--from", address)
-    assert tailed.returncode == 1
-    assert "demo.nothing" in tailed.stderr
+    sent = _run("produce", "--to", address, "--stream", "demo.nothing", orjson.dumps(EDIT).decode())
+    for run in (tailed, sent):
+        assert run.returncode == 1
+        assert "demo.nothing" in run.stderr
+        assert "`headwater streams list` names" in run.stderr
 
 
 def test_a_day_of_edits_is_accepted_read_back_in_order_and_counted(

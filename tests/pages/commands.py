@@ -49,3 +49,14 @@ def problem_of(words: list[str]) -> str | None:
         if option.startswith("--") and option not in known:
             return f"there is no {option}"
     return None
+
+
+def help_texts(command: click.Command = main, context: click.Context | None = None) -> Iterator[str]:
+    """What `--help` says behind the options, of a command and of all below it."""
+    context = click.Context(command, context)
+    yield command.epilog or ""
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from help_texts(inner, context)

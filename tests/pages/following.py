@@ -15,7 +15,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # What a newcomer reads, in this order and in one place; and each guide by itself.
 FIRST = ("README.md", "docs/tutorials/first-event.md", "docs/tutorials/first-stream.md")
 GUIDES = sorted(str(page.relative_to(REPOSITORY)) for page in (REPOSITORY / "docs" / "how-to").glob("*.md"))
-READ = [FIRST, *((page,) for page in GUIDES if page != "docs/how-to/index.md")]
+# What else shows an event or a command of a project: the page that comes with one, and the reference of the intake.
+ALSO = ("src/headwater/cli/template/README.md", "docs/reference/http-api.md")
+READ = [FIRST, *((page,) for page in (*GUIDES, *ALSO) if page != "docs/how-to/index.md")]
 
 
 def scene_of(page: str) -> Scene:

@@ -38,6 +38,7 @@ LASTS = re.compile(r"\b(?:headwater (?:up|demo|schema serve)|make demo)\b(?!.*--
 ASKS = re.compile(
     r"\bheadwater (?:produce|tail|replay|canary|completeness)\b(?!.*--help)|(?:localhost|127\.0\.0\.1):8080"
 )
+TAILS = re.compile(r"\bheadwater tail\b(?!.*--(?:count|help))")
 # Asked again until the server has come so far, as a reader would.
 LOOKS = re.compile(r"headwater (?:canary status|completeness)\b")
 PORT = re.compile(r"(?<=localhost:)\d{4,5}|(?<=127\.0\.0\.1:)\d{4,5}|(?<=--port )\d{4,5}")
@@ -179,7 +180,9 @@ class Reader:
                 continue
             if ASKS.search(step.command):
                 self.require_server()
-            code, self.said = self._look(step) if LOOKS.search(step.command) else self.run(step.command)
+            # Whoever follows a stream has seen enough after the first event.
+            command = f"{step.command} --count 1" if TAILS.search(step.command) else step.command
+            code, self.said = self._look(step) if LOOKS.search(command) else self.run(command)
             if found := KEY.search(self.said):
                 self.key = found.group()
             if step.shown:

@@ -133,11 +133,11 @@ def repositories_of_others(reader: Reader) -> None:
     shell(reader, "git init -q -b main .")
 
 
-def a_field_is_added(title: str) -> Act:
+def a_field_is_added(title: str, repository: str = "jsonschema") -> Act:
     """The current file of a schema has another optional field."""
 
     def act(reader: Reader) -> None:
-        file = reader.directory / "jsonschema" / title / "current.yaml"
+        file = reader.directory / repository / title / "current.yaml"
         lines = file.read_text(encoding="utf-8").splitlines()
         place = max(number for number, line in enumerate(lines) if line.strip() == "properties:")
         space = lines[place].partition("p")[0]
@@ -202,6 +202,9 @@ SCENES: dict[str, Scene] = {
     "docs/how-to/serve-schemas.md": Scene(project=False, given=two_repositories),
     "docs/how-to/private-streams.md": Scene(given=clinic, before={"headwater tail clinic.visit": a_visit}),
     "docs/how-to/run-several-workers.md": Scene(given=beside_the_project, needs=("kafka",)),
+    "src/headwater/cli/template/README.md": Scene(
+        before={"headwater schema bump demo/edit": a_field_is_added("demo/edit", "schemas")}
+    ),
     "docs/how-to/send-events-from-a-browser.md": Scene(needs=("chromium",)),
     "docs/how-to/send-events-from-python.md": Scene(then=lambda reader: edits_arrive(reader, 2)),
     "docs/how-to/replay-a-file.md": Scene(given=lambda reader: edits(reader, bad=0)),

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
+from headwater.cli.console import called_as
 from headwater.cli.main import VERBS, main
 
 RUNNER = CliRunner()
@@ -107,6 +108,33 @@ def test_a_new_project_passes_its_check_and_says_what_comes_next(project: Path) 
     assert all(
         command in text for command in ("headwater check", "headwater up", "headwater produce", "headwater tail")
     )
+
+
+@pytest.mark.parametrize(
+    ("called", "on_path", "printed"),
+    [
+        ("bin/headwater", None, "bin/headwater"),
+        ("bin/headwater", "bin", "headwater"),
+        ("bin/headwater", "other", "bin/headwater"),
+        ("a dir/headwater", None, "'a dir/headwater'"),
+        # As `python -m` and tests call it: by no name of a file that could be typed.
+        ("-c", None, "headwater"),
+        ("src/headwater/cli/__main__.py", None, "headwater"),
+    ],
+)
+def test_a_command_that_is_printed_works_in_the_shell_it_is_printed_in(
+    called: str, on_path: str | None, printed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("bin", "other", "a dir"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "headwater").write_text("#!/bin/sh\n")
+        (tmp_path / place / "headwater").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / on_path) if on_path else "")
+    monkeypatch.setattr(sys, "argv", [called])
+    assert called_as() == printed
+    elsewhere = called_as(elsewhere=True)
+    assert elsewhere == printed if printed == "headwater" else Path(elsewhere.strip("'")).is_absolute()
 
 
 def test_init_leaves_a_directory_with_something_in_it_alone(project: Path) -> None:

@@ -141,8 +141,8 @@ def topics(*, chosen: Chosen, as_json: bool) -> None:
 @command.command(
     epilog="""\b
 Examples:
-  headwater log read eqiad.demo.edit --count 5
-  headwater log read eqiad.demo.edit --since 2026-01-31T12:00:00Z --json | jq .value.wiki"""
+  headwater log read demo.edit --count 5
+  headwater log read demo.edit --since 2026-01-31T12:00:00Z --json | jq .value.wiki"""
 )
 @click.argument("topics", nargs=-1, required=True, metavar="TOPIC…")
 @click.option(
@@ -162,7 +162,7 @@ def read(*, chosen: Chosen, topics: tuple[str, ...], count: int | None, as_json:
     _run(_print_records(chosen, topics, start, count, as_json=as_json, follow=False))
 
 
-@command.command(epilog="Example:  headwater log tail eqiad.demo.edit --json | jq .value.title")
+@command.command(epilog="Example:  headwater log tail demo.edit --json | jq .value.title")
 @click.argument("topics", nargs=-1, required=True, metavar="TOPIC…")
 @click.option(
     "--since", cls=RenamedOption, old_names=["--at"], help="Begin with what was received then instead of now."

@@ -11,6 +11,7 @@ import click
 from headwater.cli.console import print_json, report_error
 from headwater.cli.delivery import Delivery, Line, Tally
 from headwater.cli.options import server_option
+from headwater.cli.sse import STREAMS_HINT
 from headwater.errors import EventMalformed
 from headwater.event import decode_json, encode_json
 
@@ -48,7 +49,8 @@ def command(
         click.secho("accepted", fg="green")
     else:
         for refusal in tally.refusals:
-            report_error(f"refused ({refusal.code}): {refusal.reason}")
+            hint = STREAMS_HINT if refusal.code == "stream_unknown" else None
+            report_error(f"refused ({refusal.code}): {refusal.reason}", hint)
     raise SystemExit(0 if tally.all_accepted else 1)
 
 

@@ -26,6 +26,9 @@ class Message:
     id: str | None
 
 
+STREAMS_HINT = "`headwater streams list` names the streams of a project; a server reads their files when it is started."
+
+
 class SubscriptionRefused(HeadwaterError):
     """The server answered that it will not give this stream, and asking again would not change that."""
 
@@ -136,7 +139,9 @@ async def _check(answer: httpx.Response) -> None:
     body = (await answer.aread())[:2000].decode("utf-8", "replace").strip()
     if answer.status_code == 429 or answer.status_code >= 500:
         raise httpx.RemoteProtocolError(f"{answer.status_code} {answer.reason_phrase}")
-    raise SubscriptionRefused(f"{answer.status_code} {answer.reason_phrase}: {_detail(body)}")
+    detail = _detail(body)
+    hint = STREAMS_HINT if detail.startswith("Invalid streams") else None
+    raise SubscriptionRefused(f"{answer.status_code} {answer.reason_phrase}: {detail}", hint=hint)
 
 
 def _detail(body: str) -> str:

@@ -78,7 +78,7 @@ class Producer:
     """Sends events to one intake. Threads may share it; a process that forks makes its own.
 
     >>> with Producer("http://localhost:8080") as producer:      # doctest: +SKIP
-    ...     producer.send("demo.edit", {"$schema": "/demo/edit/1.0.0", "wiki": "enwiki"})
+    ...     producer.send("shop.order", {"$schema": "/shop/order/1.0.0", "product": "tea", "pieces": 2})
     """
 
     def __init__(
