@@ -205,6 +205,13 @@ class StreamDisabled(HeadwaterError):
     fault = Fault.PRODUCER
 
 
+class StreamClosed(HeadwaterError):
+    """The stream takes no events from outside: the platform itself writes it, or its stream file says so."""
+
+    code = "stream_closed"
+    fault = Fault.PRODUCER
+
+
 class ChangeRefused(HeadwaterError):
     """A change of what is declared of streams is not allowed or cannot be understood; nothing was changed."""
 

@@ -149,7 +149,9 @@ def message_of(topic: str, key: str | None, timestamp_ms: int, value: dict[str, 
         told = {"meta": meta, "emitter_id": value["emitter_id"], "message": value["message"], "raw_event": about}
         return Message(topic, key, json.dumps(told, sort_keys=True), "receipt")
     given = value.get("meta", {}).get("dt")
-    taken_from = "the event" if given and _epoch_ms(given) == timestamp_ms else "receipt"
+    # Error events are made in the millisecond in which they are received.
+    is_given = given and not _is_error_stream(topic)
+    taken_from = "the event" if is_given and _epoch_ms(given) == timestamp_ms else "receipt"
     return Message(topic, key, json.dumps(value, sort_keys=True), taken_from)
 
 
@@ -206,8 +208,10 @@ def _may_be_missing(topic: str, key: str | None, value: str) -> bool:
     """Whether the event is refused here, or would have been an error event about an error event."""
     event = json.loads(value)
     about = event.get("raw_event") if _is_error_stream(topic) else None
+    # Not about an event: a client made it up, which is refused here.
+    is_posted = isinstance(about, str)
     is_loop = isinstance(about, dict) and _is_error_stream(str((about.get("meta") or {}).get("stream")))
-    return is_loop or has_impossible_day(event) or BAD_NAME.search(topic) is not None
+    return is_posted or is_loop or has_impossible_day(event) or BAD_NAME.search(topic) is not None
 
 
 def _is_error_stream(name: str) -> bool:

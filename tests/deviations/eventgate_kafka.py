@@ -61,6 +61,15 @@ RULES = (
         refuses_as_recorded,
     ),
     Deviation(
+        "an event for a stream of error events",
+        "201, or its violations where it is invalid",
+        "400, an error, unless the stream file says `producers: {external: true}`",
+        "Alarms and replays are driven by error events: nobody else makes them up.",
+        WHOLE,
+        lambda record: any(str(name).endswith(".error.validation") for name in streams(record)),
+        is_refused,
+    ),
+    Deviation(
         "an event whose stream is empty, or no name a topic can have",
         "201 or 500, by what the broker makes of it",
         "400, an error",

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from headwater.config import IntakeConfig
-from headwater.errors import EventMalformed, LogFull, LogUnavailable
+from headwater.errors import EventMalformed, LogFull, LogUnavailable, StreamClosed
 from headwater.intake import Accepted, Failed, Gate, GateSettings, Intake, Refused
 from headwater.intake.legacy import legacy_answer
 from headwater.log.contract import Log, TopicSettings
@@ -133,10 +133,13 @@ async def test_a_refused_error_event_makes_no_error_event(intake: Intake, log: F
     assert await stored(log, ERRORS) == []
 
 
-async def test_an_error_event_may_be_posted_like_any_other(intake: Intake, log: FaultyLog) -> None:
+async def test_an_error_event_cannot_be_posted_and_makes_no_other_one(intake: Intake, log: FaultyLog) -> None:
     await intake.write([note(1)])
     (error,) = await stored(log, ERRORS)
-    assert isinstance((await intake.write([error | {"meta": {"stream": ERRORS}}]))[0], Accepted)
+    (outcome,) = await intake.write([error | {"meta": {"stream": ERRORS}}])
+    assert isinstance(outcome, Refused)
+    assert isinstance(outcome.reason, StreamClosed)
+    assert await stored(log, ERRORS) == [error]
 
 
 async def test_a_full_log_fails_every_event_and_nothing_is_swallowed_later(intake: Intake, log: FaultyLog) -> None:

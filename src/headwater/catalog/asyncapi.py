@@ -240,7 +240,8 @@ def _of_stream(example: Mapping[str, Any], name: str) -> _Node:
 
 def _producers(stream: Stream) -> list[str]:
     producers = stream.settings.get("producers")
-    return list(producers) if isinstance(producers, Mapping) else []
+    named = producers.items() if isinstance(producers, Mapping) else ()
+    return [name for name, settings in named if not isinstance(settings, bool)]
 
 
 def _tags(stream: Stream) -> list[_Node]:

@@ -76,10 +76,11 @@ def command(
 ) -> None:
     """Bring the events of FILE (JSON lines, also gzipped) into the project's log without a server.
 
-    Each is judged as if it had been posted. What is refused is listed with its line and goes to a file; no error
-    events are made. Interrupted, the same command goes on where it stopped. With --timestamp-field an event older than
-    its stream is kept for is refused, and a time ahead of now counts as now. Of a damaged gzip file every line before
-    the damage is loaded. The exit code is 0 when every event of a whole file is in the log, else 1.
+    Each is judged as if it had been posted, but streams which take no events from outside take these. What is refused
+    is listed with its line and goes to a file; no error events are made. Interrupted, the same command goes on where
+    it stopped. With --timestamp-field an event older than its stream is kept for is refused, and a time ahead of now
+    counts as now. Of a damaged gzip file every line before the damage is loaded. The exit code is 0 when every event
+    of a whole file is in the log, else 1.
     """
     platform = load_declared(project).platform
     path = refused_path or file.with_name(f"{file.name}.refused.jsonl")
@@ -260,7 +261,7 @@ class Load:
         value, text, flags = decode_event(data)
         if not isinstance(value, dict):
             raise EventMalformed("The line is JSON, but not an object.")
-        verdict = self._platform.gate.admit(value, raw=text, flags=flags)
+        verdict = self._platform.gate.admit(value, raw=text, flags=flags, own=True)
         if isinstance(verdict, Refused):
             raise verdict.reason
         return verdict, value

@@ -166,6 +166,8 @@ class Gate:
         self._clock = clock
         self._new_id = new_id
         self._routes: dict[tuple[str, str], _Route] = {}
+        # The same for what the platform itself writes.
+        self._own_routes: dict[tuple[str, str], _Route] = {}
         self._undeclared: dict[str, Stream] = {}
         # The two usual places, found without walking a path.
         self._plain_fields = settings.schema_uri_fields == ("$schema",) and settings.stream_field == "meta.stream"
@@ -173,18 +175,25 @@ class Gate:
         self._second_text: tuple[int, str] = (-1, "")
 
     def admit(
-        self, value: Any, headers: Mapping[str, str] = NO_HEADERS, raw: bytes | None = None, flags: int = PLAIN
+        self,
+        value: Any,
+        headers: Mapping[str, str] = NO_HEADERS,
+        raw: bytes | None = None,
+        flags: int = PLAIN,
+        *,
+        own: bool = False,
     ) -> Admitted | Refused:
         """Judge one event, fetching its schema when it is new. `value` may be changed: missing fields are filled in.
 
         `headers` are the request's, names in lower case. `value`, `raw` and `flags` are what `decode_event` gives:
-        `raw` is stored as it is where nothing was filled in; without it `value` is what a program made. Raises
+        `raw` is stored as it is where nothing was filled in; without it `value` is what a program made. `own`: the
+        platform itself, or its operator, writes it, also into streams that take nothing from outside. Raises
         SchemaUnavailable when the schema repository does not answer.
         """
         if raw is not None and (b"\n" in raw or b"\r" in raw):
             # Line breaks between tokens: an event is one line for every reader.
             raw, flags = encode_read(value)
-        verdict = self.try_admit(value, headers, raw, flags)
+        verdict = self.try_admit(value, headers, raw, flags, own=own)
         while isinstance(verdict, SchemaPending):
             try:
                 self.compile(verdict.uri)
@@ -192,7 +201,7 @@ class Gate:
                 if error.retriable:
                     raise
                 return self.refuse(value, error)
-            verdict = self.try_admit(value, headers, raw, flags)
+            verdict = self.try_admit(value, headers, raw, flags, own=own)
         return verdict
 
     def compile(self, uri: str) -> None:
@@ -201,7 +210,13 @@ class Gate:
         check_released(uri, self.validator.compile(uri).schema.document.get("$id"))
 
     def try_admit(
-        self, value: Any, headers: Mapping[str, str] = NO_HEADERS, raw: bytes | None = None, flags: int = PLAIN
+        self,
+        value: Any,
+        headers: Mapping[str, str] = NO_HEADERS,
+        raw: bytes | None = None,
+        flags: int = PLAIN,
+        *,
+        own: bool = False,
     ) -> Admitted | Refused | SchemaPending:
         """As `admit`, and SchemaPending instead of I/O. `raw` has no line breaks."""
         if self._plain_fields and value.__class__ is dict:
@@ -212,9 +227,9 @@ class Gate:
             uri, stream_name = self._names_of(value)
         route = None
         if uri.__class__ is str and stream_name.__class__ is str:
-            route = self._routes.get((uri, stream_name))
+            route = (self._own_routes if own else self._routes).get((uri, stream_name))
         if route is None:
-            found = self._find_route(value, uri, stream_name)
+            found = self._find_route(value, uri, stream_name, own=own)
             if not isinstance(found, _Route):
                 return found
             route = found
@@ -224,6 +239,7 @@ class Gate:
         """Judge by these declarations from now on."""
         self.streams = streams
         self._routes.clear()
+        self._own_routes.clear()
 
     def refuse(self, value: Any, reason: HeadwaterError) -> Refused:
         """A refusal of `value`, naming the stream and schema it asked for."""
@@ -350,7 +366,7 @@ class Gate:
         stream_name = _at(value, self.settings.stream_field)
         return uri, None if stream_name is _MISSING else stream_name
 
-    def _find_route(self, value: Any, uri: Any, stream_name: Any) -> _Route | Refused | SchemaPending:
+    def _find_route(self, value: Any, uri: Any, stream_name: Any, *, own: bool) -> _Route | Refused | SchemaPending:
         """The route of a pair seen for the first time, or why there is none."""
         if not isinstance(uri, str):
             return self.refuse(value, _field_missing(self.settings.schema_uri_fields))
@@ -373,11 +389,14 @@ class Gate:
             if self.settings.enforce_streams:
                 _check_title(stream, compiled, uri)
             route = self._route(uri, compiled, stream)
+            if not own:
+                self.streams.outside.check(stream, route.topic)
         except HeadwaterError as error:
             return self.refuse(value, error)
-        if len(self._routes) >= ROUTES_MAX:
-            self._routes.clear()
-        self._routes[uri, stream_name] = route
+        routes = self._own_routes if own else self._routes
+        if len(routes) >= ROUTES_MAX:
+            routes.clear()
+        routes[uri, stream_name] = route
         return route
 
     def _refuse_nameless(self, value: Any, compiled: CompiledSchema, uri: str) -> Refused:

@@ -455,7 +455,7 @@ class Intake:
                 # Errors about errors end here.
                 self._counters.error_events_refused.inc()
                 continue
-            admitted = self.gate.admit(self._error_event(verdict, received, now))
+            admitted = self.gate.admit(self._error_event(verdict, received, now), own=True)
             if isinstance(admitted, Admitted):
                 work.errors.append(admitted)
             else:

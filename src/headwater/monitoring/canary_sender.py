@@ -95,7 +95,7 @@ class CanarySender:
         gate = self._gate(target.prefix if stream.topic_prefixes else "")
         encoded = orjson.dumps(event)
         for _ in range(3):
-            verdict = gate.try_admit(orjson.loads(encoded), raw=encoded)
+            verdict = gate.try_admit(orjson.loads(encoded), raw=encoded, own=True)
             if isinstance(verdict, Refused):
                 raise verdict.reason
             if not isinstance(verdict, SchemaPending):

@@ -190,7 +190,7 @@ class Derivation:
     def _verdict(self, value: dict[str, Any]) -> Admitted | Refused | SchemaPending | BaseException:
         """What the Gate says; an error where the value is no JSON, or its own code fails while it is read."""
         try:
-            return self._gate.try_admit(value)
+            return self._gate.try_admit(value, own=True)
         except HeadwaterError:
             raise
         except BaseException as error:

@@ -71,6 +71,7 @@ def _legacy_stream(declaration: Declaration, path: KeyPath, name: str, settings:
     if key_fields and not all(isinstance(field, str) for field in key_fields.values()):
         raise declaration.refusal((*path, "message_key_fields"), "message_key_fields takes dotted paths.")
     topics = legacy.topics(name, settings)
+    document = document_of(settings)
     return Stream(
         name=name,
         schema_title=of_type("schema_title", str, "text"),
@@ -78,11 +79,12 @@ def _legacy_stream(declaration: Declaration, path: KeyPath, name: str, settings:
         topics=_texts(topics),
         message_key_fields=key_fields or None,
         destination_event_service=of_type("destination_event_service", str, "text"),
+        external=document.get("producers", {}).get("external"),
         canary_events_enabled=bool(settings.get("canary_events_enabled", False)),
         headers=_legacy_headers(settings),
         sample=of_type("sample", dict, "a mapping"),
         settings=settings,
-        declared={"stream": name, **document_of(settings)},
+        declared={"stream": name, **document},
         file=declaration.file,
         line=declaration.line(path),
     )

@@ -32,6 +32,8 @@ def document_of(settings: Mapping[str, Any]) -> dict[str, Any]:
         elif name == "producers" and isinstance(value, dict) and value:
             produce, rest = _produce(value)
             document = lay_over(document, {"produce": produce} if produce else {})
+            if isinstance(rest.get("external"), bool):
+                document["producers"] = {"external": rest.pop("external")}
             extra |= {"producers": rest} if rest else {}
         else:
             extra[name] = value

@@ -13,6 +13,7 @@ from headwater.errors import StreamUnknown
 from headwater.streams import legacy
 from headwater.streams.files import read_layers
 from headwater.streams.layers import Entry, Layer, Scope, StreamLayers
+from headwater.streams.outside import OutsideEvents
 from headwater.streams.stream import Stream
 from headwater.streams.visibility import Access, Sight, Visibility
 
@@ -84,6 +85,11 @@ class StreamRegistry:
     def visibility(self) -> Visibility:
         """Who may see which of these streams."""
         return Visibility(self._entries, self.find, self.access or Access())
+
+    @functools.cached_property
+    def outside(self) -> OutsideEvents:
+        """Which of these streams take events from outside."""
+        return OutsideEvents(self._entries, self.find, self.access or Access())
 
     def get(self, name: str) -> Stream:
         """The stream of this name: declared so, else a member of the first family found in it. Raises StreamUnknown."""

@@ -164,6 +164,15 @@ SHAPE: Mapping[str, Key] = {
             "deduplicate": keys.flag("Whether a repeated `meta.id` is recognised; default true."),
         },
     ),
+    "producers": Key(
+        "Who may send events.",
+        keys={
+            "external": keys.flag(
+                "Whether producers outside the platform may send; default true, but false for error streams and for "
+                "what jobs write."
+            ),
+        },
+    ),
     "consume": Key(
         "Consumers by name; what stands below is theirs.",
         "a mapping of name to mapping",

@@ -35,6 +35,8 @@ class Stream:
     destination_event_service: str | None = None
     # False: the kill switch; every event is refused.
     enabled: bool = True
+    # Whether producers may send; None: unless the platform itself writes the stream.
+    external: bool | None = None
     canary_events_enabled: bool = False
     # Event field (dotted) -> lower-case request header that fills it, or None where that is switched off.
     headers: Mapping[str, str | None] = field(default_factory=dict)

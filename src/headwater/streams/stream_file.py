@@ -37,16 +37,20 @@ def legacy_settings(document: Mapping[str, Any]) -> dict[str, Any]:
     canary = document.get("monitor", {}).get("canary", {})
     if "enabled" in canary:
         settings["canary_events_enabled"] = canary["enabled"]
+    if producers := _legacy_producers(produce, document.get("producers", {})):
+        settings["producers"] = producers
+    if "consume" in document:
+        settings["consumers"] = document["consume"]
+    return dict(lay_over(settings, document.get("extra", {})))
+
+
+def _legacy_producers(produce: Mapping[str, Any], access: Mapping[str, Any]) -> dict[str, Any]:
     producers = producers_by_name(produce.get("by", {}))
     if "headers" in produce:
         producers = lay_over(producers, {"eventgate": {"enrich_fields_from_http_headers": produce["headers"]}})
     if "client" in produce:
         producers = lay_over(producers, {"metrics_platform_client": produce["client"]})
-    if producers:
-        settings["producers"] = producers
-    if "consume" in document:
-        settings["consumers"] = document["consume"]
-    return dict(lay_over(settings, document.get("extra", {})))
+    return {**producers, **access}
 
 
 def producers_by_name(by: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -68,6 +72,7 @@ def stream_of(document: Mapping[str, Any], file: str | None = None, line: int | 
         message_key_fields=transport.get("message_key_fields") or None,
         destination_event_service=produce.get("destination_event_service"),
         enabled=produce.get("enabled", True),
+        external=document.get("producers", {}).get("external"),
         canary_events_enabled=document.get("monitor", {}).get("canary", {}).get("enabled", False),
         headers=request_headers(produce.get("headers", {})),
         sample=produce.get("sample"),

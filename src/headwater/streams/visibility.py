@@ -72,6 +72,13 @@ class Access:
         return self._written.get(name, ())
 
 
+def is_error_stream(stream: Stream, access: Access) -> bool:
+    """Whether a stream holds error events: those of the intake, of a job, or of another service."""
+    name = stream.name
+    is_own = name in access.error_streams or any(flow.error == name for flow in access.writers(name))
+    return is_own or stream.schema_title == ERROR_TITLE
+
+
 class Visibility:
     """The exposure of every stream of one registry. `find` gives a stream by name."""
 
@@ -177,8 +184,7 @@ class Visibility:
         if stream.is_private or name in access.hidden:
             return Exposure.HIDDEN
         writers = access.writers(name)
-        is_error = stream.schema_title == ERROR_TITLE or name in access.error_streams
-        is_error = is_error or any(flow.error == name for flow in writers)
+        is_error = is_error_stream(stream, access)
         says_so = stream.privacy_class != PRIVACY_CLASS_UNSPECIFIED
         least = Exposure.NAMED if is_error and not says_so else Exposure.OPEN
         for flow in writers:

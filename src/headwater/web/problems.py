@@ -30,6 +30,7 @@ STATUS: dict[type[HeadwaterError], int] = {
     errors.StreamUnknown: 404,
     errors.RevisionUnknown: 404,
     errors.StreamDisabled: 400,
+    errors.StreamClosed: 400,
     errors.ChangeRefused: 422,
     errors.ChangeConflict: 412,
     errors.KeyRequired: 401,
