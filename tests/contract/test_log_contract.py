@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from headwater.log.contract import Log
+from headwater.log.contract import Log, TopicSettings
 from headwater.log.sqlite import SqliteLog
 from headwater.testing.clock import ManualClock
 from headwater.testing.log_suite import LogSuite
@@ -47,3 +48,16 @@ class TestSqliteLogWithoutMemory(LogSuite):
         await log.open()
         yield log
         await log.close()
+
+
+async def test_all_who_ask_a_new_file_at_once_are_given_the_same_ids(tmp_path: Path) -> None:
+    for number in range(5):
+        log = SqliteLog(tmp_path / f"{number}.db")
+        await log.open()
+        try:
+            for name in ("a", "b"):
+                await log.ensure_topic(name, TopicSettings())
+            answers = await asyncio.gather(*(log.topic_ids(["a", "b"]) for _ in range(8)))
+            assert answers == [await log.topic_ids(["a", "b"])] * 8
+        finally:
+            await log.close()

@@ -109,6 +109,7 @@ class SqliteLog:
         self._written_slots: set[int] = set()
         self._poll_task: asyncio.Task[None] | None = None
         self._trimming = asyncio.Lock()
+        self._naming = asyncio.Lock()
 
     async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
         return await self._writer.submit(records, commit)
@@ -186,10 +187,12 @@ class SqliteLog:
 
     async def topic_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
         # A topic lives as long as its file.
-        own = await self.committed(ID_GROUP)
-        if own is None:
-            await self.commit(ID_GROUP, uuid.uuid4().hex)
+        async with self._naming:
+            # Jobs that begin together must not each give a new file an id of their own.
             own = await self.committed(ID_GROUP)
+            if own is None:
+                own = uuid.uuid4().hex
+                await self.commit(ID_GROUP, own)
         return {name: f"{own}.{entry.id}" for name in topics if (entry := self._entries.get(name)) is not None}
 
     async def topics(self) -> Sequence[TopicInfo]:
