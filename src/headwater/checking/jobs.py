@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from headwater.checking.fields import field_in_any, nearest_field
 from headwater.checking.problem import Problem
@@ -91,6 +92,17 @@ def fields_read_are_declared(project: Project) -> Iterator[Problem]:
             yield from undeclared(project, job, path, f"it reads {path}")
 
 
+def fields_added_up_can_be(project: Project) -> Iterator[Problem]:
+    """The fields that a job's window adds up have a type that can be added up."""
+    for job in project.jobs:
+        documents = documents_of(project, job)
+        for path, takes in job.reads_only:
+            field = field_in_any(documents, path)
+            if field is not None and field.values and not field.values & takes:
+                hint = "Correct the path, or count the events."
+                yield about_job(job, f"its window adds up {path}, which is {field.words}.", hint)
+
+
 def names_differ(project: Project) -> Iterator[Problem]:
     """Two jobs' names do not differ in capital letters alone: files are named after them."""
     first: dict[str, Job] = {}
@@ -125,6 +137,12 @@ def undeclared(project: Project, job: Job, path: str, what: str) -> Iterator[Pro
     near = nearest_field(documents, path)
     hint = f"Did you mean {near}?" if near else "Correct the path, or declare the field."
     yield about_job(job, f"{what}, which no version of {titles} declares.", hint)
+
+
+def documents_of(project: Project, job: Job) -> list[Any]:
+    """The schemas of a job's sources, in all versions, as far as they are known."""
+    sources = [source for name in job.sources if (source := stream_named(project, name)) is not None]
+    return [schema.document for source in sources for schema in project.schemas_of(source)]
 
 
 def stream_named(project: Project, name: str) -> Stream | None:

@@ -175,6 +175,12 @@ QUESTIONS: Sequence[Question] = (
         jobs.fields_read_are_declared,
     ),
     Question(
+        "job-field-type",
+        Severity.ERROR,
+        "A job's window adds up a field of a type that has no values to add up.",
+        jobs.fields_added_up_can_be,
+    ),
+    Question(
         "jobs-in-a-circle",
         Severity.WARNING,
         "Jobs read each other's streams in a circle.",

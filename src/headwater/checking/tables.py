@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from headwater.checking.fields import Field, field_in_any
-from headwater.checking.jobs import about_job, stream_named, undeclared
+from headwater.checking.jobs import about_job, documents_of, undeclared
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
 from headwater.connectors.contract import Column, ColumnType, TableShape
@@ -83,10 +83,7 @@ def _tables(project: Project) -> Iterator[tuple[Job, TableShape]]:
 def _typed(project: Project) -> Iterator[tuple[Job, Column, Field]]:
     """Each column whose field is known, and what the schemas of all sources say of it."""
     for job, shape in _tables(project):
-        sources = [stream_named(project, name) for name in job.sources]
-        documents = [
-            schema.document for source in sources if source is not None for schema in project.schemas_of(source)
-        ]
+        documents = documents_of(project, job)
         for column in shape.columns if _rows_are_events(job) and documents else ():
             field = field_in_any(documents, column.path)
             if column.type in ACCEPTED and field is not None:

@@ -66,6 +66,8 @@ class Job:
     summary: str = ""
     # Dotted paths of the sources' events without which it has no key, or nothing to add up.
     reads: tuple[str, ...] = ()
+    # Those of them of which only some JSON types can be added up, with these.
+    reads_only: tuple[tuple[str, frozenset[str]], ...] = ()
     # Where it is defined; found out where it is not given.
     place: Place | None = dataclasses.field(default=None, compare=False)
     # The directory of the project it is part of, where that is known.
@@ -173,6 +175,7 @@ def job(*positional: Never, **settings: Unpack[JobSettings]) -> Callable[[Callab
         canaries=asked.flag("canaries", default=False),
         late_stream=asked.text("late"),
         reads=(*(asked.paths("key") or ()), *(asked.value("window").paths if asked.value("window") else ())),
+        reads_only=asked.value("window").typed_paths if asked.value("window") else (),
         place=asked.place,
     )
 

@@ -59,6 +59,11 @@ class Window:
         return f"Window({self.key!r}, {self.start}, {self.values})"
 
 
+# What can be added up, and what has an order.
+_ADDED = frozenset({"integer", "number", "boolean"})
+_COMPARED = _ADDED | {"string", "array"}
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """One figure of a window: a JSON value to begin with, how an event changes it, and what is shown of it."""
@@ -67,8 +72,9 @@ class Aggregate:
     initial: Callable[[], Any]
     fold: Callable[[Any, Mapping[str, Any]], Any]
     finish: Callable[[Any], Any]
-    # The dotted path of what it adds up, where it does.
+    # The dotted path of what it adds up, where it does, and the JSON types that it can add up; none: all.
     path: str | None = None
+    takes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,11 @@ class Tumbling:
     size_ms: int
     lateness_ms: int = 0
     aggregates: tuple[Aggregate, ...] = ()
+
+    @property
+    def typed_paths(self) -> tuple[tuple[str, frozenset[str]], ...]:
+        """The fields of which only some values can be added up, with the JSON types of these."""
+        return tuple((one.path, one.takes) for one in self.aggregates if one.path is not None and one.takes)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -92,15 +103,29 @@ class Tumbling:
 
     def sum(self, name: str, path: str) -> Tumbling:
         """The sum of the numbers at `path`; events without one add nothing."""
-        return self._and(name, lambda: 0, lambda total, event: _added(total, get_path(event, path)), path=path)
+        return self._and(
+            name, lambda: 0, lambda total, event: _added(total, get_path(event, path)), path=path, takes=_ADDED
+        )
 
     def least(self, name: str, path: str) -> Tumbling:
         """The smallest value at `path`, or None."""
-        return self._and(name, lambda: None, lambda least, event: _pick(min, least, get_path(event, path)), path=path)
+        return self._and(
+            name,
+            lambda: None,
+            lambda least, event: _pick(min, least, get_path(event, path)),
+            path=path,
+            takes=_COMPARED,
+        )
 
     def greatest(self, name: str, path: str) -> Tumbling:
         """The greatest value at `path`, or None."""
-        return self._and(name, lambda: None, lambda most, event: _pick(max, most, get_path(event, path)), path=path)
+        return self._and(
+            name,
+            lambda: None,
+            lambda most, event: _pick(max, most, get_path(event, path)),
+            path=path,
+            takes=_COMPARED,
+        )
 
     def distinct(self, name: str, path: str) -> Tumbling:
         """How many different values there were at `path`; exact, so each is kept until the window is forgotten."""
@@ -120,6 +145,7 @@ class Tumbling:
         finish: Callable[[Any], Any] = lambda value: value,
         *,
         path: str | None = None,
+        takes: frozenset[str] = frozenset(),
     ) -> Tumbling:
         if not isinstance(name, str) or not name:
             raise JobInvalid(f"An aggregate cannot be called {name!r}: the window gives it by that name.")
@@ -127,7 +153,8 @@ class Tumbling:
             name == aggregate.name for aggregate in self.aggregates
         ):
             raise JobInvalid(f"An aggregate cannot be called {name!r}: the window has that already.")
-        return dataclasses.replace(self, aggregates=(*self.aggregates, Aggregate(name, initial, fold, finish, path)))
+        added = Aggregate(name, initial, fold, finish, path, takes)
+        return dataclasses.replace(self, aggregates=(*self.aggregates, added))
 
     def _start(self, context: Context) -> int:
         return context.event_time_ms - context.event_time_ms % self.size_ms
