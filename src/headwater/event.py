@@ -440,10 +440,11 @@ class _Spelling:
             read: Any = _Unfit("an integer", f"has more than {NUMBER_CHARS_MAX:,} digits")
         elif isinstance(value, WrittenNumber):
             read = value
+        elif type(value) is int:
+            # Before it is asked whether it is finite: as a double it may not be.
+            read = _integer(str(value))
         elif not math.isfinite(value):
             read = _Unfit(str(value), "")
-        elif type(value) is int:
-            read = _integer(str(value))
         else:
             read = _decimal(str(value)) if isinstance(value, Decimal) else float(value)
         if isinstance(read, _Unfit):

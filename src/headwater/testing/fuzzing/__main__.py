@@ -38,14 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if given.cases is None and given.seconds == float("inf"):
         parser.error("say when to end, with --seconds or --cases")
-    # What is refused is logged, and here everything is refused.
-    logging.disable(logging.CRITICAL)
     cases = given.cases // len(names) if given.cases else sys.maxsize
     found = 0
-    for name in names:
-        report = Campaign(TARGETS[name], given.seed).run(seconds=given.seconds, cases=cases)
-        found += len(report.findings)
-        _show(report, given.output_dir)
+    # What is refused is logged, and here everything is refused.
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        for name in names:
+            report = Campaign(TARGETS[name], given.seed).run(seconds=given.seconds, cases=cases)
+            found += len(report.findings)
+            _show(report, given.output_dir)
+    finally:
+        logging.disable(before)
     return 1 if found else 0
 
 
