@@ -119,7 +119,8 @@ async def test_jobs_in_trouble_end_nothing_and_are_seen_everywhere(
         told = {job["name"]: job["reason"] for job in ready.json()["jobs"]}
         assert ready.json()["status"] == "degraded"
         assert "SystemExit: 3" in told["poisoned"]
-        assert "demo.edti" in told["misdirected"]
+        # A misspelt name may be that of a private stream, so the sentence is for the console and for keys.
+        assert told["misdirected"] == "restarting"
         assert "discreet" not in ready.text
         assert len(told) == 3
 

@@ -109,12 +109,12 @@ class Visibility:
         return sight >= Sight.EVENTS or self.exposure(stream) is Exposure.OPEN
 
     def names_job(self, job: str, sight: Sight) -> bool:
-        """Whether a reader may know of a job: of all streams it reads and writes."""
+        """Whether a reader may know of a job: of all streams it reads and writes, as far as they are declared."""
         flow = next((flow for flow in self._access.flows if flow.job == job), None)
         return (
             sight >= Sight.DECLARED
             or flow is None
-            or all(self._named(name) > Exposure.HIDDEN for name in (*flow.sources, *flow.written))
+            or all(self._named(name) > Exposure.HIDDEN for name in (*flow.sources, *flow.written) if self.knows(name))
         )
 
     def reads_job(self, job: str, sight: Sight) -> bool:
@@ -123,7 +123,7 @@ class Visibility:
         return (
             sight >= Sight.EVENTS
             or flow is None
-            or all(self._named(name) is Exposure.OPEN for name in (*flow.sources, *filter(None, (flow.output,))))
+            or all(self.reads_of(name, Sight.PUBLIC) for name in (*flow.sources, *filter(None, (flow.output,))))
         )
 
     def reads_table(self, table: str, sight: Sight) -> bool:
