@@ -43,7 +43,13 @@ from headwater.intake.event_key import event_key, topic_mark
 from headwater.intake.outcome import Admitted, Refused
 from headwater.log.contract import Record
 from headwater.schemas.json_value import plain
-from headwater.schemas.limits import ValidationLimits, bytes_may_exceed_depth, depth_exceeds
+from headwater.schemas.limits import (
+    ExplanationBudget,
+    ValidationLimits,
+    bytes_may_exceed_depth,
+    depth_exceeds,
+    explanation_budget,
+)
 from headwater.schemas.uri import check_producer_uri, check_released
 from headwater.schemas.validator import CompiledSchema, Validator
 from headwater.streams.registry import StreamRegistry
@@ -407,8 +413,9 @@ class Gate:
         return self.refuse(value, _field_missing((self.settings.stream_field,)))
 
     def _refuse_invalid(self, compiled: CompiledSchema, uri: str, stream_name: str | None, value: Any) -> Refused:
-        reason = EventInvalid(compiled.violations(value))
-        return Refused(value, stream_name, reason, uri, compiled.legacy_errors(value))
+        budget = explanation_budget.get() or ExplanationBudget(steps_left=ValidationLimits().steps_max)
+        violations, errors = compiled.explained(value, budget)
+        return Refused(value, stream_name, EventInvalid(violations), uri, errors)
 
     def _compiled(self, uri: str) -> CompiledSchema | None:
         # What is kept stands under its canonical URI, which begins with a slash.

@@ -21,6 +21,7 @@ from headwater.intake.counters import Counters
 from headwater.intake.gate import NO_HEADERS, SchemaPending
 from headwater.intake.outcome import NOTHING_UNREADABLE, Admitted, Failed, Receipt, Unreadable
 from headwater.intake.spool import Batch, Spool
+from headwater.schemas.limits import ExplanationBudget, explanation_budget
 from headwater.telemetry import Telemetry
 
 SPOOL_AFTER_SECONDS = 1.0
@@ -112,6 +113,7 @@ class Hasty:
 
     def _spool_admitted(self, slices: Sequence[bytes], headers: Mapping[str, str]) -> bool:
         """Spool the events as they would be stored now; False where that takes a schema that is not known yet."""
+        explanation_budget.set(ExplanationBudget())
         verdicts = self._intake.judge(slices, headers)
         if any(isinstance(verdict, SchemaPending) for verdict in verdicts):
             return False

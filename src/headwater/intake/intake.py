@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from headwater.config import IntakeConfig
 from headwater.errors import (
@@ -32,11 +32,10 @@ from headwater.intake.dry_run import explanation
 from headwater.intake.duplicates import DuplicateWindow, Reservation
 from headwater.intake.error_event import error_event
 from headwater.intake.gate import NO_HEADERS, Gate, SchemaPending
-from headwater.intake.gathering import Gathering, append_exactly, failure_of, failures_of
+from headwater.intake.gathering import Gathering, Submits, append_exactly, failure_of, failures_of
 from headwater.intake.hasty import Hasty
 from headwater.intake.outcome import (
     NOTHING_UNREADABLE,
-    Accepted,
     Admitted,
     Explanation,
     Failed,
@@ -44,11 +43,13 @@ from headwater.intake.outcome import (
     Receipt,
     Refused,
     Unreadable,
+    outcomes,
 )
 from headwater.intake.recent import SECONDS_MAX, RecentOutcomes
 from headwater.intake.restore import duplicate_keys, recent_outcomes, topics_remembered
 from headwater.intake.spool import Spool
 from headwater.log.contract import Log, Placement, Record, TopicSettings
+from headwater.schemas.limits import ExplanationBudget, explanation_budget
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
 from headwater.times import utc_milliseconds
@@ -57,6 +58,9 @@ SCHEMA_FETCHES_AT_ONCE_MAX = 4
 DUPLICATE_ROUNDS_MAX = 3
 RESTORE_SECONDS_MAX = 0.5
 JUDGED_AT_ONCE_MAX = 256
+JUDGED_BYTES_MAX = 65_536
+# As many refusals or explanations as are made before others have their turn.
+IN_A_TURN_MAX = 20
 
 _log = logging.getLogger(__name__)
 Verdict = Admitted | Refused | SchemaPending
@@ -68,13 +72,6 @@ SHOWN_BYTES_MAX = 4_096
 # From so many events on, looking at all of them at once costs less than at one after the other.
 _FEW = 4
 Told = Callable[[Receipt], None]
-
-
-@runtime_checkable
-class _Submits(Protocol):
-    """A log that takes an append without a coroutine, as the embedded log does."""
-
-    def submit(self, records: Sequence[Record]) -> asyncio.Future[Sequence[Placement]]: ...
 
 
 @dataclass(slots=True)
@@ -132,7 +129,7 @@ class Intake:
         self.config = config
         self.recent = RecentOutcomes(clock)
         self._log = log
-        self._submit = log.submit if isinstance(log, _Submits) else self._append_in_task
+        self._submit = log.submit if isinstance(log, Submits) else self._append_in_task
         self._gathering = Gathering(self._submit, config.append_timeout_seconds)
         self._clock = clock
         self._topic_settings = topic_settings or settings_of
@@ -198,7 +195,7 @@ class Intake:
         slices = raw if raw is not None else [encode_event(value)[0] for value in values]
         work = _Pass(slices, self.judge(slices, headers), Receipt(len(slices)))
         await self._finish(work, headers)
-        return _outcomes(work)
+        return outcomes(work.verdicts, work.receipt, work.placed)
 
     async def write_slices(
         self,
@@ -210,14 +207,7 @@ class Intake:
 
         A text that is not JSON is refused alone. `unreadable` are those that are refused already, by their place.
         """
-        verdicts: list[Verdict] = []
-        for start in range(0, len(slices), JUDGED_AT_ONCE_MAX):
-            if start:
-                # Everybody else's turn: ten thousand events take a tenth of a second.
-                await asyncio.sleep(0)
-            verdicts += self.judge(slices[start : start + JUDGED_AT_ONCE_MAX], headers)
-        for index, reason in unreadable.items():
-            verdicts[index] = self._unreadable(slices[index], reason)
+        verdicts = await self._judge_in_turns(slices, headers, unreadable)
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
 
         def told(receipt: Receipt) -> None:
@@ -228,9 +218,28 @@ class Intake:
             return await answer
         return await self.write_judged(slices, verdicts, headers)
 
+    async def _judge_in_turns(
+        self, slices: Sequence[bytes], headers: Mapping[str, str], unreadable: Unreadable
+    ) -> list[Verdict]:
+        """`judge` for one request; others have their turn in between: ten thousand events take a tenth of a second."""
+        explanation_budget.set(ExplanationBudget())
+        verdicts: list[Verdict] = []
+        size = 0
+        for end, one in enumerate(slices, 1):
+            size += len(one)
+            if size >= JUDGED_BYTES_MAX or end - len(verdicts) == JUDGED_AT_ONCE_MAX or end == len(slices):
+                if verdicts:
+                    await asyncio.sleep(0)
+                verdicts += self.judge(slices[len(verdicts) : end], headers)
+                size = 0
+        for index, reason in unreadable.items():
+            verdicts[index] = self._unreadable(slices[index], reason)
+        return verdicts
+
     def judge_readable(self, slices: Sequence[bytes], headers: Mapping[str, str]) -> list[Verdict]:
         """The Gate's verdict on each text, without I/O. Raises EventMalformed where one cannot be read as it is."""
         admit = self.gate.try_admit
+        explanation_budget.set(ExplanationBudget())
         verdicts: list[Verdict] = []
         for one in slices:
             value, text, flags = decode_event(one)
@@ -385,17 +394,20 @@ class Intake:
         unreadable: Unreadable = NOTHING_UNREADABLE,
     ) -> list[Explanation]:
         """As `explain`, for the JSON text of each event; see `write_slices`."""
-        work = _Pass(slices, self.judge(slices, headers), Receipt(len(slices)))
-        for index, reason in unreadable.items():
-            work.verdicts[index] = self._unreadable(slices[index], reason)
+        work = _Pass(slices, await self._judge_in_turns(slices, headers, unreadable), Receipt(len(slices)))
         await self._fetch_schemas(work, headers)
-        pairs = zip(work.verdicts, slices, strict=True)
-        return [explanation(verdict, one) for verdict, one in pairs if not isinstance(verdict, SchemaPending)]
+        found: list[Explanation] = []
+        for number, (verdict, one) in enumerate(zip(work.verdicts, slices, strict=True), 1):
+            if not isinstance(verdict, SchemaPending):
+                found.append(explanation(verdict, one))
+            if number % IN_A_TURN_MAX == 0:
+                await asyncio.sleep(0)
+        return found
 
     async def _finish(self, work: _Pass, headers: Mapping[str, str]) -> None:
         """From verdicts to a receipt: fetch schemas, make error events, store, recognise duplicates, count."""
         await self._fetch_schemas(work, headers)
-        self._make_error_events(work)
+        await self._make_error_events(work)
         await self._store(work)
         receipt = work.receipt
         receipt.failed.sort(key=lambda entry: entry[0])
@@ -411,7 +423,9 @@ class Intake:
         deadline = asyncio.get_running_loop().time() + self.config.append_timeout_seconds
         wanted = {verdict.uri for verdict in work.verdicts if isinstance(verdict, SchemaPending)}
         failures = {uri: await self._fetch(uri, deadline) for uri in sorted(wanted)}
-        for index in pending:
+        for number, index in enumerate(pending, 1):
+            if number % IN_A_TURN_MAX == 0:
+                await asyncio.sleep(0)
             value, text, flags = decode_event(work.slices[index])
             verdict = self.gate.try_admit(value, headers, text, flags)
             if isinstance(verdict, SchemaPending):
@@ -439,13 +453,15 @@ class Intake:
         async with self._fetch_slots:
             await asyncio.to_thread(self.gate.compile, uri)
 
-    def _make_error_events(self, work: _Pass) -> None:
+    async def _make_error_events(self, work: _Pass) -> None:
         """Sort out what was not admitted: ours to `failed`, the producer's to `refused` with an error event each."""
         now = utc_milliseconds(int(self._clock() * 1000))
         for index, verdict in enumerate(work.verdicts):
             if not isinstance(verdict, Refused):
                 continue
             received = work.slices[index]
+            if len(work.receipt.refused) % IN_A_TURN_MAX == IN_A_TURN_MAX - 1:
+                await asyncio.sleep(0)
             if verdict.reason.retriable:
                 work.receipt.failed.append((index, Failed(received, verdict.stream_name, verdict.reason)))
                 continue
@@ -579,14 +595,3 @@ def settings_of(stream: Stream) -> TopicSettings:
         compression=stream.compression,
         replicas=stream.replicas,
     )
-
-
-def _outcomes(work: _Pass) -> list[Outcome]:
-    # The last placements of an append are those of its error events.
-    placements = {index: where for placed, append in work.placed for index, where in zip(placed, append, strict=False)}
-    outcomes: dict[int, Outcome] = {**dict(work.receipt.refused), **dict(work.receipt.failed)}
-    for index, verdict in enumerate(work.verdicts):
-        if index not in outcomes and isinstance(verdict, Admitted):
-            placement = placements.get(index)
-            outcomes[index] = Accepted(verdict, placement, duplicate=placement is None)
-    return [outcomes[index] for index in range(len(work.verdicts))]

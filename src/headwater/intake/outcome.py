@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,3 +132,17 @@ class Explanation:
     filled: Mapping[str, Any] | None = None
     reason: HeadwaterError | None = None
     legacy_errors: list[dict[str, Any]] | None = None
+
+
+def outcomes(
+    verdicts: Sequence[object], receipt: Receipt, placed: Sequence[tuple[list[int], Sequence[Placement]]]
+) -> list[Outcome]:
+    """One for each event of a request; `placed`: by place in the request, which of them each append placed where."""
+    # The last placements of an append are those of its error events.
+    placements = {index: where for indexes, append in placed for index, where in zip(indexes, append, strict=False)}
+    found: dict[int, Outcome] = {**dict(receipt.refused), **dict(receipt.failed)}
+    for index, verdict in enumerate(verdicts):
+        if index not in found and isinstance(verdict, Admitted):
+            placement = placements.get(index)
+            found[index] = Accepted(verdict, placement, duplicate=placement is None)
+    return [found[index] for index in range(len(verdicts))]

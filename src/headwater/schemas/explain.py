@@ -18,7 +18,7 @@ from headwater.schemas.finding import Finding, Place, fragment_step
 from headwater.schemas.formats import compile_pattern
 from headwater.schemas.graph import Node, SchemaGraph
 from headwater.schemas.json_value import identity_key, is_number, is_whole, json_equal
-from headwater.schemas.limits import ValidationLimits, children
+from headwater.schemas.limits import ExplanationBudget, ValidationLimits, children
 
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
@@ -59,11 +59,19 @@ class Explainer:
         self._limits = limits
         self._patterns: dict[str, Callable[[str], bool]] = {}
 
-    def findings(self, value: Any) -> list[Finding]:
-        """What is wrong with an event, as far as the bounds allow; empty when it is valid."""
+    def findings(self, value: Any, budget: ExplanationBudget | None = None) -> list[Finding]:
+        """What is wrong with an event, as far as the bounds and the budget allow; empty when it is valid."""
         walk = _Walk(self._nodes, self._matches, self._limits)
+        if budget is not None:
+            walk.limit(1 if budget.is_used_up else budget.violations_left, budget.steps_left)
+        before = walk.steps_left
+        is_cut = True
         with contextlib.suppress(EnoughFindings):
             walk.check(self._nodes[self._root], value, Place(), "#")
+            is_cut = False
+        if budget is not None:
+            budget.steps_left -= before - walk.steps_left
+            budget.is_cut = is_cut
         return walk.findings
 
     def holds(self, node: int, value: Any) -> bool:
@@ -88,8 +96,12 @@ class _Walk:
         self._nodes = nodes
         self._matches = matches
         self._findings_max = limits.violations_max
-        self._steps_left = limits.steps_max
+        self.steps_left = limits.steps_max
         self.findings: list[Finding] = []
+
+    def limit(self, findings_max: int, steps_max: int) -> None:
+        self._findings_max = min(self._findings_max, findings_max)
+        self.steps_left = min(self.steps_left, steps_max)
 
     def add(self, keyword: str, place: Place, path: str, params: dict[str, Any], message: str) -> None:
         if len(self.findings) >= self._findings_max:
@@ -98,8 +110,8 @@ class _Walk:
 
     def check(self, node: Node, value: Any, place: Place, path: str) -> bool:
         """Whether the schema holds; appends what does not."""
-        self._steps_left -= 1
-        if self._steps_left < 0:
+        self.steps_left -= 1
+        if self.steps_left < 0:
             raise EnoughFindings
         before = len(self.findings)
         schema = node.schema

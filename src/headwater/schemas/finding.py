@@ -8,8 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 from headwater.errors import Violation
+from headwater.event import json_bytes
 
 _IDENTIFIER = re.compile(r"[A-Za-z$_][A-Za-z$_0-9]*")
+# A longer name is cut where it stands in a path: paths are made for each step into an event.
+_NAME_CHARS_MAX = 256
 _ESCAPES = str.maketrans({"'": "\\'", "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\f": "\\f", "\t": "\\t"})
 
 
@@ -22,12 +25,14 @@ class Place:
 
     def property(self, name: str) -> Place:
         """A property the schema names."""
+        name = _shown(name)
         plain = _IDENTIFIER.fullmatch(name)
         step = f".{name}" if plain else f"['{name.translate(_ESCAPES)}']"
         return Place(self.pointer + pointer_step(name), self.data_path + step)
 
     def key(self, name: str) -> Place:
         """A property the schema does not name; the legacy notation brackets these without escaping."""
+        name = _shown(name)
         return Place(self.pointer + pointer_step(name), f"{self.data_path}['{name}']")
 
     def item(self, index: int) -> Place:
@@ -55,6 +60,16 @@ class Finding:
             "params": self.params,
             "message": self.message,
         }
+
+    def size(self) -> int:
+        """About how many characters it takes in an answer."""
+        listed = self.params.get("allowedValues", self.params.get("allowedValue"))
+        values = 0 if listed is None else len(json_bytes(listed))
+        return 150 + 2 * len(self.place.data_path) + len(self.schema_path) + 2 * len(self.message) + values
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= _NAME_CHARS_MAX else name[:_NAME_CHARS_MAX] + "…"
 
 
 def pointer_step(name: str) -> str:

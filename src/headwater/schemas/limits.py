@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,29 @@ class ValidationLimits:
     applications_max: int = 100_000
     steps_max: int = 500_000
     allow_insecure_schemas: bool = False
+
+
+@dataclass(slots=True)
+class ExplanationBudget:
+    """What explaining the invalid events of one request may still cost, beside the bounds for each of them.
+
+    Once something of it is used up, one violation of each further event is listed. `bytes_left` counts the texts of
+    violations, some of which repeat lists of their schema.
+    """
+
+    violations_left: int = 1_000
+    steps_left: int = 50_000
+    bytes_left: int = 1_048_576
+    # Whether something of the event explained last was left out.
+    is_cut: bool = False
+
+    @property
+    def is_used_up(self) -> bool:
+        return self.violations_left <= 0 or self.steps_left <= 0 or self.bytes_left <= 0
+
+
+# That of the request at work. None: nobody but the project itself is served, and each event has its own bounds only.
+explanation_budget: ContextVar[ExplanationBudget | None] = ContextVar("explanation_budget", default=None)
 
 
 def depth_exceeds(value: Any, depth_max: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from headwater.errors import EventInvalid, EventMalformed, SchemaInvalid, Violation
@@ -14,7 +15,7 @@ from headwater.schemas.engine_findings import engine_findings
 from headwater.schemas.explain import Explainer
 from headwater.schemas.finding import Finding, Place
 from headwater.schemas.graph import SchemaGraph
-from headwater.schemas.limits import ValidationLimits, bytes_may_exceed_depth, depth_exceeds
+from headwater.schemas.limits import ExplanationBudget, ValidationLimits, bytes_may_exceed_depth, depth_exceeds
 from headwater.schemas.repository import SchemaRepository
 from headwater.schemas.schema import Schema
 from headwater.schemas.uri import canonical_uri
@@ -66,15 +67,41 @@ class CompiledSchema:
         """The same in the shape and order of the legacy validator: keyword, dataPath, schemaPath, params, message."""
         return [finding.legacy_error() for finding in self._findings(value)]
 
-    def _findings(self, value: Any) -> list[Finding]:
+    def explained(self, value: Any, budget: ExplanationBudget) -> tuple[list[Violation], list[dict[str, Any]]]:
+        """`violations` and `legacy_errors` as far as the budget goes, which shrinks; where it ends, they say so.
+
+        At least one is listed of a value that is not valid.
+        """
+        budget.is_cut = False
+        findings = self._findings(value, budget)
+        listed: list[Finding] = []
+        for finding in findings:
+            budget.violations_left -= 1
+            budget.bytes_left -= finding.size()
+            if listed and budget.bytes_left < 0:
+                budget.is_cut = True
+                break
+            listed.append(replace(finding, params={}) if budget.bytes_left < 0 else finding)
+        if budget.is_cut:
+            listed.append(_UNLISTED)
+        return [one.violation() for one in listed], [one.legacy_error() for one in listed]
+
+    def _findings(self, value: Any, budget: ExplanationBudget | None = None) -> list[Finding]:
         if depth_exceeds(value, self._limits.event_depth_max):
             return [_too_deep(self._limits.event_depth_max)]
         if self.is_valid(value):
             return []
         try:
-            findings = [] if self._engine_newer else self._explainer.findings(value)
+            findings = [] if self._engine_newer else self._explainer.findings(value, budget)
             # The engine's verdict counts: where the walk sees nothing wrong, the engine says what it saw.
-            return findings or engine_findings(self._errors(with_decimals(value)), self._limits.violations_max)
+            most = self._limits.violations_max
+            if budget is not None:
+                most = 1 if budget.is_used_up else min(most, budget.violations_left)
+            if not findings:
+                findings = engine_findings(self._errors(with_decimals(value)), most)
+                if budget is not None:
+                    budget.is_cut = budget.is_cut or len(findings) >= most
+            return findings
         except (RecursionError, ValueError):
             return [Finding("value", Place(), "#", {}, "cannot be judged: its text is not Unicode, or it is too deep")]
 
@@ -132,6 +159,15 @@ class Validator:
 def legacy_errors_text(errors: Sequence[dict[str, Any]]) -> str:
     """The legacy validator's one-line summary: `'<dataPath>' <message>, …`."""
     return ", ".join(f"'{error['dataPath']}' {error['message']}" for error in errors)
+
+
+_UNLISTED = Finding(
+    "unlisted",
+    Place(),
+    "#",
+    {},
+    "may break more rules, which are not listed: the answer to one request lists only so many",
+)
 
 
 def _too_deep(depth_max: int) -> Finding:

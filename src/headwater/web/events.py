@@ -44,6 +44,9 @@ PROBLEM_TYPE = (b"content-type", MEDIA_TYPE.encode())
 RETRY_EXPOSED = (b"access-control-expose-headers", b"retry-after")
 
 
+# A longer body is judged in steps.
+AT_ONCE_BYTES_MAX = 1_048_576
+
 Default = TypeVar("Default")
 
 
@@ -167,6 +170,8 @@ class EventsEndpoint:
         was stored, and the coroutine gives the answer.
         """
         sent = RequestHeaders(headers, peer)
+        if len(body) > AT_ONCE_BYTES_MAX:
+            return self.answer(headers, b"", body, peer, uri.decode("latin-1"))
         try:
             # A wrong guess is no JSON, which `judge` finds before anything is stored.
             slices = slice_at_a_guess(body) or slice_events(body, self.config.request_events_max)
