@@ -1,8 +1,9 @@
 """A small, safe expression language over the fields of an event, so that a client receives only what it asked for.
 
 How this works: the text is cut into tokens, a recursive-descent parser turns them into nested closures, and
-matching calls the outermost one. Nothing is evaluated as Python, nothing recurses deeper than `DEPTH_MAX`, and every
-operator takes time linear in the value it looks at, so an expression from a stranger costs microseconds at worst.
+matching calls the outermost one. Nothing is evaluated as Python, nothing recurses deeper than `DEPTH_MAX`, and what an
+expression may look at in one event is bounded by `WORK_MAX`, so one from a stranger costs a few milliseconds at worst
+and microseconds in general. An event that takes more work is given as if there were no filter: nothing is lost.
 
     expression := and ("or" and)*            and := not ("and" not)*
     not        := "not" not | "(" expression ")" | test
@@ -26,6 +27,10 @@ from headwater.event import decode_json
 TEXT_CHARS_MAX = 4096
 TOKENS_MAX = 512
 DEPTH_MAX = 32
+# Items of lists, and eighths of the characters of texts, that the expression may look through in one event.
+WORK_MAX = 100_000
+# Looking closer at an item takes so many times longer than finding out that it differs.
+_CLOSER_LOOK = 8
 
 Test = Callable[[Any], bool]
 Getter = Callable[[Any], Any]
@@ -43,6 +48,7 @@ _TOKEN = re.compile(
 _WORDS = {"and", "or", "not", "in", "contains", "startswith", "endswith", "true", "false", "null"}
 _SYNONYMS = {"&&": "and", "||": "or", "!": "not"}
 _CONSTANTS = {"true": True, "false": False, "null": None}
+_FOR_STRINGS = ("startswith", "endswith", "~")
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", "contains", "startswith", "endswith", "~")
 
 
@@ -73,7 +79,38 @@ def parse_filter(text: str) -> Filter:
     test = parser.expression(0)
     if parser.token.kind != "end":
         raise parser.refuse(f"expected 'and', 'or' or the end, found {parser.token.text!r}")
-    return Filter(parser.canonical(), test)
+    return Filter(parser.canonical(), _within(parser.work, test) if parser.work.is_limited else test)
+
+
+class _TooMuchWork(Exception):
+    """The expression has looked at more of the event than it may."""
+
+
+class _Work:
+    """How much the expression may still look at in this event."""
+
+    __slots__ = ("is_limited", "left")
+
+    def __init__(self) -> None:
+        # Whether any operator of the expression takes time that grows with the event.
+        self.is_limited = False
+        self.left = WORK_MAX
+
+    def spend(self, amount: int) -> None:
+        self.left -= amount
+        if self.left < 0:
+            raise _TooMuchWork
+
+
+def _within(work: _Work, test: Test) -> Test:
+    def matches(value: Any) -> bool:
+        work.left = WORK_MAX
+        try:
+            return test(value)
+        except _TooMuchWork:
+            return True
+
+    return matches
 
 
 class _Token(NamedTuple):
@@ -114,6 +151,7 @@ class _Parser:
         self._text = text
         self._tokens = tokens
         self._index = 0
+        self.work = _Work()
 
     @property
     def token(self) -> _Token:
@@ -157,9 +195,12 @@ class _Parser:
             return _one_of(get, self._list())
         if self.token.kind in {"symbol", "word"} and self.token.text in _COMPARISONS:
             operator = self._advance().text
-            if operator in _ON_TEXT and self.token.kind != "string" and operator != "contains":
+            if operator in _FOR_STRINGS and self.token.kind != "string":
                 raise self.refuse(f"expected a string after {operator!r}, found {self.token.text!r}")
-            return _comparison(operator, get, self._literal())
+            literal = self._literal()
+            if operator == "contains":
+                return _contains(get, literal, self.work)
+            return _like(get, literal, self.work) if operator == "~" else _comparison(operator, get, literal)
         return lambda value: get(value) not in (None, False)
 
     def _list(self) -> list[Any]:
@@ -279,14 +320,25 @@ def _comparison(operator: str, get: Getter, literal: Any) -> Test:
     return test
 
 
-def _contains(get: Getter, literal: Any) -> Test:
+def _contains(get: Getter, literal: Any, work: _Work) -> Test:
     kind = _kind(literal)
+    work.is_limited = True
 
     def test(value: Any) -> bool:
         found = get(value)
         if isinstance(found, str):
+            work.spend(len(found) >> 3)
             return kind == "str" and literal in found
-        return isinstance(found, list) and any(item == literal and _kind(item) == kind for item in found)
+        if not isinstance(found, list):
+            return False
+        work.spend(len(found))
+        # One look through the list, without a step in Python for each item; what is equal may still be of another type.
+        if literal not in found:
+            return False
+        if kind == "str":
+            return True
+        work.spend(len(found) * _CLOSER_LOOK)
+        return any(item == literal and _kind(item) == kind for item in found)
 
     return test
 
@@ -299,17 +351,20 @@ def _ends(get: Getter, literal: str) -> Test:
     return lambda value: isinstance(found := get(value), str) and found.endswith(literal)
 
 
-def _like(get: Getter, pattern: str) -> Test:
+def _like(get: Getter, pattern: str, work: _Work) -> Test:
     first, *rest = pattern.split("*")
     if not rest:
         return lambda value: get(value) == pattern
     *middle, last = rest
+    work.is_limited = work.is_limited or bool(middle)
 
     def test(value: Any) -> bool:
         found = get(value)
         if not isinstance(found, str) or not found.startswith(first):
             return False
         at = len(first)
+        if middle:
+            work.spend(len(found) >> 3)
         for piece in middle:
             at = found.find(piece, at)
             if at < 0:
@@ -321,10 +376,8 @@ def _like(get: Getter, pattern: str) -> Test:
 
 
 _ON_TEXT: dict[str, Callable[[Getter, Any], Test]] = {
-    "contains": _contains,
     "startswith": _starts,
     "endswith": _ends,
-    "~": _like,
 }
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "<": lambda left, right: left < right,

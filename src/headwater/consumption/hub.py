@@ -96,6 +96,7 @@ class StreamHub:
         self._extents = Extents(log)
         self._redact = redaction(config.redacted_pages)
         self._tails: dict[TailKey, _Shared] = {}
+        self._turns = asyncio.Lock()
         self._pulse = Pulse(log, self._live_tails, config.heartbeat_seconds, clock)
         self._connections: set[Connection] = set()
         self._aliases = _aliases(streams, config)
@@ -264,6 +265,7 @@ class StreamHub:
             look=lambda: self._extents.of(wish.topics),
             topics=() if start.listed else wish.topics,
             ring_bytes_max=self.config.buffer_bytes_max,
+            turns=self._turns,
         )
         tail.start()
         return tail

@@ -226,11 +226,12 @@ class StreamReader:
             self._token = self._framer.token
             return self._lost(start)
         wanted = list(below(records, target))
-        chunk = self._framer.frames(wanted)
+        async with self.tail.turn(wanted):
+            chunk = self._framer.frames(wanted)
+            # Whoever waits for a turn gets it after others have had theirs.
+            await asyncio.sleep(0)
         if len(wanted) < len(records) or not records:
             self._arrive(records, behind, target)
-        # Others get their turn between two reads, also where neither reading nor sending has to wait.
-        await asyncio.sleep(0)
         if chunk.data:
             self._token = chunk.said
         return chunk.data or self._idle()

@@ -11,18 +11,21 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from headwater.consumption.extent import Extent
 from headwater.consumption.framing import Chunk, Framer, damaged, notice
 from headwater.consumption.resume import Start, within
 from headwater.errors import HeadwaterError, LogCorrupt, LogUnavailable, PositionLost
-from headwater.log.contract import LogReader, Position
+from headwater.log.contract import LogReader, Position, StoredRecord
 from headwater.log.reading_on import passed
 
 READ_RECORDS_MAX = 500
 READ_BYTES_MAX = 262_144
+# From so many bytes on, what was read takes milliseconds to decode.
+LARGE_BYTES = 131_072
 RETRY_SECONDS = 0.5
 # What comes ends a read at once.
 READ_SECONDS_MAX = 30.0
@@ -44,8 +47,9 @@ class LiveTail:
         look: Look,
         topics: tuple[str, ...],
         ring_bytes_max: int,
+        turns: asyncio.Lock | None = None,
     ) -> None:
-        """`topics`: those of which new partitions are to be followed."""
+        """`topics`: those of which new partitions are to be followed. `turns`: what all tails of a log share."""
         self.topics = topics
         self.position: Position = framer.position
         self.token: bytes = framer.token
@@ -65,6 +69,7 @@ class LiveTail:
         self._task: asyncio.Task[None] | None = None
         self._passing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
+        self._turns = turns or asyncio.Lock()
 
     def start(self) -> None:
         self._readings += 1
@@ -80,6 +85,14 @@ class LiveTail:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self.wake()
+
+    def turn(self, records: Sequence[StoredRecord]) -> contextlib.AbstractAsyncContextManager[Any]:
+        """When these records may be made frames of: every tail decodes them, and large ones one tail after the other.
+
+        Did all of them do it in the same moment, nobody else would have a turn meanwhile.
+        """
+        is_large = sum(len(one.value) for one in records) >= LARGE_BYTES
+        return self._turns if is_large else contextlib.nullcontext()
 
     @property
     def is_stopped(self) -> bool:
@@ -212,8 +225,11 @@ class LiveTail:
             if self._readings == number:
                 self._skip(start)
             return
-        if records and self._readings == number:
-            self._publish(self._framer.frames(records))
+        if not records or self._readings != number:
+            return
+        async with self.turn(records):
+            if self._readings == number:
+                self._publish(self._framer.frames(records))
             # Clients run now; those with free buffers have taken everything before the next read is begun.
             await asyncio.sleep(0)
 
