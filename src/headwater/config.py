@@ -142,6 +142,9 @@ class ControlConfig:
     requests_per_minute_max: int = setting(60, "The most changes with one API key in a minute.", at_least=1)
     heartbeat_seconds: float = setting(15.0, "How often an idle stream of changes says that it lives.", at_least=0.1)
     waiting_max: int = setting(5_000, "The most clients that wait for changes at once.", at_least=1)
+    waiting_per_address_max: int = setting(
+        100, "The most of one client address (see `consumption.client_address_header`).", at_least=1
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +298,10 @@ class WebConfig:
         None,
         "The names that requests may ask for in `Host`, besides its own addresses, names without a dot and that of "
         "`public_url`; `*` for all; others are answered 421. null: none where it listens on loopback, all elsewhere.",
+    )
+    viewers_max: int = setting(200, "The most pages that show the platform live at once.", at_least=1)
+    viewers_per_address_max: int = setting(
+        20, "The most of one client address (see `consumption.client_address_header`).", at_least=1
     )
     headers_max: int = setting(
         100, "The most headers of a request, and the most trailers; with more it is answered 431.", at_least=10

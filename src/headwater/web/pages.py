@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from headwater import __version__
@@ -26,9 +26,9 @@ from headwater.web.jobs import jobs_in_trouble
 from headwater.web.page_examples import example_events
 from headwater.web.page_feed import STREAMS_MAX, PageFeed
 from headwater.web.route import Route
+from headwater.web.seats import SeatedResponse, Seats
 from headwater.web.sight import seen
 
-VIEWERS_MAX = 50
 SINCE_HOURS = 1
 
 PAGE_HEADERS = {
@@ -64,7 +64,8 @@ class Pages:
             jobs_in_trouble=lambda seen: jobs_in_trouble(platform, seen),
             canaries_kept=platform.monitor.canaries_kept,
         )
-        self._viewers = 0
+        limits, header = platform.config.web, platform.config.consumption.client_address_header
+        self._seats = Seats(limits.viewers_max, limits.viewers_per_address_max, header)
         self._closing = False
         self._static = {name: files("headwater.web").joinpath("static", name).read_bytes() for name in _STATIC}
         environment = Environment(
@@ -124,23 +125,20 @@ class Pages:
         return JSONResponse(await self._feed.tables(seen(request)))
 
     async def feed(self, request: Request) -> Response:
-        if self._viewers >= VIEWERS_MAX:
-            return Response(status_code=503, headers={"retry-after": "10"})
         seen(request)
+        leave = self._seats.take(request)
         headers = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
-        return StreamingResponse(self._messages(request), media_type="text/event-stream", headers=headers)
+        answer = SeatedResponse(self._messages(request), media_type="text/event-stream", headers=headers)
+        answer.leave = leave
+        return answer
 
     async def _messages(self, request: Request) -> AsyncIterator[bytes]:
-        self._viewers += 1
-        try:
-            yield b"retry: 2000\n"
-            # Asked again and again: streams change, and keys are revoked.
-            seeing = functools.partial(seen, request)
-            with contextlib.suppress(KeyRequired):
-                async for message in self._feed.messages(seeing, ended=lambda: self._closing):
-                    yield message
-        finally:
-            self._viewers -= 1
+        yield b"retry: 2000\n"
+        # Asked again and again: streams change, and keys are revoked.
+        seeing = functools.partial(seen, request)
+        with contextlib.suppress(KeyRequired):
+            async for message in self._feed.messages(seeing, ended=lambda: self._closing):
+                yield message
 
     def _schemas_by_title(self) -> Mapping[str, Schema]:
         """The newest schema of each title, looked for once: schemas do not change while a platform runs."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from headwater.control.revision import ALL_STREAMS, Rule, State, text_of
@@ -21,7 +21,6 @@ from headwater.errors import (
     RequestTooLarge,
     RevisionUnknown,
     StreamUnknown,
-    TooManyConnections,
 )
 from headwater.event import json_bytes, read_json
 from headwater.platform import Platform
@@ -33,6 +32,7 @@ from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
 from headwater.web.headers import is_number, is_on
 from headwater.web.route import Route
+from headwater.web.seats import SeatedResponse, Seats
 from headwater.web.sight import sight_of
 
 BODY_BYTES_MAX = 1_048_576
@@ -49,7 +49,8 @@ class StreamsApi:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._waiting = 0
+        limits, header = platform.config.control, platform.config.consumption.client_address_header
+        self._seats = Seats(limits.waiting_max, limits.waiting_per_address_max, header)
         self._closing = asyncio.Event()
         # The streams at moments to come, as they are known in one version: (version, {(site, realm, moment): streams}).
         self._then: tuple[int, dict[tuple[str | None, str | None, float], StreamRegistry]] = (-1, {})
@@ -81,8 +82,7 @@ class StreamsApi:
         audience = self._audience(request)
         held = request.headers.get("if-none-match")
         wait = _seconds(request.query_params.get("wait"))
-        if wait:
-            self._enter()
+        leave = self._seats.take(request) if wait else None
         try:
             deadline = asyncio.get_running_loop().time() + wait
             while True:
@@ -96,8 +96,8 @@ class StreamsApi:
                     return _not_changed(request, etag, audience)
                 await self._news(version, left)
         finally:
-            if wait:
-                self._waiting -= 1
+            if leave is not None:
+                leave()
 
     async def get(self, request: Request) -> Response:
         """One stream. 404 with the nearest name where there is none."""
@@ -169,40 +169,39 @@ class StreamsApi:
     async def live(self, request: Request) -> Response:
         """Server-sent events: everything at first, then the streams that changed, each with the state it leads to."""
         audience = self._audience(request)
-        self._enter()
+        leave = self._seats.take(request)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(self._messages(request, audience), media_type="text/event-stream", headers=headers)
+        answer = SeatedResponse(self._messages(request, audience), media_type="text/event-stream", headers=headers)
+        answer.leave = leave
+        return answer
 
     async def _messages(self, request: Request, audience: str) -> AsyncIterator[bytes]:
-        try:
-            told: dict[str, Any] | None = None
-            ahead: list[Any] = []
-            resumed = request.headers.get("last-event-id")
-            heartbeat = self._platform.config.control.heartbeat_seconds
-            while not self._closing.is_set():
-                version = self._platform.control.version
-                try:
-                    listed = read_json(self._listing(request, audience))
-                except KeyRequired:
-                    # Revoked, or expired, since the client came.
-                    return
-                now, soon = listed["streams"], listed.get("upcoming", [])
-                etag = etag_of(json_bytes([now, soon]))
-                news = {"revision": self._platform.control.state.number, "at": _iso(time.time()), "upcoming": soon}
-                if told is None and resumed == etag:
-                    # The client has this already.
-                    yield b": resumed\n"
-                elif told is None:
-                    yield _message("put", etag, {**news, "streams": now})
-                elif (now, soon) != (told, ahead):
-                    changed = {name: one for name, one in now.items() if told.get(name) != one}
-                    gone = [name for name in told if name not in now]
-                    yield _message("patch", etag, {**news, "streams": changed, "removed": gone})
-                told, ahead = now, soon
-                if await self._news(version, heartbeat) == version:
-                    yield b": alive\n"
-        finally:
-            self._waiting -= 1
+        told: dict[str, Any] | None = None
+        ahead: list[Any] = []
+        resumed = request.headers.get("last-event-id")
+        heartbeat = self._platform.config.control.heartbeat_seconds
+        while not self._closing.is_set():
+            version = self._platform.control.version
+            try:
+                listed = read_json(self._listing(request, audience))
+            except KeyRequired:
+                # Revoked, or expired, since the client came.
+                return
+            now, soon = listed["streams"], listed.get("upcoming", [])
+            etag = etag_of(json_bytes([now, soon]))
+            news = {"revision": self._platform.control.state.number, "at": _iso(time.time()), "upcoming": soon}
+            if told is None and resumed == etag:
+                # The client has this already.
+                yield b": resumed\n"
+            elif told is None:
+                yield _message("put", etag, {**news, "streams": now})
+            elif (now, soon) != (told, ahead):
+                changed = {name: one for name, one in now.items() if told.get(name) != one}
+                gone = [name for name in told if name not in now]
+                yield _message("patch", etag, {**news, "streams": changed, "removed": gone})
+            told, ahead = now, soon
+            if await self._news(version, heartbeat) == version:
+                yield b": alive\n"
 
     async def _take(self, request: Request, change: Change) -> Response:
         control = self._platform.control
@@ -293,11 +292,6 @@ class StreamsApi:
         if audience not in OPEN_AUDIENCES:
             self._platform.keys.check(request.headers.get("authorization"), "streams:read")
         return audience
-
-    def _enter(self) -> None:
-        if self._waiting >= self._platform.config.control.waiting_max:
-            raise TooManyConnections(f"{self._waiting} clients are waiting for changes.", hint="Ask without `wait`.")
-        self._waiting += 1
 
     async def _news(self, version: int, seconds: float) -> int:
         """Wait for the next version; a little longer, so that a burst of changes is told once."""
