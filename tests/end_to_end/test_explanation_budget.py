@@ -53,11 +53,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 # One event, and how many of them are in a request.
 MANY: dict[str, Callable[[], tuple[dict[str, Any], int]]] = {
     "violations": lambda: ({"texts": [1] * 500}, 1_500),
-    "repeated choices": lambda: ({"choices": [1] * 20}, 1_000),
+    "repeated choices": lambda: ({"choices": [1] * 20}, 300),
     "alternatives": lambda: ({"any": [1] * 300}, 1_500),
     "steps to the first": lambda: ({"texts": ["a"] * 20_000 + [1]}, 10),
     "long names": lambda: ({"named": {"n" * 500_000: [1] * 2_000}}, 3),
-    "one each": lambda: ({"texts": [1]}, 9_000),
+    "one each": lambda: ({"texts": [1]}, 4_000),
 }
 
 

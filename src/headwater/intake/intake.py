@@ -59,13 +59,12 @@ DUPLICATE_ROUNDS_MAX = 3
 RESTORE_SECONDS_MAX = 0.5
 JUDGED_AT_ONCE_MAX = 256
 JUDGED_BYTES_MAX = 65_536
+TURN_SECONDS = 0.01
 # As many refusals or explanations as are made before others have their turn.
 IN_A_TURN_MAX = 20
 
 _log = logging.getLogger(__name__)
 Verdict = Admitted | Refused | SchemaPending
-
-
 _ALL_ADMITTED = {Admitted}
 # What is shown of an event that cannot be read in the answer to its request.
 SHOWN_BYTES_MAX = 4_096
@@ -224,13 +223,16 @@ class Intake:
         """`judge` for one request; others have their turn in between: ten thousand events take a tenth of a second."""
         explanation_budget.set(ExplanationBudget())
         verdicts: list[Verdict] = []
-        size = 0
+        size, most = 0, JUDGED_AT_ONCE_MAX
         for end, one in enumerate(slices, 1):
             size += len(one)
-            if size >= JUDGED_BYTES_MAX or end - len(verdicts) == JUDGED_AT_ONCE_MAX or end == len(slices):
+            if size >= JUDGED_BYTES_MAX or end - len(verdicts) >= most or end == len(slices):
                 if verdicts:
                     await asyncio.sleep(0)
+                began = time.perf_counter()
                 verdicts += self.judge(slices[len(verdicts) : end], headers)
+                # Some events take much longer than others of their size.
+                most = most // 4 or 1 if time.perf_counter() - began > TURN_SECONDS else JUDGED_AT_ONCE_MAX
                 size = 0
         for index, reason in unreadable.items():
             verdicts[index] = self._unreadable(slices[index], reason)
