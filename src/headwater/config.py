@@ -140,6 +140,9 @@ class ControlConfig:
 
     api_keys_path: str = setting("var/api-keys.json", "The file of API keys, relative to the project.")
     requests_per_minute_max: int = setting(60, "The most changes with one API key in a minute.", at_least=1)
+    attempts_per_minute_max: int = setting(
+        60, "The most API keys that are not good from one address in a minute; then it is answered 429.", at_least=1
+    )
     heartbeat_seconds: float = setting(15.0, "How often an idle stream of changes says that it lives.", at_least=0.1)
     waiting_max: int = setting(5_000, "The most clients that wait for changes at once.", at_least=1)
     waiting_per_address_max: int = setting(
@@ -161,6 +164,9 @@ class IntakeConfig:
     request_bytes_max: int = setting(10_485_760, "The largest request body, after decompression.", at_least=1024)
     request_events_max: int = setting(10_000, "The most events in one request.", at_least=1)
     event_bytes_max: int = setting(4_194_304, "The largest event, as compact JSON.", at_least=256)
+    made_topics_max: int = setting(
+        10_000, "The most topics made for streams that events name and no file does: members of families.", at_least=0
+    )
     hasty_backlog_bytes_max: int = setting(
         67_108_864, "How many bytes of hastily received events may wait before more are answered 503.", at_least=0
     )

@@ -212,6 +212,13 @@ class StreamClosed(HeadwaterError):
     fault = Fault.PRODUCER
 
 
+class TooManyStreams(HeadwaterError):
+    """The event names a stream that no file names, and there are as many of those as may be."""
+
+    code = "too_many_streams"
+    fault = Fault.PRODUCER
+
+
 class ChangeRefused(HeadwaterError):
     """A change of what is declared of streams is not allowed or cannot be understood; nothing was changed."""
 
@@ -238,6 +245,14 @@ class KeyRequired(HeadwaterError):
 
     code = "key_required"
     fault = Fault.CONSUMER
+
+
+class KeysDamaged(HeadwaterError):
+    """The file of API keys, or the entry a request needs, cannot be read; other keys go on working."""
+
+    code = "keys_damaged"
+    fault = Fault.OPERATOR
+    retriable = True
 
 
 class HostUnknown(HeadwaterError):

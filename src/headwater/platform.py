@@ -16,8 +16,9 @@ from headwater.control.api_keys import ApiKeys
 from headwater.control.stream_control import StreamControl
 from headwater.errors import HeadwaterError, SinkUnavailable
 from headwater.intake.gate import Gate, GateSettings
-from headwater.intake.intake import Intake, settings_of
+from headwater.intake.intake import Intake
 from headwater.intake.spool import Spool
+from headwater.intake.topics import settings_of
 from headwater.log.contract import ClosesWithin, LimitsRecords, Log, TopicSettings
 from headwater.log.damage_book import NotesDamage
 from headwater.log.kafka_url import require_client
@@ -80,7 +81,11 @@ class Platform:
         )
         self.hub = StreamHub(self.log, streams, config.consumption, self.telemetry)
         self.control = StreamControl(self.log, streams, self.telemetry, self._use_streams)
-        self.keys = ApiKeys(config.path(config.control.api_keys_path), config.control.requests_per_minute_max)
+        self.keys = ApiKeys(
+            config.path(config.control.api_keys_path),
+            config.control.requests_per_minute_max,
+            attempts_per_minute_max=config.control.attempts_per_minute_max,
+        )
         self.tables: dict[str, TableSink] = {}
         self.runners: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
         self.monitor = Monitor(
@@ -115,6 +120,7 @@ class Platform:
             self._release()
             raise
         self._started = True
+        self.keys.report()
         try:
             await self.control.start()
             await self.intake.start()

@@ -74,7 +74,7 @@ QUESTIONS: Sequence[Question] = (
     ),
     Question(
         "keys-damaged",
-        Severity.ERROR,
+        Severity.WARNING,
         "The file of API keys cannot be read, or an entry of it is no key.",
         settings.keys_can_be_read,
     ),

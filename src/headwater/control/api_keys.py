@@ -19,8 +19,9 @@ from pathlib import Path
 
 import orjson
 
-from headwater.control.key_file import ApiKey, read_keys
-from headwater.errors import ConfigInvalid, KeyRequired, ScopeMissing, TooManyRequests
+from headwater.control.attempts import Attempts
+from headwater.control.key_file import ApiKey, KeyFile, read_keys
+from headwater.errors import ConfigInvalid, KeyRequired, KeysDamaged, ScopeMissing, TooManyRequests
 from headwater.private_files import make_private_directory
 from headwater.streams.visibility import Sight
 from headwater.times import time_ms
@@ -30,17 +31,27 @@ EVENTS_READ = "events:read"
 SCOPES = ("streams:read", "streams:write", "streams:kill", EVENTS_READ)
 LOOKED_AT_SECONDS = 1.0
 _log = logging.getLogger(__name__)
+_REPAIR = "Its operator repairs the file: `headwater check` names the place."
 _HOW = "Make one with `headwater keys create`, and send it as `Authorization: Bearer …`."
 
 
 class ApiKeys:
-    """The keys in a file. `changes_per_minute_max` is for each key."""
+    """The keys in a file. `changes_per_minute_max` is for each key, `attempts_per_minute_max` for each address."""
 
-    def __init__(self, path: Path, changes_per_minute_max: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        changes_per_minute_max: int,
+        clock: Callable[[], float] = time.time,
+        *,
+        attempts_per_minute_max: int = 60,
+    ) -> None:
         self._path = path
         self._rate = changes_per_minute_max
         self._clock = clock
+        self._attempts = Attempts(attempts_per_minute_max, clock)
         self._keys: dict[str, ApiKey] = {}
+        self._file = KeyFile()
         self._looked_at = float("-inf")
         self._modified: int | None = None
         # Key name → (what is left of its allowance, when that was so).
@@ -51,13 +62,22 @@ class ApiKeys:
         self._load()
         return sorted(self._keys.values(), key=lambda key: key.name)
 
-    def check(self, authorization: str | None, scope: str) -> str:
-        """The name of the key of a request. Raises KeyRequired, ScopeMissing, TooManyRequests."""
-        self._look()
+    def report(self) -> None:
+        """Say in the log of this process what is wrong with the file, if anything is."""
+        try:
+            self._load()
+        except ConfigInvalid as error:
+            _log.warning("%s No API key is good before it is repaired.", error)
+
+    def check(self, authorization: str | None, scope: str, address: str = "") -> str:
+        """The name of the key of a request from `address`.
+
+        Raises KeyRequired, KeysDamaged, ScopeMissing, TooManyRequests.
+        """
         kind, _, given = (authorization or "").partition(" ")
         if kind.lower() != "bearer" or not given.strip():
             raise KeyRequired(f"This needs an API key with the scope {scope}.", hint=_HOW)
-        found = self._known(given.strip())
+        found = self._known(given.strip(), address)
         if scope not in found.scopes:
             raise ScopeMissing(
                 f"The API key {found.name!r} is good for {', '.join(found.scopes)}, not for {scope}.", hint=_HOW
@@ -65,19 +85,18 @@ class ApiKeys:
         self._spend(found.name)
         return found.name
 
-    def sight(self, authorization: str | None) -> Sight:
+    def sight(self, authorization: str | None, address: str = "") -> Sight:
         """What the reader who sent this header may see of private streams; without a key of ours, what is public.
 
         `events:read` shows their events, any other scope how they are declared and doing. Raises KeyRequired for a key
-        that is not known or has expired.
+        that is not known or has expired, KeysDamaged, TooManyRequests.
         """
         kind, _, given = (authorization or "").partition(" ")
         given = given.strip()
         # Other credentials are for a proxy before the platform.
         if kind.lower() != "bearer" or not given.startswith(PREFIX):
             return Sight.PUBLIC
-        self._look()
-        return Sight.EVENTS if EVENTS_READ in self._known(given).scopes else Sight.DECLARED
+        return Sight.EVENTS if EVENTS_READ in self._known(given, address).scopes else Sight.DECLARED
 
     def create(self, name: str, scopes: Sequence[str], expires: datetime | None = None) -> str:
         """Make a key and answer it; it cannot be had again. Raises ConfigInvalid."""
@@ -103,11 +122,31 @@ class ApiKeys:
             raise ConfigInvalid(f"There is no key named {name!r}.", hint="`headwater keys list` names those there are.")
         self._save()
 
-    def _known(self, given: str) -> ApiKey:
+    def _known(self, given: str, address: str) -> ApiKey:
+        self._attempts.check(address)
+        try:
+            self._look()
+        except ConfigInvalid as error:
+            self._looked_at = float("-inf")
+            # Without the directory: strangers read it.
+            said = error.message.replace(str(self._path), self._path.name)
+            raise KeysDamaged(said, hint=_REPAIR) from None
         digest = hash_of(given)
-        found = next((key for key in self._keys.values() if hmac.compare_digest(key.hash, digest)), None)
-        if found is None:
-            raise KeyRequired("The API key is not known, or was revoked.", hint=_HOW)
+        # All of them, so that the time says nothing of which one it is.
+        found = [key for key in self._keys.values() if hmac.compare_digest(key.hash, digest)]
+        if not found:
+            self._attempts.failed(address)
+            raise self._unknown(digest)
+        return self._unexpired(found[0])
+
+    def _unknown(self, digest: str) -> KeyRequired | KeysDamaged:
+        """Why a key is not good: nobody knows it, or its entry may be one that is damaged."""
+        for (sentence, line), written in zip(self._file.faults, self._file.damaged, strict=True):
+            if written is None or hmac.compare_digest(written, digest):
+                return KeysDamaged(f"{self._path.name}:{line}: {sentence}", hint=_REPAIR)
+        return KeyRequired("The API key is not known, or was revoked.", hint=_HOW)
+
+    def _unexpired(self, found: ApiKey) -> ApiKey:
         if found.expires and (time_ms(found.expires) or 0) <= self._clock() * 1000:
             raise KeyRequired(f"The API key {found.name!r} expired on {found.expires}.", hint=_HOW)
         return found
@@ -133,8 +172,10 @@ class ApiKeys:
         try:
             modified = self._path.stat().st_mtime_ns
         except FileNotFoundError:
-            self._keys, self._modified = {}, None
+            self._keys, self._file, self._modified = {}, KeyFile(), None
             return
+        except OSError as error:
+            raise ConfigInvalid(f"it cannot be read: {error.strerror}.", file=str(self._path)) from None
         if modified == self._modified:
             return
         try:
@@ -146,7 +187,7 @@ class ApiKeys:
         # One that somebody has damaged locks nobody else out.
         for sentence, line in found.faults:
             _log.warning("%s:%d: %s It is not taken.", self._path, line, sentence)
-        self._keys, self._modified = dict(found.keys), modified
+        self._keys, self._file, self._modified = dict(found.keys), found, modified
 
     def _save(self) -> None:
         make_private_directory(self._path.parent)

@@ -31,6 +31,8 @@ class KeyFile:
 
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
     faults: Sequence[tuple[str, int]] = ()
+    # The hash of each of those entries, None where it is none: whose key it is cannot be known then.
+    damaged: Sequence[str | None] = ()
 
 
 def read_keys(data: bytes) -> KeyFile:
@@ -40,6 +42,7 @@ def read_keys(data: bytes) -> KeyFile:
         raise ValueError("it is no list")
     keys: dict[str, ApiKey] = {}
     faults = []
+    damaged: list[str | None] = []
     for number, entry in enumerate(entries, start=1):
         fault = _fault(entry, keys)
         if fault is None:
@@ -48,7 +51,9 @@ def read_keys(data: bytes) -> KeyFile:
             name = entry.get("name") if isinstance(entry, dict) else None
             who = f"the key {name!r}" if isinstance(name, str) else f"entry {number}"
             faults.append((f"{who} {fault}", _line(data, name)))
-    return KeyFile(keys, faults)
+            written = entry.get("hash") if isinstance(entry, dict) else None
+            damaged.append(written if isinstance(written, str) and _HASH.fullmatch(written) else None)
+    return KeyFile(keys, faults, damaged)
 
 
 def _fault(entry: Any, known: Mapping[str, ApiKey]) -> str | None:

@@ -10,7 +10,13 @@ from headwater.intake.outcome import Admitted, Failed, Refused
 from headwater.telemetry import Counter, Telemetry
 
 # A stream that is not declared is a name anybody can make up: no label.
-_NAMELESS_CODES = frozenset({"stream_unknown", "event_malformed", "schema_not_found", "schema_uri_refused"})
+_NAMELESS_CODES = frozenset(
+    {"stream_unknown", "event_malformed", "schema_not_found", "schema_uri_refused", "schema_invalid"}
+    | {"too_many_streams"}
+)
+# Members of families have names that producers choose.
+LABELLED_MAX = 20_000
+OTHERS = "(others)"
 
 
 class Counters:
@@ -82,5 +88,7 @@ class Counters:
     def _add(self, stream: str, outcome: str, count: int) -> None:
         child = self._children.get((stream, outcome))
         if child is None:
+            if len(self._children) >= LABELLED_MAX:
+                stream = OTHERS
             child = self._children[stream, outcome] = self._events.labels(stream, outcome)
         child.inc(count)

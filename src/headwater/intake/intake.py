@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from headwater.errors import (
     LogCorrupt,
     LogUnavailable,
     SchemaUnavailable,
+    TooManyStreams,
 )
 from headwater.event import REPAIRED, decode_event, encode_event
 from headwater.intake.counters import Counters
@@ -48,6 +49,7 @@ from headwater.intake.outcome import (
 from headwater.intake.recent import SECONDS_MAX, RecentOutcomes
 from headwater.intake.restore import duplicate_keys, recent_outcomes, topics_remembered
 from headwater.intake.spool import Spool
+from headwater.intake.topics import IntakeTopics, settings_of
 from headwater.log.contract import Log, Placement, Record, TopicSettings
 from headwater.schemas.limits import ExplanationBudget, explanation_budget
 from headwater.streams.stream import Stream
@@ -131,8 +133,8 @@ class Intake:
         self._submit = log.submit if isinstance(log, Submits) else self._append_in_task
         self._gathering = Gathering(self._submit, config.append_timeout_seconds)
         self._clock = clock
-        self._topic_settings = topic_settings or settings_of
-        self._topics: set[str] = set()
+        self._made = IntakeTopics(gate, log, topic_settings or settings_of, config.made_topics_max)
+        self._topics = self._made.known
         self._window = DuplicateWindow(config.dedupe_window_seconds, config.dedupe_ids_max, clock)
         self._fetching: dict[str, asyncio.Future[None]] = {}
         self._fetch_slots = asyncio.Semaphore(SCHEMA_FETCHES_AT_ONCE_MAX)
@@ -144,10 +146,7 @@ class Intake:
     async def start(self) -> None:
         """Make sure that the topics of all declared streams exist, and remember what was accepted just before."""
         streams = [*self.gate.streams.all(), self.gate.built_in.stream]
-        for stream in streams:
-            for topic in stream.topics:
-                await self._log.ensure_topic(topic, self._topic_settings(stream))
-                self._topics.add(topic)
+        await self._made.start(streams)
         if self._window.enabled:
             await self._remember()
         self._hasty.start()
@@ -409,6 +408,7 @@ class Intake:
     async def _finish(self, work: _Pass, headers: Mapping[str, str]) -> None:
         """From verdicts to a receipt: fetch schemas, make error events, store, recognise duplicates, count."""
         await self._fetch_schemas(work, headers)
+        self._bound_topics(work)
         await self._make_error_events(work)
         await self._store(work)
         receipt = work.receipt
@@ -454,6 +454,16 @@ class Intake:
     async def _compile(self, uri: str) -> None:
         async with self._fetch_slots:
             await asyncio.to_thread(self.gate.compile, uri)
+
+    def _bound_topics(self, work: _Pass) -> None:
+        """Refuse what would need more topics than events may make."""
+        for index, verdict in enumerate(work.verdicts):
+            if isinstance(verdict, Admitted) and verdict.record.topic not in self._topics:
+                try:
+                    self._made.check(verdict.stream)
+                except TooManyStreams as error:
+                    value, _, _ = decode_event(work.slices[index])
+                    work.verdicts[index] = self.gate.refuse(value, error)
 
     async def _make_error_events(self, work: _Pass) -> None:
         """Sort out what was not admitted: ours to `failed`, the producer's to `refused` with an error event each."""
@@ -555,7 +565,7 @@ class Intake:
         try:
             missing = {record.topic for record in records}.difference(self._topics)
             if missing:
-                await self._ensure_topics(one.stream for one in (*admitted, *errors) if one.topic in missing)
+                await self._made.ensure(one.stream for one in (*admitted, *errors) if one.topic in missing)
             if not records:
                 self._window.settle(reservation, stored=True)
                 return ()
@@ -578,22 +588,3 @@ class Intake:
             hint="Send the events again: a repeated meta.id is recognised.",
             retry_after_seconds=self.config.retry_after_seconds,
         )
-
-    async def _ensure_topics(self, streams: Iterable[Stream]) -> None:
-        """Create the topics of streams that no declaration names one by one: members of families, undeclared ones."""
-        for stream in {stream.name: stream for stream in streams}.values():
-            for topic in {*stream.topics, stream.topic_for(self.gate.settings.topic_prefix)}:
-                await self._log.ensure_topic(topic, self._topic_settings(stream))
-                self._topics.add(topic)
-
-
-def settings_of(stream: Stream) -> TopicSettings:
-    """How the topics of a stream are kept, as the stream says."""
-    return TopicSettings(
-        partitions=stream.partitions,
-        retention_seconds=stream.retention_seconds,
-        retention_bytes=stream.retention_bytes,
-        compact=stream.compact,
-        compression=stream.compression,
-        replicas=stream.replicas,
-    )

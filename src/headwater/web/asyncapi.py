@@ -20,6 +20,7 @@ from headwater.platform import Platform
 from headwater.streams.projection import etag_of
 from headwater.streams.visibility import Sight
 from headwater.web.route import Route
+from headwater.web.sight import address_of
 
 AUDIENCES = ("public", "internal")
 MEDIA_TYPE = "application/vnd.aai.asyncapi+json;version=3.0.0"
@@ -80,7 +81,7 @@ class AsyncApi:
             raise StreamUnknown(f"There is no audience {audience!r}.", hint=suggestion(audience, AUDIENCES))
         is_internal = audience == "internal"
         if is_internal:
-            self._platform.keys.check(request.headers.get("authorization"), "streams:read")
+            self._platform.keys.check(request.headers.get("authorization"), "streams:read", address_of(request))
         settings: Callable[..., Any] = self._platform.topic_settings
         config = self._platform.config
         url = config.web.public_url or str(request.base_url)

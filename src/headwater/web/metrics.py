@@ -11,17 +11,18 @@ from headwater.monitoring.canaries import JOB_HOP
 from headwater.platform import Platform
 from headwater.streams.seen import SeenStreams
 from headwater.telemetry import CONTENT_TYPE
+from headwater.web.sight import address_of
 
 
 async def metrics(request: Request) -> Response:
     """All samples; those of private streams, and of their jobs, are told together where there is no key."""
-    body = metrics_text(request.app.state.platform, request.headers.get("authorization"))
+    body = metrics_text(request.app.state.platform, request.headers.get("authorization"), address_of(request))
     return Response(body, headers={"content-type": CONTENT_TYPE})
 
 
-def metrics_text(platform: Platform, authorization: str | None) -> bytes:
+def metrics_text(platform: Platform, authorization: str | None, address: str = "") -> bytes:
     """The metrics of one process, for who sends this header. Raises KeyRequired."""
-    return platform.telemetry.render(concealing(platform.seen(platform.keys.sight(authorization))))
+    return platform.telemetry.render(concealing(platform.seen(platform.keys.sight(authorization, address))))
 
 
 def concealing(streams: SeenStreams) -> Callable[[str, str], bool] | None:

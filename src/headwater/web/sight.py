@@ -10,8 +10,14 @@ from headwater.streams.visibility import Sight
 
 def sight_of(request: Request) -> Sight:
     """What the API key of a request lets its sender see. Raises KeyRequired for a key that is not good."""
-    sight: Sight = request.app.state.platform.keys.sight(request.headers.get("authorization"))
+    keys = request.app.state.platform.keys
+    sight: Sight = keys.sight(request.headers.get("authorization"), address_of(request))
     return sight
+
+
+def address_of(request: Request) -> str:
+    """Where the connection of a request comes from."""
+    return request.client.host if request.client else ""
 
 
 def seen(request: Request) -> SeenStreams:

@@ -24,10 +24,12 @@ from headwater.errors import (
     FilterInvalid,
     HeadwaterError,
     KeyRequired,
+    KeysDamaged,
     StreamUnknown,
     TimestampInvalid,
     TokenInvalid,
     TooManyConnections,
+    TooManyRequests,
     TopicUnknown,
 )
 from headwater.event import json_bytes
@@ -99,7 +101,7 @@ class StreamEndpoint:
         try:
             accept = headers.get("accept", "")
             url = url_of(self._public_url, scope.get("scheme", "http"), headers.get("host", ""))
-            sight = self._sight(headers)
+            sight = self._sight(headers, address)
             streams = self._hub.resolve(names, sight)
             wish = replace(_wish(streams, accept, query, resume), render=rendering(accept, query, url))
             topics = wish.topics
@@ -120,14 +122,14 @@ class StreamEndpoint:
         """End all streams with a last token; open ones would hold up the end of the server."""
         await self._hub.close()
 
-    def _sight(self, headers: Mapping[str, str]) -> Sight:
-        return self._keys.sight(headers.get("authorization")) if self._keys else Sight.PUBLIC
+    def _sight(self, headers: Mapping[str, str], address: str = "") -> Sight:
+        return self._keys.sight(headers.get("authorization"), address) if self._keys else Sight.PUBLIC
 
     def _still_reads(self, headers: Mapping[str, str], sight: Sight) -> bool:
         """Whether the key of a connection is as good as it was when the client came."""
         try:
             return self._sight(headers) >= sight
-        except KeyRequired:
+        except (KeyRequired, KeysDamaged, TooManyRequests):
             return False
 
     async def _serve(self, connection: Connection, scope: Scope, receive: Receive, send: Send, media: bytes) -> None:

@@ -33,7 +33,7 @@ from headwater.streams.visibility import Sight
 from headwater.web.headers import is_number, is_on
 from headwater.web.route import Route
 from headwater.web.seats import SeatedResponse, Seats
-from headwater.web.sight import sight_of
+from headwater.web.sight import address_of, sight_of
 
 BODY_BYTES_MAX = 1_048_576
 WAIT_SECONDS_MAX = 60.0
@@ -112,7 +112,7 @@ class StreamsApi:
 
     async def history(self, request: Request) -> Response:
         """The latest revisions, newest first, and the rules there are."""
-        self._platform.keys.check(request.headers.get("authorization"), "streams:read")
+        self._platform.keys.check(request.headers.get("authorization"), "streams:read", address_of(request))
         control = self._platform.control
         limit = min(HISTORY_MAX, _count(request.query_params.get("limit"), 100))
         return _json(
@@ -125,7 +125,7 @@ class StreamsApi:
 
     async def revision(self, request: Request) -> Response:
         """One revision, and what it changed where it holds everywhere and now."""
-        self._platform.keys.check(request.headers.get("authorization"), "streams:read")
+        self._platform.keys.check(request.headers.get("authorization"), "streams:read", address_of(request))
         number = request.path_params["number"]
         found = next((one for one in self._platform.control.history if one.number == number), None)
         if found is None:
@@ -136,7 +136,7 @@ class StreamsApi:
 
     async def change(self, request: Request) -> Response:
         """Put and remove rules. `dry_run=true`: only say what would change."""
-        actor = self._platform.keys.check(request.headers.get("authorization"), "streams:write")
+        actor = self._platform.keys.check(request.headers.get("authorization"), "streams:write", address_of(request))
         written = await _body(request)
         rules, removed = written.get("put", []), written.get("remove", [])
         if not isinstance(rules, list) or not isinstance(removed, list):
@@ -148,7 +148,7 @@ class StreamsApi:
 
     async def rollback(self, request: Request) -> Response:
         """Go back to the rules of an earlier revision, by a new one."""
-        actor = self._platform.keys.check(request.headers.get("authorization"), "streams:write")
+        actor = self._platform.keys.check(request.headers.get("authorization"), "streams:write", address_of(request))
         written = await _body(request)
         to = written.get("to")
         if type(to) is not int:
@@ -158,7 +158,7 @@ class StreamsApi:
 
     async def kill(self, request: Request) -> Response:
         """Make a stream ("*": all) refuse every event; `on: false` takes that back."""
-        actor = self._platform.keys.check(request.headers.get("authorization"), "streams:kill")
+        actor = self._platform.keys.check(request.headers.get("authorization"), "streams:kill", address_of(request))
         written = await _body(request)
         stream, on = text_of(written, "stream", 200), written.get("on", True)
         if not isinstance(on, bool):
@@ -290,7 +290,7 @@ class StreamsApi:
         if audience not in AUDIENCES:
             raise StreamUnknown(f"There is no audience {audience!r}.", hint=suggestion(audience, AUDIENCES))
         if audience not in OPEN_AUDIENCES:
-            self._platform.keys.check(request.headers.get("authorization"), "streams:read")
+            self._platform.keys.check(request.headers.get("authorization"), "streams:read", address_of(request))
         return audience
 
     async def _news(self, version: int, seconds: float) -> int:
