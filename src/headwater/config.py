@@ -67,6 +67,12 @@ class LogConfig:
     wal_bytes_max: int = setting(
         67_108_864, "Size of the write-ahead file at which a checkpoint is forced.", at_least=1_048_576
     )
+    reserve_bytes: int = setting(
+        16_777_216,
+        "SQLite: how much of the disk is kept back, in `events.db.reserve`, so that retention and copying go on when it"
+        " is full; at most a twentieth of the disk. 0 keeps nothing back.",
+        at_least=0,
+    )
     queue_bytes_max: int = setting(
         67_108_864, "How much may wait to be stored before more is refused (503).", at_least=1_048_576
     )

@@ -25,6 +25,7 @@ from headwater.log.kafka_url import require_client
 from headwater.log.owner import LogOwner
 from headwater.log.sharing import SharedLog
 from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite_space import DiskLimits
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
 from headwater.processing.embedded import EmbeddedRunner
@@ -260,12 +261,19 @@ class Platform:
         return settings
 
     async def _keep_trimming(self) -> None:
+        trouble = ""
         while True:
             await asyncio.sleep(self.config.log.trim_interval_seconds)
             try:
                 await self.log.trim()
             except HeadwaterError as error:
-                _log.warning("retention: %s", error)
+                if trouble != error.code:
+                    _log.warning("retention: %s", error)
+                trouble = error.code
+            else:
+                if trouble:
+                    _log.warning("retention works again")
+                trouble = ""
 
 
 def build(config: Config, project: Project | None = None) -> Platform:
@@ -339,6 +347,7 @@ def log_of(config: Config) -> Log:
         durability=config.log.durability,
         wal_bytes_max=config.log.wal_bytes_max,
         queue_bytes_max=config.log.queue_bytes_max,
+        disk=DiskLimits(reserve_bytes=config.log.reserve_bytes),
     )
 
 

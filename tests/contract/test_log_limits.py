@@ -19,6 +19,7 @@ import pytest
 from headwater.errors import EventTooLarge, LogCorrupt, LogFull, LogUnavailable
 from headwater.log.contract import Commit, Position, Record, TopicSettings
 from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite_space import DiskLimits
 from headwater.testing.clock import ManualClock
 from headwater.testing.faults import flip_bit
 from headwater.testing.log_suite import read_all
@@ -79,7 +80,7 @@ async def test_when_the_disk_is_full_reads_go_on_and_writing_resumes_alone(small
 
 async def test_a_file_at_its_limit_is_a_full_disk_until_retention_frees_pages(tmp_path: Path) -> None:
     clock = ManualClock()
-    async with opened(SqliteLog(tmp_path / "events.db", clock=clock, file_bytes_max=4_000_000)) as log:
+    async with opened(SqliteLog(tmp_path / "events.db", clock=clock, disk=DiskLimits(file_bytes_max=4_000_000))) as log:
         await log.ensure_topic("a", TopicSettings(retention_seconds=60))
         count = await fill(log)
         assert (tmp_path / "events.db").stat().st_size <= 4_000_000
@@ -89,7 +90,7 @@ async def test_a_file_at_its_limit_is_a_full_disk_until_retention_frees_pages(tm
 
 
 async def test_what_fits_is_stored_when_a_neighbour_in_the_same_commit_does_not_fit(tmp_path: Path) -> None:
-    async with opened(SqliteLog(tmp_path / "events.db", file_bytes_max=2_000_000)) as log:
+    async with opened(SqliteLog(tmp_path / "events.db", disk=DiskLimits(file_bytes_max=2_000_000))) as log:
         await log.ensure_topic("a", TopicSettings())
         small = [log.submit([Record("a", b"%d" % n)]) for n in range(3)]
         large = log.submit([Record("a", random.Random(2).randbytes(3_000_000))])
@@ -210,6 +211,7 @@ import asyncio, json, sys
 from pathlib import Path
 from headwater.log.contract import Record, TopicSettings
 from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite_space import DiskLimits
 
 async def main(path, name, count):
     log = SqliteLog(Path(path), busy_seconds=30)

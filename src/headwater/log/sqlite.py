@@ -40,6 +40,7 @@ from headwater.log.sqlite_medium import medium_for_reading, unmade
 from headwater.log.sqlite_reader import Reader
 from headwater.log.sqlite_retention import Retention, count_slots
 from headwater.log.sqlite_schema import OFFSET_MAX, Durability, check_tables, connect, create_tables
+from headwater.log.sqlite_space import DiskLimits
 from headwater.log.sqlite_verify import measure, verify
 from headwater.log.sqlite_wal import check_wal
 from headwater.log.sqlite_writer import Writer
@@ -72,14 +73,14 @@ class SqliteLog:
         busy_seconds: float = 5.0,
         queue_bytes_max: int = 67_108_864,
         wal_bytes_max: int = 67_108_864,
-        file_bytes_max: int | None = None,
+        disk: DiskLimits | None = None,
         cache_bytes_max: int = 8_388_608,
         only_read: bool = False,
     ) -> None:
         """`durability` "fsync": an answered append survives power loss; "os": it survives the end of the process.
 
         `busy_seconds`: how long to wait for another process. `queue_bytes_max`: how much may wait to be written.
-        `file_bytes_max`: a file that would grow over this is treated as a full disk. `only_read`: nothing will be
+        `only_read`: nothing will be
         appended, so that a place where nothing can be written will do.
         """
         self._path = path
@@ -96,7 +97,7 @@ class SqliteLog:
             busy_seconds=busy_seconds,
             queue_bytes_max=queue_bytes_max,
             wal_bytes_max=wal_bytes_max,
-            file_bytes_max=file_bytes_max,
+            disk=disk or DiskLimits(),
             on_written=self._on_written,
         )
         self._reader = Reader(path, busy_seconds=busy_seconds, cache=self._cache)

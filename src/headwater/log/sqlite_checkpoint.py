@@ -16,6 +16,7 @@ from headwater.errors import HeadwaterError
 from headwater.log.sqlite_schema import PAGE_BYTES, Durability, connect
 
 PASS_PAGES = 512
+FRAME_HEADER_BYTES = 24
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +33,9 @@ class Checkpointer:
         self._base = 0
         self._next_pass = self._pass_pages
         self._retry_at = 0
+        self._has_failed = False
+        # Nothing is copied beside the commits: what little space there is, is for what removes.
+        self.is_paused = False
         self._wake = threading.Event()
         self._stopping = False
         self._copying = threading.Lock()
@@ -48,6 +52,11 @@ class Checkpointer:
             self._thread.join()
             self._thread = None
 
+    @property
+    def waiting_bytes(self) -> int:
+        """About how much of the write-ahead log may not be in the file yet; rather too much than too little."""
+        return max(0, self._noted + self._base) * (PAGE_BYTES + FRAME_HEADER_BYTES)
+
     def note(self, pages: int) -> None:
         """About so many pages were added to the write-ahead log."""
         self._noted += pages
@@ -57,7 +66,7 @@ class Checkpointer:
 
     def relieve(self, connection: sqlite3.Connection | None) -> None:
         """When the cap is reached: copy the rest now, while no commit can add to it."""
-        if connection is None or self._noted + self._base < max(self._pages_max, self._retry_at):
+        if connection is None or self.is_paused or self._noted + self._base < max(self._pages_max, self._retry_at):
             return
         busy = self.copy_now(connection)
         # A reader that pins the old pages keeps the log from starting over; do not stall every commit for it.
@@ -67,6 +76,20 @@ class Checkpointer:
         """Copy all that can be copied; True when something could not. Between commits only."""
         with self._copying:
             return self._copy(connection)
+
+    def copy_and_empty(self, connection: sqlite3.Connection, busy_seconds: float) -> None:
+        """Copy all that can be copied, and give the space of the write-ahead log back where no reader needs it."""
+        with self._copying:
+            if self._copy(connection):
+                return
+            # A reader is not waited for: it comes back before space does.
+            connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.Error:
+                _log.debug("the write-ahead log cannot be emptied", exc_info=True)
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
 
     def _run(self) -> None:
         try:
@@ -83,7 +106,8 @@ class Checkpointer:
                 if self._stopping:
                     return
                 with self._copying:
-                    self._copy(connection)
+                    if not self.is_paused:
+                        self._copy(connection)
         finally:
             connection.close()
 
@@ -94,8 +118,13 @@ class Checkpointer:
             busy, in_log, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:
             # A full disk shows here first; the commits will say so to those who must know.
-            _log.warning("checkpoint failed: %s", error)
+            if not self._has_failed:
+                _log.warning("the write-ahead log cannot be copied into the file: %s; it is tried again", error)
+            self._has_failed = True
             return True
+        if self._has_failed:
+            _log.info("the write-ahead log is copied into the file again")
+        self._has_failed = False
         # When all is copied, and nothing was added meanwhile, the next commit starts the log over.
         complete = in_log == copied and noted == self._noted
         self._base = (0 if complete else max(in_log, 0)) - noted

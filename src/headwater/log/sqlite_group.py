@@ -30,6 +30,7 @@ class Step(NamedTuple):
 
     change: Callable[[sqlite3.Connection], Any]
     future: asyncio.Future[Any]
+    frees: bool = False
 
 
 class Written(NamedTuple):

@@ -27,7 +27,9 @@ _OBSTACLES: dict[int, Obstacle] = {
     errno.EACCES: "forbidden",
     errno.EPERM: "forbidden",
 }
-FULL_HINT = "Free space on its disk, or keep streams for less long; writing resumes by itself."
+FULL_HINT = (
+    "Free space on its disk, or keep streams for less long: what expires makes room, and writing resumes by itself."
+)
 READ_ONLY_HINT = (
     "Mount it for writing, or copy the file, with the -wal beside it, elsewhere. `headwater log topics`, `read` and"
     " `verify` work on it as it is."

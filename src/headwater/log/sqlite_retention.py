@@ -37,7 +37,8 @@ STEP_BYTES_MAX = 2_097_152
 SCAN_ROWS_MAX = 4_096
 COMPACTION_KEYS_MAX = 500_000
 COMPACTION_DIRTY_PART = 0.25
-SHRINK_PAGES_PER_STEP = 64
+# Each may have to be moved: what a step writes fits into what is kept back on a small disk.
+SHRINK_PAGES_PER_STEP = 16
 FREE_PAGES_KEPT_PART = 0.1
 FREE_PAGES_KEPT_MIN = 16
 
@@ -97,7 +98,7 @@ class Retention:
                 cut: _Cut | None = await in_thread(self._plan_cut, slot, settings, counted)
                 if cut is None:
                     break
-                counted = await self._writer.run(partial(apply_cut, slot=slot, cut=cut))
+                counted = await self._writer.run(partial(apply_cut, slot=slot, cut=cut), frees=True)
                 removed += cut.records
         if settings.compact:
             removed += await self._compact(in_thread, entry.name, partition, slot)
@@ -107,7 +108,7 @@ class Retention:
         """Give back pages when more than a tenth of the file is free."""
         while (surplus := await in_thread(self._free_surplus)) > 0:
             pages = min(surplus, SHRINK_PAGES_PER_STEP)
-            await self._writer.run(partial(_vacuum, pages=pages))
+            await self._writer.run(partial(_vacuum, pages=pages), frees=True)
 
     def _count(self, slot: int) -> PartitionRow:
         with self._reader.snapshot("counting a partition") as (connection, _):
@@ -305,7 +306,9 @@ def _store_clean(connection: sqlite3.Connection, slot: int, clean_to: int) -> No
 
 
 def _vacuum(connection: sqlite3.Connection, pages: int) -> None:
-    connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+    # A statement without rows is stepped once only, which gives back one page whatever number it is asked for.
+    for _ in range(pages):
+        connection.execute("PRAGMA incremental_vacuum(1)")
 
 
 def _digest(key: bytes) -> bytes:

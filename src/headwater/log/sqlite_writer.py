@@ -38,6 +38,7 @@ from headwater.log.sqlite_schema import (
     row_crc,
     translate,
 )
+from headwater.log.sqlite_space import DiskLimits, Space
 
 GROUP_BYTES_MAX = 8_388_608
 APPEND_BYTES_MAX = 268_435_456
@@ -64,7 +65,7 @@ class Writer:
         busy_seconds: float,
         queue_bytes_max: int,
         wal_bytes_max: int,
-        file_bytes_max: int | None,
+        disk: DiskLimits,
         on_written: Callable[[list[Written]], None],
     ) -> None:
         self._path = path
@@ -72,9 +73,10 @@ class Writer:
         self._clock = clock
         self._busy_seconds = busy_seconds
         self._queue_bytes_max = queue_bytes_max
-        self._file_bytes_max = file_bytes_max
+        self._file_bytes_max = disk.file_bytes_max
         self._on_written = on_written
         self._checkpointer = Checkpointer(path, durability, wal_bytes_max)
+        self._space = Space(path, disk.reserve_bytes, busy_seconds, self._checkpointer)
         self._queue: queue.SimpleQueue[Append | Step | Look | None] = queue.SimpleQueue()
         self._submitted_bytes = 0
         self._finished_bytes = 0
@@ -121,12 +123,15 @@ class Writer:
         self._queue.put(Append(records, commit, future, size))
         return future
 
-    def run(self, change: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Queue a step: `change` is called in a transaction of its own and should take milliseconds."""
+    def run(self, change: Callable[[sqlite3.Connection], T], *, frees: bool = False) -> asyncio.Future[T]:
+        """Queue a step: `change` is called in a transaction of its own and should take milliseconds.
+
+        `frees`: it makes space, so that on a full disk it may use what is kept back for that.
+        """
         if self._thread is None or self._loop is None:
             raise LogUnavailable("The log is not open.")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(Step(change, future))
+        self._queue.put(Step(change, future, frees))
         return future
 
     def others(self) -> asyncio.Future[int]:
@@ -263,6 +268,7 @@ class Writer:
         if not group.appends:
             return []
         written: list[Written] = []
+        self._space.require(connection, sum([append.bytes_total for append in group.appends]))
         now_ms = int(self._clock() * 1000)
         pages = 3
         try:
@@ -366,13 +372,14 @@ class Writer:
         try:
             connection = self._opened()
             try:
-                self._begin(connection)
-                answer = step.change(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                roll_back(connection)
-                raise
+                answer = self._change(connection, step)
+            except sqlite3.Error as error:
+                if not step.frees or not isinstance(translate(error, self._path, "changing the log"), LogFull):
+                    raise
+                self._space.give_up_reserve()
+                answer = self._change(connection, step)
             self._checkpointer.note(64)
+            self._space.removed(connection)
         except sqlite3.Error as error:
             answer = translate(error, self._path, "changing the log")
         except BaseException as error:
@@ -380,6 +387,16 @@ class Writer:
         self._topics_stale = True
         self._call(self._answer, [(step.future, answer)], [])
         self._checkpointer.relieve(self._connection)
+
+    def _change(self, connection: sqlite3.Connection, step: Step) -> Any:
+        try:
+            self._begin(connection)
+            answer = step.change(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            roll_back(connection)
+            raise
+        return answer
 
     def _answer(self, answers: list[tuple[asyncio.Future[Any], Any]], written: list[Written]) -> None:
         for future, answer in answers:
