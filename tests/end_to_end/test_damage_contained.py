@@ -61,6 +61,11 @@ async def until(is_so: Callable[[], Any]) -> None:
         await asyncio.sleep(0.05)
 
 
+async def log_command(project: Path, *words: str) -> tuple[int, str]:
+    result = await asyncio.to_thread(CliRunner().invoke, main, ["log", *words, "--project", str(project)])
+    return result.exit_code, result.output
+
+
 @pytest.fixture
 async def project(tmp_path: Path) -> Path:
     """A project whose log has six batches of ten edits, of which the fourth is damaged; its job has read nothing."""
@@ -117,8 +122,7 @@ async def test_everybody_goes_on_beside_a_damaged_batch_and_it_is_named(
 
 async def test_a_repair_names_what_it_sets_aside_and_makes_the_log_sound(project: Path) -> None:
     async def run(*words: str) -> tuple[int, str]:
-        result = await asyncio.to_thread(CliRunner().invoke, main, ["log", *words, "--project", str(project)])
-        return result.exit_code, result.output
+        return await log_command(project, *words)
 
     assert (await run("verify"))[0] == 1
     code, told = await run("repair", "--dry-run")
@@ -140,3 +144,23 @@ async def test_a_log_that_a_server_uses_is_not_repaired(project: Path) -> None:
         await platform.stop()
     assert result.exit_code != 0
     assert "in use" in result.output
+
+
+async def test_damaged_tables_and_states_of_jobs_are_named_by_verify(project: Path) -> None:
+    config = config_of(project)
+    tables, state = config.path(config.jobs.tables_path), config.path(config.jobs.state_path) / "counted.db"
+    state.parent.mkdir(parents=True, exist_ok=True)
+    for file in (tables, state):
+        with sqlite3.connect(file) as connection:
+            connection.execute("CREATE TABLE rows (n INTEGER PRIMARY KEY, text TEXT)")
+            connection.executemany("INSERT INTO rows VALUES (?, ?)", [(n, "x" * 500) for n in range(200)])
+        connection.close()
+    assert "counted.db" not in (await log_command(project, "verify"))[1]
+    data = bytearray(tables.read_bytes())
+    data[4096 * 5 : 4096 * 6] = b"\xff" * 4096
+    tables.write_bytes(data)
+    state.write_bytes(b"no database at all" + state.read_bytes()[18:])
+    code, told = await log_command(project, "verify")
+    assert code == 1
+    assert str(tables) in told
+    assert f"{state}: file is not a database" in told

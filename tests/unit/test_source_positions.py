@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -174,8 +175,15 @@ async def test_a_table_is_filled_from_a_log_that_was_replaced(
         rows = rows_of(sink)
         await sink.close()
         await log.close()
-    assert rows == [(n,) for n in (*range(20), *range(100, 100 + new))]
-    assert len([one for one in caplog.records if one.levelno >= logging.WARNING]) == 1
+    assert rows == [(n,) for n in range(100, 100 + new)]
+    with sqlite3.connect(tmp_path / "tables.db") as tables:
+        names = [name for (name,) in tables.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'filled_before_%'")]
+        kept = sorted(tables.execute(f'SELECT n FROM "{names[0]}"'))
+    tables.close()
+    assert kept == [(n,) for n in range(20)]
+    said = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert len(said) == 2
+    assert names[0] in said[1]
 
 
 async def test_a_table_begins_again_where_its_log_is_an_older_copy(tmp_path: Path) -> None:
@@ -200,7 +208,7 @@ async def test_a_table_begins_again_where_its_log_is_an_older_copy(tmp_path: Pat
     for file in sorted(tmp_path.glob("events.db*")):  # noqa: ASYNC240 - a moment, in a test
         file.unlink()
     path.write_bytes(copy)
-    assert (99,) in await run(edit(99))
+    assert await run(edit(99)) == [(0,), (1,), (99,)]
 
 
 async def test_a_token_with_ids_is_one_that_older_versions_read() -> None:

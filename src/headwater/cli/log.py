@@ -8,7 +8,7 @@ import datetime
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 VALUE_CHARS_MAX = 100
 URL_PREFIX = "sqlite:///"
+SQLITE_SUFFIXES = (".db", ".sqlite")
 
 
 class Chosen:
@@ -46,6 +47,18 @@ class Chosen:
         require_project(self._project)
         config = load_config(self._project)
         return config.log.url if config.log.is_kafka else URL_PREFIX + str(config.log_path)
+
+    def files_of_jobs(self) -> list[Path]:
+        """The SQLite files in which the project's jobs keep tables and state; none where a log is named alone."""
+        if self._url is not None:
+            return []
+        from headwater.config import load_config
+
+        config = load_config(self._project)
+        tables, state = config.path(config.jobs.tables_path), config.path(config.jobs.state_path)
+        files = [tables] if tables.suffix in SQLITE_SUFFIXES else []
+        files += sorted(state.glob("*.db")) if state.is_dir() else []
+        return [file for file in files if file.is_file()]
 
     def _options(self) -> dict[str, Any]:
         """What the project says of talking to Kafka brokers, for whichever URL was given."""
@@ -180,7 +193,12 @@ def tail(*, chosen: Chosen, topics: tuple[str, ...], count: int | None, as_json:
 @as_json_option
 @chosen_log
 def verify(*, chosen: Chosen, as_json: bool) -> None:
-    """Check every checksum, offset and page; say what is damaged and where. Exits 1 when something is."""
+    """Check every checksum, offset and page; say what is damaged and where. Exits 1 when something is.
+
+    With a project, the files in which its jobs keep tables and state are looked at, too.
+    """
+
+    from headwater.log.sqlite_files import damages_in
 
     async def ask() -> VerifyReport:
         async with chosen.opened() as log:
@@ -195,6 +213,8 @@ def verify(*, chosen: Chosen, as_json: bool) -> None:
                 return await log.verify(progress=show)
 
     report = _run(ask())
+    files = [damage for file in chosen.files_of_jobs() for damage in damages_in(file)]
+    report = replace(report, damages=(*report.damages, *files))
     if as_json:
         print_json(report.as_dict())
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headwater.connectors.contract import Delivery, Sink
+from headwater.connectors.contract import Delivery, SetsAside, Sink
 from headwater.foreign import awaited
 
 
@@ -20,6 +20,11 @@ class ContainedSink:
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
         await awaited(self._sink.write(deliveries, token))
+
+    async def set_aside(self) -> str | None:
+        """As `SetsAside`; a sink that cannot do it goes on with what it has."""
+        sink = self._sink
+        return await awaited(sink.set_aside()) if isinstance(sink, SetsAside) else None
 
     async def close(self) -> None:
         await awaited(self._sink.close())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from headwater.connectors.tables import TableView
 from headwater.errors import JobInvalid
@@ -110,6 +110,18 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Finish and release everything; idempotent."""
+        ...
+
+
+@runtime_checkable
+class SetsAside(Protocol):
+    """A sink that can begin anew without losing what it has."""
+
+    async def set_aside(self) -> str | None:
+        """Keep the rows there are under another name, which is answered, and go on empty and without a token.
+
+        None where there were no rows. All or nothing. Raises SinkUnavailable.
+        """
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -48,6 +49,11 @@ def order_by(shape: TableShape, order: str) -> str:
     """The ORDER BY clause for `edits desc, wiki`; "" for "". Raises JobInvalid for anything but columns."""
     terms = [f'"{name}" {"DESC" if descending else "ASC"}' for name, descending in shape.order_terms(order)]
     return f" ORDER BY {', '.join(terms)}" if terms else ""
+
+
+def name_aside(name: str) -> str:
+    """What a table is called when its rows are set aside now: with the time, UTC."""
+    return f"{name}_before_{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S%f}"
 
 
 def quoted(names: Iterable[str]) -> str:

@@ -80,8 +80,8 @@ class SqliteLog:
         """`durability` "fsync": an answered append survives power loss; "os": it survives the end of the process.
 
         `busy_seconds`: how long to wait for another process. `queue_bytes_max`: how much may wait to be written.
-        `only_read`: nothing will be
-        appended, so that a place where nothing can be written will do.
+        `disk`: how much of it may be used. `only_read`: nothing will be appended, so that a place where nothing can be
+        written will do.
         """
         self._path = path
         self._durability: Durability = durability

@@ -205,6 +205,7 @@ class EmbeddedRunner:
             kept = await self._store.state_get(self._namespace(), [PROGRESS_KEY])
             self._progress = Progress(kept.get(PROGRESS_KEY))
         self._position = await self._sources.begin(token, self._topics())
+        await self._leave_old_rows()
         self._idle_since = self._clock()
         self.status.running()
 
@@ -224,11 +225,20 @@ class EmbeddedRunner:
             return [] if reading.cancelled() else reading.result()
         except PositionLost as error:
             self._position = await self._sources.lost(self._position, error)
+            await self._leave_old_rows()
             return []
         except LogCorrupt as error:
             self._position = passed(self._position, error)
             self.status.position_lost(error)
             return []
+
+    async def _leave_old_rows(self) -> None:
+        """Rows of a log that is gone are no rows of this one: they are kept beside the table, which is filled anew."""
+        if self._sink is None or not self._sources.met_other_log():
+            return
+        kept_as = await self._again(self._sink.set_aside)
+        if kept_as is not None:
+            _log.warning("job %s: the rows of the log before are kept as the table %s.", self.job.name, kept_as)
 
     async def _read_log(self, wait_seconds: float) -> Sequence[StoredRecord]:
         return await self._log.read(

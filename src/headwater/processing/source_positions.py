@@ -57,6 +57,7 @@ class SourcePositions:
         self._ids: dict[str, str] = {}
         self._unsaved = False
         self._look_at = 0.0
+        self._is_other_log = False
 
     async def begin(self, token: str | None, topics: Collection[str]) -> Position:
         """The position of a committed `token`, completed and corrected. Raises TopicUnknown, LogUnavailable."""
@@ -97,13 +98,19 @@ class SourcePositions:
                 moved[place] = first.get(place, at)
             elif at > last.get(place, at) and await self._is_lost(place, at):
                 # A log that is one file was replaced as a whole, by an older copy of it perhaps.
-                moved.update(first if self._log.features.keyed_state else {place: first[place]})
+                self._is_other_log = self._log.features.keyed_state
+                moved.update(first if self._is_other_log else {place: first[place]})
         self._status.position_lost(error)
         offsets = {place: moved.get(place, at) for place, at in position.offsets.items() if place in first}
         if not moved:
             raise LogUnavailable(f"{error.message} It may be there in a moment.", hint="Try again.")
         _log.warning("job %s: %s The job goes on from %s.", self._label, error.message, _shown(moved))
         return Position(offsets)
+
+    def met_other_log(self) -> bool:
+        """Whether the log was found to be another one than the position was of; answered once."""
+        found, self._is_other_log = self._is_other_log, False
+        return found
 
     def with_ids(self, token: str) -> str:
         """The token with the ids of the topics, for who keeps both in one place."""
@@ -132,6 +139,8 @@ class SourcePositions:
             read = any(position.offsets.get(place, at) != at for place, at in moved.items())
             position = Position({**kept, **moved})
             if read:
+                # In a log that is one file no topic is made again: the file is another one.
+                self._is_other_log = self._log.features.keyed_state
                 self._status.position_lost(PositionLost(f"{', '.join(sorted(again))} was made again."))
                 _log.warning(
                     "job %s: %s was made again since: what the job has read of it is not what it has now. The job goes"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from headwater.connectors.contract import Column, Delivery, TableShape
+from headwater.connectors.contract import Column, Delivery, SetsAside, TableShape
 from headwater.connectors.registry import TableSink
 from headwater.errors import EventMalformed, JobInvalid, SinkUnavailable
 
@@ -172,6 +172,27 @@ class SinkSuite:
         await again.write([delivery("dewiki", 1, note="new")], "token 2")
         assert {row[0]: row[-1] for row in again.view(10).rows} == {"enwiki": None, "dewiki": "new"}
         await again.close()
+
+    async def test_rows_that_are_set_aside_are_kept_and_the_table_begins_anew(self, new_sink: NewSink) -> None:
+        sink = new_sink(EDITS)
+        if not isinstance(sink, SetsAside):
+            pytest.skip("this sink sets nothing aside")
+        await sink.open()
+        assert await sink.set_aside() is None
+        await sink.write([delivery("a", 1)], "t1")
+        assert sink.view(10).rows_total == 1
+        kept = await sink.set_aside()
+        assert kept is not None
+        assert kept.startswith(EDITS.name)
+        assert sink.view(10).rows_total == 0
+        await sink.write([delivery("b", 2)], "t1")
+        assert edits_of(sink) == {"b": 2}
+        await sink.close()
+        assert await sink.open() == "t1"
+        assert await sink.set_aside() != kept
+        await sink.close()
+        assert await sink.open() is None
+        await sink.close()
 
     async def test_a_sink_that_is_not_open_says_so_and_closing_twice_is_fine(self, new_sink: NewSink) -> None:
         sink = new_sink(EDITS)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from headwater.connectors.contract import ColumnType, Delivery, TableShape
-from headwater.connectors.rows import latest_rows, order_by, quoted, row_of
+from headwater.connectors.rows import latest_rows, name_aside, order_by, quoted, row_of
 from headwater.connectors.tables import TableView
 from headwater.errors import EventMalformed, SinkUnavailable
 from headwater.private_files import make_private_directory
@@ -54,6 +54,9 @@ class DuckdbSink:
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
         await self._on(lambda: self._write(latest_rows(self.shape, deliveries), token))
 
+    async def set_aside(self) -> str | None:
+        return await self._on(self._set_aside)
+
     async def close(self) -> None:
         await self._on(self._close)
 
@@ -86,16 +89,39 @@ class DuckdbSink:
             # DuckDB takes no empty file for a new one.
             self.path.chmod(0o600)
         writer.execute(f"CREATE TABLE IF NOT EXISTS {self._position} (name VARCHAR PRIMARY KEY, token VARCHAR)")
-        columns = [f'"{column.name}" {TYPES[column.type]}' for column in self.shape.columns]
-        if self.shape.key:
-            columns.append(f"PRIMARY KEY ({quoted(self.shape.key)})")
-        writer.execute(f'CREATE TABLE IF NOT EXISTS "{self.shape.name}" ({", ".join(columns)})')
+        self._create(writer)
         for column in self.shape.columns:
             writer.execute(
                 f'ALTER TABLE "{self.shape.name}" ADD COLUMN IF NOT EXISTS "{column.name}" {TYPES[column.type]}'
             )
         self._writer = writer
         return self._token(writer)
+
+    def _create(self, writer: duckdb.DuckDBPyConnection) -> None:
+        columns = [f'"{column.name}" {TYPES[column.type]}' for column in self.shape.columns]
+        if self.shape.key:
+            columns.append(f"PRIMARY KEY ({quoted(self.shape.key)})")
+        writer.execute(f'CREATE TABLE IF NOT EXISTS "{self.shape.name}" ({", ".join(columns)})')
+
+    def _set_aside(self) -> str | None:
+        writer = self._writer
+        if writer is None:
+            raise SinkUnavailable(f"The table {self.shape.name} is not open.")
+        writer.execute("BEGIN TRANSACTION")
+        try:
+            has_rows = writer.execute(f'SELECT 1 FROM "{self.shape.name}" LIMIT 1').fetchone() is not None
+            other = name_aside(self.shape.name)
+            if has_rows:
+                # A table with a key cannot be renamed.
+                writer.execute(f'CREATE TABLE "{other}" AS SELECT * FROM "{self.shape.name}"')
+                writer.execute(f'DROP TABLE "{self.shape.name}"')
+                self._create(writer)
+            writer.execute(f"DELETE FROM {self._position} WHERE name = ?", [self.shape.name])
+            writer.execute("COMMIT")
+        except BaseException:
+            writer.execute("ROLLBACK")
+            raise
+        return other if has_rows else None
 
     def _write(self, rows: Sequence[tuple[Any, ...]], token: str) -> None:
         writer = self._writer

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headwater.connectors.contract import ColumnType, Delivery, TableShape
-from headwater.connectors.rows import latest_rows, order_by, quoted, row_of
+from headwater.connectors.rows import latest_rows, name_aside, order_by, quoted, row_of
 from headwater.connectors.tables import TableView
 from headwater.errors import EventMalformed, SinkUnavailable
 from headwater.private_files import make_private_file
@@ -47,6 +47,9 @@ class SqliteSink:
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
         await self._on(lambda: self._write(latest_rows(self.shape, deliveries), token))
 
+    async def set_aside(self) -> str | None:
+        return await self._on(self._set_aside)
+
     async def close(self) -> None:
         await self._on(self._close)
 
@@ -78,16 +81,37 @@ class SqliteSink:
         # the disk at every commit would buy nothing.
         writer.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -2048;")
         writer.execute("CREATE TABLE IF NOT EXISTS _headwater_position (name TEXT PRIMARY KEY, token TEXT NOT NULL)")
-        columns = [f'"{column.name}" {TYPES[column.type]}' for column in self.shape.columns]
-        if self.shape.key:
-            columns.append(f"PRIMARY KEY ({quoted(self.shape.key)})")
-        writer.execute(f'CREATE TABLE IF NOT EXISTS "{self.shape.name}" ({", ".join(columns)})')
+        self._create(writer)
         present = {row[1] for row in writer.execute(f'PRAGMA table_info("{self.shape.name}")')}
         for column in self.shape.columns:
             if column.name not in present:
                 writer.execute(f'ALTER TABLE "{self.shape.name}" ADD COLUMN "{column.name}" {TYPES[column.type]}')
         self._writer = writer
         return self._token(writer)
+
+    def _create(self, writer: sqlite3.Connection) -> None:
+        columns = [f'"{column.name}" {TYPES[column.type]}' for column in self.shape.columns]
+        if self.shape.key:
+            columns.append(f"PRIMARY KEY ({quoted(self.shape.key)})")
+        writer.execute(f'CREATE TABLE IF NOT EXISTS "{self.shape.name}" ({", ".join(columns)})')
+
+    def _set_aside(self) -> str | None:
+        writer = self._writer
+        if writer is None:
+            raise SinkUnavailable(f"The table {self.shape.name} is not open.")
+        writer.execute("BEGIN IMMEDIATE")
+        try:
+            has_rows = writer.execute(f'SELECT 1 FROM "{self.shape.name}" LIMIT 1').fetchone() is not None
+            other = name_aside(self.shape.name)
+            if has_rows:
+                writer.execute(f'ALTER TABLE "{self.shape.name}" RENAME TO "{other}"')
+                self._create(writer)
+            writer.execute("DELETE FROM _headwater_position WHERE name = ?", (self.shape.name,))
+            writer.execute("COMMIT")
+        except BaseException:
+            writer.execute("ROLLBACK")
+            raise
+        return other if has_rows else None
 
     def _write(self, rows: Sequence[tuple[Any, ...]], token: str) -> None:
         writer = self._writer
