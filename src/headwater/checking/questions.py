@@ -228,6 +228,12 @@ QUESTIONS: Sequence[Question] = (
         "A job that reads a private stream puts its late events into a stream that is public.",
         streams.late_events_stay_private,
     ),
+    Question(
+        "private-derived",
+        Severity.WARNING,
+        "A stream whose file says public is filled by a job from a private one.",
+        streams.outputs_stay_private,
+    ),
 )
 
 # What reading a project finds by itself: the rule, and what it means.

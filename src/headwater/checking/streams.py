@@ -9,6 +9,7 @@ from headwater.checking.fields import Field, field_in_any, nearest_field
 from headwater.checking.problem import Problem, problem_of
 from headwater.checking.project import Project
 from headwater.errors import ConfigInvalid
+from headwater.processing.job import Job, ToStream
 from headwater.streams.files import OWNERS_FILE, SERVICES_FILE, read_names
 from headwater.streams.lint import Surroundings, lint
 from headwater.streams.stream import PRIVACY_CLASS_UNSPECIFIED, Stream
@@ -116,13 +117,25 @@ def _opened(project: Project) -> frozenset[str]:
 
 def late_events_stay_private(project: Project) -> Iterator[Problem]:
     """Late events are copied whole: where a job reads a private stream, the stream of them cannot be public."""
-    if project.streams is None:
-        return
     for job in project.jobs:
-        late = project.streams.find(job.late_stream) if job.late_stream else None
-        private = [name for name in job.sources if (found := project.streams.find(name)) and found.is_private]
-        if late is None or not private or late.is_private or late.privacy_class == PRIVACY_CLASS_UNSPECIFIED:
-            continue
-        message = f'"{late.name}" is {late.privacy_class}, and gets late events of the private stream "{private[0]}"'
-        hint = f"Give {late.name} the privacy class of {private[0]}."
-        yield Problem(f"{message}, through the job {job.name}.", late.file, late.line, hint)
+        yield from _made_public(project, job, job.late_stream, "gets late events of")
+
+
+def outputs_stay_private(project: Project) -> Iterator[Problem]:
+    """What a job makes of private events is for everybody where the file of its stream says so: is that meant?"""
+    for job in project.jobs:
+        output = job.output.stream if isinstance(job.output, ToStream) else None
+        yield from _made_public(project, job, output, "is filled from")
+
+
+def _made_public(project: Project, job: Job, name: str | None, how: str) -> Iterator[Problem]:
+    """A finding where the stream `name`, which `job` writes, says it is public and a source of the job is private."""
+    if project.streams is None or name is None:
+        return
+    written = project.streams.find(name)
+    private = [one for one in job.sources if (found := project.streams.find(one)) and found.is_private]
+    if written is None or not private or written.is_private or written.privacy_class == PRIVACY_CLASS_UNSPECIFIED:
+        return
+    message = f'"{written.name}" is {written.privacy_class}, and {how} the private stream "{private[0]}"'
+    hint = f"Give {written.name} the privacy class of {private[0]}, or none: then it has the job's."
+    yield Problem(f"{message}, through the job {job.name}.", written.file, written.line, hint)
