@@ -201,6 +201,8 @@ def differences_page() -> str:
 
 def _help(command: click.Command, parent: click.Context, verb: str) -> Iterator[str]:
     context = click.Context(command, info_name=verb, parent=parent, max_content_width=100, terminal_width=100)
+    # Click keeps the first help option it makes, which has other names where a verb was called without its group.
+    command._help_option = None
     yield from (f"## {context.command_path}", "", "```text", command.get_help(context), "```", "")
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
