@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from headwater.connectors.contract import ColumnType, Delivery, TableShape
@@ -54,6 +54,14 @@ def order_by(shape: TableShape, order: str) -> str:
 def name_aside(name: str) -> str:
     """What a table is called when its rows are set aside now: with the time, UTC."""
     return f"{name}_before_{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S%f}"
+
+
+def create_statement(shape: TableShape, types: Mapping[ColumnType, str]) -> str:
+    """The statement that makes the table where it is absent; `types` is what the database calls each type."""
+    columns = [f'"{column.name}" {types[column.type]}' for column in shape.columns]
+    if shape.key:
+        columns.append(f"PRIMARY KEY ({quoted(shape.key)})")
+    return f'CREATE TABLE IF NOT EXISTS "{shape.name}" ({", ".join(columns)})'
 
 
 def quoted(names: Iterable[str]) -> str:

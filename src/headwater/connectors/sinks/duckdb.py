@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from headwater.connectors.contract import ColumnType, Delivery, TableShape
-from headwater.connectors.rows import latest_rows, name_aside, order_by, quoted, row_of
+from headwater.connectors.rows import create_statement, latest_rows, name_aside, order_by, quoted, row_of
 from headwater.connectors.tables import TableView
 from headwater.errors import EventMalformed, SinkUnavailable
 from headwater.private_files import make_private_directory
@@ -98,10 +98,7 @@ class DuckdbSink:
         return self._token(writer)
 
     def _create(self, writer: duckdb.DuckDBPyConnection) -> None:
-        columns = [f'"{column.name}" {TYPES[column.type]}' for column in self.shape.columns]
-        if self.shape.key:
-            columns.append(f"PRIMARY KEY ({quoted(self.shape.key)})")
-        writer.execute(f'CREATE TABLE IF NOT EXISTS "{self.shape.name}" ({", ".join(columns)})')
+        writer.execute(create_statement(self.shape, TYPES))
 
     def _set_aside(self) -> str | None:
         writer = self._writer

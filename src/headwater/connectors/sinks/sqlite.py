@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headwater.connectors.contract import ColumnType, Delivery, TableShape
-from headwater.connectors.rows import latest_rows, name_aside, order_by, quoted, row_of
+from headwater.connectors.rows import create_statement, latest_rows, name_aside, order_by, quoted, row_of
 from headwater.connectors.tables import TableView
 from headwater.errors import EventMalformed, SinkUnavailable
 from headwater.private_files import make_private_file
@@ -90,10 +90,7 @@ class SqliteSink:
         return self._token(writer)
 
     def _create(self, writer: sqlite3.Connection) -> None:
-        columns = [f'"{column.name}" {TYPES[column.type]}' for column in self.shape.columns]
-        if self.shape.key:
-            columns.append(f"PRIMARY KEY ({quoted(self.shape.key)})")
-        writer.execute(f'CREATE TABLE IF NOT EXISTS "{self.shape.name}" ({", ".join(columns)})')
+        writer.execute(create_statement(self.shape, TYPES))
 
     def _set_aside(self) -> str | None:
         writer = self._writer
