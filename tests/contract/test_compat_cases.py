@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from functools import cache
 from pathlib import Path
@@ -14,9 +13,10 @@ import pytest
 
 from headwater.schemas.compatibility import Answer, Comparison, compare, legacy_refusal
 from headwater.schemas.dialect import DRAFT_07, DRAFT_2020_12
+from requirements import fixtures_folder, requires_fixtures
 
 ROOT = Path(__file__).resolve().parents[2]
-FIXTURES = Path(os.environ.get("HEADWATER_FIXTURES", ROOT.parent / "shared" / "fixtures"))
+FIXTURES = fixtures_folder()
 CASES = FIXTURES / "schemas" / "compat_cases.json"
 PAGE = ROOT / "docs" / "reference" / "compatibility-of-schemas.md"
 DIALECTS = {"draft-07": DRAFT_07, "2020-12": DRAFT_2020_12}
@@ -24,7 +24,7 @@ ENGINES = {"draft-07": jsonschema_rs.Draft7Validator, "2020-12": jsonschema_rs.D
 LABELS = {"declared": "expected", "strict": "expected_strict"}
 STORAGE = {"ok": "yes", "break": "no", "n/a": "n/a"}
 
-pytestmark = pytest.mark.skipif(not CASES.exists(), reason=f"no {CASES.name} (set HEADWATER_FIXTURES)")
+pytestmark = requires_fixtures(CASES)
 
 
 def _cases() -> list[Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +10,12 @@ import pytest
 from headwater.errors import EventInvalid
 from headwater.event import Event
 from headwater.schemas import Validator, open_repositories
+from requirements import fixtures_folder, requires_fixtures
 
-ROOT = Path(__file__).resolve().parents[2]
-FIXTURES = Path(os.environ.get("HEADWATER_FIXTURES", ROOT.parent / "shared" / "fixtures")) / "schemas"
+FIXTURES = fixtures_folder() / "schemas"
 EXAMPLES = FIXTURES / "event_examples.jsonl"
 
-pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason=f"no {EXAMPLES.name} (set HEADWATER_FIXTURES)")
+pytestmark = requires_fixtures(EXAMPLES)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from headwater.log.contract import Position, Record, TopicSettings
 from headwater.log.sqlite import SqliteLog
 from headwater.log.sqlite_space import DiskLimits
 from headwater.testing.clock import ManualClock
+from requirements import mount_small_disk
 
 DISK_MEGABYTES = 20
 DISK_LIMITS = DiskLimits(reserve_bytes=16_777_216)
@@ -26,9 +27,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, that can be filled."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MEGABYTES}m", "headwater-test", place]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("only root can mount a small file system, which is needed to fill a disk")
+    mount_small_disk(place, DISK_MEGABYTES)
     yield place
     subprocess.run(["umount", "-l", place], check=True)
 

@@ -23,6 +23,7 @@ from headwater.log.sqlite_space import DiskLimits
 from headwater.testing.clock import ManualClock
 from headwater.testing.faults import flip_bit
 from headwater.testing.log_suite import read_all
+from requirements import mount_small_disk
 
 NOISE = random.Random(1).randbytes(50_000)
 
@@ -48,16 +49,13 @@ async def fill(log: SqliteLog, *, appends_max: int = 2_000) -> int:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    mount, umount = shutil.which("mount"), shutil.which("umount")
     place = tmp_path / "disk"
     place.mkdir()
-    command = [mount or "mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(place)]
-    if not mount or not umount or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no permission to mount a small disk")
+    mount_small_disk(place, 12)
     try:
         yield place
     finally:
-        subprocess.run([umount, str(place)], check=True)
+        subprocess.run(["umount", str(place)], check=True)
 
 
 async def test_when_the_disk_is_full_reads_go_on_and_writing_resumes_alone(small_disk: Path) -> None:

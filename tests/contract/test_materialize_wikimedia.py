@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from pathlib import Path
@@ -14,14 +13,14 @@ from headwater.schemas.materialize import Materializer
 from headwater.schemas.materialize_all import materialize_all
 from headwater.schemas.version_files import version_files, write_changed
 from headwater.schemas.working_copy import WorkingCopy, version_text
+from requirements import fixtures_folder, requires_fixtures
 
-ROOT = Path(__file__).resolve().parents[2]
-FIXTURES = Path(os.environ.get("HEADWATER_FIXTURES", ROOT.parent / "shared" / "fixtures")) / "schemas"
+FIXTURES = fixtures_folder() / "schemas"
 REPOSITORIES = sorted(path.parent for path in FIXTURES.glob("*/jsonschema"))
 # Released files that no longer come out of their current files, with the reason. None are known.
 EXCEPTIONS: dict[str, str] = {}
 
-pytestmark = pytest.mark.skipif(not REPOSITORIES, reason="no schema repositories (set HEADWATER_FIXTURES)")
+pytestmark = requires_fixtures(FIXTURES)
 
 
 def _open(path: Path) -> WorkingCopy:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,12 +17,11 @@ from headwater.streams.sampling import (
     in_sample_one_in,
     legacy32_value,
 )
+from requirements import fixtures_folder, requires_fixtures
 
-ROOT = Path(__file__).resolve().parents[2]
-FIXTURES = Path(os.environ.get("HEADWATER_FIXTURES", ROOT.parent / "shared" / "fixtures"))
-VECTORS = FIXTURES / "intake" / "client_vectors.json"
+VECTORS = fixtures_folder() / "intake" / "client_vectors.json"
 
-recorded = pytest.mark.skipif(not VECTORS.exists(), reason=f"no {VECTORS.name} (set HEADWATER_FIXTURES)")
+recorded = requires_fixtures(VECTORS)
 
 
 def _vectors(kind: str) -> list[dict[str, Any]]:

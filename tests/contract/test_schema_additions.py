@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headwater.schemas.additions import only_adds
 from headwater.schemas.compatibility import compare
+from requirements import fixtures_folder, requires_fixtures
 
-ROOT = Path(__file__).resolve().parents[2]
-FIXTURES = Path(os.environ.get("HEADWATER_FIXTURES", ROOT.parent / "shared" / "fixtures")) / "schemas"
+FIXTURES = fixtures_folder() / "schemas"
 FILES = sorted(FIXTURES.glob("compat_cases*.json"))
 
-pytestmark = pytest.mark.skipif(not FILES, reason="no labelled pairs (set HEADWATER_FIXTURES)")
+pytestmark = requires_fixtures(FIXTURES)
 
 
 def _pairs() -> list[tuple[Any, Any, Any]]:

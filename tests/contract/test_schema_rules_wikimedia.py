@@ -6,7 +6,6 @@ its skip list names is skipped. The fixtures are without symbolic links, so thes
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ import pytest
 
 from headwater.schemas.rules import RULES, CheckResult, Severity, check_schemas
 from headwater.schemas.working_copy import WorkingCopy, version_text
+from requirements import fixtures_folder, requires_fixtures
 
-ROOT = Path(__file__).resolve().parents[2]
-FIXTURES = Path(os.environ.get("HEADWATER_FIXTURES", ROOT.parent / "shared" / "fixtures")) / "schemas"
+FIXTURES = fixtures_folder() / "schemas"
 REPOSITORIES = sorted(path.parent for path in FIXTURES.glob("*/jsonschema"))
 
-pytestmark = pytest.mark.skipif(not REPOSITORIES, reason="no schema repositories (set HEADWATER_FIXTURES)")
+pytestmark = requires_fixtures(FIXTURES)
 
 
 @pytest.fixture(params=REPOSITORIES, ids=lambda path: path.name)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import itertools
 import json
-import os
-import shutil
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import fastavro
+import pyarrow
 import pytest
 
 from headwater.errors import TypeUnmappable
@@ -28,13 +25,14 @@ from headwater.schemas.types_read import read_types
 from headwater.schemas.types_rows import moment_of, row_of
 from headwater.schemas.types_targets import TARGETS, TypeMapping, map_types, plan_alter
 from headwater.schemas.uri import version_of
+from requirements import fixtures_folder, requires_fixtures
+from servers.mariadb import MariadbServer
+from servers.postgres import PostgresServer
 
-ROOT = Path(__file__).resolve().parents[2]
-FIXTURES = Path(os.environ.get("HEADWATER_FIXTURES", ROOT.parent / "shared" / "fixtures")) / "schemas"
+FIXTURES = fixtures_folder() / "schemas"
 JSON_COLUMNS = FitOptions(json_columns=True)
-POSTGRES = [shutil.which(name) for name in ("postgres", "initdb", "psql", "pg_isready")]
 
-pytestmark = pytest.mark.skipif(not FIXTURES.exists(), reason=f"no {FIXTURES} (set HEADWATER_FIXTURES)")
+pytestmark = requires_fixtures(FIXTURES)
 
 
 def _repositories() -> list[Path]:
@@ -151,7 +149,6 @@ def _skips(repository: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def duckdb_connection() -> Iterator[Any]:
-    duckdb = pytest.importorskip("duckdb", reason="the extra duckdb is not installed")
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
@@ -184,7 +181,6 @@ def test_duckdb_makes_the_table_and_gives_the_examples_back(name: str, duckdb_co
 
 @pytest.mark.parametrize("name", VERSIONS)
 def test_parquet_gives_the_examples_back(name: str) -> None:
-    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     from pyarrow import parquet
 
     mapping = _map(name, "arrow")
@@ -212,7 +208,6 @@ def _with_pairs(value: Any, kind: DataType) -> Any:
 
 @pytest.mark.parametrize("name", VERSIONS)
 def test_avro_reads_the_schema_and_gives_the_examples_back(name: str) -> None:
-    fastavro = pytest.importorskip("fastavro", reason="fastavro is not installed")
     mapping = _map(name, "avro")
     schema = fastavro.parse_schema(mapping.document)
     file = io.BytesIO()
@@ -267,51 +262,7 @@ def test_a_plan_is_possible_where_the_recorded_storage_verdict_says_so(case: dic
     assert ("ok" if plan.possible else "break") == case["expected_storage"], case["reason"]
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Any]:
-    """A function that runs SQL on a PostgreSQL server of our own, on a socket in a directory of our own."""
-    if not all(POSTGRES):
-        pytest.skip("no postgres, initdb, psql and pg_isready on PATH")
-    user: dict[str, Any] = {}
-    # Not below pytest's own directory, which other users cannot enter.
-    with tempfile.TemporaryDirectory() as directory:
-        if os.getuid() == 0:
-            # PostgreSQL refuses to run as root.
-            user = {"user": "nobody"}
-            shutil.chown(directory, "nobody")
-        with _postgres_server(directory, user):
-            psql = ["psql", "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", directory, "-U", "test", "postgres"]
-
-            def run(sql: str) -> str:
-                done = subprocess.run(psql, input=sql, capture_output=True, text=True, check=False)
-                assert done.returncode == 0, done.stderr[:2000]
-                return done.stdout
-
-            yield run
-
-
-@contextlib.contextmanager
-def _postgres_server(directory: str, user: dict[str, Any]) -> Iterator[None]:
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    data = f"{directory}/data"
-    create = ["initdb", "-D", data, "-U", "test", "-A", "trust", "-E", "UTF8", "-N"]
-    subprocess.run(create, check=True, cwd=directory, **quiet, **user)
-    arguments = ["-D", data, "-k", directory, "-c", "listen_addresses=", "-c", "fsync=off"]
-    server = subprocess.Popen(["postgres", *arguments], cwd=directory, **quiet, **user)
-    try:
-        for _ in range(300):
-            ready = subprocess.run(["pg_isready", "-q", "-h", directory], check=False, **quiet)
-            if ready.returncode == 0:
-                break
-            assert server.poll() is None, "the server did not start"
-            time.sleep(0.1)
-        yield
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def test_postgres_makes_every_table_and_follows_every_history(postgres: Any) -> None:
+def test_postgres_makes_every_table_and_follows_every_history(postgres: PostgresServer) -> None:
     script = []
     for name in VERSIONS:
         script += [_map(name, "postgres").text, f"DROP TABLE {_column(_map(name, 'postgres').table)};\n"]
@@ -320,10 +271,10 @@ def test_postgres_makes_every_table_and_follows_every_history(postgres: Any) -> 
         typed = read_types(VERSIONS[old]), read_types(VERSIONS[new])
         plan = plan_alter(*typed, "postgres", options=JSON_COLUMNS, allow=AlterOptions(keep_removed=True, widen=True))
         script += [before.text, *plan.statements, f"DROP TABLE {_column(before.table)};\n"]
-    postgres("".join(script))
+    postgres.run_sql("".join(script))
 
 
-def test_postgres_takes_the_examples_and_gives_them_back(postgres: Any) -> None:
+def test_postgres_takes_the_examples_and_gives_them_back(postgres: PostgresServer) -> None:
     script, given = ["SET TimeZone = 'UTC';\n"], []
     for name in VERSIONS:
         mapping = _map(name, "postgres")
@@ -338,7 +289,7 @@ def test_postgres_takes_the_examples_and_gives_them_back(postgres: Any) -> None:
             script.append(f"DELETE FROM {_column(mapping.table)};\n")
             given.append((name, value, mapping))
         script.append(f"DROP TABLE {_column(mapping.table)};\n")
-    lines = [json.loads(line) for line in postgres("".join(script)).splitlines()]
+    lines = [json.loads(line) for line in postgres.run_sql("".join(script)).splitlines()]
     assert len(lines) == len(given)
     for line, (name, example, mapping) in zip(lines, given, strict=True):
         for column in mapping.columns:
@@ -349,20 +300,8 @@ def test_postgres_takes_the_examples_and_gives_them_back(postgres: Any) -> None:
                 assert line[column.name] == expected, (name, column.name)
 
 
-@pytest.mark.skipif(
-    not (shutil.which("mysqld") and shutil.which("mysql")),
-    reason="no mysqld and mysql on PATH: MySQL's DDL is checked as text only",
-)
-def test_mysql_makes_every_table_and_follows_every_history(tmp_path: Path) -> None:
-    as_user = ["--user=root"] if os.getuid() == 0 else []
-    options = ["--no-defaults", f"--datadir={tmp_path / 'data'}", *as_user]
-    subprocess.run(["mysqld", *options, "--initialize-insecure"], check=True, capture_output=True)
-    socket = tmp_path / "socket"
-    server = subprocess.Popen(
-        ["mysqld", *options, f"--socket={socket}", "--skip-networking", "--mysqlx=OFF"], stderr=subprocess.DEVNULL
-    )
-    client = ["mysql", "--no-defaults", f"--socket={socket}", "-u", "root"]
-    script = ["CREATE DATABASE types; USE types;\n"]
+def test_mariadb_makes_every_table_and_follows_every_history(mariadb: MariadbServer) -> None:
+    script = []
     for name in VERSIONS:
         mapping = _map(name, "mysql")
         script += [mapping.text, f"DROP TABLE `{mapping.table}`;\n"]
@@ -371,14 +310,4 @@ def test_mysql_makes_every_table_and_follows_every_history(tmp_path: Path) -> No
         typed = read_types(VERSIONS[old]), read_types(VERSIONS[new])
         plan = plan_alter(*typed, "mysql", options=JSON_COLUMNS, allow=AlterOptions(keep_removed=True, widen=True))
         script += [before.text, *plan.statements, f"DROP TABLE `{before.table}`;\n"]
-    try:
-        for _ in range(300):
-            if subprocess.run([*client, "-e", "SELECT 1"], check=False, capture_output=True).returncode == 0:
-                break
-            assert server.poll() is None, "the server did not start"
-            time.sleep(0.1)
-        done = subprocess.run(client, input="".join(script), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[:2000]
-    finally:
-        server.terminate()
-        server.wait(20)
+    mariadb.run_sql("".join(script))

@@ -9,6 +9,7 @@ import pytest
 from headwater.connectors.contained import ContainedSink
 from headwater.connectors.contract import Column, TableShape
 from headwater.connectors.registry import table_sink
+from headwater.connectors.sinks.duckdb import DuckdbSink
 from headwater.connectors.sinks.sqlite import SqliteSink
 from headwater.errors import ConfigInvalid, ExtraMissing, JobInvalid
 from headwater.testing.sink_suite import EDITS, NewSink, SinkSuite
@@ -23,9 +24,6 @@ class TestSqliteSink(SinkSuite):
 class TestDuckdbSink(SinkSuite):
     @pytest.fixture
     def new_sink(self, tmp_path: Path) -> NewSink:
-        pytest.importorskip("duckdb", reason="the extra duckdb is not installed")
-        from headwater.connectors.sinks.duckdb import DuckdbSink
-
         return lambda shape: DuckdbSink(tmp_path / "var" / "tables.duckdb", shape)
 
 

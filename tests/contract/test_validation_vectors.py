@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,14 +14,15 @@ import pytest
 from headwater.errors import HeadwaterError, SchemaNotFound
 from headwater.schemas import Schema, ValidationLimits, Validator, legacy_errors_text
 from headwater.schemas.schema import read_schema
+from requirements import fixtures_folder, requires_fixtures
 
 ROOT = Path(__file__).resolve().parents[2]
-FIXTURES = Path(os.environ.get("HEADWATER_FIXTURES", ROOT.parent / "shared" / "fixtures"))
+FIXTURES = fixtures_folder()
 VECTORS = FIXTURES / "intake" / "validation_vectors.json"
 PAGE = ROOT / "docs" / "reference" / "schema-validation.md"
 URI = "/vec/1.0.0"
 
-pytestmark = pytest.mark.skipif(not VECTORS.exists(), reason=f"no {VECTORS.name} (set HEADWATER_FIXTURES)")
+pytestmark = requires_fixtures(VECTORS)
 
 
 class OneSchema:

@@ -49,7 +49,7 @@ edits = table("edits_per_wiki", source="edits_per_wiki", key=("wiki", "window_st
 """
 
 
-@pytest.fixture(params=["sqlite", "kafka"])
+@pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.real_server)])
 def log_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of an empty log: a file, and then a namespace of a Kafka broker."""
     if request.param == "sqlite":

@@ -75,11 +75,9 @@ def project(tmp_path: Path) -> Path:
     return made
 
 
-@pytest.fixture(params=[False, True], ids=["alone", "shared"])
-async def platform(request: pytest.FixtureRequest, project: Path, log_url: str) -> AsyncIterator[Platform]:
-    if request.param and log_url.startswith("sqlite:"):
-        pytest.skip("jobs are shared on Kafka")
-    overrides = {"log.url": log_url, "web.port": 0, "monitoring.canaries": False, "jobs.shared": request.param}
+@pytest.fixture
+async def platform(project: Path, log_url: str, is_shared: bool) -> AsyncIterator[Platform]:
+    overrides = {"log.url": log_url, "web.port": 0, "monitoring.canaries": False, "jobs.shared": is_shared}
     platform = build(load_config(project, environment={}, overrides=overrides))
     await platform.start()
     yield platform
@@ -98,6 +96,15 @@ async def values(platform: Platform, topic: str) -> list[bytes]:
     return [record.value for record in await platform.log.read(position, records_max=1000)]
 
 
+@pytest.mark.parametrize(
+    ("log_url", "is_shared"),
+    [
+        pytest.param("sqlite", False, id="sqlite-alone"),
+        pytest.param("kafka", False, id="kafka-alone", marks=pytest.mark.real_server),
+        pytest.param("kafka", True, id="kafka-shared", marks=pytest.mark.real_server),
+    ],
+    indirect=["log_url"],
+)
 async def test_jobs_in_trouble_end_nothing_and_are_seen_everywhere(
     platform: Platform, caplog: pytest.LogCaptureFixture
 ) -> None:

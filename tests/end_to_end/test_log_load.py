@@ -53,7 +53,7 @@ def event(number: int, **fields: Any) -> dict[str, Any]:
     return {"$schema": "/page/edit/1.0.0", "meta": meta, "page": f"page {number % 7}", **fields}
 
 
-@pytest.fixture(params=["sqlite", "kafka"])
+@pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.real_server)])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     url = "sqlite:///events.db"
     if request.param == "kafka":

@@ -36,7 +36,7 @@ def count(event, context):
 """
 
 
-@pytest.fixture(params=["sqlite", "kafka"])
+@pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.real_server)])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     directory = tmp_path / "project"
     url = "sqlite:///events.db"

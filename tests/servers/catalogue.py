@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from servers.contract import Server
 from servers.failure import ServerError
 from servers.kafka import KafkaCluster
+from servers.mariadb import MariadbServer
+from servers.postgres import PostgresServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Entry:
 SERVERS = {
     "kafka": Entry("Apache Kafka, one node (and a listener with TLS and SASL)", KafkaCluster, "HEADWATER_TEST_KAFKA"),
     "kafka-cluster": Entry("Apache Kafka, three nodes", lambda: KafkaCluster("kafka-cluster", node_count=3)),
+    "mariadb": Entry("MariaDB, empty", MariadbServer),
+    "postgres": Entry("PostgreSQL, empty", PostgresServer),
 }
 
 

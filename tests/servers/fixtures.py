@@ -13,13 +13,23 @@ from contextlib import ExitStack
 
 import pytest
 
+from second_attempts import mark_tests_of_servers
 from servers.catalogue import SERVERS, entry_named
 from servers.contract import Server
 from servers.failure import ServerError
 from servers.kafka import KafkaCluster, SecureListener
+from servers.mariadb import MariadbServer
+from servers.postgres import PostgresServer
 from servers.run import Run
 
 Needs = Callable[[str, object, str], None]
+
+# A test that asks for one of these, itself or through another fixture, runs against a real server.
+SERVER_FIXTURES = frozenset({"kafka_alone", "kafka_cluster", "kafka_secure", "kafka_server", "mariadb", "postgres"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_tests_of_servers(items, SERVER_FIXTURES)
 
 
 class ServerSession:
@@ -122,6 +132,22 @@ def kafka_alone(server_session: ServerSession, _kafka_client: None) -> Iterator[
         ends.callback(cluster.stop)
         run.set_ready(cluster.start(run))
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def postgres(server_session: ServerSession) -> PostgresServer:
+    """A PostgreSQL, shared by the session: remove the tables a test makes."""
+    server = server_session.server("postgres", requirement="postgres")
+    assert isinstance(server, PostgresServer)
+    return server
+
+
+@pytest.fixture(scope="session")
+def mariadb(server_session: ServerSession) -> MariadbServer:
+    """A MariaDB, shared by the session: remove the tables a test makes."""
+    server = server_session.server("mariadb", requirement="mariadb")
+    assert isinstance(server, MariadbServer)
+    return server
 
 
 def _kafka(session: ServerSession, name: str) -> KafkaCluster:

@@ -83,9 +83,17 @@ class ServerProcess:
     """A server as a direct child of this process, with its output in a file."""
 
     def __init__(
-        self, command: Sequence[str], *, log: Path, folder: Path, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        user: str | None = None,
     ) -> None:
         """Start `command` in `folder`; `environment` adds to this process's own. Output is appended to `log`.
+
+        `user` is the one to run it as, for a server that refuses to run as root.
 
         :raises ServerError: the program cannot be run.
         """
@@ -102,6 +110,8 @@ class ServerProcess:
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **(environment or {})},
                     start_new_session=True,
+                    user=user,
+                    extra_groups=None if user is None else [],
                 )
         except OSError as error:
             raise ServerError(f"{command[0]} cannot be run: {error.strerror}") from error

@@ -35,6 +35,7 @@ class Run:
         self.owner = owner
         self.address = address
         self.processes: dict[str, Identity] = {}
+        self.open_folders: list[Path] = []
         # Several nodes may be started at once, each from a thread.
         self._noting = threading.Lock()
 
@@ -59,16 +60,37 @@ class Run:
         state: dict[str, Any] = json.loads((folder / STATE).read_text())
         run = cls(folder, state["server"], Identity(**state["owner"]), state["address"])
         run.processes = {label: Identity(**noted) for label, noted in state["processes"].items()}
+        run.open_folders = [Path(noted) for noted in state.get("open_folders", ())]
         return run
 
+    def open_folder(self, user: str | None) -> Path:
+        """A folder with a short path for the data of a server, owned by `user`; removed with the run.
+
+        It lies in the system's folder for temporary files: another user cannot enter the home of this one, and the path
+        of a socket may have about a hundred bytes.
+        """
+        folder = Path(tempfile.mkdtemp(prefix=f"headwater-{self.server}-"))
+        self.open_folders.append(folder)
+        self._write()
+        if user is not None:
+            shutil.chown(folder, user)
+        return folder
+
     def spawn(
-        self, label: str, command: Sequence[str], *, environment: Mapping[str, str] | None = None
+        self,
+        label: str,
+        command: Sequence[str],
+        *,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        user: str | None = None,
     ) -> ServerProcess:
-        """Start a process of this server and note it; its output goes to `LABEL.log` in the folder.
+        """Start a process of this server and note it; its output goes to `LABEL.log` in the folder of the run.
 
         :raises ServerError: the program cannot be run, or ended at once.
         """
-        process = ServerProcess(command, log=self.folder / f"{label}.log", folder=self.folder, environment=environment)
+        log = self.folder / f"{label}.log"
+        process = ServerProcess(command, log=log, folder=folder or self.folder, environment=environment, user=user)
         try:
             self.processes[label] = Identity.of(process.pid)
         except ServerError:
@@ -88,14 +110,16 @@ class Run:
             process.end(grace_seconds=grace_seconds)
 
     def remove(self) -> None:
-        """Remove the folder with everything in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the folders with everything in them."""
+        for folder in (*self.open_folders, self.folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _write(self) -> None:
         state = {
             "server": self.server,
             "address": self.address,
             "owner": asdict(self.owner),
+            "open_folders": [str(folder) for folder in self.open_folders],
             "processes": {label: asdict(process) for label, process in self.processes.items()},
         }
         with self._noting:

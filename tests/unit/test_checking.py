@@ -249,10 +249,16 @@ def test_a_broken_project_is_found_at_file_and_line(project: Path, broken: Broke
     assert {one.severity for one in found} == {severity}
 
 
-@pytest.mark.parametrize("broken", BROKEN, ids=lambda one: f"{one.rule}-{one.says or one.file}"[:60])
+# These break more than themselves.
+SPREADING = [one for one in BROKEN if one.rule == "schema-invalid" or one.file == "streams/defaults.yaml"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [one for one in BROKEN if one not in SPREADING],
+    ids=lambda one: f"{one.rule}-{one.says or one.file}"[:60],
+)
 def test_one_fault_is_one_rule(project: Path, broken: Broken) -> None:
-    if broken.rule == "schema-invalid" or broken.file == "streams/defaults.yaml":
-        pytest.skip("breaks more than itself")
     _laid_over(project, broken.files)
     # What a fault in one place makes of others is not told as theirs.
     of_rules = {question.id for question in QUESTIONS} | {rule for rule, _ in READING}

@@ -11,6 +11,7 @@ import pytest
 from headwater.errors import ConfigInvalid
 from headwater.schemas.releases import changed_since_lock, changed_since_release, read_lock, write_lock
 from headwater.schemas.working_copy import WorkingCopy
+from requirements import check_need
 
 SCHEMA = """title: page
 $id: /page/1.0.0
@@ -38,8 +39,7 @@ def git(directory: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def committed(released: Path) -> Path:
-    if shutil.which("git") is None:
-        pytest.skip("git is missing")
+    check_need("git", shutil.which("git"), "install the Debian package git")
     root = released.parents[1]
     git(root, "init", "-q", "-b", "main")
     git(root, "add", ".")

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("confluent_kafka")
-
 from headwater.checking.questions import check_project
 from headwater.config import load_config
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("confluent_kafka")
-
 from headwater.consumption.extent import Extent, Extents
 from headwater.consumption.resume import Start, within
 from headwater.errors import LogUnavailable

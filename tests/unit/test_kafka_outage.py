@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("confluent_kafka")
-
 from headwater.errors import AppendIncomplete, EventTooLarge, LogUnavailable
 from headwater.log.kafka_outage import AGAIN_SECONDS, QUIET_SECONDS, Closing, Outages
 from headwater.testing.clock import ManualClock

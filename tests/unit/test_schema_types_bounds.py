@@ -5,12 +5,15 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import duckdb
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.errors import TypeUnmappable
 from headwater.schemas.types_alter import AlterOptions
+from headwater.schemas.types_arrow import arrow_schema
 from headwater.schemas.types_fit import FitOptions
 from headwater.schemas.types_read import read_types
 from headwater.schemas.types_rows import row_of
@@ -102,7 +105,6 @@ def test_a_column_has_no_default_that_it_does_not_hold(target: str) -> None:
 
 @given(st.integers(-(10**30), 10**30), st.integers(-(10**30), 10**30))
 def test_duckdb_takes_every_value_within_the_bounds_and_the_default(one: int, other: int) -> None:
-    duckdb = pytest.importorskip("duckdb")
     low, high = sorted((one, other))
     mapping = map_types(schema(type="integer", minimum=low, maximum=high, default=low), "duckdb")
     with duckdb.connect() as connection:
@@ -116,9 +118,6 @@ def test_duckdb_takes_every_value_within_the_bounds_and_the_default(one: int, ot
 
 
 def test_arrow_holds_a_row_of_any_width() -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    from headwater.schemas.types_arrow import arrow_schema
-
     for value in (2**64, 10**38 - 1, 10**76 - 1):
         mapping = map_types(schema(type="integer", maximum=value), "arrow")
         row = row_of({"a": value}, mapping.root)

@@ -1,0 +1,76 @@
+"""A MariaDB for the tests, of the version that is installed."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+from dataclasses import dataclass
+
+from servers.failure import ServerError
+from servers.places import LOOPBACK, free_ports
+from servers.processes import ServerProcess
+from servers.run import Run
+from servers.sql import make_data_folder, missing_program, run_sql
+
+PROGRAMS = ("mariadbd", "mariadb-install-db", "mariadb")
+# Debian keeps the program of the server where only root looks for programs.
+MORE_PATHS = "/usr/sbin:/usr/local/sbin"
+READY_LINE = "ready for connections"
+READY_SECONDS = 60.0
+
+
+def _find(program: str) -> str | None:
+    return shutil.which(program) or shutil.which(program, path=MORE_PATHS)
+
+
+@dataclass(slots=True)
+class MariadbServer:
+    """One MariaDB with the database `test`, which `root` may change without a password."""
+
+    name: str = "mariadb"
+    port: int = 0
+    _process: ServerProcess | None = None
+
+    def missing(self) -> str | None:
+        packages = "mariadb-server-core and mariadb-client-core"
+        return missing_program({program: _find(program) for program in PROGRAMS}, packages)
+
+    def resolve(self) -> None:
+        if missing := self.missing():
+            raise ServerError(missing)
+
+    def start(self, run: Run) -> str:
+        # Run as root it demands to be told so; it needs no user of its own.
+        user = f"--user={getpass.getuser()}"
+        folder = run.open_folder(None)
+        data = f"--datadir={folder / 'data'}"
+        create = [_find("mariadb-install-db") or "mariadb-install-db", "--no-defaults", data, user]
+        create += ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
+        make_data_folder(create, folder, None)
+        (self.port,) = free_ports(1)
+        command = [_find("mariadbd") or "mariadbd", "--no-defaults", data, user, f"--port={self.port}"]
+        command += [f"--bind-address={LOOPBACK}", f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}"]
+        command += ["--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M"]
+        self._process = run.spawn("mariadb", command, folder=folder)
+        try:
+            self._process.wait_for_line(READY_LINE, seconds=READY_SECONDS)
+            run_sql(self._client(), "CREATE DATABASE test")
+        except BaseException:
+            self.stop()
+            raise
+        return f"{LOOPBACK}:{self.port}"
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.end()
+
+    def run_sql(self, sql: str) -> str:
+        """What the client prints for these statements, one row a line.
+
+        :raises ServerError: one of them is refused; the message is the server's.
+        """
+        return run_sql([*self._client(), "test"], sql)
+
+    def _client(self) -> list[str]:
+        client = [_find("mariadb") or "mariadb", "--no-defaults", "--batch", "--skip-column-names"]
+        return [*client, f"--host={LOOPBACK}", f"--port={self.port}", "--user=root", "--default-character-set=utf8mb4"]
