@@ -12,6 +12,7 @@ from headwater.log.contract import Log, TopicSettings
 from headwater.log.sqlite import SqliteLog
 from headwater.testing.clock import ManualClock
 from headwater.testing.log_suite import LogSuite
+from headwater.testing.oracle_kafka import OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
 
 
@@ -19,6 +20,15 @@ class TestOracleLog(LogSuite):
     @pytest.fixture
     async def log(self, clock: ManualClock) -> AsyncIterator[Log]:
         log = OracleLog(clock=clock)
+        await log.open()
+        yield log
+        await log.close()
+
+
+class TestOracleKafkaLog(LogSuite):
+    @pytest.fixture
+    async def log(self, clock: ManualClock) -> AsyncIterator[Log]:
+        log = OracleKafkaLog(clock=clock)
         await log.open()
         yield log
         await log.close()

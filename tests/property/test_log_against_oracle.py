@@ -1,4 +1,4 @@
-"""Whatever is done to the embedded log, it agrees with the naive one."""
+"""Whatever is done to the embedded log, or to the brokers in memory, it agrees with the naive one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from headwater.log.contract import Log
 from headwater.log.sqlite import SqliteLog
 from headwater.testing.clock import ManualClock
 from headwater.testing.log_machine import LogMachine
+from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
 
 # A failure is first made small, which takes longer than finding it.
 pytestmark = pytest.mark.timeout(900)
@@ -35,3 +36,15 @@ SqliteMachine.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow],
 )
 TestSqliteLogAgainstOracle = SqliteMachine.TestCase
+
+
+class BrokersMachine(LogMachine):
+    is_shared = True
+
+    def make(self, directory: Path, clock: ManualClock) -> Log:
+        brokers: dict[Path, OracleBrokers] = self.__dict__.setdefault("brokers", {})
+        return OracleKafkaLog(brokers.setdefault(directory, OracleBrokers()), clock=clock)
+
+
+BrokersMachine.TestCase.settings = SqliteMachine.TestCase.settings
+TestOracleKafkaLogAgainstOracle = BrokersMachine.TestCase

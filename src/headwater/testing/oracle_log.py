@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,20 +32,34 @@ class OraclePartition:
         self.last_ms = 0
 
 
+class OracleContent:
+    """All that a log has; several logs may have the same."""
+
+    def __init__(self) -> None:
+        self.id = uuid.uuid4().hex
+        self.settings: dict[str, TopicSettings] = {}
+        self.partitions: dict[tuple[str, int], OraclePartition] = {}
+        self.turns: dict[str, int] = {}
+        self.positions: dict[str, str] = {}
+        self.state: dict[str, dict[bytes, bytes]] = {}
+        self.grown = asyncio.Event()
+
+    def wake_readers(self) -> None:
+        """There is something new, or the log is closed."""
+        self.grown.set()
+        self.grown = asyncio.Event()
+
+
 class OracleLog:
     """Keeps everything in lists and dictionaries; `close` and `open` keep the content."""
 
     features = Features(transactional_commit=True, keyed_state=True, seek_by_time=True, compaction=True)
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.time, content: OracleContent | None = None) -> None:
         self._clock = clock
-        self._id = uuid.uuid4().hex
-        self._settings: dict[str, TopicSettings] = {}
-        self._partitions: dict[tuple[str, int], OraclePartition] = {}
-        self._turns: dict[str, int] = {}
-        self._positions: dict[str, str] = {}
-        self._state: dict[str, dict[bytes, bytes]] = {}
-        self._grown = asyncio.Event()
+        self._content = content = content or OracleContent()
+        self._id, self._settings, self._partitions = content.id, content.settings, content.partitions
+        self._turns, self._positions, self._state = content.turns, content.positions, content.state
         self._is_open = False
 
     async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
@@ -53,13 +68,10 @@ class OracleLog:
         places = [(record.topic, self._partition_of(record, turns)) for record in records]
         for topic in {record.topic for record in records}:
             self._turns[topic] = turns.get(topic, 0) + 1
-        now_ms = int(self._clock() * 1000)
         placements = []
         for record, place in zip(records, places, strict=True):
             partition = self._partitions[place]
-            given = record.timestamp_ms
-            partition.last_ms = max(partition.last_ms, now_ms if given is None else given)
-            time_ms = partition.last_ms if given is None else given
+            time_ms = self._time_of(record, partition)
             stored = StoredRecord(*place, partition.next, time_ms, record.key, record.headers, record.value)
             partition.records.append(stored)
             partition.next += 1
@@ -72,8 +84,7 @@ class OracleLog:
                     space.pop(change.key, None)
                 else:
                     space[change.key] = change.value
-        self._grown.set()
-        self._grown = asyncio.Event()
+        self._content.wake_readers()
         return placements
 
     async def read(
@@ -82,7 +93,7 @@ class OracleLog:
         deadline = asyncio.get_running_loop().time() + wait_seconds
         while True:
             self._check_open()
-            grown = self._grown
+            grown = self._content.grown
             found = self._read(position, records_max, bytes_max)
             left = deadline - asyncio.get_running_loop().time()
             if found or left <= 0:
@@ -137,14 +148,14 @@ class OracleLog:
 
     async def close(self) -> None:
         self._is_open = False
-        self._grown.set()
+        self._content.wake_readers()
 
     async def ensure_topic(self, name: str, settings: TopicSettings) -> None:
         self._check_open()
         present = self._settings.get(name)
         count = max(settings.partitions, present.partitions if present else 0)
-        self._settings[name] = TopicSettings(
-            count, settings.retention_seconds, settings.retention_bytes, settings.compact
+        self._settings[name] = dataclasses.replace(
+            settings, partitions=count, compression=settings.compression if self.features.topic_compression else None
         )
         for number in range(count):
             self._partitions.setdefault((name, number), OraclePartition())
@@ -202,6 +213,11 @@ class OracleLog:
 
     def settings(self, topic: str) -> TopicSettings:
         return self._settings[topic]
+
+    def _time_of(self, record: Record, partition: OraclePartition) -> int:
+        given = record.timestamp_ms
+        partition.last_ms = max(partition.last_ms, int(self._clock() * 1000) if given is None else given)
+        return partition.last_ms if given is None else given
 
     def _partition_of(self, record: Record, turns: dict[str, int]) -> int:
         if record.topic not in self._settings:

@@ -1,0 +1,230 @@
+"""A log with Kafka's features in memory: transactions without keyed state, fencing, group members, gaps in offsets.
+
+How this works: `OracleBrokers` has what brokers have; an `OracleKafkaLog` is what one process has, and several may be
+on the same brokers. It is for tests of what is built on such a log, and it passes the suites that `KafkaLog` passes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from headwater.errors import (
+    EventTooLarge,
+    FeatureUnsupported,
+    HeadwaterError,
+    KeyFieldMissing,
+    LogUnavailable,
+    WriterFenced,
+)
+from headwater.log.contract import Commit, Features, Placement, Record, TopicSettings
+from headwater.testing.oracle_log import OracleContent, OracleLog, OraclePartition
+
+RECORD_BYTES_MAX = 1_048_576
+
+Place = tuple[str, int]
+
+
+class OracleBrokers:
+    """What several logs have in common, and how their brokers are to fail.
+
+    `record_bytes_max`: the largest record they take, as long as no other limit is in `limits`, by topic.
+    `answers_to_lose`: so many of the next transactions are committed without their writer being told.
+    """
+
+    def __init__(self) -> None:
+        self.content = OracleContent()
+        self.record_bytes_max = RECORD_BYTES_MAX
+        self.limits: dict[str, int] = {}
+        self.answers_to_lose = 0
+        # By group, how often it was claimed: only who did so last may write for it.
+        self.epochs: defaultdict[str, int] = defaultdict(int)
+        self._members: defaultdict[str, list[OracleMembership]] = defaultdict(list)
+
+    def limit_of(self, topic: str) -> int:
+        """The largest record of a topic, in bytes."""
+        return self.limits.get(topic, self.record_bytes_max)
+
+    def enter(self, member: OracleMembership) -> None:
+        """Let a process take part in its group."""
+        self._members[member.group].append(member)
+        self.balance(member.group)
+
+    def leave(self, member: OracleMembership) -> None:
+        """Give what a process had to the others of its group."""
+        if member in self._members[member.group]:
+            self._members[member.group].remove(member)
+            self.balance(member.group)
+
+    def balance(self, group: str | None = None) -> None:
+        """Share the partitions there are among the members of a group, or of every group."""
+        for members in [self._members[group]] if group is not None else list(self._members.values()):
+            topics = {topic for member in members for topic in member.topics}
+            places = [place for place in sorted(self.content.partitions) if place[0] in topics]
+            for number, member in enumerate(members):
+                member.assign(frozenset(places[number :: len(members)]))
+
+
+class OracleMembership:
+    """One process's part in a group."""
+
+    def __init__(self, brokers: OracleBrokers, group: str, topics: Iterable[str]) -> None:
+        self.group = group
+        self.topics = tuple(topics)
+        self.assigned: frozenset[Place] = frozenset()
+        self._brokers = brokers
+        self._changed = asyncio.Event()
+
+    async def changes(self) -> frozenset[Place]:
+        await self._changed.wait()
+        self._changed.clear()
+        return self.assigned
+
+    async def close(self) -> None:
+        self._brokers.leave(self)
+
+    def assign(self, places: frozenset[Place]) -> None:
+        """These partitions are its own from now on."""
+        if places != self.assigned:
+            self.assigned = places
+            self._changed.set()
+
+
+class OracleKafkaLog(OracleLog):
+    """What one process has of the brokers; by default of brokers of its own."""
+
+    features = Features(
+        transactional_commit=True,
+        keyed_state=False,
+        seek_by_time=True,
+        compaction=True,
+        topic_compression=True,
+        trim_on_demand=False,
+        offsets_without_gaps=False,
+        times_never_go_back=False,
+        compacts_without_keys=False,
+    )
+
+    def __init__(self, brokers: OracleBrokers | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        self.brokers = brokers or OracleBrokers()
+        super().__init__(clock=clock, content=self.brokers.content)
+        self._epochs: dict[str, int] = {}
+        self._fenced: set[str] = set()
+        self._newest_ms = 0
+
+    async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
+        self._check_open()
+        if commit is not None and commit.state:
+            raise self._no_state()
+        for record in records:
+            if (refusal := self._refusal(record)) is not None:
+                raise refusal
+        if commit is None:
+            return await super().append(records)
+        self._check_writer(commit.group)
+        placements = await super().append(records, commit=commit)
+        for place in {(placement.topic, placement.partition) for placement in placements}:
+            # The mark that ends a transaction is a record that nobody is given.
+            self.brokers.content.partitions[place].next += 1
+        if self.brokers.answers_to_lose:
+            self.brokers.answers_to_lose -= 1
+            raise LogUnavailable("Whether the transaction was committed is not known.", hint="Claim the group again.")
+        return placements
+
+    async def open(self) -> None:
+        await super().open()
+        self._newest_ms = 0
+
+    async def close(self) -> None:
+        await super().close()
+        self._epochs.clear()
+        self._fenced.clear()
+
+    async def ensure_topic(self, name: str, settings: TopicSettings) -> None:
+        await super().ensure_topic(name, settings)
+        self.brokers.balance()
+
+    async def commit(self, group: str, token: str) -> None:
+        # As on the brokers: a plain record, which asks for no claim and fences nobody.
+        await super().append((), commit=Commit(group, token))
+
+    async def claim(self, group: str) -> str | None:
+        self._check_open()
+        if group in self._fenced:
+            raise self._is_fenced(group)
+        self._take(group)
+        return await self.committed(group)
+
+    async def release(self, group: str) -> None:
+        self._epochs.pop(group, None)
+        self._fenced.discard(group)
+
+    async def join(self, group: str, topics: Iterable[str], *, stall_seconds_max: float = 60.0) -> OracleMembership:
+        self._check_open()
+        member = OracleMembership(self.brokers, group, topics)
+        self.brokers.enter(member)
+        return member
+
+    async def groups(self) -> Sequence[str]:
+        self._check_open()
+        return sorted(self._positions)
+
+    async def refusal(self, record: Record) -> HeadwaterError | None:
+        self._check_open()
+        self._partition_of(record, {})
+        return self._refusal(record)
+
+    async def smallest_limit(self, topics: Iterable[str]) -> tuple[int, str] | None:
+        self._places(names := list(topics))
+        return min(((self.brokers.limit_of(name), name) for name in names), default=None)
+
+    async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        raise self._no_state()
+
+    async def state_scan(
+        self, namespace: str, *, after: bytes = b"", rows_max: int = 1000
+    ) -> Sequence[tuple[bytes, bytes]]:
+        raise self._no_state()
+
+    async def trim(self) -> int:
+        """Nothing: brokers do so in their own time, which is when a test calls `OracleLog.trim` on their content."""
+        return 0
+
+    def _take(self, group: str) -> None:
+        self.brokers.epochs[group] += 1
+        self._epochs[group] = self.brokers.epochs[group]
+
+    def _check_writer(self, group: str) -> None:
+        if group not in self._epochs:
+            self._take(group)
+        if group in self._fenced or self._epochs[group] != self.brokers.epochs[group]:
+            self._fenced.add(group)
+            raise self._is_fenced(group)
+
+    def _refusal(self, record: Record) -> HeadwaterError | None:
+        settings = self._settings.get(record.topic)
+        if settings is not None and settings.compact and record.key is None:
+            return KeyFieldMissing(f"The topic {record.topic!r} is compacted, and takes no record without a key.")
+        size = len(record.value) + len(record.key or b"")
+        limit = self.brokers.limit_of(record.topic)
+        if size > limit:
+            return EventTooLarge(
+                f"A record of {size} bytes is over the limit of {limit} of the topic {record.topic!r}."
+            )
+        return None
+
+    def _time_of(self, record: Record, partition: OraclePartition) -> int:
+        # The sender's own: another process may be behind.
+        self._newest_ms = max(self._newest_ms, int(self._clock() * 1000))
+        return self._newest_ms if record.timestamp_ms is None else record.timestamp_ms
+
+    def _is_fenced(self, group: str) -> WriterFenced:
+        return WriterFenced(
+            f"Another process has taken over the group {group!r}.",
+            hint="Run a job once only; restart this process to take the group back.",
+        )
+
+    def _no_state(self) -> FeatureUnsupported:
+        return FeatureUnsupported("This log keeps no keyed state (features.keyed_state).")

@@ -1,0 +1,151 @@
+"""Every job store keeps the contract, on every kind of log it is for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from headwater.errors import WriterFenced
+from headwater.log.contract import Log, Position, TopicSettings
+from headwater.log.sqlite import SqliteLog
+from headwater.processing.outbox import OutboxStore
+from headwater.processing.shared_store import PartitionStore, WholeStore
+from headwater.processing.store import LogStore
+from headwater.testing.job_store_suite import JobStoreSuite, NewStore
+from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
+from headwater.testing.oracle_log import OracleLog
+
+
+class TestLogStoreOnOracleLog(JobStoreSuite):
+    implementations = (LogStore,)
+
+    @pytest.fixture
+    async def log(self) -> AsyncIterator[Log]:
+        log = OracleLog()
+        await log.open()
+        yield log
+        await log.close()
+
+    @pytest.fixture
+    def new_store(self, log: Log) -> NewStore:
+        return lambda: LogStore(log, "job.j")
+
+
+class TestLogStoreOnSqlite(JobStoreSuite):
+    implementations = (LogStore,)
+
+    @pytest.fixture
+    async def log(self, tmp_path: Path) -> AsyncIterator[Log]:
+        log = SqliteLog(tmp_path / "events.db", durability="os")
+        await log.open()
+        yield log
+        await log.close()
+
+    @pytest.fixture
+    def new_store(self, log: Log) -> NewStore:
+        return lambda: LogStore(log, "job.j")
+
+
+class BrokersSuite(JobStoreSuite):
+    """On a log that keeps no state; each store has a log of its own, as another process has."""
+
+    second_opener = "fenced"
+
+    @pytest.fixture
+    def brokers(self) -> OracleBrokers:
+        return OracleBrokers()
+
+    @pytest.fixture
+    async def log(self, brokers: OracleBrokers) -> AsyncIterator[Log]:
+        log = OracleKafkaLog(brokers)
+        await log.open()
+        yield log
+        await log.close()
+
+    @pytest.fixture
+    async def logs(self, brokers: OracleBrokers) -> AsyncIterator[Callable[[], OracleKafkaLog]]:
+        """Other processes' logs, open."""
+        made = [OracleKafkaLog(brokers) for _ in range(12)]
+        for log in made:
+            await log.open()
+        unused = iter(made)
+        yield lambda: next(unused)
+        for log in made:
+            await log.close()
+
+    @pytest.fixture
+    def lose_answer(self, brokers: OracleBrokers) -> Callable[[], None]:
+        def lose() -> None:
+            brokers.answers_to_lose = 1
+
+        return lose
+
+
+class TestLogStoreOnBrokers(BrokersSuite):
+    implementations = (LogStore,)
+    keeps_state = False
+
+    @pytest.fixture
+    def new_store(self, logs: Callable[[], OracleKafkaLog]) -> NewStore:
+        return lambda: LogStore(logs(), "job.j")
+
+
+class TestWholeStore(BrokersSuite):
+    implementations = (WholeStore,)
+    keeps_state = False
+
+    @pytest.fixture
+    def new_store(self, logs: Callable[[], OracleKafkaLog]) -> NewStore:
+        return lambda: WholeStore(logs(), "job.j")
+
+
+class TestPartitionStore(BrokersSuite):
+    implementations = (PartitionStore,)
+    keeps_state = False
+
+    @pytest.fixture
+    def new_store(self, logs: Callable[[], OracleKafkaLog]) -> NewStore:
+        return lambda: PartitionStore(logs(), "job.j", ("in", 0))
+
+
+class TestOutboxStore(BrokersSuite):
+    implementations = (OutboxStore,)
+    second_opener = "refused"
+
+    @pytest.fixture
+    def new_store(self, logs: Callable[[], OracleKafkaLog], tmp_path: Path) -> NewStore:
+        return lambda: OutboxStore(logs(), "job.j", tmp_path / "state" / "j.db", durability="os")
+
+
+class TestOutboxStoreOnOneLog(BrokersSuite):
+    """One process, which opens the store again and again."""
+
+    implementations = (OutboxStore,)
+    second_opener = "refused"
+
+    @pytest.fixture
+    def new_store(self, log: Log, tmp_path: Path) -> NewStore:
+        return lambda: OutboxStore(log, "job.j", tmp_path / "state" / "j.db", durability="os")
+
+
+async def test_two_ways_to_share_a_job_follow_each_other_from_the_furthest_position() -> None:
+    brokers = OracleBrokers()
+    one, other = OracleKafkaLog(brokers), OracleKafkaLog(brokers)
+    for log in (one, other):
+        await log.open()
+    await one.ensure_topic("in", TopicSettings(partitions=2))
+    part = PartitionStore(one, "job.j", ("in", 1))
+    assert await part.open() == Position({("in", 1): 0}).token()
+    await part.commit([], Position({("in", 1): 5}).token(), ())
+    whole = WholeStore(other, "job.j")
+    assert await whole.open() == Position({("in", 1): 5}).token()
+    with pytest.raises(WriterFenced):
+        await part.commit([], Position({("in", 1): 6}).token(), ())
+    await whole.commit([], Position({("in", 0): 3, ("in", 1): 9}).token(), ())
+    again = PartitionStore(one, "job.j", ("in", 1))
+    await one.release("job.j/in/1")
+    assert await again.open() == Position({("in", 1): 9}).token()
+    with pytest.raises(WriterFenced):
+        await whole.commit([], Position({("in", 0): 4, ("in", 1): 9}).token(), ())

@@ -1,0 +1,50 @@
+"""Every log that several processes can share keeps that contract."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+
+from headwater.log.kafka import KafkaLog
+from headwater.log.kafka_membership import KafkaMembership
+from headwater.log.sharing import SharedLog
+from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog, OracleMembership
+from headwater.testing.shared_log_suite import NewLog, SharedLogSuite
+
+
+class TestOracleKafkaLog(SharedLogSuite):
+    implementations = (OracleKafkaLog, OracleMembership)
+
+    @pytest.fixture
+    async def new_log(self) -> AsyncIterator[NewLog]:
+        brokers = OracleBrokers()
+        made: list[SharedLog] = []
+
+        async def another() -> SharedLog:
+            made.append(OracleKafkaLog(brokers))
+            await made[-1].open()
+            return made[-1]
+
+        yield another
+        for log in made:
+            await log.close()
+
+
+class TestKafkaLog(SharedLogSuite):
+    implementations = (KafkaLog, KafkaMembership)
+
+    @pytest.fixture
+    async def new_log(self, kafka_server: str) -> AsyncIterator[NewLog]:
+        url = f"kafka://{kafka_server}/shared-suite-{uuid.uuid4().hex[:10]}."
+        made: list[SharedLog] = []
+
+        async def another() -> SharedLog:
+            made.append(KafkaLog(url))
+            await made[-1].open()
+            return made[-1]
+
+        yield another
+        for log in made:
+            await log.close()
