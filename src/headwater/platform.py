@@ -325,6 +325,8 @@ def _access(config: Config, jobs: Sequence[Job]) -> Access:
         opened=frozenset(config.consumption.allowed_streams or ()),
         error_streams=frozenset({config.intake.error_stream_name}),
         flows=tuple(flows),
+        sends_with_key=config.intake.keys == "required",
+        reads_with_key=config.consumption.keys == "required",
     )
 
 

@@ -20,7 +20,8 @@ from headwater.config import load_config
 from headwater.platform import build
 from headwater.streams.projection import AUDIENCES
 from headwater.testing.service_kit import served_project
-from headwater.web.app import EVENTS_PATHS, STREAM_PATH, create_app
+from headwater.web.access import EVENTS_PATHS, STREAM_PATH
+from headwater.web.app import create_app
 from headwater.web.schema_shelf import MERGED
 from headwater.web.spec import LEFT_OUT, TAGS, specification
 

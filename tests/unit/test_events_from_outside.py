@@ -115,3 +115,22 @@ def test_both_forms_of_declaration_say_it(tmp_path: Path, file: str, text: str) 
 def test_the_legacy_settings_say_it_and_back(external: bool) -> None:
     document = {"producers": {"external": external}, "produce": {"by": {"web": {"enabled": True}}}}
     assert document_of(legacy_settings(document)) == document
+
+
+@pytest.mark.parametrize("side", ["producers", "consumers"])
+@pytest.mark.parametrize("keys", ["required", "optional"])
+def test_both_forms_of_declaration_say_who_needs_a_key(tmp_path: Path, side: str, keys: str) -> None:
+    forms = (
+        ("a.yaml", f"stream: a\nschema_title: a\n{side}: {{keys: {keys}}}\n"),
+        ("all.yaml", f"streams:\n  a: {{{side}: {{keys: {keys}, web: {{enabled: true}}}}}}\n"),
+        ("all.json", f'{{"streams": {{"a": {{"{side}": {{"keys": "{keys}"}}}}}}}}'),
+    )
+    for number, (file, text) in enumerate(forms):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        (directory / file).write_text(text, encoding="utf-8")
+        found = StreamRegistry.load(directory).get("a")
+        assert (found.producer_keys if side == "producers" else found.consumer_keys) == keys
+        assert found.settings[side]["keys"] == keys
+    document = {side: {"keys": keys}, "consume": {"web": {"enabled": True}}}
+    assert document_of(legacy_settings(document)) == document

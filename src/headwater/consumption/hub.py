@@ -18,7 +18,7 @@ from headwater.consumption.redaction import redaction
 from headwater.consumption.resume import Start, find_start
 from headwater.consumption.subscription import topics_of
 from headwater.consumption.tail import LiveTail
-from headwater.errors import ConfigInvalid, ScopeMissing, StreamUnknown
+from headwater.errors import ConfigInvalid, KeyRequired, ScopeMissing, StreamUnknown
 from headwater.log.contract import LogReader
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
@@ -125,7 +125,8 @@ class StreamHub:
     def resolve(self, names: Sequence[str], sight: Sight = Sight.PUBLIC) -> tuple[Stream, ...]:
         """The streams of these names or aliases, each once. Raises StreamUnknown naming all that cannot be read.
 
-        What a reader with this `sight` may not read is unknown to it; where it may know the name, ScopeMissing says so.
+        What a reader with this `sight` may not read is unknown to it; where it may know the name, ScopeMissing says so,
+        and KeyRequired where the stream file asks for a key.
         """
         found: dict[str, Stream] = {}
         unknown: list[str] = []
@@ -133,6 +134,11 @@ class StreamHub:
             stream = self._find(name, sight)
             if stream is None and sight is Sight.DECLARED and self._find(name, Sight.EVENTS) is not None:
                 raise ScopeMissing(f"{name} is not for everybody.", hint="Read it with a key that has events:read.")
+            if stream is None and (named := self._asks_for_key(name, sight)):
+                raise KeyRequired(
+                    f"The events of {named} are read with an API key that has the scope events:read.",
+                    hint="Send it as `Authorization: Bearer …`.",
+                )
             if stream is None:
                 unknown.append(name)
             else:
@@ -243,6 +249,13 @@ class StreamHub:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+
+    def _asks_for_key(self, name: str, sight: Sight) -> str | None:
+        """The name of a stream whose file asks for a key and which this reader may know of; None for others."""
+        stream = self._find(name, Sight.EVENTS)
+        if stream is None or stream.consumer_keys != "required" or not self._streams.visibility.names(stream, sight):
+            return None
+        return stream.name
 
     def _find(self, name: str, sight: Sight) -> Stream | None:
         try:

@@ -1,4 +1,4 @@
-"""API keys: who may change what, kept as hashes in a file, checked in constant time, limited in rate.
+"""API keys: who may send, read and change what, kept as hashes in a file, checked in constant time, limited in rate.
 
 How this works: a key is `hwk_` and 43 random characters, shown once when it is made. So long a secret needs no slow
 hash: SHA-256 is kept. The file is read again when it changes, so a key that is revoked stops working within a second.
@@ -6,13 +6,14 @@ hash: SHA-256 is kept. The file is read again when it changes, so a key that is 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,11 +28,14 @@ from headwater.streams.visibility import Sight
 from headwater.times import time_ms
 
 PREFIX = "hwk_"
-EVENTS_READ = "events:read"
-SCOPES = ("streams:read", "streams:write", "streams:kill", EVENTS_READ)
+EVENTS_READ, EVENTS_WRITE = "events:read", "events:write"
+# Those of keys that may read what is declared and how it is doing.
+READING = ("streams:read", "streams:write", "streams:kill", EVENTS_READ)
+SCOPES = (*READING, EVENTS_WRITE)
 LOOKED_AT_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 _REPAIR = "Its operator repairs the file: `headwater check` names the place."
+_SEND = "Send it as `Authorization: Bearer …`; a browser that asks for a name and a password takes it as the password."
 _HOW = "Make one with `headwater keys create`, and send it as `Authorization: Bearer …`."
 
 
@@ -74,10 +78,10 @@ class ApiKeys:
 
         Raises KeyRequired, KeysDamaged, ScopeMissing, TooManyRequests.
         """
-        kind, _, given = (authorization or "").partition(" ")
-        if kind.lower() != "bearer" or not given.strip():
+        given = bearer(authorization) or (key_in(authorization) if scope.endswith(":read") else None)
+        if not given:
             raise KeyRequired(f"This needs an API key with the scope {scope}.", hint=_HOW)
-        found = self._known(given.strip(), address)
+        found = self._known(given, address)
         if scope not in found.scopes:
             raise ScopeMissing(
                 f"The API key {found.name!r} is good for {', '.join(found.scopes)}, not for {scope}.", hint=_HOW
@@ -85,18 +89,40 @@ class ApiKeys:
         self._spend(found.name)
         return found.name
 
-    def sight(self, authorization: str | None, address: str = "") -> Sight:
+    def admit(self, authorization: str | None, scopes: Collection[str], address: str) -> None:
+        """Let a request pass that has a key with one of these scopes.
+
+        What it raises says the same of everything that is asked for: KeyRequired, KeysDamaged, ScopeMissing,
+        TooManyRequests.
+        """
+        given = key_in(authorization)
+        if not given:
+            raise KeyRequired("This needs an API key.", hint=_SEND)
+        try:
+            found = self._known(given, address)
+        except KeysDamaged:
+            raise KeysDamaged("The API keys of this server cannot all be read.", hint=_REPAIR) from None
+        if not set(scopes) & set(found.scopes):
+            raise ScopeMissing(
+                f"The API key {found.name!r} is good for {', '.join(found.scopes)}, not for this.",
+                hint=f"A key with the scope {' or '.join(scopes)} is.",
+            )
+
+    def sight(self, authorization: str | None, address: str | None = "") -> Sight:
         """What the reader who sent this header may see of private streams; without a key of ours, what is public.
 
-        `events:read` shows their events, any other scope how they are declared and doing. Raises KeyRequired for a key
-        that is not known or has expired, KeysDamaged, TooManyRequests.
+        `events:read` shows their events, any other scope how they are declared and doing, but `events:write` nothing.
+        `address` None: the key was good before, and no attempt is counted. Raises KeyRequired for a key that is not
+        known or has expired, KeysDamaged, TooManyRequests.
         """
-        kind, _, given = (authorization or "").partition(" ")
-        given = given.strip()
+        given = key_in(authorization)
         # Other credentials are for a proxy before the platform.
-        if kind.lower() != "bearer" or not given.startswith(PREFIX):
+        if not given or not given.startswith(PREFIX):
             return Sight.PUBLIC
-        return Sight.EVENTS if EVENTS_READ in self._known(given, address).scopes else Sight.DECLARED
+        scopes = self._known(given, address).scopes
+        if EVENTS_READ in scopes:
+            return Sight.EVENTS
+        return Sight.DECLARED if set(READING) & set(scopes) else Sight.PUBLIC
 
     def create(self, name: str, scopes: Sequence[str], expires: datetime | None = None) -> str:
         """Make a key and answer it; it cannot be had again. Raises ConfigInvalid."""
@@ -122,8 +148,9 @@ class ApiKeys:
             raise ConfigInvalid(f"There is no key named {name!r}.", hint="`headwater keys list` names those there are.")
         self._save()
 
-    def _known(self, given: str, address: str) -> ApiKey:
-        self._attempts.check(address)
+    def _known(self, given: str, address: str | None) -> ApiKey:
+        if address is not None:
+            self._attempts.check(address)
         try:
             self._look()
         except ConfigInvalid as error:
@@ -135,7 +162,8 @@ class ApiKeys:
         # All of them, so that the time says nothing of which one it is.
         found = [key for key in self._keys.values() if hmac.compare_digest(key.hash, digest)]
         if not found:
-            self._attempts.failed(address)
+            if address is not None:
+                self._attempts.failed(address)
             raise self._unknown(digest)
         return self._unexpired(found[0])
 
@@ -199,6 +227,30 @@ class ApiKeys:
         self._modified = self._path.stat().st_mtime_ns
 
 
+def bearer(authorization: str | None) -> str | None:
+    """What is sent as `Authorization: Bearer …`; None where nothing is."""
+    kind, _, given = (authorization or "").strip().partition(" ")
+    return given.strip() or None if kind.lower() == "bearer" else None
+
+
+def is_basic(authorization: str | None) -> bool:
+    """Whether a header has a name and a password, as browsers send them."""
+    return (authorization or "").strip().partition(" ")[0].lower() == "basic"
+
+
+def key_in(authorization: str | None) -> str | None:
+    """What is given as a key: a bearer token, or the password of `Basic`, with whatever name; None where nothing is."""
+    if not is_basic(authorization):
+        return bearer(authorization)
+    given = (authorization or "").strip().partition(" ")[2].strip()
+    try:
+        decoded = base64.b64decode(given, validate=True).decode("utf-8", "replace")
+    except ValueError:
+        # Counted as a key that is not good.
+        return given or None
+    return decoded.partition(":")[2].strip() or None
+
+
 def hash_of(key: str) -> str:
     """What is kept of a key: SHA-256, in hexadecimal digits."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 
 from headwater.errors import TooManyRequests
@@ -21,6 +22,7 @@ class Attempts:
 
     def check(self, address: str) -> None:
         """Raise TooManyRequests where an address has failed too often within its minute."""
+        address = network_of(address)
         since, count = self._failed.get(address, (0.0, 0))
         left = since + WINDOW_SECONDS - self._clock()
         if count >= self._max and left > 0:
@@ -31,6 +33,7 @@ class Attempts:
 
     def failed(self, address: str) -> None:
         """Count a key that was not good."""
+        address = network_of(address)
         now = self._clock()
         since, count = self._failed.pop(address, (now, 0))
         if now - since >= WINDOW_SECONDS:
@@ -38,3 +41,15 @@ class Attempts:
         self._failed[address] = (since, count + 1)
         if len(self._failed) > ADDRESSES_MAX:
             del self._failed[next(iter(self._failed))]
+
+
+def network_of(address: str) -> str:
+    """What one client has of addresses: an IPv4 address, or the /64 of an IPv6 address; else the text as it is."""
+    if ":" not in address:
+        return address
+    try:
+        found = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    mapped = found.ipv4_mapped
+    return str(mapped) if mapped is not None else str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))

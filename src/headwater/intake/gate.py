@@ -22,6 +22,7 @@ from headwater.errors import (
     EventTooLarge,
     HeadwaterError,
     KeyFieldMissing,
+    KeyRequired,
     StreamDisabled,
     StreamSchemaMismatch,
     StreamUnknown,
@@ -52,6 +53,7 @@ from headwater.schemas.limits import (
 )
 from headwater.schemas.uri import check_producer_uri, check_released
 from headwater.schemas.validator import CompiledSchema, Validator
+from headwater.streams.outside import KeysOfSenders
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.times import utc_milliseconds
@@ -61,6 +63,8 @@ NO_HEADERS: Mapping[str, str] = {}
 # A field of the event that is set from the sender's address rather than from one header.
 CLIENT_ADDRESS_FIELD = "http.client_ip"
 CLIENT_ADDRESS = "client-address"
+# Among the headers of a request whose sender has no API key, where some streams ask for one; no header is named so.
+WITHOUT_KEY = "(without key)"
 
 ROUTES_MAX = 10_000
 UNDECLARED_STREAMS_MAX = 1_000
@@ -165,6 +169,8 @@ class Gate:
     ) -> None:
         self.settings = settings
         self.streams = streams
+        # Whether some stream takes events from who has an API key only.
+        self.asks_keys = streams.outside.keys is not KeysOfSenders.NEVER
         self.validator = validator
         self.built_in: BuiltIn = built_in(settings.error_stream, streams, validator)
         # Told the stream of each event that is admitted with repaired text.
@@ -234,6 +240,11 @@ class Gate:
         route = None
         if uri.__class__ is str and stream_name.__class__ is str:
             route = (self._own_routes if own else self._routes).get((uri, stream_name))
+        if self.asks_keys and not own and WITHOUT_KEY in headers:
+            try:
+                self.streams.outside.check_key(stream_name)
+            except KeyRequired as error:
+                return self.refuse(value, error)
         if route is None:
             found = self._find_route(value, uri, stream_name, own=own)
             if not isinstance(found, _Route):
@@ -244,6 +255,7 @@ class Gate:
     def use_streams(self, streams: StreamRegistry) -> None:
         """Judge by these declarations from now on."""
         self.streams = streams
+        self.asks_keys = streams.outside.keys is not KeysOfSenders.NEVER
         self._routes.clear()
         self._own_routes.clear()
 

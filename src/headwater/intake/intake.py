@@ -22,6 +22,7 @@ from headwater.errors import (
     AppendIncomplete,
     EventMalformed,
     HeadwaterError,
+    KeyRequired,
     LogCorrupt,
     LogUnavailable,
     SchemaUnavailable,
@@ -478,6 +479,9 @@ class Intake:
                 work.receipt.failed.append((index, Failed(received, verdict.stream_name, verdict.reason)))
                 continue
             work.receipt.refused.append((index, verdict))
+            if verdict.reason.__class__ is KeyRequired:
+                # Who has no key fills neither the page nor the error stream.
+                continue
             self.recent.refused(verdict, received)
             if verdict.stream_name == self.gate.built_in.stream.name:
                 # Errors about errors end here.

@@ -80,6 +80,8 @@ def _legacy_stream(declaration: Declaration, path: KeyPath, name: str, settings:
         message_key_fields=key_fields or None,
         destination_event_service=of_type("destination_event_service", str, "text"),
         external=document.get("producers", {}).get("external"),
+        producer_keys=document.get("producers", {}).get("keys"),
+        consumer_keys=document.get("consumers", {}).get("keys"),
         canary_events_enabled=bool(settings.get("canary_events_enabled", False)),
         headers=_legacy_headers(settings),
         sample=of_type("sample", dict, "a mapping"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from headwater.streams import keys
 from headwater.streams.merge import Path, lay_over
-from headwater.streams.shape import SHAPE
+from headwater.streams.shape import KEYS_CHOICES, SHAPE
 
 _PLACES: Mapping[str, Path] = {
     "schema_title": ("schema_title",),
@@ -34,7 +34,16 @@ def document_of(settings: Mapping[str, Any]) -> dict[str, Any]:
             document = lay_over(document, {"produce": produce} if produce else {})
             if isinstance(rest.get("external"), bool):
                 document["producers"] = {"external": rest.pop("external")}
+            if rest.get("keys") in KEYS_CHOICES:
+                document.setdefault("producers", {})["keys"] = rest.pop("keys")
             extra |= {"producers": rest} if rest else {}
+        elif name == "consumers" and isinstance(value, dict) and value.get("keys") in KEYS_CHOICES:
+            document["consumers"] = {"keys": value["keys"]}
+            others = {who: how for who, how in value.items() if who != "keys"}
+            if _fits(_PLACES[name], others):
+                document = lay_over(document, _nested(_PLACES[name], others) if others else {})
+            else:
+                extra[name] = others
         else:
             extra[name] = value
     return document | ({"extra": extra} if extra else {})

@@ -132,6 +132,8 @@ class StreamRegistry:
     def _hinted(self) -> Sequence[str]:
         if self.access is None:
             return self.names()
+        if self.access.reads_with_key:
+            return ()
         return [name for name, one in self._streams.items() if self.visibility.names(one, Sight.PUBLIC)]
 
     def _member(self, name: str) -> Stream | None:

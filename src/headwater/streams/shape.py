@@ -14,6 +14,7 @@ from headwater.streams.keys import Key
 from headwater.streams.stream import PRIVACY_CLASSES
 
 API_VERSION = "streams/v1"
+KEYS_CHOICES = ("optional", "required")
 COMPRESSIONS = ("uncompressed", "gzip", "snappy", "lz4", "zstd")
 
 
@@ -170,6 +171,19 @@ SHAPE: Mapping[str, Key] = {
             "external": keys.flag(
                 "Whether producers outside the platform may send; default true, but false for error streams and for "
                 "what jobs write."
+            ),
+            "keys": keys.choice(
+                "Whether they need an API key with the scope `events:write`; default the setting `intake.keys`.",
+                *KEYS_CHOICES,
+            ),
+        },
+    ),
+    "consumers": Key(
+        "Who may read its events over HTTP.",
+        keys={
+            "keys": keys.choice(
+                "Whether they need an API key with the scope `events:read`; default the setting `consumption.keys`.",
+                *KEYS_CHOICES,
             ),
         },
     ),

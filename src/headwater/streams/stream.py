@@ -15,6 +15,7 @@ PRIVACY_CLASS_UNSPECIFIED = "unspecified"
 PRIVACY_CLASSES = ("public", "internal", "private", "restricted", "confidential", PRIVACY_CLASS_UNSPECIFIED)
 PRIVATE_CLASSES = frozenset({"private", "restricted", "confidential"})
 # A family is named by an expression: its parts are divided by whatever no name has.
+KeysAsked = Literal["optional", "required"]
 _NAME_PARTS = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -37,6 +38,9 @@ class Stream:
     enabled: bool = True
     # Whether producers may send; None: unless the platform itself writes the stream.
     external: bool | None = None
+    # Whether producers, and readers over HTTP, need an API key; None: as the configuration says.
+    producer_keys: KeysAsked | None = None
+    consumer_keys: KeysAsked | None = None
     canary_events_enabled: bool = False
     # Event field (dotted) -> lower-case request header that fills it, or None where that is switched off.
     headers: Mapping[str, str | None] = field(default_factory=dict)

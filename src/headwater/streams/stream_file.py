@@ -39,8 +39,8 @@ def legacy_settings(document: Mapping[str, Any]) -> dict[str, Any]:
         settings["canary_events_enabled"] = canary["enabled"]
     if producers := _legacy_producers(produce, document.get("producers", {})):
         settings["producers"] = producers
-    if "consume" in document:
-        settings["consumers"] = document["consume"]
+    if "consume" in document or "consumers" in document:
+        settings["consumers"] = {**document.get("consume", {}), **document.get("consumers", {})}
     return dict(lay_over(settings, document.get("extra", {})))
 
 
@@ -73,6 +73,8 @@ def stream_of(document: Mapping[str, Any], file: str | None = None, line: int | 
         destination_event_service=produce.get("destination_event_service"),
         enabled=produce.get("enabled", True),
         external=document.get("producers", {}).get("external"),
+        producer_keys=document.get("producers", {}).get("keys"),
+        consumer_keys=document.get("consumers", {}).get("keys"),
         canary_events_enabled=document.get("monitor", {}).get("canary", {}).get("enabled", False),
         headers=request_headers(produce.get("headers", {})),
         sample=produce.get("sample"),

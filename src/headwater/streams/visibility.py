@@ -3,7 +3,8 @@
 How this works: each stream has an `Exposure`. A stream is hidden where its privacy class or its name makes it private,
 where it shares a topic with such a stream, and where events of such a stream are copied into it: the late and error
 streams of a job, and the outputs of a job whose stream files name no class. Error streams of public streams are named
-to everybody, but read by nobody, unless their stream file makes them public. A reader has a `Sight`, which follows from
+to everybody, but read by nobody, unless their stream file makes them public. So are streams whose readers need an API
+key, by their stream file or by the configuration. A reader has a `Sight`, which follows from
 its API key; `names` and `reads` compare the two.
 """
 
@@ -58,6 +59,9 @@ class Access:
     hidden: frozenset[str] = frozenset()
     error_streams: frozenset[str] = frozenset()
     flows: tuple[Flow, ...] = ()
+    # Whether producers and readers need an API key, where a stream file does not say.
+    sends_with_key: bool = False
+    reads_with_key: bool = False
     _written: Mapping[str, tuple[Flow, ...]] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -70,6 +74,16 @@ class Access:
     def writers(self, name: str) -> tuple[Flow, ...]:
         """The jobs that write into a stream."""
         return self._written.get(name, ())
+
+    def asks_sender(self, stream: Stream | None) -> bool:
+        """Whether events are sent to a stream with an API key only; None: to one that nobody declared."""
+        said = stream.producer_keys if stream is not None else None
+        return self.sends_with_key if said is None else said == "required"
+
+    def asks_reader(self, stream: Stream) -> bool:
+        """Whether the events of a stream are read with an API key only."""
+        said = stream.consumer_keys
+        return self.reads_with_key if said is None else said == "required"
 
 
 def is_error_stream(stream: Stream, access: Access) -> bool:
@@ -93,7 +107,7 @@ class Visibility:
                 if name not in known and (found := find(name)) is not None:
                     known[name] = found
         self._settle(list(known.values()))
-        self.has_hidden = Exposure.HIDDEN in self._exposures.values()
+        self.has_hidden = Exposure.HIDDEN in self._exposures.values() or any(map(access.asks_reader, known.values()))
 
     def exposure(self, stream: Stream) -> Exposure:
         """What of a stream, which may be a member of a family, is for everybody."""
@@ -176,6 +190,10 @@ class Visibility:
                     changed = True
 
     def _of(self, stream: Stream) -> Exposure:
+        most = Exposure.NAMED if self._access.asks_reader(stream) else Exposure.OPEN
+        return min(most, self._of_its_events(stream))
+
+    def _of_its_events(self, stream: Stream) -> Exposure:
         access, name = self._access, stream.name
         if not self._private_topics.isdisjoint(stream.topics):
             return Exposure.HIDDEN

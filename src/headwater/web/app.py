@@ -10,11 +10,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from headwater.errors import HeadwaterError, HostUnknown
 from headwater.platform import Platform
 from headwater.web import info, spec
+from headwater.web.access import STREAM_PATH, Doors, is_events_path
 from headwater.web.asyncapi import AsyncApi
 from headwater.web.browser_client import browser_client_routes
 from headwater.web.events import Answer, EventsEndpoint, send_answer
@@ -35,8 +36,8 @@ from headwater.web.streamconfigs import streamconfigs
 from headwater.web.streams_api import StreamsApi
 from headwater.web.workers import Workers
 
-EVENTS_PATHS = frozenset({"/v1/events", "/v2/events"})
-STREAM_PATH = "/v2/stream/"
+# What a browser is told that it may send, where all paths are answered alike.
+ALL_METHODS = frozenset({"GET", "HEAD", "POST"})
 # `/` is the page, or the description of the interface, which is for everybody.
 _DESCRIPTION = re.compile(rb"(?:^|&)(?:spec|doc)(?:[=&]|$)")
 
@@ -111,7 +112,8 @@ class Application:
         public_url = platform.config.web.public_url
         self._standing = standing
         self.routes = list(routes)
-        self.events = EventsEndpoint(platform.intake, intake, standing, public_url)
+        self.doors = Doors(platform)
+        self.events = EventsEndpoint(platform.intake, intake, standing, public_url, doors=self.doors)
         self.stream = StreamEndpoint(platform.hub, standing, public_url, keys=platform.keys)
         # The protocol keeps its limits on time.
         self.web = platform.config.web
@@ -144,7 +146,15 @@ class Application:
             if self.hosts.is_checked and (error := self._misdirected(scope)) is not None:
                 await ProblemResponse(error, method=scope["method"], uri=request_uri(scope))(scope, receive, send)
                 return
-            if path in EVENTS_PATHS or path.rstrip("/").lower() in EVENTS_PATHS:
+            if self.doors.reads_with_key:
+                send = _not_shared(send)
+                if scope["method"] == "OPTIONS" and self._cors is not None and is_preflight(scope["headers"]):
+                    await preflight(ALL_METHODS, self._cors, scope["headers"])(scope, receive, send)
+                    return
+            if (refused := self.doors.refusal(scope)) is not None:
+                await send_answer(self._refused(refused, scope), send)
+                return
+            if is_events_path(path):
                 if scope["method"] == "OPTIONS" and self._cors is not None and is_preflight(scope["headers"]):
                     await preflight({"POST"}, self._cors, scope["headers"])(scope, receive, send)
                     return
@@ -176,10 +186,29 @@ class Application:
         described = scope["path"] == "/" and _DESCRIPTION.search(scope["query_string"])
         return scope.get("endpoint") in self._closed and not described
 
+    def _refused(self, error: HeadwaterError, scope: Scope) -> Answer:
+        """The same answer for every path, whether there is something or not."""
+        found = ProblemResponse(error, method=scope["method"], uri=request_uri(scope))
+        return Answer(found.status_code, b"", [*self._standing, *found.raw_headers], bytes(found.body))
+
     def refusal(self, error: HeadwaterError, method: str, uri: str) -> Answer:
         """The answer to a request that never became one, in the form of its place."""
         found = error_answer(error, method, uri)
         return Answer(found.status_code, b"", [*self._standing, *found.raw_headers], bytes(found.body))
+
+
+def _not_shared(send: Send) -> Send:
+    """`send` for answers that are for who has a key: no cache between keeps them for others."""
+
+    async def privately(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [
+                (name, value.replace(b"public", b"private") if name == b"cache-control" else value)
+                for name, value in message.get("headers", ())
+            ]
+        await send(message)
+
+    return privately
 
 
 def _endpoint(route: BaseRoute) -> Any:

@@ -17,13 +17,14 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from headwater.config import IntakeConfig
-from headwater.errors import EventInvalid, EventMalformed, HeadwaterError
+from headwater.errors import EventInvalid, EventMalformed, HeadwaterError, KeyRequired
 from headwater.event import encode_json, is_json
-from headwater.intake.gate import CLIENT_ADDRESS
+from headwater.intake.gate import CLIENT_ADDRESS, WITHOUT_KEY
 from headwater.intake.intake import JUDGED_AT_ONCE_MAX, Intake, Verdict
 from headwater.intake.legacy import LegacyAnswer, legacy_answer
 from headwater.intake.outcome import NOTHING_UNREADABLE, Explanation, Receipt, Unreadable
 from headwater.web import cloudevents
+from headwater.web.access import Doors
 from headwater.web.body import (
     Disconnected,
     decode_body,
@@ -33,7 +34,14 @@ from headwater.web.body import (
     slice_events,
 )
 from headwater.web.headers import RawHeaders, is_on
-from headwater.web.problems import MEDIA_TYPE, problem_document, problem_headers, request_uri, status_of
+from headwater.web.problems import (
+    MEDIA_TYPE,
+    challenge_headers,
+    problem_document,
+    problem_headers,
+    request_uri,
+    status_of,
+)
 
 EMPTY_REASON = "Request body was empty. Must provide JSON encoded events."
 
@@ -69,9 +77,10 @@ class Answer:
 class RequestHeaders(Mapping[str, str]):
     """The headers of a request as the Gate asks for them; worked out only when it does."""
 
-    __slots__ = ("_peer", "_raw", "_text")
+    __slots__ = ("_has_key", "_peer", "_raw", "_text")
 
-    def __init__(self, raw: RawHeaders, peer: str | None) -> None:
+    def __init__(self, raw: RawHeaders, peer: str | None, *, has_key: bool = True) -> None:
+        self._has_key = has_key
         self._raw = raw
         self._peer = peer
         self._text: dict[str, str] | None = None
@@ -102,16 +111,28 @@ class RequestHeaders(Mapping[str, str]):
                 text[CLIENT_ADDRESS] = address
             else:
                 text.pop(CLIENT_ADDRESS, None)
+            if not self._has_key:
+                text[WITHOUT_KEY] = ""
             self._text = text
         return self._text
 
 
 class EventsEndpoint:
-    """Takes events over HTTP. `standing` are the headers every answer carries; `public_url` is the platform's."""
+    """Takes events over HTTP. `standing` are the headers every answer carries; `public_url` is the platform's.
+
+    `doors` say who may send; without them everybody may.
+    """
 
     def __init__(
-        self, intake: Intake, config: IntakeConfig, standing: RawHeaders, public_url: str | None = None
+        self,
+        intake: Intake,
+        config: IntakeConfig,
+        standing: RawHeaders,
+        public_url: str | None = None,
+        *,
+        doors: Doors | None = None,
     ) -> None:
+        self._doors = doors
         self._intake = intake
         self.config = config
         self._public_url = public_url
@@ -124,15 +145,19 @@ class EventsEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: RawHeaders = scope["headers"]
         query: bytes = scope["query_string"]
+        client = scope.get("client")
+        peer = client[0] if client else None
         try:
+            if self.asks_key:
+                # Before the body is read.
+                self._sent(headers, peer)
             body = await read_body(receive, headers, self.config.request_bytes_max)
         except Disconnected:
             return
         except HeadwaterError as error:
             answer = self.problem(error, "POST", request_uri(scope))
         else:
-            client = scope.get("client")
-            answer = await self.answer(headers, query, body, client[0] if client else None, request_uri(scope))
+            answer = await self.answer(headers, query, body, peer, request_uri(scope))
         await send_answer(answer, send)
 
     async def answer(self, headers: RawHeaders, query: bytes, body: bytes, peer: str | None, uri: str) -> Answer:
@@ -146,11 +171,11 @@ class EventsEndpoint:
                 encoding = value
             elif name == cloudevents.BINARY_MARK:
                 is_cloud = True
-        sent = RequestHeaders(headers, peer)
         hasty = dry_run = False
         if query:
             hasty, dry_run = is_hasty(query), is_on(values_of(query, "dry_run"))
         try:
+            sent = self._sent(headers, peer)
             form = cloudevents.form_of(headers, content_type) if is_cloud or content_type != JSON_MEDIA_TYPE else None
             if form is not None:
                 return await self._take_cloud_events(form, headers, body, encoding, sent, hasty=hasty, dry_run=dry_run)
@@ -169,9 +194,13 @@ class EventsEndpoint:
         None: `respond` is called when the answer is known, perhaps at once. Otherwise something is unusual, nothing
         was stored, and the coroutine gives the answer.
         """
-        sent = RequestHeaders(headers, peer)
         if len(body) > AT_ONCE_BYTES_MAX:
             return self.answer(headers, b"", body, peer, uri.decode("latin-1"))
+        try:
+            sent = self._sent(headers, peer)
+        except HeadwaterError as error:
+            respond(self.problem(error, "POST", uri.decode("latin-1")))
+            return None
         try:
             # A wrong guess is no JSON, which `judge` finds before anything is stored.
             slices = slice_at_a_guess(body) or slice_events(body, self.config.request_events_max)
@@ -186,6 +215,17 @@ class EventsEndpoint:
 
     async def _answer_judged(self, slices: list[bytes], verdicts: list[Verdict], sent: RequestHeaders) -> Answer:
         return self._received(await self._intake.write_judged(slices, verdicts, sent))
+
+    @property
+    def asks_key(self) -> bool:
+        """Whether there is a stream that takes events from who has an API key only."""
+        return self._doors is not None and self._intake.gate.asks_keys
+
+    def _sent(self, headers: RawHeaders, peer: str | None) -> RequestHeaders:
+        """The headers of a request as the Gate asks for them. Raises KeyRequired and what else its key may be."""
+        if self._doors is None or not self._intake.gate.asks_keys:
+            return RequestHeaders(headers, peer)
+        return RequestHeaders(headers, peer, has_key=self._doors.check_sender(headers, peer))
 
     async def answer_test_events(self, query: bytes, headers: RawHeaders, peer: str | None) -> Answer:
         """Run the configured test events as if they were posted."""
@@ -206,7 +246,8 @@ class EventsEndpoint:
         """A request that failed as a whole."""
         document = problem_document(error, method=method, uri=uri)
         extra = [(name.encode(), value.encode()) for name, value in problem_headers(error).items()]
-        if extra and self.config.cors:
+        extra += challenge_headers(error)
+        if error.retriable and self.config.cors:
             extra.append(RETRY_EXPOSED)
         return self._answer(status_of(error), "", orjson.dumps(document), [PROBLEM_TYPE, *extra])
 
@@ -257,7 +298,7 @@ class EventsEndpoint:
         return self._received(await self._intake.write_slices(slices, sent, unreadable))
 
     def _received(self, receipt: Receipt) -> Answer:
-        """The answer to a request. Raises the reason where nothing in it is JSON."""
+        """The answer to a request. Raises the reason where nothing in it is JSON, and where all of it needs a key."""
         if receipt.accepted == receipt.count:
             known = self._all_accepted.get(receipt.count)
             if known is None:
@@ -267,6 +308,8 @@ class EventsEndpoint:
         if receipt.refused and len(receipt.refused) == receipt.count:
             reasons = [refused.reason for _, refused in receipt.refused]
             if all(isinstance(reason, EventMalformed) and not reason.is_json for reason in reasons):
+                raise reasons[0]
+            if all(isinstance(reason, KeyRequired) for reason in reasons):
                 raise reasons[0]
         return self._told(legacy_answer(receipt, self.config.retry_after_seconds))
 

@@ -135,7 +135,7 @@ class Pages:
     async def _messages(self, request: Request) -> AsyncIterator[bytes]:
         yield b"retry: 2000\n"
         # Asked again and again: streams change, and keys are revoked.
-        seeing = functools.partial(seen, request)
+        seeing = functools.partial(seen, request, again=True)
         with contextlib.suppress(KeyRequired):
             async for message in self._feed.messages(seeing, ended=lambda: self._closing):
                 yield message

@@ -82,6 +82,17 @@ def problem_document(error: HeadwaterError, *, method: str, uri: str) -> dict[st
     return document
 
 
+# How a key is sent: to programs, and to browsers, which ask their user for a name and a password.
+CHALLENGES = ('Bearer realm="Headwater"', 'Basic realm="Headwater", charset="UTF-8"')
+
+
+def challenge_headers(error: HeadwaterError) -> list[tuple[bytes, bytes]]:
+    """`www-authenticate`, one for each way, for what needs an API key, which no cache may keep for who has one."""
+    if not isinstance(error, errors.KeyRequired):
+        return []
+    return [*((b"www-authenticate", one.encode()) for one in CHALLENGES), (b"cache-control", b"no-store")]
+
+
 def problem_headers(error: HeadwaterError) -> dict[str, str]:
     """`retry-after` for what may succeed when simply tried again."""
     if not error.retriable:
@@ -98,6 +109,7 @@ class ProblemResponse(Response):
         document = problem_document(error, method=method, uri=uri)
         document["status"] = status or document["status"]
         super().__init__(json_bytes(document), status_code=document["status"], headers=problem_headers(error))
+        self.raw_headers.extend(challenge_headers(error))
 
 
 def request_uri(scope: Any) -> str:

@@ -358,6 +358,9 @@ class HeadwaterProtocol(HttpToolsProtocol):
         if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
             return False
         length, is_json = None, False
+        # Refused before its body is read.
+        if self._endpoint is not None and self._endpoint.asks_key and not self._has_authorization():
+            return False
         known_hosts = self._known_hosts
         for name, value in self.headers:
             if name == b"content-type":
@@ -370,6 +373,9 @@ class HeadwaterProtocol(HttpToolsProtocol):
             elif name in _UNUSUAL:
                 return False
         return is_json and length is not None and length.isdigit() and 0 < int(length) <= bytes_max
+
+    def _has_authorization(self) -> bool:
+        return any(name == b"authorization" for name, _ in self.headers)
 
 
 def _without_offer(connection: bytes) -> bytes:

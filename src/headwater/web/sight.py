@@ -6,21 +6,33 @@ from starlette.requests import Request
 
 from headwater.streams.seen import SeenStreams
 from headwater.streams.visibility import Sight
+from headwater.web.headers import RawHeaders
 
 
-def sight_of(request: Request) -> Sight:
-    """What the API key of a request lets its sender see. Raises KeyRequired for a key that is not good."""
+def sight_of(request: Request, *, again: bool = False) -> Sight:
+    """What the API key of a request lets its sender see. Raises KeyRequired for a key that is not good.
+
+    `again`: it was asked before, and no attempt is counted.
+    """
     keys = request.app.state.platform.keys
-    sight: Sight = keys.sight(request.headers.get("authorization"), address_of(request))
+    sight: Sight = keys.sight(request.headers.get("authorization"), None if again else address_of(request))
     return sight
 
 
 def address_of(request: Request) -> str:
-    """Where the connection of a request comes from."""
-    return request.client.host if request.client else ""
+    """Where a request comes from: the connection, or what `consumption.client_address_header` names."""
+    named: str | None = request.app.state.platform.config.consumption.client_address_header
+    return client_address(request.scope["headers"], request.client.host if request.client else None, named)
 
 
-def seen(request: Request) -> SeenStreams:
+def client_address(headers: RawHeaders, peer: str | None, named: str | None) -> str:
+    """Where a request comes from: the connection `peer`, or what a trusted proxy says in the header `named`."""
+    wanted = named.lower().encode("latin-1", "replace") if named else None
+    said = next((value for name, value in headers if name == wanted), b"").decode("latin-1").strip()
+    return said or peer or ""
+
+
+def seen(request: Request, *, again: bool = False) -> SeenStreams:
     """The streams as the sender of a request sees them. Raises KeyRequired."""
-    streams: SeenStreams = request.app.state.platform.seen(sight_of(request))
+    streams: SeenStreams = request.app.state.platform.seen(sight_of(request, again=again))
     return streams

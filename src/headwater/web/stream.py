@@ -29,7 +29,6 @@ from headwater.errors import (
     TimestampInvalid,
     TokenInvalid,
     TooManyConnections,
-    TooManyRequests,
     TopicUnknown,
 )
 from headwater.event import json_bytes
@@ -38,7 +37,14 @@ from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
 from headwater.web.cloudevents import STRUCTURED, CloudEventsOut, url_of
 from headwater.web.headers import RawHeaders, is_on
-from headwater.web.problems import MEDIA_TYPE, problem_document, problem_headers, request_uri, status_of
+from headwater.web.problems import (
+    MEDIA_TYPE,
+    challenge_headers,
+    problem_document,
+    problem_headers,
+    request_uri,
+    status_of,
+)
 from headwater.web.spec_events import IDS
 
 ABORT_EXTENSION = "headwater.abort"
@@ -122,14 +128,14 @@ class StreamEndpoint:
         """End all streams with a last token; open ones would hold up the end of the server."""
         await self._hub.close()
 
-    def _sight(self, headers: Mapping[str, str], address: str = "") -> Sight:
+    def _sight(self, headers: Mapping[str, str], address: str | None) -> Sight:
         return self._keys.sight(headers.get("authorization"), address) if self._keys else Sight.PUBLIC
 
     def _still_reads(self, headers: Mapping[str, str], sight: Sight) -> bool:
         """Whether the key of a connection is as good as it was when the client came."""
         try:
-            return self._sight(headers) >= sight
-        except (KeyRequired, KeysDamaged, TooManyRequests):
+            return self._sight(headers, None) >= sight
+        except (KeyRequired, KeysDamaged):
             return False
 
     async def _serve(self, connection: Connection, scope: Scope, receive: Receive, send: Send, media: bytes) -> None:
@@ -172,6 +178,7 @@ class StreamEndpoint:
             return
         uri, method = request_uri(scope), scope["method"]
         extra = [(name.encode(), value.encode()) for name, value in problem_headers(error).items()]
+        extra += challenge_headers(error)
         legacy = _LEGACY_PROBLEMS.get(type(error))
         if legacy is None:
             document = problem_document(error, method=method, uri=uri)
