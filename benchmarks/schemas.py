@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import figures
-from headwater.schemas.materialize_all import materialize_all
-from headwater.schemas.version_files import version_files, write_changed
-from headwater.schemas.working_copy import WorkingCopy
+from headwater.schemas.workspace.materialize_all import materialize_all
+from headwater.schemas.workspace.version_files import version_files, write_changed
+from headwater.schemas.workspace.working_copy import WorkingCopy
 
 RUN_OURS = (sys.executable, "-c", "from headwater.cli import main; main()", "schema")
 TESTS = "require('@wikimedia/jsonschema-tools').tests.all({ logLevel: 'error' });\n"

@@ -37,7 +37,7 @@ from headwater.processing.shared import SharedRunner, can_share
 from headwater.processing.shared_store import WholeStore
 from headwater.processing.store import JobStore
 from headwater.processing.supervision import Supervisor
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.seen import SeenStreams

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from headwater.schemas.materialize import Materializer
-from headwater.schemas.materialize_all import materialize_all
-from headwater.schemas.version_files import version_files, write_changed
-from headwater.schemas.working_copy import WorkingCopy, version_text
+from headwater.schemas.workspace.materialize import Materializer
+from headwater.schemas.workspace.materialize_all import materialize_all
+from headwater.schemas.workspace.version_files import version_files, write_changed
+from headwater.schemas.workspace.working_copy import WorkingCopy, version_text
 from requirements import fixtures_folder, requires_fixtures
 
 FIXTURES = fixtures_folder() / "schemas"

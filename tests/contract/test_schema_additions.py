@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from headwater.schemas.additions import only_adds
 from headwater.schemas.compatibility import compare
+from headwater.schemas.compatibility.additions import only_adds
 from requirements import fixtures_folder, requires_fixtures
 
 FIXTURES = fixtures_folder() / "schemas"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from headwater.schemas.rules import RULES, CheckResult, Severity, check_schemas
-from headwater.schemas.working_copy import WorkingCopy, version_text
+from headwater.schemas.workspace.working_copy import WorkingCopy, version_text
 from requirements import fixtures_folder, requires_fixtures
 
 FIXTURES = fixtures_folder() / "schemas"

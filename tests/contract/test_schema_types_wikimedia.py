@@ -17,13 +17,13 @@ import pytest
 from headwater.errors import TypeUnmappable
 from headwater.schemas.document import parse_document
 from headwater.schemas.limits import ValidationLimits
-from headwater.schemas.types import DataType, ListOf, MapOf, Scalar, Struct
-from headwater.schemas.types_alter import AlterOptions
-from headwater.schemas.types_arrow import arrow_schema
-from headwater.schemas.types_fit import FitOptions
-from headwater.schemas.types_read import read_types
-from headwater.schemas.types_rows import moment_of, row_of
-from headwater.schemas.types_targets import TARGETS, TypeMapping, map_types, plan_alter
+from headwater.schemas.types.alter import AlterOptions
+from headwater.schemas.types.arrow import arrow_schema
+from headwater.schemas.types.fit import FitOptions
+from headwater.schemas.types.read import read_types
+from headwater.schemas.types.rows import moment_of, row_of
+from headwater.schemas.types.targets import TARGETS, TypeMapping, map_types, plan_alter
+from headwater.schemas.types.tree import DataType, ListOf, MapOf, Scalar, Struct
 from headwater.schemas.uri import version_of
 from requirements import fixtures_folder, requires_fixtures
 from servers.mariadb import MariadbServer

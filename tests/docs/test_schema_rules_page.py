@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from headwater.schemas.rules import RULES, read_policy
-from headwater.schemas.working_settings import WorkingSettings, with_values
+from headwater.schemas.workspace.working_settings import WorkingSettings, with_values
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

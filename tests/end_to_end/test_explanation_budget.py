@@ -14,7 +14,7 @@ import pytest
 
 from headwater.schemas.limits import ExplanationBudget
 from headwater.schemas.repository import LocalRepository
-from headwater.schemas.validator import CompiledSchema, Validator
+from headwater.schemas.validation.validator import CompiledSchema, Validator
 from headwater.testing.service_kit import served_project, write_project
 
 CHOICES = [f"choice {number}" for number in range(2_000)]

@@ -14,7 +14,7 @@ import pytest
 from headwater.config import IntakeConfig
 from headwater.intake import Accepted, Gate, GateSettings, Intake
 from headwater.log.contract import Log, Record, TopicSettings
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry

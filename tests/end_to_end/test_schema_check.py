@@ -19,7 +19,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from headwater.cli import main
-from headwater.schemas.working_copy import WorkingCopy
+from headwater.schemas.workspace.working_copy import WorkingCopy
 
 ROOT = Path(__file__).resolve().parents[2]
 GIT = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]

@@ -17,7 +17,7 @@ from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.outcome import Admitted
 from headwater.processing import Context, Window, job, table, tumbling
 from headwater.schemas.json_value import identity, json_equal, plain
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.testing.clock import ManualClock

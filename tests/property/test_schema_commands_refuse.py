@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.cli.main import main
-from headwater.schemas.yaml_style import json_text, yaml_text
+from headwater.schemas.workspace.yaml_style import json_text, yaml_text
 
 DIALECTS = ("http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2020-12/schema")
 WORDS = st.sampled_from(["no", "yes", "string", "x", "off", "0"])

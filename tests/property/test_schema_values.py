@@ -16,7 +16,7 @@ from headwater.event import json_bytes, read_json
 from headwater.schemas.document import parse_document
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.positions import Positions
-from headwater.schemas.yaml_style import yaml_text
+from headwater.schemas.workspace.yaml_style import yaml_text
 
 LIMITS = ValidationLimits()
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -11,7 +11,7 @@ from headwater.config import IntakeConfig
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake
 from headwater.monitoring.intake_counts import Ahead, IntakeCounts, ahead_in
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry

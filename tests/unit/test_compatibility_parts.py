@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.schemas.compatibility.expressions import MATCHED, Automaton, Unsupported, automaton
-from headwater.schemas.formats import FORMAT_PATTERNS, compile_pattern
-from headwater.schemas.semantic_diff import changes
+from headwater.schemas.compatibility.semantic_diff import changes
+from headwater.schemas.validation.formats import FORMAT_PATTERNS, compile_pattern
 
 EXPRESSIONS = (
     *(

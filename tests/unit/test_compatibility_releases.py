@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from headwater.errors import ConfigInvalid
-from headwater.schemas.releases import changed_since_lock, changed_since_release, read_lock, write_lock
-from headwater.schemas.working_copy import WorkingCopy
+from headwater.schemas.workspace.releases import changed_since_lock, changed_since_release, read_lock, write_lock
+from headwater.schemas.workspace.working_copy import WorkingCopy
 from requirements import check_need
 
 SCHEMA = """title: page

@@ -11,7 +11,7 @@ from headwater.errors import StreamClosed
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.outcome import Admitted, Refused
 from headwater.schemas.repository import LocalRepository
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.legacy_settings import document_of
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream

@@ -24,7 +24,7 @@ from headwater.intake.event_key import event_key, topic_mark
 from headwater.intake.gate import CLIENT_ADDRESS, Gate, GateSettings, SchemaPending, new_event_id
 from headwater.intake.outcome import Admitted, Refused
 from headwater.schemas.repository import LocalRepository
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 

@@ -18,7 +18,7 @@ from headwater.intake import Accepted, Failed, Gate, GateSettings, Intake
 from headwater.intake.legacy import legacy_answer
 from headwater.log.contract import Commit, Log, Placement, Record
 from headwater.schemas.repository import LocalRepository
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry

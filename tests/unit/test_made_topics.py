@@ -13,7 +13,7 @@ from headwater.errors import TooManyStreams
 from headwater.intake import Accepted, Gate, GateSettings, Intake, Refused
 from headwater.intake import counters as counters_module
 from headwater.schemas.repository import LocalRepository
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 
 from headwater.errors import HeadwaterError, SchemaInvalid, SchemaUnavailable
 from headwater.schemas.document import parse_document
-from headwater.schemas.example_event import example_event
 from headwater.schemas.limits import ValidationLimits
-from headwater.schemas.materialize import Materializer
-from headwater.schemas.materialize_all import materialize_all
-from headwater.schemas.merge_all_of import merge_all_of
-from headwater.schemas.pinned_repository import content_hash, files_below
 from headwater.schemas.source import Source, parse_source
-from headwater.schemas.version_files import VersionFile, version_files, write_changed
-from headwater.schemas.working_copy import WorkingCopy
-from headwater.schemas.working_settings import WorkingSettings
-from headwater.schemas.yaml_style import yaml_text
+from headwater.schemas.workspace.example_event import example_event
+from headwater.schemas.workspace.materialize import Materializer
+from headwater.schemas.workspace.materialize_all import materialize_all
+from headwater.schemas.workspace.merge_all_of import merge_all_of
+from headwater.schemas.workspace.pinned_repository import content_hash, files_below
+from headwater.schemas.workspace.version_files import VersionFile, version_files, write_changed
+from headwater.schemas.workspace.working_copy import WorkingCopy
+from headwater.schemas.workspace.working_settings import WorkingSettings
+from headwater.schemas.workspace.yaml_style import yaml_text
 
 SETTINGS = "schemaBasePath: .\ncontentTypes: [yaml]\n"
 

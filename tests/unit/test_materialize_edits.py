@@ -10,15 +10,15 @@ import pytest
 from headwater.errors import SchemaInvalid, SchemaNotFound
 from headwater.event import Event
 from headwater.schemas import Validator, open_repositories
-from headwater.schemas.fragment_upgrade import edit_of, greatest_version, with_bump, with_reference_moved
-from headwater.schemas.fragment_use import fragment_uses, named_by, users_of
 from headwater.schemas.limits import ValidationLimits
-from headwater.schemas.materialize import Materializer
-from headwater.schemas.new_schema import FIELD_TYPES, new_current
-from headwater.schemas.next_version import advise_bump, next_version
-from headwater.schemas.version_files import version_files, write_changed
-from headwater.schemas.working_copy import WorkingCopy
-from headwater.schemas.yaml_edit import replaced
+from headwater.schemas.workspace.fragment_upgrade import edit_of, greatest_version, with_bump, with_reference_moved
+from headwater.schemas.workspace.fragment_use import fragment_uses, named_by, users_of
+from headwater.schemas.workspace.materialize import Materializer
+from headwater.schemas.workspace.new_schema import FIELD_TYPES, new_current
+from headwater.schemas.workspace.next_version import advise_bump, next_version
+from headwater.schemas.workspace.version_files import version_files, write_changed
+from headwater.schemas.workspace.working_copy import WorkingCopy
+from headwater.schemas.workspace.yaml_edit import replaced
 
 CURRENT = """\
 # Who may edit: everyone.

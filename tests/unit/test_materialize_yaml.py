@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headwater.schemas.document import parse_document
 from headwater.schemas.limits import ValidationLimits
-from headwater.schemas.yaml_style import json_text, key_order, number_text, sorted_keys, yaml_text
+from headwater.schemas.workspace.yaml_style import json_text, key_order, number_text, sorted_keys, yaml_text
 
 
 @pytest.mark.parametrize(

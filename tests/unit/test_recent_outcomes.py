@@ -12,7 +12,7 @@ from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake
 from headwater.intake.recent import SECONDS_MAX
 from headwater.log.contract import Record, TopicSettings
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry

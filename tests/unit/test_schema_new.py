@@ -10,7 +10,7 @@ import yaml
 from click.testing import CliRunner
 
 from headwater.cli.main import main
-from headwater.schemas.new_schema import FIELD_TYPES
+from headwater.schemas.workspace.new_schema import FIELD_TYPES
 
 TEXT = {"type": "string", "description": "A text.", "maxLength": 100}
 NUMBER = {"type": "integer", "description": "A number."}

@@ -14,11 +14,11 @@ import yaml
 
 from headwater.errors import ConfigInvalid, HeadwaterError
 from headwater.schemas.compatibility import Mode
-from headwater.schemas.materialize import Materializer
 from headwater.schemas.rules import RULES, CheckResult, Finding, Severity, check_schemas
 from headwater.schemas.rules.policy import MODES
-from headwater.schemas.version_files import version_files, write_changed
-from headwater.schemas.working_copy import WorkingCopy
+from headwater.schemas.workspace.materialize import Materializer
+from headwater.schemas.workspace.version_files import version_files, write_changed
+from headwater.schemas.workspace.working_copy import WorkingCopy
 
 DAY = datetime.date(2026, 6, 1)
 SCHEMA: dict[str, Any] = {

@@ -11,9 +11,9 @@ import pytest
 from headwater.errors import SchemaInvalid
 from headwater.schemas.keyword_shapes import misshapen
 from headwater.schemas.limits import ValidationLimits
-from headwater.schemas.materialize import Materializer
 from headwater.schemas.source import read_source
-from headwater.schemas.working_copy import WorkingCopy
+from headwater.schemas.workspace.materialize import Materializer
+from headwater.schemas.workspace.working_copy import WorkingCopy
 
 LIMITS = ValidationLimits()
 HEAD = "title: a\n$id: /a/1.0.0\n$schema: {dialect}\ntype: object\n"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from headwater.errors import ConfigInvalid, TypeUnmappable
-from headwater.schemas.types import Choice, Nullable, Struct
-from headwater.schemas.types_fit import FitOptions
-from headwater.schemas.types_read import read_types
-from headwater.schemas.types_targets import TARGETS, map_types
+from headwater.schemas.types.fit import FitOptions
+from headwater.schemas.types.read import read_types
+from headwater.schemas.types.targets import TARGETS, map_types
+from headwater.schemas.types.tree import Choice, Nullable, Struct
 
 TEXT = {"type": "string"}
 WHOLE_NUMBER = {"type": "integer"}

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from headwater.schemas.types_alter import AlterOptions
-from headwater.schemas.types_read import read_types
-from headwater.schemas.types_targets import TARGETS, plan_alter
+from headwater.schemas.types.alter import AlterOptions
+from headwater.schemas.types.read import read_types
+from headwater.schemas.types.targets import TARGETS, plan_alter
 
 TEXT = {"type": "string"}
 WHOLE_NUMBER = {"type": "integer"}

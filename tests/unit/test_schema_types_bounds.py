@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.errors import TypeUnmappable
-from headwater.schemas.types_alter import AlterOptions
-from headwater.schemas.types_arrow import arrow_schema
-from headwater.schemas.types_fit import FitOptions
-from headwater.schemas.types_read import read_types
-from headwater.schemas.types_rows import row_of
-from headwater.schemas.types_targets import TARGETS, map_types, plan_alter
+from headwater.schemas.types.alter import AlterOptions
+from headwater.schemas.types.arrow import arrow_schema
+from headwater.schemas.types.fit import FitOptions
+from headwater.schemas.types.read import read_types
+from headwater.schemas.types.rows import row_of
+from headwater.schemas.types.targets import TARGETS, map_types, plan_alter
 
 LONG = {
     "postgres": "BIGINT",

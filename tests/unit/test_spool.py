@@ -22,7 +22,7 @@ from headwater.intake import Gate, GateSettings, Intake, hasty
 from headwater.intake.spool import SEGMENT_BYTES_MAX, Spool
 from headwater.log.contract import Log
 from headwater.schemas.repository import LocalRepository
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry

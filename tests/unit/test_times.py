@@ -22,8 +22,8 @@ from headwater.log.contract import StoredRecord
 from headwater.log.event_time import event_time_of
 from headwater.monitoring.hour_counts import HourCounts, event_hour
 from headwater.monitoring.hours import HOUR_MS, read_hour
-from headwater.schemas.formats import FORMAT_PATTERNS, compile_pattern
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.formats import FORMAT_PATTERNS, compile_pattern
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.testing.job_kit import OpenSchemas
 from headwater.times import day_of, has_zone, moment_of, rfc_3339, time_ms, time_us, utc_milliseconds, utc_text

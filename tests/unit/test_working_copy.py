@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from headwater.errors import ConfigInvalid, SchemaInvalid, SchemaNotFound
-from headwater.schemas.working_copy import WorkingCopy, coerced_version
-from headwater.schemas.working_settings import PinnedRepository, read_settings
+from headwater.schemas.workspace.working_copy import WorkingCopy, coerced_version
+from headwater.schemas.workspace.working_settings import PinnedRepository, read_settings
 
 
 def _write(path: Path, text: str) -> Path:

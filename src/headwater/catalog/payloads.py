@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from headwater.errors import HeadwaterError
-from headwater.schemas.dereference import Document, dereference
 from headwater.schemas.dialect import DRAFT_04, DRAFT_07, DRAFT_2020_12
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.repository import SchemaRepository
+from headwater.schemas.workspace.dereference import Document, dereference
 
 FORMATS = {
     DRAFT_04: "application/schema+json;version=draft-04",

@@ -18,7 +18,7 @@ from headwater.declaration import Declaration, read_declaration
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid, SchemaInvalid
 from headwater.processing.loader import load_jobs
 from headwater.schemas.repository import open_repositories
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.files import read_layers
 from headwater.streams.layers import Scope, StreamLayers
 from headwater.streams.registry import StreamRegistry

@@ -9,8 +9,8 @@ from headwater.checking.problem import Problem, problem_of
 from headwater.checking.project import Project
 from headwater.errors import HeadwaterError
 from headwater.schemas.rules import check_schemas
-from headwater.schemas.working_copy import WorkingCopy
-from headwater.schemas.working_settings import SETTINGS_FILE
+from headwater.schemas.workspace.working_copy import WorkingCopy
+from headwater.schemas.workspace.working_settings import SETTINGS_FILE
 
 
 def rules_of_repositories(project: Project) -> Iterator[Problem]:

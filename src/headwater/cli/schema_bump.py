@@ -11,8 +11,8 @@ from headwater.cli.schema_edit import show_edit, write_edits
 from headwater.cli.schema_repository import folder_named, repository_options
 
 if TYPE_CHECKING:
-    from headwater.schemas.fragment_upgrade import CurrentEdit
-    from headwater.schemas.working_copy import SchemaFolder, Version, WorkingCopy
+    from headwater.schemas.workspace.fragment_upgrade import CurrentEdit
+    from headwater.schemas.workspace.working_copy import SchemaFolder, Version, WorkingCopy
 
 
 @click.command(
@@ -39,7 +39,7 @@ def command(copy: WorkingCopy, name: str, **options: Any) -> None:
     Major where events of the latest version would be refused or a table would not live on; patch where only
     documentation differs; else minor.
     """
-    from headwater.schemas.fragment_upgrade import edit_of
+    from headwater.schemas.workspace.fragment_upgrade import edit_of
 
     folder = folder_named(copy, name)
     edit = _bumped(copy, folder, edit_of(copy, folder), options)
@@ -54,8 +54,8 @@ def command(copy: WorkingCopy, name: str, **options: Any) -> None:
 
 
 def _bumped(copy: WorkingCopy, folder: SchemaFolder, edit: CurrentEdit, options: dict[str, Any]) -> CurrentEdit:
-    from headwater.schemas.fragment_upgrade import with_bump, with_version
-    from headwater.schemas.next_version import next_version
+    from headwater.schemas.workspace.fragment_upgrade import with_bump, with_version
+    from headwater.schemas.workspace.next_version import next_version
 
     version = _asked(options["version"])
     if version is not None and options["level"]:
@@ -81,7 +81,7 @@ def _asked(text: str | None) -> Version | None:
 
 
 def _say(folder: SchemaFolder, edit: CurrentEdit) -> None:
-    from headwater.schemas.working_copy import version_text
+    from headwater.schemas.workspace.working_copy import version_text
 
     if folder.latest is None:
         say(f"{folder.title} has no released version yet; its first one is {version_text(edit.made.version)}.")
@@ -95,7 +95,7 @@ def _say(folder: SchemaFolder, edit: CurrentEdit) -> None:
 
 
 def _as_json(folder: SchemaFolder, edit: CurrentEdit, *, written: bool) -> dict[str, Any]:
-    from headwater.schemas.working_copy import version_text
+    from headwater.schemas.workspace.working_copy import version_text
 
     return {
         "title": folder.title,

@@ -16,9 +16,9 @@ from headwater.errors import SchemaNotFound, SchemaUnavailable
 
 if TYPE_CHECKING:
     from headwater.schemas.rules import CheckResult
-    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.workspace.working_copy import WorkingCopy
 
-# The formats of headwater.schemas.report, said here so that help imports nothing.
+# The formats of headwater.schemas.reports.report, said here so that help imports nothing.
 FORMATS = ("text", "json", "sarif", "junit")
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -99,7 +99,7 @@ def command(copy: WorkingCopy, names: tuple[str, ...], since: str | None, **opti
     elif format_name == "text":
         _print(result)
     else:
-        from headwater.schemas.report import rendered
+        from headwater.schemas.reports.report import rendered
 
         click.echo(rendered(result, format_name))
     failed = result.of(Severity.ERROR) or (options["strict"] and result.of(Severity.WARNING))
@@ -151,7 +151,7 @@ def _checked(
 
 
 def _print(result: CheckResult) -> None:
-    from headwater.schemas.report_text import finding_line, summary, witness_text
+    from headwater.schemas.reports.text import finding_line, summary, witness_text
     from headwater.schemas.rules import Severity
 
     for finding in result.findings:
@@ -166,8 +166,8 @@ def _print(result: CheckResult) -> None:
 
 
 def _report(copy: WorkingCopy, result: CheckResult, since: str, project: Path | None) -> str:
-    from headwater.schemas.release_change import schema_changes
-    from headwater.schemas.report_markdown import markdown
+    from headwater.schemas.reports.markdown import markdown
+    from headwater.schemas.workspace.release_change import schema_changes
 
     users = users_in(project, result.titles) if project else None
     return markdown(result, schema_changes(copy, result.titles, since), since, users)

@@ -13,7 +13,7 @@ from headwater.errors import SchemaNotFound
 
 if TYPE_CHECKING:
     from headwater.schemas.source import Source
-    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.workspace.working_copy import WorkingCopy
 
 
 @click.command(
@@ -36,8 +36,8 @@ def command(copy: WorkingCopy, names: tuple[str, ...], content_type: str) -> Non
 
 def dereferenced(copy: WorkingCopy, names: tuple[str, ...]) -> list[dict[str, Any]]:
     """The named schemas, or the one on standard input. Raises what materializing raises."""
-    from headwater.schemas.materialize import Materializer
-    from headwater.schemas.yaml_style import sorted_keys
+    from headwater.schemas.workspace.materialize import Materializer
+    from headwater.schemas.workspace.yaml_style import sorted_keys
 
     materializer = Materializer(copy)
     sources = [_source(copy, name) for name in names or ("-",)]
@@ -46,7 +46,7 @@ def dereferenced(copy: WorkingCopy, names: tuple[str, ...]) -> list[dict[str, An
 
 def print_text(value: Any, content_type: str) -> None:
     """A value on standard output as `yaml` or `json`."""
-    from headwater.schemas.materialize import text_of
+    from headwater.schemas.workspace.materialize import text_of
 
     text = text_of(value, content_type)
     click.echo(text, nl=not text.endswith("\n"))
@@ -61,7 +61,7 @@ def source_from_stdin(copy: WorkingCopy) -> Source:
 
 def _source(copy: WorkingCopy, name: str) -> tuple[Source, str]:
     """A schema and its place in the repository."""
-    from headwater.schemas.working_copy import parse_file
+    from headwater.schemas.workspace.working_copy import parse_file
 
     if name == "-":
         return source_from_stdin(copy), "/stdin/current"

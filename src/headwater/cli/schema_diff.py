@@ -14,8 +14,8 @@ from headwater.cli.schema_repository import folder_named, repository_options
 from headwater.cli.schema_sides import Side, side_of_file, sides_of_title
 
 if TYPE_CHECKING:
-    from headwater.schemas.semantic_diff import Change
-    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.compatibility.semantic_diff import Change
+    from headwater.schemas.workspace.working_copy import WorkingCopy
 
 _SIGNS = {"added": ("+", "green"), "removed": ("-", "red")}
 
@@ -41,7 +41,7 @@ def command(copy: WorkingCopy, schema: str, old: str | None, new: str | None, **
     A version is a number, `latest`, or `current` for the file its author edits (materialized first). The exit code is 0
     whether something changed or not.
     """
-    from headwater.schemas.semantic_diff import changes
+    from headwater.schemas.compatibility.semantic_diff import changes
 
     before, after = _sides(copy, schema, old, new)
     found = changes(before.document, after.document)

@@ -11,9 +11,9 @@ from headwater.cli.console import say
 from headwater.cli.schema_repository import folder_named, repository_options
 
 if TYPE_CHECKING:
-    from headwater.schemas.schema_pages import SchemaPage
-    from headwater.schemas.version_files import VersionFile
-    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.reports.pages import SchemaPage
+    from headwater.schemas.workspace.version_files import VersionFile
+    from headwater.schemas.workspace.working_copy import WorkingCopy
 
 
 @click.command(
@@ -36,8 +36,8 @@ def command(copy: WorkingCopy, names: tuple[str, ...], output_dir: Path | None, 
 
     Without --output-dir the pages are printed.
     """
-    from headwater.schemas.schema_pages import schema_pages
-    from headwater.schemas.version_files import write_changed
+    from headwater.schemas.reports.pages import schema_pages
+    from headwater.schemas.workspace.version_files import write_changed
 
     pages = schema_pages(copy, [folder_named(copy, name).title for name in names] or None)
     if output_dir is None:
@@ -49,14 +49,14 @@ def command(copy: WorkingCopy, names: tuple[str, ...], output_dir: Path | None, 
 
 
 def _text(page: SchemaPage, form: str, known: set[str]) -> str:
-    from headwater.schemas.schema_pages import html_page, markdown_page
+    from headwater.schemas.reports.pages import html_page, markdown_page
 
     return (markdown_page if form == "md" else html_page)(page, known)
 
 
 def _files(pages: list[SchemaPage], output_dir: Path, form: str) -> list[VersionFile]:
-    from headwater.schemas.schema_pages import html_index, markdown_index, page_name
-    from headwater.schemas.version_files import VersionFile
+    from headwater.schemas.reports.pages import html_index, markdown_index, page_name
+    from headwater.schemas.workspace.version_files import VersionFile
 
     known = {page.title for page in pages}
     files = [

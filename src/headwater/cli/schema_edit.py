@@ -10,8 +10,8 @@ import click
 from headwater.errors import SchemaUnavailable
 
 if TYPE_CHECKING:
-    from headwater.schemas.fragment_upgrade import CurrentEdit
-    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.workspace.fragment_upgrade import CurrentEdit
+    from headwater.schemas.workspace.working_copy import WorkingCopy
 
 
 def show_edit(copy: WorkingCopy, edit: CurrentEdit) -> None:
@@ -22,7 +22,7 @@ def show_edit(copy: WorkingCopy, edit: CurrentEdit) -> None:
 
 def write_edits(copy: WorkingCopy, edits: Sequence[CurrentEdit], *, materialize: bool) -> None:
     """Write the current files and, if asked, the version files they come to. Raises SchemaUnavailable."""
-    from headwater.schemas.version_files import VersionFile, version_files, write_changed
+    from headwater.schemas.workspace.version_files import VersionFile, version_files, write_changed
 
     files = [VersionFile(edit.file, content=edit.text.encode("utf-8")) for edit in edits]
     if any(edit.file.is_symlink() for edit in edits):

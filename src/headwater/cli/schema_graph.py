@@ -11,8 +11,8 @@ from headwater.cli.console import print_json, say
 from headwater.cli.schema_repository import folder_named, repository_options
 
 if TYPE_CHECKING:
-    from headwater.schemas.fragment_use import FragmentUse
-    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.workspace.fragment_use import FragmentUse
+    from headwater.schemas.workspace.working_copy import WorkingCopy
 
 
 @click.command(
@@ -36,7 +36,7 @@ Examples:
 @repository_options
 def command(copy: WorkingCopy, name: str | None, behind: bool, form: str, as_json: bool) -> None:
     """Show the references between the schemas of a repository, or those to one SCHEMA, direct and indirect."""
-    from headwater.schemas.fragment_use import fragment_uses, users_of
+    from headwater.schemas.workspace.fragment_use import fragment_uses, users_of
 
     uses = fragment_uses(copy)
     title = folder_named(copy, name).title if name else None
@@ -52,7 +52,7 @@ def command(copy: WorkingCopy, name: str | None, behind: bool, form: str, as_jso
 
 
 def _print_text(uses: Sequence[FragmentUse], title: str | None, indirect: Sequence[str]) -> None:
-    from headwater.schemas.working_copy import version_text
+    from headwater.schemas.workspace.working_copy import version_text
 
     by_used: dict[str, list[FragmentUse]] = {}
     for use in uses:
@@ -76,7 +76,7 @@ def _print_text(uses: Sequence[FragmentUse], title: str | None, indirect: Sequen
 
 
 def _print_drawing(uses: Sequence[FragmentUse], form: str) -> None:
-    from headwater.schemas.working_copy import version_text
+    from headwater.schemas.workspace.working_copy import version_text
 
     edges = sorted({(use.user, use.used, use.version, use.is_behind) for use in uses}, key=str)
     if form == "dot":

@@ -17,8 +17,8 @@ from headwater.cli.verbs import EXIT_OPERATOR
 from headwater.errors import SchemaUnavailable
 
 if TYPE_CHECKING:
-    from headwater.schemas.repository_import import ImportPlan
-    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.workspace.repository_import import ImportPlan
+    from headwater.schemas.workspace.working_copy import WorkingCopy
 
 _CLONE_TIMEOUT_SECONDS = 600
 # What holds without a settings file, written out because a file of settings has other defaults.
@@ -53,7 +53,7 @@ def command(copy: WorkingCopy, source: str, **options: Any) -> None:
 
     Versions that are here already with other content are conflicts, and then nothing is written.
     """
-    from headwater.schemas.repository_import import plan_registry_export, plan_repository
+    from headwater.schemas.workspace.repository_import import plan_registry_export, plan_repository
 
     if Path(source).is_file():
         plan = plan_registry_export(copy, Path(source), prefix=options["prefix"])
@@ -70,8 +70,8 @@ def command(copy: WorkingCopy, source: str, **options: Any) -> None:
 @contextmanager
 def _repository(source: str, revision: str | None) -> Iterator[tuple[WorkingCopy, str]]:
     """Another repository, cloned for as long as the block runs where it is an address, and where it came from."""
-    from headwater.schemas.git_changes import commit_of
-    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.workspace.git_changes import commit_of
+    from headwater.schemas.workspace.working_copy import WorkingCopy
 
     if Path(source).is_dir() and revision is None:
         other = WorkingCopy.open(source)
@@ -96,7 +96,7 @@ def _git(*arguments: str) -> None:
 
 
 def _carry_out(copy: WorkingCopy, plan: ImportPlan, *, dry_run: bool) -> None:
-    from headwater.schemas.version_files import write_changed
+    from headwater.schemas.workspace.version_files import write_changed
 
     for note in plan.notes:
         say(note)
@@ -112,10 +112,10 @@ def _carry_out(copy: WorkingCopy, plan: ImportPlan, *, dry_run: bool) -> None:
 
 
 def _pin(copy: WorkingCopy, other: WorkingCopy, origin: str, options: dict[str, Any]) -> None:
-    from headwater.schemas.pinned_repository import content_hash, files_below
-    from headwater.schemas.repository_import import plan_pin, with_pin
-    from headwater.schemas.version_files import VersionFile, write_changed
-    from headwater.schemas.working_settings import SETTINGS_FILE
+    from headwater.schemas.workspace.pinned_repository import content_hash, files_below
+    from headwater.schemas.workspace.repository_import import plan_pin, with_pin
+    from headwater.schemas.workspace.version_files import VersionFile, write_changed
+    from headwater.schemas.workspace.working_settings import SETTINGS_FILE
 
     plan, place = plan_pin(copy, other, options["pin"])
     for note in plan.notes:

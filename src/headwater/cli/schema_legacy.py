@@ -21,9 +21,9 @@ from headwater.cli.console import report_error, say
 from headwater.errors import SchemaInvalid
 
 if TYPE_CHECKING:
-    from headwater.schemas.materialize import Materialized
-    from headwater.schemas.version_files import VersionFile
-    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.workspace.materialize import Materialized
+    from headwater.schemas.workspace.version_files import VersionFile
+    from headwater.schemas.workspace.working_copy import WorkingCopy
 
 _EXIT_FAILED = 1
 _HOOK = """\
@@ -89,8 +89,13 @@ def _with_flags(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any
 
 
 def _opened(flags: dict[str, Any], base_path: Path | None = None) -> WorkingCopy:
-    from headwater.schemas.working_copy import WorkingCopy
-    from headwater.schemas.working_settings import SETTINGS_FILE, original_settings, read_settings, with_values
+    from headwater.schemas.workspace.working_copy import WorkingCopy
+    from headwater.schemas.workspace.working_settings import (
+        SETTINGS_FILE,
+        original_settings,
+        read_settings,
+        with_values,
+    )
 
     root = Path.cwd()
     files = [root / name for name in flags.get("config_paths") or (SETTINGS_FILE,)]
@@ -128,8 +133,8 @@ def dereference(paths: tuple[Path, ...], **flags: Any) -> None:
 @_with_flags(*_MAKING)
 def materialize(paths: tuple[Path, ...], to_stdout: bool, **flags: Any) -> None:
     """Make the version files of each schema file; standard input when none is named, which needs --output-dir."""
-    from headwater.schemas.materialize import Materializer
-    from headwater.schemas.working_copy import parse_file
+    from headwater.schemas.workspace.materialize import Materializer
+    from headwater.schemas.workspace.working_copy import parse_file
 
     copy = _opened(flags)
     materializer = Materializer(copy)
@@ -153,7 +158,7 @@ def materialize(paths: tuple[Path, ...], to_stdout: bool, **flags: Any) -> None:
 
 def _from_stdin(copy: WorkingCopy) -> Materialized:
     from headwater.cli.schema_dereference import source_from_stdin
-    from headwater.schemas.materialize import Materializer
+    from headwater.schemas.workspace.materialize import Materializer
 
     source = source_from_stdin(copy)
     return Materializer(copy).document(source, str(source.content.get("title", "stdin")))
@@ -178,8 +183,8 @@ def materialize_modified(base_path: Path | None, **flags: Any) -> None:
     setting ignoreSchemas is for checks and does not count here. `headwater schema materialize --modified` is the verb
     that sees new files too.
     """
-    from headwater.schemas.git_changes import add_to_index, modified_files
-    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.workspace.git_changes import add_to_index, modified_files
+    from headwater.schemas.workspace.working_copy import WorkingCopy
 
     opened = _opened(flags, base_path)
     copy = WorkingCopy(opened.root, replace(opened.settings, ignore_schemas=()), opened.limits)
@@ -198,8 +203,8 @@ def install_git_hook(base_path: Path | None, **flags: Any) -> None:
     """Write the pre-commit hook of this git repository; one that is there already is kept beside it."""
     from shlex import quote
 
-    from headwater.schemas.git_changes import git_path
-    from headwater.schemas.version_files import VersionFile
+    from headwater.schemas.workspace.git_changes import git_path
+    from headwater.schemas.workspace.version_files import VersionFile
 
     copy = _opened(flags, base_path)
     file = git_path(copy.base, "hooks") / "pre-commit"
@@ -225,7 +230,7 @@ def diff(base_path: Path | None, diff_command: str, commit: str, **flags: Any) -
     """Print how each version file that has changed since a commit differs from the version before it."""
     from shlex import split
 
-    from headwater.schemas.git_changes import files_changed_since
+    from headwater.schemas.workspace.git_changes import files_changed_since
 
     copy = _opened(flags, base_path)
     changed = set(files_changed_since(copy.base, commit))
@@ -239,7 +244,7 @@ def diff(base_path: Path | None, diff_command: str, commit: str, **flags: Any) -
 
 
 def _made(copy: WorkingCopy, titles: Sequence[str] | None) -> list[tuple[Materialized, Path]]:
-    from headwater.schemas.materialize_all import materialize_all
+    from headwater.schemas.workspace.materialize_all import materialize_all
 
     result = materialize_all(copy, titles)
     for _, error in result.failures:
@@ -251,7 +256,7 @@ def _made(copy: WorkingCopy, titles: Sequence[str] | None) -> list[tuple[Materia
 
 
 def _write(copy: WorkingCopy, made: Sequence[tuple[Materialized, Path]], flags: dict[str, Any]) -> list[VersionFile]:
-    from headwater.schemas.version_files import version_files, write_changed
+    from headwater.schemas.workspace.version_files import version_files, write_changed
 
     files = [file for one, directory in made for file in version_files(one, directory, copy.settings)]
     dry_run = flags["dry_run"] or copy.settings.dry_run

@@ -13,10 +13,10 @@ from headwater.cli.schema_repository import folder_named, repository_options
 from headwater.cli.verbs import EXIT_OPERATOR
 
 if TYPE_CHECKING:
-    from headwater.schemas.materialize import Materialized
-    from headwater.schemas.materialize_all import MaterializeResult
-    from headwater.schemas.version_files import VersionFile
-    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.workspace.materialize import Materialized
+    from headwater.schemas.workspace.materialize_all import MaterializeResult
+    from headwater.schemas.workspace.version_files import VersionFile
+    from headwater.schemas.workspace.working_copy import WorkingCopy
 
 
 @click.command(
@@ -58,7 +58,7 @@ def command(copy: WorkingCopy, names: tuple[str, ...], **options: Any) -> None:
         _print(copy, made)
         return
     files = [file for one in made for file in _files(copy, one, options["output_dir"])]
-    from headwater.schemas.version_files import write_changed
+    from headwater.schemas.workspace.version_files import write_changed
 
     states = {file.path: file.state for file in files}
     changed = write_changed(files, dry_run=only_check or dry_run)
@@ -74,7 +74,7 @@ def command(copy: WorkingCopy, names: tuple[str, ...], **options: Any) -> None:
 
 
 def _materialized(copy: WorkingCopy, names: Sequence[str], options: dict[str, Any]) -> MaterializeResult:
-    from headwater.schemas.materialize_all import materialize_all
+    from headwater.schemas.workspace.materialize_all import materialize_all
 
     if options["modified"] or options["staged"]:
         if names:
@@ -86,7 +86,7 @@ def _materialized(copy: WorkingCopy, names: Sequence[str], options: dict[str, An
 
 
 def _changed_titles(copy: WorkingCopy, *, staged: bool) -> list[str]:
-    from headwater.schemas.git_changes import changed_files, partly_staged
+    from headwater.schemas.workspace.git_changes import changed_files, partly_staged
 
     files = [file for file in changed_files(copy.base, staged=staged) if file.name == copy.settings.current_file]
     if staged:
@@ -98,7 +98,7 @@ def _changed_titles(copy: WorkingCopy, *, staged: bool) -> list[str]:
 
 def _from_stdin(copy: WorkingCopy, options: dict[str, Any]) -> Materialized:
     from headwater.cli.schema_dereference import source_from_stdin
-    from headwater.schemas.materialize import Materializer
+    from headwater.schemas.workspace.materialize import Materializer
 
     if not options["to_stdout"] and options["output_dir"] is None:
         raise click.UsageError("A schema from standard input needs --stdout, or --output-dir.")
@@ -117,7 +117,7 @@ def _report_failures(result: MaterializeResult) -> None:
 
 
 def _files(copy: WorkingCopy, made: Materialized, output_dir: Path | None) -> list[VersionFile]:
-    from headwater.schemas.version_files import version_files
+    from headwater.schemas.workspace.version_files import version_files
 
     return version_files(made, output_dir or copy.base / made.title, copy.settings)
 
@@ -141,7 +141,7 @@ def _say_changed(copy: WorkingCopy, file: VersionFile, state: str, *, written: b
 
 
 def _stage(copy: WorkingCopy, files: Sequence[VersionFile], options: dict[str, Any]) -> None:
-    from headwater.schemas.git_changes import add_to_index
+    from headwater.schemas.workspace.git_changes import add_to_index
 
     if copy.settings.git_add and not options["no_git_add"]:
         add_to_index(copy.base, [file.path for file in files])

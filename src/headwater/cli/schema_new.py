@@ -13,7 +13,7 @@ from headwater.errors import SchemaInvalid, SchemaUnavailable
 from headwater.event import json_bytes
 
 if TYPE_CHECKING:
-    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.workspace.working_copy import WorkingCopy
 
 
 @click.command(
@@ -52,7 +52,7 @@ def command(title: str, description: str, fields: tuple[str, ...], include: str 
     A TITLE below fragment/ becomes a fragment: a part for other schemas. In a directory that is no schema repository
     yet, the settings of one are written too.
     """
-    from headwater.schemas.new_schema import new_current
+    from headwater.schemas.workspace.new_schema import new_current
 
     copy = _opened(repository)
     title = title.strip("/")
@@ -79,8 +79,8 @@ def command(title: str, description: str, fields: tuple[str, ...], include: str 
 def _brought(copy: WorkingCopy, reference: str) -> Mapping[str, Any] | None:
     """What a fragment comes to; None where it is not here, or no schema."""
     from headwater.schemas.dialect import DRAFT_07
-    from headwater.schemas.materialize import Materializer
     from headwater.schemas.source import read_source
+    from headwater.schemas.workspace.materialize import Materializer
 
     asking = {"$id": "/asking/1.0.0", "$schema": DRAFT_07, "type": "object", "allOf": [{"$ref": reference}]}
     try:
@@ -92,8 +92,8 @@ def _brought(copy: WorkingCopy, reference: str) -> Mapping[str, Any] | None:
 
 def _check(copy: WorkingCopy, text: str, where: str, title: str) -> None:
     """Raises SchemaInvalid, with the place, where what the file includes is no schema."""
-    from headwater.schemas.materialize import Materializer
     from headwater.schemas.source import read_source
+    from headwater.schemas.workspace.materialize import Materializer
 
     try:
         Materializer(copy).document(read_source(text.encode(), where, copy.limits), title)
@@ -107,9 +107,9 @@ def _check(copy: WorkingCopy, text: str, where: str, title: str) -> None:
 
 
 def _opened(repository: Path) -> WorkingCopy:
-    from headwater.schemas.new_schema import start_repository
-    from headwater.schemas.working_copy import WorkingCopy
-    from headwater.schemas.working_settings import SETTINGS_FILE
+    from headwater.schemas.workspace.new_schema import start_repository
+    from headwater.schemas.workspace.working_copy import WorkingCopy
+    from headwater.schemas.workspace.working_settings import SETTINGS_FILE
 
     repository.mkdir(parents=True, exist_ok=True)
     copy = WorkingCopy.open(repository)
@@ -121,7 +121,7 @@ def _opened(repository: Path) -> WorkingCopy:
 
 def _common_fragment(copy: WorkingCopy) -> str | None:
     from headwater.errors import SchemaNotFound
-    from headwater.schemas.new_schema import META_FRAGMENT
+    from headwater.schemas.workspace.new_schema import META_FRAGMENT
 
     try:
         folder = copy.folder(META_FRAGMENT)

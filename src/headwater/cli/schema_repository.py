@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from headwater.schemas.working_copy import SchemaFolder, WorkingCopy
+    from headwater.schemas.workspace.working_copy import SchemaFolder, WorkingCopy
 
 
 def repository_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,7 +32,7 @@ def repository_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @functools.wraps(command)
     def wrapped(repository: Path, settings_files: tuple[Path, ...], **named: Any) -> Any:
-        from headwater.schemas.working_copy import WorkingCopy
+        from headwater.schemas.workspace.working_copy import WorkingCopy
 
         files = [file.resolve() for file in settings_files] or None
         return command(copy=WorkingCopy.open(repository, settings_files=files), **named)

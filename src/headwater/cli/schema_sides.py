@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headwater.errors import ConfigInvalid, HeadwaterError, SchemaInvalid, SchemaNotFound
 
 if TYPE_CHECKING:
-    from headwater.schemas.working_copy import SchemaFolder, WorkingCopy
+    from headwater.schemas.workspace.working_copy import SchemaFolder, WorkingCopy
 
 CURRENT = "current"
 LATEST = "latest"
@@ -27,7 +27,7 @@ class Side:
 def side_of_file(file: Path) -> Side:
     """The schema in a file; in a schema repository its references are followed, and a current file is materialized."""
     from headwater.schemas.limits import ValidationLimits
-    from headwater.schemas.working_copy import WorkingCopy, parse_file
+    from headwater.schemas.workspace.working_copy import WorkingCopy, parse_file
 
     try:
         copy = WorkingCopy.open(file.parent)
@@ -51,7 +51,7 @@ def sides_of_title(copy: WorkingCopy, folder: SchemaFolder, old: str | None, new
 
 def _version(copy: WorkingCopy, folder: SchemaFolder, name: str) -> Side:
     from headwater.schemas.uri import version_of
-    from headwater.schemas.working_copy import version_text
+    from headwater.schemas.workspace.working_copy import version_text
 
     if name == CURRENT:
         return Side(f"{folder.title} {CURRENT}", _current(copy, folder))
@@ -65,14 +65,14 @@ def _version(copy: WorkingCopy, folder: SchemaFolder, name: str) -> Side:
 
 
 def _current(copy: WorkingCopy, folder: SchemaFolder) -> Mapping[str, Any]:
-    from headwater.schemas.materialize import Materializer
+    from headwater.schemas.workspace.materialize import Materializer
 
     return Materializer(copy).folder(folder).document
 
 
 def _whole(copy: WorkingCopy, folder: SchemaFolder, file: Path) -> Mapping[str, Any]:
     """A version as it stands; where it still refers to other schemas, with those."""
-    from headwater.schemas.materialize import Materializer
+    from headwater.schemas.workspace.materialize import Materializer
 
     source = copy.source(file)
     if not _refers_outside(source.content):

@@ -13,10 +13,10 @@ from headwater.cli.options import repositories_option
 from headwater.errors import SchemaNotFound, TypeUnmappable
 
 if TYPE_CHECKING:
-    from headwater.schemas.types import TypedSchema
-    from headwater.schemas.types_alter import AlterPlan
-    from headwater.schemas.types_fit import FitOptions
-    from headwater.schemas.types_targets import TypeMapping
+    from headwater.schemas.types.alter import AlterPlan
+    from headwater.schemas.types.fit import FitOptions
+    from headwater.schemas.types.targets import TypeMapping
+    from headwater.schemas.types.tree import TypedSchema
 
 TARGET_NAMES = ("postgres", "mysql", "duckdb", "iceberg", "arrow", "avro", "flink", "spark", "hive")
 
@@ -60,7 +60,7 @@ def command(schema: str, target: str, **options: Any) -> None:
     Remarks on names and types go to standard error. With --alter-from the exit code is 1 where older rows would be
     lost or misread, and nothing but the reasons is printed.
     """
-    from headwater.schemas.types_fit import FitOptions
+    from headwater.schemas.types.fit import FitOptions
 
     find = _Finder(options["bases"])
     fit_options = FitOptions(
@@ -131,7 +131,7 @@ class _Finder:
 
     def _read(self, document: Mapping[str, Any], file: Path | None = None) -> TypedSchema:
         from headwater.schemas import LayeredRepository, LocalRepository
-        from headwater.schemas.types_read import read_types
+        from headwater.schemas.types.read import read_types
 
         repositories = self._repositories
         title = document.get("title")
@@ -146,7 +146,7 @@ class _Finder:
 
 
 def _print_mapping(schema: TypedSchema, target: str, options: Mapping[str, Any], fit_options: FitOptions) -> None:
-    from headwater.schemas.types_targets import map_types
+    from headwater.schemas.types.targets import map_types
 
     mapping = map_types(schema, target, table=options["table"], options=fit_options)
     if options["as_json"]:
@@ -183,8 +183,8 @@ def _mapping_document(mapping: TypeMapping) -> dict[str, Any]:
 def _print_plan(
     old: TypedSchema, new: TypedSchema, target: str, options: Mapping[str, Any], fit_options: FitOptions
 ) -> None:
-    from headwater.schemas.types_alter import AlterOptions
-    from headwater.schemas.types_targets import plan_alter
+    from headwater.schemas.types.alter import AlterOptions
+    from headwater.schemas.types.targets import plan_alter
 
     allow = AlterOptions(widen=options["widen"], keep_removed=options["keep_removed"])
     plan = plan_alter(old, new, target, table=options["table"], options=fit_options, allow=allow)

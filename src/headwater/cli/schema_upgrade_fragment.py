@@ -13,8 +13,8 @@ from headwater.cli.verbs import EXIT_OPERATOR
 from headwater.errors import HeadwaterError
 
 if TYPE_CHECKING:
-    from headwater.schemas.fragment_upgrade import CurrentEdit
-    from headwater.schemas.working_copy import WorkingCopy
+    from headwater.schemas.workspace.fragment_upgrade import CurrentEdit
+    from headwater.schemas.workspace.working_copy import WorkingCopy
 
 
 @click.command(
@@ -35,8 +35,8 @@ def command(copy: WorkingCopy, fragment: str, version: str | None, names: tuple[
 
     Comments and layout of the current files stay as they are. A failure anywhere means that nothing is written.
     """
-    from headwater.schemas.fragment_upgrade import greatest_version
-    from headwater.schemas.working_copy import version_text
+    from headwater.schemas.workspace.fragment_upgrade import greatest_version
+    from headwater.schemas.workspace.working_copy import version_text
 
     title = folder_named(copy, fragment).title
     wanted = greatest_version(copy, title, version)
@@ -53,7 +53,7 @@ def command(copy: WorkingCopy, fragment: str, version: str | None, names: tuple[
 
 
 def _edits(copy: WorkingCopy, titles: list[str], fragment: str, version: tuple[int, int, int]) -> list[CurrentEdit]:
-    from headwater.schemas.fragment_upgrade import with_reference_moved
+    from headwater.schemas.workspace.fragment_upgrade import with_reference_moved
 
     edits, failed = [], 0
     for title in titles:

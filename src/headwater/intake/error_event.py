@@ -10,7 +10,7 @@ from headwater.errors import EventInvalid, SchemaInvalid, SchemaNotFound, Schema
 from headwater.event import encode_json
 from headwater.intake.outcome import Refused
 from headwater.schemas.schema import Schema
-from headwater.schemas.validator import CompiledSchema, Validator, legacy_errors_text
+from headwater.schemas.validation.validator import CompiledSchema, Validator, legacy_errors_text
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 

@@ -52,7 +52,7 @@ from headwater.schemas.limits import (
     explanation_budget,
 )
 from headwater.schemas.uri import check_producer_uri, check_released
-from headwater.schemas.validator import CompiledSchema, Validator
+from headwater.schemas.validation.validator import CompiledSchema, Validator
 from headwater.streams.outside import KeysOfSenders
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream

@@ -17,7 +17,7 @@ from headwater.errors import (
 )
 from headwater.event import decode_event, encode_json
 from headwater.intake.outcome import Failed, Receipt, Refused
-from headwater.schemas.validator import legacy_errors_text
+from headwater.schemas.validation.validator import legacy_errors_text
 
 TOO_DEEP = "(nested too deeply to be shown)"
 

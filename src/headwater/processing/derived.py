@@ -23,7 +23,7 @@ from headwater.processing.output_schema import output_schema_uri
 from headwater.processing.stack import bare_stack_text, stack_text, without_paths
 from headwater.processing.steps import Failure, Item
 from headwater.processing.store import RefusesRecords
-from headwater.schemas.validator import CompiledSchema
+from headwater.schemas.validation.validator import CompiledSchema
 from headwater.times import utc_text
 
 # Names the family of ids below; must never change, or repeats are no longer recognised.

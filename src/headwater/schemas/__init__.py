@@ -4,7 +4,7 @@ from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.repository import LayeredRepository, LocalRepository, SchemaRepository, open_repositories
 from headwater.schemas.schema import Schema
 from headwater.schemas.uri import check_producer_uri
-from headwater.schemas.validator import CompiledSchema, Validator, legacy_errors_text
+from headwater.schemas.validation.validator import CompiledSchema, Validator, legacy_errors_text
 
 __all__ = [
     "CompiledSchema",

@@ -15,7 +15,7 @@ from headwater.processing.embedded import EmbeddedRunner, RunnerSettings
 from headwater.processing.job import Job, ToStream
 from headwater.schemas.dialect import DRAFT_07
 from headwater.schemas.schema import Schema
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry

@@ -24,7 +24,7 @@ from confluent_kafka.admin import AdminClient
 from headwater.config import IntakeConfig
 from headwater.intake import Accepted, Failed, Gate, GateSettings, Intake
 from headwater.log.contract import Log, StoredRecord
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry

@@ -34,7 +34,7 @@ from headwater.config import IntakeConfig
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake
 from headwater.log.sqlite import SqliteLog
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry

@@ -24,7 +24,7 @@ from headwater.errors import HeadwaterError, SchemaInvalid
 from headwater.event import json_bytes, read_json
 from headwater.schemas.dialect import proper_name, with_proper_names
 from headwater.schemas.json_value import json_equal
-from headwater.schemas.working_copy import SchemaFolder, Version, version_text
+from headwater.schemas.workspace.working_copy import SchemaFolder, Version, version_text
 from headwater.web.headers import is_number, is_on
 from headwater.web.places import REGISTRY_MEDIA_TYPE, registry_failure
 from headwater.web.route import Route

@@ -8,7 +8,7 @@ from typing import Any
 
 from headwater.errors import HeadwaterError
 from headwater.schemas.schema import Schema
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.stream import Stream
 
 EXAMPLES_MAX = 40

@@ -17,10 +17,10 @@ from starlette.responses import HTMLResponse, Response
 
 from headwater import __version__
 from headwater.errors import HeadwaterError, SchemaNotFound
-from headwater.schemas.types_fit import FitOptions
-from headwater.schemas.types_read import read_types
-from headwater.schemas.types_targets import TARGETS, map_types
-from headwater.schemas.working_copy import SchemaFolder, version_text
+from headwater.schemas.types.fit import FitOptions
+from headwater.schemas.types.read import read_types
+from headwater.schemas.types.targets import TARGETS, map_types
+from headwater.schemas.workspace.working_copy import SchemaFolder, version_text
 from headwater.web.schema_pages_changes import diff_lines, difference, previous_of
 from headwater.web.schema_pages_fields import FieldRow, field_rows
 from headwater.web.schema_shelf import MERGED, Shelf, Shelves, Told, json_text, versions_of

@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from headwater.errors import HeadwaterError
 from headwater.schemas.compatibility.answer import Answer, suggest_bump
+from headwater.schemas.compatibility.semantic_diff import Change, changes
 from headwater.schemas.compatibility.verdict import compare
 from headwater.schemas.dialect import dialect_of
 from headwater.schemas.schema import Schema
-from headwater.schemas.semantic_diff import Change, changes
 from headwater.schemas.uri import canonical_uri
-from headwater.schemas.working_copy import SchemaFolder, version_text
+from headwater.schemas.workspace.working_copy import SchemaFolder, version_text
 from headwater.web.schema_shelf import Shelves, json_text
 
 LINES_MAX = 4_000

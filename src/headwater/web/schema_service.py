@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from headwater.schemas.working_settings import WorkingSettings
+from headwater.schemas.workspace.working_settings import WorkingSettings
 from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
 from headwater.web.places import exception_handlers

@@ -20,12 +20,12 @@ from typing import Any
 from starlette.requests import Request
 
 from headwater.errors import ConfigInvalid, HeadwaterError, SchemaInvalid, SchemaNotFound, SchemaUnavailable
-from headwater.schemas.fragment_use import named_by, references
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.source import read_source
 from headwater.schemas.uri import canonical_uri, version_of
-from headwater.schemas.working_copy import SchemaFolder, Version, WorkingCopy, version_text
-from headwater.schemas.working_settings import SETTINGS_FILE, WorkingSettings
+from headwater.schemas.workspace.fragment_use import named_by, references
+from headwater.schemas.workspace.working_copy import SchemaFolder, Version, WorkingCopy, version_text
+from headwater.schemas.workspace.working_settings import SETTINGS_FILE, WorkingSettings
 
 LISTING_SECONDS = 3.0
 FILES_KEPT_MAX = 5_000

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from headwater.errors import HeadwaterError, SchemaInvalid, SchemaNotFound
 from headwater.schemas.uri import canonical_uri, version_of
-from headwater.schemas.working_copy import version_text
+from headwater.schemas.workspace.working_copy import version_text
 from headwater.web.confluent import ConfluentReader
 from headwater.web.problems import ProblemResponse, request_uri, status_of
 from headwater.web.route import Route

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from headwater.errors import HeadwaterError
-from headwater.schemas.working_copy import Version, version_text
+from headwater.schemas.workspace.working_copy import Version, version_text
 from headwater.web.confluent import id_of, number_of
 from headwater.web.schema_shelf import Shelf, Shelves
 from headwater.web.spec_parts import unending

@@ -37,8 +37,8 @@ from headwater.schemas.compatibility.nodes import (
     Unique,
 )
 from headwater.schemas.compatibility.numbers import fraction
-from headwater.schemas.formats import FORMAT_FUNCTIONS, FORMATS_OF_2020_12, compile_pattern
 from headwater.schemas.json_value import identity_key, is_whole
+from headwater.schemas.validation.formats import FORMAT_FUNCTIONS, FORMATS_OF_2020_12, compile_pattern
 
 Tests = Mapping[str, Callable[[Any], bool]]
 

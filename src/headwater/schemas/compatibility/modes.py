@@ -10,14 +10,14 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from headwater.errors import ConfigInvalid
-from headwater.schemas.additions import only_adds
+from headwater.schemas.compatibility.additions import only_adds
 from headwater.schemas.compatibility.answer import Answer, Comparison, ContentModel, Reason
 from headwater.schemas.compatibility.legacy import legacy_refusal
+from headwater.schemas.compatibility.semantic_diff import changes
 from headwater.schemas.compatibility.verdict import compare
 from headwater.schemas.numeric_bounds import fill_numeric_bounds
 from headwater.schemas.repository import SchemaRepository
 from headwater.schemas.schema import Schema
-from headwater.schemas.semantic_diff import changes
 from headwater.schemas.uri import version_of
 
 Document = Schema | Mapping[str, Any]

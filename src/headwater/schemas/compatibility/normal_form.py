@@ -39,10 +39,10 @@ from headwater.schemas.compatibility.nodes import (
 )
 from headwater.schemas.compatibility.numbers import fraction
 from headwater.schemas.dialect import DRAFT_2020_12
-from headwater.schemas.formats import FORMAT_PATTERNS
 from headwater.schemas.graph import Node as Place
 from headwater.schemas.graph import SchemaGraph
 from headwater.schemas.json_value import is_number
+from headwater.schemas.validation.formats import FORMAT_PATTERNS
 
 _SIZES: dict[str, tuple[type[SizeAtLeast | SizeAtMost], str]] = {
     "minLength": (SizeAtLeast, "string"),

@@ -35,7 +35,7 @@ from headwater.schemas.graph import SchemaGraph
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.repository import SchemaRepository
 from headwater.schemas.schema import Schema
-from headwater.schemas.validator import CompiledSchema
+from headwater.schemas.validation.validator import CompiledSchema
 
 STEPS_MAX = 100_000
 REASONS_MAX = 20

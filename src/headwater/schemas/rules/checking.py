@@ -21,8 +21,8 @@ from headwater.schemas.rules.catalogue import RULES
 from headwater.schemas.rules.one_schema import SchemaCheck, SchemaReport
 from headwater.schemas.rules.policy import Policy, read_policy
 from headwater.schemas.rules.rule import Breach, Finding, Severity
-from headwater.schemas.working_copy import WorkingCopy
-from headwater.schemas.working_settings import SETTINGS_FILE
+from headwater.schemas.workspace.working_copy import WorkingCopy
+from headwater.schemas.workspace.working_settings import SETTINGS_FILE
 
 _PAYS_FROM_SCHEMAS = 300
 _SCHEMA_NAME = re.compile(r"(?:current|[0-9]+(?:\.[0-9]+)*)\.(?:ya?ml|json)")
@@ -101,7 +101,7 @@ def check_schemas(
 
 
 def _changed_titles(copy: WorkingCopy, since: str, titles: Sequence[str] | None) -> list[str]:
-    from headwater.schemas.git_changes import changed_files, files_changed_since
+    from headwater.schemas.workspace.git_changes import changed_files, files_changed_since
 
     files = [*files_changed_since(copy.base, since), *changed_files(copy.base, staged=False)]
     places = {file.parent.relative_to(copy.base).as_posix() for file in files}

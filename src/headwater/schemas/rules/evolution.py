@@ -7,12 +7,12 @@ from itertools import pairwise
 from typing import Any
 
 from headwater.errors import HeadwaterError, SchemaUnavailable
-from headwater.schemas.additions import only_adds
+from headwater.schemas.compatibility.additions import only_adds
 from headwater.schemas.finding import pointer_step
 from headwater.schemas.json_value import json_equal
-from headwater.schemas.releases import LOCK_FILE, ReleaseChange, changed_since_lock, changed_since_release
 from headwater.schemas.rules.rule import Breach, Severity, mapping
-from headwater.schemas.working_copy import Version, WorkingCopy, version_text
+from headwater.schemas.workspace.releases import LOCK_FILE, ReleaseChange, changed_since_lock, changed_since_release
+from headwater.schemas.workspace.working_copy import Version, WorkingCopy, version_text
 
 Documents = Mapping[Version, Mapping[str, Any]]
 

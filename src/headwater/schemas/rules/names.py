@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from headwater.schemas.rules.robustness import NAME, name_hint
 from headwater.schemas.rules.rule import Breach, Breaches, Place, Severity, mapping, pointer_of, types_of
-from headwater.schemas.types_words import RESERVED
+from headwater.schemas.types.words import RESERVED
 
 _VERSION_IN_TITLE = re.compile(r"(?:^|[./_-])v[0-9]+$|(?:^|/)(?:v?[0-9]+(?:\.[0-9]+)*|rc[0-9]+|dev[0-9]+)(?=/|$)")
 _PEOPLE = frozenset(("user", "performer", "actor", "editor"))

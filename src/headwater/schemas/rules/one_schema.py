@@ -11,10 +11,7 @@ from typing import Any
 
 from headwater.errors import HeadwaterError, SchemaInvalid, SchemaNotFound
 from headwater.schemas.dialect import dialect_of
-from headwater.schemas.fragment_use import named_by, references
 from headwater.schemas.limits import ValidationLimits
-from headwater.schemas.materialize import Materialized, Materializer
-from headwater.schemas.new_schema import META_FRAGMENT
 from headwater.schemas.positions import Positions
 from headwater.schemas.repository import LocalRepository
 from headwater.schemas.rules import contents, evolution, keywords, names, robustness, structure
@@ -23,7 +20,10 @@ from headwater.schemas.rules.policy import Policy
 from headwater.schemas.rules.rule import Breach, Breaches, Finding, Severity, Subject, mapping, places
 from headwater.schemas.rules.structure import FolderFacts
 from headwater.schemas.schema import Schema
-from headwater.schemas.working_copy import SchemaFolder, Version, WorkingCopy, version_text
+from headwater.schemas.workspace.fragment_use import named_by, references
+from headwater.schemas.workspace.materialize import Materialized, Materializer
+from headwater.schemas.workspace.new_schema import META_FRAGMENT
+from headwater.schemas.workspace.working_copy import SchemaFolder, Version, WorkingCopy, version_text
 
 _VIOLATIONS_SHOWN_MAX = 3
 _MISSHAPEN_MAX = 50
@@ -149,7 +149,7 @@ class SchemaCheck:
     def _compiled(self, subject: Subject) -> Breaches:
         """Whether the platform can judge events by it, and judges its examples valid."""
         from headwater.schemas.graph import SchemaGraph
-        from headwater.schemas.validator import CompiledSchema
+        from headwater.schemas.validation.validator import CompiledSchema
 
         try:
             dialect = dialect_of(subject.document, subject.uri)

@@ -16,7 +16,7 @@ from headwater.declaration import suggestion
 from headwater.errors import ConfigInvalid
 from headwater.schemas.rules.catalogue import RULES
 from headwater.schemas.rules.rule import Severity
-from headwater.schemas.working_settings import SETTINGS_FILE, WorkingSettings
+from headwater.schemas.workspace.working_settings import SETTINGS_FILE, WorkingSettings
 from headwater.times import day_of
 
 OFF = "off"

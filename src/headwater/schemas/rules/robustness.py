@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from headwater.schemas.dialect import DRAFT_07, enum_breach, metaschema_breach, spelt_dialect
-from headwater.schemas.formats import FORMAT_FUNCTIONS, FORMAT_PATTERNS
 from headwater.schemas.rules.rule import Breach, Breaches, Steps, Subject, mapping, places, pointer_of, texts
 from headwater.schemas.security import insecurities
+from headwater.schemas.validation.formats import FORMAT_FUNCTIONS, FORMAT_PATTERNS
 
 NAME = re.compile(r"[$a-z]+[a-z0-9_]*")
 

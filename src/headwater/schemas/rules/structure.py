@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from headwater.schemas.json_value import json_equal
-from headwater.schemas.materialize import Materialized
 from headwater.schemas.rules.rule import Breach
-from headwater.schemas.working_copy import SchemaFolder, Version, version_text
-from headwater.schemas.working_settings import WorkingSettings
+from headwater.schemas.workspace.materialize import Materialized
+from headwater.schemas.workspace.working_copy import SchemaFolder, Version, version_text
+from headwater.schemas.workspace.working_settings import WorkingSettings
 
 _SCHEMA_LIKE = re.compile(r"\.(ya?ml|json)$")
 
@@ -105,7 +105,7 @@ def _up_to_date(facts: FolderFacts) -> Iterator[Located]:
 
 
 def _first_differences(stored: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
-    from headwater.schemas.semantic_diff import changes
+    from headwater.schemas.compatibility.semantic_diff import changes
 
     return [change.sentence.rstrip(".") for change in changes(stored, made)[:2]]
 

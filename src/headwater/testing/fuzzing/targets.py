@@ -17,7 +17,7 @@ from headwater.log.contract import Position
 from headwater.schemas.document import parse_document
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.schema import Schema, read_schema
-from headwater.schemas.validator import Validator
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.testing.fuzzing.campaign import Target
 from headwater.testing.service_kit import served_project, write_project

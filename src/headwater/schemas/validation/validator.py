@@ -1,0 +1,174 @@
+"""Whether an event is what its schema says: compiled schemas by URI, made once and kept for the life of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from headwater.errors import EventInvalid, EventMalformed, SchemaInvalid, Violation
+from headwater.event import Event, has_written_numbers, with_decimals
+from headwater.schemas.dialect import DRAFT_2020_12
+from headwater.schemas.finding import Finding, Place
+from headwater.schemas.graph import SchemaGraph
+from headwater.schemas.limits import ExplanationBudget, ValidationLimits, bytes_may_exceed_depth, depth_exceeds
+from headwater.schemas.repository import SchemaRepository
+from headwater.schemas.schema import Schema
+from headwater.schemas.uri import canonical_uri
+from headwater.schemas.validation.defaults import plan_defaults
+from headwater.schemas.validation.engine import build_engine
+from headwater.schemas.validation.engine_findings import engine_findings
+from headwater.schemas.validation.explain import Explainer
+
+
+class CompiledSchema:
+    """One schema, ready for millions of events. Safe to share between threads.
+
+    `fill_defaults(value) -> bool` inserts missing defaults in place and says whether it changed anything; for a schema
+    without defaults it is a function that does nothing.
+    """
+
+    __slots__ = ("_engine_holds", "_engine_newer", "_errors", "_explainer", "_limits", "fill_defaults", "schema")
+
+    schema: Schema
+    fill_defaults: Callable[[Any], bool]
+
+    def __init__(self, graph: SchemaGraph, limits: ValidationLimits) -> None:
+        engine = build_engine(graph)
+        self.schema = graph.root
+        self._limits = limits
+        self._engine_holds = engine.is_valid
+        self._errors = engine.iter_errors
+        self._explainer = Explainer(graph, limits)
+        self._engine_newer = any(node.dialect == DRAFT_2020_12 for node in graph.nodes.values())
+        self.fill_defaults = plan_defaults(graph, self._explainer.holds, limits.steps_max)
+
+    def is_valid(self, value: Any) -> bool:
+        """The verdict alone: the hot path. Nesting beyond the engine's own bound is a refusal."""
+        try:
+            if self._engine_holds(value):
+                return True
+        except ValueError:
+            pass
+        return has_written_numbers(value) and self.is_valid_exactly(value)
+
+    def is_valid_exactly(self, value: Any) -> bool:
+        """As `is_valid`, for a value with decimals that are no doubles, which the engine knows as Decimals only."""
+        try:
+            return self._engine_holds(with_decimals(value))
+        except (ValueError, RecursionError):
+            return False
+
+    def violations(self, value: Any) -> list[Violation]:
+        """Everything wrong with a value (bounded by `violations_max`); empty exactly when it is valid."""
+        return [finding.violation() for finding in self._findings(value)]
+
+    def legacy_errors(self, value: Any) -> list[dict[str, Any]]:
+        """The same in the shape and order of the legacy validator: keyword, dataPath, schemaPath, params, message."""
+        return [finding.legacy_error() for finding in self._findings(value)]
+
+    def explained(self, value: Any, budget: ExplanationBudget) -> tuple[list[Violation], list[dict[str, Any]]]:
+        """`violations` and `legacy_errors` as far as the budget goes, which shrinks; where it ends, they say so.
+
+        At least one is listed of a value that is not valid.
+        """
+        budget.is_cut = False
+        findings = self._findings(value, budget)
+        listed: list[Finding] = []
+        for finding in findings:
+            budget.violations_left -= 1
+            budget.bytes_left -= finding.size()
+            if listed and budget.bytes_left < 0:
+                budget.is_cut = True
+                break
+            listed.append(replace(finding, params={}) if budget.bytes_left < 0 else finding)
+        if budget.is_cut:
+            listed.append(_UNLISTED)
+        return [one.violation() for one in listed], [one.legacy_error() for one in listed]
+
+    def _findings(self, value: Any, budget: ExplanationBudget | None = None) -> list[Finding]:
+        if depth_exceeds(value, self._limits.event_depth_max):
+            return [_too_deep(self._limits.event_depth_max)]
+        if self.is_valid(value):
+            return []
+        try:
+            findings = [] if self._engine_newer else self._explainer.findings(value, budget)
+            # The engine's verdict counts: where the walk sees nothing wrong, the engine says what it saw.
+            most = self._limits.violations_max
+            if budget is not None:
+                most = 1 if budget.is_used_up else min(most, budget.violations_left)
+            if not findings:
+                findings = engine_findings(self._errors(with_decimals(value)), most)
+                if budget is not None:
+                    budget.is_cut = budget.is_cut or len(findings) >= most
+            return findings
+        except (RecursionError, ValueError):
+            return [Finding("value", Place(), "#", {}, "cannot be judged: its text is not Unicode, or it is too deep")]
+
+
+class Validator:
+    """Compiled schemas of one repository. Threads may use it at once; a race compiles twice and keeps the first."""
+
+    def __init__(self, repository: SchemaRepository, limits: ValidationLimits | None = None) -> None:
+        self._repository = repository
+        self._limits = limits or ValidationLimits()
+        self._compiled: dict[str, CompiledSchema] = {}
+
+    @property
+    def repository(self) -> SchemaRepository:
+        return self._repository
+
+    def known(self, uri: str) -> CompiledSchema | None:
+        """The compiled schema if it is in memory: one dictionary lookup, never I/O."""
+        return self._compiled.get(uri)
+
+    def compile(self, uri: str) -> CompiledSchema:
+        """The compiled schema, read from the repository the first time (which may block on disk or network).
+
+        A reader's `latest` is resolved each time. Failures are not kept: SchemaUriRefused, SchemaNotFound,
+        SchemaInvalid, SchemaUnavailable.
+        """
+        known = self._compiled.get(uri)
+        if known is not None:
+            return known
+        schema = self._repository.get(canonical_uri(uri))
+        compiled = self._compiled.get(schema.uri)
+        if compiled is None:
+            compiled = self._compile(schema)
+        return self._compiled.setdefault(schema.uri, compiled)
+
+    def check(self, event: Event) -> None:
+        """Raises EventInvalid with every violation, EventMalformed without a `$schema`, or what `compile` raises."""
+        uri = event.schema_uri
+        if uri is None:
+            raise EventMalformed("The event has no `$schema`.")
+        compiled = self._compiled.get(uri) or self.compile(uri)
+        value = event.value
+        deep = bytes_may_exceed_depth(event.encode(), self._limits.event_depth_max)
+        if compiled.is_valid(value) and not (deep and depth_exceeds(value, self._limits.event_depth_max)):
+            return
+        raise EventInvalid(compiled.violations(value))
+
+    def _compile(self, schema: Schema) -> CompiledSchema:
+        try:
+            return CompiledSchema(SchemaGraph(schema, self._repository, self._limits), self._limits)
+        except RecursionError:
+            raise SchemaInvalid(f"The schema {schema.uri} is nested too deeply.") from None
+
+
+def legacy_errors_text(errors: Sequence[dict[str, Any]]) -> str:
+    """The legacy validator's one-line summary: `'<dataPath>' <message>, …`."""
+    return ", ".join(f"'{error['dataPath']}' {error['message']}" for error in errors)
+
+
+_UNLISTED = Finding(
+    "unlisted",
+    Place(),
+    "#",
+    {},
+    "may break more rules, which are not listed: the answer to one request lists only so many",
+)
+
+
+def _too_deep(depth_max: int) -> Finding:
+    return Finding("depth", Place(), "#", {"limit": depth_max}, f"should NOT be nested deeper than {depth_max} levels")
