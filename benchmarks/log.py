@@ -15,7 +15,7 @@ import figures
 import machine
 import sample
 from headwater.log.contract import Position, Record, TopicSettings
-from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite.log import SqliteLog
 
 TOPIC = "benchmark"
 

@@ -19,13 +19,13 @@ from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake
 from headwater.intake.spool import Spool
 from headwater.intake.topics import settings_of
+from headwater.log.consumer_group import SharedLog
 from headwater.log.contract import ClosesWithin, LimitsRecords, Log, TopicSettings
 from headwater.log.damage_book import NotesDamage
-from headwater.log.kafka_url import require_client
-from headwater.log.owner import LogOwner
-from headwater.log.sharing import SharedLog
-from headwater.log.sqlite import SqliteLog
-from headwater.log.sqlite_space import DiskLimits
+from headwater.log.sqlite.log import SqliteLog
+from headwater.log.sqlite.owner import LogOwner
+from headwater.log.sqlite.space import DiskLimits
+from headwater.log.urls import require_client
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
 from headwater.processing.embedded import EmbeddedRunner
@@ -334,7 +334,7 @@ def log_of(config: Config) -> Log:
     """The log that the configuration names, not yet opened. Raises ConfigInvalid, ExtraMissing."""
     if config.log.is_kafka:
         require_client()
-        from headwater.log.kafka import KafkaLog
+        from headwater.log.kafka.log import KafkaLog
 
         return KafkaLog(
             config.log.url,

@@ -9,7 +9,7 @@ import pytest
 
 from headwater.errors import WriterFenced
 from headwater.log.contract import Log, Position, TopicSettings
-from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite.log import SqliteLog
 from headwater.processing.outbox import OutboxStore
 from headwater.processing.shared_store import PartitionStore, WholeStore
 from headwater.processing.store import LogStore

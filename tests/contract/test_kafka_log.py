@@ -37,7 +37,7 @@ class KafkaSuite(LogSuite):
 
     @pytest.fixture
     async def log(self, bootstrap: str, namespace: str, clock: ManualClock) -> AsyncIterator[Log]:
-        from headwater.log.kafka import KafkaLog
+        from headwater.log.kafka.log import KafkaLog
 
         log = KafkaLog(f"kafka://{bootstrap}/{namespace}", clock=clock)
         await log.open()

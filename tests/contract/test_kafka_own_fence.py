@@ -14,12 +14,12 @@ from headwater.processing.store import LogStore
 from headwater.testing.log_suite import read_all, records, values
 
 if TYPE_CHECKING:
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
 
 
 @pytest.fixture
 async def logs(kafka_server: str) -> AsyncIterator[Callable[[], Any]]:
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
 
     url = f"kafka://{kafka_server}/own-{uuid.uuid4().hex[:10]}."
     opened: list[KafkaLog] = []
@@ -39,7 +39,7 @@ async def logs(kafka_server: str) -> AsyncIterator[Callable[[], Any]]:
 @pytest.fixture
 def slow_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every producer takes as long to be ready as one whose first request was kept back on the network."""
-    from headwater.log import kafka_transaction
+    from headwater.log.kafka import transaction as kafka_transaction
 
     monkeypatch.setattr(kafka_transaction, "LATE_AFTER_SECONDS", 0.0)
 
@@ -84,7 +84,7 @@ async def test_a_group_in_which_another_has_written_is_not_taken_back(logs: Call
 async def test_a_producer_that_was_ready_at_once_has_no_late_request(
     logs: Callable[[], Any], kafka_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headwater.log import kafka_transaction
+    from headwater.log.kafka import transaction as kafka_transaction
 
     monkeypatch.setattr(kafka_transaction, "LATE_AFTER_SECONDS", 60.0)
     log = await logs()

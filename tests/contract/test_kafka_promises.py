@@ -24,7 +24,7 @@ from headwater.log.contract import Commit, Position, Record, TopicSettings
 from headwater.testing.log_suite import read_all, records, values
 
 if TYPE_CHECKING:
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
     from servers.kafka import KafkaCluster
 
 
@@ -34,7 +34,7 @@ def namespace() -> str:
 
 
 def new_log(bootstrap: str, namespace: str, **options: Any) -> KafkaLog:
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
 
     return KafkaLog(f"kafka://{bootstrap}/{namespace}", **options)
 
@@ -209,7 +209,9 @@ async def test_a_topic_never_creates_itself(log: KafkaLog) -> None:
 async def test_many_readers_share_a_few_consumers_and_miss_nothing(
     log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headwater.log import kafka_feed, kafka_follower, kafka_reader
+    from headwater.log.kafka import feed as kafka_feed
+    from headwater.log.kafka import follower as kafka_follower
+    from headwater.log.kafka import reader as kafka_reader
 
     # Partitions are let go of and taken up again all the time.
     monkeypatch.setattr(kafka_follower, "UNREAD_SECONDS", 0.03)
@@ -249,7 +251,8 @@ async def test_many_readers_share_a_few_consumers_and_miss_nothing(
 async def test_many_followed_partitions_are_divided_over_feeds_that_end_when_nobody_reads(
     log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headwater.log import kafka_feed, kafka_follower
+    from headwater.log.kafka import feed as kafka_feed
+    from headwater.log.kafka import follower as kafka_follower
 
     monkeypatch.setattr(kafka_feed, "PARTITIONS_MAX", 3)
     monkeypatch.setattr(kafka_follower, "FEEDS_MAX", 2)
@@ -288,7 +291,8 @@ async def test_many_followed_partitions_are_divided_over_feeds_that_end_when_nob
 async def test_readers_that_wait_for_long_are_confirmed_together_and_ask_nobody_themselves(
     log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headwater.log import kafka, kafka_follower
+    from headwater.log.kafka import follower as kafka_follower
+    from headwater.log.kafka import log as kafka
 
     monkeypatch.setattr(kafka, "CHECK_SECONDS", 1.5)
     monkeypatch.setattr(kafka, "TRUSTED_WAIT_SECONDS", 0.1)

@@ -32,7 +32,7 @@ def options(secure: SecureListener, mechanism: str) -> dict[str, str]:
 
 
 def secured_log(secure: SecureListener, given: dict[str, str]) -> Log:
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
 
     return KafkaLog(f"kafka://{secure.bootstrap}/{given.get('sasl.mechanism', 'none').lower()}.", options=given)
 

@@ -17,7 +17,7 @@ from headwater.log.contract import Commit, Record, TopicSettings
 from headwater.testing.log_suite import read_all, records, values
 
 if TYPE_CHECKING:
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
 
 DELIVERY_SECONDS_MAX = 2.0
 # As the log derives it from the time for deliveries: no less than a request of the client may take.
@@ -28,7 +28,7 @@ CLEANUP_SECONDS = 1.0
 @pytest.fixture
 async def logs(kafka_server: str) -> AsyncIterator[Callable[[], Any]]:
     """Opens the log as another process would have it open, all of them in one namespace."""
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
 
     url = f"kafka://{kafka_server}/ends-{uuid.uuid4().hex[:10]}."
     opened: list[KafkaLog] = []

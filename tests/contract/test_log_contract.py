@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headwater.log.contract import Log, TopicSettings
-from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite.log import SqliteLog
 from headwater.testing.clock import ManualClock
 from headwater.testing.log_suite import LogSuite
 from headwater.testing.oracle_kafka import OracleKafkaLog

@@ -16,7 +16,7 @@ import pytest
 from headwater.errors import HeadwaterError, LogCorrupt, PositionLost
 from headwater.log.contract import Commit, Position, Record, StateChange, StoredRecord, TopicSettings
 from headwater.log.reading_on import passed, read_on
-from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite.log import SqliteLog
 from headwater.testing.faults import cut_end, flip_bit, zero_block
 
 IMAGES = 60

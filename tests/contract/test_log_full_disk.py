@@ -13,8 +13,8 @@ import pytest
 
 from headwater.errors import LogFull
 from headwater.log.contract import Position, Record, TopicSettings
-from headwater.log.sqlite import SqliteLog
-from headwater.log.sqlite_space import DiskLimits
+from headwater.log.sqlite.log import SqliteLog
+from headwater.log.sqlite.space import DiskLimits
 from headwater.testing.clock import ManualClock
 from requirements import mount_small_disk
 

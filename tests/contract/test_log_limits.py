@@ -18,8 +18,8 @@ import pytest
 
 from headwater.errors import EventTooLarge, LogCorrupt, LogFull, LogUnavailable
 from headwater.log.contract import Commit, Position, Record, TopicSettings
-from headwater.log.sqlite import SqliteLog
-from headwater.log.sqlite_space import DiskLimits
+from headwater.log.sqlite.log import SqliteLog
+from headwater.log.sqlite.space import DiskLimits
 from headwater.testing.clock import ManualClock
 from headwater.testing.faults import flip_bit
 from headwater.testing.log_suite import read_all
@@ -208,8 +208,8 @@ CHILD = """
 import asyncio, json, sys
 from pathlib import Path
 from headwater.log.contract import Record, TopicSettings
-from headwater.log.sqlite import SqliteLog
-from headwater.log.sqlite_space import DiskLimits
+from headwater.log.sqlite.log import SqliteLog
+from headwater.log.sqlite.space import DiskLimits
 
 async def main(path, name, count):
     log = SqliteLog(Path(path), busy_seconds=30)

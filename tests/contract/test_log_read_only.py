@@ -15,8 +15,8 @@ from headwater.cli.plan import ask, load_declared
 from headwater.errors import LogFull, LogUnavailable
 from headwater.log.contract import Record, TopicSettings
 from headwater.log.inspection import log_at
-from headwater.log.owner import LogOwner
-from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite.log import SqliteLog
+from headwater.log.sqlite.owner import LogOwner
 from requirements import mount_small_disk
 
 Place = Callable[[Path], Path]

@@ -11,8 +11,8 @@ import pytest
 
 from headwater.errors import LogCorrupt
 from headwater.log.contract import Commit, Position, Record, StateChange, TopicSettings
-from headwater.log.sqlite import SqliteLog
-from headwater.log.sqlite_repair import ROWS_FILE, repair
+from headwater.log.sqlite.log import SqliteLog
+from headwater.log.sqlite.repair import ROWS_FILE, repair
 
 DAMAGES = {
     "flipped bit": "UPDATE batches SET data = zeroblob(length(data)) WHERE id & 0xffff = 3",

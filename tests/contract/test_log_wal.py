@@ -11,7 +11,7 @@ import pytest
 from headwater.errors import LogCorrupt
 from headwater.log.contract import Position, Record, TopicSettings
 from headwater.log.inspection import log_at
-from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite.log import SqliteLog
 
 HEADER_BYTES, FRAME_BYTES = 32, 24 + 16_384
 Change = Callable[[Path, Path], object]

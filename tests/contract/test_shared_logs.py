@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from headwater.log.kafka import KafkaLog
-from headwater.log.kafka_membership import KafkaMembership
-from headwater.log.sharing import SharedLog
+from headwater.log.consumer_group import SharedLog
+from headwater.log.kafka.log import KafkaLog
+from headwater.log.kafka.membership import KafkaMembership
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog, OracleMembership
 from headwater.testing.shared_log_suite import NewLog, SharedLogSuite
 

@@ -30,7 +30,7 @@ CHECK_SECONDS_MAX = 30
 
 
 def new_log(bootstrap: str, namespace: str = "") -> Log:
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
 
     return KafkaLog(f"kafka://{bootstrap}/{namespace}")
 

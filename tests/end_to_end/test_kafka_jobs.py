@@ -40,7 +40,7 @@ CHILD = """
 import asyncio, os, signal, sys, threading
 from pathlib import Path
 from headwater.config import load_config
-from headwater.log.kafka_transaction import GroupWriter
+from headwater.log.kafka.transaction import GroupWriter
 from headwater.platform import build
 from headwater.processing.embedded import RunnerSettings
 from headwater.processing.local_state import LocalState
@@ -227,7 +227,7 @@ async def test_a_state_is_used_by_one_process_and_the_next_takes_over_when_that_
 
 
 async def test_who_claims_a_group_ends_what_others_have_begun_for_it(kafka_url: str) -> None:
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
 
     one, two = KafkaLog(kafka_url), KafkaLog(kafka_url)
     await one.open()
@@ -252,8 +252,8 @@ async def test_who_claims_a_group_ends_what_others_have_begun_for_it(kafka_url: 
 
 
 async def test_a_claim_answers_the_last_token_while_the_transaction_of_another_group_is_open(kafka_url: str) -> None:
-    from headwater.log.kafka import KafkaLog
-    from headwater.log.kafka_transaction import GroupWriter
+    from headwater.log.kafka.log import KafkaLog
+    from headwater.log.kafka.transaction import GroupWriter
 
     one, two = KafkaLog(kafka_url), KafkaLog(kafka_url)
     await one.open()

@@ -22,7 +22,7 @@ from headwater.platform import build
 from headwater.testing.log_suite import read_all, values
 
 if TYPE_CHECKING:
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
 
 FILES = {
     **SCHEMAS,
@@ -68,7 +68,7 @@ def url(kafka_server: str) -> str:
 
 @pytest.fixture
 async def log(url: str) -> AsyncIterator[KafkaLog]:
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
 
     log = KafkaLog(url)
     await log.open()
@@ -110,7 +110,7 @@ async def test_one_that_is_too_large_in_the_first_append_after_the_change_costs_
 async def test_a_limit_that_is_made_larger_counts_without_a_restart(
     log: KafkaLog, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headwater.log import kafka_producer
+    from headwater.log.kafka import producer as kafka_producer
 
     await asyncio.to_thread(set_limit, url, "a", 2_000)
     with pytest.raises(AppendIncomplete):

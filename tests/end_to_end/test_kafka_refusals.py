@@ -87,7 +87,7 @@ async def test_the_start_says_where_a_topic_takes_less_than_the_intake(
 async def test_transactions_that_the_brokers_do_not_allow_are_named_at_the_start(
     kafka_server: str,
 ) -> None:
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
 
     log = KafkaLog(f"kafka://{kafka_server}", delivery_seconds_max=800)
     with pytest.raises(ConfigInvalid, match=r"transaction\.max\.timeout\.ms") as caught:

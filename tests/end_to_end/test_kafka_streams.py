@@ -24,7 +24,7 @@ HEARTBEAT_SECONDS = 0.4
 
 
 async def opened(kafka_url: str) -> Log:
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
 
     log = KafkaLog(kafka_url)
     await log.open()

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from headwater.cli import main
 from headwater.log.contract import Record, TopicSettings
-from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite.log import SqliteLog
 from headwater.testing.clock import ManualClock
 
 

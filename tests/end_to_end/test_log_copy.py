@@ -21,7 +21,7 @@ from headwater.cli.main import main
 from headwater.errors import CopyRefused, LogUnavailable
 from headwater.log.contract import Commit, Log, Placement, Position, Record, StateChange, StoredRecord, TopicSettings
 from headwater.log.copying import Copying, TopicCopy
-from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite.log import SqliteLog
 from headwater.testing.clock import ManualClock
 
 if TYPE_CHECKING:

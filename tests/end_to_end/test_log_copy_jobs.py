@@ -53,9 +53,9 @@ from pathlib import Path
 from headwater.cli import main
 from headwater.config import load_config
 from headwater.log import copying
-from headwater.log.kafka import KafkaLog
-from headwater.log.kafka_transaction import GroupWriter
-from headwater.log.sqlite import SqliteLog
+from headwater.log.kafka.log import KafkaLog
+from headwater.log.kafka.transaction import GroupWriter
+from headwater.log.sqlite.log import SqliteLog
 from headwater.platform import build
 from headwater.processing import holdings
 from headwater.processing.embedded import RunnerSettings

@@ -29,7 +29,7 @@ def machine_on(bootstrap: str) -> type[LogMachine]:
             return ManualClock(time.time())
 
         def make(self, directory: Path, clock: ManualClock) -> Log:
-            from headwater.log.kafka import KafkaLog
+            from headwater.log.kafka.log import KafkaLog
 
             return KafkaLog(f"kafka://{bootstrap}/{self.root.name}.", clock=clock, cache_bytes_max=4_000)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from headwater.log.contract import Log
-from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite.log import SqliteLog
 from headwater.testing.clock import ManualClock
 from headwater.testing.log_machine import LogMachine
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog

@@ -17,7 +17,7 @@ def run_faults(rounds: int) -> int:
     :raises ServerError: the cluster cannot run here, or this Python lacks Headwater with its Kafka client.
     """
     try:
-        from headwater.log.kafka import KafkaLog
+        from headwater.log.kafka.log import KafkaLog
         from headwater.testing.kafka_faults import HEADINGS, BrokerCampaign, FaultFigures, shuffled
     except ImportError as error:
         raise ServerError(f"{error}; run this with the Python of the project's environment (make servers)") from error

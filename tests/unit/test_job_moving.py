@@ -12,7 +12,7 @@ from headwater.errors import CopyRefused, StateUnavailable
 from headwater.log.carrying import CarriedGroup, Carrying
 from headwater.log.contract import Commit, Position, Record, StateChange, TopicSettings
 from headwater.log.copying import Copying
-from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite.log import SqliteLog
 from headwater.processing.holdings import UNFINISHED
 from headwater.processing.local_state import LocalState
 from headwater.processing.moving import Moving

@@ -19,7 +19,7 @@ from headwater.log.contract import Record
 from headwater.log.record_batch import partition_of_key
 
 if TYPE_CHECKING:
-    from headwater.log.kafka_append import PendingAppend
+    from headwater.log.kafka.append import PendingAppend
 
 COUNTS = {"one": 1, "three": 3}
 
@@ -41,7 +41,7 @@ def _client(needs: Callable[[str, object, str], None]) -> None:
 
 
 def pending_of(records: list[Record]) -> PendingAppend:
-    from headwater.log.kafka_append import PendingAppend
+    from headwater.log.kafka.append import PendingAppend
 
     partitions = [-1 if r.key is not None and COUNTS[r.topic] > 1 else COUNTS[r.topic] - 1 for r in records]
     return PendingAppend(records, partitions, 0, time_ms=7, finished=[])
@@ -68,7 +68,7 @@ def report(pending: PendingAppend, fates: list[str], order: list[int]) -> dict[i
 
 @given(new_records, st.randoms())
 def test_records_that_were_all_stored_have_the_places_that_were_reported(records: list[Record], random: Random) -> None:
-    from headwater.log.kafka_append import Placements
+    from headwater.log.kafka.append import Placements
 
     pending = pending_of(records)
     went = report(pending, ["stored"] * len(records), shuffled(records, random))
@@ -86,7 +86,7 @@ def test_of_records_that_failed_in_part_each_has_its_own_outcome(
 ) -> None:
     from confluent_kafka import KafkaError
 
-    from headwater.log.kafka_append import incomplete
+    from headwater.log.kafka.append import incomplete
 
     fates = [data.draw(st.sampled_from(["stored", "too large", "timed out"])) for _ in records]
     told = data.draw(st.integers(0, len(records)))
@@ -117,7 +117,7 @@ def shuffled(records: list[Record], random: Random) -> list[int]:
 
 
 def test_where_records_went_is_a_sequence_like_any_other() -> None:
-    from headwater.log.kafka_append import Placements
+    from headwater.log.kafka.append import Placements
 
     pending = pending_of([Record("one", b"%d" % n, timestamp_ms=n or None) for n in range(3)])
     report(pending, ["stored"] * 3, [0, 1, 2])
@@ -132,10 +132,10 @@ def test_where_records_went_is_a_sequence_like_any_other() -> None:
 
 
 async def test_an_append_is_freed_when_it_is_answered_and_does_not_wait_for_the_collector() -> None:
-    from headwater.log.kafka_append import PendingAppend
-    from headwater.log.kafka_producer import Sender
-    from headwater.log.kafka_settings import KafkaSettings
-    from headwater.log.kafka_topics import KafkaTopics
+    from headwater.log.kafka.append import PendingAppend
+    from headwater.log.kafka.producer import Sender
+    from headwater.log.kafka.settings import KafkaSettings
+    from headwater.log.kafka.topics import KafkaTopics
 
     settings = KafkaSettings(servers="localhost:1")
     sender = Sender(settings, KafkaTopics(settings, asyncio.to_thread), lambda: 0.0)

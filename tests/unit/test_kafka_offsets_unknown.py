@@ -12,10 +12,10 @@ import pytest
 from headwater.consumption.extent import Extent, Extents
 from headwater.consumption.resume import Start, within
 from headwater.errors import LogUnavailable
-from headwater.log import kafka_topics
 from headwater.log.contract import Position
-from headwater.log.kafka_settings import KafkaSettings
-from headwater.log.kafka_topics import EARLIEST, LATEST, KafkaTopic, KafkaTopics, received_at
+from headwater.log.kafka import topics as kafka_topics
+from headwater.log.kafka.settings import KafkaSettings
+from headwater.log.kafka.topics import EARLIEST, LATEST, KafkaTopic, KafkaTopics, received_at
 from headwater.testing.oracle_log import OracleLog
 
 OFFSET_INVALID = -1001

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headwater.errors import AppendIncomplete, EventTooLarge, LogUnavailable
-from headwater.log.kafka_outage import AGAIN_SECONDS, QUIET_SECONDS, Closing, Outages
+from headwater.log.kafka.outage import AGAIN_SECONDS, QUIET_SECONDS, Closing, Outages
 from headwater.testing.clock import ManualClock
 
 AWAY = LogUnavailable("Nobody is there.", is_away=True)

@@ -30,7 +30,7 @@ def _client(needs: Callable[[str, object, str], None]) -> None:
     ],
 )
 def test_a_url_names_brokers_and_what_names_begin_with(url: str, servers: str, namespace: str) -> None:
-    from headwater.log.kafka_url import parse_url
+    from headwater.log.urls import parse_url
 
     assert parse_url(url) == (servers, namespace)
 
@@ -49,14 +49,14 @@ def test_a_url_names_brokers_and_what_names_begin_with(url: str, servers: str, n
     ],
 )
 def test_a_url_that_names_no_brokers_is_refused(url: str) -> None:
-    from headwater.log.kafka_url import parse_url
+    from headwater.log.urls import parse_url
 
     with pytest.raises(ConfigInvalid):
         parse_url(url)
 
 
 def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
 
     with pytest.raises(ConfigInvalid, match=r"sasl\.password") as caught:
         KafkaLog("kafka://user:swordfish@host:9092")
@@ -65,7 +65,7 @@ def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
 
 @pytest.mark.parametrize("name", ["acks", "enable.idempotence", "transactional.id", "isolation.level", "partitioner"])
 def test_what_the_promises_rest_on_cannot_be_set(name: str) -> None:
-    from headwater.log.kafka import KafkaLog
+    from headwater.log.kafka.log import KafkaLog
 
     with pytest.raises(ConfigInvalid, match=name) as caught:
         KafkaLog("kafka://host", options={name: "x"})
@@ -73,7 +73,7 @@ def test_what_the_promises_rest_on_cannot_be_set(name: str) -> None:
 
 
 def test_options_reach_every_client_and_cannot_replace_what_the_log_needs() -> None:
-    from headwater.log.kafka_settings import KafkaSettings, checked_options
+    from headwater.log.kafka.settings import KafkaSettings, checked_options
 
     options = checked_options({"linger.ms": 20, "socket.keepalive.enable": False, "security.protocol": "SASL_SSL"})
     settings = KafkaSettings("host:9092", options=options)
@@ -114,7 +114,7 @@ def test_the_project_can_name_the_log_by_its_url_alone(tmp_path: Path) -> None:
 
 
 def test_the_length_of_an_option_does_not_matter_to_its_being_hidden() -> None:
-    from headwater.log.kafka_settings import KafkaSettings, refused_option
+    from headwater.log.kafka.settings import KafkaSettings, refused_option
 
     settings = KafkaSettings("host", options={"ssl.key.password": "swordfish"})
     told = refused_option(ValueError("the key cannot be read with swordfish"), settings)

@@ -14,13 +14,13 @@ import orjson
 import pytest
 
 from headwater.errors import LogInUse, LogUnavailable
-from headwater.log.file_lock import FileLock, is_locked
-from headwater.log.owner import LogOwner, lock_path, require_unowned
+from headwater.log.sqlite.file_lock import FileLock, is_locked
+from headwater.log.sqlite.owner import LogOwner, lock_path, require_unowned
 
 OWNS = """
 import sys, time
 from pathlib import Path
-from headwater.log.owner import LogOwner
+from headwater.log.sqlite.owner import LogOwner
 owner = LogOwner(Path(sys.argv[1]))
 owner.acquire("up")
 print("owned", flush=True)
@@ -29,7 +29,7 @@ time.sleep(600)
 FORKS = """
 import os, sys, time
 from pathlib import Path
-from headwater.log.owner import LogOwner
+from headwater.log.sqlite.owner import LogOwner
 owner = LogOwner(Path(sys.argv[1]))
 owner.acquire("up")
 child = os.fork()

@@ -16,7 +16,7 @@ from headwater.consumption.framing import Chosen, Framer
 from headwater.consumption.hub import Connection, StreamHub, Wish
 from headwater.consumption.tail import LiveTail
 from headwater.log.contract import Position, Record, StoredRecord, TopicSettings
-from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite.log import SqliteLog
 from headwater.log.tail_cache import take_from_memory
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
@@ -94,7 +94,7 @@ async def test_an_event_wakes_only_those_who_read_its_topic(tmp_path: Path, monk
             await log.ensure_topic(name, TopicSettings())
         reading = [asyncio.create_task(log.read((await log.last([name])), wait_seconds=10)) for name in NAMES]
         await asyncio.sleep(0.2)
-        monkeypatch.setattr("headwater.log.sqlite.take_from_memory", take)
+        monkeypatch.setattr("headwater.log.sqlite.log.take_from_memory", take)
         await log.append([Record(NAMES[3], b"{}")])
         assert [record.topic for record in await reading[3]] == [NAMES[3]]
         await asyncio.sleep(0.05)

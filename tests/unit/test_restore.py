@@ -19,7 +19,7 @@ from headwater.intake.intake import Intake
 from headwater.intake.outcome import Accepted
 from headwater.intake.restore import duplicate_keys, topics_remembered
 from headwater.log.contract import Position, Record, StoredRecord, TopicSettings
-from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite.log import SqliteLog
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream

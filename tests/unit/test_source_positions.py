@@ -14,7 +14,7 @@ import pytest
 
 from headwater.connectors.sinks.sqlite import SqliteSink
 from headwater.log.contract import Features, Position, TopicSettings
-from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite.log import SqliteLog
 from headwater.processing import Job, ToTable, job, source_positions, table
 from headwater.processing.source_positions import SourcePositions
 from headwater.processing.status import RunnerStatus

@@ -8,7 +8,7 @@ from headwater import __version__
 from headwater.catalog.asyncapi import Kafka, Place
 from headwater.config import Config
 from headwater.log.contract import TopicSettings
-from headwater.log.kafka_url import parse_url
+from headwater.log.urls import parse_url
 from headwater.streams.stream import Stream
 
 

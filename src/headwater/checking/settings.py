@@ -12,7 +12,7 @@ from headwater.connectors.registry import SUFFIXES, TABLE_SINKS
 from headwater.control.key_file import read_keys
 from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid, ExtraMissing, StreamUnknown
-from headwater.log.kafka_url import parse_url, require_client
+from headwater.log.urls import parse_url, require_client
 from headwater.processing.job import ToTable
 
 
@@ -66,7 +66,7 @@ def kafka_options_are_taken(project: Project) -> Iterator[Problem]:
     """The Kafka client knows the options it is given, and none of them breaks what the log promises."""
     if not project.config.log.is_kafka or importlib.util.find_spec("confluent_kafka") is None:
         return
-    from headwater.log.kafka_settings import check_options
+    from headwater.log.kafka.settings import check_options
 
     try:
         check_options(project.config.log.kafka)

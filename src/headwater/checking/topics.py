@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
 from headwater.errors import ConfigInvalid
-from headwater.log.kafka_url import parse_url
 from headwater.log.limits import PARTITIONS_MAX, RETENTION_BYTES_MAX, RETENTION_SECONDS_MAX, TOPIC_NAME_CHARS_MAX
+from headwater.log.urls import parse_url
 from headwater.streams.stream import Stream
 
 _KAFKA_NAME = re.compile(r"[A-Za-z0-9._-]+")

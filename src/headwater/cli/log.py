@@ -198,7 +198,7 @@ def verify(*, chosen: Chosen, as_json: bool) -> None:
     With a project, the files in which its jobs keep tables and state are looked at, too.
     """
 
-    from headwater.log.sqlite_files import damages_in
+    from headwater.log.sqlite.files import damages_in
 
     async def ask() -> VerifyReport:
         async with chosen.opened() as log:

@@ -103,7 +103,7 @@ def _owned(target: str) -> Iterator[None]:
 
     A server would write between what is copied, and its jobs would go on where they are instead of where they were.
     """
-    from headwater.log.owner import LogOwner
+    from headwater.log.sqlite.owner import LogOwner
 
     if target.startswith("kafka://"):
         yield

@@ -13,7 +13,7 @@ from headwater.cli.log import URL_PREFIX, Chosen, as_json_option, chosen_log
 from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
-    from headwater.log.sqlite_repair import RepairReport
+    from headwater.log.sqlite.repair import RepairReport
 
 
 @click.command(
@@ -29,8 +29,8 @@ def command(*, chosen: Chosen, dry_run: bool, as_json: bool) -> None:
     What is set aside is copied into a new directory beside the log first. Its offsets stay empty: no other event is
     given them. The server must not be running. Exits 1 when damage is left that cannot be repaired.
     """
-    from headwater.log.owner import require_unowned
-    from headwater.log.sqlite_repair import repair
+    from headwater.log.sqlite.owner import require_unowned
+    from headwater.log.sqlite.repair import repair
 
     url = chosen.log_url()
     if not url.startswith(URL_PREFIX):

@@ -179,7 +179,7 @@ def require_free_place(config: Config) -> None:
 def require_free_log(config: Config) -> None:
     """Raise LogInUse where another process serves the project's log, and the log has room for one."""
     if not config.log.is_kafka:
-        from headwater.log.owner import require_unowned
+        from headwater.log.sqlite.owner import require_unowned
 
         require_unowned(config.log_path)
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import msgspec
 
 from headwater.errors import ConfigInvalid, LogFull, LogUnavailable
-from headwater.log.file_lock import FileLock
+from headwater.log.sqlite.file_lock import FileLock
 from headwater.private_files import make_private_directory
 
 SEGMENT_BYTES_MAX = 8_388_608

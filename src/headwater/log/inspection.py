@@ -13,12 +13,12 @@ from typing import Any, Protocol, cast
 
 from headwater.errors import ConfigInvalid
 from headwater.log.contract import Log
-from headwater.log.kafka_url import require_client
+from headwater.log.urls import require_client
 
 KAFKA = "kafka://"
 INSPECTABLE = {
-    "sqlite:///": ("headwater.log.sqlite", "SqliteLog"),
-    KAFKA: ("headwater.log.kafka", "KafkaLog"),
+    "sqlite:///": ("headwater.log.sqlite.log", "SqliteLog"),
+    KAFKA: ("headwater.log.kafka.log", "KafkaLog"),
 }
 
 
@@ -96,7 +96,7 @@ def log_at(url: str, *, create: bool = False, options: Mapping[str, Any] | None 
             path = Path(url.removeprefix(prefix))
             if not create and not path.is_file():
                 # Its write-ahead log alone is no empty log.
-                importlib.import_module("headwater.log.sqlite_wal").check_wal(path, ordered=False)
+                importlib.import_module("headwater.log.sqlite.wal").check_wal(path, ordered=False)
                 raise ConfigInvalid(f"There is no log at {path}.", hint="It is made by the first `headwater up`.")
             return cast("InspectableLog", getattr(importlib.import_module(module), name)(path, only_read=not create))
     raise ConfigInvalid(

@@ -13,8 +13,8 @@ import random
 from collections.abc import Iterable
 
 from headwater.errors import WriterFenced
+from headwater.log.consumer_group import SharedLog
 from headwater.log.contract import Commit, Position
-from headwater.log.sharing import SharedLog
 from headwater.processing.store import LogStore
 
 CLAIMS_MAX = 8

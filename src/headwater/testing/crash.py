@@ -29,8 +29,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 from headwater.log.contract import Commit, Position, Record, StateChange, StoredRecord, TopicSettings
-from headwater.log.sqlite import SqliteLog
-from headwater.log.sqlite_schema import Durability
+from headwater.log.sqlite.log import SqliteLog
+from headwater.log.sqlite.tables import Durability
 
 TOPICS = {
     "one": TopicSettings(),

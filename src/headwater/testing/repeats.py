@@ -33,7 +33,7 @@ from uuid import UUID
 from headwater.config import IntakeConfig
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake
-from headwater.log.sqlite import SqliteLog
+from headwater.log.sqlite.log import SqliteLog
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream

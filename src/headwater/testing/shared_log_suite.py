@@ -17,8 +17,8 @@ import pytest
 
 from headwater.errors import WriterFenced
 from headwater.log.carrying import ListsGroups
+from headwater.log.consumer_group import Membership, SharedLog
 from headwater.log.contract import Commit, Record, TopicSettings
-from headwater.log.sharing import Membership, SharedLog
 from headwater.processing.store import RefusesRecords
 from headwater.testing.contract_suite import ContractSuite
 from headwater.testing.log_suite import read_all, records, values

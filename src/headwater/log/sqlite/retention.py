@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 from headwater.errors import LogCorrupt
 from headwater.log.contract import StoredRecord, TopicInfo, TopicSettings
 from headwater.log.record_batch import BATCH_RECORDS_MAX, Batch, BatchCodec, BatchHeader, checksum, columns_of
-from headwater.log.sqlite_catalogue import (
+from headwater.log.sqlite.catalogue import (
     PartitionRow,
     TopicEntry,
     load_partition,
@@ -26,10 +26,10 @@ from headwater.log.sqlite_catalogue import (
     slot_range,
     store_partition,
 )
-from headwater.log.sqlite_group import BATCH_BYTES_TARGET
-from headwater.log.sqlite_reader import HEADER_COLUMNS, Reader, load_batch, next_offset
-from headwater.log.sqlite_schema import OFFSET_MAX
-from headwater.log.sqlite_writer import Writer
+from headwater.log.sqlite.commit_group import BATCH_BYTES_TARGET
+from headwater.log.sqlite.reader import HEADER_COLUMNS, Reader, load_batch, next_offset
+from headwater.log.sqlite.tables import OFFSET_MAX
+from headwater.log.sqlite.writer import Writer
 
 ROW_OVERHEAD_BYTES = 48
 STEP_ROWS_MAX = 256

@@ -25,10 +25,11 @@ from typing import Any, NamedTuple, TypeVar
 from headwater.errors import EventTooLarge, HeadwaterError, LogFull, LogUnavailable, TopicUnknown
 from headwater.log.contract import Commit, Placement, Record
 from headwater.log.record_batch import BatchCodec, BatchDamaged, BatchHeader, checksum
-from headwater.log.sqlite_catalogue import PartitionRow, last_damaged, load_partition, load_topics, slot_range
-from headwater.log.sqlite_checkpoint import Checkpointer
-from headwater.log.sqlite_group import Append, Group, KnownPartition, KnownTopic, Step, Written, check_types
-from headwater.log.sqlite_schema import (
+from headwater.log.sqlite.catalogue import PartitionRow, last_damaged, load_partition, load_topics, slot_range
+from headwater.log.sqlite.checkpoint import Checkpointer
+from headwater.log.sqlite.commit_group import Append, Group, KnownPartition, KnownTopic, Step, Written, check_types
+from headwater.log.sqlite.space import DiskLimits, Space
+from headwater.log.sqlite.tables import (
     OFFSET_BITS,
     OFFSET_MAX,
     PAGE_BYTES,
@@ -38,7 +39,6 @@ from headwater.log.sqlite_schema import (
     row_crc,
     translate,
 )
-from headwater.log.sqlite_space import DiskLimits, Space
 
 GROUP_BYTES_MAX = 8_388_608
 APPEND_BYTES_MAX = 268_435_456

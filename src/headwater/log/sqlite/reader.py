@@ -17,7 +17,7 @@ from pathlib import Path
 from headwater.errors import DamagedOffsets, LogCorrupt, PositionLost
 from headwater.log.contract import Position, StoredRecord
 from headwater.log.record_batch import Batch, BatchCodec, BatchDamaged, BatchHeader, decode_batch
-from headwater.log.sqlite_catalogue import (
+from headwater.log.sqlite.catalogue import (
     DAMAGED_LENGTH_MAX,
     TopicEntry,
     last_damaged,
@@ -25,8 +25,8 @@ from headwater.log.sqlite_catalogue import (
     load_topics,
     slot_range,
 )
-from headwater.log.sqlite_medium import Medium
-from headwater.log.sqlite_schema import OFFSET_MAX, connect, roll_back, row_crc, translate
+from headwater.log.sqlite.medium import Medium
+from headwater.log.sqlite.tables import OFFSET_MAX, connect, roll_back, row_crc, translate
 from headwater.log.tail_cache import BatchCache, Followed, take
 
 HEADER_COLUMNS = "id, last_offset, count, first_ms, last_ms, codec, crc"

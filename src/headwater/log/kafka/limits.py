@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from headwater.errors import ConfigInvalid
 from headwater.log.contract import Refusal, TopicSettings
-from headwater.log.kafka_settings import (
+from headwater.log.kafka.settings import (
     AdminClient,
     ConfigResource,
     KafkaError,

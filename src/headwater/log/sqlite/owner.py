@@ -18,8 +18,8 @@ from pathlib import Path
 import orjson
 
 from headwater.errors import LogInUse, LogUnavailable
-from headwater.log.file_lock import FileLock, is_locked
-from headwater.log.sqlite_medium import obstacle_to_writing, unwritable
+from headwater.log.sqlite.file_lock import FileLock, is_locked
+from headwater.log.sqlite.medium import obstacle_to_writing, unwritable
 from headwater.private_files import make_private_directory
 
 # For a moment somebody may only be asking, or be about to end.

@@ -27,15 +27,15 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable, PositionLost, TopicUnknown
 from headwater.log.contract import Position, Refusal, TopicInfo, TopicSettings
-from headwater.log.kafka_limits import (
+from headwater.log.kafka.limits import (
     check_transactions,
     copies_and_in_sync,
     differing_copies,
     refusal_of,
     refused_topics,
 )
-from headwater.log.kafka_outage import Outages
-from headwater.log.kafka_settings import (
+from headwater.log.kafka.outage import Outages
+from headwater.log.kafka.settings import (
     KafkaError,
     KafkaException,
     KafkaSettings,
@@ -43,8 +43,8 @@ from headwater.log.kafka_settings import (
     refused_option,
     translate,
 )
-from headwater.log.kafka_topic import KafkaTopic, config_of, kept, record_limit_of, settings_of
-from headwater.log.kafka_waits import Waits
+from headwater.log.kafka.topic import KafkaTopic, config_of, kept, record_limit_of, settings_of
+from headwater.log.kafka.waits import Waits
 
 FRESH_SECONDS = 5.0
 IDS_FRESH_SECONDS = 1.5

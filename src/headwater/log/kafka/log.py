@@ -38,18 +38,18 @@ from headwater.log.contract import (
     TopicSettings,
 )
 from headwater.log.inspection import Damage, LogStats, VerifyReport
-from headwater.log.kafka_follower import Follower
-from headwater.log.kafka_membership import KafkaMembership
-from headwater.log.kafka_offsets import GroupOffsets
-from headwater.log.kafka_outage import READING, Outages
-from headwater.log.kafka_producer import Sender
-from headwater.log.kafka_reader import Found, SeekerPool
-from headwater.log.kafka_settings import KafkaSettings, checked_options
-from headwater.log.kafka_tokens import Headers, Tokens
-from headwater.log.kafka_topics import EARLIEST, LATEST, KafkaTopics, received_at
-from headwater.log.kafka_transaction import OutcomeUnknown, Transactions
-from headwater.log.kafka_url import parse_url
+from headwater.log.kafka.follower import Follower
+from headwater.log.kafka.group_tokens import Headers, Tokens
+from headwater.log.kafka.membership import KafkaMembership
+from headwater.log.kafka.offsets import GroupOffsets
+from headwater.log.kafka.outage import READING, Outages
+from headwater.log.kafka.producer import Sender
+from headwater.log.kafka.reader import Found, SeekerPool
+from headwater.log.kafka.settings import KafkaSettings, checked_options
+from headwater.log.kafka.topics import EARLIEST, LATEST, KafkaTopics, received_at
+from headwater.log.kafka.transaction import OutcomeUnknown, Transactions
 from headwater.log.tail_cache import Bell
+from headwater.log.urls import parse_url
 
 SEEKERS_MAX = 4
 CLOSE_SECONDS_MAX = 10.0

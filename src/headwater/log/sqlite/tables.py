@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from headwater.errors import HeadwaterError, LogCorrupt, LogFull, LogUnavailable
-from headwater.log.sqlite_medium import FULL_HINT, Medium, obstacle_to_writing, unwritable, uri_of
+from headwater.log.sqlite.medium import FULL_HINT, Medium, obstacle_to_writing, unwritable, uri_of
 
 PAGE_BYTES = 16_384
 OFFSET_BITS = 43

@@ -9,7 +9,7 @@ from headwater.errors import ConfigInvalid, LogCorrupt, TopicUnknown
 from headwater.log.contract import TopicSettings
 from headwater.log.limits import PARTITIONS_MAX, RETENTION_BYTES_MAX, RETENTION_SECONDS_MAX, TOPIC_NAME_CHARS_MAX
 from headwater.log.record_batch import BATCH_RECORDS_MAX, BatchHeader
-from headwater.log.sqlite_schema import OFFSET_BITS, OFFSET_MAX, row_crc
+from headwater.log.sqlite.tables import OFFSET_BITS, OFFSET_MAX, row_crc
 
 # More than compaction ever merges into one row.
 DAMAGED_LENGTH_MAX = 16_777_216

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from headwater.log.inspection import Damage
-from headwater.log.sqlite_medium import medium_for_reading, uri_of
+from headwater.log.sqlite.medium import medium_for_reading, uri_of
 
 MESSAGES_MAX = 20
 BUSY_SECONDS = 5.0

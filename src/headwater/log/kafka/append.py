@@ -18,8 +18,8 @@ from confluent_kafka import Message, Producer
 
 from headwater.errors import AppendIncomplete, EventTooLarge, HeadwaterError, LogUnavailable
 from headwater.log.contract import Placement, Record
-from headwater.log.kafka_settings import AWAY, KafkaError, KafkaException, translate
-from headwater.log.kafka_topic import KafkaTopic
+from headwater.log.kafka.settings import AWAY, KafkaError, KafkaException, translate
+from headwater.log.kafka.topic import KafkaTopic
 
 LEARN_SECONDS_MAX = 2.0
 UNSENT = KafkaError._QUEUE_FULL

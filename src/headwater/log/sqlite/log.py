@@ -34,16 +34,16 @@ from headwater.log.contract import (
 from headwater.log.damage_book import DamageBook
 from headwater.log.inspection import LogStats, VerifyReport
 from headwater.log.record_batch import decode_batch
-from headwater.log.sqlite_catalogue import TopicEntry, ensure_topic
-from headwater.log.sqlite_group import Written
-from headwater.log.sqlite_medium import medium_for_reading, unmade
-from headwater.log.sqlite_reader import Reader
-from headwater.log.sqlite_retention import Retention, count_slots
-from headwater.log.sqlite_schema import OFFSET_MAX, Durability, check_tables, connect, create_tables
-from headwater.log.sqlite_space import DiskLimits
-from headwater.log.sqlite_verify import measure, verify
-from headwater.log.sqlite_wal import check_wal
-from headwater.log.sqlite_writer import Writer
+from headwater.log.sqlite.catalogue import TopicEntry, ensure_topic
+from headwater.log.sqlite.commit_group import Written
+from headwater.log.sqlite.medium import medium_for_reading, unmade
+from headwater.log.sqlite.reader import Reader
+from headwater.log.sqlite.retention import Retention, count_slots
+from headwater.log.sqlite.space import DiskLimits
+from headwater.log.sqlite.tables import OFFSET_MAX, Durability, check_tables, connect, create_tables
+from headwater.log.sqlite.verify import measure, verify
+from headwater.log.sqlite.wal import check_wal
+from headwater.log.sqlite.writer import Writer
 from headwater.log.tail_cache import BatchCache, Bell, Followed, take_from_memory
 from headwater.private_files import make_private_file
 

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic  # type: ignore[attr-defined]
 
 from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable, TopicUnknown
-from headwater.log.kafka_outage import Closing
+from headwater.log.kafka.outage import Closing
 
 # What the log's promises rest on, with what to use instead, where there is something.
 FORBIDDEN = {
@@ -41,7 +41,7 @@ FORBIDDEN = {
     "plugin.library.paths": "It would load foreign code.",
 }
 
-_log = logging.getLogger("headwater.log.kafka.client")
+_log = logging.getLogger("headwater.log.kafka.log.client")
 # What matters of it comes as errors too; the rest, once a second while a broker is away, is for those who debug it.
 _log.addFilter(lambda record: _log.isEnabledFor(logging.DEBUG))
 

@@ -15,8 +15,8 @@ import uuid
 
 from headwater.errors import LogUnavailable, PositionLost, TokenInvalid, TopicUnknown
 from headwater.log.contract import LogReader, Position, Record, TopicSettings
-from headwater.log.kafka_offsets import GroupOffsets
-from headwater.log.kafka_topics import LATEST, RESERVED, KafkaTopics
+from headwater.log.kafka.offsets import GroupOffsets
+from headwater.log.kafka.topics import LATEST, RESERVED, KafkaTopics
 
 MIRROR_SECONDS = 1.0
 MIRROR_SECONDS_MAX = 2.0

@@ -11,9 +11,9 @@ from typing import Any
 from headwater.errors import HeadwaterError, LogCorrupt
 from headwater.log.inspection import Damage, LogStats, VerifyReport
 from headwater.log.record_batch import BatchHeader
-from headwater.log.sqlite_catalogue import TopicEntry, load_partition, load_topics, slot_range
-from headwater.log.sqlite_reader import HEADER_COLUMNS, Reader, check_row, load_batch
-from headwater.log.sqlite_schema import OFFSET_MAX, row_crc
+from headwater.log.sqlite.catalogue import TopicEntry, load_partition, load_topics, slot_range
+from headwater.log.sqlite.reader import HEADER_COLUMNS, Reader, check_row, load_batch
+from headwater.log.sqlite.tables import OFFSET_MAX, row_crc
 
 ROWS_PER_SNAPSHOT = 256
 

@@ -18,8 +18,8 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from headwater.errors import HeadwaterError, LogCorrupt
 from headwater.log.contract import StoredRecord
-from headwater.log.kafka_outage import Closing
-from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings, refused_option, translate
+from headwater.log.kafka.outage import Closing
+from headwater.log.kafka.settings import KafkaError, KafkaException, KafkaSettings, refused_option, translate
 from headwater.log.tail_cache import record_bytes
 
 Place = tuple[str, int]

@@ -22,11 +22,11 @@ from confluent_kafka import Producer
 
 from headwater.errors import EventTooLarge, HeadwaterError, LogUnavailable, WriterFenced
 from headwater.log.contract import Placement, Record
-from headwater.log.kafka_append import PendingAppend, Placements, hand_over, incomplete, learn_partitions
-from headwater.log.kafka_producer import Sender
-from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings, error_of, refused_option, translate
-from headwater.log.kafka_topic import KafkaTopic
-from headwater.log.kafka_topics import LATEST, KafkaTopics
+from headwater.log.kafka.append import PendingAppend, Placements, hand_over, incomplete, learn_partitions
+from headwater.log.kafka.producer import Sender
+from headwater.log.kafka.settings import KafkaError, KafkaException, KafkaSettings, error_of, refused_option, translate
+from headwater.log.kafka.topic import KafkaTopic
+from headwater.log.kafka.topics import LATEST, KafkaTopics
 
 THREADS_MAX = 4
 VISIBLE_SECONDS_MAX = 10.0

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from headwater.errors import LogCorrupt
-from headwater.log.sqlite_schema import PAGE_BYTES
+from headwater.log.sqlite.tables import PAGE_BYTES
 
 _HEADER = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from headwater.errors import HeadwaterError
-from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings, refused_option, translate
+from headwater.log.kafka.settings import KafkaError, KafkaException, KafkaSettings, refused_option, translate
 
 SESSION_MS = 6_000
 HEARTBEAT_MS = 2_000

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import Consumer, TopicPartition
 
-from headwater.log.kafka_settings import KafkaException, KafkaSettings
+from headwater.log.kafka.settings import KafkaException, KafkaSettings
 
 OPEN_MAX = 8
 # After so long without anything to commit, the consumers are closed.

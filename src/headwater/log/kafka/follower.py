@@ -17,8 +17,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from headwater.errors import HeadwaterError
 from headwater.log.contract import StoredRecord
-from headwater.log.kafka_feed import Arrivals, Feed, Place
-from headwater.log.kafka_settings import KafkaSettings
+from headwater.log.kafka.feed import Arrivals, Feed, Place
+from headwater.log.kafka.settings import KafkaSettings
 from headwater.log.tail_cache import Bell, record_bytes
 
 # Beyond that, feeds grow.

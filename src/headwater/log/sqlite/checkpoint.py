@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 from headwater.errors import HeadwaterError
-from headwater.log.sqlite_schema import PAGE_BYTES, Durability, connect
+from headwater.log.sqlite.tables import PAGE_BYTES, Durability, connect
 
 PASS_PAGES = 512
 FRAME_HEADER_BYTES = 24

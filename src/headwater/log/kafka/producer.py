@@ -29,7 +29,7 @@ from headwater.errors import (
     TopicUnknown,
 )
 from headwater.log.contract import Placement, Record
-from headwater.log.kafka_append import (
+from headwater.log.kafka.append import (
     TOO_LARGE,
     PendingAppend,
     Placements,
@@ -39,16 +39,16 @@ from headwater.log.kafka_append import (
     record_bytes,
     too_large,
 )
-from headwater.log.kafka_outage import STORING, Outages
-from headwater.log.kafka_settings import (
+from headwater.log.kafka.outage import STORING, Outages
+from headwater.log.kafka.settings import (
     KafkaError,
     KafkaException,
     KafkaSettings,
     error_of,
     refused_option,
 )
-from headwater.log.kafka_topic import KafkaTopic
-from headwater.log.kafka_topics import KafkaTopics
+from headwater.log.kafka.topic import KafkaTopic
+from headwater.log.kafka.topics import KafkaTopics
 
 POLL_SECONDS = 0.1
 BROKEN_SECONDS_MAX = 5.0

@@ -18,8 +18,8 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from headwater.log.contract import StoredRecord
-from headwater.log.kafka_reader import meet, stored
-from headwater.log.kafka_settings import KafkaError, KafkaException, KafkaSettings
+from headwater.log.kafka.reader import meet, stored
+from headwater.log.kafka.settings import KafkaError, KafkaException, KafkaSettings
 
 Place = tuple[str, int]
 

@@ -22,11 +22,11 @@ import orjson
 from headwater.errors import LogCorrupt
 from headwater.log.inspection import Damage
 from headwater.log.record_batch import CODEC_RAW, BatchCodec, BatchHeader, Columns, checksum
-from headwater.log.sqlite_catalogue import load_partition, load_topics, slot_range, store_partition
-from headwater.log.sqlite_reader import HEADER_COLUMNS, Reader, check_row, load_batch
-from headwater.log.sqlite_schema import OFFSET_MAX, connect, roll_back, row_crc, translated
-from headwater.log.sqlite_verify import verify
-from headwater.log.sqlite_wal import check_wal, wal_of
+from headwater.log.sqlite.catalogue import load_partition, load_topics, slot_range, store_partition
+from headwater.log.sqlite.reader import HEADER_COLUMNS, Reader, check_row, load_batch
+from headwater.log.sqlite.tables import OFFSET_MAX, connect, roll_back, row_crc, translated
+from headwater.log.sqlite.verify import verify
+from headwater.log.sqlite.wal import check_wal, wal_of
 from headwater.log.tail_cache import BatchCache
 from headwater.private_files import make_private_directory, make_private_file
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headwater.errors import LogFull
-from headwater.log.sqlite_checkpoint import Checkpointer
-from headwater.log.sqlite_medium import FULL_HINT
-from headwater.log.sqlite_schema import PAGE_BYTES
+from headwater.log.sqlite.checkpoint import Checkpointer
+from headwater.log.sqlite.medium import FULL_HINT
+from headwater.log.sqlite.tables import PAGE_BYTES
 from headwater.private_files import make_private_file
 
 # Of a small disk no more than this part is kept back.
