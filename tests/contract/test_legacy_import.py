@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
-from headwater.streams import legacy, site
-from headwater.streams.export import exported
+from headwater.streams import matching as legacy
 from headwater.streams.files import read_layers
 from headwater.streams.layers import Scope, StreamLayers
-from headwater.streams.legacy_api import printed
-from headwater.streams.legacy_import import Imported, differences, imported
-from headwater.streams.legacy_source import LegacySource
-from headwater.streams.php_arrays import read_legacy_declaration
+from headwater.streams.legacy import site
+from headwater.streams.legacy.api import printed
+from headwater.streams.legacy.export import exported
+from headwater.streams.legacy.importer import Imported, differences, imported
+from headwater.streams.legacy.php_arrays import read_legacy_declaration
+from headwater.streams.legacy.source import LegacySource
 
 
 @pytest.fixture(scope="module")

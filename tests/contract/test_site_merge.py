@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from headwater.streams import site
+from headwater.streams.legacy import site
 
 
 @pytest.fixture(scope="module")

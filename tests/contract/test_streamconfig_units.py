@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from headwater.streams import legacy, legacy_constraints
+from headwater.streams import matching as legacy
+from headwater.streams.legacy import constraints as legacy_constraints
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from headwater.streams import StreamRegistry
 from headwater.streams.lint import RULES
-from headwater.streams.shape import SHAPE, key_paths
+from headwater.streams.stream_format import SHAPE, key_paths
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/stream-file.md"
 ROW = re.compile(r"^\| `([a-z_A-Z.\[\]]+)` \| (.+) \| (.+) \|$", re.MULTILINE)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from headwater.errors import ConfigInvalid
-from headwater.streams.legacy_source import LegacySource
-from headwater.streams.php_arrays import parse_php, read_legacy_declaration
+from headwater.streams.legacy.php_arrays import parse_php, read_legacy_declaration
+from headwater.streams.legacy.source import LegacySource
 
 FILE = r"""<?php
 // The streams.

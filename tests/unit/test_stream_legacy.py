@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headwater.streams import legacy
+from headwater.streams import matching as legacy
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from headwater.declaration import parse_declaration
 from headwater.errors import ConfigInvalid
 from headwater.streams.legacy_settings import document_of
-from headwater.streams.shape import SHAPE, check, json_schema, key_paths
 from headwater.streams.stream_file import legacy_settings
+from headwater.streams.stream_format import SHAPE, check, json_schema, key_paths
 from headwater.streams.writing import stream_file_text, yaml_text
 
 WHOLE: dict[str, Any] = {

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from headwater.config import Config
-from headwater.streams.keys import duration_seconds
+from headwater.streams.fields import duration_seconds
 from headwater.streams.projection import value_at
 from headwater.streams.stream import Stream
 

@@ -34,7 +34,7 @@ def command(*, name: str, path: Path, as_json: bool, site: str | None, realm: st
     """
     from headwater.streams.files import read_layers
     from headwater.streams.layers import Scope
-    from headwater.streams.shape import SHAPE
+    from headwater.streams.stream_format import SHAPE
 
     layers = read_layers(path)
     scope = Scope(site=site, realm=realm)
@@ -58,7 +58,7 @@ def command(*, name: str, path: Path, as_json: bool, site: str | None, realm: st
 def _declared_name(layers: StreamLayers, name: str) -> str:
     """The entry a name means: itself, else the first family it is a member of. Raises StreamUnknown."""
     from headwater.declaration import nearest
-    from headwater.streams import legacy
+    from headwater.streams import matching as legacy
 
     if name in layers.entries:
         return name

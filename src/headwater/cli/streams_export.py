@@ -32,8 +32,8 @@ from headwater.errors import ConfigInvalid
 @streams_option
 def command(*, path: Path, legacy: bool, overrides: bool, as_json: bool, into: Path | None) -> None:
     """Print the streams in the shape of the legacy configuration. The exit code is 1 when it cannot say all of them."""
-    from headwater.streams.export import exported
     from headwater.streams.files import read_layers
+    from headwater.streams.legacy.export import exported
     from headwater.streams.writing import yaml_text
 
     if not legacy:

@@ -37,9 +37,9 @@ def command(files: tuple[Path, ...], into: Path) -> None:
     Give the streams first, then overrides by site, if any. What was written is read back and compared, stream by stream
     and site by site, with what the legacy rules make of the files; every difference is named.
     """
-    from headwater.streams.legacy_import import differences, imported
-    from headwater.streams.legacy_source import LegacySource
-    from headwater.streams.php_arrays import read_legacy_declaration
+    from headwater.streams.legacy.importer import differences, imported
+    from headwater.streams.legacy.php_arrays import read_legacy_declaration
+    from headwater.streams.legacy.source import LegacySource
 
     if into.exists() and any(into.iterdir()):
         raise ConfigInvalid(f"{into} exists and is not empty.", hint="Name a directory that does not exist yet.")

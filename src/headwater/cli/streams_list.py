@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 def command(*, path: Path, constraints: tuple[str, ...], as_json: bool, site: str | None, realm: str) -> None:
     """List the declared streams and families, in order of declaration."""
     from headwater.streams.layers import Scope
-    from headwater.streams.legacy_api import select
-    from headwater.streams.legacy_constraints import parse
+    from headwater.streams.legacy.api import select
+    from headwater.streams.legacy.constraints import parse
     from headwater.streams.registry import StreamRegistry
 
     entries = StreamRegistry.load(path, scope=Scope(site=site, realm=realm)).entries()

@@ -13,6 +13,6 @@ import click
 )
 def command() -> None:
     """Print the JSON Schema (draft-07) of the stream file, for editors that complete and check while you type."""
-    from headwater.streams.shape import json_schema
+    from headwater.streams.stream_format import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))

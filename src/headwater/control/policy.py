@@ -16,7 +16,7 @@ from headwater.declaration import Declaration
 from headwater.errors import ChangeRefused, ConfigInvalid, StreamUnknown
 from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
-from headwater.streams.shape import check_patch
+from headwater.streams.stream_format import check_patch
 
 # What may be set, as dotted beginnings.
 ALLOWED = ("produce.enabled", "produce.sample", "produce.client", "produce.by", "monitor", "docs", "lifecycle")

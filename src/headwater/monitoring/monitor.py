@@ -21,7 +21,7 @@ from headwater.monitoring.hours import HOUR_MS
 from headwater.monitoring.intake_counts import IntakeCounts
 from headwater.monitoring.intakes import Intakes
 from headwater.monitoring.reconciliation import Reconciled, Reconciliation
-from headwater.streams.keys import duration_seconds
+from headwater.streams.fields import duration_seconds
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry

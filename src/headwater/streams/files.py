@@ -8,7 +8,9 @@ from typing import Any
 
 from headwater.declaration import Declaration, KeyPath, read_declaration
 from headwater.errors import ConfigInvalid
-from headwater.streams import legacy, shape, stream_file
+from headwater.streams import matching as legacy
+from headwater.streams import stream_file
+from headwater.streams import stream_format as shape
 from headwater.streams.layers import Entry, Layer, StreamLayers, When
 from headwater.streams.legacy_file import read_legacy
 

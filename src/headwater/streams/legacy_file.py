@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headwater.declaration import Declaration, KeyPath
-from headwater.streams import legacy, stream_file
+from headwater.streams import matching as legacy
+from headwater.streams import stream_file
 from headwater.streams.layers import Entry, Layer
 from headwater.streams.legacy_settings import document_of
 from headwater.streams.stream import Stream

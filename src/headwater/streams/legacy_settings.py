@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.streams import keys
+from headwater.streams import fields as keys
 from headwater.streams.merge import Path, lay_over
-from headwater.streams.shape import KEYS_CHOICES, SHAPE
+from headwater.streams.stream_format import KEYS_CHOICES, SHAPE
 
 _PLACES: Mapping[str, Path] = {
     "schema_title": ("schema_title",),

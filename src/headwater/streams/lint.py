@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid
-from headwater.streams import legacy
+from headwater.streams import matching as legacy
 from headwater.streams.layers import Layer, Scope, StreamLayers
 from headwater.streams.merge import Path, find
 from headwater.streams.stream import Stream

@@ -10,7 +10,7 @@ from typing import Any
 
 from headwater.declaration import nearest
 from headwater.errors import StreamUnknown
-from headwater.streams import legacy
+from headwater.streams import matching as legacy
 from headwater.streams.files import read_layers
 from headwater.streams.layers import Entry, Layer, Scope, StreamLayers
 from headwater.streams.outside import OutsideEvents

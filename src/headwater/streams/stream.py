@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from headwater.errors import ConfigInvalid
-from headwater.streams import legacy
+from headwater.streams import matching as legacy
 
 PRIVACY_CLASS_UNSPECIFIED = "unspecified"
 # The first two are for everybody who reaches the platform; of the others nothing is told without a key.

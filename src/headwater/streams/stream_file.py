@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headwater.streams import keys
+from headwater.streams import fields as keys
 from headwater.streams.merge import lay_over
 from headwater.streams.stream import PRIVACY_CLASS_UNSPECIFIED, Stream
 

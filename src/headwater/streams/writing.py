@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from headwater.declaration import scalar
-from headwater.streams.keys import Key
-from headwater.streams.shape import SHAPE
+from headwater.streams.fields import Key
+from headwater.streams.stream_format import SHAPE
 
 LINE_CHARS_MAX = 120
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headwater.errors import RequestTooLarge
-from headwater.streams.legacy_api import MAX_AGE_SECONDS, Parameters, answer
+from headwater.streams.legacy.api import MAX_AGE_SECONDS, Parameters, answer
 from headwater.streams.visibility import Sight
 from headwater.web.sight import seen
 

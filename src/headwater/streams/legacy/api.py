@@ -14,7 +14,8 @@ from html import escape
 from typing import Any
 from urllib.parse import unquote_plus
 
-from headwater.streams import legacy, legacy_constraints
+from headwater.streams import matching as legacy
+from headwater.streams.legacy import constraints as legacy_constraints
 from headwater.streams.stream import Stream
 
 ACTION = "streamconfigs"

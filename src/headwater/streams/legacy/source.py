@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headwater.declaration import Declaration
-from headwater.streams import site
 from headwater.streams.layers import REALM_DEFAULT
+from headwater.streams.legacy import site
 
 DEFAULT_SETTINGS = "default_settings"
 STREAMS = "streams"

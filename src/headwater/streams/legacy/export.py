@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from headwater.declaration import read_declaration
-from headwater.streams import site
 from headwater.streams.files import LEGACY_FILE
 from headwater.streams.layers import EVERYWHERE, REALM_DEFAULT, Entry, Layer, Scope, StreamLayers
-from headwater.streams.legacy_source import DEFAULT_SETTINGS, FORMAT, OVERRIDES_FORMAT, PARTS, STREAMS
+from headwater.streams.legacy import site
+from headwater.streams.legacy.source import DEFAULT_SETTINGS, FORMAT, OVERRIDES_FORMAT, PARTS, STREAMS
 from headwater.streams.merge import lay_over
 from headwater.streams.stream_file import legacy_settings
 

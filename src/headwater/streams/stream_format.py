@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headwater.declaration import Declaration, KeyPath, dotted, nearest, suggestion
-from headwater.streams import keys
-from headwater.streams.keys import Key
+from headwater.streams import fields as keys
+from headwater.streams.fields import Key
 from headwater.streams.stream import PRIVACY_CLASSES
 
 API_VERSION = "streams/v1"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
-from headwater.streams import legacy
+from headwater.streams import matching as legacy
 
 DEPTH_MAX = 10
 FLOAT_DIGITS = 14

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.file_names import file_name, require_distinct
-from headwater.streams import legacy, site
+from headwater.streams import matching as legacy
 from headwater.streams.files import (
     DEFAULTS_FILE,
     FAMILIES_DIRECTORY,
@@ -25,11 +25,12 @@ from headwater.streams.files import (
     read_layers,
 )
 from headwater.streams.layers import REALM_DEFAULT, Scope, StreamLayers
-from headwater.streams.legacy_api import printed
+from headwater.streams.legacy import site
+from headwater.streams.legacy.api import printed
+from headwater.streams.legacy.source import DEFAULT_SETTINGS, PARTS, STREAMS, LegacySource
 from headwater.streams.legacy_settings import document_of
-from headwater.streams.legacy_source import DEFAULT_SETTINGS, PARTS, STREAMS, LegacySource
 from headwater.streams.merge import lay_over
-from headwater.streams.shape import API_VERSION
+from headwater.streams.stream_format import API_VERSION
 from headwater.streams.writing import stream_file_text, yaml_text
 
 _NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9]+")
