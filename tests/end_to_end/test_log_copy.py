@@ -20,8 +20,8 @@ from click.testing import CliRunner, Result
 from headwater.cli.main import main
 from headwater.errors import CopyRefused, LogUnavailable
 from headwater.log.contract import Commit, Log, Placement, Position, Record, StateChange, StoredRecord, TopicSettings
-from headwater.log.copying import Copying, TopicCopy
 from headwater.log.sqlite.log import SqliteLog
+from headwater.migration.topics import Copying, TopicCopy
 from headwater.testing.clock import ManualClock
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ class DiesAfter(SqliteLog):
 def test_what_was_written_and_not_noted_is_recognised(
     source: Path, tmp_path: Path, appends: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headwater.log.copying.RECORDS_AT_ONCE_MAX", 50)
+    monkeypatch.setattr("headwater.migration.topics.RECORDS_AT_ONCE_MAX", 50)
     target = tmp_path / "target.db"
 
     async def crash() -> None:

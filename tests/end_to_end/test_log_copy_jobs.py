@@ -246,8 +246,8 @@ def read_more_than(job: str, count: int) -> Callable[[Platform], bool]:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker is near, and what is killed here has nothing on its way."""
-    monkeypatch.setattr("headwater.log.copying.SETTLE_SECONDS", 0.02)
-    monkeypatch.setattr("headwater.log.copying.END_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("headwater.migration.topics.SETTLE_SECONDS", 0.02)
+    monkeypatch.setattr("headwater.migration.topics.END_WAIT_SECONDS", 0.2)
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import pytest
 
 from headwater.errors import CopyRefused, StateUnavailable
-from headwater.log.carrying import CarriedGroup, Carrying
 from headwater.log.contract import Commit, Position, Record, StateChange, TopicSettings
-from headwater.log.copying import Copying
 from headwater.log.sqlite.log import SqliteLog
-from headwater.processing.holdings import UNFINISHED
+from headwater.migration.job_state import UNFINISHED
+from headwater.migration.jobs import Moving
+from headwater.migration.positions import CarriedGroup, Carrying
+from headwater.migration.topics import Copying
 from headwater.processing.local_state import LocalState
-from headwater.processing.moving import Moving
 
 CELLS = "job/count/function/cells"
 PROGRESS = "job/count/progress"
@@ -113,7 +113,7 @@ async def test_until_all_of_it_is_there_no_runner_accepts_the_token(
     logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await go_on(logs.source, 3, (b"k", b"1"), (b"l", b"1"))
-    monkeypatch.setattr("headwater.processing.holdings.ROWS_AT_ONCE", 1)
+    monkeypatch.setattr("headwater.migration.job_state.ROWS_AT_ONCE", 1)
     append, seen = logs.target.append, []
 
     async def watching(records: list[Record], *, commit: Commit | None = None) -> object:

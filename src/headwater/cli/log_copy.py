@@ -17,11 +17,11 @@ from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from headwater.config import Config
-    from headwater.log.carrying import CarriedGroup
     from headwater.log.contract import Log
-    from headwater.log.copying import TopicCopy
+    from headwater.migration.jobs import StateFiles
+    from headwater.migration.positions import CarriedGroup
+    from headwater.migration.topics import TopicCopy
     from headwater.processing.job import Job
-    from headwater.processing.moving import StateFiles
 
 
 @click.command(
@@ -152,8 +152,8 @@ def _project(
     config: Config | None, groups: Sequence[str] | None, state_path: Path | None
 ) -> tuple[StateFiles | None, list[Job]]:
     """Where the project's jobs keep their state, and the jobs. Raises JobInvalid."""
+    from headwater.migration.jobs import StateFiles
     from headwater.processing.loader import load_jobs
-    from headwater.processing.moving import StateFiles
 
     if config is None or groups == ():
         return None, []
@@ -164,9 +164,9 @@ def _project(
 async def _copy(
     logs: tuple[Log, Log], asked: _Asked, files: StateFiles | None, jobs: list[Job]
 ) -> tuple[list[TopicCopy], list[CarriedGroup]]:
-    from headwater.log.carrying import Carrying, groups_of
-    from headwater.log.copying import SETTLE_SECONDS, Copying
-    from headwater.processing.moving import Moving, is_job
+    from headwater.migration.jobs import Moving, is_job
+    from headwater.migration.positions import Carrying, groups_of
+    from headwater.migration.topics import SETTLE_SECONDS, Copying
 
     source, target = logs
     async with contextlib.AsyncExitStack() as stack:

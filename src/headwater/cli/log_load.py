@@ -279,7 +279,7 @@ class Load:
         import msgspec
 
         from headwater.event import get_path
-        from headwater.log.copying import utc_text
+        from headwater.migration.topics import utc_text
 
         name = self._timestamp_field
         if name is None:

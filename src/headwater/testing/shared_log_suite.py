@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import pytest
 
 from headwater.errors import WriterFenced
-from headwater.log.carrying import ListsGroups
 from headwater.log.consumer_group import Membership, SharedLog
 from headwater.log.contract import Commit, Record, TopicSettings
+from headwater.migration.positions import ListsGroups
 from headwater.processing.store import RefusesRecords
 from headwater.testing.contract_suite import ContractSuite
 from headwater.testing.log_suite import read_all, records, values

@@ -2,7 +2,7 @@
 
 How this works: a group's token names offsets of the source; each is translated into the target's with the ledger of its
 partition. A group that has gone further in the target by itself is left alone. What else a job has, its state, is
-carried by `headwater.processing.moving`.
+carried by `headwater.migration.jobs`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from headwater.errors import TokenInvalid
 from headwater.log.contract import Log, Position
-from headwater.log.copying import Ledger, Place, translated
+from headwater.migration.topics import Ledger, Place, translated
 
 FURTHER = "it has gone further in the target by itself"
 MOVING = "it was moving: stop it and copy again"

@@ -18,8 +18,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from headwater.errors import CopyRefused, StateMismatch
-from headwater.log.carrying import FURTHER, ListsGroups, namespaces_of
 from headwater.log.contract import Commit, Log, Position, StateChange
+from headwater.migration.positions import FURTHER, ListsGroups, namespaces_of
 from headwater.processing.local_state import LocalState
 from headwater.processing.outbox import OutboxStore, parse_published, published_token
 

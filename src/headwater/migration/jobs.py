@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headwater.errors import HeadwaterError, LogUnavailable, StateMismatch, StateUnavailable, TokenInvalid
-from headwater.log.carrying import (
+from headwater.log.contract import Log, Position
+from headwater.migration.job_state import UNFINISHED, Holding, InFile, InLog, Standing
+from headwater.migration.positions import (
     FURTHER,
     MOVING,
     NO_OFFSETS,
@@ -25,8 +27,6 @@ from headwater.log.carrying import (
     is_further,
     namespaces_of,
 )
-from headwater.log.contract import Log, Position
-from headwater.processing.holdings import UNFINISHED, Holding, InFile, InLog, Standing
 from headwater.processing.job import Job, ToTable
 from headwater.processing.outbox import parse_published, state_file
 

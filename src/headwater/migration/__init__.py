@@ -1,0 +1,1 @@
+"""Moving a project to another log: topics, the positions of readers, and jobs with their state."""
