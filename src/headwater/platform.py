@@ -7,12 +7,12 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 
+from headwater.access.api_keys import ApiKeys
 from headwater.checking.project import Project, schemas_of
 from headwater.config import Config
 from headwater.connectors.registry import TableSink, table_sink
 from headwater.connectors.tables import TableView
 from headwater.consumption.hub import StreamHub
-from headwater.control.api_keys import ApiKeys
 from headwater.control.stream_control import StreamControl
 from headwater.errors import HeadwaterError, SinkUnavailable
 from headwater.intake.gate import Gate, GateSettings

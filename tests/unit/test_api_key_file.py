@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from headwater.control import attempts
-from headwater.control.api_keys import ApiKeys
+from headwater.access import attempts
+from headwater.access.api_keys import ApiKeys
 from headwater.errors import KeyRequired, KeysDamaged, TooManyRequests
 
 DAMAGED: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headwater.control.api_keys import ApiKeys
+from headwater.access.api_keys import ApiKeys
 from headwater.control.idle_rules import idle_rules
 from headwater.control.revision import Revision, Rule, State
 from headwater.control.stream_control import TOPIC, Change, StreamControl

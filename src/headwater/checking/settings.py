@@ -6,10 +6,10 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
+from headwater.access.key_file import read_keys
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
 from headwater.connectors.registry import SUFFIXES, TABLE_SINKS
-from headwater.control.key_file import read_keys
 from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid, ExtraMissing, StreamUnknown
 from headwater.log.urls import parse_url, require_client

@@ -11,7 +11,7 @@ import click
 from headwater.cli.console import print_json, say
 
 if TYPE_CHECKING:
-    from headwater.control.api_keys import ApiKeys
+    from headwater.access.api_keys import ApiKeys
 
 _project = click.option(
     "--project",
@@ -70,8 +70,8 @@ def revoke(name: str, project: Path) -> None:
 
 
 def _keys(project: Path) -> ApiKeys:
+    from headwater.access.api_keys import ApiKeys
     from headwater.config import load_config
-    from headwater.control.api_keys import ApiKeys
 
     config = load_config(project)
     return ApiKeys(config.path(config.control.api_keys_path), config.control.requests_per_minute_max)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
-from headwater.control.api_keys import EVENTS_READ, EVENTS_WRITE, READING, is_basic
+from headwater.access.api_keys import EVENTS_READ, EVENTS_WRITE, READING, is_basic
 from headwater.errors import HeadwaterError, KeyRequired, StreamUnknown
 from headwater.platform import Platform
 from headwater.streams.outside import KeysOfSenders

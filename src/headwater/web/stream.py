@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from headwater.access.api_keys import ApiKeys
 from headwater.consumption.filter import parse_filter
 from headwater.consumption.framing import Format
 from headwater.consumption.hub import Connection, StreamHub, Wish
-from headwater.control.api_keys import ApiKeys
 from headwater.declaration import suggestion
 from headwater.errors import (
     ConfigInvalid,

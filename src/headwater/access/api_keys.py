@@ -20,8 +20,8 @@ from pathlib import Path
 
 import orjson
 
-from headwater.control.attempts import Attempts
-from headwater.control.key_file import ApiKey, KeyFile, read_keys
+from headwater.access.attempts import Attempts
+from headwater.access.key_file import ApiKey, KeyFile, read_keys
 from headwater.errors import ConfigInvalid, KeyRequired, KeysDamaged, ScopeMissing, TooManyRequests
 from headwater.private_files import make_private_directory
 from headwater.streams.visibility import Sight
