@@ -12,7 +12,7 @@ import pytest
 from headwater.config import WebConfig
 from headwater.errors import HostUnknown
 from headwater.testing.service_kit import served_project, write_project
-from headwater.web.hosts import Hosts, host_name, is_loopback
+from headwater.web.http.hosts import Hosts, host_name, is_loopback
 
 ORIGIN = {"origin": "https://attacker.example"}
 SCHEMA = {

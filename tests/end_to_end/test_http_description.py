@@ -22,8 +22,8 @@ from headwater.streams.projection import AUDIENCES
 from headwater.testing.service_kit import served_project
 from headwater.web.access import EVENTS_PATHS, STREAM_PATH
 from headwater.web.app import create_app
-from headwater.web.schema_shelf import MERGED
-from headwater.web.spec import LEFT_OUT, TAGS, specification
+from headwater.web.openapi.endpoints import LEFT_OUT, TAGS, specification
+from headwater.web.paths import MERGED
 
 EVENT = {
     "$schema": "/demo/edit/1.0.0",

@@ -11,7 +11,7 @@ import httpx
 from headwater.cli.init import write_project
 from headwater.config import load_config
 from headwater.testing.service_kit import served_project
-from headwater.web.schema_service import create_schema_app, shelves_of
+from headwater.web.schema_server import create_schema_app, shelves_of
 
 PAGES = {
     "/": "Live",

@@ -19,9 +19,9 @@ from headwater.cli.init import write_project
 from headwater.cli.up import running
 from headwater.config import load_config
 from headwater.errors import ConfigInvalid
-from headwater.web.confluent import id_of, number_of
-from headwater.web.schema_service import create_schema_app, name_of, shelves_of
-from headwater.web.schema_shelf import LISTING_SECONDS, Shelf, Shelves, settings_at
+from headwater.web.schema_server import create_schema_app, name_of, shelves_of
+from headwater.web.schemas.confluent import id_of, number_of
+from headwater.web.schemas.shelf import LISTING_SECONDS, Shelf, Shelves, settings_at
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 # What java.net.HttpURLConnection asks for when nobody sets anything; schema clients in Java do not.

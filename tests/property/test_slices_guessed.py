@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.web.body import slice_at_a_guess, slice_events
+from headwater.web.http.body import slice_at_a_guess, slice_events
 
 TOKENS = (
     rb"""{"$schema":  },{"$schema":  }, {"$schema":  "$  },{"$  "},{\\"$"  }  {  ]  [  ,  "a":  "  1  null  $""".split(

@@ -15,7 +15,6 @@ import yaml
 from headwater.config import IntakeConfig
 from headwater.errors import EventMalformed, LogFull, LogUnavailable, StreamClosed
 from headwater.intake import Accepted, Failed, Gate, GateSettings, Intake, Refused
-from headwater.intake.legacy import legacy_answer
 from headwater.log.contract import Log, TopicSettings
 from headwater.schemas.repository import LocalRepository
 from headwater.schemas.validation.validator import Validator
@@ -24,6 +23,7 @@ from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
 from headwater.testing.faulty_log import FaultyLog
 from headwater.testing.oracle_log import OracleLog
+from headwater.web.eventgate import legacy_answer
 
 ERRORS = "headwater-intake.error.validation"
 SCHEMA = {

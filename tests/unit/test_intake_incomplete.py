@@ -15,7 +15,6 @@ import yaml
 from headwater.config import IntakeConfig
 from headwater.errors import AppendIncomplete, EventTooLarge, HeadwaterError, LogUnavailable
 from headwater.intake import Accepted, Failed, Gate, GateSettings, Intake
-from headwater.intake.legacy import legacy_answer
 from headwater.log.contract import Commit, Log, Placement, Record
 from headwater.schemas.repository import LocalRepository
 from headwater.schemas.validation.validator import Validator
@@ -23,6 +22,7 @@ from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
 from headwater.testing.oracle_log import OracleLog
+from headwater.web.eventgate import legacy_answer
 
 SCHEMA = {
     "title": "note",

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.errors import EventMalformed, RequestTooLarge
-from headwater.web.body import MEMBERS_MAX, decode_body
+from headwater.web.http.body import MEMBERS_MAX, decode_body
 
 BYTES_MAX = 1_048_576
 EMPTY_MEMBER = gzip.compress(b"", mtime=0)

@@ -12,7 +12,7 @@ from headwater.cli.console import report_error, say
 from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
-    from headwater.web.schema_shelf import Shelves, Told
+    from headwater.web.schemas.shelf import Shelves, Told
 
 FAULTS_SHOWN_MAX = 20
 
@@ -53,7 +53,7 @@ def command(repositories: tuple[str, ...], host: str, port: int) -> None:
 
 
 async def _serve(shelves: Shelves, told: Told, host: str, port: int) -> None:
-    from headwater.web.schema_service import create_schema_app, serving_schemas
+    from headwater.web.schema_server import create_schema_app, serving_schemas
 
     async with serving_schemas(
         create_schema_app(shelves, lambda: told.streams, hidden=told.hidden), host, port
@@ -76,8 +76,8 @@ def _report_faults(shelves: Shelves) -> None:
 
 def _chosen(repositories: tuple[str, ...]) -> tuple[Shelves, Told]:
     """The repositories, and where they are a project's, what everybody is told of its streams."""
-    from headwater.web.schema_service import name_of, shelves_of, streams_by_title
-    from headwater.web.schema_shelf import Shelves, Told, settings_at
+    from headwater.web.schema_server import name_of, shelves_of, streams_by_title
+    from headwater.web.schemas.shelf import Shelves, Told, settings_at
 
     if repositories:
         places = []

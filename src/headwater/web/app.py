@@ -14,22 +14,23 @@ from starlette.types import Message, Receive, Scope, Send
 
 from headwater.errors import HeadwaterError, HostUnknown
 from headwater.platform import Platform
-from headwater.web import info, spec
+from headwater.web import info
 from headwater.web.access import STREAM_PATH, Doors, is_events_path
 from headwater.web.asyncapi import AsyncApi
 from headwater.web.browser_client import browser_client_routes
 from headwater.web.events import Answer, EventsEndpoint, send_answer
-from headwater.web.headers import StandingHeaders, standing_headers
-from headwater.web.hosts import WHOLE_TARGET, Hosts
+from headwater.web.http.headers import StandingHeaders, standing_headers
+from headwater.web.http.hosts import WHOLE_TARGET, Hosts
+from headwater.web.http.places import error_answer, exception_handlers, page_of_error
+from headwater.web.http.preflight import Preflights, is_preflight, preflight
+from headwater.web.http.route import Route
 from headwater.web.metrics import metrics
 from headwater.web.monitoring import Monitoring
-from headwater.web.pages import Pages
-from headwater.web.places import error_answer, exception_handlers, page_of_error
-from headwater.web.preflight import Preflights, is_preflight, preflight
+from headwater.web.openapi import endpoints as spec
+from headwater.web.pages.page import Pages
 from headwater.web.problems import ProblemResponse, request_uri
-from headwater.web.route import Route
-from headwater.web.schema_service import platform_schema_routes, shelves_of
-from headwater.web.schema_shelf import Shelves
+from headwater.web.schema_server import platform_schema_routes, shelves_of
+from headwater.web.schemas.shelf import Shelves
 from headwater.web.stream import StreamEndpoint
 from headwater.web.streamconfigs import PATHS as STREAMCONFIGS_PATHS
 from headwater.web.streamconfigs import streamconfigs

@@ -19,7 +19,7 @@ from headwater.event import json_bytes
 from headwater.platform import Platform
 from headwater.streams.projection import etag_of
 from headwater.streams.visibility import Sight
-from headwater.web.route import Route
+from headwater.web.http.route import Route
 from headwater.web.sight import address_of
 
 AUDIENCES = ("public", "internal")

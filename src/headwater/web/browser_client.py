@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from headwater.web.route import Route
+from headwater.web.http.route import Route
 
 # The whole of what is served: a request's path never becomes a path on disk.
 _FILES = {

@@ -20,9 +20,8 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from headwater.errors import ContentUnsupported, EventMalformed, HeadwaterError
 from headwater.event import REPAIRED, decode_event, decode_json, encode_json
 from headwater.times import rfc_3339
-from headwater.web.headers import RawHeaders
-from headwater.web.schema_shelf import MERGED
-from headwater.web.schemas import ROOT, SCHEMAS
+from headwater.web.http.headers import RawHeaders
+from headwater.web.paths import MERGED, REPOSITORIES, SCHEMA_FOLDER
 
 SPECIFICATION_VERSION = "1.0"
 STRUCTURED, BATCH = b"application/cloudevents+json", b"application/cloudevents-batch+json"
@@ -30,7 +29,7 @@ BINARY_MARK = b"ce-specversion"
 # Where attributes lie that no field of an event stands for.
 KEPT = "cloudevent"
 # All schemas of the platform, whichever repository they are in.
-SCHEMAS_PATH = f"{ROOT}/{MERGED}/{SCHEMAS}"
+SCHEMAS_PATH = f"{REPOSITORIES}/{MERGED}/{SCHEMA_FOLDER}"
 
 _NAME = re.compile(r"[a-z0-9]{1,40}")
 _SCHEMA_URI = re.compile(r"(/[A-Za-z0-9._/-]+/\d+\.\d+\.\d+)(\.(?:json|yaml))?$")

@@ -21,11 +21,11 @@ from headwater.errors import EventInvalid, EventMalformed, HeadwaterError, KeyRe
 from headwater.event import encode_json, is_json
 from headwater.intake.gate import CLIENT_ADDRESS, WITHOUT_KEY
 from headwater.intake.intake import JUDGED_AT_ONCE_MAX, Intake, Verdict
-from headwater.intake.legacy import LegacyAnswer, legacy_answer
 from headwater.intake.outcome import NOTHING_UNREADABLE, Explanation, Receipt, Unreadable
 from headwater.web import cloudevents
 from headwater.web.access import Doors
-from headwater.web.body import (
+from headwater.web.eventgate import LegacyAnswer, legacy_answer
+from headwater.web.http.body import (
     Disconnected,
     decode_body,
     read_body,
@@ -33,7 +33,7 @@ from headwater.web.body import (
     slice_at_brackets,
     slice_events,
 )
-from headwater.web.headers import RawHeaders, is_on
+from headwater.web.http.headers import RawHeaders, is_on
 from headwater.web.problems import (
     MEDIA_TYPE,
     challenge_headers,

@@ -24,10 +24,10 @@ from headwater.monitoring.hours import hour_text, read_hour, time_text
 from headwater.platform import Platform
 from headwater.streams.seen import SeenStreams
 from headwater.streams.stream import Stream
-from headwater.web.headers import is_on
+from headwater.web.http.headers import is_on
+from headwater.web.http.route import Route
 from headwater.web.jobs import jobs_told
-from headwater.web.pages import PAGE_HEADERS, breakable
-from headwater.web.route import Route
+from headwater.web.pages.page import PAGE_HEADERS, breakable
 from headwater.web.sight import seen
 
 HOURS_DEFAULT = 24

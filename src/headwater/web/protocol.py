@@ -31,9 +31,9 @@ from uvicorn.server import ServerState
 from headwater.config import WebConfig
 from headwater.errors import EventMalformed, HeadersTooLarge, HeadwaterError, RequestTooSlow
 from headwater.web.cloudevents import BINARY_MARK
-from headwater.web.cycle import Cycle, UnchunkedCycle
 from headwater.web.events import Answer, EventsEndpoint
-from headwater.web.hosts import WHOLE_TARGET
+from headwater.web.http.cycle import Cycle, UnchunkedCycle
+from headwater.web.http.hosts import WHOLE_TARGET
 
 _PATHS = frozenset({b"/v1/events", b"/v2/events"})
 # A request that has one of these is not plain.

@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from headwater.streams.seen import SeenStreams
 from headwater.streams.visibility import Sight
-from headwater.web.headers import RawHeaders
+from headwater.web.http.headers import RawHeaders
 
 
 def sight_of(request: Request, *, again: bool = False) -> Sight:

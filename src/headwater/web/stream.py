@@ -36,7 +36,8 @@ from headwater.log.contract import TOKEN_PREFIX
 from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
 from headwater.web.cloudevents import STRUCTURED, CloudEventsOut, url_of
-from headwater.web.headers import RawHeaders, is_on
+from headwater.web.http.headers import RawHeaders, is_on
+from headwater.web.openapi.events import IDS
 from headwater.web.problems import (
     MEDIA_TYPE,
     challenge_headers,
@@ -45,7 +46,6 @@ from headwater.web.problems import (
     request_uri,
     status_of,
 )
-from headwater.web.spec_events import IDS
 
 ABORT_EXTENSION = "headwater.abort"
 CLOUD_EVENTS = "cloudevents"

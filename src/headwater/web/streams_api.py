@@ -30,9 +30,9 @@ from headwater.streams.registry import StreamRegistry
 from headwater.streams.seen import SeenStreams
 from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
-from headwater.web.headers import is_number, is_on
-from headwater.web.route import Route
-from headwater.web.seats import SeatedResponse, Seats
+from headwater.web.http.headers import is_number, is_on
+from headwater.web.http.route import Route
+from headwater.web.http.seats import SeatedResponse, Seats
 from headwater.web.sight import address_of, sight_of
 
 BODY_BYTES_MAX = 1_048_576

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from headwater.config import Config
 from headwater.errors import LogUnavailable
-from headwater.web.headers import StandingHeaders, standing_headers
+from headwater.web.http.headers import StandingHeaders, standing_headers
 from headwater.web.info import JsonResponse, healthz
 from headwater.web.problems import ProblemResponse, problem_headers, request_uri
 

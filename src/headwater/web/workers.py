@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from headwater.errors import HeadwaterError, LogUnavailable
 from headwater.telemetry import CONTENT_TYPE
-from headwater.web.body import Disconnected, read_body
+from headwater.web.http.body import Disconnected, read_body
 from headwater.web.problems import ProblemResponse, request_uri
 
 OWN_METRICS = b"worker"

@@ -13,16 +13,13 @@ from starlette.routing import BaseRoute
 from headwater.errors import HeadwaterError, SchemaInvalid, SchemaNotFound
 from headwater.schemas.uri import canonical_uri, version_of
 from headwater.schemas.workspace.working_copy import version_text
-from headwater.web.confluent import ConfluentReader
+from headwater.web.http.route import Route
+from headwater.web.paths import MERGED, REPOSITORIES, SCHEMA_FOLDER, SCHEMA_LISTING
 from headwater.web.problems import ProblemResponse, request_uri, status_of
-from headwater.web.route import Route
-from headwater.web.schema_pages import SchemaPages
-from headwater.web.schema_shelf import MERGED, SchemaText, Shelf, Shelves, ToldOf, everything
+from headwater.web.schemas.confluent import ConfluentReader
+from headwater.web.schemas.pages import SchemaPages
+from headwater.web.schemas.shelf import SchemaText, Shelf, Shelves, ToldOf, everything
 
-ROOT = "/repositories"
-# Clients of a registry list its schemas here, and people type it when they look for the pages.
-LISTING = "/schemas"
-SCHEMAS = "jsonschema"
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
 _FOR_ONE = "private, no-cache"
@@ -38,15 +35,15 @@ def schema_routes(shelves: Shelves, told_of: ToldOf = everything) -> list[BaseRo
     files = SchemaFiles(shelves, pages, told_of)
     registry = ConfluentReader(shelves, told_of)
     return [
-        Route(ROOT, files.to_schemas, methods=["GET"]),
-        Route(f"{ROOT}/", files.repositories, methods=["GET"]),
-        Route(f"{ROOT}/-/static/{{name}}", pages.static, methods=["GET"]),
-        Route(f"{ROOT}/{{name}}", files.to_schemas, methods=["GET"]),
-        Route(f"{ROOT}/{{name}}/", files.to_schemas, methods=["GET"]),
-        Route(f"{ROOT}/{{name}}/{SCHEMAS}", files.to_schemas, methods=["GET"]),
-        Route(f"{ROOT}/{{name}}/{SCHEMAS}/{{path:path}}", files.answer, methods=["GET"]),
-        Route(LISTING, _listing(registry, f".{ROOT}/"), methods=["GET"]),
-        Route(f"{LISTING}/", _listing(registry, f"..{ROOT}/"), methods=["GET"]),
+        Route(REPOSITORIES, files.to_schemas, methods=["GET"]),
+        Route(f"{REPOSITORIES}/", files.repositories, methods=["GET"]),
+        Route(f"{REPOSITORIES}/-/static/{{name}}", pages.static, methods=["GET"]),
+        Route(f"{REPOSITORIES}/{{name}}", files.to_schemas, methods=["GET"]),
+        Route(f"{REPOSITORIES}/{{name}}/", files.to_schemas, methods=["GET"]),
+        Route(f"{REPOSITORIES}/{{name}}/{SCHEMA_FOLDER}", files.to_schemas, methods=["GET"]),
+        Route(f"{REPOSITORIES}/{{name}}/{SCHEMA_FOLDER}/{{path:path}}", files.answer, methods=["GET"]),
+        Route(SCHEMA_LISTING, _listing(registry, f".{REPOSITORIES}/"), methods=["GET"]),
+        Route(f"{SCHEMA_LISTING}/", _listing(registry, f"..{REPOSITORIES}/"), methods=["GET"]),
         *registry.routes(),
     ]
 
@@ -70,7 +67,9 @@ class SchemaFiles:
     def to_schemas(self, request: Request) -> Response:
         """The directory a shortened address means."""
         name = request.path_params.get("name")
-        return RedirectResponse(f"{ROOT}/{name}/{SCHEMAS}/" if name else f"{ROOT}/", status_code=308)
+        return RedirectResponse(
+            f"{REPOSITORIES}/{name}/{SCHEMA_FOLDER}/" if name else f"{REPOSITORIES}/", status_code=308
+        )
 
     def answer(self, request: Request) -> Response:
         """A schema, a directory, or what is beside a schema."""
@@ -170,10 +169,10 @@ class SchemaFiles:
         if query:
             return _json({"query": query, "found": self._pages.found(query)})
         names = [
-            {"name": shelf.name, "schemas": len(shelf.folders), "path": f"{ROOT}/{shelf.name}/{SCHEMAS}/"}
+            {"name": shelf.name, "schemas": len(shelf.folders), "path": f"{REPOSITORIES}/{shelf.name}/{SCHEMA_FOLDER}/"}
             for shelf in self._shelves.shelves
         ]
-        return _json({"repositories": names, "all": f"{ROOT}/{MERGED}/{SCHEMAS}/"})
+        return _json({"repositories": names, "all": f"{REPOSITORIES}/{MERGED}/{SCHEMA_FOLDER}/"})
 
     def _send(self, request: Request, text: SchemaText, headers: Mapping[str, str]) -> Response:
         own = {**_CORS, **headers, "etag": text.tag, "x-content-type-options": "nosniff"}

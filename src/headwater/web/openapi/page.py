@@ -11,9 +11,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from headwater.web.pages import breakable
-from headwater.web.spec_parts import ONE_LINE
-from headwater.web.spec_values import Node
+from headwater.web.openapi.parts import ONE_LINE
+from headwater.web.openapi.value_schemas import Node
+from headwater.web.pages.page import breakable
 
 _LIMITS = {
     "default": "by default {}",

@@ -17,12 +17,13 @@ from starlette.routing import BaseRoute
 from headwater.schemas.workspace.working_settings import WorkingSettings
 from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
-from headwater.web.places import exception_handlers
-from headwater.web.preflight import Preflights
+from headwater.web.http.places import exception_handlers
+from headwater.web.http.preflight import Preflights
+from headwater.web.http.route import Route
+from headwater.web.paths import REPOSITORIES
 from headwater.web.protocol import HeadwaterProtocol
-from headwater.web.route import Route
-from headwater.web.schema_shelf import Shelves, Told
-from headwater.web.schemas import ROOT, schema_routes, wants_page
+from headwater.web.schemas.endpoints import schema_routes, wants_page
+from headwater.web.schemas.shelf import Shelves, Told
 from headwater.web.sight import seen
 
 
@@ -36,7 +37,7 @@ def create_schema_app(
 
     async def root(request: Request) -> Response:
         # Registry clients ask for `/` to see whether anybody is there.
-        return RedirectResponse(f"{ROOT}/", 307) if wants_page(request) else JSONResponse({})
+        return RedirectResponse(f"{REPOSITORIES}/", 307) if wants_page(request) else JSONResponse({})
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")

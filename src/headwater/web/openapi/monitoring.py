@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from headwater.monitoring.health import CONDITIONS
-from headwater.web.spec_parts import JSON, answer, operation, problems, query, several
-from headwater.web.spec_values import Node, listed, mapped, moment, number, one_of, record, ref, text, truth, whole
+from headwater.web.openapi.parts import JSON, answer, operation, problems, query, several
+from headwater.web.openapi.value_schemas import (
+    Node,
+    listed,
+    mapped,
+    moment,
+    number,
+    one_of,
+    record,
+    ref,
+    text,
+    truth,
+    whole,
+)
 
 TAG = "Monitoring"
 STATES = ("complete", "empty", "missing", "unknown", "open")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from headwater.control.revision import RULES_MAX, TEXT_CHARS_MAX
 from headwater.streams.projection import AUDIENCES
-from headwater.web.spec_parts import (
+from headwater.web.openapi.parts import (
     EVENT_STREAM,
     HTML,
     JSON,
@@ -21,7 +21,7 @@ from headwater.web.spec_parts import (
     query,
     unending,
 )
-from headwater.web.spec_values import (
+from headwater.web.openapi.value_schemas import (
     Node,
     anything,
     listed,

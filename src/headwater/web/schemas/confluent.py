@@ -25,10 +25,10 @@ from headwater.event import json_bytes, read_json
 from headwater.schemas.dialect import proper_name, with_proper_names
 from headwater.schemas.json_value import json_equal
 from headwater.schemas.workspace.working_copy import SchemaFolder, Version, version_text
-from headwater.web.headers import is_number, is_on
-from headwater.web.places import REGISTRY_MEDIA_TYPE, registry_failure
-from headwater.web.route import Route
-from headwater.web.schema_shelf import Shelf, Shelves, Told, ToldOf
+from headwater.web.http.headers import is_number, is_on
+from headwater.web.http.places import REGISTRY_MEDIA_TYPE, registry_failure
+from headwater.web.http.route import Route
+from headwater.web.schemas.shelf import Shelf, Shelves, Told, ToldOf
 
 BODY_BYTES_MAX = 1_048_576
 _LEVEL = "BACKWARD_TRANSITIVE"

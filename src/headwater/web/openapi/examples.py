@@ -14,10 +14,10 @@ from typing import Any
 
 from headwater.errors import HeadwaterError
 from headwater.schemas.workspace.working_copy import Version, version_text
-from headwater.web.confluent import id_of, number_of
-from headwater.web.schema_shelf import Shelf, Shelves
-from headwater.web.spec_parts import unending
-from headwater.web.spec_values import Node
+from headwater.web.openapi.parts import unending
+from headwater.web.openapi.value_schemas import Node
+from headwater.web.schemas.confluent import id_of, number_of
+from headwater.web.schemas.shelf import Shelf, Shelves
 from headwater.web.streamconfigs import PATHS as STREAMCONFIGS
 
 _JSON = {"content-type": "application/json"}

@@ -12,7 +12,7 @@ import msgspec
 from starlette.types import Receive
 
 from headwater.errors import ContentUnsupported, EventMalformed, RequestTooLarge
-from headwater.web.headers import RawHeaders
+from headwater.web.http.headers import RawHeaders
 
 MEDIA_TYPES = frozenset({b"application/json", b"text/plain", b"application/reports+json"})
 # How much is decoded before others have their turn: about a millisecond's work.

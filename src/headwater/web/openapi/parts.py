@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.web.spec_values import Node, listed, ref, text
+from headwater.web.openapi.value_schemas import Node, listed, ref, text
 
 JSON = "application/json"
 HTML = "text/html"

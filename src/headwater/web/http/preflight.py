@@ -9,8 +9,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from headwater.web.headers import RawHeaders
-from headwater.web.route import Route
+from headwater.web.http.headers import RawHeaders
+from headwater.web.http.route import Route
 
 MAX_AGE_SECONDS = 86_400
 # What our clients, CloudEvents' and those that trace requests send. Whatever else is asked for is added to it.

@@ -21,9 +21,10 @@ from headwater.schemas.types.fit import FitOptions
 from headwater.schemas.types.read import read_types
 from headwater.schemas.types.targets import TARGETS, map_types
 from headwater.schemas.workspace.working_copy import SchemaFolder, version_text
-from headwater.web.schema_pages_changes import diff_lines, difference, previous_of
-from headwater.web.schema_pages_fields import FieldRow, field_rows
-from headwater.web.schema_shelf import MERGED, Shelf, Shelves, Told, json_text, versions_of
+from headwater.web.paths import MERGED
+from headwater.web.schemas.pages_changes import diff_lines, difference, previous_of
+from headwater.web.schemas.pages_fields import FieldRow, field_rows
+from headwater.web.schemas.shelf import Shelf, Shelves, Told, json_text, versions_of
 
 FOUND_MAX = 200
 EXAMPLES_MAX = 5

@@ -26,10 +26,10 @@ from headwater.schemas.uri import canonical_uri, version_of
 from headwater.schemas.workspace.fragment_use import named_by, references
 from headwater.schemas.workspace.working_copy import SchemaFolder, Version, WorkingCopy, version_text
 from headwater.schemas.workspace.working_settings import SETTINGS_FILE, WorkingSettings
+from headwater.web.paths import MERGED
 
 LISTING_SECONDS = 3.0
 FILES_KEPT_MAX = 5_000
-MERGED = "all"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Clock = Callable[[], float]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from headwater.web.places import REGISTRY_MEDIA_TYPE as MEDIA_TYPE
-from headwater.web.spec_parts import JSON, answer, content, operation, path, problems, query
-from headwater.web.spec_values import Node, listed, one_of, record, ref, text, truth, whole
+from headwater.web.http.places import REGISTRY_MEDIA_TYPE as MEDIA_TYPE
+from headwater.web.openapi.parts import JSON, answer, content, operation, path, problems, query
+from headwater.web.openapi.value_schemas import Node, listed, one_of, record, ref, text, truth, whole
 
 TAG = "Schema registry"
 _REFUSALS = {

@@ -22,11 +22,11 @@ from headwater.errors import HeadwaterError, KeyRequired
 from headwater.event import json_bytes
 from headwater.platform import Platform
 from headwater.schemas.schema import Schema
+from headwater.web.http.route import Route
+from headwater.web.http.seats import SeatedResponse, Seats
 from headwater.web.jobs import jobs_in_trouble
-from headwater.web.page_examples import example_events
-from headwater.web.page_feed import STREAMS_MAX, PageFeed
-from headwater.web.route import Route
-from headwater.web.seats import SeatedResponse, Seats
+from headwater.web.pages.examples import example_events
+from headwater.web.pages.feed import STREAMS_MAX, PageFeed
 from headwater.web.sight import seen
 
 SINCE_HOURS = 1

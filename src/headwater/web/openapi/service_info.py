@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from headwater.web import asyncapi
-from headwater.web.spec_parts import HTML, JSON, TEXT, answer, header, needing_key, operation, path, problems, query
-from headwater.web.spec_values import Node, anything, listed, one_of, record, ref, text, whole
+from headwater.web.openapi.parts import HTML, JSON, TEXT, answer, header, needing_key, operation, path, problems, query
+from headwater.web.openapi.value_schemas import Node, anything, listed, one_of, record, ref, text, whole
 
 TAG = "The service"
 DESCRIPTIONS_TAG = "Descriptions and clients"

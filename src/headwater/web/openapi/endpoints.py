@@ -11,15 +11,20 @@ import headwater
 from headwater.catalog.asyncapi import exportable
 from headwater.streams.seen import SeenStreams
 from headwater.streams.visibility import Sight
-from headwater.web import spec_events, spec_monitoring, spec_registry, spec_schemas, spec_service, spec_streams
 from headwater.web.info import DESCRIPTION, JsonResponse
-from headwater.web.pages import PAGE_HEADERS
-from headwater.web.schema_shelf import Shelves
+from headwater.web.openapi import events as spec_events
+from headwater.web.openapi import monitoring as spec_monitoring
+from headwater.web.openapi import registry as spec_registry
+from headwater.web.openapi import schemas as spec_schemas
+from headwater.web.openapi import service_info as spec_service
+from headwater.web.openapi import streams as spec_streams
+from headwater.web.openapi.examples import with_amples
+from headwater.web.openapi.page import render
+from headwater.web.openapi.parts import API_KEY
+from headwater.web.openapi.value_schemas import Node
+from headwater.web.pages.page import PAGE_HEADERS
+from headwater.web.schemas.shelf import Shelves
 from headwater.web.sight import seen
-from headwater.web.spec_amples import with_amples
-from headwater.web.spec_page import render
-from headwater.web.spec_parts import API_KEY
-from headwater.web.spec_values import Node
 
 # In the order of the page.
 TAGS = {

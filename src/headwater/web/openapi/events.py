@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headwater.web.spec_parts import (
+from headwater.web.openapi.parts import (
     EVENT_STREAM,
     JSON,
     ONE_LINE,
@@ -19,7 +19,7 @@ from headwater.web.spec_parts import (
     query,
     unending,
 )
-from headwater.web.spec_values import Node, anything, listed, one_of, record, ref, text, truth, whole
+from headwater.web.openapi.value_schemas import Node, anything, listed, one_of, record, ref, text, truth, whole
 
 TAG = "Events"
 CLOUD_EVENT = "application/cloudevents+json"

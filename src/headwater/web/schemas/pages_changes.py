@@ -15,7 +15,7 @@ from headwater.schemas.dialect import dialect_of
 from headwater.schemas.schema import Schema
 from headwater.schemas.uri import canonical_uri
 from headwater.schemas.workspace.working_copy import SchemaFolder, version_text
-from headwater.web.schema_shelf import Shelves, json_text
+from headwater.web.schemas.shelf import Shelves, json_text
 
 LINES_MAX = 4_000
 WITNESS_CHARACTERS_MAX = 4_000

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from headwater.web.schemas import ROOT, SCHEMAS
-from headwater.web.spec_parts import HTML, JSON, TEXT, answer, header, operation, path, problems, query
-from headwater.web.spec_values import Node, anything, listed, record, ref, text, whole
+from headwater.web.openapi.parts import HTML, JSON, TEXT, answer, header, operation, path, problems, query
+from headwater.web.openapi.value_schemas import Node, anything, listed, record, ref, text, whole
+from headwater.web.paths import REPOSITORIES, SCHEMA_FOLDER
 
 TAG = "Schemas"
 YAML = "application/yaml"
@@ -36,17 +36,17 @@ def schemas() -> dict[str, Node]:
 def paths() -> dict[str, Node]:
     """Path → operations."""
     name = path("name", "The repository, or `all` for all of them as one.")
-    inside = f"{ROOT}/{{name}}/{SCHEMAS}"
+    inside = f"{REPOSITORIES}/{{name}}/{SCHEMA_FOLDER}"
     top = _directory("schemaRepository", "The top of a repository", [name])
     below = path("directory", "The path of the directory, such as `page/change`.")
     shorter = {
-        ROOT: ("repositoriesShort", []),
-        f"{ROOT}/{{name}}": ("repositoryShort", [name]),
-        f"{ROOT}/{{name}}/": ("repositoryShortSlash", [name]),
+        REPOSITORIES: ("repositoriesShort", []),
+        f"{REPOSITORIES}/{{name}}": ("repositoryShort", [name]),
+        f"{REPOSITORIES}/{{name}}/": ("repositoryShortSlash", [name]),
         inside: ("schemasShort", [name]),
     }
     return {
-        f"{ROOT}/": {"get": _repositories()},
+        f"{REPOSITORIES}/": {"get": _repositories()},
         f"{inside}/": {"get": top},
         f"{inside}/{{directory}}/": {"get": _directory("schemaDirectory", "A directory of schemas", [name, below])},
         f"{inside}/{{path}}": {"get": _file(name)},

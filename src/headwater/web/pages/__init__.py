@@ -1,0 +1,1 @@
+"""The platform's own page and the feed that keeps it up to date."""

@@ -1,0 +1,1 @@
+"""Schema repositories over HTTP: files, pages, and the reading side of a schema registry."""
