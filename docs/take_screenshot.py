@@ -15,9 +15,9 @@ from pathlib import Path
 
 from playwright.async_api import async_playwright
 
-from headwater.cli.demo import SYNTHETIC_NOTICE, keep_posting
+from headwater.cli.demo.demo import SYNTHETIC_NOTICE, keep_posting
 from headwater.cli.init import write_project
-from headwater.cli.up import running
+from headwater.cli.up.up import running
 from headwater.config import load_config
 
 IMAGE = Path(__file__).resolve().parent / "images" / "page.png"

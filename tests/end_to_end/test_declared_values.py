@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from headwater.cli.init import write_project
 from headwater.cli.main import main
-from headwater.cli.up import running
+from headwater.cli.up.up import running
 from headwater.config import load_config
 
 LARGE = 98765432109876543210

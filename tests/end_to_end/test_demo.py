@@ -12,9 +12,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from headwater.cli.demo import HISTORY_EVENTS, past_edits
-from headwater.cli.demo_check import Expected
-from headwater.cli.edits import synthetic_edits
+from headwater.cli.demo.arithmetic import Expected
+from headwater.cli.demo.demo import HISTORY_EVENTS, past_edits
+from headwater.cli.demo.edits import synthetic_edits
 from headwater.connectors.tables import TableView
 from headwater.times import moment_of
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from headwater.cli.log_load import event_time_ms
+from headwater.cli.log.load import event_time_ms
 from headwater.cli.main import main
 from headwater.config import load_config
 from headwater.log.contract import Log, StoredRecord

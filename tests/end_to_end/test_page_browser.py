@@ -16,9 +16,9 @@ import orjson
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
-from headwater.cli.demo import SYNTHETIC_NOTICE, keep_posting
+from headwater.cli.demo.demo import SYNTHETIC_NOTICE, keep_posting
 from headwater.cli.init import write_project
-from headwater.cli.up import running
+from headwater.cli.up.up import running
 from headwater.config import load_config
 
 pytestmark = pytest.mark.browser

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from headwater.cli.init import write_project
-from headwater.cli.up import running
+from headwater.cli.up.up import running
 from headwater.config import load_config
 from headwater.errors import ConfigInvalid
 from headwater.web.schema_server import create_schema_app, name_of, shelves_of

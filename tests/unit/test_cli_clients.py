@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from headwater.cli import delivery as delivery_module
 from headwater.cli.delivery import Delivery, Line, intake_url
-from headwater.cli.edits import live_edits, synthetic_edits
+from headwater.cli.demo.edits import live_edits, synthetic_edits
 from headwater.cli.sse import Message, MessageParser, SubscriptionRefused, follow
 from headwater.errors import ConfigInvalid, LogUnavailable
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.cli.lines import LINE_BYTES_MAX, Damage, LineSource, open_lines, require_whole
-from headwater.cli.schema import command
+from headwater.cli.schema.verbs import command
 from headwater.errors import ConfigInvalid, EventTooLarge
 
 _RANDOM = random.Random(7)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from headwater.cli.schema import command
+from headwater.cli.schema.verbs import command
 
 
 def entry(subject: str, version: int = 1, **fields: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from headwater.cli.schema import command
+from headwater.cli.schema.verbs import command
 
 SCHEMA: dict[str, Any] = {
     "title": "a/b",

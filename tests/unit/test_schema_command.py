@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from headwater.cli.schema import command
+from headwater.cli.schema.verbs import command
 
 SCHEMA = "title: t\ntype: object\nrequired: [$schema, a]\nproperties:\n  a: {type: integer}\n  d: {default: 1}\n"
 LINES = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from headwater.cli.schema import command
+from headwater.cli.schema.verbs import command
 
 CURRENT = """\
 title: a/b

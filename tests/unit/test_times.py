@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.cli.log import parse_time_ms
-from headwater.cli.log_load import event_time_ms as loaded_time_ms
+from headwater.cli.log.load import event_time_ms as loaded_time_ms
+from headwater.cli.log.verbs import parse_time_ms
 from headwater.cli.tail import _show as show_event
 from headwater.consumption.resume import parse_since
 from headwater.control.revision import when_of

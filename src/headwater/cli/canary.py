@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 import httpx
 
+from headwater.cli.api_client import ask, headers_with
 from headwater.cli.console import print_json, report_error
 from headwater.cli.delivery import intake_url
 from headwater.cli.options import key_option, server_option
-from headwater.cli.server_answers import ask, headers_with
 from headwater.errors import HeadwaterError, StreamUnknown
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def run(*, names: tuple[str, ...], project: Path, dry_run: bool, server: str) ->
     services.yaml says where the intakes are; --server is the one that has no address there. All are tried; the exit
     code is 1 where one was not taken, or a stream claims canaries it cannot have.
     """
-    from headwater.cli.up import require_project
+    from headwater.cli.up.up import require_project
     from headwater.config import load_config
 
     require_project(project)

@@ -11,7 +11,7 @@ import click
 
 from headwater.cli.console import print_json
 from headwater.cli.problems import counted, print_problem, watch_compiling
-from headwater.cli.up import require_project
+from headwater.cli.up.up import require_project
 
 if TYPE_CHECKING:
     from headwater.checking import Problem, Project

@@ -8,9 +8,9 @@ from typing import Any, TextIO
 
 import click
 
+from headwater.cli.api_client import ask, headers_with
 from headwater.cli.console import print_json
 from headwater.cli.options import key_option, server_option
-from headwater.cli.server_answers import ask, headers_with
 
 POLL_SECONDS = 5.0
 EXIT_NOT_WHOLE = 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headwater.cli.console import print_json, report_error
-from headwater.cli.up import require_project
+from headwater.cli.up.up import require_project
 from headwater.errors import HeadwaterError, StreamUnknown
 
 if TYPE_CHECKING:

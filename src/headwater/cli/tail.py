@@ -11,9 +11,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import click
 
+from headwater.cli.api_client import headers_with
 from headwater.cli.console import say
 from headwater.cli.options import key_option, server_option
-from headwater.cli.server_answers import headers_with
 from headwater.cli.sse import follow
 from headwater.errors import ConfigInvalid, EventMalformed
 from headwater.event import decode_json, encode_json, event_time_ms

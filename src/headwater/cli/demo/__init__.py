@@ -1,0 +1,1 @@
+"""`headwater demo`: the demonstration, its data and its own arithmetic."""

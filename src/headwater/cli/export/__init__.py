@@ -1,0 +1,1 @@
+"""`headwater export`: one file per verb."""

@@ -1,0 +1,1 @@
+"""`headwater log`: one file per verb."""

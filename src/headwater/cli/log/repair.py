@@ -1,0 +1,70 @@
+"""`headwater log repair`: sets damaged parts of an embedded log aside, so that everything else goes on without them."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headwater.cli.console import print_json, say
+from headwater.cli.log.verbs import URL_PREFIX, Chosen, as_json_option, chosen_log
+from headwater.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from headwater.log.sqlite.repair import RepairReport
+
+
+@click.command(
+    short_help="Set damaged parts of the log aside.",
+    epilog="Example:  headwater log repair --project my-platform --dry-run",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be set aside.")
+@as_json_option
+@chosen_log
+def command(*, chosen: Chosen, dry_run: bool, as_json: bool) -> None:
+    """Set aside what `headwater log verify` finds damaged, so that everything else goes on without it.
+
+    What is set aside is copied into a new directory beside the log first. Its offsets stay empty: no other event is
+    given them. The server must not be running. Exits 1 when damage is left that cannot be repaired.
+    """
+    from headwater.log.sqlite.owner import require_unowned
+    from headwater.log.sqlite.repair import repair
+
+    url = chosen.log_url()
+    if not url.startswith(URL_PREFIX):
+        raise ConfigInvalid(
+            f"{url} is repaired by its brokers.", hint="`headwater log repair` is for a log on SQLite: sqlite:///PATH."
+        )
+    path = Path(url.removeprefix(URL_PREFIX))
+    if not path.is_file() and not path.with_name(f"{path.name}-wal").is_file():
+        raise ConfigInvalid(f"There is no log at {path}.", hint="It is made by the first `headwater up`.")
+    require_unowned(path)
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    report = repair(path, path.with_name(f"{path.name}-damaged-{now}"), dry_run=dry_run)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        _say(report)
+    if report.left:
+        raise click.exceptions.Exit(1)
+
+
+def _say(report: RepairReport) -> None:
+    for one in report.set_aside:
+        click.echo(f"{one.where}: {one.reason} → {one.action}")
+    for damage in report.left:
+        click.echo(f"{damage.where}: {damage.reason} → not repaired")
+    if report.set_aside:
+        done = f"set aside in {report.directory}" if report.done else f"would be set aside in {report.directory}"
+        say(f"{len(report.set_aside)} {'thing' if len(report.set_aside) == 1 else 'things'} {done}.")
+        if not report.done:
+            say("Nothing was changed. Without --dry-run it is done.")
+    if report.left:
+        say(
+            "What is left cannot be repaired in place: `headwater log copy` brings what can be read into a new log, or"
+            " restore the file from a copy."
+        )
+    elif not report.set_aside:
+        say("Nothing is damaged.")

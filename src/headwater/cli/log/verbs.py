@@ -1,0 +1,379 @@
+"""`headwater log`: looks into the log, also while a server is using it, and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headwater.cli.console import output, print_json, progress, say
+from headwater.cli.options import RenamedOption
+from headwater.cli.up.up import require_project
+from headwater.cli.verbs import Table, Verbs
+from headwater.errors import EventMalformed, TimestampInvalid
+from headwater.event import decode_json
+from headwater.times import epoch_ms, time_ms
+
+if TYPE_CHECKING:
+    from headwater.log.contract import Position, StoredRecord, TopicInfo
+    from headwater.log.inspection import InspectableLog, VerifyReport
+
+VALUE_CHARS_MAX = 100
+URL_PREFIX = "sqlite:///"
+SQLITE_SUFFIXES = (".db", ".sqlite")
+
+
+class Chosen:
+    """The log the options name."""
+
+    def __init__(self, project: Path, url: str | None) -> None:
+        self._project = project
+        self._url = url
+
+    def log_url(self) -> str:
+        """The URL, from the option or the project. Raises ConfigInvalid."""
+        if self._url is not None:
+            return self._url if "://" in self._url else URL_PREFIX + self._url
+        from headwater.config import load_config
+
+        require_project(self._project)
+        config = load_config(self._project)
+        return config.log.url if config.log.is_kafka else URL_PREFIX + str(config.log_path)
+
+    def files_of_jobs(self) -> list[Path]:
+        """The SQLite files in which the project's jobs keep tables and state; none where a log is named alone."""
+        if self._url is not None:
+            return []
+        from headwater.config import load_config
+
+        config = load_config(self._project)
+        tables, state = config.path(config.jobs.tables_path), config.path(config.jobs.state_path)
+        files = [tables] if tables.suffix in SQLITE_SUFFIXES else []
+        files += sorted(state.glob("*.db")) if state.is_dir() else []
+        return [file for file in files if file.is_file()]
+
+    def _options(self) -> dict[str, Any]:
+        """What the project says of talking to Kafka brokers, for whichever URL was given."""
+        from headwater.config import CONFIG_FILE, load_config
+
+        return load_config(self._project).kafka_options() if (self._project / CONFIG_FILE).exists() else {}
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[InspectableLog]:
+        """The log, open until the block ends. Raises ConfigInvalid."""
+        from headwater.log.inspection import log_at
+
+        log = log_at(self.log_url(), options=self._options())
+        await log.open()
+        try:
+            yield log
+        finally:
+            await log.close()
+
+
+def chosen_log(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that name a log, as one argument `chosen`."""
+
+    def call(*, project: Path, log_url: str | None, **options: Any) -> Any:
+        return function(chosen=Chosen(project, log_url), **options)
+
+    call.__doc__ = function.__doc__
+    call.__name__ = function.__name__
+    named = click.option(
+        "--log",
+        "log_url",
+        metavar="URL",
+        help="The log: sqlite:///PATH, a path, or kafka://HOST:PORT. Instead of --project.",
+    )(call)
+    return click.option(
+        "--project",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path(),
+        help="The project directory; the present one by default.",
+    )(named)
+
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="For machines: JSON, one object a line.")
+
+
+# Verbs in modules of their own.
+VERBS: Table = {
+    "copy": ("headwater.cli.log.copy", "Copy topics to another log, verified."),
+    "repair": ("headwater.cli.log.repair", "Set damaged parts of the log aside."),
+    "load": ("headwater.cli.log.load", "Bring a file of events into the log."),
+}
+
+
+@click.group(
+    cls=Verbs,
+    table=VERBS,
+    short_help="Look into the log: topics, records, checksums.",
+    epilog="Example:  headwater log topics",
+)
+def command() -> None:
+    """Look into the log, also while a server is using it, and move what is in it."""
+
+
+@command.command(epilog="Example:  headwater log topics --json | jq .name")
+@as_json_option
+@chosen_log
+def topics(*, chosen: Chosen, as_json: bool) -> None:
+    """List the topics with their sizes and how long they are kept."""
+
+    async def ask() -> Sequence[TopicInfo]:
+        async with chosen.opened() as log:
+            return await log.topics()
+
+    infos = _run(ask())
+    if as_json:
+        for info in infos:
+            print_json(asdict(info))
+        return
+    rows = [
+        (
+            info.name,
+            str(len(info.next)),
+            f"{sum(info.next) - sum(info.first):,}",
+            f"{sum(info.next):,}",
+            "unknown" if info.bytes_stored is None else _size(info.bytes_stored),
+            _kept(info),
+        )
+        for info in infos
+    ]
+    _print_table(("topic", "partitions", "offsets kept", "ever", "stored", "kept for"), rows)
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  headwater log read demo.edit --count 5
+  headwater log read demo.edit --since 2026-01-31T12:00:00Z --json | jq .value.wiki"""
+)
+@click.argument("topics", nargs=-1, required=True, metavar="TOPIC…")
+@click.option(
+    "--since",
+    cls=RenamedOption,
+    old_names=["--at"],
+    help="Begin with what was received then (ISO 8601, or an epoch).",
+)
+@click.option("--after", help="Begin after this resume token.")
+@click.option("--partition", type=click.IntRange(0), help="Only this partition.")
+@click.option("--offset", type=click.IntRange(0), help="Begin at this offset (of --partition, or of all).")
+@click.option("--count", type=click.IntRange(1), help="Stop after this many records.")
+@as_json_option
+@chosen_log
+def read(*, chosen: Chosen, topics: tuple[str, ...], count: int | None, as_json: bool, **start: Any) -> None:
+    """Print the records of TOPIC, from the oldest on, and stop at the end."""
+    _run(_print_records(chosen, topics, start, count, as_json=as_json, follow=False))
+
+
+@command.command(epilog="Example:  headwater log tail demo.edit --json | jq .value.title")
+@click.argument("topics", nargs=-1, required=True, metavar="TOPIC…")
+@click.option(
+    "--since", cls=RenamedOption, old_names=["--at"], help="Begin with what was received then instead of now."
+)
+@click.option("--after", help="Begin after this resume token.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this many records.")
+@as_json_option
+@chosen_log
+def tail(*, chosen: Chosen, topics: tuple[str, ...], count: int | None, as_json: bool, **start: Any) -> None:
+    """Print the records of TOPIC as they arrive. Ctrl + C ends it."""
+    _run(_print_records(chosen, topics, start, count, as_json=as_json, follow=True))
+
+
+@command.command(epilog="Example:  headwater log verify --project my-platform && echo sound")
+@as_json_option
+@chosen_log
+def verify(*, chosen: Chosen, as_json: bool) -> None:
+    """Check every checksum, offset and page; say what is damaged and where. Exits 1 when something is.
+
+    With a project, the files in which its jobs keep tables and state are looked at, too.
+    """
+
+    from headwater.log.sqlite.files import damages_in
+
+    async def ask() -> VerifyReport:
+        async with chosen.opened() as log:
+            with progress("verifying", None, unit="batches", quiet=as_json) as advance:
+                done = 0
+
+                def show(batches: int, _estimated: int) -> None:
+                    nonlocal done
+                    advance(batches - done)
+                    done = batches
+
+                return await log.verify(progress=show)
+
+    report = _run(ask())
+    files = [damage for file in chosen.files_of_jobs() for damage in damages_in(file)]
+    report = replace(report, damages=(*report.damages, *files))
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        for damage in report.damages:
+            click.echo(f"{damage.where}: {damage.reason}")
+        found = "sound" if report.sound else f"{len(report.damages)} places are damaged"
+        batches = "" if report.batches is None else f"{report.batches:,} batches with "
+        say(f"{batches}{report.records:,} records: {found}.")
+    if not report.sound:
+        raise click.exceptions.Exit(1)
+
+
+@command.command(epilog="Example:  headwater log stats --log sqlite:///var/events.db")
+@as_json_option
+@chosen_log
+def stats(*, chosen: Chosen, as_json: bool) -> None:
+    """Print sizes and counts."""
+
+    async def ask() -> dict[str, int | None]:
+        async with chosen.opened() as log:
+            return asdict(await log.stats())
+
+    measured = _run(ask())
+    if as_json:
+        print_json(measured)
+        return
+    _print_table(
+        ("what", "how much"),
+        [
+            (name.replace("_", " "), _size(number) if name.endswith("_bytes") else f"{number:,}")
+            for name, number in measured.items()
+            if number is not None
+        ],
+    )
+
+
+async def _print_records(
+    chosen: Chosen,
+    topics: Sequence[str],
+    start: Mapping[str, Any],
+    count: int | None,
+    *,
+    as_json: bool,
+    follow: bool,
+) -> None:
+    async with chosen.opened() as log:
+        position = await _start(log, topics, start, follow=follow)
+        left = count if count is not None else sys.maxsize
+        try:
+            while left:
+                found = await log.read(position, records_max=min(left, 1000), wait_seconds=3600.0 if follow else 0.0)
+                if not found and not follow:
+                    break
+                for record in found:
+                    print_record(record, as_json=as_json)
+                    position = position.after(record)
+                left -= len(found)
+                sys.stdout.flush()
+        finally:
+            if sys.stderr.isatty():
+                say(f"Go on from here with  --after '{position.token()}'")
+
+
+async def _start(log: InspectableLog, topics: Sequence[str], start: Mapping[str, Any], *, follow: bool) -> Position:
+    from headwater.log.contract import Position
+
+    if start.get("after"):
+        return Position.parse(start["after"])
+    if start.get("since"):
+        position = await log.at(topics, parse_time_ms(start["since"]))
+    else:
+        position = await (log.last(topics) if follow else log.first(topics))
+    partition, offset = start.get("partition"), start.get("offset")
+    return Position(
+        {
+            place: present if offset is None else offset
+            for place, present in position.offsets.items()
+            if partition is None or place[1] == partition
+        }
+    )
+
+
+def parse_time_ms(text: str) -> int:
+    """Epoch milliseconds of ISO 8601 text (UTC where it has no zone) or of an epoch. Raises TimestampInvalid."""
+    # A small number is an epoch here too, though no event would be read so.
+    at = epoch_ms(int(text)) if text.isascii() and text.isdigit() else time_ms(text.strip())
+    if at is None:
+        raise TimestampInvalid(f"{text!r} is no time.", hint="Write it like 2026-01-31T12:00:00Z.")
+    return at
+
+
+def print_record(record: StoredRecord, *, as_json: bool) -> None:
+    """One line: for people shortened, as JSON whole (bytes that are no text in base64)."""
+    moment = datetime.datetime.fromtimestamp(record.timestamp_ms / 1000, datetime.UTC)
+    if not as_json:
+        value = record.value.decode(errors="replace")
+        shortened = value if len(value) <= VALUE_CHARS_MAX else f"{value[:VALUE_CHARS_MAX]}…"
+        where = click.style(f"{record.topic}/{record.partition}@{record.offset}", fg="cyan")
+        click.echo(f"{where} {moment:%Y-%m-%dT%H:%M:%S.%f}Z {shortened}")
+        return
+    print_json(
+        {
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "timestamp_ms": record.timestamp_ms,
+            **_readable("key", record.key),
+            "headers": [{"name": name, **_readable("value", value)} for name, value in record.headers],
+            **_readable("value", record.value, json_too=True),
+        }
+    )
+
+
+def _readable(name: str, data: bytes | None, *, json_too: bool = False) -> dict[str, Any]:
+    if data is None:
+        return {name: None}
+    try:
+        if json_too and data[:1] in (b"{", b"["):
+            return {name: decode_json(data)}
+    except EventMalformed:
+        pass
+    try:
+        return {name: data.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(data).decode()}
+
+
+def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return asyncio.run(coroutine)
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(130) from None
+
+
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    from rich.table import Table
+
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    output().print(table)
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _kept(info: TopicInfo) -> str:
+    settings = info.settings
+    limits = []
+    if settings.retention_seconds is not None:
+        limits.append(str(datetime.timedelta(seconds=settings.retention_seconds)))
+    if settings.retention_bytes is not None:
+        limits.append(f"{_size(settings.retention_bytes)} a partition")
+    if settings.compact:
+        limits.append("newest of each key")
+    return ", ".join(limits) or "ever"

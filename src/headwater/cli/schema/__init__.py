@@ -1,0 +1,1 @@
+"""`headwater schema`: one file per verb."""

@@ -1,0 +1,1 @@
+"""`headwater streams`: one file per verb."""

@@ -1,0 +1,213 @@
+"""`headwater up`: runs a project's platform, its jobs and its page, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from headwater.cli.console import date_log_lines, say
+from headwater.cli.up.changed_files import ChangedFiles
+from headwater.cli.up.start_check import checked, force_option
+from headwater.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from headwater.checking import Project
+    from headwater.config import Config
+    from headwater.platform import Platform
+    from headwater.web.workers import WorkerPlace
+
+CONFIG_FILE = "headwater.yaml"
+# How long who listens on a taken port may take to say who it is.
+PROBE_SECONDS_MAX = 1.0
+
+
+@click.command(
+    short_help="Run the platform and its page.",
+    epilog="Example:  headwater up --project my-platform --port 8080",
+)
+@click.option(
+    "--project",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="The project directory; the present one by default.",
+)
+@click.option("--host", help="The address to listen on; the project's by default.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="The port to listen on; 0 takes a free one.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    help="How many processes take events and stream them, on one port; more than one needs a log they can share.",
+)
+@force_option
+def command(project: Path, host: str | None, port: int | None, workers: int, force: bool) -> None:
+    """Run the platform of a project: intake, log, streams, jobs and the page. Ctrl + C or SIGTERM stops it.
+
+    What `headwater check` calls an error stops the start. Settings, schemas, streams and jobs are read once: when their
+    files have changed, restart it.
+    """
+    from headwater.config import load_config
+
+    require_project(project)
+    overrides: dict[str, Any] = {}
+    if host is not None:
+        overrides["web.host"] = host
+    if port is not None:
+        overrides["web.port"] = port
+    config = load_config(project, overrides=overrides)
+    require_free_place(config)
+    files = ChangedFiles(config)
+    if workers > 1:
+        from headwater.cli.up.workers import keep_running, require_shared_log
+
+        require_shared_log(config)
+        checked(config, force=force)
+        run_until_stopped(keep_running(config, overrides, workers, files, force=force))
+    else:
+        run_until_stopped(_serve(checked(config, force=force), files))
+
+
+async def _serve(project: Project, files: ChangedFiles) -> None:
+    async with running(project.config, project=project) as (_, address):
+        say(f"Headwater is at {address}/ (Ctrl + C stops it; changed files need a restart)")
+        await files.tell()
+
+
+@contextlib.asynccontextmanager
+async def running(
+    config: Config,
+    notice: str | None = None,
+    *,
+    place: WorkerPlace | None = None,
+    project: Project | None = None,
+    command: str = "up",
+) -> AsyncIterator[tuple[Platform, str]]:
+    """The project's platform, started by the verb `command` and served at an address for the length of the block.
+
+    `project`: as the check has read it, so that it is not read again.
+    `place`: as one of several workers, of which only the first runs the jobs that are not shared.
+    """
+    from headwater.cli.up.wait import started
+    from headwater.web.server import serving
+
+    date_log_lines()
+    platform, sockets = await started(config, place=place, project=project, command=command)
+    _spare_the_collector()
+    try:
+        async with serving(platform, notice=notice, place=place, sockets=sockets) as address:
+            if platform.owner is not None:
+                platform.owner.serves_at(f"{address}/")
+            try:
+                yield platform, address
+            finally:
+                platform.prepare_stop()
+    finally:
+        await platform.stop()
+
+
+def _spare_the_collector() -> None:
+    """What is there now stays; and events make much garbage but few cycles, so looking for them often is in vain."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+Result = TypeVar("Result")
+
+
+def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result | None:
+    """Run `work` on the fastest event loop there is; SIGINT, SIGTERM and SIGHUP cancel it, and None is the answer then.
+
+    A SIGHUP that is ignored, as under `nohup`, stays so.
+    """
+    loop_factory = None
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        loop_factory = uvloop.new_event_loop
+
+    async def cancellable() -> Result:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        return await work
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner, contextlib.suppress(asyncio.CancelledError):
+        return runner.run(cancellable())
+    return None
+
+
+def require_project(project: Path) -> None:
+    """Raise ConfigInvalid where the directory is no project, before something is created in it."""
+    if not (project / CONFIG_FILE).is_file():
+        raise ConfigInvalid(
+            f"{project.resolve()} has no {CONFIG_FILE}.",
+            hint="Make a project with `headwater init NAME`, or name one with --project.",
+        )
+
+
+def require_free_place(config: Config) -> None:
+    """Raise LogInUse or ConfigInvalid where another server has the project's log, or its port."""
+    # Before the port: whose server runs already needs no other port, but no second server.
+    require_free_log(config)
+    host, port = config.web.host, config.web.port
+    if not port or port_is_free(host, port):
+        return
+    name = _server_at(host, port)
+    if name == config.intake.service_name:
+        raise ConfigInvalid(
+            f'Port {port} of {host} is taken by a Headwater server of the same name, "{name}".',
+            hint="If it is this project's, it runs already: use it, or stop it first. If not, choose another port"
+            " with --port (0: any free one).",
+        )
+    raise ConfigInvalid(
+        f"Port {port} of {host} is taken{f' by the Headwater server {name!r}' if name else ''}.",
+        hint="Stop what uses it, or choose another with --port (0: any free one).",
+    )
+
+
+def require_free_log(config: Config) -> None:
+    """Raise LogInUse where another process serves the project's log, and the log has room for one."""
+    if not config.log.is_kafka:
+        from headwater.log.sqlite.owner import require_unowned
+
+        require_unowned(config.log_path)
+
+
+def _server_at(host: str, port: int) -> str | None:
+    """The name of the Headwater server that answers there; None where something else does, or nobody in time."""
+    import httpx
+
+    wildcards = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
+    shown = wildcards.get(host, f"[{host}]" if ":" in host else host)
+    try:
+        answer = httpx.get(f"http://{shown}:{port}/_info", timeout=PROBE_SECONDS_MAX, trust_env=False)
+        name = answer.json()["name"] if answer.status_code == 200 else None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Whether something could listen there now."""
+    try:
+        place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror:
+        raise ConfigInvalid(f"{host!r} is no address of this machine.", hint="Correct web.host, or --host.") from None
+    with socket.socket(place[0], place[1]) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(place[4])
+        except OSError:
+            return False
+    return True

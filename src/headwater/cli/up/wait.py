@@ -1,0 +1,84 @@
+"""Starts a project's platform, and where its log is on brokers that do not answer yet, waits for them and says so."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from headwater.cli.console import say
+from headwater.errors import LogUnavailable
+
+if TYPE_CHECKING:
+    from headwater.checking import Project
+    from headwater.config import Config
+    from headwater.platform import Platform
+    from headwater.web.workers import WorkerPlace
+
+    Attempt = Callable[[], Awaitable[Platform]]
+
+PAUSE_SECONDS = 1.0
+# After so long, and from then on each time twice as long, it is said that the waiting goes on.
+REMIND_SECONDS = 60.0
+
+
+async def started(
+    config: Config, *, place: WorkerPlace | None, project: Project | None, command: str
+) -> tuple[Platform, Sequence[socket.socket]]:
+    """The platform, started, and the sockets on which it was waited for it; none where there was nothing to wait for.
+
+    Who asks meanwhile is answered 503. Raises what `Platform.start` does, but for brokers that do not answer.
+    """
+    from headwater.platform import build
+
+    async def attempt() -> Platform:
+        nonlocal project
+        platform = build(config, project)
+        # A platform that stops closes what was read with the project.
+        project = None
+        await platform.start(run_jobs=place is None or place.is_first, run_shared_jobs=True, command=command)
+        return platform
+
+    try:
+        return await attempt(), ()
+    except LogUnavailable as error:
+        if not error.is_away:
+            raise
+        reason = error
+    from headwater.cli.up.workers import listening
+    from headwater.web.waiting import waiting
+
+    sockets = list(place.sockets) if place is not None else [listening(config.web.host, config.web.port)]
+    say(f"{reason.message} Waiting for it; until then /readyz and all requests are answered 503.")
+    async with waiting(config, sockets):
+        return await _once_it_answers(attempt, config), sockets
+
+
+async def _once_it_answers(attempt: Attempt, config: Config) -> Platform:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    remind_at = began + REMIND_SECONDS
+    while True:
+        await asyncio.sleep(PAUSE_SECONDS)
+        try:
+            await _ask(config)
+            platform = await attempt()
+        except LogUnavailable as error:
+            if not error.is_away:
+                raise
+            if loop.time() > remind_at:
+                say(f"Still waiting, for {loop.time() - began:.0f} s: {error.message}")
+                remind_at += 2 * (remind_at - began)
+            continue
+        say(f"The log answers, after {loop.time() - began:.0f} s.")
+        return platform
+
+
+async def _ask(config: Config) -> None:
+    """Whether the log can be opened, without anything else: that is asked often."""
+    from headwater.platform import log_of
+
+    log = log_of(config)
+    await log.open()
+    await log.close()
