@@ -61,7 +61,7 @@ def _packages_of_this_user(needs: Needs) -> Path:
 
 
 def _tool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    folder = Path(__file__).parents[1] / "servers"
+    folder = Path(__file__).parents[2] / "servers"
     return subprocess.run(
         [sys.executable, str(folder), *arguments], capture_output=True, text=True, check=False, timeout=60
     )
@@ -70,7 +70,7 @@ def _tool(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_what_a_killed_owner_left_running_is_ended_and_removed() -> None:
     died = subprocess.run(
         [sys.executable, "-c", ABANDON.format(sleep=SLEEP)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         check=False,
