@@ -8,7 +8,7 @@ ARGS   ?=
 N      ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test servers lint format bench crash-test repeat-test fuzz docs constraints clean
+.PHONY: help demo test servers lint format bench crash-test repeat-test campaign soak fuzz docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -40,6 +40,12 @@ crash-test: $(VENV)/.runtime ## kill a writing process N times (default 1000) an
 
 repeat-test: $(VENV)/.runtime ## kill an intake N times (default 1000) while clients repeat, and look for events stored twice
 	@$(BIN)/python -m headwater.testing.repeats --kills $(N)
+
+campaign: $(VENV)/.runtime ## kill a whole platform while clients repeat, and compare everything (make campaign ARGS="--kills 60")
+	@$(BIN)/python -m headwater.testing.campaign $(ARGS)
+
+soak: $(VENV)/.runtime ## load a whole platform by half while clients come and go, and see what grows (make soak ARGS="--minutes 30")
+	@$(BIN)/python -m headwater.testing.soak $(ARGS)
 
 fuzz: $(VENV)/.runtime ## try changed inputs on everything that takes bytes from outside (make fuzz ARGS="--cases 10000000")
 	@$(BIN)/python -m headwater.testing.fuzzing $(if $(ARGS),$(ARGS),--seconds 30)

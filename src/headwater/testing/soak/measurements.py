@@ -1,0 +1,106 @@
+"""What a process holds, sampled while it runs, and how fast that grows: a line by least squares, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+BLOCKS = 40
+_PAGE_BYTES = 4096
+_NORMAL_QUANTILE = 1.96
+
+Series = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a process holds at one moment. `resident_bytes` includes pages of files, `own_bytes` does not."""
+
+    seconds: float
+    resident_bytes: int
+    own_bytes: int
+    handles: int
+    threads: int
+
+
+def holdings(pid: int, seconds: float) -> Holdings:
+    """The present moment, which is `seconds` after the start. Raises OSError where the process has ended."""
+    folder = Path("/proc") / str(pid)
+    fields = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line)
+    return Holdings(
+        seconds,
+        resident_bytes=int((folder / "statm").read_text().split()[1]) * _PAGE_BYTES,
+        own_bytes=int(fields["RssAnon"].split()[0]) * 1024,
+        handles=len(list((folder / "fd").iterdir())),
+        threads=int(fields["Threads"]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """Growth an hour, in the unit of the values, and half the width of its 95 % confidence interval."""
+
+    per_hour: float
+    uncertainty: float
+
+    def exceeds(self, bound_per_hour: float) -> bool:
+        """Whether it is over the bound, and not by chance over zero."""
+        return self.per_hour > bound_per_hour and self.per_hour - self.uncertainty > 0
+
+
+def slope(series: Series) -> Slope:
+    """The slope of (seconds, value) by least squares over the means of BLOCKS equal stretches of time.
+
+    What is sampled one after the other is alike, so neighbouring samples say less than they count: means of
+    stretches are taken, and what is left of it in their residuals widens the interval. Raises ValueError for fewer
+    than four stretches with samples.
+    """
+    means = block_means(series)
+    if len(means) < 4:
+        raise ValueError(f"{len(series)} samples in {len(means)} stretches of time are too few for a slope.")
+    at = statistics.fmean(x for x, _ in means)
+    level = statistics.fmean(y for _, y in means)
+    spread = sum((x - at) ** 2 for x, _ in means)
+    steepness = sum((x - at) * (y - level) for x, y in means) / spread
+    rest = [y - level - steepness * (x - at) for x, y in means]
+    freedom = len(means) - 2
+    squares = sum(r * r for r in rest)
+    error = math.sqrt(squares / freedom / spread)
+    if squares:
+        likeness = min(0.9, max(0.0, sum(a * b for a, b in pairwise(rest)) / squares))
+        error *= math.sqrt((1 + likeness) / (1 - likeness))
+    return Slope(steepness * 3600, _student_quantile(freedom) * error * 3600)
+
+
+def block_means(series: Series) -> list[tuple[float, float]]:
+    """The mean time and value of each of BLOCKS equal stretches; of those without samples none."""
+    if not series:
+        return []
+    begin, end = series[0][0], series[-1][0]
+    width = (end - begin) / BLOCKS or 1.0
+    blocks: dict[int, list[tuple[float, float]]] = {}
+    for x, y in series:
+        blocks.setdefault(min(int((x - begin) / width), BLOCKS - 1), []).append((x, y))
+    return [(statistics.fmean(x for x, _ in block), statistics.fmean(y for _, y in block)) for block in blocks.values()]
+
+
+def rise(series: Series) -> float:
+    """By how much the median of the last third is above that of the first third."""
+    third = max(1, len(series) // 3)
+    return statistics.median(y for _, y in series[-third:]) - statistics.median(y for _, y in series[:third])
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value that `share` of them do not exceed; 0 where there are none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+def _student_quantile(freedom: int) -> float:
+    """The 97.5 % quantile of Student's distribution, by its expansion around the normal one."""
+    z = _NORMAL_QUANTILE
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
