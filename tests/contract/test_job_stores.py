@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
-from headwater.errors import WriterFenced
+from headwater.errors import LogUnavailable, WriterFenced
 from headwater.log.contract import Log, Position, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.processing.outbox import OutboxStore
 from headwater.processing.shared_store import PartitionStore, WholeStore
 from headwater.processing.store import LogStore
-from headwater.testing.job_store_suite import JobStoreSuite, NewStore
+from headwater.testing.job_store_suite import JobStoreSuite, NewStore, repeated, token
+from headwater.testing.log_suite import read_all, records, values
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
 
@@ -149,3 +152,27 @@ async def test_two_ways_to_share_a_job_follow_each_other_from_the_furthest_posit
     assert await again.open() == Position({("in", 1): 9}).token()
     with pytest.raises(WriterFenced):
         await whole.commit([], Position({("in", 0): 4, ("in", 1): 9}).token(), ())
+
+
+async def test_an_outbox_says_why_it_does_not_get_on_and_leaves_no_failure_unheard(tmp_path: Path) -> None:
+    unheard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: unheard.append(context))
+    log = OracleKafkaLog()
+    await log.open()
+    await log.ensure_topic("out", TopicSettings())
+    store = OutboxStore(log, "job.j", tmp_path / "j.db", durability="os")
+    await store.open()
+    await log.close()
+    heard = 0
+    for number in range(8):
+        try:
+            await store.commit(records("out", 1, start=number), token(number + 1), ())
+        except LogUnavailable:
+            heard += 1
+            await store.commit(records("out", 1, start=number), token(number + 1), ())
+    gc.collect()
+    assert (unheard, heard > 0) == ([], True)
+    await log.open()
+    await repeated(store.settle)
+    await store.close()
+    assert values(await read_all(log, ["out"])) == [record.value for record in records("out", 8)]

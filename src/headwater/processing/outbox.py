@@ -144,7 +144,9 @@ class OutboxStore:
         )
 
     def _start_relay(self) -> None:
-        if self._waiting and (self._relaying is None or self._relaying.done()):
+        task = self._relaying
+        # A failure stays until `_check_relay` has raised it.
+        if self._waiting and (task is None or (task.done() and not task.cancelled() and task.exception() is None)):
             self._relaying = asyncio.get_running_loop().create_task(self._relay(), name=f"relay of {self._group}")
 
     def _check_relay(self) -> None:
