@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn, Self
@@ -143,30 +144,31 @@ class Event:
         return text if isinstance(text, str) else None
 
 
-def decode_event(data: bytes) -> tuple[Any, bytes, int]:
+def decode_event(data: bytes, slow_bytes_max: int = sys.maxsize) -> tuple[Any, bytes, int]:
     """A JSON text that came from outside: its value, the text to keep of it, and its flags (see `PLAIN`).
 
     The text to keep is compact, has each member of an object once (the last one counts) and says the same numbers.
-    Raises EventMalformed for what is not JSON, is nested too deeply, or has a number that no reader could hold.
+    Raises EventMalformed for what is not JSON, is nested too deeply, or has a number that no reader could hold, and for
+    a text longer than `slow_bytes_max` that has to be read slowly.
     """
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
-        return _decode_slowly(data)
+        return _decode_slowly(data, slow_bytes_max)
     try:
         text = orjson.dumps(value)
     except TypeError:
         # It can be read and is too deep to be written, which whoever judges it says in its own words.
         return value, data, PLAIN
-    return (value, data, PLAIN) if text == data else _kept(value, text, data)
+    return (value, data, PLAIN) if text == data else _kept(value, text, data, slow_bytes_max)
 
 
-def _kept(value: Any, text: bytes, data: bytes) -> tuple[Any, bytes, int]:
+def _kept(value: Any, text: bytes, data: bytes, slow_bytes_max: int) -> tuple[Any, bytes, int]:
     """As `decode_event`, for a text that is not as orjson writes its value."""
     # Texts that differ in white space only say the same numbers, and nearly all others have escapes.
     is_spaced = b"\\" not in data and data.translate(None, _WHITE_SPACE) == text.translate(None, _WHITE_SPACE)
     if not is_spaced and _may_change_numbers(data):
-        return _decode_slowly(data)
+        return _decode_slowly(data, slow_bytes_max)
     return value, _copied(text), PLAIN
 
 
@@ -255,8 +257,13 @@ def with_decimals(value: Any) -> Any:
 
 
 def has_written_numbers(value: Any) -> bool:
-    """Whether a WrittenNumber is somewhere in a value."""
-    return any(isinstance(number, WrittenNumber) for number in _floats(value))
+    """Whether a WrittenNumber is somewhere in a value that was decoded."""
+    try:
+        # What orjson writes has none, which it says many times sooner than a look at each part.
+        orjson.dumps(value)
+    except TypeError:
+        return any(isinstance(number, WrittenNumber) for number in _floats(value))
+    return False
 
 
 def _has_no_number(value: Any) -> bool:
@@ -349,8 +356,10 @@ def _constant(name: str) -> Any:
 _slow_decoder = json.JSONDecoder(parse_float=_decimal, parse_int=_integer, parse_constant=_constant)
 
 
-def _decode_slowly(data: bytes) -> tuple[Any, bytes, int]:
+def _decode_slowly(data: bytes, bytes_max: int = sys.maxsize) -> tuple[Any, bytes, int]:
     """As `decode_event`, for texts with numbers that need care, text that is not Unicode, or faults to be told."""
+    if len(data) > bytes_max:
+        raise EventMalformed("The event takes long to be read.")
     spelling = _Spelling()
     try:
         text = data.decode("utf-8")

@@ -106,6 +106,28 @@ def test_a_budget_is_for_all_events_and_each_has_one_violation_at_least(compiled
     assert len(compiled.explained({"texts": [1]}, budget)[0]) == 1
 
 
+def test_what_is_left_out_is_counted_where_a_budget_ends(compiled: CompiledSchema) -> None:
+    value = {"texts": [1] * 50, "any": [1, {}, "a", {"a": 1}]}
+    whole = len(compiled.violations(value))
+
+    budget = ExplanationBudget(violations_left=20)
+    listed = compiled.explained(value, budget)[1]
+    cut = compiled.explained(value, ExplanationBudget(violations_left=20, steps_left=40))[1]
+    later = compiled.explained(value, budget)[1]
+
+    assert (len(listed), listed[-1]["params"]) == (21, {"count": whole - 20})
+    assert f"in {whole - 20} more places" in listed[-1]["message"]
+    assert "in at least" in cut[-1]["message"]
+    assert (len(later), later[-1]["params"]) == (2, {})
+    assert later[-1]["message"].startswith("may break more rules")
+
+
+def test_what_the_texts_of_violations_leave_no_room_for_is_counted(compiled: CompiledSchema) -> None:
+    listed = compiled.explained({"texts": [1] * 50}, ExplanationBudget(bytes_left=1_000))[1]
+
+    assert listed[-1]["params"] == {"count": 50 - (len(listed) - 1)}
+
+
 @pytest.mark.parametrize("left", [{"steps_left": 3}, {"bytes_left": 10}, {"violations_left": 0}])
 def test_nothing_valid_is_said_of_an_invalid_event_when_a_budget_is_used_up(
     compiled: CompiledSchema, left: dict[str, int]

@@ -8,6 +8,7 @@ with `SchemaPending` instead of doing it, `admit` does it.
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import time
@@ -258,6 +259,12 @@ class Gate:
         self.asks_keys = streams.outside.keys is not KeysOfSenders.NEVER
         self._routes.clear()
         self._own_routes.clear()
+
+    def apart(self) -> Gate:
+        """The same for another thread: it judges by the streams of now, and leaves no traces here."""
+        gate = copy.copy(self)
+        gate._routes, gate._own_routes = dict(self._routes), dict(self._own_routes)
+        return gate
 
     def refuse(self, value: Any, reason: HeadwaterError) -> Refused:
         """A refusal of `value`, naming the stream and schema it asked for."""

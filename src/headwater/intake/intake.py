@@ -20,7 +20,6 @@ from typing import Any
 from headwater.config import IntakeConfig
 from headwater.errors import (
     AppendIncomplete,
-    EventMalformed,
     HeadwaterError,
     KeyRequired,
     LogCorrupt,
@@ -28,7 +27,7 @@ from headwater.errors import (
     SchemaUnavailable,
     TooManyStreams,
 )
-from headwater.event import REPAIRED, decode_event, encode_event
+from headwater.event import encode_event
 from headwater.intake.counters import Counters
 from headwater.intake.dry_run import explanation
 from headwater.intake.duplicates import DuplicateWindow, Reservation
@@ -36,6 +35,7 @@ from headwater.intake.error_event import error_event
 from headwater.intake.gate import NO_HEADERS, Gate, SchemaPending
 from headwater.intake.gathering import Gathering, Submits, append_exactly, failure_of, failures_of
 from headwater.intake.hasty import Hasty
+from headwater.intake.judging import READ_SLOWLY_BYTES_MAX, Judging, Verdict, decoded
 from headwater.intake.outcome import (
     NOTHING_UNREADABLE,
     Admitted,
@@ -52,7 +52,6 @@ from headwater.intake.restore import duplicate_keys, recent_outcomes, topics_rem
 from headwater.intake.spool import Spool
 from headwater.intake.topics import IntakeTopics, settings_of
 from headwater.log.contract import Log, Placement, Record, TopicSettings
-from headwater.schemas.limits import ExplanationBudget, explanation_budget
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
 from headwater.times import utc_milliseconds
@@ -60,17 +59,11 @@ from headwater.times import utc_milliseconds
 SCHEMA_FETCHES_AT_ONCE_MAX = 4
 DUPLICATE_ROUNDS_MAX = 3
 RESTORE_SECONDS_MAX = 0.5
-JUDGED_AT_ONCE_MAX = 256
-JUDGED_BYTES_MAX = 65_536
-TURN_SECONDS = 0.01
 # As many refusals or explanations as are made before others have their turn.
 IN_A_TURN_MAX = 20
 
 _log = logging.getLogger(__name__)
-Verdict = Admitted | Refused | SchemaPending
 _ALL_ADMITTED = {Admitted}
-# What is shown of an event that cannot be read in the answer to its request.
-SHOWN_BYTES_MAX = 4_096
 # From so many events on, looking at all of them at once costs less than at one after the other.
 _FEW = 4
 Told = Callable[[Receipt], None]
@@ -130,6 +123,8 @@ class Intake:
         self.gate = gate
         self.config = config
         self.recent = RecentOutcomes(clock)
+        self._judging = Judging(gate)
+        self.judge, self.judge_readable = self._judging.all, self._judging.readable
         self._log = log
         self._submit = log.submit if isinstance(log, Submits) else self._append_in_task
         self._gathering = Gathering(self._submit, config.append_timeout_seconds)
@@ -206,7 +201,7 @@ class Intake:
 
         A text that is not JSON is refused alone. `unreadable` are those that are refused already, by their place.
         """
-        verdicts = await self._judge_in_turns(slices, headers, unreadable)
+        verdicts = await self._judging.in_turns(slices, headers, unreadable)
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
 
         def told(receipt: Receipt) -> None:
@@ -216,62 +211,6 @@ class Intake:
         if self.store_at_once(verdicts, told):
             return await answer
         return await self.write_judged(slices, verdicts, headers)
-
-    async def _judge_in_turns(
-        self, slices: Sequence[bytes], headers: Mapping[str, str], unreadable: Unreadable
-    ) -> list[Verdict]:
-        """`judge` for one request; others have their turn in between: ten thousand events take a tenth of a second."""
-        explanation_budget.set(ExplanationBudget())
-        verdicts: list[Verdict] = []
-        size, most = 0, JUDGED_AT_ONCE_MAX
-        for end, one in enumerate(slices, 1):
-            size += len(one)
-            if size >= JUDGED_BYTES_MAX or end - len(verdicts) >= most or end == len(slices):
-                if verdicts:
-                    await asyncio.sleep(0)
-                began = time.perf_counter()
-                verdicts += self.judge(slices[len(verdicts) : end], headers)
-                # Some events take much longer than others of their size.
-                most = most // 4 or 1 if time.perf_counter() - began > TURN_SECONDS else JUDGED_AT_ONCE_MAX
-                size = 0
-        for index, reason in unreadable.items():
-            verdicts[index] = self._unreadable(slices[index], reason)
-        return verdicts
-
-    def judge_readable(self, slices: Sequence[bytes], headers: Mapping[str, str]) -> list[Verdict]:
-        """The Gate's verdict on each text, without I/O. Raises EventMalformed where one cannot be read as it is."""
-        admit = self.gate.try_admit
-        explanation_budget.set(ExplanationBudget())
-        verdicts: list[Verdict] = []
-        for one in slices:
-            value, text, flags = decode_event(one)
-            if flags & REPAIRED:
-                raise EventMalformed("The text of an event is not Unicode.")
-            verdicts.append(admit(value, headers, text, flags))
-            # Before the next one is read: its parts then have the same, warm memory.
-            del value
-        return verdicts
-
-    def judge(self, slices: Sequence[bytes], headers: Mapping[str, str]) -> list[Verdict]:
-        """As `judge_readable`; what cannot be read is refused, and its neighbours are not."""
-        admit = self.gate.try_admit
-        verdicts: list[Verdict] = []
-        for one in slices:
-            try:
-                value, text, flags = decode_event(one)
-            except EventMalformed as error:
-                verdicts.append(self._unreadable(one, error))
-            else:
-                verdicts.append(admit(value, headers, text, flags))
-                del value
-        return verdicts
-
-    def _unreadable(self, received: bytes, reason: HeadwaterError) -> Refused:
-        """The refusal of what never became an event; the Gate names its stream and schema where they can be known."""
-        value = reason.value if isinstance(reason, EventMalformed) else None
-        if value is None:
-            value = received[:SHOWN_BYTES_MAX].decode("utf-8", "replace")
-        return self.gate.refuse(value, reason)
 
     def store_at_once(self, verdicts: Sequence[Verdict], told: Told) -> bool:
         """Start to store a request in which nothing is unusual; `told` is called with its receipt, perhaps at once.
@@ -396,12 +335,15 @@ class Intake:
         unreadable: Unreadable = NOTHING_UNREADABLE,
     ) -> list[Explanation]:
         """As `explain`, for the JSON text of each event; see `write_slices`."""
-        work = _Pass(slices, await self._judge_in_turns(slices, headers, unreadable), Receipt(len(slices)))
+        work = _Pass(slices, await self._judging.in_turns(slices, headers, unreadable), Receipt(len(slices)))
         await self._fetch_schemas(work, headers)
         found: list[Explanation] = []
         for number, (verdict, one) in enumerate(zip(work.verdicts, slices, strict=True), 1):
             if not isinstance(verdict, SchemaPending):
-                found.append(explanation(verdict, one))
+                if len(one) > READ_SLOWLY_BYTES_MAX:
+                    found.append(await asyncio.to_thread(explanation, verdict, one))
+                else:
+                    found.append(explanation(verdict, one))
             if number % IN_A_TURN_MAX == 0:
                 await asyncio.sleep(0)
         return found
@@ -409,7 +351,7 @@ class Intake:
     async def _finish(self, work: _Pass, headers: Mapping[str, str]) -> None:
         """From verdicts to a receipt: fetch schemas, make error events, store, recognise duplicates, count."""
         await self._fetch_schemas(work, headers)
-        self._bound_topics(work)
+        await self._bound_topics(work)
         await self._make_error_events(work)
         await self._store(work)
         receipt = work.receipt
@@ -429,7 +371,7 @@ class Intake:
         for number, index in enumerate(pending, 1):
             if number % IN_A_TURN_MAX == 0:
                 await asyncio.sleep(0)
-            value, text, flags = decode_event(work.slices[index])
+            value, text, flags = await decoded(work.slices[index])
             verdict = self.gate.try_admit(value, headers, text, flags)
             if isinstance(verdict, SchemaPending):
                 reason = failures[verdict.uri] or SchemaUnavailable(f"The schema {verdict.uri[:200]} is not there yet.")
@@ -456,14 +398,18 @@ class Intake:
         async with self._fetch_slots:
             await asyncio.to_thread(self.gate.compile, uri)
 
-    def _bound_topics(self, work: _Pass) -> None:
+    async def _bound_topics(self, work: _Pass) -> None:
         """Refuse what would need more topics than events may make."""
+        refused = 0
         for index, verdict in enumerate(work.verdicts):
             if isinstance(verdict, Admitted) and verdict.record.topic not in self._topics:
                 try:
                     self._made.check(verdict.stream)
                 except TooManyStreams as error:
-                    value, _, _ = decode_event(work.slices[index])
+                    refused += 1
+                    if refused % IN_A_TURN_MAX == 0:
+                        await asyncio.sleep(0)
+                    value, _, _ = await decoded(work.slices[index])
                     work.verdicts[index] = self.gate.refuse(value, error)
 
     async def _make_error_events(self, work: _Pass) -> None:

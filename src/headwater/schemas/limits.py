@@ -38,15 +38,20 @@ class ExplanationBudget:
     """
 
     violations_left: int = 1_000
-    steps_left: int = 50_000
+    steps_left: int = 15_000
     bytes_left: int = 1_048_576
     # Whether something of the event explained last was left out.
     is_cut: bool = False
+    # How many violations of it were found and not listed.
+    unlisted: int = 0
 
     @property
     def is_used_up(self) -> bool:
         return self.violations_left <= 0 or self.steps_left <= 0 or self.bytes_left <= 0
 
+
+# Asking for one of several classes takes a tenth of the time that asking for a union does.
+_CONTAINERS = (dict, list)
 
 # That of the request at work. None: nobody but the project itself is served, and each event has its own bounds only.
 explanation_budget: ContextVar[ExplanationBudget | None] = ContextVar("explanation_budget", default=None)
@@ -54,11 +59,11 @@ explanation_budget: ContextVar[ExplanationBudget | None] = ContextVar("explanati
 
 def depth_exceeds(value: Any, depth_max: int) -> bool:
     """Whether objects and arrays are nested deeper than `depth_max`. Iterative: cannot overflow the stack itself."""
-    level = [value] if isinstance(value, dict | list) else []
+    level = [value] if isinstance(value, _CONTAINERS) else []
     for _ in range(depth_max):
         if not level:
             return False
-        level = [child for container in level for child in children(container) if isinstance(child, dict | list)]
+        level = [child for container in level for child in children(container) if isinstance(child, _CONTAINERS)]
     return bool(level)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,20 +16,44 @@ from headwater.errors import (
     StreamSchemaMismatch,
     StreamUnknown,
 )
-from headwater.event import decode_event, encode_json
+from headwater.event import decode_event, encode_json, json_bytes
 from headwater.intake.outcome import Failed, Receipt, Refused
 from headwater.schemas.validation.validator import legacy_errors_text
 
+# The lists of an answer: what makes an entry of something, and of what.
+Lists = Mapping[str, tuple[Callable[[Any], dict[str, Any]], Sequence[Any]]]
 TOO_DEEP = "(nested too deeply to be shown)"
 
 
 class LegacyAnswer(NamedTuple):
-    """`retry_after_seconds` is set where the fault is ours and the same request may succeed later."""
+    """`retry_after_seconds` is set where the fault is ours and the same request may succeed later.
+
+    `lists`: what the body says, None where there is none.
+    """
 
     status: int
     reason: str
-    body: bytes = b""
+    lists: Lists | None = None
     retry_after_seconds: int | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The whole body at once."""
+        return b"".join(self.parts())
+
+    def parts(self) -> Iterator[bytes]:
+        """The body in parts, none of which is longer than its event and what is wrong with it."""
+        if self.lists is None:
+            return
+        before = b"{"
+        for name, (entry_of, made_of) in self.lists.items():
+            yield before + json_bytes(name) + b":["
+            comma = b""
+            for one in made_of:
+                yield comma + _encoded(entry_of(one))
+                comma = b","
+            before = b"],"
+        yield b"]}"
 
 
 def legacy_answer(receipt: Receipt, retry_after_seconds: int) -> LegacyAnswer:
@@ -39,22 +64,22 @@ def legacy_answer(receipt: Receipt, retry_after_seconds: int) -> LegacyAnswer:
     invalid = [one for _, one in receipt.refused if isinstance(one.reason, EventInvalid)]
     if len(invalid) == count:
         reason = f"{count} out of {count} events were invalid and not accepted."
-        return LegacyAnswer(400, reason, _body({"invalid": [_invalid(one) for one in invalid]}))
+        return LegacyAnswer(400, reason, {"invalid": (_invalid, invalid)})
     errors: list[tuple[int, Refused | Failed]] = [
         entry for entry in receipt.refused if not isinstance(entry[1].reason, EventInvalid)
     ]
     errors += receipt.failed
     errors.sort(key=lambda entry: entry[0])
-    body = _body({"invalid": [_invalid(one) for one in invalid], "error": [_error(one) for _, one in errors]})
+    lists: Lists = {"invalid": (_invalid, invalid), "error": (_error, [one for _, one in errors])}
     parts = f"({len(invalid)} invalid and {len(errors)} errored)."
     wrong = len(invalid) + len(errors)
     if receipt.accepted:
         reason = f"{receipt.accepted} out of {count} events were accepted, but {wrong} failed {parts}"
-        return LegacyAnswer(207, reason, body, retry_after_seconds if receipt.failed else None)
+        return LegacyAnswer(207, reason, lists, retry_after_seconds if receipt.failed else None)
     reason = f"{wrong} out of {count} events had failures and were not accepted. {parts}"
     if receipt.failed:
-        return LegacyAnswer(_status_of(receipt.failed[0][1].reason), reason, body, retry_after_seconds)
-    return LegacyAnswer(400, reason, body)
+        return LegacyAnswer(_status_of(receipt.failed[0][1].reason), reason, lists, retry_after_seconds)
+    return LegacyAnswer(400, reason, lists)
 
 
 def legacy_message(refused: Refused) -> str:
@@ -101,14 +126,11 @@ def _as_received(encoded: bytes) -> Any:
         return encoded.decode("utf-8", "replace")
 
 
-def _body(document: dict[str, list[dict[str, Any]]]) -> bytes:
+def _encoded(entry: dict[str, Any]) -> bytes:
     try:
-        return encode_json(document)
+        return encode_json(entry)
     except (TypeError, RecursionError):
-        shown = {
-            kind: [entry | {"event": _shown(entry["event"])} for entry in entries] for kind, entries in document.items()
-        }
-        return orjson.dumps(shown)
+        return orjson.dumps(entry | {"event": _shown(entry["event"])})
 
 
 def _shown(event: Any) -> Any:

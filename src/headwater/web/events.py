@@ -7,7 +7,8 @@ for requests in which nothing is unusual; `protocol.py` calls it directly to sav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar, overload
 from urllib.parse import parse_qsl
@@ -18,9 +19,10 @@ from starlette.types import Receive, Scope, Send
 
 from headwater.config import IntakeConfig
 from headwater.errors import EventInvalid, EventMalformed, HeadwaterError, KeyRequired
-from headwater.event import encode_json, is_json
+from headwater.event import is_json
 from headwater.intake.gate import CLIENT_ADDRESS, WITHOUT_KEY
-from headwater.intake.intake import JUDGED_AT_ONCE_MAX, Intake, Verdict
+from headwater.intake.intake import IN_A_TURN_MAX, Intake
+from headwater.intake.judging import JUDGED_AT_ONCE_MAX, ON_THE_LOOP_BYTES_MAX, Verdict
 from headwater.intake.outcome import NOTHING_UNREADABLE, Explanation, Receipt, Unreadable
 from headwater.web import cloudevents
 from headwater.web.access import Doors
@@ -53,7 +55,10 @@ RETRY_EXPOSED = (b"access-control-expose-headers", b"retry-after")
 
 
 # A longer body is judged in steps.
-AT_ONCE_BYTES_MAX = 1_048_576
+AT_ONCE_BYTES_MAX = 262_144
+
+# An array with more commas is divided in a thread: nearly all of them are within events, or there are too many.
+COMMAS_MAX = 250_000
 
 Default = TypeVar("Default")
 
@@ -181,7 +186,7 @@ class EventsEndpoint:
                 return await self._take_cloud_events(form, headers, body, encoding, sent, hasty=hasty, dry_run=dry_run)
             if encoding or content_type != JSON_MEDIA_TYPE or body[:1] not in (b"{", b"["):
                 body = await decode_body(body, content_type, encoding, self.config.request_bytes_max)
-            slices = sliced(body, self.config.request_events_max)
+            slices = await sliced(body, self.config.request_events_max)
             return await self._take_slices(slices, sent, hasty=hasty, dry_run=dry_run)
         except HeadwaterError as error:
             return self.problem(error, "POST", uri)
@@ -214,7 +219,7 @@ class EventsEndpoint:
         return self._answer_judged(slices, verdicts, sent)
 
     async def _answer_judged(self, slices: list[bytes], verdicts: list[Verdict], sent: RequestHeaders) -> Answer:
-        return self._received(await self._intake.write_judged(slices, verdicts, sent))
+        return await self._received_apart(await self._intake.write_judged(slices, verdicts, sent), slices)
 
     @property
     def asks_key(self) -> bool:
@@ -267,7 +272,7 @@ class EventsEndpoint:
         if form == cloudevents.BINARY_MARK:
             slices = [body]
         else:
-            slices = sliced(body, self.config.request_events_max)
+            slices = await sliced(body, self.config.request_events_max)
             if form == cloudevents.BATCH and not body.lstrip().startswith(b"["):
                 raise EventMalformed(
                     "A batch of CloudEvents is an array.",
@@ -275,8 +280,12 @@ class EventsEndpoint:
                 )
             if form == cloudevents.BATCH and not slices:
                 # The specification has batches of none.
-                return self._explained([]) if how["dry_run"] else self._received(Receipt(0))
-        events, unreadable = self.cloud_events(headers).events(form, headers, slices)
+                return await self._explained([], []) if how["dry_run"] else self._received(Receipt(0))
+        making = self.cloud_events(headers).events
+        if len(body) <= ON_THE_LOOP_BYTES_MAX:
+            events, unreadable = making(form, headers, slices)
+        else:
+            events, unreadable = await asyncio.to_thread(making, form, headers, slices)
         return await self._take_slices(events, sent, unreadable, **how)
 
     async def _take_slices(
@@ -291,18 +300,28 @@ class EventsEndpoint:
         if not slices:
             return self._answer(400, EMPTY_REASON)
         if dry_run:
-            return self._explained(await self._intake.explain_slices(slices, sent, unreadable))
+            return await self._explained(await self._intake.explain_slices(slices, sent, unreadable), slices)
         if hasty and any(map(is_json, slices)):
             self._intake.write_hasty(slices, sent, unreadable)
             return self._answer(202, f"{len(slices)} events hastily received.")
-        return self._received(await self._intake.write_slices(slices, sent, unreadable))
+        return await self._received_apart(await self._intake.write_slices(slices, sent, unreadable), slices)
 
     def _received(self, receipt: Receipt) -> Answer:
         """The answer to a request. Raises the reason where nothing in it is JSON, and where all of it needs a key."""
+        found = self._as_legacy(receipt)
+        return found if isinstance(found, Answer) else self._told(found, found.body)
+
+    async def _received_apart(self, receipt: Receipt, slices: Sequence[bytes]) -> Answer:
+        """As `_received`, for an answer that may be long: it repeats the events it refuses."""
+        found = self._as_legacy(receipt)
+        return found if isinstance(found, Answer) else self._told(found, await _body_of(found, slices))
+
+    def _as_legacy(self, receipt: Receipt) -> Answer | LegacyAnswer:
+        """What is to be answered to a request; as it goes out where it has no body."""
         if receipt.accepted == receipt.count:
             known = self._all_accepted.get(receipt.count)
             if known is None:
-                known = self._told(legacy_answer(receipt, self.config.retry_after_seconds))
+                known = self._told(legacy_answer(receipt, self.config.retry_after_seconds), b"")
                 self._all_accepted[receipt.count] = known
             return known
         if receipt.refused and len(receipt.refused) == receipt.count:
@@ -311,19 +330,20 @@ class EventsEndpoint:
                 raise reasons[0]
             if all(isinstance(reason, KeyRequired) for reason in reasons):
                 raise reasons[0]
-        return self._told(legacy_answer(receipt, self.config.retry_after_seconds))
+        return legacy_answer(receipt, self.config.retry_after_seconds)
 
-    def _told(self, told: LegacyAnswer) -> Answer:
-        extra: RawHeaders = [JSON_TYPE] if told.body else []
+    def _told(self, told: LegacyAnswer, body: bytes) -> Answer:
+        extra: RawHeaders = [JSON_TYPE] if body else []
         if told.retry_after_seconds is not None:
             extra.append((b"retry-after", str(told.retry_after_seconds).encode()))
             if self.config.cors:
                 extra.append(RETRY_EXPOSED)
-        return self._answer(told.status, told.reason, told.body, extra)
+        return self._answer(told.status, told.reason, body, extra)
 
-    def _explained(self, explanations: list[Explanation]) -> Answer:
-        document = {"dry_run": True, "events": [_explained(one) for one in explanations]}
-        return self._answer(200, "", encode_json(document), [JSON_TYPE])
+    async def _explained(self, explanations: list[Explanation], slices: Sequence[bytes]) -> Answer:
+        told = LegacyAnswer(200, "", {"events": (_explained, explanations)})
+        body = b'{"dry_run":true,' + (await _body_of(told, slices))[1:]
+        return self._answer(200, "", body, [JSON_TYPE])
 
     def _answer(self, status: int, reason: str, body: bytes = b"", extra: RawHeaders | None = None) -> Answer:
         if not body and not extra:
@@ -351,14 +371,25 @@ def is_hasty(query: bytes) -> bool:
     return given != [""] and is_on(given)
 
 
-def sliced(body: bytes, events_max: int) -> list[bytes]:
+async def sliced(body: bytes, events_max: int) -> list[bytes]:
     """The text of each event of a body, [] where it has none. Raises EventMalformed, RequestTooLarge."""
     if not body:
         return []
-    try:
-        return slice_events(body, events_max)
-    except EventMalformed:
-        return slice_at_brackets(body, events_max)
+    # Of an array with very many members they are all made before they can be counted.
+    if body.startswith(b"{") or body.count(b",") <= COMMAS_MAX:
+        try:
+            return slice_events(body, events_max)
+        except EventMalformed:
+            if len(body) <= ON_THE_LOOP_BYTES_MAX:
+                return slice_at_brackets(body, events_max)
+    return await asyncio.to_thread(slice_at_brackets, body, events_max)
+
+
+async def _body_of(told: LegacyAnswer, slices: Sequence[bytes]) -> bytes:
+    """The body of an answer about these events, made in a thread where they are large or many."""
+    if len(slices) <= IN_A_TURN_MAX and sum(map(len, slices)) <= ON_THE_LOOP_BYTES_MAX:
+        return told.body
+    return await asyncio.to_thread(lambda: told.body)
 
 
 def _explained(one: Explanation) -> dict[str, object]:

@@ -100,7 +100,7 @@ async def running(
 
     date_log_lines()
     platform, sockets = await started(config, place=place, project=project, command=command)
-    _spare_the_collector()
+    spare_the_collector()
     try:
         async with serving(platform, notice=notice, place=place, sockets=sockets) as address:
             if platform.owner is not None:
@@ -113,7 +113,7 @@ async def running(
         await platform.stop()
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """What is there now stays; and events make much garbage but few cycles, so looking for them often is in vain."""
     gc.collect()
     gc.freeze()

@@ -62,10 +62,15 @@ class Explainer:
         self._patterns: dict[str, Callable[[str], bool]] = {}
 
     def findings(self, value: Any, budget: ExplanationBudget | None = None) -> list[Finding]:
-        """What is wrong with an event, as far as the bounds and the budget allow; empty when it is valid."""
+        """What is wrong with an event, as far as the bounds and the budget allow; empty when it is valid.
+
+        What is over a bound is counted in the budget, not listed.
+        """
         walk = _Walk(self._nodes, self._matches, self._limits)
         if budget is not None:
-            walk.limit(1 if budget.is_used_up else budget.violations_left, budget.steps_left)
+            # Counting on takes steps, which are for the events that come first.
+            walk.counts_on = not budget.is_used_up
+            walk.limit(budget.violations_left if walk.counts_on else 1, budget.steps_left)
         before = walk.steps_left
         is_cut = True
         with contextlib.suppress(EnoughFindings):
@@ -74,6 +79,7 @@ class Explainer:
         if budget is not None:
             budget.steps_left -= before - walk.steps_left
             budget.is_cut = is_cut
+            budget.unlisted = walk.count - len(walk.findings)
         return walk.findings
 
     def holds(self, node: int, value: Any) -> bool:
@@ -92,7 +98,10 @@ class Explainer:
 
 
 class _Walk:
-    """One event's walk; `findings` grows as it goes and is cut back where an alternative succeeded."""
+    """One event's walk; `findings` grows as it goes and is cut back where an alternative succeeded.
+
+    `count`: how many there are, with those that are over the bound on what is listed, where it `counts_on`.
+    """
 
     def __init__(self, nodes: dict[int, Node], matches: Callable[[str, str], bool], limits: ValidationLimits) -> None:
         self._nodes = nodes
@@ -100,22 +109,31 @@ class _Walk:
         self._findings_max = limits.violations_max
         self.steps_left = limits.steps_max
         self.findings: list[Finding] = []
+        self.count = 0
+        self.counts_on = False
 
     def limit(self, findings_max: int, steps_max: int) -> None:
         self._findings_max = min(self._findings_max, findings_max)
         self.steps_left = min(self.steps_left, steps_max)
 
     def add(self, keyword: str, place: Place, path: str, params: dict[str, Any], message: str) -> None:
-        if len(self.findings) >= self._findings_max:
+        if len(self.findings) < self._findings_max:
+            self.findings.append(Finding(keyword, place, path, params, message))
+        elif not self.counts_on:
             raise EnoughFindings
-        self.findings.append(Finding(keyword, place, path, params, message))
+        self.count += 1
+
+    def _take_back(self, count: int) -> None:
+        """Forget all but the first `count` findings."""
+        del self.findings[count:]
+        self.count = count
 
     def check(self, node: Node, value: Any, place: Place, path: str) -> bool:
         """Whether the schema holds; appends what does not."""
         self.steps_left -= 1
         if self.steps_left < 0:
             raise EnoughFindings
-        before = len(self.findings)
+        before = self.count
         schema = node.schema
         if schema is False:
             self.add("false schema", place, path + "/false schema", {}, "boolean schema is false")
@@ -124,7 +142,7 @@ class _Walk:
             self.check(target, value, place, schema["$ref"] if _has_no_reference(target.schema) else "#")
         elif isinstance(schema, dict) and schema:
             self._check_keywords(schema, value, place, path)
-        return len(self.findings) == before
+        return self.count == before
 
     def _sub(self, schema: Any, value: Any, place: Place, path: str) -> bool:
         return self.check(self._nodes[id(schema)], value, place, path)
@@ -201,14 +219,14 @@ class _Walk:
                 self._sub(additional, value[index], place.item(index), path + "/additionalItems")
 
     def _check_contains(self, schema: Any, value: list[Any], place: Place, path: str) -> None:
-        before = len(self.findings)
+        before = self.count
         found = bool(value) and not _has_rules(schema)
         for index, child in enumerate(value):
             if found:
                 break
             found = self._sub(schema, child, place.item(index), path)
         if found:
-            del self.findings[before:]
+            self._take_back(before)
         else:
             self.add("contains", place, path, {}, "should contain a valid item")
 
@@ -300,9 +318,9 @@ class _Walk:
             self.add("enum", place, path + "/enum", params, "should be equal to one of the allowed values")
 
     def check_not(self, schema: dict[str, Any], value: Any, place: Place, path: str) -> None:
-        before = len(self.findings)
+        before = self.count
         holds = self._sub(schema["not"], value, place, path + "/not")
-        del self.findings[before:]
+        self._take_back(before)
         if holds:
             self.add("not", place, path + "/not", {}, "should NOT be valid")
 
@@ -310,15 +328,15 @@ class _Walk:
         branches, path = schema["anyOf"], path + "/anyOf"
         if not all(map(_has_rules, branches)):
             return
-        before = len(self.findings)
+        before = self.count
         if any(self._sub(branch, value, place, f"{path}/{i}") for i, branch in enumerate(branches)):
-            del self.findings[before:]
+            self._take_back(before)
         else:
             self.add("anyOf", place, path, {}, "should match some schema in anyOf")
 
     def check_one_of(self, schema: dict[str, Any], value: Any, place: Place, path: str) -> None:
         path += "/oneOf"
-        before = len(self.findings)
+        before = self.count
         passing: list[int] = []
         for index, branch in enumerate(schema["oneOf"]):
             if self._sub(branch, value, place, f"{path}/{index}"):
@@ -326,7 +344,7 @@ class _Walk:
             if len(passing) == 2:
                 break
         if len(passing) == 1:
-            del self.findings[before:]
+            self._take_back(before)
         else:
             params = {"passingSchemas": passing or None}
             self.add("oneOf", place, path, params, "should match exactly one schema in oneOf")
@@ -337,9 +355,9 @@ class _Walk:
                 self._sub(branch, value, place, f"{path}/allOf/{index}")
 
     def check_if(self, schema: dict[str, Any], value: Any, place: Place, path: str) -> None:
-        before = len(self.findings)
+        before = self.count
         keyword = "then" if self._sub(schema["if"], value, place, path + "/if") else "else"
-        del self.findings[before:]
+        self._take_back(before)
         if _has_rules(schema.get(keyword)) and not self._sub(schema[keyword], value, place, f"{path}/{keyword}"):
             self.add("if", place, path + "/if", {"failingKeyword": keyword}, f'should match "{keyword}" schema')
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
+
+from jsonschema_rs import ValidationError
 
 from headwater.errors import EventInvalid, EventMalformed, SchemaInvalid, Violation
 from headwater.event import Event, has_written_numbers, with_decimals
@@ -28,7 +30,7 @@ class CompiledSchema:
     without defaults it is a function that does nothing.
     """
 
-    __slots__ = ("_engine_holds", "_engine_newer", "_errors", "_explainer", "_limits", "fill_defaults", "schema")
+    __slots__ = ("_engine", "_engine_holds", "_engine_newer", "_explainer", "_limits", "fill_defaults", "schema")
 
     schema: Schema
     fill_defaults: Callable[[Any], bool]
@@ -38,7 +40,7 @@ class CompiledSchema:
         self.schema = graph.root
         self._limits = limits
         self._engine_holds = engine.is_valid
-        self._errors = engine.iter_errors
+        self._engine = engine
         self._explainer = Explainer(graph, limits)
         self._engine_newer = any(node.dialect == DRAFT_2020_12 for node in graph.nodes.values())
         self.fill_defaults = plan_defaults(graph, self._explainer.holds, limits.steps_max)
@@ -72,18 +74,18 @@ class CompiledSchema:
 
         At least one is listed of a value that is not valid.
         """
-        budget.is_cut = False
+        budget.is_cut, budget.unlisted = False, 0
         findings = self._findings(value, budget)
         listed: list[Finding] = []
         for finding in findings:
             budget.violations_left -= 1
             budget.bytes_left -= finding.size()
             if listed and budget.bytes_left < 0:
-                budget.is_cut = True
+                budget.unlisted += len(findings) - len(listed)
                 break
             listed.append(replace(finding, params={}) if budget.bytes_left < 0 else finding)
-        if budget.is_cut:
-            listed.append(_UNLISTED)
+        if budget.is_cut or budget.unlisted:
+            listed.append(_unlisted(budget.unlisted, is_cut=budget.is_cut))
         return [one.violation() for one in listed], [one.legacy_error() for one in listed]
 
     def _findings(self, value: Any, budget: ExplanationBudget | None = None) -> list[Finding]:
@@ -98,12 +100,22 @@ class CompiledSchema:
             if budget is not None:
                 most = 1 if budget.is_used_up else min(most, budget.violations_left)
             if not findings:
-                findings = engine_findings(self._errors(with_decimals(value)), most)
+                findings = engine_findings(self._errors_of(_for_engine(value), most), most)
                 if budget is not None:
                     budget.is_cut = budget.is_cut or len(findings) >= most
             return findings
         except (RecursionError, ValueError):
             return [Finding("value", Place(), "#", {}, "cannot be judged: its text is not Unicode, or it is too deep")]
+
+    def _errors_of(self, value: Any, most: int) -> Iterable[ValidationError]:
+        """The engine's own errors: of one it makes the first only."""
+        if most > 1:
+            return self._engine.iter_errors(value)
+        try:
+            self._engine.validate(value)
+        except ValidationError as error:
+            return [error]
+        return []
 
 
 class Validator:
@@ -161,13 +173,18 @@ def legacy_errors_text(errors: Sequence[dict[str, Any]]) -> str:
     return ", ".join(f"'{error['dataPath']}' {error['message']}" for error in errors)
 
 
-_UNLISTED = Finding(
-    "unlisted",
-    Place(),
-    "#",
-    {},
-    "may break more rules, which are not listed: the answer to one request lists only so many",
-)
+def _for_engine(value: Any) -> Any:
+    """The value in which numbers that are no doubles are Decimals; a copy only where it has some."""
+    return with_decimals(value) if has_written_numbers(value) else value
+
+
+def _unlisted(count: int, *, is_cut: bool) -> Finding:
+    """What stands for the violations that are not listed. `is_cut`: there may be more of them than were counted."""
+    why = "not listed: the answer to one request lists only so many"
+    if not count:
+        return Finding("unlisted", Place(), "#", {}, f"may break more rules, which are {why}")
+    least = "at least " if is_cut else ""
+    return Finding("unlisted", Place(), "#", {"count": count}, f"breaks rules in {least}{count:,} more places, {why}")
 
 
 def _too_deep(depth_max: int) -> Finding:

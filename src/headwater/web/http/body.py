@@ -149,13 +149,16 @@ def slice_at_brackets(body: bytes, events_max: int) -> list[bytes]:
     body = body.strip(b" \t\r\n")
     if not body.startswith(b"["):
         return slice_events(body, events_max)
-    commas = _commas_between_members(body)
+    commas = _commas_between_members(body, events_max)
     starts = [1, *(at + 1 for at in commas)]
     return _few([body[start:end] for start, end in zip(starts, [*commas, len(body) - 1], strict=True)], events_max)
 
 
-def _commas_between_members(body: bytes) -> list[int]:
-    """Where the members of an array are divided. Raises EventMalformed where its brackets do not match."""
+def _commas_between_members(body: bytes, members_max: int) -> list[int]:
+    """Where the members of an array are divided.
+
+    Raises EventMalformed where its brackets do not match, RequestTooLarge when there are too many of them.
+    """
     commas: list[int] = []
     closers = bytearray()
     for token in _TOKEN.finditer(body):
@@ -167,6 +170,8 @@ def _commas_between_members(body: bytes) -> list[int]:
             break
         elif mark == _COMMA and len(closers) == 1:
             commas.append(at)
+            if len(commas) >= members_max:
+                raise RequestTooLarge(f"The request has more than {members_max} events.")
         if not closers:
             if token.end() < len(body):
                 break

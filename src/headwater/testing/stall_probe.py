@@ -1,0 +1,58 @@
+"""Measures how long an event loop stands still, on machines where other programs run as well.
+
+How this works: a timer of the loop asks to be called every few milliseconds. What it comes late is a stall, less two
+things that are the machine's and not the program's: the time in which the thread was ready and the kernel ran others,
+and whatever exceeds the processor time that the whole process used meanwhile, since who stands still for a reason of
+its own computes, in this thread or in one that keeps the interpreter to itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+
+TICK_SECONDS = 0.002
+
+
+class StallProbe:
+    """Watches the loop it is started on. `worst_seconds` is the longest stall since `reset`."""
+
+    def __init__(self) -> None:
+        self.worst_seconds = 0.0
+        self._watching: asyncio.TimerHandle | None = None
+        self._waits = Path("/proc/self/task")
+
+    def start(self) -> None:
+        """Begin; called on the loop."""
+        self._waits = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        self._loop = asyncio.get_running_loop()
+        self._ask()
+
+    def stop(self) -> None:
+        """End; called on the loop."""
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def reset(self) -> None:
+        """Forget what was measured."""
+        self.worst_seconds = 0.0
+
+    def _ask(self) -> None:
+        self._began, self._used, self._waited = time.monotonic(), time.process_time(), self._waited_seconds()
+        self._watching = self._loop.call_later(TICK_SECONDS, self._called)
+
+    def _called(self) -> None:
+        late = time.monotonic() - self._began - TICK_SECONDS
+        if late > self.worst_seconds:
+            own = late - (self._waited_seconds() - self._waited)
+            self.worst_seconds = max(self.worst_seconds, min(own, time.process_time() - self._used))
+        self._ask()
+
+    def _waited_seconds(self) -> float:
+        """For how long the kernel has let the thread wait for a processor; 0 where it does not say."""
+        try:
+            return int(self._waits.read_text().split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            return 0.0

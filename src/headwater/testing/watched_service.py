@@ -1,0 +1,102 @@
+"""A service in a process of its own whose event loop is watched, for tests of what one request costs the others.
+
+How this works: the process is given a project and its settings, says its address on a line, and then answers each line
+it reads with what it has measured since the last one, as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headwater.cli.up.up import run_until_stopped, spare_the_collector
+from headwater.config import load_config
+from headwater.platform import build
+from headwater.testing.stall_probe import StallProbe
+from headwater.web.server import serving
+
+STOP_SECONDS_MAX = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a service did since it was last asked: its longest stall, and the most memory it has had so far."""
+
+    stall_seconds: float
+    peak_bytes: int
+
+
+class WatchedService:
+    """The client's side. Not safe to use from several threads."""
+
+    def __init__(self, process: subprocess.Popen[str], address: str) -> None:
+        self._process = process
+        self.address = address
+
+    def measured(self) -> Measured:
+        """Since the last call, or the start."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(file=self._process.stdin, flush=True)
+        return Measured(**json.loads(self._process.stdout.readline()))
+
+
+@contextlib.contextmanager
+def watched_service(directory: Path, **sections: Mapping[str, Any]) -> Iterator[WatchedService]:
+    """Serve the project on a free port for the length of a `with` block. Raises RuntimeError if it does not start."""
+    overrides = {"web": {"port": 0}, "log": {"durability": "os"}} | sections
+    command = [sys.executable, "-m", __name__, str(directory), json.dumps(overrides)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        if not address:
+            raise RuntimeError("The service did not start.")
+        try:
+            yield WatchedService(process, address)
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+async def _serve(directory: Path, overrides: Mapping[str, Any]) -> None:
+    platform = build(load_config(directory, environment={}, overrides=overrides))
+    probe, loop = StallProbe(), asyncio.get_running_loop()
+    await platform.start()
+    spare_the_collector()
+    try:
+        async with serving(platform) as address:
+            probe.start()
+            print(address, flush=True)
+            while await loop.run_in_executor(None, sys.stdin.readline):
+                stall = probe.worst_seconds
+                probe.reset()
+                print(json.dumps({"stall_seconds": stall, "peak_bytes": _peak_bytes()}), flush=True)
+            probe.stop()
+    finally:
+        await platform.stop()
+
+
+def _peak_bytes() -> int:
+    """The most memory the process has had since the last call, where the system says so."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0
+    peak = next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak
+
+
+if __name__ == "__main__":
+    run_until_stopped(_serve(Path(sys.argv[1]), json.loads(sys.argv[2])))
