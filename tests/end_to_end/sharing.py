@@ -93,13 +93,6 @@ async def write(platform: Platform, numbers: range) -> None:
         await platform.intake.write([edit(number) for number in range(start, min(start + 5, numbers.stop))])
 
 
-async def until(done: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        await asyncio.sleep(0.02)
-
-
 async def records_of(platform: Platform, topic: str) -> list[StoredRecord]:
     position = await platform.log.first([topic])
     found: list[StoredRecord] = []

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from headwater.config import load_config
 from headwater.intake.outcome import Accepted
 from headwater.log.contract import Record
 from headwater.platform import Platform, build
+from headwater.testing.eventually import eventually
 from headwater.times import time_ms, utc_milliseconds
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "src" / "headwater" / "cli" / "template"
@@ -52,19 +52,13 @@ def edit(said: str, wiki: str = "enwiki") -> dict[str, Any]:
     }
 
 
-async def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.05)
-
-
 async def write(platform: Platform, *said: str) -> None:
     """Each event in a batch of its own for the job, so that the watermark has moved on before the next."""
     for text in said:
         read = platform.runners["edits_per_minute"].report().read
         [outcome] = await platform.intake.write([edit(text)])
         assert isinstance(outcome, Accepted)
-        await until(lambda read=read: platform.runners["edits_per_minute"].report().read > read)  # type: ignore[misc]
+        await eventually(lambda read=read: platform.runners["edits_per_minute"].report().read > read)  # type: ignore[misc]
 
 
 def watermark_ms(platform: Platform) -> int:
@@ -91,7 +85,7 @@ async def test_records_that_another_program_dates_in_the_future_make_nobody_late
     for number, given in enumerate(headers):
         key = orjson.dumps({"wiki": "enwiki"})
         await platform.log.append([Record("demo.edit", orjson.dumps(event), key, given, timestamp_ms=later)])
-        await until(lambda read=2 + number: runner.report().read >= read)  # type: ignore[misc]
+        await eventually(lambda read=2 + number: runner.report().read >= read)  # type: ignore[misc]
         assert watermark_ms(platform) <= now_ms()
     await write(platform, utc_milliseconds(now_ms()))
     assert (runner.report().read, runner.report().late) == (4, 0)

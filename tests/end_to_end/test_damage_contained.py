@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from click.testing import CliRunner
 from headwater.cli.main import main
 from headwater.config import Config, load_config
 from headwater.platform import build
+from headwater.testing.eventually import eventually
 from headwater.testing.stream_kit import request
 from headwater.web.server import serving
 
@@ -52,13 +51,6 @@ def edit(number: int) -> dict[str, Any]:
 def config_of(project: Path) -> Config:
     overrides = {"web.port": 0, "monitoring.canaries": False, "monitoring.count_interval_seconds": 0.2}
     return load_config(project, environment={}, overrides=overrides)
-
-
-async def until(is_so: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 30
-    while not (answer := is_so()) or (asyncio.iscoroutine(answer) and not await answer):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
 
 
 async def log_command(project: Path, *words: str) -> tuple[int, str]:
@@ -105,7 +97,7 @@ async def test_everybody_goes_on_beside_a_damaged_batch_and_it_is_named(
             said = orjson.loads(told.data or b"")
             assert said["code"] == "log_corrupt"
             assert (said["partition"], said["first_offset"], said["last_offset"]) == (0, 30, 39)
-            await until(lambda: platform.runners["copies"].report().written >= 51)
+            await eventually(lambda: platform.runners["copies"].report().written >= 51)
             assert platform.runners["copies"].report().trouble is None
             ready = await client.get("/readyz")
             assert (ready.status_code, ready.json()["status"]) == (200, "degraded")

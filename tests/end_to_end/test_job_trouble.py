@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shutil
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 
 from headwater.config import load_config
 from headwater.platform import Platform, build
+from headwater.testing.eventually import eventually
 from headwater.web.server import serving
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "src" / "headwater" / "cli" / "template"
@@ -84,13 +83,6 @@ async def platform(project: Path, log_url: str, is_shared: bool) -> AsyncIterato
     await platform.stop()
 
 
-async def until(done: Callable[[], bool], seconds: float = 40.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        await asyncio.sleep(0.02)
-
-
 async def values(platform: Platform, topic: str) -> list[bytes]:
     position = await platform.log.first([topic])
     return [record.value for record in await platform.log.read(position, records_max=1000)]
@@ -115,8 +107,8 @@ async def test_jobs_in_trouble_end_nothing_and_are_seen_everywhere(
         for event in [*map(edit, titles), edit("nobody's business", "secret.edit")]:
             assert (await client.post("/v1/events", json=event)).status_code == 201
         reports = {name: runner.report for name, runner in platform.runners.items()}
-        await until(lambda: reports["poisoned"]().read == len(titles) and reports["discreet"]().errors == 1)
-        await until(lambda: reports["misdirected"]().restarts >= 2)
+        await eventually(lambda: reports["poisoned"]().read == len(titles) and reports["discreet"]().errors == 1)
+        await eventually(lambda: reports["misdirected"]().restarts >= 2)
         copies = await values(platform, "demo.copies")
         assert [b'"first"' in copies[0], b'"last"' in copies[1], len(copies)] == [True, True, 2]
         assert len(await values(platform, "poisoned.error")) == 23

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from end_to_end.edits import PASSED, RUNNING, SCHEMAS, write_files
 from headwater.config import Config, load_config
 from headwater.log.contract import Position, TopicSettings
 from headwater.platform import Platform, build
+from headwater.testing.eventually import eventually
 
 FILES = {
     **SCHEMAS,
@@ -65,18 +66,11 @@ async def processed(platform: Platform) -> dict[str, set[int]]:
     return found
 
 
-async def until(met: Callable[[], Awaitable[bool]], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not await met():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        await asyncio.sleep(0.1)
-
-
 async def until_all_have(platform: Platform, *numbers: int) -> None:
     async def met() -> bool:
         return all(set(numbers) <= found for found in (await processed(platform)).values())
 
-    await until(met)
+    await eventually(met)
 
 
 def make_again(config: Config, topic: str) -> None:
@@ -112,7 +106,7 @@ async def test_jobs_and_tables_read_partitions_that_another_tool_has_added(platf
     async def seen() -> bool:
         return (await platform.log.partition_counts(["edit"]))["edit"] == 4
 
-    await until(seen)
+    await eventually(seen)
     await send(platform, *range(10, 50))
     for number in range(50, 60):
         await send(platform, number)
@@ -134,7 +128,7 @@ async def test_jobs_and_tables_begin_anew_with_a_topic_that_was_made_again_while
         )
         return type(outcomes[0]).__name__ == "Accepted"
 
-    await until(stored)
+    await eventually(stored)
     await send(platform, *range(101, 140))
     await until_all_have(platform, *range(20), *range(100, 140))
     for name in ("running", "passed", "rows"):

@@ -9,9 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from headwater.errors import WriterFenced
 from headwater.log.contract import Commit, Log, Position, Record, TopicSettings
 from headwater.platform import build
 from headwater.processing.embedded import RunnerSettings
+from headwater.testing.eventually import eventually
 from servers.kafka import KafkaCluster
 
 EVENTS = 1200
@@ -171,19 +170,12 @@ async def test_nothing_is_lost_or_repeated_at_whatever_point_the_process_dies(co
     check_exact(await finish(config), EVENTS)
 
 
-async def until(done: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        await asyncio.sleep(0.02)
-
-
 async def refused(config: Config, job: str) -> str:
     """What keeps a job from running."""
     platform = build(config)
     await platform.start()
     try:
-        await until(lambda: platform.runners[job].report().state == "restarting")
+        await eventually(lambda: platform.runners[job].report().state == "restarting")
         return platform.runners[job].report().last_error or ""
     finally:
         await platform.stop()
@@ -214,10 +206,10 @@ async def test_a_state_is_used_by_one_process_and_the_next_takes_over_when_that_
     await write(config, range(60))
     first, second = build(config), build(config)
     await first.start()
-    await until(lambda: first.runners["doubled"].report().written == 60)
+    await eventually(lambda: first.runners["doubled"].report().written == 60)
     await second.start()
     try:
-        await until(lambda: second.runners["running"].report().state in ("retrying", "restarting"))
+        await eventually(lambda: second.runners["running"].report().state in ("retrying", "restarting"))
         assert "in use by another process" in (second.runners["running"].report().last_error or "")
     finally:
         await first.stop()
@@ -333,7 +325,7 @@ async def test_a_job_has_no_lag_when_only_marks_of_transactions_are_left(config:
     platform = build(config)
     await platform.start()
     try:
-        await until(lambda: all(supervisor.report().written == 40 for supervisor in platform.runners.values()))
+        await eventually(lambda: all(supervisor.report().written == 40 for supervisor in platform.runners.values()))
         ends: Position = await platform.log.last(["running"])
         assert sum(ends.offsets.values()) > 40
         assert [await supervisor.runner.lag() for supervisor in platform.runners.values()] == [0, 0, 0]
@@ -352,11 +344,11 @@ async def test_jobs_go_on_exactly_when_a_broker_that_stood_still_goes_on(
         supervisor.runner.settings = RunnerSettings(batch_records_max=20)  # type: ignore[attr-defined]
     await platform.start()
     try:
-        await until(lambda: platform.runners["running"].report().read > 100)
+        await eventually(lambda: platform.runners["running"].report().read > 100)
         await asyncio.to_thread(kafka_alone.pause, 1)
         await asyncio.sleep(4)
         await asyncio.to_thread(kafka_alone.resume, 1)
-        await until(lambda: platform.runners["doubled"].report().written >= EVENTS, seconds=60)
+        await eventually(lambda: platform.runners["doubled"].report().written >= EVENTS, seconds=60)
     finally:
         await asyncio.to_thread(kafka_alone.resume, 1)
         await platform.stop()

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from end_to_end.edits import PASSED, RUNNING, SCHEMAS, write_files
-from end_to_end.test_kafka_changes import until
 from headwater.config import Config, load_config
 from headwater.errors import AppendIncomplete, EventTooLarge
 from headwater.log.contract import Commit, Position, Record, TopicSettings
 from headwater.platform import build
+from headwater.testing.eventually import eventually
 from headwater.testing.log_suite import read_all, values
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ async def test_a_limit_that_is_made_larger_counts_without_a_restart(
             return False
         return True
 
-    await until(stored)
+    await eventually(stored)
 
 
 async def test_a_transaction_that_is_too_large_as_one_batch_is_repeated_in_smaller_ones(
@@ -170,14 +170,14 @@ async def test_an_output_over_a_limit_that_was_made_smaller_is_an_error_event_an
 
     try:
         await send(1, 10)
-        await until(lambda: has("running", 1))
-        await until(lambda: has("passed", 1))
+        await eventually(lambda: has("running", 1))
+        await eventually(lambda: has("passed", 1))
         for topic in ("running", "passed"):
             await asyncio.to_thread(set_limit, url, topic, 2_000)
         await send(2, 5_000)
         await send(3, 10)
-        await until(lambda: has("running", 2), seconds=25)
-        await until(lambda: has("passed", 2), seconds=25)
+        await eventually(lambda: has("running", 2), seconds=25)
+        await eventually(lambda: has("passed", 2), seconds=25)
         for job in ("running", "passed"):
             (error,) = await found(f"{job}.error")
             assert b"over the limit" in error.value

@@ -10,13 +10,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from end_to_end.edits import PASSED, RUNNING, SCHEMAS, write_files
+from headwater.testing.eventually import eventually_blocking
 from servers.kafka import KafkaCluster
 from servers.places import free_ports
 
@@ -74,13 +75,6 @@ class Server:
         return time.monotonic() - began
 
 
-def until(met: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.1)
-
-
 def edit(number: int) -> dict[str, Any]:
     return {"$schema": "/edit/1.0.0", "meta": {"stream": "edit", "id": f"e{number}"}, "wiki": "w", "number": number}
 
@@ -96,16 +90,16 @@ def server(tmp_path: Path, kafka_alone: KafkaCluster, request: pytest.FixtureReq
 
 
 def test_an_outage_is_one_line_at_its_beginning_and_one_at_its_end(server: Server, kafka_alone: KafkaCluster) -> None:
-    until(lambda: server.ready() == 200)
+    eventually_blocking(lambda: server.ready() == 200)
     assert server.ask("/v1/events", edit(1))[0] == 201
     before = len(server.said)
     kafka_alone.pause(1)
-    until(lambda: server.ready() == 503)
-    until(lambda: any("do not answer" in line for line in server.said))
+    eventually_blocking(lambda: server.ready() == 503)
+    eventually_blocking(lambda: any("do not answer" in line for line in server.said))
     time.sleep(2)
     kafka_alone.resume(1)
-    until(lambda: server.ready() == 200)
-    until(lambda: any("answer again" in line for line in server.said))
+    eventually_blocking(lambda: server.ready() == 200)
+    eventually_blocking(lambda: any("answer again" in line for line in server.said))
     said = server.said[before:]
     assert [("do not answer" in line, "answer again" in line) for line in said] == [(True, False), (False, True)]
     assert server.stop() < STOP_SECONDS_MAX
@@ -114,7 +108,7 @@ def test_an_outage_is_one_line_at_its_beginning_and_one_at_its_end(server: Serve
 def test_a_server_ends_in_time_while_its_brokers_stand_still_and_answers_who_waits(
     server: Server, kafka_alone: KafkaCluster
 ) -> None:
-    until(lambda: server.ready() == 200)
+    eventually_blocking(lambda: server.ready() == 200)
     assert server.ask("/v1/events", edit(1))[0] == 201
     kafka_alone.pause(1)
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from end_to_end.test_kafka_outages import Server, edit, until
+from end_to_end.test_kafka_outages import Server, edit
+from headwater.testing.eventually import eventually_blocking
 from servers.kafka import KafkaCluster
 from servers.places import free_ports
 
@@ -24,7 +25,7 @@ def started(project: Path, url: str) -> Iterator[Server]:
 
 
 def check_waiting(server: Server, bootstrap: str) -> None:
-    until(lambda: server.ready() == 503)
+    eventually_blocking(lambda: server.ready() == 503)
     assert server.ask("/healthz")[0] == 200
     for path, body in (("/v1/events", edit(1)), ("/v2/stream/edit", None), ("/", None)):
         status, headers, text = server.ask(path, body)

@@ -24,6 +24,7 @@ from headwater.errors import HeadwaterError
 from headwater.log.contract import Log, Record
 from headwater.platform import Platform, build
 from headwater.processing.embedded import RunnerSettings
+from headwater.testing.eventually import eventually
 
 WIKIS = 5
 FILES = {
@@ -147,7 +148,7 @@ class Project:
 
         async def working() -> None:
             async with running(self.config(**overrides), done is not None) as platform:
-                await until(platform, done)
+                await have_read_everything(platform) if done is None else await eventually(lambda: done(platform))
 
         asyncio.run(working())
 
@@ -215,12 +216,9 @@ async def running(config: Config, small: bool) -> AsyncIterator[Platform]:
         await platform.stop()
 
 
-async def until(platform: Platform, done: Callable[[Platform], bool] | None) -> None:
-    deadline = time.monotonic() + 30
+async def have_read_everything(platform: Platform) -> None:
     for name in OUTPUTS:
-        while not (done(platform) if done else await has_read_everything(platform, name)):
-            assert time.monotonic() < deadline, {name: one.report() for name, one in platform.runners.items()}
-            await asyncio.sleep(0.02)
+        await eventually(lambda job=name: has_read_everything(platform, job))  # type: ignore[misc]
 
 
 async def has_read_everything(platform: Platform, job: str) -> bool:
@@ -435,7 +433,7 @@ def test_a_running_job_is_left_where_it_is(project: Project, kafka_url: str) -> 
 
     async def copy_meanwhile() -> Result:
         async with running(project.config(), small=False) as platform:
-            await until(platform, None)
+            await have_read_everything(platform)
             return await asyncio.to_thread(project.copy, project.file("back.db"))
 
     shown = asyncio.run(copy_meanwhile()).stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from headwater.monitoring.hour_book import HourBook
 from headwater.monitoring.hours import HOUR_MS
 from headwater.platform import Platform, build
 from headwater.streams.stream import Stream
+from headwater.testing.eventually import eventually
 from headwater.web.server import serving
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "src" / "headwater" / "cli" / "template"
@@ -66,12 +67,6 @@ async def platform(project: Path) -> AsyncIterator[Platform]:
     await platform.stop()
 
 
-async def until(holds: Callable[[], Any], seconds: float = 15.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.05)
-
-
 def conditions(platform: Platform) -> dict[str, str]:
     return {one.name: one.condition for one in platform.monitor.streams()}
 
@@ -89,25 +84,25 @@ def received(book: HourBook, topic: str, hour: int) -> int:
 
 async def test_canaries_reach_every_topic_by_themselves_and_pass_every_hop(platform: Platform) -> None:
     topics = ("demo.edit", "eqiad.notes", "codfw.notes")
-    await until(lambda: len(platform.monitor.canaries.tracks) == 3)
-    await until(lambda: all(set(HOPS) <= set(one.passed) for one in platform.monitor.canaries.tracks.values()))
+    await eventually(lambda: len(platform.monitor.canaries.tracks) == 3)
+    await eventually(lambda: all(set(HOPS) <= set(one.passed) for one in platform.monitor.canaries.tracks.values()))
     assert {topic for _, topic in platform.monitor.canaries.tracks} == set(topics)
     assert [await canaries_in(platform, topic) > 0 for topic in topics] == [True] * 3
-    await until(lambda: platform.monitor.book.topic("codfw.notes").last_canary_ms)
+    await eventually(lambda: platform.monitor.book.topic("codfw.notes").last_canary_ms)
     assert (conditions(platform)["notes"], conditions(platform)["demo.page_edits"]) == ("idle", "unwatched")
     await platform.intake.write([EDIT])
-    await until(lambda: conditions(platform)["demo.edit"] == "live")
+    await eventually(lambda: conditions(platform)["demo.edit"] == "live")
 
 
 async def test_jobs_tables_and_consumers_drop_canaries_and_their_hop_is_known(platform: Platform) -> None:
     monitor = platform.monitor
-    await until(lambda: monitor.canaries.tracks)
+    await eventually(lambda: monitor.canaries.tracks)
     track = monitor.canaries.tracks["demo.edit", "demo.edit"]
     journey = await monitor.canaries.send(("demo.edit", "demo.edit"))
     assert journey.error is None
     jobs = {f"job:{job.name}" for job in platform.jobs if "demo.edit" in job.sources}
     assert jobs
-    await until(lambda: all(monitor.canaries.hops(track)[hop] for hop in jobs))
+    await eventually(lambda: all(monitor.canaries.hops(track)[hop] for hop in jobs))
     assert [view.rows_total for view in platform.read_tables(10)] == [0] * len(platform.tables)
     stream = platform.streams.get("demo.edit")
     given = await Subscription(platform.log, [stream], start=await platform.log.first(stream.topics)).next()
@@ -126,7 +121,7 @@ async def test_an_intake_that_takes_nothing_is_told_from_a_stream_without_traffi
     )
     platform = await started(project)
     try:
-        await until(lambda: conditions(platform)["far"] == "broken" and conditions(platform)["notes"] == "idle")
+        await eventually(lambda: conditions(platform)["far"] == "broken" and conditions(platform)["notes"] == "idle")
         (far,) = [one for one in platform.monitor.streams() if one.name == "far"]
         assert "None has arrived in eqiad.far" in far.reason
         labels = {"stream": "far", "prefix": "eqiad."}
@@ -155,7 +150,7 @@ async def test_streams_that_claim_canaries_they_cannot_have_are_told_loudly(
     (project / "streams" / "lost.yaml").write_text(PREFIXED.replace("notes", "lost").replace("demo/edit", "gone"))
     platform = await started(project)
     try:
-        await until(lambda: len(platform.monitor.canaries.impossible) == 2)
+        await eventually(lambda: len(platform.monitor.canaries.impossible) == 2)
         reasons = {one.name: one.reason for one in platform.monitor.streams() if one.condition == "impossible"}
         assert "first example of its schema is not valid" in reasons["bad"]
         assert "No schema has the title gone" in reasons["lost"]
@@ -168,9 +163,9 @@ async def test_streams_that_claim_canaries_they_cannot_have_are_told_loudly(
 
 
 async def test_a_change_of_the_streams_is_followed_without_a_restart(platform: Platform) -> None:
-    await until(lambda: ("notes", "codfw.notes") in platform.monitor.canaries.tracks)
+    await eventually(lambda: ("notes", "codfw.notes") in platform.monitor.canaries.tracks)
     await platform.control.change(platform.control.kill("notes", "ada", "a test"))
-    await until(lambda: ("notes", "codfw.notes") not in platform.monitor.canaries.tracks)
+    await eventually(lambda: ("notes", "codfw.notes") not in platform.monitor.canaries.tracks)
     assert conditions(platform)["notes"] == "unwatched"
 
 
@@ -179,7 +174,7 @@ async def test_with_several_processes_only_the_leading_one_sends_canaries(projec
     await platform.start(run_jobs=False)
     try:
         await platform.intake.write([EDIT])
-        await until(lambda: platform.monitor.book.is_open)
+        await eventually(lambda: platform.monitor.book.is_open)
         await asyncio.sleep(1.5)
         assert platform.monitor.canaries.plans == {}
         assert await canaries_in(platform, "demo.edit") == 0
@@ -190,13 +185,13 @@ async def test_with_several_processes_only_the_leading_one_sends_canaries(projec
 async def test_counts_and_freshness_survive_a_restart(project: Path) -> None:
     platform = await started(project)
     await platform.intake.write([EDIT, {**EDIT, "title": "Sea"}, {**EDIT, "bytes": "many"}])
-    await until(lambda: platform.monitor.book.topic("codfw.notes").last_canary_ms)
+    await eventually(lambda: platform.monitor.book.topic("codfw.notes").last_canary_ms)
     hour = platform.monitor.book.topic("codfw.notes").last_canary_ms // HOUR_MS  # type: ignore[operator]
     await platform.monitor.count_now()
     await platform.stop()
     platform = await started(project, **{"monitoring.canaries": False})
     try:
-        await until(lambda: platform.monitor.book.counted_until_ms)
+        await eventually(lambda: platform.monitor.book.counted_until_ms)
         book = platform.monitor.book
         assert book.topic("codfw.notes").last_canary_ms
         assert received(book, "demo.edit", hour) == 2
@@ -213,8 +208,8 @@ async def test_counts_and_freshness_survive_a_restart(project: Path) -> None:
 
 
 async def test_the_api_the_page_and_the_verbs_say_the_same(platform: Platform, project: Path) -> None:
-    await until(lambda: conditions(platform)["notes"] == "idle")
-    await until(lambda: platform.monitor.book.counted_until_ms)
+    await eventually(lambda: conditions(platform)["notes"] == "idle")
+    await eventually(lambda: platform.monitor.book.counted_until_ms)
     run = CliRunner()
 
     async def verb(*arguments: str) -> Any:
@@ -317,13 +312,13 @@ def claims_canaries(stream: Stream) -> bool:
 async def test_on_kafka_canaries_arrive_and_hours_are_counted_across_restarts(project: Path, kafka_url: str) -> None:
     url = {"log.url": kafka_url}
     platform = await started(project, **url)
-    await until(lambda: platform.monitor.book.topic("codfw.notes").last_canary_ms, 60)
+    await eventually(lambda: platform.monitor.book.topic("codfw.notes").last_canary_ms, seconds=60)
     await platform.intake.write([EDIT])
     await platform.monitor.count_now()
     await platform.stop()
     platform = await started(project, **url, **{"monitoring.canaries": False})
     try:
-        await until(lambda: platform.monitor.book.counted_until_ms, 60)
+        await eventually(lambda: platform.monitor.book.counted_until_ms, seconds=60)
         book = platform.monitor.book
         hour = book.topic("demo.edit").last_event_ms // HOUR_MS  # type: ignore[operator]
         assert received(book, "demo.edit", hour) == 1
@@ -340,7 +335,7 @@ async def test_the_page_is_kept_fresh_and_found_through(platform: Platform, need
     needs("chromium", path, "install the Debian package chromium, or name one with HEADWATER_CHROMIUM")
     from playwright.async_api import async_playwright, expect
 
-    await until(lambda: conditions(platform)["notes"] == "idle")
+    await eventually(lambda: conditions(platform)["notes"] == "idle")
     async with serving(platform) as address, async_playwright() as tools:
         browser = await tools.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = await browser.new_page()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from headwater.platform import Platform, build
 from headwater.processing import table
 from headwater.processing.flow import in_order_of_flow
 from headwater.processing.job import Job, ToStream
+from headwater.testing.eventually import eventually
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "src" / "headwater" / "cli" / "template"
 
@@ -52,13 +52,6 @@ async def platform(config: Config) -> AsyncIterator[Platform]:
     await platform.start()
     yield platform
     await platform.stop()
-
-
-async def until(done: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        await asyncio.sleep(0.02)
 
 
 def rows(platform: Platform) -> dict[str, list[dict[str, Any]]]:
@@ -125,7 +118,7 @@ async def test_a_job_that_fails_again_and_again_does_not_disturb_the_others(proj
     await platform.start()
     try:
         await platform.intake.write([edit("River", "20:00:01")])
-        await until(lambda: platform.runners["page_edits"].report().read == 1)
+        await eventually(lambda: platform.runners["page_edits"].report().read == 1)
         report = platform.runners["broken"].report()
         assert report.state == "restarting"
         assert report.last_error is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from starlette.routing import Route
 from headwater.cli.main import main
 from headwater.config import load_config
 from headwater.platform import Platform, build
+from headwater.testing.eventually import eventually_blocking
 from headwater.testing.service_kit import served_project, write_project
 from headwater.web.app import create_app
 
@@ -191,14 +192,7 @@ def settled(service: Service) -> None:
             and live >= {"hush.patient", "shop.order"}
         )
 
-    wait_for(done)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)
+    eventually_blocking(done)
 
 
 def told(text: str, *asked: str) -> list[str]:
@@ -474,7 +468,7 @@ def test_a_setting_opens_a_private_stream(tmp_path: Path) -> None:
         client.post("/v1/events", json=list(POSTED))
         assert SECRET in service.read("/v2/stream/hush.patient?since=2020-01-01", [SECRET])
         assert "hush.patient" in client.get("/v1/streams").text
-        wait_for(lambda: SECRET in client.get("/v1/_page/tables").text)
+        eventually_blocking(lambda: SECRET in client.get("/v1/_page/tables").text)
         assert client.get("/v2/stream/x.private.hush.v1").status_code == 400
 
 

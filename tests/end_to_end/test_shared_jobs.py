@@ -22,13 +22,13 @@ from end_to_end.sharing import (
     shared,
     shared_project,
     started,
-    until,
     watch,
     write,
 )
 from headwater.config import Config, load_config
 from headwater.log.contract import Position
 from headwater.platform import Platform, build
+from headwater.testing.eventually import eventually
 
 
 @pytest.fixture
@@ -47,15 +47,15 @@ async def test_processes_share_the_partitions_of_a_job_and_hand_them_over_as_the
     first = await started(config)
     platforms = [first]
     try:
-        await until(has(first, PARTITIONS))
+        await eventually(has(first, PARTITIONS))
         await write(first, range(200))
         platforms.append(second := await started(config))
         writing = asyncio.create_task(write(first, range(200, 900)))
         # Who lost a partition names it until its last batch has ended.
-        await until(lambda: has(second, 2)() and has(first, 2)())
+        await eventually(lambda: has(second, 2)() and has(first, 2)())
         assert not shared(first).partitions & shared(second).partitions
         platforms.append(await started(config))
-        await until(lambda: all(has(p, n)() for p, n in zip(platforms, sorted_counts(platforms), strict=True)))
+        await eventually(lambda: all(has(p, n)() for p, n in zip(platforms, sorted_counts(platforms), strict=True)))
         await writing
         await check_exact(first, 900)
         await write(first, range(900, 1100))
@@ -70,7 +70,7 @@ async def test_processes_share_the_partitions_of_a_job_and_hand_them_over_as_the
         # What was another's can be had again, though it was fenced when the other took it.
         await platforms.pop().stop()
         await platforms.pop().stop()
-        await until(has(first, PARTITIONS), seconds=5)
+        await eventually(has(first, PARTITIONS), seconds=5)
         await write(first, range(1100, 1200))
         await check_exact(first, 1200)
     finally:
@@ -92,12 +92,12 @@ async def test_others_take_over_from_a_process_without_losing_or_repeating_anyth
     child = child_of(config)
     try:
         await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 0), 30)
-        await until(has(first, 2))
+        await eventually(has(first, 2))
         writing = asyncio.create_task(write(first, range(1500)))
         await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 50), 30)
         child.send_signal(signal.SIGKILL if way == "it is killed" else signal.SIGSTOP)
         gone = time.monotonic()
-        await until(has(first, PARTITIONS))
+        await eventually(has(first, PARTITIONS))
         assert time.monotonic() - gone < 12
         await writing
         await check_exact(first, 1500)
@@ -120,7 +120,7 @@ async def test_a_job_goes_on_where_it_was_when_it_is_shared_and_when_it_no_longe
     # Not stopped: who shares the job fences it.
     first = await started(config)
     try:
-        await until(has(first, PARTITIONS))
+        await eventually(has(first, PARTITIONS))
         await write(first, range(100, 200))
         await check_exact(first, 200)
     finally:
@@ -131,7 +131,7 @@ async def test_a_job_goes_on_where_it_was_when_it_is_shared_and_when_it_no_longe
     try:
         # Before anything comes, the job's own token says all that the partitions' did.
         last = await whole.log.last(["edit"])
-        await until(lambda: whole.runners["passed"].report().state == "running")
+        await eventually(lambda: whole.runners["passed"].report().state == "running")
         assert Position.parse(await whole.log.committed("job.passed") or "").offsets == last.offsets
         await write(whole, range(200, 300))
         await check_exact(whole, 300)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from end_to_end.sharing import edit, has, numbers_of, records_of, shared_project, started, until
+from end_to_end.sharing import edit, has, numbers_of, records_of, shared_project, started
 from headwater.errors import HeadwaterError
 from headwater.platform import Platform
+from headwater.testing.eventually import eventually
 from servers.kafka import KafkaCluster
 
 AWAY_SECONDS = 3.0
@@ -42,7 +43,7 @@ async def test_a_shared_job_outlives_each_broker_in_turn_without_losing_or_repea
 
     writer = asyncio.create_task(writing())
     try:
-        await until(lambda: has(first, 2)() and has(second, 2)())
+        await eventually(lambda: has(first, 2)() and has(second, 2)())
         for number in kafka_cluster.nodes:
             end = kafka_cluster.pause if number == 2 else kafka_cluster.kill
             await asyncio.to_thread(end, number)

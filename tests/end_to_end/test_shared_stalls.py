@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from end_to_end.sharing import PARTITIONS, check_exact, child_of, has, shared_project, started, until, watch, write
+from end_to_end.sharing import PARTITIONS, check_exact, child_of, has, shared_project, started, watch, write
 from headwater.config import Config
 from headwater.platform import Platform
+from headwater.testing.eventually import eventually
 
 STALL_SECONDS_MAX = 1.5
 # Hangs once, where and how it is told: in a way that lets the other threads run, or in one that lets none.
@@ -53,11 +54,11 @@ async def hanging(config: Config, here: Path, how: str) -> AsyncIterator[tuple[P
     child = child_of(config, here / "said", HANGS_IN=str(here), HANGS=how)
     try:
         await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 0), 30)
-        await until(has(first, 2))
+        await eventually(has(first, 2))
         await write(first, range(100))
         await check_exact(first, 100)
         await write(first, range(100, 400))
-        await until((here / "hung").exists)
+        await eventually((here / "hung").exists)
         yield first, child
     finally:
         child.kill()
@@ -70,7 +71,7 @@ async def test_others_take_over_from_a_process_that_hangs_and_what_it_writes_whe
 ) -> None:
     async with hanging(config, tmp_path, "alone") as (first, child):
         hung_at = time.monotonic()
-        await until(has(first, PARTITIONS), seconds=10)
+        await eventually(has(first, PARTITIONS), seconds=10)
         assert time.monotonic() - hung_at > STALL_SECONDS_MAX / 2
         await write(first, range(400, 500))
         await check_exact(first, 500)
@@ -78,9 +79,9 @@ async def test_others_take_over_from_a_process_that_hangs_and_what_it_writes_whe
 
         (tmp_path / "awake").touch()
         # It ends its batch and wants to commit it, then takes part again.
-        await until(lambda: "another process has taken over partition" in (tmp_path / "said").read_text())
+        await eventually(lambda: "another process has taken over partition" in (tmp_path / "said").read_text())
         await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 0), 30)
-        await until(has(first, 2))
+        await eventually(has(first, 2))
         await write(first, range(500, 600))
         await check_exact(first, 600)
 
@@ -88,11 +89,11 @@ async def test_others_take_over_from_a_process_that_hangs_and_what_it_writes_whe
 async def test_others_take_over_from_a_process_of_which_no_thread_can_run(config: Config, tmp_path: Path) -> None:
     async with hanging(config, tmp_path, "11") as (first, child):
         # The client itself notices, no sooner than its session would end.
-        await until(has(first, PARTITIONS), seconds=10)
+        await eventually(has(first, PARTITIONS), seconds=10)
         assert not (tmp_path / "awake").exists()
         await write(first, range(400, 500))
         await check_exact(first, 500)
-        await until((tmp_path / "awake").exists)
+        await eventually((tmp_path / "awake").exists)
         await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 0), 30)
         await write(first, range(500, 600))
         await check_exact(first, 600)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from headwater.config import load_config
 from headwater.connectors.tables import TableView
 from headwater.intake.outcome import Accepted
 from headwater.platform import Platform, build
+from headwater.testing.eventually import eventually_blocking
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +49,6 @@ def as_golden(view: TableView) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["window_start"], row["wiki"]))
 
 
-def wait_until(done: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Blocks; for a thread."""
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("tables", ["var/tables.db", "var/tables.duckdb"])
 async def test_hourly_counts_of_a_day_of_edits_equal_the_golden_ones(
     project: Callable[..., Platform], edits: list[dict[str, Any]], golden: list[dict[str, Any]], tables: str
@@ -80,7 +72,7 @@ async def test_a_running_job_comes_to_the_same_counts_although_half_the_day_arri
     try:
         table = platform.tables["edits_per_wiki"]
         assert await write(platform, edits) == len(edits)
-        await asyncio.to_thread(wait_until, lambda: as_golden(table.view(10_000)) == golden)
+        await asyncio.to_thread(eventually_blocking, lambda: as_golden(table.view(10_000)) == golden)
         reports = {name: runner.report() for name, runner in platform.runners.items()}
         assert (reports["hourly"].read, reports["hourly"].late, reports["hourly"].errors) == (len(edits), 0, 0)
         assert {report.state for report in reports.values()} == {"running"}

@@ -10,9 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,6 +19,7 @@ import orjson
 import pytest
 
 from headwater.cli.init import write_project
+from headwater.testing.eventually import eventually_blocking
 
 HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
 WORKER_BYTES_MAX = 100_000_000
@@ -110,13 +110,6 @@ def post(address: str, events: list[dict[str, object]]) -> int:
     return status
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not within the time"
-        time.sleep(0.05)
-
-
 def test_on_sqlite_several_workers_are_refused_with_the_reason(tmp_path: Path) -> None:
     refused = subprocess.run(
         [*HEADWATER, "up", "--project", str(made_project(tmp_path / "mine")), "--port", "0", "--workers", "2"],
@@ -165,10 +158,10 @@ def test_a_worker_that_is_killed_is_replaced_and_sigterm_ends_them_all(tmp_path:
         before = running.workers()
         os.kill(before[1], signal.SIGKILL)
         assert {post(running.address, [edit(number)]) for number in range(20)} == {201}
-        until(lambda: sorted(running.workers()) == [0, 1] and running.workers()[1] != before[1])
+        eventually_blocking(lambda: sorted(running.workers()) == [0, 1] and running.workers()[1] != before[1])
         after = running.workers()
         assert after[0] == before[0]
-        until(lambda: running.metric("headwater_worker_up") == {'worker="0"': 1.0, 'worker="1"': 1.0})
+        eventually_blocking(lambda: running.metric("headwater_worker_up") == {'worker="0"': 1.0, 'worker="1"': 1.0})
         assert running.process.stderr is not None
         assert running.process.stderr.readline() == "Worker 1 was ended by SIGKILL; another one starts in 0.1 s.\n"
         running.process.terminate()
@@ -180,7 +173,7 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path, kafka_se
     with up(made_project(tmp_path / "mine"), kafka_server, 2) as running:
         pids = list(running.workers().values())
         running.process.kill()
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+        eventually_blocking(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
 def test_a_project_that_cannot_start_says_so_once_and_ends(tmp_path: Path, kafka_server: str) -> None:

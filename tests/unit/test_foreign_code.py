@@ -23,6 +23,7 @@ from headwater.processing.loader import load_jobs
 from headwater.processing.status import RunnerStatus
 from headwater.processing.supervision import Supervisor
 from headwater.telemetry import Telemetry
+from headwater.testing.eventually import eventually
 from headwater.testing.job_kit import JobKit
 
 WAIT_SECONDS = 20.0
@@ -205,12 +206,6 @@ class MemorySink:
             FAILURES[delivery.value["what"]]()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not condition():  # noqa: ASYNC110 - what is waited for sets no event
-            await asyncio.sleep(0.01)
-
-
 @pytest.mark.parametrize("where", ["check", "write"])
 async def test_an_event_that_a_sink_fails_with_each_time_is_set_aside(where: str) -> None:
     sink = MemorySink()
@@ -222,7 +217,7 @@ async def test_an_event_that_a_sink_fails_with_each_time_is_set_aside(where: str
     await kit.put(*events, {"n": len(events)})
     supervisor = Supervisor(kit.runner, pause_seconds=0.001)
     supervisor.start()
-    await until(lambda: len(sink.rows) == len(FAILURES) + 1 and supervisor.report().read >= len(events))
+    await eventually(lambda: len(sink.rows) == len(FAILURES) + 1 and supervisor.report().read >= len(events))
     await supervisor.stop()
     assert sink.rows == list(range(0, len(events) + 1, 2))
     errors = await kit.errors()
@@ -237,11 +232,11 @@ async def test_a_sink_that_takes_nothing_loses_nothing_and_sets_nothing_aside() 
     sink.broken = True
     supervisor = Supervisor(kit.runner, pause_seconds=0.001)
     supervisor.start()
-    await until(lambda: supervisor.report().restarts > 6)
+    await eventually(lambda: supervisor.report().restarts > 6)
     assert await kit.errors() == []
     assert "SystemExit" in (supervisor.report().trouble or "")
     sink.broken = False
-    await until(lambda: sink.rows == [1, 2])
+    await eventually(lambda: sink.rows == [1, 2])
     await supervisor.stop()
 
 
@@ -288,7 +283,7 @@ async def test_a_job_that_ends_for_whatever_reason_is_started_again() -> None:
     runner = Restless(*FAILURES.values(), lambda: None)
     supervisor = Supervisor(runner, pause_seconds=0.0)
     supervisor.start()
-    await until(lambda: runner.status.state == "running")
+    await eventually(lambda: runner.status.state == "running")
     assert runner.attempts == len(FAILURES) + 2
     assert supervisor.report().restarts == len(FAILURES) + 1
     assert "without being asked" in (supervisor.report().last_error or "")
@@ -351,7 +346,7 @@ async def test_a_supervisor_that_is_cancelled_ends_at_once() -> None:
     runner = Restless()
     supervisor = Supervisor(runner)
     supervisor.start()
-    await until(lambda: runner.status.state == "running")
+    await eventually(lambda: runner.status.state == "running")
     task = supervisor._task
     assert task is not None
     task.cancel()
@@ -376,6 +371,6 @@ async def test_pauses_grow_with_jitter_up_to_a_bound_and_begin_anew_after_succes
     monkeypatch.setattr(runner.status, "restarting", noted)
     supervisor = Supervisor(runner, pause_seconds=0.001, random=iter([0.0, 1.0] * 4).__next__)
     supervisor.start()
-    await until(lambda: runner.status.state == "running")
+    await eventually(lambda: runner.status.state == "running")
     await supervisor.stop()
     assert pauses == [0.0005, 0.002, 0.002, 0.008, 0.004, 0.008, 0.0005, 0.002]

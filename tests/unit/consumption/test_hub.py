@@ -20,6 +20,7 @@ from headwater.log.contract import Position, Record, TopicSettings
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
+from headwater.testing.eventually import eventually
 from headwater.testing.oracle_log import OracleLog
 from headwater.testing.stream_kit import RawAnswer, request, serving_streams
 
@@ -59,12 +60,6 @@ async def _client(port: int, path: str = "/v2/stream/edits", **headers: str) -> 
         yield answer
     finally:
         answer.hang_up()
-
-
-async def _until_nobody_is_connected(hub: StreamHub) -> None:
-    async with asyncio.timeout(5):
-        while hub.admission.connections:  # noqa: ASYNC110 - what it waits for happens in the server, which tells nobody
-            await asyncio.sleep(0.02)
 
 
 def _numbers(answer: RawAnswer) -> list[int]:
@@ -372,7 +367,7 @@ async def test_a_client_that_takes_nothing_at_all_is_dropped(log: OracleLog) -> 
         for number in range(300):
             await _write(log, {"n": number, "fill": "x" * 40_000})
             await asyncio.sleep(0)
-        await _until_nobody_is_connected(hub)
+        await eventually(lambda: not hub.admission.connections)
         assert telemetry.value("headwater_stream_cut_total", {"reason": "stalled"}) == 1
         stuck.hang_up()
 
@@ -388,7 +383,7 @@ async def test_connections_are_limited_by_address_and_in_all_and_places_are_give
             assert statuses == [200, 200, 429, 200, 429, 400]
             assert refused.headers["retry-after"] == "1"
             assert b"X-Client-IP is a required request header" in nameless.body
-        await _until_nobody_is_connected(hub)
+        await eventually(lambda: not hub.admission.connections)
         async with _client(port, x_client_ip="1") as again:
             assert again.status == 200
 

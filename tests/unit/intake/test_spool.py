@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import errno
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
+from headwater.testing.eventually import eventually
 from headwater.testing.faulty_log import FaultyLog
 
 BYTES_MAX = 1_000_000
@@ -266,12 +267,6 @@ async def texts(log: FaultyLog) -> list[str]:
     return [orjson.loads(record.value)["text"] for record in await log.read(await log.first(["notes"]))]
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - the condition is a metric
-            await asyncio.sleep(0.005)
-
-
 @pytest.mark.usefixtures("quick")
 async def test_hasty_events_survive_a_log_that_is_away_and_are_stored_in_order(tmp_path: Path, log: FaultyLog) -> None:
     intake, telemetry = made_intake(tmp_path, log)
@@ -285,7 +280,7 @@ async def test_hasty_events_survive_a_log_that_is_away_and_are_stored_in_order(t
     assert await texts(log) == ["warm up"]
     assert telemetry.value("headwater_intake_hasty_spooled_events_total") == 40
     log.failure = None
-    await until(lambda: telemetry.value("headwater_intake_hasty_spool_bytes") == 0)
+    await eventually(lambda: telemetry.value("headwater_intake_hasty_spool_bytes") == 0)
     assert await texts(log) == ["warm up", *(f"{number}{letter}" for number in range(20) for letter in "ab")]
     assert telemetry.value("headwater_intake_hasty_lost_events_total") == 0
     await intake.stop()
@@ -308,7 +303,7 @@ async def test_spooled_events_survive_a_restart_with_the_time_and_id_they_were_r
     log.failure = None
     again, telemetry = made_intake(tmp_path, log)
     await again.start()
-    await until(lambda: telemetry.value("headwater_intake_hasty_spool_bytes") == 0)
+    await eventually(lambda: telemetry.value("headwater_intake_hasty_spool_bytes") == 0)
     assert await texts(log) == ["warm up", "one", "two"]
     await again.stop()
 
@@ -327,7 +322,7 @@ async def test_a_log_that_hangs_sends_new_hasty_events_to_the_spool_at_once(
     intake.write_hasty([note("on disk")])
     assert telemetry.value("headwater_intake_hasty_spooled_events_total") == 1
     log.gate.set()
-    await until(lambda: telemetry.value("headwater_intake_hasty_spool_bytes") == 0)
+    await eventually(lambda: telemetry.value("headwater_intake_hasty_spool_bytes") == 0)
     assert await texts(log) == ["warm up", "in memory", "on disk"]
     await intake.stop()
 
@@ -348,7 +343,7 @@ async def test_what_does_not_fit_into_the_spool_is_refused_and_not_counted_as_re
         intake.write_hasty([note("x" * 20_000)])
     assert refused.value.retry_after_seconds == 7
     log.failure = None
-    await until(lambda: telemetry.value("headwater_intake_hasty_spool_bytes") == 0)
+    await eventually(lambda: telemetry.value("headwater_intake_hasty_spool_bytes") == 0)
     assert len(await texts(log)) == 52
     assert telemetry.value("headwater_intake_hasty_events_total") == 51
     assert telemetry.value("headwater_intake_hasty_refused_events_total") == 1
@@ -367,7 +362,7 @@ async def test_a_spooled_event_that_is_invalid_makes_its_error_event_and_holds_n
     await asyncio.sleep(0.02)
     intake.write_hasty([note(1), note("y")])
     log.failure = None
-    await until(lambda: telemetry.value("headwater_intake_hasty_spool_bytes") == 0)
+    await eventually(lambda: telemetry.value("headwater_intake_hasty_spool_bytes") == 0)
     assert await texts(log) == ["warm up", "x", "y"]
     errors = await log.read(await log.first(["headwater-intake.error.validation"]))
     assert len(errors) == 1

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from headwater.processing import Job, ToTable, job, source_positions, table
 from headwater.processing.source_positions import SourcePositions
 from headwater.processing.status import RunnerStatus
 from headwater.telemetry import Telemetry
+from headwater.testing.eventually import eventually
 from headwater.testing.job_kit import JobKit
 from headwater.testing.oracle_log import OracleLog, OraclePartition
 
@@ -56,13 +56,6 @@ def edit(number: int) -> dict[str, Any]:
     return {"$schema": "/edit/1.0.0", "meta": {"stream": "edits", "id": f"id-{number}"}, "n": number}
 
 
-async def until(met: Callable[[], Any], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not await met():
-        assert time.monotonic() < deadline, "it did not come"
-        await asyncio.sleep(0.02)
-
-
 async def numbers(kit: JobKit) -> list[int]:
     return sorted(event["n"] for event in await kit.events())
 
@@ -72,11 +65,11 @@ async def test_partitions_that_are_added_while_a_job_runs_are_read_from_their_be
     await kit.open()
     await kit.put(edit(0))
     running = asyncio.create_task(kit.runner.run())
-    await until(lambda: _equals(numbers(kit), [0]))
+    await eventually(lambda: _equals(numbers(kit), [0]))
     await kit.log.ensure_topic("edits", TopicSettings(partitions=3))
     await kit.put(edit(1), partition=1)
     await kit.put(edit(2), partition=2)
-    await until(lambda: _equals(numbers(kit), [0, 1, 2]))
+    await eventually(lambda: _equals(numbers(kit), [0, 1, 2]))
     assert await kit.runner.lag() == 0
     kit.runner.stop()
     await running
@@ -97,7 +90,7 @@ async def test_of_a_topic_that_was_made_again_every_event_is_read(
     await kit.put(*[edit(n) for n in range(20)])
     if running:
         task = asyncio.create_task(kit.runner.run())
-        await until(lambda: _equals(numbers(kit), list(range(20))))
+        await eventually(lambda: _equals(numbers(kit), list(range(20))))
     else:
         await kit.run_live()
         kit = JobKit(copied, log=log)
@@ -105,7 +98,7 @@ async def test_of_a_topic_that_was_made_again_every_event_is_read(
     await kit.put(*[edit(n) for n in range(100, 100 + new)])
     if not running:
         task = asyncio.create_task(kit.runner.run())
-    await until(lambda: _covers(numbers(kit), {*range(20), *range(100, 100 + new)}))
+    await eventually(lambda: _covers(numbers(kit), {*range(20), *range(100, 100 + new)}))
     kit.runner.stop()
     await task
     said = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]

@@ -1,0 +1,50 @@
+"""Waiting in tests for what happens by itself: a condition is asked again until it holds, with a deadline.
+
+The deadline only bounds a test that fails. It is to be far longer than the thing takes on a slow, busy machine; a test
+never sleeps for a time in which something "will have happened". To show that something does not happen, bring about
+something that comes after it and wait for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+DEADLINE_SECONDS = 60.0
+PAUSE_SECONDS = 0.02
+
+
+async def eventually(condition: Callable[[], T | Awaitable[T]], *, seconds: float = DEADLINE_SECONDS) -> T:
+    """The first answer of `condition` that counts as true; the event loop runs in between.
+
+    `condition` may be a function or a coroutine function.
+
+    :raises AssertionError: no answer was true within `seconds`; the message holds the last one.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        asked = condition()
+        answer: T = await asked if inspect.isawaitable(asked) else asked
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} seconds; the last answer was {answer!r}")
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+def eventually_blocking(condition: Callable[[], T], *, seconds: float = DEADLINE_SECONDS) -> T:
+    """`eventually` for a test or a thread without an event loop.
+
+    :raises AssertionError: no answer was true within `seconds`; the message holds the last one.
+    """
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} seconds; the last answer was {answer!r}")
+        time.sleep(PAUSE_SECONDS)
+    return answer
