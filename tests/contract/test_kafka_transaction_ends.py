@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
 import uuid
 from collections import Counter
@@ -14,6 +15,7 @@ import pytest
 
 from headwater.errors import HeadwaterError, LogUnavailable, WriterFenced
 from headwater.log.contract import Commit, Record, TopicSettings
+from headwater.testing.eventually import eventually
 from headwater.testing.log_suite import read_all, records, values
 
 if TYPE_CHECKING:
@@ -168,9 +170,13 @@ async def test_writers_that_take_a_group_from_each_other_all_the_time_end_as_com
     assert set(outcomes) <= {"WriterFenced", "LogUnavailable"}
 
 
+standing_still = threading.Event()
+
+
 def stand_still(producer: Any) -> None:
     """As a machine that is asleep with a transaction open."""
     producer.flush(5)
+    standing_still.set()
     time.sleep(OPEN_SECONDS_MAX + CLEANUP_SECONDS + 1)
     producer.commit_transaction(5)
 
@@ -196,9 +202,10 @@ async def test_a_writer_whose_transaction_was_open_for_too_long_stays_fenced_whe
     log, other = await logs(), await logs()
     await log.claim("g")
     await log.append(records("a", 1), commit=Commit("g", "one"))
+    standing_still.clear()
     interfere(log, "g", stand_still)
     standing = asyncio.create_task(log.append(records("a", 1, start=7), commit=Commit("g", "seven")))
-    await asyncio.sleep(0.5)
+    await eventually(standing_still.is_set)
     assert await other.claim("g") == "one"
     await other.append(records("a", 1, start=1), commit=Commit("g", "two"))
     with pytest.raises(WriterFenced):

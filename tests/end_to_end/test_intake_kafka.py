@@ -20,6 +20,7 @@ import pytest
 
 from headwater.config import load_config
 from headwater.platform import Platform, build
+from headwater.testing.eventually import eventually_blocking
 from headwater.web.server import serving
 from servers.kafka import KafkaCluster
 
@@ -224,7 +225,12 @@ def _limit_messages(broker: KafkaCluster, topic: str, bytes_max: int) -> None:
     client = AdminClient({"bootstrap.servers": broker.bootstrap})
     for done in client.incremental_alter_configs([resource]).values():
         done.result(10)
-    time.sleep(0.5)
+
+    def is_known() -> bool:
+        [described] = client.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+        return str(described.result(10)["max.message.bytes"].value) == str(bytes_max)
+
+    eventually_blocking(is_known)
 
 
 async def test_an_oversize_event_is_refused_with_the_limit_before_the_producer_sees_it(

@@ -20,6 +20,7 @@ from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
 from headwater.testing.clock import ManualClock
+from headwater.testing.eventually import eventually
 from headwater.testing.oracle_log import OracleLog
 
 # Declares what the intake fills in, and nothing else.
@@ -117,9 +118,14 @@ class JobKit:
         await self.runner.run(until_end=True)
 
     async def run_live(self, *, pause_seconds: float = 0.15) -> None:
-        """Process what there is as a job does that goes on, for a moment."""
+        """Process what there is as a job does that goes on: until nothing is left, and for `pause_seconds` at least."""
         task = asyncio.create_task(self.runner.run())
         await asyncio.sleep(pause_seconds)
+
+        async def has_nothing_left() -> bool:
+            return task.done() or await self.runner.lag() == 0
+
+        await eventually(has_nothing_left)
         self.runner.stop()
         await task
 

@@ -211,6 +211,16 @@ class OracleLog:
         """Every (topic, partition)."""
         return sorted(self._partitions)
 
+    def delete_topic(self, topic: str) -> None:
+        """As an administrator of a shared log deletes one: it is not there any more, nor is what it had."""
+        for place in [place for place in self._partitions if place[0] == topic]:
+            del self._partitions[place]
+        del self._settings[topic]
+
+    def replace_partition(self, topic: str, number: int) -> None:
+        """As where a topic was deleted and made again: the partition is empty and its offsets begin at 0."""
+        self._partitions[topic, number] = OraclePartition()
+
     def settings(self, topic: str) -> TopicSettings:
         return self._settings[topic]
 

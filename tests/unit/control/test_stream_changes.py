@@ -18,7 +18,7 @@ from headwater.streams.layers import Entry, Scope, StreamLayers
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
-from headwater.testing.oracle_log import OracleLog, OraclePartition
+from headwater.testing.oracle_log import OracleLog
 
 
 class Clock:
@@ -72,9 +72,9 @@ async def test_where_the_topic_of_changes_is_deleted_or_made_again_what_it_has_t
     control, _ = await started(log, Clock())
     await control.change(Change("ada", "too many", put=(rule(),)))
     if deleted:
-        del log._partitions[TOPIC, 0], log._settings[TOPIC]
+        log.delete_topic(TOPIC)
     else:
-        log._partitions[TOPIC, 0] = OraclePartition()
+        log.replace_partition(TOPIC, 0)
     assert await control._read(0.0)
     assert (rate_of(control), control.history) == (None, [])
     revision = await control.change(Change("ada", "again", put=(rule(0.25),)))

@@ -21,6 +21,7 @@ from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
+from headwater.testing.eventually import eventually, let_others_run
 from headwater.testing.oracle_log import OracleLog
 from headwater.web.eventgate import legacy_answer
 
@@ -143,10 +144,10 @@ async def test_a_repeat_in_flight_is_stored_by_itself_where_the_first_one_failed
     log.refused = {b"wrong"}
     log.gate.clear()
     first = asyncio.create_task(intake.write_slices([note("a", "1"), note("wrong", "2")]))
-    await asyncio.sleep(0.01)
+    await eventually(lambda: log.appends == 2)
     log.refused = set()
     second = asyncio.create_task(intake.write_slices([note("a", "1"), note("wrong", "2")]))
-    await asyncio.sleep(0.01)
+    await let_others_run()
     log.gate.set()
     assert [index for index, _ in (await first).failed] == [1]
     assert (await second).accepted == 2

@@ -21,6 +21,7 @@ from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
+from headwater.testing.eventually import eventually, let_others_run
 from headwater.testing.faulty_log import FaultyLog
 from headwater.testing.oracle_log import OracleLog
 from headwater.web.eventgate import legacy_answer
@@ -175,9 +176,9 @@ async def test_a_repeat_waits_for_the_first_attempt_and_shares_its_success(intak
     await intake.write([note("warm up")])
     log.gate.clear()
     first = asyncio.create_task(intake.write([note("a", event_id="1")]))
-    await asyncio.sleep(0.01)
+    await eventually(lambda: log.appends == 2)
     second = asyncio.create_task(intake.write([note("a", event_id="1")]))
-    await asyncio.sleep(0.01)
+    await let_others_run()
     assert not second.done()
     log.gate.set()
     (outcome,) = await first
@@ -193,9 +194,9 @@ async def test_a_repeat_takes_over_when_the_first_attempt_fails(intake: Intake, 
     log.gate.clear()
     log.failure = LogUnavailable("away")
     first = asyncio.create_task(intake.write([note("a", event_id="1")]))
-    await asyncio.sleep(0.01)
+    await eventually(lambda: log.appends == 2)
     second = asyncio.create_task(intake.write([note("b", event_id="1")]))
-    await asyncio.sleep(0.01)
+    await let_others_run()
     log.failure = None
     log.gate.set()
     assert isinstance((await first)[0], Failed)
@@ -211,7 +212,7 @@ async def test_two_requests_with_each_others_ids_do_not_wait_for_ever(intake: In
     one = asyncio.create_task(intake.write([note("a", event_id="1"), note("b", event_id="2")]))
     two = asyncio.create_task(intake.write([note("b", event_id="2"), note("a", event_id="1")]))
     three = asyncio.create_task(intake.write([note("c", event_id="3"), note("a", event_id="1")]))
-    await asyncio.sleep(0.01)
+    await let_others_run()
     log.gate.set()
     async with asyncio.timeout(5):
         await asyncio.gather(one, two, three)
@@ -222,7 +223,7 @@ async def test_an_append_that_outlasts_its_request_still_counts(intake: Intake, 
     await intake.write([note("warm up")])
     log.gate.clear()
     first = asyncio.create_task(intake.write([note("a", event_id="1")]))
-    await asyncio.sleep(0.01)
+    await eventually(lambda: log.appends == 2)
     first.cancel()
     await asyncio.wait([first])
     log.gate.set()
@@ -266,7 +267,7 @@ async def test_a_restart_remembers_the_ids_in_the_log(tmp_path: Path, log: Fault
 async def test_hasty_events_are_stored_before_the_stop(intake: Intake, log: FaultyLog) -> None:
     log.gate.clear()
     intake.write_hasty([orjson.dumps(note("a")), orjson.dumps(note(1))])
-    await asyncio.sleep(0.01)
+    await eventually(lambda: log.appends == 1)
     assert await texts(log) == []
     log.gate.set()
     await intake.stop()
@@ -302,8 +303,11 @@ async def test_a_log_that_does_not_answer_is_a_failure_in_time(tmp_path: Path, l
     # While nobody knows what becomes of the first attempt, a repeat of it is not stored a second time.
     assert isinstance((await intake.write([one]))[0], Failed)
     log.gate.set()
-    await asyncio.sleep(0.02)
-    assert isinstance((await intake.write([one]))[0], Accepted)
+
+    async def is_known() -> bool:
+        return isinstance((await intake.write([one]))[0], Accepted)
+
+    await eventually(is_known)
     assert sorted(await texts(log)) == ["a", "b"]
 
 
@@ -359,9 +363,9 @@ async def test_the_last_outcomes_can_be_watched(intake: Intake) -> None:
     assert len(intake.recent.since(0)) <= 201
 
 
-async def test_outcomes_are_counted_by_stream(intake: Intake) -> None:
+async def test_outcomes_are_counted_by_stream(intake: Intake, log: FaultyLog) -> None:
     telemetry = Telemetry()
-    counted = Intake(intake.gate, intake._log, IntakeConfig(), telemetry)
+    counted = Intake(intake.gate, log, IntakeConfig(), telemetry)
     await counted.start()
     await counted.write([note("a", event_id="1"), note("a", event_id="1"), note(1), note(stream="x" * 50)])
 

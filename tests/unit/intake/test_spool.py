@@ -276,9 +276,8 @@ async def test_hasty_events_survive_a_log_that_is_away_and_are_stored_in_order(t
     for number in range(20):
         intake.write_hasty([note(f"{number}a"), note(f"{number}b")])
         await asyncio.sleep(0.001)
-    await asyncio.sleep(0.05)
+    await eventually(lambda: telemetry.value("headwater_intake_hasty_spooled_events_total") == 40)
     assert await texts(log) == ["warm up"]
-    assert telemetry.value("headwater_intake_hasty_spooled_events_total") == 40
     log.failure = None
     await eventually(lambda: telemetry.value("headwater_intake_hasty_spool_bytes") == 0)
     assert await texts(log) == ["warm up", *(f"{number}{letter}" for number in range(20) for letter in "ab")]
@@ -290,12 +289,12 @@ async def test_hasty_events_survive_a_log_that_is_away_and_are_stored_in_order(t
 async def test_spooled_events_survive_a_restart_with_the_time_and_id_they_were_received_with(
     tmp_path: Path, log: FaultyLog
 ) -> None:
-    intake, _ = made_intake(tmp_path, log)
+    intake, before = made_intake(tmp_path, log)
     await intake.start()
     await intake.write_slices([note("warm up")])
     log.failure = LogUnavailable("away")
     intake.write_hasty([note("one")])
-    await asyncio.sleep(0.05)
+    await eventually(lambda: before.value("headwater_intake_hasty_spooled_events_total") == 1)
     intake.write_hasty([note("two")])
     await intake.stop()
     (segment,) = segments(tmp_path / "spool")
@@ -318,7 +317,8 @@ async def test_a_log_that_hangs_sends_new_hasty_events_to_the_spool_at_once(
     await intake.write_slices([note("warm up")])
     log.gate.clear()
     intake.write_hasty([note("in memory")])
-    await asyncio.sleep(0.05)
+    await eventually(lambda: log.appends == 2)
+    await asyncio.sleep(2 * hasty.SPOOL_AFTER_SECONDS)
     intake.write_hasty([note("on disk")])
     assert telemetry.value("headwater_intake_hasty_spooled_events_total") == 1
     log.gate.set()
@@ -336,7 +336,7 @@ async def test_what_does_not_fit_into_the_spool_is_refused_and_not_counted_as_re
     await intake.write_slices([note("warm up")])
     log.failure = LogUnavailable("away")
     intake.write_hasty([note("x")])
-    await asyncio.sleep(0.02)
+    await eventually(lambda: telemetry.value("headwater_intake_hasty_spooled_events_total") == 1)
     for _ in range(50):
         intake.write_hasty([note("x" * 1000)])
     with pytest.raises(LogUnavailable) as refused:
@@ -359,7 +359,7 @@ async def test_a_spooled_event_that_is_invalid_makes_its_error_event_and_holds_n
     await intake.write_slices([note("warm up")])
     log.failure = LogUnavailable("away")
     intake.write_hasty([note("x")])
-    await asyncio.sleep(0.02)
+    await eventually(lambda: telemetry.value("headwater_intake_hasty_spooled_events_total") == 1)
     intake.write_hasty([note(1), note("y")])
     log.failure = None
     await eventually(lambda: telemetry.value("headwater_intake_hasty_spool_bytes") == 0)

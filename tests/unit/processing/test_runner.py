@@ -18,6 +18,7 @@ from headwater.log.sqlite.log import SqliteLog
 from headwater.processing import Context, Each, Job, PerKey, Timer, ToStream, ToTable, Turn, job, table
 from headwater.processing.embedded import RunnerSettings
 from headwater.processing.supervision import Supervisor
+from headwater.testing.eventually import eventually
 from headwater.testing.job_kit import JobKit, without_envelope
 from headwater.testing.oracle_log import OracleLog
 
@@ -204,9 +205,8 @@ async def test_a_log_that_stays_away_ends_the_run_and_a_supervisor_begins_again_
     log.refusals = 7
     supervisor = Supervisor(kit.runner, pause_seconds=0.01)
     supervisor.start()
-    await asyncio.sleep(0.3)
-    assert supervisor.report().restarts == 2
-    assert supervisor.report().state == "running"
+    await eventually(lambda: (supervisor.report().restarts, supervisor.report().state) == (2, "running"))
+    await eventually(lambda: supervisor.report().written == 2)
     await supervisor.stop()
     assert supervisor.report().state == "stopped"
     assert len(await kit.events()) == 2

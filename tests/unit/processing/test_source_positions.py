@@ -120,7 +120,7 @@ async def test_a_partition_that_was_cut_short_is_read_from_its_beginning_and_the
     for n in range(6):
         await kit.put(edit(n), partition=n % 2)
     await kit.run_live()
-    log._partitions["edits", 0] = OraclePartition()
+    log.replace_partition("edits", 0)
     await kit.put(edit(10), partition=0)
     await kit.put(edit(11), partition=1)
     await JobKit(copied, log=log).run_live()

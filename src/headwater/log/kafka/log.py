@@ -108,6 +108,7 @@ class KafkaLog:
         self._bell = Bell()
         self.outages = Outages(servers)
         self._topics = KafkaTopics(self._settings, self._in_thread, self.outages)
+        self.counts = self._topics.counts
         self._sender = Sender(self._settings, self._topics, clock, self.outages)
         self._transactions = Transactions(self._settings, self._topics, self._sender)
         self._topics.on_grown += [self._sender.learn, self._transactions.learn]

@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from confluent_kafka import IsolationLevel, TopicCollection, TopicPartition
@@ -85,6 +85,14 @@ InThread = Callable[..., Awaitable[Any]]
 Place = tuple[str, int]
 
 
+@dataclass(slots=True)
+class RequestCounts:
+    """What was asked of the brokers since the log was made, for measurements and tests."""
+
+    offset_requests: int = 0
+    offsets: int = 0  # of one partition each; a request asks for several
+
+
 class KafkaTopics:
     """The brokers' topics under one namespace. Belongs to one event loop; `in_thread` runs what blocks."""
 
@@ -95,6 +103,7 @@ class KafkaTopics:
         self._outages.on_away = self._begin_probing
         self._probing: asyncio.Task[None] | None = None
         self.waits = Waits()
+        self.counts = RequestCounts()
         self._in_thread = in_thread
         self._known: dict[str, KafkaTopic] = {}
         self._admin: AdminClient | None = None
@@ -481,6 +490,8 @@ class KafkaTopics:
         # Of a time it means that nothing came since. Below, the client says that it does not know: leaders are moving.
         least = 0 if spec in (EARLIEST, LATEST) else NOTHING_SINCE
         while wanted:
+            self.counts.offset_requests += 1
+            self.counts.offsets += len(wanted)
             asked = self._client().list_offsets(
                 {TopicPartition(name, number): spec for name, number in wanted},
                 isolation_level=IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED,

@@ -59,6 +59,15 @@ ID_GROUP = "headwater.log"
 T = TypeVar("T")
 
 
+@dataclasses.dataclass(slots=True)
+class ReadCounts:
+    """What reading has cost since the log was opened, for measurements and tests."""
+
+    looks: int = 0  # into memory, by one reader
+    waits: int = 0  # begun, by one reader that found nothing
+    searches: int = 0  # of the file, for new records of every partition that is followed
+
+
 class SqliteLog:
     """One file; see `Log` for what each method promises."""
 
@@ -88,6 +97,7 @@ class SqliteLog:
         self._busy_seconds = busy_seconds
         self._only_read = only_read
         self.damages = DamageBook()
+        self.counts = ReadCounts()
         self._cache = BatchCache(cache_bytes_max)
         self._bell = Bell()
         self._writer = Writer(
@@ -137,6 +147,7 @@ class SqliteLog:
                     Followed(topic, partition, slots[topic, partition], offset)
                     for (topic, partition), offset in position.offsets.items()
                 ]
+                self.counts.looks += 1
                 found = take_from_memory(self._cache, self._known_next, followed, records_max, bytes_max)
                 left = deadline - loop.time()
                 # What memory calls the end may be old, where others write: the file has the last word.
@@ -148,6 +159,7 @@ class SqliteLog:
                 if found or left <= 0:
                     return found
                 self._poll()
+                self.counts.waits += 1
                 await asyncio.wait([bell], timeout=left)
             finally:
                 self._bell.leave(slots.values(), bell)
@@ -406,6 +418,7 @@ class SqliteLog:
         """Look for new records where somebody waits, and trust nothing else that is known."""
         # A read that is under way may have seen the file as it was.
         self._generation += 1
+        self.counts.searches += 1
         self._known_next = {slot: self._known_next[slot] for slot in slots if slot in self._known_next}
         try:
             ends: Mapping[int, int | None] = await self._in_thread(self._reader.next_offsets, slots)

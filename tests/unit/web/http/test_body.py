@@ -56,7 +56,7 @@ def test_more_members_are_refused_at_the_limit(encoding: bytes, member: bytes, m
     with pytest.raises(EventMalformed, match="members"):
         decoded(body, encoding)
 
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize("cut", [1, 5, 9, 25])
