@@ -255,6 +255,8 @@ def _of_type(value: Any, kind: Any) -> Any:
 def _check_range(value: Any, field: dataclasses.Field[Any], source: Declaration, path: KeyPath) -> None:
     allowed = field.metadata
     name = dotted(path)
+    if any("\0" in text for text in ([value] if isinstance(value, str) else value if _is_texts(value) else [])):
+        raise source.refusal(path, f"{name} has a NUL character in it.", hint="Write it without `\\0`.")
     if isinstance(value, (int, float)):
         if allowed["at_least"] is not None and value < allowed["at_least"]:
             raise source.refusal(path, f"{name} must be at least {allowed['at_least']}, not {value}.")
@@ -263,6 +265,10 @@ def _check_range(value: Any, field: dataclasses.Field[Any], source: Declaration,
     if isinstance(value, str) and allowed["starts_with"] and not value.startswith(allowed["starts_with"]):
         starts = " or ".join(f'"{start}"' for start in allowed["starts_with"])
         raise source.refusal(path, f'{name} must start with {starts}, not "{value}".')
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
 
 
 def _name(section: type[Any], key: str) -> str:

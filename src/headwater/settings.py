@@ -7,10 +7,13 @@ and what is allowed, and docs/reference/configuration.md is generated from them.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+_LOOPBACK_NAME = "localhost"
 
 
 def setting(
@@ -343,3 +346,14 @@ SECTIONS: Mapping[str, type[Any]] = types.MappingProxyType(
         "web": WebConfig,
     }
 )
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a name or address means this machine, for whoever resolves it."""
+    name = name.lower().rstrip(".")
+    if name == _LOOPBACK_NAME or name.endswith(f".{_LOOPBACK_NAME}"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

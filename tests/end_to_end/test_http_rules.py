@@ -275,6 +275,9 @@ PUBLIC = {
     "/V1/Events/": {"POST"},
     "/v2/stream/notes": {"GET", "HEAD"},
     "/v2/stream/notes,others": {"GET", "HEAD"},
+    "/?spec": {"GET", "HEAD"},
+    "/?doc": {"GET", "HEAD"},
+    "/?spec=1&x": {"GET", "HEAD"},
     "/v1/streams": {"GET", "HEAD"},
     "/v1/streams/notes": {"GET", "HEAD"},
     "/v1/stream-changes/live": {"GET", "HEAD"},
@@ -313,7 +316,9 @@ def test_a_preflight_names_the_methods_of_its_path_and_every_header_that_is_aske
     assert answer.headers.get_list("access-control-allow-origin") == ["*"]
 
 
-@pytest.mark.parametrize("path", ["/v1/stream-changes", "/metrics", "/v1/_page/feed", "/monitoring", "/v1/canaries"])
+@pytest.mark.parametrize(
+    "path", ["/", "/?specs", "/v1/stream-changes", "/metrics", "/v1/_page/feed", "/monitoring", "/v1/canaries"]
+)
 def test_the_platforms_own_paths_answer_no_preflight(url: str, path: str) -> None:
     headers = {"origin": "https://app.example", "access-control-request-method": "GET"}
     assert httpx.options(f"{url}{path}", headers=headers, trust_env=False).status_code in (404, 405)
@@ -426,3 +431,24 @@ def test_a_break_in_a_name_is_a_part_of_it(url: str, tmp_path: Path) -> None:
     assert httpx.get(f"{url}/v1/streams/notes", trust_env=False).status_code == 200
     answer = httpx.get(f"{url}/v1/streams/notes%0A", trust_env=False)
     assert (answer.status_code, answer.json()["type"]) == (404, "stream_unknown")
+
+
+ATTRIBUTES = [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/s"), ("ce-type", "t"), ("ce-subject", "notes")]
+
+
+@pytest.mark.parametrize("again", [*ATTRIBUTES, ("CE-ID", "2"), ("ce-shop", "a"), ("ce-time", "2026-01-31T12:00:00Z")])
+def test_an_attribute_of_a_cloudevent_is_there_once(url: str, again: tuple[str, str]) -> None:
+    once = again if again[0].lower() not in dict(ATTRIBUTES) else None
+    for second in (again, (again[0], f"{again[1]}0")):
+        headers = [*ATTRIBUTES, *([once] if once else []), second, ("content-type", "application/json")]
+        answer = httpx.post(f"{url}/v1/events", content=b"{}", headers=headers, trust_env=False)
+        assert (answer.status_code, answer.json()["type"]) == (400, "event_malformed")
+        assert f"{again[0].lower()} is there twice" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("types", [("application/json", "text/plain"), ("text/plain", "application/json")])
+def test_two_content_types_are_refused(url: str, types: tuple[str, str]) -> None:
+    headers = [("content-type", one) for one in types]
+    for path in ("/v1/events", "/v2/events?hasty=true"):
+        answer = httpx.post(f"{url}{path}", content=b'{"a": 1}', headers=headers, trust_env=False)
+        assert (answer.status_code, answer.json()["detail"]) == (400, "The request has two content types.")

@@ -2,6 +2,16 @@
 
 from headwater.checking.problem import Problem, Severity
 from headwater.checking.project import Project
-from headwater.checking.questions import QUESTIONS, Question, Report, check_project, check_settings
+from headwater.checking.questions import OPEN_TO_STRANGERS, QUESTIONS, Question, Report, check_project, check_settings
 
-__all__ = ["QUESTIONS", "Problem", "Project", "Question", "Report", "Severity", "check_project", "check_settings"]
+__all__ = [
+    "OPEN_TO_STRANGERS",
+    "QUESTIONS",
+    "Problem",
+    "Project",
+    "Question",
+    "Report",
+    "Severity",
+    "check_project",
+    "check_settings",
+]

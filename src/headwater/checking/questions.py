@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headwater.checking import jobs, settings, streams, tables, topics
+from headwater.checking import jobs, places, settings, streams, tables, topics
 from headwater.checking.problem import Problem, Severity, problem_of, relative
 from headwater.checking.project import Project, Watch, read_project
 from headwater.checking.schemas import rules_of_repositories
 from headwater.config import Config, load_config
 from headwater.errors import ConfigInvalid
+
+# The rule of what a start prints in full.
+OPEN_TO_STRANGERS = "open-to-strangers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,24 @@ QUESTIONS: Sequence[Question] = (
         Severity.WARNING,
         "The file of API keys cannot be read, or an entry of it is no key.",
         settings.keys_can_be_read,
+    ),
+    Question(
+        "keys-missing",
+        Severity.WARNING,
+        "`consumption.keys` or `intake.keys` is `required`, and there is no API key with the scope for it.",
+        settings.required_keys_exist,
+    ),
+    Question(
+        OPEN_TO_STRANGERS,
+        Severity.WARNING,
+        "The platform listens on an address that others reach, and asks them for no API key. `up` prints it in full.",
+        settings.strangers_are_kept_out,
+    ),
+    Question(
+        "place-impossible",
+        Severity.ERROR,
+        "The log, the tables, the state of jobs, the spool or the API keys are to be where nothing can be made.",
+        places.places_can_be_made,
     ),
     Question(
         "files-collide",

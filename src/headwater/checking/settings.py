@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid, ExtraMissing, StreamUnknown
 from headwater.log.urls import parse_url, require_client
 from headwater.processing.job import ToTable
+from headwater.settings import is_loopback
+from headwater.streams.visibility import Sight
+
+NAMES_SHOWN_MAX = 5
 
 
 def directories_exist(project: Project) -> Iterator[Problem]:
@@ -33,11 +38,11 @@ def directories_exist(project: Project) -> Iterator[Problem]:
 
 def _missing(project: Project, section: str, key: str, written: str, *, file: bool = False) -> Iterator[Problem]:
     path = project.config.path(written)
-    if path.is_dir() or (file and path.is_file()):
+    if os.path.isdir(path) or (file and os.path.isfile(path)):
         return
     siblings = [one.name for one in _directories(path.parent) if not one.name.startswith(".")]
     near = nearest(path.name, siblings)
-    what = "is not a directory" if path.exists() else "does not exist"
+    what = "is not a directory" if os.path.exists(path) else "does not exist"
     hint = f'Did you mean "{Path(written).with_name(near).as_posix()}"?' if near else f"Make it, or correct {section}."
     yield project.at_setting(section, key, f"{section}: the directory {written} {what}.", hint)
 
@@ -56,7 +61,7 @@ def log_can_be_opened(project: Project) -> Iterator[Problem]:
         if config.log.is_kafka:
             parse_url(config.log.url)
             require_client()
-        elif config.log.url == "sqlite:///" or config.log_path.is_dir():
+        elif config.log.url == "sqlite:///" or os.path.isdir(config.log_path):
             raise ConfigInvalid(f"{config.log.url} names no file.", hint="Write sqlite:///var/events.db, for instance.")
     except (ConfigInvalid, ExtraMissing) as error:
         yield project.at_setting("log", "url", error.message, error.hint)
@@ -103,7 +108,7 @@ def tables_can_be_kept(project: Project) -> Iterator[Problem]:
     elif extra and importlib.util.find_spec(extra) is None:
         hint = f"Install headwater[{extra}]."
         yield project.at_setting("jobs", "tables_path", f"The {kind} sink needs {extra}, not installed here.", hint)
-    elif path.is_dir():
+    elif os.path.isdir(path):
         yield project.at_setting("jobs", "tables_path", f"{path} is a directory.", "Name a file in it.")
 
 
@@ -130,7 +135,7 @@ def files_differ(project: Project) -> Iterator[Problem]:
 def spool_can_be_kept(project: Project) -> Iterator[Problem]:
     """The spool of hasty events is in a directory."""
     written = project.config.intake.hasty_spool_path
-    if written and project.config.path(written).exists() and not project.config.path(written).is_dir():
+    if written and os.path.exists(place := project.config.path(written)) and not os.path.isdir(place):
         message = f"intake.hasty_spool_path: {written} is not a directory."
         yield project.at_setting("intake", "hasty_spool_path", message, "Name a directory.")
 
@@ -138,7 +143,7 @@ def spool_can_be_kept(project: Project) -> Iterator[Problem]:
 def keys_can_be_read(project: Project) -> Iterator[Problem]:
     """The file of API keys, where there is one, is a list of keys."""
     path = project.config.path(project.config.control.api_keys_path)
-    if not path.exists():
+    if not os.path.exists(path):
         return
     hint = "Correct it, or make the key anew with `headwater keys create`."
     try:
@@ -150,10 +155,55 @@ def keys_can_be_read(project: Project) -> Iterator[Problem]:
         yield Problem(f"it is no list of API keys: {error}.", str(path), getattr(error, "lineno", 1), hint)
 
 
+def strangers_are_kept_out(project: Project) -> Iterator[Problem]:
+    """A platform that others can reach asks them for keys, or says what it does not ask for."""
+    config = project.config
+    if is_loopback(config.web.host):
+        return
+    may, close = [], []
+    if config.consumption.keys != "required":
+        streams = project.streams
+        names = [s.name for s in streams.all() if streams.visibility.reads(s, Sight.PUBLIC)] if streams else []
+        shown = ", ".join([*names[:NAMES_SHOWN_MAX], *(["…"] if len(names) > NAMES_SHOWN_MAX else [])])
+        events = f"the events of {len(names)} declared streams" + (f" ({shown})" if shown else "")
+        may.append(f"read the pages, schemas, metrics and {events}")
+        close.append("consumption.keys: required")
+    if config.intake.keys != "required":
+        may.append("send events to every stream whose file asks for no key")
+        close.append("intake.keys: required")
+    if may:
+        place = f"{config.web.host or 'any address of this machine'}, port {config.web.port}"
+        message = f"Everybody who reaches {place} may {', and '.join(may)}: no API key is asked for."
+        hint = f"Set {' and '.join(close)}; or listen on 127.0.0.1, behind a proxy that asks who they are."
+        yield project.at_setting("web", "host", message, hint)
+
+
+def required_keys_exist(project: Project) -> Iterator[Problem]:
+    """Where keys are required there is one."""
+    config = project.config
+    path = config.path(config.control.api_keys_path)
+    try:
+        known = read_keys(path.read_bytes()).keys.values() if os.path.exists(path) else ()
+    except (OSError, ValueError):
+        return
+    scopes = {scope for key in known for scope in key.scopes}
+    for section, keys, scope, does in (
+        ("consumption", config.consumption.keys, "events:read", "read"),
+        ("intake", config.intake.keys, "events:write", "send"),
+    ):
+        if keys == "required" and scope not in scopes:
+            yield project.at_setting(
+                section,
+                "keys",
+                f"{section}.keys is required, and no key has the scope {scope}: nobody can {does} events.",
+                f"Make one: headwater keys create NAME --scope {scope}",
+            )
+
+
 def state_can_be_kept(project: Project) -> Iterator[Problem]:
     """Where the log keeps no state of jobs, its directory is one."""
     path = project.config.path(project.config.jobs.state_path)
-    if project.config.log.is_kafka and path.exists() and not path.is_dir():
+    if project.config.log.is_kafka and os.path.exists(path) and not os.path.isdir(path):
         yield project.at_setting("jobs", "state_path", f"{path} is not a directory.", "Name a directory.")
 
 

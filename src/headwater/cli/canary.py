@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -66,7 +66,8 @@ Examples:
 )
 @click.option("--dry-run", is_flag=True, help="Print the canaries as JSON, one a line, and send none.")
 @server_option()
-def run(*, names: tuple[str, ...], project: Path, dry_run: bool, server: str) -> None:
+@key_option
+def run(*, names: tuple[str, ...], project: Path, dry_run: bool, server: str, key_file: TextIO | None) -> None:
     """Send one canary for each STREAM (all that have them by default) to every datacenter's intake, now.
 
     services.yaml says where the intakes are; --server is the one that has no address there. All are tried; the exit
@@ -83,7 +84,8 @@ def run(*, names: tuple[str, ...], project: Path, dry_run: bool, server: str) ->
             print_json({"topic": target.topic, "url": _url(plan, target, topology, server), "event": _event(plan)})
         failed = 0
     else:
-        failed = asyncio.run(_send_all(list(_targets(plans)), topology, server, config))
+        headers = headers_with(key_file)
+        failed = asyncio.run(_send_all(list(_targets(plans)), topology, server, config, headers))
     for plan in plans:
         if plan.problems:
             report_error(f"{plan.stream.name}: {' '.join(plan.problems)}")
@@ -137,7 +139,11 @@ def _event(plan: CanaryPlan) -> dict[str, Any]:
 
 
 async def _send_all(
-    targets: Sequence[tuple[CanaryPlan, Target]], topology: Topology, server: str, config: Config
+    targets: Sequence[tuple[CanaryPlan, Target]],
+    topology: Topology,
+    server: str,
+    config: Config,
+    headers: Mapping[str, str],
 ) -> int:
     """How many were not taken. One after the other: nobody is in a hurry, and intakes have others to serve."""
     from headwater.monitoring.canary_sender import post_canary
@@ -150,7 +156,9 @@ async def _send_all(
                 click.echo(f"left out  {target.topic}: only the platform itself writes to it")
                 continue
             try:
-                await post_canary(client, _event(plan), url)
+                # The key is this server's: other intakes are not shown it.
+                own = headers if target.url is None else {}
+                await post_canary(client, _event(plan), url, own)
             except (HeadwaterError, httpx.HTTPError) as error:
                 failed += 1
                 report_error(f"{target.topic}: {error or type(error).__name__}")

@@ -112,12 +112,14 @@ def intake_url(address: str) -> str:
 class Delivery:
     """Sends batches one after the other, in order, and keeps the tally. An async context manager."""
 
-    def __init__(self, address: str, *, patience_seconds: float = 60.0) -> None:
+    def __init__(
+        self, address: str, *, patience_seconds: float = 60.0, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.url = intake_url(address)
         self.tally = Tally()
         self._patience_seconds = patience_seconds
         self._client = httpx.AsyncClient(
-            headers={"content-type": "application/json"}, timeout=httpx.Timeout(60.0, connect=5.0)
+            headers={"content-type": "application/json", **(headers or {})}, timeout=httpx.Timeout(60.0, connect=5.0)
         )
 
     async def __aenter__(self) -> Self:

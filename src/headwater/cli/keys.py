@@ -1,4 +1,4 @@
-"""`headwater keys`: makes, lists and revokes the API keys that may change streams while the platform runs."""
+"""`headwater keys`: makes, lists and revokes the API keys with which programs and people send, read and change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _project = click.option(
 
 @click.group(short_help="Make and revoke API keys.", epilog="Example:  headwater keys create ada --scope streams:write")
 def command() -> None:
-    """API keys, for changing streams while the platform runs. Only hashes are kept."""
+    """API keys: for changing streams, for reading what is not for everybody, for sending. Only hashes are kept."""
 
 
 @command.command(epilog="Example:  headwater keys create ada --scope streams:read --scope streams:write --days 90")
@@ -34,7 +34,8 @@ def command() -> None:
     multiple=True,
     default=("streams:read", "streams:write"),
     show_default=True,
-    help="What the key is good for: streams:read, streams:write, streams:kill, events:read. May be repeated.",
+    help="What the key is good for: streams:read, streams:write, streams:kill, events:read, events:write. "
+    "May be repeated.",
 )
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it is good; for ever by default.")
 @_project

@@ -56,5 +56,5 @@ repositories_option = click.option(
 key_option = click.option(
     "--key-file",
     type=click.File(),
-    help="A file that holds an API key, for private streams; `-` reads it from standard input.",
+    help="A file that holds an API key, where one is needed; `-` reads it from standard input.",
 )

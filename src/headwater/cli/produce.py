@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
+from headwater.cli.api_client import headers_with
 from headwater.cli.console import print_json, report_error
 from headwater.cli.delivery import Delivery, Line, Tally
-from headwater.cli.options import server_option
+from headwater.cli.options import key_option, server_option
 from headwater.cli.sse import STREAMS_HINT
 from headwater.errors import EventMalformed
 from headwater.event import decode_json, encode_json
@@ -28,10 +29,18 @@ Examples:
 @server_option("--to")
 @click.option("--stream", help="Set `meta.stream`.")
 @click.option("--schema", help="Set `$schema`.")
+@key_option
 @click.option("--patience", type=float, default=5.0, show_default=True, help="Seconds to wait for a busy server.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 def command(
-    *, event: tuple[str, ...], server: str, stream: str | None, schema: str | None, patience: float, as_json: bool
+    *,
+    event: tuple[str, ...],
+    server: str,
+    stream: str | None,
+    schema: str | None,
+    key_file: TextIO | None,
+    patience: float,
+    as_json: bool,
 ) -> None:
     """Post one EVENT: a JSON object, - for standard input, or fields as path=value (value: JSON, else text).
 
@@ -42,7 +51,7 @@ def command(
         value["$schema"] = schema
     if stream:
         _put(value, "meta.stream", stream)
-    tally = asyncio.run(_post(value, Delivery(server, patience_seconds=patience)))
+    tally = asyncio.run(_post(value, Delivery(server, patience_seconds=patience, headers=headers_with(key_file))))
     if as_json:
         print_json({**tally.as_json(), "event": value})
     elif tally.all_accepted:

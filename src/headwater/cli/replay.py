@@ -7,13 +7,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import click
 
+from headwater.cli.api_client import headers_with
 from headwater.cli.console import Advance, print_json, progress, report_error, say
 from headwater.cli.delivery import REFUSALS_LISTED_MAX, Delivery, Line, Tally
 from headwater.cli.lines import Damage, LineSource, open_lines
-from headwater.cli.options import server_option
+from headwater.cli.options import key_option, server_option
 from headwater.errors import LogUnavailable
 
 
@@ -26,10 +28,19 @@ from headwater.errors import LogUnavailable
 @click.option("--batch", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Events per request.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="At most this many events per second.")
 @click.option("--skip", type=click.IntRange(0), default=0, help="Leave out this many lines at the start.")
+@key_option
 @click.option("--patience", type=float, default=60.0, show_default=True, help="Seconds to wait for a busy server.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 def command(
-    *, file: Path, server: str, batch: int, rate: float | None, skip: int, patience: float, as_json: bool
+    *,
+    file: Path,
+    server: str,
+    batch: int,
+    rate: float | None,
+    skip: int,
+    key_file: TextIO | None,
+    patience: float,
+    as_json: bool,
 ) -> None:
     """Send FILE (JSON lines, also gzipped; - reads standard input) through the intake of a server.
 
@@ -37,7 +48,7 @@ def command(
     listed with its line and the reason. Of a damaged gzip file every line before the damage is sent. The exit code is
     0 when every event of a whole file was accepted, else 1.
     """
-    delivery = Delivery(server, patience_seconds=patience)
+    delivery = Delivery(server, patience_seconds=patience, headers=headers_with(key_file))
     sent = _Sent(lines=skip)
     try:
         asyncio.run(_replay(file, delivery, sent, batch=batch, rate=rate))

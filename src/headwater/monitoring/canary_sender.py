@@ -170,9 +170,11 @@ class CanarySender:
         return int(self._clock() * 1000)
 
 
-async def post_canary(client: httpx.AsyncClient, event: Mapping[str, object], url: str) -> None:
+async def post_canary(
+    client: httpx.AsyncClient, event: Mapping[str, object], url: str, headers: Mapping[str, str] | None = None
+) -> None:
     """Post one canary to an intake over HTTP. Raises LogUnavailable unless it was taken, httpx.HTTPError."""
-    response = await client.post(url, json=[event])
+    response = await client.post(url, json=[event], headers=headers)
     # 207 says that some of one event was not taken: it was not.
     if response.status_code not in (201, 202):
         text = response.text.strip().replace("\n", " ")[:ANSWER_CHARS_MAX]

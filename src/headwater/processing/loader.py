@@ -1,4 +1,4 @@
-"""Finds the jobs of a project: every Job at the top of a Python file in its jobs directory."""
+"""Finds the jobs of a project: every Job at the top of a Python file in its jobs directory, also in lists and such."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,16 @@ _OURS: Mapping[str, Callable[..., Any]] = {
     "Timer.__new__": Timer,
     **{f"{kind.__name__}.__init__": kind for kind in (Each, Job, PerKey, ToStream, Turn)},
     **{f"Tumbling.{name}": getattr(Tumbling, name) for name in ("count", "sum", "least", "greatest", "distinct")},
+}
+_NO_MORE: Any = object()
+# What jobs may be kept in, and how it is gone through without code of whoever made a class of it.
+_CONTENTS: Mapping[type, Callable[[Any], Iterable[Any]]] = {
+    list: list.__iter__,
+    tuple: tuple.__iter__,
+    dict: dict.values,
+    set: set.__iter__,
+    frozenset: frozenset.__iter__,
+    deque: deque.__iter__,
 }
 
 
@@ -90,8 +101,28 @@ def _jobs_in(path: Path, project: Path) -> list[Job]:
         sys.modules.pop(name, None)
         contain(error)
         raise _refusal(error, spec.origin or str(path), project) from error
-    # `isinstance` would ask each value for its class, and a value made by others may answer with an exception.
-    return [value for value in vars(module).values() if issubclass(type(value), Job)]
+    return list(_jobs_among(value for name, value in vars(module).items() if not name.startswith("__")))
+
+
+def _jobs_among(values: Iterable[Any]) -> Iterator[Job]:
+    """The jobs among these values, and in the lists, tuples, sets and mappings among them, each once, in order."""
+    seen: set[int] = set()
+    waiting = [iter(values)]
+    while waiting:
+        value = next(waiting[-1], _NO_MORE)
+        if value is _NO_MORE:
+            waiting.pop()
+            continue
+        # `isinstance` would ask each value for its class, and a value made by others may answer with an exception.
+        kind = type(value)
+        contents = next((how for of, how in _CONTENTS.items() if issubclass(kind, of)), None)
+        if (contents is None and not issubclass(kind, Job)) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if contents is None:
+            yield value
+        else:
+            waiting.append(iter(list(contents(value))))
 
 
 @contextlib.contextmanager

@@ -39,6 +39,7 @@ from headwater.web.workers import Workers
 
 # What a browser is told that it may send, where all paths are answered alike.
 ALL_METHODS = frozenset({"GET", "HEAD", "POST"})
+READ_METHODS = frozenset({"GET", "HEAD"})
 # `/` is the page, or the description of the interface, which is for everybody.
 _DESCRIPTION = re.compile(rb"(?:^|&)(?:spec|doc)(?:[=&]|$)")
 
@@ -136,7 +137,9 @@ class Application:
         self._closed.discard(run_test_events)
         no_cors = standing_headers(None, intake.csp)
         self._rest = StandingHeaders(
-            Preflights(rest, origins), standing, lambda scope: no_cors if self._is_closed(scope) else standing
+            Preflights(rest, origins, self._description_asked),
+            standing,
+            lambda scope: no_cors if self._is_closed(scope) else standing,
         )
         self._cors = intake.cors
         self._events_other_methods = StandingHeaders(events_other_methods, standing)
@@ -184,8 +187,11 @@ class Application:
 
     def _is_closed(self, scope: Scope) -> bool:
         """Whether an answer is for pages of the platform's own origin only."""
-        described = scope["path"] == "/" and _DESCRIPTION.search(scope["query_string"])
-        return scope.get("endpoint") in self._closed and not described
+        return scope.get("endpoint") in self._closed and not _is_description(scope)
+
+    def _description_asked(self, scope: Scope) -> tuple[frozenset[str], str | None] | None:
+        """What a preflight for the description is answered."""
+        return (READ_METHODS, self._cors) if _is_description(scope) else None
 
     def _refused(self, error: HeadwaterError, scope: Scope) -> Answer:
         """The same answer for every path, whether there is something or not."""
@@ -210,6 +216,11 @@ def _not_shared(send: Send) -> Send:
         await send(message)
 
     return privately
+
+
+def _is_description(scope: Scope) -> bool:
+    """Whether a request is for the description of the interface, which has its path from the page."""
+    return scope["path"] == "/" and _DESCRIPTION.search(scope["query_string"]) is not None
 
 
 def _endpoint(route: BaseRoute) -> Any:

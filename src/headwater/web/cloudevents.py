@@ -224,6 +224,8 @@ def _attributes_in(headers: RawHeaders) -> dict[str, Any]:
     for name, value in headers:
         if name.startswith(_HEADER_PREFIX):
             attribute = name.removeprefix(_HEADER_PREFIX).decode("latin-1")
+            if attribute in found:
+                _refuse(f"The header ce-{attribute} is there twice.", "Send each attribute once.")
             try:
                 found[attribute] = _header_text(value)
             except UnicodeDecodeError:

@@ -162,7 +162,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
         self._phase = _BODY
         self._phase_since = None
         endpoint = self._endpoint
-        if endpoint is not None and self.url in _PATHS and self._is_plain(endpoint.config.request_bytes_max):
+        if endpoint is not None and self.url in _PATHS and self._is_plain(endpoint):
             self._short_cut = _ShortCut(self, endpoint)
             self.cycle = self._short_cut  # type: ignore[assignment]
             return
@@ -350,20 +350,19 @@ class HeadwaterProtocol(HttpToolsProtocol):
         self.headers.extend(headers)
         self.url, self.expect_100_continue = url, expect
 
-    def _is_plain(self, bytes_max: int) -> bool:
+    def _is_plain(self, endpoint: EventsEndpoint) -> bool:
         """Whether the request whose headers have just ended may take the short cut."""
         cycle = self.cycle
         if (cycle is not None and not cycle.response_complete) or self.pipeline:
             return False
         if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
             return False
-        length, is_json = None, False
-        # Refused before its body is read.
-        if self._endpoint is not None and self._endpoint.asks_key and not self._has_authorization():
-            return False
+        length, is_json = None, None
         known_hosts = self._known_hosts
         for name, value in self.headers:
             if name == b"content-type":
+                if is_json is not None:
+                    return False
                 is_json = value == b"application/json"
             elif name == b"content-length":
                 length = value
@@ -372,10 +371,13 @@ class HeadwaterProtocol(HttpToolsProtocol):
                     return False
             elif name in _UNUSUAL:
                 return False
-        return is_json and length is not None and length.isdigit() and 0 < int(length) <= bytes_max
+        return bool(is_json) and length is not None and length.isdigit() and self._may_come(endpoint, int(length))
 
-    def _has_authorization(self) -> bool:
-        return any(name == b"authorization" for name, _ in self.headers)
+    def _may_come(self, endpoint: EventsEndpoint, length: int) -> bool:
+        """Whether a body of so many bytes is read at once: not from senders without a key, where one is asked for."""
+        if not 0 < length <= endpoint.config.request_bytes_max:
+            return False
+        return not endpoint.asks_key or any(name == b"authorization" for name, _ in self.headers)
 
 
 def _without_offer(connection: bytes) -> bytes:

@@ -85,7 +85,8 @@ async def serving(
         server.application.workers = Workers(place, functools.partial(metrics_text, platform))
     # Signals stay with whoever runs the block.
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    server.on_started = address.set_result
+    # Who waits may have been cancelled by then.
+    server.on_started = lambda served: None if address.done() else address.set_result(served)
     listening = list(place.sockets) if place is not None else list(sockets)
     running = asyncio.create_task(server._serve(listening or None))
     # A server that stops before it serves ends the wait, too.

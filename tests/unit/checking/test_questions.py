@@ -62,6 +62,10 @@ def _value(more: str = "") -> dict[str, str | None]:
     }
 
 
+def _settings(text: str) -> dict[str, str | None]:
+    return {"headwater.yaml": f"{text}\n"}
+
+
 def _job(arguments: str) -> dict[str, str | None]:
     return {"jobs/odd.py": JOB.format(arguments=arguments)}
 
@@ -213,6 +217,15 @@ BROKEN = [
            | {"jobs/other.py": TABLE.format(arguments='"page_editS", source="demo.edit", columns={"wiki": "text"}')},
            "jobs/other.py", 3, "Page_Edits"),
     Broken("tables-differ-in-case", _odd_table('{"text": "text", "Text": ("text", "text")}'), "jobs/odd.py", 3),
+    Broken("open-to-strangers", _settings("web: {host: 0.0.0.0}"), "headwater.yaml", 1, "demo.edit"),
+    Broken("keys-missing", _settings("consumption: {keys: required}"), "headwater.yaml", 1, "events:read"),
+    Broken("keys-missing", _settings("intake: {keys: required}"), "headwater.yaml", 1, "events:write"),
+    Broken("place-impossible", _settings("log: sqlite:////dev/null/x.db"), "headwater.yaml", 1, "/dev/null/x.db"),
+    Broken("place-impossible", _settings(f"log: sqlite:///{'n' * 300}/x.db"), "headwater.yaml", 1, "too long"),
+    Broken("place-impossible", _settings("intake: {hasty_spool_path: streams/demo.edit.yaml/x}"), "headwater.yaml", 1,
+           "demo.edit.yaml"),
+    Broken("place-impossible", _settings("control: {api_keys_path: headwater.yaml/keys.json}"), "headwater.yaml", 1,
+           "keys.json"),
     Broken("table-name-reserved", _table('"sqlite_rows", source="demo.edit", columns={"wiki": "text"}'),
            "jobs/odd.py", 3, "sqlite_"),
 ]  # fmt: skip

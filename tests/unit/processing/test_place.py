@@ -91,3 +91,37 @@ def test_an_error_about_a_job_is_at_its_place() -> None:
     made = table("t", source="s", columns={"x": "text"})
     assert made.place is not None
     assert made.invalid("x").message == f"{made.place}: x"
+
+
+KEPT = {
+    "list": "jobs = [one(n) for n in NAMES]",
+    "tuple": "jobs = tuple(one(n) for n in NAMES)",
+    "mapping": "jobs = {n: one(n) for n in NAMES}",
+    "nested": "jobs = {'a': [one('a'), (one('b'), {'x': one('c')})]}",
+    "deque": "from collections import deque\njobs = deque(one(n) for n in NAMES)",
+    "named tuple": "from collections import namedtuple\njobs = namedtuple('All', 'a b c')(*(one(n) for n in NAMES))",
+    "both": "a = one('a')\njobs = [a, a, one('b')]\nagain = jobs\nc = one('c')",
+    "in itself": "jobs = [one(n) for n in NAMES]\njobs.append(jobs)",
+    "of others": "class Odd(list):\n    def __iter__(self):\n        1 / 0\njobs = Odd(one(n) for n in NAMES)",
+}
+
+
+@pytest.mark.parametrize("how", KEPT)
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_jobs_are_found_in_what_they_are_kept_in(tmp_path: Path, how: str, line_end: str) -> None:
+    text = (
+        "from headwater.processing import job\nNAMES = 'abc'\n"
+        "def one(name):\n    return job(source='s', name=name)(lambda event, context: event)\n"
+    )
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "many.py").write_bytes((text + KEPT[how] + "\n").replace("\n", line_end).encode())
+    assert [found.name for found in load_jobs(tmp_path / "jobs", tmp_path)] == ["a", "b", "c"]
+
+
+def test_two_jobs_of_one_name_in_a_list_are_an_error(tmp_path: Path) -> None:
+    text = (
+        "from headwater.processing import job\n"
+        "jobs = [job(source='s', name='a')(lambda event, context: event) for _ in 'xy']\n"
+    )
+    with pytest.raises(JobInvalid, match="another job a"):
+        load_jobs(write(tmp_path, "many.py", text), tmp_path)

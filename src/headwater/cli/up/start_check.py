@@ -26,9 +26,9 @@ force_option = click.option(
 def checked(config: Config, *, force: bool) -> Project:
     """The project, read once for the check and for the start. Raises ConfigInvalid for errors, unless forced.
 
-    Errors are printed; warnings are counted in one line.
+    Errors are printed, and so is what everybody may do; other warnings are counted in one line.
     """
-    from headwater.checking import check_project
+    from headwater.checking import OPEN_TO_STRANGERS, check_project
 
     report = check_project(config, watch_compiling)
     assert report.project is not None
@@ -41,6 +41,9 @@ def checked(config: Config, *, force: bool) -> Project:
         )
     if report.errors:
         say(f"Started by --force in spite of {counted(len(report.errors), 'error')}: what they are about will fail.")
+    for problem in report.warnings:
+        if problem.rule == OPEN_TO_STRANGERS:
+            print_problem(problem, to=sys.stderr)
     if report.warnings:
         say(f"{counted(len(report.warnings), 'warning')}: `headwater check` lists what they say.")
     return report.project

@@ -12,18 +12,17 @@ this server as its proxy writes that, which no page can have its browser do. Cli
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import urlsplit
 
 from headwater.config import WebConfig
 from headwater.errors import HostUnknown
+from headwater.settings import is_loopback
 
 ANY = "*"
 # The key, in the `extensions` of a scope, of a request whose target is a whole URL.
 WHOLE_TARGET = "headwater.whole_target"
 # Values that were admitted are remembered, up to so many.
 KNOWN_MAX = 256
-_LOOPBACK_NAME = "localhost"
 _UNSPECIFIED = "0.0.0.0"
 
 
@@ -62,14 +61,3 @@ def host_name(value: str) -> str:
 def is_local(name: str) -> bool:
     """Whether a name can mean this machine, or one of its network, only: nobody elsewhere decides where it points."""
     return ("." not in name and ":" not in name) or name == _UNSPECIFIED or is_loopback(name)
-
-
-def is_loopback(name: str) -> bool:
-    """Whether a name or address means this machine, for whoever resolves it."""
-    name = name.lower().rstrip(".")
-    if name == _LOOPBACK_NAME or name.endswith(f".{_LOOPBACK_NAME}"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -28,15 +28,25 @@ class Preflights:
     """ASGI middleware that answers `OPTIONS` for the paths of some routes, and gives everything else to `app`.
 
     `origins`: route → the value of `access-control-allow-origin`, None for an answer without it. The paths of routes
-    that are not among them are not for pages of other origins.
+    that are not among them are not for pages of other origins. `by_query`: for paths where the query decides, the
+    methods that a request asks about, and the origin; None for others.
     """
 
-    def __init__(self, app: ASGIApp, origins: Iterable[tuple[BaseRoute, str | None]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        origins: Iterable[tuple[BaseRoute, str | None]],
+        by_query: Callable[[Scope], tuple[Collection[str], str | None] | None] = lambda _: None,
+    ) -> None:
+        self._by_query = by_query
         self._app = app
         self._origins = [(route, origin) for route, origin in origins if isinstance(route, Route)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == _OPTIONS:
+            if (asked := self._by_query(scope)) is not None:
+                await preflight(*asked, scope["headers"])(scope, receive, send)
+                return
             found = [(route, origin) for route, origin in self._origins if route.path_regex.match(scope["path"])]
             if found:
                 methods = {method for route, _ in found for method in route.methods or ()}
