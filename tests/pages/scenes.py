@@ -201,6 +201,7 @@ SCENES: dict[str, Scene] = {
     ),
     "docs/how-to/serve-schemas.md": Scene(project=False, given=two_repositories),
     "docs/how-to/private-streams.md": Scene(given=clinic, before={"headwater tail clinic.visit": a_visit}),
+    "docs/how-to/run-on-a-public-address.md": Scene(before={"headwater produce": Reader.require_server}),
     "docs/how-to/run-several-workers.md": Scene(given=beside_the_project, needs=("kafka",)),
     "src/headwater/cli/template/README.md": Scene(
         before={"headwater schema bump demo/edit": a_field_is_added("demo/edit", "schemas")}
