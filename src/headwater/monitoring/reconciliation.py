@@ -84,7 +84,8 @@ class Reconciliation:
         last = min(last, over)
         if first >= last:
             return found
-        edges = [await self._at(streams, hour) for hour in range(first, last + 1)]
+        topics = await self._topics(streams)
+        edges = [await self._at(topics, hour) for hour in range(first, last + 1)]
         kept = await self._first(edges[0])
         for stream in streams:
             found += [
@@ -98,13 +99,18 @@ class Reconciliation:
     async def _first(self, places: Offsets) -> Offsets:
         return (await self._log.first({topic for topic, _ in places})).offsets if places else {}
 
-    async def _at(self, streams: Sequence[Stream], hour: int) -> Offsets:
+    async def _topics(self, streams: Sequence[Stream]) -> set[str]:
+        """Those whose offsets count their records; none where the log's offsets do not."""
         if not self._log.features.offsets_without_gaps or not self._log.features.times_never_go_back:
-            return {}
+            return set()
         topics = {topic for stream in streams if not stream.compact for topic in stream.topics}
-        present = topics & {info.name for info in await self._log.topics()}
+        return topics & {info.name for info in await self._log.topics()}
+
+    async def _at(self, topics: set[str], hour: int) -> Offsets:
+        if not topics:
+            return {}
         try:
-            return (await self._log.at(present, hour * HOUR_MS)).offsets
+            return (await self._log.at(topics, hour * HOUR_MS)).offsets
         except TopicUnknown:
             return {}
 
