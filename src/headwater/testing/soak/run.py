@@ -22,12 +22,14 @@ START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 30.0
 DRAIN_SECONDS_MAX = 180.0
 DRAIN_POLL_SECONDS = 0.2
+RETENTION = "5m"
 CAPACITY_SECONDS = 8.0
 SAMPLE_SECONDS = 0.5
 HANDLES_RISE_MAX = 2 * CLIENTS
 THREADS_RISE_MAX = 4
 FAULTS_SHOWN_MAX = 20
 _JOB_READ = re.compile(rb'^headwater_job_events_total\{job="([^"]+)",what="read"\} (\S+)$', re.MULTILINE)
+_JOB_LOST = re.compile(rb'^headwater_job_positions_lost_total\{job="([^"]+)"\} (\S+)$', re.MULTILINE)
 # Through them all orders have gone once these have read them.
 _LAST_JOBS = ("numbered", "per_minute", "table.orders", "table.running")
 
@@ -66,7 +68,11 @@ class SoakReport:
 async def soak(directory: Path, settings: SoakSettings, say: Callable[[str], None]) -> SoakReport:
     """Run the platform of a new project in `directory`. Raises RuntimeError where it does not start."""
     project = ProjectSettings(
-        retention="1m", lateness="1m", canary_period="5s", trim_interval_seconds=5.0, leak_bytes=settings.leak_bytes
+        retention=RETENTION,
+        lateness="1m",
+        canary_period="5s",
+        trim_interval_seconds=5.0,
+        leak_bytes=settings.leak_bytes,
     )
     write_whole_project(directory, project)
     up = UpProcess(directory)
@@ -77,14 +83,25 @@ async def soak(directory: Path, settings: SoakSettings, say: Callable[[str], Non
         rate = settings.events_per_second or await _capacity(address) / 2
         say(f"{rate:,.0f} events a second for {settings.seconds / 60:g} minutes, {CLIENTS} clients that come and go")
         report = await _loaded(up, address, settings, rate, say)
-        if up.is_running and not await _drained(address, report.observed.accepted):
-            report.problems.append(f"jobs have not processed everything {DRAIN_SECONDS_MAX:g} s after the load ended")
+        if up.is_running:
+            await _judge_jobs(address, report)
         if not await asyncio.to_thread(up.stop, STOP_SECONDS_MAX):
             report.problems.append(f"the platform did not stop within {STOP_SECONDS_MAX:g} s of SIGTERM")
     finally:
         up.kill()
     _judge(report, settings)
     return report
+
+
+async def _judge_jobs(address: tuple[str, int], report: SoakReport) -> None:
+    connection = Connection(*address)
+    text = (await connection.request("GET", "/metrics")).body
+    connection.abort()
+    if lost := [job.decode() for job, count in _JOB_LOST.findall(text) if float(count)]:
+        # What they have not read they never will.
+        report.problems.append(f"retention ({RETENTION}) removed events before they were read by {', '.join(lost)}")
+    elif not await _drained(address, report.observed.accepted):
+        report.problems.append(f"jobs have not processed everything {DRAIN_SECONDS_MAX:g} s after the load ended")
 
 
 async def _capacity(address: tuple[str, int]) -> float:
