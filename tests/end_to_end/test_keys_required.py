@@ -495,6 +495,13 @@ def test_stream_files_close_some_streams(opened: Service) -> None:
     assert "secret" in read
 
 
+def test_the_test_events_need_the_key_of_their_stream(tmp_path: Path) -> None:
+    with served(tmp_path, intake={"test_events": [event("shop.partner", "test")]}) as service:
+        assert service.client.get("/v1/_test/events").status_code == 401
+        answer = service.client.get("/v1/_test/events", headers=service.bearer("events:write"))
+        assert answer.status_code == 201
+
+
 def test_without_settings_everything_is_as_before(opened: Service) -> None:
     for path in ("/", "/metrics", "/v1/streams", "/?spec", "/readyz"):
         assert opened.client.get(path).status_code == 200

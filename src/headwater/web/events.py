@@ -237,8 +237,8 @@ class EventsEndpoint:
 
     async def answer_test_events(self, query: bytes, headers: RawHeaders, peer: str | None) -> Answer:
         """Run the configured test events as if they were posted."""
-        sent = RequestHeaders(headers, peer)
         try:
+            sent = self._sent(headers, peer)
             return await self._take_slices(self._test_events, sent, hasty=is_hasty(query), dry_run=False)
         except HeadwaterError as error:
             return self.problem(error, "GET", "/v1/_test/events")
