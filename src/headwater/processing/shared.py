@@ -102,6 +102,13 @@ class PartitionRunner:
         self._stopping = asyncio.Event()
 
     async def run(self, *, until_end: bool = False) -> None:
+        try:
+            await self._run(until_end=until_end)
+        finally:
+            # The request to stop was for this run.
+            self._stopping.clear()
+
+    async def _run(self, *, until_end: bool) -> None:
         while not self._stopping.is_set():
             try:
                 await self._runner.run(until_end=until_end)

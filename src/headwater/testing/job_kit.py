@@ -49,6 +49,23 @@ class OpenSchemas:
         """Nothing is open."""
 
 
+def streams_of(job: Job) -> StreamRegistry:
+    """The streams that a job reads and writes, with nothing declared of them."""
+    names = [*job.sources, job.error_stream]
+    names += [job.output.stream] if isinstance(job.output, ToStream) else []
+    names += [job.late_stream] if job.late_stream else []
+    return StreamRegistry([Stream(name=name) for name in dict.fromkeys(names)])
+
+
+def open_gate(
+    streams: StreamRegistry,
+    clock: Callable[[], float] = time.time,
+    schemas: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Gate:
+    """A gate that admits every event; `schemas`: but those that one of these refuses."""
+    return Gate(streams, Validator(OpenSchemas(schemas)), GateSettings(enforce_streams=False), clock)
+
+
 class JobKit:
     """One job, its streams and a log.
 
@@ -72,11 +89,8 @@ class JobKit:
         self._followed_to = self.clock.now
         self._log_clock: Callable[[], float] = self.clock if log is None else time.time
         self.partitions = partitions
-        names = [*job.sources, job.error_stream]
-        names += [job.output.stream] if isinstance(job.output, ToStream) else []
-        names += [job.late_stream] if job.late_stream else []
-        self.streams = StreamRegistry([Stream(name=name) for name in dict.fromkeys(names)])
-        gate = Gate(self.streams, Validator(OpenSchemas(schemas)), GateSettings(enforce_streams=False), self.clock)
+        self.streams = streams_of(job)
+        gate = open_gate(self.streams, self.clock, schemas)
         settings = settings or RunnerSettings(wait_seconds=0.02, retry_seconds=0.01)
         self.telemetry = Telemetry()
         self.runner = EmbeddedRunner(

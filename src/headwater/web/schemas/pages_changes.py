@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, SchemaNotFound
 from headwater.schemas.compatibility.answer import Answer, suggest_bump
 from headwater.schemas.compatibility.semantic_diff import Change, changes
 from headwater.schemas.compatibility.verdict import compare
 from headwater.schemas.dialect import dialect_of
 from headwater.schemas.schema import Schema
-from headwater.schemas.uri import canonical_uri
+from headwater.schemas.uri import LATEST, canonical_uri
 from headwater.schemas.workspace.working_copy import SchemaFolder, version_text
 from headwater.web.schemas.shelf import Shelves, json_text
 
@@ -74,6 +74,12 @@ class ShelfRepository:
     def get(self, uri: str) -> Schema:
         """The schema at `uri`. Raises SchemaNotFound, SchemaInvalid, SchemaUnavailable, SchemaUriRefused."""
         uri = canonical_uri(uri)
+        title, _, name = uri[1:].rpartition("/")
+        if name == LATEST:
+            folder = self._shelves.find(title)[1]
+            if folder.latest is None:
+                raise SchemaNotFound(f"The schema {title} has no version.")
+            uri = folder.uri(folder.latest)
         return schema_of(uri, self._shelves.document_at(uri))
 
     def uris(self) -> Iterable[str]:

@@ -1,0 +1,233 @@
+"""What every `Runner` must do, as tests: an implementation's test is a subclass with fixtures for a log and runners.
+
+class TestEmbeddedRunner(RunnerSuite):
+    implementations = (EmbeddedRunner,)
+
+    @pytest.fixture
+    async def log(self): ...   # yields an open, empty log
+
+    @pytest.fixture
+    def new_runner(self, log):   # makes a runner of the job, as another process would
+        return lambda job, gate: EmbeddedRunner(job, log, gate)
+
+The suite's job has no state and reads partition 0 of a topic; what state a runner keeps is asked by tests of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import pytest
+
+from headwater.errors import HeadwaterError
+from headwater.event import decode_stored, json_bytes
+from headwater.intake.gate import Gate
+from headwater.log.contract import Log, Record, TopicSettings
+from headwater.processing.job import Job, ToStream
+from headwater.processing.steps import Context, Each
+from headwater.processing.supervision import Runner, Supervisor
+from headwater.testing.contract_suite import ContractSuite
+from headwater.testing.eventually import eventually
+from headwater.testing.job_kit import open_gate, streams_of
+
+# Bounds only a test that fails.
+SECONDS_MAX = 60.0
+
+NewRunner = Callable[[Job, Gate], Runner]
+
+
+def passed_on(event: dict[str, Any], context: Context) -> dict[str, Any] | None:
+    """What the suite's job does: an event each, none for some, a failure for others, and once it cancels its task."""
+    if event.get("does") == "fail":
+        raise ValueError("this one fails")
+    if event.get("does") == "cancel":
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        # Long enough for a runner to let others have their turn, which is where it hears of it.
+        time.sleep(0.01)
+    return None if event.get("does") == "nothing" else {"$schema": "/passed/1.0.0", "number": event["number"]}
+
+
+JOB = Job("passing", ("edits",), (Each("function", passed_on),), ToStream("passed"))
+
+
+class RunnerSuite(ContractSuite):
+    """Subclass it; see the module.
+
+    `takes_over`: whether `take_over` keeps another runner of the job, which still runs, from writing.
+    """
+
+    contracts = (Runner,)
+    takes_over: ClassVar[bool] = False
+
+    @pytest.fixture
+    async def gate(self, log: Log) -> Gate:
+        streams = streams_of(JOB)
+        for stream in streams.all():
+            await log.ensure_topic(stream.name, TopicSettings())
+        return open_gate(streams)
+
+    @pytest.fixture
+    async def runner(self, gate: Gate, new_runner: NewRunner) -> Runner:
+        return new_runner(JOB, gate)
+
+    async def put(self, log: Log, *numbers: int, does: str = "") -> None:
+        events = [{"$schema": "/edit/1.0.0", "meta": {"id": f"id-{n}"}, "number": n, "does": does} for n in numbers]
+        await log.append([Record("edits", json_bytes(event), partition=0) for event in events])
+
+    async def events(self, log: Log, stream: str) -> list[dict[str, Any]]:
+        position = await log.first([stream])
+        found: list[dict[str, Any]] = []
+        while records := await log.read(position):
+            for record in records:
+                found.append(decode_stored(record.value, record.headers))
+                position = position.after(record)
+        return found
+
+    async def numbers(self, log: Log) -> list[int]:
+        """What the job has made, in order."""
+        return [event["number"] for event in await self.events(log, "passed")]
+
+    async def wait_for(self, log: Log, numbers: Sequence[int]) -> None:
+        """Wait until the job has made so much; then it must be just that."""
+
+        async def has_come() -> bool:
+            return len(await self.numbers(log)) >= len(numbers)
+
+        await eventually(has_come)
+        assert await self.numbers(log) == list(numbers)
+
+    async def test_it_names_its_job_and_what_it_does(self, runner: Runner) -> None:
+        self.check_implementation(runner)
+        assert runner.job is JOB
+        assert runner.status.report().read == 0
+
+    async def test_all_there_is_is_processed_once_and_in_order(self, log: Log, runner: Runner) -> None:
+        await self.put(log, *range(50))
+        await self.put(log, *range(50, 55), does="nothing")
+        await self.put(log, *range(60, 63), does="fail")
+        await runner.run(until_end=True)
+        assert await self.numbers(log) == list(range(50))
+        assert len({event["meta"]["id"] for event in await self.events(log, "passed")}) == 50
+        errors = await self.events(log, "passing.error")
+        assert [error["error_type"] for error in errors] == ["ValueError"] * 3
+        report = runner.status.report()
+        assert (report.read, report.written, report.errors) == (58, 50, 3)
+        assert await runner.lag() == 0
+
+    async def test_a_later_run_goes_on_behind_the_one_before(
+        self, log: Log, gate: Gate, new_runner: NewRunner, runner: Runner
+    ) -> None:
+        for number in range(3):
+            await self.put(log, 2 * number)
+            await runner.run(until_end=True)
+            await runner.run(until_end=True)
+            await self.put(log, 2 * number + 1)
+            await new_runner(JOB, gate).run(until_end=True)
+            assert await self.numbers(log) == list(range(2 * number + 2))
+
+    async def test_until_the_end_of_nothing_is_at_once(self, log: Log, runner: Runner) -> None:
+        await runner.run(until_end=True)
+        assert await self.numbers(log) == []
+
+    async def test_what_comes_is_processed_until_it_is_stopped(self, log: Log, runner: Runner) -> None:
+        await self.put(log, *range(3))
+        running = asyncio.create_task(runner.run())
+        await self.wait_for(log, range(3))
+        for number in range(3, 9):
+            await self.put(log, number)
+            await self.wait_for(log, range(number + 1))
+
+        async def is_done() -> bool:
+            return await runner.lag() == 0
+
+        await eventually(is_done)
+        assert not running.done()
+        runner.stop()
+        async with asyncio.timeout(SECONDS_MAX):
+            await running
+        await self.put(log, 9)
+        await runner.run(until_end=True)
+        assert await self.numbers(log) == list(range(10))
+
+    async def test_stopping_what_does_not_run_does_nothing(self, log: Log, runner: Runner) -> None:
+        runner.stop()
+        runner.stop()
+
+    async def test_a_log_that_was_away_costs_nothing_but_time(self, log: Log, runner: Runner) -> None:
+        await self.put(log, 0, 1)
+        running = asyncio.create_task(runner.run())
+        await self.wait_for(log, [0, 1])
+        await log.close()
+        # A runner may end with the error or go on by itself: it is run again where it ended.
+        await asyncio.wait((running,), timeout=0.3)
+        await log.open()
+        await self.put(log, 2, 3)
+        if running.done():
+            with contextlib.suppress(HeadwaterError):
+                await running
+            running = asyncio.create_task(runner.run())
+        await self.wait_for(log, [0, 1, 2, 3])
+        runner.stop()
+        async with asyncio.timeout(SECONDS_MAX):
+            await running
+
+    async def test_an_event_whose_code_cancels_the_run_does_not_keep_the_rest_from_going_on(
+        self, log: Log, runner: Runner
+    ) -> None:
+        await self.put(log, 0, 1)
+        await self.put(log, 2, does="cancel")
+        await self.put(log, 3, 4)
+        supervisor = Supervisor(runner, pause_seconds=0.01)
+        supervisor.start()
+
+        async def is_last_there() -> bool:
+            return 4 in await self.numbers(log)
+
+        try:
+            await eventually(is_last_there)
+        finally:
+            await supervisor.stop()
+        # Where its output was on its way to the log before the run was cancelled, it stays.
+        numbers = await self.numbers(log)
+        set_aside = [json.loads(error["raw_event"])["number"] for error in await self.events(log, "passing.error")]
+        assert sorted([*numbers, *set_aside]) == [0, 1, 2, 3, 4]
+        assert set_aside in ([], [2])
+
+    async def test_taking_over_what_nobody_has_loses_nothing(self, log: Log, runner: Runner) -> None:
+        await runner.take_over()
+        await self.put(log, 0)
+        await runner.run(until_end=True)
+        await runner.take_over()
+        await self.put(log, 1)
+        await runner.run(until_end=True)
+        assert await self.numbers(log) == [0, 1]
+
+    async def test_a_job_that_another_process_takes_over_counts_every_event_once(
+        self, log: Log, gate: Gate, new_runner: NewRunner, runner: Runner
+    ) -> None:
+        if not self.takes_over:
+            pytest.skip("the log belongs to one process")
+        await self.put(log, 0)
+        running = asyncio.create_task(runner.run())
+        await self.wait_for(log, [0])
+        other = new_runner(JOB, gate)
+        await other.take_over()
+        await self.put(log, 1, 2)
+        await asyncio.sleep(0.2)
+        assert await self.numbers(log) == [0], "it still writes though its job was taken over"
+        await other.run(until_end=True)
+        runner.stop()
+        # Who was fenced may say so.
+        with contextlib.suppress(HeadwaterError):
+            async with asyncio.timeout(SECONDS_MAX):
+                await running
+        await self.put(log, 3)
+        await new_runner(JOB, gate).run(until_end=True)
+        assert await self.numbers(log) == [0, 1, 2, 3]
