@@ -258,9 +258,9 @@ class StreamHub:
         return stream.name
 
     def _find(self, name: str, sight: Sight) -> Stream | None:
-        try:
-            stream = self._streams.get(self._aliases.get(name, name))
-        except StreamUnknown:
+        # Not `get`, which looks for the nearest name: a request may name thousands.
+        stream = self._streams.find(self._aliases.get(name, name))
+        if stream is None:
             return None
         if not self._streams.visibility.reads(stream, sight):
             return None

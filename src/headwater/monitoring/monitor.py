@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from headwater.config import Config
 from headwater.errors import HeadwaterError
@@ -121,11 +121,11 @@ class Monitor:
         except HeadwaterError as error:
             _log.log(_level_of(error), "the last event counts are not kept: %s", error)
 
-    def streams(self) -> Sequence[StreamHealth]:
-        """How every declared stream and every impossible family is now."""
+    def streams(self) -> Iterator[StreamHealth]:
+        """How every declared stream and every impossible family is now; each is looked at when it is asked for."""
         registry = self._streams()
         families = [stream for stream in registry.families() if stream.name in self.canaries.plans]
-        return list(self.health.of((*registry.all(), *families), int(self._clock() * 1000)))
+        return self.health.of((*registry.all(), *families), int(self._clock() * 1000))
 
     def hours(self, stream: Stream, first: int, last: int, *, by: Basis = "event") -> list[StreamHour]:
         """The hours of a stream from `first` up to and without `last`, judged."""

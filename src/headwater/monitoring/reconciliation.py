@@ -17,6 +17,9 @@ from headwater.monitoring.hours import HOUR_MS, hour_text
 from headwater.monitoring.intake_counts import ACCEPTED, DUPLICATE, ERROR_EVENT, JOB, STORING, TURNING
 from headwater.streams.stream import Stream
 
+# As many hours as are looked at before others have their turn.
+IN_A_TURN_MAX = 100
+
 Offsets = Mapping[tuple[str, int], int]
 
 
@@ -88,12 +91,11 @@ class Reconciliation:
         edges = [await self._at(topics, hour) for hour in range(first, last + 1)]
         kept = await self._first(edges[0])
         for stream in streams:
-            found += [
-                self._reconciled(stream, hour, (kept, edges[hour - first], edges[hour - first + 1]))
-                for hour in range(first, last)
-            ]
-            # A day of hundreds of streams takes a while: everybody else's turn in between.
-            await asyncio.sleep(0)
+            for hour in range(first, last):
+                found.append(self._reconciled(stream, hour, (kept, edges[hour - first], edges[hour - first + 1])))
+                # A day of hundreds of streams, or years of one, take a while: everybody else's turn in between.
+                if len(found) % IN_A_TURN_MAX == 0:
+                    await asyncio.sleep(0)
         return found
 
     async def _first(self, places: Offsets) -> Offsets:

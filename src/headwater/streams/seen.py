@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headwater.errors import StreamUnknown
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight, Visibility
@@ -39,6 +38,11 @@ class SeenStreams:
             raise self._registry.unknown(name)
         return stream
 
+    def find(self, name: str) -> Stream | None:
+        """As `get`, None where there is none; the nearest name is not looked for, which takes a while."""
+        stream = self._registry.find(name)
+        return stream if stream is not None and self.names(stream) else None
+
     def all(self) -> Sequence[Stream]:
         """The declared streams, without families, in order of declaration."""
         return [stream for stream in self._registry.all() if self.names(stream)]
@@ -58,8 +62,4 @@ class SeenStreams:
         return frozenset(stream.schema_title for stream in streams if stream.schema_title) - known
 
     def __contains__(self, name: str) -> bool:
-        try:
-            self.get(name)
-        except StreamUnknown:
-            return False
-        return True
+        return self.find(name) is not None

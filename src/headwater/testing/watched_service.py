@@ -11,6 +11,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,11 @@ STOP_SECONDS_MAX = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a service did since it was last asked: its longest stall, and the most memory it has had so far."""
+    """What a service did since it was last asked, and the memory it has now."""
 
     stall_seconds: float
+    cpu_seconds: float
+    bytes: int
     peak_bytes: int
 
 
@@ -77,25 +80,27 @@ async def _serve(directory: Path, overrides: Mapping[str, Any]) -> None:
     try:
         async with serving(platform) as address:
             probe.start()
+            began = time.process_time()
             print(address, flush=True)
             while await loop.run_in_executor(None, sys.stdin.readline):
                 stall = probe.worst_seconds
                 probe.reset()
-                print(json.dumps({"stall_seconds": stall, "peak_bytes": _peak_bytes()}), flush=True)
+                used, began = time.process_time() - began, time.process_time()
+                print(json.dumps({"stall_seconds": stall, "cpu_seconds": used, **_memory()}), flush=True)
             probe.stop()
     finally:
         await platform.stop()
 
 
-def _peak_bytes() -> int:
-    """The most memory the process has had since the last call, where the system says so."""
+def _memory() -> dict[str, int]:
+    """What the process has, and the most it has had since the last call, where the system says so."""
     status = Path("/proc/self/status")
     if not status.exists():
-        return 0
-    peak = next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return {"bytes": 0, "peak_bytes": 0}
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    return peak
+    return {name: int(lines[line].split()[0]) * 1024 for name, line in (("bytes", "VmRSS"), ("peak_bytes", "VmHWM"))}
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from headwater.web.http.hosts import WHOLE_TARGET, Hosts
 from headwater.web.http.places import error_answer, exception_handlers, page_of_error
 from headwater.web.http.preflight import Preflights, is_preflight, preflight
 from headwater.web.http.route import Route
+from headwater.web.http.threads import apart
 from headwater.web.metrics import metrics
 from headwater.web.monitoring import Monitoring
 from headwater.web.openapi import endpoints as spec
@@ -51,11 +52,13 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
     intake = platform.config.intake
     shelves = shelves_of(platform.config.schemas.base_uris, platform.config.path("."))
 
+    described, explained = apart(spec.spec), apart(spec.doc)
+
     async def root(request: Request) -> Response:
         if "spec" in request.query_params:
-            return await spec.spec(request)
+            return await described(request)
         if "doc" in request.query_params:
-            return await spec.doc(request)
+            return await explained(request)
         return await pages.page(request)
 
     # Before any routing, Application itself answers:

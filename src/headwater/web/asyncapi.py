@@ -20,6 +20,7 @@ from headwater.platform import Platform
 from headwater.streams.projection import etag_of
 from headwater.streams.visibility import Sight
 from headwater.web.http.route import Route
+from headwater.web.http.threads import SharedWork, in_thread
 from headwater.web.sight import address_of
 
 AUDIENCES = ("public", "internal")
@@ -35,6 +36,7 @@ class AsyncApi:
         self._platform = platform
         self._whole: dict[tuple[str, bool], tuple[int, bytes]] = {}
         self._making = asyncio.Lock()
+        self._one = SharedWork()
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -49,7 +51,7 @@ class AsyncApi:
         async with self._making:
             made, body = self._whole.get(key, (-1, b""))
             if made != version:
-                body = await asyncio.to_thread(self._make_whole, place)
+                body = await in_thread(self._make_whole, place)
                 while len(self._whole) >= REMEMBERED_MAX:
                     self._whole.pop(next(iter(self._whole)))
                 self._whole[key] = (version, body)
@@ -67,7 +69,8 @@ class AsyncApi:
             found = payloads([stream.schema_title or ""], self._platform.schemas.repository)
             return json_bytes(stream_document(stream, found.get(stream.schema_title or ""), place))
 
-        return _answer(request, await asyncio.to_thread(make), place)
+        key = (stream.name, place.url, place.is_internal, self._platform.control.version)
+        return _answer(request, await self._one.of(key, make), place)
 
     def _make_whole(self, place: Place) -> bytes:
         seen = self._platform.seen(Sight.PUBLIC)

@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 import headwater
-from headwater.errors import StreamUnknown
 from headwater.event import json_bytes
 from headwater.log.contract import TellsTroubles
 from headwater.platform import Platform
@@ -88,7 +87,7 @@ def _log_troubles(platform: Platform, there: set[str]) -> list[str]:
     return troubles
 
 
-async def stream_configs(request: Request) -> Response:
+def stream_configs(request: Request) -> Response:
     """`/v1/stream-configs[/{a,b}]`: the legacy settings of all streams or of some; unknown names are left out."""
     streams = seen(request)
     named = request.path_params.get("names")
@@ -96,10 +95,9 @@ async def stream_configs(request: Request) -> Response:
         return JsonResponse({stream.name: stream.legacy_settings() for stream in (*streams.all(), *streams.families())})
     found = {}
     for name in filter(None, re.split(r"[,|]", unquote(named))):
-        try:
-            found[name] = streams.get(name).legacy_settings()
-        except StreamUnknown:
-            continue
+        stream = streams.find(name)
+        if stream is not None:
+            found[name] = stream.legacy_settings()
     return JsonResponse(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,7 @@ from headwater.streams.seen import SeenStreams
 from headwater.streams.stream import Stream
 from headwater.web.http.headers import is_on
 from headwater.web.http.route import Route
+from headwater.web.http.threads import in_thread
 from headwater.web.jobs import jobs_told
 from headwater.web.pages.page import PAGE_HEADERS, breakable
 from headwater.web.sight import seen
@@ -33,6 +35,9 @@ from headwater.web.sight import seen
 HOURS_DEFAULT = 24
 # One answer is a day of many streams, or a month of one.
 CELLS_MAX = 20_000
+# As many streams as are looked at before others have their turn.
+IN_A_TURN_MAX = 50
+HOURS_IN_A_TURN_MAX = 250
 BASES = ("event", "receipt")
 # What needs somebody stands first, what is well after it.
 _ORDER = {condition: place for place, condition in enumerate(CONDITIONS)}
@@ -68,7 +73,7 @@ class Monitoring:
         conditions = request.query_params.getlist("condition")
         for condition in conditions:
             _one_of("condition", condition, CONDITIONS)
-        found = self._found(request)
+        found = await self._found(request)
         shown = [
             one
             for one in found
@@ -93,16 +98,20 @@ class Monitoring:
         first, last = _range(request, len(streams))
         found = []
         for stream in streams:
-            hours = monitor.hours(stream, first, last, by=by)
+            whole, hours = True, []
+            for start in range(first, last, HOURS_IN_A_TURN_MAX):
+                part = monitor.hours(stream, start, min(start + HOURS_IN_A_TURN_MAX, last), by=by)
+                whole = whole and all(hour.is_whole for hour in part)
+                hours += [hour.as_dict() for hour in part]
+                await asyncio.sleep(0)
             found.append(
                 {
                     "stream": stream.name,
-                    "whole": all(hour.is_whole for hour in hours),
+                    "whole": whole,
                     "max_lateness_seconds": monitor.max_lateness_ms(stream) / 1000 if by == "event" else 0,
-                    "hours": [hour.as_dict() for hour in hours],
+                    "hours": hours,
                 }
             )
-            await asyncio.sleep(0)
         return _json({"by": by, "counted_until": time_text(monitor.book.counted_until_ms), "streams": found})
 
     async def reconciliation(self, request: Request) -> Response:
@@ -111,29 +120,35 @@ class Monitoring:
         streams = self._asked(request) or list(seen(request).all())
         first, last = _range(request, len(streams))
         found = await monitor.reconciled(streams, first, last)
-        differing = [one for one in found if one.differences]
         only = is_on(request.query_params.getlist("differing"))
-        return _json(
-            {
-                "from": hour_text(first),
-                "to": hour_text(last),
-                "counted_until": time_text(monitor.book.counted_until_ms),
-                "agrees": not differing,
-                "compared": len(found),
-                "hours": [one.as_dict() for one in (differing if only else found)],
-            }
-        )
+        counted_until = time_text(monitor.book.counted_until_ms)
+
+        def told() -> Response:
+            differing = [one for one in found if one.differences]
+            return _json(
+                {
+                    "from": hour_text(first),
+                    "to": hour_text(last),
+                    "counted_until": counted_until,
+                    "agrees": not differing,
+                    "compared": len(found),
+                    "hours": [one.as_dict() for one in (differing if only else found)],
+                }
+            )
+
+        return await in_thread(told)
 
     async def page(self, request: Request) -> Response:
         """The streams by how they are, with their last hours; `show` narrows it to one condition."""
-        found = sorted(self._found(request), key=lambda one: (_ORDER[one.condition], one.name))
+        found = sorted(await self._found(request), key=lambda one: (_ORDER[one.condition], one.name))
         show = request.query_params.get("show", "")
         now = int(time.time() * 1000)
         last = now // 3_600_000 + 1
         shown = [one for one in found if show in ("", one.condition)]
         rows = [{"health": one, "hours": await self._hours(one, last)} for one in shown]
         jobs = jobs_told(self._platform, seen(request))
-        content = self._template.render(
+        render = functools.partial(
+            self._template.render,
             title=self._platform.config.intake.service_name,
             version=__version__,
             notice=self._notice,
@@ -147,6 +162,7 @@ class Monitoring:
             sending=self._platform.config.monitoring.canaries,
             counting=self._platform.config.monitoring.completeness,
         )
+        content = await in_thread(render)
         return HTMLResponse(content, headers=PAGE_HEADERS)
 
     async def _hours(self, health: StreamHealth, last: int) -> Sequence[StreamHour]:
@@ -162,12 +178,17 @@ class Monitoring:
         streams = seen(request)
         return [streams.get(name) for name in request.query_params.getlist("stream")]
 
-    def _found(self, request: Request) -> list[StreamHealth]:
+    async def _found(self, request: Request) -> list[StreamHealth]:
         """How the streams are that the sender may know of, with the jobs among their hops that it may know of."""
         streams = seen(request)
         names = {stream.name for stream in (*streams.all(), *streams.families())}
-        found = [one for one in self._platform.monitor.streams() if one.name in names]
-        return [one.without_hops(lambda hop: not _is_named(streams, hop)) for one in found]
+        found = []
+        for number, one in enumerate(self._platform.monitor.streams(), 1):
+            if one.name in names:
+                found.append(one.without_hops(lambda hop: not _is_named(streams, hop)))
+            if number % IN_A_TURN_MAX == 0:
+                await asyncio.sleep(0)
+        return found
 
 
 def _range(request: Request, streams: int) -> tuple[int, int]:

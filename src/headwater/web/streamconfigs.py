@@ -12,6 +12,7 @@ from starlette.responses import Response
 from headwater.errors import RequestTooLarge
 from headwater.streams.legacy.api import MAX_AGE_SECONDS, Parameters, answer
 from headwater.streams.visibility import Sight
+from headwater.web.http.threads import in_thread
 from headwater.web.sight import seen
 
 PATHS = ("/w/api.php", "/api.php")
@@ -24,8 +25,8 @@ async def streamconfigs(request: Request) -> Response:
     """The settings of the streams asked for. Errors are 200 too, with their code in `MediaWiki-API-Error`."""
     platform, streams = request.app.state.platform, seen(request)
     query = request.scope["query_string"].decode("latin-1")
-    parameters = Parameters.parse(query, await _form(request))
-    answered = answer(streams.entries(), parameters)
+    parameters = await in_thread(Parameters.parse, query, await _form(request))
+    answered = await in_thread(answer, streams.entries(), parameters)
     headers = {"content-type": answered.content_type, "cache-control": answered.cache_control}
     if streams.sight > Sight.PUBLIC:
         headers["cache-control"] = "private, no-cache"

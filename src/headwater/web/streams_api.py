@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,6 +33,7 @@ from headwater.streams.visibility import Sight
 from headwater.web.http.headers import is_number, is_on
 from headwater.web.http.route import Route
 from headwater.web.http.seats import SeatedResponse, Seats
+from headwater.web.http.threads import SharedWork
 from headwater.web.sight import address_of, sight_of
 
 BODY_BYTES_MAX = 1_048_576
@@ -52,6 +53,7 @@ class StreamsApi:
         limits, header = platform.config.control, platform.config.consumption.client_address_header
         self._seats = Seats(limits.waiting_max, limits.waiting_per_address_max, header)
         self._closing = asyncio.Event()
+        self._listed, self._read = SharedWork(), SharedWork()
         # The streams at moments to come, as they are known in one version: (version, {(site, realm, moment): streams}).
         self._then: tuple[int, dict[tuple[str | None, str | None, float], StreamRegistry]] = (-1, {})
 
@@ -87,8 +89,7 @@ class StreamsApi:
             deadline = asyncio.get_running_loop().time() + wait
             while True:
                 version = self._platform.control.version
-                body = self._listing(request, audience)
-                etag = etag_of(body)
+                body, etag = await self._listed.of(self._key(request, audience), self._listing_of(request, audience))
                 left = deadline - asyncio.get_running_loop().time()
                 if held is None or not _is_current(held, etag):
                     return _answer(request, body, etag, audience)
@@ -183,12 +184,10 @@ class StreamsApi:
         while not self._closing.is_set():
             version = self._platform.control.version
             try:
-                listed = read_json(self._listing(request, audience))
+                now, soon, etag = await self._read.of(self._key(request, audience), self._state_of(request, audience))
             except KeyRequired:
                 # Revoked, or expired, since the client came.
                 return
-            now, soon = listed["streams"], listed.get("upcoming", [])
-            etag = etag_of(json_bytes([now, soon]))
             news = {"revision": self._platform.control.state.number, "at": _iso(time.time()), "upcoming": soon}
             if told is None and resumed == etag:
                 # The client has this already.
@@ -222,6 +221,27 @@ class StreamsApi:
             "differences": [{"stream": d.stream, "path": d.path, "before": d.before, "after": d.after} for d in found],
             **({"without_effect": idle} if idle else {}),
         }
+
+    def _key(self, request: Request, audience: str) -> Hashable:
+        """What the listing of a request depends on. Raises KeyRequired."""
+        return self._platform.control.version, audience, sight_of(request), request.scope["query_string"]
+
+    def _listing_of(self, request: Request, audience: str) -> Callable[[], tuple[bytes, str]]:
+        def made() -> tuple[bytes, str]:
+            body = self._listing(request, audience)
+            return body, etag_of(body)
+
+        return made
+
+    def _state_of(self, request: Request, audience: str) -> Callable[[], tuple[Any, Any, str]]:
+        """The streams now, what is going to change, and the mark of both."""
+
+        def made() -> tuple[Any, Any, str]:
+            listed = read_json(self._listing(request, audience))
+            now, soon = listed["streams"], listed.get("upcoming", [])
+            return now, soon, etag_of(json_bytes([now, soon]))
+
+        return made
 
     def _listing(self, request: Request, audience: str) -> bytes:
         asked = [name for part in request.query_params.getlist("names") for name in part.split(",") if name]

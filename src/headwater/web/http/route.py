@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable
 from typing import Any
 
 from starlette import routing
+from starlette.requests import Request
+
+from headwater.web.http.threads import apart
 
 
 class Route(routing.Route):
-    """Starlette's route, whose `{name:path}` also takes line breaks, and gives them to the endpoint."""
+    """Starlette's route, whose `{name:path}` also takes line breaks, and gives them to the endpoint.
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    An endpoint that is a plain function is called in a thread, see `threads`.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[[Request], Any], **options: Any) -> None:
+        super().__init__(path, endpoint if inspect.iscoroutinefunction(endpoint) else apart(endpoint), **options)
         # `.` leaves out line breaks, and `$` also fits before the last of them.
         self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)

@@ -100,12 +100,13 @@ def specification(platform: Any, streams: SeenStreams | None = None, shelves: Sh
     }
 
 
-async def spec(request: Request) -> Response:
+def spec(request: Request) -> Response:
+    """The document."""
     state = request.app.state
     return JsonResponse(specification(state.platform, seen(request), state.shelves))
 
 
-async def doc(request: Request) -> Response:
+def doc(request: Request) -> Response:
     """The specification as a page for people; without assets of its own, so nothing is served under `path`."""
     asset = request.query_params.get("path")
     if asset is not None:

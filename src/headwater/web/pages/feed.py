@@ -25,12 +25,15 @@ from headwater.intake.recent import RecentOutcome, RecentOutcomes
 from headwater.log.contract import LogReader
 from headwater.streams.seen import SeenStreams
 from headwater.streams.stream import Stream
+from headwater.streams.visibility import Sight, Visibility
 
 SAMPLE_SECONDS = 1.0
 TICK_SECONDS = 0.25
 TABLES_EVERY_TICKS = 8
 OUTCOMES_PER_TICK_MAX = 20
 STREAMS_MAX = 60
+# As many streams as are looked at before others have their turn.
+IN_A_TURN_MAX = 100
 JOBS_MAX = 20
 ROWS_MAX = 50
 GIST_CHARS_MAX = 160
@@ -75,6 +78,7 @@ class PageFeed:
         self._jobs_in_trouble = jobs_in_trouble
         self._samples: deque[Sample] = deque(maxlen=2)
         self._sampling = asyncio.Lock()
+        self._known_rows: dict[Sight, tuple[Sample, Visibility, list[dict[str, Any]]]] = {}
         self._tables: list[dict[str, Any]] = []
         self._tables_read_at = float("-inf")
 
@@ -87,12 +91,7 @@ class PageFeed:
         await self._sample()
         latest = self._samples[-1]
         before = self._samples[-2] if len(self._samples) > 1 else latest
-        shown = [
-            _stream_row(stream, latest, before, self._canaries_kept(stream)) | {"reads": seen.reads(stream)}
-            for stream in seen.all()
-        ]
-        if len(shown) > STREAMS_MAX:
-            shown = sorted(shown, key=lambda row: -row["count"])[:STREAMS_MAX]
+        shown = await self._rows(seen, latest, before)
         return {
             "totals": {"accepted": self._recent.accepted_total, "refused": self._recent.refused_total},
             "rates": [{"accepted": accepted, "refused": refused} for accepted, refused in self._recent.per_second()],
@@ -100,6 +99,22 @@ class PageFeed:
             "streams": sorted(shown, key=lambda row: (row["count"] == 0, row["name"])),
             "jobs": list(self._jobs_in_trouble(seen))[:JOBS_MAX],
         }
+
+    async def _rows(self, seen: SeenStreams, latest: Sample, before: Sample) -> list[dict[str, Any]]:
+        """The rows of the busiest streams; worked out once for all who see the same streams in the same sample."""
+        known = self._known_rows.get(seen.sight)
+        if known is not None and known[0] is latest and known[1] is seen.visibility:
+            return known[2]
+        rows = []
+        for number, stream in enumerate(seen.all(), 1):
+            row = _stream_row(stream, latest, before, self._canaries_kept(stream))
+            rows.append(row | {"reads": seen.reads(stream)})
+            if number % IN_A_TURN_MAX == 0:
+                await asyncio.sleep(0)
+        if len(rows) > STREAMS_MAX:
+            rows = sorted(rows, key=lambda row: -row["count"])[:STREAMS_MAX]
+        self._known_rows[seen.sight] = (latest, seen.visibility, rows)
+        return rows
 
     async def tables(self, seen: SeenStreams) -> list[dict[str, Any]]:
         """`[{name, columns, rows, rows_total}]` of the tables made of what may be read; the last known rows while one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any
@@ -22,8 +22,10 @@ from headwater.errors import HeadwaterError, KeyRequired
 from headwater.event import json_bytes
 from headwater.platform import Platform
 from headwater.schemas.schema import Schema
+from headwater.streams.stream import Stream
 from headwater.web.http.route import Route
 from headwater.web.http.seats import SeatedResponse, Seats
+from headwater.web.http.threads import SharedWork
 from headwater.web.jobs import jobs_in_trouble
 from headwater.web.pages.examples import example_events
 from headwater.web.pages.feed import STREAMS_MAX, PageFeed
@@ -77,6 +79,7 @@ class Pages:
         environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
         self._template = environment.get_template("page.html")
         self._schemas: Mapping[str, Schema] | None = None
+        self._examples = SharedWork()
 
     def routes(self) -> list[BaseRoute]:
         """The page's own routes but `/` itself, which the application gives to `page` when no `?spec` is asked for."""
@@ -94,7 +97,7 @@ class Pages:
     async def page(self, request: Request) -> Response:
         seeing = seen(request)
         streams = seeing.all()
-        examples = example_events(streams, self._platform.schemas, self._schemas_by_title())
+        examples = await self._examples.of(seeing.sight, lambda: self._examples_of(streams))
         since = datetime.now(UTC) - timedelta(hours=SINCE_HOURS)
         content = self._template.render(
             title=self._platform.config.intake.service_name,
@@ -139,6 +142,9 @@ class Pages:
         with contextlib.suppress(KeyRequired):
             async for message in self._feed.messages(seeing, ended=lambda: self._closing):
                 yield message
+
+    def _examples_of(self, streams: Sequence[Stream]) -> dict[str, Any]:
+        return example_events(streams, self._platform.schemas, self._schemas_by_title())
 
     def _schemas_by_title(self) -> Mapping[str, Schema]:
         """The newest schema of each title, looked for once: schemas do not change while a platform runs."""

@@ -28,6 +28,7 @@ from headwater.schemas.workspace.working_copy import SchemaFolder, Version, vers
 from headwater.web.http.headers import is_number, is_on
 from headwater.web.http.places import REGISTRY_MEDIA_TYPE, registry_failure
 from headwater.web.http.route import Route
+from headwater.web.http.threads import in_thread
 from headwater.web.schemas.shelf import Shelf, Shelves, Told, ToldOf
 
 BODY_BYTES_MAX = 1_048_576
@@ -183,7 +184,7 @@ class ConfluentReader:
         """POST /subjects/{subject}: under which version a schema stands there, compared as JSON."""
         try:
             wanted, subject = await _posted_schema(request), request.path_params["subject"]
-            return _answer(_document(subject, self._seen(request)._same(subject, wanted)))
+            return await in_thread(lambda: _answer(_document(subject, self._seen(request)._same(subject, wanted))))
         except RegistryError as error:
             return _failure(error)
 
@@ -192,7 +193,8 @@ class ConfluentReader:
         try:
             wanted, subject = await _posted_schema(request), request.path_params["subject"]
             try:
-                return _answer({"id": self._seen(request)._same(subject, wanted).id})
+                found = await in_thread(lambda: self._seen(request)._same(subject, wanted))
+                return _answer({"id": found.id})
             except RegistryError:
                 raise RegistryError(
                     422, 42205, f"Subject '{subject}' is in read-only mode: schemas are added to its repository"
@@ -328,7 +330,13 @@ def _readable(subject: str, one: _Registered) -> dict[str, Any] | None:
 
 
 def _answer(document: Any) -> Response:
-    data = document.text.encode() if isinstance(document, _Raw) else json_bytes(document)
+    if isinstance(document, _Raw):
+        data = document.text.encode()
+    elif isinstance(document, list):
+        # One by one: it may be all schemas there are, and the interpreter does nothing else meanwhile.
+        data = b"[" + b",".join(map(json_bytes, document)) + b"]"
+    else:
+        data = json_bytes(document)
     return Response(data, media_type=REGISTRY_MEDIA_TYPE, headers={"access-control-allow-origin": "*"})
 
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from headwater import __version__
-from headwater.errors import HeadwaterError, SchemaNotFound
+from headwater.errors import FilterInvalid, HeadwaterError, SchemaNotFound
 from headwater.schemas.types.fit import FitOptions
 from headwater.schemas.types.read import read_types
 from headwater.schemas.types.targets import TARGETS, map_types
@@ -28,6 +28,8 @@ from headwater.web.schemas.shelf import Shelf, Shelves, Told, json_text, version
 
 FOUND_MAX = 200
 EXAMPLES_MAX = 5
+# Each is looked for in every field of every schema.
+WORDS_MAX = 20
 _STATIC = {
     "page.css": "text/css; charset=utf-8",
     "schemas.css": "text/css; charset=utf-8",
@@ -214,7 +216,9 @@ class SchemaPages:
         return Entry(name, href, title, latest, _first_sentence(document), fields, others, shelf.name)
 
     def _hits(self, query: str) -> list[Hit]:
-        words = query.lower().split()
+        words = list(dict.fromkeys(query.lower().split()))
+        if len(words) > WORDS_MAX:
+            raise FilterInvalid(f"A search has {len(words):,} words; at most {WORDS_MAX} are looked for.")
         found = []
         for shelf, folder in self._shelves.schemas():
             hit = _hit(shelf, folder, words)
