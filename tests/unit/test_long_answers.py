@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.config import load_config
 from headwater.errors import EventMalformed, RequestTooLarge
 from headwater.event import WrittenNumber, decode_event, has_written_numbers
-from headwater.intake.judging import ON_THE_LOOP_BYTES_MAX
+from headwater.intake.judging import ON_THE_LOOP_BYTES_MAX, Judging
+from headwater.intake.outcome import Refused
+from headwater.platform import build
 from headwater.testing.service_kit import served_project, write_project
 from headwater.web.events import COMMAS_MAX, sliced
 from headwater.web.http.body import slice_at_brackets
@@ -92,3 +96,32 @@ def test_events_judged_in_threads_are_stored_and_refused_as_all_others(tmp_path:
     assert ["NaN" in one["context"]["message"] for one in document["error"]] == [True] * 4
     assert answer.content == orjson.dumps(document)
     assert re.search(r"accepted.* 8(.0)?$", counted, re.MULTILINE)
+
+
+def test_refusals_are_no_cycles_of_references(tmp_path: Path) -> None:
+    write_project(tmp_path, [], [{"stream": "lists", "schema_title": "list"}])
+    platform = build(load_config(tmp_path, environment={}, overrides={"log": {"url": f"sqlite:///{tmp_path}/log.db"}}))
+    known = b'{"$schema":"/error/1.0.0","meta":{"stream":"%b"}}'
+    texts = [
+        b"{}",
+        b"[]",
+        b'{"a":x}',
+        b'{"a":NaN}',
+        b'{"a":1e400}',
+        known % b"none",
+        known % b"lists",
+        known % b"_hidden",
+    ]
+    judging = Judging(platform.intake.gate)
+    gc.collect()
+    gc.disable()
+    try:
+        verdicts = judging.all(texts * 10, {})
+        refused = sum(type(one) is Refused for one in verdicts)
+        del verdicts
+        left = sum(type(one) is Refused for one in gc.get_objects())
+    finally:
+        gc.enable()
+
+    assert refused >= 50
+    assert left == 0

@@ -14,6 +14,17 @@ import time
 from pathlib import Path
 
 TICK_SECONDS = 0.002
+# What `slowness` computes takes so long, in processor time, on a machine that does nothing else.
+_IDLE_SECONDS = 0.0012
+_ROUNDS = 20_000
+
+
+def slowness() -> float:
+    """How much longer the same work takes now than on an idle machine, whose caches nobody shares; at least 1."""
+    began, total = time.thread_time(), 0
+    for number in range(_ROUNDS):
+        total += number * number % 7
+    return max(1.0, (time.thread_time() - began) / _IDLE_SECONDS)
 
 
 class StallProbe:

@@ -20,7 +20,7 @@ from typing import Any
 from headwater.cli.up.up import run_until_stopped, spare_the_collector
 from headwater.config import load_config
 from headwater.platform import build
-from headwater.testing.stall_probe import StallProbe
+from headwater.testing.stall_probe import StallProbe, slowness
 from headwater.web.server import serving
 
 STOP_SECONDS_MAX = 20.0
@@ -28,12 +28,13 @@ STOP_SECONDS_MAX = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a service did since it was last asked, and the memory it has now."""
+    """What a service did since it was last asked, the memory it has now, and the `slowness` of its machine."""
 
     stall_seconds: float
     cpu_seconds: float
     bytes: int
     peak_bytes: int
+    slowness: float
 
 
 class WatchedService:
@@ -86,7 +87,10 @@ async def _serve(directory: Path, overrides: Mapping[str, Any]) -> None:
                 stall = probe.worst_seconds
                 probe.reset()
                 used, began = time.process_time() - began, time.process_time()
-                print(json.dumps({"stall_seconds": stall, "cpu_seconds": used, **_memory()}), flush=True)
+                print(
+                    json.dumps({"stall_seconds": stall, "cpu_seconds": used, "slowness": slowness(), **_memory()}),
+                    flush=True,
+                )
             probe.stop()
     finally:
         await platform.stop()

@@ -1,0 +1,296 @@
+"""What the largest request of each route costs everybody else: a table of all routes, each with its bounds.
+
+How this works: one server is started for the whole table, with hundreds of streams and schemas, in a process that
+watches its own event loop (`watched_service`). The routes come from the application, so a new one without a row fails.
+A stall is measured without the time in which the machine ran other programs; work is measured as processor time; and
+both are compared with how long the same work takes on this machine at this moment.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from headwater.config import load_config
+from headwater.platform import build
+from headwater.testing.service_kit import write_project
+from headwater.testing.watched_service import WatchedService, watched_service
+from headwater.web.access import EVENTS_PATHS, STREAM_PATH
+from headwater.web.app import create_app
+
+# What a request may keep the event loop from turning. Of /healthz it is the longest wait.
+STALL_SECONDS_MAX = 0.05
+# One call of a library cannot be divided: reading or checking a single event of the largest size allowed.
+LARGE_EVENT_STALL_SECONDS_MAX = 0.15
+# Nor can the append of ten thousand events, which are durable together.
+LARGE_APPEND_STALL_SECONDS_MAX = 0.1
+DRAFT_07 = "http://json-schema.org/draft-07/schema#"
+STREAMS = 300
+# The line and the headers of a request may have 64 KB.
+LONG = "x" * 60_000
+NAMES = ",".join(f"area.thing{number}" for number in range(STREAMS))
+MANY = ",".join(itertools.islice(itertools.cycle(NAMES.split(",")), 4_000))
+UNKNOWN = ",".join(f"area.thimg{number}" for number in range(4_000))
+JSON = {"content-type": "application/json"}
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+BATCH = {"content-type": "application/cloudevents-batch+json"}
+PAGE = {"accept": "text/html"}
+EVENT = {"$schema": "/area/any/1.0.0", "meta": {"stream": "area.any"}}
+BODY_BYTES = 10_485_760
+# So that an answer without end has something to read soon.
+BEATS = {"heartbeat_seconds": 0.5}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request, and what it may cost: processor time, memory at most while it is answered, a stall of the loop."""
+
+    path: str
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    is_endless: bool = False
+    seconds_max: float = 5.0
+    growth_bytes_max: int = 100_000_000
+    stall_seconds_max: float = STALL_SECONDS_MAX
+
+
+def plain(*paths: str, headers: dict[str, str] | None = None) -> list[Ask]:
+    """As it is, with a long query, with as many headers as are allowed."""
+    asks = [Ask(path, headers=headers or {}) for path in paths]
+    many = {f"x-{number}": "y" * 500 for number in range(90)}
+    first = paths[0]
+    joint = "&" if "?" in first else "?"
+    return [*asks, Ask(f"{first}{joint}a={LONG}", headers=headers or {}), Ask(first, headers=many | (headers or {}))]
+
+
+def array(event: Any, count: int) -> bytes:
+    text = event if isinstance(event, bytes) else json.dumps(event, separators=(",", ":")).encode()
+    return b"[" + b",".join([text] * count) + b"]"
+
+
+def large(**fields: Any) -> bytes:
+    return json.dumps(EVENT | fields, separators=(",", ":")).encode()
+
+
+def events(path: str) -> list[Ask]:
+    """Bodies as large as they may be, each with another thing to do."""
+    exact = large(x=[1] * 300)[:-2] + b",0.12345678901234567890]}"
+    single = {"stall_seconds_max": LARGE_EVENT_STALL_SECONDS_MAX, "growth_bytes_max": 400_000_000}
+    many = {"seconds_max": 30.0, "growth_bytes_max": 300_000_000}
+    stored = many | {"stall_seconds_max": LARGE_APPEND_STALL_SECONDS_MAX}
+    cloud = {"specversion": "1.0", "id": "1", "source": "/x"}
+    asks = [
+        Ask(path, array(EVENT | {"text": "x" * 950}, 10_000), JSON, **stored),
+        Ask(path, array(EVENT | {"texts": [1] * 900}, 5_000), JSON, **many),
+        Ask(path, array({}, 10_000), JSON, **many),
+        Ask(path, array(EVENT | {"meta": {"stream": "area.thimg"}}, 10_000), JSON, **many),
+        Ask(path, array(EVENT | {"$schema": "/area/non/1.0.0"}, 10_000), JSON, **many),
+        Ask(path, array(b'{"a":x}', 10_000), JSON, **many),
+        Ask(path, array(exact, 9_000), JSON, **stored),
+        Ask(path, array(b"[]", 3_400_000), JSON, **many),
+        Ask(path, b"[" * (BODY_BYTES // 2) + b"]" * (BODY_BYTES // 2), JSON, **many),
+        Ask(path, array(cloud | {"type": "area.any", "data": EVENT | {"text": "x" * 500}}, 10_000), BATCH, **stored),
+        Ask(path, array(cloud, 10_000), BATCH, **many),
+        Ask(path, large(texts=["a"] * 900_000 + [1]), JSON, seconds_max=10.0, **single),
+        Ask(path, large(x=[1] * 1_000_000)[:-2] + b",0.12345678901234567890]}", JSON, seconds_max=15.0, **single),
+        Ask(path, large(x=0)[:-2] + b"[" * 2_000_000 + b"]" * 2_000_000 + b"}", JSON, **single),
+    ]
+    dry = [Ask(f"{path}?dry_run=true", one.body, one.headers, **many) for one in (asks[0], asks[1])]
+    return [*asks, *dry]
+
+
+def of_registry(path: str) -> list[Ask]:
+    return plain(path, path.replace("area/thing0", LONG), path.replace("area/thing0", "area.thing0-value"))
+
+
+ANY_SCHEMA = json.dumps({"schema": json.dumps({"type": "object", "enum": ["x" * 100] * 9_000})}).encode()
+CHANGE = json.dumps({"reason": "x", "put": [{"id": f"r{n}", "streams": ["*"]} for n in range(20_000)]}).encode()
+REPOSITORY = "/repositories/project/jsonschema"
+
+TABLE: dict[str, Iterable[Ask]] = {
+    **{f"POST {path}": events(path) for path in sorted(EVENTS_PATHS)},
+    f"GET {STREAM_PATH}{{streams:path}}": [
+        Ask(f"{STREAM_PATH}{NAMES}", is_endless=True),
+        Ask(f"{STREAM_PATH}{MANY}", is_endless=True),
+        Ask(f"{STREAM_PATH}{UNKNOWN}"),
+        Ask(f"{STREAM_PATH}{LONG}"),
+        Ask(f"{STREAM_PATH}area.any?since={LONG}"),
+        Ask(f"{STREAM_PATH}area.any?filter={LONG}"),
+        Ask(f"{STREAM_PATH}area.any?filter={'(' * 60_000}"),
+        Ask(f"{STREAM_PATH}area.any", headers={"last-event-id": "[" + '{"topic":"a","offset":1},' * 2_000 + "{}]"}),
+        Ask(f"{STREAM_PATH}area.any", headers={"last-event-id": LONG}),
+    ],
+    "GET /": [
+        *plain("/", headers=PAGE),
+        *plain("/?spec", "/?doc", headers=PAGE),
+        Ask(f"/?doc&path={LONG}"),
+    ],
+    "GET /metrics": plain("/metrics"),
+    "GET /readyz": plain("/readyz"),
+    "GET /static/{name}": plain("/static/page.css", f"/static/{LONG}"),
+    "GET /v1/_page/feed": [Ask("/v1/_page/feed", is_endless=True)],
+    "GET /v1/_page/state": plain("/v1/_page/state"),
+    "GET /v1/_page/tables": plain("/v1/_page/tables"),
+    "GET /monitoring": plain("/monitoring", f"/monitoring?show={LONG}"),
+    "GET /v1/canaries": plain("/v1/canaries", "/v1/canaries?" + "&".join(f"stream=area.thing{n}" for n in range(300))),
+    "GET /v1/completeness": [
+        Ask("/v1/completeness?" + "&".join(f"stream=area.thing{n}" for n in range(300))),
+        Ask("/v1/completeness?from=2026-01-01T00&to=2028-01-01T00&stream=area.any"),
+        Ask(f"/v1/completeness?stream={LONG}"),
+    ],
+    "GET /v1/reconciliation": plain("/v1/reconciliation", "/v1/reconciliation?from=2026-01-01T00&to=2026-01-03T00"),
+    "GET /v1/stream-changes": plain("/v1/stream-changes?limit=1000"),
+    "POST /v1/stream-changes": [Ask("/v1/stream-changes?dry_run=true", CHANGE, JSON)],
+    "POST /v1/stream-changes/rollback": [Ask("/v1/stream-changes/rollback", CHANGE, JSON)],
+    "POST /v1/stream-changes/kill": [Ask("/v1/stream-changes/kill", CHANGE, JSON)],
+    "GET /v1/stream-changes/{number:int}": plain("/v1/stream-changes/1", "/v1/stream-changes/" + "9" * 4_000),
+    **{f"GET {path}": plain(path) for path in ("/_info", "/_info/", "/_info/name", "/_info/version", "/_info/home")},
+    "GET /robots.txt": plain("/robots.txt"),
+    "GET /healthz": plain("/healthz"),
+    "GET /v1/streams": plain(
+        "/v1/streams",
+        "/v1/streams?audience=browser",
+        f"/v1/streams?names={NAMES}",
+        f"/v1/streams?names={MANY}",
+        f"/v1/streams?names={UNKNOWN}",
+        f"/v1/streams?q={'a+' * 25_000}",
+        f"/v1/streams?constraints={'a=b|' * 12_000}",
+    ),
+    "GET /v1/streams/{name:path}": plain("/v1/streams/area.thing1", "/v1/streams/area.thimg1", f"/v1/streams/{LONG}"),
+    "GET /v1/stream-changes/live": [Ask("/v1/stream-changes/live", is_endless=True)],
+    "GET /asyncapi.json": [Ask("/asyncapi.json", seconds_max=30.0)],
+    "GET /asyncapi/{name:path}.json": plain("/asyncapi/area.thing1.json", f"/asyncapi/{LONG}.json"),
+    "GET /v1/stream-configs": plain("/v1/stream-configs"),
+    "GET /v1/stream-configs/{names:path}": plain(
+        *(f"/v1/stream-configs/{names}" for names in ("area.any", MANY, UNKNOWN, LONG))
+    ),
+    **{
+        f"{method} {path}": [
+            ask
+            for query in (
+                f"action=streamconfigs&format=json&streams={MANY.replace(',', '|')}",
+                f"action=streamconfigs&format=json&constraints={'a=b|' * 12_000}",
+                "action=streamconfigs&format=json&all_settings",
+                f"action=streamconfigs&format=jsonfm&x={LONG}",
+                "&".join(f"a{number}=" for number in range(9_000)),
+            )
+            for ask in (
+                [Ask(f"{path}?{query}")]
+                if method == "GET"
+                else [Ask(path, (query * (1_000_000 // len(query))).encode(), FORM)]
+            )
+        ]
+        for path in ("/w/api.php", "/api.php")
+        for method in ("GET", "POST")
+    },
+    "GET /clients/{name}": plain("/clients/headwater.js", f"/clients/{LONG}"),
+    "GET /repositories": plain("/repositories"),
+    "GET /repositories/": [
+        *plain("/repositories/", "/repositories/?q=thing", headers=PAGE),
+        Ask(f"/repositories/?q={'a+' * 25_000}", headers=PAGE),
+        Ask("/repositories/?q=thing", seconds_max=20.0),
+    ],
+    "GET /repositories/-/static/{name}": plain("/repositories/-/static/page.css"),
+    **{f"GET /repositories/{{name}}{rest}": plain(f"/repositories/project{rest}") for rest in ("", "/", "/jsonschema")},
+    "GET /repositories/{name}/jsonschema/{path:path}": [
+        *plain(f"{REPOSITORY}/", f"{REPOSITORY}/area/", f"{REPOSITORY}/area/thing0/", headers=PAGE),
+        *plain(
+            f"{REPOSITORY}/",
+            f"{REPOSITORY}/area/thing0/latest",
+            f"{REPOSITORY}/{'x/' * 25_000}",
+            f"{REPOSITORY}/{LONG}",
+        ),
+    ],
+    **{f"GET {path}": plain(path, f"{path}?subjectPrefix={LONG}") for path in ("/schemas", "/schemas/", "/subjects")},
+    **{f"GET {path}": plain(path) for path in ("/schemas/types", "/config", "/mode")},
+    **{
+        f"GET /schemas/ids/{{id}}{part}": plain(f"/schemas/ids/1{part}", f"/schemas/ids/{'9' * 4_000}{part}")
+        for part in ("", "/schema", "/subjects", "/versions")
+    },
+    **{
+        f"GET /subjects/{{subject:path}}/versions{part}": of_registry(
+            f"/subjects/area/thing0/versions{part.format(version='1')}"
+        )
+        for part in ("", "/{version}", "/{version}/schema", "/{version}/referencedby")
+    },
+    **{f"GET /{kind}/{{subject:path}}": of_registry(f"/{kind}/area/thing0") for kind in ("config", "mode")},
+    "POST /subjects/{subject:path}/versions": [Ask("/subjects/area/thing0/versions", ANY_SCHEMA, JSON)],
+    "POST /subjects/{subject:path}": [Ask("/subjects/area/thing0", ANY_SCHEMA, JSON)],
+}
+
+
+def project(directory: Path) -> Path:
+    text = {"type": "string", "description": "What it says. It says more."}
+    properties = {"$schema": {"type": "string"}, "meta": {"type": "object"}}
+    any_schema = {"texts": {"type": "array", "items": {"type": "string"}}}
+    schemas = [
+        {
+            "title": f"area/{name}",
+            "description": f"Everything about {name}. And more.",
+            "$id": f"/area/{name}/1.0.0",
+            "$schema": DRAFT_07,
+            "type": "object",
+            "properties": properties | fields,
+        }
+        for name, fields in [
+            ("any", any_schema),
+            *((f"thing{number}", {f"field_{at}": text for at in range(8)}) for number in range(STREAMS)),
+        ]
+    ]
+    streams = [{"stream": one["title"].replace("/", "."), "schema_title": one["title"]} for one in schemas]
+    write_project(directory, schemas, streams)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return project(tmp_path_factory.mktemp("largest") / "project")
+
+
+@pytest.fixture(scope="module")
+def service(place: Path) -> Iterator[WatchedService]:
+    with watched_service(place, intake={"test_events": [EVENT]}, consumption=BEATS, control=BEATS) as service:
+        yield service
+
+
+def test_every_route_has_a_row(place: Path) -> None:
+    url = f"sqlite:///{place / 'var' / 'routes.db'}"
+    app = create_app(build(load_config(place, environment={}, overrides={"log": {"url": url}})))
+
+    routes = {f"{method} {route.path}" for route in app.routes for method in route.methods - {"HEAD"}}  # type: ignore[attr-defined]
+
+    answered_before = {*(f"POST {path}" for path in EVENTS_PATHS), f"GET {STREAM_PATH}{{streams:path}}"}
+    assert set(TABLE) == routes | answered_before
+
+
+@pytest.mark.parametrize("route", TABLE)
+def test_the_largest_requests_of_a_route_hold_nobody_up(service: WatchedService, route: str) -> None:
+    method = route.partition(" ")[0]
+    with httpx.Client(base_url=service.address, timeout=300) as client:
+        for number, ask in enumerate(TABLE[route]):
+            before = service.measured()
+            status = answered(client, method, ask)
+            after = service.measured()
+
+            told = f"{number}: {ask.path[:80]} ({len(ask.body):,} bytes) was answered {status}: {after}"
+            print(told)
+            assert status < 500 or status == 501, told
+            assert after.stall_seconds <= ask.stall_seconds_max * after.slowness, told
+            assert after.cpu_seconds <= ask.seconds_max * after.slowness, told
+            assert after.peak_bytes - before.bytes <= ask.growth_bytes_max, told
+
+
+def answered(client: httpx.Client, method: str, ask: Ask) -> int:
+    """The status of the answer, which is read; of one without end, some of it."""
+    with client.stream(method, ask.path, content=ask.body, headers=ask.headers) as answer:
+        for _ in answer.iter_raw():
+            if ask.is_endless:
+                break
+        return answer.status_code
