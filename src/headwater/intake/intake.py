@@ -451,9 +451,12 @@ class Intake:
         for _ in range(DUPLICATE_ROUNDS_MAX):
             waiting = await self._store_round(work, left, errors)
             left = []
+            # Once for each attempt: thousands of repeats may wait for the same one.
+            others = {id(other): other for _, other in waiting}
+            stored = {number: await self._stored_by(other) for number, other in others.items()}
             for index, other in waiting:
                 key = work.verdicts[index].duplicate_key  # type: ignore[union-attr]
-                known = await self._stored_by(other) and key not in other.missed
+                known = stored[id(other)] and key not in other.missed
                 (work.receipt.duplicates if known else left).append(index)
             errors = []
             if not left:
