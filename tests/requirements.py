@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -20,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 HOW_TO_GET_FIXTURES = "name the folder of the fixtures with HEADWATER_FIXTURES"
 
 Needs = Callable[[str, object, str], None]
+Cases = TypeVar("Cases", bound=Collection[Any])
 
 
 def fixtures_folder() -> Path:
@@ -48,6 +50,12 @@ def requires_fixtures(*paths: Path) -> pytest.MarkDecorator:
     """A mark for tests that read these files or folders of the fixtures: `check_need` is called before each of them."""
     absent = [str(path) for path in paths if not path.exists()]
     return pytest.mark.needs("fixtures", not absent, f"no {', '.join(absent)}; {HOW_TO_GET_FIXTURES}")
+
+
+def at_least_one(cases: Cases) -> Cases:
+    """The same cases, of which there must be one: a loop over nothing would test nothing and pass."""
+    assert cases, "no case was found"
+    return cases
 
 
 @pytest.hookimpl(tryfirst=True)

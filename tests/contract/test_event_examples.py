@@ -10,7 +10,7 @@ import pytest
 from headwater.errors import EventInvalid
 from headwater.event import Event
 from headwater.schemas import Validator, open_repositories
-from requirements import fixtures_folder, requires_fixtures
+from requirements import at_least_one, fixtures_folder, requires_fixtures
 
 FIXTURES = fixtures_folder() / "schemas"
 EXAMPLES = FIXTURES / "event_examples.jsonl"
@@ -26,7 +26,7 @@ def validator() -> Validator:
 
 
 def _examples() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in EXAMPLES.read_bytes().splitlines()]
+    return at_least_one([json.loads(line) for line in EXAMPLES.read_bytes().splitlines()])
 
 
 def test_every_example_has_its_expected_verdict(validator: Validator, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,26 +42,27 @@ def test_every_example_has_its_expected_verdict(validator: Validator, capsys: py
 
 
 def test_every_refusal_starts_with_the_recorded_reason(validator: Validator) -> None:
-    for example in _examples():
-        if not example["valid"]:
-            first = validator.compile(example["schema_uri"]).legacy_errors(example["event"])[0]
-            why = example["why"]
-            assert (first["keyword"], first["dataPath"], first["message"]) == (
-                why["keyword"],
-                why["data_path"],
-                why["message"],
-            )
+    for example in at_least_one([example for example in _examples() if not example["valid"]]):
+        first = validator.compile(example["schema_uri"]).legacy_errors(example["event"])[0]
+        why = example["why"]
+        assert (first["keyword"], first["dataPath"], first["message"]) == (
+            why["keyword"],
+            why["data_path"],
+            why["message"],
+        )
 
 
 def test_check_agrees_with_the_verdict(validator: Validator) -> None:
-    for example in _examples():
-        if isinstance(example["event"], dict) and example["event"].get("$schema") == example["schema_uri"]:
-            event = Event(example["event"])
-            if example["valid"]:
-                validator.check(event)
-            else:
-                with pytest.raises(EventInvalid):
-                    validator.check(event)
+    named = [
+        example
+        for example in _examples()
+        if isinstance(example["event"], dict) and example["event"].get("$schema") == example["schema_uri"]
+    ]
+    for example in at_least_one([example for example in named if example["valid"]]):
+        validator.check(Event(example["event"]))
+    for example in at_least_one([example for example in named if not example["valid"]]):
+        with pytest.raises(EventInvalid):
+            validator.check(Event(example["event"]))
 
 
 def test_every_schema_of_the_repository_compiles(validator: Validator) -> None:

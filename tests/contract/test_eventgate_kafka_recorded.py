@@ -26,6 +26,7 @@ from deviations.rule import Record, judge, stored_schemas, unused
 from headwater.config import load_config
 from headwater.platform import build
 from headwater.web.server import serving
+from requirements import at_least_one
 from servers.kafka import KafkaCluster
 
 FILLER = re.compile(r"<<'(.)' repeated, (\d+) characters>>")
@@ -234,7 +235,7 @@ async def replay(
             addresses[name] = await stack.enter_async_context(service(overrides, own, broker.bootstrap))
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=30))
         messages: list[Message] | None = None
-        for record in records:
+        for record in at_least_one(records):
             # Only what was recorded after the broker had gone says how long it took.
             if "seconds" in record and messages is None:
                 await asyncio.sleep(0.5)

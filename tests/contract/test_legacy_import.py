@@ -19,6 +19,7 @@ from headwater.streams.legacy.export import exported
 from headwater.streams.legacy.importer import Imported, differences, imported
 from headwater.streams.legacy.php_arrays import read_legacy_declaration
 from headwater.streams.legacy.source import LegacySource
+from requirements import at_least_one
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_every_real_site_sees_the_settings_the_legacy_rules_give_it(
 ) -> None:
     main, overrides = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in originals)
     expected = json.loads((fixtures_dir / "streams" / "wikimedia_effective_diffs.json").read_text(encoding="utf-8"))
-    for wiki, wanted in expected["sites"].items():
+    for wiki, wanted in at_least_one(expected["sites"]).items():
         realm, name = ("beta", wiki.removeprefix("labs_")) if wiki.startswith("labs_") else ("production", wiki)
         ours = {stream.name: stream.settings for stream in layers.streams(Scope(site=name, realm=realm))}
         assert len(ours) == wanted["stream_count"]

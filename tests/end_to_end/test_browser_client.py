@@ -18,25 +18,16 @@ import orjson
 import pytest
 from playwright.async_api import BrowserContext, Page, Route, async_playwright
 
+from headwater.testing.notes import note_schema
 from headwater.testing.service_kit import served_project, write_project
 
 pytestmark = pytest.mark.browser
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 TEXTS = {name: {"type": "string"} for name in ("stream", "id", "dt", "domain")}
-SCHEMA = {
-    "title": "note",
-    "$id": "/note/1.0.0",
-    "$schema": "http://json-schema.org/draft-07/schema#",
-    "type": "object",
-    "required": ["text"],
-    "properties": {
-        "$schema": {"type": "string"},
-        "dt": {"type": "string"},
-        "meta": {"type": "object", "properties": {**TEXTS, "sample": {"type": "object"}}},
-        "text": {"type": "string"},
-    },
-}
+SCHEMA = note_schema(
+    dt={"type": "string"}, meta={"type": "object", "properties": {**TEXTS, "sample": {"type": "object"}}}
+)
 SAMPLED = {"unit": "session", "rate": 1, "algorithm": "hash64"}
 STREAMS = [
     {"stream": "notes", "schema_title": "note"},

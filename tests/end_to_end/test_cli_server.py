@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import os
 import re
-import signal
 import sqlite3
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,9 +16,9 @@ from typing import Any
 import orjson
 import pytest
 
+from end_to_end.running import HEADWATER, up
 from headwater.cli.init import write_project
 
-HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
 EDIT = {
     "$schema": "/demo/edit/1.0.0",
     "meta": {"stream": "demo.edit"},
@@ -42,20 +39,10 @@ def _run(*arguments: str, given: str | None = None) -> subprocess.CompletedProce
 
 @contextlib.contextmanager
 def _up(project: Path, log_url: str = "sqlite:///var/events.db") -> Iterator[str]:
-    running = subprocess.Popen(
-        [*HEADWATER, "up", "--project", str(project), "--port", "0"],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "HEADWATER_LOG_DURABILITY": "os", "HEADWATER_LOG": log_url},
-    )
-    assert running.stderr is not None
-    found = re.search(r"http://\S+?(?=/ )", running.stderr.readline())
-    assert found is not None
-    yield found[0]
-    running.send_signal(signal.SIGTERM)
-    rest = running.stderr.read()
-    running.stderr.close()
-    assert (running.wait(timeout=20), rest) == (0, "")
+    """The address of a server that writes nothing after its first line and ends well."""
+    with up(project, environment={"HEADWATER_LOG_DURABILITY": "os", "HEADWATER_LOG": log_url}) as server:
+        yield server.address
+        assert server.stop() == (0, "")
 
 
 @pytest.fixture(scope="module")

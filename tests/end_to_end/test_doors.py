@@ -11,17 +11,12 @@ import pytest
 
 from headwater.config import WebConfig
 from headwater.errors import HostUnknown
+from headwater.testing.notes import note_schema
 from headwater.testing.service_kit import served_project, write_project
 from headwater.web.http.hosts import Hosts, host_name, is_loopback
 
 ORIGIN = {"origin": "https://attacker.example"}
-SCHEMA = {
-    "title": "note",
-    "$id": "/note/1.0.0",
-    "$schema": "http://json-schema.org/draft-07/schema#",
-    "type": "object",
-    "properties": {"meta": {"type": "object", "properties": {"stream": {"type": "string"}}}},
-}
+SCHEMA = note_schema(required=())
 STREAMS = [
     {"stream": "notes", "schema_title": "note", "privacy": {"class": "public"}},
     {"stream": "shut", "schema_title": "note", "privacy": {"class": "private"}},

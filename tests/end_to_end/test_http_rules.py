@@ -15,16 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.platform import Platform
-from headwater.testing.service_kit import served_project, write_project
+from headwater.testing.notes import note_schema, write_notes
+from headwater.testing.service_kit import served_project
 
 SECONDS_MAX = 10.0
-SCHEMA = {
-    "title": "note",
-    "$id": "/note/1.0.0",
-    "$schema": "http://json-schema.org/draft-07/schema#",
-    "type": "object",
-    "properties": {"$schema": {"type": "string"}, "meta": {"type": "object"}, "text": {"type": "string"}},
-}
 H2C = "Connection: Upgrade, HTTP2-Settings\nUpgrade: h2c\nHTTP2-Settings: AAEAAEAAAAIAAAAB\n"
 WEBSOCKET = "Connection: keep-alive, Upgrade\nUpgrade: websocket\nSec-WebSocket-Key: c2l4dGVlbiBieXRlcyE=\n"
 OFFERS = {
@@ -39,7 +33,7 @@ OFFERS = {
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Platform]]:
     directory = tmp_path_factory.mktemp("rules")
-    write_project(directory, [SCHEMA], [{"stream": "notes", "schema_title": "note"}])
+    write_notes(directory, note_schema(required=()))
     limits = {"port": 0, "headers_seconds_max": 0.4, "body_seconds_max": 0.8}
     with served_project(directory, web=limits, consumption={"heartbeat_seconds": 60}) as (address, platform):
         yield address, platform

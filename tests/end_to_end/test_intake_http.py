@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-import yaml
 
 from headwater.config import load_config
 from headwater.consumption.hub import StreamHub
@@ -23,24 +22,13 @@ from headwater.intake import Intake
 from headwater.platform import Platform, build
 from headwater.testing.eventually import eventually
 from headwater.testing.faulty_log import FaultyLog
+from headwater.testing.notes import NOTES, note, note_schema, write_notes
 from headwater.web.server import serving
 
-SCHEMA = {
-    "title": "note",
-    "$id": "/note/1.0.0",
-    "$schema": "http://json-schema.org/draft-07/schema#",
-    "type": "object",
-    "required": ["text"],
-    "properties": {
-        "$schema": {"type": "string"},
-        "meta": {
-            "type": "object",
-            "properties": {name: {"type": "string"} for name in ("stream", "id", "dt", "request_id")},
-        },
-        "text": {"type": "string"},
-        "http": {"type": "object", "properties": {"client_ip": {"type": "string"}}},
-    },
-}
+SCHEMA = note_schema(
+    meta_texts=("stream", "id", "dt", "request_id"),
+    http={"type": "object", "properties": {"client_ip": {"type": "string"}}},
+)
 FIXED = {"id": "fixed", "request_id": "fixed", "dt": "2026-01-01T00:00:00Z"}
 SETTINGS = {
     "web": {"port": 0},
@@ -49,17 +37,8 @@ SETTINGS = {
 }
 
 
-def note(text: Any = "hello", **meta: Any) -> dict[str, Any]:
-    return {"$schema": "/note/1.0.0", "meta": {"stream": "notes"} | meta, "text": text}
-
-
 def made_platform(directory: Path, **intake: Any) -> Platform:
-    (directory / "schemas" / "note").mkdir(parents=True)
-    (directory / "schemas" / "note" / "1.0.0.yaml").write_text(yaml.safe_dump(SCHEMA), encoding="utf-8")
-    (directory / "streams").mkdir()
-    headers = {"meta.request_id": "x-request-id"}
-    declaration = {"stream": "notes", "schema_title": "note", "produce": {"headers": headers}}
-    (directory / "streams" / "notes.yaml").write_text(yaml.safe_dump(declaration), encoding="utf-8")
+    write_notes(directory, SCHEMA, [{**NOTES, "produce": {"headers": {"meta.request_id": "x-request-id"}}}])
     settings = SETTINGS | {"intake": SETTINGS["intake"] | intake}  # type: ignore[operator]
     return build(load_config(directory, environment={}, overrides=settings))
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +12,9 @@ import httpx
 import orjson
 import pytest
 
+from end_to_end.running import HEADWATER, RunningServer, up
 from headwater.cli.init import write_project
 
-HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
 EDIT = {
     "$schema": "/demo/edit/1.0.0",
     "meta": {"stream": "demo.edit"},
@@ -40,37 +38,16 @@ def _run(*arguments: str, environment: dict[str, str] | None = None) -> subproce
     )
 
 
-class Server:
-    """A running `headwater up`."""
-
-    def __init__(self, project: Path) -> None:
-        self.project = project
-        self.process = subprocess.Popen(
-            [*HEADWATER, "up", "--project", str(project), "--port", "0"], stderr=subprocess.PIPE, text=True
-        )
-        assert self.process.stderr is not None
-        found = re.search(r"http://\S+?(?=/ )", self.process.stderr.readline())
-        assert found is not None
-        self.address = found[0]
-
-    def post(self, *titles: str) -> int:
-        events = [{**EDIT, "title": title} for title in titles]
-        return httpx.post(f"{self.address}/v1/events", json=events, timeout=20).status_code
-
-    def ended(self, how: signal.Signals) -> None:
-        self.process.send_signal(how)
-        self.process.wait(timeout=30)
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(tmp_path: Path) -> Iterator[RunningServer]:
     write_project(tmp_path / "mine")
-    running = Server(tmp_path / "mine")
-    yield running
-    if running.process.poll() is None:
-        running.ended(signal.SIGTERM)
+    with up(tmp_path / "mine") as running:
+        yield running
+
+
+def _post(server: RunningServer, *titles: str) -> int:
+    events = [{**EDIT, "title": title} for title in titles]
+    return httpx.post(f"{server.address}/v1/events", json=events, timeout=20).status_code
 
 
 def _titles(project: Path) -> list[str]:
@@ -80,7 +57,7 @@ def _titles(project: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("port", ["0", "the same"])
-def test_a_second_server_is_refused_and_told_which_process_has_the_log(server: Server, port: str) -> None:
+def test_a_second_server_is_refused_and_told_which_process_has_the_log(server: RunningServer, port: str) -> None:
     given = server.address.rpartition(":")[2] if port == "the same" else port
     second = _run("up", "--project", str(server.project), "--port", given)
     assert second.returncode == 2
@@ -88,10 +65,10 @@ def test_a_second_server_is_refused_and_told_which_process_has_the_log(server: S
     assert f"process {server.process.pid} on " in second.stderr
     assert f"at {server.address}/." in second.stderr
     assert "--port" not in second.stderr
-    assert server.post("Brook") == 201
+    assert _post(server, "Brook") == 201
 
 
-def test_a_second_server_may_not_come_by_another_name_of_the_log(server: Server, tmp_path: Path) -> None:
+def test_a_second_server_may_not_come_by_another_name_of_the_log(server: RunningServer, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.db").symlink_to(server.project / "var" / "events.db")
     write_project(tmp_path / "other")
     for url in (f"sqlite:///{tmp_path / 'elsewhere.db'}", "sqlite:///../mine/var/../var/events.db"):
@@ -100,12 +77,12 @@ def test_a_second_server_may_not_come_by_another_name_of_the_log(server: Server,
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_when_the_first_has_ended_the_next_one_starts(server: Server, how: signal.Signals) -> None:
-    assert server.post("Brook") == 201
-    server.ended(how)
-    following = Server(server.project)
-    assert following.post("River") == 201
-    following.ended(signal.SIGTERM)
+def test_when_the_first_has_ended_the_next_one_starts(server: RunningServer, how: signal.Signals) -> None:
+    assert _post(server, "Brook") == 201
+    server.stop(how)
+    following = RunningServer(server.project)
+    assert _post(following, "River") == 201
+    following.stop()
     assert _titles(server.project) == ["Brook", "River"]
 
 
@@ -123,14 +100,14 @@ def test_when_the_first_has_ended_the_next_one_starts(server: Server, how: signa
     ],
     ids=" ".join,
 )
-def test_commands_that_only_read_work_beside_a_server(server: Server, verb: list[str]) -> None:
-    assert server.post("Brook") == 201
+def test_commands_that_only_read_work_beside_a_server(server: RunningServer, verb: list[str]) -> None:
+    assert _post(server, "Brook") == 201
     done = _run(*verb, "--project", str(server.project))
     assert (done.returncode, done.stderr.count("in use")) == (0, 0), done.stderr
 
 
-def test_a_load_and_a_changed_topic_beside_a_server_are_taken_up_by_it(server: Server, tmp_path: Path) -> None:
-    assert server.post("Brook") == 201
+def test_a_load_and_a_changed_topic_beside_a_server_are_taken_up_by_it(server: RunningServer, tmp_path: Path) -> None:
+    assert _post(server, "Brook") == 201
     lines = tmp_path / "edits.jsonl"
     lines.write_bytes(b"".join(orjson.dumps({**EDIT, "title": f"Loaded {i}"}) + b"\n" for i in range(20)))
     loaded = _run("log", "load", str(lines), "--project", str(server.project))
@@ -138,28 +115,28 @@ def test_a_load_and_a_changed_topic_beside_a_server_are_taken_up_by_it(server: S
     stream = server.project / "streams" / "demo.edit.yaml"
     stream.write_text(stream.read_text(encoding="utf-8") + "\nextra: {}\n", encoding="utf-8")
     assert _run("apply", "--yes", "--project", str(server.project)).returncode == 0
-    assert server.post("River") == 201
+    assert _post(server, "River") == 201
     read = _run("tail", "demo.edit", "--from", server.address, "--since", "2026-01-01", "--count", "22")
     titles = [orjson.loads(line)["title"] for line in read.stdout.splitlines()]
     assert titles == ["Brook", *(f"Loaded {i}" for i in range(20)), "River"]
 
 
-def test_a_copy_reads_the_log_of_a_server_and_never_fills_it(server: Server, tmp_path: Path) -> None:
-    assert server.post("Brook") == 201
+def test_a_copy_reads_the_log_of_a_server_and_never_fills_it(server: RunningServer, tmp_path: Path) -> None:
+    assert _post(server, "Brook") == 201
     log, backup = server.project / "var" / "events.db", tmp_path / "backup.db"
     assert _run("log", "copy", str(log), str(backup), "--no-groups").returncode == 0
     into = _run("log", "copy", str(backup), str(log))
     assert (into.returncode, "is in use by another process: `headwater up`" in into.stderr) == (2, True)
-    server.ended(signal.SIGTERM)
+    server.stop()
     assert _titles(server.project) == ["Brook"]
 
 
-def test_a_demo_in_the_directory_of_a_server_is_refused(server: Server) -> None:
+def test_a_demo_in_the_directory_of_a_server_is_refused(server: RunningServer) -> None:
     demo = _run("demo", "--dir", str(server.project), "--once", "--events", "10")
     assert (demo.returncode, "is in use by another process" in demo.stderr) == (2, True)
 
 
-def test_a_port_taken_by_a_server_of_the_same_name_is_said_to_be_that(server: Server, tmp_path: Path) -> None:
+def test_a_port_taken_by_a_server_of_the_same_name_is_said_to_be_that(server: RunningServer, tmp_path: Path) -> None:
     write_project(tmp_path / "other")
     port = server.address.rpartition(":")[2]
     taken = _run("up", "--project", str(tmp_path / "other"), "--port", port)

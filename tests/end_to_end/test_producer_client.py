@@ -16,27 +16,15 @@ from headwater.client import Producer, ProducerSettings, Refusal
 from headwater.client.answer import Waiting
 from headwater.client.outbox import Outbox
 from headwater.errors import ConfigInvalid, EventMalformed, EventTooLarge, LogUnavailable
-from headwater.testing.service_kit import served_project, write_project
+from headwater.testing.notes import note_schema, write_notes
+from headwater.testing.service_kit import served_project
 
-SCHEMA = {
-    "title": "note",
-    "$id": "/note/1.0.0",
-    "$schema": "http://json-schema.org/draft-07/schema#",
-    "type": "object",
-    "required": ["text"],
-    "properties": {
-        "$schema": {"type": "string"},
-        "dt": {"type": "string"},
-        "meta": {"type": "object", "properties": {name: {"type": "string"} for name in ("stream", "id", "dt")}},
-        "text": {"type": "string"},
-    },
-}
 QUICK = ProducerSettings(linger_seconds=0.01, backoff_seconds_first=0.01, backoff_seconds_max=0.05, sampling=False)
 
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    write_project(tmp_path, [SCHEMA], [{"stream": "notes", "schema_title": "note"}])
+    write_notes(tmp_path, note_schema(dt={"type": "string"}))
     with served_project(tmp_path) as (address, _):
         yield address
 

@@ -11,18 +11,18 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from headwater.testing.service_kit import served_project, write_project
+from headwater.testing.notes import note_schema, write_notes
+from headwater.testing.service_kit import served_project
 
 SECONDS_MAX = 10.0
 PER_ADDRESS = 2
-SCHEMA = {"title": "note", "$id": "/note/1.0.0", "$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}
 LASTING = ["/v1/_page/feed", "/v1/stream-changes/live", "/v1/streams?wait=30", "/v2/stream/notes"]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     directory: Path = tmp_path_factory.mktemp("seats")
-    write_project(directory, [SCHEMA], [{"stream": "notes", "schema_title": "note"}])
+    write_notes(directory, note_schema(required=()))
     with served_project(
         directory,
         web={"port": 0, "viewers_max": 3, "viewers_per_address_max": PER_ADDRESS},

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
+from end_to_end.running import HEADWATER, up
 from headwater.cli.init import write_project
 
-HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
 EDIT = {
     "$schema": "/demo/edit/1.0.0",
     "meta": {"stream": "demo.edit"},
@@ -72,67 +70,38 @@ def test_an_error_stops_the_start_with_file_and_line(project: Path, what: str, v
 def test_forced_it_starts_and_says_so_and_the_rest_works(project: Path, what: str) -> None:
     name, text, place = BROKEN[what]
     _written(project, name, text)
-    process = subprocess.Popen(
-        [*HEADWATER, "up", "--project", str(project), "--port", "0", "--force"], stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    told = ""
-    while not (found := re.search(r"at (http://\S+)/ ", told)):
-        line = process.stderr.readline()
-        assert line, told
-        told += line
-    assert place in told
-    assert re.search(r"Started by --force in spite of \d+ error", told)
-    assert httpx.post(f"{found[1]}/v1/events", json=[EDIT], timeout=20).status_code == 201
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 0
-    process.stderr.close()
+    with up(project, "--force") as server:
+        assert place in server.said
+        assert re.search(r"Started by --force in spite of \d+ error", server.said)
+        assert httpx.post(f"{server.address}/v1/events", json=[EDIT], timeout=20).status_code == 201
+        assert server.stop()[0] == 0
 
 
 def test_warnings_are_one_line_that_says_where_they_are_listed(project: Path) -> None:
     names = [f"v{number}.odd" for number in range(1, 31)]
     for name in names:
         _written(project, f"streams/{name}.yaml", f"stream: {name}\nschema_title: demo/edit\n")
-    process = subprocess.Popen(
-        [*HEADWATER, "up", "--project", str(project), "--port", "0"],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "HEADWATER_LOG_DURABILITY": "os"},
-    )
-    assert process.stderr is not None
-    assert process.stderr.readline() == "30 warnings: `headwater check` lists what they say.\n"
-    assert "Headwater is at" in process.stderr.readline()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 0
-    process.stderr.close()
+    with up(project, environment={"HEADWATER_LOG_DURABILITY": "os"}) as server:
+        warnings, address = server.said.splitlines()
+        assert warnings == "30 warnings: `headwater check` lists what they say."
+        assert "Headwater is at" in address
+        assert server.stop()[0] == 0
 
 
 def test_job_files_are_run_once_at_a_start(project: Path) -> None:
     _written(project, "jobs/counting.py", f"open({str(project / 'runs')!r}, 'a').write('x')\n")
-    process = subprocess.Popen(
-        [*HEADWATER, "up", "--project", str(project), "--port", "0"], stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    assert "Headwater is at" in process.stderr.readline()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 0
-    process.stderr.close()
+    with up(project) as server:
+        assert server.stop()[0] == 0
     assert (project / "runs").read_text(encoding="utf-8") == "x"
 
 
 def test_changed_files_are_said_on_the_console_once_with_what_to_do(project: Path) -> None:
-    process = subprocess.Popen(
-        [*HEADWATER, "up", "--project", str(project), "--port", "0"], stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    assert "changed files need a restart" in process.stderr.readline()
-    _written(project, "streams/new.one.yaml", "stream: new.one\nschema_title: demo/edit\n")
-    told = process.stderr.readline()
-    assert told.startswith("streams/new.one.yaml has changed.")
-    assert "restart" in told
-    (project / "jobs" / "edits.py").touch()
-    assert process.stderr.readline().startswith("jobs/edits.py has changed.")
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=30) == 0
-    assert process.stderr.read() == ""
-    process.stderr.close()
+    with up(project) as server:
+        assert "changed files need a restart" in server.said
+        _written(project, "streams/new.one.yaml", "stream: new.one\nschema_title: demo/edit\n")
+        told = server.read_line()
+        assert told.startswith("streams/new.one.yaml has changed.")
+        assert "restart" in told
+        (project / "jobs" / "edits.py").touch()
+        assert server.read_line().startswith("jobs/edits.py has changed.")
+        assert server.stop(signal.SIGHUP) == (0, "")

@@ -15,18 +15,10 @@ import yaml
 
 from headwater.config import load_config
 from headwater.platform import Platform, build
+from headwater.testing.notes import note_schema
 from headwater.web.server import serving
 
-SCHEMA = {
-    "title": "note",
-    "$id": "/note/1.0.0",
-    "$schema": "http://json-schema.org/draft-07/schema#",
-    "type": "object",
-    "properties": {
-        "meta": {"type": "object", "properties": {"stream": {"type": "string"}}},
-        "text": {"type": "string"},
-    },
-}
+SCHEMA = note_schema(required=(), meta_texts=("stream",))
 STREAMS = [
     {"stream": "clicks", "schema_title": "note", "docs": {"summary": "Every click.", "owner": "team:web"}},
     {"stream": "views", "schema_title": "note", "produce": {"sample": {"unit": "pageview", "rate": 0.1}}},

@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +17,10 @@ import httpx
 import orjson
 import pytest
 
+from end_to_end.running import HEADWATER, RunningServer
 from headwater.cli.init import write_project
 from headwater.testing.eventually import eventually_blocking
 
-HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
 WORKER_BYTES_MAX = 100_000_000
 
 
@@ -39,12 +38,8 @@ def running(tmp_path_factory: pytest.TempPathFactory, kafka_server: str) -> Iter
         yield running
 
 
-class Up:
-    """A running `headwater up`: where it is, its process, and those of its workers."""
-
-    def __init__(self, process: subprocess.Popen[str], address: str) -> None:
-        self.process = process
-        self.address = address
+class Up(RunningServer):
+    """A running `headwater up`, and the processes of its workers."""
 
     def workers(self) -> dict[int, int]:
         """Worker number → process id, of those that run."""
@@ -67,25 +62,14 @@ def _parent(process: Path) -> int:
 
 
 @contextlib.contextmanager
-def up(project: Path, kafka: str, workers: int) -> Iterator[Up]:
+def up(project: Path, kafka: str, workers: int, *options: str) -> Iterator[Up]:
     # A prefix of their own for the topics of each test.
     log = f"kafka://{kafka}/{uuid.uuid4().hex[:8]}."
-    process = subprocess.Popen(
-        [*HEADWATER, "up", "--project", str(project), "--port", "0", "--workers", str(workers)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "HEADWATER_LOG": log},
-    )
-    assert process.stderr is not None
+    server = Up(project, "--workers", str(workers), *options, environment={"HEADWATER_LOG": log})
     try:
-        line = process.stderr.readline()
-        found = re.search(r"http://\S+?(?=/ )", line)
-        assert found is not None, line + process.stderr.read()
-        yield Up(process, found[0])
+        yield server
     finally:
-        process.terminate()
-        process.wait(40)
-        process.stderr.close()
+        server.stop()
 
 
 def edit(number: int) -> dict[str, object]:
@@ -195,22 +179,7 @@ def test_a_project_that_cannot_start_says_so_once_and_ends(tmp_path: Path, kafka
 def test_forced_workers_leave_out_what_cannot_be_read(tmp_path: Path, kafka_server: str) -> None:
     project = made_project(tmp_path / "mine")
     (project / "streams" / "odd.yaml").write_text("stream: odd\nschema_titel: demo/edit\n", encoding="utf-8")
-    process = subprocess.Popen(
-        [*HEADWATER, "up", "--project", str(project), "--port", "0", "--workers", "2", "--force"],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "HEADWATER_LOG": f"kafka://{kafka_server}/{uuid.uuid4().hex[:8]}."},
-    )
-    assert process.stderr is not None
-    try:
-        told = ""
-        while not (found := re.search(r"at (http://\S+)/ with 2 workers", told)):
-            line = process.stderr.readline()
-            assert line, told
-            told += line
-        assert "streams/odd.yaml:2" in told
-        assert httpx.post(f"{found[1]}/v1/events", json=[edit(1)], timeout=20).status_code == 201
-    finally:
-        process.terminate()
-        process.wait(40)
-        process.stderr.close()
+    with up(project, kafka_server, 2, "--force") as server:
+        assert "with 2 workers" in server.said
+        assert "streams/odd.yaml:2" in server.said
+        assert httpx.post(f"{server.address}/v1/events", json=[edit(1)], timeout=20).status_code == 201

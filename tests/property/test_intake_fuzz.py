@@ -14,27 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.testing.service_kit import served_project, write_project
+from headwater.testing.notes import note_schema, write_notes
+from headwater.testing.service_kit import served_project
 
-SCHEMA = {
-    "title": "note",
-    "$id": "/note/1.0.0",
-    "$schema": "http://json-schema.org/draft-07/schema#",
-    "type": "object",
-    "required": ["text"],
-    "properties": {
-        "$schema": {"type": "string"},
-        "meta": {"type": "object", "properties": {name: {"type": "string"} for name in ("stream", "id", "dt")}},
-        "text": {"type": "string", "maxLength": 100},
-        "list": {"type": "array", "items": {"type": "integer"}, "default": [1]},
-    },
-}
+SCHEMA = note_schema(
+    text={"type": "string", "maxLength": 100},
+    list={"type": "array", "items": {"type": "integer"}, "default": [1]},
+)
 
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     directory = tmp_path_factory.mktemp("fuzzed")
-    write_project(directory, [SCHEMA], [{"stream": "notes", "schema_title": "note"}])
+    write_notes(directory, SCHEMA)
     with served_project(directory, intake={"request_bytes_max": 20_000, "request_events_max": 50}) as (address, _):
         yield int(address.rsplit(":", 1)[1])
 

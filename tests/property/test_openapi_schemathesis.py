@@ -9,15 +9,9 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 
-from headwater.testing.service_kit import served_project, write_project
+from headwater.testing.notes import note_schema, write_notes
+from headwater.testing.service_kit import served_project
 
-SCHEMA = {
-    "title": "note",
-    "$id": "/note/1.0.0",
-    "$schema": "http://json-schema.org/draft-07/schema#",
-    "type": "object",
-    "properties": {"$schema": {"type": "string"}, "meta": {"type": "object"}, "text": {"type": "string"}},
-}
 # Operations with a body are worth more tries than those with a name or two.
 EXAMPLES_OF_BODIES, EXAMPLES_OF_OTHERS = 40, 12
 
@@ -38,7 +32,7 @@ class Described:
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Described]:
     directory = tmp_path_factory.mktemp("described")
-    write_project(directory, [SCHEMA], [{"stream": "notes", "schema_title": "note"}])
+    write_notes(directory, note_schema(required=()))
     event = {"$schema": "/note/1.0.0", "meta": {"stream": "notes"}, "text": "test"}
     control = {"requests_per_minute_max": 1_000_000}
     with served_project(directory, intake={"test_events": [event]}, control=control) as (address, platform):

@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 import pytest
-import yaml
 
 from headwater.config import IntakeConfig
 from headwater.errors import AppendIncomplete, EventTooLarge, HeadwaterError, LogUnavailable
@@ -22,21 +21,9 @@ from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
 from headwater.testing.eventually import eventually, let_others_run
+from headwater.testing.notes import write_notes
 from headwater.testing.oracle_log import OracleLog
 from headwater.web.eventgate import legacy_answer
-
-SCHEMA = {
-    "title": "note",
-    "$id": "/note/1.0.0",
-    "$schema": "http://json-schema.org/draft-07/schema#",
-    "type": "object",
-    "required": ["text"],
-    "properties": {
-        "$schema": {"type": "string"},
-        "meta": {"type": "object", "properties": {name: {"type": "string"} for name in ("stream", "id", "dt")}},
-        "text": {"type": "string"},
-    },
-}
 
 
 class EachOnItsOwn(OracleLog):
@@ -76,11 +63,9 @@ async def log() -> EachOnItsOwn:
 
 
 def made_intake(directory: Path, log: Log) -> Intake:
-    file = directory / "note" / "1.0.0.yaml"
-    file.parent.mkdir()
-    file.write_text(yaml.safe_dump(SCHEMA), encoding="utf-8")
+    schemas = write_notes(directory)
     streams = StreamRegistry((Stream("notes", schema_title="note"),))
-    gate = Gate(streams, Validator(LocalRepository(directory)), GateSettings())
+    gate = Gate(streams, Validator(LocalRepository(schemas)), GateSettings())
     return Intake(gate, log, dataclasses.replace(IntakeConfig(), append_timeout_seconds=2.0), Telemetry())
 
 

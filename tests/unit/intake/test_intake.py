@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 import pytest
-import yaml
 
 from headwater.config import IntakeConfig
 from headwater.errors import EventMalformed, LogFull, LogUnavailable, StreamClosed
@@ -23,22 +22,11 @@ from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
 from headwater.testing.eventually import eventually, let_others_run
 from headwater.testing.faulty_log import FaultyLog
+from headwater.testing.notes import write_notes
 from headwater.testing.oracle_log import OracleLog
 from headwater.web.eventgate import legacy_answer
 
 ERRORS = "headwater-intake.error.validation"
-SCHEMA = {
-    "title": "note",
-    "$id": "/note/1.0.0",
-    "$schema": "http://json-schema.org/draft-07/schema#",
-    "type": "object",
-    "required": ["text"],
-    "properties": {
-        "$schema": {"type": "string"},
-        "meta": {"type": "object", "properties": {name: {"type": "string"} for name in ("stream", "id", "dt")}},
-        "text": {"type": "string"},
-    },
-}
 
 
 def note(text: Any = "hello", event_id: str | None = None, stream: str = "notes") -> dict[str, Any]:
@@ -47,12 +35,10 @@ def note(text: Any = "hello", event_id: str | None = None, stream: str = "notes"
 
 
 def made_intake(directory: Path, log: Log, streams: tuple[Stream, ...] = (), **config: Any) -> Intake:
-    file = directory / "note" / "1.0.0.yaml"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(yaml.safe_dump(SCHEMA), encoding="utf-8")
+    schemas = write_notes(directory)
     declared = streams or (Stream("notes", schema_title="note"), Stream("others", schema_title="note"))
     settings = GateSettings(enforce_streams=config.pop("enforce_streams", True))
-    gate = Gate(StreamRegistry(declared), Validator(LocalRepository(directory)), settings)
+    gate = Gate(StreamRegistry(declared), Validator(LocalRepository(schemas)), settings)
     return Intake(gate, log, dataclasses.replace(IntakeConfig(), **config), Telemetry())
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,20 +27,9 @@ from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
 from headwater.testing.eventually import eventually
 from headwater.testing.faulty_log import FaultyLog
+from headwater.testing.notes import write_notes
 
 BYTES_MAX = 1_000_000
-SCHEMA = {
-    "title": "note",
-    "$id": "/note/1.0.0",
-    "$schema": "http://json-schema.org/draft-07/schema#",
-    "type": "object",
-    "required": ["text"],
-    "properties": {
-        "$schema": {"type": "string"},
-        "meta": {"type": "object", "properties": {name: {"type": "string"} for name in ("stream", "id", "dt")}},
-        "text": {"type": "string"},
-    },
-}
 
 
 def opened(directory: Path, bytes_max: int = BYTES_MAX) -> Spool:
@@ -249,11 +237,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made_intake(directory: Path, log: Log, bytes_max: int = BYTES_MAX, **config: Any) -> tuple[Intake, Telemetry]:
-    file = directory / "note" / "1.0.0.yaml"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(yaml.safe_dump(SCHEMA), encoding="utf-8")
+    schemas = write_notes(directory)
     streams = StreamRegistry((Stream("notes", schema_title="note"),))
-    gate = Gate(streams, Validator(LocalRepository(directory)), GateSettings())
+    gate = Gate(streams, Validator(LocalRepository(schemas)), GateSettings())
     telemetry = Telemetry()
     settings = dataclasses.replace(IntakeConfig(), **config)
     return Intake(gate, log, settings, telemetry, spool=Spool(directory / "spool", bytes_max)), telemetry
