@@ -28,7 +28,7 @@ from headwater.log.sqlite.space import DiskLimits
 from headwater.log.urls import require_client
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
-from headwater.processing.embedded import EmbeddedRunner
+from headwater.processing.embedded import EmbeddedRunner, RunnerSettings
 from headwater.processing.flow import in_order_of_flow
 from headwater.processing.job import Job, ToStream, ToTable
 from headwater.processing.loader import load_jobs
@@ -222,11 +222,19 @@ class Platform:
         if isinstance(job.output, ToTable):
             sink = table_sink(self.config.path(self.config.jobs.tables_path), job.output.shape)
             self.tables[job.output.shape.name] = sink
+        settings = RunnerSettings(stops_where_replaced=self.config.jobs.on_replaced_log == "stop")
         if self.config.jobs.shared and isinstance(self.log, SharedLog) and can_share(job):
             stall = self.config.jobs.shared_stall_seconds_max
-            return Supervisor(SharedRunner(job, self.log, self.gate, telemetry=self.telemetry, stall_seconds_max=stall))
+            shared = SharedRunner(
+                job, self.log, self.gate, telemetry=self.telemetry, settings=settings, stall_seconds_max=stall
+            )
+            return Supervisor(shared)
         store = self._store(job)
-        return Supervisor(EmbeddedRunner(job, self.log, self.gate, sink=sink, store=store, telemetry=self.telemetry))
+        return Supervisor(
+            EmbeddedRunner(
+                job, self.log, self.gate, sink=sink, store=store, telemetry=self.telemetry, settings=settings
+            )
+        )
 
     def _store(self, job: Job) -> JobStore | None:
         """Where a job keeps its state, if not in the log."""

@@ -240,6 +240,11 @@ class ConsumptionConfig:
     )
     allowed_streams: tuple[str, ...] | None = setting(None, "The streams that may be read over HTTP; null means all.")
     stream_aliases: Mapping[str, str] = setting({}, "Other names under which streams can be read: alias to stream.")
+    on_replaced_log: Literal["start_anew", "stop"] = setting(
+        "start_anew",
+        "What becomes of a client whose position is of a log (on Kafka: a topic) that was replaced: `start_anew` gives "
+        "a notice and goes on as without a position, `stop` refuses with 410.",
+    )
     redacted_pages: Mapping[str, tuple[str, ...]] = setting(
         {}, "Page titles, by domain, whose editors are left out of the streams read over HTTP."
     )
@@ -259,6 +264,11 @@ class JobsConfig:
     tables_path: str = setting(
         "var/tables.db",
         "The database file that tables are kept in: SQLite for `.db` and `.sqlite`, DuckDB (an extra) for `.duckdb`.",
+    )
+    on_replaced_log: Literal["start_anew", "stop"] = setting(
+        "start_anew",
+        "What a job does whose position is of a log (on Kafka: a topic) that was replaced: `start_anew` reads the new "
+        "one from its beginning and keeps old rows of tables under another name, `stop` changes nothing.",
     )
     shared: bool = setting(
         False,

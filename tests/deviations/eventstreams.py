@@ -54,8 +54,10 @@ RULES = (
         "an event over SSE has an `id`",
         "an array of positions, by time where there is only one topic",
         "a compact token, or the array form where the client resumed with one, asked for it (`?id=legacy`) or it is "
-        "configured (`consumption.event_ids`), always with exact offsets; both are taken back, quoted or not",
-        "A time is shared by many events, so that resuming there repeats some or misses some.",
+        "configured (`consumption.event_ids`), always with exact offsets and what tells the log from others; both are "
+        "taken back, quoted or not, also without the latter",
+        "A time is shared by many events, so that resuming there repeats some or misses some; the offset of a log that "
+        "was replaced means another event.",
         frozenset(("ids",)),
         is_sse,
         is_status(200),

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ import pytest
 
 from end_to_end.edits import PASSED, RUNNING, SCHEMAS, write_files
 from headwater.config import Config, load_config
+from headwater.consumption.hub import Connection, Wish
+from headwater.errors import PositionLost
 from headwater.log.contract import Position, TopicSettings
+from headwater.log.token_marks import marks_in
 from headwater.platform import Platform, build
 from headwater.testing.eventually import eventually
 
@@ -158,6 +162,52 @@ async def test_no_event_is_skipped_of_a_topic_that_was_made_again_while_nothing_
             await platform.stop()
     # Of the first time only: then the position is one of the new topic.
     assert len(warnings_of(caplog, "edit was made again")) == 3
+
+
+async def _token(connection: Connection) -> str:
+    opening = (await connection.reader.next() or b"").decode()
+    return next(line.removeprefix("id: ") for line in opening.splitlines() if line.startswith("id: "))
+
+
+async def test_where_they_are_to_stop_jobs_and_clients_stand_before_a_topic_that_was_made_again(config: Config) -> None:
+    stops = replace(
+        config,
+        jobs=replace(config.jobs, on_replaced_log="stop"),
+        consumption=replace(config.consumption, on_replaced_log="stop"),
+    )
+    platform = build(config)
+    await platform.start()
+    await send(platform, *range(20))
+    await until_all_have(platform, *range(20))
+    wish = Wish(platform.hub.resolve(["edit"]), positions=True)
+    connection = await platform.hub.connect(wish)
+    token = await _token(connection)
+    assert marks_in(token).keys() == {"edit"}
+    await platform.stop()
+    await asyncio.to_thread(make_again, config, "edit")
+    for one in (stops, config):
+        platform = build(one)
+        await platform.start()
+        try:
+            await send(platform, *range(100, 150))
+            if one is stops:
+                with pytest.raises(PositionLost, match="edit"):
+                    await platform.hub.connect(replace(wish, last_event_id=token))
+
+                async def stood(platform: Platform = platform) -> bool:
+                    reports = [job.report() for job in platform.runners.values()]
+                    return all("The log was replaced" in (report.last_error or "") for report in reports)
+
+                await eventually(stood)
+                assert all(found == set(range(20)) for found in (await processed(platform)).values())
+            else:
+                connection = await platform.hub.connect(replace(wish, last_event_id=token))
+                told = await connection.reader.next()
+                assert b"event: position-lost" in (told or b"")
+                assert b"log_replaced" in (told or b"")
+                await until_all_have(platform, *range(20), *range(100, 150))
+        finally:
+            await platform.stop()
 
 
 async def test_ids_of_topics_differ_and_are_left_out_where_there_is_none(platform: Platform) -> None:

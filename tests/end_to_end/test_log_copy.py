@@ -18,11 +18,18 @@ import pytest
 from click.testing import CliRunner, Result
 
 from headwater.cli.main import main
+from headwater.connectors.sinks.sqlite import SqliteSink
+from headwater.consumption.extent import Extents
+from headwater.consumption.resume import Start, find_start
 from headwater.errors import CopyRefused, LogUnavailable
 from headwater.log.contract import Commit, Log, Placement, Position, Record, StateChange, StoredRecord, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
+from headwater.log.token_marks import marked, marks_of
+from headwater.migration.positions import note_former
 from headwater.migration.topics import Copying, TopicCopy
+from headwater.processing import ToTable, table
 from headwater.testing.clock import ManualClock
+from headwater.testing.job_kit import JobKit
 
 if TYPE_CHECKING:
     from servers.kafka import SecureListener
@@ -389,6 +396,110 @@ def test_readers_go_on_at_the_record_they_would_have_read_next(source: Path, tmp
     again = json.loads(run(str(source), str(target), "--json").stdout)
     notes = {one["group"]: one["note"] for one in again["groups"]}
     assert "further in the target" in notes["reader.many"]
+
+
+async def start_of(log: Log, topics: Sequence[str], token: str) -> Start:
+    return await find_start(log, await Extents(log).of(topics), last_event_id=token, since=None)
+
+
+async def token_after(log: Log, topic: str, count: int) -> str:
+    return marked(Position({(topic, 0): count}).token(), await marks_of(log, [topic]))
+
+
+async def put(log: Log, first: int, count: int) -> None:
+    await log.ensure_topic("edits", TopicSettings())
+    await log.append([Record("edits", b'{"n":%d}' % n) for n in range(first, first + count)])
+
+
+async def check_tokens(source: Log, target: Log, copy: Callable[[Log, Log], Coroutine[Any, Any, None]]) -> None:
+    await put(source, 0, 10)
+    read = await token_after(source, "edits", 5)
+    await copy(source, target)
+    assert (await start_of(target, ["edits"], read)).lost == ()
+    # Each goes on by itself: what only the source has is another event in the target.
+    await put(source, 10, 10)
+    await put(target, 100, 10)
+    ahead = await token_after(source, "edits", 15)
+    assert [one.is_other for one in (await start_of(target, ["edits"], ahead)).lost] == [True]
+    own = await start_of(target, ["edits"], await token_after(target, "edits", 15))
+    assert (own.position, own.lost) == (Position({("edits", 0): 15}), ())
+    # And the source knows nothing of the target.
+    back = await token_after(target, "edits", 5)
+    assert [one.is_other for one in (await start_of(source, ["edits"], back)).lost] == [True]
+
+
+async def copy_once(source: Log, target: Log) -> None:
+    copying = Copying(source, target, settle_seconds=0.0)
+    copied = [await copying.copy(info) for info in await copying.topics(["edits"])]
+    await note_former(source, target, [ledger for one in copied for ledger in one.ledgers])
+
+
+def test_ids_of_clients_hold_in_a_copy_as_far_as_it_was_copied(tmp_path: Path) -> None:
+    async def work(source: Log, target: Log, third: Log) -> None:
+        await check_tokens(source, target, copy_once)
+        await copy_once(target, third)
+        # Through two copies: what was in both.
+        assert (await start_of(third, ["edits"], await token_after(source, "edits", 10))).lost == ()
+        assert (await start_of(third, ["edits"], await token_after(target, "edits", 20))).lost == ()
+        assert (await start_of(third, ["edits"], await token_after(source, "edits", 11))).lost != ()
+
+    in_logs(work, *(tmp_path / f"{n}.db" for n in range(3)))
+
+
+async def test_ids_of_clients_hold_in_a_copy_on_kafka(tmp_path: Path, kafka_url: str) -> None:
+    from headwater.log.kafka.log import KafkaLog
+
+    source, target = SqliteLog(tmp_path / "events.db"), KafkaLog(kafka_url)
+    await source.open()
+    await target.open()
+    try:
+        await check_tokens(source, target, copy_once)
+    finally:
+        await target.close()
+        await source.close()
+
+
+def test_ids_of_clients_do_not_hold_where_offsets_have_changed(tmp_path: Path) -> None:
+    clock = ManualClock(time.time() - 2 * DAY)
+
+    async def work() -> None:
+        source, target = SqliteLog(tmp_path / "old.db", clock=clock), SqliteLog(tmp_path / "new.db")
+        await source.open()
+        await target.open()
+        await put(source, 0, 5)
+        clock.now += DAY
+        await put(source, 5, 5)
+        await source.ensure_topic("edits", TopicSettings(retention_seconds=DAY / 2))
+        assert await source.trim() == 5
+        await copy_once(source, target)
+        lost = (await start_of(target, ["edits"], await token_after(source, "edits", 7))).lost
+        assert [one.is_other for one in lost] == [True]
+        await source.close()
+        await target.close()
+
+    asyncio.run(work())
+
+
+async def test_a_table_goes_on_in_a_copy_of_its_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    filled = table("filled", source="edits", columns={"n": "integer"})
+    assert isinstance(filled.output, ToTable)
+    logs = [SqliteLog(tmp_path / "old.db"), SqliteLog(tmp_path / "new.db")]
+    for log in logs:
+        sink = SqliteSink(tmp_path / "tables.db", filled.output.shape)
+        kit = JobKit(filled, log=log, sink=sink)
+        await kit.open()
+        if log is logs[0]:
+            await kit.put(*[{"$schema": "/e/1.0.0", "meta": {"stream": "edits"}, "n": n} for n in range(5)])
+        else:
+            await copy_once(logs[0], log)
+        await kit.run_live(pause_seconds=0.5)
+        rows = sorted(row[0] for row in sink.view(100).rows)
+        await sink.close()
+    for log in logs:
+        await log.close()
+    # Without a key, a row read twice would be there twice.
+    assert rows == list(range(5))
+    assert [one.getMessage() for one in caplog.records if "job" in one.getMessage()] == []
 
 
 def test_mistakes_are_told_before_anything_is_made(source: Path, tmp_path: Path) -> None:

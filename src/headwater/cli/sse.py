@@ -139,16 +139,20 @@ async def _check(answer: httpx.Response) -> None:
     body = (await answer.aread())[:2000].decode("utf-8", "replace").strip()
     if answer.status_code == 429 or answer.status_code >= 500:
         raise httpx.RemoteProtocolError(f"{answer.status_code} {answer.reason_phrase}")
-    detail = _detail(body)
-    hint = STREAMS_HINT if detail.startswith("Invalid streams") else None
+    detail, hint = _detail(body)
+    hint = STREAMS_HINT if detail.startswith("Invalid streams") else hint
     raise SubscriptionRefused(f"{answer.status_code} {answer.reason_phrase}: {detail}", hint=hint)
 
 
-def _detail(body: str) -> str:
+def _detail(body: str) -> tuple[str, str | None]:
+    """What the answer says is wrong, and what to do about it."""
     import orjson
 
     try:
         problem = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return body or "no reason given"
-    return str(problem.get("detail") or problem.get("message") or body) if isinstance(problem, dict) else body
+        return body or "no reason given", None
+    if not isinstance(problem, dict):
+        return body, None
+    hint = problem.get("hint")
+    return str(problem.get("detail") or problem.get("message") or body), hint if isinstance(hint, str) else None

@@ -14,7 +14,7 @@ import click
 from headwater.cli.api_client import headers_with
 from headwater.cli.console import say
 from headwater.cli.options import key_option, server_option
-from headwater.cli.sse import follow
+from headwater.cli.sse import Message, follow
 from headwater.errors import ConfigInvalid, EventMalformed
 from headwater.event import decode_json, encode_json, event_time_ms
 from headwater.times import utc_text
@@ -84,8 +84,9 @@ class Tailing:
         messages = follow(self._url, params=self._params, headers=self._headers, last_id=self.last_id, attempts_max=5)
         async with contextlib.aclosing(messages):
             async for message in messages:
-                if message.event == "error":
-                    say(f"The server ended the stream: {message.data}")
+                notice = notice_of(message)
+                if notice:
+                    say(notice)
                 if message.event != "message":
                     continue
                 if as_json:
@@ -96,6 +97,22 @@ class Tailing:
                 seen += 1
                 if seen == count:
                     return
+
+
+def notice_of(message: Message) -> str | None:
+    """What to say of a message that is no event of the stream; None for one that is."""
+    if message.event == "position-lost":
+        lost = decode_json(message.data)
+        why = "that position is of another log" if lost.get("reason") else "the log does not have that position"
+        return (
+            f"{lost['topic']}/{lost['partition']}: {why} ({lost['asked']:,}). Reading goes on at {lost['resumed']:,};"
+            " --since begins at a time."
+        )
+    if message.event != "error":
+        return None
+    error = decode_json(message.data)
+    is_passed = "first_offset" in error
+    return f"{'Passed over' if is_passed else 'The server ended the stream'}: {error.get('message', message.data)}"
 
 
 def _show(data: str) -> None:

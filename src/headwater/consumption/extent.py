@@ -8,11 +8,13 @@ cost a few queries.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable, TopicUnknown
+from headwater.errors import ConfigInvalid, HeadwaterError, LogCorrupt, LogFull, LogUnavailable, TopicUnknown
 from headwater.log.contract import LogReader, Position
+from headwater.log.token_marks import Former, former_of, marks_of
 
 Place = tuple[str, int]
 # By topic, the oldest kept and the next offset of each partition.
@@ -25,6 +27,9 @@ class Extent:
 
     first: Mapping[Place, int]
     next: Mapping[Place, int]
+    # What tells the topics from others of their names, for those the log can tell (`headwater.log.token_marks`).
+    marks: Mapping[str, str] = field(default_factory=dict)
+    former: Former = field(default_factory=dict)
 
     @property
     def end(self) -> Position:
@@ -44,6 +49,9 @@ class Extents:
     """Finds out for everybody which partitions exist, and how far they reach. Belongs to one event loop."""
 
     def __init__(self, log: LogReader) -> None:
+        # Of every topic asked for, as last seen.
+        self.marks: dict[str, str] = {}
+        self._former: Former | None = None
         self._log = log
         self._existing: frozenset[str] = frozenset()
         # Topics that were there once.
@@ -69,7 +77,10 @@ class Extents:
                 raise gone(error) from None
         places = {place: both for topic in found for place, both in bounds.get(topic, {}).items()}
         return Extent(
-            {place: first for place, (first, _) in places.items()}, {place: end for place, (_, end) in places.items()}
+            {place: first for place, (first, _) in places.items()},
+            {place: end for place, (_, end) in places.items()},
+            {topic: self.marks[topic] for topic in found if topic in self.marks},
+            self._former or {},
         )
 
     async def close(self) -> None:
@@ -112,6 +123,12 @@ class Extents:
                 if offset < 0 or last[place] < 0:
                     raise LogUnavailable(f"The log does not say how far {place[0]!r} reaches.", hint="Try again.")
                 bounds.setdefault(place[0], {})[place] = (offset, last[place])
+        # A log that has no room to write down its id, or whose id is damaged, is read all the same.
+        with contextlib.suppress(LogCorrupt, LogFull):
+            self.marks.update(await marks_of(self._log, topics))
+            if self._former is None:
+                # Nobody copies into a log that is served.
+                self._former = await former_of(self._log)
         return bounds
 
     async def _present(self, topics: Sequence[str]) -> list[str]:

@@ -13,8 +13,14 @@ from headwater.consumption.redaction import Redact
 from headwater.errors import LogCorrupt
 from headwater.event import CANARY_DOMAIN, decode_stored, encode_json
 from headwater.log.contract import TOKEN_PREFIX, Position, StoredRecord
+from headwater.log.token_marks import marked
 
 Format = Literal["sse", "json"]
+Notice = Literal["error", "position-lost"]
+# No stream file declares names that begin so.
+NOTICE_STREAM = "headwater.notice"
+# Where an entry of a legacy array names the log.
+LEGACY_MARK = "log"
 Keys = tuple[tuple[str, int], ...]
 # Makes another document of an event that is to be delivered; hashable, since equal ones share their frames.
 Render = Callable[[dict[str, Any]], dict[str, Any]]
@@ -62,16 +68,17 @@ class TokenWriter:
     """Writes the token after each record, changing only the one number that changed.
 
     Gives exactly `Position.token()`, or with `legacy` the JSON array of topics, partitions and offsets that clients of
-    EventStreams read.
+    EventStreams read. `marks` name the log of each topic (`headwater.log.token_marks`).
     """
 
-    def __init__(self, position: Position, *, legacy: bool = False) -> None:
+    def __init__(self, position: Position, *, legacy: bool = False, marks: Mapping[str, str] | None = None) -> None:
         keys = sorted(position.offsets)
         self._parts: list[bytes] = []
         self._slots: dict[tuple[str, int], int] = {}
         previous: str | None = None
         for topic, partition in keys:
-            self._parts.append(_lead(topic, partition, previous, legacy=legacy))
+            mark = (marks or {}).get(topic)
+            self._parts.append(_lead(topic, partition, previous, mark, legacy=legacy))
             self._slots[topic, partition] = len(self._parts)
             self._parts.append(b"%d" % position.offsets[topic, partition])
             previous = topic
@@ -88,13 +95,14 @@ class TokenWriter:
         return b"".join(self._parts)
 
 
-def _lead(topic: str, partition: int, previous: str | None, *, legacy: bool) -> bytes:
+def _lead(topic: str, partition: int, previous: str | None, mark: str | None, *, legacy: bool) -> bytes:
     if legacy:
         opening = b"[{" if previous is None else b"},{"
-        return opening + b'"topic":%b,"partition":%d,"offset":' % (orjson.dumps(topic), partition)
+        log = b'"%b":"%b",' % (LEGACY_MARK.encode(), mark.encode()) if mark else b""
+        return opening + b'"topic":%b,"partition":%d,%b"offset":' % (orjson.dumps(topic), partition, log)
     if topic == previous:
         return b",%d=" % partition
-    start = Position({(topic, 0): 0}).token().rpartition("0=0")[0].encode()
+    start = marked(Position({(topic, 0): 0}).token(), {topic: mark} if mark else {}).rpartition("0=0")[0].encode()
     return (start if previous is None else start.removeprefix(TOKEN_PREFIX.encode())) + b"%d=" % partition
 
 
@@ -115,10 +123,20 @@ class Chunk:
 class Framer:
     """Turns records into the frames of one format. Not shared between readers: it remembers their position."""
 
-    def __init__(self, form: Format, chosen: Chosen, position: Position, *, legacy: bool = False) -> None:
+    def __init__(
+        self,
+        form: Format,
+        chosen: Chosen,
+        position: Position,
+        *,
+        legacy: bool = False,
+        marks: Mapping[str, str] | None = None,
+    ) -> None:
+        """`marks` may change; what they are counts when the framer is moved."""
         self.form = form
         self._chosen = chosen
         self._legacy = legacy
+        self._marks = marks
         self._offsets: dict[tuple[str, int], int] = {}
         self.move(position)
 
@@ -133,7 +151,7 @@ class Framer:
     def move(self, position: Position) -> None:
         """Go on from `position`, which may follow other partitions than before."""
         self._offsets = dict(position.offsets)
-        self._writer = TokenWriter(position, legacy=self._legacy)
+        self._writer = TokenWriter(position, legacy=self._legacy, marks=self._marks)
 
     def frames(self, records: Sequence[StoredRecord]) -> Chunk:
         """The frames of those records this reader wants; the position passes all of them."""
@@ -152,6 +170,26 @@ class Framer:
             else:
                 parts.append(_encoded(value) + b"\n")
         return Chunk(b"".join(parts), len(parts), self.position, self._writer.token(), said)
+
+    def notice(self, kind: Notice, token: bytes, details: Mapping[str, Any]) -> bytes:
+        """What is said that is no event of a stream: an SSE event of its own type, or a line that looks like an event.
+
+        The line names a stream that cannot be declared, and the position to go on from.
+        """
+        if self.form == "sse":
+            return b"event: %b\nid: %b\ndata: %b\n\n" % (kind.encode(), token, orjson.dumps(details))
+        position = token.decode()
+        meta = {"stream": NOTICE_STREAM, "id": f"{kind} {position}"}
+        value = {"meta": meta, "notice": kind, "last_event_id": position, **details}
+        render = self._chosen.render
+        return orjson.dumps(value if render is None else render(value)) + b"\n"
+
+    def damaged(self, error: LogCorrupt) -> bytes:
+        """The notice of records that cannot be read, and were passed over."""
+        details: dict[str, Any] = {"code": error.code, "message": str(error), "retriable": error.retriable}
+        if error.damaged is not None:
+            details |= error.damaged._asdict()
+        return self.notice("error", self.token, details)
 
 
 def _encoded(value: Any) -> bytes:
@@ -181,19 +219,6 @@ def heartbeat(form: Format, token: bytes | None) -> bytes:
     if form != "sse":
         return b"\n"
     return b":\nid: %b\n\n" % token if token is not None else b":\n"
-
-
-def notice(form: Format, event: str, token: bytes, details: Mapping[str, Any]) -> bytes:
-    """An SSE event other than a message, such as `error`; NDJSON has no way to say it."""
-    return b"event: %b\nid: %b\ndata: %b\n\n" % (event.encode(), token, orjson.dumps(details)) if form == "sse" else b""
-
-
-def damaged(form: Format, token: bytes, error: LogCorrupt) -> bytes:
-    """The notice of records that cannot be read, and are passed over."""
-    details: dict[str, Any] = {"code": error.code, "message": str(error), "retriable": error.retriable}
-    if error.damaged is not None:
-        details |= error.damaged._asdict()
-    return notice(form, "error", token, details)
 
 
 def below(records: Sequence[StoredRecord], limit: Position) -> Iterator[StoredRecord]:

@@ -159,11 +159,17 @@ class StreamHub:
     async def connect(self, wish: Wish) -> Connection:
         """A connection whose reader stands where the wish says. Call `disconnect` when done.
 
-        Raises TokenInvalid, TopicUnknown, TimestampInvalid, ConfigInvalid (no topic exists), LogUnavailable.
+        Raises TokenInvalid, PositionLost, TopicUnknown, TimestampInvalid, ConfigInvalid (no topic exists),
+        LogUnavailable.
         """
         extent = await self.extent(wish)
         start = await find_start(
-            self._log, extent, last_event_id=wish.last_event_id, since=wish.since, growing=self._asks_for_legacy(wish)
+            self._log,
+            extent,
+            last_event_id=wish.last_event_id,
+            since=wish.since,
+            growing=self._asks_for_legacy(wish),
+            stops=self.config.on_replaced_log == "stop",
         )
         chosen = Chosen(wish.filter, wish.canaries, self._redact, wish.render)
         listed = frozenset(start.position.offsets) if start.listed else None
@@ -181,7 +187,7 @@ class StreamHub:
         reader = StreamReader(
             self._log,
             shared.tail,
-            Framer(wish.form, chosen, start.position, legacy=legacy),
+            Framer(wish.form, chosen, start.position, legacy=legacy, marks=self._extents.marks),
             start,
             look=lambda: self._extents.of(wish.topics),
             heartbeat_seconds=heartbeat,
@@ -274,7 +280,7 @@ class StreamHub:
         end = {key: extent.next[key] for key in (start.position.offsets if start.listed else extent.next)}
         tail = LiveTail(
             self._log,
-            Framer(wish.form, chosen, type(start.position)(end), legacy=legacy),
+            Framer(wish.form, chosen, type(start.position)(end), legacy=legacy, marks=self._extents.marks),
             look=lambda: self._extents.of(wish.topics),
             topics=() if start.listed else wish.topics,
             ring_bytes_max=self.config.buffer_bytes_max,

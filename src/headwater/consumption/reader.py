@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from headwater.consumption.framing import Chunk, Framer, below, damaged, heartbeat, notice, opening
+from headwater.consumption.framing import Chunk, Framer, below, heartbeat, opening
 from headwater.consumption.resume import Start, within
 from headwater.consumption.tail import LiveTail, Look
 from headwater.errors import ConsumerTooSlow, HeadwaterError, LogCorrupt, LogUnavailable, PositionLost
@@ -216,7 +216,7 @@ class StreamReader:
         except LogCorrupt as error:
             self._framer.move(passed(self._framer.position, error))
             self._token = self._framer.token
-            return damaged(self._framer.form, self._token, error)
+            return self._framer.damaged(error)
         except PositionLost:
             start = within(await self._look(), Start(self._framer.position))
             if not start.lost:
@@ -243,14 +243,14 @@ class StreamReader:
         self._framer.move(Position({**self._framer.position.offsets, **arrived}))
 
     def _lost(self, start: Start) -> bytes:
-        form, token = self._framer.form, self._framer.token
-        return b"".join(notice(form, "position-lost", token, lost.details()) for lost in start.lost)
+        framer = self._framer
+        return b"".join(framer.notice("position-lost", framer.token, lost.details()) for lost in start.lost)
 
     def _last_words(self) -> bytes:
         form = self._framer.form
         if self._error is not None:
             details = {"code": self._error.code, "message": str(self._error), "retriable": self._error.retriable}
-            return notice(form, "error", self._token, details)
+            return self._framer.notice("error", self._token, details)
         if self._number is not None and self._tail.since(self._number) == []:
             self._token = self._tail.token
         return heartbeat(form, self._token if self._positions else None)

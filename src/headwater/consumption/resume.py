@@ -5,15 +5,17 @@ from __future__ import annotations
 import datetime
 import email.utils
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from headwater.consumption.extent import Extent, gone
-from headwater.errors import TimestampInvalid, TokenInvalid, TopicUnknown
+from headwater.consumption.framing import LEGACY_MARK
+from headwater.errors import PositionLost, TimestampInvalid, TokenInvalid, TopicUnknown
 from headwater.log.contract import TOKEN_PREFIX, LogReader, Position
+from headwater.log.token_marks import marks_in, replaced
 from headwater.times import epoch_ms, time_ms
 
 LEGACY_END = -1
@@ -31,15 +33,20 @@ _LEGACY_RULE = (
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A position that the log does not have, and where reading goes on instead."""
+    """A position that the log does not have, and where reading goes on instead.
+
+    `is_other`: the topic that was read is not the one there is, which has its name.
+    """
 
     topic: str
     partition: int
     asked: int
     resumed: int
+    is_other: bool = False
 
     def details(self) -> dict[str, Any]:
-        return {"topic": self.topic, "partition": self.partition, "asked": self.asked, "resumed": self.resumed}
+        told = {"topic": self.topic, "partition": self.partition, "asked": self.asked, "resumed": self.resumed}
+        return {**told, "reason": "log_replaced"} if self.is_other else told
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +67,70 @@ class LegacyEntry:
     partition: int
     offset: int | None
     timestamp_ms: int | None
+    mark: str | None = None
 
 
 async def find_start(
-    log: LogReader, extent: Extent, *, last_event_id: str | None, since: str | None, growing: bool = False
+    log: LogReader,
+    extent: Extent,
+    *,
+    last_event_id: str | None,
+    since: str | None,
+    growing: bool = False,
+    stops: bool = False,
 ) -> Start:
     """The starting position, in the contract's order: a token if there is one, else `since`, else the end.
 
-    `growing`: partitions that a legacy array does not list, of topics it names, were made after it and are followed,
-    too. Raises TokenInvalid, TopicUnknown (a legacy array names other topics), TimestampInvalid.
+    What a token says of a topic that was replaced since counts for nothing: there the client begins as one that has no
+    token. `growing`: partitions that a legacy array does not list, of topics it names, were made after it and are
+    followed, too. `stops`: a position of a log that was replaced is an error. Raises TokenInvalid, TopicUnknown (a
+    legacy array names other topics), TimestampInvalid, PositionLost.
     """
-    if last_event_id is not None:
-        given = unquoted(last_event_id)
-        if given.startswith(TOKEN_PREFIX):
-            return within(extent, Start(_completed(Position.parse(given), extent)))
-        start = await _legacy_start(log, extent, parse_legacy(given))
+    if last_event_id is None:
+        return await _unpositioned(log, extent, since)
+    given = unquoted(last_event_id)
+    if given.startswith(TOKEN_PREFIX):
+        asked = Position.parse(given)
+        other = replaced(asked, marks_in(given), extent.marks, extent.former)
+        start = Start(_completed(_without(asked, other), extent))
+    else:
+        entries = parse_legacy(given)
+        start = await _legacy_start(log, extent, entries)
+        asked = start.position
+        marks = {one.topic: one.mark for one in entries if isinstance(one, LegacyEntry) and one.mark}
+        other = replaced(asked, marks, extent.marks, extent.former)
         if growing and start.listed:
             start = Start(_completed(start.position, extent), legacy=True)
-        return within(extent, start)
+    if other:
+        anew = (await _unpositioned(log, extent, since)).position.offsets
+        moved = {place: anew[place] for place in start.position.offsets if place[0] in other}
+        lost = tuple(
+            Lost(*place, asked.offsets[place], at, is_other=True)
+            for place, at in sorted(moved.items())
+            if place in asked.offsets
+        )
+        start = replace(start, position=Position({**start.position.offsets, **moved}), lost=lost)
+    start = within(extent, start)
+    if stops:
+        _refuse_lost(extent, start)
+    return start
+
+
+def _refuse_lost(extent: Extent, start: Start) -> None:
+    """Raise PositionLost where a position is of a log that is gone; what retention removed is no such position."""
+    topics = sorted(
+        {one.topic for one in start.lost if one.is_other or one.asked > extent.next[one.topic, one.partition]}
+    )
+    if topics:
+        names = ", ".join(topics)[:500]
+        raise PositionLost(
+            f"The position is of a log that was replaced since: what it counts of {names} is not in the log there is.",
+            hint="Connect without a position to begin at the newest event, or with `since` and a time.",
+        )
+
+
+async def _unpositioned(log: LogReader, extent: Extent, since: str | None) -> Start:
+    """Where a client begins that has no token."""
     timestamp_ms = parse_since(since or "")
     if timestamp_ms is not None:
         try:
@@ -172,7 +225,10 @@ def _legacy_entry(item: Any) -> LegacyEntry:
         raise TokenInvalid(_LEGACY_RULE)
     if offset is None and (timestamp is None or item.get("offset") is not None):
         raise TokenInvalid(_LEGACY_RULE)
-    return LegacyEntry(topic, partition, offset, timestamp if offset is None else None)
+    mark = item.get(LEGACY_MARK) if offset is not None and offset >= 0 else None
+    return LegacyEntry(
+        topic, partition, offset, timestamp if offset is None else None, mark if isinstance(mark, str) else None
+    )
 
 
 def _integer(value: Any) -> int | None:
@@ -204,6 +260,10 @@ async def _legacy_offset(log: LogReader, extent: Extent, item: LegacyEntry) -> i
     if item.offset == LEGACY_BEGINNING:
         return extent.first[key]
     return item.offset if item.offset is not None and item.offset >= 0 else extent.next[key]
+
+
+def _without(position: Position, topics: Collection[str]) -> Position:
+    return Position({place: at for place, at in position.offsets.items() if place[0] not in topics})
 
 
 def _completed(position: Position, extent: Extent) -> Position:

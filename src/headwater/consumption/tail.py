@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 from headwater.consumption.extent import Extent
-from headwater.consumption.framing import Chunk, Framer, damaged, notice
+from headwater.consumption.framing import Chunk, Framer
 from headwater.consumption.resume import Start, within
 from headwater.errors import HeadwaterError, LogCorrupt, LogUnavailable, PositionLost
 from headwater.log.contract import LogReader, Position, StoredRecord
@@ -215,7 +215,7 @@ class LiveTail:
         except LogCorrupt as error:
             if self._readings == number:
                 self._move(passed(self.position, error).offsets)
-                said = damaged(self._framer.form, self.token, error)
+                said = self._framer.damaged(error)
                 self._publish(Chunk(said, 0, self.position, self.token, self.token))
             return
         except PositionLost:
@@ -247,7 +247,7 @@ class LiveTail:
 
     def _skip(self, start: Start) -> None:
         self._move(start.position.offsets)
-        lost = b"".join(notice(self._framer.form, "position-lost", self.token, one.details()) for one in start.lost)
+        lost = b"".join(self._framer.notice("position-lost", self.token, one.details()) for one in start.lost)
         self._publish(Chunk(lost, 0, self.position, self.token, self.token))
 
     def _move(self, offsets: Mapping[tuple[str, int], int]) -> None:

@@ -18,6 +18,8 @@ import msgspec
 from headwater.errors import TokenInvalid
 
 TOKEN_PREFIX = "hw1"
+# Between a topic in a token and the mark of its log; percent-encoded in the names of topics themselves.
+MARK = "@"
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -156,13 +158,19 @@ class Position:
 
     @classmethod
     def parse(cls, token: str) -> Self:
-        """Read a token. Raises TokenInvalid."""
+        """Read a token; marks of topics are passed over (`headwater.log.token_marks`). Raises TokenInvalid."""
         prefix, *parts = token.split(";")
         if prefix != TOKEN_PREFIX or len(token) > 65_536:
             raise TokenInvalid(f"{token[:80]!r} is not a resume token.", hint=f"Tokens start with '{TOKEN_PREFIX};'.")
         offsets: dict[tuple[str, int], int] = {}
         for part in parts:
-            topic, colon, pairs = part.partition(":")
+            named, colon, pairs = part.partition(":")
+            topic, has_mark, mark = named.partition(MARK)
+            if has_mark and not (mark.isascii() and mark.isalnum()):
+                raise TokenInvalid(
+                    f"{named[:80]!r} in the resume token is not 'topic@mark'.",
+                    hint="Send the token exactly as it was received.",
+                )
             for pair in pairs.split(","):
                 partition, equals, offset = pair.partition("=")
                 if not (topic and colon and equals and _is_count(partition) and _is_count(offset)):

@@ -7,12 +7,13 @@ carried by `headwater.migration.jobs`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from headwater.errors import TokenInvalid
 from headwater.log.contract import Log, Position
+from headwater.log.token_marks import FORMER_GROUP, former_of, former_text
 from headwater.migration.topics import Ledger, Place, translated
 
 FURTHER = "it has gone further in the target by itself"
@@ -71,6 +72,30 @@ async def namespaces_of(source: Log, prefix: str) -> list[str]:
     if not isinstance(source, ListsState):
         return []
     return [name for name in await source.namespaces() if name.startswith(prefix)]
+
+
+async def note_former(source: Log, target: Log, ledgers: Iterable[Ledger]) -> None:
+    """Let the target take tokens of the source: of those partitions whose offsets are the same, up to what was copied.
+
+    Raises LogUnavailable.
+    """
+    same: dict[str, dict[int, int]] = {}
+    for one in ledgers:
+        ends = same.setdefault(one.topic, {})
+        if not one.has_holes and one.source_first == one.target_first:
+            ends[one.partition] = one.source_next
+    ids, theirs, ours = await source.topic_ids(same), await former_of(source), await former_of(target)
+    noted = {topic: dict(known) for topic, known in ours.items()}
+    for topic, ends in same.items():
+        known = noted.setdefault(topic, {})
+        # What was copied into the source before, as far as it is here too.
+        for other, until in theirs.get(topic, {}).items():
+            known[other] = {number: min(end, ends[number]) for number, end in until.items() if number in ends}
+        if topic in ids:
+            known.pop(ids[topic], None)
+            known[ids[topic]] = ends
+    if noted != ours:
+        await target.commit(FORMER_GROUP, former_text(noted))
 
 
 class Carrying:

@@ -72,6 +72,8 @@ class RunnerSettings:
     retries_max: int = 6
     retry_seconds: float = 0.1
     retry_seconds_max: float = 5.0
+    # Whether the job ends, instead of beginning anew, where its log was replaced.
+    stops_where_replaced: bool = False
 
 
 @dataclass(slots=True)
@@ -125,7 +127,13 @@ class EmbeddedRunner:
         self._position = Position()
         in_log = sink is None and not log.features.keyed_state
         self._sources = SourcePositions(
-            log, job.group, self.status, job.label, ids_in_token=sink is not None, ids_in_log=in_log
+            log,
+            job.group,
+            self.status,
+            job.label,
+            ids_in_token=sink is not None,
+            ids_in_log=in_log,
+            stops=self.settings.stops_where_replaced,
         )
         self._progress = Progress()
         self._state: dict[str, KeyedState] = {}

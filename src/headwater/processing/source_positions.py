@@ -16,6 +16,7 @@ import orjson
 
 from headwater.errors import LogUnavailable, PositionLost
 from headwater.log.contract import Log, Position
+from headwater.log.token_marks import former_of, holds
 from headwater.processing.status import RunnerStatus
 
 Partition = tuple[str, int]
@@ -40,11 +41,13 @@ class SourcePositions:
         *,
         ids_in_token: bool = False,
         ids_in_log: bool = False,
+        stops: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`label` names the job in messages. `ids_in_token`: the caller keeps `with_ids` of its position.
 
-        Without that and `ids_in_log`, position and events are one file, and cannot be of different logs.
+        Without that and `ids_in_log`, position and events are one file, and cannot be of different logs. `stops`: what
+        was made again or replaced raises PositionLost, and nothing is changed.
         """
         self._log = log
         self._group = IDS_GROUP + group
@@ -52,6 +55,7 @@ class SourcePositions:
         self._label = label
         self._ids_in_token = ids_in_token
         self._ids_in_log = ids_in_log
+        self._stops = stops
         self._clock = clock
         self._topics: list[str] = []
         self._ids: dict[str, str] = {}
@@ -60,7 +64,10 @@ class SourcePositions:
         self._is_other_log = False
 
     async def begin(self, token: str | None, topics: Collection[str]) -> Position:
-        """The position of a committed `token`, completed and corrected. Raises TopicUnknown, LogUnavailable."""
+        """The position of a committed `token`, completed and corrected.
+
+        Raises TopicUnknown, LogUnavailable, and PositionLost where the job is to stop.
+        """
         self._topics = list(topics)
         known, kept = _split(Position.parse(token) if token else Position())
         # Of the last run in this process, which has seen more than what was kept.
@@ -87,7 +94,8 @@ class SourcePositions:
 
     async def lost(self, position: Position, error: PositionLost) -> Position:
         """Where to go on after `error`: at the oldest record that is kept, or where a partition ends before the
-        position, at its beginning. Raises LogUnavailable where nothing of `position` is lost (any more)."""
+        position, at its beginning. Raises LogUnavailable where nothing of `position` is lost (any more), PositionLost
+        where the job is to stop."""
         if (compared := await self._compared(position, dict(self._ids))) != position:
             return compared
         first = (await self._log.first(self._topics)).offsets
@@ -97,6 +105,8 @@ class SourcePositions:
             if place not in first or at < first[place]:
                 moved[place] = first.get(place, at)
             elif at > last.get(place, at) and await self._is_lost(place, at):
+                if self._stops:
+                    raise self._stopped((place[0],))
                 # A log that is one file was replaced as a whole, by an older copy of it perhaps.
                 self._is_other_log = self._log.features.keyed_state
                 moved.update(first if self._is_other_log else {place: first[place]})
@@ -133,12 +143,17 @@ class SourcePositions:
         ids = dict(await self._log.topic_ids(self._topics)) if self._ids_in_token or self._ids_in_log else {}
         again = {topic for topic, one in ids.items() if before.get(topic, one) != one}
         if again:
+            former = await former_of(self._log)
+            again = {topic for topic in again if not holds(former, topic, before[topic], position)}
+        if again:
             first = (await self._log.first(self._topics)).offsets
             kept = {place: at for place, at in position.offsets.items() if place[0] not in again}
             moved = {place: at for place, at in first.items() if place[0] in again}
             read = any(position.offsets.get(place, at) != at for place, at in moved.items())
             position = Position({**kept, **moved})
             if read:
+                if self._stops:
+                    raise self._stopped(again)
                 # In a log that is one file no topic is made again: the file is another one.
                 self._is_other_log = self._log.features.keyed_state
                 self._status.position_lost(PositionLost(f"{', '.join(sorted(again))} was made again."))
@@ -152,6 +167,12 @@ class SourcePositions:
         self._ids = {**before, **ids}
         self._unsaved = self._unsaved or self._ids != before
         return position
+
+    def _stopped(self, topics: Collection[str]) -> PositionLost:
+        return PositionLost(
+            f"The log was replaced: the job's position in {', '.join(sorted(topics))} is not one of the log there is.",
+            hint="Bring the log back, or set jobs.on_replaced_log: start_anew to read it from its beginning.",
+        )
 
     async def _is_lost(self, place: Partition, at: int) -> bool:
         """Whether the log says so of this partition: what waits for a transaction to end is behind its end, too."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
+from headwater.consumption.framing import NOTICE_STREAM
 from headwater.errors import ContentUnsupported, EventMalformed, HeadwaterError
 from headwater.event import REPAIRED, decode_event, decode_json, encode_json
 from headwater.times import rfc_3339
@@ -67,7 +68,7 @@ def attributes_of(event: Mapping[str, Any], url: str) -> dict[str, str]:
     derived = {
         "id": _text(fields, "id") or place,
         "source": _text(fields, "uri") or _text(fields, "domain") or (f"/v2/stream/{stream}" if stream else ""),
-        "type": uri.strip("/").rpartition("/")[0],
+        "type": uri.strip("/").rpartition("/")[0] or (stream if stream == NOTICE_STREAM else ""),
         "subject": stream,
         "time": rfc_3339(_text(event, "dt")) or rfc_3339(_text(fields, "dt")) or "",
         "dataschema": f"{url}{SCHEMAS_PATH}{uri}" if uri.startswith("/") else uri,

@@ -17,6 +17,7 @@ from headwater.config import ConsumptionConfig
 from headwater.consumption.hub import Connection, StreamHub, Wish
 from headwater.errors import ConfigInvalid, LogUnavailable, StreamUnknown
 from headwater.log.contract import Position, Record, TopicSettings
+from headwater.log.token_marks import marks_of
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
@@ -154,9 +155,13 @@ async def test_a_heartbeat_that_is_no_number_is_refused(log: OracleLog, asked: s
 
 
 async def test_ids_are_legacy_arrays_for_those_who_ask_are_configured_or_resume_with_one(log: OracleLog) -> None:
-    array = '[{"topic":"edits","partition":0,"offset":1},{"topic":"edits","partition":1,"offset":0}]'
+    mark = (await marks_of(log, ["edits"]))["edits"]
+    array = (
+        f'[{{"topic":"edits","partition":0,"log":"{mark}","offset":1}},'
+        f'{{"topic":"edits","partition":1,"log":"{mark}","offset":0}}]'
+    )
     stamped = '[{"topic":"edits","partition":0,"timestamp":0},{"topic":"edits","partition":1,"offset":-2}]'
-    token = "hw1;edits:0=1,1=0"
+    token = f"hw1;edits@{mark}:0=1,1=0"
     await _write(log, {"n": 1})
     configured = {"event_ids": "legacy"}
     cases: list[tuple[dict[str, Any], str, dict[str, str], str]] = [
@@ -273,7 +278,7 @@ async def test_a_heartbeat_comes_in_time_and_its_id_passes_what_the_filter_remov
         assert await answer.until(b"\n\n:\n", seconds=60)
     assert _numbers(answer) == []
     assert answer.last_id() != before
-    assert answer.last_id() == (await log.last(["edits"])).token()
+    assert Position.parse(answer.last_id() or "") == await log.last(["edits"])
 
 
 async def test_a_filter_with_a_mistake_is_refused_with_a_problem_document(log: OracleLog) -> None:
@@ -399,7 +404,7 @@ async def test_a_connection_ends_cleanly_after_its_time_with_a_token(log: Oracle
             await _write(log, {"n": 1}, {"n": 2, "meta": {"domain": "canary"}})
             await answer.to_end()
     assert answer.raw.endswith(b"0\r\n\r\n")
-    assert answer.last_id() == (await log.last(["edits"])).token()
+    assert Position.parse(answer.last_id() or "") == await log.last(["edits"])
 
 
 async def test_closing_the_hub_ends_all_connections_with_a_token(log: OracleLog) -> None:
@@ -477,7 +482,8 @@ async def test_a_legacy_client_of_some_partitions_is_given_ids_that_keep_it_to_t
             await _write(log, {"n": 3}, partition=0)
             await _write(log, {"n": 4}, partition=1)
             assert await answer.until(b'"n":4')
-        assert answer.last_id() == '[{"topic":"edits","partition":1,"offset":2}]'
+        mark = (await marks_of(log, ["edits"]))["edits"]
+        assert answer.last_id() == f'[{{"topic":"edits","partition":1,"log":"{mark}","offset":2}}]'
         await _write(log, {"n": 5}, partition=1)
         async with _client(port, last_event_id=answer.last_id() or "") as again:
             assert await again.until(b'"n":5')

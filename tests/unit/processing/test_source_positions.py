@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from headwater.connectors.sinks.sqlite import SqliteSink
+from headwater.errors import PositionLost
 from headwater.log.contract import Features, Position, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.processing import Job, ToTable, job, source_positions, table
+from headwater.processing.embedded import RunnerSettings
 from headwater.processing.source_positions import SourcePositions
 from headwater.processing.status import RunnerStatus
 from headwater.telemetry import Telemetry
@@ -202,6 +204,56 @@ async def test_a_table_begins_again_where_its_log_is_an_older_copy(tmp_path: Pat
         file.unlink()
     path.write_bytes(copy)
     assert await run(edit(99)) == [(0,), (1,), (99,)]
+
+
+STOPS = RunnerSettings(wait_seconds=0.02, retry_seconds=0.01, stops_where_replaced=True)
+
+
+@pytest.mark.parametrize("new", [2, 30], ids=["shorter than before", "longer than before"])
+async def test_where_it_is_to_stop_a_table_of_a_log_that_was_replaced_is_left_as_it_is(
+    new: int, tmp_path: Path
+) -> None:
+    filled: Job = table("filled", source="edits", columns={"n": "integer"}, key="n")
+    assert isinstance(filled.output, ToTable)
+    for name, count in (("old", 20), ("new", new)):
+        log = SqliteLog(tmp_path / f"{name}.db")
+        sink = SqliteSink(tmp_path / "tables.db", filled.output.shape)
+        kit = JobKit(filled, log=log, sink=sink, settings=STOPS)
+        await kit.open()
+        await kit.put(*[edit(n if name == "old" else 100 + n) for n in range(count)])
+        if name == "old":
+            await kit.run_live(pause_seconds=0.5)
+        else:
+            # As often as it is tried: it changes nothing.
+            for _ in range(2):
+                with pytest.raises(PositionLost, match="The log was replaced") as caught:
+                    await asyncio.wait_for(kit.runner.run(), 5.0)
+                assert "jobs.on_replaced_log: start_anew" in (caught.value.hint or "")
+                assert not caught.value.retriable
+        await sink.close()
+        await log.close()
+    with sqlite3.connect(tmp_path / "tables.db") as tables:
+        assert sorted(tables.execute("SELECT n FROM filled")) == [(n,) for n in range(20)]
+        assert not list(tables.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'filled_before_%'"))
+    tables.close()
+
+
+@pytest.mark.parametrize("new", [5, 40], ids=["shorter than before", "longer than before"])
+async def test_where_it_is_to_stop_a_job_stands_before_a_topic_that_was_made_again(new: int) -> None:
+    log = Separate()
+    kit = JobKit(copied, log=log, settings=STOPS)
+    await kit.open()
+    await kit.put(*[edit(n) for n in range(20)])
+    await kit.run_live()
+    log.make_again("edits")
+    await kit.put(*[edit(n) for n in range(100, 100 + new)])
+    for _ in range(2):
+        with pytest.raises(PositionLost, match="edits"):
+            await asyncio.wait_for(JobKit(copied, log=log, settings=STOPS).runner.run(), 5.0)
+    assert await numbers(kit) == list(range(20))
+    # And goes on as soon as it may.
+    await JobKit(copied, log=log).run_live()
+    assert set(await numbers(kit)) == {*range(20), *range(100, 100 + new)}
 
 
 async def test_a_token_with_ids_is_one_that_older_versions_read() -> None:

@@ -165,7 +165,7 @@ async def _copy(
     logs: tuple[Log, Log], asked: _Asked, files: StateFiles | None, jobs: list[Job]
 ) -> tuple[list[TopicCopy], list[CarriedGroup]]:
     from headwater.migration.jobs import Moving, is_job
-    from headwater.migration.positions import Carrying, groups_of
+    from headwater.migration.positions import Carrying, groups_of, note_former
     from headwater.migration.topics import SETTLE_SECONDS, Copying
 
     source, target = logs
@@ -188,6 +188,7 @@ async def _copy(
             infos = await copying.topics(asked.topics)
             copied = [await copying.copy(info) for info in infos]
         ledgers = {(ledger.topic, ledger.partition): ledger for one in copied for ledger in one.ledgers}
+        await note_former(source, target, ledgers.values())
         carrying = Carrying(source, target, ledgers)
         carried = await moving.carry(carrying)
         for group in await groups_of(source) if asked.groups is None else asked.groups:

@@ -282,7 +282,7 @@ async def _start(log: InspectableLog, topics: Sequence[str], start: Mapping[str,
     from headwater.log.contract import Position
 
     if start.get("after"):
-        return Position.parse(start["after"])
+        return await _given(log, start["after"])
     if start.get("since"):
         position = await log.at(topics, parse_time_ms(start["since"]))
     else:
@@ -295,6 +295,21 @@ async def _start(log: InspectableLog, topics: Sequence[str], start: Mapping[str,
             if partition is None or place[1] == partition
         }
     )
+
+
+async def _given(log: InspectableLog, token: str) -> Position:
+    """The position of a token. Raises TokenInvalid, PositionLost for one of another log."""
+    from headwater.errors import PositionLost
+    from headwater.log.contract import Position
+    from headwater.log.token_marks import former_of, marks_in, marks_of, replaced
+
+    position, marks = Position.parse(token), marks_in(token)
+    if other := replaced(position, marks, await marks_of(log, marks), await former_of(log)):
+        raise PositionLost(
+            f"The token is of another log: what it counts of {', '.join(sorted(other))} is not in this one.",
+            hint="Begin with --since and a time, or at the beginning without either.",
+        )
+    return position
 
 
 def parse_time_ms(text: str) -> int:

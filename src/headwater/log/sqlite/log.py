@@ -121,6 +121,7 @@ class SqliteLog:
         self._poll_task: asyncio.Task[None] | None = None
         self._trimming = asyncio.Lock()
         self._naming = asyncio.Lock()
+        self._id: str | None = None
 
     async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
         return await self._writer.submit(records, commit)
@@ -202,11 +203,16 @@ class SqliteLog:
         # A topic lives as long as its file.
         async with self._naming:
             # Jobs that begin together must not each give a new file an id of their own.
-            own = await self.committed(ID_GROUP)
-            if own is None:
+            if self._id is None:
+                self._id = await self.committed(ID_GROUP)
+            if self._id is None and self._only_read:
+                # It never had one.
+                return {}
+            if self._id is None:
                 own = uuid.uuid4().hex
                 await self.commit(ID_GROUP, own)
-        return {name: f"{own}.{entry.id}" for name in topics if (entry := self._entries.get(name)) is not None}
+                self._id = own
+        return {name: f"{self._id}.{entry.id}" for name in topics if (entry := self._entries.get(name)) is not None}
 
     async def topics(self) -> Sequence[TopicInfo]:
         return await self._in_thread(self._retention.topics)
@@ -245,6 +251,7 @@ class SqliteLog:
         self._cache.clear()
         self._known_next.clear()
         self._entries = {}
+        self._id = None
 
     async def ensure_topic(self, name: str, settings: TopicSettings) -> None:
         # Batches are compressed alike, whatever the topic.
