@@ -6,8 +6,10 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from headwater.access.api_keys import ApiKeys
+from headwater.checking.damage import damaged_at_start
 from headwater.checking.project import Project, schemas_of
 from headwater.config import Config
 from headwater.connectors.registry import TableSink, table_sink
@@ -131,8 +133,11 @@ class Platform:
         except BaseException:
             await self.stop()
             raise
+        damaged = await damaged_at_start(self.config, self.log) if run_jobs else {}
         for runner in self.runners.values():
-            if run_jobs or (run_shared_jobs and isinstance(runner.runner, SharedRunner)):
+            if (error := damaged.get(self._file_of(runner.job))) is not None:
+                runner.runner.status.ended(error)
+            elif run_jobs or (run_shared_jobs and isinstance(runner.runner, SharedRunner)):
                 runner.start()
         self._trimming = asyncio.create_task(self._keep_trimming(), name="retention")
         self.monitor.start(leads=run_jobs)
@@ -235,6 +240,12 @@ class Platform:
                 job, self.log, self.gate, sink=sink, store=store, telemetry=self.telemetry, settings=settings
             )
         )
+
+    def _file_of(self, job: Job) -> Path:
+        """The file beside the log that a job writes into, where it does."""
+        if isinstance(job.output, ToTable):
+            return self.config.path(self.config.jobs.tables_path)
+        return state_file(self.config.path(self.config.jobs.state_path), job.name)
 
     def _store(self, job: Job) -> JobStore | None:
         """Where a job keeps its state, if not in the log."""

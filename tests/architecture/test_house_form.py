@@ -22,7 +22,7 @@ CONSTRUCTOR_PARAMETERS_MAX = 9
 # A driver or framework, and the only modules that may import it (a name stands for itself and everything below it).
 ONLY_IN = {
     "sqlite3": ("headwater.log", "headwater.processing.local_state", "headwater.connectors.sinks.sqlite"),
-    "duckdb": ("headwater.connectors.sinks.duckdb",),
+    "duckdb": ("headwater.connectors.sinks.duckdb", "headwater.connectors.sinks.duckdb_blocks"),
     "starlette": ("headwater.web",),
     "uvicorn": ("headwater.web",),
     "httptools": ("headwater.web",),

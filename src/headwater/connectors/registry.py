@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from headwater.connectors.contract import Readable, Sink, TableShape
 from headwater.errors import ConfigInvalid, ExtraMissing
+from headwater.log.inspection import FileLook
 
 
 class Connector(NamedTuple):
@@ -29,6 +30,26 @@ TABLE_SINKS: Mapping[str, Connector] = {
 }
 # The file of a table says which database it is.
 SUFFIXES: Mapping[str, str] = {".db": "sqlite", ".sqlite": "sqlite", ".duckdb": "duckdb"}
+
+
+# Where it is looked for damage in the files of each kind.
+LOOKS: Mapping[str, Connector] = {
+    "sqlite": Connector("headwater.log.sqlite.files", "look_into"),
+    "duckdb": Connector("headwater.connectors.sinks.duckdb_blocks", "look_into", extra="duckdb"),
+}
+
+
+def look_into_tables(path: Path, seconds_max: float | None = None) -> FileLook:
+    """What is damaged in the database file at `path`; with `seconds_max` a quick look, which may end early."""
+    connector = LOOKS.get(SUFFIXES.get(path.suffix, ""))
+    try:
+        module = None if connector is None else importlib.import_module(connector.module)
+    except ImportError:
+        module = None
+    if connector is None or module is None:
+        return FileLook(path, unseen="its driver is not installed")
+    look: FileLook = getattr(module, connector.name)(path, seconds_max)
+    return look
 
 
 def table_sink(path: Path, shape: TableShape) -> TableSink:

@@ -29,7 +29,11 @@ class DamageBook:
     def note(self, error: LogCorrupt) -> None:
         """Say what was found, where it is new."""
         damaged = error.damaged
-        if damaged is None or damaged in self._found or len(self._found) >= DAMAGES_MAX:
+        if damaged is None:
+            # Positions and state of jobs: whom it concerns stops, and says so again.
+            _log.error("%s", error)
+            return
+        if damaged in self._found or len(self._found) >= DAMAGES_MAX:
             return
         self._found.add(damaged)
         _log.error("%s Everything else is read and written as before.", error)

@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from headwater.errors import ConfigInvalid
 from headwater.log.contract import Log
@@ -35,12 +35,35 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
+class FileLook:
+    """What a look into one file beside the log found. `rows`: of all its tables, None where they were not counted.
+
+    `unseen`: why not all of it was looked at.
+    """
+
+    path: Path
+    damages: tuple[Damage, ...] = ()
+    rows: int | None = None
+    unseen: str | None = None
+
+
+@runtime_checkable
+class LooksForDamage(Protocol):
+    """A log that can look for damage in a bounded time."""
+
+    async def look(self, seconds_max: float) -> bool:
+        """Look at the newest batches, positions and state, and note what is damaged; whether all was looked at."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyReport:
     """What `verify` found; sound when `damages` is empty. `batches` is None where the log does not show them."""
 
     batches: int | None
     records: int
     damages: tuple[Damage, ...] = field(default=())
+    files: tuple[FileLook, ...] = field(default=())
 
     @property
     def sound(self) -> bool:
@@ -48,7 +71,11 @@ class VerifyReport:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"sound": self.sound, **asdict(self)}
+        files = [
+            {"path": str(one.path), "rows": one.rows, "damages": len(one.damages), "unseen": one.unseen}
+            for one in self.files
+        ]
+        return {"sound": self.sound, **asdict(self), "files": files}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,10 @@ from headwater.times import epoch_ms, time_ms
 
 if TYPE_CHECKING:
     from headwater.log.contract import Position, StoredRecord, TopicInfo
-    from headwater.log.inspection import InspectableLog, VerifyReport
+    from headwater.log.inspection import FileLook, InspectableLog, VerifyReport
 
 VALUE_CHARS_MAX = 100
 URL_PREFIX = "sqlite:///"
-SQLITE_SUFFIXES = (".db", ".sqlite")
 
 
 class Chosen:
@@ -48,17 +47,14 @@ class Chosen:
         config = load_config(self._project)
         return config.log.url if config.log.is_kafka else URL_PREFIX + str(config.log_path)
 
-    def files_of_jobs(self) -> list[Path]:
-        """The SQLite files in which the project's jobs keep tables and state; none where a log is named alone."""
+    def look_into_files(self) -> tuple[FileLook, ...]:
+        """What is damaged in the files of the project's jobs; none where a log is named alone."""
         if self._url is not None:
-            return []
+            return ()
+        from headwater.checking.damage import look_into_files
         from headwater.config import load_config
 
-        config = load_config(self._project)
-        tables, state = config.path(config.jobs.tables_path), config.path(config.jobs.state_path)
-        files = [tables] if tables.suffix in SQLITE_SUFFIXES else []
-        files += sorted(state.glob("*.db")) if state.is_dir() else []
-        return [file for file in files if file.is_file()]
+        return tuple(look_into_files(load_config(self._project)))
 
     def _options(self) -> dict[str, Any]:
         """What the project says of talking to Kafka brokers, for whichever URL was given."""
@@ -195,10 +191,8 @@ def tail(*, chosen: Chosen, topics: tuple[str, ...], count: int | None, as_json:
 def verify(*, chosen: Chosen, as_json: bool) -> None:
     """Check every checksum, offset and page; say what is damaged and where. Exits 1 when something is.
 
-    With a project, the files in which its jobs keep tables and state are looked at, too.
+    With a project, the files in which its jobs keep tables (SQLite, DuckDB) and state are looked at, too.
     """
-
-    from headwater.log.sqlite.files import damages_in
 
     async def ask() -> VerifyReport:
         async with chosen.opened() as log:
@@ -213,13 +207,18 @@ def verify(*, chosen: Chosen, as_json: bool) -> None:
                 return await log.verify(progress=show)
 
     report = _run(ask())
-    files = [damage for file in chosen.files_of_jobs() for damage in damages_in(file)]
-    report = replace(report, damages=(*report.damages, *files))
+    files = chosen.look_into_files()
+    damages = (*report.damages, *(damage for file in files for damage in file.damages))
+    report = replace(report, damages=damages, files=files)
     if as_json:
         print_json(report.as_dict())
     else:
         for damage in report.damages:
             click.echo(f"{damage.where}: {damage.reason}")
+        for file in report.files:
+            rows = "" if file.rows is None else f" {file.rows:,} rows,"
+            state = f"{len(file.damages)} places are damaged" if file.damages else file.unseen or "sound"
+            say(f"{file.path}:{rows} {state}.")
         found = "sound" if report.sound else f"{len(report.damages)} places are damaged"
         batches = "" if report.batches is None else f"{report.batches:,} batches with "
         say(f"{batches}{report.records:,} records: {found}.")

@@ -41,7 +41,7 @@ from headwater.log.sqlite.reader import Reader
 from headwater.log.sqlite.retention import Retention, count_slots
 from headwater.log.sqlite.space import DiskLimits
 from headwater.log.sqlite.tables import OFFSET_MAX, Durability, check_tables, connect, create_tables
-from headwater.log.sqlite.verify import measure, verify
+from headwater.log.sqlite.verify import look, measure, verify
 from headwater.log.sqlite.wal import check_wal
 from headwater.log.sqlite.writer import Writer
 from headwater.log.tail_cache import BatchCache, Bell, Followed, take_from_memory
@@ -292,6 +292,13 @@ class SqliteLog:
                     self._cache.forget(slot)
             await self._retention.shrink(self._in_thread)
             return removed
+
+    async def look(self, seconds_max: float) -> bool:
+        """As `LooksForDamage`: what is damaged is said once, and counted."""
+        found, is_whole = await self._in_thread(look, self._reader, seconds_max)
+        for error in found:
+            self.damages.note(error)
+        return is_whole
 
     async def verify(self, *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
         """Check every batch, row and page. `progress(batches_done, batches_estimated)` is called from a thread."""

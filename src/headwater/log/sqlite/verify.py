@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from headwater.errors import HeadwaterError, LogCorrupt
 from headwater.log.inspection import Damage, LogStats, VerifyReport
-from headwater.log.record_batch import BatchHeader
+from headwater.log.record_batch import BatchCodec, BatchHeader
 from headwater.log.sqlite.catalogue import TopicEntry, load_partition, load_topics, slot_range
-from headwater.log.sqlite.reader import HEADER_COLUMNS, Reader, check_row, load_batch
+from headwater.log.sqlite.reader import DAMAGE_HINT, HEADER_COLUMNS, Reader, check_row, load_batch
 from headwater.log.sqlite.tables import OFFSET_MAX, row_crc
 
 ROWS_PER_SNAPSHOT = 256
+# Of each partition, where it is looked at when a server starts.
+NEWEST_BATCHES = 4
 
 
 class _Inspection:
@@ -136,6 +140,45 @@ class _Inspection:
             for (message,) in connection.execute("PRAGMA integrity_check(20)"):
                 if message != "ok":
                     self.damages.append(Damage("file", str(message)))
+
+
+def look(reader: Reader, seconds_max: float) -> tuple[list[LogCorrupt], bool]:
+    """What is damaged among the newest batches, the positions and the state; and whether the time sufficed for them."""
+    deadline = time.monotonic() + seconds_max
+    found: list[LogCorrupt] = []
+    with reader.snapshot("looking for damage") as (connection, codec):
+        for _ in itertools.chain(_newest(connection, codec, found), _small_rows(connection, found)):
+            if time.monotonic() > deadline:
+                return found, False
+    return found, True
+
+
+def _newest(connection: sqlite3.Connection, codec: BatchCodec, found: list[LogCorrupt]) -> Iterator[None]:
+    for entry in load_topics(connection).values():
+        for partition, slot in enumerate(entry.slots):
+            rows = connection.execute(
+                f"SELECT {HEADER_COLUMNS} FROM batches WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT ?",
+                (*slot_range(slot), NEWEST_BATCHES),
+            ).fetchall()
+            for row in rows:
+                try:
+                    check_row((entry.name, partition), row)
+                    load_batch(connection, codec, (entry.name, partition), BatchHeader(*row[:6]), row[6])
+                except LogCorrupt as error:
+                    found.append(error)
+            yield
+
+
+def _small_rows(connection: sqlite3.Connection, found: list[LogCorrupt]) -> Iterator[None]:
+    for name, token, crc in connection.execute("SELECT name, token, crc FROM positions"):
+        if row_crc(name, token) != crc:
+            found.append(LogCorrupt(f"The position of {name!r} does not match its checksum.", hint=DAMAGE_HINT))
+        yield
+    for namespace, key, value, crc in connection.execute("SELECT namespace, key, value, crc FROM state"):
+        if row_crc(namespace, key, value) != crc:
+            text = f"State of {namespace!r} at key {key!r} does not match its checksum."
+            found.append(LogCorrupt(text, hint=DAMAGE_HINT))
+        yield
 
 
 def verify(reader: Reader, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
