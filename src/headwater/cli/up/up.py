@@ -16,6 +16,7 @@ import click
 from headwater.cli.console import date_log_lines, say
 from headwater.cli.up.changed_files import ChangedFiles
 from headwater.cli.up.start_check import checked, force_option
+from headwater.cli.up.stopping import Stopping
 from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ Result = TypeVar("Result")
 def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result | None:
     """Run `work` on the fastest event loop there is; SIGINT, SIGTERM and SIGHUP cancel it, and None is the answer then.
 
-    A SIGHUP that is ignored, as under `nohup`, stays so.
+    A SIGHUP that is ignored, as under `nohup`, stays so. How long it may then take is bounded (`Stopping`).
     """
     loop_factory = None
     with contextlib.suppress(ImportError):
@@ -136,16 +137,27 @@ def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result | None:
 
         loop_factory = uvloop.new_event_loop
 
-    async def cancellable() -> Result:
+    async def cancellable(stopping: Stopping) -> Result:
         task = asyncio.current_task()
         assert task is not None
+
+        def stop() -> None:
+            stopping.begin()
+            task.cancel()
+
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+                asyncio.get_running_loop().add_signal_handler(number, stop)
         return await work
 
-    with asyncio.Runner(loop_factory=loop_factory) as runner, contextlib.suppress(asyncio.CancelledError):
-        return runner.run(cancellable())
+    stopping: Stopping | None = None
+    try:
+        with asyncio.Runner(loop_factory=loop_factory) as runner, contextlib.suppress(asyncio.CancelledError):
+            stopping = Stopping(runner.get_loop())
+            return runner.run(cancellable(stopping))
+    finally:
+        if stopping is not None:
+            stopping.over()
     return None
 
 
