@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 TICK_SECONDS = 0.002
+# How often the machine is compared with an idle one.
+COMPARED_SECONDS = 0.2
 # What `slowness` computes takes so long, in processor time, on a machine that does nothing else.
 _IDLE_SECONDS = 0.0012
 _ROUNDS = 20_000
@@ -28,10 +30,15 @@ def slowness() -> float:
 
 
 class StallProbe:
-    """Watches the loop it is started on. `worst_seconds` is the longest stall since `reset`."""
+    """Watches the loop it is started on.
+
+    Since `reset`: `worst_seconds` is the longest stall, `worst_slowness` how slow the machine was at its slowest.
+    """
 
     def __init__(self) -> None:
         self.worst_seconds = 0.0
+        self.worst_slowness = 1.0
+        self._compared = 0.0
         self._watching: asyncio.TimerHandle | None = None
         self._waits = Path("/proc/self/task")
 
@@ -48,7 +55,7 @@ class StallProbe:
 
     def reset(self) -> None:
         """Forget what was measured."""
-        self.worst_seconds = 0.0
+        self.worst_seconds, self.worst_slowness = 0.0, 1.0
 
     def _ask(self) -> None:
         self._began, self._used, self._waited = time.monotonic(), time.process_time(), self._waited_seconds()
@@ -59,6 +66,9 @@ class StallProbe:
         if late > self.worst_seconds:
             own = late - (self._waited_seconds() - self._waited)
             self.worst_seconds = max(self.worst_seconds, min(own, time.process_time() - self._used))
+        if time.monotonic() - self._compared > COMPARED_SECONDS:
+            self.worst_slowness = max(self.worst_slowness, slowness())
+            self._compared = time.monotonic()
         self._ask()
 
     def _waited_seconds(self) -> float:

@@ -84,11 +84,11 @@ async def _serve(directory: Path, overrides: Mapping[str, Any]) -> None:
             began = time.process_time()
             print(address, flush=True)
             while await loop.run_in_executor(None, sys.stdin.readline):
-                stall = probe.worst_seconds
+                stall, slow = probe.worst_seconds, max(probe.worst_slowness, slowness())
                 probe.reset()
                 used, began = time.process_time() - began, time.process_time()
                 print(
-                    json.dumps({"stall_seconds": stall, "cpu_seconds": used, "slowness": slowness(), **_memory()}),
+                    json.dumps({"stall_seconds": stall, "cpu_seconds": used, "slowness": slow, **_memory()}),
                     flush=True,
                 )
             probe.stop()
