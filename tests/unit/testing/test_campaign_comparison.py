@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from headwater.testing.campaign.clients import Sent
 from headwater.testing.campaign.comparison import EACH_MAX, HOUR_MS, differences
-from headwater.testing.campaign.found import STREAMS, Found, Kept
+from headwater.testing.campaign.found import STREAMS, Found, Kept, read_errors_printed
 from headwater.testing.campaign.orders import identifier, is_refused, order_of
 from headwater.testing.campaign.schedule import TABLE_FILES, schedule
 from headwater.testing.whole_platform.project import ERRORS, NUMBERED, ORDERS, PASSED, PER_MINUTE
@@ -185,3 +186,13 @@ def test_a_seed_makes_the_same_schedule_with_every_ending_and_both_files() -> No
     assert {run.ending for run in runs} == {"killed", "killed while starting", "killed while stopping", "stopped"}
     assert {run.tables for run in runs} == set(TABLE_FILES)
     assert any(run.pause_seconds for run in runs)
+
+
+def test_errors_that_processes_printed_are_found_and_warnings_are_not(tmp_path: Path) -> None:
+    file = tmp_path / "up.txt"
+    error = "2026-11-29T23:45:10+0000 ERROR a request could not be answered\nTraceback:\n  it broke\n"
+    warning = "2026-11-29T23:45:11+0000 WARNING job passed works again, after 1 ERROR restart.\n"
+    file.write_text(f"Headwater is at http://127.0.0.1:1/\n{error}{warning}{error}")
+    found = Found()
+    read_errors_printed(file, found)
+    assert found.problems == ["printed 2 times: ERROR a request could not be answered\nTraceback:\n  it broke"]

@@ -1,19 +1,20 @@
 """Runs the schedule against clients that repeat, lets the last server process the rest, and compares everything.
 
 How this works: all processes have the same project and log; which database file the tables are in is drawn for each,
-so that both kinds are filled in turns, each from its own position on. The last two servers run without canaries, one
-for each file, until their jobs have nothing left to read: then nothing comes in any more, and what was counted can be
-compared with what there is.
+so that both kinds are filled in turns, each from its own position on. Three servers come last that are not killed: one
+until every client has its answers and every stream a canary, and two without canaries, one for each file, until their
+jobs have nothing left to read. Then nothing comes in any more, and what was counted can be compared with what there is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +24,11 @@ from headwater.log.sqlite.log import SqliteLog
 from headwater.platform import build
 from headwater.testing.campaign.clients import Clients
 from headwater.testing.campaign.comparison import HOUR_MS, differences
-from headwater.testing.campaign.found import STREAMS, Found, read_records, read_rows
+from headwater.testing.campaign.found import STREAMS, Found, read_errors_printed, read_records, read_rows
 from headwater.testing.campaign.orders import OLDEST_SECONDS
 from headwater.testing.campaign.schedule import TABLE_FILES, Run, schedule
 from headwater.testing.whole_platform.connection import Connection
-from headwater.testing.whole_platform.process import UpProcess, environment_of
+from headwater.testing.whole_platform.process import OUTPUT, UpProcess, environment_of
 from headwater.testing.whole_platform.project import ORDERS, ProjectSettings, write_whole_project
 from headwater.times import utc_text
 
@@ -37,7 +38,7 @@ QUIET_SECONDS = 2.0
 DRAIN_SECONDS_MAX = 180.0
 POLL_SECONDS = 0.2
 # One of two clients that send the same orders may be minutes behind the other: the window is longer than a campaign.
-PROJECT = ProjectSettings(dedupe_window_seconds=86_400.0, dedupe_ids_max=2_000_000)
+PROJECT = ProjectSettings(canary_period="300ms", dedupe_window_seconds=86_400.0, dedupe_ids_max=2_000_000)
 _JOB_EVENTS = re.compile(rb"^headwater_job_events_total\{[^}]*\} (\S+)$", re.MULTILINE)
 
 
@@ -143,22 +144,39 @@ class Campaign:
     async def _finish(self, clients: asyncio.Task[None]) -> Found:
         """Let everything be answered and processed; what was counted in the end."""
         found = Found()
-        for number, file in enumerate(TABLE_FILES):
-            up = self._up({"jobs.tables_path": f"var/{file}", "monitoring.canaries": "false"})
-            try:
-                address = await self._started(up)
-                if number == 0:
-                    self._clients.finish()
-                    async with asyncio.timeout(DRAIN_SECONDS_MAX):
-                        await clients
+        async with self._serving({}) as address:
+            self._clients.finish()
+            async with asyncio.timeout(DRAIN_SECONDS_MAX):
+                await clients
+            await self._canaries_seen(address)
+        for file in TABLE_FILES:
+            async with self._serving({"jobs.tables_path": f"var/{file}", "monitoring.canaries": "false"}) as address:
                 await self._drained(address)
-                if number == len(TABLE_FILES) - 1:
+                if file == TABLE_FILES[-1]:
                     await self._read_hours(address, found)
-                await self._stop(up)
-            finally:
-                self._clients.serve_at(None)
-                up.kill()
         return found
+
+    @contextlib.asynccontextmanager
+    async def _serving(self, settings: Mapping[str, str]) -> AsyncIterator[tuple[str, int]]:
+        """A server that is not killed."""
+        up = self._up(settings)
+        try:
+            yield await self._started(up)
+            await self._stop(up)
+        finally:
+            self._clients.serve_at(None)
+            up.kill()
+
+    async def _canaries_seen(self, address: tuple[str, int]) -> None:
+        """Until each stream has had one, which the servers before may have been too short for."""
+        connection = Connection(*address)
+        until = time.monotonic() + DRAIN_SECONDS_MAX
+        while time.monotonic() < until:
+            streams = json.loads((await connection.request("GET", "/v1/canaries")).body)["streams"]
+            if all(one["last_canary"] for one in streams if one["stream"] in STREAMS):
+                break
+            await asyncio.sleep(POLL_SECONDS)
+        connection.abort()
 
     async def _drained(self, address: tuple[str, int]) -> None:
         """Until the jobs have moved nothing for a while."""
@@ -207,6 +225,7 @@ class Campaign:
             await platform.stop()
         for file in TABLE_FILES:
             read_rows(self._directory / "var" / file, found)
+        read_errors_printed(self._directory / OUTPUT, found)
         sent = self._sent
         self.report.problems += differences(sent, found)
         self.report.requests, self.report.requests_repeated = sent.requests, sent.repeated

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,8 @@ from headwater.log.contract import Log, StoredRecord
 from headwater.testing.whole_platform.project import ERRORS, JOBS, NUMBERED, ORDERS, PASSED, PER_MINUTE
 
 READ_RECORDS_MAX = 5_000
+ERRORS_MAX = 5
+ERROR_CHARS_MAX = 2_000
 STREAMS = (ORDERS, PASSED, NUMBERED, PER_MINUTE)
 JOB_ERRORS = tuple(f"{job}.error" for job in (*JOBS, "table.orders", "table.running", "table.per_minute"))
 # What each table has, in the order in which its rows are compared.
@@ -77,6 +81,18 @@ async def read_records(log: Log, found: Found) -> None:
 
 def _kept(record: StoredRecord) -> Kept:
     return Kept(record.topic, record.partition, record.offset, record.timestamp_ms, orjson.loads(record.value))
+
+
+def read_errors_printed(file: Path, found: Found) -> None:
+    """Add what the processes printed as errors: being killed and started again is none."""
+    text = file.read_text(encoding="utf-8", errors="replace")
+    entries = re.split(r"^(?=\d{4}-\d\d-\d\dT[\d:]+\S* [A-Z]+ )", text, flags=re.MULTILINE)
+    errors = Counter(entry[:ERROR_CHARS_MAX] for entry in map(_without_time, entries) if entry.startswith("ERROR "))
+    found.problems += [f"printed {count} times: {entry}" for entry, count in errors.most_common(ERRORS_MAX)]
+
+
+def _without_time(entry: str) -> str:
+    return entry.partition(" ")[2].strip()
 
 
 def read_rows(file: Path, found: Found) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 _ADDRESS = re.compile(rb"is at http://([0-9.]+):([0-9]+)/")
 _POLL_SECONDS = 0.02
+# The file of a project that takes what its processes print, one after the other.
+OUTPUT = "up.txt"
 
 
 def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
@@ -25,7 +27,7 @@ class UpProcess:
 
     def __init__(self, project: Path, settings: Mapping[str, str] | None = None) -> None:
         """`settings` of the configuration, by dotted keys: over those of the project's file."""
-        self.output = project / "up.txt"
+        self.output = project / OUTPUT
         self._printed = self.output.stat().st_size if self.output.exists() else 0
         command = [sys.executable, "-c", "from headwater.cli import main; main()", "up"]
         with self.output.open("ab") as file:
