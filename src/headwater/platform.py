@@ -67,6 +67,7 @@ class Platform:
         """Use `build`, which reads what the project declares. `schemas`: those that are compiled already."""
         self.config = config
         self.telemetry = Telemetry()
+        self.telemetry.expect(streams.names())
         self.schemas = schemas or schemas_of(config)
         self.streams = streams
         self.jobs = tuple(jobs)

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 
-__all__ = ["CONTENT_TYPE", "SECONDS_BUCKETS", "Counter", "Gauge", "Histogram", "Telemetry"]
+__all__ = [
+    "CONTENT_TYPE",
+    "LABELLED_MAX",
+    "OTHERS",
+    "SECONDS_BUCKETS",
+    "Counter",
+    "Gauge",
+    "Histogram",
+    "Label",
+    "Telemetry",
+    "bounded",
+    "closed",
+    "declared",
+]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -19,8 +34,92 @@ SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 
 # No stream or job has such a name.
 CONCEALED = "(private)"
+# The value of a label under which all are counted that are too many, or too long, to have one of their own.
+OTHERS = "(others)"
+# How many series an instrument has for names that no file declares, and how long such a name may be.
+LABELLED_MAX = 20_000
+LABEL_CHARS_MAX = 256
 
 Instrument = TypeVar("Instrument", bound=MetricWrapperBase)
+
+
+class Values(Enum):
+    """Who decides which values a label has."""
+
+    PROGRAM = "a closed set in the program"
+    FILES = "names in the files of the project"
+    ANYBODY = "names that producers and clients choose"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label of an instrument: its name, and where its values come from."""
+
+    name: str
+    values: Values
+
+
+def closed(name: str) -> Label:
+    """A label whose values the program itself names: outcomes, states, codes of errors."""
+    return Label(name, Values.PROGRAM)
+
+
+def declared(name: str) -> Label:
+    """A label whose values are names in the project's files, such as those of declared streams and of jobs."""
+    return Label(name, Values.FILES)
+
+
+def bounded(name: str) -> Label:
+    """A label whose values anybody can choose, such as members of families.
+
+    Names that `Telemetry.expect` was told of always have a series; of all others `LABELLED_MAX` have, and the rest is
+    counted as `OTHERS`.
+    """
+    return Label(name, Values.ANYBODY)
+
+
+class _Bounding(MetricWrapperBase):
+    """An instrument with labels whose values anybody can choose."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._children: dict[tuple[object, ...], Any] = {}
+        self._bounded: Sequence[int] = ()
+        self._expected: set[str] = set()
+        self._unexpected = 0
+
+    def bound(self, places: Sequence[int], expected: set[str]) -> None:
+        """Bound the values of the labels at these places, but for the expected ones."""
+        self._bounded, self._expected = places, expected
+
+    def labels(self, *labelvalues: object, **labelkwargs: object) -> Any:
+        if labelkwargs:
+            labelvalues = tuple(labelkwargs[name] for name in self._labelnames)
+        child = self._children.get(labelvalues)
+        if child is not None:
+            return child
+        values = [str(value) for value in labelvalues]
+        strange = [place for place in self._bounded if values[place] not in self._expected]
+        long = [place for place in strange if len(values[place]) > LABEL_CHARS_MAX]
+        for place in strange if self._unexpected >= LABELLED_MAX else long:
+            values[place] = OTHERS
+        found = super().labels(*values)
+        if OTHERS not in values:
+            self._unexpected += bool(strange)
+            self._children[labelvalues] = found
+        return found
+
+
+class _BoundedCounter(_Bounding, Counter):
+    pass
+
+
+class _BoundedGauge(_Bounding, Gauge):
+    pass
+
+
+class _BoundedHistogram(_Bounding, Histogram):
+    pass
 
 
 class _Concealing(CollectorRegistry):
@@ -49,40 +148,43 @@ class _Concealing(CollectorRegistry):
 class Telemetry:
     """The instruments of one platform. Two platforms in one process do not see each other's.
 
-    Asking again for a name gives the instrument made the first time, so rooms need not pass instruments around;
-    asking for it with another kind or other labels is a mistake in the program and raises ValueError.
-    On a hot path keep the child that `.labels(...)` returns: finding it takes a lock.
+    Every label says where its values come from. Asking again for a name gives the instrument made the first time, so
+    rooms need not pass instruments around; asking for it with another kind or other labels is a mistake in the program
+    and raises ValueError. On a hot path keep the child that `.labels(...)` returns: finding it takes a lock.
     """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._instruments: dict[str, tuple[tuple[str, ...], MetricWrapperBase]] = {}
+        self._instruments: dict[str, tuple[tuple[Label, ...], MetricWrapperBase]] = {}
+        self._expected: set[str] = set()
         ProcessCollector(registry=self._registry)
 
-    def counter(self, name: str, help: str, labels: Sequence[str] = ()) -> Counter:  # noqa: A002 - Prometheus' own word
-        """A number that only grows; rendered with the suffix `_total`."""
-        names = tuple(labels)
-        known = self._known(name, names, Counter)
-        return known or self._keep(name, names, Counter(name, help, names, registry=self._registry))
+    @property
+    def instruments(self) -> Mapping[str, tuple[Label, ...]]:
+        """The instruments there are, by name, each with its labels."""
+        return {name: labels for name, (labels, _) in self._instruments.items()}
 
-    def gauge(self, name: str, help: str, labels: Sequence[str] = ()) -> Gauge:  # noqa: A002 - Prometheus' own word
+    def expect(self, names: Iterable[str]) -> None:
+        """Give these names series of their own, whatever names others make up: those of declared streams."""
+        self._expected.update(names)
+
+    def counter(self, name: str, help: str, labels: Sequence[Label] = ()) -> Counter:  # noqa: A002 - Prometheus' own word
+        """A number that only grows; rendered with the suffix `_total`."""
+        return self._instrument(Counter, _BoundedCounter, name, help, labels)
+
+    def gauge(self, name: str, help: str, labels: Sequence[Label] = ()) -> Gauge:  # noqa: A002 - Prometheus' own word
         """A number that goes up and down."""
-        names = tuple(labels)
-        known = self._known(name, names, Gauge)
-        return known or self._keep(name, names, Gauge(name, help, names, registry=self._registry))
+        return self._instrument(Gauge, _BoundedGauge, name, help, labels)
 
     def histogram(
         self,
         name: str,
         help: str,  # noqa: A002 - Prometheus' own word
-        labels: Sequence[str] = (),
+        labels: Sequence[Label] = (),
         buckets: Sequence[float] = SECONDS_BUCKETS,
     ) -> Histogram:
         """How often a measured value fell into each bucket; the buckets suit seconds unless given."""
-        names = tuple(labels)
-        known = self._known(name, names, Histogram)
-        made = known or Histogram(name, help, names, buckets=tuple(buckets), registry=self._registry)
-        return self._keep(name, names, made)
+        return self._instrument(Histogram, _BoundedHistogram, name, help, labels, buckets=tuple(buckets))
 
     def value(self, sample: str, labels: Mapping[str, str] | None = None) -> float | None:
         """The present value of one sample, such as `events_total`, or None where it was never set."""
@@ -96,17 +198,30 @@ class Telemetry:
         """
         return generate_latest(self._registry if conceals is None else _Concealing(self._registry, conceals))
 
-    def _known(self, name: str, labels: tuple[str, ...], kind: type[Instrument]) -> Instrument | None:
-        if name not in self._instruments:
-            return None
-        labels_then, instrument = self._instruments[name]
-        if not isinstance(instrument, kind) or labels_then != labels:
-            raise ValueError(
-                f"{name} is already a {type(instrument).__name__} with the labels {list(labels_then)}; "
-                f"it cannot also be a {kind.__name__} with {list(labels)}"
-            )
-        return instrument
-
-    def _keep(self, name: str, labels: tuple[str, ...], instrument: Instrument) -> Instrument:
-        self._instruments[name] = (labels, instrument)
-        return instrument
+    def _instrument(
+        self,
+        kind: type[Instrument],
+        bounding: type[Instrument],
+        name: str,
+        told: str,
+        labels: Sequence[Label],
+        **settings: Any,
+    ) -> Instrument:
+        """The instrument of this name, made where there is none. Raises ValueError where it is another one."""
+        labels = tuple(labels)
+        names = [label.name for label in labels]
+        if name in self._instruments:
+            labels_then, known = self._instruments[name]
+            if not isinstance(known, kind) or labels_then != labels:
+                raise ValueError(
+                    f"{name} is already a {type(known).__name__.removeprefix('_Bounded')} with the labels "
+                    f"{[label.name for label in labels_then]}; it cannot also be a {kind.__name__} with {names}, or "
+                    f"take their values from elsewhere"
+                )
+            return known
+        places = [place for place, label in enumerate(labels) if label.values is Values.ANYBODY]
+        made = (bounding if places else kind)(name, told, names, registry=self._registry, **settings)
+        if isinstance(made, _Bounding):
+            made.bound(places, self._expected)
+        self._instruments[name] = (labels, made)
+        return made

@@ -23,7 +23,7 @@ from headwater.log.contract import LogReader
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
-from headwater.telemetry import Telemetry
+from headwater.telemetry import Telemetry, bounded, closed
 
 # A client that has taken nothing for so many heartbeats is gone, or its network is; a joined one gets less.
 STALLED_HEARTBEATS_MAX = 4.0
@@ -103,9 +103,13 @@ class StreamHub:
         self._watch: asyncio.Task[None] | None = None
         self._is_closed = False
         # The names of the first two are a contract with existing dashboards.
-        self._connected = telemetry.gauge("eventstreams_connected_clients", "Clients reading a stream now.", ["stream"])
-        self._counted = telemetry.counter("eventstreams_client_connections", "Connections made.", ["stream"])
-        self._cut = telemetry.counter("headwater_stream_cut", "Connections ended by the server for cause.", ["reason"])
+        self._connected = telemetry.gauge(
+            "eventstreams_connected_clients", "Clients reading a stream now.", [bounded("stream")]
+        )
+        self._counted = telemetry.counter("eventstreams_client_connections", "Connections made.", [bounded("stream")])
+        self._cut = telemetry.counter(
+            "headwater_stream_cut", "Connections ended by the server for cause.", [closed("reason")]
+        )
 
     @property
     def tails(self) -> int:

@@ -32,7 +32,7 @@ from headwater.log.contract import Log, Position, Record, TopicSettings
 from headwater.log.reading_on import passed
 from headwater.streams.layers import Layer, Scope
 from headwater.streams.registry import StreamRegistry
-from headwater.telemetry import Telemetry
+from headwater.telemetry import Telemetry, closed
 
 TOPIC = "headwater.stream_changes"
 FOLLOW_SECONDS = 2.0
@@ -89,7 +89,9 @@ class StreamControl:
         self._news = asyncio.Event()
         self._version = 0
         self._applied_at = clock()
-        self._changes = telemetry.counter("headwater_stream_changes", "Revisions of streams taken, by kind.", ("kind",))
+        self._changes = telemetry.counter(
+            "headwater_stream_changes", "Revisions of streams taken, by kind.", (closed("kind"),)
+        )
         number = telemetry.gauge("headwater_stream_revision", "The latest revision of the streams.")
         number.set_function(lambda: self.state.number)
 

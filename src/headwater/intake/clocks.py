@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headwater.telemetry import Telemetry
+from headwater.telemetry import Telemetry, bounded
 
 # Less is what clocks that are kept well differ by.
 LEAD_MS_MIN = 1_000
@@ -17,12 +17,12 @@ class ClocksAhead:
         self._events = telemetry.counter(
             "headwater_intake_clock_ahead_events",
             "Accepted events from later than their receipt; they count at it.",
-            ("stream",),
+            (bounded("stream"),),
         )
         self._largest = telemetry.gauge(
             "headwater_intake_clock_ahead_seconds_max",
             "By how much such an event was ahead of its receipt: the largest lead since the process started.",
-            ("stream",),
+            (bounded("stream"),),
         )
         # Stream → (counter, gauge, the largest lead).
         self._known: dict[str, tuple[Any, Any, int]] = {}

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from headwater.intake.clocks import ClocksAhead
 from headwater.intake.outcome import Admitted, Failed, Refused
-from headwater.telemetry import Counter, Telemetry
+from headwater.telemetry import Counter, Telemetry, bounded, closed
 
 # A stream that is not declared is a name anybody can make up: no label.
 _NAMELESS_CODES = frozenset(
     {"stream_unknown", "event_malformed", "schema_not_found", "schema_uri_refused", "schema_invalid"}
     | {"too_many_streams"}
 )
-# Members of families have names that producers choose.
-LABELLED_MAX = 20_000
-OTHERS = "(others)"
 
 
 class Counters:
-    """Instruments of one intake. Children are kept: finding one takes a lock."""
+    """Instruments of one intake."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._events: Counter = telemetry.counter(
-            "headwater_intake_events", "Events judged, by stream and outcome.", ("stream", "outcome")
+            "headwater_intake_events", "Events judged, by stream and outcome.", (bounded("stream"), closed("outcome"))
         )
-        self._children: dict[tuple[str, str], Any] = {}
         self.clocks = ClocksAhead(telemetry)
         self.hasty = telemetry.counter("headwater_intake_hasty_events", "Events received hastily.")
         self.hasty_refused = telemetry.counter(
@@ -45,7 +40,7 @@ class Counters:
         self._repaired = telemetry.counter(
             "headwater_intake_repaired_events",
             "Events stored with U+FFFD in the place of text that was not Unicode, by stream.",
-            ("stream",),
+            (bounded("stream"),),
         )
         self.error_events_refused = telemetry.counter(
             "headwater_intake_error_events_refused", "Error events that the Gate itself refused."
@@ -86,9 +81,4 @@ class Counters:
             self._add(run.name, outcome, count)
 
     def _add(self, stream: str, outcome: str, count: int) -> None:
-        child = self._children.get((stream, outcome))
-        if child is None:
-            if len(self._children) >= LABELLED_MAX:
-                stream = OTHERS
-            child = self._children[stream, outcome] = self._events.labels(stream, outcome)
-        child.inc(count)
+        self._events.labels(stream, outcome).inc(count)

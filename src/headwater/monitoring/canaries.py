@@ -24,7 +24,7 @@ from headwater.monitoring.canary_plan import CanaryPlan, Target, Topology, claim
 from headwater.monitoring.canary_sender import ACCEPTED, HOPS, IN_LOG, CanarySender, Journey, why_invalid
 from headwater.schemas.repository import SchemaRepository
 from headwater.streams.registry import StreamRegistry
-from headwater.telemetry import Telemetry
+from headwater.telemetry import Telemetry, closed, declared
 
 TICK_SECONDS = 1.0
 # At a start the canaries of all streams are due: over so long they are spread.
@@ -112,21 +112,27 @@ class Canaries:
         self._running: asyncio.Task[None] | None = None
         self._random = random.Random()
         self._sent = telemetry.counter(
-            "headwater_canaries", "Canary events sent, by what became of them.", ("stream", "prefix", "outcome")
+            "headwater_canaries",
+            "Canary events sent, by what became of them.",
+            (declared("stream"), declared("prefix"), closed("outcome")),
         )
         self._age = telemetry.gauge(
             "headwater_canary_age_seconds",
             "Age of the newest canary that passed the hop; since the start where none has.",
-            ("stream", "prefix", "hop"),
+            (declared("stream"), declared("prefix"), declared("hop")),
         )
         self._up = telemetry.gauge(
-            "headwater_canary_up", "1 where a canary arrived in the time it must, else 0.", ("stream", "prefix")
+            "headwater_canary_up",
+            "1 where a canary arrived in the time it must, else 0.",
+            (declared("stream"), declared("prefix")),
         )
         self._within = telemetry.gauge(
-            "headwater_canary_required_within_seconds", "How old the newest canary of a stream may be.", ("stream",)
+            "headwater_canary_required_within_seconds",
+            "How old the newest canary of a stream may be.",
+            (declared("stream"),),
         )
         self._impossible = telemetry.gauge(
-            "headwater_canary_impossible", "1 for streams that claim canaries they cannot have.", ("stream",)
+            "headwater_canary_impossible", "1 for streams that claim canaries they cannot have.", (declared("stream"),)
         )
 
     def start(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from headwater.errors import Fault, HeadwaterError
 from headwater.monitoring.hours import HOUR_MS
-from headwater.telemetry import Telemetry
+from headwater.telemetry import Telemetry, bounded, closed
 
 TURN_SECONDS = 2.0
 LATE_SECONDS = 0.1
@@ -127,7 +127,7 @@ class IntakeCounts:
         totals: Totals = {}
         refused = 0.0
         events = self._telemetry.counter(
-            "headwater_intake_events", "Events judged, by stream and outcome.", ("stream", "outcome")
+            "headwater_intake_events", "Events judged, by stream and outcome.", (bounded("stream"), closed("outcome"))
         )
         for metric in events.collect():
             for sample in metric.samples:

@@ -24,7 +24,7 @@ from headwater.monitoring.reconciliation import Reconciled, Reconciliation
 from headwater.streams.fields import duration_seconds
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
-from headwater.telemetry import Telemetry
+from headwater.telemetry import Telemetry, closed, declared
 
 RETRY_SECONDS = 10.0
 # The hours that the gauges about hours speak of.
@@ -82,16 +82,23 @@ class Monitor:
         self._counting: asyncio.Task[None] | None = None
         self._leads = False
         self._gauged_hour = 0
+        self._make_gauges(telemetry)
+
+    def _make_gauges(self, telemetry: Telemetry) -> None:
         self._hours = telemetry.gauge(
-            "headwater_completeness_hours", "Hours of the last day by their state.", ("stream", "state")
+            "headwater_completeness_hours",
+            "Hours of the last day by their state.",
+            (declared("stream"), closed("state")),
         )
         self._differing = telemetry.gauge(
             "headwater_reconciliation_differing_hours",
             "Hours of the last day in which accepted, stored and delivered differ.",
-            ("stream",),
+            (declared("stream"),),
         )
         self._last_event = telemetry.gauge(
-            "headwater_stream_last_event_timestamp_seconds", "When the last event came that is no canary.", ("stream",)
+            "headwater_stream_last_event_timestamp_seconds",
+            "When the last event came that is no canary.",
+            (declared("stream"),),
         )
         counted = telemetry.gauge(
             "headwater_completeness_counted_until_seconds", "Everything received before this moment is counted."

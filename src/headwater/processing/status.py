@@ -13,7 +13,7 @@ from headwater.foreign import described, name_of, original, stack_of
 from headwater.processing.announcing import Announcements
 from headwater.processing.job import Job
 from headwater.processing.steps import NO_WATERMARK, Failure, Results
-from headwater.telemetry import Telemetry
+from headwater.telemetry import Telemetry, closed, declared
 from headwater.times import utc_text
 
 State = Literal["starting", "running", "retrying", "restarting", "failed", "stopped"]
@@ -77,22 +77,26 @@ class RunnerStatus:
         self._watermark_ms = NO_WATERMARK
         self._position: str | None = None
         name = job.name
-        events = telemetry.counter("headwater_job_events", "Events of jobs, by what became of them.", ("job", "what"))
+        events = telemetry.counter(
+            "headwater_job_events", "Events of jobs, by what became of them.", (declared("job"), closed("what"))
+        )
         self._counters: dict[str, Any] = {what: events.labels(name, what) for what in self._counts}
         self._lost = telemetry.counter(
             "headwater_job_positions_lost",
             "How often records were gone before a job had read them.",
-            ("job",),
+            (declared("job"),),
         ).labels(name)
-        self._restarts = telemetry.counter("headwater_job_restarts", "Restarts after failures.", ("job",)).labels(name)
+        self._restarts = telemetry.counter(
+            "headwater_job_restarts", "Restarts after failures.", (declared("job"),)
+        ).labels(name)
         self._watermark = telemetry.gauge(
-            "headwater_job_watermark_seconds", "Event time up to which a job is complete.", ("job",)
+            "headwater_job_watermark_seconds", "Event time up to which a job is complete.", (declared("job"),)
         ).labels(name)
 
         if announcements is None:  # a part of a job is in the report of the whole
-            telemetry.gauge("headwater_job_in_trouble", "Whether a job ends, or its events fail.", ("job",)).labels(
-                name
-            ).set_function(lambda: float(self.report().trouble is not None))
+            telemetry.gauge(
+                "headwater_job_in_trouble", "Whether a job ends, or its events fail.", (declared("job"),)
+            ).labels(name).set_function(lambda: float(self.report().trouble is not None))
 
     def report(self) -> JobReport:
         """The present moment."""

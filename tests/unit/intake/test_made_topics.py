@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
+from headwater import telemetry as telemetry_module
 from headwater.config import IntakeConfig
 from headwater.errors import TooManyStreams
 from headwater.intake import Accepted, Gate, GateSettings, Intake, Refused
-from headwater.intake import counters as counters_module
+from headwater.intake.counters import Counters
 from headwater.schemas.repository import LocalRepository
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
-from headwater.telemetry import Telemetry
+from headwater.telemetry import OTHERS, Telemetry
 from headwater.testing.oracle_log import OracleLog
 
 MADE_MAX = 50
@@ -67,13 +68,21 @@ async def test_thousands_of_members_make_a_bounded_number_of_topics(log: OracleL
 
 
 def test_thousands_of_names_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counters_module, "LABELLED_MAX", 100)
+    monkeypatch.setattr(telemetry_module, "LABELLED_MAX", 100)
     telemetry = Telemetry()
-    counted = counters_module.Counters(telemetry)
+    telemetry.expect(["declared"])
+    counted = Counters(telemetry)
     for name in NAMES:
         counted.refused(Refused({}, name, TooManyStreams("no"), None, None))
         counted._add(name, "accepted", 1)
+        counted.repaired_event(name)
+        counted.clocks.saw(name, 5_000)
+    counted._add("declared", "accepted", 7)
     text = telemetry.render().decode()
-    assert text.count("headwater_intake_events_total{") <= 102
-    labels = {"stream": counters_module.OTHERS, "outcome": "accepted"}
+    assert text.count("headwater_intake_events_total{") <= 103
+    assert text.count("headwater_intake_repaired_events_total{") == 101
+    assert text.count("headwater_intake_clock_ahead_events_total{") == 101
+    declared = {"stream": "declared", "outcome": "accepted"}
+    assert telemetry.value("headwater_intake_events_total", declared) == 7
+    labels = {"stream": OTHERS, "outcome": "accepted"}
     assert telemetry.value("headwater_intake_events_total", labels) == len(NAMES) - 99

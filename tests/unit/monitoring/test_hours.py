@@ -27,7 +27,7 @@ from headwater.monitoring.hours import hour_text, read_hour
 from headwater.monitoring.intake_counts import IntakeCounts
 from headwater.monitoring.reconciliation import Reconciliation
 from headwater.streams.stream import Stream
-from headwater.telemetry import Telemetry
+from headwater.telemetry import Telemetry, bounded, closed
 from headwater.testing.clock import ManualClock
 from headwater.testing.oracle_log import OracleLog
 
@@ -209,7 +209,9 @@ class Counted:
     def __init__(self, world: World) -> None:
         self.world = world
         self.telemetry = Telemetry()
-        self.events = self.telemetry.counter("headwater_intake_events", "Events.", ("stream", "outcome"))
+        self.events = self.telemetry.counter(
+            "headwater_intake_events", "Events.", (bounded("stream"), closed("outcome"))
+        )
         self.written: dict[str, int] = {}
         # Past the turn of the hour.
         world.clock.now = START + 60

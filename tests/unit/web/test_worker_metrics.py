@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from headwater.telemetry import Telemetry
+from headwater.telemetry import Telemetry, bounded, closed
 from headwater.web.workers import merged
 
 
 def telemetry(accepted: int) -> str:
     made = Telemetry()
-    made.counter("events", "Events judged.", ("stream", "outcome")).labels('a "b" {c}', "accepted").inc(accepted)
+    made.counter("events", "Events judged.", (bounded("stream"), closed("outcome"))).labels(
+        'a "b" {c}', "accepted"
+    ).inc(accepted)
     made.gauge("backlog", "Bytes that wait.").set(accepted * 2)
     made.histogram("seconds", "How long.", buckets=(0.1,)).observe(0.05)
     return made.render().decode()
