@@ -13,13 +13,16 @@ parser takes what follows such a request for the other protocol, so the request 
 offer. A client that has sent its request and closes its half of the connection still gets the answer; while that has
 no end, something without a meaning is written from time to time, since only a write finds out that nobody reads. One
 timer for each connection, which looks when it fires, keeps the limits on how long requests and pauses may take.
+
+Requests that come before an earlier one is answered wait: what was parsed with it in the pipeline, and the rest as the
+bytes they are, up to a bound. The connection is read meanwhile, since who has hung up is noticed only by reading, and
+an answer without end would be given to nobody.
 """
 
 from __future__ import annotations
 
 import logging
-from asyncio import AbstractEventLoop, BaseTransport, Protocol, TimerHandle
-from collections.abc import Coroutine
+from asyncio import AbstractEventLoop, BaseTransport, Event, TimerHandle
 from typing import Any, ClassVar
 
 import httptools
@@ -31,9 +34,12 @@ from uvicorn.server import ServerState
 from headwater.config import WebConfig
 from headwater.errors import EventMalformed, HeadersTooLarge, HeadwaterError, RequestTooSlow
 from headwater.web.cloudevents import BINARY_MARK
-from headwater.web.events import Answer, EventsEndpoint
+from headwater.web.events import EventsEndpoint
 from headwater.web.http.cycle import Cycle, UnchunkedCycle
+from headwater.web.http.ending import Ending
 from headwater.web.http.hosts import WHOLE_TARGET
+from headwater.web.http.seats import ENDED_EXTENSION
+from headwater.web.short_cut import ShortCut
 
 _PATHS = frozenset({b"/v1/events", b"/v2/events"})
 # A request that has one of these is not plain.
@@ -42,12 +48,12 @@ _UNUSUAL = frozenset({b"content-encoding", b"transfer-encoding", b"expect", b"up
 _OFFER = frozenset({b"upgrade", b"http2-settings"})
 # How often it is tried whether a client that has closed its half of the connection still reads.
 PROBE_SECONDS = 1.0
-# For so long a client that is still sending may read why it was refused.
-ENDING_SECONDS = 2.0
-# How much of what it still sends is read meanwhile.
-ENDING_BYTES_MAX = 1_048_576
 # How much of the address an answer repeats where the request was refused.
 SHOWN_URL_BYTES_MAX = 2_048
+# How much is given to the parser at once where more has come: what is parsed behind an open request cannot be unread.
+SLICE_BYTES = 4_096
+# How much that was not parsed may wait for earlier answers before no more is read.
+HELD_BYTES_MAX = 65_536
 # What the parser is in.
 _NOTHING, _HEADERS, _BODY = range(3)
 _log = logging.getLogger(__name__)
@@ -84,7 +90,15 @@ class HeadwaterProtocol(HttpToolsProtocol):
         self._phase_since: float | None = None
         self._probing: TimerHandle | None = None
         # The request the parser is in, where that one takes the short cut.
-        self._short_cut: _ShortCut | None = None
+        self._short_cut: ShortCut | None = None
+        # What has come and is not parsed before earlier requests are answered.
+        self._held = bytearray()
+        self._is_full = False
+        # The request that is being answered, where others wait behind it.
+        self._served: Any = None
+        # Whether the client has closed its half of the connection, and what says so to requests that have it wait.
+        self._is_ended = False
+        self._ended: Event | None = None
         # When the last answer was given; None while a request is coming in or being answered.
         self._idle_since: float | None = None
 
@@ -94,6 +108,33 @@ class HeadwaterProtocol(HttpToolsProtocol):
         self._set_timer(self._idle_since + self.timeout_keep_alive)
 
     def data_received(self, data: bytes) -> None:
+        if self._held or self.pipeline:
+            self._hold(data)
+        elif len(data) <= SLICE_BYTES:
+            self._feed(data)
+        else:
+            self._feed_in_slices(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends nothing more. True: the connection stays, for an answer that is under way."""
+        self._is_ended = True
+        if self._ended is not None:
+            self._ended.set()
+        cycle = self.cycle
+        if self._phase == _BODY and not self.pipeline and not self._held and not cycle.response_complete:
+            if not getattr(cycle, "response_started", False):
+                self._refuse(EventMalformed("The connection was closed before the body was complete."))
+            return False
+        if cycle is None or cycle.response_complete or is_ssl(self.transport):
+            return False
+        if not self._held:
+            cycle.keep_alive = False
+        if self._probing is None:
+            self._probe()
+        return True
+
+    def _feed(self, data: bytes) -> bool:
+        """Give what has come to the parser. False: the connection has ended with it."""
         self._idle_since = None
         self._read_bytes = len(data)
         try:
@@ -102,32 +143,69 @@ class HeadwaterProtocol(HttpToolsProtocol):
             self._decline(memoryview(data)[offer.args[0] :])
         except httptools.HttpParserError:
             self._refuse_unreadable()
-            return
+            return False
         if self._phase:
             self._open_bytes += self._read_bytes
             if self._open_bytes > self._headers_bytes_max or len(self.headers) > self._headers_max:
                 self._refusal = self._too_large()
                 self._refuse_unreadable()
-            elif self._phase_since is None:
+                return False
+            if self._phase_since is None:
                 self._phase_since = self.loop.time()
                 self._set_timer(self._phase_since + self._seconds_max[self._phase])
         elif self._idle_since is None and (self.cycle is None or self.cycle.response_complete):
             # Empty lines before a request.
             self._idle_since = self.loop.time()
             self._set_timer(self._idle_since + self.timeout_keep_alive)
+        return not self.transport.is_closing()
 
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends nothing more. True: the connection stays, for an answer that is under way."""
-        cycle = self.cycle
-        if self._phase == _BODY and not self.pipeline and not cycle.response_complete:
-            if not getattr(cycle, "response_started", False):
-                self._refuse(EventMalformed("The connection was closed before the body was complete."))
-            return False
-        if cycle is None or cycle.response_complete or is_ssl(self.transport):
-            return False
-        cycle.keep_alive = False
-        self._probe()
-        return True
+    def _feed_in_slices(self, data: bytes) -> None:
+        """Give the parser what has come, until a request has to wait for an earlier one; the rest is held."""
+        start = 0
+        while start < len(data):
+            if self.pipeline:
+                self._hold(data[start:])
+                return
+            end = start + max(SLICE_BYTES, self._body_bytes_left())
+            if not self._feed(data[start:end]):
+                return
+            start = end
+
+    def _body_bytes_left(self) -> int:
+        """How much of a body on the short cut is to come, which needs no slices."""
+        if self._short_cut is None or self._phase != _BODY:
+            return 0
+        length = next(value for name, value in self.headers if name == b"content-length")
+        return int(length) - sum(map(len, self._short_cut.parts))
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what has come until earlier requests are answered; of too much, read no more."""
+        self._held += data
+        if self._is_full or len(self._held) <= HELD_BYTES_MAX:
+            return
+        # Not by uvicorn's control of the flow, which goes on with every answer.
+        self._is_full = True
+        self.transport.pause_reading()
+        if self._ended is not None:
+            self._ended.set()
+        # Only writing notices now that a client has hung up.
+        if self._probing is None:
+            self._probing = self.loop.call_later(PROBE_SECONDS, self._probe)
+
+    def _go_on(self) -> None:
+        """Earlier requests are answered: read on in what is held."""
+        if self.transport.is_closing() or self.pipeline:
+            return
+        if self._is_full:
+            self._is_full = False
+            self.transport.resume_reading()
+            if self._ended is not None and not self._is_ended:
+                self._ended.clear()
+        held = bytes(self._held)
+        self._held.clear()
+        self._feed_in_slices(held)
+        if self._is_ended and not self._held and not self.transport.is_closing() and not self.eof_received():
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         self.url = b""
@@ -163,7 +241,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
         self._phase_since = None
         endpoint = self._endpoint
         if endpoint is not None and self.url in _PATHS and self._is_plain(endpoint):
-            self._short_cut = _ShortCut(self, endpoint)
+            self._short_cut = ShortCut(self, endpoint)
             self.cycle = self._short_cut  # type: ignore[assignment]
             return
         self._short_cut = None
@@ -174,17 +252,18 @@ class HeadwaterProtocol(HttpToolsProtocol):
         self._make_scope()
         super().on_headers_complete()
         if self.cycle is not before and self.cycle is not None:
+            if self.pipeline:
+                # uvicorn has stopped reading. What comes is held, and a client that has hung up is noticed.
+                self.flow.resume_reading()
+                if len(self.pipeline) == 1:
+                    self._served = before
             # The class is named inside uvicorn's method, and nothing of the cycle has run yet.
             if self.parser.get_http_version() == "1.1":
                 self.cycle.__class__ = Cycle
             else:
                 self.cycle.__class__ = UnchunkedCycle
                 self.cycle.keep_alive = self.cycle.waiting_for_100_continue = False
-            # How the stream endpoint drops a client whose buffers are full, without waiting for it.
-            extensions: dict[str, Any] = {"headwater.abort": self.transport.abort}
-            if not self.url.startswith(b"/"):
-                extensions[WHOLE_TARGET] = True
-            self.scope["extensions"] = extensions
+            self._add_extensions()
 
     def on_body(self, body: bytes) -> None:
         self._open_bytes = -self._read_bytes
@@ -202,7 +281,11 @@ class HeadwaterProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         if self.pipeline or self.transport.is_closing():
+            if self.pipeline:
+                self._served = self.pipeline[-1][0]
             super().on_response_complete()
+            if (self._held or self._is_ended) and not self.pipeline:
+                self.loop.call_soon(self._go_on)
             return
         self.server_state.total_requests += 1
         self.flow.resume_reading()
@@ -242,9 +325,17 @@ class HeadwaterProtocol(HttpToolsProtocol):
                 timer.cancel()
         self.timeout_keep_alive_task = self._probing = None
         super().connection_lost(exc)
+        served = self._served
+        if served is not None and not served.response_complete:
+            served.disconnected = True
+            served.message_event.set()
+        if self._ended is not None:
+            self._ended.set()
+        self._served = self._ended = None
+        self._held.clear()
         # Requests and their connection know each other: what has come of a body would stay until cycles are collected.
         self._short_cut = None
-        self.cycle = None  # type: ignore[assignment]
+        self.cycle = self.scope = None  # type: ignore[assignment]
         self.pipeline.clear()
 
     def _set_timer(self, at: float) -> None:
@@ -259,7 +350,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
     def _is_waiting_for_us(self) -> bool:
         """Whether the rest of a request may be late because an earlier one is not answered, or we do not read."""
         is_earlier_open = self.cycle is not None and not self.cycle.response_complete and self._phase == _HEADERS
-        return is_earlier_open or bool(self.pipeline) or self.flow.read_paused
+        return is_earlier_open or bool(self.pipeline) or bool(self._held) or self.flow.read_paused
 
     def _decline(self, rest: memoryview) -> None:
         """Read the request that has just ended, and what follows it, as if it offered no other protocol."""
@@ -313,7 +404,11 @@ class HeadwaterProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: HeadwaterError) -> None:
         """Answer a request that is not complete, and end the connection."""
-        cycle = self.cycle
+        cycle = self._served if self.pipeline else self.cycle
+        if getattr(cycle, "response_started", False) and not cycle.response_complete:
+            # There is no place for another answer in the one that is under way.
+            self.transport.close()
+            return
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -323,12 +418,15 @@ class HeadwaterProtocol(HttpToolsProtocol):
             answer = refusal(error, method, self.url[:SHOWN_URL_BYTES_MAX].decode("latin-1"))
             end = b"connection: close\r\n\r\n"
             self.transport.write(b"".join((answer.head, self.standing_lines(), end, answer.body)))
-        self.transport.set_protocol(_Ending(self))
+        self.transport.set_protocol(Ending(self.transport, self.loop, self.connection_lost))
 
     def _probe(self) -> None:
         """While an answer without end is under way: whether anybody is still there to read it."""
-        cycle = self.cycle
+        self._probing = None
+        cycle = self._served if self.pipeline else self.cycle
         if self.transport.is_closing() or cycle is None or cycle.response_complete:
+            return
+        if not self._is_ended and not self._is_full:
             return
         if isinstance(cycle, Cycle) and not self.flow.write_paused:
             cycle.probe()
@@ -349,6 +447,18 @@ class HeadwaterProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.headers.extend(headers)
         self.url, self.expect_100_continue = url, expect
+
+    def _add_extensions(self) -> None:
+        """What endpoints may ask of the connection."""
+        if self._ended is None:
+            self._ended = Event()
+            if self._is_ended:
+                self._ended.set()
+        # How the stream endpoint drops a client whose buffers are full, without waiting for it.
+        extensions: dict[str, Any] = {"headwater.abort": self.transport.abort, ENDED_EXTENSION: self._ended.wait}
+        if not self.url.startswith(b"/"):
+            extensions[WHOLE_TARGET] = True
+        self.scope["extensions"] = extensions
 
     def _is_plain(self, endpoint: EventsEndpoint) -> bool:
         """Whether the request whose headers have just ended may take the short cut."""
@@ -384,98 +494,3 @@ def _without_offer(connection: bytes) -> bytes:
     """The value of a `Connection` header without the words that belong to an offer of another protocol."""
     words = [word.strip() for word in connection.split(b",")]
     return b", ".join(word for word in words if word.lower() not in _OFFER)
-
-
-class _Ending(Protocol):
-    """Takes over a connection on which the last was said: closed at once, it would be reset, and the answer lost."""
-
-    def __init__(self, before: HeadwaterProtocol) -> None:
-        self._before = before
-        transport = before.transport
-        if transport.can_write_eof():
-            transport.write_eof()
-        self._bytes_left = ENDING_BYTES_MAX
-        self._timer = before.loop.call_later(ENDING_SECONDS, transport.close)
-
-    def data_received(self, data: bytes) -> None:
-        self._bytes_left -= len(data)
-        if self._bytes_left < 0:
-            self._before.flow.pause_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._timer.cancel()
-        self._before.connection_lost(exc)
-
-
-class _Nobody:
-    """Stands where uvicorn expects the event its own requests wait for."""
-
-    def set(self) -> None:
-        """Nobody waits."""
-
-
-class _ShortCut:
-    """One request on the short cut. The attributes without underscore are those uvicorn reads and sets."""
-
-    __slots__ = (
-        "_endpoint",
-        "_headers",
-        "_protocol",
-        "_uri",
-        "disconnected",
-        "keep_alive",
-        "parts",
-        "response_complete",
-    )
-
-    message_event = _Nobody()
-
-    def __init__(self, protocol: HeadwaterProtocol, endpoint: EventsEndpoint) -> None:
-        self._protocol = protocol
-        self._endpoint = endpoint
-        self._uri = protocol.url
-        self._headers = protocol.headers
-        self.keep_alive: bool = protocol.parser.should_keep_alive()
-        self.parts: list[bytes] = []
-        self.disconnected = False
-        self.response_complete = False
-
-    def run(self) -> None:
-        """Answer the request, whose body is complete."""
-        protocol = self._protocol
-        body = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
-        self.parts = []
-        peer = protocol.client[0] if protocol.client else None
-        try:
-            coroutine = self._endpoint.answer_at_once(self._headers, body, peer, self._uri, self.respond)
-        except Exception:
-            _log.exception("a request could not be answered")
-            self.respond(_FAILED)
-            return
-        if coroutine is not None:
-            task = protocol.loop.create_task(self._finish(coroutine))
-            protocol.tasks.add(task)
-            task.add_done_callback(protocol.tasks.discard)
-
-    async def _finish(self, coroutine: Coroutine[Any, Any, Answer]) -> None:
-        try:
-            answer = await coroutine
-        except Exception:
-            _log.exception("a request could not be answered")
-            answer = _FAILED
-        self.respond(answer)
-
-    def respond(self, answer: Answer) -> None:
-        """Write the answer, and let the connection go on to its next request."""
-        protocol = self._protocol
-        self.response_complete = True
-        if self.disconnected or protocol.transport.is_closing():
-            return
-        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
-        protocol.transport.write(b"".join((answer.head, protocol.standing_lines(), end, answer.body)))
-        if not self.keep_alive:
-            protocol.transport.close()
-        protocol.on_response_complete()
-
-
-_FAILED = Answer(500, b"", [(b"content-length", b"0")])

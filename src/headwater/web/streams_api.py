@@ -32,7 +32,7 @@ from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
 from headwater.web.http.headers import is_number, is_on
 from headwater.web.http.route import Route
-from headwater.web.http.seats import SeatedResponse, Seats
+from headwater.web.http.seats import SeatedResponse, Seats, until_ended
 from headwater.web.http.threads import SharedWork
 from headwater.web.sight import address_of, sight_of
 
@@ -43,6 +43,8 @@ SETTLE_SECONDS = 0.05
 # Clients are told so far ahead, and of so many moments, what rules with a window of time are going to change.
 AHEAD_SECONDS = 86_400
 AHEAD_MAX = 10
+# What streams will be at those moments is remembered for each site and realm asked for, up to so many streams in all.
+AHEAD_STREAMS_MAX = 20_000
 
 
 class StreamsApi:
@@ -85,6 +87,7 @@ class StreamsApi:
         held = request.headers.get("if-none-match")
         wait = _seconds(request.query_params.get("wait"))
         leave = self._seats.take(request) if wait else None
+        ended = asyncio.ensure_future(until_ended(request.scope, request.receive)) if wait else None
         try:
             deadline = asyncio.get_running_loop().time() + wait
             while True:
@@ -93,12 +96,14 @@ class StreamsApi:
                 left = deadline - asyncio.get_running_loop().time()
                 if held is None or not _is_current(held, etag):
                     return _answer(request, body, etag, audience)
-                if left <= 0 or self._closing.is_set():
+                if left <= 0 or self._closing.is_set() or ended is None or ended.done():
                     return _not_changed(request, etag, audience)
-                await self._news(version, left)
+                await self._news(version, left, ended)
         finally:
             if leave is not None:
                 leave()
+            if ended is not None:
+                ended.cancel()
 
     async def get(self, request: Request) -> Response:
         """One stream. 404 with the nearest name where there is none."""
@@ -297,7 +302,7 @@ class StreamsApi:
         if at is None:
             return control.streams.seen_from(Scope(site or scope.site, realm or scope.realm, scope.at))
         version, known = self._then
-        if version != control.version or len(known) >= 10 * AHEAD_MAX:
+        if version != control.version or (len(known) - AHEAD_MAX) * len(control.streams) >= AHEAD_STREAMS_MAX:
             version, known = self._then = (control.version, {})
         key = (site or scope.site, realm or scope.realm, at)
         if key not in known:
@@ -313,14 +318,18 @@ class StreamsApi:
             self._platform.keys.check(request.headers.get("authorization"), "streams:read", address_of(request))
         return audience
 
-    async def _news(self, version: int, seconds: float) -> int:
-        """Wait for the next version; a little longer, so that a burst of changes is told once."""
-        ended = asyncio.ensure_future(self._closing.wait())
+    async def _news(self, version: int, seconds: float, ended: asyncio.Future[None] | None = None) -> int:
+        """Wait for the next version; a little longer, so that a burst of changes is told once.
+
+        Not beyond the end of the server, or the moment when `ended` is done.
+        """
+        closing = asyncio.ensure_future(self._closing.wait())
         news = asyncio.ensure_future(self._platform.control.wait(version, seconds))
         try:
-            await asyncio.wait({ended, news}, return_when=asyncio.FIRST_COMPLETED)
+            waited: set[asyncio.Future[Any]] = {closing, news} if ended is None else {closing, news, ended}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            ended.cancel()
+            closing.cancel()
             news.cancel()
         if self._platform.control.version != version:
             await asyncio.sleep(SETTLE_SECONDS)

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from headwater.errors import HeadwaterError, LogUnavailable
 from headwater.telemetry import CONTENT_TYPE
 from headwater.web.http.body import Disconnected, read_body
+from headwater.web.http.seats import until_ended
 from headwater.web.problems import ProblemResponse, request_uri
 
 OWN_METRICS = b"worker"
@@ -108,6 +109,10 @@ class Workers:
         except (httpx.HTTPError, TimeoutError):
             return None
 
+    async def _ask(self, method: str, url: str, headers: list[tuple[bytes, bytes]], body: bytes) -> httpx.Response:
+        request = self._client.build_request(method, url, headers=headers, content=body)
+        return await self._client.send(request, stream=True)
+
     async def _from_first(self, scope: Scope, receive: Receive, send: Send) -> None:
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
@@ -115,8 +120,16 @@ class Workers:
         headers = [(name, value) for name, value in scope["headers"] if name not in _HOP]
         try:
             body = await read_body(receive, scope["headers"], REQUEST_BYTES_MAX)
-            request = self._client.build_request(scope["method"], url, headers=headers, content=body)
-            response = await self._client.send(request, stream=True)
+            asked = asyncio.ensure_future(self._ask(scope["method"], url, headers, body))
+            if b"wait=" in query:
+                ended = asyncio.ensure_future(until_ended(scope, receive))
+                await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
+                ended.cancel()
+                if not asked.done():
+                    # The first worker would have somebody wait who may have gone; the last value counts.
+                    asked.cancel()
+                    asked = asyncio.ensure_future(self._ask(scope["method"], f"{url}&wait=0", headers, body))
+            response = await asked
         except Disconnected:
             return
         except (HeadwaterError, httpx.HTTPError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from starlette.requests import Request
@@ -9,6 +10,9 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from headwater.consumption.admission import Admission
+
+# The key, in the `extensions` of a scope, of a coroutine function: it ends when the client sends nothing more.
+ENDED_EXTENSION = "headwater.ended"
 
 
 class Seats:
@@ -33,12 +37,40 @@ class Seats:
 
 
 class SeatedResponse(StreamingResponse):
-    """A stream that gives its seat back when it ends, also where it never began."""
+    """A stream that gives its seat back when it ends, also where it never began.
+
+    It ends when the client has gone, and leaves no cycle of references behind.
+    """
 
     leave: Callable[[], None]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.ensure_future(self.stream_response(send))
+        gone = asyncio.ensure_future(_until_gone(receive))
         try:
-            await super().__call__(scope, receive, send)
+            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for task in (sending, gone):
+                task.cancel()
+            await asyncio.gather(sending, gone, return_exceptions=True)
             self.leave()
+        if not sending.cancelled() and (error := sending.exception()) is not None:
+            raise error
+
+
+async def until_ended(scope: Scope, receive: Receive) -> None:
+    """Wait until the client has gone or, where the server knows of that, sends nothing more.
+
+    Who has closed its half of the connection may have gone altogether. Only an answer shows it, so there is no use in
+    having it wait for one.
+    """
+    wait = (scope.get("extensions") or {}).get(ENDED_EXTENSION)
+    if wait is not None:
+        await wait()
+        return
+    await _until_gone(receive)
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

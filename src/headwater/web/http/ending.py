@@ -1,0 +1,32 @@
+"""The end of a connection whose request was refused before it was complete: the client still reads why."""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop, Protocol, Transport
+from collections.abc import Callable
+
+# For so long a client that is still sending may read why it was refused.
+ENDING_SECONDS = 2.0
+# How much of what it still sends is read meanwhile.
+ENDING_BYTES_MAX = 1_048_576
+
+
+class Ending(Protocol):
+    """Takes over a connection on which the last was said: closed at once, it would be reset, and the answer lost."""
+
+    def __init__(self, transport: Transport, loop: AbstractEventLoop, lost: Callable[[Exception | None], None]) -> None:
+        self._transport = transport
+        self._lost = lost
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._bytes_left = ENDING_BYTES_MAX
+        self._timer = loop.call_later(ENDING_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            self._transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._lost(exc)
