@@ -77,6 +77,9 @@ class Refused:
     schema_uri: str | None = None
     legacy_errors: list[dict[str, Any]] | None = None
 
+    def __post_init__(self) -> None:
+        _forget_where(self.reason)
+
 
 @dataclass(frozen=True, slots=True)
 class Failed:
@@ -89,9 +92,17 @@ class Failed:
     stream_name: str | None
     reason: HeadwaterError
 
+    def __post_init__(self) -> None:
+        _forget_where(self.reason)
+
     @property
     def event(self) -> Event:
         return Event.decode(self.encoded)
+
+
+def _forget_where(reason: HeadwaterError) -> None:
+    """Take from an error the frames it was raised in: they hold the request, and that holds its outcomes."""
+    reason.__traceback__ = reason.__context__ = reason.__cause__ = None
 
 
 Outcome = Accepted | Refused | Failed

@@ -7,6 +7,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+# How many documents, and how many compiled schemas, are kept. Where a repository takes other spellings of a name for
+# the same document, events choose how many there are.
+SCHEMAS_KEPT_MAX = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class ValidationLimits:
@@ -55,6 +59,12 @@ _CONTAINERS = (dict, list)
 
 # That of the request at work. None: nobody but the project itself is served, and each event has its own bounds only.
 explanation_budget: ContextVar[ExplanationBudget | None] = ContextVar("explanation_budget", default=None)
+
+
+def forget_oldest(kept: dict[str, Any]) -> None:
+    """Leave at most `SCHEMAS_KEPT_MAX` entries. Whoever writes into `kept` meanwhile needs a lock."""
+    while len(kept) > SCHEMAS_KEPT_MAX:
+        del kept[next(iter(kept))]
 
 
 def depth_exceeds(value: Any, depth_max: int) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from headwater.errors import HeadwaterError, SchemaInvalid, SchemaNotFound, SchemaUnavailable
-from headwater.schemas.limits import ValidationLimits
+from headwater.schemas.limits import ValidationLimits, forget_oldest
 from headwater.schemas.schema import Schema, read_schema
 from headwater.schemas.uri import LATEST, canonical_uri, has_extension, version_of
 
@@ -114,7 +114,8 @@ class LocalRepository:
 class LayeredRepository:
     """Several repositories asked in order; the first that has a usable document wins, and its answer is kept.
 
-    What is not found is asked for again next time: a schema may be published at any moment.
+    What is not found is asked for again next time: a schema may be published at any moment. Of very many documents the
+    oldest are forgotten, since a repository over HTTP may have one for every name that an event makes up.
     """
 
     def __init__(self, repositories: Sequence[SchemaRepository]) -> None:
@@ -127,23 +128,26 @@ class LayeredRepository:
         known = self._known.get(uri)
         if known is not None:
             return known
-        failures: list[HeadwaterError] = []
+        # The error that says most. Kept with its frames, it would hold itself until cycles are collected.
+        failure: HeadwaterError | None = None
         for repository in self._repositories:
             try:
                 schema = repository.get(uri)
             except (SchemaNotFound, SchemaInvalid, SchemaUnavailable) as error:
-                failures.append(error)
+                if failure is None or _weight(error) > _weight(failure):
+                    failure = error.with_traceback(None)
                 continue
             if not uri.endswith("/" + LATEST):
                 with self._lock:
                     schema = self._known.setdefault(uri, schema)
+                    forget_oldest(self._known)
             return schema
-        # An unreachable repository may have it, so that is the answer that says "try again".
-        for kind in (SchemaUnavailable, SchemaInvalid):
-            for failure in failures:
-                if isinstance(failure, kind):
-                    raise failure
-        raise SchemaNotFound(f"There is no schema {uri}.", hint="Publish it in one of the schema repositories.")
+        if failure is None or isinstance(failure, SchemaNotFound):
+            raise SchemaNotFound(f"There is no schema {uri}.", hint="Publish it in one of the schema repositories.")
+        try:
+            raise failure
+        finally:
+            del failure
 
     def uris(self) -> Iterator[str]:
         seen: set[str] = set()
@@ -156,6 +160,11 @@ class LayeredRepository:
     def close(self) -> None:
         for repository in self._repositories:
             repository.close()
+
+
+def _weight(failure: HeadwaterError) -> int:
+    """An unreachable repository may have a schema, so its answer, which says "try again", counts for most."""
+    return 2 if isinstance(failure, SchemaUnavailable) else int(isinstance(failure, SchemaInvalid))
 
 
 def open_repositories(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,13 @@ from headwater.event import Event, has_written_numbers, with_decimals
 from headwater.schemas.dialect import DRAFT_2020_12
 from headwater.schemas.finding import Finding, Place
 from headwater.schemas.graph import SchemaGraph
-from headwater.schemas.limits import ExplanationBudget, ValidationLimits, bytes_may_exceed_depth, depth_exceeds
+from headwater.schemas.limits import (
+    ExplanationBudget,
+    ValidationLimits,
+    bytes_may_exceed_depth,
+    depth_exceeds,
+    forget_oldest,
+)
 from headwater.schemas.repository import SchemaRepository
 from headwater.schemas.schema import Schema
 from headwater.schemas.uri import canonical_uri
@@ -119,12 +126,16 @@ class CompiledSchema:
 
 
 class Validator:
-    """Compiled schemas of one repository. Threads may use it at once; a race compiles twice and keeps the first."""
+    """Compiled schemas of one repository. Threads may use it at once; a race compiles twice and keeps the first.
+
+    Of very many the oldest are forgotten, as a repository forgets their documents.
+    """
 
     def __init__(self, repository: SchemaRepository, limits: ValidationLimits | None = None) -> None:
         self._repository = repository
         self._limits = limits or ValidationLimits()
         self._compiled: dict[str, CompiledSchema] = {}
+        self._lock = threading.Lock()
 
     @property
     def repository(self) -> SchemaRepository:
@@ -147,7 +158,10 @@ class Validator:
         compiled = self._compiled.get(schema.uri)
         if compiled is None:
             compiled = self._compile(schema)
-        return self._compiled.setdefault(schema.uri, compiled)
+        with self._lock:
+            compiled = self._compiled.setdefault(schema.uri, compiled)
+            forget_oldest(self._compiled)
+        return compiled
 
     def check(self, event: Event) -> None:
         """Raises EventInvalid with every violation, EventMalformed without a `$schema`, or what `compile` raises."""
