@@ -27,6 +27,8 @@ NODES_MAX = 500_000
 DEPTH_MAX = 64
 # Names that are compared letter by letter to find the nearest.
 COMPARED_MAX = 20
+# Nobody has names as long as that, so none is near.
+NEAR_CHARS_MAX = 1_000
 
 KeyPath = tuple[str | int, ...]
 
@@ -144,6 +146,8 @@ def _refuse_number(text: str) -> NoReturn:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that looks most like `name`, or None where nothing is near."""
+    if len(name) > NEAR_CHARS_MAX:
+        return None
     folded = {candidate.lower(): candidate for candidate in known}
     wanted = name.lower()
     compared: Iterable[str] = folded

@@ -240,3 +240,15 @@ def test_nothing_imports_the_test_kit() -> None:
         and any(_is_within(imported, ["headwater.testing"]) for imported, _ in _imports(name))
     ]
     assert importers == []
+
+
+def test_no_endpoint_has_whole_urls_of_requests_remembered() -> None:
+    """The standard library remembers the last 128 texts it took apart, however long; `request.url` has it do so."""
+    asked = {
+        name
+        for name, tree in TREES.items()
+        if name.startswith("headwater.web.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "request.url"
+    }
+    assert asked == set()

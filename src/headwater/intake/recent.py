@@ -16,6 +16,7 @@ from headwater.intake.outcome import Admitted, Refused
 OUTCOMES_MAX = 100
 KEPT_PER_REQUEST_MAX = 5
 TEXT_BYTES_MAX = 4_000
+STREAM_CHARS_MAX = 256
 SECONDS_MAX = 120
 CANARY_TIMES_MAX = 1_000
 
@@ -100,7 +101,8 @@ class RecentOutcomes:
 
     def _keep_refused(self, at: float, stream: str | None, text: str, code: str | None, message: str) -> None:
         self.number += 1
-        self._refused.append(RecentOutcome(self.number, at, False, stream, text, code, message))
+        shown = None if stream is None else stream[:STREAM_CHARS_MAX]
+        self._refused.append(RecentOutcome(self.number, at, False, shown, text, code, message))
         self._count(at, 0, 1)
 
     def _is_canary(self, at: float, stream: str, encoded: bytes) -> bool:

@@ -26,6 +26,7 @@ CODEC_RAW = 0
 CODEC_ZSTD = 1
 COMPRESS_BYTES_MIN = 256
 BATCH_RECORDS_MAX = 4_096
+REMEMBERED_KEY_BYTES_MAX = 128
 _HEADER = struct.Struct("<6q")
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -161,10 +162,13 @@ def columns_of(records: Sequence[StoredRecord], base_offset: int, first_ms: int)
     )
 
 
-@lru_cache(maxsize=65_536)
 def partition_of_key(key: bytes, partitions: int) -> int:
     """Kafka's default: murmur2 of the key, sign bit dropped, modulo the number of partitions."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+# For keys of at most `REMEMBERED_KEY_BYTES_MAX`: they come from events, and may be as long as one.
+remembered_partition_of_key = lru_cache(maxsize=65_536)(partition_of_key)
 
 
 def murmur2(data: bytes) -> int:

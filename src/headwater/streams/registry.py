@@ -148,7 +148,9 @@ class StreamRegistry:
 
     def unknown(self, name: str) -> StreamUnknown:
         """The error about a name that is no stream's."""
-        return StreamUnknown(f'The stream "{name[: legacy.NAME_CHARS_MAX]}" is not declared.', hint=self._hint(name))
+        # Hints are remembered by name: one character more than names may have says that it is too long.
+        hint = self._hint(name[: legacy.NAME_CHARS_MAX + 1])
+        return StreamUnknown(f'The stream "{name[: legacy.NAME_CHARS_MAX]}" is not declared.', hint=hint)
 
     def _make_hint(self, name: str) -> str:
         near = nearest(name, self._hinted) if len(name) <= legacy.NAME_CHARS_MAX else None

@@ -150,7 +150,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path: str = scope["path"]
-            if self.hosts.is_checked and (error := self._misdirected(scope)) is not None:
+            if (error := self._misdirected(scope)) is not None:
                 await ProblemResponse(error, method=scope["method"], uri=request_uri(scope))(scope, receive, send)
                 return
             if self.doors.reads_with_key:

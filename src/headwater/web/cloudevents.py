@@ -33,6 +33,8 @@ KEPT = "cloudevent"
 SCHEMAS_PATH = f"{REPOSITORIES}/{MERGED}/{SCHEMA_FOLDER}"
 
 _NAME = re.compile(r"[a-z0-9]{1,40}")
+# The standard library remembers the last addresses it took apart, however long they are; no schema has a longer one.
+SCHEMA_CHARS_MAX = 2_048
 _SCHEMA_URI = re.compile(r"(/[A-Za-z0-9._/-]+/\d+\.\d+\.\d+)(\.(?:json|yaml))?$")
 _NOT_ATTRIBUTES = frozenset({"data", "data_base64", "specversion"})
 _REQUIRED = ("id", "source", "type")
@@ -245,6 +247,8 @@ def _header_text(value: bytes) -> str:
 
 def _schema_uri(dataschema: str) -> str:
     """The URI in a repository that an address of a schema means: the path behind what is known to lead there."""
+    if len(dataschema) > SCHEMA_CHARS_MAX:
+        return dataschema
     path = unquote(urlsplit(dataschema).path) or dataschema
     path = path.rpartition("/jsonschema/")[2]
     path = path if path.startswith("/") else f"/{path}"

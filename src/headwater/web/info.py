@@ -38,7 +38,7 @@ async def info(request: Request) -> Response:
 
 async def info_part(request: Request) -> Response:
     """`/_info/name` and `/_info/version`: one of these facts."""
-    part = request.url.path.rstrip("/").rsplit("/", 1)[-1]
+    part = request.scope["path"].rstrip("/").rsplit("/", 1)[-1]
     return JsonResponse({part: _facts(request)[part]})
 
 

@@ -33,9 +33,10 @@ async def waiting(config: Config, sockets: Sequence[socket.socket]) -> AsyncIter
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        if request.url.path.rstrip("/") == "/healthz":
+        path = scope["path"].rstrip("/")
+        if path == "/healthz":
             response: Response = await healthz(request)
-        elif request.url.path.rstrip("/") == "/readyz":
+        elif path == "/readyz":
             said = {"status": "unavailable", "reason": type(error).__name__, "detail": error.message}
             response = JsonResponse(said, status_code=503, headers=problem_headers(error))
         else:

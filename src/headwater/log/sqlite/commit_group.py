@@ -11,7 +11,15 @@ from typing import Any, NamedTuple, overload
 
 from headwater.errors import TopicUnknown
 from headwater.log.contract import Commit, Placement, Record
-from headwater.log.record_batch import BATCH_RECORDS_MAX, BatchCodec, BatchHeader, Columns, partition_of_key
+from headwater.log.record_batch import (
+    BATCH_RECORDS_MAX,
+    REMEMBERED_KEY_BYTES_MAX,
+    BatchCodec,
+    BatchHeader,
+    Columns,
+    partition_of_key,
+    remembered_partition_of_key,
+)
 
 BATCH_BYTES_TARGET = 1_048_576
 
@@ -236,7 +244,9 @@ class Group:
             elif count == 1:
                 partition = topic.partitions[0]
             elif record.key is not None:
-                partition = topic.partitions[partition_of_key(record.key, count)]
+                is_short = len(record.key) <= REMEMBERED_KEY_BYTES_MAX
+                place_of = remembered_partition_of_key if is_short else partition_of_key
+                partition = topic.partitions[place_of(record.key, count)]
             else:
                 # Round robin by append: records without keys of one append stay together, in order, in one batch.
                 if topic.name not in turns:

@@ -23,6 +23,8 @@ ANY = "*"
 WHOLE_TARGET = "headwater.whole_target"
 # Values that were admitted are remembered, up to so many.
 KNOWN_MAX = 256
+# No name with a port is longer; what addresses are made of is remembered in more than one place.
+HOST_BYTES_MAX = 260
 _UNSPECIFIED = "0.0.0.0"
 
 
@@ -37,7 +39,11 @@ class Hosts:
 
     def check(self, value: bytes | None, own_address: str | None) -> None:
         """Raise HostUnknown for a `Host` that is no name of ours; `own_address`: where the connection arrived."""
-        if not self.is_checked or value is None or value in self.known:
+        if value is None or value in self.known:
+            return
+        if len(value) > HOST_BYTES_MAX:
+            raise HostUnknown("The name of the server is too long.", hint="Names have at most 253 characters.")
+        if not self.is_checked:
             return
         name = host_name(value.decode("latin-1"))
         if name != (own_address or "").lower() and name not in self._names and not is_local(name):

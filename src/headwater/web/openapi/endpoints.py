@@ -23,6 +23,7 @@ from headwater.web.openapi.page import render
 from headwater.web.openapi.parts import API_KEY
 from headwater.web.openapi.value_schemas import Node
 from headwater.web.pages.page import PAGE_HEADERS
+from headwater.web.problems import request_uri
 from headwater.web.schemas.shelf import Shelves
 from headwater.web.sight import seen
 
@@ -110,7 +111,7 @@ def doc(request: Request) -> Response:
     """The specification as a page for people; without assets of its own, so nothing is served under `path`."""
     asset = request.query_params.get("path")
     if asset is not None:
-        uri = f"{request.url.path}?{request.url.query}"
+        uri = request_uri(request.scope)
         problem = {
             "status": 404,
             "type": "not_found",

@@ -100,8 +100,9 @@ class SchemaFiles:
         title = canonical_uri(inner).strip("/") if inner else ""
         if self._is_directory(title, shelves):
             if not path.endswith("/") and path:
-                query = f"?{request.url.query}" if request.url.query else ""
-                return RedirectResponse(f"{request.url.path}/{query}", status_code=308, headers=_CORS)
+                asked = request.scope["query_string"].decode("latin-1")
+                query = f"?{asked}" if asked else ""
+                return RedirectResponse(f"{request.scope['path']}/{query}", status_code=308, headers=_CORS)
             if wants_page(request):
                 return self._pages.directory(request, title, shelves)
             return self._listing(request, title, shelves)
@@ -130,7 +131,7 @@ class SchemaFiles:
         if not fixed:
             version = version_of(file.stem)
             target = version_text(version) if version else file.stem
-            base = request.url.path.rsplit("/", 1)[0]
+            base = request.scope["path"].rsplit("/", 1)[0]
             headers["content-location"] = f"{base}/{target}{name.removeprefix(stem)}"
         return self._send(request, text, headers)
 
