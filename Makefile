@@ -48,7 +48,7 @@ soak: $(VENV)/.runtime ## load a whole platform by half while clients come and g
 	@$(BIN)/python -m headwater.testing.soak $(ARGS)
 
 fuzz: $(VENV)/.runtime ## try changed inputs on everything that takes bytes from outside (make fuzz ARGS="--cases 10000000")
-	@$(BIN)/python -m headwater.testing.fuzzing $(if $(ARGS),$(ARGS),--seconds 30)
+	@$(BIN)/python -m headwater.testing.fuzzing $(if $(ARGS),$(ARGS),--seconds 30 --at-once 2)
 
 docs: $(VENV)/.dev ## write the generated reference pages, then check every link and code block
 	$(BIN)/python docs/generate.py

@@ -14,7 +14,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn, Self
 
@@ -33,6 +33,8 @@ PLAIN, EXACT, REPAIRED = 0, 1, 2
 # The header of a record whose value is EXACT.
 EXACT_HEADER = ("numbers", b"exact")
 NUMBER_CHARS_MAX = 1_000
+# Of what is read by `read_json`.
+NESTING_MAX = 128
 NUMBER_CHARS_SHOWN = 60
 
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
@@ -302,7 +304,10 @@ def _may_change_numbers(data: bytes) -> bool:
 def _changes(text: str, *, is_negative: bool) -> bool:
     """Whether a number without its sign, as text, is another one as an integer of 64 bits or a double."""
     if text.isdigit():
-        return len(text) > 18 and not _INTEGER_MIN <= (-int(text) if is_negative else int(text)) <= _INTEGER_MAX
+        # Not read where it has more digits than any that is kept: Python refuses to read integers of thousands.
+        return len(text) > 20 or (
+            len(text) > 18 and not _INTEGER_MIN <= (-int(text) if is_negative else int(text)) <= _INTEGER_MAX
+        )
     try:
         number = float(text)
     except ValueError:
@@ -387,6 +392,8 @@ def _encode_slowly(value: Any) -> tuple[bytes, int]:
     except RecursionError:
         raise EventMalformed("The event is nested too deeply.") from None
     except TypeError as error:
+        if "ecursion" in str(error):
+            raise EventMalformed("The event is nested too deeply.") from None
         raise EventMalformed(f"The event is not JSON: {error}.") from None
 
 
@@ -495,9 +502,25 @@ def json_bytes(value: Any, *, indented: bool = False, default: Callable[[Any], A
 def read_json(data: bytes | bytearray | str) -> Any:
     """The value of a JSON text about declarations, whole numbers of any size exactly. Raises ValueError.
 
-    What JSON has no value for is refused: NaN, infinities and numbers beyond those of a double.
+    What JSON has no value for is refused: NaN, infinities and numbers beyond those of a double; and what is nested
+    deeper than NESTING_MAX, so that whatever walks through it may do so recursively.
     """
-    return json.loads(data, parse_float=_finite_number, parse_constant=_finite_number, parse_int=_whole_number)
+    try:
+        value = json.loads(data, parse_float=_finite_number, parse_constant=_finite_number, parse_int=_whole_number)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {NESTING_MAX} deep") from None
+    level = [value]
+    for _ in range(NESTING_MAX):
+        level = [child for holder in level for child in _children(holder)]
+        if not level:
+            return value
+    raise ValueError(f"it is nested more than {NESTING_MAX} deep")
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _finite_number(text: str) -> float:

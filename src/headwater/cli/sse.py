@@ -12,6 +12,8 @@ import httpx
 from headwater.errors import HeadwaterError, LogUnavailable
 
 LINE_BYTES_MAX = 33_554_432
+# A longer pause, in milliseconds, is no pause.
+RETRY_DIGITS_MAX = 9
 PAUSE_SECONDS_FIRST = 0.5
 PAUSE_SECONDS_MAX = 15.0
 SILENCE_SECONDS_MAX = 60.0
@@ -48,20 +50,28 @@ class MessageParser:
 
     def feed(self, chunk: bytes) -> list[Message]:
         """The messages completed by `chunk`. Raises SubscriptionRefused for a line without end."""
-        self._rest += chunk
         messages: list[Message] = []
+        is_ended = self._rest.endswith(b"\r") or b"\n" in chunk or b"\r" in chunk
+        self._rest += chunk
+        if not is_ended:
+            # A long line that comes in many pieces is looked through once.
+            self._require_end()
+            return messages
         # A lone CR also ends a line, but may be half of CRLF: the last byte of a chunk waits for the next one.
         end = len(self._rest) - (1 if self._rest.endswith(b"\r") else 0)
         text = bytes(self._rest[:end])
         lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         self._rest = bytearray(lines.pop()) + self._rest[end:]
-        if len(self._rest) > LINE_BYTES_MAX:
-            raise SubscriptionRefused(f"The server sent a line of more than {LINE_BYTES_MAX} bytes.")
+        self._require_end()
         for line in lines:
             message = self._line(line.decode("utf-8", "replace"))
             if message is not None:
                 messages.append(message)
         return messages
+
+    def _require_end(self) -> None:
+        if len(self._rest) > LINE_BYTES_MAX:
+            raise SubscriptionRefused(f"The server sent a line of more than {LINE_BYTES_MAX} bytes.")
 
     def _line(self, line: str) -> Message | None:
         if not line:
@@ -74,7 +84,7 @@ class MessageParser:
             self._event = value
         elif name == "id" and "\0" not in value:
             self._id = value
-        elif name == "retry" and value.isascii() and value.isdigit():
+        elif name == "retry" and value.isascii() and value.isdigit() and len(value) <= RETRY_DIGITS_MAX:
             self.retry_seconds = int(value) / 1000
         return None
 

@@ -16,6 +16,8 @@ import orjson
 
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
 REASON_CHARS_MAX = 500
+# Whoever says more, such as 1e999, has made a mistake, and events wait meanwhile.
+RETRY_SECONDS_MAX = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +111,11 @@ def _reason_of(entry: Mapping[str, Any]) -> str:
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:
-    """Seconds; a date, which our intake never sends, counts as one second."""
+    """Seconds, at most RETRY_SECONDS_MAX; a date, which our intake never sends, counts as one second."""
     text = headers.get("retry-after")
     if text is None:
         return None
     try:
-        return max(0.0, float(text))
+        return min(max(0.0, float(text)), RETRY_SECONDS_MAX)
     except ValueError:
         return 1.0

@@ -105,10 +105,13 @@ class BatchCodec:
         try:
             packed = self._decompressor.decompress(data) if header.codec == CODEC_ZSTD else data
             columns = self._unpacker.decode(packed)
-        except (zstandard.ZstdError, msgspec.DecodeError) as error:
+        except (zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError, MemoryError) as error:
             raise BatchDamaged(f"it cannot be unpacked: {error}") from error
         if len(columns.values) != header.records:
             raise BatchDamaged(f"it holds {len(columns.values)} records, not {header.records}")
+        beside = (columns.keys, columns.headers, columns.offset_deltas, columns.timestamp_deltas)
+        if any(column is not None and len(column) != header.records for column in beside):
+            raise BatchDamaged(f"it does not say of each of its {header.records} records what it says of some")
         return columns
 
 

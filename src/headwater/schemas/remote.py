@@ -30,6 +30,8 @@ REST_SECONDS = 1.0
 CONNECTIONS_MAX = 16
 _HEADERS = [(b"user-agent", b"headwater"), (b"accept-encoding", b"identity"), (b"accept", b"*/*")]
 _PLAIN = ("", "identity")
+# What a redirect may be written with; the rest is percent-encoded, as browsers do.
+_IN_URLS = "%/:?#[]@!$&'()*+,;=~"
 # Whatever a server that is none, or a hostile one, can bring about; httpcore's errors have no class in common.
 _FAILURES = (
     httpcore.NetworkError,
@@ -129,7 +131,7 @@ class RemoteRepository:
     def _redirect(self, url: str, location: str | None, uri: str) -> str:
         if not location:
             raise SchemaUnavailable(f"The repository {self._base} redirects {uri} without saying where to.")
-        target = urljoin(url, location)
+        target = quote(urljoin(url, location), safe=_IN_URLS)
         if urlsplit(target)[:2] != urlsplit(url)[:2]:
             raise SchemaUnavailable(f"The repository {self._base} redirects {uri} to another host, which is refused.")
         return target

@@ -19,7 +19,7 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from headwater.consumption.framing import NOTICE_STREAM
 from headwater.errors import ContentUnsupported, EventMalformed, HeadwaterError
-from headwater.event import REPAIRED, decode_event, decode_json, encode_json
+from headwater.event import REPAIRED, decode_event, decode_json, encode_read
 from headwater.times import rfc_3339
 from headwater.web.http.headers import RawHeaders
 from headwater.web.paths import MERGED, REPOSITORIES, SCHEMA_FOLDER
@@ -118,7 +118,7 @@ class CloudEventsIn:
                 value, _, flags = decode_event(received)
                 cloud = {**attributes, "data": value} if attributes is not None else value
                 event = self.event(cloud, f" at {index}" if form == BATCH else "")
-                texts[index] = encode_json(event)
+                texts[index], _ = encode_read(event)
                 if flags & REPAIRED:
                     # It is Unicode when the Gate sees it.
                     self.on_repaired(event["meta"]["stream"])

@@ -130,10 +130,10 @@ def _encoded(entry: dict[str, Any]) -> bytes:
     try:
         return encode_json(entry)
     except (TypeError, RecursionError):
-        return orjson.dumps(entry | {"event": _shown(entry["event"])})
+        return orjson.dumps(entry | {"event": shown(entry["event"])})
 
 
-def _shown(event: Any) -> Any:
+def shown(event: Any) -> Any:
     """The event; a sentence in its place where it could be read and is nested too deeply to be written again."""
     try:
         return orjson.Fragment(encode_json(event))

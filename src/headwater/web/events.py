@@ -26,7 +26,7 @@ from headwater.intake.judging import JUDGED_AT_ONCE_MAX, ON_THE_LOOP_BYTES_MAX, 
 from headwater.intake.outcome import NOTHING_UNREADABLE, Explanation, Receipt, Unreadable
 from headwater.web import cloudevents
 from headwater.web.access import Doors
-from headwater.web.eventgate import LegacyAnswer, legacy_answer
+from headwater.web.eventgate import LegacyAnswer, legacy_answer, shown
 from headwater.web.http.body import (
     Disconnected,
     decode_body,
@@ -402,9 +402,9 @@ def _explained(one: Explanation) -> dict[str, object]:
             "topic": one.topic,
             "key": one.key,
             "filled": dict(one.filled or {}),
-            "event": one.event_value,
+            "event": shown(one.event_value),
         }
-    document |= {"code": one.reason.code, "reason": str(one.reason), "event": one.event_value}
+    document |= {"code": one.reason.code, "reason": str(one.reason), "event": shown(one.event_value)}
     if isinstance(one.reason, EventInvalid):
         document["violations"] = [
             {"pointer": v.pointer, "keyword": v.keyword, "schema_pointer": v.schema_pointer, "message": v.message}

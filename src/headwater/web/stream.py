@@ -36,6 +36,7 @@ from headwater.log.contract import TOKEN_PREFIX
 from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
 from headwater.web.cloudevents import STRUCTURED, CloudEventsOut, url_of
+from headwater.web.eventgate import shown
 from headwater.web.http.headers import RawHeaders, is_on
 from headwater.web.openapi.events import IDS
 from headwater.web.problems import (
@@ -299,7 +300,7 @@ def _kafka_sse_error(error: HeadwaterError, resume: str | None, topics: Sequence
             document["last_event_id"] = resume
         else:
             document["originalName"] = "Error"
-            document["assignments"] = assignments
+            document["assignments"] = shown(assignments)
         return document | {"statusCode": 400}
     if isinstance(error, TopicUnknown):
         return document | {"name": "TopicNotAvailableError", "availableTopics": list(topics), "statusCode": 404}

@@ -74,7 +74,7 @@ class StreamsApi:
             Route("/v1/stream-changes", self.change, methods=["POST"]),
             Route("/v1/stream-changes/rollback", self.rollback, methods=["POST"]),
             Route("/v1/stream-changes/kill", self.kill, methods=["POST"]),
-            Route("/v1/stream-changes/{number:int}", self.revision, methods=["GET"]),
+            Route("/v1/stream-changes/{number:revision}", self.revision, methods=["GET"]),
         ]
 
     def close(self) -> None:

@@ -32,11 +32,14 @@ def command(*, path: Path, constraints: tuple[str, ...], as_json: bool, site: st
     """List the declared streams and families, in order of declaration."""
     from headwater.streams.layers import Scope
     from headwater.streams.legacy.api import select
-    from headwater.streams.legacy.constraints import parse
+    from headwater.streams.legacy.constraints import EXPECTATIONS_MAX, TooManyConstraints, parse
     from headwater.streams.registry import StreamRegistry
 
     entries = StreamRegistry.load(path, scope=Scope(site=site, realm=realm)).entries()
-    wanted = {name for name, _ in select(entries, None, parse(constraints))}
+    try:
+        wanted = {name for name, _ in select(entries, None, parse(constraints))}
+    except TooManyConstraints:
+        raise click.UsageError(f"There are more than {EXPECTATIONS_MAX} settings to compare.") from None
     found = [stream for stream in entries if stream.name in wanted]
     if as_json:
         for stream in found:

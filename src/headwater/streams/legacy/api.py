@@ -148,13 +148,14 @@ def select(
 ) -> list[tuple[str, dict[str, Any]]]:
     """(name asked for, settings) of the entries that were named and meet the constraints; None names all."""
     by_name = {stream.name: stream for stream in entries}
+    wanted_settings = legacy_constraints.container(expected)
     wanted = [(stream.name, stream) for stream in entries]
     if names is not None:
         wanted = [(name, stream) for name in dict.fromkeys(names) if (stream := _named(name, by_name, entries))]
     return [
         (name, legacy.entry(stream.name, stream.settings, name))
         for name, stream in wanted
-        if not expected or legacy_constraints.matches(stream.name, stream.settings, expected)
+        if not wanted_settings or legacy_constraints.meets(stream.name, stream.settings, wanted_settings)
     ]
 
 
@@ -175,6 +176,11 @@ def _found(
     constraints = _limited(parameters, warnings, "constraints", CONSTRAINTS_MAX, CONSTRAINTS_MAX_HIGH) or ()
     try:
         found = select(entries, names, legacy_constraints.parse(dict.fromkeys(constraints)))
+    except legacy_constraints.TooManyConstraints:
+        limit = legacy_constraints.EXPECTATIONS_MAX
+        info = f'Too many values supplied for parameter "constraints". The limit is {limit} in all.'
+        limits = {"limit": limit, "lowlimit": limit, "highlimit": limit}
+        raise _Refusal("toomanyvalues", info, limits, warnings=warnings) from None
     except legacy_constraints.ConstraintTypeError:
         info = "Caught exception of type TypeError: the name of a stream is text."
         data = {"errorclass": "TypeError"}

@@ -2,7 +2,8 @@
 
 How this works: the original is PHP, whose one container is an ordered map with numbers or texts for keys. Here it is a
 dict with int and str keys; a container is a list where its keys are 0, 1, 2, … Each rule below is kept because clients
-are written against it, also the surprising ones: a value is cut at its second `=`, a list ends the comparison.
+are written against it, also the surprising ones: a value is cut at its second `=`, a list ends the comparison. Each
+expectation takes the same time, however many there are, and their number and nesting are bounded.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from urllib.parse import unquote_plus
 from headwater.streams import matching as legacy
 
 DEPTH_MAX = 10
+# Of one request; no comparison goes deeper than DEPTH_MAX, so no expectation nested deeper can be met.
+EXPECTATIONS_MAX = 2_000
+NESTING_MAX = 64
 FLOAT_DIGITS = 14
 
 Container = dict[str | int, Any]
@@ -26,11 +30,23 @@ class ConstraintTypeError(Exception):
     """The name of a stream was constrained by a mapping where a family had to be searched for it."""
 
 
+class TooManyConstraints(Exception):
+    """There are more than EXPECTATIONS_MAX expectations, or one is nested more than NESTING_MAX deep."""
+
+
 def parse(values: Iterable[str]) -> Container:
-    """All values of the parameter as one container of expectations; keys nest with `a[b][c]`."""
+    """All values of the parameter as one container of expectations; keys nest with `a[b][c]`.
+
+    Raises TooManyConstraints.
+    """
     expected: Container = {}
+    left = EXPECTATIONS_MAX
     for value in values:
-        expected = _merge_deep(expected, _parse_one(value))
+        pieces = [piece for piece in value.removeprefix("?").split("&") if piece]
+        left -= len(pieces)
+        if left < 0:
+            raise TooManyConstraints
+        _merge_deep(expected, _parse_pieces(pieces))
     return expected
 
 
@@ -39,8 +55,12 @@ def matches(name: str, settings: Mapping[str, Any], expected: Mapping[Any, Any])
 
     Raises ConstraintTypeError where the original answers with an internal error.
     """
-    wanted: Mapping[Any, Any] = container(expected)
-    stream = wanted.get("stream")
+    return meets(name, settings, container(expected))
+
+
+def meets(name: str, settings: Mapping[str, Any], expected: Container) -> bool:
+    """As `matches`, for expectations that are a container already."""
+    stream = expected.get("stream")
     if stream is not None:
         if isinstance(stream, dict):
             if legacy.is_family(name):
@@ -48,8 +68,8 @@ def matches(name: str, settings: Mapping[str, Any], expected: Mapping[Any, Any])
             return False
         if not legacy.matches(name, as_text(stream)):
             return False
-        wanted = {key: value for key, value in wanted.items() if key != "stream"}
-    return _meets({**container(settings), "stream": name}, wanted, DEPTH_MAX)
+        expected = {key: value for key, value in expected.items() if key != "stream"}
+    return _meets({**container(settings), "stream": name}, expected, DEPTH_MAX)
 
 
 def container(value: Mapping[Any, Any] | list[Any]) -> Container:
@@ -86,48 +106,56 @@ def _meets(settings: Container, expected: Mapping[Any, Any], depth: int) -> bool
     return True
 
 
-def _parse_one(value: str) -> Container:
+def _parse_pieces(pieces: Iterable[str]) -> Container:
     found: Container = {}
-    for piece in value.removeprefix("?").split("&"):
-        if piece == "":
-            continue
-        parts = piece.split("=")
+    # The next number of each container that was merged.
+    numbers: dict[str | int, int] = {}
+    for piece in pieces:
+        parts = piece.split("=", 2)
         name, text = unquote_plus(parts[0]), unquote_plus(parts[1] if len(parts) > 1 else "")
-        first, *rest = name.split("[")
+        first, *rest = name.split("[", NESTING_MAX + 1)
+        if len(rest) > NESTING_MAX:
+            raise TooManyConstraints
         nested: Any = text
         for step in reversed(rest):
             nested = {_key(step[:-1]): nested}
         key = _key(first)
         earlier = found.get(key)
-        found[key] = _merge_flat(earlier, nested) if isinstance(earlier, dict) and isinstance(nested, dict) else nested
+        if isinstance(earlier, dict) and isinstance(nested, dict):
+            if key not in numbers:
+                merged: Container = {}
+                found[key], numbers[key] = merged, _merge_flat(merged, earlier, 0)
+            numbers[key] = _merge_flat(found[key], nested, numbers[key])
+        else:
+            found[key] = nested
+            numbers.pop(key, None)
     return found
 
 
-def _merge_flat(first: Container, second: Container) -> Container:
-    """Numbers are given out anew, texts replace."""
-    merged: Container = {}
-    for part in (first, second):
-        for key, value in part.items():
-            merged[_next_number(merged) if isinstance(key, int) else key] = value
-    return merged
-
-
-def _merge_deep(first: Container, second: Container) -> Container:
-    """Numbers are appended; under one text, containers merge and plain values become a list of both."""
-    merged = dict(first)
-    for key, value in second.items():
+def _merge_flat(target: Container, part: Container, number: int) -> int:
+    """Numbers are given out anew, beginning with `number`, texts replace. The next number."""
+    for key, value in part.items():
         if isinstance(key, int):
-            merged[_next_number(merged)] = value
-        elif key not in merged:
-            merged[key] = value
+            target[number] = value
+            number += 1
         else:
-            earlier = merged[key] if isinstance(merged[key], dict) else {0: merged[key]}
-            merged[key] = _merge_deep(earlier, value if isinstance(value, dict) else {0: value})
-    return merged
+            target[key] = value
+    return number
 
 
-def _next_number(target: Container) -> int:
-    return max((key for key in target if isinstance(key, int)), default=-1) + 1
+def _merge_deep(target: Container, part: Container) -> None:
+    """Numbers are appended; under one text, containers merge and plain values become a list of both."""
+    number = max((key for key in target if isinstance(key, int)), default=-1) + 1
+    for key, value in part.items():
+        if isinstance(key, int):
+            target[number] = value
+            number += 1
+        elif key not in target:
+            target[key] = value
+        else:
+            if not isinstance(target[key], dict):
+                target[key] = {0: target[key]}
+            _merge_deep(target[key], value if isinstance(value, dict) else {0: value})
 
 
 def _is_list(value: Container) -> bool:

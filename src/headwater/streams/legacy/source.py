@@ -85,12 +85,19 @@ class LegacySource:
             raise declaration.refusal((), "is no stream configuration in a shape that is known.", hint=hint)
         for realm in realms:
             for part, setting in tree[realm].items():
+                if not isinstance(setting, dict):
+                    raise declaration.refusal((realm, part), f"{part} must be a mapping of sites.")
                 for selector, value in setting.items():
                     place = self.settings.setdefault(realm, {}).setdefault(part, {})
                     place[selector] = self._named(declaration, part, (realm, part, selector), value or {})
-        self.groups |= tree.get("site_groups") or {}
+        self._add_groups(declaration, tree.get("site_groups") or {})
         own = (*realms, "site_groups", "format")
         self.rest |= {name: value for name, value in tree.items() if name not in own}
+
+    def _add_groups(self, declaration: Declaration, groups: Any) -> None:
+        if not isinstance(groups, dict) or not all(isinstance(sites, list) for sites in groups.values()):
+            raise declaration.refusal(("site_groups",), "site_groups must be a mapping of names to lists of sites.")
+        self.groups |= groups
 
     def _add_part(self, declaration: Declaration, part: str, path: tuple[str, ...], value: Any) -> None:
         place = self.settings.setdefault(REALM_DEFAULT, {}).setdefault(part, {})
@@ -104,6 +111,8 @@ class LegacySource:
             if not isinstance(value, dict):
                 raise declaration.refusal(path, f"{path[-1]} must be a mapping.")
             return value
+        if not isinstance(value, (dict, list)):
+            raise declaration.refusal(path, f"{path[-1]} must be a mapping of streams, or a list.")
         pairs: Sequence[tuple[Any, Any]] = list(enumerate(value)) if isinstance(value, list) else list(value.items())
         found: dict[str, Any] = {}
         for key, settings in pairs:

@@ -1,10 +1,12 @@
-"""Changes inputs: bytes, words of the format, numbers and parts of other inputs, at random and repeatably."""
+"""Changes inputs, at random and repeatably: bytes, words, numbers, lines, nodes of JSON, parts of other inputs."""
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 DATA_BYTES_MAX = 200_000
 _NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?")
@@ -18,6 +20,36 @@ _TEXTS = (
     *(b"../", b"%00", b"%2e%2e/", b"//", b"true", b"null", b"[]", b"{}", b"[[", b"]]", b"{{", b"&a", b"*a", b"!!x"),
     *(b"9999-12-31T23:59:60Z", b"0000-01-01t00:00:00z", b"2026-02-30T00:00:00Z", b"x" * 300),
 )
+
+
+# What stands where something else was expected; deep and wide ones among them.
+_VALUES: tuple[Any, ...] = (
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1.5,
+        2**63,
+        2**64,
+        10**400,
+        1e308,
+        -0.0,
+        "",
+        " ",
+        "1",
+        "x" * 500,
+        "\0",
+        "\ud800",
+        [],
+        {},
+    ),
+    *([[]], [None], [{}], {"": None}, {"a": {"a": {}}}, [1] * 200, ["x", "x"]),
+    *("2026-02-30T00:00:00Z", "9999-12-31T23:59:59.999999999+23:59", "../../x", "a.b", "/^.*$/", "(a+)+$", "*"),
+)
+_JSON_BYTES_MAX = 20_000
+_DEPTHS = (3, 20, 65, 300)
 
 
 class Mutator:
@@ -36,10 +68,15 @@ class Mutator:
             self._overwrite,
             self._truncate,
             self._swap,
+            self._lines,
+            self._tree,
+            self._tree,
         )
 
     def changed(self, data: bytes, other: bytes) -> bytes:
         """A changed copy, perhaps with a part of another input in it; at most DATA_BYTES_MAX long."""
+        if self._random.random() < 0.4 and b"}" in data:
+            return self._tree(data)[:DATA_BYTES_MAX]
         for _ in range(self._random.choice((1, 1, 1, 2, 2, 3, 5, 8))):
             data = (
                 self._splice(data, other) if self._random.random() < 0.1 else self._random.choice(self._changes)(data)
@@ -96,3 +133,76 @@ class Mutator:
         start, end = self._span(other)
         at = self._at(data)
         return data[:at] + other[start:end] + data[at:]
+
+    def _lines(self, data: bytes) -> bytes:
+        """A line left out, doubled, moved, or set further in or out, as YAML and HTTP are written."""
+        lines = data.split(b"\n")
+        at, other = self._random.randrange(len(lines)), self._random.randrange(len(lines))
+        line = lines[at]
+        match self._random.randrange(5):
+            case 0:
+                del lines[at]
+            case 1:
+                lines.insert(other, line)
+            case 2:
+                lines[at], lines[other] = lines[other], line
+            case 3:
+                lines[at] = b"  " + line
+            case _:
+                lines[at] = line.removeprefix(b"  ")
+        return b"\n".join(lines)
+
+    def _tree(self, data: bytes) -> bytes:
+        """The JSON inside an input with one node changed, so that what comes after the parser is reached."""
+        start = min((at for at in (data.find(b"{"), data.find(b"[")) if at >= 0), default=-1)
+        end = max(data.rfind(b"}"), data.rfind(b"]")) + 1
+        if start < 0 or not 0 < end - start <= _JSON_BYTES_MAX:
+            return self._insert(data)
+        try:
+            value = json.loads(data[start:end])
+            text = json.dumps(
+                self._changed_tree(value), ensure_ascii=self._random.random() < 0.5, separators=(",", ":")
+            )
+        except (ValueError, RecursionError):
+            return self._insert(data)
+        return data[:start] + text.encode("utf-8", "surrogatepass") + data[end:]
+
+    def _changed_tree(self, value: Any) -> Any:
+        places = _places(value)
+        if not places:
+            return self._value(value)
+        holder, key = self._random.choice(places)
+        match self._random.randrange(6):
+            case 0:
+                del holder[key]
+            case 1:
+                other, its = self._random.choice(places)
+                holder[key] = json.loads(json.dumps(other[its]))
+            case 2 if isinstance(holder, dict):
+                holder[self._random.choice(self._words).decode("utf-8", "replace").strip('":{[ ')] = holder[key]
+            case 2:
+                holder.insert(key, holder[key])
+            case 3:
+                for _ in range(self._random.choice(_DEPTHS)):
+                    holder[key] = {"a": holder[key]} if self._random.random() < 0.5 else [holder[key]]
+            case _:
+                holder[key] = self._value(holder[key])
+        return value
+
+    def _value(self, before: Any) -> Any:
+        if isinstance(before, str) and self._random.random() < 0.5:
+            return self.changed(before.encode("utf-8", "replace")[:1_000], b"").decode("utf-8", "replace")
+        return self._random.choice(_VALUES)
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """(object or array, key or index) of every node inside a value."""
+    places: list[tuple[Any, Any]] = []
+    waiting = [value]
+    while waiting:
+        holder = waiting.pop()
+        for key in holder if isinstance(holder, dict) else range(len(holder)):
+            places.append((holder, key))
+            if isinstance(holder[key], (dict, list)):
+                waiting.append(holder[key])
+    return places

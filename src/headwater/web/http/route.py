@@ -8,9 +8,19 @@ from collections.abc import Callable
 from typing import Any
 
 from starlette import routing
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
 
 from headwater.web.http.threads import apart
+
+
+class _Revision(IntegerConvertor):
+    """A number in a path, with no more digits than Python reads, and any revision has."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_url_convertor("revision", _Revision())
 
 
 class Route(routing.Route):
