@@ -46,14 +46,14 @@ SINK_SCHEMA = {
 }
 CODE = {
     "stateless": """
-from headwater.processing import job
+from headwater.jobs import job
 
 @job(source="benchmark.page_change", sink="benchmark.derived", name="benchmark")
 def derived(event, context):
     return {"wiki_id": event["wiki_id"], "rev_id": event["revision"]["rev_id"], "sent_ns": event.get("sent_ns")}
 """,
     "stateful": """
-from headwater.processing import job
+from headwater.jobs import job
 
 @job(source="benchmark.page_change", sink="benchmark.derived", name="benchmark", key="wiki_id", state=int)
 def derived(event, context):

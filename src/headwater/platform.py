@@ -21,6 +21,9 @@ from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake
 from headwater.intake.spool import Spool
 from headwater.intake.topics import settings_of
+from headwater.jobs.flow import in_order_of_flow
+from headwater.jobs.job import Job, ToStream, ToTable
+from headwater.jobs.loader import load_jobs
 from headwater.log.consumer_group import SharedLog
 from headwater.log.contract import ClosesWithin, LimitsRecords, Log, TopicSettings
 from headwater.log.damage_book import NotesDamage
@@ -31,9 +34,6 @@ from headwater.log.urls import require_client
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
 from headwater.processing.embedded import EmbeddedRunner, RunnerSettings
-from headwater.processing.flow import in_order_of_flow
-from headwater.processing.job import Job, ToStream, ToTable
-from headwater.processing.loader import load_jobs
 from headwater.processing.outbox import OutboxStore, state_file
 from headwater.processing.shared import SharedRunner, can_share
 from headwater.processing.shared_store import WholeStore

@@ -37,7 +37,7 @@ properties:
 """
 
 JOB = """
-from headwater.processing import job, table, tumbling
+from headwater.jobs import job, table, tumbling
 
 @job(source="mediawiki.recentchange", sink="edits_per_wiki:1.0.0", key="wiki",
      window=tumbling("1h", lateness="LATENESS").count("edits"), idle="100ms")

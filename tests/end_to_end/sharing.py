@@ -28,7 +28,7 @@ FILES = {
     "streams/passed.yaml": "stream: passed\nschema_title: count\n",
     "jobs/jobs.py": """
 import time
-from headwater.processing import job
+from headwater.jobs import job
 
 @job(source="edit", sink="passed")
 def passed(event, context):

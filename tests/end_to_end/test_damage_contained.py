@@ -22,7 +22,7 @@ from headwater.web.server import serving
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "src" / "headwater" / "cli" / "template"
 JOB = '''"""Copies titles."""
-from headwater.processing import job
+from headwater.jobs import job
 
 
 @job(source="demo.edit", sink="demo.copies", name="copies")

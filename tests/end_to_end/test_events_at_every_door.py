@@ -44,7 +44,7 @@ STREAMS: list[dict[str, Any]] = [
     {"stream": "copy.error", "schema_title": "error"},
 ]
 JOB = """
-from headwater.processing import job
+from headwater.jobs import job
 
 
 @job(source="readings", sink="copies")

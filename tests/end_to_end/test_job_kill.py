@@ -45,7 +45,7 @@ properties:
     "streams/passed.yaml": "stream: passed\nschema_title: counts\n",
     "streams/running.yaml": "stream: running\nschema_title: counts\n",
     "jobs/counts.py": """
-from headwater.processing import job, table, tumbling
+from headwater.jobs import job, table, tumbling
 
 @job(source="edit", sink="counts", key="wiki", window=tumbling("1m", lateness="1d").count("edits"))
 def counts(window, context):

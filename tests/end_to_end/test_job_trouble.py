@@ -21,7 +21,7 @@ JOBS = '''"""Jobs with which something is wrong."""
 import asyncio
 import sys
 
-from headwater.processing import job
+from headwater.jobs import job
 
 
 def fails(event):

@@ -32,7 +32,7 @@ FILES = {
     "streams/running.yaml": "stream: running\nschema_title: count\ntransport: {partitions: 2}\n",
     "streams/passed.yaml": "stream: passed\nschema_title: count\n",
     "streams/doubled.yaml": "stream: doubled\nschema_title: count\n",
-    "jobs/jobs.py": "from headwater.processing import job\n" + RUNNING + PASSED + DOUBLED,
+    "jobs/jobs.py": "from headwater.jobs import job\n" + RUNNING + PASSED + DOUBLED,
 }
 # Runs the jobs in small batches, and kills itself where and when it is told.
 CHILD = """
@@ -300,7 +300,7 @@ async def test_what_a_killed_process_left_open_for_one_job_does_not_keep_the_oth
 async def test_what_the_brokers_never_take_becomes_an_error_event_and_the_job_goes_on(config: Config) -> None:
     (config.project_dir / "jobs" / "jobs.py").write_text(
         """
-from headwater.processing import job
+from headwater.jobs import job
 
 @job(source="edit", sink="passed")
 def passed(event, context):

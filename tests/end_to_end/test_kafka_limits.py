@@ -29,7 +29,7 @@ FILES = {
     "streams/edit.yaml": "stream: edit\nschema_title: edit\n",
     "streams/running.yaml": "stream: running\nschema_title: count\n",
     "streams/passed.yaml": "stream: passed\nschema_title: count\n",
-    "jobs/jobs.py": "from headwater.processing import job\n"
+    "jobs/jobs.py": "from headwater.jobs import job\n"
     + (RUNNING + PASSED).replace('event["number"]}', 'event["number"], "fill": event.get("fill", "")}'),
 }
 _chance = random.Random(7)

@@ -28,7 +28,7 @@ FILES = {
     "streams/edit.yaml": "stream: edit\nschema_title: edit\n",
     "streams/running.yaml": "stream: running\nschema_title: count\n",
     "streams/passed.yaml": "stream: passed\nschema_title: count\n",
-    "jobs/jobs.py": "from headwater.processing import job, table\n"
+    "jobs/jobs.py": "from headwater.jobs import job, table\n"
     + RUNNING
     + PASSED
     + 'rows = table("rows", source="edit", columns={"number": "integer"})\n',

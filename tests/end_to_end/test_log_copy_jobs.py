@@ -36,7 +36,7 @@ FILES = {
     "streams/passed.yaml": "stream: passed\nschema_title: count\n",
     "streams/doubled.yaml": "stream: doubled\nschema_title: count\n",
     "jobs/jobs.py": """
-from headwater.processing import job, tumbling
+from headwater.jobs import job, tumbling
 
 @job(source="edit", sink="minutes", key="wiki", window=tumbling("1m").count("edits"), idle="1h")
 def minutes(window, context):
@@ -58,7 +58,7 @@ from headwater.log.kafka.log import KafkaLog
 from headwater.log.kafka.transaction import GroupWriter
 from headwater.log.sqlite.log import SqliteLog
 from headwater.platform import build
-from headwater.processing import holdings
+from headwater.jobs import holdings
 from headwater.processing.embedded import RunnerSettings
 from headwater.processing.local_state import LocalState
 

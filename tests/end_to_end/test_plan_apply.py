@@ -28,7 +28,7 @@ schema_title: page.count
 transport: {compact: true, message_key_fields: {a: a}}
 """
 JOB = """
-from headwater.processing import job
+from headwater.jobs import job
 
 @job(source="page.edit", sink="page.count")
 def count(event, context):

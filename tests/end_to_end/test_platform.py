@@ -13,10 +13,10 @@ import pytest
 from headwater.config import Config, load_config
 from headwater.errors import ConfigInvalid, JobInvalid
 from headwater.intake.outcome import Accepted, Refused
+from headwater.jobs import table
+from headwater.jobs.flow import in_order_of_flow
+from headwater.jobs.job import Job, ToStream
 from headwater.platform import Platform, build
-from headwater.processing import table
-from headwater.processing.flow import in_order_of_flow
-from headwater.processing.job import Job, ToStream
 from headwater.testing.eventually import eventually
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "src" / "headwater" / "cli" / "template"
@@ -110,7 +110,7 @@ async def test_streams_without_their_own_retention_get_the_projects(platform: Pl
 
 async def test_a_job_that_fails_again_and_again_does_not_disturb_the_others(project: Path, config: Config) -> None:
     (project / "jobs" / "broken.py").write_text(
-        "from headwater.processing import job\n"
+        "from headwater.jobs import job\n"
         "@job(source='demo.edit', sink='nowhere')\n"
         "def broken(event, context):\n    return event\n"
     )
@@ -132,9 +132,9 @@ async def test_a_job_that_fails_again_and_again_does_not_disturb_the_others(proj
     [
         ("x = 1\ny = (", r"broken\.py:2: SyntaxError"),
         ("import nothing_of_this_name", r"broken\.py:1: ModuleNotFoundError"),
-        ("from headwater.processing import job\n\n@job(source='s', state=int)\ndef f(e, c): ...", "has no key"),
+        ("from headwater.jobs import job\n\n@job(source='s', state=int)\ndef f(e, c): ...", "has no key"),
         (
-            "from headwater.processing import table\nt = table('most_edited_pages', source='s', columns={'a': 'text'})",
+            "from headwater.jobs import table\nt = table('most_edited_pages', source='s', columns={'a': 'text'})",
             r"edits\.py:\d+: There is another job table\.most_edited_pages, at jobs/broken\.py:2",
         ),
     ],

@@ -77,7 +77,7 @@ STREAMS: Sequence[dict[str, Any]] = (
 )
 FAMILY = {"stream": "/^hush\\.ward\\..+/", "schema_title": "hush/patient", "privacy": {"class": "private"}}
 JOBS = """
-from headwater.processing import job, table
+from headwater.jobs import job, table
 
 @job(source="hush.patient", sink="hush.digest", late="hush.late")
 def hush_digest(event, context):

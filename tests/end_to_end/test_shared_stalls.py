@@ -21,7 +21,7 @@ STALL_SECONDS_MAX = 1.5
 HANGING = """
 import ctypes, os, time
 from pathlib import Path
-from headwater.processing import job
+from headwater.jobs import job
 
 here = Path(os.environ.get("HANGS_IN", "/nowhere"))
 

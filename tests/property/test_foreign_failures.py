@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from foreign_failures import FAILURES
-from headwater.processing import Context, Each, Job, PerKey, Timer, ToStream, Turn, Window, job, tumbling
+from headwater.jobs import Context, Each, Job, PerKey, Timer, ToStream, Turn, Window, job, tumbling
 from headwater.testing.job_kit import JobKit, without_envelope
 
 GOOD = "good"

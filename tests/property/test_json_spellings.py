@@ -15,7 +15,7 @@ from headwater.connectors.rows import latest_rows
 from headwater.connectors.sinks.sqlite import SqliteSink
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.outcome import Admitted
-from headwater.processing import Context, Window, job, table, tumbling
+from headwater.jobs import Context, Window, job, table, tumbling
 from headwater.schemas.json_value import identity, json_equal, plain
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry

@@ -18,8 +18,8 @@ from foreign_failures import FAILURES
 from headwater.connectors.contract import Delivery
 from headwater.errors import JobInvalid
 from headwater.foreign import Escaped, awaited, contain, described, stack_of
-from headwater.processing import Context, job, table
-from headwater.processing.loader import load_jobs
+from headwater.jobs import Context, job, table
+from headwater.jobs.loader import load_jobs
 from headwater.processing.status import RunnerStatus
 from headwater.processing.supervision import Supervisor
 from headwater.telemetry import Telemetry
@@ -154,7 +154,7 @@ def test_signals_do_after_loading_what_they_did_before(tmp_path: Path) -> None:
 
 def test_values_in_a_job_file_are_not_asked_what_they_are(tmp_path: Path) -> None:
     text = """
-from headwater.processing import job
+from headwater.jobs import job
 
 class Proxy:
     @property

@@ -9,9 +9,9 @@ from headwater.checking.fields import field_in_any, nearest_field
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
 from headwater.errors import HeadwaterError, JobInvalid, SchemaInvalid, SchemaUnavailable, StreamUnknown
-from headwater.processing.flow import in_order_of_flow
-from headwater.processing.job import Job, ToStream, ToTable
-from headwater.processing.output_schema import output_schema_uri
+from headwater.jobs.flow import in_order_of_flow
+from headwater.jobs.job import Job, ToStream, ToTable
+from headwater.jobs.output_schema import output_schema_uri
 from headwater.streams.stream import Stream
 
 ERROR_TITLE = "error"

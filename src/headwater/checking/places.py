@@ -10,7 +10,7 @@ from pathlib import Path
 
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
-from headwater.processing.job import ToTable
+from headwater.jobs.job import ToTable
 
 # Who checks a project is not always who runs it: what is forbidden here says nothing.
 _OF_WHO_ASKS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})

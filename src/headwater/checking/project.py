@@ -16,7 +16,7 @@ from headwater.checking.problem import Problem, problem_of
 from headwater.config import CONFIG_FILE, Config
 from headwater.declaration import Declaration, read_declaration
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid, SchemaInvalid
-from headwater.processing.loader import load_jobs
+from headwater.jobs.loader import load_jobs
 from headwater.schemas.repository import open_repositories
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.files import read_layers
@@ -24,7 +24,7 @@ from headwater.streams.layers import Scope, StreamLayers
 from headwater.streams.registry import StreamRegistry
 
 if TYPE_CHECKING:
-    from headwater.processing.job import Job
+    from headwater.jobs.job import Job
     from headwater.schemas.schema import Schema
     from headwater.streams.merge import Path as KeyPath
     from headwater.streams.stream import Stream

@@ -13,8 +13,8 @@ from headwater.checking.project import Project
 from headwater.connectors.registry import SUFFIXES, TABLE_SINKS
 from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid, ExtraMissing, StreamUnknown
+from headwater.jobs.job import ToTable
 from headwater.log.urls import parse_url, require_client
-from headwater.processing.job import ToTable
 from headwater.settings import is_loopback
 from headwater.streams.visibility import Sight
 

@@ -9,7 +9,7 @@ from headwater.checking.fields import Field, field_in_any, nearest_field
 from headwater.checking.problem import Problem, problem_of
 from headwater.checking.project import Project
 from headwater.errors import ConfigInvalid
-from headwater.processing.job import Job, ToStream
+from headwater.jobs.job import Job, ToStream
 from headwater.streams.files import OWNERS_FILE, SERVICES_FILE, read_names
 from headwater.streams.lint import Surroundings, lint
 from headwater.streams.stream import PRIVACY_CLASS_UNSPECIFIED, Stream

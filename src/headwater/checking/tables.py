@@ -9,7 +9,7 @@ from headwater.checking.jobs import about_job, documents_of, undeclared
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
 from headwater.connectors.contract import Column, ColumnType, TableShape
-from headwater.processing.job import Job, ToTable
+from headwater.jobs.job import Job, ToTable
 
 # The JSON types whose values each type of a column takes; `json` takes all.
 ACCEPTED: Mapping[ColumnType, frozenset[str]] = {

@@ -16,10 +16,10 @@ from headwater.cli.up.up import require_project
 from headwater.errors import HeadwaterError, StreamUnknown
 
 if TYPE_CHECKING:
+    from headwater.jobs.job import Job
     from headwater.log.contract import Log
     from headwater.log.topic_plan import DeclaredTopic, Difference, SettingValue, TopicChange, TopicPlan
     from headwater.platform import Platform
-    from headwater.processing.job import Job
     from headwater.streams.stream import Stream
 
 EXIT_CHANGES = 2
@@ -113,7 +113,7 @@ async def ask(project: Declared) -> TopicPlan:
 
 def declared_topics(project: Declared) -> Iterator[DeclaredTopic]:
     """The topics of all streams declared by name, and of every stream that a job reads or writes."""
-    from headwater.processing.job import ToStream
+    from headwater.jobs.job import ToStream
 
     platform = project.platform
     streams: dict[str, Stream] = {stream.name: stream for stream in platform.streams.all()}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headwater.errors import HeadwaterError, LogUnavailable, StateMismatch, StateUnavailable, TokenInvalid
+from headwater.jobs.job import Job, ToTable
 from headwater.log.contract import Log, Position
 from headwater.migration.job_state import UNFINISHED, Holding, InFile, InLog, Standing
 from headwater.migration.positions import (
@@ -27,7 +28,6 @@ from headwater.migration.positions import (
     is_further,
     namespaces_of,
 )
-from headwater.processing.job import Job, ToTable
 from headwater.processing.outbox import parse_published, state_file
 
 GROUP_PREFIX = "job."

@@ -1,8 +1,22 @@
-"""How events become other events: jobs as data, the steps they are made of, and the runner that runs them."""
+"""How jobs run: the runners, the stores they commit to, and what becomes of a job's output.
 
-from headwater.processing.job import Job, ToStream, ToTable, job, table
-from headwater.processing.steps import Context, Each, PerKey, Timer, Turn
-from headwater.processing.windows import Window, tumbling
+What a job is, `headwater.jobs` says. Its names are here as well, since job files of earlier versions import them here.
+"""
+
+from headwater.jobs import (
+    Context,
+    Each,
+    Job,
+    PerKey,
+    Timer,
+    ToStream,
+    ToTable,
+    Turn,
+    Window,
+    job,
+    table,
+    tumbling,
+)
 
 __all__ = [
     "Context",

@@ -17,11 +17,11 @@ from headwater.foreign import contain, name_of, original, text_of
 from headwater.intake.error_event import WITHHELD
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.outcome import Admitted, Refused
+from headwater.jobs.job import Job, ToStream
+from headwater.jobs.output_schema import output_schema_uri
+from headwater.jobs.steps import Failure, Item
 from headwater.log.contract import Record
-from headwater.processing.job import Job, ToStream
-from headwater.processing.output_schema import output_schema_uri
 from headwater.processing.stack import bare_stack_text, stack_text, without_paths
-from headwater.processing.steps import Failure, Item
 from headwater.processing.store import RefusesRecords
 from headwater.schemas.validation.validator import CompiledSchema
 from headwater.times import utc_text

@@ -26,16 +26,8 @@ from headwater.event import CANARY_DOMAIN, decode_stored, get_path
 from headwater.foreign import contain
 from headwater.intake.gate import Gate
 from headwater.intake.outcome import Admitted
-from headwater.log.contract import Log, Position, Record, StateChange, StoredRecord
-from headwater.log.event_time import event_time_of
-from headwater.log.reading_on import passed
-from headwater.processing.derived import Derivation
-from headwater.processing.job import Job, ToStream, ToTable
-from headwater.processing.progress import Partition, Progress
-from headwater.processing.source_positions import SourcePositions
-from headwater.processing.state import KeyedState
-from headwater.processing.status import RunnerStatus
-from headwater.processing.steps import (
+from headwater.jobs.job import Job, ToStream, ToTable
+from headwater.jobs.steps import (
     Each,
     Failure,
     Item,
@@ -46,6 +38,14 @@ from headwater.processing.steps import (
     apply_timer,
     key_of,
 )
+from headwater.log.contract import Log, Position, Record, StateChange, StoredRecord
+from headwater.log.event_time import event_time_of
+from headwater.log.reading_on import passed
+from headwater.processing.derived import Derivation
+from headwater.processing.progress import Partition, Progress
+from headwater.processing.source_positions import SourcePositions
+from headwater.processing.state import KeyedState
+from headwater.processing.status import RunnerStatus
 from headwater.processing.store import JobStore, LogStore, RefusesRecords, ReplacesRefused
 from headwater.processing.suspects import Suspects
 from headwater.streams.stream import Stream

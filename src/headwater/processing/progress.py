@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from headwater.processing.steps import NO_WATERMARK
+from headwater.jobs.steps import NO_WATERMARK
 
 Partition = tuple[str, int]
 

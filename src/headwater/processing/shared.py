@@ -17,10 +17,10 @@ from typing import cast
 
 from headwater.errors import HeadwaterError, WriterFenced
 from headwater.intake.gate import Gate
+from headwater.jobs.job import Job, ToTable
 from headwater.log.consumer_group import SharedLog
 from headwater.log.contract import Commit, Log, Placement, Position, Record, StoredRecord
 from headwater.processing.embedded import EmbeddedRunner, RunnerSettings
-from headwater.processing.job import Job, ToTable
 from headwater.processing.shared_store import PartitionStore, Place, WholeStore, group_of
 from headwater.processing.status import JobReport, RunnerStatus
 from headwater.processing.supervision import Supervisor

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from headwater.jobs.steps import NO_WATERMARK, Cell, Timer
 from headwater.log.contract import StateChange
-from headwater.processing.steps import NO_WATERMARK, Cell, Timer
 from headwater.processing.store import JobStore
 
 PAGE_ROWS = 1000

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from headwater.errors import HeadwaterError
 from headwater.foreign import described, name_of, original, stack_of
+from headwater.jobs.job import Job
+from headwater.jobs.steps import NO_WATERMARK, Failure, Results
 from headwater.processing.announcing import Announcements
-from headwater.processing.job import Job
-from headwater.processing.steps import NO_WATERMARK, Failure, Results
 from headwater.telemetry import Telemetry, closed, declared
 from headwater.times import utc_text
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from headwater.errors import HeadwaterError, JobInvalid
 from headwater.foreign import awaited
-from headwater.processing.job import Job
+from headwater.jobs.job import Job
 from headwater.processing.status import JobReport, RunnerStatus
 
 PAUSE_SECONDS = 0.5

@@ -10,9 +10,9 @@ from typing import Any
 from headwater.connectors.contract import Sink
 from headwater.event import EXACT, EXACT_HEADER, decode_stored, encode_event, event_time_ms
 from headwater.intake.gate import Gate, GateSettings
+from headwater.jobs.job import Job, ToStream
 from headwater.log.contract import Log, Record, TopicSettings
 from headwater.processing.embedded import EmbeddedRunner, RunnerSettings
-from headwater.processing.job import Job, ToStream
 from headwater.schemas.dialect import DRAFT_07
 from headwater.schemas.schema import Schema
 from headwater.schemas.validation.validator import Validator

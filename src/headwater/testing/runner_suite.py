@@ -27,9 +27,9 @@ import pytest
 from headwater.errors import HeadwaterError
 from headwater.event import decode_stored, json_bytes
 from headwater.intake.gate import Gate
+from headwater.jobs.job import Job, ToStream
+from headwater.jobs.steps import Context, Each
 from headwater.log.contract import Log, Record, TopicSettings
-from headwater.processing.job import Job, ToStream
-from headwater.processing.steps import Context, Each
 from headwater.processing.supervision import Runner, Supervisor
 from headwater.testing.contract_suite import ContractSuite
 from headwater.testing.eventually import eventually

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from headwater.jobs.job import Job
 from headwater.platform import Platform
-from headwater.processing.job import Job
 from headwater.processing.stack import without_paths
 from headwater.streams.seen import SeenStreams
 

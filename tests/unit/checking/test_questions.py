@@ -13,14 +13,14 @@ from headwater.checking.questions import READING
 from headwater.cli.init import write_project
 
 STREAM = "stream: {name}\nschema_title: {title}\n"
-JOB = """from headwater.processing import job, table, tumbling
+JOB = """from headwater.jobs import job, table, tumbling
 
 
 @job({arguments})
 def copied(event, context):
     return event
 """
-TABLE = "from headwater.processing import table\n\nrows = table({arguments})\n"
+TABLE = "from headwater.jobs import table\n\nrows = table({arguments})\n"
 VALUE = """title: odd/value
 $id: /odd/value/{version}
 $schema: http://json-schema.org/draft-07/schema#
@@ -314,7 +314,7 @@ SOUND: dict[str, Mapping[str, str | None]] = {
     },
     "a callable object, a class, a built-in": {
         "jobs/odd.py": """import dataclasses, functools
-from headwater.processing import job, table, tumbling
+from headwater.jobs import job, table, tumbling
 
 class Copy:
     def __call__(self, event, context):

@@ -13,9 +13,9 @@ import pytest
 
 from headwater.connectors.sinks.sqlite import SqliteSink
 from headwater.errors import JobInvalid, LogUnavailable
+from headwater.jobs import Context, Each, Job, PerKey, Timer, ToStream, ToTable, Turn, job, table
 from headwater.log.contract import Commit, Placement, Record, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
-from headwater.processing import Context, Each, Job, PerKey, Timer, ToStream, ToTable, Turn, job, table
 from headwater.processing.embedded import RunnerSettings
 from headwater.processing.supervision import Supervisor
 from headwater.testing.eventually import eventually

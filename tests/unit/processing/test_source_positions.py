@@ -13,9 +13,10 @@ import pytest
 
 from headwater.connectors.sinks.sqlite import SqliteSink
 from headwater.errors import PositionLost
+from headwater.jobs import Job, ToTable, job, table
 from headwater.log.contract import Features, Position, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
-from headwater.processing import Job, ToTable, job, source_positions, table
+from headwater.processing import Job, ToTable, source_positions, table
 from headwater.processing.embedded import RunnerSettings
 from headwater.processing.source_positions import SourcePositions
 from headwater.processing.status import RunnerStatus

@@ -6,11 +6,11 @@ import logging
 
 import pytest
 
-from headwater.processing import Job
+from headwater.jobs import Job
+from headwater.jobs.place import Place
+from headwater.jobs.steps import Failure, Item, Results
 from headwater.processing.announcing import DISTANCES_SECONDS, KINDS_MAX, QUIET_SECONDS, Announcement, Announcements
-from headwater.processing.place import Place
 from headwater.processing.status import ERROR_SECONDS, RESTART_SECONDS, RunnerStatus
-from headwater.processing.steps import Failure, Item, Results
 from headwater.telemetry import Telemetry
 
 

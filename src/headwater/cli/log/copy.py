@@ -17,11 +17,11 @@ from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from headwater.config import Config
+    from headwater.jobs.job import Job
     from headwater.log.contract import Log
     from headwater.migration.jobs import StateFiles
     from headwater.migration.positions import CarriedGroup
     from headwater.migration.topics import TopicCopy
-    from headwater.processing.job import Job
 
 
 @click.command(
@@ -152,8 +152,8 @@ def _project(
     config: Config | None, groups: Sequence[str] | None, state_path: Path | None
 ) -> tuple[StateFiles | None, list[Job]]:
     """Where the project's jobs keep their state, and the jobs. Raises JobInvalid."""
+    from headwater.jobs.loader import load_jobs
     from headwater.migration.jobs import StateFiles
-    from headwater.processing.loader import load_jobs
 
     if config is None or groups == ():
         return None, []

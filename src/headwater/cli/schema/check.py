@@ -177,8 +177,8 @@ def users_in(project: Path, titles: Sequence[str]) -> dict[str, list[str]]:
     """Who in a project has to do with events of these schemas: title → sentences. Raises ConfigInvalid, JobInvalid."""
     from headwater.cli.up.up import require_project
     from headwater.config import load_config
-    from headwater.processing import ToStream, ToTable
-    from headwater.processing.loader import load_jobs
+    from headwater.jobs import ToStream, ToTable
+    from headwater.jobs.loader import load_jobs
     from headwater.streams.registry import StreamRegistry
 
     require_project(project)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from headwater.processing import Context, Window, job, table, tumbling
+from headwater.jobs import Context, Window, job, table, tumbling
 
 
 @job(

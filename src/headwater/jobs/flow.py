@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headwater.processing.job import Job, ToStream
+from headwater.jobs.job import Job, ToStream
 
 
 def in_order_of_flow(jobs: Sequence[Job]) -> list[Job]:

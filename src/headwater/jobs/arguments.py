@@ -9,8 +9,8 @@ from typing import Any
 
 from headwater.declaration import nearest
 from headwater.errors import JobInvalid
-from headwater.processing.durations import milliseconds
-from headwater.processing.place import Place
+from headwater.jobs.durations import milliseconds
+from headwater.jobs.place import Place
 
 _SHOWN_CHARS_MAX = 60
 _VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")

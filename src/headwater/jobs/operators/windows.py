@@ -18,8 +18,8 @@ from typing import Any
 
 from headwater.errors import JobInvalid
 from headwater.event import get_path
-from headwater.processing.durations import Duration, milliseconds
-from headwater.processing.steps import Context, PerKey, Timer, Turn
+from headwater.jobs.durations import Duration, milliseconds
+from headwater.jobs.steps import Context, PerKey, Timer, Turn
 from headwater.schemas.json_value import identity, whole
 from headwater.times import utc_text
 

@@ -6,7 +6,7 @@ import re
 
 from headwater.declaration import nearest
 from headwater.errors import SchemaNotFound
-from headwater.processing.job import Job, ToStream
+from headwater.jobs.job import Job, ToStream
 from headwater.schemas.repository import SchemaRepository
 from headwater.schemas.uri import check_producer_uri
 from headwater.streams.registry import StreamRegistry

@@ -16,11 +16,11 @@ from typing import Any
 
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
 from headwater.foreign import contain, described
-from headwater.processing.arguments import unexpected
-from headwater.processing.job import Job, ToStream, ToTable
-from headwater.processing.place import relative_file
-from headwater.processing.steps import Each, PerKey, Timer, Turn
-from headwater.processing.windows import Tumbling, tumbling
+from headwater.jobs.arguments import unexpected
+from headwater.jobs.job import Job, ToStream, ToTable
+from headwater.jobs.operators.windows import Tumbling, tumbling
+from headwater.jobs.place import relative_file
+from headwater.jobs.steps import Each, PerKey, Timer, Turn
 
 # What job files call: a misspelt argument is answered with the one that was meant.
 _OURS: Mapping[str, Callable[..., Any]] = {

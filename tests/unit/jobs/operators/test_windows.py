@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headwater.errors import JobInvalid
-from headwater.processing import Context, Job, Window, job, tumbling
+from headwater.jobs import Context, Job, Window, job, tumbling
 from headwater.testing.eventually import eventually
 from headwater.testing.job_kit import JobKit, without_envelope
 from headwater.testing.oracle_log import OracleLog

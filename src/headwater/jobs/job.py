@@ -15,11 +15,11 @@ from typing import Any, Never, Required, TypedDict, Unpack, cast
 from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.errors import JobInvalid
 from headwater.event import get_path
-from headwater.processing.arguments import Arguments, is_texts, shown
-from headwater.processing.durations import Duration
-from headwater.processing.place import Place, calling_place
-from headwater.processing.steps import Context, Each, PerKey, Step, Turn
-from headwater.processing.windows import Tumbling
+from headwater.jobs.arguments import Arguments, is_texts, shown
+from headwater.jobs.durations import Duration
+from headwater.jobs.operators.windows import Tumbling
+from headwater.jobs.place import Place, calling_place
+from headwater.jobs.steps import Context, Each, PerKey, Step, Turn
 
 _JOB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
 

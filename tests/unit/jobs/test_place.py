@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from headwater.errors import JobInvalid
-from headwater.processing import Job, job, table
-from headwater.processing.loader import load_jobs
-from headwater.processing.place import Place, calling_place
+from headwater.jobs import Job, job, table
+from headwater.jobs.loader import load_jobs
+from headwater.jobs.place import Place, calling_place
 
 FILE = '''"""Three ways to make a job."""
-from headwater.processing import Each, Job, job, table
+from headwater.jobs import Each, Job, job, table
 
 decorated = job(
     source="a",
@@ -61,8 +61,8 @@ def test_a_job_made_outside_a_project_is_in_the_file_that_made_it() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "detail"),
     [
-        ("from headwater.processing import job\n\n@job(source='s',\n  state=int)\ndef f(e, c): ...", 4, "no key"),
-        ("from headwater.processing import Job\nx = 1\nj = Job('1', ('a',))", 3, "cannot name a job"),
+        ("from headwater.jobs import job\n\n@job(source='s',\n  state=int)\ndef f(e, c): ...", 4, "no key"),
+        ("from headwater.jobs import Job\nx = 1\nj = Job('1', ('a',))", 3, "cannot name a job"),
         ("x = 1\nraise ValueError('no')", 2, "ValueError: no"),
         ("x = 1\n\ny = (", 3, "SyntaxError"),
     ],
@@ -78,8 +78,8 @@ def test_an_error_of_a_job_file_names_file_and_line_once(tmp_path: Path, text: s
 
 
 def test_two_jobs_of_one_name_name_both_places(tmp_path: Path) -> None:
-    write(tmp_path, "a.py", "from headwater.processing import Job\none = Job('same', ('a',))\n")
-    directory = write(tmp_path, "b.py", "from headwater.processing import Job\n\ntwo = Job('same', ('b',))\n")
+    write(tmp_path, "a.py", "from headwater.jobs import Job\none = Job('same', ('a',))\n")
+    directory = write(tmp_path, "b.py", "from headwater.jobs import Job\n\ntwo = Job('same', ('b',))\n")
     with pytest.raises(JobInvalid, match=r"^jobs/b\.py:3: There is another job same, at jobs/a\.py:2"):
         load_jobs(directory, tmp_path)
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from headwater.cli.main import main
 from headwater.errors import JobInvalid
-from headwater.processing import job, table
-from headwater.processing.job import JobSettings, TableSettings
-from headwater.processing.loader import load_jobs
+from headwater.jobs import job, table
+from headwater.jobs.job import JobSettings, TableSettings
+from headwater.jobs.loader import load_jobs
 
 HEAD = """from dataclasses import dataclass
-from headwater.processing import Each, Job, PerKey, Timer, ToStream, job, table, tumbling
+from headwater.jobs import Each, Job, PerKey, Timer, ToStream, job, table, tumbling
 
 WINDOW = tumbling("1h").count("n")
 
@@ -157,7 +157,7 @@ def test_check_says_file_line_and_what_was_meant(tmp_path: Path) -> None:
     project = tmp_path / "mine"
     assert CliRunner().invoke(main, ["init", str(project)]).exit_code == 0
     (project / "jobs" / "more.py").write_text(
-        "from headwater.processing import job\n\n\n@job(source='demo.edit', sate=int)" + BODY, encoding="utf-8"
+        "from headwater.jobs import job\n\n\n@job(source='demo.edit', sate=int)" + BODY, encoding="utf-8"
     )
     result = CliRunner().invoke(main, ["check", "--project", str(project)])
     assert result.exit_code == 1

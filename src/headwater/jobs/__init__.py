@@ -1,0 +1,20 @@
+"""What a job is: its source, its steps and its sink, without a runner, a log or an event loop."""
+
+from headwater.jobs.job import Job, ToStream, ToTable, job, table
+from headwater.jobs.operators.windows import Window, tumbling
+from headwater.jobs.steps import Context, Each, PerKey, Timer, Turn
+
+__all__ = [
+    "Context",
+    "Each",
+    "Job",
+    "PerKey",
+    "Timer",
+    "ToStream",
+    "ToTable",
+    "Turn",
+    "Window",
+    "job",
+    "table",
+    "tumbling",
+]
