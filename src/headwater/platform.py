@@ -33,12 +33,12 @@ from headwater.log.sqlite.space import DiskLimits
 from headwater.log.urls import require_client
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
-from headwater.processing.embedded import EmbeddedRunner, RunnerSettings
-from headwater.processing.outbox import OutboxStore, state_file
-from headwater.processing.shared import SharedRunner, can_share
-from headwater.processing.shared_store import WholeStore
-from headwater.processing.store import JobStore
-from headwater.processing.supervision import Supervisor
+from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
+from headwater.processing.embedded.partitioned import SharedRunner, can_share
+from headwater.processing.stores.contract import JobStore
+from headwater.processing.stores.outbox import OutboxStore, state_file
+from headwater.processing.stores.partitions import WholeStore
+from headwater.processing.supervisor import Supervisor
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry

@@ -21,7 +21,7 @@ CONSTRUCTOR_PARAMETERS_MAX = 9
 
 # A driver or framework, and the only modules that may import it (a name stands for itself and everything below it).
 ONLY_IN = {
-    "sqlite3": ("headwater.log", "headwater.processing.local_state", "headwater.connectors.sinks.sqlite"),
+    "sqlite3": ("headwater.log", "headwater.processing.stores.state_file", "headwater.connectors.sinks.sqlite"),
     "duckdb": ("headwater.connectors.sinks.duckdb", "headwater.connectors.sinks.duckdb_blocks"),
     "starlette": ("headwater.web",),
     "uvicorn": ("headwater.web",),
@@ -39,7 +39,7 @@ NAMED_ONLY_BY = {
     "headwater.log.kafka.log": ("headwater.platform",),
     "headwater.connectors.sinks": ("headwater.platform", "headwater.connectors.registry"),
     "headwater.connectors.sources": ("headwater.platform", "headwater.connectors.registry"),
-    "headwater.processing.embedded": ("headwater.platform", "headwater.processing.shared"),
+    "headwater.processing.embedded.loop": ("headwater.platform", "headwater.processing.embedded.partitioned"),
 }
 LOG_PROTOCOLS = tuple(f"headwater.log.contract.{name}" for name in ("Log", "LogReader", "LogWriter"))
 # What a module that must stay pure may not import.

@@ -12,9 +12,9 @@ import pytest
 from headwater.errors import LogUnavailable, WriterFenced
 from headwater.log.contract import Log, Position, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
-from headwater.processing.outbox import OutboxStore
-from headwater.processing.shared_store import PartitionStore, WholeStore
-from headwater.processing.store import LogStore
+from headwater.processing.stores.contract import LogStore
+from headwater.processing.stores.outbox import OutboxStore
+from headwater.processing.stores.partitions import PartitionStore, WholeStore
 from headwater.testing.job_store_suite import JobStoreSuite, NewStore, repeated, token
 from headwater.testing.log_suite import read_all, records, values
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog

@@ -10,7 +10,7 @@ import pytest
 
 from headwater.errors import LogUnavailable, WriterFenced
 from headwater.log.contract import Commit, TopicSettings
-from headwater.processing.store import LogStore
+from headwater.processing.stores.contract import LogStore
 from headwater.testing.log_suite import read_all, records, values
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import pytest
 
 from headwater.log.contract import Log
 from headwater.log.sqlite.log import SqliteLog
-from headwater.processing.embedded import EmbeddedRunner, RunnerSettings
-from headwater.processing.outbox import OutboxStore
-from headwater.processing.shared import PartitionRunner, SharedRunner
+from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
+from headwater.processing.embedded.partitioned import PartitionRunner, SharedRunner
 from headwater.processing.status import RunnerStatus
+from headwater.processing.stores.outbox import OutboxStore
 from headwater.telemetry import Telemetry
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog

@@ -71,7 +71,7 @@ import asyncio, sys
 from pathlib import Path
 from headwater.config import load_config
 from headwater.platform import build
-from headwater.processing.embedded import RunnerSettings
+from headwater.processing.embedded.loop import RunnerSettings
 
 async def main():
     platform = build(load_config(Path(sys.argv[1]), environment={}, overrides={"log.url": sys.argv[2]}))

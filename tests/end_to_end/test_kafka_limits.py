@@ -133,7 +133,7 @@ async def test_a_limit_that_is_made_larger_counts_without_a_restart(
 async def test_a_transaction_that_is_too_large_as_one_batch_is_repeated_in_smaller_ones(
     log: KafkaLog, url: str
 ) -> None:
-    from headwater.processing.store import LogStore
+    from headwater.processing.stores.contract import LogStore
 
     store = LogStore(log, "g")
     await store.open()

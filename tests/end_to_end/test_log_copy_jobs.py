@@ -23,7 +23,7 @@ from headwater.config import Config, load_config
 from headwater.errors import HeadwaterError
 from headwater.log.contract import Log, Record
 from headwater.platform import Platform, build
-from headwater.processing.embedded import RunnerSettings
+from headwater.processing.embedded.loop import RunnerSettings
 from headwater.testing.eventually import eventually
 
 WIKIS = 5
@@ -59,8 +59,8 @@ from headwater.log.kafka.transaction import GroupWriter
 from headwater.log.sqlite.log import SqliteLog
 from headwater.platform import build
 from headwater.jobs import holdings
-from headwater.processing.embedded import RunnerSettings
-from headwater.processing.local_state import LocalState
+from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.stores.state_file import LocalState
 
 point, left, *words = sys.argv[1:]
 left = int(left)

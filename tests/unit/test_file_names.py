@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headwater.cli.main import main
 from headwater.errors import ConfigInvalid
 from headwater.file_names import file_name, file_path, folded, require_distinct
-from headwater.processing.outbox import state_file
+from headwater.processing.stores.outbox import state_file
 
 BAD = [
     *("", ".", "..", "../x", "x/..", "x/../y", "/etc/passwd", "//host/x", "x//y", "x/", "a/./b"),

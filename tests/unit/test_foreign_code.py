@@ -21,7 +21,7 @@ from headwater.foreign import Escaped, awaited, contain, described, stack_of
 from headwater.jobs import Context, job, table
 from headwater.jobs.loader import load_jobs
 from headwater.processing.status import RunnerStatus
-from headwater.processing.supervision import Supervisor
+from headwater.processing.supervisor import Supervisor
 from headwater.telemetry import Telemetry
 from headwater.testing.eventually import eventually
 from headwater.testing.job_kit import JobKit
@@ -357,7 +357,7 @@ async def test_a_supervisor_that_is_cancelled_ends_at_once() -> None:
 async def test_pauses_grow_with_jitter_up_to_a_bound_and_begin_anew_after_success(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("headwater.processing.supervision.PAUSE_SECONDS_MAX", 0.008)
+    monkeypatch.setattr("headwater.processing.supervisor.PAUSE_SECONDS_MAX", 0.008)
     pauses: list[float] = []
     runner = Restless(*[FAILURES["MemoryError"]] * 8)
     restarting = runner.status.restarting

@@ -32,7 +32,7 @@ from headwater.intake.spool import Spool
 from headwater.log.contract import Commit, Record, StateChange, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.platform import Platform, build
-from headwater.processing.outbox import OutboxStore
+from headwater.processing.stores.outbox import OutboxStore
 from headwater.testing.clock import ManualClock
 from headwater.testing.log_suite import read_all
 from headwater.testing.oracle_kafka import OracleKafkaLog

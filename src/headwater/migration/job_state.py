@@ -20,8 +20,8 @@ import msgspec
 from headwater.errors import CopyRefused, StateMismatch
 from headwater.log.contract import Commit, Log, Position, StateChange
 from headwater.migration.positions import FURTHER, ListsGroups, namespaces_of
-from headwater.processing.local_state import LocalState
-from headwater.processing.outbox import OutboxStore, parse_published, published_token
+from headwater.processing.stores.outbox import OutboxStore, parse_published, published_token
+from headwater.processing.stores.state_file import LocalState
 
 ROWS_AT_ONCE = 1_000
 MARK_VERSION = "state1"

@@ -28,7 +28,7 @@ from headwater.migration.positions import (
     is_further,
     namespaces_of,
 )
-from headwater.processing.outbox import parse_published, state_file
+from headwater.processing.stores.outbox import parse_published, state_file
 
 GROUP_PREFIX = "job."
 PROGRESS = "/progress"

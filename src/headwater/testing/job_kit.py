@@ -12,7 +12,7 @@ from headwater.event import EXACT, EXACT_HEADER, decode_stored, encode_event, ev
 from headwater.intake.gate import Gate, GateSettings
 from headwater.jobs.job import Job, ToStream
 from headwater.log.contract import Log, Record, TopicSettings
-from headwater.processing.embedded import EmbeddedRunner, RunnerSettings
+from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
 from headwater.schemas.dialect import DRAFT_07
 from headwater.schemas.schema import Schema
 from headwater.schemas.validation.validator import Validator

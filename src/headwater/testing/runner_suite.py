@@ -30,7 +30,7 @@ from headwater.intake.gate import Gate
 from headwater.jobs.job import Job, ToStream
 from headwater.jobs.steps import Context, Each
 from headwater.log.contract import Log, Record, TopicSettings
-from headwater.processing.supervision import Runner, Supervisor
+from headwater.processing.supervisor import Runner, Supervisor
 from headwater.testing.contract_suite import ContractSuite
 from headwater.testing.eventually import eventually
 from headwater.testing.job_kit import open_gate, streams_of

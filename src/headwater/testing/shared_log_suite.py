@@ -19,7 +19,7 @@ from headwater.errors import WriterFenced
 from headwater.log.consumer_group import Membership, SharedLog
 from headwater.log.contract import Commit, Record, TopicSettings
 from headwater.migration.positions import ListsGroups
-from headwater.processing.store import RefusesRecords
+from headwater.processing.stores.contract import RefusesRecords
 from headwater.testing.contract_suite import ContractSuite
 from headwater.testing.log_suite import read_all, records, values
 

@@ -15,7 +15,7 @@ from headwater.migration.job_state import UNFINISHED
 from headwater.migration.jobs import Moving
 from headwater.migration.positions import CarriedGroup, Carrying
 from headwater.migration.topics import Copying
-from headwater.processing.local_state import LocalState
+from headwater.processing.stores.state_file import LocalState
 
 CELLS = "job/count/function/cells"
 PROGRESS = "job/count/progress"

@@ -41,13 +41,13 @@ from headwater.jobs.steps import (
 from headwater.log.contract import Log, Position, Record, StateChange, StoredRecord
 from headwater.log.event_time import event_time_of
 from headwater.log.reading_on import passed
-from headwater.processing.derived import Derivation
-from headwater.processing.progress import Partition, Progress
-from headwater.processing.source_positions import SourcePositions
-from headwater.processing.state import KeyedState
+from headwater.processing.embedded.keyed_state import KeyedState
+from headwater.processing.embedded.source_positions import SourcePositions
+from headwater.processing.embedded.suspects import Suspects
+from headwater.processing.embedded.watermark import Partition, Progress
+from headwater.processing.outputs import Derivation
 from headwater.processing.status import RunnerStatus
-from headwater.processing.store import JobStore, LogStore, RefusesRecords, ReplacesRefused
-from headwater.processing.suspects import Suspects
+from headwater.processing.stores.contract import JobStore, LogStore, RefusesRecords, ReplacesRefused
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry
 

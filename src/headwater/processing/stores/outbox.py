@@ -20,8 +20,8 @@ from typing import TypeVar
 from headwater.errors import EventTooLarge, KeyFieldMissing, StateMismatch, StateUnavailable
 from headwater.file_names import file_name
 from headwater.log.contract import Commit, Log, Position, Record, StateChange
-from headwater.processing.local_state import LocalState, Outgoing
-from headwater.processing.store import OnRefused, RefusesRecords
+from headwater.processing.stores.contract import OnRefused, RefusesRecords
+from headwater.processing.stores.state_file import LocalState, Outgoing
 
 # No topic has such a name; its "offset" is the number of the last commit that was relayed.
 OUTBOX = "outbox/"

@@ -16,8 +16,8 @@ from headwater.errors import JobInvalid, LogUnavailable
 from headwater.jobs import Context, Each, Job, PerKey, Timer, ToStream, ToTable, Turn, job, table
 from headwater.log.contract import Commit, Placement, Record, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
-from headwater.processing.embedded import RunnerSettings
-from headwater.processing.supervision import Supervisor
+from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.supervisor import Supervisor
 from headwater.testing.eventually import eventually
 from headwater.testing.job_kit import JobKit, without_envelope
 from headwater.testing.oracle_log import OracleLog

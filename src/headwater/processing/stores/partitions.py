@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from headwater.errors import WriterFenced
 from headwater.log.consumer_group import SharedLog
 from headwater.log.contract import Commit, Position
-from headwater.processing.store import LogStore
+from headwater.processing.stores.contract import LogStore
 
 CLAIMS_MAX = 8
 CLAIM_PAUSE_SECONDS = 0.2

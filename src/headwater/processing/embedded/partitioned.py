@@ -20,10 +20,10 @@ from headwater.intake.gate import Gate
 from headwater.jobs.job import Job, ToTable
 from headwater.log.consumer_group import SharedLog
 from headwater.log.contract import Commit, Log, Placement, Position, Record, StoredRecord
-from headwater.processing.embedded import EmbeddedRunner, RunnerSettings
-from headwater.processing.shared_store import PartitionStore, Place, WholeStore, group_of
+from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
 from headwater.processing.status import JobReport, RunnerStatus
-from headwater.processing.supervision import Supervisor
+from headwater.processing.stores.partitions import PartitionStore, Place, WholeStore, group_of
+from headwater.processing.supervisor import Supervisor
 from headwater.telemetry import Telemetry
 
 # As long as the brokers take to miss a process: until then the two may not agree whose the partition is.

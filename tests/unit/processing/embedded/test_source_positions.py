@@ -16,9 +16,9 @@ from headwater.errors import PositionLost
 from headwater.jobs import Job, ToTable, job, table
 from headwater.log.contract import Features, Position, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
-from headwater.processing import Job, ToTable, source_positions, table
-from headwater.processing.embedded import RunnerSettings
-from headwater.processing.source_positions import SourcePositions
+from headwater.processing.embedded import source_positions
+from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.embedded.source_positions import SourcePositions
 from headwater.processing.status import RunnerStatus
 from headwater.telemetry import Telemetry
 from headwater.testing.eventually import eventually

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from headwater.errors import Fault, HeadwaterError
 from headwater.log.contract import Position, StoredRecord
-from headwater.processing.progress import Partition
+from headwater.processing.embedded.watermark import Partition
 
 ATTEMPTS = 2
 

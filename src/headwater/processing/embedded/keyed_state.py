@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from headwater.jobs.steps import NO_WATERMARK, Cell, Timer
 from headwater.log.contract import StateChange
-from headwater.processing.store import JobStore
+from headwater.processing.stores.contract import JobStore
 
 PAGE_ROWS = 1000
 # Times before 1970 are negative; shifted they sort as bytes.

@@ -22,7 +22,7 @@ from headwater.jobs.output_schema import output_schema_uri
 from headwater.jobs.steps import Failure, Item
 from headwater.log.contract import Record
 from headwater.processing.stack import bare_stack_text, stack_text, without_paths
-from headwater.processing.store import RefusesRecords
+from headwater.processing.stores.contract import RefusesRecords
 from headwater.schemas.validation.validator import CompiledSchema
 from headwater.times import utc_text
 
