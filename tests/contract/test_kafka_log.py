@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from headwater.log.contract import Log
+from headwater.log.kafka.log import KafkaLog
 from headwater.testing.clock import ManualClock
 from headwater.testing.log_suite import LogSuite
 from servers.kafka import KafkaCluster
@@ -30,6 +31,8 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 class KafkaSuite(LogSuite):
+    implementations = (KafkaLog,)
+
     @pytest.fixture
     def clock(self) -> ManualClock:
         # A broker refuses times too far from its own.
@@ -37,8 +40,6 @@ class KafkaSuite(LogSuite):
 
     @pytest.fixture
     async def log(self, bootstrap: str, namespace: str, clock: ManualClock) -> AsyncIterator[Log]:
-        from headwater.log.kafka.log import KafkaLog
-
         log = KafkaLog(f"kafka://{bootstrap}/{namespace}", clock=clock)
         await log.open()
         yield log

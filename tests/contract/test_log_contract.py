@@ -11,12 +11,15 @@ import pytest
 from headwater.log.contract import Log, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.testing.clock import ManualClock
+from headwater.testing.faulty_log import FaultyLog
 from headwater.testing.log_suite import LogSuite
 from headwater.testing.oracle_kafka import OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
 
 
 class TestOracleLog(LogSuite):
+    implementations = (OracleLog,)
+
     @pytest.fixture
     async def log(self, clock: ManualClock) -> AsyncIterator[Log]:
         log = OracleLog(clock=clock)
@@ -25,7 +28,22 @@ class TestOracleLog(LogSuite):
         await log.close()
 
 
+class TestFaultyLog(LogSuite):
+    """With none of its faults switched on."""
+
+    implementations = (FaultyLog,)
+
+    @pytest.fixture
+    async def log(self, clock: ManualClock) -> AsyncIterator[Log]:
+        log = FaultyLog(clock=clock)
+        await log.open()
+        yield log
+        await log.close()
+
+
 class TestOracleKafkaLog(LogSuite):
+    implementations = (OracleKafkaLog,)
+
     @pytest.fixture
     async def log(self, clock: ManualClock) -> AsyncIterator[Log]:
         log = OracleKafkaLog(clock=clock)
@@ -35,6 +53,8 @@ class TestOracleKafkaLog(LogSuite):
 
 
 class TestSqliteLog(LogSuite):
+    implementations = (SqliteLog,)
+
     @pytest.fixture
     async def log(self, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Log]:
         log = SqliteLog(tmp_path / "events.db", clock=clock)

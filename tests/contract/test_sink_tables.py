@@ -16,12 +16,16 @@ from headwater.testing.sink_suite import EDITS, NewSink, SinkSuite
 
 
 class TestSqliteSink(SinkSuite):
+    implementations = (SqliteSink,)
+
     @pytest.fixture
     def new_sink(self, tmp_path: Path) -> NewSink:
         return lambda shape: SqliteSink(tmp_path / "var" / "tables.db", shape)
 
 
 class TestDuckdbSink(SinkSuite):
+    implementations = (DuckdbSink,)
+
     @pytest.fixture
     def new_sink(self, tmp_path: Path) -> NewSink:
         return lambda shape: DuckdbSink(tmp_path / "var" / "tables.duckdb", shape)
@@ -37,6 +41,8 @@ class ReadableContainedSink(ContainedSink):
 
 
 class TestContainedSink(SinkSuite):
+    implementations = (ReadableContainedSink,)
+
     @pytest.fixture
     def new_sink(self, tmp_path: Path) -> NewSink:
         return lambda shape: ReadableContainedSink(SqliteSink(tmp_path / "var" / "tables.db", shape))

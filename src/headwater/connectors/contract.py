@@ -139,7 +139,7 @@ class Readable(Protocol):
 
 
 class Source(Protocol):
-    """A place events come from."""
+    """A place events come from; every implementation passes `headwater.testing.source_suite`. One task uses it."""
 
     async def open(self, token: str | None) -> None:
         """Connect and go on after `token`, from the beginning without one. Raises TokenInvalid, PositionLost."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from headwater.errors import HeadwaterError
 from headwater.log.contract import Commit, Placement, Record
@@ -17,8 +18,8 @@ class FaultyLog(OracleLog):
     `appends` counts the appends that were tried.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(clock=clock)
         self.failure: HeadwaterError | None = None
         self.gate = asyncio.Event()
         self.gate.set()

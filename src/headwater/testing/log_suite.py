@@ -1,6 +1,8 @@
 """What every `Log` must do, as tests: an implementation's test is a subclass with a `log` fixture.
 
 class TestSqliteLog(LogSuite):
+    implementations = (SqliteLog,)
+
     @pytest.fixture
     async def log(self, tmp_path, clock): ...   # yields an open, empty log that takes its time from `clock`
 
@@ -15,8 +17,25 @@ from collections.abc import Sequence
 import pytest
 
 from headwater.errors import FeatureUnsupported, KeyFieldMissing, LogUnavailable, PositionLost, TopicUnknown
-from headwater.log.contract import Commit, Log, Position, Record, StateChange, StoredRecord, TopicSettings
+from headwater.intake.gathering import Submits
+from headwater.log.contract import (
+    ClosesWithin,
+    Commit,
+    LimitsRecords,
+    Log,
+    Position,
+    Record,
+    RefusesTopics,
+    StateChange,
+    StoredRecord,
+    TellsTroubles,
+    TopicSettings,
+)
+from headwater.log.damage_book import NotesDamage
+from headwater.log.inspection import InspectableLog, LooksForDamage
+from headwater.migration.positions import ListsGroups, ListsState
 from headwater.testing.clock import ManualClock
+from headwater.testing.contract_suite import ContractSuite
 
 
 def records(topic: str, count: int, *, start: int = 0, key: bytes | None = None) -> list[Record]:
@@ -50,8 +69,22 @@ def change(log: Log, *changes: StateChange) -> tuple[StateChange, ...]:
     return changes if log.features.keyed_state else ()
 
 
-class LogSuite:
-    """Subclass it; see the module."""
+class LogSuite(ContractSuite):
+    """Subclass it; see the module. What a log offers beside being a log is asked of it where it does."""
+
+    contracts = (
+        Log,
+        InspectableLog,
+        LooksForDamage,
+        ListsGroups,
+        ListsState,
+        ClosesWithin,
+        RefusesTopics,
+        LimitsRecords,
+        TellsTroubles,
+        NotesDamage,
+        Submits,
+    )
 
     @pytest.fixture
     def clock(self) -> ManualClock:
@@ -61,6 +94,9 @@ class LogSuite:
         """Stop and start again on the same storage."""
         await log.close()
         await log.open()
+
+    async def test_the_suite_is_run_on_what_it_names(self, log: Log) -> None:
+        self.check_implementation(log)
 
     async def test_appended_records_are_read_back_as_they_were(self, log: Log, clock: ManualClock) -> None:
         await log.ensure_topic("a", TopicSettings())
@@ -459,3 +495,75 @@ class LogSuite:
             await log.append(records("a", 1))
         with pytest.raises(LogUnavailable):
             await log.committed("g")
+
+    async def test_groups_and_state_are_listed(self, log: Log) -> None:
+        if isinstance(log, ListsGroups):
+            assert list(await log.groups()) == []
+            for group in ("z", "a/b"):
+                await log.commit(group, "t")
+            assert list(await log.groups()) == ["a/b", "z"]
+        if isinstance(log, ListsState):
+            changes = (StateChange("n/2", b"k", b"v"), StateChange("n/1", b"k", b""), StateChange("gone", b"k", None))
+            await log.append((), commit=Commit("a/b", "t2", changes))
+            assert list(await log.namespaces()) == ["n/1", "n/2"]
+
+    async def test_a_sound_log_is_verified_and_counted(self, log: Log) -> None:
+        if not (hasattr(log, "verify") and hasattr(log, "stats")):
+            pytest.skip("this log does not look into itself")
+        await log.ensure_topic("a", TopicSettings(partitions=2))
+        await log.append(records("a", 20, key=b"k"))
+        steps: list[tuple[int, int]] = []
+        report = await log.verify(progress=lambda done, expected: steps.append((done, expected)))
+        assert (report.records, report.damages) == (20, ())
+        stats = await log.stats()
+        assert (stats.topics, stats.partitions) == (1, 2)
+
+    async def test_a_sound_log_has_no_troubles_and_no_damage(self, log: Log) -> None:
+        await log.ensure_topic("a", TopicSettings())
+        await log.append(records("a", 3))
+        await read_all(log, ["a"])
+        if isinstance(log, TellsTroubles):
+            assert (list(log.troubles()), log.cannot_serve()) == ([], None)
+        if isinstance(log, LooksForDamage):
+            assert await log.look(60.0) is True
+        if isinstance(log, NotesDamage):
+            assert (log.damages.offsets, log.damages.summary()) == (0, None)
+
+    async def test_asking_whether_topics_could_be_changes_nothing(self, log: Log) -> None:
+        if not isinstance(log, RefusesTopics):
+            pytest.skip("this log has no rules of its own about topics")
+        assert list(await log.refused_topics({"a": TopicSettings(partitions=2)})) == []
+        assert list(await log.topics()) == []
+
+    async def test_the_smallest_limit_is_that_of_one_of_the_topics(self, log: Log) -> None:
+        if not isinstance(log, LimitsRecords):
+            pytest.skip("the topics of this log have no limits of their own")
+        await log.ensure_topic("a", TopicSettings())
+        await log.ensure_topic("b", TopicSettings())
+        assert await log.smallest_limit([]) is None
+        found = await log.smallest_limit(["a", "b"])
+        assert found is not None
+        assert found[0] > 1_000
+        assert found[1] in ("a", "b")
+        with pytest.raises(TopicUnknown):
+            await log.smallest_limit(["a", "missing"])
+
+    async def test_an_append_without_a_coroutine_is_an_append(self, log: Log) -> None:
+        if not isinstance(log, Submits):
+            pytest.skip("this log takes appends with a coroutine only")
+        await log.ensure_topic("a", TopicSettings())
+        placed = await asyncio.gather(*(log.submit(records("a", 2, start=2 * number)) for number in range(5)))
+        assert [[p.offset for p in placements] for placements in placed] == [[2 * n, 2 * n + 1] for n in range(5)]
+        assert values(await read_all(log, ["a"])) == [r.value for r in records("a", 10)]
+        with pytest.raises(TopicUnknown):
+            await log.submit([Record("missing", b"x")])
+
+    async def test_a_log_that_is_to_be_closed_in_time_is(self, log: Log) -> None:
+        await log.ensure_topic("a", TopicSettings())
+        await log.append(records("a", 1))
+        if isinstance(log, ClosesWithin):
+            log.close_within(20.0)
+        async with asyncio.timeout(60.0):
+            await log.close()
+        await log.open()
+        assert values(await read_all(log, ["a"])) == [b"a 0"]

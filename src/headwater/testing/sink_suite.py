@@ -1,6 +1,8 @@
 """What every `Sink` of a table must do, as tests: an implementation's test is a subclass with a `new_sink` fixture.
 
 class TestSqliteSink(SinkSuite):
+    implementations = (SqliteSink,)
+
     @pytest.fixture
     def new_sink(self, tmp_path):   # makes a closed sink for a shape, always on the same storage
         return lambda shape: SqliteSink(tmp_path / "tables.db", shape)
@@ -14,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from headwater.connectors.contract import Column, Delivery, SetsAside, TableShape
+from headwater.connectors.contract import Column, Delivery, Readable, SetsAside, Sink, TableShape
 from headwater.connectors.registry import TableSink
 from headwater.errors import EventMalformed, JobInvalid, SinkUnavailable
+from headwater.testing.contract_suite import ContractSuite
 
 EDITS = TableShape(
     "edits",
@@ -44,8 +47,13 @@ def edits_of(sink: TableSink) -> dict[str, Any]:
     return {row[0]: row[2] for row in sink.view(1000).rows}
 
 
-class SinkSuite:
+class SinkSuite(ContractSuite):
     """Subclass it; see the module."""
+
+    contracts = (Sink, TableSink, Readable, SetsAside)
+
+    def test_the_suite_is_run_on_what_it_names(self, new_sink: NewSink) -> None:
+        self.check_implementation(new_sink(EDITS))
 
     async def test_a_new_target_has_no_token_and_no_rows(self, new_sink: NewSink) -> None:
         sink = new_sink(EDITS)

@@ -1,0 +1,162 @@
+"""What every `Source` must do, as tests: an implementation's test is a subclass with fixtures for sources and events.
+
+class TestLogSource(SourceSuite):
+    implementations = (LogSource,)
+
+    @pytest.fixture
+    def new_source(self, log):   # makes a closed source, always of the same place
+        return lambda: LogSource(log, {"edits": "edits"})
+
+    @pytest.fixture
+    def put(self, log): ...      # `await put(event, …)`: adds events to that place, in order
+
+A source may have several partitions: events are in order where the place keeps them so, which `put` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from headwater.connectors.contract import Delivery, Source
+from headwater.errors import HeadwaterError, PositionLost, TokenInvalid
+from headwater.testing.contract_suite import ContractSuite
+
+NewSource = Callable[[], Source]
+Put = Callable[..., Awaitable[None]]
+# Bounds only a test that fails.
+SECONDS_MAX = 60.0
+
+
+def event(number: int, **more: Any) -> dict[str, Any]:
+    """An event of the suite."""
+    return {"meta": {"id": f"id-{number}"}, "number": number, **more}
+
+
+async def read_all(source: Source, *, deliveries_max: int = 1000) -> list[tuple[Delivery, str]]:
+    """All there is from an open source, each delivery with the token of its batch."""
+    found: list[tuple[Delivery, str]] = []
+    while True:
+        deliveries, token = await source.read(deliveries_max=deliveries_max, wait_seconds=0.0)
+        if not deliveries:
+            return found
+        assert len(deliveries) <= deliveries_max
+        found += [(delivery, token) for delivery in deliveries]
+
+
+class SourceSuite(ContractSuite):
+    """Subclass it; see the module."""
+
+    contracts = (Source,)
+
+    @pytest.fixture
+    def source(self, new_source: NewSource) -> Source:
+        return new_source()
+
+    @pytest.fixture
+    def lose(self) -> Callable[[], Awaitable[None]] | None:
+        """Removes the oldest events of the place; None where it never loses any."""
+        return None
+
+    async def numbers(self, source: Source, token: str | None, *, deliveries_max: int = 1000) -> list[int]:
+        """What a source gives from a token on."""
+        await source.open(token)
+        found = [delivery.value["number"] for delivery, _ in await read_all(source, deliveries_max=deliveries_max)]
+        await source.close()
+        return found
+
+    def test_the_suite_is_run_on_what_it_names(self, source: Source) -> None:
+        self.check_implementation(source)
+
+    async def test_without_a_token_everything_comes_in_order_and_as_it_is(self, source: Source, put: Put) -> None:
+        sent = [event(0, text="ü€😀", large=2**62, nested={"a": [None, 1.5, True]}), *map(event, range(1, 30))]
+        await put(*sent)
+        await source.open(None)
+        found = [delivery for delivery, _ in await read_all(source, deliveries_max=7)]
+        assert [delivery.value for delivery in found] == sent
+        assert [delivery.event_id for delivery in found] == [f"id-{number}" for number in range(30)]
+        assert all(delivery.timestamp_ms > 0 for delivery in found)
+        await source.close()
+
+    async def test_every_token_goes_on_behind_its_delivery(
+        self, source: Source, new_source: NewSource, put: Put
+    ) -> None:
+        await put(*map(event, range(20)))
+        await source.open(None)
+        found = await read_all(source, deliveries_max=1)
+        await source.close()
+        assert [delivery.value["number"] for delivery, _ in found] == list(range(20))
+        await put(event(20))
+        for number, (_, token) in enumerate(found):
+            rest = list(range(number + 1, 21))
+            assert await self.numbers(new_source(), token, deliveries_max=3) == rest, f"after {token}"
+            assert await self.numbers(source, token) == rest, "a closed source is opened again"
+
+    async def test_a_token_of_no_deliveries_goes_on_there_too(self, source: Source, put: Put) -> None:
+        await source.open(None)
+        deliveries, token = await source.read(deliveries_max=10, wait_seconds=0.0)
+        assert list(deliveries) == []
+        await source.close()
+        await put(event(0), event(1))
+        assert await self.numbers(source, token) == [0, 1]
+
+    async def test_waiting_ends_with_nothing_when_nothing_comes(self, source: Source, put: Put) -> None:
+        await put(event(0))
+        await source.open(None)
+        await read_all(source)
+        async with asyncio.timeout(SECONDS_MAX):
+            deliveries, token = await source.read(deliveries_max=10, wait_seconds=0.05)
+        assert list(deliveries) == []
+        await source.close()
+        assert await self.numbers(source, token) == []
+
+    async def test_who_waits_is_given_what_comes(self, source: Source, put: Put) -> None:
+        await source.open(None)
+        waiting = asyncio.ensure_future(source.read(deliveries_max=10, wait_seconds=SECONDS_MAX))
+        await asyncio.sleep(0)
+        await put(event(0))
+        async with asyncio.timeout(SECONDS_MAX / 2):
+            deliveries, _ = await waiting
+        assert [delivery.value["number"] for delivery in deliveries] == [0]
+        await source.close()
+
+    async def test_a_read_that_is_cancelled_takes_nothing(self, source: Source, put: Put) -> None:
+        await source.open(None)
+        waiting = asyncio.ensure_future(source.read(deliveries_max=10, wait_seconds=SECONDS_MAX))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+        await put(event(0))
+        assert [delivery.value["number"] for delivery, _ in await read_all(source)] == [0]
+        await source.close()
+
+    @pytest.mark.parametrize("token", ["no token", "hw1;a", "hw1;edits:0=x", "hw0;edits:0=1"])
+    async def test_a_token_that_is_none_is_refused(self, source: Source, put: Put, token: str) -> None:
+        await put(event(0))
+        with pytest.raises(TokenInvalid):
+            await source.open(token)
+        await source.close()
+        assert await self.numbers(source, None) == [0]
+
+    async def test_a_position_that_is_gone_is_said_when_opening(
+        self, source: Source, put: Put, lose: Callable[[], Awaitable[None]] | None
+    ) -> None:
+        if lose is None:
+            pytest.skip("this source never loses a position")
+        await put(*map(event, range(5)))
+        await source.open(None)
+        token = (await read_all(source, deliveries_max=1))[1][1]
+        await source.close()
+        await lose()
+        with pytest.raises(PositionLost):
+            await source.open(token)
+        await source.close()
+
+    async def test_a_source_that_is_not_open_says_so_and_closing_twice_is_fine(self, source: Source) -> None:
+        with pytest.raises(HeadwaterError):
+            await source.read(deliveries_max=1, wait_seconds=0.0)
+        await source.close()
+        await source.close()

@@ -1,0 +1,101 @@
+"""Every source keeps the contract; the streams of a log are one, whatever log it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headwater.connectors.log_source import LogSource
+from headwater.event import json_bytes
+from headwater.log.contract import Commit, Log, Record, TopicSettings
+from headwater.log.sqlite.log import SqliteLog
+from headwater.testing.clock import ManualClock
+from headwater.testing.oracle_kafka import OracleKafkaLog
+from headwater.testing.oracle_log import OracleLog
+from headwater.testing.source_suite import NewSource, Put, SourceSuite, event, read_all
+
+
+class LogSourceSuite(SourceSuite):
+    @pytest.fixture
+    async def topic(self, log: Log) -> None:
+        await log.ensure_topic("edits.topic", TopicSettings(retention_seconds=60.0))
+
+    @pytest.fixture
+    def new_source(self, log: Log, topic: None) -> NewSource:
+        return lambda: LogSource(log, {"edits.topic": "edits"})
+
+    @pytest.fixture
+    def put(self, log: Log, topic: None) -> Put:
+        async def put(*events: Mapping[str, Any]) -> None:
+            # One transaction each, so that there are gaps where the log makes them.
+            for one in events:
+                await log.append([Record("edits.topic", json_bytes(dict(one)))], commit=Commit("g", "t"))
+
+        return put
+
+
+class TestLogSourceOnOracleLog(LogSourceSuite):
+    implementations = (LogSource,)
+
+    @pytest.fixture
+    async def log(self) -> AsyncIterator[Log]:
+        log = OracleLog()
+        await log.open()
+        yield log
+        await log.close()
+
+
+class TestLogSourceOnBrokers(LogSourceSuite):
+    implementations = (LogSource,)
+
+    @pytest.fixture
+    async def log(self) -> AsyncIterator[Log]:
+        log = OracleKafkaLog()
+        await log.open()
+        yield log
+        await log.close()
+
+
+class TestLogSourceOnSqlite(LogSourceSuite):
+    implementations = (LogSource,)
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        return ManualClock()
+
+    @pytest.fixture
+    async def log(self, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Log]:
+        log = SqliteLog(tmp_path / "events.db", durability="os", clock=clock)
+        await log.open()
+        yield log
+        await log.close()
+
+    @pytest.fixture
+    def lose(self, log: Log, clock: ManualClock) -> Callable[[], Awaitable[None]]:
+        async def lose() -> None:
+            clock.advance(3600)
+            await log.trim()
+
+        return lose
+
+
+async def test_a_log_source_reads_all_partitions_and_passes_over_what_is_no_event() -> None:
+    log = OracleLog()
+    await log.open()
+    await log.ensure_topic("a", TopicSettings(partitions=2))
+    await log.ensure_topic("b", TopicSettings())
+    values = [json_bytes(event(0)), b"", b"no json", b"[]", json_bytes(event(1))]
+    await log.append([Record("a", value, partition=number % 2) for number, value in enumerate(values)])
+    await log.append([Record("b", json_bytes(event(2)))])
+    source = LogSource(log, {"a": "edits", "b": "others"})
+    await source.open(None)
+    found = [delivery for delivery, _ in await read_all(source, deliveries_max=1)]
+    assert sorted((delivery.stream, delivery.event_id) for delivery in found) == [
+        ("edits", "id-0"),
+        ("edits", "id-1"),
+        ("others", "id-2"),
+    ]
+    assert source.malformed == 2
