@@ -32,7 +32,6 @@ NARROW = {
     "Waiting": "whom the append batcher answers; the intake's two ways to write, which its own tests go",
     "Writes": "the intake, as hasty events see it",
     "SchemaFacts": "a schema, as rules about streams see it",
-    "SchemaSource": "where `$ref`s of a working copy are read from; tests of materializing read from each",
     "Translation": "a normal form, as its evaluation sees it",
     "Solver": "the search, as outcomes see it",
     "Holding": "what a log or a file has of a job; tests of moving jobs go between all four pairs",
