@@ -34,7 +34,6 @@ NARROW = {
     "SchemaFacts": "a schema, as rules about streams see it",
     "Translation": "a normal form, as its evaluation sees it",
     "Solver": "the search, as outcomes see it",
-    "Holding": "what a log or a file has of a job; tests of moving jobs go between all four pairs",
     "Target": "what is fuzzed; `make fuzz` runs every one, and a test a short while of it",
     "Connection": "what the server's HTTP protocol has of one connection, as a request on the short cut sees it",
     "Brokers": "real nodes, which the test tree starts (`tests/servers`)",

@@ -1,0 +1,144 @@
+"""What everything that has a job's position and state must do when the job moves, as tests of `Holding`.
+
+class TestInLog(HoldingSuite):
+    implementations = (InLog,)
+
+    @pytest.fixture
+    def new_place(self): ...   # makes a place with a log of its own, in which the job `j` can run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
+
+import pytest
+
+from headwater.log.contract import Position, StateChange
+from headwater.migration.job_state import Holding
+from headwater.processing.stores.contract import JobStore
+from headwater.testing.contract_suite import ContractSuite
+
+CELLS = "job/j/step/cells"
+
+
+class Place(NamedTuple):
+    """`holding` what there is of the job `j`; `store` where it commits when it runs there. Both closed."""
+
+    holding: Holding
+    store: JobStore
+
+
+NewPlace = Callable[[], Awaitable[Place]]
+
+
+def position(offset: int) -> Position:
+    return Position({("in", 0): offset})
+
+
+async def run(place: Place, offset: int, values: Mapping[bytes, bytes | None]) -> None:
+    """Let the job run there, up to this offset."""
+    await place.store.open()
+    changes = [StateChange(CELLS, key, value) for key, value in values.items()]
+    await place.store.commit([], position(offset).token(), changes)
+    await place.store.settle()
+    await place.store.close()
+
+
+async def rows_of(place: Place) -> dict[tuple[str, bytes], bytes]:
+    return {(name, key): value async for name, rows in place.holding.rows() for key, value in rows}
+
+
+async def still() -> bool:
+    return True
+
+
+async def moved() -> bool:
+    return False
+
+
+class HoldingSuite(ContractSuite):
+    """Subclass it; see the module."""
+
+    contracts = (Holding,)
+
+    @pytest.fixture
+    async def place(self, new_place: NewPlace) -> Place:
+        return await new_place()
+
+    @pytest.fixture
+    async def source(self, new_place: NewPlace) -> Place:
+        """Where the job has run before: three entries, at 7."""
+        source = await new_place()
+        await run(source, 7, {b"a": b"1", b"b": b"", b"\x00\xff": b"3"})
+        return source
+
+    async def move(self, source: Place, target: Place, offset: int, is_still: Callable[[], Awaitable[bool]]) -> bool:
+        await source.holding.open()
+        await source.holding.settle()
+        await target.holding.open()
+        try:
+            state = (await source.holding.standing()).state
+            return await target.holding.replace(position(offset), source.holding, state, is_still)
+        finally:
+            await source.holding.close()
+            await target.holding.close()
+
+    async def test_a_job_that_never_ran_has_no_position_no_state_and_may_be_replaced(self, place: Place) -> None:
+        self.check_implementation(place.holding)
+        await place.holding.open()
+        await place.holding.settle()
+        found = await place.holding.standing()
+        assert (found.token, found.state.entries) == (None, 0)
+        assert await rows_of(place) == {}
+        assert await place.holding.why_not() == ""
+        await place.holding.close()
+        await place.holding.close()
+
+    async def test_it_says_where_a_job_is_and_what_it_remembers(self, source: Place) -> None:
+        await source.holding.open()
+        found = await source.holding.standing()
+        assert (found.token, found.state.entries) == (position(7).token(), 3)
+        assert await rows_of(source) == {(CELLS, b"a"): b"1", (CELLS, b"b"): b"", (CELLS, b"\x00\xff"): b"3"}
+        assert await source.holding.standing() == found
+        await source.holding.close()
+        await run(source, 8, {b"a": b"2"})
+        await source.holding.open()
+        later = await source.holding.standing()
+        assert later.state.entries == 3
+        assert later.state.checksum != found.state.checksum
+        await source.holding.close()
+
+    async def test_what_is_moved_is_there_as_a_whole_and_the_job_goes_on_from_it(
+        self, source: Place, place: Place
+    ) -> None:
+        for _ in range(2):
+            assert await self.move(source, place, 5, still)
+        await place.holding.open()
+        assert await place.holding.why_not() == ""
+        assert (await place.holding.standing()).token == position(5).token()
+        assert await rows_of(place) == await self.rows_when_open(source)
+        await place.holding.close()
+        assert await place.store.open() == position(5).token()
+        assert await place.store.state_get(CELLS, [b"a", b"b"]) == {b"a": b"1", b"b": b""}
+        await place.store.close()
+
+    async def rows_when_open(self, place: Place) -> dict[tuple[str, bytes], bytes]:
+        await place.holding.open()
+        try:
+            return await rows_of(place)
+        finally:
+            await place.holding.close()
+
+    async def test_where_the_source_has_gone_on_nothing_is_moved(self, source: Place, place: Place) -> None:
+        assert not await self.move(source, place, 5, moved)
+        assert await place.store.open() is None
+        assert await place.store.state_get(CELLS, [b"a"]) == {}
+        await place.store.close()
+
+    async def test_a_job_that_has_gone_on_by_itself_may_not_be_replaced(self, source: Place, place: Place) -> None:
+        assert await self.move(source, place, 5, still)
+        await run(place, 6, {b"a": b"own"})
+        await place.holding.open()
+        assert await place.holding.why_not() != ""
+        await place.holding.close()
