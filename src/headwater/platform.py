@@ -22,7 +22,7 @@ from headwater.intake.intake import Intake
 from headwater.intake.spool import Spool
 from headwater.intake.topics import settings_of
 from headwater.jobs.flow import in_order_of_flow
-from headwater.jobs.job import Job, ToStream, ToTable
+from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
 from headwater.log.consumer_group import SharedLog
 from headwater.log.contract import ClosesWithin, LimitsRecords, Log, TopicSettings
@@ -130,7 +130,7 @@ class Platform:
             await self.intake.start()
             await self._tell_limits()
             if run_jobs:
-                await self.intake.recall(made_by_jobs={name for job in self.jobs for name in job.streams_written})
+                await self.intake.recall(made_by_jobs={name for job in self.jobs for name in job.writes().streams})
         except BaseException:
             await self.stop()
             raise
@@ -224,10 +224,10 @@ class Platform:
         self.hub.use_streams(streams)
 
     def _supervisor(self, job: Job) -> Supervisor:
-        sink = None
-        if isinstance(job.output, ToTable):
-            sink = table_sink(self.config.path(self.config.jobs.tables_path), job.output.shape)
-            self.tables[job.output.shape.name] = sink
+        sink, table = None, job.writes().table
+        if table is not None:
+            sink = table_sink(self.config.path(self.config.jobs.tables_path), table)
+            self.tables[table.name] = sink
         settings = RunnerSettings(stops_where_replaced=self.config.jobs.on_replaced_log == "stop")
         if self.config.jobs.shared and isinstance(self.log, SharedLog) and can_share(job):
             stall = self.config.jobs.shared_stall_seconds_max
@@ -244,7 +244,7 @@ class Platform:
 
     def _file_of(self, job: Job) -> Path:
         """The file beside the log that a job writes into, where it does."""
-        if isinstance(job.output, ToTable):
+        if job.writes().table is not None:
             return self.config.path(self.config.jobs.tables_path)
         return state_file(self.config.path(self.config.jobs.state_path), job.name)
 
@@ -252,25 +252,24 @@ class Platform:
         """Where a job keeps its state, if not in the log."""
         if isinstance(self.log, SharedLog) and can_share(job):
             return WholeStore(self.log, job.group)
-        if self.log.features.keyed_state or not job.keeps_state or isinstance(job.output, ToTable):
+        if self.log.features.keyed_state or not job.keeps_state or job.writes().table is not None:
             return None
         path = state_file(self.config.path(self.config.jobs.state_path), job.name)
         return OutboxStore(self.log, job.group, path, durability=self.config.log.durability)
 
     def _job_progress(self) -> list[JobProgress]:
-        return [JobProgress(job.name, job.sources, self.runners[job.name].report().position) for job in self.jobs]
+        return [JobProgress(job.name, job.reads(), self.runners[job.name].report().position) for job in self.jobs]
 
     def _job_totals(self) -> dict[str, int]:
         """Stream → how many events jobs have written into it since the process started."""
         totals: dict[str, int] = {}
         for job in self.jobs:
-            report = self.runners[job.name].report()
-            written = [(job.error_stream, report.errors)]
-            late = report.late if job.late_stream is not None else 0
-            if isinstance(job.output, ToStream):
-                written.append((job.output.stream, report.written - late))
-            for stream, count in [*written, *([(job.late_stream, late)] if job.late_stream else [])]:
-                totals[stream] = totals.get(stream, 0) + count
+            report, writes = self.runners[job.name].report(), job.writes()
+            late = report.late if writes.late else 0
+            counts = ((writes.errors, report.errors), (writes.output, report.written - late), (writes.late, late))
+            for stream, count in counts:
+                if stream:
+                    totals[stream] = totals.get(stream, 0) + count
         return totals
 
     def topic_settings(self, stream: Stream) -> TopicSettings:
@@ -321,7 +320,7 @@ def with_error_streams(config: Config, declared: StreamRegistry, jobs: Sequence[
     added = []
     wanted = {config.intake.error_stream_name: "Events the intake refused, and why."}
     for job in jobs:
-        wanted[job.error_stream] = f"Events the job {job.name} could not process, and why."
+        wanted[job.writes().errors] = f"Events the job {job.name} could not process, and why."
     for name, summary in wanted.items():
         if name not in declared:
             added.append(Stream(name=name, schema_title="error", deduplicate=False, summary=summary))
@@ -330,17 +329,13 @@ def with_error_streams(config: Config, declared: StreamRegistry, jobs: Sequence[
 
 def _access(config: Config, jobs: Sequence[Job]) -> Access:
     """What the configuration and the jobs say about who may see the streams."""
-    flows = [
-        Flow(
-            job.name,
-            job.sources,
-            output=job.output.stream if isinstance(job.output, ToStream) else None,
-            late=job.late_stream,
-            error=job.error_stream,
-            table=job.output.shape.name if isinstance(job.output, ToTable) else None,
+    flows = []
+    for job in jobs:
+        writes = job.writes()
+        table = None if writes.table is None else writes.table.name
+        flows.append(
+            Flow(job.name, job.reads(), output=writes.output, late=writes.late, error=writes.errors, table=table)
         )
-        for job in jobs
-    ]
     return Access(
         opened=frozenset(config.consumption.allowed_streams or ()),
         error_streams=frozenset({config.intake.error_stream_name}),

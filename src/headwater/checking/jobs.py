@@ -10,7 +10,7 @@ from headwater.checking.problem import Problem
 from headwater.checking.project import Project
 from headwater.errors import HeadwaterError, JobInvalid, SchemaInvalid, SchemaUnavailable, StreamUnknown
 from headwater.jobs.flow import in_order_of_flow
-from headwater.jobs.job import Job, ToStream, ToTable
+from headwater.jobs.job import Job
 from headwater.jobs.output_schema import output_schema_uri
 from headwater.streams.stream import Stream
 
@@ -23,7 +23,7 @@ def streams_are_declared(project: Project) -> Iterator[Problem]:
     if streams is None:
         return
     for job in project.jobs:
-        for name in dict.fromkeys((*job.sources, *_written(job))):
+        for name in dict.fromkeys((*job.reads(), *job.writes().results)):
             try:
                 streams.get(name)
             except StreamUnknown as error:
@@ -50,7 +50,7 @@ def outputs_have_a_schema(project: Project) -> Iterator[Problem]:
 def outputs_are_taken(project: Project) -> Iterator[Problem]:
     """The streams a job writes take events."""
     for job in project.jobs:
-        for name in _written(job):
+        for name in job.writes().results:
             stream = stream_named(project, name)
             if stream is not None and not stream.enabled:
                 message = f'it writes "{name}", whose producers are switched off (produce.enabled).'
@@ -60,8 +60,9 @@ def outputs_are_taken(project: Project) -> Iterator[Problem]:
 def late_events_fit_their_stream(project: Project) -> Iterator[Problem]:
     """Late events are sent on as they are, so their stream has the schema of the source."""
     for job in project.jobs:
-        late = stream_named(project, job.late_stream) if job.late_stream else None
-        for name in job.sources if late is not None and late.schema_title else ():
+        into = job.writes().late
+        late = stream_named(project, into) if into else None
+        for name in job.reads() if late is not None and late.schema_title else ():
             source = stream_named(project, name)
             if source is not None and late is not None and source.schema_title not in (None, late.schema_title):
                 message = (
@@ -74,7 +75,7 @@ def late_events_fit_their_stream(project: Project) -> Iterator[Problem]:
 def error_streams_take_errors(project: Project) -> Iterator[Problem]:
     """A declared stream of error events has the schema of error events."""
     names = {project.config.intake.error_stream_name: "the intake"}
-    names |= {job.error_stream: f"the job {job.name}" for job in project.jobs}
+    names |= {job.writes().errors: f"the job {job.name}" for job in project.jobs}
     for name, whose in names.items():
         stream = stream_named(project, name)
         if stream is not None and stream.schema_title not in (None, ERROR_TITLE):
@@ -88,7 +89,7 @@ def error_streams_take_errors(project: Project) -> Iterator[Problem]:
 def fields_read_are_declared(project: Project) -> Iterator[Problem]:
     """The fields that a job's key and its window name are declared by a schema of its sources."""
     for job in project.jobs:
-        for path in job.reads:
+        for path in job.fields_read:
             yield from undeclared(project, job, path, f"it reads {path}")
 
 
@@ -96,7 +97,7 @@ def fields_added_up_can_be(project: Project) -> Iterator[Problem]:
     """The fields that a job's window adds up have a type that can be added up."""
     for job in project.jobs:
         documents = documents_of(project, job)
-        for path, takes in job.reads_only:
+        for path, takes in job.fields_added_up:
             field = field_in_any(documents, path)
             if field is not None and field.values and not field.values & takes:
                 hint = "Correct the path, or count the events."
@@ -107,7 +108,7 @@ def names_differ(project: Project) -> Iterator[Problem]:
     """Two jobs' names do not differ in capital letters alone: files are named after them."""
     first: dict[str, Job] = {}
     for job in project.jobs:
-        if isinstance(job.output, ToTable):
+        if job.writes().table is not None:
             continue
         other = first.setdefault(job.name.lower(), job)
         if other is not job:
@@ -125,9 +126,9 @@ def no_circle(project: Project) -> Iterator[Problem]:
 
 def undeclared(project: Project, job: Job, path: str, what: str) -> Iterator[Problem]:
     """A problem where no version of any source's schema declares the field."""
-    sources = [source for name in job.sources if (source := stream_named(project, name)) is not None]
+    sources = [source for name in job.reads() if (source := stream_named(project, name)) is not None]
     schemas = [(source, project.schemas_of(source)) for source in sources]
-    if len(schemas) < len(job.sources) or not all(found for _, found in schemas):
+    if len(schemas) < len(job.reads()) or not all(found for _, found in schemas):
         # Something of a source is not known: the field may be there.
         return
     documents = [schema.document for _, found in schemas for schema in found]
@@ -141,7 +142,7 @@ def undeclared(project: Project, job: Job, path: str, what: str) -> Iterator[Pro
 
 def documents_of(project: Project, job: Job) -> list[Any]:
     """The schemas of a job's sources, in all versions, as far as they are known."""
-    sources = [source for name in job.sources if (source := stream_named(project, name)) is not None]
+    sources = [source for name in job.reads() if (source := stream_named(project, name)) is not None]
     return [schema.document for source in sources for schema in project.schemas_of(source)]
 
 
@@ -159,13 +160,6 @@ def about_job(job: Job, message: str, hint: str | None = None) -> Problem:
     return Problem(f"the job {job.name}: {message}", file, line, hint)
 
 
-def _written(job: Job) -> Iterator[str]:
-    if isinstance(job.output, ToStream):
-        yield job.output.stream
-    if job.late_stream:
-        yield job.late_stream
-
-
 def _is_error_stream(project: Project, name: str) -> bool:
     """Those need no declaration."""
-    return name == project.config.intake.error_stream_name or any(name == job.error_stream for job in project.jobs)
+    return name == project.config.intake.error_stream_name or any(name == job.writes().errors for job in project.jobs)

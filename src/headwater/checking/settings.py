@@ -13,7 +13,6 @@ from headwater.checking.project import Project
 from headwater.connectors.registry import SUFFIXES, TABLE_SINKS
 from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid, ExtraMissing, StreamUnknown
-from headwater.jobs.job import ToTable
 from headwater.log.urls import parse_url, require_client
 from headwater.settings import is_loopback
 from headwater.streams.visibility import Sight
@@ -98,7 +97,7 @@ def copies_fit(project: Project) -> Iterator[Problem]:
 def tables_can_be_kept(project: Project) -> Iterator[Problem]:
     """The file of the tables says which database it is, and that one's driver is installed."""
     path = project.config.path(project.config.jobs.tables_path)
-    if not any(isinstance(job.output, ToTable) for job in project.jobs):
+    if not any(job.writes().table is not None for job in project.jobs):
         return
     kind = SUFFIXES.get(path.suffix)
     extra = TABLE_SINKS[kind].extra if kind else None
@@ -213,7 +212,7 @@ def readable_streams_exist(project: Project) -> Iterator[Problem]:
     if streams is None:
         return
     # Those of errors need no declaration.
-    implied = {project.config.intake.error_stream_name, *(job.error_stream for job in project.jobs)}
+    implied = {project.config.intake.error_stream_name, *(job.writes().errors for job in project.jobs)}
     named = [("stream_aliases", name) for name in consumption.stream_aliases.values()]
     named += [("allowed_streams", name) for name in consumption.allowed_streams or ()]
     for key, name in named:

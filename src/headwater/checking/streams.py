@@ -9,7 +9,7 @@ from headwater.checking.fields import Field, field_in_any, nearest_field
 from headwater.checking.problem import Problem, problem_of
 from headwater.checking.project import Project
 from headwater.errors import ConfigInvalid
-from headwater.jobs.job import Job, ToStream
+from headwater.jobs.job import Job
 from headwater.streams.files import OWNERS_FILE, SERVICES_FILE, read_names
 from headwater.streams.lint import Surroundings, lint
 from headwater.streams.stream import PRIVACY_CLASS_UNSPECIFIED, Stream
@@ -118,14 +118,13 @@ def _opened(project: Project) -> frozenset[str]:
 def late_events_stay_private(project: Project) -> Iterator[Problem]:
     """Late events are copied whole: where a job reads a private stream, the stream of them cannot be public."""
     for job in project.jobs:
-        yield from _made_public(project, job, job.late_stream, "gets late events of")
+        yield from _made_public(project, job, job.writes().late, "gets late events of")
 
 
 def outputs_stay_private(project: Project) -> Iterator[Problem]:
     """What a job makes of private events is for everybody where the file of its stream says so: is that meant?"""
     for job in project.jobs:
-        output = job.output.stream if isinstance(job.output, ToStream) else None
-        yield from _made_public(project, job, output, "is filled from")
+        yield from _made_public(project, job, job.writes().output, "is filled from")
 
 
 def _made_public(project: Project, job: Job, name: str | None, how: str) -> Iterator[Problem]:
@@ -133,7 +132,7 @@ def _made_public(project: Project, job: Job, name: str | None, how: str) -> Iter
     if project.streams is None or name is None:
         return
     written = project.streams.find(name)
-    private = [one for one in job.sources if (found := project.streams.find(one)) and found.is_private]
+    private = [one for one in job.reads() if (found := project.streams.find(one)) and found.is_private]
     if written is None or not private or written.is_private or written.privacy_class == PRIVACY_CLASS_UNSPECIFIED:
         return
     message = f'"{written.name}" is {written.privacy_class}, and {how} the private stream "{private[0]}"'

@@ -9,7 +9,7 @@ from headwater.checking.jobs import about_job, documents_of, undeclared
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
 from headwater.connectors.contract import Column, ColumnType, TableShape
-from headwater.jobs.job import Job, ToTable
+from headwater.jobs.job import Job
 
 # The JSON types whose values each type of a column takes; `json` takes all.
 ACCEPTED: Mapping[ColumnType, frozenset[str]] = {
@@ -44,18 +44,17 @@ def columns_take_all_values(project: Project) -> Iterator[Problem]:
         if values & ACCEPTED[column.type] and values - ACCEPTED[column.type]:
             message = (
                 f"column {column.name} is {column.type}, and {column.path} may be {field.words}: other rows go to"
-                f" {job.error_stream}."
+                f" {job.writes().errors}."
             )
             yield about_job(job, message, f"Write {_fitting(values)}, or narrow the schema.")
 
 
 def names_differ(project: Project) -> Iterator[Problem]:
     """Two tables, or two columns of one, do not differ in capital letters alone: to a database they are one."""
-    first: dict[str, Job] = {}
+    first: dict[str, tuple[Job, str]] = {}
     for job, shape in _tables(project):
-        other = first.setdefault(shape.name.lower(), job)
+        other, name = first.setdefault(shape.name.lower(), (job, shape.name))
         if other is not job:
-            name = other.output.shape.name if isinstance(other.output, ToTable) else other.name
             message = f"to a database its table {shape.name} is the table {name} of {other.label}."
             yield about_job(job, message, "Rename one of the two.")
         columns: dict[str, str] = {}
@@ -76,8 +75,8 @@ def names_are_free(project: Project) -> Iterator[Problem]:
 
 def _tables(project: Project) -> Iterator[tuple[Job, TableShape]]:
     for job in project.jobs:
-        if isinstance(job.output, ToTable):
-            yield job, job.output.shape
+        if (table := job.writes().table) is not None:
+            yield job, table
 
 
 def _typed(project: Project) -> Iterator[tuple[Job, Column, Field]]:

@@ -113,13 +113,10 @@ async def ask(project: Declared) -> TopicPlan:
 
 def declared_topics(project: Declared) -> Iterator[DeclaredTopic]:
     """The topics of all streams declared by name, and of every stream that a job reads or writes."""
-    from headwater.jobs.job import ToStream
-
     platform = project.platform
     streams: dict[str, Stream] = {stream.name: stream for stream in platform.streams.all()}
     for job in project.jobs:
-        written = [job.output.stream] if isinstance(job.output, ToStream) else []
-        for name in (*job.sources, *written, *([job.late_stream] if job.late_stream else []), job.error_stream):
+        for name in (*job.reads(), *job.writes().streams):
             streams.setdefault(name, platform.streams.get(name))
     for stream in streams.values():
         for topic in stream.topics:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headwater.jobs.job import Job, ToStream
+from headwater.jobs.job import Job
 
 
 def in_order_of_flow(jobs: Sequence[Job]) -> list[Job]:
@@ -12,8 +12,8 @@ def in_order_of_flow(jobs: Sequence[Job]) -> list[Job]:
     ordered: list[Job] = []
     waiting = list(jobs)
     while waiting:
-        pending = {job.output.stream for job in waiting if isinstance(job.output, ToStream)}
-        ready = [job for job in waiting if not pending & set(job.sources)]
+        pending = {job.writes().output for job in waiting}
+        ready = [job for job in waiting if pending.isdisjoint(job.reads())]
         if not ready:
             circle = _that_come_round(waiting)
             raise circle[0].invalid(
@@ -28,8 +28,8 @@ def _that_come_round(waiting: Sequence[Job]) -> list[Job]:
     """The jobs of the circle, without those that only read what comes out of it."""
     circle = list(waiting)
     while True:
-        read = {source for job in circle for source in job.sources}
-        left = [job for job in circle if isinstance(job.output, ToStream) and job.output.stream in read]
+        read = {source for job in circle for source in job.reads()}
+        left = [job for job in circle if job.writes().output in read]
         if len(left) == len(circle):
             return circle
         circle = left

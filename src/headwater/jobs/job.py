@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Never, Required, TypedDict, Unpack, cast
+from typing import Any, Never, Required, TypedDict, Unpack, assert_never, cast
 
 from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.errors import JobInvalid
 from headwater.event import get_path
 from headwater.jobs.arguments import Arguments, is_texts, shown
 from headwater.jobs.durations import Duration
+from headwater.jobs.lineage import Writes
 from headwater.jobs.operators.windows import Tumbling
 from headwater.jobs.place import Place, calling_place
 from headwater.jobs.steps import Context, Each, PerKey, Step, Turn
@@ -65,9 +66,9 @@ class Job:
     late_stream: str | None = None
     summary: str = ""
     # Dotted paths of the sources' events without which it has no key, or nothing to add up.
-    reads: tuple[str, ...] = ()
+    fields_read: tuple[str, ...] = ()
     # Those of them of which only some JSON types can be added up, with these.
-    reads_only: tuple[tuple[str, frozenset[str]], ...] = ()
+    fields_added_up: tuple[tuple[str, frozenset[str]], ...] = ()
     # Where it is defined; found out where it is not given.
     place: Place | None = dataclasses.field(default=None, compare=False)
     # The directory of the project it is part of, where that is known.
@@ -88,15 +89,25 @@ class Job:
         names = [step.name for step in self.steps]
         if len(set(names)) < len(names):
             raise self.invalid(f"The job {self.name} has two steps of one name: {', '.join(names)}.")
-        for written in (self.output.stream if isinstance(self.output, ToStream) else None, self.late_stream):
+        for written in self.writes().results:
             if written in self.sources:
                 raise self.invalid(f"The job {self.name} reads the stream it writes, {written}.")
 
-    @property
-    def streams_written(self) -> tuple[str, ...]:
-        """The streams it writes: its output, its errors and what came too late."""
-        output = self.output.stream if isinstance(self.output, ToStream) else None
-        return tuple(name for name in (output, self.error_stream, self.late_stream) if name is not None)
+    def reads(self) -> tuple[str, ...]:
+        """The streams whose events it is given, each once."""
+        return tuple(dict.fromkeys(self.sources))
+
+    def writes(self) -> Writes:
+        """The streams and the table it writes. Whoever asks what a job writes asks this."""
+        match self.output:
+            case ToStream(stream):
+                return Writes(self.error_stream, output=stream, late=self.late_stream)
+            case ToTable(shape):
+                return Writes(self.error_stream, table=shape, late=self.late_stream)
+            case None:
+                return Writes(self.error_stream, late=self.late_stream)
+            case _:
+                assert_never(self.output)
 
     @property
     def label(self) -> str:
@@ -174,8 +185,8 @@ def job(*positional: Never, **settings: Unpack[JobSettings]) -> Callable[[Callab
         idle_ms=asked.duration_ms("idle", 10),
         canaries=asked.flag("canaries", default=False),
         late_stream=asked.text("late"),
-        reads=(*(asked.paths("key") or ()), *(asked.value("window").paths if asked.value("window") else ())),
-        reads_only=asked.value("window").typed_paths if asked.value("window") else (),
+        fields_read=(*(asked.paths("key") or ()), *(asked.value("window").paths if asked.value("window") else ())),
+        fields_added_up=asked.value("window").typed_paths if asked.value("window") else (),
         place=asked.place,
     )
 

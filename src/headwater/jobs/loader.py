@@ -17,7 +17,7 @@ from typing import Any
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
 from headwater.foreign import contain, described
 from headwater.jobs.arguments import unexpected
-from headwater.jobs.job import Job, ToStream, ToTable
+from headwater.jobs.job import Job, ToStream
 from headwater.jobs.operators.windows import Tumbling, tumbling
 from headwater.jobs.place import relative_file
 from headwater.jobs.steps import Each, PerKey, Timer, Turn
@@ -68,8 +68,8 @@ def _check_names(job: Job, found: Mapping[str, Job], tables: dict[str, Job], pro
     other = found.get(job.name, job)
     if other is not job:
         raise _twice(job, other, f"There is another job {job.name}", "Rename one.", project)
-    if isinstance(job.output, ToTable):
-        name = job.output.shape.name
+    if (table := job.writes().table) is not None:
+        name = table.name
         filling = tables.setdefault(name, job)
         if filling is not job:
             raise _twice(job, filling, f"The table {name} is filled by another job", "Rename one.", project)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headwater.errors import HeadwaterError, LogUnavailable, StateMismatch, StateUnavailable, TokenInvalid
-from headwater.jobs.job import Job, ToTable
+from headwater.jobs.job import Job
 from headwater.log.contract import Log, Position
 from headwater.migration.job_state import UNFINISHED, Holding, InFile, InLog, Standing
 from headwater.migration.positions import (
@@ -80,7 +80,7 @@ class Moving:
         self._target = target
         self._files = files
         self._told = told
-        self._stateful = {job.name for job in jobs if job.keeps_state and not isinstance(job.output, ToTable)}
+        self._stateful = {job.name for job in jobs if job.keeps_state and job.writes().table is None}
         self._held: dict[str, _Held] = {}
 
     async def begin(self, groups: Iterable[str] | None = None) -> None:

@@ -184,9 +184,9 @@ class Canaries:
         """Hop → when the newest canary that passed it was sent (epoch ms), jobs that read the stream included."""
         local = track.target.url is None or IN_LOG in track.passed
         found: dict[str, int | None] = {hop: track.passed.get(hop) for hop in (HOPS if local else (ACCEPTED,))}
-        for job in self._jobs():
-            if track.plan.stream.name in job.sources and local:
-                found[f"{JOB_HOP}{job.name}"] = _reached(job, track)
+        for progress in self._jobs():
+            if track.plan.stream.name in progress.sources and local:
+                found[f"{JOB_HOP}{progress.name}"] = _reached(progress, track)
         return found
 
     async def _run(self) -> None:

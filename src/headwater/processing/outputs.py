@@ -17,7 +17,7 @@ from headwater.foreign import contain, name_of, original, text_of
 from headwater.intake.error_event import WITHHELD
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.outcome import Admitted, Refused
-from headwater.jobs.job import Job, ToStream
+from headwater.jobs.job import Job
 from headwater.jobs.output_schema import output_schema_uri
 from headwater.jobs.steps import Failure, Item
 from headwater.log.contract import Record
@@ -49,6 +49,7 @@ class Derivation:
     def __init__(self, job: Job, gate: Gate, log: RefusesRecords | None = None) -> None:
         """`log` is asked, where it can be, whether it will ever take what was made."""
         self._job = job
+        self._writes = job.writes()
         self._gate = gate
         self._log = log
         self._schema_uri: str | None = None
@@ -56,7 +57,7 @@ class Derivation:
 
     def prepare(self) -> None:
         """Find the schema of the job's output. Blocks on I/O. Raises StreamUnknown, SchemaNotFound, JobInvalid."""
-        for name in filter(None, (self._job.error_stream, self._job.late_stream)):
+        for name in filter(None, (self._writes.errors, self._writes.late)):
             self._gate.streams.get(name)
         self._schema_uri = output_schema_uri(self._job, self._gate.streams, self._gate.validator.repository)
         if self._schema_uri is not None:
@@ -64,8 +65,8 @@ class Derivation:
 
     async def output(self, item: Item) -> Admitted | Failure:
         """The event for the job's output stream."""
-        assert isinstance(self._job.output, ToStream)
-        stream = self._job.output.stream
+        stream = self._writes.output
+        assert stream is not None
         try:
             if not isinstance(item.value, Mapping):
                 raise JobInvalid(f"A job gives events, not {type(item.value).__name__}.")
@@ -80,14 +81,15 @@ class Derivation:
 
     async def late(self, item: Item) -> Admitted | Failure:
         """The late event as it was, in the job's late stream."""
-        assert self._job.late_stream is not None
+        stream = self._writes.late
+        assert stream is not None
         value = dict(item.source or item.value)
         meta = value.get("meta")
         kept = meta if isinstance(meta, dict) else {}
         value["meta"] = {
             **kept,
-            "stream": self._job.late_stream,
-            "id": derived_id(self._job.name, self._job.late_stream, item.cause),
+            "stream": stream,
+            "id": derived_id(self._job.name, stream, item.cause),
         }
         return await self._admit(item, value)
 
@@ -105,7 +107,7 @@ class Derivation:
 
     async def instead_of(self, record: Record, error: HeadwaterError, now_ms: int) -> Record | None:
         """The error event for a record of this job that the log refused later; None where it is one itself."""
-        stream = self._gate.streams.get(self._job.error_stream)
+        stream = self._gate.streams.get(self._writes.errors)
         if record.topic in stream.topics:
             return None
         try:
@@ -120,7 +122,7 @@ class Derivation:
 
     async def _error(self, failure: Failure, now_ms: int) -> Admitted | Failure:
         item, schema, project = failure.item, self._error_schema.schema, self._job.project
-        stream = self._job.error_stream
+        stream = self._writes.errors
         now, cause, withheld = utc_text(now_ms), original(failure.error), self._withholds()
         source = item.source if isinstance(item.source, Mapping) and not withheld else {}
         said = "" if withheld else without_paths(text_of(cause), project)
@@ -145,8 +147,8 @@ class Derivation:
 
     def _withholds(self) -> bool:
         streams = self._gate.streams
-        error_stream = streams.find(self._job.error_stream)
-        return error_stream is not None and not streams.visibility.may_copy(self._job.sources, error_stream)
+        error_stream = streams.find(self._writes.errors)
+        return error_stream is not None and not streams.visibility.may_copy(self._job.reads(), error_stream)
 
     def _raw_text(self, item: Item) -> str:
         # What a timer made had no event: its state is still there, and its cause says which key it was.

@@ -180,7 +180,7 @@ class RunnerStatus:
                 "job %s: %s not stored in %s: %s",
                 self.job.label,
                 f"{counted(said.fresh, 'error event')} {'was' if said.fresh == 1 else 'were'}",
-                self.job.error_stream,
+                self.job.writes().errors,
                 _reason(error),
             )
 
@@ -202,7 +202,7 @@ class RunnerStatus:
                     self.job.label,
                     counted(said.fresh, "event"),
                     "" if said.total == said.fresh else f" since the last message, {said.total:,} in all",
-                    self.job.error_stream,
+                    self.job.writes().errors,
                     ones[-1].step,
                     _reason(ones[-1].error),
                 )

@@ -10,7 +10,7 @@ from typing import Any
 from headwater.connectors.contract import Sink
 from headwater.event import EXACT, EXACT_HEADER, decode_stored, encode_event, event_time_ms
 from headwater.intake.gate import Gate, GateSettings
-from headwater.jobs.job import Job, ToStream
+from headwater.jobs.job import Job
 from headwater.log.contract import Log, Record, TopicSettings
 from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
 from headwater.schemas.dialect import DRAFT_07
@@ -51,10 +51,8 @@ class OpenSchemas:
 
 def streams_of(job: Job) -> StreamRegistry:
     """The streams that a job reads and writes, with nothing declared of them."""
-    names = [*job.sources, job.error_stream]
-    names += [job.output.stream] if isinstance(job.output, ToStream) else []
-    names += [job.late_stream] if job.late_stream else []
-    return StreamRegistry([Stream(name=name) for name in dict.fromkeys(names)])
+    names = dict.fromkeys((*job.reads(), *job.writes().streams))
+    return StreamRegistry([Stream(name=name) for name in names])
 
 
 def open_gate(
@@ -105,7 +103,7 @@ class JobKit:
 
     async def put(self, *events: Mapping[str, Any], stream: str | None = None, partition: int | None = None) -> None:
         """Append events to the job's (first) source."""
-        topic = stream or self.job.sources[0]
+        topic = stream or self.job.reads()[0]
         receipt_ms = self._receipt_ms(topic, events)
         made = []
         for text, flags in map(encode_event, events):
@@ -145,7 +143,7 @@ class JobKit:
 
     async def events(self, stream: str | None = None) -> list[dict[str, Any]]:
         """All events of a stream, by default of the one the job writes."""
-        topic = stream or (self.job.output.stream if isinstance(self.job.output, ToStream) else "")
+        topic = stream or self.job.writes().output or ""
         position = await self.log.first([topic])
         found: list[dict[str, Any]] = []
         while records := await self.log.read(position):
@@ -155,7 +153,7 @@ class JobKit:
         return found
 
     async def errors(self) -> list[dict[str, Any]]:
-        return await self.events(self.job.error_stream)
+        return await self.events(self.job.writes().errors)
 
 
 def without_envelope(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

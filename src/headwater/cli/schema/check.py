@@ -177,7 +177,6 @@ def users_in(project: Path, titles: Sequence[str]) -> dict[str, list[str]]:
     """Who in a project has to do with events of these schemas: title → sentences. Raises ConfigInvalid, JobInvalid."""
     from headwater.cli.up.up import require_project
     from headwater.config import load_config
-    from headwater.jobs import ToStream, ToTable
     from headwater.jobs.loader import load_jobs
     from headwater.streams.registry import StreamRegistry
 
@@ -190,12 +189,13 @@ def users_in(project: Path, titles: Sequence[str]) -> dict[str, list[str]]:
         named = [stream.name for stream in streams.entries() if stream.schema_title == title]
         sentences = [f"the stream `{name}` has this schema" for name in named]
         for job in jobs:
-            read = [name for name in job.sources if name in named]
+            writes = job.writes()
+            read = [name for name in job.reads() if name in named]
             if read:
                 sentences.append(f"the job `{job.name}` reads `{'`, `'.join(read)}`")
-                if isinstance(job.output, ToTable):
-                    sentences.append(f"the table `{job.output.shape.name}` is filled from it by the job `{job.name}`")
-            if isinstance(job.output, ToStream) and job.output.stream in named:
-                sentences.append(f"the job `{job.name}` writes `{job.output.stream}`")
+                if writes.table is not None:
+                    sentences.append(f"the table `{writes.table.name}` is filled from it by the job `{job.name}`")
+            if writes.output in named:
+                sentences.append(f"the job `{job.name}` writes `{writes.output}`")
         found[title] = sentences
     return found

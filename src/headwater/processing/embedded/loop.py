@@ -26,7 +26,7 @@ from headwater.event import CANARY_DOMAIN, decode_stored, get_path
 from headwater.foreign import contain
 from headwater.intake.gate import Gate
 from headwater.intake.outcome import Admitted
-from headwater.jobs.job import Job, ToStream, ToTable
+from headwater.jobs.job import Job
 from headwater.jobs.steps import (
     Each,
     Failure,
@@ -106,11 +106,12 @@ class EmbeddedRunner:
         Raises JobInvalid where this runner cannot run the job.
         """
         reasons = cannot(job, log, store)
-        if isinstance(job.output, ToTable) and sink is None:
+        if job.writes().table is not None and sink is None:
             reasons.append("it fills a table and was given no sink")
         if reasons:
             raise job.invalid(f"The job {job.name} cannot run here: {'; '.join(reasons)}.")
         self.job = job
+        self._writes = job.writes()
         self.settings = settings or RunnerSettings()
         self.status = status or RunnerStatus(job, telemetry or Telemetry())
         self._log = log
@@ -197,7 +198,7 @@ class EmbeddedRunner:
 
     async def _begin(self) -> None:
         await asyncio.to_thread(self._derivation.prepare)
-        streams = [self._gate.streams.get(name) for name in self.job.sources]
+        streams = [self._gate.streams.get(name) for name in self.job.reads()]
         self._streams = {topic: stream for stream in streams for topic in stream.topics}
         self._state = {
             step.name: KeyedState(self._store, self.job.name, step.name)
@@ -393,7 +394,7 @@ class EmbeddedRunner:
     async def _commit(self, batch: _Batch, position: Position) -> None:
         """Make everything the batch came to durable, in one transaction, and go on from there."""
         records = [await self._made(self._derivation.late(item), batch) for item in self._routed_late(batch)]
-        if isinstance(self.job.output, ToStream):
+        if self._writes.output is not None:
             records += [await self._made(self._derivation.output(item), batch) for item in batch.results.items]
         deliveries = self._deliveries(batch) if self._sink is not None else []
         errors = await self._error_records(batch.results.failures)
@@ -418,7 +419,7 @@ class EmbeddedRunner:
         await self._again(lambda: sink.write(deliveries, token))
 
     def _routed_late(self, batch: _Batch) -> list[Item]:
-        return batch.results.late if self.job.late_stream is not None else []
+        return batch.results.late if self._writes.late is not None else []
 
     def _deliveries(self, batch: _Batch) -> list[Delivery]:
         """What the sink can take; what it never will is a failure."""
@@ -551,9 +552,9 @@ async def _undisturbed(work: Awaitable[_T]) -> _T:
 def cannot(job: Job, log: Log, store: JobStore | None = None) -> list[str]:
     """Why this runner cannot run `job` on `log`, committing to `store`; [] where it can."""
     reasons = []
-    if job.keeps_state and isinstance(job.output, ToTable):
+    if job.keeps_state and job.writes().table is not None:
         reasons.append("it keeps state and fills a table: let it write a stream, and fill the table from that")
-    if not isinstance(job.output, ToTable) and not log.features.transactional_commit:
+    if job.writes().table is None and not log.features.transactional_commit:
         reasons.append("the log cannot commit outputs and position together")
     if job.keeps_state and store is None and not log.features.keyed_state:
         reasons.append("the log keeps no keyed state")

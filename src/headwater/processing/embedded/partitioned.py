@@ -17,7 +17,7 @@ from typing import cast
 
 from headwater.errors import HeadwaterError, WriterFenced
 from headwater.intake.gate import Gate
-from headwater.jobs.job import Job, ToTable
+from headwater.jobs.job import Job
 from headwater.log.consumer_group import SharedLog
 from headwater.log.contract import Commit, Log, Placement, Position, Record, StoredRecord
 from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 def can_share(job: Job) -> bool:
     """Whether processes can share the job's partitions: it remembers nothing but its position, which is in the log."""
-    return not job.keeps_state and not isinstance(job.output, ToTable)
+    return not job.keeps_state and job.writes().table is None
 
 
 class OnePartition:
@@ -217,7 +217,7 @@ class SharedRunner:
         if until_end:
             await self._run_whole()
             return
-        topics = [topic for name in self.job.sources for topic in self._gate.streams.get(name).topics]
+        topics = [topic for name in self.job.reads() for topic in self._gate.streams.get(name).topics]
         membership = await self._log.join(self.job.group, topics, stall_seconds_max=self._stall_seconds_max)
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:

@@ -1,0 +1,27 @@
+"""What a job writes, by what is written there: the one answer for the runner, checks, plans, access and pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headwater.connectors.contract import TableShape
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """Where a job's results go. `errors`: the stream of the events it could not process; every job has one."""
+
+    errors: str
+    output: str | None = None
+    late: str | None = None
+    table: TableShape | None = None
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The streams of its output and of late events: those that a project declares."""
+        return tuple(dict.fromkeys(name for name in (self.output, self.late) if name))
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """All streams it writes, each once; the error stream is the last, unless it is one of the others as well."""
+        return tuple(dict.fromkeys((*self.results, self.errors)))
