@@ -1,9 +1,11 @@
-"""Reads and writes moments: the only reader of times, so that every room takes one text for the same moment.
+"""Reads and writes times and durations, and nothing else does: every room takes one text for the same moment.
 
 How this works: nearly every text is one that Python's own reader takes, which is written in C. What it does not take
 although `format: date-time` admits it (lower-case `t` and `z`, other white space between day and clock, leap seconds,
 the year 0) is read by a regular expression here. Moments are whole micro- or milliseconds since the epoch, rounded
 towards the past: integers have room for what no calendar has, such as the hour after the end of the year 9999.
+
+A duration is a number with its unit, such as `500ms`, `1.5h` or `7d`; what a bare number means is the caller's to say.
 """
 
 from __future__ import annotations
@@ -13,6 +15,14 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 # Epochs from this number on are milliseconds; smaller ones are seconds (up to the year 5138).
 MILLISECONDS_FROM = 100_000_000_000
+
+# A duration, for readers that know JSON Schema's expressions.
+DURATION_PATTERN = r"^[0-9]+(?:\.[0-9]+)?\s*(ms|s|m|h|d|w)$"
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w)")
+_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+# Seconds of a unit, its name, and up to how many seconds a rough duration is given in it.
+_ROUGH_UNITS = ((1, "s", 120), (60, "min", 7_200), (3_600, "h", 172_800), (86_400, "days", 63_072_000))
+_YEAR_SECONDS = 31_557_600
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -81,6 +91,11 @@ def has_zone(text: str) -> bool:
     return _ZONE.fullmatch(text, 8) is not None
 
 
+def ms_of(seconds: float) -> int:
+    """Epoch milliseconds of an epoch in seconds, such as `time.time()`; a fraction that floats cannot hold is kept."""
+    return round(seconds * 1_000_000) // 1000
+
+
 def utc_text(time_ms: int) -> str:
     """`2026-01-31T12:00:00Z`, with milliseconds only where there are any."""
     return _text(time_ms, "milliseconds" if time_ms % 1000 else "seconds")
@@ -91,6 +106,11 @@ def utc_milliseconds(time_ms: int) -> str:
     return _text(time_ms, "milliseconds")
 
 
+def utc_seconds(time_ms: int) -> str:
+    """`2026-01-31T12:00:00Z`: milliseconds are left out."""
+    return _text(time_ms, "seconds")
+
+
 def rfc_3339(text: str) -> str | None:
     """The same moment in the spelling that every reader of RFC 3339 takes; None where `text` is no date-time."""
     if _RFC_3339.fullmatch(text):
@@ -99,6 +119,37 @@ def rfc_3339(text: str) -> str | None:
     if at is None:
         return None
     return _text(at // 1000, "seconds")[:-1] + _fraction(at) + "Z"
+
+
+def duration_ms(text: str) -> float | None:
+    """`500ms`, `30m`, `1.5h`, `7d` in milliseconds; None for a text that is not a duration."""
+    found = _DURATION.fullmatch(text)
+    return None if found is None else float(found[1]) * _UNIT_MS[found[2]]
+
+
+def duration_seconds(text: str) -> float:
+    """As `duration_ms`, in seconds. Raises ValueError."""
+    milliseconds = duration_ms(text)
+    if milliseconds is None:
+        raise ValueError(f"{text!r} is not a duration")
+    return milliseconds / 1000
+
+
+def duration_text(seconds: float) -> str:
+    """`7d`, `36h`, `1.5s`: in the largest unit that divides it, up to days, and to the millisecond."""
+    for unit in ("d", "h", "m"):
+        size = _UNIT_MS[unit] // 1000
+        if seconds >= size and seconds % size == 0:
+            return f"{int(seconds // size)}{unit}"
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
+
+
+def rough_duration(seconds: float) -> str:
+    """For people: `5 s`, `3 min`, `2 h`, `4 days`, `7,973 years`."""
+    for size, unit, below in _ROUGH_UNITS:
+        if seconds < below:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / _YEAR_SECONDS:,.0f} years"
 
 
 def _fraction(time_us: int) -> str:

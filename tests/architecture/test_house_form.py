@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -216,6 +217,40 @@ def test_times_are_read_in_one_module() -> None:
         if isinstance(node, ast.Attribute) and node.attr in ("fromisoformat", "strptime")
     }
     assert readers == {"headwater.times"}
+
+
+# The modules that write times, and why it is not `times` alone.
+WRITES_TIMES = {
+    "headwater.times": "the writer of all others",
+    "headwater.access.api_keys": "key files have `+00:00` for UTC, and the form of files stays",
+    "headwater.web.pages.feed": "a cell of a table is shown as its database has it",
+}
+TIME_WRITERS = ("isoformat", "strftime", "fromtimestamp", "utcfromtimestamp", "gmtime", "ctime")
+
+
+def test_times_are_written_in_one_module() -> None:
+    writers = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in TIME_WRITERS
+    }
+    assert writers == set(WRITES_TIMES)
+
+
+def test_durations_are_read_and_written_in_one_module() -> None:
+    """A second table of units, or a second expression, would be a second grammar."""
+    others = set()
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Dict | ast.Tuple | ast.List):
+                numbers = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)}
+                if {3_600, 86_400} <= numbers or {3_600_000, 86_400_000} <= numbers:
+                    others.add(name)
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            if re.search(r"\bm\|h\|d|mhd", text):
+                others.add(name)
+    assert others == {"headwater.times"}
 
 
 def test_only_config_reads_the_environment() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -18,15 +19,33 @@ from headwater.control.revision import when_of
 from headwater.event import event_time_ms
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.outcome import Admitted
+from headwater.jobs.durations import milliseconds
 from headwater.log.contract import StoredRecord
 from headwater.log.event_time import event_time_of
 from headwater.monitoring.hour_counts import HourCounts, event_hour
 from headwater.monitoring.hours import HOUR_MS, read_hour
 from headwater.schemas.validation.formats import FORMAT_PATTERNS, compile_pattern
 from headwater.schemas.validation.validator import Validator
+from headwater.streams.fields import is_duration
 from headwater.streams.registry import StreamRegistry
 from headwater.testing.job_kit import OpenSchemas
-from headwater.times import day_of, has_zone, moment_of, rfc_3339, time_ms, time_us, utc_milliseconds, utc_text
+from headwater.times import (
+    DURATION_PATTERN,
+    day_of,
+    duration_ms,
+    duration_seconds,
+    duration_text,
+    has_zone,
+    moment_of,
+    ms_of,
+    rfc_3339,
+    rough_duration,
+    time_ms,
+    time_us,
+    utc_milliseconds,
+    utc_seconds,
+    utc_text,
+)
 from headwater.web.cloudevents import attributes_of
 
 # Later than any moment that a date-time can name.
@@ -260,3 +279,78 @@ def test_a_cloudevent_goes_out_with_a_time_that_every_reader_takes(text: str) ->
         1_675_166_401
     )
     assert "time" not in attributes_of({"dt": "yesterday", "meta": {"stream": "edits"}}, "http://localhost")
+
+
+DURATIONS = {
+    "500ms": 500,
+    "0.5 ms": 0.5,
+    "90s": 90_000,
+    "1.5s": 1_500,
+    "30m": 1_800_000,
+    "1.5h": 5_400_000,
+    "7d": 604_800_000,
+    "2\u00a0w": 1_209_600_000,
+}
+
+
+@pytest.mark.parametrize("text", DURATIONS)
+def test_a_duration_is_read_alike_in_stream_files_and_jobs(text: str) -> None:
+    assert duration_ms(text) == DURATIONS[text]
+    assert duration_seconds(text) == DURATIONS[text] / 1000
+    assert is_duration(text)
+    assert milliseconds(f" {text} ") == round(DURATIONS[text])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7", "d", "7 days", "-7d", "+7d", "1e3s", ".5h", "1.h", "7D", "7d\n", "\u0667d", "1h30m"]
+)
+def test_what_is_no_duration_is_read_as_none(text: str) -> None:
+    assert duration_ms(text) is None
+    assert not is_duration(text)
+    with pytest.raises(ValueError, match="is not a duration"):
+        duration_seconds(text)
+
+
+@given(st.one_of(st.from_regex(DURATION_PATTERN), st.text(alphabet="0123456789. msmhdw\n", max_size=8)))
+def test_editors_take_the_durations_that_are_read(text: str) -> None:
+    # `$` also admits a line end in Python's expressions, and not in those of JSON Schema.
+    assert (duration_ms(text) is not None) == (re.search(DURATION_PATTERN, text) is not None and text[-1:] != "\n")
+
+
+@given(st.integers(0, 10**13))
+def test_a_duration_that_is_written_is_read_as_the_same(length_ms: int) -> None:
+    assert duration_ms(duration_text(length_ms / 1000)) == length_ms
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.25, "0.25s"),
+        (59, "59s"),
+        (60, "1m"),
+        (5_400, "90m"),
+        (86_400, "1d"),
+        (604_800, "7d"),
+        (604_801, "604801s"),
+    ],
+)
+def test_a_duration_is_written_in_the_largest_unit_that_divides_it(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(5.4, "5 s"), (119, "119 s"), (120, "2 min"), (7_200, "2 h"), (172_800, "2 days"), (63_072_000, "2 years")],
+)
+def test_a_rough_duration_has_one_unit(seconds: float, text: str) -> None:
+    assert rough_duration(seconds) == text
+
+
+@given(st.integers(0, 4_000_000_000_000))
+def test_the_milliseconds_of_a_clock_survive_its_float(at_ms: int) -> None:
+    assert ms_of(at_ms / 1000) == at_ms
+
+
+def test_whole_seconds_leave_milliseconds_out() -> None:
+    assert utc_seconds(1_675_166_401_999) == "2023-01-31T12:00:01Z"

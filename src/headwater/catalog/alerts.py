@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from headwater.config import Config
-from headwater.streams.fields import duration_seconds
 from headwater.streams.projection import value_at
 from headwater.streams.stream import Stream
+from headwater.times import duration_seconds, duration_text
 
 NOBODY = "none"
 BY_JOB = "by (job, exported_job)"
@@ -56,7 +56,7 @@ def _stream_rules(stream: Stream, config: Config) -> Iterator[_Rule]:
 
 def _canary_rules(stream: Stream, config: Config) -> Iterator[_Rule]:
     name = quoted(stream.name)
-    within = _duration(required_within_seconds(stream, config))
+    within = duration_text(max(1, round(required_within_seconds(stream, config))))
     impossible = f"headwater_canary_impossible{{stream={name}}} == 1"
     yield _rule(
         "HeadwaterCanaryLate",
@@ -188,11 +188,3 @@ def _rule(alert: str, expr: str, *, wait: str, severity: str, summary: str, stre
 
 def _no_template(text: str) -> str:
     return text.replace("{{", "{ {")
-
-
-def _duration(seconds: float) -> str:
-    whole = max(1, round(seconds))
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if whole % size == 0:
-            return f"{whole // size}{unit}"
-    return f"{whole}s"

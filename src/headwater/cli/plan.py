@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 from headwater.cli.console import print_json, report_error
 from headwater.cli.up.up import require_project
 from headwater.errors import HeadwaterError, StreamUnknown
+from headwater.times import duration_text
 
 if TYPE_CHECKING:
     from headwater.jobs.job import Job
@@ -234,11 +234,3 @@ def _value(setting: str, value: SettingValue) -> str:
     if setting == "compact":
         return "on" if value else "off"
     return "the log's own" if value is None else str(value)
-
-
-def duration_text(seconds: float) -> str:
-    """`7d`, `36h`, `1.5s`: as a stream file writes it, in the largest unit that divides it."""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{int(seconds // size)}{unit}"
-    return str(datetime.timedelta(seconds=seconds)) if seconds >= 3600 else f"{seconds:g}s"

@@ -19,7 +19,6 @@ import uuid
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +32,7 @@ from headwater.errors import ConfigInvalid, EventMalformed, EventTooLarge, Headw
 from headwater.event import encode_event
 from headwater.foreign import contain
 from headwater.streams.sampling import decide
+from headwater.times import ms_of, utc_milliseconds
 
 _log = logging.getLogger(__name__)
 
@@ -249,7 +249,7 @@ def _prepared(stream: str, event: Mapping[str, Any], applied: Mapping[str, Any] 
         meta["sample"] = applied
     value = {**event, "meta": meta}
     if "dt" not in value and "client_dt" not in value:
-        value["dt"] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        value["dt"] = utc_milliseconds(ms_of(time.time()))
     if not isinstance(value.get("$schema"), str):
         raise EventMalformed("The event has no `$schema`.", hint='Give it one, such as "/demo/edit/1.0.0".')
     return Waiting(str(event_id), stream, encode_event(value)[0])

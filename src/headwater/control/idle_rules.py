@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
 
 from headwater.control.revision import ALL_STREAMS, Rule
 from headwater.declaration import nearest
 from headwater.streams.layers import Scope, StreamLayers, When
+from headwater.times import ms_of, utc_seconds
 
 
 def idle_rules(
@@ -31,9 +31,9 @@ def _reasons(when: When, layers: StreamLayers, scope: Scope) -> list[str]:
     found = []
     at = scope.at or 0.0
     if when.not_before is not None and at < when.not_before:
-        found.append(f"It begins on {_time(when.not_before)} and changes nothing before.")
+        found.append(f"It begins on {utc_seconds(ms_of(when.not_before))} and changes nothing before.")
     if when.not_after is not None and at >= when.not_after:
-        found.append(f"It ended on {_time(when.not_after)} and changes nothing any more.")
+        found.append(f"It ended on {utc_seconds(ms_of(when.not_after))} and changes nothing any more.")
     for group in sorted(when.groups - set(layers.groups)):
         near = nearest(group, layers.groups)
         known = f'Did you mean "{near}"?' if near else "The file sites.yaml beside the stream files declares groups."
@@ -52,7 +52,3 @@ def _is_elsewhere(when: When, layers: StreamLayers, scope: Scope) -> bool:
         return False
     place = When(sites=when.sites, groups=when.groups, percent=when.percent, draw=when.draw)
     return not place.holds(scope, layers.groups_of(scope.site))
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from headwater.errors import ChangeRefused
 from headwater.event import json_bytes, read_json
 from headwater.streams.layers import Layer, When
-from headwater.times import has_zone, time_us
+from headwater.times import has_zone, ms_of, time_us, utc_milliseconds
 
 TEXT_CHARS_MAX = 2_000
 RULES_MAX = 1_000
@@ -105,7 +104,7 @@ class Revision:
         return {
             "revision": self.number,
             "parent": self.parent,
-            "at": datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "at": utc_milliseconds(ms_of(self.at)),
             "actor": self.actor,
             "reason": self.reason,
             "kind": self.kind,

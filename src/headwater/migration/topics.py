@@ -21,6 +21,7 @@ import msgspec
 
 from headwater.errors import CopyRefused
 from headwater.log.contract import Log, Position, Record, StoredRecord, TopicInfo, TopicSettings
+from headwater.times import utc_seconds
 
 LEDGER_PREFIX = "headwater.copy"
 LEDGER_VERSION = "copy1"
@@ -288,10 +289,10 @@ class Copying:
             found = await self._source.read(
                 Position({place: begin for place, begin in owed.items() if begin < kept[place]}), records_max=1
             )
-            oldest = f" The oldest is of {utc_text(found[0].timestamp_ms)}." if found else ""
+            oldest = f" The oldest is of {utc_seconds(found[0].timestamp_ms)}." if found else ""
             raise CopyRefused(
                 f"The target keeps {info.name} for {settings.retention_seconds:,.0f} seconds, that is since"
-                f" {utc_text(limit_ms)}, and {expired:,} records are older: it would remove them.{oldest}",
+                f" {utc_seconds(limit_ms)}, and {expired:,} records are older: it would remove them.{oldest}",
                 hint="Leave them out with `--expired skip`, or let the target keep the topic longer before the copy"
                 " (`retention` in the stream's file, then `headwater apply`).",
             )
@@ -399,11 +400,6 @@ async def translated(source: Log, ledger: Ledger, offset: int) -> int:
         async for _ in found:
             left += 1
     return max(ledger.target_first, ledger.target_next - left)
-
-
-def utc_text(timestamp_ms: int) -> str:
-    """A time for people: ISO 8601, UTC, whole seconds."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(timestamp_ms / 1000))
 
 
 def _content(record: StoredRecord) -> tuple[object, ...]:

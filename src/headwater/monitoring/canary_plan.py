@@ -11,9 +11,9 @@ from headwater.monitoring.canary_event import missing_example, newest_by_title, 
 from headwater.monitoring.intakes import Intakes
 from headwater.schemas.repository import SchemaRepository
 from headwater.schemas.schema import Schema
-from headwater.streams.fields import duration_seconds
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
+from headwater.times import duration_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ from headwater.monitoring.hours import HOUR_MS
 from headwater.monitoring.intake_counts import IntakeCounts
 from headwater.monitoring.intakes import Intakes
 from headwater.monitoring.reconciliation import Reconciled, Reconciliation
-from headwater.streams.fields import duration_seconds
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry, closed, declared
+from headwater.times import duration_seconds
 
 RETRY_SECONDS = 10.0
 # The hours that the gauges about hours speak of.

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-DURATION_PATTERN = r"^[0-9]+(?:\.[0-9]+)?\s*(ms|s|m|h|d|w)$"
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w)\Z")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+from headwater.times import DURATION_PATTERN, duration_ms
 
 Check = Callable[[Any], bool]
 JsonSchema = Mapping[str, Any]
@@ -37,14 +34,6 @@ class Key:
     open: bool = False
     # The texts it takes, where there are only so many.
     choices: tuple[str, ...] = ()
-
-
-def duration_seconds(text: str) -> float:
-    """`7d`, `30m`, `1.5h`, `500ms` in seconds. Raises ValueError."""
-    found = _DURATION.match(text)
-    if found is None:
-        raise ValueError(f"{text!r} is not a duration")
-    return float(found[1]) * _SECONDS[found[2]]
 
 
 def text(meaning: str) -> Key:
@@ -103,7 +92,7 @@ def is_texts(value: Any) -> bool:
 
 
 def is_duration(value: Any) -> bool:
-    return isinstance(value, str) and _DURATION.match(value) is not None
+    return isinstance(value, str) and duration_ms(value) is not None
 
 
 def is_list_of_mappings(value: Any) -> bool:

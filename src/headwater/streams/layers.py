@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from headwater.declaration import KeyPath
@@ -21,6 +20,7 @@ from headwater.streams.merge import Path, find, lay_over, leaves, without
 from headwater.streams.sampling import in_sample_hash64
 from headwater.streams.stream import Stream
 from headwater.streams.stream_file import stream_of
+from headwater.times import ms_of, utc_seconds
 
 REALM_DEFAULT = "production"
 
@@ -87,7 +87,7 @@ class When:
             parts.append(f"{self.percent:g} % of the sites")
         for word, seconds in (("from", self.not_before), ("until", self.not_after)):
             if seconds is not None:
-                parts.append(f"{word} {datetime.fromtimestamp(seconds, UTC).isoformat(timespec='seconds')}")
+                parts.append(f"{word} {utc_seconds(ms_of(seconds))}")
         return ", ".join(parts) or "everywhere"
 
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headwater.streams import fields as keys
 from headwater.streams.merge import lay_over
 from headwater.streams.stream import PRIVACY_CLASS_UNSPECIFIED, Stream
+from headwater.times import duration_seconds
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}\Z")
 
@@ -106,7 +106,7 @@ def _retention_seconds(document: Mapping[str, Any]) -> float | None:
     transport = document.get("transport", {})
     for written in (document.get("privacy", {}).get("retention_override"), transport.get("retention")):
         if written is not None:
-            return keys.duration_seconds(written)
+            return duration_seconds(written)
     milliseconds = transport.get("kafka", {}).get("retention_ms")
     return None if milliseconds is None else milliseconds / 1000
 

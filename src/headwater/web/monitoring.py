@@ -25,6 +25,7 @@ from headwater.monitoring.hours import hour_text, read_hour, time_text
 from headwater.platform import Platform
 from headwater.streams.seen import SeenStreams
 from headwater.streams.stream import Stream
+from headwater.times import rough_duration
 from headwater.web.http.headers import is_on
 from headwater.web.http.route import Route
 from headwater.web.http.threads import in_thread
@@ -56,7 +57,7 @@ class Monitoring:
         environment.filters["breakable"] = breakable
         environment.filters["ago"] = _ago
         environment.filters["iso"] = time_text
-        environment.filters["lead"] = _lead
+        environment.filters["lead"] = lambda lead_ms: rough_duration(lead_ms / 1000)
         self._template = environment.get_template("monitoring.html")
 
     def routes(self) -> list[BaseRoute]:
@@ -223,22 +224,6 @@ def _json(body: Any) -> Response:
     return Response(json_bytes(body), headers={"content-type": "application/json", "cache-control": "no-store"})
 
 
-def _lead(lead_ms: int) -> str:
-    """`5 s`, `3 min`, `2 h`, `4 days`, `7,973 years`."""
-    seconds = lead_ms / 1000
-    sizes = ((1, "s", 120), (60, "min", 7200), (3600, "h", 172_800), (86_400, "days", 63_072_000))
-    for size, unit, below in sizes:
-        if seconds < below:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 31_557_600:,.0f} years"
-
-
 def _ago(at_ms: int | None, now_ms: int) -> str:
-    """`5 s ago`, `3 min ago`, `2 h ago`, `4 d ago`; `never` for None."""
-    if at_ms is None:
-        return "never"
-    seconds = max(0, now_ms - at_ms) / 1000
-    for size, unit, below in ((1, "s", 120), (60, "min", 7200), (3600, "h", 172_800)):
-        if seconds < below:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{seconds / 86_400:.0f} d ago"
+    """`5 s ago`, `3 min ago`, `2 h ago`, `4 days ago`; `never` for None."""
+    return "never" if at_ms is None else f"{rough_duration(max(0, now_ms - at_ms) / 1000)} ago"

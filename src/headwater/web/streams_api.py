@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -30,6 +29,7 @@ from headwater.streams.registry import StreamRegistry
 from headwater.streams.seen import SeenStreams
 from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
+from headwater.times import ms_of, utc_milliseconds
 from headwater.web.http.headers import is_number, is_on
 from headwater.web.http.route import Route
 from headwater.web.http.seats import SeatedResponse, Seats, until_ended
@@ -193,7 +193,11 @@ class StreamsApi:
             except KeyRequired:
                 # Revoked, or expired, since the client came.
                 return
-            news = {"revision": self._platform.control.state.number, "at": _iso(time.time()), "upcoming": soon}
+            news = {
+                "revision": self._platform.control.state.number,
+                "at": utc_milliseconds(ms_of(time.time())),
+                "upcoming": soon,
+            }
             if told is None and resumed == etag:
                 # The client has this already.
                 yield b": resumed\n"
@@ -288,7 +292,7 @@ class StreamsApi:
             changed = {name: one for name, one in then.items() if told.get(name) != one}
             gone = [name for name in told if name not in then]
             if changed or gone:
-                found.append({"at": _iso(edge), "streams": changed, "removed": gone})
+                found.append({"at": utc_milliseconds(ms_of(edge)), "streams": changed, "removed": gone})
             told = then
         return found
 
@@ -334,10 +338,6 @@ class StreamsApi:
         if self._platform.control.version != version:
             await asyncio.sleep(SETTLE_SECONDS)
         return self._platform.control.version
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _asked_for(name: str, streams: StreamRegistry, audience: str, sight: Sight) -> Stream:

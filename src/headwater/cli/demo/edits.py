@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
@@ -14,6 +14,7 @@ import orjson
 
 from headwater import __version__
 from headwater.cli.sse import follow
+from headwater.times import ms_of, utc_milliseconds
 
 STREAM = "demo.edit"
 SCHEMA_URI = "/demo/edit/1.0.0"
@@ -75,7 +76,7 @@ def _spoilt(event: dict[str, Any], chance: random.Random) -> Sample:
 
 def iso(at: datetime) -> str:
     """RFC 3339 in UTC with milliseconds."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_milliseconds(ms_of(at.timestamp()))
 
 
 async def live_edits(url: str | None = None) -> AsyncGenerator[Sample, None]:
@@ -100,7 +101,7 @@ def _edit_of(data: str) -> dict[str, Any] | None:
     event: dict[str, Any] = {
         "$schema": SCHEMA_URI,
         "meta": {"stream": STREAM, "id": meta.get("id"), "domain": meta.get("domain")},
-        "dt": iso(datetime.fromtimestamp(change["timestamp"], UTC)),
+        "dt": utc_milliseconds(ms_of(change["timestamp"])),
         "wiki": change["wiki"],
         "title": change["title"][:255],
         "user": change["user"][:255] or "hidden",

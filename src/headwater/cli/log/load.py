@@ -27,7 +27,7 @@ from headwater.cli.lines import Damage, LineSource, open_lines, require_whole
 from headwater.cli.plan import load_declared, project_option
 from headwater.errors import CopyRefused, EventMalformed, HeadwaterError, TimestampInvalid
 from headwater.event import decode_event
-from headwater.times import epoch_ms, time_ms
+from headwater.times import epoch_ms, time_ms, utc_seconds
 
 if TYPE_CHECKING:
     from headwater.cli.console import Advance
@@ -279,7 +279,6 @@ class Load:
         import msgspec
 
         from headwater.event import get_path
-        from headwater.migration.topics import utc_text
 
         name = self._timestamp_field
         if name is None:
@@ -293,8 +292,8 @@ class Load:
         kept_seconds = self._topics[admitted.topic]
         if kept_seconds is not None and time_ms < now_ms - kept_seconds * 1000:
             raise CopyRefused(
-                f"{name} says {utc_text(time_ms)}, and {admitted.stream.name} keeps events for {kept_seconds:,.0f}"
-                f" seconds, now since {utc_text(now_ms - int(kept_seconds * 1000))}: the log would remove it.",
+                f"{name} says {utc_seconds(time_ms)}, and {admitted.stream.name} keeps events for {kept_seconds:,.0f}"
+                f" seconds, now since {utc_seconds(now_ms - int(kept_seconds * 1000))}: the log would remove it.",
                 hint="Load without --timestamp-field, or keep the stream longer.",
             )
         return msgspec.structs.replace(admitted.record, timestamp_ms=min(time_ms, now_ms))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import click
 from headwater.cli.console import print_json, say
 from headwater.cli.log.verbs import URL_PREFIX, Chosen, as_json_option, chosen_log
 from headwater.errors import ConfigInvalid
+from headwater.times import ms_of, utc_seconds
 
 if TYPE_CHECKING:
     from headwater.log.sqlite.repair import RepairReport
@@ -41,7 +42,7 @@ def command(*, chosen: Chosen, dry_run: bool, as_json: bool) -> None:
     if not path.is_file() and not path.with_name(f"{path.name}-wal").is_file():
         raise ConfigInvalid(f"There is no log at {path}.", hint="It is made by the first `headwater up`.")
     require_unowned(path)
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    now = utc_seconds(ms_of(time.time())).replace("-", "").replace(":", "")
     report = repair(path, path.with_name(f"{path.name}-damaged-{now}"), dry_run=dry_run)
     if as_json:
         print_json(report.as_dict())

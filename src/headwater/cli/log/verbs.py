@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import datetime
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +19,7 @@ from headwater.cli.up.up import require_project
 from headwater.cli.verbs import Table, Verbs
 from headwater.errors import EventMalformed, TimestampInvalid
 from headwater.event import decode_json
-from headwater.times import epoch_ms, time_ms
+from headwater.times import duration_text, epoch_ms, time_ms, utc_milliseconds
 
 if TYPE_CHECKING:
     from headwater.log.contract import Position, StoredRecord, TopicInfo
@@ -322,12 +321,11 @@ def parse_time_ms(text: str) -> int:
 
 def print_record(record: StoredRecord, *, as_json: bool) -> None:
     """One line: for people shortened, as JSON whole (bytes that are no text in base64)."""
-    moment = datetime.datetime.fromtimestamp(record.timestamp_ms / 1000, datetime.UTC)
     if not as_json:
         value = record.value.decode(errors="replace")
         shortened = value if len(value) <= VALUE_CHARS_MAX else f"{value[:VALUE_CHARS_MAX]}…"
         where = click.style(f"{record.topic}/{record.partition}@{record.offset}", fg="cyan")
-        click.echo(f"{where} {moment:%Y-%m-%dT%H:%M:%S.%f}Z {shortened}")
+        click.echo(f"{where} {utc_milliseconds(record.timestamp_ms)} {shortened}")
         return
     print_json(
         {
@@ -385,7 +383,7 @@ def _kept(info: TopicInfo) -> str:
     settings = info.settings
     limits = []
     if settings.retention_seconds is not None:
-        limits.append(str(datetime.timedelta(seconds=settings.retention_seconds)))
+        limits.append(duration_text(settings.retention_seconds))
     if settings.retention_bytes is not None:
         limits.append(f"{_size(settings.retention_bytes)} a partition")
     if settings.compact:

@@ -12,7 +12,6 @@ import os
 import platform
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -21,6 +20,7 @@ from headwater.errors import LogInUse, LogUnavailable
 from headwater.log.sqlite.file_lock import FileLock, is_locked
 from headwater.log.sqlite.medium import obstacle_to_writing, unwritable
 from headwater.private_files import make_private_directory
+from headwater.times import ms_of, utc_seconds
 
 # For a moment somebody may only be asking, or be about to end.
 PATIENCE_SECONDS = 0.5
@@ -75,7 +75,7 @@ class LogOwner:
                 hint="A server writes its log: keep it where this user may write, on a local disk."
                 " `headwater log read` and `log verify` work without.",
             ) from None
-        since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        since = utc_seconds(ms_of(time.time()))
         self._say(Holder(command, os.getpid(), platform.node() or "an unnamed host", since))
 
     def serves_at(self, address: str) -> None:

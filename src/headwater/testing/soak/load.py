@@ -7,10 +7,10 @@ import itertools
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from headwater.testing.whole_platform.connection import Connection, ConnectionEnded
 from headwater.testing.whole_platform.project import ORDERS, SCHEMA_URI
+from headwater.times import ms_of, utc_seconds
 
 PRODUCERS = 4
 BATCH_EVENTS = 50
@@ -97,6 +97,6 @@ class Load:
             self._observed.latencies.append((after - self._started, after - before))
 
     def _batch(self) -> bytes:
-        dt = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
+        dt = utc_seconds(ms_of(time.time())).encode()
         numbers = itertools.islice(self._numbers, BATCH_EVENTS)
         return b"[" + b",".join(_EVENT % (self._name, n, dt, n % SHOPS, n % SLOTS, n % 97) for n in numbers) + b"]"

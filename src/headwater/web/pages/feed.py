@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from headwater.connectors.tables import TableView
@@ -26,6 +26,7 @@ from headwater.log.contract import LogReader
 from headwater.streams.seen import SeenStreams
 from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight, Visibility
+from headwater.times import ms_of, utc_milliseconds
 
 SAMPLE_SECONDS = 1.0
 TICK_SECONDS = 0.25
@@ -215,7 +216,7 @@ def _as_seen(one: RecentOutcome, seen: SeenStreams) -> RecentOutcome | None:
 def _outcome(one: RecentOutcome) -> dict[str, Any]:
     return {
         "number": one.number,
-        "time": datetime.fromtimestamp(one.at, UTC).isoformat(timespec="milliseconds"),
+        "time": utc_milliseconds(ms_of(one.at)),
         "accepted": one.accepted,
         "stream": one.stream,
         "code": one.code,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any
 
@@ -23,6 +23,7 @@ from headwater.event import json_bytes
 from headwater.platform import Platform
 from headwater.schemas.schema import Schema
 from headwater.streams.stream import Stream
+from headwater.times import ms_of, utc_seconds
 from headwater.web.http.route import Route
 from headwater.web.http.seats import SeatedResponse, Seats
 from headwater.web.http.threads import SharedWork
@@ -98,7 +99,6 @@ class Pages:
         seeing = seen(request)
         streams = seeing.all()
         examples = await self._examples.of(seeing.sight, lambda: self._examples_of(streams))
-        since = datetime.now(UTC) - timedelta(hours=SINCE_HOURS)
         content = self._template.render(
             title=self._platform.config.intake.service_name,
             version=__version__,
@@ -108,7 +108,7 @@ class Pages:
             tables=await self._feed.tables(seeing),
             examples=examples,
             first_example=_pretty(next(iter(examples.values()))["valid"]) if examples else "{}",
-            since=since.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            since=utc_seconds(ms_of(time.time()) - SINCE_HOURS * 3_600_000),
         )
         return HTMLResponse(content, headers=PAGE_HEADERS)
 
