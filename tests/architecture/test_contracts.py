@@ -40,6 +40,7 @@ NARROW = {
 }
 # Classes that have the members of a Protocol and are not meant to be handed in for it.
 NO_IMPLEMENTATIONS = {
+    ("SqlTableSink", "*"): "what the sinks of all SQL databases inherit; the suite is run on each of them",
     ("OnePartition", "*"): "one partition of a log, on its way to that log",
     ("OpenSchemas", "SchemaRepository"): "has a schema for every URI, on purpose",
     ("Sender", "Submits"): "the half of a log that its own log hands on to",

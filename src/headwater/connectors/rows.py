@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from headwater.connectors.contract import ColumnType, Delivery, TableShape
@@ -45,28 +45,9 @@ def latest_rows(shape: TableShape, deliveries: Sequence[Delivery]) -> list[tuple
     return list(latest.values())
 
 
-def order_by(shape: TableShape, order: str) -> str:
-    """The ORDER BY clause for `edits desc, wiki`; "" for "". Raises JobInvalid for anything but columns."""
-    terms = [f'"{name}" {"DESC" if descending else "ASC"}' for name, descending in shape.order_terms(order)]
-    return f" ORDER BY {', '.join(terms)}" if terms else ""
-
-
 def name_aside(name: str) -> str:
     """What a table is called when its rows are set aside now: with the time, UTC."""
     return f"{name}_before_{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S%f}"
-
-
-def create_statement(shape: TableShape, types: Mapping[ColumnType, str]) -> str:
-    """The statement that makes the table where it is absent; `types` is what the database calls each type."""
-    columns = [f'"{column.name}" {types[column.type]}' for column in shape.columns]
-    if shape.key:
-        columns.append(f"PRIMARY KEY ({quoted(shape.key)})")
-    return f'CREATE TABLE IF NOT EXISTS "{shape.name}" ({", ".join(columns)})'
-
-
-def quoted(names: Iterable[str]) -> str:
-    """Names for SQL, with commas between them."""
-    return ", ".join(f'"{name}"' for name in names)
 
 
 def _text(value: Any) -> str:
