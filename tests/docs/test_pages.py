@@ -91,3 +91,12 @@ def test_every_page_is_reached_from_the_index() -> None:
         if page.resolve() not in linked:
             orphans.append(_page_name(page))
     assert orphans == []
+
+
+def test_the_places_for_new_code_exist() -> None:
+    """Each path in CONTRIBUTING's table is there, or its folder is where the name is yet to be chosen."""
+    section = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8").split("\n## Where new code goes\n")[1]
+    paths = re.findall(r"`(src/[^`]+)`", section.split("\n## ", maxsplit=1)[0])
+    places = [REPOSITORY / path.partition("NAME")[0] for path in paths]
+    assert [str(place) for place in places if not place.exists()] == []
+    assert len(paths) > 10
