@@ -40,7 +40,6 @@ STILL_TO_CLEAN = frozenset(
         "docs/how-to/run-on-a-public-address.md",
         "docs/how-to/run-several-workers.md",
         "docs/how-to/send-events-from-a-browser.md",
-        "docs/how-to/test-an-adapter.md",
         "docs/reference/compatibility-eventstreams.md",
         "docs/reference/compatibility-of-schemas.md",
         "docs/reference/compatibility.md",
