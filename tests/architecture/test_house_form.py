@@ -42,6 +42,11 @@ NAMED_ONLY_BY = {
     "headwater.connectors.sources": ("headwater.platform", "headwater.connectors.registry"),
     "headwater.processing.embedded.loop": ("headwater.platform", "headwater.processing.embedded.partitioned"),
 }
+# The modules that grow or draw pauses themselves, and why.
+GROWING_PAUSES = {
+    "headwater.log.sqlite.log": "looks for commits of other processes: nothing failed, and it is measured",
+    "headwater.testing.soak.churn": "clients come and go at random: nothing failed",
+}
 LOG_PROTOCOLS = tuple(f"headwater.log.contract.{name}" for name in ("Log", "LogReader", "LogWriter"))
 # What a module that must stay pure may not import.
 NEVER_IMPORTED_BY = {
@@ -217,6 +222,29 @@ def test_times_are_read_in_one_module() -> None:
         if isinstance(node, ast.Attribute) and node.attr in ("fromisoformat", "strptime")
     }
     assert readers == {"headwater.times"}
+
+
+def test_pauses_between_attempts_grow_in_one_module() -> None:
+    """A loop that tries again takes its pauses from `backoff`: the next connector copies whatever is there."""
+    strays = []
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            grows = called == "min" and any(_is_longer_pause(one) for one in node.args)
+            if grows or called.split(".")[-1] == "uniform" or (called.split(".")[-1] == "sleep" and _draws(node)):
+                strays.append(name)
+    assert set(strays) - {"headwater.backoff"} == set(GROWING_PAUSES)
+
+
+def _is_longer_pause(node: ast.expr) -> bool:
+    text = ast.unparse(node)
+    return isinstance(node, ast.BinOp) and "*" in text and bool(re.search(r"pause|delay|wait|backoff|retry", text))
+
+
+def _draws(node: ast.Call) -> bool:
+    return any("random" in ast.unparse(one) for one in node.args)
 
 
 # The modules that write times, and why it is not `times` alone.

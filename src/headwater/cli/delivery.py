@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import orjson
 
+from headwater.backoff import Backoff
 from headwater.cli.lines import require_whole
 from headwater.errors import ConfigInvalid, EventMalformed, EventTooLarge, HeadwaterError, LogUnavailable
 from headwater.event import decode_event
@@ -30,6 +30,7 @@ REFUSALS_LISTED_MAX = 20
 _ABSENT = object()
 PAUSE_SECONDS_FIRST = 0.2
 PAUSE_SECONDS_MAX = 10.0
+PAUSE_SPREAD = (0.7, 1.3)
 BUSY = frozenset({429, 502, 503, 504, 507})
 
 # The answer's shape is EventGate's and has no codes: they are read from its fixed phrases.
@@ -157,7 +158,7 @@ class Delivery:
         return Line(line.number, text)
 
     async def _send_patiently(self, lines: Sequence[Line]) -> None:
-        pauses = _pauses()
+        backoff = Backoff(PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX, spread=PAUSE_SPREAD)
         deadline = time.monotonic() + self._patience_seconds
         while lines:
             response, trouble = await self._post(lines)
@@ -171,7 +172,7 @@ class Delivery:
                 if not lines:
                     return
                 trouble = "The server could not store some events."
-            pause = max(next(pauses), _retry_after(response))
+            pause = max(backoff.next_pause(), _retry_after(response))
             if time.monotonic() + pause > deadline:
                 self.tally.failed += len(lines)
                 raise LogUnavailable(
@@ -248,13 +249,6 @@ def _object(response: httpx.Response) -> dict[str, Any]:
         if isinstance(body, dict):
             return body
     return {}
-
-
-def _pauses() -> Iterator[float]:
-    pause = PAUSE_SECONDS_FIRST
-    while True:
-        yield pause * random.uniform(0.7, 1.3)
-        pause = min(pause * 2, PAUSE_SECONDS_MAX)
 
 
 def _retry_after(response: httpx.Response | None) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
 import httpx
 
+from headwater.backoff import Backoff
 from headwater.errors import HeadwaterError, LogUnavailable
 
 LINE_BYTES_MAX = 33_554_432
@@ -16,6 +16,7 @@ LINE_BYTES_MAX = 33_554_432
 RETRY_DIGITS_MAX = 9
 PAUSE_SECONDS_FIRST = 0.5
 PAUSE_SECONDS_MAX = 15.0
+PAUSE_SPREAD = (0.7, 1.3)
 SILENCE_SECONDS_MAX = 60.0
 
 
@@ -112,7 +113,7 @@ async def follow(
     parser = MessageParser()
     parser.last_id = last_id
     attempts = 0
-    pause = PAUSE_SECONDS_FIRST
+    backoff = Backoff(PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX, spread=PAUSE_SPREAD)
     timeout = httpx.Timeout(10.0, read=SILENCE_SECONDS_MAX)
     async with httpx.AsyncClient(timeout=timeout, follow_redirects=True) as client:
         while True:
@@ -120,7 +121,8 @@ async def follow(
                 sent = _headers(headers, parser.last_id)
                 async with client.stream("GET", url, params=params, headers=sent) as answer:
                     await _check(answer)
-                    attempts_max, pause = None, PAUSE_SECONDS_FIRST
+                    attempts_max = None
+                    backoff.reset()
                     async for chunk in answer.aiter_bytes():
                         for message in parser.feed(chunk):
                             yield message
@@ -134,8 +136,8 @@ async def follow(
             fresh = MessageParser()
             fresh.last_id, fresh.retry_seconds = parser.last_id, parser.retry_seconds
             parser = fresh
-            await asyncio.sleep((parser.retry_seconds or pause) * random.uniform(0.7, 1.3))
-            pause = min(pause * 2, PAUSE_SECONDS_MAX)
+            own = backoff.next_pause()
+            await asyncio.sleep(backoff.jittered(parser.retry_seconds) if parser.retry_seconds else own)
 
 
 def _headers(headers: Mapping[str, str] | None, last_id: str | None) -> dict[str, str]:

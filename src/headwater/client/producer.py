@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import random
 import threading
 import time
 import uuid
@@ -25,6 +24,7 @@ from typing import Any, Self
 
 import httpx
 
+from headwater.backoff import Backoff
 from headwater.client.answer import Answer, Refusal, Waiting, read_answer
 from headwater.client.outbox import Outbox
 from headwater.client.stream_settings import StreamSettings
@@ -187,7 +187,8 @@ class Producer:
 
     def _deliver(self, batch: list[Waiting]) -> list[Waiting]:
         """Post a batch until all of it is answered; what is not when there is no time left."""
-        attempt = 0
+        backoff = Backoff(self.settings.backoff_seconds_first, self.settings.backoff_seconds_max, spread=(0, 1))
+        is_first = True
         while batch:
             answer = self._post(batch, self._give_up_at - time.monotonic())
             self.statistics.accepted += answer.accepted
@@ -196,10 +197,10 @@ class Producer:
             batch = answer.again
             if not batch:
                 break
-            if attempt == 0:
+            if is_first:
                 _log.warning("%s: %s; trying again", self._events_url, answer.reason or "no answer")
-            pause = self._pause(attempt, answer.pause_seconds)
-            attempt += 1
+            is_first = False
+            pause = self._pause(backoff, answer.pause_seconds)
             self.statistics.repeated_requests += 1
             if time.monotonic() + pause > self._give_up_at:
                 return batch
@@ -219,12 +220,10 @@ class Producer:
         except httpx.HTTPError as error:
             return Answer(again=batch, reason=f"{type(error).__name__}: {error}")
 
-    def _pause(self, attempt: int, asked: float | None) -> float:
+    def _pause(self, backoff: Backoff, asked: float | None) -> float:
         """Full jitter below a doubling bound; where the server asks for a pause, at least that and a little more."""
-        bound = min(self.settings.backoff_seconds_max, self.settings.backoff_seconds_first * 2.0**attempt)
-        if asked is not None:
-            return min(asked, self.settings.backoff_seconds_max) + random.uniform(0, 0.1 * bound)
-        return random.uniform(0, bound)
+        own = backoff.next_pause()
+        return own if asked is None else min(asked, self.settings.backoff_seconds_max) + 0.1 * own
 
     def _refuse(self, refusal: Refusal) -> None:
         self.statistics.refused += 1

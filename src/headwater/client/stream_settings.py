@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import orjson
 
+from headwater.backoff import Backoff
+
 PAUSE_SECONDS_FIRST = 1.0
 PAUSE_SECONDS_MAX = 60.0
 FIRST_COPY_SECONDS_MAX = 2.0
@@ -61,7 +63,7 @@ class StreamSettings:
         return True
 
     def _run(self) -> None:
-        pause = PAUSE_SECONDS_FIRST
+        backoff = Backoff(PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX)
         while not self._stopping.is_set():
             try:
                 well = self.fetch(self._wait_seconds if self._etag else 0)
@@ -72,7 +74,6 @@ class StreamSettings:
                 well = False
             self._first.set()
             if well and self._etag:
-                pause = PAUSE_SECONDS_FIRST
+                backoff.reset()
             else:
-                self._stopping.wait(pause)
-                pause = min(PAUSE_SECONDS_MAX, pause * 2)
+                self._stopping.wait(backoff.next_pause())

@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
+from headwater.backoff import Backoff
 from headwater.config import IntakeConfig
 from headwater.errors import HeadwaterError, LogUnavailable
 from headwater.intake.counters import Counters
@@ -29,7 +30,8 @@ SPOOL_FROM_SHARE = 0.25
 SYNC_SECONDS = 1.0
 BATCH_EVENTS_MAX = 500
 BATCH_BYTES_MAX = 1_048_576
-BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
+PAUSE_SECONDS_FIRST = 0.1
+PAUSE_SECONDS_MAX = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -185,7 +187,8 @@ class Hasty:
     async def _deliver_batch(self, spool: Spool, batch: Batch) -> None:
         """Try until the log has taken every event of the batch, or the intake stops: then the rest is spooled anew."""
         left: Sequence[bytes] = batch.events
-        for delay in _backoff():
+        backoff = Backoff(PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX)
+        while True:
             try:
                 receipt = await self._intake.write_slices(left, NO_HEADERS)
             except HeadwaterError as error:
@@ -201,7 +204,7 @@ class Hasty:
             if not left and not others:
                 break
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay):
+                async with asyncio.timeout(backoff.next_pause()):
                     while not self._stopping:
                         await self._arrived.wait()
                         self._arrived.clear()
@@ -213,9 +216,3 @@ class Hasty:
                     break
                 return
         spool.advance(batch.mark)
-
-
-def _backoff() -> Iterator[float]:
-    yield from BACKOFF_SECONDS
-    while True:
-        yield BACKOFF_SECONDS[-1]

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
+from headwater.backoff import Backoff
 from headwater.errors import HeadwaterError, JobInvalid
 from headwater.foreign import awaited
 from headwater.jobs.job import Job
@@ -49,8 +50,7 @@ class Supervisor:
     ) -> None:
         """`random` gives numbers from 0 to 1."""
         self.runner = runner
-        self._random = random
-        self._pause_seconds = pause_seconds
+        self._backoff = Backoff(pause_seconds, PAUSE_SECONDS_MAX, random=random)
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -84,25 +84,23 @@ class Supervisor:
 
     async def _keep_running(self) -> None:
         """Run until stopped; whatever else it ends for, start again, later each time that nothing was processed."""
-        pause = self._pause_seconds
+        self._backoff.reset()
         while True:
             read_before = self.report().read
             error = await self._attempt()
             if error is None and self._stopping.is_set():
                 break
             if self.report().read > read_before:
-                pause = self._pause_seconds
-            # Jobs that failed together must not begin together for ever.
-            wait = pause * (0.5 + self._random() / 2)
+                self._backoff.reset()
             reason = error or JobInvalid("it ended without being asked to")
+            is_away = isinstance(reason, HeadwaterError) and reason.is_away
+            # Whose return is waited for is asked for often: it was not the job that failed.
+            wait = self._backoff.next_pause(AWAY_PAUSE_SECONDS_MAX if is_away else None)
             self.runner.status.restarting(reason, wait, unforeseen=not isinstance(reason, HeadwaterError))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)
             if self._stopping.is_set():
                 break
-            is_away = isinstance(reason, HeadwaterError) and reason.is_away
-            # Whose return is waited for is asked for often: it was not the job that failed.
-            pause = min(pause * 2, AWAY_PAUSE_SECONDS_MAX if is_away else PAUSE_SECONDS_MAX)
         self.runner.status.ended()
 
     async def _attempt(self) -> BaseException | None:

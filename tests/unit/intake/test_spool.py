@@ -232,7 +232,7 @@ async def log() -> AsyncIterator[FaultyLog]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hasty, "BACKOFF_SECONDS", (0.01,))
+    monkeypatch.setattr(hasty, "PAUSE_SECONDS_MAX", 0.01)
     monkeypatch.setattr(hasty, "SYNC_SECONDS", 0.01)
 
 

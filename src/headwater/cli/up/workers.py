@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headwater.backoff import Backoff
 from headwater.cli.console import say
 from headwater.cli.up.changed_files import ChangedFiles
 from headwater.config import Config
@@ -92,18 +93,18 @@ class _Worker:
 
     async def keep(self) -> None:
         """Run a worker, and another one whenever it ends."""
-        pause = PAUSE_SECONDS_FIRST
+        backoff = Backoff(PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX)
         while True:
             began = time.monotonic()
             status = await self._run_one()
             if not self.ready.is_set():
                 raise LogUnavailable(f"Worker {self.number} could not start (status {status}).")
             if time.monotonic() - began > SETTLED_SECONDS:
-                pause = PAUSE_SECONDS_FIRST
+                backoff.reset()
+            pause = backoff.next_pause()
             how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-            say(f"Worker {self.number} {how}; another one starts in {pause:g} s.")
+            say(f"Worker {self.number} {how}; another one starts in {pause:.2g} s.")
             await asyncio.sleep(pause)
-            pause = min(pause * 2, PAUSE_SECONDS_MAX)
 
     async def _run_one(self) -> int:
         self._process = process = await asyncio.create_subprocess_exec(

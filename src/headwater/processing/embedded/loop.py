@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import orjson
 
+from headwater.backoff import Backoff
 from headwater.connectors.contained import ContainedSink
 from headwater.connectors.contract import Delivery, Sink
 from headwater.errors import EventMalformed, HeadwaterError, LogCorrupt, PositionLost
@@ -514,7 +515,7 @@ class EmbeddedRunner:
 
     async def _again(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """The attempt's answer, tried again with growing pauses while the error says that this can help."""
-        pause = self.settings.retry_seconds
+        backoff: Backoff | None = None
         for tried in range(self.settings.retries_max + 1):
             try:
                 return await _undisturbed(attempt())
@@ -522,8 +523,8 @@ class EmbeddedRunner:
                 if not error.retriable or tried == self.settings.retries_max or self._stopping.is_set():
                     raise
                 self.status.retrying(error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, self.settings.retry_seconds_max)
+                backoff = backoff or Backoff(self.settings.retry_seconds, self.settings.retry_seconds_max)
+                await asyncio.sleep(backoff.next_pause())
         raise AssertionError("unreachable")
 
     async def _others_turn(self) -> None:

@@ -9,9 +9,9 @@ further. For that, a partition's group has a token before anything is processed:
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Iterable
 
+from headwater.backoff import Backoff
 from headwater.errors import WriterFenced
 from headwater.log.consumer_group import SharedLog
 from headwater.log.contract import Commit, Position
@@ -74,11 +74,12 @@ class WholeStore(LogStore):
 
 async def _claim(log: SharedLog, group: str) -> str | None:
     """Fence whoever writes for `group`, without keeping it; others may be about to do the same."""
+    backoff = Backoff(CLAIM_PAUSE_SECONDS, CLAIM_PAUSE_SECONDS, spread=(0, 1))
     for _ in range(CLAIMS_MAX - 1):
         try:
             return await log.claim(group)
         except WriterFenced:
-            await asyncio.sleep(CLAIM_PAUSE_SECONDS * random.random())
+            await asyncio.sleep(backoff.next_pause())
         finally:
             await log.release(group)
     return await log.claim(group)
