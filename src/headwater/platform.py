@@ -138,7 +138,7 @@ class Platform:
         for runner in self.runners.values():
             if (error := damaged.get(self._file_of(runner.job))) is not None:
                 runner.runner.status.ended(error)
-            elif run_jobs or (run_shared_jobs and isinstance(runner.runner, SharedRunner)):
+            elif run_jobs or (run_shared_jobs and runner.runner.features.shares_partitions):
                 runner.start()
         self._trimming = asyncio.create_task(self._keep_trimming(), name="retention")
         self.monitor.start(leads=run_jobs)

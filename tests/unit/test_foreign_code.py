@@ -18,8 +18,9 @@ from foreign_failures import FAILURES
 from headwater.connectors.contract import Delivery
 from headwater.errors import JobInvalid
 from headwater.foreign import Escaped, awaited, contain, described, stack_of
-from headwater.jobs import Context, job, table
+from headwater.jobs import Context, Job, job, table
 from headwater.jobs.loader import load_jobs
+from headwater.processing.embedded.partitioned import shared_features
 from headwater.processing.status import RunnerStatus
 from headwater.processing.supervisor import Supervisor
 from headwater.telemetry import Telemetry
@@ -249,9 +250,13 @@ class Restless:
     def __init__(self, *endings: Callable[[], Any]) -> None:
         self.job = job(source="a", name="restless")(lambda event, context: None)
         self.status = RunnerStatus(self.job, Telemetry())
+        self.features = shared_features(streams=True)
         self.endings = list(endings)
         self.attempts = 0
         self._stopping = asyncio.Event()
+
+    def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
+        return ()
 
     async def run(self, *, until_end: bool = False) -> None:
         self.attempts += 1

@@ -82,7 +82,7 @@ class Job:
             raise self.invalid(f"{self.name!r} cannot name a job.", hint="Use letters, digits, '_', '-' and '.'.")
         if not is_texts(self.sources) or not self.sources:
             raise self.invalid(f"The job {self.name} reads {shown(self.sources)}: `sources` is a tuple of streams.")
-        if wrong := [step for step in self.steps if not isinstance(step, Each | PerKey)]:
+        if wrong := [step for step in self.steps if not isinstance(step, Step)]:
             raise self.invalid(f"The job {self.name} has {shown(wrong[0])} as a step: a step is an Each or a PerKey.")
         if not isinstance(self.output, ToStream | ToTable | None):
             raise self.invalid(f"The job {self.name} writes {shown(self.output)}: `output` is a ToStream or a ToTable.")
@@ -132,7 +132,26 @@ class Job:
     @property
     def keeps_state(self) -> bool:
         """Whether it remembers anything but its position."""
-        return any(isinstance(step, PerKey) for step in self.steps)
+        return bool(self.keyed_steps)
+
+    @property
+    def has_timers(self) -> bool:
+        """Whether something of it waits for a time to come, as windows do."""
+        return any(step.on_timer is not None for step in self.keyed_steps)
+
+    @property
+    def keyed_steps(self) -> tuple[PerKey, ...]:
+        """The steps that remember something for each key, in order."""
+        keyed = []
+        for step in self.steps:
+            match step:
+                case PerKey():
+                    keyed.append(step)
+                case Each():
+                    pass
+                case _:
+                    assert_never(step)
+        return tuple(keyed)
 
 
 class JobSettings(TypedDict, total=False):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import assert_never
 
 from headwater.declaration import nearest
 from headwater.errors import SchemaNotFound
-from headwater.jobs.job import Job, ToStream
+from headwater.jobs.job import Job, ToStream, ToTable
 from headwater.schemas.repository import SchemaRepository
 from headwater.schemas.uri import check_producer_uri
 from headwater.streams.registry import StreamRegistry
@@ -21,9 +22,10 @@ def output_schema_uri(job: Job, streams: StreamRegistry, repository: SchemaRepos
     May read a directory. Raises StreamUnknown, JobInvalid (a version of no title), SchemaNotFound, and SchemaUriRefused
     for what names no version, such as `latest`.
     """
-    if not isinstance(job.output, ToStream):
+    output = _stream_written(job)
+    if output is None:
         return None
-    stream, version = streams.get(job.output.stream), job.output.version
+    stream, version = streams.get(output.stream), output.version
     title = stream.schema_title
     if title is None:
         if version is not None:
@@ -48,6 +50,16 @@ def output_schema_uri(job: Job, streams: StreamRegistry, repository: SchemaRepos
         except SchemaNotFound as error:
             raise SchemaNotFound(error.message, hint=_hint(version, known)) from None
     return f"/{title}/{version}"
+
+
+def _stream_written(job: Job) -> ToStream | None:
+    match job.output:
+        case ToStream():
+            return job.output
+        case ToTable() | None:
+            return None
+        case _:
+            assert_never(job.output)
 
 
 def _hint(version: str, known: list[str]) -> str:

@@ -6,36 +6,17 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable
-from typing import Protocol
 
 from headwater.backoff import Backoff
 from headwater.errors import HeadwaterError, JobInvalid
 from headwater.foreign import awaited
 from headwater.jobs.job import Job
-from headwater.processing.status import JobReport, RunnerStatus
+from headwater.processing.contract import Runner
+from headwater.processing.status import JobReport
 
 PAUSE_SECONDS = 0.5
 PAUSE_SECONDS_MAX = 60.0
 AWAY_PAUSE_SECONDS_MAX = 4.0
-
-
-class Runner(Protocol):
-    """Runs one job; `run` may be called again after it raised."""
-
-    job: Job
-    status: RunnerStatus
-
-    async def run(self, *, until_end: bool = False) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def cancelled_itself(self) -> None:
-        """Called where the task of `run` was cancelled, and not by the one who started it."""
-        ...
-
-    async def take_over(self) -> None: ...
-
-    async def lag(self) -> int: ...
 
 
 class Supervisor:

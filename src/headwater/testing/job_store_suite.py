@@ -79,6 +79,9 @@ class JobStoreSuite(ContractSuite):
     def test_the_suite_is_run_on_what_it_names(self, new_store: NewStore) -> None:
         self.check_implementation(new_store())
 
+    async def test_it_says_whether_it_keeps_state(self, store: JobStore) -> None:
+        assert store.keeps_state is self.keeps_state
+
     async def test_a_new_job_begins_at_the_beginning_and_without_state(self, store: JobStore) -> None:
         found = await store.open()
         # A store of one partition may say where that begins.

@@ -10,7 +10,8 @@ class TestEmbeddedRunner(RunnerSuite):
     def new_runner(self, log):   # makes a runner of the job, as another process would
         return lambda job, gate: EmbeddedRunner(job, log, gate)
 
-The suite's job has no state and reads partition 0 of a topic; what state a runner keeps is asked by tests of its own.
+The suite's jobs read partition 0 of a topic. What a runner says it cannot do (`features`) is not asked of it, only that
+it refuses the jobs that need it.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from headwater.errors import HeadwaterError
+from headwater.connectors.contract import Column, TableShape
+from headwater.errors import HeadwaterError, JobInvalid
 from headwater.event import decode_stored, json_bytes
 from headwater.intake.gate import Gate
-from headwater.jobs.job import Job, ToStream
-from headwater.jobs.steps import Context, Each
+from headwater.jobs.job import Job, ToStream, ToTable
+from headwater.jobs.steps import Context, Each, PerKey, Timer, Turn
 from headwater.log.contract import Log, Record, TopicSettings
-from headwater.processing.supervisor import Runner, Supervisor
+from headwater.processing.contract import Runner
+from headwater.processing.supervisor import Supervisor
 from headwater.testing.contract_suite import ContractSuite
 from headwater.testing.eventually import eventually
 from headwater.testing.job_kit import open_gate, streams_of
@@ -54,7 +57,35 @@ def passed_on(event: dict[str, Any], context: Context) -> dict[str, Any] | None:
     return None if event.get("does") == "nothing" else {"$schema": "/passed/1.0.0", "number": event["number"]}
 
 
+def counted(state: Any, event: dict[str, Any], context: Context) -> Turn:
+    """One more than the event before."""
+    number = (state or 0) + 1
+    return Turn(number, events=[{"$schema": "/passed/1.0.0", "number": number}])
+
+
+def waited_for(state: Any, event: dict[str, Any], context: Context) -> Turn:
+    """Nothing yet: the event is passed on when its time is over."""
+    return Turn(event["number"], timers={"over": Timer(context.event_time_ms + 1)})
+
+
+def is_over(state: Any, name: str, context: Context) -> Turn:
+    return Turn(None, events=[{"$schema": "/passed/1.0.0", "number": state}])
+
+
+def one_key(event: dict[str, Any], context: Context) -> str:
+    return "all"
+
+
+TABLE = ToTable(TableShape("numbers", (Column("number", "integer", "number"),), ("number",)))
+COUNT = PerKey("count", one_key, counted)
+WAIT = PerKey("wait", one_key, waited_for, is_over)
+
 JOB = Job("passing", ("edits",), (Each("function", passed_on),), ToStream("passed"))
+COUNTING = Job("passing", ("edits",), (COUNT,), ToStream("passed"))
+WAITING = Job("passing", ("edits",), (WAIT,), ToStream("passed"), idle_ms=1)
+FILLING = Job("passing", ("edits",), (), TABLE)
+# Each kind of job by what it needs.
+KINDS = (JOB, COUNTING, WAITING, FILLING, Job("passing", ("edits",), (COUNT,), TABLE))
 
 
 class RunnerSuite(ContractSuite):
@@ -107,6 +138,45 @@ class RunnerSuite(ContractSuite):
         self.check_implementation(runner)
         assert runner.job is JOB
         assert runner.status.report().read == 0
+
+    @pytest.mark.parametrize("job", KINDS)
+    async def test_it_refuses_the_jobs_that_need_what_it_has_not(
+        self, gate: Gate, new_runner: NewRunner, runner: Runner, job: Job
+    ) -> None:
+        reasons = runner.unsupported_reasons(job)
+        assert set(runner.features.unsupported_reasons(job)) <= set(reasons)
+        if not reasons:
+            assert new_runner(job, gate).job is job
+            return
+        with pytest.raises(JobInvalid) as refused:
+            new_runner(job, gate)
+        assert [reason for reason in reasons if reason not in refused.value.message] == []
+
+    async def test_it_runs_the_job_it_was_made_for(self, runner: Runner) -> None:
+        assert runner.unsupported_reasons(runner.job) == ()
+        assert runner.unsupported_reasons(JOB) == ()
+
+    async def test_state_goes_on_in_a_later_run(self, log: Log, gate: Gate, new_runner: NewRunner) -> None:
+        if new_runner(JOB, gate).unsupported_reasons(COUNTING):
+            pytest.skip("this runner keeps no state")
+        runner = new_runner(COUNTING, gate)
+        for number in range(3):
+            await self.put(log, number)
+            await runner.run(until_end=True)
+        await self.put(log, 3, 4)
+        await new_runner(COUNTING, gate).run(until_end=True)
+        assert await self.numbers(log) == [1, 2, 3, 4, 5]
+
+    async def test_timers_fire_though_no_event_comes(self, log: Log, gate: Gate, new_runner: NewRunner) -> None:
+        if new_runner(JOB, gate).unsupported_reasons(WAITING):
+            pytest.skip("this runner keeps no state, or fires no timers while no events come")
+        runner = new_runner(WAITING, gate)
+        await self.put(log, 7)
+        running = asyncio.create_task(runner.run())
+        await self.wait_for(log, [7])
+        runner.stop()
+        async with asyncio.timeout(SECONDS_MAX):
+            await running
 
     async def test_all_there_is_is_processed_once_and_in_order(self, log: Log, runner: Runner) -> None:
         await self.put(log, *range(50))

@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 import orjson
 
@@ -42,6 +42,7 @@ from headwater.jobs.steps import (
 from headwater.log.contract import Log, Position, Record, StateChange, StoredRecord
 from headwater.log.event_time import event_time_of
 from headwater.log.reading_on import passed
+from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.keyed_state import KeyedState
 from headwater.processing.embedded.source_positions import SourcePositions
 from headwater.processing.embedded.suspects import Suspects
@@ -106,11 +107,16 @@ class EmbeddedRunner:
 
         Raises JobInvalid where this runner cannot run the job.
         """
-        reasons = cannot(job, log, store)
-        if job.writes().table is not None and sink is None:
-            reasons.append("it fills a table and was given no sink")
-        if reasons:
-            raise job.invalid(f"The job {job.name} cannot run here: {'; '.join(reasons)}.")
+        self._store = store or LogStore(log, job.group)
+        self.features = RunnerFeatures(
+            streams=log.features.transactional_commit,
+            keyed_state=self._store.keeps_state,
+            tables=sink is not None,
+            tables_with_state=False,
+            fires_when_idle=True,
+            shares_partitions=False,
+        )
+        require_supported(job, self.unsupported_reasons(job))
         self.job = job
         self._writes = job.writes()
         self.settings = settings or RunnerSettings()
@@ -118,7 +124,6 @@ class EmbeddedRunner:
         self._log = log
         self._gate = gate
         self._sink = None if sink is None else ContainedSink(sink)
-        self._store = store or LogStore(log, job.group)
         self._clock = clock
         self._derivation = Derivation(job, gate, log if isinstance(log, RefusesRecords) else None)
         if isinstance(self._store, ReplacesRefused):
@@ -144,6 +149,9 @@ class EmbeddedRunner:
         self._at_hand: Sequence[StoredRecord] = ()
         # Up to where partitions are known to have no record, only marks of transactions.
         self._empty: dict[Partition, int] = {}
+
+    def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
+        return self.features.unsupported_reasons(job)
 
     def stop(self) -> None:
         """Ask `run` to return after the batch at hand."""
@@ -201,11 +209,7 @@ class EmbeddedRunner:
         await asyncio.to_thread(self._derivation.prepare)
         streams = [self._gate.streams.get(name) for name in self.job.reads()]
         self._streams = {topic: stream for stream in streams for topic in stream.topics}
-        self._state = {
-            step.name: KeyedState(self._store, self.job.name, step.name)
-            for step in self.job.steps
-            if isinstance(step, PerKey)
-        }
+        self._state = {step.name: KeyedState(self._store, self.job.name, step.name) for step in self.job.keyed_steps}
         self._progress = Progress()
         self._empty = {}
         if self._sink is not None:
@@ -346,13 +350,16 @@ class EmbeddedRunner:
         fired = False
         for step in self.job.steps:
             results = Results(failures=batch.results.failures, late=batch.results.late)
-            if isinstance(step, Each):
-                for item in items:
-                    apply_each(step, item, watermark_ms, results)
-                    await self._others_turn()
-            else:
-                await self._fold_keyed(step, items, watermark_ms, results)
-                fired |= await self._fold_timers(step, batch, results, until_ms, strict_until)
+            match step:
+                case Each():
+                    for item in items:
+                        apply_each(step, item, watermark_ms, results)
+                        await self._others_turn()
+                case PerKey():
+                    await self._fold_keyed(step, items, watermark_ms, results)
+                    fired |= await self._fold_timers(step, batch, results, until_ms, strict_until)
+                case _:
+                    assert_never(step)
             items = results.items
         batch.results.items = items
         return fired
@@ -548,18 +555,6 @@ async def _undisturbed(work: Awaitable[_T]) -> _T:
         if not task.cancelled():
             await asyncio.wait((task,))
         raise
-
-
-def cannot(job: Job, log: Log, store: JobStore | None = None) -> list[str]:
-    """Why this runner cannot run `job` on `log`, committing to `store`; [] where it can."""
-    reasons = []
-    if job.keeps_state and job.writes().table is not None:
-        reasons.append("it keeps state and fills a table: let it write a stream, and fill the table from that")
-    if job.writes().table is None and not log.features.transactional_commit:
-        reasons.append("the log cannot commit outputs and position together")
-    if job.keeps_state and store is None and not log.features.keyed_state:
-        reasons.append("the log keeps no keyed state")
-    return reasons
 
 
 def _reached(position: Position, end: Position) -> bool:

@@ -20,6 +20,7 @@ from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
 from headwater.log.consumer_group import SharedLog
 from headwater.log.contract import Commit, Log, Placement, Position, Record, StoredRecord
+from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
 from headwater.processing.status import JobReport, RunnerStatus
 from headwater.processing.stores.partitions import PartitionStore, Place, WholeStore, group_of
@@ -36,7 +37,19 @@ _log = logging.getLogger(__name__)
 
 def can_share(job: Job) -> bool:
     """Whether processes can share the job's partitions: it remembers nothing but its position, which is in the log."""
-    return not job.keeps_state and job.writes().table is None
+    return not shared_features(streams=True).unsupported_reasons(job)
+
+
+def shared_features(*, streams: bool) -> RunnerFeatures:
+    """What the processes that share a job can do: nothing is kept but the position. `streams`: as the log can."""
+    return RunnerFeatures(
+        streams=streams,
+        keyed_state=False,
+        tables=False,
+        tables_with_state=False,
+        fires_when_idle=True,
+        shares_partitions=True,
+    )
 
 
 class OnePartition:
@@ -87,6 +100,8 @@ class PartitionRunner:
     def __init__(
         self, job: Job, log: SharedLog, gate: Gate, place: Place, *, status: RunnerStatus, settings: RunnerSettings
     ) -> None:
+        self.features = shared_features(streams=log.features.transactional_commit)
+        require_supported(job, self.unsupported_reasons(job))
         self.job = job
         self._log = log
         self._place = place
@@ -100,6 +115,9 @@ class PartitionRunner:
         )
         self.status = status
         self._stopping = asyncio.Event()
+
+    def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
+        return self.features.unsupported_reasons(job)
 
     async def run(self, *, until_end: bool = False) -> None:
         try:
@@ -188,7 +206,12 @@ class SharedRunner:
         settings: RunnerSettings | None = None,
         stall_seconds_max: float = 60.0,
     ) -> None:
-        """`stall_seconds_max`: for so long may the event loop stand still until others take over the partitions."""
+        """`stall_seconds_max`: for so long may the event loop stand still until others take over the partitions.
+
+        Raises JobInvalid where the job's partitions cannot be shared.
+        """
+        self.features = shared_features(streams=log.features.transactional_commit)
+        require_supported(job, self.unsupported_reasons(job))
         self.job = job
         self.settings = settings or RunnerSettings()
         self._stall_seconds_max = stall_seconds_max
@@ -198,6 +221,9 @@ class SharedRunner:
         self._gate = gate
         self._parts: dict[Place, Supervisor] = {}
         self._stopping = asyncio.Event()
+
+    def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
+        return self.features.unsupported_reasons(job)
 
     @property
     def partitions(self) -> frozenset[Place]:

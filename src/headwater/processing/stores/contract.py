@@ -14,7 +14,12 @@ from headwater.log.contract import Commit, Log, Record, StateChange
 
 
 class JobStore(Protocol):
-    """What one job has committed. Used by one runner; `open` again after trouble."""
+    """What one job has committed. Used by one runner; `open` again after trouble.
+
+    `keeps_state`: whether it commits state with the position; otherwise it is for jobs that remember nothing else.
+    """
+
+    keeps_state: bool
 
     async def open(self) -> str | None:
         """Take the job over from whoever ran it before. Answers the token to go on from, None at the beginning.
@@ -70,6 +75,7 @@ class LogStore:
     """The log itself: events, position and state are one append."""
 
     def __init__(self, log: Log, group: str) -> None:
+        self.keeps_state = log.features.keyed_state
         self._log = log
         self._group = group
         self._is_sure = True

@@ -51,6 +51,8 @@ def parse_published(token: str | None) -> tuple[Position, dict[str, int]]:
 class OutboxStore:
     """The file of one job, and the relay of its events into the log."""
 
+    keeps_state = True
+
     def __init__(self, log: Log, group: str, path: Path, *, durability: str = "fsync") -> None:
         self._log = log
         self._group = group

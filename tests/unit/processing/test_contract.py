@@ -1,0 +1,54 @@
+"""Which jobs a runner refuses, by each of its features."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from headwater.errors import JobInvalid
+from headwater.jobs.job import Job
+from headwater.processing.contract import RunnerFeatures, require_supported
+from headwater.testing.runner_suite import COUNTING, FILLING, JOB, KINDS, WAITING
+
+EVERYTHING = RunnerFeatures(
+    streams=True, keyed_state=True, tables=True, tables_with_state=True, fires_when_idle=True, shares_partitions=True
+)
+FILLING_WITH_STATE = KINDS[-1]
+
+
+def test_a_runner_with_all_features_runs_every_kind_of_job() -> None:
+    assert [EVERYTHING.unsupported_reasons(job) for job in KINDS] == [()] * len(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("feature", "refused"),
+    [
+        ("streams", (JOB, COUNTING, WAITING)),
+        ("keyed_state", (COUNTING, WAITING, FILLING_WITH_STATE)),
+        ("tables", (FILLING, FILLING_WITH_STATE)),
+        ("tables_with_state", (FILLING_WITH_STATE,)),
+        ("fires_when_idle", (WAITING,)),
+        ("shares_partitions", ()),
+    ],
+)
+def test_without_a_feature_the_jobs_that_need_it_are_refused(feature: str, refused: tuple[Job, ...]) -> None:
+    without = dataclasses.replace(EVERYTHING, **{feature: False})
+    found = {index: len(without.unsupported_reasons(job)) for index, job in enumerate(KINDS)}
+    assert found == {index: int(job in refused) for index, job in enumerate(KINDS)}
+
+
+def test_every_feature_is_asked_about() -> None:
+    asked = test_without_a_feature_the_jobs_that_need_it_are_refused.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    assert {feature for feature, _ in asked} == {field.name for field in dataclasses.fields(RunnerFeatures)}
+
+
+def test_a_refusal_names_all_reasons_and_the_place_of_the_job() -> None:
+    nothing = RunnerFeatures(**dict.fromkeys((field.name for field in dataclasses.fields(RunnerFeatures)), False))
+    reasons = nothing.unsupported_reasons(FILLING_WITH_STATE)
+    assert len(reasons) == 3
+    with pytest.raises(JobInvalid) as refused:
+        require_supported(FILLING_WITH_STATE, reasons)
+    assert [reason for reason in reasons if reason not in refused.value.message] == []
+    assert refused.value.line is not None
+    require_supported(JOB, ())
