@@ -262,6 +262,13 @@ class HostUnknown(HeadwaterError):
     fault = Fault.CONSUMER
 
 
+class HeaderRepeated(HeadwaterError):
+    """A header that decides how the request is answered stands in it more than once."""
+
+    code = "header_repeated"
+    fault = Fault.CONSUMER
+
+
 class ScopeMissing(HeadwaterError):
     """The API key is known, but not good for this."""
 

@@ -83,8 +83,8 @@ def served(directory: Path, **sections: Mapping[str, Any]) -> Iterator[Service]:
         yield Service(client, platform, address)
 
 
-@pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+@pytest.fixture(scope="module", params=[1, 2], ids=["alone", "second worker"])
+def closed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Keys are required on both sides, and no stream file says otherwise."""
     directory = tmp_path_factory.mktemp("closed")
     project = directory / "project"
@@ -96,7 +96,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "intake": {**BOTH["intake"], "test_events": [event("shop.order", "test")]},
     }
     with (
-        served_project(project, **sections) as (address, platform),
+        served_project(project, workers=request.param, **sections) as (address, platform),
         httpx.Client(base_url=address, trust_env=False, timeout=DEADLINE_SECONDS) as client,
     ):
         service = Service(client, platform, address)
@@ -130,7 +130,7 @@ def route_paths(directory: Path) -> list[str]:
 def filled(path: str) -> str:
     known = {
         "{id}": "1",
-        "{number:int}": "1",
+        "{number:revision}": "1",
         "{version}": "latest",
         "{subject:path}": TITLE,
         "{path:path}": f"{TITLE}/1.0.0",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 
 import yaml
 
+from headwater.cli.up.workers import listening
 from headwater.config import load_config
 from headwater.platform import Platform, build
 from headwater.web.server import serving
+from headwater.web.workers import WorkerPlace
 
 START_SECONDS_MAX = 30.0
 
@@ -27,8 +30,13 @@ def write_project(directory: Path, schemas: Sequence[Mapping[str, Any]], streams
 
 
 @contextlib.contextmanager
-def served_project(directory: Path, **sections: Mapping[str, Any]) -> Iterator[tuple[str, Platform]]:
-    """Serve the project on a free port; gives the address and the platform, which belongs to the thread."""
+def served_project(
+    directory: Path, *, workers: int = 1, **sections: Mapping[str, Any]
+) -> Iterator[tuple[str, Platform]]:
+    """Serve the project on a free port; gives the address and the platform, which belongs to the thread.
+
+    `workers`: so many servers of the one platform, as if each were a process of its own; the address is the last one's.
+    """
     overrides = {"web": {"port": 0}, "log": {"durability": "os"}} | sections
     platform = build(load_config(directory, environment={}, overrides=overrides))
     started = threading.Event()
@@ -40,8 +48,9 @@ def served_project(directory: Path, **sections: Mapping[str, Any]) -> Iterator[t
     async def run() -> None:
         await platform.start()
         try:
-            async with serving(platform) as address:
-                addresses.append(address)
+            async with contextlib.AsyncExitStack() as stack:
+                for place in places(workers):
+                    addresses[:] = [await stack.enter_async_context(serving(platform, place=place))]
                 started.set()
                 await done.wait()
         finally:
@@ -67,6 +76,16 @@ def served_project(directory: Path, **sections: Mapping[str, Any]) -> Iterator[t
         thread.join()
     if failures:
         raise failures[0]
+
+
+def places(count: int) -> list[WorkerPlace | None]:
+    """Where so many workers stand, each on a port of its own; None for one that is alone."""
+    if count == 1:
+        return [None]
+    sockets = [listening("127.0.0.1", 0) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    secret = secrets.token_urlsafe(32)
+    return [WorkerPlace(number, [one], ports, secret) for number, one in enumerate(sockets)]
 
 
 def _write(file: Path, document: Mapping[str, Any]) -> None:

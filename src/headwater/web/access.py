@@ -22,8 +22,7 @@ from headwater.errors import HeadwaterError, KeyRequired, StreamUnknown
 from headwater.platform import Platform
 from headwater.streams.outside import KeysOfSenders
 from headwater.streams.visibility import Sight
-from headwater.web.http.headers import RawHeaders
-from headwater.web.sight import client_address
+from headwater.web.http.headers import RawHeaders, client_address
 
 STREAM_PATH = "/v2/stream/"
 _SAFE_METHODS = frozenset({"GET", "HEAD"})

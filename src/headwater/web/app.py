@@ -12,14 +12,14 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from headwater.errors import HeadwaterError, HostUnknown
+from headwater.errors import HeaderRepeated, HeadwaterError, HostUnknown
 from headwater.platform import Platform
 from headwater.web import info
 from headwater.web.access import STREAM_PATH, Doors, is_events_path
 from headwater.web.asyncapi import AsyncApi
 from headwater.web.browser_client import browser_client_routes
 from headwater.web.events import Answer, EventsEndpoint, send_answer
-from headwater.web.http.headers import StandingHeaders, standing_headers
+from headwater.web.http.headers import StandingHeaders, check_single, standing_headers
 from headwater.web.http.hosts import WHOLE_TARGET, Hosts
 from headwater.web.http.places import error_answer, exception_handlers, page_of_error
 from headwater.web.http.preflight import Preflights, is_preflight, preflight
@@ -150,7 +150,9 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path: str = scope["path"]
-            if (error := self._misdirected(scope)) is not None:
+            # What another worker sends on was looked at by that one.
+            is_admitted = self.workers is not None and self.workers.admit(scope)
+            if not is_admitted and (error := self._misdirected(scope)) is not None:
                 await ProblemResponse(error, method=scope["method"], uri=request_uri(scope))(scope, receive, send)
                 return
             if self.doors.reads_with_key:
@@ -176,8 +178,12 @@ class Application:
                 return
         await self._rest(scope, receive, send)
 
-    def _misdirected(self, scope: Scope) -> HostUnknown | None:
-        """What is wrong with the `Host` of a request."""
+    def _misdirected(self, scope: Scope) -> HeadwaterError | None:
+        """What is wrong with the `Host` of a request, or with headers that are there more than once."""
+        try:
+            check_single(scope["headers"])
+        except HeaderRepeated as error:
+            return error
         if WHOLE_TARGET in scope.get("extensions", ()):
             return None
         value = next((value for name, value in scope["headers"] if name == b"host"), None)

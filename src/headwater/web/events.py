@@ -171,9 +171,6 @@ class EventsEndpoint:
         is_cloud = False
         for name, value in headers:
             if name == b"content-type":
-                if content_type and value != content_type:
-                    error = EventMalformed("The request has two content types.", hint="Send one.")
-                    return self.problem(error, "POST", uri)
                 content_type = value
             elif name == b"content-encoding":
                 encoding = value

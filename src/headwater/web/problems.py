@@ -38,6 +38,7 @@ STATUS: dict[type[HeadwaterError], int] = {
     errors.KeysDamaged: 503,
     errors.ScopeMissing: 403,
     errors.HostUnknown: 421,
+    errors.HeaderRepeated: 400,
     errors.TooManyRequests: 429,
     errors.StreamSchemaMismatch: 400,
     errors.KeyFieldMissing: 400,

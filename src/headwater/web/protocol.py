@@ -467,27 +467,19 @@ class HeadwaterProtocol(HttpToolsProtocol):
             return False
         if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
             return False
-        length, is_json = None, None
-        known_hosts = self._known_hosts
-        for name, value in self.headers:
-            if name == b"content-type":
-                if is_json is not None:
-                    return False
-                is_json = value == b"application/json"
-            elif name == b"content-length":
-                length = value
-            elif name == b"host":
-                if known_hosts is not None and value not in known_hosts:
-                    return False
-            elif name in _UNUSUAL:
-                return False
-        return bool(is_json) and length is not None and length.isdigit() and self._may_come(endpoint, int(length))
-
-    def _may_come(self, endpoint: EventsEndpoint, length: int) -> bool:
-        """Whether a body of so many bytes is read at once: not from senders without a key, where one is asked for."""
-        if not 0 < length <= endpoint.config.request_bytes_max:
+        headers = dict(self.headers)
+        # Of headers that are there twice it is decided elsewhere.
+        if len(headers) != len(self.headers) or not _UNUSUAL.isdisjoint(headers):
             return False
-        return not endpoint.asks_key or any(name == b"authorization" for name, _ in self.headers)
+        if headers.get(b"content-type") != b"application/json":
+            return False
+        if self._known_hosts is not None and b"host" in headers and headers[b"host"] not in self._known_hosts:
+            return False
+        length = headers.get(b"content-length", b"")
+        if not length.isdigit() or not 0 < int(length) <= endpoint.config.request_bytes_max:
+            return False
+        # From senders without a key nothing is read at once, where one is asked for.
+        return not endpoint.asks_key or b"authorization" in headers
 
 
 def _without_offer(connection: bytes) -> bytes:

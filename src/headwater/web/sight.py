@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from headwater.streams.seen import SeenStreams
 from headwater.streams.visibility import Sight
-from headwater.web.http.headers import RawHeaders
+from headwater.web.http.headers import client_address
 
 
 def sight_of(request: Request, *, again: bool = False) -> Sight:
@@ -23,13 +23,6 @@ def address_of(request: Request) -> str:
     """Where a request comes from: the connection, or what `consumption.client_address_header` names."""
     named: str | None = request.app.state.platform.config.consumption.client_address_header
     return client_address(request.scope["headers"], request.client.host if request.client else None, named)
-
-
-def client_address(headers: RawHeaders, peer: str | None, named: str | None) -> str:
-    """Where a request comes from: the connection `peer`, or what a trusted proxy says in the header `named`."""
-    wanted = named.lower().encode("latin-1", "replace") if named else None
-    said = next((value for name, value in headers if name == wanted), b"").decode("latin-1").strip()
-    return said or peer or ""
 
 
 def seen(request: Request, *, again: bool = False) -> SeenStreams:

@@ -37,7 +37,7 @@ from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
 from headwater.web.cloudevents import STRUCTURED, CloudEventsOut, url_of
 from headwater.web.eventgate import shown
-from headwater.web.http.headers import RawHeaders, is_on
+from headwater.web.http.headers import RawHeaders, client_address, is_on, joined
 from headwater.web.openapi.events import IDS
 from headwater.web.problems import (
     MEDIA_TYPE,
@@ -88,11 +88,12 @@ class StreamEndpoint:
         self._standing = standing or []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = joined(scope["headers"])
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         header = self._hub.config.client_address_header
         client = scope.get("client")
-        address = headers.get(header.lower(), "").strip() if header else client[0] if client else ""
+        peer = client[0] if client and not header else None
+        address = client_address(scope["headers"], peer, header)
         if header and not address:
             await self._refuse(scope, send, 400, _missing_address(scope, header))
             return

@@ -4,15 +4,19 @@ How this works: who starts the workers gives each, besides the port they share, 
 all of them those ports. A worker answers the intake, streams and questions about its health itself. What only the first
 can know – the page, its tables – it fetches from the first, and for `/metrics` it asks everybody: which worker a
 scraper's connection reaches is chance, so an answer about one of them would be of no use.
+
+Whom a request comes from goes along with it in a header, together with a secret that only the workers know. From
+anybody else that header is taken off and counts for nothing: the ports of the workers are open to all of the machine.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import httpx
 from starlette.types import Receive, Scope, Send
@@ -20,10 +24,13 @@ from starlette.types import Receive, Scope, Send
 from headwater.errors import HeadwaterError, LogUnavailable
 from headwater.telemetry import CONTENT_TYPE
 from headwater.web.http.body import Disconnected, read_body
+from headwater.web.http.headers import RawHeaders, client_address
 from headwater.web.http.seats import until_ended
 from headwater.web.problems import ProblemResponse, request_uri
 
 OWN_METRICS = b"worker"
+# Holds the secret of the workers and the client's address, with a blank between.
+FORWARDED = b"x-headwater-forwarded"
 METRICS_SECONDS_MAX = 1.0
 CONNECT_SECONDS_MAX = 2.0
 REQUEST_BYTES_MAX = 10_485_760
@@ -39,11 +46,15 @@ _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{)?")
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlace:
-    """Where a worker stands: its number (from 0), the sockets it listens on, and the loopback ports of all workers."""
+    """Where a worker stands: its number (from 0), the sockets it listens on, and the loopback ports of all workers.
+
+    `secret` is what the workers of one start know each other by.
+    """
 
     number: int
     sockets: Sequence[socket.socket]
     ports: Sequence[int]
+    secret: str = field(repr=False)
 
     @property
     def is_first(self) -> bool:
@@ -54,10 +65,19 @@ class WorkerPlace:
 class Workers:
     """What one worker asks the others. `close` it with the server."""
 
-    def __init__(self, place: WorkerPlace, own_metrics: Callable[[str | None], bytes]) -> None:
-        """`own_metrics`: those of this process, as told to who sends this `Authorization` header."""
+    def __init__(
+        self, place: WorkerPlace, own_metrics: Callable[[str | None, str], bytes], address_header: str | None
+    ) -> None:
+        """`own_metrics`: those of this process, as told to who sends this `Authorization` header from this address.
+
+        `address_header`: where a trusted proxy puts the client's address.
+        """
+        if not place.secret:
+            raise ValueError("Workers need a secret to know each other by.")
         self._place = place
+        self._secret = place.secret.encode("latin-1")
         self._own_metrics = own_metrics
+        self._address_header = address_header
         # The others are on this machine: no proxy, no certificates. A feed may be silent for as long as it likes.
         timeout = httpx.Timeout(CONNECT_SECONDS_MAX, read=None)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=4)
@@ -65,6 +85,24 @@ class Workers:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+    def admit(self, scope: Scope) -> bool:
+        """Whether another worker sends this on; then `scope` is changed to what the client sent, from its address."""
+        sent = [value for name, value in scope["headers"] if name == FORWARDED]
+        if not sent:
+            return False
+        scope["headers"] = [(name, value) for name, value in scope["headers"] if name != FORWARDED]
+        secret, _, address = sent[0].partition(b" ")
+        if len(sent) > 1 or not hmac.compare_digest(secret, self._secret):
+            return False
+        scope["client"] = (address.decode("latin-1"), 0) if address else None
+        return True
+
+    def _forwarded(self, scope: Scope) -> tuple[bytes, bytes]:
+        """The header by which another worker knows that this one sends a request on, and for whom."""
+        client = scope.get("client")
+        address = client[0].encode("latin-1") if client else b""
+        return FORWARDED, self._secret + b" " + address
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Answer what is not for this worker alone; False, with nothing done, for the rest."""
@@ -79,27 +117,30 @@ class Workers:
         await self._from_first(scope, receive, send)
         return True
 
-    async def metrics(self, authorization: str | None = None) -> bytes:
+    async def metrics(self, scope: Scope) -> bytes:
         """The metrics of all workers, each sample with the label `worker`; those of one that is down are missing.
 
-        As each tells them to who sends this header. Raises KeyRequired.
+        As each tells them to who sends this request. Raises KeyRequired.
         """
-        own = self._own_metrics(authorization).decode()
-        headers = {"authorization": authorization} if authorization else {}
+        sent = next((value for name, value in scope["headers"] if name == b"authorization"), None)
+        peer = scope["client"][0] if scope.get("client") else None
+        address = client_address(scope["headers"], peer, self._address_header)
+        own = self._own_metrics(None if sent is None else sent.decode("latin-1"), address).decode()
+        handed_on = (b"authorization", (self._address_header or "").lower().encode("latin-1", "replace"))
+        headers = [one for one in scope["headers"] if one[0] in handed_on] + [self._forwarded(scope)]
         numbers = range(len(self._place.ports))
         texts = await asyncio.gather(*(self._metrics_of(number, own, headers) for number in numbers))
         return "".join(merged(texts)).encode()
 
     async def _send_metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sent = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), None)
         try:
-            body = await self.metrics(sent)
+            body = await self.metrics(scope)
         except HeadwaterError as error:
             await ProblemResponse(error, method=scope["method"], uri=request_uri(scope))(scope, receive, send)
         else:
             await _send(send, 200, [(b"content-type", CONTENT_TYPE.encode())], body)
 
-    async def _metrics_of(self, number: int, own: str, headers: Mapping[str, str]) -> str | None:
+    async def _metrics_of(self, number: int, own: str, headers: RawHeaders) -> str | None:
         if number == self._place.number:
             return own
         url = f"http://127.0.0.1:{self._place.ports[number]}/metrics?{OWN_METRICS.decode()}"
@@ -109,7 +150,7 @@ class Workers:
         except (httpx.HTTPError, TimeoutError):
             return None
 
-    async def _ask(self, method: str, url: str, headers: list[tuple[bytes, bytes]], body: bytes) -> httpx.Response:
+    async def _ask(self, method: str, url: str, headers: RawHeaders, body: bytes) -> httpx.Response:
         request = self._client.build_request(method, url, headers=headers, content=body)
         return await self._client.send(request, stream=True)
 
@@ -118,6 +159,7 @@ class Workers:
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
         url = f"http://127.0.0.1:{self._place.ports[0]}{(raw_path + query).decode('latin-1')}"
         headers = [(name, value) for name, value in scope["headers"] if name not in _HOP]
+        headers.append(self._forwarded(scope))
         try:
             body = await read_body(receive, scope["headers"], REQUEST_BYTES_MAX)
             asked = asyncio.ensure_future(self._ask(scope["method"], url, headers, body))

@@ -20,25 +20,32 @@ from headwater.errors import Fault, HeadwaterError
 
 
 def main() -> None:
-    """Run as the JSON in the first argument says, until SIGTERM, SIGINT or the end of standard input."""
+    """Run as the JSON in the first argument says, until SIGTERM, SIGINT or the end of standard input.
+
+    The first line of standard input is the secret of the workers.
+    """
     specification = json.loads(sys.argv[1])
+    secret = sys.stdin.readline().rstrip("\n")
+    if not secret:
+        # The parent is gone already.
+        return
     try:
         config = load_config(Path(specification["project"]), overrides=specification["overrides"])
-        run_until_stopped(_work(config, specification))
+        run_until_stopped(_work(config, specification, secret))
     except HeadwaterError as error:
         report_error(error.message, error.hint)
         sys.exit(EXIT_OPERATOR if error.fault is Fault.OPERATOR else EXIT_FAILED)
 
 
-async def _work(config: Config, specification: Mapping[str, Any]) -> None:
+async def _work(config: Config, specification: Mapping[str, Any], secret: str) -> None:
     from headwater.web.workers import WorkerPlace
 
     task = asyncio.current_task()
     assert task is not None
-    # Nothing is ever sent: what there is to read is the end, when the parent is gone.
+    # Nothing more is ever sent: what there is to read is the end, when the parent is gone.
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), task.cancel)
     sockets = [socket.socket(fileno=descriptor) for descriptor in specification["sockets"]]
-    place = WorkerPlace(specification["number"], sockets, specification["ports"])
+    place = WorkerPlace(specification["number"], sockets, specification["ports"], secret)
     project = None
     if specification["force"]:
         from headwater.checking.project import read_project

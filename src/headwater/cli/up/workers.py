@@ -2,9 +2,10 @@
 
 How this works: the parent binds the port once and hands the listening socket to every worker, so that a worker that
 dies takes no waiting connection with it. The first worker alone has the page, and runs the jobs that are not shared. A
-worker (worker.py) says "ready" on its standard output, and stops when its standard input ends, as it does when the
-parent dies. One that ends by itself is replaced, at once the first time and with growing pauses when that keeps
-happening.
+worker (worker.py) is given the secret by which the workers know each other on its standard input, where no other user
+of the machine can read it. It says "ready" on its standard output, and stops when its standard input ends, as it does
+when the parent dies. One that ends by itself is replaced, at once the first time and with growing pauses when that
+keeps happening.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 import signal
 import socket
 import sys
@@ -57,7 +59,8 @@ async def keep_running(
     ports = [each.getsockname()[1] for each in own]
     project = str(config.project_dir.resolve())
     specification = {"project": project, "overrides": dict(overrides), "ports": ports, "force": force}
-    workers = [_Worker(number, specification, (listener, own[number])) for number in range(count)]
+    secret = secrets.token_urlsafe(32)
+    workers = [_Worker(number, specification, (listener, own[number]), secret) for number in range(count)]
     try:
         async with asyncio.TaskGroup() as group:
             # The first creates topics; the others find them.
@@ -84,10 +87,13 @@ async def keep_running(
 class _Worker:
     """One worker process, and those that come after it."""
 
-    def __init__(self, number: int, specification: Mapping[str, Any], sockets: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, number: int, specification: Mapping[str, Any], sockets: Sequence[socket.socket], secret: str
+    ) -> None:
         self.number = number
         self.ready = asyncio.Event()
         self._sockets = sockets
+        self._secret = secret
         self._argument = json.dumps({**specification, "number": number, "sockets": [one.fileno() for one in sockets]})
         self._process: asyncio.subprocess.Process | None = None
 
@@ -114,6 +120,10 @@ class _Worker:
             pass_fds=[one.fileno() for one in self._sockets],
         )
         assert process.stdout is not None
+        assert process.stdin is not None
+        with contextlib.suppress(ConnectionError):
+            process.stdin.write(self._secret.encode() + b"\n")
+            await process.stdin.drain()
         if await process.stdout.readline() == READY:
             self.ready.set()
         return await process.wait()

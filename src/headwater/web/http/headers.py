@@ -8,9 +8,18 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headwater.errors import HeaderRepeated
+
 RawHeaders = list[tuple[bytes, bytes]]
 
 NUMBER_DIGITS_MAX = 18
+# Each decides how a request is answered: of two, a proxy in front might have looked at the other one.
+SINGLE = frozenset(
+    {
+        *(b"authorization", b"content-encoding", b"content-length", b"content-type", b"host", b"if-match"),
+        *(b"last-event-id", b"origin", b"sec-fetch-site"),
+    }
+)
 FALSE_WORDS = frozenset({"false", "0", "no", "off"})
 
 CSP_SERVICE = (
@@ -38,6 +47,37 @@ def standing_headers(cors: str | None, csp: bool) -> RawHeaders:
             (b"content-security-policy", CSP_SERVICE),
         ]
     return headers
+
+
+def check_single(headers: RawHeaders) -> None:
+    """Raise HeaderRepeated where one of `SINGLE` is there more than once; a content type may be repeated as it is."""
+    if len(dict(headers)) == len(headers):
+        return
+    first: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in first and not (name == b"content-type" and value == first[name]):
+            raise HeaderRepeated(f"The request has the header {name.decode()} more than once.", hint="Send it once.")
+        if name in SINGLE:
+            first[name] = value
+
+
+def client_address(headers: RawHeaders, peer: str | None, named: str | None) -> str:
+    """Where a request comes from: the connection `peer`, or what a trusted proxy says in the header `named`.
+
+    Of several the last one: that is the proxy's, whatever its client sent before.
+    """
+    wanted = named.lower().encode("latin-1", "replace") if named else None
+    said = next((value for name, value in reversed(headers) if name == wanted), b"").decode("latin-1").strip()
+    return said or peer or ""
+
+
+def joined(headers: RawHeaders) -> dict[str, str]:
+    """The headers by name; one that is there more than once has its values in one list, as HTTP says."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
 
 
 def is_number(text: str) -> bool:

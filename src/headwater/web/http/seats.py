@@ -10,6 +10,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from headwater.consumption.admission import Admission
+from headwater.web.http.headers import client_address
 
 # The key, in the `extensions` of a scope, of a coroutine function: it ends when the client sends nothing more.
 ENDED_EXTENSION = "headwater.ended"
@@ -29,9 +30,8 @@ class Seats:
 
     def take(self, request: Request) -> Callable[[], None]:
         """Take a seat; the function gives it back. Raises TooManyConnections."""
-        address = request.client.host if request.client else ""
-        if self._address_header is not None:
-            address = request.headers.get(self._address_header, "").strip() or address
+        peer = request.client.host if request.client else None
+        address = client_address(request.scope["headers"], peer, self._address_header)
         self._admission.enter(address)
         return lambda: self._admission.leave(address)
 
