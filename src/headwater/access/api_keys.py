@@ -2,6 +2,7 @@
 
 How this works: a key is `hwk_` and 43 random characters, shown once when it is made. So long a secret needs no slow
 hash: SHA-256 is kept. The file is read again when it changes, so a key that is revoked stops working within a second.
+Requests are answered on the event loop and in threads: what they all look at and count is behind one lock.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hmac
 import logging
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
@@ -40,7 +42,10 @@ _HOW = "Make one with `headwater keys create`, and send it as `Authorization: Be
 
 
 class ApiKeys:
-    """The keys in a file. `changes_per_minute_max` is for each key, `attempts_per_minute_max` for each address."""
+    """The keys in a file. `changes_per_minute_max` is for each key, `attempts_per_minute_max` for each address.
+
+    Safe to use from several threads.
+    """
 
     def __init__(
         self,
@@ -60,16 +65,19 @@ class ApiKeys:
         self._modified: int | None = None
         # Key name → (what is left of its allowance, when that was so).
         self._left: dict[str, tuple[float, float]] = {}
+        self._lock = threading.RLock()
 
     def all(self) -> Sequence[ApiKey]:
         """The keys by name. Raises ConfigInvalid where the file cannot be read."""
-        self._load()
-        return sorted(self._keys.values(), key=lambda key: key.name)
+        with self._lock:
+            self._load()
+            return sorted(self._keys.values(), key=lambda key: key.name)
 
     def report(self) -> None:
         """Say in the log of this process what is wrong with the file, if anything is."""
         try:
-            self._load()
+            with self._lock:
+                self._load()
         except ConfigInvalid as error:
             _log.warning("%s No API key is good before it is repaired.", error)
 
@@ -86,7 +94,8 @@ class ApiKeys:
             raise ScopeMissing(
                 f"The API key {found.name!r} is good for {', '.join(found.scopes)}, not for {scope}.", hint=_HOW
             )
-        self._spend(found.name)
+        with self._lock:
+            self._spend(found.name)
         return found.name
 
     def admit(self, authorization: str | None, scopes: Collection[str], address: str) -> None:
@@ -126,29 +135,37 @@ class ApiKeys:
 
     def create(self, name: str, scopes: Sequence[str], expires: datetime | None = None) -> str:
         """Make a key and answer it; it cannot be had again. Raises ConfigInvalid."""
-        self._load()
         unknown = [scope for scope in scopes if scope not in SCOPES]
         if unknown or not scopes:
             raise ConfigInvalid(
                 f"{unknown[0] if unknown else ''!r} is no scope.", hint=f"There are {', '.join(SCOPES)}."
             )
-        if name in self._keys:
-            raise ConfigInvalid(f"There is a key named {name!r}.", hint="Revoke it first, or take another name.")
         given = PREFIX + secrets.token_urlsafe(32)
         now = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")
         until = expires.astimezone(UTC).isoformat(timespec="seconds") if expires else None
-        self._keys[name] = ApiKey(name, hash_of(given), tuple(scopes), now, until)
-        self._save()
+        with self._lock:
+            self._load()
+            if name in self._keys:
+                raise ConfigInvalid(f"There is a key named {name!r}.", hint="Revoke it first, or take another name.")
+            self._keys[name] = ApiKey(name, hash_of(given), tuple(scopes), now, until)
+            self._save()
         return given
 
     def revoke(self, name: str) -> None:
         """Forget a key. Raises ConfigInvalid."""
-        self._load()
-        if self._keys.pop(name, None) is None:
-            raise ConfigInvalid(f"There is no key named {name!r}.", hint="`headwater keys list` names those there are.")
-        self._save()
+        with self._lock:
+            self._load()
+            if self._keys.pop(name, None) is None:
+                raise ConfigInvalid(
+                    f"There is no key named {name!r}.", hint="`headwater keys list` names those there are."
+                )
+            self._save()
 
     def _known(self, given: str, address: str | None) -> ApiKey:
+        with self._lock:
+            return self._found(given, address)
+
+    def _found(self, given: str, address: str | None) -> ApiKey:
         if address is not None:
             self._attempts.check(address)
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -23,11 +24,7 @@ from headwater.errors import (
 )
 from headwater.event import json_bytes, read_json
 from headwater.platform import Platform
-from headwater.streams.layers import Scope
-from headwater.streams.projection import AUDIENCES, OPEN_AUDIENCES, etag_of, project, value_at
-from headwater.streams.registry import StreamRegistry
-from headwater.streams.seen import SeenStreams
-from headwater.streams.stream import Stream
+from headwater.streams.projection import AUDIENCES, OPEN_AUDIENCES, etag_of, project
 from headwater.streams.visibility import Sight
 from headwater.times import ms_of, utc_milliseconds
 from headwater.web.http.headers import is_number, is_on
@@ -35,16 +32,12 @@ from headwater.web.http.route import Route
 from headwater.web.http.seats import SeatedResponse, Seats, until_ended
 from headwater.web.http.threads import SharedWork
 from headwater.web.sight import address_of, sight_of
+from headwater.web.streams_listing import Ahead, Question, find
 
 BODY_BYTES_MAX = 1_048_576
 WAIT_SECONDS_MAX = 60.0
 HISTORY_MAX = 1_000
 SETTLE_SECONDS = 0.05
-# Clients are told so far ahead, and of so many moments, what rules with a window of time are going to change.
-AHEAD_SECONDS = 86_400
-AHEAD_MAX = 10
-# What streams will be at those moments is remembered for each site and realm asked for, up to so many streams in all.
-AHEAD_STREAMS_MAX = 20_000
 
 
 class StreamsApi:
@@ -56,8 +49,7 @@ class StreamsApi:
         self._seats = Seats(limits.waiting_max, limits.waiting_per_address_max, header)
         self._closing = asyncio.Event()
         self._listed, self._read = SharedWork(), SharedWork()
-        # The streams at moments to come, as they are known in one version: (version, {(site, realm, moment): streams}).
-        self._then: tuple[int, dict[tuple[str | None, str | None, float], StreamRegistry]] = (-1, {})
+        self._ahead = Ahead()
 
     def routes(self) -> list[BaseRoute]:
         """What clients ask of the streams."""
@@ -91,14 +83,14 @@ class StreamsApi:
         try:
             deadline = asyncio.get_running_loop().time() + wait
             while True:
-                version = self._platform.control.version
-                body, etag = await self._listed.of(self._key(request, audience), self._listing_of(request, audience))
+                asked = self._asked(request, audience)
+                body, etag = await self._listed.of(asked.key, partial(_listing, asked))
                 left = deadline - asyncio.get_running_loop().time()
                 if held is None or not _is_current(held, etag):
                     return _answer(request, body, etag, audience)
                 if left <= 0 or self._closing.is_set() or ended is None or ended.done():
                     return _not_changed(request, etag, audience)
-                await self._news(version, left, ended)
+                await self._news(asked.version, left, ended)
         finally:
             if leave is not None:
                 leave()
@@ -108,7 +100,8 @@ class StreamsApi:
     async def get(self, request: Request) -> Response:
         """One stream. 404 with the nearest name where there is none."""
         audience = self._audience(request)
-        stream = _asked_for(request.path_params["name"], self._seen(request), audience, sight_of(request))
+        asked = self._asked(request, audience)
+        stream = find(request.path_params["name"], asked.seen(), audience, asked.sight)
         told = project([stream], audience)
         body = json_bytes({"stream": stream.name, **told[stream.name]})
         etag = etag_of(body)
@@ -187,17 +180,13 @@ class StreamsApi:
         resumed = request.headers.get("last-event-id")
         heartbeat = self._platform.config.control.heartbeat_seconds
         while not self._closing.is_set():
-            version = self._platform.control.version
             try:
-                now, soon, etag = await self._read.of(self._key(request, audience), self._state_of(request, audience))
+                asked = self._asked(request, audience, again=True)
+                now, soon, etag = await self._read.of(asked.key, partial(_now_and_soon, asked))
             except KeyRequired:
                 # Revoked, or expired, since the client came.
                 return
-            news = {
-                "revision": self._platform.control.state.number,
-                "at": utc_milliseconds(ms_of(time.time())),
-                "upcoming": soon,
-            }
+            news = {"revision": asked.state.number, "at": utc_milliseconds(ms_of(time.time())), "upcoming": soon}
             if told is None and resumed == etag:
                 # The client has this already.
                 yield b": resumed\n"
@@ -208,7 +197,7 @@ class StreamsApi:
                 gone = [name for name in told if name not in now]
                 yield _message("patch", etag, {**news, "streams": changed, "removed": gone})
             told, ahead = now, soon
-            if await self._news(version, heartbeat) == version:
+            if await self._news(asked.version, heartbeat) == asked.version:
                 yield b": alive\n"
 
     async def _take(self, request: Request, change: Change) -> Response:
@@ -231,87 +220,13 @@ class StreamsApi:
             **({"without_effect": idle} if idle else {}),
         }
 
-    def _key(self, request: Request, audience: str) -> Hashable:
-        """What the listing of a request depends on. Raises KeyRequired."""
-        return self._platform.control.version, audience, sight_of(request), request.scope["query_string"]
-
-    def _listing_of(self, request: Request, audience: str) -> Callable[[], tuple[bytes, str]]:
-        def made() -> tuple[bytes, str]:
-            body = self._listing(request, audience)
-            return body, etag_of(body)
-
-        return made
-
-    def _state_of(self, request: Request, audience: str) -> Callable[[], tuple[Any, Any, str]]:
-        """The streams now, what is going to change, and the mark of both."""
-
-        def made() -> tuple[Any, Any, str]:
-            listed = read_json(self._listing(request, audience))
-            now, soon = listed["streams"], listed.get("upcoming", [])
-            return now, soon, etag_of(json_bytes([now, soon]))
-
-        return made
-
-    def _listing(self, request: Request, audience: str) -> bytes:
-        asked = [name for part in request.query_params.getlist("names") for name in part.split(",") if name]
-        streams: list[Stream] = []
-        unknown: dict[str, str | None] = {}
-        known, sight = self._seen(request), sight_of(request)
-        for name in asked:
-            try:
-                streams.append(_asked_for(name, known, audience, sight))
-            except StreamUnknown as error:
-                unknown[name] = error.hint
-        if not asked:
-            streams = list(SeenStreams(known, sight).entries())
-        chosen = [stream for stream in streams if _fits(stream, request.query_params)]
-        told = project(chosen, audience)
-        upcoming = self._upcoming(request, audience, told, asked)
-        body = {"revision": self._platform.control.state.number, "streams": told}
-        if unknown:
-            body["unknown"] = unknown
-        if upcoming:
-            body["upcoming"] = upcoming
-        return json_bytes(body)
-
-    def _upcoming(
-        self, request: Request, audience: str, told: Mapping[str, Any], asked: list[str]
-    ) -> list[dict[str, Any]]:
-        """What is going to change, and when, for clients that may not be reached then."""
-        now = time.time()
-        edges = [edge for edge in self._platform.control.state.edges() if now < edge <= now + AHEAD_SECONDS]
-        found = []
-        for edge in edges[:AHEAD_MAX] if audience == "browser" else ():
-            streams = self._seen(request, edge)
-            chosen = (
-                [streams.get(name) for name in asked if name in streams]
-                if asked
-                else SeenStreams(streams, sight_of(request)).entries()
-            )
-            then = project([stream for stream in chosen if _fits(stream, request.query_params)], audience)
-            changed = {name: one for name, one in then.items() if told.get(name) != one}
-            gone = [name for name in told if name not in then]
-            if changed or gone:
-                found.append({"at": utc_milliseconds(ms_of(edge)), "streams": changed, "removed": gone})
-            told = then
-        return found
-
-    def _seen(self, request: Request, at: float | None = None) -> StreamRegistry:
-        """The streams as the site asked for sees them now, or at a moment to come."""
+    def _asked(self, request: Request, audience: str, *, again: bool = False) -> Question:
+        """What a request asks of the streams as they are now. Raises KeyRequired; `again` as in `sight_of`."""
         control = self._platform.control
-        site, realm = request.query_params.get("site"), request.query_params.get("realm")
-        if site is None and realm is None and at is None:
-            return control.streams
-        scope = control.streams.scope
-        if at is None:
-            return control.streams.seen_from(Scope(site or scope.site, realm or scope.realm, scope.at))
-        version, known = self._then
-        if version != control.version or (len(known) - AHEAD_MAX) * len(control.streams) >= AHEAD_STREAMS_MAX:
-            version, known = self._then = (control.version, {})
-        key = (site or scope.site, realm or scope.realm, at)
-        if key not in known:
-            known[key] = control.streams.seen_from(Scope(key[0], key[1] or scope.realm, at))
-        return known[key]
+        sight = sight_of(request, again=again)
+        return Question(
+            control.version, control.state, control.streams, audience, sight, request.query_params, self._ahead
+        )
 
     def _audience(self, request: Request) -> str:
         """The audience asked for. Those that are told inner settings need a key."""
@@ -340,29 +255,16 @@ class StreamsApi:
         return self._platform.control.version
 
 
-def _asked_for(name: str, streams: StreamRegistry, audience: str, sight: Sight) -> Stream:
-    """A stream asked for by name. Raises StreamUnknown where the reader may not know of it.
-
-    Who sends to a private stream knows its name, and is told whether and how much to send.
-    """
-    return streams.get(name) if audience == "browser" else SeenStreams(streams, sight).get(name)
+def _listing(asked: Question) -> tuple[bytes, str]:
+    body = asked.answer()
+    return body, etag_of(body)
 
 
-def _fits(stream: Stream, asked: Mapping[str, str]) -> bool:
-    """Whether a stream has what `q` looks for, and equals every `where=key=value` and legacy `constraints`."""
-    words = asked.get("q", "").lower().split()
-    text = f"{stream.name} {stream.schema_title} {stream.summary} {stream.owner}".lower()
-    if not all(word in text for word in words):
-        return False
-    for pair in filter(None, asked.get("constraints", "").split("|")):
-        key, _, value = pair.partition("=")
-        if _text(value_at(stream, key)) != value:
-            return False
-    return True
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json_bytes(value).decode()
+def _now_and_soon(asked: Question) -> tuple[Any, Any, str]:
+    """The streams now, what is going to change, and the mark of both."""
+    listed = read_json(asked.answer())
+    now, soon = listed["streams"], listed.get("upcoming", [])
+    return now, soon, etag_of(json_bytes([now, soon]))
 
 
 def _answer(request: Request, body: bytes, etag: str, audience: str) -> Response:
