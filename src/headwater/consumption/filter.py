@@ -53,11 +53,15 @@ _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", "contains", "startswith", "end
 
 
 class Filter:
-    """A parsed expression. Two filters that differ only in white space or spelling of operators are equal."""
+    """A parsed expression. Two filters that differ only in white space or spelling of operators are equal.
 
-    __slots__ = ("matches", "text")
+    `fields` are the members of an event that it looks at.
+    """
 
-    def __init__(self, text: str, matches: Test) -> None:
+    __slots__ = ("fields", "matches", "text")
+
+    def __init__(self, text: str, matches: Test, fields: frozenset[str]) -> None:
+        self.fields = fields
         self.text = text
         self.matches = matches
 
@@ -79,7 +83,8 @@ def parse_filter(text: str) -> Filter:
     test = parser.expression(0)
     if parser.token.kind != "end":
         raise parser.refuse(f"expected 'and', 'or' or the end, found {parser.token.text!r}")
-    return Filter(parser.canonical(), _within(parser.work, test) if parser.work.is_limited else test)
+    matches = _within(parser.work, test) if parser.work.is_limited else test
+    return Filter(parser.canonical(), matches, frozenset(parser.fields))
 
 
 class _TooMuchWork(Exception):
@@ -152,6 +157,7 @@ class _Parser:
         self._tokens = tokens
         self._index = 0
         self.work = _Work()
+        self.fields: set[str] = set()
 
     @property
     def token(self) -> _Token:
@@ -190,7 +196,9 @@ class _Parser:
     def _test(self) -> Test:
         if self.token.kind != "name":
             raise self.refuse(f"expected a field such as meta.domain, found {self.token.text!r}")
-        get = _getter(self._advance().text)
+        path = self._advance().text
+        self.fields.add(path.partition(".")[0])
+        get = _getter(path)
         if self._take("in"):
             return _one_of(get, self._list())
         if self.token.kind in {"symbol", "word"} and self.token.text in _COMPARISONS:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import orjson
 
 from headwater.consumption.filter import Filter
+from headwater.consumption.large_record import LARGE_BYTES, NotPlain, text_of
 from headwater.consumption.redaction import Redact
 from headwater.errors import LogCorrupt
 from headwater.event import CANARY_DOMAIN, decode_stored, encode_json
@@ -17,6 +22,9 @@ from headwater.log.token_marks import marked
 
 Format = Literal["sse", "json"]
 Notice = Literal["error", "position-lost"]
+# How long frames are made before others have their turn, and after how many events the clock is looked at.
+SLICE_SECONDS = 0.003
+LOOKED_AT_CLOCK = 4
 # No stream file declares names that begin so.
 NOTICE_STREAM = "headwater.notice"
 # Where an entry of a legacy array names the log.
@@ -62,6 +70,15 @@ class Chosen:
         if self.filter is not None and not self.filter.matches(value):
             return None
         return value if self.render is None else self.render(value)
+
+    def text_of(self, record: StoredRecord) -> bytes | None:
+        """`value_of` as JSON text."""
+        # What is withheld or rendered may stand anywhere in the event.
+        if len(record.value) > LARGE_BYTES and self.redact is None and self.render is None:
+            with contextlib.suppress(NotPlain):
+                return text_of(record, self.filter, canaries=self.canaries)
+        value = self.value_of(record)
+        return None if value is None else _encoded(value)
 
 
 class TokenWriter:
@@ -155,21 +172,25 @@ class Framer:
 
     def frames(self, records: Sequence[StoredRecord]) -> Chunk:
         """The frames of those records this reader wants; the position passes all of them."""
-        offsets, after, value_of, sse = self._offsets, self._writer.after, self._chosen.value_of, self.form == "sse"
+        return self.some_frames(records, 0, math.inf)[0]
+
+    def some_frames(
+        self, records: Sequence[StoredRecord], start: int, seconds_max: float = SLICE_SECONDS
+    ) -> tuple[Chunk, int]:
+        """As `frames`, for the records from `start` on and for about so long; and where to go on."""
+        offsets, after, text_of, sse = self._offsets, self._writer.after, self._chosen.text_of, self.form == "sse"
         parts: list[bytes] = []
-        said = b""
-        for record in records:
+        said, until, end = b"", time.perf_counter() + seconds_max, start
+        for end, record in enumerate(islice(records, start, None), start + 1):
             offsets[record.topic, record.partition] = record.offset + 1
             token = after(record)
-            value = value_of(record)
-            if value is None:
-                continue
-            said = token
-            if sse:
-                parts.append(b"event: message\nid: %b\ndata: %b\n\n" % (token, _encoded(value)))
-            else:
-                parts.append(_encoded(value) + b"\n")
-        return Chunk(b"".join(parts), len(parts), self.position, self._writer.token(), said)
+            text = text_of(record)
+            if text is not None:
+                said = token
+                parts.append(b"event: message\nid: %b\ndata: %b\n\n" % (token, text) if sse else text + b"\n")
+            if end % LOOKED_AT_CLOCK == 0 and time.perf_counter() > until:
+                break
+        return Chunk(b"".join(parts), len(parts), self.position, self._writer.token(), said), end
 
     def notice(self, kind: Notice, token: bytes, details: Mapping[str, Any]) -> bytes:
         """What is said that is no event of a stream: an SSE event of its own type, or a line that looks like an event.

@@ -227,14 +227,17 @@ class StreamReader:
             return self._lost(start)
         wanted = list(below(records, target))
         async with self.tail.turn(wanted):
-            chunk = self._framer.frames(wanted)
-            # Whoever waits for a turn gets it after others have had theirs.
-            await asyncio.sleep(0)
+            done, parts = 0, [b""]
+            while done < len(wanted):
+                chunk, done = self._framer.some_frames(wanted, done)
+                if chunk.data:
+                    parts.append(chunk.data)
+                    self._token = chunk.said
+                # Whoever waits for a turn gets it after others have had theirs.
+                await asyncio.sleep(0)
         if len(wanted) < len(records) or not records:
             self._arrive(records, behind, target)
-        if chunk.data:
-            self._token = chunk.said
-        return chunk.data or self._idle()
+        return b"".join(parts) or self._idle()
 
     def _arrive(self, records: Sequence[StoredRecord], behind: Position, target: Position) -> None:
         """Compaction leaves gaps: a partition that has nothing more below the target has arrived there."""

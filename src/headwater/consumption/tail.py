@@ -228,10 +228,12 @@ class LiveTail:
         if not records or self._readings != number:
             return
         async with self.turn(records):
-            if self._readings == number:
-                self._publish(self._framer.frames(records))
-            # Clients run now; those with free buffers have taken everything before the next read is begun.
-            await asyncio.sleep(0)
+            done = 0
+            while done < len(records) and self._readings == number:
+                chunk, done = self._framer.some_frames(records, done)
+                self._publish(chunk)
+                # Clients run now; those with free buffers have taken everything before the next read is begun.
+                await asyncio.sleep(0)
 
     def _publish(self, chunk: Chunk) -> None:
         self.position = chunk.position

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headwater.cli.up.up import run_until_stopped, spare_the_collector
+from headwater.cli.up.up import prepare_interpreter, run_until_stopped
 from headwater.config import load_config
 from headwater.platform import build
 from headwater.testing.stall_probe import StallProbe, slowness
@@ -77,7 +77,7 @@ async def _serve(directory: Path, overrides: Mapping[str, Any]) -> None:
     platform = build(load_config(directory, environment={}, overrides=overrides))
     probe, loop = StallProbe(), asyncio.get_running_loop()
     await platform.start()
-    spare_the_collector()
+    prepare_interpreter()
     try:
         async with serving(platform) as address:
             probe.start()
