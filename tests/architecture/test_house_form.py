@@ -42,6 +42,14 @@ NAMED_ONLY_BY = {
     "headwater.connectors.sources": ("headwater.platform", "headwater.connectors.registry"),
     "headwater.processing.embedded.loop": ("headwater.platform", "headwater.processing.embedded.partitioned"),
 }
+PARTITION_ROOMS = tuple(
+    f"headwater.{room}" for room in ("log", "intake", "consumption", "jobs", "processing", "monitoring", "migration")
+)
+# Where a text and a number are something else, or where the name is given.
+OTHER_PAIRS = {
+    "headwater.log.contract": "the name itself",
+    "headwater.monitoring.hour_counts": "a topic and a day",
+}
 # The modules that grow or draw pauses themselves, and why.
 GROWING_PAUSES = {
     "headwater.log.sqlite.log": "looks for commits of other processes: nothing failed, and it is measured",
@@ -279,6 +287,18 @@ def test_durations_are_read_and_written_in_one_module() -> None:
             if re.search(r"\bm\|h\|d|mhd", text):
                 others.add(name)
     assert others == {"headwater.times"}
+
+
+def test_partitions_have_one_name() -> None:
+    """`TopicPartition` of the log's contract, in the rooms where a text with a number is a partition of a topic."""
+    named = {
+        name
+        for name, tree in TREES.items()
+        if _is_within(name, PARTITION_ROOMS)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Subscript) and ast.unparse(node) == "tuple[str, int]"
+    }
+    assert named == set(OTHER_PAIRS)
 
 
 def test_only_config_reads_the_environment() -> None:

@@ -13,20 +13,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headwater.errors import ConfigInvalid, HeadwaterError, LogCorrupt, LogFull, LogUnavailable, TopicUnknown
-from headwater.log.contract import LogReader, Position
+from headwater.log.contract import LogReader, Position, TopicPartition
 from headwater.log.token_marks import Former, former_of, marks_of
 
-Place = tuple[str, int]
 # By topic, the oldest kept and the next offset of each partition.
-Bounds = Mapping[str, Mapping[Place, tuple[int, int]]]
+Bounds = Mapping[str, Mapping[TopicPartition, tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
     """The partitions that exist now under the wanted topics, with their oldest kept and next offsets."""
 
-    first: Mapping[Place, int]
-    next: Mapping[Place, int]
+    first: Mapping[TopicPartition, int]
+    next: Mapping[TopicPartition, int]
     # What tells the topics from others of their names, for those the log can tell (`headwater.log.token_marks`).
     marks: Mapping[str, str] = field(default_factory=dict)
     former: Former = field(default_factory=dict)
@@ -117,7 +116,7 @@ class Extents:
     async def _ask(self, topics: Sequence[str]) -> Bounds:
         first = (await self._log.first(topics)).offsets
         last = (await self._log.last(topics)).offsets
-        bounds: dict[str, dict[Place, tuple[int, int]]] = {}
+        bounds: dict[str, dict[TopicPartition, tuple[int, int]]] = {}
         for place, offset in first.items():
             if place in last:
                 if offset < 0 or last[place] < 0:

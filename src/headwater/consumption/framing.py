@@ -17,7 +17,7 @@ from headwater.consumption.large_record import LARGE_BYTES, NotPlain, text_of
 from headwater.consumption.redaction import Redact
 from headwater.errors import LogCorrupt
 from headwater.event import CANARY_DOMAIN, decode_stored, encode_json
-from headwater.log.contract import TOKEN_PREFIX, Position, StoredRecord
+from headwater.log.contract import TOKEN_PREFIX, Position, StoredRecord, TopicPartition
 from headwater.log.token_marks import marked
 
 Format = Literal["sse", "json"]
@@ -29,7 +29,7 @@ LOOKED_AT_CLOCK = 4
 NOTICE_STREAM = "headwater.notice"
 # Where an entry of a legacy array names the log.
 LEGACY_MARK = "log"
-Keys = tuple[tuple[str, int], ...]
+Keys = tuple[TopicPartition, ...]
 # Makes another document of an event that is to be delivered; hashable, since equal ones share their frames.
 Render = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -91,7 +91,7 @@ class TokenWriter:
     def __init__(self, position: Position, *, legacy: bool = False, marks: Mapping[str, str] | None = None) -> None:
         keys = sorted(position.offsets)
         self._parts: list[bytes] = []
-        self._slots: dict[tuple[str, int], int] = {}
+        self._slots: dict[TopicPartition, int] = {}
         previous: str | None = None
         for topic, partition in keys:
             mark = (marks or {}).get(topic)
@@ -154,7 +154,7 @@ class Framer:
         self._chosen = chosen
         self._legacy = legacy
         self._marks = marks
-        self._offsets: dict[tuple[str, int], int] = {}
+        self._offsets: dict[TopicPartition, int] = {}
         self.move(position)
 
     @property

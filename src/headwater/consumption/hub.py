@@ -19,7 +19,7 @@ from headwater.consumption.resume import Start, find_start
 from headwater.consumption.subscription import topics_of
 from headwater.consumption.tail import LiveTail
 from headwater.errors import ConfigInvalid, KeyRequired, ScopeMissing, StreamUnknown
-from headwater.log.contract import LogReader
+from headwater.log.contract import LogReader, TopicPartition
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
@@ -53,7 +53,7 @@ class Wish:
 
 
 # Readers with equal keys are given the same bytes: topics, listed partitions, form, ids, filter, canaries, rendering.
-TailKey = tuple[frozenset[str], frozenset[tuple[str, int]] | None, Format, bool, Filter | None, bool, Render | None]
+TailKey = tuple[frozenset[str], frozenset[TopicPartition] | None, Format, bool, Filter | None, bool, Render | None]
 
 
 @dataclass(slots=True, eq=False)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from headwater.consumption.tail import LiveTail
 from headwater.errors import HeadwaterError, TopicUnknown
-from headwater.log.contract import LogReader
+from headwater.log.contract import LogReader, TopicPartition
 
 BEATS = 16
 BEATS_PER_LOOK = 4
@@ -100,7 +100,7 @@ class Pulse:
                     tail.grow({place: first[place] for place in _missing(tail, counts) if place in first})
 
 
-def _missing(tail: LiveTail, counts: Mapping[str, int]) -> list[tuple[str, int]]:
+def _missing(tail: LiveTail, counts: Mapping[str, int]) -> list[TopicPartition]:
     """The partitions there are that the tail should follow and does not."""
     followed = tail.position.offsets
     places = ((topic, number) for topic in tail.topics for number in range(counts.get(topic, 0)))

@@ -14,7 +14,7 @@ import orjson
 from headwater.consumption.extent import Extent, gone
 from headwater.consumption.framing import LEGACY_MARK
 from headwater.errors import PositionLost, TimestampInvalid, TokenInvalid, TopicUnknown
-from headwater.log.contract import TOKEN_PREFIX, LogReader, Position
+from headwater.log.contract import TOKEN_PREFIX, LogReader, Position, TopicPartition
 from headwater.log.token_marks import marks_in, replaced
 from headwater.times import epoch_ms, time_ms
 
@@ -240,7 +240,7 @@ async def _legacy_start(log: LogReader, extent: Extent, asked: Sequence[str] | S
     unknown = sorted(set(names) - extent.topics())
     if unknown:
         raise TopicUnknown(f"Topics {','.join(unknown)} are not available for consumption.")
-    offsets: dict[tuple[str, int], int] = {}
+    offsets: dict[TopicPartition, int] = {}
     for item in asked:
         if isinstance(item, str):
             offsets.update({key: offset for key, offset in extent.next.items() if key[0] == item})

@@ -19,7 +19,7 @@ from headwater.consumption.extent import Extent
 from headwater.consumption.framing import Chunk, Framer
 from headwater.consumption.resume import Start, within
 from headwater.errors import HeadwaterError, LogCorrupt, LogUnavailable, PositionLost
-from headwater.log.contract import LogReader, Position, StoredRecord
+from headwater.log.contract import LogReader, Position, StoredRecord, TopicPartition
 from headwater.log.reading_on import passed
 
 READ_RECORDS_MAX = 500
@@ -139,7 +139,7 @@ class LiveTail:
         _end(due)
         self._wake(self._joining)
 
-    def grow(self, made: Mapping[tuple[str, int], int]) -> None:
+    def grow(self, made: Mapping[TopicPartition, int]) -> None:
         """Follow these partitions too, from these offsets on."""
         if made and self._task is not None and self.failure is None:
             # It waits at the old position; what it may have read already is read again.
@@ -252,7 +252,7 @@ class LiveTail:
         lost = b"".join(self._framer.notice("position-lost", self.token, one.details()) for one in start.lost)
         self._publish(Chunk(lost, 0, self.position, self.token, self.token))
 
-    def _move(self, offsets: Mapping[tuple[str, int], int]) -> None:
+    def _move(self, offsets: Mapping[TopicPartition, int]) -> None:
         self._framer.move(Position(dict(offsets)))
         self.position, self.token = self._framer.position, self._framer.token
 

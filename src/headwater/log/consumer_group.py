@@ -6,18 +6,18 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from headwater.errors import HeadwaterError
-from headwater.log.contract import Log, Record
+from headwater.log.contract import Log, Record, TopicPartition
 
 
 class Membership(Protocol):
     """One process's part in a group whose members share partitions. A hint and no lock: who writes is fenced."""
 
     @property
-    def assigned(self) -> frozenset[tuple[str, int]]:
+    def assigned(self) -> frozenset[TopicPartition]:
         """The (topic, partition) pairs this process is to work on now."""
         ...
 
-    async def changes(self) -> frozenset[tuple[str, int]]:
+    async def changes(self) -> frozenset[TopicPartition]:
         """Wait for the next change of `assigned`, and answer it. Raises LogUnavailable."""
         ...
 

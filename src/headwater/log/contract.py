@@ -58,6 +58,11 @@ class Placement(msgspec.Struct, frozen=True):
     timestamp_ms: int
 
 
+# A topic and the number of a partition of it. One is made for every record, and a named tuple takes nine times as long
+# to make as a plain one.
+TopicPartition = tuple[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class StateChange:
     """One put (or, with `value` None, delete) in a job's keyed state; see `Log.append`."""
@@ -140,7 +145,7 @@ class Features:
 class Position:
     """The next offset to read of every followed partition: {(topic, partition): offset}. Immutable."""
 
-    offsets: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
 
     def after(self, record: StoredRecord | Placement) -> Self:
         """The position just past `record`."""
@@ -162,7 +167,7 @@ class Position:
         prefix, *parts = token.split(";")
         if prefix != TOKEN_PREFIX or len(token) > 65_536:
             raise TokenInvalid(f"{token[:80]!r} is not a resume token.", hint=f"Tokens start with '{TOKEN_PREFIX};'.")
-        offsets: dict[tuple[str, int], int] = {}
+        offsets: dict[TopicPartition, int] = {}
         for part in parts:
             named, colon, pairs = part.partition(":")
             topic, has_mark, mark = named.partition(MARK)

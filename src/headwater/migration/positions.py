@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from headwater.errors import TokenInvalid
-from headwater.log.contract import Log, Position
+from headwater.log.contract import Log, Position, TopicPartition
 from headwater.log.token_marks import FORMER_GROUP, former_of, former_text
-from headwater.migration.topics import Ledger, Place, translated
+from headwater.migration.topics import Ledger, translated
 
 FURTHER = "it has gone further in the target by itself"
 MOVING = "it was moving: stop it and copy again"
@@ -101,7 +101,7 @@ async def note_former(source: Log, target: Log, ledgers: Iterable[Ledger]) -> No
 class Carrying:
     """Carries groups between two open logs."""
 
-    def __init__(self, source: Log, target: Log, ledgers: Mapping[Place, Ledger]) -> None:
+    def __init__(self, source: Log, target: Log, ledgers: Mapping[TopicPartition, Ledger]) -> None:
         self._source = source
         self._target = target
         self._ledgers = ledgers

@@ -20,7 +20,7 @@ from hashlib import blake2b
 import msgspec
 
 from headwater.errors import CopyRefused
-from headwater.log.contract import Log, Position, Record, StoredRecord, TopicInfo, TopicSettings
+from headwater.log.contract import Log, Position, Record, StoredRecord, TopicInfo, TopicPartition, TopicSettings
 from headwater.times import utc_seconds
 
 LEDGER_PREFIX = "headwater.copy"
@@ -34,7 +34,6 @@ END_WAIT_SECONDS = 2.0
 # What a killed process had sent may still arrive at a server.
 SETTLE_SECONDS = 1.0
 
-Place = tuple[str, int]
 Told = Callable[[int, str], None]
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -180,7 +179,7 @@ class Copying:
         copied.arrived_since = sum(max(0, last.offsets[place] - end) for place, end in ends.items())
         return copied
 
-    async def _prepare(self, info: TopicInfo) -> tuple[TopicCopy, Mapping[Place, int]]:
+    async def _prepare(self, info: TopicInfo) -> tuple[TopicCopy, Mapping[TopicPartition, int]]:
         """Make the topic where it is missing, and find out where to go on."""
         settings = await self._ensure(info)
         ends = (await self._source.last([info.name])).offsets
@@ -190,7 +189,7 @@ class Copying:
             await self._settle(info.name)
         first, last = await self._target_ends(info.name)
         copied = TopicCopy(info.name, settings, [])
-        begins: dict[Place, int] = {}
+        begins: dict[TopicPartition, int] = {}
         begun = [(ledger, ends[place], last[place]) for place, ledger in known.items() if ledger is not None]
         copied.resumed = sum(await asyncio.gather(*(self._take_over(*one) for one in begun)))
         for place, ledger in known.items():
@@ -241,7 +240,7 @@ class Copying:
             await asyncio.sleep(self._settle_seconds)
         self._settled |= names
 
-    async def _target_ends(self, topic: str) -> tuple[Mapping[Place, int], Mapping[Place, int]]:
+    async def _target_ends(self, topic: str) -> tuple[Mapping[TopicPartition, int], Mapping[TopicPartition, int]]:
         return (await self._target.first([topic])).offsets, (await self._target.last([topic])).offsets
 
     async def _take_over(self, ledger: Ledger, source_end: int, target_end: int) -> int:
@@ -272,8 +271,12 @@ class Copying:
         return ledger.records - before
 
     async def _kept_from(
-        self, info: TopicInfo, settings: TopicSettings, begins: Mapping[Place, int], ends: Mapping[Place, int]
-    ) -> Mapping[Place, int]:
+        self,
+        info: TopicInfo,
+        settings: TopicSettings,
+        begins: Mapping[TopicPartition, int],
+        ends: Mapping[TopicPartition, int],
+    ) -> Mapping[TopicPartition, int]:
         """`begins`, behind what the target would remove at once. Raises CopyRefused where the source still owes it."""
         if settings.retention_seconds is None:
             return begins
@@ -299,13 +302,13 @@ class Copying:
         return kept
 
     async def _begins_at(
-        self, topic: str, timestamp_ms: int, begins: Mapping[Place, int], ends: Mapping[Place, int]
-    ) -> Mapping[Place, int]:
+        self, topic: str, timestamp_ms: int, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> Mapping[TopicPartition, int]:
         """`begins`, but not before a time."""
         since = (await self._source.at([topic], timestamp_ms)).offsets
         return {place: min(max(begin, since[place]), ends[place]) for place, begin in begins.items()}
 
-    async def _transfer(self, copied: TopicCopy, ends: Mapping[Place, int]) -> None:
+    async def _transfer(self, copied: TopicCopy, ends: Mapping[TopicPartition, int]) -> None:
         """Append what is between the ledgers and `ends`; the next records are read while the last are being stored."""
         ledgers = {(ledger.topic, ledger.partition): ledger for ledger in copied.ledgers}
         offsets = {place: ledger.source_next for place, ledger in ledgers.items() if ledger.source_next < ends[place]}
@@ -336,7 +339,7 @@ class Copying:
                 await asyncio.wait([storing])
             await self._note(copied.ledgers)
 
-    async def _store(self, records: Sequence[StoredRecord], ledgers: Mapping[Place, Ledger]) -> None:
+    async def _store(self, records: Sequence[StoredRecord], ledgers: Mapping[TopicPartition, Ledger]) -> None:
         """Append records, and see that they went where they belong."""
         placements = await self._target.append(
             [Record(r.topic, r.value, r.key, r.headers, r.partition, r.timestamp_ms) for r in records]
@@ -359,7 +362,7 @@ class Copying:
         """Read the target back and compare it with the ledgers; what differs goes to `copied.problems`."""
         first, _ = await self._target_ends(copied.topic)
         found = {(ledger.topic, ledger.partition): _Found() for ledger in copied.ledgers}
-        left: dict[Place, tuple[int, int]] = {}
+        left: dict[TopicPartition, tuple[int, int]] = {}
         for ledger in copied.ledgers:
             place = (ledger.topic, ledger.partition)
             if first[place] > ledger.target_first and ledger.records:
@@ -406,7 +409,7 @@ def _content(record: StoredRecord) -> tuple[object, ...]:
     return record.timestamp_ms, record.key, record.headers, record.value
 
 
-async def _records(log: Log, spans: Mapping[Place, tuple[int, int]]) -> AsyncGenerator[StoredRecord]:
+async def _records(log: Log, spans: Mapping[TopicPartition, tuple[int, int]]) -> AsyncGenerator[StoredRecord]:
     """The records in these spans of offsets, in order within each partition; less where there are none any more."""
     offsets = {place: begin for place, (begin, end) in spans.items() if begin < end}
     while offsets and (found := await _read(log, Position(offsets))):

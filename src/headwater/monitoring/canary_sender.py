@@ -17,7 +17,7 @@ from headwater.event import is_canary
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.intake import Intake
 from headwater.intake.outcome import Admitted, Refused
-from headwater.log.contract import LogReader, Position, StoredRecord
+from headwater.log.contract import LogReader, Position, StoredRecord, TopicPartition
 from headwater.log.reading_on import passed
 from headwater.monitoring.canary_event import canary_event
 from headwater.monitoring.canary_plan import CanaryPlan, Target
@@ -36,7 +36,7 @@ class Journey:
 
     sent_ms: int
     passed: dict[str, int] = field(default_factory=dict)
-    place: tuple[str, int] | None = None
+    place: TopicPartition | None = None
     offset: int | None = None
     error: str | None = None
 

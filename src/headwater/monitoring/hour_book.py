@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from headwater.errors import LogCorrupt, PositionLost, TopicUnknown
-from headwater.log.contract import Log, Position, Record, StoredRecord, TopicSettings
+from headwater.log.contract import Log, Position, Record, StoredRecord, TopicPartition, TopicSettings
 from headwater.log.reading_on import passed
 from headwater.monitoring.hour_counts import DayRow, HourCounts
 from headwater.monitoring.hours import HOUR_MS
@@ -126,7 +126,7 @@ class HourBook:
     async def read_on(self, watched: dict[str, Watched]) -> int:
         """Count everything there is in these topics; how many records. Raises LogUnavailable, LogCorrupt."""
         began = int(self._clock() * 1000)
-        ends: dict[tuple[str, int], int] = {}
+        ends: dict[TopicPartition, int] = {}
         for info in await self._log.topics():
             if info.name in watched:
                 progress = self._topics.setdefault(info.name, TopicProgress())
@@ -173,12 +173,12 @@ class HourBook:
         """Take in what the intakes of other processes have counted. Raises LogUnavailable."""
         await self._fold(own_too=False)
 
-    def _behind(self, ends: dict[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+    def _behind(self, ends: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
         now = {(topic, partition): self._topics[topic].next[partition] for topic, partition in ends}
         return {place: offset for place, offset in now.items() if offset < ends[place]}
 
     async def _read(
-        self, behind: dict[tuple[str, int], int], ends: dict[tuple[str, int], int], watched: dict[str, Watched]
+        self, behind: dict[TopicPartition, int], ends: dict[TopicPartition, int], watched: dict[str, Watched]
     ) -> Sequence[StoredRecord]:
         try:
             records = await self._log.read(Position(behind), records_max=READ_RECORDS_MAX, bytes_max=READ_BYTES_MAX)

@@ -9,7 +9,7 @@ from itertools import count, takewhile
 from typing import Any
 
 from headwater.errors import TopicUnknown
-from headwater.log.contract import Log
+from headwater.log.contract import Log, TopicPartition
 from headwater.monitoring import intake_counts
 from headwater.monitoring.completeness import SETTLE_MS
 from headwater.monitoring.hour_book import HourBook
@@ -20,7 +20,7 @@ from headwater.streams.stream import Stream
 # As many hours as are looked at before others have their turn.
 IN_A_TURN_MAX = 100
 
-Offsets = Mapping[tuple[str, int], int]
+Offsets = Mapping[TopicPartition, int]
 
 
 @dataclass(frozen=True, slots=True)

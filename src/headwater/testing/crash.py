@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from headwater.log.contract import Commit, Position, Record, StateChange, StoredRecord, TopicSettings
+from headwater.log.contract import Commit, Position, Record, StateChange, StoredRecord, TopicPartition, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.log.sqlite.tables import Durability
 
@@ -162,7 +162,7 @@ class Campaign:
 
     async def _check_records(self, log: SqliteLog) -> None:
         position = self._position or await log.first(READ_TOPICS)
-        present: dict[tuple[int, int, int], dict[tuple[str, int], tuple[int, int]]] = {}
+        present: dict[tuple[int, int, int], dict[TopicPartition, tuple[int, int]]] = {}
         while found := await log.read(position, records_max=5_000):
             for record in found:
                 expected_offset = position.offsets[record.topic, record.partition]
@@ -178,7 +178,7 @@ class Campaign:
         self._check_appends(present)
 
     def _check_record(
-        self, record: StoredRecord, present: dict[tuple[int, int, int], dict[tuple[str, int], tuple[int, int]]]
+        self, record: StoredRecord, present: dict[tuple[int, int, int], dict[TopicPartition, tuple[int, int]]]
     ) -> None:
         try:
             run, writer, number, topic, index = json.loads(record.value)["name"].split("/")
@@ -198,7 +198,7 @@ class Campaign:
             self._problem(f"stored twice: {record}")
         rows[topic, int(index)] = (record.partition, record.offset)
 
-    def _check_appends(self, present: dict[tuple[int, int, int], dict[tuple[str, int], tuple[int, int]]]) -> None:
+    def _check_appends(self, present: dict[tuple[int, int, int], dict[TopicPartition, tuple[int, int]]]) -> None:
         by_writer: dict[int, list[tuple[int, int]]] = {}
         for (run, writer, number), rows in sorted(present.items()):
             wanted = [row.topic for row in records_of(run, writer, number) if row.topic in READ_TOPICS]

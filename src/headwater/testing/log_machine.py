@@ -25,7 +25,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from headwater.errors import PositionLost, TopicUnknown
-from headwater.log.contract import Commit, Log, Placement, Position, Record, StateChange, StoredRecord, TopicSettings
+from headwater.log.contract import (
+    Commit,
+    Log,
+    Placement,
+    Position,
+    Record,
+    StateChange,
+    StoredRecord,
+    TopicPartition,
+    TopicSettings,
+)
 from headwater.log.record_batch import partition_of_key
 from headwater.testing.clock import ManualClock
 from headwater.testing.log_suite import read_all
@@ -299,10 +309,10 @@ class LogMachine(RuleBasedStateMachine):
 
     async def take_over(self, batch: Batch, placed: Sequence[Sequence[Placement]], log: Log) -> None:
         """Check where appends went whose order among one another is free, and give the oracle the same."""
-        arrived: dict[tuple[str, int], dict[int, Record]] = {}
-        markers: Counter[tuple[str, int]] = Counter()
+        arrived: dict[TopicPartition, dict[int, Record]] = {}
+        markers: Counter[TopicPartition] = Counter()
         for (records, commit), placements in zip(batch, placed, strict=True):
-            own: dict[tuple[str, int], list[int]] = {}
+            own: dict[TopicPartition, list[int]] = {}
             for record, where in zip(records, placements, strict=True):
                 place = (where.topic, where.partition)
                 assert where.topic == record.topic

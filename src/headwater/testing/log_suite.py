@@ -29,6 +29,7 @@ from headwater.log.contract import (
     StateChange,
     StoredRecord,
     TellsTroubles,
+    TopicPartition,
     TopicSettings,
 )
 from headwater.log.damage_book import NotesDamage
@@ -179,7 +180,7 @@ class LogSuite(ContractSuite):
         for records_max in (1, 7, 1000):
             found = await read_all(log, ["a", "b"], records_max=records_max)
             assert len(found) == 30 * 7
-            by_partition: dict[tuple[str, int], list[int]] = {}
+            by_partition: dict[TopicPartition, list[int]] = {}
             for record in found:
                 by_partition.setdefault((record.topic, record.partition), []).append(record.offset)
             assert all(offsets == list(range(len(offsets))) for offsets in by_partition.values())

@@ -19,12 +19,10 @@ from headwater.errors import (
     LogUnavailable,
     WriterFenced,
 )
-from headwater.log.contract import Commit, Features, Placement, Record, TopicSettings
+from headwater.log.contract import Commit, Features, Placement, Record, TopicPartition, TopicSettings
 from headwater.testing.oracle_log import OracleContent, OracleLog, OraclePartition
 
 RECORD_BYTES_MAX = 1_048_576
-
-Place = tuple[str, int]
 
 
 class OracleBrokers:
@@ -73,11 +71,11 @@ class OracleMembership:
     def __init__(self, brokers: OracleBrokers, group: str, topics: Iterable[str]) -> None:
         self.group = group
         self.topics = tuple(topics)
-        self.assigned: frozenset[Place] = frozenset()
+        self.assigned: frozenset[TopicPartition] = frozenset()
         self._brokers = brokers
         self._changed = asyncio.Event()
 
-    async def changes(self) -> frozenset[Place]:
+    async def changes(self) -> frozenset[TopicPartition]:
         await self._changed.wait()
         self._changed.clear()
         return self.assigned
@@ -85,7 +83,7 @@ class OracleMembership:
     async def close(self) -> None:
         self._brokers.leave(self)
 
-    def assign(self, places: frozenset[Place]) -> None:
+    def assign(self, places: frozenset[TopicPartition]) -> None:
         """These partitions are its own from now on."""
         if places != self.assigned:
             self.assigned = places

@@ -17,6 +17,7 @@ from headwater.log.contract import (
     Record,
     StoredRecord,
     TopicInfo,
+    TopicPartition,
     TopicSettings,
 )
 from headwater.log.record_batch import partition_of_key
@@ -38,7 +39,7 @@ class OracleContent:
     def __init__(self) -> None:
         self.id = uuid.uuid4().hex
         self.settings: dict[str, TopicSettings] = {}
-        self.partitions: dict[tuple[str, int], OraclePartition] = {}
+        self.partitions: dict[TopicPartition, OraclePartition] = {}
         self.turns: dict[str, int] = {}
         self.positions: dict[str, str] = {}
         self.state: dict[str, dict[bytes, bytes]] = {}
@@ -207,7 +208,7 @@ class OracleLog:
         """The content itself, for a test that compares or corrects it."""
         return self._partitions[topic, number]
 
-    def partitions(self) -> list[tuple[str, int]]:
+    def partitions(self) -> list[TopicPartition]:
         """Every (topic, partition)."""
         return sorted(self._partitions)
 
@@ -260,9 +261,9 @@ class OracleLog:
                 size += len(record.value)
         return found
 
-    def _places(self, topics: Iterable[str]) -> list[tuple[str, int]]:
+    def _places(self, topics: Iterable[str]) -> list[TopicPartition]:
         self._check_open()
-        places: list[tuple[str, int]] = []
+        places: list[TopicPartition] = []
         for topic in topics:
             if topic not in self._settings:
                 raise TopicUnknown(f"The log has no topic {topic!r}.")

@@ -17,7 +17,7 @@ import pytest
 
 from headwater.errors import WriterFenced
 from headwater.log.consumer_group import Membership, SharedLog
-from headwater.log.contract import Commit, Record, TopicSettings
+from headwater.log.contract import Commit, Record, TopicPartition, TopicSettings
 from headwater.migration.positions import ListsGroups
 from headwater.processing.stores.contract import RefusesRecords
 from headwater.testing.contract_suite import ContractSuite
@@ -140,7 +140,7 @@ async def joined(*logs: SharedLog) -> AsyncIterator[Sequence[Membership]]:
             await member.close()
 
 
-async def balanced(members: Sequence[Membership], everything: set[tuple[str, int]]) -> None:
+async def balanced(members: Sequence[Membership], everything: set[TopicPartition]) -> None:
     """Wait until every partition is one member's, and each member has its share."""
 
     def is_balanced() -> bool:

@@ -15,13 +15,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, Message
+from confluent_kafka import TopicPartition as KafkaPartition
 
-from headwater.log.contract import StoredRecord
+from headwater.log.contract import StoredRecord, TopicPartition
 from headwater.log.kafka.reader import meet, stored
 from headwater.log.kafka.settings import KafkaError, KafkaException, KafkaSettings
-
-Place = tuple[str, int]
 
 # Few enough that a fetch costs about what it does of one partition, enough for few feeds: each is threads, connections.
 PARTITIONS_MAX = 128
@@ -39,7 +38,7 @@ _log = logging.getLogger(__name__)
 class Order(NamedTuple):
     """A partition, from where on to follow it (None: no longer), and the number of its tail."""
 
-    place: Place
+    place: TopicPartition
     offset: int | None
     number: int
 
@@ -53,7 +52,7 @@ class Arrival(NamedTuple):
     lost: bool
 
 
-Arrivals = Mapping[Place, Arrival]
+Arrivals = Mapping[TopicPartition, Arrival]
 
 
 class Feed:
@@ -63,13 +62,13 @@ class Feed:
         self, settings: KafkaSettings, arrived: Callable[[Arrivals], None], ended_early: Callable[[Feed], None]
     ) -> None:
         """Both are called in the event loop: `arrived` for all that comes, `ended_early` where it ends unasked."""
-        self.places: set[Place] = set()
+        self.places: set[TopicPartition] = set()
         self._settings = settings
         self._arrived = arrived
         self._ended_early = ended_early
         self._orders: deque[Order] = deque()
         self._ending = threading.Event()
-        self._followed: dict[Place, int] = {}
+        self._followed: dict[TopicPartition, int] = {}
         self._met: set[str] = set()
         self.thread = threading.Thread(
             target=self._run, args=(asyncio.get_running_loop(),), name="headwater-log-follower", daemon=True
@@ -81,12 +80,12 @@ class Feed:
         """Whether it had better not be given more; it would still take it."""
         return len(self.places) >= PARTITIONS_MAX
 
-    def follow(self, place: Place, offset: int, number: int) -> None:
+    def follow(self, place: TopicPartition, offset: int, number: int) -> None:
         """Feed the partition from `offset` on, to the tail of this `number`."""
         self.places.add(place)
         self._orders.append(Order(place, offset, number))
 
-    def unfollow(self, place: Place) -> None:
+    def unfollow(self, place: TopicPartition) -> None:
         """Feed the partition no longer."""
         self.places.discard(place)
         self._orders.append(Order(place, None, 0))
@@ -114,11 +113,11 @@ class Feed:
                 with contextlib.suppress(RuntimeError):
                     loop.call_soon_threadsafe(self._ended_early, self)
 
-    def _sorted(self, messages: Iterable[Message]) -> dict[Place, Arrival]:
+    def _sorted(self, messages: Iterable[Message]) -> dict[TopicPartition, Arrival]:
         strip = len(self._settings.namespace)
-        records: dict[Place, list[StoredRecord]] = {}
-        ends: dict[Place, int] = {}
-        lost: set[Place] = set()
+        records: dict[TopicPartition, list[StoredRecord]] = {}
+        ends: dict[TopicPartition, int] = {}
+        lost: set[TopicPartition] = set()
         for message in messages:
             error = message.error()
             if error is None:
@@ -144,7 +143,7 @@ class Feed:
             name = namespace + place[0]
             with contextlib.suppress(KafkaException):
                 if self._followed.pop(place, None) is not None:
-                    consumer.incremental_unassign([TopicPartition(name, place[1])])
+                    consumer.incremental_unassign([KafkaPartition(name, place[1])])
                 if offset is not None:
-                    consumer.incremental_assign([TopicPartition(name, place[1], offset)])
+                    consumer.incremental_assign([KafkaPartition(name, place[1], offset)])
                     self._followed[place] = number

@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from headwater.errors import HeadwaterError
-from headwater.log.contract import StoredRecord
-from headwater.log.kafka.feed import Arrivals, Feed, Place
+from headwater.log.contract import StoredRecord, TopicPartition
+from headwater.log.kafka.feed import Arrivals, Feed
 from headwater.log.kafka.settings import KafkaSettings
 from headwater.log.tail_cache import Bell, record_bytes
 
@@ -30,7 +30,7 @@ OVERHEAD_BYTES = 200
 CONFIRM_SECONDS = 15.0
 CONFIRMED_AT_ONCE = 250
 
-Ends = Callable[[Iterable[Place]], Awaitable[Mapping[Place, int]]]
+Ends = Callable[[Iterable[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
 
 
 class Chunk:
@@ -49,7 +49,7 @@ class Tail:
 
     __slots__ = ("checked_at", "chunks", "feed", "low", "next", "number", "place", "read_at", "slot")
 
-    def __init__(self, place: Place, feed: Feed, *, slot: int, number: int, low: int, following: int) -> None:
+    def __init__(self, place: TopicPartition, feed: Feed, *, slot: int, number: int, low: int, following: int) -> None:
         """`number` tells this tail from earlier ones of the same partition."""
         now = time.monotonic()
         self.place = place
@@ -85,22 +85,24 @@ class Follower:
         self._bell = bell
         self._bytes_max = bytes_max
         self._bytes = 0
-        self._tails: dict[Place, Tail] = {}
+        self._tails: dict[TopicPartition, Tail] = {}
         self._in_order_of_age: deque[tuple[Tail, Chunk]] = deque()
-        self._slots: dict[Place, int] = {}
+        self._slots: dict[TopicPartition, int] = {}
         self._feeds: list[Feed] = []
         self._count = 0
         self._sweeping: asyncio.TimerHandle | None = None
         self._confirming: asyncio.Task[None] | None = None
 
-    def slot(self, place: Place) -> int:
+    def slot(self, place: TopicPartition) -> int:
         """The number by which the bell knows the partition."""
         return self._slots.setdefault(place, len(self._slots))
 
-    def tail(self, place: Place) -> Tail | None:
+    def tail(self, place: TopicPartition) -> Tail | None:
         return self._tails.get(place)
 
-    def take(self, offsets: Mapping[Place, int], records_max: int, bytes_max: int) -> list[StoredRecord] | None:
+    def take(
+        self, offsets: Mapping[TopicPartition, int], records_max: int, bytes_max: int
+    ) -> list[StoredRecord] | None:
         """What memory has from `offsets` on, oldest first; None where it does not reach back so far."""
         now = time.monotonic()
         ready: list[tuple[Tail, int, int]] = []
@@ -132,7 +134,7 @@ class Follower:
                 del ready[which]
         return taken
 
-    def follow(self, offsets: Mapping[Place, int], ends: Mapping[Place, int]) -> None:
+    def follow(self, offsets: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
         """Follow partitions from their `ends` on; there is no record between `offsets` and those."""
         now = time.monotonic()
         for place, end in ends.items():
@@ -154,7 +156,7 @@ class Follower:
         if self._sweeping is None and self._tails:
             self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
-    def unfollow(self, place: Place) -> None:
+    def unfollow(self, place: TopicPartition) -> None:
         """Trust nothing that is in memory of this partition, and let those who wait look for themselves."""
         tail = self._tails.pop(place, None)
         if tail is not None:

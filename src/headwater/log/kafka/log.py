@@ -35,6 +35,7 @@ from headwater.log.contract import (
     Refusal,
     StoredRecord,
     TopicInfo,
+    TopicPartition,
     TopicSettings,
 )
 from headwater.log.inspection import Damage, LogStats, VerifyReport
@@ -383,11 +384,11 @@ class KafkaLog:
         await self._transactions.release(group)
 
     async def _look(
-        self, offsets: dict[tuple[str, int], int], records_max: int, bytes_max: int, *, follow: bool
+        self, offsets: dict[TopicPartition, int], records_max: int, bytes_max: int, *, follow: bool
     ) -> Sequence[StoredRecord]:
         """What the brokers have from `offsets` on; where that is nothing, the ends are followed if there is a wish to,
         and `offsets` moved there."""
-        ended: Mapping[tuple[str, int], int] = {}
+        ended: Mapping[TopicPartition, int] = {}
         if not self._seekers.goes_on(offsets):
             ended = await self._ended(offsets)
         if len(ended) < len(offsets):
@@ -410,8 +411,8 @@ class KafkaLog:
 
     async def _seek(
         self,
-        offsets: Mapping[tuple[str, int], int],
-        ended: Mapping[tuple[str, int], int],
+        offsets: Mapping[TopicPartition, int],
+        ended: Mapping[TopicPartition, int],
         records_max: int,
         bytes_max: int,
     ) -> Found:
@@ -426,7 +427,7 @@ class KafkaLog:
             self.outages.worked(READING + repr(topic))
         return found
 
-    async def _ended(self, offsets: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+    async def _ended(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Those of `offsets` at which nothing is to be read yet. Raises PositionLost where one does not exist."""
         first, last = await asyncio.gather(
             self._topics.ends_at(offsets, EARLIEST), self._topics.ends_at(offsets, LATEST)
@@ -439,7 +440,7 @@ class KafkaLog:
                 raise await self._position_lost(offsets, place)
         return {place: offset for place, offset in offsets.items() if offset >= last[place]}
 
-    async def _position_lost(self, offsets: Mapping[tuple[str, int], int], place: tuple[str, int]) -> HeadwaterError:
+    async def _position_lost(self, offsets: Mapping[TopicPartition, int], place: TopicPartition) -> HeadwaterError:
         """The error of an offset that does not exist, once the brokers have said so of the whole partition."""
         floor, end = [
             (await self._topics.ends_at([place], spec, committed=False))[place] for spec in (EARLIEST, LATEST)
@@ -458,7 +459,7 @@ class KafkaLog:
             earliest=earliest,
         )
 
-    def _is_fresh(self, places: Iterable[tuple[str, int]]) -> bool:
+    def _is_fresh(self, places: Iterable[TopicPartition]) -> bool:
         limit = time.monotonic() - CHECK_SECONDS
         return all((tail := self._follower.tail(place)) is not None and tail.checked_at > limit for place in places)
 

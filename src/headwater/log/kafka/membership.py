@@ -17,9 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from headwater.errors import HeadwaterError
+from headwater.log.contract import TopicPartition
 from headwater.log.kafka.settings import KafkaError, KafkaException, KafkaSettings, refused_option, translate
 
 SESSION_MS = 6_000
@@ -36,8 +38,6 @@ LASTING = frozenset(
     }
 )
 
-Place = tuple[str, int]
-
 _log = logging.getLogger(__name__)
 
 
@@ -48,7 +48,7 @@ class KafkaMembership:
         self, settings: KafkaSettings, group: str, topics: Iterable[str], stall_seconds_max: float = 60.0
     ) -> None:
         """Begin to join `group`. Raises ConfigInvalid for options the client does not take."""
-        self.assigned: frozenset[Place] = frozenset()
+        self.assigned: frozenset[TopicPartition] = frozenset()
         self._settings = settings
         self._group = group
         self._strip = len(settings.namespace)
@@ -59,7 +59,7 @@ class KafkaMembership:
         self._stall_seconds_max = stall_seconds_max
         self._alive_at = time.monotonic()
         # Only the thread has to do with these.
-        self._held: set[Place] = set()
+        self._held: set[TopicPartition] = set()
         self._asked_at: float | None = None
         try:
             # The client takes no interval below the session's.
@@ -82,7 +82,7 @@ class KafkaMembership:
         self._thread = threading.Thread(target=self._run, args=(names,), name="headwater-log-membership", daemon=True)
         self._thread.start()
 
-    async def changes(self) -> frozenset[Place]:
+    async def changes(self) -> frozenset[TopicPartition]:
         """Wait for the next change of `assigned`, and answer it. Raises LogUnavailable where the group is refused."""
         await self._changed.wait()
         self._changed.clear()
@@ -138,19 +138,19 @@ class KafkaMembership:
         if not self._ending.is_set():
             self._join(names)
 
-    def _given(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _given(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         # Paused only once it is assigned: from the end, there is nothing to fetch until then.
-        consumer.incremental_assign([TopicPartition(part.topic, part.partition, OFFSET_END) for part in partitions])
+        consumer.incremental_assign([KafkaPartition(part.topic, part.partition, OFFSET_END) for part in partitions])
         consumer.pause(partitions)
         self._held |= self._places(partitions)
         self._tell()
 
-    def _taken(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _taken(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         self._held -= self._places(partitions)
         self._tell()
         consumer.incremental_unassign(partitions)
 
-    def _places(self, partitions: Iterable[TopicPartition]) -> set[Place]:
+    def _places(self, partitions: Iterable[KafkaPartition]) -> set[TopicPartition]:
         return {(part.topic[self._strip :], part.partition) for part in partitions}
 
     def _fail(self, error: Exception) -> None:
@@ -170,6 +170,6 @@ class KafkaMembership:
     def _show_life(self) -> None:
         self._alive_at = time.monotonic()
 
-    def _apply(self, assigned: frozenset[Place]) -> None:
+    def _apply(self, assigned: frozenset[TopicPartition]) -> None:
         self.assigned = assigned
         self._changed.set()

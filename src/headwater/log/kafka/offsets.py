@@ -13,7 +13,8 @@ import queue
 import threading
 from collections.abc import Sequence
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from headwater.log.kafka.settings import KafkaException, KafkaSettings
 
@@ -25,7 +26,7 @@ SESSION_MS = 6_000
 
 _log = logging.getLogger(__name__)
 
-_Order = tuple[str, Sequence[TopicPartition]] | None
+_Order = tuple[str, Sequence[KafkaPartition]] | None
 
 
 class GroupOffsets:
@@ -38,7 +39,7 @@ class GroupOffsets:
         # By group, the one used last at the end. Only the thread has to do with them.
         self._consumers: dict[str, Consumer] = {}
 
-    def commit(self, group: str, partitions: Sequence[TopicPartition]) -> None:
+    def commit(self, group: str, partitions: Sequence[KafkaPartition]) -> None:
         """Commit the offsets of `partitions` for `group` (its name without the namespace), soon."""
         if self._thread is None:
             # A daemon: the client may be waiting for a broker that is away when the process ends.
@@ -70,7 +71,7 @@ class GroupOffsets:
             self._commit(*order)
         self._close_all()
 
-    def _commit(self, group: str, partitions: Sequence[TopicPartition]) -> None:
+    def _commit(self, group: str, partitions: Sequence[KafkaPartition]) -> None:
         try:
             consumer = self._consumers.pop(group, None) or self._open(group)
             self._consumers[group] = consumer

@@ -14,15 +14,14 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, Message
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from headwater.errors import HeadwaterError, LogCorrupt
-from headwater.log.contract import StoredRecord
+from headwater.log.contract import StoredRecord, TopicPartition
 from headwater.log.kafka.outage import Closing
 from headwater.log.kafka.settings import KafkaError, KafkaException, KafkaSettings, refused_option, translate
 from headwater.log.tail_cache import record_bytes
-
-Place = tuple[str, int]
 
 FETCH_WAIT_MS = 5
 QUEUED_KIB_MAX = 8_192
@@ -37,8 +36,8 @@ class Found(NamedTuple):
     """What a read came to: records, where the partitions that ended end, and those whose offset does not exist."""
 
     records: Sequence[StoredRecord]
-    ends: Mapping[Place, int]
-    lost: Sequence[Place]
+    ends: Mapping[TopicPartition, int]
+    lost: Sequence[TopicPartition]
 
 
 class Seeker:
@@ -51,8 +50,8 @@ class Seeker:
         self._settings = settings
         self._said = ""
         self._rest: deque[StoredRecord] = deque()
-        self._ended: dict[Place, int] = {}
-        self._offsets: dict[Place, int] = {}
+        self._ended: dict[TopicPartition, int] = {}
+        self._offsets: dict[TopicPartition, int] = {}
         self._met: set[str] = set()
         try:
             self._consumer = Consumer(
@@ -69,11 +68,17 @@ class Seeker:
         """Whether the last read left nothing to go on with."""
         return not self._offsets
 
-    def stands_at(self, offsets: Mapping[Place, int]) -> bool:
+    def stands_at(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Whether the last read stopped just here, with more to come."""
         return bool(self._offsets) and self._offsets == offsets
 
-    def read(self, offsets: Mapping[Place, int], ended: Mapping[Place, int], records_max: int, bytes_max: int) -> Found:
+    def read(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        ended: Mapping[TopicPartition, int],
+        records_max: int,
+        bytes_max: int,
+    ) -> Found:
         """Records from `offsets` on, by our own names; of these, `ended` are known to be at their end.
 
         Raises LogUnavailable, TopicUnknown, LogCorrupt.
@@ -112,17 +117,17 @@ class Seeker:
     def close(self) -> None:
         self._consumer.close()
 
-    def _place(self, offsets: Mapping[Place, int], ended: Mapping[Place, int]) -> None:
+    def _place(self, offsets: Mapping[TopicPartition, int], ended: Mapping[TopicPartition, int]) -> None:
         self._rest.clear()
         self._ended = dict(ended)
         offsets = {place: offset for place, offset in offsets.items() if place not in ended}
         namespace = self._settings.namespace
         meet(self._consumer, [namespace + name for name, _ in offsets], self._met, self._settings.closing)
-        self._consumer.assign([TopicPartition(namespace + name, number, at) for (name, number), at in offsets.items()])
+        self._consumer.assign([KafkaPartition(namespace + name, number, at) for (name, number), at in offsets.items()])
 
-    def _read(self, offsets: Mapping[Place, int], records_max: int, bytes_max: int) -> Found:
+    def _read(self, offsets: Mapping[TopicPartition, int], records_max: int, bytes_max: int) -> Found:
         found: list[StoredRecord] = []
-        lost: list[Place] = []
+        lost: list[TopicPartition] = []
         bytes_left = bytes_max
         deadline = time.monotonic() + self._settings.answer_seconds_max
         standing = time.monotonic() + STANDING_SECONDS
@@ -149,7 +154,7 @@ class Seeker:
             for one in (message, *self._consumer.consume(min(TAKEN_AT_ONCE, records_max), 0)):
                 self._take(one, offsets, lost)
 
-    def _take(self, message: Message, offsets: Mapping[Place, int], lost: list[Place]) -> None:
+    def _take(self, message: Message, offsets: Mapping[TopicPartition, int], lost: list[TopicPartition]) -> None:
         error = message.error()
         if error is None:
             record = stored(message, self._strip)
@@ -167,12 +172,12 @@ class Seeker:
         else:
             raise refused_read(error, place, message.offset(), self._settings, self._said)
 
-    def _look_for_standing(self, offsets: Mapping[Place, int]) -> None:
+    def _look_for_standing(self, offsets: Mapping[TopicPartition, int]) -> None:
         """A partition whose next record waits for a transaction to end says nothing at all: readers are at its end."""
         for place, offset in offsets.items():
             if place in self._ended:
                 continue
-            partition = TopicPartition(self._settings.namespace + place[0], place[1])
+            partition = KafkaPartition(self._settings.namespace + place[0], place[1])
             try:
                 low, high = self._consumer.get_watermark_offsets(partition, timeout=1.0)
             except KafkaException:
@@ -200,12 +205,18 @@ class SeekerPool:
         self._busy = 0
         self._freed = threading.Condition()
 
-    def goes_on(self, offsets: Mapping[Place, int]) -> bool:
+    def goes_on(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Whether a consumer stands just here."""
         with self._freed:
             return any(seeker.stands_at(offsets) for seeker in self._idle)
 
-    def read(self, offsets: Mapping[Place, int], ended: Mapping[Place, int], records_max: int, bytes_max: int) -> Found:
+    def read(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        ended: Mapping[TopicPartition, int],
+        records_max: int,
+        bytes_max: int,
+    ) -> Found:
         """See `Seeker.read`."""
         seeker = self._check_out(offsets)
         try:
@@ -230,7 +241,7 @@ class SeekerPool:
             seeker.close()
         return left
 
-    def _check_out(self, offsets: Mapping[Place, int]) -> Seeker:
+    def _check_out(self, offsets: Mapping[TopicPartition, int]) -> Seeker:
         with self._freed:
             while True:
                 chosen = next((seeker for seeker in self._idle if seeker.stands_at(offsets)), None)
@@ -281,7 +292,7 @@ def stored(message: Message, strip: int) -> StoredRecord:
 
 
 def refused_read(
-    error: KafkaError, place: Place, offset: int | None, settings: KafkaSettings, said: str
+    error: KafkaError, place: TopicPartition, offset: int | None, settings: KafkaSettings, said: str
 ) -> HeadwaterError:
     """Why a partition cannot be read."""
     if error.code() in (KafkaError._BAD_MSG, KafkaError.INVALID_MSG, KafkaError._BAD_COMPRESSION):

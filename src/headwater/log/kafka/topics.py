@@ -14,7 +14,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from confluent_kafka import IsolationLevel, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, TopicCollection
+from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -26,7 +27,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable, PositionLost, TopicUnknown
-from headwater.log.contract import Position, Refusal, TopicInfo, TopicSettings
+from headwater.log.contract import Position, Refusal, TopicInfo, TopicPartition, TopicSettings
 from headwater.log.kafka.limits import (
     check_transactions,
     copies_and_in_sync,
@@ -82,7 +83,6 @@ LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 T = TypeVar("T")
 InThread = Callable[..., Awaitable[Any]]
-Place = tuple[str, int]
 
 
 @dataclass(slots=True)
@@ -235,14 +235,16 @@ class KafkaTopics:
         if present.settings is not None and replace(present.settings, partitions=wanted.partitions) != wanted:
             await self._alter(present, wanted)
 
-    async def ends(self, topics: Iterable[str], spec: OffsetSpec) -> dict[Place, int]:
+    async def ends(self, topics: Iterable[str], spec: OffsetSpec) -> dict[TopicPartition, int]:
         """An offset of every partition of `topics`; -1 where `spec` finds none. Raises TopicUnknown, LogUnavailable."""
         await self.freshen()
         wanted = [await self.find(name) for name in dict.fromkeys(topics)]
         places = {(t.full_name, number): (t.name, number) for t in wanted for number in range(t.partitions)}
         return {places[full]: offset for full, offset in (await self._offsets(places, spec)).items()}
 
-    async def ends_at(self, places: Iterable[Place], spec: OffsetSpec, *, committed: bool = True) -> dict[Place, int]:
+    async def ends_at(
+        self, places: Iterable[TopicPartition], spec: OffsetSpec, *, committed: bool = True
+    ) -> dict[TopicPartition, int]:
         """As `ends`, of single partitions; without `committed`, also what waits for a transaction to end counts."""
         full = {((await self.find(name, number)).full_name, number): (name, number) for name, number in places}
         return {full[place]: offset for place, offset in (await self._offsets(full, spec, committed)).items()}
@@ -280,10 +282,10 @@ class KafkaTopics:
             )
         return infos
 
-    def partitions_of(self, position: Position) -> list[TopicPartition]:
+    def partitions_of(self, position: Position) -> list[KafkaPartition]:
         """The position as the client writes it, without topics that are not known (any more)."""
         return [
-            TopicPartition(topic.full_name, number, offset)
+            KafkaPartition(topic.full_name, number, offset)
             for (name, number), offset in position.offsets.items()
             if (topic := self._known.get(name)) is not None and number < topic.partitions
         ]
@@ -482,9 +484,11 @@ class KafkaTopics:
     def _put(self, topic: KafkaTopic) -> None:
         self._known = {**self._known, topic.name: topic}
 
-    async def _offsets(self, places: Iterable[Place], spec: OffsetSpec, committed: bool = True) -> dict[Place, int]:
+    async def _offsets(
+        self, places: Iterable[TopicPartition], spec: OffsetSpec, committed: bool = True
+    ) -> dict[TopicPartition, int]:
         asked_for = list(dict.fromkeys(places))
-        found: dict[Place, int] = {}
+        found: dict[TopicPartition, int] = {}
         wanted = set(asked_for)
         give_up = time.monotonic() + self._settings.answer_seconds_max
         # Of a time it means that nothing came since. Below, the client says that it does not know: leaders are moving.
@@ -493,7 +497,7 @@ class KafkaTopics:
             self.counts.offset_requests += 1
             self.counts.offsets += len(wanted)
             asked = self._client().list_offsets(
-                {TopicPartition(name, number): spec for name, number in wanted},
+                {KafkaPartition(name, number): spec for name, number in wanted},
                 isolation_level=IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED,
                 request_timeout=self._settings.answer_seconds_max,
             )

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from confluent_kafka import Producer
 
 from headwater.errors import EventTooLarge, HeadwaterError, LogUnavailable, WriterFenced
-from headwater.log.contract import Placement, Record
+from headwater.log.contract import Placement, Record, TopicPartition
 from headwater.log.kafka.append import PendingAppend, Placements, hand_over, incomplete, learn_partitions
 from headwater.log.kafka.producer import Sender
 from headwater.log.kafka.settings import KafkaError, KafkaException, KafkaSettings, error_of, refused_option, translate
@@ -175,7 +175,7 @@ class Transactions:
 
     async def _until_visible(self, placements: Iterable[Placement]) -> None:
         """A committed transaction becomes readable a moment later; those who read what they wrote count on it."""
-        wanted: dict[tuple[str, int], int] = {}
+        wanted: dict[TopicPartition, int] = {}
         for placement in placements:
             place = (placement.topic, placement.partition)
             wanted[place] = max(wanted.get(place, 0), placement.offset)

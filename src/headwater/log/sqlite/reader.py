@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from headwater.errors import DamagedOffsets, LogCorrupt, PositionLost
-from headwater.log.contract import Position, StoredRecord
+from headwater.log.contract import Position, StoredRecord, TopicPartition
 from headwater.log.record_batch import Batch, BatchCodec, BatchDamaged, BatchHeader, decode_batch
 from headwater.log.sqlite.catalogue import (
     DAMAGED_LENGTH_MAX,
@@ -192,7 +192,7 @@ class Reader:
 
 
 def load_batch(
-    connection: sqlite3.Connection, codec: BatchCodec, where: tuple[str, int], header: BatchHeader, crc: int
+    connection: sqlite3.Connection, codec: BatchCodec, where: TopicPartition, header: BatchHeader, crc: int
 ) -> Batch:
     """Fetch, check and decode one batch of `where`, a (topic, partition). Raises LogCorrupt."""
     topic, partition = where
@@ -263,7 +263,7 @@ def next_batch(connection: sqlite3.Connection, one: Followed) -> bool:
     return True
 
 
-def check_row(where: tuple[str, int], row: tuple[object, ...]) -> None:
+def check_row(where: TopicPartition, row: tuple[object, ...]) -> None:
     """A damaged row may have anything in its columns. Raises LogCorrupt."""
     if not all(type(value) is int for value in row):
         base = int(str(row[0])) & OFFSET_MAX

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from headwater.errors import LogCorrupt
+from headwater.log.contract import TopicPartition
 from headwater.log.inspection import Damage
 from headwater.log.record_batch import CODEC_RAW, BatchCodec, BatchHeader, Columns, checksum
 from headwater.log.sqlite.catalogue import load_partition, load_topics, slot_range, store_partition
@@ -159,7 +160,7 @@ class _Work:
             # Counted anew, from the beginning.
             store_partition(self._connection, partition._replace(counted_to=partition.floor, counted_bytes=0))
 
-    def _is_sound(self, where: tuple[str, int], row: tuple[Any, ...]) -> bool:
+    def _is_sound(self, where: TopicPartition, row: tuple[Any, ...]) -> bool:
         try:
             check_row(where, row[:7])
             load_batch(self._connection, self._codec, where, BatchHeader(*row[:6]), row[6])

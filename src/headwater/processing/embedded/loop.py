@@ -39,14 +39,14 @@ from headwater.jobs.steps import (
     apply_timer,
     key_of,
 )
-from headwater.log.contract import Log, Position, Record, StateChange, StoredRecord
+from headwater.log.contract import Log, Position, Record, StateChange, StoredRecord, TopicPartition
 from headwater.log.event_time import event_time_of
 from headwater.log.reading_on import passed
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.keyed_state import KeyedState
 from headwater.processing.embedded.source_positions import SourcePositions
 from headwater.processing.embedded.suspects import Suspects
-from headwater.processing.embedded.watermark import Partition, Progress
+from headwater.processing.embedded.watermark import Progress
 from headwater.processing.outputs import Derivation
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import JobStore, LogStore, RefusesRecords, ReplacesRefused
@@ -148,7 +148,7 @@ class EmbeddedRunner:
         self._suspects = Suspects()
         self._at_hand: Sequence[StoredRecord] = ()
         # Up to where partitions are known to have no record, only marks of transactions.
-        self._empty: dict[Partition, int] = {}
+        self._empty: dict[TopicPartition, int] = {}
 
     def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
         return self.features.unsupported_reasons(job)
@@ -495,7 +495,9 @@ class EmbeddedRunner:
             items.append(Item(value, at, cause, stream.name, record.value, value))
         return items
 
-    async def _active(self, read: set[Partition], position: Position, *, everything: bool = False) -> set[Partition]:
+    async def _active(
+        self, read: set[TopicPartition], position: Position, *, everything: bool = False
+    ) -> set[TopicPartition]:
         """The partitions the watermark waits for: those just read, and those with records still to read."""
         parts = set(position.offsets)
         if len(parts) <= 1:
@@ -505,7 +507,7 @@ class EmbeddedRunner:
         ends = await self._ends(position, read)
         return read | {part for part in parts if ends.get(part, 0) > position.offsets[part]}
 
-    async def _ends(self, position: Position, read: Collection[Partition] = ()) -> dict[Partition, int]:
+    async def _ends(self, position: Position, read: Collection[TopicPartition] = ()) -> dict[TopicPartition, int]:
         """Where partitions end: at `position` where only marks of transactions are left, unless just `read`."""
         ends = dict((await self._log.last(self._topics())).offsets)
         if self._log.features.offsets_without_gaps:

@@ -19,11 +19,11 @@ from headwater.errors import HeadwaterError, WriterFenced
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
 from headwater.log.consumer_group import SharedLog
-from headwater.log.contract import Commit, Log, Placement, Position, Record, StoredRecord
+from headwater.log.contract import Commit, Log, Placement, Position, Record, StoredRecord, TopicPartition
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
 from headwater.processing.status import JobReport, RunnerStatus
-from headwater.processing.stores.partitions import PartitionStore, Place, WholeStore, group_of
+from headwater.processing.stores.partitions import PartitionStore, WholeStore, group_of
 from headwater.processing.supervisor import Supervisor
 from headwater.telemetry import Telemetry
 
@@ -55,7 +55,7 @@ def shared_features(*, streams: bool) -> RunnerFeatures:
 class OnePartition:
     """A log of which only one partition is seen: as much of `Log` as a stateless job's runner uses."""
 
-    def __init__(self, log: SharedLog, place: Place) -> None:
+    def __init__(self, log: SharedLog, place: TopicPartition) -> None:
         self.features = log.features
         self._log = log
         self._place = place
@@ -98,7 +98,14 @@ class PartitionRunner:
     """One partition, for as long as it is this process's. That another has it is no failure."""
 
     def __init__(
-        self, job: Job, log: SharedLog, gate: Gate, place: Place, *, status: RunnerStatus, settings: RunnerSettings
+        self,
+        job: Job,
+        log: SharedLog,
+        gate: Gate,
+        place: TopicPartition,
+        *,
+        status: RunnerStatus,
+        settings: RunnerSettings,
     ) -> None:
         self.features = shared_features(streams=log.features.transactional_commit)
         require_supported(job, self.unsupported_reasons(job))
@@ -219,14 +226,14 @@ class SharedRunner:
         self.status: RunnerStatus = self._shares
         self._log = log
         self._gate = gate
-        self._parts: dict[Place, Supervisor] = {}
+        self._parts: dict[TopicPartition, Supervisor] = {}
         self._stopping = asyncio.Event()
 
     def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
         return self.features.unsupported_reasons(job)
 
     @property
-    def partitions(self) -> frozenset[Place]:
+    def partitions(self) -> frozenset[TopicPartition]:
         """The (topic, partition) pairs this process works on; one it lost until the batch at hand has ended."""
         return frozenset(self._parts)
 
@@ -274,7 +281,7 @@ class SharedRunner:
         """How many records of the partitions it has are not processed."""
         return sum(await asyncio.gather(*(part.runner.lag() for part in list(self._parts.values()))))
 
-    async def _follow(self, assigned: frozenset[Place]) -> None:
+    async def _follow(self, assigned: frozenset[TopicPartition]) -> None:
         """Stop what is no longer ours, then begin with what is."""
         lost = [place for place in self._parts if place not in assigned]
         await asyncio.gather(*(self._parts[place].stop(patience_seconds=PATIENCE_SECONDS) for place in lost))

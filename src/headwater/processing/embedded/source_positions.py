@@ -15,11 +15,9 @@ from collections.abc import Callable, Collection, Mapping
 import orjson
 
 from headwater.errors import LogUnavailable, PositionLost
-from headwater.log.contract import Log, Position
+from headwater.log.contract import Log, Position, TopicPartition
 from headwater.log.token_marks import former_of, holds
 from headwater.processing.status import RunnerStatus
-
-Partition = tuple[str, int]
 
 LOOK_SECONDS = 2.0
 IDS_GROUP = "headwater.topics/"
@@ -100,7 +98,7 @@ class SourcePositions:
             return compared
         first = (await self._log.first(self._topics)).offsets
         last = (await self._log.last(self._topics)).offsets
-        moved: dict[Partition, int] = {}
+        moved: dict[TopicPartition, int] = {}
         for place, at in position.offsets.items():
             if place not in first or at < first[place]:
                 moved[place] = first.get(place, at)
@@ -174,7 +172,7 @@ class SourcePositions:
             hint="Bring the log back, or set jobs.on_replaced_log: start_anew to read it from its beginning.",
         )
 
-    async def _is_lost(self, place: Partition, at: int) -> bool:
+    async def _is_lost(self, place: TopicPartition, at: int) -> bool:
         """Whether the log says so of this partition: what waits for a transaction to end is behind its end, too."""
         try:
             await self._log.read(Position({place: at}), records_max=1)
@@ -188,9 +186,9 @@ class SourcePositions:
         return {topic: found[topic] for topic in self._topics if topic in found}
 
 
-def _split(position: Position) -> tuple[dict[Partition, int], dict[str, str]]:
+def _split(position: Position) -> tuple[dict[TopicPartition, int], dict[str, str]]:
     """Offsets, and the ids of topics that `with_ids` has added."""
-    offsets: dict[Partition, int] = {}
+    offsets: dict[TopicPartition, int] = {}
     ids: dict[str, str] = {}
     for place, at in position.offsets.items():
         if place[0].startswith(ID_ENTRY):
@@ -201,7 +199,7 @@ def _split(position: Position) -> tuple[dict[Partition, int], dict[str, str]]:
     return offsets, ids
 
 
-def _shown(places: Mapping[Partition, int]) -> str:
+def _shown(places: Mapping[TopicPartition, int]) -> str:
     """Where partitions begin, in a message: the first few."""
     shown = [f"{topic}/{number} at {at}" for (topic, number), at in sorted(places.items())]
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")

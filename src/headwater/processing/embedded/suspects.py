@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headwater.errors import Fault, HeadwaterError
-from headwater.log.contract import Position, StoredRecord
-from headwater.processing.embedded.watermark import Partition
+from headwater.log.contract import Position, StoredRecord, TopicPartition
 
 ATTEMPTS = 2
 
@@ -21,7 +20,7 @@ class Suspects:
 
     def __init__(self) -> None:
         # The last offset of each partition to be read by itself.
-        self._until: dict[Partition, int] = {}
+        self._until: dict[TopicPartition, int] = {}
         self._place: tuple[str, int, int] | None = None
         self._times = 0
         self._error: BaseException | None = None

@@ -12,8 +12,7 @@ from typing import Any
 import orjson
 
 from headwater.jobs.steps import NO_WATERMARK
-
-Partition = tuple[str, int]
+from headwater.log.contract import TopicPartition
 
 
 class Progress:
@@ -22,7 +21,7 @@ class Progress:
     def __init__(self, encoded: bytes | None = None) -> None:
         value: dict[str, Any] = orjson.loads(encoded) if encoded else {}
         self.watermark_ms: int = value.get("watermark_ms", NO_WATERMARK)
-        self._newest: dict[Partition, int] = {
+        self._newest: dict[TopicPartition, int] = {
             (topic, partition): newest for topic, partition, newest in value.get("newest", ())
         }
 
@@ -30,16 +29,16 @@ class Progress:
         newest = [[topic, partition, at] for (topic, partition), at in sorted(self._newest.items())]
         return orjson.dumps({"watermark_ms": self.watermark_ms, "newest": newest})
 
-    def saw(self, partition: Partition, event_time_ms: int) -> None:
+    def saw(self, partition: TopicPartition, event_time_ms: int) -> None:
         """An event of this time was read."""
         if event_time_ms > self._newest.get(partition, NO_WATERMARK):
             self._newest[partition] = event_time_ms
 
-    def has_seen(self, partition: Partition) -> bool:
+    def has_seen(self, partition: TopicPartition) -> bool:
         """Whether any event of the partition was read."""
         return partition in self._newest
 
-    def advance(self, active: Iterable[Partition], out_of_order_ms: int) -> None:
+    def advance(self, active: Iterable[TopicPartition], out_of_order_ms: int) -> None:
         """Move the watermark as far as the `active` partitions allow; one not seen yet holds it."""
         times = [self._newest.get(partition, NO_WATERMARK) for partition in active]
         if times and min(times) > NO_WATERMARK:

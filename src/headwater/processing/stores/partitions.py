@@ -14,16 +14,14 @@ from collections.abc import Iterable
 from headwater.backoff import Backoff
 from headwater.errors import WriterFenced
 from headwater.log.consumer_group import SharedLog
-from headwater.log.contract import Commit, Position
+from headwater.log.contract import Commit, Position, TopicPartition
 from headwater.processing.stores.contract import LogStore
 
 CLAIMS_MAX = 8
 CLAIM_PAUSE_SECONDS = 0.2
 
-Place = tuple[str, int]
 
-
-def group_of(group: str, place: Place) -> str:
+def group_of(group: str, place: TopicPartition) -> str:
     """The group of one partition of the job with this group."""
     return f"{group}/{place[0]}/{place[1]}"
 
@@ -31,7 +29,7 @@ def group_of(group: str, place: Place) -> str:
 class PartitionStore(LogStore):
     """What is committed for one partition."""
 
-    def __init__(self, log: SharedLog, group: str, place: Place) -> None:
+    def __init__(self, log: SharedLog, group: str, place: TopicPartition) -> None:
         super().__init__(log, group_of(group, place))
         self._shared = log
         self._own = group_of(group, place)
@@ -87,12 +85,12 @@ async def _claim(log: SharedLog, group: str) -> str | None:
 
 def _furthest(tokens: Iterable[str | None]) -> Position:
     """Of each partition the furthest offset: positions only go forward, and each began at the furthest before it."""
-    offsets: dict[Place, int] = {}
+    offsets: dict[TopicPartition, int] = {}
     for token in tokens:
         for place, offset in Position.parse(token).offsets.items() if token else ():
             offsets[place] = max(offset, offsets.get(place, 0))
     return Position(offsets)
 
 
-def _only(position: Position, place: Place) -> Position:
+def _only(position: Position, place: TopicPartition) -> Position:
     return Position({place: position.offsets[place]} if place in position.offsets else {})
