@@ -22,7 +22,9 @@ from headwater import config, errors
 from headwater.checking import QUESTIONS
 from headwater.checking.questions import READING
 from headwater.cli.main import VERBS, main
+from headwater.connectors.registry import SINKS, SUFFIXES, sink_spec
 from headwater.errors import HeadwaterError
+from headwater.options import is_required
 from headwater.web import problems
 
 # The rules are those by which the tests judge; they are no part of the package.
@@ -85,6 +87,7 @@ def pages() -> dict[Path, str]:
     return {
         REFERENCE / "errors.md": errors_page(),
         REFERENCE / "configuration.md": configuration_page(),
+        REFERENCE / "connectors.md": connectors_page(),
         REFERENCE / "cli.md": cli_page(),
         REFERENCE / "checks.md": checks_page(),
         REFERENCE / "recorded-differences.md": differences_page(),
@@ -141,6 +144,38 @@ def configuration_page() -> str:
             for field in dataclasses.fields(section)
         ]
         parts += _table(["key", "takes", "default", "meaning"], rows)
+    return "\n".join(parts)
+
+
+def connectors_page() -> str:
+    """Each sink: what it is for, what it can do, and its options."""
+    parts = [
+        "# Connectors",
+        NOTICE,
+        "A connector is one module with a `SPEC`; its options are checked as settings are, and a secret is written as",
+        "a reference, `${env:NAME}` or `${file:PATH}`. How to write one of your own stands in",
+        "[Test an adapter](../how-to/test-an-adapter.md); a package adds it with an entry point of the group",
+        "`headwater.sinks`.",
+        "",
+        "A table of a job is filled in the file that `jobs.tables_path` names, whose ending says which sink it is:",
+        f"{', '.join(f'`{suffix}` for {name}' for suffix, name in SUFFIXES.items())}.",
+        "",
+        "## Sinks",
+        "",
+    ]
+    for name in SINKS:
+        spec = sink_spec(name)
+        can = ["the token is stored with the rows, so that nothing is doubled"] if spec.features.token_in_target else []
+        can += ["a row replaces the one with the same key"] if spec.features.upsert else []
+        parts += [f"### {name}", "", spec.summary, ""]
+        parts += [f"Needs `headwater[{spec.extra}]`.", ""] if spec.extra else []
+        parts += [f"{'; '.join(can).capitalize()}.", ""] if can else []
+        hints = typing.get_type_hints(spec.options)
+        rows = [
+            [f"`{one.name}`", _kind(hints[one.name]), _shown_default(one), one.metadata["meaning"]]
+            for one in dataclasses.fields(spec.options)
+        ]
+        parts += _table(["option", "takes", "default", "meaning"], rows)
     return "\n".join(parts)
 
 
@@ -226,6 +261,10 @@ def _sentence(thing: Any) -> str:
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     lines = [head, ["---"] * len(head), *rows]
     return [*("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines), ""]
+
+
+def _shown_default(field: dataclasses.Field[Any]) -> str:
+    return "must be given" if is_required(field) else f"`{_default(field)}`"
 
 
 def _default(field: dataclasses.Field[Any]) -> str:

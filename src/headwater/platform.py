@@ -12,7 +12,8 @@ from headwater.access.api_keys import ApiKeys
 from headwater.checking.damage import damaged_at_start
 from headwater.checking.project import Project, schemas_of
 from headwater.config import Config
-from headwater.connectors.registry import TableSink, table_sink
+from headwater.connectors.registry import table_sink
+from headwater.connectors.spec import TableSink
 from headwater.connectors.tables import TableView
 from headwater.consumption.hub import StreamHub
 from headwater.control.stream_control import StreamControl

@@ -16,6 +16,10 @@ from typing import Any, Literal
 _LOOPBACK_NAME = "localhost"
 
 
+# The default of a setting that has none: it must be written.
+REQUIRED: Any = dataclasses.MISSING
+
+
 def setting(
     default: Any,
     meaning: str,

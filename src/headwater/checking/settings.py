@@ -10,7 +10,7 @@ from pathlib import Path
 from headwater.access.key_file import read_keys
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
-from headwater.connectors.registry import SUFFIXES, TABLE_SINKS
+from headwater.connectors.registry import SINKS, SUFFIXES
 from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid, ExtraMissing, StreamUnknown
 from headwater.log.urls import parse_url, require_client
@@ -100,7 +100,7 @@ def tables_can_be_kept(project: Project) -> Iterator[Problem]:
     if not any(job.writes().table is not None for job in project.jobs):
         return
     kind = SUFFIXES.get(path.suffix)
-    extra = TABLE_SINKS[kind].extra if kind else None
+    extra = SINKS[kind].extra if kind else None
     if kind is None:
         hint = f"End it in {' or '.join(SUFFIXES)}."
         yield project.at_setting("jobs", "tables_path", f"{path.name!r} does not say which database it is.", hint)

@@ -87,6 +87,18 @@ class TableShape:
         return tuple(terms)
 
 
+@dataclass(frozen=True, slots=True)
+class SinkFeatures:
+    """What a kind of sink can do.
+
+    `token_in_target`: the token is stored with what is written, all or none, so that nothing is doubled. `upsert`: what
+    has a key replaces what has the same one.
+    """
+
+    token_in_target: bool
+    upsert: bool
+
+
 class Sink(Protocol):
     """A place events go to. One task uses it at a time; every implementation passes `headwater.testing.sink_suite`."""
 

@@ -1,32 +1,36 @@
-"""Which file holds which connector: names, imported late, so that an optional driver costs only its users."""
+"""Which connectors there are, by name: imported late, so that an optional driver costs only its users.
+
+A package of its own adds one with an entry point: group `headwater.sinks`, the connector's name, `module:SPEC`.
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from headwater.connectors.contract import Readable, Sink, TableShape
+from headwater.connectors.contract import TableShape
+from headwater.connectors.spec import SinkSpec, TableSink
+from headwater.declaration import suggestion
 from headwater.errors import ConfigInvalid, ExtraMissing
 from headwater.log.inspection import FileLook
+
+ENTRY_POINTS = "headwater.sinks"
 
 
 class Connector(NamedTuple):
     """Where an implementation is, and the extra that installs its driver (None: nothing to install)."""
 
     module: str
-    name: str
+    name: str = "SPEC"
     extra: str | None = None
 
 
-class TableSink(Sink, Readable, Protocol):
-    """A sink that fills a table which can be read."""
-
-
-TABLE_SINKS: Mapping[str, Connector] = {
-    "sqlite": Connector("headwater.connectors.sinks.sqlite", "SqliteSink"),
-    "duckdb": Connector("headwater.connectors.sinks.duckdb", "DuckdbSink", extra="duckdb"),
+SINKS: Mapping[str, Connector] = {
+    "sqlite": Connector("headwater.connectors.sinks.sqlite"),
+    "duckdb": Connector("headwater.connectors.sinks.duckdb", extra="duckdb"),
 }
 # The file of a table says which database it is.
 SUFFIXES: Mapping[str, str] = {".db": "sqlite", ".sqlite": "sqlite", ".duckdb": "duckdb"}
@@ -52,6 +56,34 @@ def look_into_tables(path: Path, seconds_max: float | None = None) -> FileLook:
     return look
 
 
+def sink_names() -> list[str]:
+    """The names of all sinks: our own, and those that installed packages add."""
+    return sorted({*SINKS, *_added()})
+
+
+def sink_spec(name: str) -> SinkSpec:
+    """The sink of that name.
+
+    Raises ConfigInvalid for an unknown one, naming the nearest, and for an entry point that is no sink; ExtraMissing
+    where its driver is not installed.
+    """
+    connector = SINKS.get(name)
+    if connector is not None:
+        spec = _imported(name, connector)
+    elif (added := _added().get(name)) is not None:
+        try:
+            spec = added.load()
+        except (ImportError, AttributeError) as error:
+            raise ConfigInvalid(f"The sink {name} of {added.value} cannot be loaded: {error}.") from error
+    else:
+        names = sink_names()
+        hint = suggestion(name, names) or f"Known: {', '.join(names)}."
+        raise ConfigInvalid(f"There is no sink called {name!r}.", hint=hint)
+    if not isinstance(spec, SinkSpec):
+        raise ConfigInvalid(f"The sink {name} has no SinkSpec.", hint="Its module or entry point must give one.")
+    return spec
+
+
 def table_sink(path: Path, shape: TableShape) -> TableSink:
     """The sink that fills `shape` in the database file at `path`; opening it is left to the caller.
 
@@ -62,15 +94,21 @@ def table_sink(path: Path, shape: TableShape) -> TableSink:
         raise ConfigInvalid(
             f"{path.name!r} does not say which database it is.", hint=f"End it in {' or '.join(SUFFIXES)}."
         )
-    connector = TABLE_SINKS[kind]
+    spec = sink_spec(kind)
+    return spec.make(spec.options(path=str(path)), shape, Path())
+
+
+def _added() -> dict[str, EntryPoint]:
+    return {one.name: one for one in entry_points(group=ENTRY_POINTS)}
+
+
+def _imported(name: str, connector: Connector) -> object:
     try:
-        module = importlib.import_module(connector.module)
+        return getattr(importlib.import_module(connector.module), connector.name)
     except ImportError as error:
         if connector.extra is None:
             raise
         raise ExtraMissing(
-            f"The {kind} sink needs {error.name or 'a driver'}, which is not installed.",
+            f"The {name} sink needs {error.name or 'a driver'}, which is not installed.",
             hint=f"Install headwater[{connector.extra}].",
         ) from None
-    sink: TableSink = getattr(module, connector.name)(path, shape)
-    return sink

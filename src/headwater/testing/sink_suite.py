@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from headwater.connectors.contract import Column, Delivery, Readable, SetsAside, Sink, TableShape
-from headwater.connectors.registry import TableSink
+from headwater.connectors.spec import TableSink
 from headwater.errors import EventMalformed, JobInvalid, SinkUnavailable
 from headwater.testing.contract_suite import ContractSuite
 

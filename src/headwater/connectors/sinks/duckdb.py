@@ -6,14 +6,17 @@ A DuckDB file belongs to one process at a time; others look at the table over HT
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from headwater.connectors.contract import ColumnType, TableShape
+from headwater.connectors.contract import ColumnType, SinkFeatures, TableShape
+from headwater.connectors.spec import SinkSpec
 from headwater.connectors.sql_table import Dialect, SqlTableSink, quoted
 from headwater.private_files import make_private_directory
+from headwater.settings import REQUIRED, setting
 
 # Tables here are what a page shows; DuckDB would else take most of the machine's memory and every core.
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "128MB", "threads": "1"}
@@ -75,3 +78,22 @@ class DuckdbDialect(Dialect[duckdb.DuckDBPyConnection]):
         # A table with a key cannot be renamed.
         connection.execute(f"CREATE TABLE {quoted([other])} AS SELECT * FROM {quoted([table])}")
         connection.execute(f"DROP TABLE {quoted([table])}")
+
+
+@dataclass(frozen=True, slots=True)
+class DuckdbOptions:
+    """What a DuckDB sink takes."""
+
+    path: str = setting(
+        REQUIRED, "The database file, such as `var/tables.duckdb`, relative to the project; made where absent."
+    )
+
+
+SPEC = SinkSpec(
+    name="duckdb",
+    summary="Rows of a table in a DuckDB file.",
+    options=DuckdbOptions,
+    make=lambda options, shape, directory: DuckdbSink(directory / options.path, shape),
+    features=SinkFeatures(token_in_target=True, upsert=True),
+    extra="duckdb",
+)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headwater.connectors.contract import ColumnType, TableShape
+from headwater.connectors.contract import ColumnType, SinkFeatures, TableShape
+from headwater.connectors.spec import SinkSpec
 from headwater.connectors.sql_table import Dialect, SqlTableSink, quoted
 from headwater.private_files import make_private_file
+from headwater.settings import REQUIRED, setting
 
 BUSY_SECONDS = 10.0
 
@@ -65,3 +68,21 @@ class SqliteDialect(Dialect[sqlite3.Connection]):
 
     def move(self, connection: sqlite3.Connection, table: str, other: str) -> None:
         connection.execute(f"ALTER TABLE {quoted([table])} RENAME TO {quoted([other])}")
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteOptions:
+    """What a SQLite sink takes."""
+
+    path: str = setting(
+        REQUIRED, "The database file, such as `var/tables.db`, relative to the project; made where absent."
+    )
+
+
+SPEC = SinkSpec(
+    name="sqlite",
+    summary="Rows of a table in a SQLite file.",
+    options=SqliteOptions,
+    make=lambda options, shape, directory: SqliteSink(directory / options.path, shape),
+    features=SinkFeatures(token_in_target=True, upsert=True),
+)

@@ -1,0 +1,164 @@
+"""Written values as a typed section: each of its type and in its range, or one error that says what, where and why.
+
+A section is a dataclass whose fields are made by `settings.setting`. The configuration is made of sections, and so are
+the options of connectors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from headwater.declaration import Declaration, KeyPath, dotted, nearest
+from headwater.errors import ConfigInvalid
+
+REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
+_S = TypeVar("_S")
+
+
+def read_section(section: type[_S], written: Any, source: Declaration, path: KeyPath) -> _S:
+    """What is written at `path` as the section; keys that are absent have their defaults.
+
+    Raises ConfigInvalid for an unknown key, naming the nearest, for one that is missing, and for a value of another
+    type or out of range.
+    """
+    known = fields_of(section)
+    if not isinstance(written, Mapping):
+        raise source.refusal(path, f"{dotted(path)} must be a mapping.", hint=f"Its keys: {', '.join(known)}.")
+    source.refuse_unknown_keys(path, written, known)
+    values = {key: accept(section, key, value, source, (*path, key)) for key, value in written.items()}
+    missing = [key for key, (field, _) in known.items() if is_required(field) and key not in values]
+    if missing:
+        raise source.refusal(path, f"{dotted(path)} needs {' and '.join(missing)}.")
+    return section(**values)
+
+
+def is_required(field: dataclasses.Field[Any]) -> bool:
+    """Whether the field has no default."""
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def dereferenced(value: Any, where: str, environment: Mapping[str, str], directory: Path) -> Any:
+    """What `${env:NAME}` or `${file:PATH}` names, a relative path beginning in `directory`; any other value as it is.
+
+    Raises ConfigInvalid, which begins with `where`, for what is absent. The answer may be a secret.
+    """
+    found = REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return value
+    kind, target = found.groups()
+    if kind == "env":
+        if target not in environment:
+            raise ConfigInvalid(f"{where} is to be read from {target}, which the environment lacks.")
+        return environment[target]
+    try:
+        return (directory / target).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigInvalid(f"{where} is to be read from {directory / target}, which cannot be: {why}.") from None
+
+
+def fields_of(section: type[Any]) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
+    hints = typing.get_type_hints(section)
+    return {field.name: (field, hints[field.name]) for field in dataclasses.fields(section)}
+
+
+def alternatives(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+
+
+def accept(section: type[Any], key: str, value: Any, source: Declaration, path: KeyPath, *, name: str = "") -> Any:
+    """The value as the section's field keeps it; `name` is what errors call the setting, by default its path.
+
+    Raises ConfigInvalid where it has another type or is out of range.
+    """
+    field, kind = fields_of(section)[key]
+    for option in alternatives(kind):
+        try:
+            accepted = _of_type(value, option)
+        except TypeError:
+            continue
+        _check_range(accepted, field, source, path)
+        return accepted
+    wanted = " or ".join(_in_words(option) for option in alternatives(kind))
+    hint = None
+    if (
+        isinstance(value, str)
+        and typing.get_origin(kind) is Literal
+        and (near := nearest(value, typing.get_args(kind)))
+    ):
+        hint = f'Did you mean "{near}"?'
+    raise source.refusal(path, f"{name or dotted(path)} must be {wanted}, not {_shown(value)}.", hint=hint)
+
+
+def _of_type(value: Any, kind: Any) -> Any:
+    """`value` in the form the field keeps (lists as tuples, whole numbers as float where float is meant).
+
+    Raises TypeError where the value is of another type.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        # One name where several are possible is the common case: accept it without brackets.
+        items = [value] if isinstance(value, str) and arguments[0] is str else value
+        if not isinstance(items, (list, tuple)):
+            raise TypeError
+        return tuple(_of_type(item, arguments[0]) for item in items)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise TypeError
+        return {str(key): _of_type(item, arguments[1]) for key, item in value.items()}
+    if kind is Any or (origin is Literal and value in arguments):
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    if isinstance(kind, type) and type(value) is kind:
+        return value
+    raise TypeError
+
+
+def _check_range(value: Any, field: dataclasses.Field[Any], source: Declaration, path: KeyPath) -> None:
+    allowed = field.metadata
+    name = dotted(path)
+    if any("\0" in text for text in ([value] if isinstance(value, str) else value if _is_texts(value) else [])):
+        raise source.refusal(path, f"{name} has a NUL character in it.", hint="Write it without `\\0`.")
+    if isinstance(value, (int, float)):
+        if allowed["at_least"] is not None and value < allowed["at_least"]:
+            raise source.refusal(path, f"{name} must be at least {allowed['at_least']}, not {value}.")
+        if allowed["at_most"] is not None and value > allowed["at_most"]:
+            raise source.refusal(path, f"{name} must be at most {allowed['at_most']}, not {value}.")
+    if isinstance(value, str) and allowed["starts_with"] and not value.startswith(allowed["starts_with"]):
+        starts = " or ".join(f'"{start}"' for start in allowed["starts_with"])
+        raise source.refusal(path, f'{name} must start with {starts}, not "{value}".')
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
+
+
+def _in_words(kind: Any) -> str:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return " or ".join(f'"{choice}"' for choice in arguments)
+    if origin is tuple:
+        return f"a list of {'texts' if arguments[0] is str else 'mappings'}"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "a mapping"
+    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+    return words[kind]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return f'the text "{value[:60]}"'
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list of something else"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value)

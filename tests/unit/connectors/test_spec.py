@@ -1,0 +1,133 @@
+"""What a connector says of itself: options are read as settings are, and packages add connectors of their own."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from headwater.connectors.contract import Column, SinkFeatures, TableShape
+from headwater.connectors.registry import SINKS, sink_names, sink_spec
+from headwater.connectors.sinks.sqlite import SqliteSink
+from headwater.connectors.spec import SinkSpec
+from headwater.declaration import parse_declaration
+from headwater.errors import ConfigInvalid
+from headwater.options import fields_of
+from headwater.settings import REQUIRED, setting
+
+SHAPE = TableShape("edits", (Column("wiki", "text", "wiki"),))
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the sink of these tests takes."""
+
+    host: str = setting(REQUIRED, "Where it is.")
+    password: str = setting(REQUIRED, "What lets it in.", secret=True)
+    batch_rows_max: int = setting(500, "Rows of one statement.", at_least=1, at_most=10_000)
+
+
+SPEC = SinkSpec(
+    name="try",
+    summary="A table for tests.",
+    options=Options,
+    make=lambda options, shape, directory: SqliteSink(directory / options.host, shape),
+    features=SinkFeatures(token_in_target=True, upsert=True),
+)
+
+
+def read(text: str, tmp_path: Path, **environment: str) -> Options:
+    source = parse_declaration(text, file="streams/edit.yaml")
+    options = SPEC.read(source.value["sinks"][0], source, ("sinks", 0), environment=environment, directory=tmp_path)
+    assert isinstance(options, Options)
+    return options
+
+
+def test_options_have_their_types_and_defaults(tmp_path: Path) -> None:
+    assert read("sinks:\n- {host: a, password: b}\n", tmp_path) == Options("a", "b", 500)
+
+
+def test_secrets_are_read_where_their_references_say_and_shown_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hunter2\n")
+    of_file = read("sinks:\n- {host: a, password: '${file:password}'}\n", tmp_path)
+    of_environment = read("sinks:\n- {host: a, password: '${env:PASSWORD}'}\n", tmp_path, PASSWORD="hunter3")
+    assert (of_file.password, of_environment.password) == ("hunter2", "hunter3")
+    assert "hunter" not in repr(of_file) + repr(of_environment)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sinks:\n- {host: a, pasword: b}\n", 'edit.yaml:2: unknown key "pasword" in sinks.*Did you mean "password"'),
+        ("sinks:\n- {host: a}\n", "edit.yaml:2: sinks.* needs password"),
+        ("sinks:\n- {}\n", "needs host and password"),
+        ("sinks:\n- {host: 1, password: b}\n", "sinks.*host must be text, not 1"),
+        ("sinks:\n- {host: a, password: b, batch_rows_max: 0}\n", "must be at least 1, not 0"),
+        ("sinks:\n- {host: a, password: b, batch_rows_max: '7'}\n", "must be a whole number"),
+        ("sinks:\n- sqlite\n", "must be a mapping.*host, password, batch_rows_max"),
+        (
+            "sinks:\n- {host: a, password: '${env:ABSENT}'}\n",
+            "password is to be read from ABSENT, which the environment",
+        ),
+        ("sinks:\n- {host: a, password: '${file:absent}'}\n", "password is to be read from .*absent, which cannot be"),
+    ],
+)
+def test_what_cannot_be_read_is_said_with_its_place(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        read(text, tmp_path)
+    error = caught.value
+    shown = f"{error.file}:{error.line}: {error.message} {error.hint}"
+    assert re.search(message, shown), shown
+
+
+@pytest.mark.parametrize("name", sorted(SINKS))
+def test_every_sink_says_what_it_is(name: str) -> None:
+    spec = sink_spec(name)
+    assert (spec.name, spec.extra) == (name, SINKS[name].extra)
+    assert spec.summary.endswith(".")
+    assert all(field.metadata["meaning"].endswith(".") for field, _ in fields_of(spec.options).values())
+
+
+def test_an_unknown_sink_names_the_nearest() -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        sink_spec("sqllite")
+    assert "sqlite" in str(caught.value.hint)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed package of somebody else, as the interpreter sees it."""
+    (tmp_path / "theirs.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from headwater.connectors.contract import SinkFeatures\n"
+        "from headwater.connectors.sinks.sqlite import SqliteSink\n"
+        "from headwater.connectors.spec import SinkSpec\n"
+        "@dataclass\nclass Options:\n    path: str = 'x.db'\n"
+        "def make(o, s, d):\n    return SqliteSink(d / o.path, s)\n"
+        "SPEC = SinkSpec('theirs', 'Theirs.', Options, make, SinkFeatures(True, True))\n"
+        "NO_SPEC = 1\n"
+    )
+    info = tmp_path / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[headwater.sinks]\ntheirs = theirs:SPEC\nbroken = theirs:ABSENT\nwrong = theirs:NO_SPEC\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "theirs", raising=False)
+    return tmp_path
+
+
+def test_an_installed_package_adds_a_sink(package: Path) -> None:
+    assert {"theirs", *SINKS} <= set(sink_names())
+    spec = sink_spec("theirs")
+    assert spec.make(spec.options(), SHAPE, package).shape == SHAPE
+
+
+@pytest.mark.parametrize(("name", "message"), [("broken", "cannot be loaded"), ("wrong", "has no SinkSpec")])
+def test_an_entry_point_that_gives_no_sink_is_named(package: Path, name: str, message: str) -> None:
+    with pytest.raises(ConfigInvalid, match=message):
+        sink_spec(name)
