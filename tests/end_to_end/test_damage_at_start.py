@@ -7,6 +7,9 @@ import logging
 import random
 import shutil
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -200,3 +203,104 @@ async def test_verify_says_what_it_looked_at_and_how_much(project: Path, kind: s
     damaged = await asyncio.to_thread(CliRunner().invoke, main, verify)
     assert damaged.exit_code == 1
     assert str(path) in damaged.output
+
+
+# Ends without closing the file, as a killed process does: what was committed is in the write-ahead log.
+KILLED_WRITER = """
+import os, sqlite3, sys
+rows = sqlite3.connect(sys.argv[1], isolation_level=None)
+rows.execute(f"PRAGMA page_size = {sys.argv[2]}")
+rows.executescript("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0")
+rows.execute("CREATE TABLE filled (n INTEGER, text TEXT)")
+rows.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+for n in range(30):
+    rows.execute("INSERT INTO filled VALUES (?, ?)", (n, "x" * 3000))
+os._exit(0)
+"""
+
+
+def leave_behind(path: Path, page_bytes: int = 4096) -> Path:
+    """A SQLite file whose newest 30 rows are in its write-ahead log only; that log."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([sys.executable, "-c", KILLED_WRITER, str(path), str(page_bytes)], check=True)
+    return path.with_name(f"{path.name}-wal")
+
+
+def write_into(path: Path, at: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+WAL_DAMAGES: dict[str, Callable[[Path, Path], None]] = {
+    "its first sector": lambda _, wal: write_into(wal, 0, bytes(512)),
+    "its first 4,096 bytes": lambda _, wal: write_into(wal, 0, bytes(4096)),
+    "a bit of its header": lambda _, wal: write_into(wal, 17, bytes([wal.read_bytes()[17] ^ 1])),
+    "without its database": lambda path, _: path.unlink(),
+    "beside an empty database": lambda path, _: path.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("damage", list(WAL_DAMAGES))
+@pytest.mark.parametrize("page_bytes", [512, 4096, 16384])
+def test_a_write_ahead_log_that_sqlite_would_drop_is_damage_and_stays(
+    tmp_path: Path, damage: str, page_bytes: int
+) -> None:
+    path = tmp_path / "tables.db"
+    wal = leave_behind(path, page_bytes)
+    if damage in ("without its database", "beside an empty database"):
+        # What the length of its pages is says its own header.
+        expected = "30 commits"
+    else:
+        expected = "damaged at its beginning"
+    WAL_DAMAGES[damage](path, wal)
+    before = wal.read_bytes()
+    found = look_into_tables(path)
+    assert expected in found.damages[0].reason
+    assert wal.read_bytes() == before
+
+
+@pytest.mark.parametrize("page_bytes", [512, 4096, 16384])
+def test_what_a_killed_process_leaves_is_sound(tmp_path: Path, page_bytes: int) -> None:
+    path = tmp_path / "tables.db"
+    wal = leave_behind(path, page_bytes)
+    # An unfinished write at its end.
+    with wal.open("ab") as file:
+        file.write(b"\1" * (page_bytes // 2))
+    found = look_into_tables(path)
+    assert (found.damages, found.rows) == ((), 30)
+
+
+@pytest.mark.parametrize("damage", ["its first sector", "without its database"])
+async def test_nothing_is_written_over_what_a_damaged_write_ahead_log_of_tables_still_has(
+    project: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = config_of(project)
+    path, state = config.path(config.jobs.tables_path), config.path(config.jobs.state_path) / "counted.db"
+    for file in (path, state):
+        WAL_DAMAGES[damage](file, leave_behind(file))
+    wal = path.with_name(f"{path.name}-wal")
+    before = wal.read_bytes()
+    platform = build(config)
+    await platform.start()
+    try:
+        kept = platform.runners["table.kept"].report()
+        assert kept.state == "failed"
+        assert str(path) in (kept.trouble or "")
+        assert platform.runners["copies"].report().state != "failed"
+    finally:
+        await platform.stop()
+    result = await asyncio.to_thread(CliRunner().invoke, main, ["log", "verify", "--project", str(project)])
+    assert result.exit_code == 1
+    assert f"{state}: " in result.output
+    assert f"{path}: " in result.output
+    assert wal.read_bytes() == before
+    assert any("-wal" in one.getMessage() and str(path) in one.getMessage() for one in caplog.records)
+    wal.unlink()
+    path.unlink(missing_ok=True)
+    platform = build(config)
+    await platform.start()
+    try:
+        assert platform.runners["table.kept"].report().trouble is None
+    finally:
+        await platform.stop()

@@ -16,21 +16,25 @@ from headwater.log.inspection import FileLook, LooksForDamage
 
 # At a start; half of it for the log.
 START_SECONDS_MAX = 2.0
+WAL_SUFFIX = "-wal"
 HINT = (
-    "Nothing is written into it, and its jobs stand. Stop the server and bring back a copy, or move the file away:"
-    " tables are then filled anew from what the log still has. `headwater log verify` looks at all of it."
+    "Nothing is written into it, and its jobs stand. Stop the server and bring back a copy, or move the file away with"
+    " what is beside it, such as its -wal: tables are then filled anew from what the log still has. `headwater log"
+    " verify` looks at all of it."
 )
 
 _log = logging.getLogger(__name__)
 
 
 def files_of(config: Config) -> Iterator[Path]:
-    """The files that a project's jobs keep tables and state in, as far as they are there."""
+    """The files that a project's jobs keep tables and state in, where they, or their write-ahead logs, are there."""
     tables, state = config.path(config.jobs.tables_path), config.path(config.jobs.state_path)
-    if tables.is_file():
+    if tables.is_file() or _wal(tables).is_file():
         yield tables
     if state.is_dir():
-        yield from sorted(one for one in state.glob("*.db") if one.is_file())
+        found = {one for one in state.glob("*.db") if one.is_file()}
+        left = {one.with_name(one.name.removesuffix(WAL_SUFFIX)) for one in state.glob(f"*.db{WAL_SUFFIX}")}
+        yield from sorted(found | {one for one in left if not one.exists()})
 
 
 def look_into_files(config: Config, seconds_max: float | None = None) -> Iterator[FileLook]:
@@ -44,6 +48,10 @@ def look_into_files(config: Config, seconds_max: float | None = None) -> Iterato
             yield FileLook(path, unseen=error.message)
 
 
+def _wal(path: Path) -> Path:
+    return path.with_name(path.name + WAL_SUFFIX)
+
+
 async def damaged_at_start(config: Config, log: Log) -> Mapping[Path, LogCorrupt]:
     """Look at the log and the files for a moment and say what is found; the files that are to be left alone."""
     began = time.monotonic()
@@ -54,7 +62,7 @@ async def damaged_at_start(config: Config, log: Log) -> Mapping[Path, LogCorrupt
     for look in await asyncio.to_thread(lambda: list(look_into_files(config, START_SECONDS_MAX / 2))):
         if look.damages:
             more = f", and {len(look.damages) - 1} more" if len(look.damages) > 1 else ""
-            error = LogCorrupt(f"{look.path} is damaged: {look.damages[0].reason}{more}.", hint=HINT)
+            error = LogCorrupt(f"{look.path} is damaged: {look.damages[0].reason.rstrip('.')}{more}.", hint=HINT)
             _log.error("%s %s", error, HINT)
             damaged[look.path] = error
         elif look.unseen:

@@ -7,8 +7,10 @@ import sqlite3
 import time
 from pathlib import Path
 
+from headwater.errors import LogCorrupt
 from headwater.log.inspection import Damage, FileLook
 from headwater.log.sqlite.medium import medium_for_reading, uri_of
+from headwater.log.sqlite.wal import check_wal
 
 MESSAGES_MAX = 20
 BUSY_SECONDS = 5.0
@@ -21,6 +23,12 @@ def look_into(path: Path, seconds_max: float | None = None) -> FileLook:
 
     Raises LogUnavailable where it cannot be read here.
     """
+    try:
+        # Before SQLite opens it: a write-ahead log that it takes for empty is gone when it closes the file. Commits of
+        # tables do not wait for the disk, so that frames after a bad one tell nothing.
+        check_wal(path, ordered=False)
+    except LogCorrupt as error:
+        return FileLook(path, (Damage(str(path), error.message),))
     medium = medium_for_reading(path)
     deadline = None if seconds_max is None else time.monotonic() + seconds_max
     check = "integrity_check" if deadline is None else "quick_check"

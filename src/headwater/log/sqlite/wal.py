@@ -1,4 +1,4 @@
-"""Tells damage in the write-ahead log from an unfinished write, which SQLite alone does not.
+"""Tells damage in the write-ahead log of a SQLite file from an unfinished write, which SQLite alone does not.
 
 How this works: after an unclean stop SQLite reads the write-ahead log up to the first frame whose checksum fails and
 takes the rest for a commit that never finished. Usually it is. But with durability "fsync" the frames of a commit are
@@ -9,7 +9,8 @@ clear the log away when it closes); only frame headers are read here, before, an
 
 Two damages SQLite does not look beyond at all: a broken header, for which the whole write-ahead log counts as empty,
 and a missing or empty file, beside which it is deleted. Then the frames tell what would be lost: their salt, which all
-frames of a round share, says which belong together, and their pages, which of them the file has already.
+frames of a round share, says which belong together, and their pages, which of them the file has already. How long a
+page is says the header; where that is broken, the file, or else the length at which the salts agree.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ _HEADER = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
 _INDEX = struct.Struct("=16xI12x8s")
 _MAGICS = (0x377F0682, 0x377F0683)
-STRIDE = _FRAME.size + PAGE_BYTES
+_FILE_MAGIC = b"SQLite format 3\0"
+_FILE_PAGE = struct.Struct(">16sH")
+_PAGE_BYTES_MAX = 65_536
+# The embedded log's, and SQLite's own where nobody has chosen.
+_PAGE_LENGTHS = (PAGE_BYTES, 4_096)
 HINT = (
     "Restore both files from a copy; or let `headwater log repair` set the write-ahead log aside, to go on without what"
     " is in it. Until then nothing is changed."
@@ -46,6 +51,7 @@ class _Survey(NamedTuple):
     commits: list[int]
     header_sound: bool
     pages: dict[int, int]
+    page_bytes: int
 
 
 def wal_of(path: Path) -> Path:
@@ -60,7 +66,7 @@ def check_wal(path: Path, *, ordered: bool) -> None:
     """
     wal = wal_of(path)
     try:
-        survey = _surveyed(wal)
+        survey = _surveyed(wal, path)
     except (OSError, struct.error):
         return
     if survey.commits and not (path.exists() and path.stat().st_size):
@@ -79,7 +85,8 @@ def check_wal(path: Path, *, ordered: bool) -> None:
 def _check_headless(path: Path, wal: Path, survey: _Survey) -> None:
     """A log whose header is broken counts as empty for SQLite: raise where the file has not all that is in it."""
     with path.open("rb") as file, wal.open("rb") as log:
-        missing = sum(_page(log, frame) != _stored(file, page) for page, frame in survey.pages.items())
+        length = survey.page_bytes
+        missing = sum(_page(log, frame, length) != _stored(file, page, length) for page, frame in survey.pages.items())
     if missing:
         raise LogCorrupt(
             f"{wal} is damaged at its beginning: {_counted(survey.commits)} that follow would be lost, of which"
@@ -113,20 +120,21 @@ def _counted(commits: list[int]) -> str:
     return f"{len(commits):,} {'commit' if len(commits) == 1 else 'commits'}"
 
 
-def _surveyed(wal: Path) -> _Survey:
+def _surveyed(wal: Path, path: Path) -> _Survey:
     with open(wal, "rb") as file:
         magic, _, page_bytes, _, _, _, sum1, sum2 = header = _HEADER.unpack(file.read(_HEADER.size))
-        size = os.fstat(file.fileno()).st_size
-        sound = magic in _MAGICS and page_bytes == PAGE_BYTES and _header_sum(header) == (sum1, sum2)
-        frames = []
-        for number in range(1, (size - _HEADER.size) // STRIDE + 1):
-            file.seek(_HEADER.size + (number - 1) * STRIDE)
-            page, pages_after_commit, *own_salt, _, _ = _FRAME.unpack(file.read(_FRAME.size))
-            frames.append((number, page, pages_after_commit, tuple(own_salt)))
-    # Frames of rounds before follow those of the present one. Without a sound header the first two that agree say it.
-    salts = [salt for _, _, _, salt in frames]
-    agreed = next((one for one, other in itertools.pairwise(salts) if one == other != (0, 0)), (0, 0))
-    salt = tuple(header[4:6]) if sound else agreed
+        sound = magic in _MAGICS and _header_sum(header) == (sum1, sum2)
+        lengths = (page_bytes or _PAGE_BYTES_MAX,) if sound else _page_lengths(path)
+        salt, frames = (0, 0), []
+        for page_bytes in lengths:
+            frames = _frames(file, page_bytes)
+            # Frames of rounds before follow those of the present one. Without a sound header the first two that agree
+            # say it.
+            salts = [salt for _, _, _, salt in frames]
+            agreed = next((one for one, other in itertools.pairwise(salts) if one == other != (0, 0)), (0, 0))
+            salt = (header[4], header[5]) if sound else agreed
+            if salt != (0, 0):
+                break
     commits: list[int] = []
     pages: dict[int, int] = {}
     latest: dict[int, int] = {}
@@ -138,17 +146,40 @@ def _surveyed(wal: Path) -> _Survey:
                 # What a commit has cut off needs not be in the file.
                 pages = {one: frame for one, frame in {**pages, **latest}.items() if one <= pages_after_commit}
                 latest = {}
-    return _Survey(struct.pack(">2I", *salt), commits, sound, pages)
+    return _Survey(struct.pack(">2I", *salt), commits, sound, pages, page_bytes)
 
 
-def _page(wal: BinaryIO, frame: int) -> bytes:
-    wal.seek(_HEADER.size + (frame - 1) * STRIDE + _FRAME.size)
-    return wal.read(PAGE_BYTES)
+def _page_lengths(path: Path) -> tuple[int, ...]:
+    """How long pages may be, where the header of the write-ahead log does not say it: by the file, if that says it."""
+    try:
+        with path.open("rb") as file:
+            magic, length = _FILE_PAGE.unpack(file.read(_FILE_PAGE.size))
+    except (OSError, struct.error):
+        return _PAGE_LENGTHS
+    if magic != _FILE_MAGIC:
+        return _PAGE_LENGTHS
+    return (_PAGE_BYTES_MAX if length == 1 else length,)
 
 
-def _stored(file: BinaryIO, page: int) -> bytes:
-    file.seek((page - 1) * PAGE_BYTES)
-    return file.read(PAGE_BYTES)
+def _frames(file: BinaryIO, page_bytes: int) -> list[tuple[int, int, int, tuple[int, int]]]:
+    """Of each frame its number from 1, its page, how many pages the file has after its commit or 0, and its salt."""
+    stride = _FRAME.size + page_bytes
+    frames = []
+    for number in range(1, (os.fstat(file.fileno()).st_size - _HEADER.size) // stride + 1):
+        file.seek(_HEADER.size + (number - 1) * stride)
+        page, pages_after_commit, salt1, salt2, _, _ = _FRAME.unpack(file.read(_FRAME.size))
+        frames.append((number, page, pages_after_commit, (salt1, salt2)))
+    return frames
+
+
+def _page(wal: BinaryIO, frame: int, page_bytes: int) -> bytes:
+    wal.seek(_HEADER.size + (frame - 1) * (_FRAME.size + page_bytes) + _FRAME.size)
+    return wal.read(page_bytes)
+
+
+def _stored(file: BinaryIO, page: int, page_bytes: int) -> bytes:
+    file.seek((page - 1) * page_bytes)
+    return file.read(page_bytes)
 
 
 def _header_sum(header: tuple[int, ...]) -> tuple[int, int]:
