@@ -36,10 +36,10 @@ bench: $(VENV)/.runtime ## measure intake, log, fan-out and idling (see docs/ref
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 crash-test: $(VENV)/.runtime ## kill a writing process N times (default 1000) and compare what was promised with what is kept
-	@$(BIN)/python -m headwater.testing.crash --kills $(N)
+	@$(BIN)/python -m headwater.testing.campaign.crash --kills $(N)
 
 repeat-test: $(VENV)/.runtime ## kill an intake N times (default 1000) while clients repeat, and look for events stored twice
-	@$(BIN)/python -m headwater.testing.repeats --kills $(N)
+	@$(BIN)/python -m headwater.testing.campaign.repeats --kills $(N)
 
 campaign: $(VENV)/.runtime ## kill a whole platform while clients repeat, and compare everything (make campaign ARGS="--kills 60")
 	@$(BIN)/python -m headwater.testing.campaign $(ARGS)

@@ -2,7 +2,7 @@
 
 How this works: all modules of the package are imported, and classes are compared with Protocols by their members, as
 the type checker does: names, parameters, whether a call is awaited. A suite names its contracts, and who runs it names
-the classes it is run on (`headwater.testing.contract_suite`); a test of each suite checks that this is so.
+the classes it is run on (`headwater.testing.suites.contract_suite`); a test of each suite checks that this is so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Protocol, get_origin, get_type_hints
 import pytest
 
 import headwater
-from headwater.testing.contract_suite import ContractSuite
+from headwater.testing.suites.contract_suite import ContractSuite
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 Class = type[Any]

@@ -12,8 +12,8 @@ from headwater.log.sqlite.log import SqliteLog
 from headwater.migration.job_state import InFile, InLog
 from headwater.processing.stores.contract import LogStore
 from headwater.processing.stores.outbox import OutboxStore
-from headwater.testing.job_state_suite import HoldingSuite, NewPlace, Place
 from headwater.testing.oracle_kafka import OracleKafkaLog
+from headwater.testing.suites.job_state import HoldingSuite, NewPlace, Place
 
 
 class TestInLog(HoldingSuite):

@@ -15,10 +15,10 @@ from headwater.log.sqlite.log import SqliteLog
 from headwater.processing.stores.contract import LogStore
 from headwater.processing.stores.outbox import OutboxStore
 from headwater.processing.stores.partitions import PartitionStore, WholeStore
-from headwater.testing.job_store_suite import JobStoreSuite, NewStore, repeated, token
-from headwater.testing.log_suite import read_all, records, values
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
+from headwater.testing.suites.job_store import JobStoreSuite, NewStore, repeated, token
+from headwater.testing.suites.log import read_all, records, values
 
 
 class TestLogStoreOnOracleLog(JobStoreSuite):

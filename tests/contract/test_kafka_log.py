@@ -11,7 +11,7 @@ import pytest
 from headwater.log.contract import Log
 from headwater.log.kafka.log import KafkaLog
 from headwater.testing.clock import ManualClock
-from headwater.testing.log_suite import LogSuite
+from headwater.testing.suites.log import LogSuite
 from servers.kafka import KafkaCluster
 
 

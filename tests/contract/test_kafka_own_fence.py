@@ -11,7 +11,7 @@ import pytest
 from headwater.errors import LogUnavailable, WriterFenced
 from headwater.log.contract import Commit, TopicSettings
 from headwater.processing.stores.contract import LogStore
-from headwater.testing.log_suite import read_all, records, values
+from headwater.testing.suites.log import read_all, records, values
 
 if TYPE_CHECKING:
     from headwater.log.kafka.log import KafkaLog

@@ -22,7 +22,7 @@ from headwater.errors import (
 )
 from headwater.log.contract import Commit, Position, Record, TopicSettings
 from headwater.testing.eventually import eventually
-from headwater.testing.log_suite import read_all, records, values
+from headwater.testing.suites.log import read_all, records, values
 
 if TYPE_CHECKING:
     from headwater.log.kafka.log import KafkaLog

@@ -16,7 +16,7 @@ import pytest
 from headwater.errors import HeadwaterError, LogUnavailable, WriterFenced
 from headwater.log.contract import Commit, Record, TopicSettings
 from headwater.testing.eventually import eventually
-from headwater.testing.log_suite import read_all, records, values
+from headwater.testing.suites.log import read_all, records, values
 
 if TYPE_CHECKING:
     from headwater.log.kafka.log import KafkaLog

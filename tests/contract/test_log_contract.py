@@ -12,9 +12,9 @@ from headwater.log.contract import Log, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.testing.clock import ManualClock
 from headwater.testing.faulty_log import FaultyLog
-from headwater.testing.log_suite import LogSuite
 from headwater.testing.oracle_kafka import OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
+from headwater.testing.suites.log import LogSuite
 
 
 class TestOracleLog(LogSuite):

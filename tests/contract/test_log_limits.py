@@ -22,7 +22,7 @@ from headwater.log.sqlite.log import SqliteLog
 from headwater.log.sqlite.space import DiskLimits
 from headwater.testing.clock import ManualClock
 from headwater.testing.faults import flip_bit
-from headwater.testing.log_suite import read_all
+from headwater.testing.suites.log import read_all
 from requirements import mount_small_disk
 
 NOISE = random.Random(1).randbytes(50_000)

@@ -16,7 +16,7 @@ from headwater.processing.stores.outbox import OutboxStore
 from headwater.telemetry import Telemetry
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
-from headwater.testing.runner_suite import NewRunner, RunnerSuite
+from headwater.testing.suites.runner import NewRunner, RunnerSuite
 
 SETTINGS = RunnerSettings(wait_seconds=0.05, retries_max=2, retry_seconds=0.01)
 

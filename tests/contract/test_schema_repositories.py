@@ -13,7 +13,7 @@ import pytest
 from headwater.schemas.remote import RemoteRepository
 from headwater.schemas.repository import LayeredRepository, LocalRepository, SchemaRepository
 from headwater.schemas.workspace.working_settings import WorkingSettings
-from headwater.testing.schema_repository_suite import NewRepository, SchemaRepositorySuite
+from headwater.testing.suites.schema_repository import NewRepository, SchemaRepositorySuite
 from headwater.web.schemas.pages_changes import ShelfRepository
 from headwater.web.schemas.shelf import Shelves
 

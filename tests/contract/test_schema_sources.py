@@ -15,7 +15,7 @@ from headwater.schemas.workspace.pinned_repository import (
     files_below,
 )
 from headwater.schemas.workspace.working_settings import PinnedRepository
-from headwater.testing.schema_source_suite import NewSource, SchemaSourceSuite
+from headwater.testing.suites.schema_source import NewSource, SchemaSourceSuite
 
 
 class TestDirectorySource(SchemaSourceSuite):

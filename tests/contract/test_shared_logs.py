@@ -11,7 +11,7 @@ from headwater.log.consumer_group import SharedLog
 from headwater.log.kafka.log import KafkaLog
 from headwater.log.kafka.membership import KafkaMembership
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog, OracleMembership
-from headwater.testing.shared_log_suite import NewLog, SharedLogSuite
+from headwater.testing.suites.shared_log import NewLog, SharedLogSuite
 
 
 class TestOracleKafkaLog(SharedLogSuite):

@@ -12,7 +12,7 @@ from headwater.connectors.registry import table_sink
 from headwater.connectors.sinks.duckdb import DuckdbSink
 from headwater.connectors.sinks.sqlite import SqliteSink
 from headwater.errors import ConfigInvalid, ExtraMissing, JobInvalid
-from headwater.testing.sink_suite import EDITS, NewSink, SinkSuite
+from headwater.testing.suites.sink import EDITS, NewSink, SinkSuite
 
 
 class TestSqliteSink(SinkSuite):

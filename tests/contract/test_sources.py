@@ -15,7 +15,7 @@ from headwater.log.sqlite.log import SqliteLog
 from headwater.testing.clock import ManualClock
 from headwater.testing.oracle_kafka import OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
-from headwater.testing.source_suite import NewSource, Put, SourceSuite, event, read_all
+from headwater.testing.suites.source import NewSource, Put, SourceSuite, event, read_all
 
 
 class LogSourceSuite(SourceSuite):

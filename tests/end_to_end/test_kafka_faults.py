@@ -40,7 +40,7 @@ def new_log(bootstrap: str, namespace: str = "") -> Log:
 async def test_brokers_are_killed_and_paused_under_load_and_no_accepted_event_is_lost_or_doubled(
     kafka_cluster: KafkaCluster,
 ) -> None:
-    from headwater.testing.kafka_faults import FAULTS, BrokerCampaign
+    from headwater.testing.campaign.kafka_faults import FAULTS, BrokerCampaign
 
     stream = f"faults-{uuid.uuid4().hex[:8]}"
     campaign = BrokerCampaign(kafka_cluster, lambda: new_log(kafka_cluster.bootstrap), stream=stream, seed=1)

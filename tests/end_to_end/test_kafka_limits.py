@@ -19,7 +19,7 @@ from headwater.errors import AppendIncomplete, EventTooLarge
 from headwater.log.contract import Commit, Position, Record, TopicSettings
 from headwater.platform import build
 from headwater.testing.eventually import eventually
-from headwater.testing.log_suite import read_all, values
+from headwater.testing.suites.log import read_all, values
 
 if TYPE_CHECKING:
     from headwater.log.kafka.log import KafkaLog

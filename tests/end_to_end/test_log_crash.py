@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headwater.testing.crash import run_campaign
+from headwater.testing.campaign.crash import run_campaign
 
 KILLS = int(os.environ.get("HEADWATER_CRASH_KILLS", "30"))
 

@@ -18,7 +18,7 @@ def run_faults(rounds: int) -> int:
     """
     try:
         from headwater.log.kafka.log import KafkaLog
-        from headwater.testing.kafka_faults import HEADINGS, BrokerCampaign, FaultFigures, shuffled
+        from headwater.testing.campaign.kafka_faults import HEADINGS, BrokerCampaign, FaultFigures, shuffled
     except ImportError as error:
         raise ServerError(f"{error}; run this with the Python of the project's environment (make servers)") from error
     with running("kafka-cluster") as (_, server):

@@ -8,7 +8,7 @@ from typing import Any
 from headwater.connectors.contract import Column, TableShape
 from headwater.log.contract import StoredRecord
 from headwater.log.sqlite.log import SqliteLog
-from headwater.testing.log_suite import read_all
+from headwater.testing.suites.log import read_all
 
 SHAPE = TableShape(
     "kept",

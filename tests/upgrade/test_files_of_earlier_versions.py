@@ -27,9 +27,9 @@ from headwater.log.sqlite.log import SqliteLog
 from headwater.platform import Platform, build
 from headwater.processing.stores.outbox import OutboxStore
 from headwater.testing.clock import ManualClock
-from headwater.testing.log_suite import read_all
 from headwater.testing.oracle_kafka import OracleKafkaLog
 from headwater.testing.stream_kit import request
+from headwater.testing.suites.log import read_all
 from headwater.web.server import serving
 from upgrade.contents import SHAPE, described, plain, text_of
 from upgrade.project import WIKIS, edits, write_project

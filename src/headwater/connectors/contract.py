@@ -100,7 +100,7 @@ class SinkFeatures:
 
 
 class Sink(Protocol):
-    """A place events go to. One task uses it at a time; every implementation passes `headwater.testing.sink_suite`."""
+    """A place events go to. One task uses it at a time; every implementation passes `headwater.testing.suites.sink`."""
 
     async def open(self) -> str | None:
         """Connect, creating what is needed. Answers the token of the last batch written, or None.
@@ -151,7 +151,7 @@ class Readable(Protocol):
 
 
 class Source(Protocol):
-    """A place events come from; every implementation passes `headwater.testing.source_suite`. One task uses it."""
+    """A place events come from; every implementation passes `headwater.testing.suites.source`. One task uses it."""
 
     async def open(self, token: str | None) -> None:
         """Connect and go on after `token`, from the beginning without one. Raises TokenInvalid, PositionLost."""

@@ -289,7 +289,7 @@ class TellsTroubles(Protocol):
 
 
 class Log(LogWriter, LogReader, Protocol):
-    """A whole log. Every implementation passes `headwater.testing.log_suite`."""
+    """A whole log. Every implementation passes `headwater.testing.suites.log`."""
 
     features: Features
 

@@ -48,7 +48,7 @@ class Runner(Protocol):
     """Runs one job; `run` may be called again after it raised.
 
     Making one for a job that it cannot run raises JobInvalid with all of `unsupported_reasons`.
-    Every implementation passes `headwater.testing.runner_suite`.
+    Every implementation passes `headwater.testing.suites.runner`.
     """
 
     job: Job

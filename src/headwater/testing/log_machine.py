@@ -38,8 +38,8 @@ from headwater.log.contract import (
 )
 from headwater.log.record_batch import partition_of_key
 from headwater.testing.clock import ManualClock
-from headwater.testing.log_suite import read_all
 from headwater.testing.oracle_log import OracleLog
+from headwater.testing.suites.log import read_all
 
 TOPICS = {
     "plain": TopicSettings(),

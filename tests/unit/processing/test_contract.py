@@ -9,7 +9,7 @@ import pytest
 from headwater.errors import JobInvalid
 from headwater.jobs.job import Job
 from headwater.processing.contract import RunnerFeatures, require_supported
-from headwater.testing.runner_suite import COUNTING, FILLING, JOB, KINDS, WAITING
+from headwater.testing.suites.runner import COUNTING, FILLING, JOB, KINDS, WAITING
 
 EVERYTHING = RunnerFeatures(
     streams=True, keyed_state=True, tables=True, tables_with_state=True, fires_when_idle=True, shares_partitions=True

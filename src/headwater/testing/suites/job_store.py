@@ -25,8 +25,8 @@ import pytest
 from headwater.errors import HeadwaterError, StateUnavailable, TopicUnknown, WriterFenced
 from headwater.log.contract import Log, Position, Record, StateChange, TopicSettings
 from headwater.processing.stores.contract import JobStore, RefusesRecords, ReplacesRefused
-from headwater.testing.contract_suite import ContractSuite
-from headwater.testing.log_suite import read_all, records, values
+from headwater.testing.suites.contract_suite import ContractSuite
+from headwater.testing.suites.log import read_all, records, values
 
 NewStore = Callable[[], JobStore]
 

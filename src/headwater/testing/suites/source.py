@@ -23,7 +23,7 @@ import pytest
 
 from headwater.connectors.contract import Delivery, Source
 from headwater.errors import HeadwaterError, PositionLost, TokenInvalid
-from headwater.testing.contract_suite import ContractSuite
+from headwater.testing.suites.contract_suite import ContractSuite
 
 NewSource = Callable[[], Source]
 Put = Callable[..., Awaitable[None]]

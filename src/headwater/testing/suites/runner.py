@@ -34,9 +34,9 @@ from headwater.jobs.steps import Context, Each, PerKey, Timer, Turn
 from headwater.log.contract import Log, Record, TopicSettings
 from headwater.processing.contract import Runner
 from headwater.processing.supervisor import Supervisor
-from headwater.testing.contract_suite import ContractSuite
 from headwater.testing.eventually import eventually
 from headwater.testing.job_kit import open_gate, streams_of
+from headwater.testing.suites.contract_suite import ContractSuite
 
 # Bounds only a test that fails.
 SECONDS_MAX = 60.0

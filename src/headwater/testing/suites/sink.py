@@ -19,7 +19,7 @@ import pytest
 from headwater.connectors.contract import Column, Delivery, Readable, SetsAside, Sink, TableShape
 from headwater.connectors.spec import TableSink
 from headwater.errors import EventMalformed, JobInvalid, SinkUnavailable
-from headwater.testing.contract_suite import ContractSuite
+from headwater.testing.suites.contract_suite import ContractSuite
 
 EDITS = TableShape(
     "edits",

@@ -36,7 +36,7 @@ from headwater.log.damage_book import NotesDamage
 from headwater.log.inspection import InspectableLog, LooksForDamage
 from headwater.migration.positions import ListsGroups, ListsState
 from headwater.testing.clock import ManualClock
-from headwater.testing.contract_suite import ContractSuite
+from headwater.testing.suites.contract_suite import ContractSuite
 
 
 def records(topic: str, count: int, *, start: int = 0, key: bytes | None = None) -> list[Record]:

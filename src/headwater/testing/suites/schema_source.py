@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from headwater.schemas.workspace.pinned_repository import SchemaSource
-from headwater.testing.contract_suite import ContractSuite
+from headwater.testing.suites.contract_suite import ContractSuite
 
 FILES = {
     "test/event/1.0.0.yaml": b"title: test/event\n",

@@ -20,8 +20,8 @@ from headwater.log.consumer_group import Membership, SharedLog
 from headwater.log.contract import Commit, Record, TopicPartition, TopicSettings
 from headwater.migration.positions import ListsGroups
 from headwater.processing.stores.contract import RefusesRecords
-from headwater.testing.contract_suite import ContractSuite
-from headwater.testing.log_suite import read_all, records, values
+from headwater.testing.suites.contract_suite import ContractSuite
+from headwater.testing.suites.log import read_all, records, values
 
 # Members of a real group are told of a change within seconds.
 BALANCED_SECONDS_MAX = 40.0

@@ -1,6 +1,6 @@
 """The crash campaign: kill a process that writes to the embedded log, again and again, and miss nothing afterwards.
 
-    python -m headwater.testing.crash --kills 1000
+    python -m headwater.testing.campaign.crash --kills 1000
 
 How this works: a child opens the log and appends from several writers at once, each append to several topics together
 with the writer's position and state, while retention and compaction run. Every value is a function of who wrote it
@@ -278,7 +278,9 @@ def run_campaign(path: Path, kills: int, *, durability: Durability = "fsync", se
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 when nothing was lost, invented, altered or out of order."""
-    parser = argparse.ArgumentParser(prog="python -m headwater.testing.crash", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m headwater.testing.campaign.crash", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--kills", type=int, default=30, help="how often to kill (default 30)")
     parser.add_argument("--seed", type=int, help="for the moments of the kills")
     parser.add_argument("--durability", choices=["fsync", "os"], default="fsync")

@@ -21,7 +21,7 @@ import pytest
 from headwater.errors import SchemaInvalid, SchemaNotFound, SchemaUriRefused
 from headwater.schemas.dialect import DRAFT_07
 from headwater.schemas.repository import SchemaRepository
-from headwater.testing.contract_suite import ContractSuite
+from headwater.testing.suites.contract_suite import ContractSuite
 
 VERSIONS = ("1.0.0", "1.2.0", "1.10.0")
 URIS = tuple(f"/test/event/{version}" for version in VERSIONS)

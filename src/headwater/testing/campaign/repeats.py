@@ -1,6 +1,6 @@
 """The repeats campaign: kill an intake, let its clients repeat what was not answered, and find no event stored twice.
 
-    python -m headwater.testing.repeats --kills 30
+    python -m headwater.testing.campaign.repeats --kills 30
 
 How this works: a child runs an intake on the embedded log and takes numbered requests of several clients on its
 standard input; it prints each number once the request is stored. The parent keeps every client one request ahead, kills
@@ -234,7 +234,9 @@ def run_campaign(path: Path, kills: int, *, seed: int | None = None) -> RepeatsR
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 when nothing was lost or stored twice."""
-    parser = argparse.ArgumentParser(prog="python -m headwater.testing.repeats", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m headwater.testing.campaign.repeats", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--kills", type=int, default=30, help="how often to kill (default 30)")
     parser.add_argument("--seed", type=int, help="for the moments of the kills")
     parser.add_argument("--file", type=Path, help="the log (default: a temporary one)")

@@ -17,7 +17,7 @@ import pytest
 from headwater.log.contract import Position, StateChange
 from headwater.migration.job_state import Holding
 from headwater.processing.stores.contract import JobStore
-from headwater.testing.contract_suite import ContractSuite
+from headwater.testing.suites.contract_suite import ContractSuite
 
 CELLS = "job/j/step/cells"
 
