@@ -26,7 +26,7 @@ from headwater.jobs.flow import in_order_of_flow
 from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
 from headwater.log.consumer_group import SharedLog
-from headwater.log.contract import ClosesWithin, LimitsRecords, Log, TopicSettings
+from headwater.log.contract import Log, TopicSettings
 from headwater.log.damage_book import NotesDamage
 from headwater.log.sqlite.log import SqliteLog
 from headwater.log.sqlite.owner import LogOwner
@@ -149,8 +149,7 @@ class Platform:
 
         Called before the web answers its last requests.
         """
-        if isinstance(self.log, ClosesWithin):
-            self.log.close_within(WAIT_SECONDS_MAX)
+        self.log.close_within(WAIT_SECONDS_MAX)
 
     async def stop(self) -> None:
         """Finish what was taken and release everything; idempotent. The web stops taking events before this."""
@@ -194,7 +193,7 @@ class Platform:
 
     async def _tell_limits(self) -> None:
         """Say once where the log takes less than the intake is set to, or less than a broker does by default."""
-        if not isinstance(self.log, LimitsRecords):
+        if not self.log.features.record_limits:
             return
         wanted = self.config.intake.event_bytes_max
         found = await self.log.smallest_limit(topic for stream in self.streams.all() for topic in stream.topics)

@@ -44,7 +44,6 @@ NO_IMPLEMENTATIONS = {
     ("OnePartition", "*"): "one partition of a log, on its way to that log",
     ("OpenSchemas", "SchemaRepository"): "has a schema for every URI, on purpose",
     ("Sender", "Submits"): "the half of a log that its own log hands on to",
-    ("Outages", "TellsTroubles"): "the same",
     ("GroupTokens", "ListsGroups"): "the same",
     ("Tokens", "ListsGroups"): "the same",
 }

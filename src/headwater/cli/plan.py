@@ -87,7 +87,6 @@ def load_declared(project: Path) -> Declared:
 
 async def ask(project: Declared) -> TopicPlan:
     """The plan for the project's log. An embedded log that is not there yet is not made."""
-    from headwater.log.contract import RefusesTopics
     from headwater.log.inspection import log_at
     from headwater.log.topic_plan import plan_topics, without_refused
 
@@ -104,7 +103,7 @@ async def ask(project: Declared) -> TopicPlan:
         # What the platform keeps for itself is no drift.
         present = [info for info in await log.topics() if not info.name.startswith(OWN_TOPICS)]
         plan = plan_topics(declared, present, features, family_of=lambda topic: family_topic(platform, topic))
-        if isinstance(log, RefusesTopics):
+        if log.features.topic_rules:
             return without_refused(plan, await log.refused_topics({one.topic: one.settings for one in declared}))
         return plan
     finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -128,6 +128,8 @@ class Features:
     `offsets_without_gaps`: only compaction leaves out offsets; otherwise transactions do too. `times_never_go_back`:
     within a partition, whoever writes and however their clocks differ; otherwise within one process only.
     `compacts_without_keys`: compacted topics take records without a key too; otherwise KeyFieldMissing is raised.
+    `topic_rules`: it has rules of its own about topics (`Log.refused_topics`). `record_limits`: its topics have limits
+    of their own for the size of a record (`Log.smallest_limit`).
     """
 
     transactional_commit: bool
@@ -139,6 +141,8 @@ class Features:
     offsets_without_gaps: bool = True
     times_never_go_back: bool = True
     compacts_without_keys: bool = True
+    topic_rules: bool = False
+    record_limits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,46 +252,6 @@ class LogReader(Protocol):
         ...
 
 
-@runtime_checkable
-class ClosesWithin(Protocol):
-    """A log that may have to wait for others when it is closed."""
-
-    def close_within(self, seconds_max: float) -> None:
-        """It will be closed soon: after this time nothing is waited for any more, and who waits is answered."""
-        ...
-
-
-@runtime_checkable
-class RefusesTopics(Protocol):
-    """A log with rules of its own about topics, which can be asked beforehand."""
-
-    async def refused_topics(self, declared: Mapping[str, TopicSettings]) -> Sequence[Refusal]:
-        """Which of these topics it would not make or keep, and why; changes nothing. Raises LogUnavailable."""
-        ...
-
-
-@runtime_checkable
-class LimitsRecords(Protocol):
-    """A log whose topics have limits of their own for the size of a record."""
-
-    async def smallest_limit(self, topics: Iterable[str]) -> tuple[int, str] | None:
-        """The smallest limit, in bytes, and its topic; None without topics. Raises LogUnavailable, TopicUnknown."""
-        ...
-
-
-@runtime_checkable
-class TellsTroubles(Protocol):
-    """A log that knows what does not work now, though it answers."""
-
-    def troubles(self) -> Sequence[str]:
-        """What it cannot do for some topics, without their names; empty where all is well."""
-        ...
-
-    def cannot_serve(self) -> str | None:
-        """Why it can do nothing at all for producers or readers; None where it can."""
-        ...
-
-
 class Log(LogWriter, LogReader, Protocol):
     """A whole log. Every implementation passes `headwater.testing.suites.log`."""
 
@@ -301,8 +265,37 @@ class Log(LogWriter, LogReader, Protocol):
         """Finish what is in flight and release everything; idempotent."""
         ...
 
+    def close_within(self, seconds_max: float) -> None:
+        """It will be closed soon: after this time nothing is waited for any more, and who waits is answered.
+
+        Does nothing where closing never waits for others.
+        """
+        ...
+
+    def troubles(self) -> Sequence[str]:
+        """What it cannot do for some topics, without their names, though it answers; empty where all is well."""
+        ...
+
+    def cannot_serve(self) -> str | None:
+        """Why it can do nothing at all for producers or readers; None where it can."""
+        ...
+
     async def ensure_topic(self, name: str, settings: TopicSettings) -> None:
         """Create the topic, or change its settings; partitions only grow."""
+        ...
+
+    async def refused_topics(self, declared: Mapping[str, TopicSettings]) -> Sequence[Refusal]:
+        """Which of these topics it would not make or keep, and why; changes nothing. Raises LogUnavailable.
+
+        None of them without `Features.topic_rules`.
+        """
+        ...
+
+    async def smallest_limit(self, topics: Iterable[str]) -> tuple[int, str] | None:
+        """The smallest limit for a record, in bytes, and its topic. Raises LogUnavailable, TopicUnknown.
+
+        None without topics, and without `Features.record_limits`.
+        """
         ...
 
     async def commit(self, group: str, token: str) -> None:

@@ -103,6 +103,7 @@ class OracleKafkaLog(OracleLog):
         offsets_without_gaps=False,
         times_never_go_back=False,
         compacts_without_keys=False,
+        record_limits=True,
     )
 
     def __init__(self, brokers: OracleBrokers | None = None, *, clock: Callable[[], float] = time.time) -> None:

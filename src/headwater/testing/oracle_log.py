@@ -15,6 +15,7 @@ from headwater.log.contract import (
     Placement,
     Position,
     Record,
+    Refusal,
     StoredRecord,
     TopicInfo,
     TopicPartition,
@@ -150,6 +151,21 @@ class OracleLog:
     async def close(self) -> None:
         self._is_open = False
         self._content.wake_readers()
+
+    def close_within(self, seconds_max: float) -> None:
+        """Closing waits for nobody else."""
+
+    def troubles(self) -> Sequence[str]:
+        return ()
+
+    def cannot_serve(self) -> str | None:
+        return None
+
+    async def refused_topics(self, declared: Mapping[str, TopicSettings]) -> Sequence[Refusal]:
+        return ()
+
+    async def smallest_limit(self, topics: Iterable[str]) -> tuple[int, str] | None:
+        return None
 
     async def ensure_topic(self, name: str, settings: TopicSettings) -> None:
         self._check_open()

@@ -12,7 +12,6 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 import headwater
 from headwater.event import json_bytes
-from headwater.log.contract import TellsTroubles
 from headwater.platform import Platform
 from headwater.web.jobs import jobs_in_trouble
 from headwater.web.sight import seen
@@ -68,7 +67,7 @@ async def readyz(request: Request) -> Response:
             topics = await platform.log.topics()
     except Exception as error:
         return JsonResponse({"status": "unavailable", "reason": type(error).__name__}, status_code=503)
-    if isinstance(platform.log, TellsTroubles) and (why := platform.log.cannot_serve()):
+    if (why := platform.log.cannot_serve()) is not None:
         return JsonResponse({"status": "unavailable", "reason": why}, status_code=503)
     jobs = [{"name": job["name"], "reason": job["trouble"]} for job in jobs_in_trouble(platform, seen(request))]
     log = _log_troubles(platform, {topic.name for topic in topics})
@@ -80,7 +79,7 @@ async def readyz(request: Request) -> Response:
 
 def _log_troubles(platform: Platform, there: set[str]) -> list[str]:
     """What the log cannot do for some streams. Anybody may ask: the names are in the server's own log."""
-    troubles = list(platform.log.troubles()) if isinstance(platform.log, TellsTroubles) else []
+    troubles = list(platform.log.troubles())
     missing = sum(topic not in there for stream in platform.streams.all() for topic in stream.topics)
     if missing:
         troubles.append(f"{missing} declared topics are not in the log: `headwater apply` makes them.")

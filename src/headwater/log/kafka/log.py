@@ -76,6 +76,8 @@ class KafkaLog:
         offsets_without_gaps=False,
         times_never_go_back=False,
         compacts_without_keys=False,
+        topic_rules=True,
+        record_limits=True,
     )
 
     def __init__(

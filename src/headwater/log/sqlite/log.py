@@ -27,6 +27,7 @@ from headwater.log.contract import (
     Placement,
     Position,
     Record,
+    Refusal,
     StoredRecord,
     TopicInfo,
     TopicSettings,
@@ -177,6 +178,15 @@ class SqliteLog:
         return (summary,) if summary else ()
 
     def cannot_serve(self) -> str | None:
+        return None
+
+    def close_within(self, seconds_max: float) -> None:
+        """Closing waits for nobody else."""
+
+    async def refused_topics(self, declared: Mapping[str, TopicSettings]) -> Sequence[Refusal]:
+        return ()
+
+    async def smallest_limit(self, topics: Iterable[str]) -> tuple[int, str] | None:
         return None
 
     async def first(self, topics: Iterable[str]) -> Position:
