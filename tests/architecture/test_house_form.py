@@ -301,6 +301,20 @@ def test_partitions_have_one_name() -> None:
     assert named == set(OTHER_PAIRS)
 
 
+@pytest.mark.parametrize("concept", ["Finding", "Severity", "TopicPartition", "Backoff"])
+def test_a_concept_that_many_rooms_have_is_one_class(concept: str) -> None:
+    """A copy goes its own way: a severity that one check has and another lacks."""
+    makers = [
+        name
+        for name, tree in TREES.items()
+        if not _is_within(name, ["headwater.testing"])
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.ClassDef) and node.name == concept)
+        or (isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [concept])
+    ]
+    assert len(makers) == 1, makers
+
+
 def test_only_config_reads_the_environment() -> None:
     readers = []
     for name, tree in TREES.items():

@@ -1,8 +1,9 @@
 """Checking a project: everything that would go wrong with it, asked before anything is started."""
 
-from headwater.checking.problem import Problem, Severity
+from headwater.checking.problem import Problem
 from headwater.checking.project import Project
 from headwater.checking.questions import OPEN_TO_STRANGERS, QUESTIONS, Question, Report, check_project, check_settings
+from headwater.finding import Severity
 
 __all__ = [
     "OPEN_TO_STRANGERS",

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from headwater.errors import ConfigInvalid, HeadwaterError, SchemaInvalid
-
-
-class Severity(StrEnum):
-    """Errors fail a check and stop `up`; warnings are printed; notes are printed when asked for."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
+from headwater.finding import Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +19,7 @@ class Problem:
     hint: str | None = None
     # Which rule found it, by its stable id.
     rule: str | None = None
-    severity: str = "error"
+    severity: Severity = Severity.ERROR
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""

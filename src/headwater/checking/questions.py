@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headwater.checking import jobs, places, settings, streams, tables, topics
-from headwater.checking.problem import Problem, Severity, problem_of, relative
+from headwater.checking.problem import Problem, problem_of, relative
 from headwater.checking.project import Project, Watch, read_project
 from headwater.checking.schemas import rules_of_repositories
 from headwater.config import Config, load_config
 from headwater.errors import ConfigInvalid
+from headwater.finding import Severity
 
 # The rule of what a start prints in full.
 OPEN_TO_STRANGERS = "open-to-strangers"
@@ -309,7 +310,7 @@ def _said_once(unread: Sequence[Problem], of_rules: Sequence[Problem]) -> list[P
 def _answers(project: Project) -> Iterator[Problem]:
     for question in QUESTIONS:
         for problem in question.ask(project):
-            yield dataclasses.replace(problem, rule=question.id, severity=question.severity.value)
+            yield dataclasses.replace(problem, rule=question.id, severity=question.severity)
 
 
 def _placed(problem: Problem, directory: Path) -> Problem:

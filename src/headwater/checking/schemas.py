@@ -31,4 +31,4 @@ def rules_of_repositories(project: Project) -> Iterator[Problem]:
             if one.waived is None and one.rule.id != "schema-compiles":
                 file = str(copy.root / one.file) if one.file else None
                 if file is None or (Path(file).resolve(), one.line, one.message) not in known:
-                    yield Problem(one.message, file, one.line, one.hint, one.rule.id, one.severity.value)
+                    yield Problem(one.message, file, one.line, one.hint, one.rule.id, one.severity)

@@ -34,7 +34,7 @@ def lint_rules(project: Project) -> Iterator[Problem]:
         yield problem_of(error, "stream-file-invalid")
         return
     for one in found:
-        yield Problem(one.message, one.file, one.line, one.hint, one.rule.id, one.rule.severity.value)
+        yield Problem(one.message, one.file, one.line, one.hint, one.rule.id, one.severity)
 
 
 def event_times_are_declared(project: Project) -> Iterator[Problem]:

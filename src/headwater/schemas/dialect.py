@@ -9,8 +9,8 @@ from typing import Any
 import jsonschema_rs
 
 from headwater.errors import SchemaInvalid
-from headwater.schemas.finding import pointer_step
 from headwater.schemas.json_value import identity_key
+from headwater.schemas.violation import pointer_step
 
 DRAFT_04 = "http://json-schema.org/draft-04/schema#"
 DRAFT_07 = "http://json-schema.org/draft-07/schema#"

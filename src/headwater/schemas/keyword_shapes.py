@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from headwater.schemas.dialect import DRAFT_04, DRAFT_07, DRAFT_2020_12, TYPES, metaschema_breach, spelt_dialect
-from headwater.schemas.finding import pointer_step
 from headwater.schemas.json_value import identity_key, is_number
+from headwater.schemas.violation import pointer_step
 
 _SHOWN_CHARACTERS_MAX = 60
 # YAML 1.1 reads these words as booleans, and many people expect it; YAML 1.2 reads them as text.

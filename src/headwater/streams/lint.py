@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Protocol
 
 from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid
+from headwater.finding import Finding, Rule, Severity
 from headwater.streams import matching as legacy
 from headwater.streams.layers import Layer, Scope, StreamLayers
 from headwater.streams.merge import Path, find
@@ -26,35 +26,6 @@ LEGACY_PREFIX = "eventlogging_"
 TABLES_CONSUMER = "analytics_hive_ingestion"
 # Whose view is checked; of overrides it is checked that every site they name sees something that can be.
 SCOPE = Scope()
-
-
-class Severity(StrEnum):
-    """Errors fail a check; warnings are said; notes are said when asked for."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """`id` is stable: machines may know it."""
-
-    id: str
-    severity: Severity
-    meaning: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing one rule found. `file` as it was read; `line` is 1-based."""
-
-    rule: Rule
-    stream: str
-    message: str
-    hint: str | None = None
-    file: str | None = None
-    line: int | None = None
 
 
 class SchemaFacts(Protocol):
@@ -98,7 +69,8 @@ class _Checked:
     def finding(self, rule: str, stream: Stream, path: Path, message: str, hint: str | None = None) -> Finding:
         layer = self.layers.setter(stream.name, path, SCOPE)
         file, line = (layer.file, layer.line_of(path)) if layer else (stream.file, stream.line)
-        return Finding(RULES[rule], stream.name, message, hint, file or stream.file, line or stream.line)
+        place = (file or stream.file, line or stream.line)
+        return Finding(RULES[rule], RULES[rule].severity, stream.name, message, hint, *place)
 
 
 RuleFunction = Callable[[_Checked], Iterator[Finding]]
@@ -110,7 +82,7 @@ def lint(layers: StreamLayers, around: Surroundings) -> list[Finding]:
     checked = _Checked(streams, layers, around)
     places = {name: place for place, name in enumerate(layers.entries)}
     found = [finding for rule in _FUNCTIONS for finding in rule(checked)]
-    return sorted(found, key=lambda finding: places[finding.stream])
+    return sorted(found, key=lambda finding: places[finding.subject])
 
 
 def table_name(stream: str) -> str:
@@ -323,7 +295,7 @@ def _unreadable(checked: _Checked, stream: Stream, site: str, layer: Layer) -> I
 
 
 def _at(finding: Finding, layer: Layer) -> Finding:
-    return Finding(finding.rule, finding.stream, finding.message, finding.hint, layer.file, layer.line)
+    return replace(finding, file=layer.file, line=layer.line)
 
 
 def _schemas_of(checked: _Checked, stream: Stream) -> Sequence[SchemaFacts]:

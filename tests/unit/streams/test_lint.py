@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from headwater.checking.family_overlap import name_in_both
+from headwater.finding import Finding, Severity
 from headwater.streams.files import read_layers
-from headwater.streams.lint import RULES, Finding, Severity, Surroundings, lint, table_name
+from headwater.streams.lint import RULES, Surroundings, lint, table_name
 
 FINE = """
 stream: {name}
@@ -183,7 +184,7 @@ def test_two_streams_must_not_fill_one_table_or_mix_in_one_topic(tmp_path: Path)
         c=FINE.format(name="c") + "privacy: {class: internal}\n",
         d=FINE.format(name="d") + "privacy: {class: private}\ntransport: {topics: [c]}\n",
     )
-    assert [(finding.stream, finding.rule.id) for finding in findings] == [
+    assert [(finding.subject, finding.rule.id) for finding in findings] == [
         ("a_b", "table-collision"),
         ("a_b", "topic-shared"),
         ("d", "private-in-public"),
@@ -205,7 +206,7 @@ def test_families_must_be_disjoint_anchored_and_without_flags(tmp_path: Path) ->
         families__c=FINE.format(name="/tail/"),
         families__d=FINE.format(name="/^CI$/i") + "monitor: {canary: {enabled: true}}\n",
     )
-    assert [(finding.stream, finding.rule.id) for finding in findings] == [
+    assert [(finding.subject, finding.rule.id) for finding in findings] == [
         ("/tail/", "family-anchors"),
         ("/^CI$/i", "canary-impossible"),
         ("/^CI$/i", "family-flags"),
@@ -260,7 +261,7 @@ def test_the_real_configuration_has_the_findings_that_are_known(fixtures_dir: Pa
     layers = read_layers(fixtures_dir / "streams" / "wikimedia_streams.yaml")
     names = frozenset(layers.entries)
     findings = lint(layers, Surroundings(readable=names, name_in_both=name_in_both))
-    told = {(finding.rule.id, finding.stream) for finding in findings if finding.rule.severity != Severity.NOTE}
+    told = {(finding.rule.id, finding.subject) for finding in findings if finding.rule.severity != Severity.NOTE}
     assert ("canary-impossible", "webrequest.page_trending.dev0") in told
     assert ("family-anchors", r"/^mediawiki\.job\..+/") in told
     assert {name for rule, name in told if rule == "private-in-public"} == {

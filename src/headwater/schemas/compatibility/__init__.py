@@ -2,13 +2,13 @@
 
 from headwater.schemas.compatibility.answer import Answer, Comparison, Reason, suggest_bump
 from headwater.schemas.compatibility.legacy import legacy_refusal
-from headwater.schemas.compatibility.modes import Finding, Mode, check_evolution, judge, mode_named
+from headwater.schemas.compatibility.modes import Incompatibility, Mode, check_evolution, judge, mode_named
 from headwater.schemas.compatibility.verdict import compare
 
 __all__ = [
     "Answer",
     "Comparison",
-    "Finding",
+    "Incompatibility",
     "Mode",
     "Reason",
     "check_evolution",

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from headwater.schemas.compatibility.answer import Reason
-from headwater.schemas.finding import pointer_step
 from headwater.schemas.json_value import is_number
+from headwater.schemas.violation import pointer_step
 
 Release = Literal["1.2.0", "1.3.0"]
 

@@ -55,7 +55,7 @@ class Mode(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Incompatibility:
     """A version that breaks the rule.
 
     `rule` is `compatibility.` and one of backward, forward, storage, removal, legacy. `verdict` is "no", or "unknown"
@@ -99,7 +99,7 @@ def check_evolution(
     scope: Scope = "major",
     repository: SchemaRepository | None = None,
     only_latest: bool = False,
-) -> list[Finding]:
+) -> list[Incompatibility]:
     """Every way in which a version breaks the rule towards earlier ones.
 
     `versions` are (version text such as "1.2.0", schema), in any order. `scope` "major" compares within a major
@@ -109,7 +109,7 @@ def check_evolution(
     chosen = mode if isinstance(mode, Mode) else mode_named(mode)
     ordered = sorted(versions, key=lambda pair: version_of(pair[0]) or (0, 0, 0))
     said: set[tuple[str, str, str, str]] = set()
-    findings: list[Finding] = []
+    findings: list[Incompatibility] = []
     latest = ordered[-1][0] if ordered else ""
     for (old_version, old), (new_version, new) in _pairs(ordered, chosen, scope):
         if only_latest and new_version != latest:
@@ -118,7 +118,7 @@ def check_evolution(
             key = (old_version, rule, reason.pointer, reason.keyword)
             if key not in said:
                 said.add(key)
-                findings.append(Finding(rule, old_version, new_version, verdict, reason))
+                findings.append(Incompatibility(rule, old_version, new_version, verdict, reason))
     return findings
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headwater.schemas.finding import pointer_step
 from headwater.schemas.json_value import identity_key, is_number
+from headwater.schemas.violation import pointer_step
 
 ANNOTATIONS = frozenset(
     (

@@ -8,8 +8,8 @@ from typing import Any
 
 from headwater.schemas.compatibility.answer import Answer, Reason
 from headwater.schemas.dialect import DRAFT_2020_12
-from headwater.schemas.finding import pointer_step
 from headwater.schemas.graph import SchemaGraph
+from headwater.schemas.violation import pointer_step
 
 _SCALARS = {"string": "text", "integer": "whole number", "number": "floating point number", "boolean": "boolean"}
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from headwater.finding import Severity
 from headwater.schemas.reports.text import finding_line, witness_text
 from headwater.schemas.rules.catalogue import RULES
 from headwater.schemas.rules.checking import CheckResult
-from headwater.schemas.rules.rule import Finding, Severity
+from headwater.schemas.rules.rule import SchemaFinding
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -17,9 +18,9 @@ _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 def junit(result: CheckResult) -> str:
     """The document. Errors fail a case; warnings and notes are its output; waived and exempted ones are skipped."""
     root = Element("testsuites", name="headwater schema check")
-    by_schema: dict[str, list[Finding]] = {title: [] for title in result.titles}
+    by_schema: dict[str, list[SchemaFinding]] = {title: [] for title in result.titles}
     for finding in result.findings:
-        by_schema.setdefault(finding.schema or "repository", []).append(finding)
+        by_schema.setdefault(finding.subject or "repository", []).append(finding)
     exempted: dict[str, list[str]] = {}
     for rule, uri in result.skipped:
         exempted.setdefault(uri.strip("/").rpartition("/")[0], []).append(rule)
@@ -31,7 +32,7 @@ def junit(result: CheckResult) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode")
 
 
-def _suite(root: Element, title: str, findings: list[Finding], exempted: Iterable[str]) -> None:
+def _suite(root: Element, title: str, findings: list[SchemaFinding], exempted: Iterable[str]) -> None:
     suite = SubElement(root, "testsuite", name=title)
     cases = {rule: [one for one in findings if one.rule.id == rule] for rule in RULES}
     failures = skipped = 0
@@ -55,7 +56,7 @@ def _suite(root: Element, title: str, findings: list[Finding], exempted: Iterabl
     suite.set("skipped", str(skipped))
 
 
-def _told(finding: Finding) -> str:
+def _told(finding: SchemaFinding) -> str:
     parts = [finding_line(finding)]
     parts += [f"  → {finding.hint}"] if finding.hint else []
     parts += [f"  example: {witness_text(finding.witness)}"] if finding.witness is not None else []

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from headwater.finding import Severity
 from headwater.schemas.reports.text import summary, witness_text
 from headwater.schemas.rules.checking import CheckResult
-from headwater.schemas.rules.rule import Finding, Severity
+from headwater.schemas.rules.rule import SchemaFinding
 from headwater.schemas.workspace.release_change import SchemaChange
 
 CHANGES_SHOWN_MAX = 20
@@ -124,7 +125,7 @@ def _findings(result: CheckResult) -> Iterator[str]:
     yield ""
 
 
-def _row(finding: Finding) -> str:
+def _row(finding: SchemaFinding) -> str:
     sign = "❌" if finding.severity is Severity.ERROR else "⚠️"
     hint = f"<br>{_escaped(finding.hint)}" if finding.hint else ""
     return f"| `{finding.place}` | {sign} {_escaped(finding.message)}{hint} | `{finding.rule.id}` |"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from headwater.finding import Severity
 from headwater.schemas.reports.text import summary, text_lines
 from headwater.schemas.rules.checking import CheckResult
-from headwater.schemas.rules.rule import Severity
 
 FORMATS = ("text", "json", "sarif", "junit")
 

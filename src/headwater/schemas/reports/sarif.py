@@ -6,8 +6,9 @@ import hashlib
 from typing import Any
 
 from headwater import __version__
+from headwater.finding import Rule
 from headwater.schemas.rules.checking import CheckResult
-from headwater.schemas.rules.rule import Finding, Rule
+from headwater.schemas.rules.rule import SchemaFinding
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -42,7 +43,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, index: int) -> dict[str, Any]:
+def _result(finding: SchemaFinding, index: int) -> dict[str, Any]:
     text = f"{finding.message} {finding.hint}" if finding.hint else finding.message
     # The same finding keeps its fingerprint when lines move.
     identity = "\0".join((finding.rule.id, finding.uri, finding.pointer, finding.message))

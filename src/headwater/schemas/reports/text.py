@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from headwater.finding import Severity
 from headwater.schemas.rules.checking import CheckResult
-from headwater.schemas.rules.rule import Finding, Severity
+from headwater.schemas.rules.rule import SchemaFinding
 
 WITNESS_CHARACTERS_MAX = 300
 
@@ -24,7 +25,7 @@ def text_lines(result: CheckResult) -> Iterator[str]:
                 yield f"  example: {witness_text(finding.witness)}"
 
 
-def finding_line(finding: Finding) -> str:
+def finding_line(finding: SchemaFinding) -> str:
     """`file:line:column: severity: message [rule]`, as editors and terminals make links of it."""
     place = f"{finding.place}: " if finding.place else ""
     return f"{place}{finding.severity}: {finding.message} [{finding.rule.id}]"

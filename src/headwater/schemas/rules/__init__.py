@@ -1,16 +1,17 @@
 """What a schema repository has to be: rules with stable ids, and the check that asks all of them."""
 
+from headwater.finding import Rule, Severity
 from headwater.schemas.rules.catalogue import RULES
 from headwater.schemas.rules.checking import CheckResult, check_schemas
 from headwater.schemas.rules.policy import Policy, Waiver, read_policy
-from headwater.schemas.rules.rule import Finding, Rule, Severity
+from headwater.schemas.rules.rule import SchemaFinding
 
 __all__ = [
     "RULES",
     "CheckResult",
-    "Finding",
     "Policy",
     "Rule",
+    "SchemaFinding",
     "Severity",
     "Waiver",
     "check_schemas",

@@ -17,8 +17,9 @@ from typing import Any
 import orjson
 
 from headwater.errors import ConfigInvalid
+from headwater.finding import Severity
 from headwater.schemas.rules.checking import CheckResult
-from headwater.schemas.rules.rule import Finding, Severity
+from headwater.schemas.rules.rule import SchemaFinding
 
 FORMAT = "headwater-baseline-1"
 _ABOUT_A_VERSION = frozenset(("schema-version-compatibility", "version-immutable", "version-was-changed"))
@@ -83,12 +84,12 @@ class Baseline:
         return (self.counts - Baseline.of(result).counts).total()
 
 
-def _counting(findings: Iterable[Finding]) -> Sequence[Finding]:
+def _counting(findings: Iterable[SchemaFinding]) -> Sequence[SchemaFinding]:
     return [one for one in findings if one.waived is None and one.severity is not Severity.NOTE]
 
 
-def _key(finding: Finding) -> Key:
-    about = finding.uri if finding.rule.id in _ABOUT_A_VERSION else finding.schema
+def _key(finding: SchemaFinding) -> Key:
+    about = finding.uri if finding.rule.id in _ABOUT_A_VERSION else finding.subject
     return finding.rule.id, about, finding.pointer, _VERSION.sub("*", finding.message)
 
 

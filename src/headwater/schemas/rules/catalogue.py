@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.schemas.rules.rule import Rule, Severity
+from headwater.finding import Rule, Severity
 
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 

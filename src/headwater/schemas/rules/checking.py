@@ -16,11 +16,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from headwater.finding import Severity
 from headwater.schemas.rules import evolution
 from headwater.schemas.rules.catalogue import RULES
 from headwater.schemas.rules.one_schema import SchemaCheck, SchemaReport
 from headwater.schemas.rules.policy import Policy, read_policy
-from headwater.schemas.rules.rule import Breach, Finding, Severity
+from headwater.schemas.rules.rule import Breach, SchemaFinding
 from headwater.schemas.workspace.working_copy import WorkingCopy
 from headwater.schemas.workspace.working_settings import SETTINGS_FILE
 
@@ -36,13 +37,13 @@ class CheckResult:
     the settings exempt; `titles` the schemas that were looked at, `documents` how many files.
     """
 
-    findings: Sequence[Finding] = ()
+    findings: Sequence[SchemaFinding] = ()
     skipped: Sequence[tuple[str, str]] = ()
     titles: Sequence[str] = ()
     documents: int = 0
     mode: str = "EVENT"
 
-    def of(self, severity: Severity) -> list[Finding]:
+    def of(self, severity: Severity) -> list[SchemaFinding]:
         """The findings of a severity that nobody waived."""
         return [one for one in self.findings if one.severity is severity and one.waived is None]
 
@@ -131,7 +132,7 @@ def _share(work: _Work) -> list[SchemaReport]:
     return [check.report(title) for title in work.titles]
 
 
-def _across(copy: WorkingCopy, policy: Policy, reports: Iterable[SchemaReport]) -> Iterator[Finding]:
+def _across(copy: WorkingCopy, policy: Policy, reports: Iterable[SchemaReport]) -> Iterator[SchemaFinding]:
     """What only all schemas together show: one title in two places, and files where no schema is."""
     declared: dict[str, list[SchemaReport]] = {}
     for report in reports:
@@ -159,21 +160,21 @@ def _stray_files(copy: WorkingCopy) -> Iterator[Path]:
             yield from (file for file in files if not file.is_symlink())
 
 
-def _finding(policy: Policy, title: str, uri: str, file: str | None, breach: Breach) -> Iterator[Finding]:
+def _finding(policy: Policy, title: str, uri: str, file: str | None, breach: Breach) -> Iterator[SchemaFinding]:
     severity = policy.severity(breach.rule, breach.severity)
     if severity is not None:
         rule = RULES[breach.rule]
-        yield Finding(rule, severity, title, uri, breach.message, breach.hint, file, witness=breach.witness)
+        yield SchemaFinding(rule, severity, title, breach.message, breach.hint, file, uri=uri, witness=breach.witness)
 
 
-def _waived(findings: list[Finding], policy: Policy, today: datetime.date, *, whole: bool) -> list[Finding]:
+def _waived(findings: list[SchemaFinding], policy: Policy, today: datetime.date, *, whole: bool) -> list[SchemaFinding]:
     """The findings with the waivers that hold, and one more for each waiver that does not or is not needed."""
     used: set[int] = set()
     covered = []
     for finding in findings:
         reason = None
         for at, waiver in enumerate(policy.waivers):
-            if waiver.covers(finding.rule.id, finding.schema, finding.uri, finding.pointer):
+            if waiver.covers(finding.rule.id, finding.subject, finding.uri, finding.pointer):
                 used.add(at)
                 reason = waiver.reason if today <= waiver.until else reason
         covered.append(replace(finding, waived=reason) if reason else finding)

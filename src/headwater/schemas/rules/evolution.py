@@ -7,10 +7,11 @@ from itertools import pairwise
 from typing import Any
 
 from headwater.errors import HeadwaterError, SchemaUnavailable
+from headwater.finding import Severity
 from headwater.schemas.compatibility.additions import only_adds
-from headwater.schemas.finding import pointer_step
 from headwater.schemas.json_value import json_equal
-from headwater.schemas.rules.rule import Breach, Severity, mapping
+from headwater.schemas.rules.rule import Breach, mapping
+from headwater.schemas.violation import pointer_step
 from headwater.schemas.workspace.releases import LOCK_FILE, ReleaseChange, changed_since_lock, changed_since_release
 from headwater.schemas.workspace.working_copy import Version, WorkingCopy, version_text
 

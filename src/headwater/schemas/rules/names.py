@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from headwater.finding import Severity
 from headwater.schemas.rules.robustness import NAME, name_hint
-from headwater.schemas.rules.rule import Breach, Breaches, Place, Severity, mapping, pointer_of, types_of
+from headwater.schemas.rules.rule import Breach, Breaches, Place, mapping, pointer_of, types_of
 from headwater.schemas.types.words import RESERVED
 
 _VERSION_IN_TITLE = re.compile(r"(?:^|[./_-])v[0-9]+$|(?:^|/)(?:v?[0-9]+(?:\.[0-9]+)*|rc[0-9]+|dev[0-9]+)(?=/|$)")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.errors import HeadwaterError, SchemaInvalid, SchemaNotFound
+from headwater.finding import Severity
 from headwater.schemas.dialect import dialect_of
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.positions import Positions
@@ -17,7 +18,7 @@ from headwater.schemas.repository import LocalRepository
 from headwater.schemas.rules import contents, evolution, keywords, names, robustness, structure
 from headwater.schemas.rules.catalogue import RULES
 from headwater.schemas.rules.policy import Policy
-from headwater.schemas.rules.rule import Breach, Breaches, Finding, Severity, Subject, mapping, places
+from headwater.schemas.rules.rule import Breach, Breaches, SchemaFinding, Subject, mapping, places
 from headwater.schemas.rules.structure import FolderFacts
 from headwater.schemas.schema import Schema
 from headwater.schemas.workspace.fragment_use import named_by, references
@@ -34,7 +35,7 @@ class SchemaReport:
     """What was found in one schema; `declared_title` is what its current file says, `documents` how many were read."""
 
     title: str
-    findings: list[Finding]
+    findings: list[SchemaFinding]
     skipped: list[tuple[str, str]]
     declared_title: str | None
     file: str | None
@@ -287,20 +288,20 @@ class _Gathered:
         for breach in breaches:
             self.add(subject.uri, subject.file, breach)
 
-    def located(self) -> list[Finding]:
+    def located(self) -> list[SchemaFinding]:
         """The findings, each with the place in its file.
 
         A rule that is asked of the current file and of what it comes to says the same of one place only once.
         """
         by_file: dict[Path, Positions] = {}
-        once: dict[tuple[str, str, str | None, int | None, int | None], Finding] = {}
+        once: dict[tuple[str, str, str | None, int | None, int | None], SchemaFinding] = {}
         for one in self.pending:
             finding = self._located(one, by_file)
             key = (finding.rule.id, finding.message, finding.file, finding.line, finding.column)
             once.setdefault(key, finding)
         return list(once.values())
 
-    def _located(self, one: _Pending, by_file: dict[Path, Positions]) -> Finding:
+    def _located(self, one: _Pending, by_file: dict[Path, Positions]) -> SchemaFinding:
         breach = one.breach
         place: tuple[int, int | None] | None = None
         if breach.at is not None:
@@ -310,18 +311,18 @@ class _Gathered:
                 by_file[one.file] = Positions.of_file(one.file, self._copy.limits)
             place = by_file[one.file].of(breach.pointer)
         line, column = place or (None, None)
-        return Finding(
+        return SchemaFinding(
             RULES[breach.rule],
             one.severity,
             self._folder.title,
-            one.uri,
             breach.message,
             breach.hint,
             self._copy.shown(one.file),
             line,
             column,
-            breach.pointer,
-            breach.witness,
+            uri=one.uri,
+            pointer=breach.pointer,
+            witness=breach.witness,
         )
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from headwater.declaration import suggestion
 from headwater.errors import ConfigInvalid
+from headwater.finding import Severity
 from headwater.schemas.rules.catalogue import RULES
-from headwater.schemas.rules.rule import Severity
 from headwater.schemas.workspace.working_settings import SETTINGS_FILE, WorkingSettings
 from headwater.times import day_of
 

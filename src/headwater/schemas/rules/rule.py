@@ -4,32 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from headwater.finding import Finding, Severity
 from headwater.schemas.dialect import subschemas
-from headwater.schemas.finding import pointer_step
+from headwater.schemas.violation import pointer_step
 
 Steps = tuple[str, ...]
-
-
-class Severity(StrEnum):
-    """Errors fail a check; warnings are said; notes are said when asked for."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """`id` is stable: skip lists, waivers and machines know it. `original`: jsonschema-tools has the same rule."""
-
-    id: str
-    severity: Severity
-    meaning: str
-    original: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,35 +32,34 @@ class Breach:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """A breach with its place. `file` is relative to the repository's root; `line` and `column` are 1-based.
+class SchemaFinding(Finding):
+    """A breach with its place. `file` is relative to the repository's root.
 
-    `schema` is a title, `uri` the version it is about (or the title, where it is about all of them). `waived` is the
+    The subject is a title, `uri` the version it is about (or the title, where it is about all of them). `waived` is the
     reason of the waiver that covers it.
     """
 
-    rule: Rule
-    severity: Severity
-    schema: str
-    uri: str
-    message: str
-    hint: str | None = None
-    file: str | None = None
-    line: int | None = None
-    column: int | None = None
+    uri: str = ""
     pointer: str = ""
     witness: Any = None
     waived: str | None = None
 
-    @property
-    def place(self) -> str:
-        """`file:line:column`, as far as it is known."""
-        return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
-
     def as_json(self) -> dict[str, Any]:
-        """Plain values, named as here."""
-        plain = {name: getattr(self, name) for name in self.__slots__ if name != "rule"}
-        return {"rule": self.rule.id, **plain, "severity": self.severity.value}
+        """Plain values, named as here; the subject is `schema`."""
+        return {
+            "rule": self.rule.id,
+            "severity": self.severity.value,
+            "schema": self.subject,
+            "uri": self.uri,
+            "message": self.message,
+            "hint": self.hint,
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "pointer": self.pointer,
+            "witness": self.witness,
+            "waived": self.waived,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from headwater.schemas.finding import Finding, Place, fragment_step
 from headwater.schemas.graph import Node, SchemaGraph
 from headwater.schemas.json_value import identity_key, is_number, is_whole, json_equal
 from headwater.schemas.limits import ExplanationBudget, ValidationLimits, children
 from headwater.schemas.validation.explain_scalars import explain_number, explain_string
 from headwater.schemas.validation.formats import compile_pattern
+from headwater.schemas.violation import KeywordViolation, Place, fragment_step
 
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
@@ -61,7 +61,7 @@ class Explainer:
         self._limits = limits
         self._patterns: dict[str, Callable[[str], bool]] = {}
 
-    def findings(self, value: Any, budget: ExplanationBudget | None = None) -> list[Finding]:
+    def findings(self, value: Any, budget: ExplanationBudget | None = None) -> list[KeywordViolation]:
         """What is wrong with an event, as far as the bounds and the budget allow; empty when it is valid.
 
         What is over a bound is counted in the budget, not listed.
@@ -108,7 +108,7 @@ class _Walk:
         self._matches = matches
         self._findings_max = limits.violations_max
         self.steps_left = limits.steps_max
-        self.findings: list[Finding] = []
+        self.findings: list[KeywordViolation] = []
         self.count = 0
         self.counts_on = False
 
@@ -118,7 +118,7 @@ class _Walk:
 
     def add(self, keyword: str, place: Place, path: str, params: dict[str, Any], message: str) -> None:
         if len(self.findings) < self._findings_max:
-            self.findings.append(Finding(keyword, place, path, params, message))
+            self.findings.append(KeywordViolation(keyword, place, path, params, message))
         elif not self.counts_on:
             raise EnoughFindings
         self.count += 1

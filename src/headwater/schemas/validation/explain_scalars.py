@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from headwater.schemas.finding import number_text
 from headwater.schemas.json_value import is_multiple
 from headwater.schemas.validation.formats import FORMAT_FUNCTIONS, FORMAT_PATTERNS
+from headwater.schemas.violation import number_text
 
 Wrong = tuple[str, dict[str, Any], str]
 

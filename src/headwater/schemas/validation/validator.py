@@ -12,7 +12,6 @@ from jsonschema_rs import ValidationError
 from headwater.errors import EventInvalid, EventMalformed, SchemaInvalid, Violation
 from headwater.event import Event, has_written_numbers, with_decimals
 from headwater.schemas.dialect import DRAFT_2020_12
-from headwater.schemas.finding import Finding, Place
 from headwater.schemas.graph import SchemaGraph
 from headwater.schemas.limits import (
     ExplanationBudget,
@@ -28,6 +27,7 @@ from headwater.schemas.validation.defaults import plan_defaults
 from headwater.schemas.validation.engine import build_engine
 from headwater.schemas.validation.engine_findings import engine_findings
 from headwater.schemas.validation.explain import Explainer
+from headwater.schemas.violation import KeywordViolation, Place
 
 
 class CompiledSchema:
@@ -83,7 +83,7 @@ class CompiledSchema:
         """
         budget.is_cut, budget.unlisted = False, 0
         findings = self._findings(value, budget)
-        listed: list[Finding] = []
+        listed: list[KeywordViolation] = []
         for finding in findings:
             budget.violations_left -= 1
             budget.bytes_left -= finding.size()
@@ -95,7 +95,7 @@ class CompiledSchema:
             listed.append(_unlisted(budget.unlisted, is_cut=budget.is_cut))
         return [one.violation() for one in listed], [one.legacy_error() for one in listed]
 
-    def _findings(self, value: Any, budget: ExplanationBudget | None = None) -> list[Finding]:
+    def _findings(self, value: Any, budget: ExplanationBudget | None = None) -> list[KeywordViolation]:
         if depth_exceeds(value, self._limits.event_depth_max):
             return [_too_deep(self._limits.event_depth_max)]
         if self.is_valid(value):
@@ -112,7 +112,11 @@ class CompiledSchema:
                     budget.is_cut = budget.is_cut or len(findings) >= most
             return findings
         except (RecursionError, ValueError):
-            return [Finding("value", Place(), "#", {}, "cannot be judged: its text is not Unicode, or it is too deep")]
+            return [
+                KeywordViolation(
+                    "value", Place(), "#", {}, "cannot be judged: its text is not Unicode, or it is too deep"
+                )
+            ]
 
     def _errors_of(self, value: Any, most: int) -> Iterable[ValidationError]:
         """The engine's own errors: of one it makes the first only."""
@@ -192,14 +196,18 @@ def _for_engine(value: Any) -> Any:
     return with_decimals(value) if has_written_numbers(value) else value
 
 
-def _unlisted(count: int, *, is_cut: bool) -> Finding:
+def _unlisted(count: int, *, is_cut: bool) -> KeywordViolation:
     """What stands for the violations that are not listed. `is_cut`: there may be more of them than were counted."""
     why = "not listed: the answer to one request lists only so many"
     if not count:
-        return Finding("unlisted", Place(), "#", {}, f"may break more rules, which are {why}")
+        return KeywordViolation("unlisted", Place(), "#", {}, f"may break more rules, which are {why}")
     least = "at least " if is_cut else ""
-    return Finding("unlisted", Place(), "#", {"count": count}, f"breaks rules in {least}{count:,} more places, {why}")
+    return KeywordViolation(
+        "unlisted", Place(), "#", {"count": count}, f"breaks rules in {least}{count:,} more places, {why}"
+    )
 
 
-def _too_deep(depth_max: int) -> Finding:
-    return Finding("depth", Place(), "#", {"limit": depth_max}, f"should NOT be nested deeper than {depth_max} levels")
+def _too_deep(depth_max: int) -> KeywordViolation:
+    return KeywordViolation(
+        "depth", Place(), "#", {"limit": depth_max}, f"should NOT be nested deeper than {depth_max} levels"
+    )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from headwater.errors import SchemaInvalid
-from headwater.schemas.finding import pointer_step
 from headwater.schemas.uri import version_of
+from headwater.schemas.violation import pointer_step
 from headwater.schemas.workspace.working_copy import Version, WorkingCopy, version_text
 from headwater.schemas.workspace.working_settings import WorkingSettings
 

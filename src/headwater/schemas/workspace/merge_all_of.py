@@ -16,8 +16,8 @@ from fractions import Fraction
 from typing import Any
 
 from headwater.errors import SchemaInvalid
-from headwater.schemas.finding import pointer_step
 from headwater.schemas.json_value import json_equal
+from headwater.schemas.violation import pointer_step
 
 _COMBINATIONS_MAX = 10_000
 

@@ -11,8 +11,8 @@ import yaml
 
 from headwater.errors import SchemaInvalid
 from headwater.schemas.document import parse_document
-from headwater.schemas.finding import pointer_step
 from headwater.schemas.limits import ValidationLimits
+from headwater.schemas.violation import pointer_step
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN_ENOUGH = re.compile(r"[A-Za-z0-9/][A-Za-z0-9_./#-]*")

@@ -14,7 +14,7 @@ import yaml
 
 from headwater.errors import ConfigInvalid, HeadwaterError
 from headwater.schemas.compatibility import Mode
-from headwater.schemas.rules import RULES, CheckResult, Finding, Severity, check_schemas
+from headwater.schemas.rules import RULES, CheckResult, SchemaFinding, Severity, check_schemas
 from headwater.schemas.rules.policy import MODES
 from headwater.schemas.workspace.materialize import Materializer
 from headwater.schemas.workspace.version_files import version_files, write_changed
@@ -97,7 +97,7 @@ def found(result: CheckResult) -> set[tuple[str, str]]:
     return {(finding.rule.id, finding.pointer) for finding in result.findings if finding.waived is None}
 
 
-def only(result: CheckResult, rule: str) -> Finding:
+def only(result: CheckResult, rule: str) -> SchemaFinding:
     matching = [finding for finding in result.findings if finding.rule.id == rule]
     assert len(matching) == 1, result.findings
     return matching[0]
@@ -348,7 +348,7 @@ def test_one_misplaced_directory_hides_nothing_that_is_wrong_elsewhere(tmp_path:
     _rename(tmp_path, "page/edit", "page/astray")
     (tmp_path / "jsonschema/page/broken").mkdir()
     (tmp_path / "jsonschema/page/broken/current.yaml").write_text("a: [1")
-    rules = {(finding.schema, finding.rule.id) for finding in check(tmp_path).findings}
+    rules = {(finding.subject, finding.rule.id) for finding in check(tmp_path).findings}
     expected = {
         ("page/astray", "title-matches-directory"),
         ("page/broken", "schema-readable"),
@@ -380,7 +380,7 @@ def test_what_a_fragment_brings_in_is_said_where_the_fragment_is_taken_in(tmp_pa
     user["properties"] = {"BYTES": {"type": "integer", "description": "Not again."}}
     repository(tmp_path, fragment, user)
     found_here = [
-        one for one in check(tmp_path).findings if one.rule.id == "names-collide" and one.schema == "page/edit"
+        one for one in check(tmp_path).findings if one.rule.id == "names-collide" and one.subject == "page/edit"
     ]
     assert [finding.file for finding in found_here] == ["jsonschema/page/edit/current.yaml"]
     assert found_here[0].line
@@ -407,7 +407,7 @@ def test_a_flattened_entity_is_found_where_a_fragment_declares_the_entity(tmp_pa
     }
     repository(tmp_path, entity, edited(field("page_title", {"type": "string", "description": "Its name."})))
     finding = only(check(tmp_path), "entities-stay-nested")
-    assert (finding.schema, finding.pointer) == ("page/edit", "/properties/page_title")
+    assert (finding.subject, finding.pointer) == ("page/edit", "/properties/page_title")
 
 
 def test_a_skip_list_exempts_by_the_names_of_the_original(tmp_path: Path) -> None:

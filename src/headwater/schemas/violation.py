@@ -40,7 +40,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class KeywordViolation:
     """A violation as the legacy validator words it: `message` follows the path in a sentence ("should be string")."""
 
     keyword: str
