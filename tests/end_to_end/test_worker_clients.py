@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from headwater.config import ConsumptionConfig
 from headwater.testing.notes import note_schema, write_notes
 from headwater.testing.service_kit import served_project
 from headwater.web.workers import FORWARDED, WorkerPlace, Workers
@@ -143,7 +144,7 @@ def scope_with(*headers: tuple[bytes, bytes]) -> dict[str, object]:
 
 
 def test_only_the_secret_of_the_workers_admits_and_the_header_is_always_taken_off() -> None:
-    workers = Workers(WorkerPlace(0, [], [1, 2], "secret"), lambda *_: b"", None)
+    workers = Workers(WorkerPlace(0, [], [1, 2], "secret"), lambda *_: b"", ConsumptionConfig())
     good = (FORWARDED, b"secret 192.0.2.1")
     for sent, admitted in (
         ([good], True),
@@ -157,4 +158,4 @@ def test_only_the_secret_of_the_workers_admits_and_the_header_is_always_taken_of
         assert workers.admit(scope) is admitted, sent
         assert scope["headers"] == [(b"accept", b"*/*")]
     with pytest.raises(ValueError, match="secret"):
-        Workers(WorkerPlace(0, [], [1, 2], ""), lambda *_: b"", None)
+        Workers(WorkerPlace(0, [], [1, 2], ""), lambda *_: b"", ConsumptionConfig())

@@ -30,6 +30,11 @@ STALLED_HEARTBEATS_MAX = 4.0
 BEHIND_HEARTBEATS_MAX = 1.0
 
 
+def stall_seconds_max(heartbeat_seconds: float, *, is_behind: bool = False) -> float:
+    """After so many seconds in which a client took nothing, its connection is dropped."""
+    return heartbeat_seconds * (BEHIND_HEARTBEATS_MAX if is_behind else STALLED_HEARTBEATS_MAX)
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a client asks for: which streams, in which form, from where on."""
@@ -315,8 +320,8 @@ class StreamHub:
             now = self._clock()
             for connection in list(self._connections):
                 silent = now - connection.reader.given_at
-                limit = BEHIND_HEARTBEATS_MAX if connection.reader.is_behind else STALLED_HEARTBEATS_MAX
-                if silent > limit * max(usual, connection.reader.heartbeat_seconds):
+                heartbeat = max(usual, connection.reader.heartbeat_seconds)
+                if silent > stall_seconds_max(heartbeat, is_behind=connection.reader.is_behind):
                     self._abort(connection, "stalled")
 
     def _abort(self, connection: Connection, reason: str) -> None:

@@ -19,6 +19,8 @@ from headwater.streams.stream import Stream
 
 # As many hours as are looked at before others have their turn.
 IN_A_TURN_MAX = 100
+# How many questions the log is asked at the same time.
+AT_ONCE_MAX = 2
 
 Offsets = Mapping[TopicPartition, int]
 
@@ -88,7 +90,7 @@ class Reconciliation:
         if first >= last:
             return found
         topics = await self._topics(streams)
-        edges = [await self._at(topics, hour) for hour in range(first, last + 1)]
+        edges = await self._edges(topics, first, last)
         kept = await self._first(edges[0])
         for stream in streams:
             for hour in range(first, last):
@@ -107,6 +109,39 @@ class Reconciliation:
             return set()
         topics = {topic for stream in streams if not stream.compact for topic in stream.topics}
         return topics & {info.name for info in await self._log.topics()}
+
+    async def _edges(self, topics: set[str], first: int, last: int) -> list[Offsets]:
+        """The offsets at the beginning of each hour from `first` to `last`, both included.
+
+        Offsets only grow with time. So where a topic has the same ones at two hours, it has them at all hours between,
+        and is not asked about.
+        """
+        edges: list[dict[tuple[str, int], int]] = [{} for _ in range(first, last + 1)]
+        turns = asyncio.Semaphore(AT_ONCE_MAX)
+
+        async def ask(hour: int, among: set[str]) -> None:
+            async with turns:
+                edges[hour - first].update(await self._at(among, hour))
+
+        await asyncio.gather(*(ask(hour, topics) for hour in {first, last}))
+        spans = [(first, last, topics)]
+        while spans:
+            halves = []
+            for low, high, among in spans:
+                before, after = edges[low - first], edges[high - first]
+                moved = _moved(among, before, after)
+                still = {place: offset for place, offset in before.items() if place[0] in among - moved}
+                for hour in range(low + 1, high):
+                    edges[hour - first].update(still)
+                    await asyncio.sleep(0)
+                middle = (low + high) // 2
+                if moved and middle > low:
+                    halves.append((low, middle, high, moved))
+            await asyncio.gather(*(ask(middle, moved) for _, middle, _, moved in halves))
+            spans = [
+                span for low, middle, high, moved in halves for span in ((low, middle, moved), (middle, high, moved))
+            ]
+        return list(edges)
 
     async def _at(self, topics: set[str], hour: int) -> Offsets:
         if not topics:
@@ -141,6 +176,13 @@ class Reconciliation:
             tolerance=counts.get(TURNING, 0) + after.get(TURNING, 0),
             notes=tuple(notes),
         )
+
+
+def _moved(topics: set[str], before: Offsets, after: Offsets) -> set[str]:
+    """Those of the topics of which something came between, or of which one of both is not known."""
+    known = {topic for topic, _ in before} & {topic for topic, _ in after}
+    differing = {topic for (topic, number), offset in after.items() if before.get((topic, number)) != offset}
+    return (topics & differing) | (topics - known)
 
 
 def _stored(stream: Stream, kept: Offsets, begin: Offsets, end: Offsets) -> int | None:

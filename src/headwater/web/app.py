@@ -24,7 +24,7 @@ from headwater.web.http.hosts import WHOLE_TARGET, Hosts
 from headwater.web.http.places import error_answer, exception_handlers, page_of_error
 from headwater.web.http.preflight import Preflights, is_preflight, preflight
 from headwater.web.http.route import Route
-from headwater.web.http.threads import apart
+from headwater.web.http.threads import SharedWork, apart
 from headwater.web.metrics import metrics
 from headwater.web.monitoring import Monitoring
 from headwater.web.openapi import endpoints as spec
@@ -135,6 +135,7 @@ class Application:
         rest.state.platform = platform
         rest.state.events = self.events
         rest.state.shelves = shelves
+        rest.state.looking = SharedWork()
         # Pages of other origins read what is on the list of origins, the intake, and what is no endpoint.
         self._closed = {_endpoint(route) for route in routes} - {_endpoint(route) for route, _ in origins}
         self._closed.discard(run_test_events)

@@ -39,6 +39,7 @@ from headwater.web.http.cycle import Cycle, UnchunkedCycle
 from headwater.web.http.ending import Ending
 from headwater.web.http.hosts import WHOLE_TARGET
 from headwater.web.http.seats import ENDED_EXTENSION
+from headwater.web.http.stalls import ABORT_EXTENSION
 from headwater.web.short_cut import ShortCut
 
 _PATHS = frozenset({b"/v1/events", b"/v2/events"})
@@ -455,7 +456,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
             if self._is_ended:
                 self._ended.set()
         # How the stream endpoint drops a client whose buffers are full, without waiting for it.
-        extensions: dict[str, Any] = {"headwater.abort": self.transport.abort, ENDED_EXTENSION: self._ended.wait}
+        extensions: dict[str, Any] = {ABORT_EXTENSION: self.transport.abort, ENDED_EXTENSION: self._ended.wait}
         if not self.url.startswith(b"/"):
             extensions[WHOLE_TARGET] = True
         self.scope["extensions"] = extensions

@@ -83,7 +83,7 @@ async def serving(
     server = server_of(platform, notice=notice)
     if place is not None:
         server.application.workers = Workers(
-            place, functools.partial(metrics_text, platform), platform.config.consumption.client_address_header
+            place, functools.partial(metrics_text, platform), platform.config.consumption
         )
     # Signals stay with whoever runs the block.
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()

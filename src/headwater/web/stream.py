@@ -38,6 +38,7 @@ from headwater.streams.visibility import Sight
 from headwater.web.cloudevents import STRUCTURED, CloudEventsOut, url_of
 from headwater.web.eventgate import shown
 from headwater.web.http.headers import RawHeaders, client_address, is_on, joined
+from headwater.web.http.stalls import abort_of
 from headwater.web.openapi.events import IDS
 from headwater.web.problems import (
     MEDIA_TYPE,
@@ -48,7 +49,6 @@ from headwater.web.problems import (
     status_of,
 )
 
-ABORT_EXTENSION = "headwater.abort"
 CLOUD_EVENTS = "cloudevents"
 # EventSource cannot set headers; polyfills send the last id as one of these.
 RESUME_PARAMETERS = ("last_event_id", "lastEventId")
@@ -261,7 +261,7 @@ def _heartbeat(asked: str | None) -> float | None:
 
 
 def _abort_of(scope: Scope) -> Callable[[], None]:
-    extension: Callable[[], None] | None = (scope.get("extensions") or {}).get(ABORT_EXTENSION)
+    extension = abort_of(scope)
     task = asyncio.current_task()
 
     def abort() -> None:

@@ -29,7 +29,7 @@ from headwater.streams.visibility import Sight
 from headwater.times import ms_of, utc_milliseconds
 from headwater.web.http.headers import is_number, is_on
 from headwater.web.http.route import Route
-from headwater.web.http.seats import SeatedResponse, Seats, until_ended
+from headwater.web.http.seats import Seats, until_ended
 from headwater.web.http.threads import SharedWork
 from headwater.web.sight import address_of, sight_of
 from headwater.web.streams_listing import Ahead, Question, find
@@ -45,8 +45,8 @@ class StreamsApi:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        limits, header = platform.config.control, platform.config.consumption.client_address_header
-        self._seats = Seats(limits.waiting_max, limits.waiting_per_address_max, header)
+        limits = platform.config.control
+        self._seats = Seats(limits.waiting_max, limits.waiting_per_address_max, platform.config.consumption)
         self._closing = asyncio.Event()
         self._listed, self._read = SharedWork(), SharedWork()
         self._ahead = Ahead()
@@ -168,11 +168,8 @@ class StreamsApi:
     async def live(self, request: Request) -> Response:
         """Server-sent events: everything at first, then the streams that changed, each with the state it leads to."""
         audience = self._audience(request)
-        leave = self._seats.take(request)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        answer = SeatedResponse(self._messages(request, audience), media_type="text/event-stream", headers=headers)
-        answer.leave = leave
-        return answer
+        return self._seats.answer(request, self._messages(request, audience), headers)
 
     async def _messages(self, request: Request, audience: str) -> AsyncIterator[bytes]:
         told: dict[str, Any] | None = None

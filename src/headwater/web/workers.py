@@ -21,11 +21,14 @@ from dataclasses import dataclass, field
 import httpx
 from starlette.types import Receive, Scope, Send
 
+from headwater.config import ConsumptionConfig
+from headwater.consumption.hub import stall_seconds_max
 from headwater.errors import HeadwaterError, LogUnavailable
 from headwater.telemetry import CONTENT_TYPE
 from headwater.web.http.body import Disconnected, read_body
 from headwater.web.http.headers import RawHeaders, client_address
 from headwater.web.http.seats import until_ended
+from headwater.web.http.stalls import unless_stalled
 from headwater.web.problems import ProblemResponse, request_uri
 
 OWN_METRICS = b"worker"
@@ -66,18 +69,19 @@ class Workers:
     """What one worker asks the others. `close` it with the server."""
 
     def __init__(
-        self, place: WorkerPlace, own_metrics: Callable[[str | None, str], bytes], address_header: str | None
+        self, place: WorkerPlace, own_metrics: Callable[[str | None, str], bytes], consumption: ConsumptionConfig
     ) -> None:
         """`own_metrics`: those of this process, as told to who sends this `Authorization` header from this address.
 
-        `address_header`: where a trusted proxy puts the client's address.
+        `consumption` says where a trusted proxy puts the client's address, and how long a client may take nothing.
         """
         if not place.secret:
             raise ValueError("Workers need a secret to know each other by.")
         self._place = place
         self._secret = place.secret.encode("latin-1")
         self._own_metrics = own_metrics
-        self._address_header = address_header
+        self._address_header = consumption.client_address_header
+        self._stall_seconds_max = stall_seconds_max(consumption.heartbeat_seconds)
         # The others are on this machine: no proxy, no certificates. A feed may be silent for as long as it likes.
         timeout = httpx.Timeout(CONNECT_SECONDS_MAX, read=None)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=4)
@@ -179,7 +183,7 @@ class Workers:
                 error = LogUnavailable("The first worker, which has this page, is not there.", hint="Try again soon.")
             await ProblemResponse(error, method=scope["method"], uri=request_uri(scope))(scope, receive, send)
             return
-        relay = asyncio.ensure_future(_relay(response, send))
+        relay = asyncio.ensure_future(_relay(response, unless_stalled(send, scope, self._stall_seconds_max)))
         gone = asyncio.ensure_future(_until_gone(receive))
         await asyncio.wait((relay, gone), return_when=asyncio.FIRST_COMPLETED)
         for task in (relay, gone):

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from headwater.config import ConsumptionConfig
 from headwater.consumption.admission import Admission
+from headwater.consumption.hub import stall_seconds_max
 from headwater.web.http.headers import client_address
+from headwater.web.http.stalls import unless_stalled
 
 # The key, in the `extensions` of a scope, of a coroutine function: it ends when the client sends nothing more.
 ENDED_EXTENSION = "headwater.ended"
 
 
 class Seats:
-    """Those of one kind of endpoint. `address_header`: where a trusted proxy puts the client's address."""
+    """Those of one kind of endpoint. `consumption` says where a trusted proxy puts the client's address, and how long a
+    client may take nothing."""
 
-    def __init__(self, seats_max: int, per_address_max: int, address_header: str | None) -> None:
+    def __init__(self, seats_max: int, per_address_max: int, consumption: ConsumptionConfig) -> None:
         self._admission = Admission(seats_max, per_address_max)
-        self._address_header = address_header
+        self._address_header = consumption.client_address_header
+        self._stall_seconds_max = stall_seconds_max(consumption.heartbeat_seconds)
 
     @property
     def taken(self) -> int:
@@ -35,17 +40,25 @@ class Seats:
         self._admission.enter(address)
         return lambda: self._admission.leave(address)
 
+    def answer(self, request: Request, events: AsyncIterator[bytes], headers: Mapping[str, str]) -> Response:
+        """Server-sent events, with a seat for as long as they last. Raises TooManyConnections."""
+        leave = self.take(request)
+        answer = _SeatedResponse(events, media_type="text/event-stream", headers=dict(headers))
+        answer.leave, answer.stall_seconds_max = leave, self._stall_seconds_max
+        return answer
 
-class SeatedResponse(StreamingResponse):
+
+class _SeatedResponse(StreamingResponse):
     """A stream that gives its seat back when it ends, also where it never began.
 
-    It ends when the client has gone, and leaves no cycle of references behind.
+    It ends when the client has gone, or takes nothing any more, and leaves no cycle of references behind.
     """
 
     leave: Callable[[], None]
+    stall_seconds_max: float
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.ensure_future(self.stream_response(send))
+        sending = asyncio.ensure_future(self.stream_response(unless_stalled(send, scope, self.stall_seconds_max)))
         gone = asyncio.ensure_future(_until_gone(receive))
         try:
             await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)

@@ -9,7 +9,7 @@ of many with the same path, query and headers that matter, wait for one answer t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, TypeVar
 
 import anyio.lowlevel
@@ -44,9 +44,13 @@ class SharedWork:
 
     async def of(self, key: Hashable, work: Callable[[], Result]) -> Result:
         """What `work` gives, made in a thread; or what the same work gives that was begun with this key before."""
+        return await self.awaited(key, lambda: in_thread(work))
+
+    async def awaited(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """The same for work that is a coroutine."""
         doing = self._doing.get(key)
         if doing is None:
-            doing = self._doing[key] = asyncio.ensure_future(in_thread(work))
+            doing = self._doing[key] = asyncio.ensure_future(work())
             doing.add_done_callback(lambda done: self._done(key, done))
         # Whoever goes away leaves it to the others.
         result: Result = await asyncio.shield(doing)

@@ -25,7 +25,7 @@ from headwater.schemas.schema import Schema
 from headwater.streams.stream import Stream
 from headwater.times import ms_of, utc_seconds
 from headwater.web.http.route import Route
-from headwater.web.http.seats import SeatedResponse, Seats
+from headwater.web.http.seats import Seats
 from headwater.web.http.threads import SharedWork
 from headwater.web.jobs import jobs_in_trouble
 from headwater.web.pages.examples import example_events
@@ -67,8 +67,8 @@ class Pages:
             jobs_in_trouble=lambda seen: jobs_in_trouble(platform, seen),
             canaries_kept=platform.monitor.canaries_kept,
         )
-        limits, header = platform.config.web, platform.config.consumption.client_address_header
-        self._seats = Seats(limits.viewers_max, limits.viewers_per_address_max, header)
+        limits = platform.config.web
+        self._seats = Seats(limits.viewers_max, limits.viewers_per_address_max, platform.config.consumption)
         self._closing = False
         self._static = {name: files("headwater.web").joinpath("static", name).read_bytes() for name in _STATIC}
         environment = Environment(
@@ -129,11 +129,8 @@ class Pages:
 
     async def feed(self, request: Request) -> Response:
         seen(request)
-        leave = self._seats.take(request)
         headers = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
-        answer = SeatedResponse(self._messages(request), media_type="text/event-stream", headers=headers)
-        answer.leave = leave
-        return answer
+        return self._seats.answer(request, self._messages(request), headers)
 
     async def _messages(self, request: Request) -> AsyncIterator[bytes]:
         yield b"retry: 2000\n"
