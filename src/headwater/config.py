@@ -6,13 +6,16 @@ Which settings there are, and what they take, stands in `settings.py`.
 from __future__ import annotations
 
 import os
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from headwater.declaration import Declaration, KeyPath, read_declaration, scalar, suggestion
+from headwater.errors import ConfigInvalid
 from headwater.options import REFERENCE, accept, alternatives, dereferenced, fields_of
 from headwater.settings import (
     SECTIONS,
@@ -42,11 +45,15 @@ __all__ = [
     "SchemasConfig",
     "StreamsConfig",
     "WebConfig",
+    "check_canary_keys",
     "load_config",
+    "origin_of",
 ]
 
 CONFIG_FILE = "headwater.yaml"
 ENVIRONMENT_PREFIX = "HEADWATER_"
+_KEY = re.compile(r"[!-~]+")
+_WRITE_REFERENCE = "Write `${env:NAME}` or `${file:PATH}`, and put the key there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +88,50 @@ class Config:
             for name, value in self.log.kafka.items()
         }
 
+    def canary_keys(self, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Origin of an intake (`origin_of`) → the API key with which canaries are sent to it. Raises ConfigInvalid."""
+        read_from = os.environ if environment is None else environment
+        found = {}
+        for address, reference in check_canary_keys(self.monitoring.canary_keys).items():
+            where = f"monitoring.canary_keys: the key for {address}"
+            key = dereferenced(reference, where, read_from, self.project_dir)
+            if not _KEY.fullmatch(key):
+                raise ConfigInvalid(f"{where} is no API key: one is a word of ASCII characters.", hint=_WRITE_REFERENCE)
+            found[address] = key
+        return found
+
     @property
     def schema_base_uris(self) -> tuple[str, ...]:
         """The schema repositories, directories made absolute in the project."""
         return tuple(
             uri if uri.startswith(("http://", "https://")) else str(self.path(uri)) for uri in self.schemas.base_uris
         )
+
+
+def check_canary_keys(written: Mapping[str, Any]) -> dict[str, str]:
+    """Origin of an intake → where its key is read from. Raises ConfigInvalid, which shows no value: it may be a key."""
+    found: dict[str, str] = {}
+    for address, reference in written.items():
+        where = f"monitoring.canary_keys: {address}"
+        origin = origin_of(address)
+        if origin is None:
+            raise ConfigInvalid(f"{where} is no address of an intake.", hint="Write it as https://intake.example.org.")
+        if origin in found:
+            raise ConfigInvalid(f"{where} has two keys.", hint="Name each intake once.")
+        if not isinstance(reference, str) or not REFERENCE.fullmatch(reference):
+            raise ConfigInvalid(f"{where} has a key that stands in the settings.", hint=_WRITE_REFERENCE)
+        found[origin] = reference
+    return found
+
+
+def origin_of(address: str) -> str | None:
+    """`scheme://host:port` of an address over HTTP; None where it is none."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except (ValueError, KeyError):
+        return None
+    return f"{parts.scheme}://{parts.hostname}:{port}" if parts.hostname else None
 
 
 def load_config(

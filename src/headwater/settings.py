@@ -300,6 +300,12 @@ class MonitoringConfig:
     canary_timeout_seconds: float = setting(
         10.0, "How long one canary may take from being sent to being seen.", at_least=0.1, at_most=300
     )
+    canary_keys: Mapping[str, Any] = setting(
+        {},
+        "API keys for canaries, by the address of the intake in `services.yaml` that asks for one, such as "
+        "`https://intake.codfw.example.org`: `${env:NAME}` or `${file:PATH}`, which are read when the platform starts.",
+        secret=True,
+    )
     canaries_at_once_max: int = setting(8, "How many canaries are under way at the same time.", at_least=1)
     completeness: bool = setting(True, "Count events by hour, so that it can be said which hours are whole.")
     count_interval_seconds: float = setting(10.0, "How often what is new is counted.", at_least=0.1, at_most=600)

@@ -53,6 +53,12 @@ QUESTIONS: Sequence[Question] = (
         settings.kafka_options_are_taken,
     ),
     Question(
+        "canary-keys-refused",
+        Severity.ERROR,
+        "`monitoring.canary_keys` names what is no address of an intake, or has a key itself and not where it is.",
+        settings.canary_keys_are_references,
+    ),
+    Question(
         "copies-impossible",
         Severity.ERROR,
         "More copies on Kafka must have an event than a topic has.",

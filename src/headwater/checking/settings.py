@@ -10,6 +10,7 @@ from pathlib import Path
 from headwater.access.key_file import read_keys
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
+from headwater.config import check_canary_keys
 from headwater.connectors.registry import SINKS, SUFFIXES
 from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid, ExtraMissing, StreamUnknown
@@ -76,6 +77,14 @@ def kafka_options_are_taken(project: Project) -> Iterator[Problem]:
         check_options(project.config.log.kafka)
     except ConfigInvalid as error:
         yield project.at_setting("log", "kafka", error.message, error.hint)
+
+
+def canary_keys_are_references(project: Project) -> Iterator[Problem]:
+    """Keys for other intakes are said by where they are; whether they are there is seen where the platform runs."""
+    try:
+        check_canary_keys(project.config.monitoring.canary_keys)
+    except ConfigInvalid as error:
+        yield project.at_setting("monitoring", "canary_keys", error.message, error.hint)
 
 
 def copies_fit(project: Project) -> Iterator[Problem]:

@@ -15,7 +15,13 @@ ANSWER_SECONDS_MAX = 60.0
 
 def headers_with(key_file: TextIO | None) -> dict[str, str]:
     """The headers of requests that are made with the key in a file."""
-    return {"authorization": f"Bearer {key_file.read().strip()}"} if key_file is not None else {}
+    key = key_in(key_file)
+    return {} if key is None else {"authorization": f"Bearer {key}"}
+
+
+def key_in(key_file: TextIO | None) -> str | None:
+    """The key in a file; None where no file is named."""
+    return None if key_file is None else key_file.read().strip()
 
 
 def ask(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 import httpx
 
-from headwater.cli.api_client import ask, headers_with
+from headwater.cli.api_client import ask, headers_with, key_in
 from headwater.cli.console import print_json, report_error
 from headwater.cli.delivery import intake_url
 from headwater.cli.options import key_option, server_option
@@ -84,8 +84,8 @@ def run(*, names: tuple[str, ...], project: Path, dry_run: bool, server: str, ke
             print_json({"topic": target.topic, "url": _url(plan, target, topology, server), "event": _event(plan)})
         failed = 0
     else:
-        headers = headers_with(key_file)
-        failed = asyncio.run(_send_all(list(_targets(plans)), topology, server, config, headers))
+        key = key_in(key_file)
+        failed = asyncio.run(_send_all(list(_targets(plans)), topology, server, config, key))
     for plan in plans:
         if plan.problems:
             report_error(f"{plan.stream.name}: {' '.join(plan.problems)}")
@@ -143,12 +143,13 @@ async def _send_all(
     topology: Topology,
     server: str,
     config: Config,
-    headers: Mapping[str, str],
+    key: str | None,
 ) -> int:
     """How many were not taken. One after the other: nobody is in a hurry, and intakes have others to serve."""
-    from headwater.monitoring.canary_sender import post_canary
+    from headwater.monitoring.canary_sender import key_for, post_canary
 
     failed = 0
+    keys = config.canary_keys()
     async with httpx.AsyncClient(timeout=config.monitoring.canary_timeout_seconds) as client:
         for plan, target in targets:
             url = _url(plan, target, topology, server)
@@ -157,8 +158,7 @@ async def _send_all(
                 continue
             try:
                 # The key is this server's: other intakes are not shown it.
-                own = headers if target.url is None else {}
-                await post_canary(client, _event(plan), url, own)
+                await post_canary(client, _event(plan), url, key if target.url is None else key_for(url, keys))
             except (HeadwaterError, httpx.HTTPError) as error:
                 failed += 1
                 report_error(f"{target.topic}: {error or type(error).__name__}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 import orjson
 
+from headwater.config import origin_of
 from headwater.consumption.subscription import Subscription
 from headwater.errors import EventInvalid, HeadwaterError, LogCorrupt, LogUnavailable, SchemaInvalid, TopicUnknown
 from headwater.event import is_canary
@@ -51,14 +52,16 @@ class CanarySender:
         *,
         timeout_seconds: float,
         shared_log: bool,
+        keys: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`shared_log`: what other intakes take can be read back here, too."""
+        """`shared_log`: what other intakes take can be read back here, too. `keys`: API keys by the intake's origin."""
         self._intake = intake
         self._log = log
         self._timeout_seconds = timeout_seconds
         self._shared_log = shared_log
         self._clock = clock
+        self._keys = keys or {}
         self._gates: dict[str, Gate] = {}
         self._client: httpx.AsyncClient | None = None
 
@@ -126,7 +129,7 @@ class CanarySender:
     async def _post(self, event: Mapping[str, object], url: str) -> None:
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=self._timeout_seconds)
-        await post_canary(self._client, event, url)
+        await post_canary(self._client, event, url, key_for(url, self._keys))
 
     async def _end_of(self, topic: str) -> Position | None:
         try:
@@ -170,15 +173,21 @@ class CanarySender:
         return int(self._clock() * 1000)
 
 
-async def post_canary(
-    client: httpx.AsyncClient, event: Mapping[str, object], url: str, headers: Mapping[str, str] | None = None
-) -> None:
+async def post_canary(client: httpx.AsyncClient, event: Mapping[str, object], url: str, key: str | None = None) -> None:
     """Post one canary to an intake over HTTP. Raises LogUnavailable unless it was taken, httpx.HTTPError."""
+    headers = {"authorization": f"Bearer {key}"} if key is not None else {}
     response = await client.post(url, json=[event], headers=headers)
     # 207 says that some of one event was not taken: it was not.
     if response.status_code not in (201, 202):
-        text = response.text.strip().replace("\n", " ")[:ANSWER_CHARS_MAX]
+        text = response.text.strip().replace("\n", " ")
+        # An intake may repeat what it was sent, and this is shown to everybody.
+        text = (text if key is None else text.replace(key, "…"))[:ANSWER_CHARS_MAX]
         raise LogUnavailable(f"{url} answered {response.status_code} {response.reason_phrase}: {text}")
+
+
+def key_for(url: str, keys: Mapping[str, str]) -> str | None:
+    """The API key for an intake, by its origin: no other one is shown it."""
+    return keys.get(origin_of(url) or "")
 
 
 def why_invalid(error: HeadwaterError) -> str:

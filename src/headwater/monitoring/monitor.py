@@ -49,14 +49,20 @@ class Monitor:
     ) -> None:
         """`jobs` tells how far jobs are, `job_totals` how many events they have written into each stream.
 
-        Raises ConfigInvalid where services.yaml cannot be used.
+        Raises ConfigInvalid where services.yaml, or a key for another intake, cannot be used.
         """
         settings = config.monitoring
         self.book = HourBook(log, settings.hours_kept, clock)
         self.completeness = Completeness(self.book)
         self.reconciliation = Reconciliation(log, self.book)
         sender = CanarySender(
-            intake, log, timeout_seconds=settings.canary_timeout_seconds, shared_log=config.log.is_kafka, clock=clock
+            intake,
+            log,
+            timeout_seconds=settings.canary_timeout_seconds,
+            shared_log=config.log.is_kafka,
+            # Where none are sent, their keys need not be there.
+            keys=config.canary_keys() if settings.canaries else None,
+            clock=clock,
         )
         topology = Topology(Intakes.load(config), config.intake.service_name, config.intake.topic_prefix)
         repository = intake.gate.validator.repository

@@ -116,6 +116,8 @@ BROKEN = [
     Broken("log-impossible", {SETTINGS: "log: sqlite:///streams\n"}, SETTINGS, 1, "names no file"),
     Broken("kafka-option-refused", {SETTINGS: "log:\n  url: kafka://h\n  kafka: {security.protocl: x}\n"}, SETTINGS, 3),
     Broken("kafka-option-refused", {SETTINGS: "log:\n  url: kafka://h\n  kafka: {acks: 1}\n"}, SETTINGS, 3, "acks"),
+    Broken("canary-keys-refused", {SETTINGS: "monitoring:\n  canary_keys: {here: '${env:A}'}\n"}, SETTINGS, 2, "here"),
+    Broken("canary-keys-refused", {SETTINGS: "monitoring: {canary_keys: {http://a: x}}\n"}, SETTINGS, 1, "env:NAME"),
     Broken("copies-impossible",
            {SETTINGS: "log:\n  url: kafka://h\n  replication_factor: 1\n  min_insync_replicas: 2\n"}, SETTINGS, 4),
     Broken("copies-impossible",
