@@ -116,7 +116,7 @@ class Reconciliation:
         Offsets only grow with time. So where a topic has the same ones at two hours, it has them at all hours between,
         and is not asked about.
         """
-        edges: list[dict[tuple[str, int], int]] = [{} for _ in range(first, last + 1)]
+        edges: list[dict[TopicPartition, int]] = [{} for _ in range(first, last + 1)]
         turns = asyncio.Semaphore(AT_ONCE_MAX)
 
         async def ask(hour: int, among: set[str]) -> None:
