@@ -53,12 +53,11 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from headwater.cli import main
 from headwater.config import load_config
-from headwater.log import copying
+from headwater.migration import job_state, topics
 from headwater.log.kafka.log import KafkaLog
 from headwater.log.kafka.transaction import GroupWriter
 from headwater.log.sqlite.log import SqliteLog
 from headwater.platform import build
-from headwater.jobs import holdings
 from headwater.processing.embedded.loop import RunnerSettings
 from headwater.processing.stores.state_file import LocalState
 
@@ -80,14 +79,14 @@ def patched(cls, method, before=None, after=None, only=lambda *arguments: True):
         return answer
     setattr(cls, method, instead)
 
-copying.SETTLE_SECONDS = 0.02
-copying.END_WAIT_SECONDS = 0.2
-holdings.ROWS_AT_ONCE = 2
+topics.SETTLE_SECONDS = 0.02
+topics.END_WAIT_SECONDS = 0.2
+job_state.ROWS_AT_ONCE = 2
 of_a_job = lambda group, token: group.startswith("job.")
 patched(LocalState, "put", None, "in the middle of the state")
 patched(LocalState, "end_replacing", "before the state is there", "after the state is there")
 patched(KafkaLog, "commit", "before the position is there", None, of_a_job)
-patched(holdings.InLog, "_change", "in the middle of the state in the log", None)
+patched(job_state.InLog, "_change", "in the middle of the state in the log", None)
 patched(SqliteLog, "commit", "before the position is in the log", None, of_a_job)
 patched(LocalState, "note_moved", "before it is noted", "after it is noted")
 patched(LocalState, "commit", None, "after a commit is in the file")
