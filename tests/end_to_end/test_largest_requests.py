@@ -8,18 +8,22 @@ both are compared with how long the same work takes on this machine at this mome
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
 from headwater.config import load_config
 from headwater.platform import build
+from headwater.testing.health_probe import asking_meanwhile
 from headwater.testing.service_kit import write_project
 from headwater.testing.watched_service import WatchedService, watched_service
 from headwater.web.access import EVENTS_PATHS, STREAM_PATH
@@ -100,6 +104,7 @@ def events(path: str) -> list[Ask]:
         Ask(path, array(cloud, 10_000), BATCH, **many),
         Ask(path, large(texts=["a"] * 900_000 + [1]), JSON, seconds_max=10.0, **single),
         Ask(path, large(x=[1] * 1_000_000)[:-2] + b",0.12345678901234567890]}", JSON, seconds_max=15.0, **single),
+        Ask(path, large(x=[[]] * 600_000), JSON, **single),
         Ask(path, large(x=0)[:-2] + b"[" * 2_000_000 + b"]" * 2_000_000 + b"}", JSON, **single),
     ]
     dry = [Ask(f"{path}?dry_run=true", one.body, one.headers, **many) for one in (asks[0], asks[1])]
@@ -285,6 +290,53 @@ def test_the_largest_requests_of_a_route_hold_nobody_up(service: WatchedService,
             assert after.stall_seconds <= ask.stall_seconds_max * after.slowness, told
             assert after.cpu_seconds <= ask.seconds_max * after.slowness, told
             assert after.peak_bytes - before.bytes <= ask.growth_bytes_max, told
+
+
+PATH = "/v1/events"
+TEXTS = json.dumps(EVENT | {"x": [""] * 1_300_000}, separators=(",", ":")).encode()
+MEMBERS = gzip.compress(b'{"$schema":"/area/any/1.0.0",') + gzip.compress(b"") * 499_000 + gzip.compress(b"}")
+MEANWHILE: dict[str, Ask] = {
+    "an answer that repeats violations": Ask(PATH, array(EVENT | {"texts": [1] * 900}, 5_000), JSON),
+    "a dry run with violations": Ask(f"{PATH}?dry_run=true", array(EVENT | {"texts": [1] * 900}, 5_000), JSON),
+    "a dry run of many events": Ask(f"{PATH}?dry_run=true", array(EVENT | {"text": "x" * 950}, 10_000), JSON),
+    "a large event": Ask(PATH, TEXTS, JSON),
+    "tiny events": Ask(PATH, array(b"[]", 3_400_000), JSON),
+    "members of a compressed body": Ask(PATH, MEMBERS, JSON | {"content-encoding": "gzip"}),
+    "a view of all schemas": Ask("/schemas"),
+    "a search through all schemas": Ask(f"/repositories/?q={'field+' * 20}", headers=PAGE),
+}
+
+
+@pytest.mark.parametrize("what", MEANWHILE)
+def test_others_are_answered_in_time_meanwhile(service: WatchedService, what: str) -> None:
+    ask = MEANWHILE[what]
+    with httpx.Client(base_url=service.address, timeout=300) as client:
+        service.measured()
+        with asking_meanwhile(service.address, service.pid) as waits:
+            status = answered(client, "POST" if ask.body else "GET", ask)
+
+    after = service.measured()
+    told = f"{status}, {waits}, {after}"
+    print(told)
+    assert status < 500, told
+    assert waits.worst_seconds <= STALL_SECONDS_MAX * after.slowness, told
+
+
+def test_others_are_answered_in_time_while_large_events_are_filtered(service: WatchedService) -> None:
+    with httpx.Client(base_url=service.address, timeout=300) as client, contextlib.ExitStack() as stack:
+        service.measured()
+        for number in range(4):
+            wanted = " or ".join(["x contains 1"] * 126 + [f"x contains {number}"])
+            path = f"{STREAM_PATH}area.any?filter={quote(wanted)}"
+            lines = stack.enter_context(client.stream("GET", path)).iter_lines()
+            next(lines)
+        with asking_meanwhile(service.address, service.pid) as waits:
+            for _ in range(2):
+                assert client.post(PATH, content=TEXTS, headers=JSON).status_code == 201
+            assert any(line.startswith("data:") for line in lines)
+
+    after = service.measured()
+    assert waits.worst_seconds <= STALL_SECONDS_MAX * after.slowness, (waits, after)
 
 
 def answered(client: httpx.Client, method: str, ask: Ask) -> int:

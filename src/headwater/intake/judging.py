@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from headwater.errors import EventMalformed, HeadwaterError
 from headwater.event import REPAIRED, decode_event
+from headwater.garbage import uncollected
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.outcome import Admitted, Refused, Unreadable
 from headwater.schemas.limits import ExplanationBudget, explanation_budget
@@ -81,7 +82,7 @@ class Judging:
             is_long = time.perf_counter() - began > TURN_SECONDS
             bytes_most = max(JUDGED_BYTES_MIN, bytes_most // 4) if is_long else min(JUDGED_BYTES_MAX, bytes_most * 2)
             if is_large:
-                verdicts += await asyncio.to_thread(_judged, self._gate.apart(), [one], headers)
+                verdicts += await asyncio.to_thread(uncollected, _judged, self._gate.apart(), [one], headers)
         for index, reason in unreadable.items():
             verdicts[index] = _unreadable(self._gate, slices[index], reason)
         return verdicts
@@ -91,7 +92,7 @@ async def decoded(text: bytes) -> tuple[object, bytes, int]:
     """As `decode_event`, in a thread where it takes long. Raises EventMalformed."""
     if len(text) <= READ_SLOWLY_BYTES_MAX:
         return decode_event(text)
-    return await asyncio.to_thread(decode_event, text)
+    return await asyncio.to_thread(uncollected, decode_event, text)
 
 
 def _judged(gate: Gate, slices: Sequence[bytes], headers: Mapping[str, str]) -> list[Verdict]:

@@ -44,6 +44,11 @@ class WatchedService:
         self._process = process
         self.address = address
 
+    @property
+    def pid(self) -> int:
+        """Of the service's process."""
+        return self._process.pid
+
     def measured(self) -> Measured:
         """Since the last call, or the start."""
         assert self._process.stdin is not None

@@ -17,6 +17,8 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+from headwater.garbage import uncollected
+
 THREADS_MAX = 2
 # What an endpoint may look at besides the path and the query.
 _HEADERS = ("accept", "authorization", "host", "if-none-match")
@@ -33,7 +35,7 @@ async def in_thread(work: Callable[..., Result], *arguments: Any) -> Result:
     except LookupError:
         limiter = anyio.CapacityLimiter(THREADS_MAX)
         _limiter.set(limiter)
-    return await anyio.to_thread.run_sync(work, *arguments, limiter=limiter)
+    return await anyio.to_thread.run_sync(uncollected, work, *arguments, limiter=limiter)
 
 
 class SharedWork:
