@@ -184,7 +184,7 @@ def test_everything_that_is_asked_for_is_exposed_by_a_running_platform_with_thes
 ) -> None:
     with served_project(project) as (address, platform):
         text = httpx.get(f"{address}/metrics").text
-        labels = {name: set(known) for name, (known, _) in platform.telemetry._instruments.items()}
+        labels = {name: {label.name for label in known} for name, (known, _) in platform.telemetry._instruments.items()}
     exposed = set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
     asked = [
         one for text in (*(rule["expr"] for rule in rules), *queries(dashboard)) for one in Expression(text).selectors
@@ -266,14 +266,16 @@ def _series(name: str, values: str) -> dict[str, str]:
 
 
 def test_promtool_finds_the_rules_good_and_they_fire_when_they_should(
-    project: Path, tmp_path: Path, needs: Any
+    project: Path, rules: list[dict[str, Any]], tmp_path: Path, needs: Any
 ) -> None:
     promtool = shutil.which("promtool")
     needs("promtool", promtool, "install the Debian package prometheus")
     (tmp_path / "rules.yaml").write_text(exported(project, "prometheus"), encoding="utf-8")
     accepted = 'headwater_intake_events_total{stream="watched",outcome="accepted"}'
     up = 'headwater_canary_up{stream="%s",prefix=""}'
-    calm = [_series(up % "watched", "1x300"), _series(up % "quiet.one-two", "1x300")]
+    others = {rule["labels"]["stream"] for rule in rules if rule["alert"] == "HeadwaterCanaryUnknown"} - {"watched"}
+    calm_others = [_series(up % stream, "1x300") for stream in sorted(others)]
+    calm = [_series(up % "watched", "1x300"), *calm_others]
     cases: dict[str, tuple[list[dict[str, str]], set[str]]] = {
         "all is well": ([*calm, _series(accepted, "0+3x300")], set()),
         "too few": ([*calm, _series(accepted, "0+1x300")], {"HeadwaterRateLow"}),
@@ -286,10 +288,17 @@ def test_promtool_finds_the_rules_good_and_they_fire_when_they_should(
             ],
             {"HeadwaterRateLow"},
         ),
-        "late": ([_series(up % "watched", "0x300"), calm[1], _series(accepted, "0+3x300")], {"HeadwaterCanaryLate"}),
-        "unknown": ([calm[1], _series(accepted, "0+3x300")], {"HeadwaterCanaryUnknown"}),
+        "late": (
+            [_series(up % "watched", "0x300"), *calm_others, _series(accepted, "0+3x300")],
+            {"HeadwaterCanaryLate"},
+        ),
+        "unknown": ([*calm_others, _series(accepted, "0+3x300")], {"HeadwaterCanaryUnknown"}),
         "impossible": (
-            [calm[1], _series(accepted, "0+3x300"), _series('headwater_canary_impossible{stream="watched"}', "1x300")],
+            [
+                *calm_others,
+                _series(accepted, "0+3x300"),
+                _series('headwater_canary_impossible{stream="watched"}', "1x300"),
+            ],
             {"HeadwaterCanaryImpossible"},
         ),
         "refused": (
