@@ -186,3 +186,20 @@ def test_forced_workers_leave_out_what_cannot_be_read(tmp_path: Path, kafka_serv
         assert "with 2 workers" in server.said
         assert "streams/odd.yaml:2" in server.said
         assert httpx.post(f"{server.address}/v1/events", json=[edit(1)], timeout=20).status_code == 201
+
+
+def test_keys_are_required_by_every_worker_and_failed_ones_are_counted(tmp_path: Path, kafka_server: str) -> None:
+    project = made_project(tmp_path / "mine")
+    settings = "consumption: {keys: required}\nintake: {keys: required}\ncontrol: {attempts_per_minute_max: 5}\n"
+    (project / "headwater.yaml").write_text(settings, encoding="utf-8")
+    with up(project, kafka_server, 2) as server:
+        forged = {"x-headwater-forwarded": "192.0.2.1"}
+        for path in ("/", "/metrics", "/v1/streams", "/v2/stream/demo.edit", "/nothing") * 4:
+            # A connection for each request: which worker takes it is up to the system.
+            assert httpx.get(f"{server.address}{path}", headers=forged).status_code == 401, path
+        assert {post(server.address, [edit(number)]) for number in range(20)} == {401}
+        wrong = {**forged, "authorization": f"Bearer hwk_{'x' * 43}"}
+        answers = [httpx.get(f"{server.address}/", headers=wrong).status_code for _ in range(60)]
+        # Each of both counts for itself.
+        assert 5 <= answers.count(401) <= 10
+        assert set(answers) == {401, 429}
