@@ -124,7 +124,8 @@ def rfc_3339(text: str) -> str | None:
 def duration_ms(text: str) -> float | None:
     """`500ms`, `30m`, `1.5h`, `7d` in milliseconds; None for a text that is not a duration."""
     found = _DURATION.fullmatch(text)
-    return None if found is None else float(found[1]) * _UNIT_MS[found[2]]
+    # A product of floats is off by a last digit: 1.001 s would be 1000.9999999999999 ms.
+    return None if found is None else round(float(found[1]) * _UNIT_MS[found[2]], 6)
 
 
 def duration_seconds(text: str) -> float:

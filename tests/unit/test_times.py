@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headwater.cli.log.load import event_time_ms as loaded_time_ms
@@ -286,6 +286,7 @@ DURATIONS = {
     "0.5 ms": 0.5,
     "90s": 90_000,
     "1.5s": 1_500,
+    "1.001s": 1_001,
     "30m": 1_800_000,
     "1.5h": 5_400_000,
     "7d": 604_800_000,
@@ -317,6 +318,7 @@ def test_editors_take_the_durations_that_are_read(text: str) -> None:
     assert (duration_ms(text) is not None) == (re.search(DURATION_PATTERN, text) is not None and text[-1:] != "\n")
 
 
+@example(1_001)
 @given(st.integers(0, 10**13))
 def test_a_duration_that_is_written_is_read_as_the_same(length_ms: int) -> None:
     assert duration_ms(duration_text(length_ms / 1000)) == length_ms
