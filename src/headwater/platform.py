@@ -25,7 +25,7 @@ from headwater.intake.topics import settings_of
 from headwater.jobs.flow import in_order_of_flow
 from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
-from headwater.log.consumer_group import SharedLog
+from headwater.log.consumer_group import GroupLog
 from headwater.log.contract import Log, TopicSettings
 from headwater.log.damage_book import NotesDamage
 from headwater.log.sqlite.log import SqliteLog
@@ -38,7 +38,7 @@ from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
 from headwater.processing.embedded.partitioned import SharedRunner, can_share
 from headwater.processing.stores.contract import JobStore
 from headwater.processing.stores.outbox import OutboxStore, state_file
-from headwater.processing.stores.partitions import WholeStore
+from headwater.processing.stores.partitions import UnpartitionedStore
 from headwater.processing.supervisor import Supervisor
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.layers import Scope
@@ -183,7 +183,7 @@ class Platform:
         """
         await asyncio.gather(*(runner.stop() for runner in self.runners.values()))
         # Nobody can read how far a job is while a killed process's transaction for another one is open.
-        await asyncio.gather(*(runner.runner.take_over() for runner in self.runners.values()))
+        await asyncio.gather(*(runner.runner.fence() for runner in self.runners.values()))
         for job in in_order_of_flow(self.jobs):
             await self.runners[job.name].finish()
 
@@ -229,7 +229,7 @@ class Platform:
             sink = table_sink(self.config.path(self.config.jobs.tables_path), table)
             self.tables[table.name] = sink
         settings = RunnerSettings(stops_where_replaced=self.config.jobs.on_replaced_log == "stop")
-        if self.config.jobs.shared and isinstance(self.log, SharedLog) and can_share(job):
+        if self.config.jobs.shared and isinstance(self.log, GroupLog) and can_share(job):
             stall = self.config.jobs.shared_stall_seconds_max
             shared = SharedRunner(
                 job, self.log, self.gate, telemetry=self.telemetry, settings=settings, stall_seconds_max=stall
@@ -250,8 +250,8 @@ class Platform:
 
     def _store(self, job: Job) -> JobStore | None:
         """Where a job keeps its state, if not in the log."""
-        if isinstance(self.log, SharedLog) and can_share(job):
-            return WholeStore(self.log, job.group)
+        if isinstance(self.log, GroupLog) and can_share(job):
+            return UnpartitionedStore(self.log, job.group)
         if self.log.features.keyed_state or not job.keeps_state or job.writes().table is not None:
             return None
         path = state_file(self.config.path(self.config.jobs.state_path), job.name)

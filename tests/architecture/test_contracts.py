@@ -65,7 +65,7 @@ def test_the_contracts_everybody_knows_are_found() -> None:
     found = {one.__name__: {c.__name__ for c in implementations(one, classes())} for one in protocols()}
     assert {"SqliteLog", "KafkaLog", "OracleLog", "OracleKafkaLog"} <= found["Log"]
     assert {"SqliteSink", "DuckdbSink"} <= found["Sink"]
-    assert {"LogStore", "OutboxStore", "PartitionStore", "WholeStore"} <= found["JobStore"]
+    assert {"LogStore", "OutboxStore", "PartitionStore", "UnpartitionedStore"} <= found["JobStore"]
     assert {"EmbeddedRunner", "PartitionRunner", "SharedRunner"} <= found["Runner"]
     assert {"LocalRepository", "RemoteRepository", "LayeredRepository"} <= found["SchemaRepository"]
 

@@ -9,15 +9,15 @@ import pytest
 
 from headwater.log.contract import Log
 from headwater.log.sqlite.log import SqliteLog
-from headwater.migration.job_state import InFile, InLog
+from headwater.migration.job_state import FileJobState, LogJobState
 from headwater.processing.stores.contract import LogStore
 from headwater.processing.stores.outbox import OutboxStore
 from headwater.testing.oracle_kafka import OracleKafkaLog
-from headwater.testing.suites.job_state import HoldingSuite, NewPlace, Place
+from headwater.testing.suites.job_state import JobStateSuite, NewPlace, Place
 
 
-class TestInLog(HoldingSuite):
-    implementations = (InLog,)
+class TestInLog(JobStateSuite):
+    implementations = (LogJobState,)
 
     @pytest.fixture
     async def new_place(self, tmp_path: Path) -> AsyncIterator[NewPlace]:
@@ -27,15 +27,15 @@ class TestInLog(HoldingSuite):
             log = SqliteLog(tmp_path / f"{len(made)}.db", durability="os")
             await log.open()
             made.append(log)
-            return Place(InLog(log, "j"), LogStore(log, "job.j"))
+            return Place(LogJobState(log, "j"), LogStore(log, "job.j"))
 
         yield new
         for log in made:
             await log.close()
 
 
-class TestInFile(HoldingSuite):
-    implementations = (InFile,)
+class TestInFile(JobStateSuite):
+    implementations = (FileJobState,)
 
     @pytest.fixture
     async def new_place(self, tmp_path: Path) -> AsyncIterator[NewPlace]:
@@ -46,7 +46,7 @@ class TestInFile(HoldingSuite):
             await log.open()
             made.append(log)
             file = tmp_path / str(len(made)) / "j.db"
-            return Place(InFile(log, "j", file), OutboxStore(log, "job.j", file, durability="os"))
+            return Place(FileJobState(log, "j", file), OutboxStore(log, "job.j", file, durability="os"))
 
         yield new
         for log in made:

@@ -14,7 +14,7 @@ from headwater.log.contract import Log, Position, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.processing.stores.contract import LogStore
 from headwater.processing.stores.outbox import OutboxStore
-from headwater.processing.stores.partitions import PartitionStore, WholeStore
+from headwater.processing.stores.partitions import PartitionStore, UnpartitionedStore
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
 from headwater.testing.suites.job_store import JobStoreSuite, NewStore, repeated, token
@@ -96,12 +96,12 @@ class TestLogStoreOnBrokers(BrokersSuite):
 
 
 class TestWholeStore(BrokersSuite):
-    implementations = (WholeStore,)
+    implementations = (UnpartitionedStore,)
     keeps_state = False
 
     @pytest.fixture
     def new_store(self, logs: Callable[[], OracleKafkaLog]) -> NewStore:
-        return lambda: WholeStore(logs(), "job.j")
+        return lambda: UnpartitionedStore(logs(), "job.j")
 
 
 class TestPartitionStore(BrokersSuite):
@@ -142,7 +142,7 @@ async def test_two_ways_to_share_a_job_follow_each_other_from_the_furthest_posit
     part = PartitionStore(one, "job.j", ("in", 1))
     assert await part.open() == Position({("in", 1): 0}).token()
     await part.commit([], Position({("in", 1): 5}).token(), ())
-    whole = WholeStore(other, "job.j")
+    whole = UnpartitionedStore(other, "job.j")
     assert await whole.open() == Position({("in", 1): 5}).token()
     with pytest.raises(WriterFenced):
         await part.commit([], Position({("in", 1): 6}).token(), ())
@@ -173,6 +173,6 @@ async def test_an_outbox_says_why_it_does_not_get_on_and_leaves_no_failure_unhea
     gc.collect()
     assert (unheard, heard > 0) == ([], True)
     await log.open()
-    await repeated(store.settle)
+    await repeated(store.flush)
     await store.close()
     assert values(await read_all(log, ["out"])) == [record.value for record in records("out", 8)]

@@ -15,7 +15,7 @@ from headwater.schemas.repository import LayeredRepository, LocalRepository, Sch
 from headwater.schemas.workspace.working_settings import WorkingSettings
 from headwater.testing.suites.schema_repository import NewRepository, SchemaRepositorySuite
 from headwater.web.schemas.pages_changes import ShelfRepository
-from headwater.web.schemas.shelf import Shelves
+from headwater.web.schemas.repository_index import RepositoryIndexes
 
 
 class TestLocalRepository(SchemaRepositorySuite):
@@ -68,4 +68,4 @@ class TestShelfRepository(SchemaRepositorySuite):
 
     @pytest.fixture
     def new_repository(self) -> NewRepository:
-        return lambda base: ShelfRepository(Shelves.of([("one", WorkingSettings(base))]))
+        return lambda base: ShelfRepository(RepositoryIndexes.of([("one", WorkingSettings(base))]))

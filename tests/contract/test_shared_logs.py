@@ -7,22 +7,22 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from headwater.log.consumer_group import SharedLog
+from headwater.log.consumer_group import GroupLog
 from headwater.log.kafka.log import KafkaLog
 from headwater.log.kafka.membership import KafkaMembership
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog, OracleMembership
-from headwater.testing.suites.shared_log import NewLog, SharedLogSuite
+from headwater.testing.suites.shared_log import GroupLogSuite, NewLog
 
 
-class TestOracleKafkaLog(SharedLogSuite):
+class TestOracleKafkaLog(GroupLogSuite):
     implementations = (OracleKafkaLog, OracleMembership)
 
     @pytest.fixture
     async def new_log(self) -> AsyncIterator[NewLog]:
         brokers = OracleBrokers()
-        made: list[SharedLog] = []
+        made: list[GroupLog] = []
 
-        async def another() -> SharedLog:
+        async def another() -> GroupLog:
             made.append(OracleKafkaLog(brokers))
             await made[-1].open()
             return made[-1]
@@ -32,15 +32,15 @@ class TestOracleKafkaLog(SharedLogSuite):
             await log.close()
 
 
-class TestKafkaLog(SharedLogSuite):
+class TestKafkaLog(GroupLogSuite):
     implementations = (KafkaLog, KafkaMembership)
 
     @pytest.fixture
     async def new_log(self, kafka_server: str) -> AsyncIterator[NewLog]:
         url = f"kafka://{kafka_server}/shared-suite-{uuid.uuid4().hex[:10]}."
-        made: list[SharedLog] = []
+        made: list[GroupLog] = []
 
-        async def another() -> SharedLog:
+        async def another() -> GroupLog:
             made.append(KafkaLog(url))
             await made[-1].open()
             return made[-1]

@@ -15,7 +15,7 @@ import pytest
 
 from end_to_end.edits import PASSED, RUNNING, SCHEMAS, write_files
 from headwater.config import Config, load_config
-from headwater.consumption.hub import Connection, Wish
+from headwater.consumption.hub import Connection, StreamRequest
 from headwater.errors import PositionLost
 from headwater.log.contract import Position, TopicSettings
 from headwater.log.token_marks import marks_in
@@ -179,8 +179,8 @@ async def test_where_they_are_to_stop_jobs_and_clients_stand_before_a_topic_that
     await platform.start()
     await send(platform, *range(20))
     await until_all_have(platform, *range(20))
-    wish = Wish(platform.hub.resolve(["edit"]), positions=True)
-    connection = await platform.hub.connect(wish)
+    wanted = StreamRequest(platform.hub.resolve(["edit"]), positions=True)
+    connection = await platform.hub.connect(wanted)
     token = await _token(connection)
     assert marks_in(token).keys() == {"edit"}
     await platform.stop()
@@ -192,7 +192,7 @@ async def test_where_they_are_to_stop_jobs_and_clients_stand_before_a_topic_that
             await send(platform, *range(100, 150))
             if one is stops:
                 with pytest.raises(PositionLost, match="edit"):
-                    await platform.hub.connect(replace(wish, last_event_id=token))
+                    await platform.hub.connect(replace(wanted, last_event_id=token))
 
                 async def stood(platform: Platform = platform) -> bool:
                     reports = [job.report() for job in platform.runners.values()]
@@ -201,7 +201,7 @@ async def test_where_they_are_to_stop_jobs_and_clients_stand_before_a_topic_that
                 await eventually(stood)
                 assert all(found == set(range(20)) for found in (await processed(platform)).values())
             else:
-                connection = await platform.hub.connect(replace(wish, last_event_id=token))
+                connection = await platform.hub.connect(replace(wanted, last_event_id=token))
                 told = await connection.reader.next()
                 assert b"event: position-lost" in (told or b"")
                 assert b"log_replaced" in (told or b"")

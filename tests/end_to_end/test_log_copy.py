@@ -19,14 +19,14 @@ from click.testing import CliRunner, Result
 
 from headwater.cli.main import main
 from headwater.connectors.sinks.sqlite import SqliteSink
-from headwater.consumption.extent import Extents
+from headwater.consumption.offset_ranges import OffsetRanges
 from headwater.consumption.resume import Start, find_start
 from headwater.errors import CopyRefused, LogUnavailable
 from headwater.log.contract import Commit, Log, Placement, Position, Record, StateChange, StoredRecord, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.log.token_marks import marked, marks_of
 from headwater.migration.positions import note_former
-from headwater.migration.topics import Copying, TopicCopy
+from headwater.migration.topics import CopiedTopic, TopicCopy
 from headwater.processing import ToTable, table
 from headwater.testing.clock import ManualClock
 from headwater.testing.job_kit import JobKit
@@ -265,15 +265,15 @@ def test_what_was_written_and_not_noted_is_recognised(
         logs[1].left = appends
         for log in logs:
             await log.open()
-        copying = Copying(*logs, settle_seconds=0)
+        copying = TopicCopy(*logs, settle_seconds=0)
         infos = await copying.topics(["many"])
         with pytest.raises(LogUnavailable):
             await copying.copy(infos[0])
         for log in logs:
             await log.close()
 
-    async def resume(source: Log, target: Log) -> TopicCopy:
-        copying = Copying(source, target, settle_seconds=0)
+    async def resume(source: Log, target: Log) -> CopiedTopic:
+        copying = TopicCopy(source, target, settle_seconds=0)
         return await copying.copy((await copying.topics(["many"]))[0])
 
     asyncio.run(crash())
@@ -399,7 +399,7 @@ def test_readers_go_on_at_the_record_they_would_have_read_next(source: Path, tmp
 
 
 async def start_of(log: Log, topics: Sequence[str], token: str) -> Start:
-    return await find_start(log, await Extents(log).of(topics), last_event_id=token, since=None)
+    return await find_start(log, await OffsetRanges(log).of(topics), last_event_id=token, since=None)
 
 
 async def token_after(log: Log, topic: str, count: int) -> str:
@@ -429,7 +429,7 @@ async def check_tokens(source: Log, target: Log, copy: Callable[[Log, Log], Coro
 
 
 async def copy_once(source: Log, target: Log) -> None:
-    copying = Copying(source, target, settle_seconds=0.0)
+    copying = TopicCopy(source, target, settle_seconds=0.0)
     copied = [await copying.copy(info) for info in await copying.topics(["edits"])]
     await note_former(source, target, [ledger for one in copied for ledger in one.ledgers])
 
@@ -513,7 +513,7 @@ async def test_two_copies_at_once_stop_each_other(source: Path, tmp_path: Path) 
     logs = [SqliteLog(source), SqliteLog(tmp_path / "target.db"), SqliteLog(tmp_path / "target.db")]
     for log in logs:
         await log.open()
-    copies = [Copying(logs[0], target, settle_seconds=0, clock=ManualClock()) for target in logs[1:]]
+    copies = [TopicCopy(logs[0], target, settle_seconds=0, clock=ManualClock()) for target in logs[1:]]
     (info,) = await copies[0].topics(["begun.late"])
     first, ends = await copies[0]._prepare(info)
     second, _ = await copies[1]._prepare(info)

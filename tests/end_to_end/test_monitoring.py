@@ -15,11 +15,11 @@ from click.testing import CliRunner
 
 from headwater.cli.main import main
 from headwater.config import load_config
-from headwater.consumption.hub import Wish
+from headwater.consumption.hub import StreamRequest
 from headwater.consumption.subscription import Subscription
 from headwater.monitoring.canary_event import is_canary
 from headwater.monitoring.canary_sender import HOPS
-from headwater.monitoring.hour_book import HourBook
+from headwater.monitoring.hourly_counts import HourlyCounts
 from headwater.monitoring.hours import HOUR_MS
 from headwater.platform import Platform, build
 from headwater.streams.stream import Stream
@@ -76,7 +76,7 @@ async def canaries_in(platform: Platform, topic: str) -> int:
     return sum(is_canary(record.value) for record in records)
 
 
-def received(book: HourBook, topic: str, hour: int) -> int:
+def received(book: HourlyCounts, topic: str, hour: int) -> int:
     """Events received in an hour, canaries apart."""
     total = book.counts.topic_total(topic, hour)
     return total.received - total.canaries
@@ -108,8 +108,8 @@ async def test_jobs_tables_and_consumers_drop_canaries_and_their_hop_is_known(pl
     given = await Subscription(platform.log, [stream], start=await platform.log.first(stream.topics)).next()
     assert given is not None
     assert given.events == []
-    wish = Wish((stream,), since="2020-01-01T00:00:00Z", form="json")
-    connection = await platform.hub.connect(wish)
+    wanted = StreamRequest((stream,), since="2020-01-01T00:00:00Z", form="json")
+    connection = await platform.hub.connect(wanted)
     assert b"canary" not in await connection.reader.next()
     await platform.hub.disconnect(connection)
 

@@ -11,7 +11,7 @@ import httpx
 from headwater.cli.init import write_project
 from headwater.config import load_config
 from headwater.testing.service_kit import served_project
-from headwater.web.schema_server import create_schema_app, shelves_of
+from headwater.web.schema_server import create_schema_app, indexes_of
 
 PAGES = {
     "/": "Live",
@@ -58,7 +58,7 @@ def test_every_page_has_the_same_header_and_no_dead_link(tmp_path: Path) -> None
 
 async def test_the_schema_service_by_itself_leads_to_no_page_it_does_not_have(tmp_path: Path) -> None:
     write_project(tmp_path)
-    app = create_schema_app(shelves_of(load_config(tmp_path, environment={}).schemas.base_uris, tmp_path))
+    app = create_schema_app(indexes_of(load_config(tmp_path, environment={}).schemas.base_uris, tmp_path))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://schemas.test", headers=HTML) as client:
         path = "/repositories/schemas/jsonschema/demo/edit/"

@@ -19,9 +19,9 @@ from headwater.cli.init import write_project
 from headwater.cli.up.up import running
 from headwater.config import load_config
 from headwater.errors import ConfigInvalid
-from headwater.web.schema_server import create_schema_app, name_of, shelves_of
+from headwater.web.schema_server import create_schema_app, indexes_of, name_of
 from headwater.web.schemas.confluent import id_of, number_of
-from headwater.web.schemas.shelf import LISTING_SECONDS, Shelf, Shelves, settings_at
+from headwater.web.schemas.repository_index import LISTING_SECONDS, RepositoryIndex, RepositoryIndexes, settings_at
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 # What java.net.HttpURLConnection asks for when nobody sets anything; schema clients in Java do not.
@@ -91,8 +91,8 @@ def secondary(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def client(primary: Path, secondary: Path) -> AsyncIterator[httpx.AsyncClient]:
-    shelves = Shelves.of([("primary", settings_at(primary)), ("secondary", settings_at(secondary))])
-    app = create_schema_app(shelves, lambda: {"shop/order": ["shop.order", "shop.order.eu"]})
+    indexes = RepositoryIndexes.of([("primary", settings_at(primary)), ("secondary", settings_at(secondary))])
+    app = create_schema_app(indexes, lambda: {"shop/order": ["shop.order", "shop.order.eu"]})
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://schemas") as opened:
         yield opened
@@ -301,15 +301,15 @@ async def test_pages_load_nothing_from_elsewhere(client: httpx.AsyncClient) -> N
 
 def test_what_changes_on_disk_is_seen(primary: Path) -> None:
     now = [0.0]
-    shelf = Shelf("primary", settings_at(primary), clock=lambda: now[0])
+    index = RepositoryIndex("primary", settings_at(primary), clock=lambda: now[0])
     _write(primary / "jsonschema", "shop/order", "2.0.0.yaml", ORDER.replace("VERSION", "2.0.0"))
-    assert shelf.file("shop/order", "latest").name == "1.10.0.yaml"
+    assert index.file("shop/order", "latest").name == "1.10.0.yaml"
     now[0] += LISTING_SECONDS + 1
-    file = shelf.file("shop/order", "latest")
+    file = index.file("shop/order", "latest")
     assert file.name == "2.0.0.yaml"
-    before = shelf.text(file, "json")
+    before = index.text(file, "json")
     file.write_text(ORDER.replace("VERSION", "2.0.0").replace("placed", "sent off"))
-    assert shelf.text(file, "json").tag != before.tag
+    assert index.text(file, "json").tag != before.tag
 
 
 async def test_one_bad_file_hides_no_other(client: httpx.AsyncClient, primary: Path) -> None:
@@ -480,12 +480,12 @@ async def test_a_platform_serves_its_own_schemas_and_says_which_streams_have_the
 def test_repositories_are_called_as_their_directories(primary: Path, secondary: Path, tmp_path: Path) -> None:
     assert name_of(primary / "jsonschema") == "primary"
     bases = ["primary/jsonschema", "secondary", "https://schemas.example.org/", "none"]
-    shelves = shelves_of(bases, tmp_path)
-    assert [shelf.name for shelf in shelves.shelves] == ["primary", "secondary"]
+    indexes = indexes_of(bases, tmp_path)
+    assert [index.name for index in indexes.indexes] == ["primary", "secondary"]
     with pytest.raises(ConfigInvalid, match="Two repositories"):
-        Shelves.of([("a", settings_at(primary)), ("a", settings_at(secondary))])
+        RepositoryIndexes.of([("a", settings_at(primary)), ("a", settings_at(secondary))])
     with pytest.raises(ConfigInvalid, match="served as"):
-        Shelves.of([("a/b", settings_at(primary))])
+        RepositoryIndexes.of([("a/b", settings_at(primary))])
     with pytest.raises(ConfigInvalid, match="no directory"):
         settings_at(tmp_path / "none")
 
@@ -524,10 +524,10 @@ def test_the_command_says_what_is_missing(arguments: list[str], said: str, comma
 
 def test_a_real_repository_is_served_byte_for_byte(fixtures_dir: Path) -> None:
     base = fixtures_dir / "schemas" / "primary"
-    shelf = Shelf("primary", settings_at(base))
-    assert shelf.folders
-    for title, folder in shelf.folders.items():
+    index = RepositoryIndex("primary", settings_at(base))
+    assert index.folders
+    for title, folder in index.folders.items():
         for version, file in folder.versions.items():
             name = ".".join(map(str, version))
-            assert shelf.text(shelf.file(title, name), "yaml").data == file.read_bytes()
-            assert json.loads(shelf.text(file, "json").data) == shelf.document(file)
+            assert index.text(index.file(title, name), "yaml").data == file.read_bytes()
+            assert json.loads(index.text(file, "json").data) == index.document(file)

@@ -11,5 +11,5 @@ from headwater.processing.outputs import NAMESPACE, derived_id
 
 
 @given(st.text(), st.text(), st.text())
-def test_an_id_is_the_name_based_uuid_of_job_stream_and_cause(job: str, stream: str, cause: str) -> None:
-    assert derived_id(job, stream, cause) == str(uuid.uuid5(NAMESPACE, f"{job}\n{stream}\n{cause}"))
+def test_an_id_is_the_name_based_uuid_of_job_stream_and_cause(job: str, stream: str, lineage_id: str) -> None:
+    assert derived_id(job, stream, lineage_id) == str(uuid.uuid5(NAMESPACE, f"{job}\n{stream}\n{lineage_id}"))

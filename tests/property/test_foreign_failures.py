@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from foreign_failures import FAILURES
-from headwater.jobs import Context, Each, Job, PerKey, Timer, ToStream, Turn, Window, job, tumbling
+from headwater.jobs import Context, Each, Job, PerKey, Timer, ToStream, Transition, Window, job, tumbling
 from headwater.testing.job_kit import JobKit, without_envelope
 
 GOOD = "good"
@@ -75,13 +75,13 @@ def in_state(event: Any, context: Context) -> Any:
     return passed(event)
 
 
-def on_event(state: Any, event: Any, context: Context) -> Turn:
-    return Turn(event, timers={"soon": Timer(context.event_time_ms)})
+def on_event(state: Any, event: Any, context: Context) -> Transition:
+    return Transition(event, timers={"soon": Timer(context.event_time_ms)})
 
 
-def on_timer(state: Any, timer: str, context: Context) -> Turn:
+def on_timer(state: Any, timer: str, context: Context) -> Transition:
     may_fail(state)
-    return Turn(None, events=[passed(state)], timers={})
+    return Transition(None, events=[passed(state)], timers={})
 
 
 def counted(window: Window, context: Context) -> Any:

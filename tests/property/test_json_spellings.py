@@ -79,7 +79,7 @@ def test_two_values_have_two_identities(one: Any, other: Any) -> None:
 
 
 async def counted(*events: dict[str, Any]) -> list[dict[str, Any]]:
-    @job(source="edits", sink="counts", key="page", window=tumbling("1h").count("edits").distinct("kinds", "v"))
+    @job(source="edits", sink="counts", key="page", window=tumbling("1h").count("edits").count_distinct("kinds", "v"))
     def counts(window: Window, context: Context) -> dict[str, Any]:
         return {"$schema": "/counts/1.0.0", "page": window.key, "edits": window.edits, "kinds": window.kinds}
 
@@ -151,7 +151,7 @@ def test_events_with_one_message_key_go_to_one_partition(pair: tuple[Any, Any]) 
 async def test_a_whole_number_written_with_a_fraction_is_a_row(tmp_path: Path) -> None:
     """A sum over 1 and 2.0 goes through the window's output into an integer column."""
 
-    @job(source="edits", sink="sums", key="wiki", window=tumbling("1m").sum("bytes", "bytes").greatest("most", "bytes"))
+    @job(source="edits", sink="sums", key="wiki", window=tumbling("1m").sum("bytes", "bytes").max("most", "bytes"))
     def sums(window: Window, context: Context) -> dict[str, Any]:
         return {"$schema": "/sums/1.0.0", "wiki": window.key, "bytes": window.bytes, "most": window.most}
 

@@ -1,4 +1,4 @@
-"""What `slice_at_a_guess` gives is either no JSON, or exactly what the parser finds."""
+"""What `split_optimistically` gives is either no JSON, or exactly what the parser finds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.web.http.body import slice_at_a_guess, slice_events
+from headwater.web.http.body import slice_events, split_optimistically
 
 TOKENS = (
     rb"""{"$schema":  },{"$schema":  }, {"$schema":  "$  },{"$  "},{\\"$"  }  {  ]  [  ,  "a":  "  1  null  $""".split(
@@ -35,7 +35,7 @@ def parsed(slices: list[bytes]) -> list[object] | None:
 @given(st.lists(st.sampled_from([*TOKENS, b" ", b"\n", b"\\\\"]), max_size=12).map(b"".join))
 def test_a_guess_that_parses_is_what_the_body_says_whatever_the_body_is(middle: bytes) -> None:
     body = b'[{"$schema":' + middle + b"}]"
-    values = parsed(slice_at_a_guess(body))
+    values = parsed(split_optimistically(body))
     if values is not None:
         assert orjson.loads(body) == values
 
@@ -45,7 +45,7 @@ def test_a_guess_that_parses_gives_the_bytes_the_parser_gives(
     events: list[dict[str, object]], separators: tuple[str, str]
 ) -> None:
     body = json.dumps(events, separators=separators).encode()
-    slices = slice_at_a_guess(body)
+    slices = split_optimistically(body)
     if parsed(slices) is not None:
         assert slices == slice_events(body, 100)
 
@@ -54,9 +54,9 @@ def test_a_guess_that_parses_gives_the_bytes_the_parser_gives(
 def test_plain_events_are_guessed_right(separators: tuple[str, str]) -> None:
     events = [{"$schema": "/a/1.0.0", "price": "5 $", "list": [{"a": 1}, {"$b": {}}]}, {"$schema": "/a/1.0.0"}]
     body = json.dumps(events, separators=separators).encode()
-    assert slice_at_a_guess(body) == slice_events(body, 100)
+    assert split_optimistically(body) == slice_events(body, 100)
 
 
 @pytest.mark.parametrize("body", [b"[]", b'[{"a":1}]', b'{"$schema":1}', b' [{"$schema":1}]', b'[{"$schema":1},2]'])
 def test_what_does_not_look_like_such_an_array_is_left_to_the_parser(body: bytes) -> None:
-    assert slice_at_a_guess(body) == []
+    assert split_optimistically(body) == []

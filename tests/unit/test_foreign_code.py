@@ -258,7 +258,7 @@ class Restless:
     def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
         return ()
 
-    async def run(self, *, until_end: bool = False) -> None:
+    async def run(self, *, drain: bool = False) -> None:
         self.attempts += 1
         await asyncio.sleep(0)
         if self.endings:
@@ -272,7 +272,7 @@ class Restless:
 
     def cancelled_itself(self) -> None: ...
 
-    async def take_over(self) -> None: ...
+    async def fence(self) -> None: ...
 
     async def lag(self) -> int:
         return 0

@@ -135,7 +135,7 @@ async def make_state_file(directory: Path) -> dict[str, Any]:
     for number in range(3):
         changes = [StateChange("job/j/cells", b"%d" % number, b"cell %d" % number)]
         await store.commit([Record("out", b"arrived %d" % number, b"k")], f"hw1;in:0={number + 1}", changes)
-    await store.settle()
+    await store.flush()
     arrived, token = await read_all(log, ["out"]), await log.committed("job.j")
     # From here on the brokers are away.
     await log.close()

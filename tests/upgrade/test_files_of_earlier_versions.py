@@ -231,12 +231,12 @@ async def test_the_file_of_a_job_delivers_what_waits_in_it_and_goes_on(kept: Pat
     await log.commit("job.j", was["published"])
     store = OutboxStore(log, "job.j", kept / "state" / "j.db")
     assert await store.open() == was["token"]
-    await store.settle()
+    await store.flush()
     cells = {b"0": None, b"1": b"cell 1", b"2": b"cell 2", b"last": b"4"}
     found = await store.state_get("job/j/cells", list(cells))
     assert found == {key: value for key, value in cells.items() if value is not None}
     await store.commit([Record("out", b"new")], "hw1;in:0=6", [StateChange("job/j/cells", b"last", b"5")])
-    await store.settle()
+    await store.flush()
     await store.close()
     records = await read_all(log, ["out"])
     texts = [b"arrived %d" % number for number in range(3)] + [b"waiting 3", b"waiting 4", b"new"]

@@ -35,7 +35,7 @@ Render = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class Selection:
     """Which events of its topics a subscription wants, and what is withheld from them."""
 
     filter: Filter | None = None
@@ -127,14 +127,14 @@ def _lead(topic: str, partition: int, previous: str | None, mark: str | None, *,
 class Chunk:
     """Ready bytes: the frames of `events` events, and where a reader is once it has them.
 
-    `said` is the token in the last of the frames: `token` is further where what came after it is not wanted here.
+    `last_token` is the token in the last of the frames: `token` is further where what came after it is not wanted here.
     """
 
     data: bytes
     events: int
     position: Position
     token: bytes
-    said: bytes
+    last_token: bytes
 
 
 class Framer:
@@ -143,7 +143,7 @@ class Framer:
     def __init__(
         self,
         form: Format,
-        chosen: Chosen,
+        selection: Selection,
         position: Position,
         *,
         legacy: bool = False,
@@ -151,7 +151,7 @@ class Framer:
     ) -> None:
         """`marks` may change; what they are counts when the framer is moved."""
         self.form = form
-        self._chosen = chosen
+        self._chosen = selection
         self._legacy = legacy
         self._marks = marks
         self._offsets: dict[TopicPartition, int] = {}
@@ -180,17 +180,17 @@ class Framer:
         """As `frames`, for the records from `start` on and for about so long; and where to go on."""
         offsets, after, text_of, sse = self._offsets, self._writer.after, self._chosen.text_of, self.form == "sse"
         parts: list[bytes] = []
-        said, until, end = b"", time.perf_counter() + seconds_max, start
+        last_token, until, end = b"", time.perf_counter() + seconds_max, start
         for end, record in enumerate(islice(records, start, None), start + 1):
             offsets[record.topic, record.partition] = record.offset + 1
             token = after(record)
             text = text_of(record)
             if text is not None:
-                said = token
+                last_token = token
                 parts.append(b"event: message\nid: %b\ndata: %b\n\n" % (token, text) if sse else text + b"\n")
             if end % LOOKED_AT_CLOCK == 0 and time.perf_counter() > until:
                 break
-        return Chunk(b"".join(parts), len(parts), self.position, self._writer.token(), said), end
+        return Chunk(b"".join(parts), len(parts), self.position, self._writer.token(), last_token), end
 
     def notice(self, kind: Notice, token: bytes, details: Mapping[str, Any]) -> bytes:
         """What is said that is no event of a stream: an SSE event of its own type, or a line that looks like an event.

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headwater.config import ConsumptionConfig
-from headwater.consumption.admission import Admission
-from headwater.consumption.extent import Extent, Extents
+from headwater.consumption.connection_limits import ConnectionLimits
 from headwater.consumption.filter import Filter
-from headwater.consumption.framing import Chosen, Format, Framer, Render
-from headwater.consumption.pulse import Pulse
+from headwater.consumption.framing import Format, Framer, Render, Selection
+from headwater.consumption.heartbeat import Heartbeat
+from headwater.consumption.offset_ranges import OffsetRange, OffsetRanges
 from headwater.consumption.reader import StreamReader
 from headwater.consumption.redaction import redaction
 from headwater.consumption.resume import Start, find_start
@@ -36,7 +36,7 @@ def stall_seconds_max(heartbeat_seconds: float, *, is_behind: bool = False) -> f
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class StreamRequest:
     """What a client asks for: which streams, in which form, from where on."""
 
     streams: tuple[Stream, ...]
@@ -66,7 +66,7 @@ class Connection:
     """One client's reader and what has to be given back when it goes."""
 
     reader: StreamReader
-    wish: Wish
+    wanted: StreamRequest
     key: TailKey
     # Drops the client's connection at once; set by whoever serves it.
     abort: Callable[[], None] | None = None
@@ -94,15 +94,15 @@ class StreamHub:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
-        self.admission = Admission(config.connections_max, config.connections_per_address_max)
+        self.admission = ConnectionLimits(config.connections_max, config.connections_per_address_max)
         self._log = log
         self._streams = streams
         self._clock = clock
-        self._extents = Extents(log)
+        self._extents = OffsetRanges(log)
         self._redact = redaction(config.redacted_pages)
         self._tails: dict[TailKey, _Shared] = {}
         self._turns = asyncio.Lock()
-        self._pulse = Pulse(log, self._live_tails, config.heartbeat_seconds, clock)
+        self._pulse = Heartbeat(log, self._live_tails, config.heartbeat_seconds, clock)
         self._connections: set[Connection] = set()
         self._aliases = _aliases(streams, config)
         self._watch: asyncio.Task[None] | None = None
@@ -165,64 +165,72 @@ class StreamHub:
         """Alias to stream name."""
         return dict(self._aliases)
 
-    async def connect(self, wish: Wish) -> Connection:
+    async def connect(self, wanted: StreamRequest) -> Connection:
         """A connection whose reader stands where the wish says. Call `disconnect` when done.
 
         Raises TokenInvalid, PositionLost, TopicUnknown, TimestampInvalid, ConfigInvalid (no topic exists),
         LogUnavailable.
         """
-        extent = await self.extent(wish)
+        offset_range = await self.offset_range(wanted)
         start = await find_start(
             self._log,
-            extent,
-            last_event_id=wish.last_event_id,
-            since=wish.since,
-            growing=self._asks_for_legacy(wish),
+            offset_range,
+            last_event_id=wanted.last_event_id,
+            since=wanted.since,
+            growing=self._asks_for_legacy(wanted),
             stops=self.config.on_replaced_log == "stop",
         )
-        chosen = Chosen(wish.filter, wish.canaries, self._redact, wish.render)
+        selection = Selection(wanted.filter, wanted.canaries, self._redact, wanted.render)
         listed = frozenset(start.position.offsets) if start.listed else None
         # Our token could not tell partitions that were left out from those made later.
-        legacy = start.listed or self._asks_for_legacy(wish) or (wish.legacy_ids is None and start.legacy)
-        key: TailKey = (frozenset(wish.topics), listed, wish.form, legacy, wish.filter, wish.canaries, wish.render)
+        legacy = start.listed or self._asks_for_legacy(wanted) or (wanted.legacy_ids is None and start.legacy)
+        key: TailKey = (
+            frozenset(wanted.topics),
+            listed,
+            wanted.form,
+            legacy,
+            wanted.filter,
+            wanted.canaries,
+            wanted.render,
+        )
         shared = self._tails.get(key)
         if shared is None or shared.tail.failure is not None:
-            shared = self._tails[key] = _Shared(self._new_tail(wish, chosen, extent, start, legacy=legacy))
+            shared = self._tails[key] = _Shared(self._new_tail(wanted, selection, offset_range, start, legacy=legacy))
             self._pulse.start()
         shared.readers += 1
         limit = self.config.connection_seconds_max
-        heartbeat = self._heartbeat(wish)
+        heartbeat = self._heartbeat(wanted)
         self._pulse.beat_within(heartbeat)
         reader = StreamReader(
             self._log,
             shared.tail,
-            Framer(wish.form, chosen, start.position, legacy=legacy, marks=self._extents.marks),
+            Framer(wanted.form, selection, start.position, legacy=legacy, marks=self._extents.marks),
             start,
-            look=lambda: self._extents.of(wish.topics),
+            look=lambda: self._extents.of(wanted.topics),
             heartbeat_seconds=heartbeat,
-            positions=wish.positions,
+            positions=wanted.positions,
             ends_at=None if limit is None else self._clock() + limit,
             clock=self._clock,
         )
-        return self._enter(Connection(reader, wish, key))
+        return self._enter(Connection(reader, wanted, key))
 
-    def _asks_for_legacy(self, wish: Wish) -> bool:
-        return self.config.event_ids == "legacy" if wish.legacy_ids is None else wish.legacy_ids
+    def _asks_for_legacy(self, wanted: StreamRequest) -> bool:
+        return self.config.event_ids == "legacy" if wanted.legacy_ids is None else wanted.legacy_ids
 
-    def _heartbeat(self, wish: Wish) -> float:
+    def _heartbeat(self, wanted: StreamRequest) -> float:
         """The heartbeat asked for, within what is configured."""
-        if wish.heartbeat_seconds is None:
+        if wanted.heartbeat_seconds is None:
             return self.config.heartbeat_seconds
         least, most = self.config.heartbeat_seconds_min, self.config.heartbeat_seconds_max
-        return max(least, min(most, wish.heartbeat_seconds))
+        return max(least, min(most, wanted.heartbeat_seconds))
 
-    async def extent(self, wish: Wish) -> Extent:
+    async def offset_range(self, wanted: StreamRequest) -> OffsetRange:
         """What exists of the wished topics. Raises ConfigInvalid, or StreamUnknown for undeclared family members."""
         try:
-            return await self._extents.of(wish.topics)
+            return await self._extents.of(wanted.topics)
         except ConfigInvalid:
             # Anybody can make up a name that a family matches; that it has no topic is not the operator's mistake.
-            made_up = [stream.name for stream in wish.streams if stream.family is not None]
+            made_up = [stream.name for stream in wanted.streams if stream.family is not None]
             if made_up:
                 raise StreamUnknown(f"Invalid streams: {','.join(made_up)}") from None
             raise
@@ -232,7 +240,7 @@ class StreamHub:
         if connection not in self._connections:
             return
         self._connections.discard(connection)
-        for stream in connection.wish.streams:
+        for stream in connection.wanted.streams:
             self._connected.labels(stream.name).dec()
         if connection.reader.error is not None:
             self._cut.labels(connection.reader.error.code).inc()
@@ -285,13 +293,15 @@ class StreamHub:
         names = {stream.name, *(alias for alias, target in self._aliases.items() if target == stream.name)}
         return stream if stream.topics and (allowed is None or names & set(allowed)) else None
 
-    def _new_tail(self, wish: Wish, chosen: Chosen, extent: Extent, start: Start, *, legacy: bool) -> LiveTail:
-        end = {key: extent.next[key] for key in (start.position.offsets if start.listed else extent.next)}
+    def _new_tail(
+        self, wanted: StreamRequest, selection: Selection, offset_range: OffsetRange, start: Start, *, legacy: bool
+    ) -> LiveTail:
+        end = {key: offset_range.next[key] for key in (start.position.offsets if start.listed else offset_range.next)}
         tail = LiveTail(
             self._log,
-            Framer(wish.form, chosen, type(start.position)(end), legacy=legacy, marks=self._extents.marks),
-            look=lambda: self._extents.of(wish.topics),
-            topics=() if start.listed else wish.topics,
+            Framer(wanted.form, selection, type(start.position)(end), legacy=legacy, marks=self._extents.marks),
+            look=lambda: self._extents.of(wanted.topics),
+            topics=() if start.listed else wanted.topics,
             ring_bytes_max=self.config.buffer_bytes_max,
             turns=self._turns,
         )
@@ -303,7 +313,7 @@ class StreamHub:
 
     def _enter(self, connection: Connection) -> Connection:
         self._connections.add(connection)
-        for stream in connection.wish.streams:
+        for stream in connection.wanted.streams:
             self._connected.labels(stream.name).inc()
             self._counted.labels(stream.name).inc()
         if self._is_closed:

@@ -112,7 +112,7 @@ class StreamReader:
                 or (self._ends_at is not None and self._clock() >= self._ends_at)
             ):
                 self._finished = True
-                data = self._last_words()
+                data = self._closing_frame()
             else:
                 data = await self._more()
             if data:
@@ -158,7 +158,7 @@ class StreamReader:
                 break
             taken += 1
         self._number = number + taken
-        self._token = chunks[taken - 1].said
+        self._token = chunks[taken - 1].last_token
         return chunks[0].data if taken == 1 else b"".join(chunk.data for chunk in chunks[:taken])
 
     def _heartbeat(self, token: bytes) -> bytes:
@@ -232,7 +232,7 @@ class StreamReader:
                 chunk, done = self._framer.some_frames(wanted, done)
                 if chunk.data:
                     parts.append(chunk.data)
-                    self._token = chunk.said
+                    self._token = chunk.last_token
                 # Whoever waits for a turn gets it after others have had theirs.
                 await asyncio.sleep(0)
         if len(wanted) < len(records) or not records:
@@ -249,7 +249,7 @@ class StreamReader:
         framer = self._framer
         return b"".join(framer.notice("position-lost", framer.token, lost.details()) for lost in start.lost)
 
-    def _last_words(self) -> bytes:
+    def _closing_frame(self) -> bytes:
         form = self._framer.form
         if self._error is not None:
             details = {"code": self._error.code, "message": str(self._error), "retriable": self._error.retriable}

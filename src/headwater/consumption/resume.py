@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from headwater.consumption.extent import Extent, gone
 from headwater.consumption.framing import LEGACY_MARK
+from headwater.consumption.offset_ranges import OffsetRange, gone
 from headwater.errors import PositionLost, TimestampInvalid, TokenInvalid, TopicUnknown
 from headwater.log.contract import TOKEN_PREFIX, LogReader, Position, TopicPartition
 from headwater.log.token_marks import marks_in, replaced
@@ -72,7 +72,7 @@ class LegacyEntry:
 
 async def find_start(
     log: LogReader,
-    extent: Extent,
+    offset_range: OffsetRange,
     *,
     last_event_id: str | None,
     since: str | None,
@@ -87,22 +87,22 @@ async def find_start(
     legacy array names other topics), TimestampInvalid, PositionLost.
     """
     if last_event_id is None:
-        return await _unpositioned(log, extent, since)
+        return await _unpositioned(log, offset_range, since)
     given = unquoted(last_event_id)
     if given.startswith(TOKEN_PREFIX):
         asked = Position.parse(given)
-        other = replaced(asked, marks_in(given), extent.marks, extent.former)
-        start = Start(_completed(_without(asked, other), extent))
+        other = replaced(asked, marks_in(given), offset_range.marks, offset_range.former)
+        start = Start(_completed(_without(asked, other), offset_range))
     else:
         entries = parse_legacy(given)
-        start = await _legacy_start(log, extent, entries)
+        start = await _legacy_start(log, offset_range, entries)
         asked = start.position
         marks = {one.topic: one.mark for one in entries if isinstance(one, LegacyEntry) and one.mark}
-        other = replaced(asked, marks, extent.marks, extent.former)
+        other = replaced(asked, marks, offset_range.marks, offset_range.former)
         if growing and start.listed:
-            start = Start(_completed(start.position, extent), legacy=True)
+            start = Start(_completed(start.position, offset_range), legacy=True)
     if other:
-        anew = (await _unpositioned(log, extent, since)).position.offsets
+        anew = (await _unpositioned(log, offset_range, since)).position.offsets
         moved = {place: anew[place] for place in start.position.offsets if place[0] in other}
         lost = tuple(
             Lost(*place, asked.offsets[place], at, is_other=True)
@@ -110,16 +110,16 @@ async def find_start(
             if place in asked.offsets
         )
         start = replace(start, position=Position({**start.position.offsets, **moved}), lost=lost)
-    start = within(extent, start)
+    start = within(offset_range, start)
     if stops:
-        _refuse_lost(extent, start)
+        _refuse_lost(offset_range, start)
     return start
 
 
-def _refuse_lost(extent: Extent, start: Start) -> None:
+def _refuse_lost(offset_range: OffsetRange, start: Start) -> None:
     """Raise PositionLost where a position is of a log that is gone; what retention removed is no such position."""
     topics = sorted(
-        {one.topic for one in start.lost if one.is_other or one.asked > extent.next[one.topic, one.partition]}
+        {one.topic for one in start.lost if one.is_other or one.asked > offset_range.next[one.topic, one.partition]}
     )
     if topics:
         names = ", ".join(topics)[:500]
@@ -129,20 +129,20 @@ def _refuse_lost(extent: Extent, start: Start) -> None:
         )
 
 
-async def _unpositioned(log: LogReader, extent: Extent, since: str | None) -> Start:
+async def _unpositioned(log: LogReader, offset_range: OffsetRange, since: str | None) -> Start:
     """Where a client begins that has no token."""
     timestamp_ms = parse_since(since or "")
     if timestamp_ms is not None:
         try:
-            offsets = (await log.at(sorted(extent.topics()), timestamp_ms)).offsets
+            offsets = (await log.at(sorted(offset_range.topics()), timestamp_ms)).offsets
         except TopicUnknown as error:
             raise gone(error) from None
         # Never past the end we know: what came since is newer than any time that has passed.
-        return Start(Position({key: min(offsets.get(key, end), end) for key, end in extent.next.items()}))
-    return Start(extent.end)
+        return Start(Position({key: min(offsets.get(key, end), end) for key, end in offset_range.next.items()}))
+    return Start(offset_range.end)
 
 
-def within(extent: Extent, start: Start) -> Start:
+def within(offset_range: OffsetRange, start: Start) -> Start:
     """`start` moved to where the log still has records: up to the oldest kept, or back to the end of a newer log.
 
     A bound below 0 is no answer of a log, so nothing is lost by it.
@@ -150,7 +150,7 @@ def within(extent: Extent, start: Start) -> Start:
     offsets = dict(start.position.offsets)
     lost = list(start.lost)
     for key, offset in start.position.offsets.items():
-        first, end = extent.first[key], extent.next[key]
+        first, end = offset_range.first[key], offset_range.next[key]
         if offset > end >= 0 or offset < first:
             offsets[key] = end if offset > end >= 0 else first
             lost.append(Lost(key[0], key[1], offset, offsets[key]))
@@ -235,46 +235,50 @@ def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 62 else None
 
 
-async def _legacy_start(log: LogReader, extent: Extent, asked: Sequence[str] | Sequence[LegacyEntry]) -> Start:
+async def _legacy_start(
+    log: LogReader, offset_range: OffsetRange, asked: Sequence[str] | Sequence[LegacyEntry]
+) -> Start:
     names = [item if isinstance(item, str) else item.topic for item in asked]
-    unknown = sorted(set(names) - extent.topics())
+    unknown = sorted(set(names) - offset_range.topics())
     if unknown:
         raise TopicUnknown(f"Topics {','.join(unknown)} are not available for consumption.")
     offsets: dict[TopicPartition, int] = {}
     for item in asked:
         if isinstance(item, str):
-            offsets.update({key: offset for key, offset in extent.next.items() if key[0] == item})
+            offsets.update({key: offset for key, offset in offset_range.next.items() if key[0] == item})
             continue
         key = (item.topic, item.partition)
-        if key not in extent.next:
+        if key not in offset_range.next:
             raise TopicUnknown(f"Topics {item.topic} have no partition {item.partition}.")
-        offsets[key] = await _legacy_offset(log, extent, item)
-    return Start(Position(offsets), legacy=True, listed=set(offsets) != set(extent.next))
+        offsets[key] = await _legacy_offset(log, offset_range, item)
+    return Start(Position(offsets), legacy=True, listed=set(offsets) != set(offset_range.next))
 
 
-async def _legacy_offset(log: LogReader, extent: Extent, item: LegacyEntry) -> int:
+async def _legacy_offset(log: LogReader, offset_range: OffsetRange, item: LegacyEntry) -> int:
     key = (item.topic, item.partition)
     if item.timestamp_ms is not None:
         found = (await log.at([item.topic], item.timestamp_ms)).offsets
-        return min(found.get(key, extent.next[key]), extent.next[key])
+        return min(found.get(key, offset_range.next[key]), offset_range.next[key])
     if item.offset == LEGACY_BEGINNING:
-        return extent.first[key]
-    return item.offset if item.offset is not None and item.offset >= 0 else extent.next[key]
+        return offset_range.first[key]
+    return item.offset if item.offset is not None and item.offset >= 0 else offset_range.next[key]
 
 
 def _without(position: Position, topics: Collection[str]) -> Position:
     return Position({place: at for place, at in position.offsets.items() if place[0] not in topics})
 
 
-def _completed(position: Position, extent: Extent) -> Position:
+def _completed(position: Position, offset_range: OffsetRange) -> Position:
     """Add what the token does not name. A topic it names has grown: its new partitions are read from their beginning.
     A topic it does not name was added by the client, and is read from its end."""
-    unknown = sorted({f"{topic}:{number}" for topic, number in position.offsets if (topic, number) not in extent.next})
+    unknown = sorted(
+        {f"{topic}:{number}" for topic, number in position.offsets if (topic, number) not in offset_range.next}
+    )
     if unknown:
         raise TokenInvalid(
             f"The resume token names partitions these streams do not have: {', '.join(unknown)[:500]}.",
             hint="Use a token only with the streams it came from.",
         )
     named = position.topics()
-    missing = {key: (extent.first if key[0] in named else extent.next)[key] for key in extent.next}
+    missing = {key: (offset_range.first if key[0] in named else offset_range.next)[key] for key in offset_range.next}
     return Position({**missing, **position.offsets})

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 from headwater.consumption.filter import Filter
-from headwater.consumption.framing import Chosen, TokenWriter
+from headwater.consumption.framing import Selection, TokenWriter
 from headwater.log.contract import LogReader, Position, StoredRecord
 from headwater.streams.stream import Stream
 
@@ -42,7 +42,7 @@ class Subscription:
         self.topics = topics_of(streams)
         self.position = start
         self._log = log
-        self._chosen = Chosen(filter, canaries)
+        self._chosen = Selection(filter, canaries)
         self._records_max = records_max
 
     async def next(self, *, wait_seconds: float = 1.0) -> Delivered | None:

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from headwater.consumption.extent import Extent
 from headwater.consumption.framing import Chunk, Framer
+from headwater.consumption.offset_ranges import OffsetRange
 from headwater.consumption.resume import Start, within
 from headwater.errors import HeadwaterError, LogCorrupt, LogUnavailable, PositionLost
 from headwater.log.contract import LogReader, Position, StoredRecord, TopicPartition
@@ -32,7 +32,7 @@ READ_SECONDS_MAX = 30.0
 
 _log = logging.getLogger(__name__)
 
-Look = Callable[[], Awaitable[Extent]]
+Look = Callable[[], Awaitable[OffsetRange]]
 Waiting = list[tuple[asyncio.Future[None], float]]
 
 
@@ -215,8 +215,8 @@ class LiveTail:
         except LogCorrupt as error:
             if self._readings == number:
                 self._move(passed(self.position, error).offsets)
-                said = self._framer.damaged(error)
-                self._publish(Chunk(said, 0, self.position, self.token, self.token))
+                last_token = self._framer.damaged(error)
+                self._publish(Chunk(last_token, 0, self.position, self.token, self.token))
             return
         except PositionLost:
             start = within(await self._look(), Start(self.position))

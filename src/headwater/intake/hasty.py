@@ -46,7 +46,7 @@ class Writes(Protocol):
     ) -> Receipt: ...
 
 
-class Hasty:
+class HastyQueue:
     """What was received hastily and is not stored yet. Belongs to one event loop; `start` it before the first event."""
 
     def __init__(

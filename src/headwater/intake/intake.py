@@ -3,7 +3,7 @@
 How this works: a request's events are judged one by one, each parsed tree dropped as soon as it is judged (keeping
 them across the commit costs half the throughput of batches). Everything admitted, and an error event for everything
 refused, goes to the log in one append: durable together, answered after. A request whose events are all admitted and
-none of whose ids is being stored by another takes `store_at_once`, without a coroutine; the others take `_finish`.
+none of whose ids is being stored by another takes `try_append`, without a coroutine; the others take `_finish`.
 Unknown schemas are fetched in a thread, once however many requests want them. Hasty requests are answered before they
 are stored (hasty.py). An append that outlasts its request still decides whether its ids are known.
 """
@@ -28,13 +28,13 @@ from headwater.errors import (
     TooManyStreams,
 )
 from headwater.event import encode_event
+from headwater.intake.append_batcher import AppendBatcher, Submits, append_exactly, failure_of, failures_of
 from headwater.intake.counters import Counters
 from headwater.intake.dry_run import explanation
 from headwater.intake.duplicates import DuplicateWindow, Reservation
 from headwater.intake.error_event import error_event
 from headwater.intake.gate import NO_HEADERS, Gate, SchemaPending
-from headwater.intake.gathering import Gathering, Submits, append_exactly, failure_of, failures_of
-from headwater.intake.hasty import Hasty
+from headwater.intake.hasty import HastyQueue
 from headwater.intake.judging import READ_SLOWLY_BYTES_MAX, Judging, Verdict, decoded
 from headwater.intake.outcome import (
     NOTHING_UNREADABLE,
@@ -66,7 +66,7 @@ _log = logging.getLogger(__name__)
 _ALL_ADMITTED = {Admitted}
 # From so many events on, looking at all of them at once costs less than at one after the other.
 _FEW = 4
-Told = Callable[[Receipt], None]
+OnReceipt = Callable[[Receipt], None]
 
 
 @dataclass(slots=True)
@@ -80,26 +80,26 @@ class _Pass:
     placed: list[tuple[list[int], Sequence[Placement]]] = field(default_factory=list)
 
 
-class _AtOnce:
-    """One request that is being stored without a coroutine. `told` is None once it has been told."""
+class _FastPath:
+    """One request that is being stored without a coroutine. `on_receipt` is None once it has been told."""
 
-    __slots__ = ("admitted", "intake", "reservation", "told", "verdicts")
+    __slots__ = ("admitted", "intake", "on_receipt", "reservation", "verdicts")
 
-    def __init__(self, intake: Intake, verdicts: Sequence[Admitted], told: Told) -> None:
+    def __init__(self, intake: Intake, verdicts: Sequence[Admitted], on_receipt: OnReceipt) -> None:
         self.intake = intake
         self.verdicts = verdicts
         self.admitted: Sequence[Admitted] = verdicts
         self.reservation = Reservation()
-        self.told: Told | None = told
+        self.on_receipt: OnReceipt | None = on_receipt
 
     def ended(self, error: HeadwaterError | None) -> None:
         self.intake._ended_at_once(self, error)
 
     def late(self) -> None:
         """Tell the client that there is no answer; the append goes on, and settles its ids when it ends."""
-        told, self.told = self.told, None
-        if told is not None:
-            self.intake._tell(self, told, failures_of(self.intake._no_answer(), len(self.admitted)))
+        on_receipt, self.on_receipt = self.on_receipt, None
+        if on_receipt is not None:
+            self.intake._deliver_receipt(self, on_receipt, failures_of(self.intake._no_answer(), len(self.admitted)))
 
 
 class Intake:
@@ -127,7 +127,7 @@ class Intake:
         self.judge, self.judge_readable = self._judging.all, self._judging.readable
         self._log = log
         self._submit = log.submit if isinstance(log, Submits) else self._append_in_task
-        self._gathering = Gathering(self._submit, config.append_timeout_seconds)
+        self._gathering = AppendBatcher(self._submit, config.append_timeout_seconds)
         self._clock = clock
         self._made = IntakeTopics(gate, log, topic_settings or settings_of, config.made_topics_max)
         self._topics = self._made.known
@@ -137,7 +137,7 @@ class Intake:
         self._counters = Counters(telemetry)
         self.clocks = self._counters.clocks
         gate.on_repaired = self._counters.repaired_event
-        self._hasty = Hasty(self, config, self._counters, telemetry, spool)
+        self._hasty = HastyQueue(self, config, self._counters, telemetry, spool)
 
     async def start(self) -> None:
         """Make sure that the topics of all declared streams exist, and remember what was accepted just before."""
@@ -204,16 +204,16 @@ class Intake:
         verdicts = await self._judging.in_turns(slices, headers, unreadable)
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
 
-        def told(receipt: Receipt) -> None:
+        def on_receipt(receipt: Receipt) -> None:
             if not answer.done():
                 answer.set_result(receipt)
 
-        if self.store_at_once(verdicts, told):
+        if self.try_append(verdicts, on_receipt):
             return await answer
         return await self.write_judged(slices, verdicts, headers)
 
-    def store_at_once(self, verdicts: Sequence[Verdict], told: Told) -> bool:
-        """Start to store a request in which nothing is unusual; `told` is called with its receipt, perhaps at once.
+    def try_append(self, verdicts: Sequence[Verdict], on_receipt: OnReceipt) -> bool:
+        """Append a request in which nothing is unusual; `on_receipt` is called with its receipt, perhaps at once.
 
         False, with nothing done, where something is: then it takes `write_judged`.
         """
@@ -225,7 +225,7 @@ class Intake:
             [one.record.topic for one in verdicts]  # type: ignore[union-attr]
         ):
             return False
-        attempt = _AtOnce(self, verdicts, told)  # type: ignore[arg-type]
+        attempt = _FastPath(self, verdicts, on_receipt)  # type: ignore[arg-type]
         records = self._reserve(attempt)
         if records is None:
             return False
@@ -235,7 +235,7 @@ class Intake:
             attempt.ended(None)
         return True
 
-    def _reserve(self, attempt: _AtOnce) -> list[Record] | None:
+    def _reserve(self, attempt: _FastPath) -> list[Record] | None:
         """The records of a request that are to be stored; None where one of its events is being stored right now."""
         verdicts, window = attempt.verdicts, self._window
         if not window.enabled:
@@ -246,7 +246,7 @@ class Intake:
                 return [one.record for one in verdicts]
         return self._reserve_news(attempt)
 
-    def _reserve_news(self, attempt: _AtOnce) -> list[Record] | None:
+    def _reserve_news(self, attempt: _FastPath) -> list[Record] | None:
         """As `_reserve`, one after the other, leaving out those that were stored before."""
         admitted: list[Admitted] = []
         for one in attempt.verdicts:
@@ -261,7 +261,7 @@ class Intake:
         attempt.admitted = admitted
         return [one.record for one in admitted]
 
-    def _ended_at_once(self, attempt: _AtOnce, error: HeadwaterError | None) -> None:
+    def _ended_at_once(self, attempt: _FastPath, error: HeadwaterError | None) -> None:
         failures: Mapping[int, HeadwaterError] = {}
         if error is None:
             self._window.settle(attempt.reservation, stored=True)
@@ -273,11 +273,13 @@ class Intake:
         if stored:
             self.recent.accepted(stored)
             self._counters.accepted(stored)
-        told, attempt.told = attempt.told, None
-        if told is not None:
-            self._tell(attempt, told, failures)
+        on_receipt, attempt.on_receipt = attempt.on_receipt, None
+        if on_receipt is not None:
+            self._deliver_receipt(attempt, on_receipt, failures)
 
-    def _tell(self, attempt: _AtOnce, told: Told, failures: Mapping[int, HeadwaterError]) -> None:
+    def _deliver_receipt(
+        self, attempt: _FastPath, on_receipt: OnReceipt, failures: Mapping[int, HeadwaterError]
+    ) -> None:
         """The receipt of a request; `failures` by place in `attempt.admitted`."""
         count = len(attempt.verdicts)
         repeated: list[int] = []
@@ -291,7 +293,7 @@ class Intake:
             for number, error in sorted(failures.items()):
                 receipt.not_stored(places[number], attempt.verdicts[places[number]], error)
             self._count_not_stored(receipt)
-        told(receipt)
+        on_receipt(receipt)
 
     def _count_not_stored(self, receipt: Receipt) -> None:
         for _, refused in receipt.refused:

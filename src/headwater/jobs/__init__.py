@@ -2,7 +2,7 @@
 
 from headwater.jobs.job import Job, ToStream, ToTable, job, table
 from headwater.jobs.operators.windows import Window, tumbling
-from headwater.jobs.steps import Context, Each, PerKey, Timer, Turn
+from headwater.jobs.steps import Context, Each, PerKey, Timer, Transition
 
 __all__ = [
     "Context",
@@ -12,7 +12,7 @@ __all__ = [
     "Timer",
     "ToStream",
     "ToTable",
-    "Turn",
+    "Transition",
     "Window",
     "job",
     "table",

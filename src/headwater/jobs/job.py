@@ -20,7 +20,7 @@ from headwater.jobs.durations import Duration
 from headwater.jobs.lineage import Writes
 from headwater.jobs.operators.windows import Tumbling
 from headwater.jobs.place import Place, calling_place
-from headwater.jobs.steps import Context, Each, PerKey, Step, Turn
+from headwater.jobs.steps import Context, Each, PerKey, Step, Transition
 
 _JOB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
 
@@ -308,7 +308,7 @@ def _present(event: Any, path: str) -> Any:
 def _stateful(
     function: Callable[[Any, Context], Any], key: Callable[[Any, Context], Any], state: Callable[[], Any]
 ) -> PerKey:
-    def on_event(kept: Any, event: Any, context: Context) -> Turn:
+    def on_event(kept: Any, event: Any, context: Context) -> Transition:
         if kept is None:
             context.state = state()
         elif dataclasses.is_dataclass(state):
@@ -319,6 +319,6 @@ def _stateful(
         after = context.state
         if dataclasses.is_dataclass(after) and not isinstance(after, type):
             after = dataclasses.asdict(after)
-        return Turn(after, events=[] if made is None else made)
+        return Transition(after, events=[] if made is None else made)
 
     return PerKey("function", key, on_event)

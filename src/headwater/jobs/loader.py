@@ -20,14 +20,17 @@ from headwater.jobs.arguments import unexpected
 from headwater.jobs.job import Job, ToStream
 from headwater.jobs.operators.windows import Tumbling, tumbling
 from headwater.jobs.place import relative_file
-from headwater.jobs.steps import Each, PerKey, Timer, Turn
+from headwater.jobs.steps import Each, PerKey, Timer, Transition
 
 # What job files call: a misspelt argument is answered with the one that was meant.
 _OURS: Mapping[str, Callable[..., Any]] = {
     "tumbling": tumbling,
     "Timer.__new__": Timer,
-    **{f"{kind.__name__}.__init__": kind for kind in (Each, Job, PerKey, ToStream, Turn)},
-    **{f"Tumbling.{name}": getattr(Tumbling, name) for name in ("count", "sum", "least", "greatest", "distinct")},
+    **{f"{kind.__name__}.__init__": kind for kind in (Each, Job, PerKey, ToStream, Transition)},
+    **{
+        f"Tumbling.{name}": getattr(Tumbling, name)
+        for name in ("count", "count_distinct", "sum", "min", "max", "least", "greatest", "distinct")
+    },
 }
 _NO_MORE: Any = object()
 # What jobs may be kept in, and how it is gone through without code of whoever made a class of it.

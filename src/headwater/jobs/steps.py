@@ -3,7 +3,7 @@
 How this works: a step is data with plain functions in it; the functions here apply it to one item at a time and put
 what comes out into `Results`. They know no clock, no log and no runner, so that every runner gets the same results.
 `PerKey` keeps, per key, a JSON value and named timers. It is handed them with each event or due timer and answers
-with a `Turn`: the new state, the events to pass on, the new timers. What a failing function did to the state is
+with a `Transition`: the new state, the events to pass on, the new timers. What a failing function did to the state is
 forgotten, because it is given a copy. Windows (and later joins, dedupe, reordering) are functions on top of `PerKey`.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from headwater.errors import JobInvalid
 from headwater.event import decode_json, decode_kept, encode_kept
@@ -23,19 +23,27 @@ NO_WATERMARK = -(2**62)
 TIMER_MS_MAX = 2**62
 
 
-class Timer(NamedTuple):
+class _Timer(NamedTuple):
+    at_ms: int
+    fires_when_idle: bool = True
+
+
+class Timer(_Timer):
     """When to be called again, in event time. Called when the watermark passes `at_ms`.
 
-    Where no events come any more (an idle source, the end of the input), a timer fires by the wall clock, except one
-    that is `strict`: idleness must not make a job forget what an event could still need.
+    Where no events come any more (an idle source, the end of the input), a timer fires by the wall clock, unless
+    `fires_when_idle` is false: idleness must not make a job forget what an event could still need. `strict`, its
+    opposite, is the name that earlier versions had for it.
     """
 
-    at_ms: int
-    strict: bool = False
+    __slots__ = ()
+
+    def __new__(cls, at_ms: int, *, fires_when_idle: bool = True, strict: bool | None = None) -> Self:
+        return super().__new__(cls, at_ms, fires_when_idle if strict is None else not strict)
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Transition:
     """What a keyed function answers. State None forgets the key's state; `timers` None leaves them as they are."""
 
     state: Any = None
@@ -71,20 +79,20 @@ class PerKey:
 
     name: str
     key: Callable[[Any, Context], Any]
-    on_event: Callable[[Any, Any, Context], Turn]
-    on_timer: Callable[[Any, str, Context], Turn] | None = None
+    on_event: Callable[[Any, Any, Context], Transition]
+    on_timer: Callable[[Any, str, Context], Transition] | None = None
 
 
 Step = Each | PerKey
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One event between two steps. `cause` names what it was made from: ids of derived events follow from it."""
+class Element:
+    """One event between two steps. `lineage_id` names what it was made from: ids of derived events follow from it."""
 
     value: Any
     event_time_ms: int
-    cause: str
+    lineage_id: str
     stream: str | None = None
     # The event that came in, as bytes and as read; None for what a timer made.
     raw: bytes | None = None
@@ -95,7 +103,7 @@ class Item:
 class Failure:
     """A function, or the Gate, would not take this item."""
 
-    item: Item
+    item: Element
     step: str
     error: BaseException
 
@@ -104,12 +112,12 @@ class Failure:
 class Results:
     """What came out of a step."""
 
-    items: list[Item] = field(default_factory=list)
+    items: list[Element] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    late: list[Item] = field(default_factory=list)
+    late: list[Element] = field(default_factory=list)
 
 
-class Cell(NamedTuple):
+class KeyEntry(NamedTuple):
     """What is kept for one key."""
 
     state: Any = None
@@ -121,21 +129,22 @@ class Cell(NamedTuple):
             return None
         timers = {}
         # Once for each event with a timer, so without a call.
-        for name, (at_ms, strict) in self.timers.items():
+        for name, (at_ms, fires_when_idle) in self.timers.items():
             if type(at_ms) is not int or not -TIMER_MS_MAX <= at_ms <= TIMER_MS_MAX or "\0" in name:
                 raise JobInvalid(f"The timer {name!r} is at {at_ms!r}, which is no time in whole milliseconds.")
-            timers[name] = [at_ms, strict]
+            # The stored flag says the opposite: it is older than the name.
+            timers[name] = [at_ms, not fires_when_idle]
         return encode_kept({"s": self.state, "t": timers})
 
     @classmethod
-    def decode(cls, encoded: bytes | None) -> Cell:
+    def decode(cls, encoded: bytes | None) -> KeyEntry:
         if encoded is None:
             return cls()
         value = decode_kept(encoded)
-        return cls(value["s"], {name: Timer(at, strict) for name, (at, strict) in value["t"].items()})
+        return cls(value["s"], {name: Timer(at, strict=strict) for name, (at, strict) in value["t"].items()})
 
 
-def apply_each(step: Each, item: Item, watermark_ms: int, results: Results) -> None:
+def apply_each(step: Each, item: Element, watermark_ms: int, results: Results) -> None:
     """Fold one item through `step`."""
     context = Context(item.event_time_ms, watermark_ms, item.stream)
     try:
@@ -147,7 +156,7 @@ def apply_each(step: Each, item: Item, watermark_ms: int, results: Results) -> N
     results.items.extend(_derived(item, made))
 
 
-def key_of(step: PerKey, item: Item, watermark_ms: int, results: Results) -> bytes | None:
+def key_of(step: PerKey, item: Element, watermark_ms: int, results: Results) -> bytes | None:
     """The item's key, encoded, one for all its spellings; None where the function fails or gives what is no JSON."""
     try:
         return identity(step.key(item.value, Context(item.event_time_ms, watermark_ms, item.stream)))
@@ -158,11 +167,11 @@ def key_of(step: PerKey, item: Item, watermark_ms: int, results: Results) -> byt
 
 
 def apply_event(
-    step: PerKey, key: bytes, item: Item, before: bytes | None, *, watermark_ms: int, results: Results
+    step: PerKey, key: bytes, item: Element, before: bytes | None, *, watermark_ms: int, results: Results
 ) -> bytes | None:
     """Fold one item through `step`, whose cell for `key` is `before`; the cell afterwards."""
     try:
-        cell = Cell.decode(before)
+        cell = KeyEntry.decode(before)
         context = Context(item.event_time_ms, watermark_ms, item.stream, decode_json(key), cell.state, cell.timers)
         turn = step.on_event(cell.state, item.value, context)
         after, made, late = _settle(turn, cell)
@@ -179,34 +188,34 @@ def apply_timer(
     step: PerKey, key: bytes, name: str, at_ms: int, before: bytes | None, *, watermark_ms: int, results: Results
 ) -> bytes | None:
     """Fire the timer `name` of `key` that was set to `at_ms`; the cell afterwards. One set anew does nothing."""
-    cell = Cell.decode(before)
+    cell = KeyEntry.decode(before)
     timer = cell.timers.get(name)
     if timer is None or timer.at_ms != at_ms:
         return before
     left = {other: at for other, at in cell.timers.items() if other != name}
-    cause = f"{step.name}/{key.decode()}/{name}/{timer.at_ms}"
-    item = Item(None, timer.at_ms, cause)
+    lineage_id = f"{step.name}/{key.decode()}/{name}/{timer.at_ms}"
+    item = Element(None, timer.at_ms, lineage_id)
     if step.on_timer is None:
-        return Cell(cell.state, left).encode()
+        return KeyEntry(cell.state, left).encode()
     try:
         context = Context(timer.at_ms, watermark_ms, None, decode_json(key), cell.state, left)
         turn = step.on_timer(cell.state, name, context)
-        after, made, late = _settle(turn, Cell(cell.state, left))
+        after, made, late = _settle(turn, KeyEntry(cell.state, left))
     except BaseException as error:  # the timer is spent, the state stays
         contain(error)
         results.failures.append(Failure(item, step.name, error))
-        return Cell(Cell.decode(before).state, left).encode()
+        return KeyEntry(KeyEntry.decode(before).state, left).encode()
     results.items.extend(_derived(item, made))
     results.late.extend(_derived(item, late))
     return after
 
 
-def _settle(turn: Turn, cell: Cell) -> tuple[bytes | None, list[Any], list[Any]]:
+def _settle(turn: Transition, cell: KeyEntry) -> tuple[bytes | None, list[Any], list[Any]]:
     """The cell a turn leaves, and its events; everything that can fail has happened afterwards."""
-    if not isinstance(turn, Turn):
+    if not isinstance(turn, Transition):
         raise JobInvalid(f"A keyed function answers a Turn, not {type(turn).__name__}.")
     timers = cell.timers if turn.timers is None else turn.timers
-    return Cell(turn.state, timers).encode(), _several(turn.events), _several(turn.late)
+    return KeyEntry(turn.state, timers).encode(), _several(turn.events), _several(turn.late)
 
 
 def _several(made: Any) -> list[Any]:
@@ -217,8 +226,8 @@ def _several(made: Any) -> list[Any]:
     return list(made)
 
 
-def _derived(item: Item, made: list[Any]) -> list[Item]:
+def _derived(item: Element, made: list[Any]) -> list[Element]:
     return [
-        Item(value, item.event_time_ms, f"{item.cause}/{index}", item.stream, item.raw, item.source)
+        Element(value, item.event_time_ms, f"{item.lineage_id}/{index}", item.stream, item.raw, item.source)
         for index, value in enumerate(made)
     ]

@@ -27,7 +27,7 @@ class Membership(Protocol):
 
 
 @runtime_checkable
-class SharedLog(Log, Protocol):
+class GroupLog(Log, Protocol):
     """A log on which the processes of a group can share the partitions of topics."""
 
     async def join(self, group: str, topics: Iterable[str], *, stall_seconds_max: float = 60.0) -> Membership:

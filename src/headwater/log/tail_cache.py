@@ -96,7 +96,7 @@ class BatchCache:
             self._bases[slot].remove(base_offset)
 
 
-class Bell:
+class AppendSignal:
     """Wakes those who wait for partitions to grow. Belongs to one event loop."""
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
 """What a log has of one job, its position and state, to be read and replaced when the job moves to another log.
 
-How this works: a log that keeps state has both (`InLog`); so has any log where a job has no state. Otherwise they are
-in the job's file (`InFile`), and the log has the number of the last commit that arrived. A replacement is there as a
-whole or not at all: in a file it is one transaction; a log takes it in pieces, and meanwhile the job has a token that
-no runner accepts. A note of it is kept beside it, so that a job that has gone on since is recognised.
+How this works: a log that keeps state has both (`LogJobState`); so has any log where a job has no state. Otherwise
+they are in the job's file (`FileJobState`), and the log has the number of the last commit that arrived. A replacement
+is there as a whole or not at all: in a file it is one transaction; a log takes it in pieces, and meanwhile the job
+has a token that no runner accepts. A note of it is kept beside it, so that a job that has gone on since is recognised.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from headwater.errors import CopyRefused, StateMismatch
 from headwater.log.contract import Commit, Log, Position, StateChange
 from headwater.migration.positions import FURTHER, ListsGroups, namespaces_of
 from headwater.processing.stores.outbox import OutboxStore, parse_published, published_token
-from headwater.processing.stores.state_file import LocalState
+from headwater.processing.stores.state_file import StateFile
 
 ROWS_AT_ONCE = 1_000
 MARK_VERSION = "state1"
@@ -30,24 +30,24 @@ UNFINISHED = "copy unfinished: the same `headwater log copy` again ends it"
 _encode = msgspec.msgpack.Encoder().encode
 
 Rows = Sequence[tuple[bytes, bytes]]
-StandsStill = Callable[[], Awaitable[bool]]
+IsUnchanged = Callable[[], Awaitable[bool]]
 
 
-class StateSum(NamedTuple):
+class StateDigest(NamedTuple):
     """How many entries of state there are, and their checksum as hexadecimal text."""
 
     entries: int
     checksum: str
 
 
-class Standing(NamedTuple):
+class JobSnapshot(NamedTuple):
     """Where a job is: the token of its input, None before the beginning, and the sum of its state."""
 
     token: str | None
-    state: StateSum
+    state: StateDigest
 
 
-class Holding(Protocol):
+class JobState(Protocol):
     """What one log has of one job. Close it in any case."""
 
     file: Path | None
@@ -56,11 +56,11 @@ class Holding(Protocol):
         """Keep others from it, where that can be done. Raises StateUnavailable (in use), StateMismatch."""
         ...
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
         """Let everything that was committed arrive in the log. Raises StateMismatch, LogUnavailable."""
         ...
 
-    async def standing(self) -> Standing:
+    async def snapshot(self) -> JobSnapshot:
         """Where the job is."""
         ...
 
@@ -68,18 +68,18 @@ class Holding(Protocol):
         """Its state by namespace, in order."""
         ...
 
-    async def why_not(self) -> str:
+    async def conflict(self) -> str:
         """Why what is here may not be replaced; empty where it may."""
         ...
 
-    async def replace(self, position: Position, source: Holding, state: StateSum, is_still: StandsStill) -> bool:
+    async def replace(self, position: Position, source: JobState, state: StateDigest, is_still: IsUnchanged) -> bool:
         """Have the source's state, which comes to `state`, and this position, or nothing where `is_still` says no.
 
         Raises CopyRefused where what was written is not what was read.
         """
         ...
 
-    async def note_moved(self) -> None:
+    async def mark_migrated(self) -> None:
         """What is here has been carried elsewhere: until it goes on here, it may be replaced."""
         ...
 
@@ -88,7 +88,7 @@ class Holding(Protocol):
         ...
 
 
-class InLog:
+class LogJobState:
     """A job that has everything in its log; where that keeps no state, a job that has only a position."""
 
     def __init__(self, log: Log, job: str) -> None:
@@ -101,11 +101,11 @@ class InLog:
     async def open(self) -> None:
         """There is nothing to open."""
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
         """What was committed is there."""
 
-    async def standing(self) -> Standing:
-        return Standing(await self._token(), await sum_of(self.rows()))
+    async def snapshot(self) -> JobSnapshot:
+        return JobSnapshot(await self._token(), await digest_of(self.rows()))
 
     async def rows(self) -> AsyncGenerator[tuple[str, Rows]]:
         for namespace in await self._namespaces():
@@ -114,14 +114,14 @@ class InLog:
                 yield namespace, rows
                 after = rows[-1][0]
 
-    async def why_not(self) -> str:
+    async def conflict(self) -> str:
         mark = _parse_mark(await self._log.committed(self._mark))
-        present = await self.standing()
+        present = await self.snapshot()
         if mark is None or present.token in (None, UNFINISHED):
             return ""
         return "" if present == mark else FURTHER
 
-    async def replace(self, position: Position, source: Holding, state: StateSum, is_still: StandsStill) -> bool:
+    async def replace(self, position: Position, source: JobState, state: StateDigest, is_still: IsUnchanged) -> bool:
         token = position.token()
         if not self._log.features.keyed_state:
             if (still := await is_still()) and await self._token() != token:
@@ -129,16 +129,16 @@ class InLog:
             return still
         if not await is_still():
             return False
-        if await self.standing() != (token, state):
+        if await self.snapshot() != (token, state):
             await self._replace_state(source)
             if not await is_still():
                 return False
-            _check(await sum_of(self.rows()), state, self._group)
+            _check(await digest_of(self.rows()), state, self._group)
         await self._log.commit(self._mark, f"{MARK_VERSION} {state.entries} {state.checksum} {token}")
         await self._log.commit(self._group, token)
         return True
 
-    async def note_moved(self) -> None:
+    async def mark_migrated(self) -> None:
         """The next copy into this log is one of the log it came from, which has its own ways to tell."""
 
     async def close(self) -> None:
@@ -160,7 +160,7 @@ class InLog:
                     offsets[place] = max(offset, offsets.get(place, 0))
         return Position(offsets).token() if offsets else None
 
-    async def _replace_state(self, source: Holding) -> None:
+    async def _replace_state(self, source: JobState) -> None:
         await self._log.commit(self._group, UNFINISHED)
         for namespace in await self._namespaces():
             while present := await self._log.state_scan(namespace, rows_max=ROWS_AT_ONCE):
@@ -173,7 +173,7 @@ class InLog:
         await self._log.append((), commit=Commit(self._group, UNFINISHED, changes))
 
 
-class InFile:
+class FileJobState:
     """A job that has its state and position in a file of its own."""
 
     def __init__(self, log: Log, job: str, file: Path) -> None:
@@ -182,13 +182,13 @@ class InFile:
         self._log = log
         self._group = f"job.{job}"
         self._prefix = f"job/{job}/"
-        self._state: LocalState | None = None
+        self._state: StateFile | None = None
 
     async def open(self) -> None:
         if self._state is None and self._path.is_file():
-            self._state = await asyncio.to_thread(LocalState, self._path)
+            self._state = await asyncio.to_thread(StateFile, self._path)
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
         state = self._state
         _, boxes = parse_published(await self._log.committed(self._group))
         if state is None and not boxes:
@@ -205,17 +205,17 @@ class InFile:
         store = OutboxStore(self._log, self._group, self._path)
         try:
             await store.open()
-            await store.settle()
+            await store.flush()
         finally:
             await store.close()
         await self.open()
 
-    async def standing(self) -> Standing:
+    async def snapshot(self) -> JobSnapshot:
         state = self._state
         if state is None or not state.number:
             position, _ = parse_published(await self._log.committed(self._group))
-            return Standing(position.token() if position.offsets else None, await sum_of(self.rows()))
-        return Standing(state.token, await sum_of(self.rows()))
+            return JobSnapshot(position.token() if position.offsets else None, await digest_of(self.rows()))
+        return JobSnapshot(state.token, await digest_of(self.rows()))
 
     async def rows(self) -> AsyncGenerator[tuple[str, Rows]]:
         state = self._state
@@ -230,7 +230,7 @@ class InFile:
                 yield namespace, rows
                 after = rows[-1][0]
 
-    async def why_not(self) -> str:
+    async def conflict(self) -> str:
         state = self._state
         _, boxes = parse_published(await self._log.committed(self._group))
         own = boxes.pop(state.id, None) if state else None
@@ -244,19 +244,19 @@ class InFile:
             return ""
         return f"{self._path} is of another log: move it away and copy again" if own is None else FURTHER
 
-    async def replace(self, position: Position, source: Holding, state: StateSum, is_still: StandsStill) -> bool:
+    async def replace(self, position: Position, source: JobState, state: StateDigest, is_still: IsUnchanged) -> bool:
         token = position.token()
         if self._state is None:
-            self._state = await asyncio.to_thread(LocalState, self._path)
+            self._state = await asyncio.to_thread(StateFile, self._path)
         file = self._state
-        if not file.number or await self.standing() != (token, state):
+        if not file.number or await self.snapshot() != (token, state):
             await asyncio.to_thread(file.begin_replacing)
             try:
                 async for namespace, rows in source.rows():
                     await asyncio.to_thread(file.put, namespace, rows)
                 if not await is_still():
                     return False
-                _check(await sum_of(self.rows()), state, self._group)
+                _check(await digest_of(self.rows()), state, self._group)
                 await asyncio.to_thread(file.end_replacing, token)
             finally:
                 await asyncio.to_thread(file.undo_replacing)
@@ -267,9 +267,9 @@ class InFile:
             await self._log.commit(self._group, published)
         return True
 
-    async def note_moved(self) -> None:
+    async def mark_migrated(self) -> None:
         if self._state is not None and self._state.number:
-            await asyncio.to_thread(self._state.note_moved)
+            await asyncio.to_thread(self._state.mark_migrated)
 
     async def close(self) -> None:
         state, self._state = self._state, None
@@ -277,7 +277,7 @@ class InFile:
             await asyncio.to_thread(state.close)
 
 
-async def sum_of(rows: AsyncGenerator[tuple[str, Rows]]) -> StateSum:
+async def digest_of(rows: AsyncGenerator[tuple[str, Rows]]) -> StateDigest:
     """The sum of state that comes in order."""
     entries, digest = 0, blake2b(digest_size=16)
     async with aclosing(rows) as pages:
@@ -285,10 +285,10 @@ async def sum_of(rows: AsyncGenerator[tuple[str, Rows]]) -> StateSum:
             entries += len(page)
             for key, value in page:
                 digest.update(_encode((namespace, key, value)))
-    return StateSum(entries, digest.hexdigest())
+    return StateDigest(entries, digest.hexdigest())
 
 
-def _check(found: StateSum, expected: StateSum, group: str) -> None:
+def _check(found: StateDigest, expected: StateDigest, group: str) -> None:
     if found != expected:
         raise CopyRefused(
             f"The state of {group!r} was written as {found.entries:,} entries that are not the {expected.entries:,} of"
@@ -297,9 +297,9 @@ def _check(found: StateSum, expected: StateSum, group: str) -> None:
         )
 
 
-def _parse_mark(text: str | None) -> Standing | None:
+def _parse_mark(text: str | None) -> JobSnapshot | None:
     """The note about what a copy left; None where there is none, or one of an earlier version."""
     version, entries, checksum, token = text.split(" ", 3) if text and text.count(" ") >= 3 else [""] * 4
     if version != MARK_VERSION or not entries.isdigit():
         return None
-    return Standing(token, StateSum(int(entries), checksum))
+    return JobSnapshot(token, StateDigest(int(entries), checksum))

@@ -16,14 +16,14 @@ from pathlib import Path
 from headwater.errors import HeadwaterError, LogUnavailable, StateMismatch, StateUnavailable, TokenInvalid
 from headwater.jobs.job import Job
 from headwater.log.contract import Log, Position
-from headwater.migration.job_state import UNFINISHED, Holding, InFile, InLog, Standing
+from headwater.migration.job_state import UNFINISHED, FileJobState, JobSnapshot, JobState, LogJobState
 from headwater.migration.positions import (
     FURTHER,
     MOVING,
     NO_OFFSETS,
     CarriedGroup,
     CarriedState,
-    Carrying,
+    PositionMigration,
     groups_of,
     is_further,
     namespaces_of,
@@ -52,9 +52,9 @@ class StateFiles:
 class _Held:
     """One job on both sides. `began`: where it was before the records were copied; `refused`: why it stays there."""
 
-    source: Holding
-    target: Holding
-    began: Standing | None = None
+    source: JobState
+    target: JobState
+    began: JobSnapshot | None = None
     refused: str = ""
 
 
@@ -63,7 +63,7 @@ def is_job(group: str) -> bool:
     return group.startswith(GROUP_PREFIX)
 
 
-class Moving:
+class JobMigration:
     """Moves the jobs of one log to another; both are open. First `begin`, then the records, then `carry`; `close`."""
 
     def __init__(
@@ -99,13 +99,13 @@ class Moving:
             # A transaction becomes readable in one partition a moment before the other.
             await asyncio.sleep(VISIBLE_SECONDS)
 
-    async def carry(self, carrying: Carrying) -> list[CarriedGroup]:
+    async def carry(self, positions: PositionMigration) -> list[CarriedGroup]:
         """Carry what stood still since `begin`. Raises LogUnavailable, CopyRefused."""
         carried = []
         for name, held in self._held.items():
             group = GROUP_PREFIX + name
             try:
-                one = await self._carry(group, held, carrying)
+                one = await self._carry(group, held, positions)
             except (StateUnavailable, StateMismatch) as error:
                 one = CarriedGroup(group, None, f"in the target: {_told(error)}")
             finally:
@@ -127,7 +127,7 @@ class Moving:
         try:
             await held.source.open()
             await self._settle(held.source)
-            held.began = await held.source.standing()
+            held.began = await held.source.snapshot()
             if held.began.token == UNFINISHED:
                 held.refused = HALF_HERE
         except (StateUnavailable, StateMismatch) as error:
@@ -135,48 +135,48 @@ class Moving:
         except TokenInvalid:
             held.refused = NO_OFFSETS
 
-    async def _settle(self, source: Holding) -> None:
+    async def _settle(self, source: JobState) -> None:
         """Let all arrive. What a killed process has left open can keep it waiting until the brokers end that."""
         deadline = time.monotonic() + OPEN_SECONDS_MAX
         while True:
             try:
-                return await source.settle()
+                return await source.flush()
             except LogUnavailable as error:
                 if time.monotonic() > deadline:
                     raise
                 self._told(f"Waiting for what a stopped job has left open: {error.message}")
                 await asyncio.sleep(OPEN_PAUSE_SECONDS)
 
-    async def _carry(self, group: str, held: _Held, carrying: Carrying) -> CarriedGroup | None:
+    async def _carry(self, group: str, held: _Held, positions: PositionMigration) -> CarriedGroup | None:
         if held.refused:
             return CarriedGroup(group, None, held.refused)
         began = held.began
         if began is None or began.token is None:
             return None
         position = Position.parse(began.token)
-        if not carrying.concerns(position):
+        if not positions.concerns(position):
             return None
 
         async def is_still() -> bool:
-            return await held.source.standing() == began
+            return await held.source.snapshot() == began
 
         target, carried = held.target, Position()
-        if not (why_not := carrying.why_not(position)):
-            carried = await carrying.translate(position)
-            why_not = await _left_alone(target, carried)
-        if not why_not and not await target.replace(carried, held.source, began.state, is_still):
-            why_not = MOVING
-        if why_not:
-            return CarriedGroup(group, None, why_not)
-        await held.source.note_moved()
+        if not (conflict := positions.conflict(position)):
+            carried = await positions.translate(position)
+            conflict = await _left_alone(target, carried)
+        if not conflict and not await target.replace(carried, held.source, began.state, is_still):
+            conflict = MOVING
+        if conflict:
+            return CarriedGroup(group, None, conflict)
+        await held.source.mark_migrated()
         state = None
         if target.file is not None or self._target.features.keyed_state:
             state = CarriedState(*began.state, file=None if target.file is None else str(target.file))
-        return CarriedGroup(group, carried.token(), carrying.note(position), state)
+        return CarriedGroup(group, carried.token(), positions.note(position), state)
 
     async def _hold(self, name: str) -> _Held:
         """Where the job's position and state are, and where they go."""
-        in_logs = _Held(InLog(self._source, name), InLog(self._target, name))
+        in_logs = _Held(LogJobState(self._source, name), LogJobState(self._target, name))
         keep_state = self._source.features.keyed_state, self._target.features.keyed_state
         if all(keep_state) or not await self._is_stateful(name):
             return in_logs
@@ -189,8 +189,8 @@ class Moving:
             in_logs.refused = f"both logs would have its state in {target}: name a directory for TO with --state-path"
             return in_logs
         return _Held(
-            in_logs.source if keep_state[0] else InFile(self._source, name, source),
-            in_logs.target if keep_state[1] else InFile(self._target, name, target),
+            in_logs.source if keep_state[0] else FileJobState(self._source, name, source),
+            in_logs.target if keep_state[1] else FileJobState(self._target, name, target),
         )
 
     async def _is_stateful(self, name: str) -> bool:
@@ -212,12 +212,12 @@ class Moving:
         return {name for name in self._stateful if state_file(self._files.source, name).is_file()}
 
 
-async def _left_alone(target: Holding, carried: Position) -> str:
+async def _left_alone(target: JobState, carried: Position) -> str:
     """Why what the target has of the job is not replaced; empty where it is."""
     await target.open()
-    if why_not := await target.why_not():
-        return why_not
-    present = (await target.standing()).token
+    if conflict := await target.conflict():
+        return conflict
+    present = (await target.snapshot()).token
     return FURTHER if present != UNFINISHED and is_further(present, carried) else ""
 
 

@@ -98,7 +98,7 @@ async def note_former(source: Log, target: Log, ledgers: Iterable[Ledger]) -> No
         await target.commit(FORMER_GROUP, former_text(noted))
 
 
-class Carrying:
+class PositionMigration:
     """Carries groups between two open logs."""
 
     def __init__(self, source: Log, target: Log, ledgers: Mapping[TopicPartition, Ledger]) -> None:
@@ -117,8 +117,8 @@ class Carrying:
             return CarriedGroup(group, None, NO_OFFSETS)
         if not self.concerns(position):
             return None
-        if why_not := self.why_not(position):
-            return CarriedGroup(group, None, why_not)
+        if conflict := self.conflict(position):
+            return CarriedGroup(group, None, conflict)
         carried = await self.translate(position)
         if is_further(await self._target.committed(group), carried):
             return CarriedGroup(group, None, FURTHER)
@@ -131,7 +131,7 @@ class Carrying:
         """Whether anything was copied that the position names."""
         return any(place in self._ledgers for place in position.offsets)
 
-    def why_not(self, position: Position) -> str:
+    def conflict(self, position: Position) -> str:
         """Why a position of the source has none in the target; empty where it has."""
         left_out = sorted({topic for topic, partition in position.offsets if (topic, partition) not in self._ledgers})
         return f"it also reads {', '.join(left_out)}, which was not copied" if left_out else ""

@@ -83,7 +83,7 @@ class Ledger:
 
 
 @dataclass(slots=True)
-class TopicCopy:
+class CopiedTopic:
     """What became of one topic. `arrived_since`: source records that came after this run had begun."""
 
     topic: str
@@ -132,7 +132,7 @@ class _Found:
         self.checksum = add_to_checksum(self.checksum, record)
 
 
-class Copying:
+class TopicCopy:
     """Copies topics one after the other. Belongs to one event loop; both logs are open."""
 
     def __init__(
@@ -170,7 +170,7 @@ class Copying:
         self._names = {info.name for info in found}
         return found
 
-    async def copy(self, info: TopicInfo) -> TopicCopy:
+    async def copy(self, info: TopicInfo) -> CopiedTopic:
         """Bring one topic up to the end it has now, and verify it. Raises CopyRefused, LogUnavailable, LogCorrupt."""
         copied, ends = await self._prepare(info)
         await self._transfer(copied, ends)
@@ -179,7 +179,7 @@ class Copying:
         copied.arrived_since = sum(max(0, last.offsets[place] - end) for place, end in ends.items())
         return copied
 
-    async def _prepare(self, info: TopicInfo) -> tuple[TopicCopy, Mapping[TopicPartition, int]]:
+    async def _prepare(self, info: TopicInfo) -> tuple[CopiedTopic, Mapping[TopicPartition, int]]:
         """Make the topic where it is missing, and find out where to go on."""
         settings = await self._ensure(info)
         ends = (await self._source.last([info.name])).offsets
@@ -188,7 +188,7 @@ class Copying:
         if any(known.values()):
             await self._settle(info.name)
         first, last = await self._target_ends(info.name)
-        copied = TopicCopy(info.name, settings, [])
+        copied = CopiedTopic(info.name, settings, [])
         begins: dict[TopicPartition, int] = {}
         begun = [(ledger, ends[place], last[place]) for place, ledger in known.items() if ledger is not None]
         copied.resumed = sum(await asyncio.gather(*(self._take_over(*one) for one in begun)))
@@ -308,7 +308,7 @@ class Copying:
         since = (await self._source.at([topic], timestamp_ms)).offsets
         return {place: min(max(begin, since[place]), ends[place]) for place, begin in begins.items()}
 
-    async def _transfer(self, copied: TopicCopy, ends: Mapping[TopicPartition, int]) -> None:
+    async def _transfer(self, copied: CopiedTopic, ends: Mapping[TopicPartition, int]) -> None:
         """Append what is between the ledgers and `ends`; the next records are read while the last are being stored."""
         ledgers = {(ledger.topic, ledger.partition): ledger for ledger in copied.ledgers}
         offsets = {place: ledger.source_next for place, ledger in ledgers.items() if ledger.source_next < ends[place]}
@@ -358,7 +358,7 @@ class Copying:
     async def _note(self, ledgers: Iterable[Ledger]) -> None:
         await asyncio.gather(*(self._target.commit(ledger.group, ledger.token()) for ledger in ledgers))
 
-    async def _verify(self, copied: TopicCopy) -> None:
+    async def _verify(self, copied: CopiedTopic) -> None:
         """Read the target back and compare it with the ledgers; what differs goes to `copied.problems`."""
         first, _ = await self._target_ends(copied.topic)
         found = {(ledger.topic, ledger.partition): _Found() for ledger in copied.ledgers}

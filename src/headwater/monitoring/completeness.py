@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from headwater.monitoring.hour_book import HourBook
 from headwater.monitoring.hour_counts import HourCount
+from headwater.monitoring.hourly_counts import HourlyCounts
 from headwater.monitoring.hours import HOUR_MS, hour_text
 from headwater.streams.stream import Stream
 
@@ -78,7 +78,7 @@ class StreamHour:
 class Completeness:
     """Judges hours by what a book has counted."""
 
-    def __init__(self, book: HourBook) -> None:
+    def __init__(self, book: HourlyCounts) -> None:
         self._book = book
 
     def hours(

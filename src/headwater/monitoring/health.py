@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from headwater.monitoring.canaries import Canaries, Track
 from headwater.monitoring.canary_sender import HOPS
-from headwater.monitoring.hour_book import HourBook
+from headwater.monitoring.hourly_counts import HourlyCounts
 from headwater.monitoring.hours import HOUR_MS, time_text
 from headwater.monitoring.intake_counts import Ahead, ahead_in
 from headwater.streams.stream import Stream
@@ -110,7 +110,7 @@ class StreamHealth:
 class Health:
     """Judges streams by their canaries and by what was counted."""
 
-    def __init__(self, canaries: Canaries, book: HourBook) -> None:
+    def __init__(self, canaries: Canaries, book: HourlyCounts) -> None:
         self._canaries = canaries
         self._book = book
 

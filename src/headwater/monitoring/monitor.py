@@ -16,7 +16,7 @@ from headwater.monitoring.canary_plan import Topology
 from headwater.monitoring.canary_sender import CanarySender
 from headwater.monitoring.completeness import Basis, Completeness, StreamHour
 from headwater.monitoring.health import Health, StreamHealth
-from headwater.monitoring.hour_book import HourBook, Watched
+from headwater.monitoring.hourly_counts import CountedTopic, HourlyCounts
 from headwater.monitoring.hours import HOUR_MS
 from headwater.monitoring.intake_counts import IntakeCounts
 from headwater.monitoring.intakes import Intakes
@@ -52,7 +52,7 @@ class Monitor:
         Raises ConfigInvalid where services.yaml, or a key for another intake, cannot be used.
         """
         settings = config.monitoring
-        self.book = HourBook(log, settings.hours_kept, clock)
+        self.book = HourlyCounts(log, settings.hours_kept, clock)
         self.completeness = Completeness(self.book)
         self.reconciliation = Reconciliation(log, self.book)
         sender = CanarySender(
@@ -208,9 +208,9 @@ class Monitor:
             self._intake_counts.keep_changed(records)
             raise
 
-    def _watched(self) -> dict[str, Watched]:
+    def _watched(self) -> dict[str, CountedTopic]:
         return {
-            topic: Watched(stream.name, stream.event_time_field, self.max_lateness_ms(stream))
+            topic: CountedTopic(stream.name, stream.event_time_field, self.max_lateness_ms(stream))
             for stream in self._streams().all()
             for topic in stream.topics
         }

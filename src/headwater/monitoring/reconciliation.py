@@ -12,7 +12,7 @@ from headwater.errors import TopicUnknown
 from headwater.log.contract import Log, TopicPartition
 from headwater.monitoring import intake_counts
 from headwater.monitoring.completeness import SETTLE_MS
-from headwater.monitoring.hour_book import HourBook
+from headwater.monitoring.hourly_counts import HourlyCounts
 from headwater.monitoring.hours import HOUR_MS, hour_text
 from headwater.monitoring.intake_counts import ACCEPTED, DUPLICATE, ERROR_EVENT, JOB, STORING, TURNING
 from headwater.streams.stream import Stream
@@ -77,7 +77,7 @@ class Reconciled:
 class Reconciliation:
     """Compares counts of whole hours."""
 
-    def __init__(self, log: Log, book: HourBook) -> None:
+    def __init__(self, log: Log, book: HourlyCounts) -> None:
         self._log = log
         self._book = book
 

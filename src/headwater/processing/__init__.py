@@ -11,12 +11,12 @@ from headwater.jobs import (
     Timer,
     ToStream,
     ToTable,
-    Turn,
     Window,
     job,
     table,
     tumbling,
 )
+from headwater.jobs import Transition as Turn
 
 __all__ = [
     "Context",

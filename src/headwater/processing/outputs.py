@@ -19,7 +19,7 @@ from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.outcome import Admitted, Refused
 from headwater.jobs.job import Job
 from headwater.jobs.output_schema import output_schema_uri
-from headwater.jobs.steps import Failure, Item
+from headwater.jobs.steps import Element, Failure
 from headwater.log.contract import Record
 from headwater.processing.stack import bare_stack_text, stack_text, without_paths
 from headwater.processing.stores.contract import RefusesRecords
@@ -36,14 +36,14 @@ ENVELOPE_BYTES = 65_536
 RAW_BYTES_MAX = 65_536
 
 
-def derived_id(job: str, stream: str, cause: str) -> str:
-    """The id of the event that `job` makes for `stream` out of `cause`: the same whenever it is made again."""
+def derived_id(job: str, stream: str, lineage_id: str) -> str:
+    """The id of the event that `job` makes for `stream` out of `lineage_id`: the same whenever it is made again."""
     # As `uuid.uuid5` makes it.
-    name = NAMESPACE.bytes + f"{job}\n{stream}\n{cause}".encode()
+    name = NAMESPACE.bytes + f"{job}\n{stream}\n{lineage_id}".encode()
     return uuid_text(hashlib.sha1(name, usedforsecurity=False).hexdigest(), 5)
 
 
-class Derivation:
+class OutputBuilder:
     """Turns what the steps of one job give into records that passed the Gate."""
 
     def __init__(self, job: Job, gate: Gate, log: RefusesRecords | None = None) -> None:
@@ -63,7 +63,7 @@ class Derivation:
         if self._schema_uri is not None:
             self._gate.compile(self._schema_uri)
 
-    async def output(self, item: Item) -> Admitted | Failure:
+    async def output(self, item: Element) -> Admitted | Failure:
         """The event for the job's output stream."""
         stream = self._writes.output
         assert stream is not None
@@ -79,7 +79,7 @@ class Derivation:
             return Failure(item, "output", error)
         return await self._admit(item, value)
 
-    async def late(self, item: Item) -> Admitted | Failure:
+    async def late(self, item: Element) -> Admitted | Failure:
         """The late event as it was, in the job's late stream."""
         stream = self._writes.late
         assert stream is not None
@@ -89,7 +89,7 @@ class Derivation:
         value["meta"] = {
             **kept,
             "stream": stream,
-            "id": derived_id(self._job.name, stream, item.cause),
+            "id": derived_id(self._job.name, stream, item.lineage_id),
         }
         return await self._admit(item, value)
 
@@ -116,26 +116,26 @@ class Derivation:
             value = {}
         event_id = get_path(value, "meta.id")
         name = get_path(value, "meta.stream")
-        item = Item(value, now_ms, str(event_id), name if isinstance(name, str) else None, record.value, value)
+        item = Element(value, now_ms, str(event_id), name if isinstance(name, str) else None, record.value, value)
         made = await self.error(Failure(item, "output", error), now_ms)
         return None if isinstance(made, Failure) else made.record
 
     async def _error(self, failure: Failure, now_ms: int) -> Admitted | Failure:
         item, schema, project = failure.item, self._error_schema.schema, self._job.project
         stream = self._writes.errors
-        now, cause, withheld = utc_text(now_ms), original(failure.error), self._withholds()
+        now, lineage_id, withheld = utc_text(now_ms), original(failure.error), self._withholds()
         source = item.source if isinstance(item.source, Mapping) and not withheld else {}
-        said = "" if withheld else without_paths(text_of(cause), project)
-        stack = (bare_stack_text if withheld else stack_text)(cause, project)
+        said = "" if withheld else without_paths(text_of(lineage_id), project)
+        stack = (bare_stack_text if withheld else stack_text)(lineage_id, project)
         value: dict[str, Any] = {
             "$schema": schema.uri,
-            "meta": {"stream": stream, "id": derived_id(self._job.name, stream, f"{item.cause}/{failure.step}")},
+            "meta": {"stream": stream, "id": derived_id(self._job.name, stream, f"{item.lineage_id}/{failure.step}")},
             "dt": now,
             "emitter_id": self._job.name,
-            "error_type": name_of(cause),
+            "error_type": name_of(lineage_id),
             "errored_schema_uri": _text(source.get("$schema")),
             "errored_stream_name": "unknown" if withheld else item.stream or "unknown",
-            "message": f"{failure.step}: {said or name_of(cause)}"[:MESSAGE_CHARS_MAX],
+            "message": f"{failure.step}: {said or name_of(lineage_id)}"[:MESSAGE_CHARS_MAX],
             "raw_event": WITHHELD if withheld else self._raw_text(item),
             "stack": stack[-STACK_CHARS_MAX:],
         }
@@ -150,15 +150,15 @@ class Derivation:
         error_stream = streams.find(self._writes.errors)
         return error_stream is not None and not streams.visibility.may_copy(self._job.reads(), error_stream)
 
-    def _raw_text(self, item: Item) -> str:
+    def _raw_text(self, item: Element) -> str:
         # What a timer made had no event: its state is still there, and its cause says which key it was.
-        raw = item.raw if item.raw is not None else orjson.dumps({"cause": item.cause})
+        raw = item.raw if item.raw is not None else orjson.dumps({"cause": item.lineage_id})
         limit = max(1024, self._gate.settings.event_bytes_max // 2 - ENVELOPE_BYTES)
         text = raw[:limit].decode("utf-8", "replace")
         return text if len(raw) <= limit else f"{text}… ({len(raw)} bytes in all)"
 
-    def _meta(self, item: Item, given: Any, stream: str) -> dict[str, Any]:
-        own = {"stream": stream, "id": derived_id(self._job.name, stream, item.cause)}
+    def _meta(self, item: Element, given: Any, stream: str) -> dict[str, Any]:
+        own = {"stream": stream, "id": derived_id(self._job.name, stream, item.lineage_id)}
         source = item.source.get("meta") if isinstance(item.source, Mapping) else None
         # A function may pass its input on: what belongs to that event alone must not come along.
         passed = given if isinstance(given, Mapping) else {}
@@ -172,7 +172,7 @@ class Derivation:
                     meta[name] = source[name]
         return meta
 
-    async def _admit(self, item: Item, value: dict[str, Any]) -> Admitted | Failure:
+    async def _admit(self, item: Element, value: dict[str, Any]) -> Admitted | Failure:
         try:
             verdict = self._verdict(value)
             while isinstance(verdict, SchemaPending):

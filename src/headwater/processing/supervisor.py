@@ -60,7 +60,7 @@ class Supervisor:
     async def finish(self) -> None:
         """Stop, then process what there is and tell what waits for its time. Raises what the runner raises."""
         await self.stop()
-        await awaited(self.runner.run(until_end=True))
+        await awaited(self.runner.run(drain=True))
         self.runner.status.ended()
 
     async def _keep_running(self) -> None:

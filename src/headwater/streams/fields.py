@@ -18,7 +18,7 @@ MAPPINGS: JsonSchema = {"type": "array", "items": MAPPING}
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class Field:
     """One key of a stream file: what it means, what it takes in words, and the check. `keys` are those of a block.
 
     `schema` says the same as `accepts` in JSON Schema, `keys` and `item_keys` left out.
@@ -28,28 +28,28 @@ class Key:
     takes: str = "a mapping"
     accepts: Check = lambda value: isinstance(value, dict)
     schema: JsonSchema = field(default_factory=lambda: MAPPING)
-    keys: Mapping[str, Key] = field(default_factory=dict)
+    keys: Mapping[str, Field] = field(default_factory=dict)
     # A list whose items are mappings with these keys.
-    item_keys: Mapping[str, Key] = field(default_factory=dict)
+    item_keys: Mapping[str, Field] = field(default_factory=dict)
     open: bool = False
     # The texts it takes, where there are only so many.
     choices: tuple[str, ...] = ()
 
 
-def text(meaning: str) -> Key:
-    return Key(meaning, "text", lambda value: isinstance(value, str) and value != "", TEXT)
+def text(meaning: str) -> Field:
+    return Field(meaning, "text", lambda value: isinstance(value, str) and value != "", TEXT)
 
 
-def text_or_null(meaning: str) -> Key:
-    return Key(meaning, "text or null", lambda value: value is None or isinstance(value, str), _or_null("string"))
+def text_or_null(meaning: str) -> Field:
+    return Field(meaning, "text or null", lambda value: value is None or isinstance(value, str), _or_null("string"))
 
 
-def texts(meaning: str) -> Key:
-    return Key(meaning, "a list of texts", is_texts, {"type": "array", "items": TEXT})
+def texts(meaning: str) -> Field:
+    return Field(meaning, "a list of texts", is_texts, {"type": "array", "items": TEXT})
 
 
-def text_or_texts(meaning: str) -> Key:
-    return Key(
+def text_or_texts(meaning: str) -> Field:
+    return Field(
         meaning,
         "text or a list of texts",
         lambda value: (isinstance(value, str) and value != "") or (is_texts(value) and bool(value)),
@@ -57,34 +57,34 @@ def text_or_texts(meaning: str) -> Key:
     )
 
 
-def flag(meaning: str) -> Key:
-    return Key(meaning, "true or false", lambda value: isinstance(value, bool), {"type": "boolean"})
+def flag(meaning: str) -> Field:
+    return Field(meaning, "true or false", lambda value: isinstance(value, bool), {"type": "boolean"})
 
 
-def choice(meaning: str, *choices: str) -> Key:
+def choice(meaning: str, *choices: str) -> Field:
     *first, last = (f'"{one}"' for one in choices)
     takes = f"{', '.join(first)} or {last}" if first else last
-    return Key(meaning, takes, lambda value: value in choices, {"enum": list(choices)}, choices=choices)
+    return Field(meaning, takes, lambda value: value in choices, {"enum": list(choices)}, choices=choices)
 
 
-def count(meaning: str, at_least: int = 1) -> Key:
+def count(meaning: str, at_least: int = 1) -> Field:
     takes = f"a whole number, {at_least} or more"
     schema = {"type": "integer", "minimum": at_least}
-    return Key(meaning, takes, lambda value: type(value) is int and value >= at_least, schema)
+    return Field(meaning, takes, lambda value: type(value) is int and value >= at_least, schema)
 
 
-def duration(meaning: str, *, or_null: bool = False) -> Key:
+def duration(meaning: str, *, or_null: bool = False) -> Field:
     takes = "a duration with its unit, such as 30m, 12h or 7d" + (", or null" if or_null else "")
     schema = {"type": ["string", "null"] if or_null else "string", "pattern": DURATION_PATTERN}
-    return Key(meaning, takes, lambda value: (or_null and value is None) or is_duration(value), schema)
+    return Field(meaning, takes, lambda value: (or_null and value is None) or is_duration(value), schema)
 
 
-def rate(meaning: str) -> Key:
-    return Key(meaning, "a number from 0 to 1", is_rate, {"type": "number", "minimum": 0, "maximum": 1})
+def rate(meaning: str) -> Field:
+    return Field(meaning, "a number from 0 to 1", is_rate, {"type": "number", "minimum": 0, "maximum": 1})
 
 
-def open_block(meaning: str) -> Key:
-    return Key(meaning, open=True)
+def open_block(meaning: str) -> Field:
+    return Field(meaning, open=True)
 
 
 def is_texts(value: Any) -> bool:
@@ -115,13 +115,13 @@ def is_mapping_of_mappings(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(item, dict) for item in value.values())
 
 
-def json_schema_of(shape: Mapping[str, Key], *, opened: bool = False) -> dict[str, Any]:
+def json_schema_of(shape: Mapping[str, Field], *, opened: bool = False) -> dict[str, Any]:
     """The JSON Schema (draft-07) of a block with these keys."""
     schema: dict[str, Any] = {"type": "object", "properties": {name: _property(key) for name, key in shape.items()}}
     return schema if opened else schema | {"additionalProperties": False}
 
 
-def _property(key: Key) -> dict[str, Any]:
+def _property(key: Field) -> dict[str, Any]:
     schema: dict[str, Any] = {"description": key.meaning, **copy.deepcopy(dict(key.schema))}
     if key.keys:
         block = json_schema_of(key.keys, opened=key.open)

@@ -76,7 +76,7 @@ def _fits(path: Path, value: Any) -> bool:
     """Whether the key at `path` takes the value, and shows it to the legacy API as it is."""
     if path[-1] == "topic_prefixes":
         return value is None or (keys.is_texts(value) and bool(value))
-    shape: Mapping[str, keys.Key] = SHAPE
+    shape: Mapping[str, keys.Field] = SHAPE
     for name in path[:-1]:
         shape = shape[name].keys
     key = shape[path[-1]]

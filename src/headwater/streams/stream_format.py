@@ -10,7 +10,7 @@ from typing import Any
 
 from headwater.declaration import Declaration, KeyPath, dotted, nearest, suggestion
 from headwater.streams import fields as keys
-from headwater.streams.fields import Key
+from headwater.streams.fields import Field
 from headwater.streams.stream import PRIVACY_CLASSES
 
 API_VERSION = "streams/v1"
@@ -22,13 +22,13 @@ def _is_list_of_named(value: Any) -> bool:
     return keys.is_list_of_mappings(value) and all(isinstance(item.get("name"), str) for item in value)
 
 
-CONDITIONS: Mapping[str, Key] = {
+CONDITIONS: Mapping[str, Field] = {
     "site": keys.text_or_texts("The site, or one of these."),
     "site_group": keys.text_or_texts("The site is in this group of `sites.yaml`, or in one of these."),
     "realm": keys.text_or_texts("The realm, such as production or beta, or one of these."),
 }
 
-SHAPE: Mapping[str, Key] = {
+SHAPE: Mapping[str, Field] = {
     "apiVersion": keys.choice("The version of this format.", API_VERSION),
     "kind": keys.choice("What the file declares.", "Stream"),
     "stream": keys.text("The name; equals the file's name without `.yaml`. A `/regex/` in `families/`."),
@@ -37,7 +37,7 @@ SHAPE: Mapping[str, Key] = {
         "Whether there is such a stream; default true. Overrides set it for streams of some sites only."
     ),
     "event_time": keys.text("Dotted path of the field that says when it happened; default `dt`, else `meta.dt`."),
-    "lifecycle": Key(
+    "lifecycle": Field(
         "How far along the stream is.",
         keys={
             "stage": keys.text("For instance experimental, stable, deprecated."),
@@ -46,14 +46,14 @@ SHAPE: Mapping[str, Key] = {
             "sunset": keys.text_or_null("The date it ends."),
         },
     ),
-    "docs": Key(
+    "docs": Field(
         "What people need to know.",
         keys={
             "summary": keys.text("One sentence: what an event of it means."),
             "description": keys.text("More than one sentence."),
             "owner": keys.text_or_null("Who answers for it, such as `team:search`."),
             "contact": keys.text_or_null("Where to ask."),
-            "links": Key(
+            "links": Field(
                 "Further reading.",
                 "a list of mappings",
                 keys.is_list_of_mappings,
@@ -63,7 +63,7 @@ SHAPE: Mapping[str, Key] = {
             "tags": keys.texts("Words to find it by."),
         },
     ),
-    "privacy": Key(
+    "privacy": Field(
         "What it may reveal.",
         keys={
             "class": keys.choice(
@@ -75,22 +75,22 @@ SHAPE: Mapping[str, Key] = {
             "retention_override": keys.duration("Keep it this long instead, for privacy's sake.", or_null=True),
         },
     ),
-    "transport": Key(
+    "transport": Field(
         "Where and how events are kept.",
         keys={
-            "topic_prefixes": Key(
+            "topic_prefixes": Field(
                 "Datacenter prefixes: one topic each. Absent inherits, `[]` or null means none.",
                 "a list of texts or null",
                 lambda value: value is None or keys.is_texts(value),
                 {"type": ["array", "null"], "items": keys.TEXT},
             ),
-            "topics": Key(
+            "topics": Field(
                 "The topics by name, where they do not follow from the prefixes.",
                 "a list of one text or more",
                 lambda value: keys.is_texts(value) and bool(value),
                 {"type": "array", "items": keys.TEXT, "minItems": 1},
             ),
-            "message_key_fields": Key(
+            "message_key_fields": Field(
                 "The key: name in the key to dotted path in the event. Same key, same partition, in order.",
                 "a mapping of name to dotted path, or null",
                 lambda value: value is None or keys.is_mapping_of_texts(value),
@@ -100,12 +100,12 @@ SHAPE: Mapping[str, Key] = {
             "retention": keys.duration("How long events are kept; default the log's `retention_seconds_default`."),
             "retention_bytes": keys.count("Keep at most so many bytes per topic."),
             "compact": keys.flag("Keep only the newest event of each key; needs `message_key_fields`."),
-            "kafka": Key(
+            "kafka": Field(
                 "The same in Kafka's words, used where the keys above are absent.",
                 keys={
                     "partitions": keys.count("As `partitions`."),
                     "replicas": keys.count("Copies of each partition; on Kafka only."),
-                    "cleanup_policy": Key(
+                    "cleanup_policy": Field(
                         "`compact` in the list means `compact: true`.",
                         'a list of "delete" and "compact"',
                         lambda value: keys.is_texts(value) and set(value) <= {"delete", "compact"},
@@ -118,12 +118,12 @@ SHAPE: Mapping[str, Key] = {
             ),
         },
     ),
-    "produce": Key(
+    "produce": Field(
         "How events come in.",
         keys={
             "enabled": keys.flag("Whether producers may send; false refuses every event. Default true."),
             "destination_event_service": keys.text_or_null("The intake that takes them."),
-            "by": Key(
+            "by": Field(
                 "The producers by name. A mapping merges with the layers below it, a list replaces them; keys besides "
                 "these two are the producer's own.",
                 "a mapping of name to mapping, or a list of mappings with `name`",
@@ -137,7 +137,7 @@ SHAPE: Mapping[str, Key] = {
                 item_keys={"name": keys.text("The producer's name."), "enabled": keys.flag("Whether it produces.")},
                 open=True,
             ),
-            "sample": Key(
+            "sample": Field(
                 "Which part of the events clients send; null all.",
                 "a mapping or null",
                 lambda value: value is None or isinstance(value, dict),
@@ -150,7 +150,7 @@ SHAPE: Mapping[str, Key] = {
                 },
                 open=True,
             ),
-            "headers": Key(
+            "headers": Field(
                 "Event field (dotted) to the request header that fills it; false switches one off.",
                 "a mapping of dotted path to header name or false",
                 keys.is_header_mapping,
@@ -165,7 +165,7 @@ SHAPE: Mapping[str, Key] = {
             "deduplicate": keys.flag("Whether a repeated `meta.id` is recognised; default true."),
         },
     ),
-    "producers": Key(
+    "producers": Field(
         "Who may send events.",
         keys={
             "external": keys.flag(
@@ -178,7 +178,7 @@ SHAPE: Mapping[str, Key] = {
             ),
         },
     ),
-    "consumers": Key(
+    "consumers": Field(
         "Who may read its events over HTTP.",
         keys={
             "keys": keys.choice(
@@ -187,17 +187,17 @@ SHAPE: Mapping[str, Key] = {
             ),
         },
     ),
-    "consume": Key(
+    "consume": Field(
         "Consumers by name; what stands below is theirs.",
         "a mapping of name to mapping",
         keys.is_mapping_of_mappings,
         {"type": "object", "additionalProperties": {"type": "object"}},
         open=True,
     ),
-    "monitor": Key(
+    "monitor": Field(
         "How to see that it works.",
         keys={
-            "canary": Key(
+            "canary": Field(
                 "Artificial events that prove the way is open.",
                 keys={
                     "enabled": keys.flag("Whether they are sent; default false."),
@@ -205,10 +205,10 @@ SHAPE: Mapping[str, Key] = {
                     "required_within": keys.duration("How long without one is an alarm."),
                 },
             ),
-            "expect": Key(
+            "expect": Field(
                 "What is normal.",
                 keys={
-                    "min_rate_per_hour": Key(
+                    "min_rate_per_hour": Field(
                         "Fewer events are an alarm.",
                         "a number, 0 or more",
                         lambda value: type(value) in (int, float) and value >= 0,
@@ -219,13 +219,13 @@ SHAPE: Mapping[str, Key] = {
             ),
         },
     ),
-    "overrides": Key(
+    "overrides": Field(
         "Changes for some sites, in order: the last that holds wins.",
         "a list of mappings",
         keys.is_list_of_mappings,
         keys.MAPPINGS,
         item_keys={
-            "when": Key("Where it holds: all that stands here must be so.", keys=CONDITIONS),
+            "when": Field("Where it holds: all that stands here must be so.", keys=CONDITIONS),
             "set": keys.open_block("What is laid over: the keys of a stream file."),
             "unset": keys.texts("Dotted keys that are removed first."),
         },
@@ -236,10 +236,10 @@ SHAPE: Mapping[str, Key] = {
 
 # What says which stream it is, rather than how it is: no override changes it.
 IDENTITY = ("apiVersion", "kind", "stream", "overrides")
-PATCHABLE: Mapping[str, Key] = {name: key for name, key in SHAPE.items() if name not in IDENTITY}
+PATCHABLE: Mapping[str, Field] = {name: key for name, key in SHAPE.items() if name not in IDENTITY}
 
 
-def key_paths(shape: Mapping[str, Key] = SHAPE, above: str = "") -> Iterator[tuple[str, Key]]:
+def key_paths(shape: Mapping[str, Field] = SHAPE, above: str = "") -> Iterator[tuple[str, Field]]:
     """Every key of the format as a dotted path, `[]` marking the items of a list."""
     for name, key in shape.items():
         yield above + name, key
@@ -265,7 +265,7 @@ def check_patch(declaration: Declaration, path: KeyPath, patch: Mapping[str, Any
 
 
 def _check_block(
-    declaration: Declaration, path: KeyPath, block: Mapping[str, Any], shape: Mapping[str, Key], *, opened: bool
+    declaration: Declaration, path: KeyPath, block: Mapping[str, Any], shape: Mapping[str, Field], *, opened: bool
 ) -> None:
     for name, value in block.items():
         at = (*path, name)
@@ -286,7 +286,7 @@ def _check_block(
                 _check_block(declaration, (*at, index), item, key.item_keys, opened=key.open)
 
 
-def _unknown_key(declaration: Declaration, at: KeyPath, shape: Mapping[str, Key]) -> Exception:
+def _unknown_key(declaration: Declaration, at: KeyPath, shape: Mapping[str, Field]) -> Exception:
     name = str(at[-1])
     elsewhere = [path for path, _ in key_paths() if path.rpartition(".")[2] == name and "[]" not in path]
     hint = f'It belongs in "{elsewhere[0]}".' if elsewhere else suggestion(name, shape)

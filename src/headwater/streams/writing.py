@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from headwater.declaration import scalar
-from headwater.streams.fields import Key
+from headwater.streams.fields import Field
 from headwater.streams.stream_format import SHAPE
 
 LINE_CHARS_MAX = 120
@@ -41,7 +41,7 @@ def stream_file_text(document: Mapping[str, Any]) -> str:
     return yaml_text(_ordered(document, SHAPE))
 
 
-def _ordered(block: Mapping[str, Any], shape: Mapping[str, Key]) -> dict[str, Any]:
+def _ordered(block: Mapping[str, Any], shape: Mapping[str, Field]) -> dict[str, Any]:
     known = [name for name in shape if name in block]
     ordered = {name: block[name] for name in (*known, *(name for name in block if name not in shape))}
     for name in known:

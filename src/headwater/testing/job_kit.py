@@ -127,7 +127,7 @@ class JobKit:
 
     async def run(self) -> None:
         """Process what there is, to the end."""
-        await self.runner.run(until_end=True)
+        await self.runner.run(drain=True)
 
     async def run_live(self, *, pause_seconds: float = 0.15) -> None:
         """Process what there is as a job does that goes on: until nothing is left, and for `pause_seconds` at least."""

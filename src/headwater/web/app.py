@@ -19,7 +19,7 @@ from headwater.web.access import STREAM_PATH, Doors, is_events_path
 from headwater.web.asyncapi import AsyncApi
 from headwater.web.browser_client import browser_client_routes
 from headwater.web.events import Answer, EventsEndpoint, send_answer
-from headwater.web.http.headers import StandingHeaders, check_single, standing_headers
+from headwater.web.http.headers import DefaultHeaders, check_single, make_default_headers
 from headwater.web.http.hosts import WHOLE_TARGET, Hosts
 from headwater.web.http.places import error_answer, exception_handlers, page_of_error
 from headwater.web.http.preflight import Preflights, is_preflight, preflight
@@ -30,8 +30,8 @@ from headwater.web.monitoring import Monitoring
 from headwater.web.openapi import endpoints as spec
 from headwater.web.pages.page import Pages
 from headwater.web.problems import ProblemResponse, request_uri
-from headwater.web.schema_server import platform_schema_routes, shelves_of
-from headwater.web.schemas.shelf import Shelves
+from headwater.web.schema_server import indexes_of, platform_schema_routes
+from headwater.web.schemas.repository_index import RepositoryIndexes
 from headwater.web.stream import StreamEndpoint
 from headwater.web.streamconfigs import PATHS as STREAMCONFIGS_PATHS
 from headwater.web.streamconfigs import streamconfigs
@@ -50,7 +50,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
     pages = Pages(platform, notice)
     streams_api = StreamsApi(platform)
     intake = platform.config.intake
-    shelves = shelves_of(platform.config.schemas.base_uris, platform.config.path("."))
+    indexes = indexes_of(platform.config.schemas.base_uris, platform.config.path("."))
 
     described, explained = apart(spec.spec), apart(spec.doc)
 
@@ -85,7 +85,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
     for_all: list[BaseRoute] = [
         *(Route(path, streamconfigs, methods=["GET", "POST"]) for path in STREAMCONFIGS_PATHS),
         *browser_client_routes(),
-        *platform_schema_routes(shelves),
+        *platform_schema_routes(indexes),
     ]
     if intake.test_events:
         ours.append(Route("/v1/_test/events", run_test_events, methods=["GET"]))
@@ -96,7 +96,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
     # Which pages of other origins may use what: those that the intake's setting names, or all.
     origins = [*((route, intake.cors) for route in [*for_pages, stream]), *((route, "*") for route in for_all)]
     routes = [*ours, *for_pages, *for_all]
-    return Application(platform, pages, streams_api, routes=routes, origins=origins, shelves=shelves)
+    return Application(platform, pages, streams_api, routes=routes, origins=origins, indexes=indexes)
 
 
 class Application:
@@ -110,16 +110,16 @@ class Application:
         *,
         routes: Sequence[BaseRoute],
         origins: Sequence[tuple[BaseRoute, str | None]],
-        shelves: Shelves,
+        indexes: RepositoryIndexes,
     ) -> None:
         intake = platform.config.intake
-        standing = standing_headers(intake.cors, intake.csp)
+        default_headers = make_default_headers(intake.cors, intake.csp)
         public_url = platform.config.web.public_url
-        self._standing = standing
+        self._standing = default_headers
         self.routes = list(routes)
         self.doors = Doors(platform)
-        self.events = EventsEndpoint(platform.intake, intake, standing, public_url, doors=self.doors)
-        self.stream = StreamEndpoint(platform.hub, standing, public_url, keys=platform.keys)
+        self.events = EventsEndpoint(platform.intake, intake, default_headers, public_url, doors=self.doors)
+        self.stream = StreamEndpoint(platform.hub, default_headers, public_url, keys=platform.keys)
         # The protocol keeps its limits on time.
         self.web = platform.config.web
         self.hosts = Hosts(platform.config.web)
@@ -134,19 +134,19 @@ class Application:
         rest.router.redirect_slashes = False
         rest.state.platform = platform
         rest.state.events = self.events
-        rest.state.shelves = shelves
+        rest.state.indexes = indexes
         rest.state.looking = SharedWork()
         # Pages of other origins read what is on the list of origins, the intake, and what is no endpoint.
         self._closed = {_endpoint(route) for route in routes} - {_endpoint(route) for route, _ in origins}
         self._closed.discard(run_test_events)
-        no_cors = standing_headers(None, intake.csp)
-        self._rest = StandingHeaders(
+        no_cors = make_default_headers(None, intake.csp)
+        self._rest = DefaultHeaders(
             Preflights(rest, origins, self._description_asked),
-            standing,
-            lambda scope: no_cors if self._is_closed(scope) else standing,
+            default_headers,
+            lambda scope: no_cors if self._is_closed(scope) else default_headers,
         )
         self._cors = intake.cors
-        self._events_other_methods = StandingHeaders(events_other_methods, standing)
+        self._events_other_methods = DefaultHeaders(events_other_methods, default_headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

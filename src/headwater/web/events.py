@@ -31,9 +31,9 @@ from headwater.web.http.body import (
     Disconnected,
     decode_body,
     read_body,
-    slice_at_a_guess,
     slice_at_brackets,
     slice_events,
+    split_optimistically,
 )
 from headwater.web.http.headers import RawHeaders, is_on
 from headwater.web.problems import (
@@ -123,7 +123,7 @@ class RequestHeaders(Mapping[str, str]):
 
 
 class EventsEndpoint:
-    """Takes events over HTTP. `standing` are the headers every answer carries; `public_url` is the platform's.
+    """Takes events over HTTP. `default_headers` are the headers every answer carries; `public_url` is the platform's.
 
     `doors` say who may send; without them everybody may.
     """
@@ -132,7 +132,7 @@ class EventsEndpoint:
         self,
         intake: Intake,
         config: IntakeConfig,
-        standing: RawHeaders,
+        default_headers: RawHeaders,
         public_url: str | None = None,
         *,
         doors: Doors | None = None,
@@ -141,8 +141,8 @@ class EventsEndpoint:
         self._intake = intake
         self.config = config
         self._public_url = public_url
-        self._standing = standing
-        self._standing_empty = [*standing, (b"content-length", b"0")]
+        self._standing = default_headers
+        self._default_headers_empty = [*default_headers, (b"content-length", b"0")]
         self._test_events = [orjson.dumps(event) for event in config.test_events]
         # Nearly every answer says that all of so many events were accepted.
         self._all_accepted: dict[int, Answer] = {}
@@ -208,13 +208,13 @@ class EventsEndpoint:
             return None
         try:
             # A wrong guess is no JSON, which `judge` finds before anything is stored.
-            slices = slice_at_a_guess(body) or slice_events(body, self.config.request_events_max)
+            slices = split_optimistically(body) or slice_events(body, self.config.request_events_max)
             if not slices or len(slices) > min(JUDGED_AT_ONCE_MAX, self.config.request_events_max):
                 return self.answer(headers, b"", body, peer, uri.decode("latin-1"))
             verdicts = self._intake.judge_readable(slices, sent)
         except HeadwaterError:
             return self.answer(headers, b"", body, peer, uri.decode("latin-1"))
-        if self._intake.store_at_once(verdicts, lambda receipt: respond(self._received(receipt))):
+        if self._intake.try_append(verdicts, lambda receipt: respond(self._received(receipt))):
             return None
         return self._answer_judged(slices, verdicts, sent)
 
@@ -347,7 +347,7 @@ class EventsEndpoint:
 
     def _answer(self, status: int, reason: str, body: bytes = b"", extra: RawHeaders | None = None) -> Answer:
         if not body and not extra:
-            return Answer(status, reason.encode("latin-1"), self._standing_empty)
+            return Answer(status, reason.encode("latin-1"), self._default_headers_empty)
         headers = [*self._standing, *(extra or ()), (b"content-length", str(len(body)).encode())]
         return Answer(status, reason.encode("latin-1"), headers, body)
 

@@ -23,12 +23,15 @@ from headwater.web.http.route import Route
 from headwater.web.paths import REPOSITORIES
 from headwater.web.protocol import HeadwaterProtocol
 from headwater.web.schemas.endpoints import schema_routes, wants_page
-from headwater.web.schemas.shelf import Shelves, Told
+from headwater.web.schemas.repository_index import RepositoryIndexes, Told
 from headwater.web.sight import seen
 
 
 def create_schema_app(
-    shelves: Shelves, streams_of: Callable[[], Mapping[str, list[str]]] = dict, *, hidden: frozenset[str] = frozenset()
+    indexes: RepositoryIndexes,
+    streams_of: Callable[[], Mapping[str, list[str]]] = dict,
+    *,
+    hidden: frozenset[str] = frozenset(),
 ) -> Starlette:
     """The ASGI application over some repositories.
 
@@ -42,7 +45,7 @@ def create_schema_app(
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    routes = schema_routes(shelves, lambda _: Told(streams_of(), hidden))
+    routes = schema_routes(indexes, lambda _: Told(streams_of(), hidden))
     app = Starlette(
         routes=[Route("/", root), Route("/healthz", healthz), *routes],
         middleware=[Middleware(Preflights, origins=[(route, "*") for route in routes])],
@@ -52,7 +55,7 @@ def create_schema_app(
     return app
 
 
-def shelves_of(base_uris: Sequence[str], root: Path) -> Shelves:
+def indexes_of(base_uris: Sequence[str], root: Path) -> RepositoryIndexes:
     """The repositories of a project's configuration that are directories, each under its directory's name.
 
     `…/primary/jsonschema` is `primary`. Repositories over HTTP are served by whoever has them. A directory that is not
@@ -64,10 +67,10 @@ def shelves_of(base_uris: Sequence[str], root: Path) -> Shelves:
         if not base.startswith(("http://", "https://")) and path.is_dir():
             settings = WorkingSettings(base_path=path.resolve())
             places.append((_free_name(path, [name for name, _ in places]), settings))
-    return Shelves.of(places)
+    return RepositoryIndexes.of(places)
 
 
-def platform_schema_routes(shelves: Shelves) -> list[BaseRoute]:
+def platform_schema_routes(indexes: RepositoryIndexes) -> list[BaseRoute]:
     """The same for a platform: its own repositories, and which of its streams have which schema."""
 
     def told_of(request: Request) -> Told:
@@ -75,7 +78,7 @@ def platform_schema_routes(shelves: Shelves) -> list[BaseRoute]:
         streams = seen(request)
         return Told(streams_by_title(streams.all()), streams.titles_hidden(), streams.sight is Sight.PUBLIC)
 
-    return schema_routes(shelves, told_of)
+    return schema_routes(indexes, told_of)
 
 
 def name_of(path: Path) -> str:

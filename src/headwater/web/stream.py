@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from headwater.access.api_keys import ApiKeys
 from headwater.consumption.filter import parse_filter
 from headwater.consumption.framing import Format
-from headwater.consumption.hub import Connection, StreamHub, Wish
+from headwater.consumption.hub import Connection, StreamHub, StreamRequest
 from headwater.declaration import suggestion
 from headwater.errors import (
     ConfigInvalid,
@@ -68,7 +68,7 @@ _LEGACY_PROBLEMS: dict[type[HeadwaterError], tuple[int, str, str]] = {
 
 
 class StreamEndpoint:
-    """Serves streams over HTTP. `standing` are headers every answer carries.
+    """Serves streams over HTTP. `default_headers` are headers every answer carries.
 
     A scope extension `headwater.abort`, where the server has one, is called to drop a client whose buffers are full.
     """
@@ -76,7 +76,7 @@ class StreamEndpoint:
     def __init__(
         self,
         hub: StreamHub,
-        standing: RawHeaders | None = None,
+        default_headers: RawHeaders | None = None,
         public_url: str | None = None,
         *,
         keys: ApiKeys | None = None,
@@ -85,7 +85,7 @@ class StreamEndpoint:
         self._hub = hub
         self._keys = keys
         self._public_url = public_url
-        self._standing = standing or []
+        self._standing = default_headers or []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = joined(scope["headers"])
@@ -111,9 +111,9 @@ class StreamEndpoint:
             url = url_of(self._public_url, scope.get("scheme", "http"), headers.get("host", ""))
             sight = self._sight(headers, address)
             streams = self._hub.resolve(names, sight)
-            wish = replace(_wish(streams, accept, query, resume), render=rendering(accept, query, url))
-            topics = wish.topics
-            connection = await self._hub.connect(wish)
+            wanted = replace(_wish(streams, accept, query, resume), render=rendering(accept, query, url))
+            topics = wanted.topics
+            connection = await self._hub.connect(wanted)
         except HeadwaterError as error:
             await self._refuse_error(scope, send, error, resume=resume, topics=topics)
         else:
@@ -229,9 +229,11 @@ def media_type(accept: str | None) -> bytes:
     return JSON_TYPE if form_of(accept) == "json" else b"text/event-stream; charset=utf-8"
 
 
-def _wish(streams: tuple[Stream, ...], accept: str, query: Mapping[str, str], last_event_id: str | None) -> Wish:
+def _wish(
+    streams: tuple[Stream, ...], accept: str, query: Mapping[str, str], last_event_id: str | None
+) -> StreamRequest:
     expression = query.get("filter", "").strip()
-    return Wish(
+    return StreamRequest(
         streams,
         form=form_of(accept),
         filter=parse_filter(expression) if expression else None,

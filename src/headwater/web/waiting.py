@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from headwater.config import Config
 from headwater.errors import LogUnavailable
-from headwater.web.http.headers import StandingHeaders, standing_headers
+from headwater.web.http.headers import DefaultHeaders, make_default_headers
 from headwater.web.info import JsonResponse, healthz
 from headwater.web.problems import ProblemResponse, problem_headers, request_uri
 
@@ -43,7 +43,7 @@ async def waiting(config: Config, sockets: Sequence[socket.socket]) -> AsyncIter
             response = ProblemResponse(error, method=request.method, uri=request_uri(scope))
         await response(scope, receive, send)
 
-    app = StandingHeaders(answer, standing_headers(config.intake.cors, config.intake.csp))
+    app = DefaultHeaders(answer, make_default_headers(config.intake.cors, config.intake.csp))
     server = uvicorn.Server(
         uvicorn.Config(
             app,

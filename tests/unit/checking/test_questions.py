@@ -201,7 +201,7 @@ BROKEN = [
            "jobs/odd.py", 4, "bites"),
     Broken("job-field-type", _job('source="demo.edit", key="wiki", window=tumbling("1m").sum("n", "title")'),
            "jobs/odd.py", 4, "title"),
-    Broken("job-field-type", _job('source="demo.edit", key="wiki", window=tumbling("1m").greatest("n", "meta")'),
+    Broken("job-field-type", _job('source="demo.edit", key="wiki", window=tumbling("1m").max("n", "meta")'),
            "jobs/odd.py", 4, "object"),
     Broken("jobs-in-a-circle",
            {"jobs/odd.py": JOB.format(arguments='source="demo.page_edits", sink="demo.edit"')}, "jobs/edits.py", 31,

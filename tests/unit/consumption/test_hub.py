@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from headwater.config import ConsumptionConfig
-from headwater.consumption.hub import Connection, StreamHub, Wish
+from headwater.consumption.hub import Connection, StreamHub, StreamRequest
 from headwater.errors import ConfigInvalid, LogUnavailable, StreamUnknown
 from headwater.log.contract import Position, Record, TopicSettings
 from headwater.log.token_marks import marks_of
@@ -69,9 +69,9 @@ def _numbers(answer: RawAnswer) -> list[int]:
 
 async def test_clients_with_equal_wishes_share_one_tail_and_the_last_one_out_stops_it(log: OracleLog) -> None:
     hub = _hub(log)
-    wish = Wish(hub.resolve(["edits"]))
-    first, second = await hub.connect(wish), await hub.connect(wish)
-    third = await hub.connect(Wish(hub.resolve(["edits"]), canaries=True))
+    wanted = StreamRequest(hub.resolve(["edits"]))
+    first, second = await hub.connect(wanted), await hub.connect(wanted)
+    third = await hub.connect(StreamRequest(hub.resolve(["edits"]), canaries=True))
     assert first.reader.tail is second.reader.tail
     assert hub.tails == 2
     for connection in (first, second, third, third):
@@ -242,18 +242,18 @@ async def test_a_declared_stream_without_topics_is_our_fault_and_a_made_up_famil
 ) -> None:
     hub = _hub(log)
     with pytest.raises(ConfigInvalid):
-        await hub.connect(Wish(hub.resolve(["ghost"])))
+        await hub.connect(StreamRequest(hub.resolve(["ghost"])))
     with pytest.raises(StreamUnknown):
-        await hub.connect(Wish(hub.resolve(["made.up"])))
+        await hub.connect(StreamRequest(hub.resolve(["made.up"])))
 
 
 async def test_a_stream_whose_topic_was_deleted_is_asked_for_again_later(log: OracleLog) -> None:
     hub = _hub(log)
-    await hub.disconnect(await hub.connect(Wish(hub.resolve(["edits"]))))
+    await hub.disconnect(await hub.connect(StreamRequest(hub.resolve(["edits"]))))
     log.delete_topic("edits")
     for _ in range(2):
         with pytest.raises(LogUnavailable, match="has no topic 'edits'") as caught:
-            await hub.connect(Wish(hub.resolve(["edits"])))
+            await hub.connect(StreamRequest(hub.resolve(["edits"])))
         assert caught.value.retriable
 
 
@@ -492,10 +492,10 @@ async def test_a_legacy_client_of_some_partitions_is_given_ids_that_keep_it_to_t
 
 async def test_a_client_that_starts_ahead_of_the_shared_tail_waits_for_it_and_repeats_nothing(log: OracleLog) -> None:
     hub = _hub(log)
-    first: Connection = await hub.connect(Wish(hub.resolve(["edits"])))
+    first: Connection = await hub.connect(StreamRequest(hub.resolve(["edits"])))
     # Without giving the tail a turn to read: the second client's end is then ahead of the tail.
     await log.append([Record("edits", b'{"n":1}', partition=0)])
-    second = await hub.connect(Wish(hub.resolve(["edits"])))
+    second = await hub.connect(StreamRequest(hub.resolve(["edits"])))
     await log.append([Record("edits", b'{"n":2}', partition=0)])
     seen: list[bytes] = []
     async with asyncio.timeout(5):

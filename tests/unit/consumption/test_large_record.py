@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.consumption.filter import parse_filter
-from headwater.consumption.framing import SLICE_SECONDS, Chosen, Framer
+from headwater.consumption.framing import SLICE_SECONDS, Framer, Selection
 from headwater.consumption.large_record import COMPARED_BYTES_MAX, LARGE_BYTES, NotPlain, text_of
 from headwater.event import EXACT, EXACT_HEADER, decode_event, encode_event, encode_json
 from headwater.log.contract import Position, StoredRecord
@@ -48,7 +48,7 @@ def test_an_event_reads_the_same_whether_it_is_decoded_as_a_whole(
     except NotPlain:
         return
 
-    value = Chosen(wanted, canaries).value_of(stored)
+    value = Selection(wanted, canaries).value_of(stored)
     assert found == (None if value is None else encode_json(value))
 
 
@@ -73,8 +73,8 @@ def test_what_no_intake_has_written_is_left_to_the_usual_way(text: bytes) -> Non
 def test_a_canary_is_left_out_of_large_events_too() -> None:
     event = {"meta": {"domain": "canary"}, "x": "y" * LARGE_BYTES}
 
-    assert Chosen().text_of(record(orjson.dumps(event))) is None
-    assert Chosen(canaries=True).text_of(record(orjson.dumps(event))) is not None
+    assert Selection().text_of(record(orjson.dumps(event))) is None
+    assert Selection(canaries=True).text_of(record(orjson.dumps(event))) is not None
 
 
 @pytest.mark.parametrize("many", [[""] * 400_000, {str(number): 1 for number in range(100_000)}])
@@ -82,20 +82,20 @@ def test_an_event_is_given_where_its_filter_would_look_through_too_much(many: An
     text = orjson.dumps({"a": many, "b": 1})
     assert len(text) > COMPARED_BYTES_MAX
 
-    assert Chosen(parse_filter('a contains "x"')).text_of(record(text)) is not None
-    assert Chosen(parse_filter("b == 2")).text_of(record(text)) is None
+    assert Selection(parse_filter('a contains "x"')).text_of(record(text)) is not None
+    assert Selection(parse_filter("b == 2")).text_of(record(text)) is None
 
 
 def test_a_large_event_costs_a_reader_a_fraction_of_decoding_it() -> None:
     text = orjson.dumps({"a": [[]] * 1_000_000})
-    chosen = Chosen(parse_filter("a contains 1"))
+    selection = Selection(parse_filter("a contains 1"))
 
     began = time.process_time()
-    assert chosen.text_of(record(text)) is not None
+    assert selection.text_of(record(text)) is not None
     used = time.process_time() - began
 
     began = time.process_time()
-    assert chosen.value_of(record(text)) is not None
+    assert selection.value_of(record(text)) is not None
     assert used < (time.process_time() - began) / 2
 
 
@@ -103,7 +103,7 @@ def test_numbers_of_many_digits_stay_as_they_are() -> None:
     text = b'{"a":0.12345678901234567890,"meta":{"n":123456789012345678901234567890},"x":"%b"}' % (b"y" * LARGE_BYTES)
     _, kept, flags = decode_event(text)
 
-    found = Chosen().text_of(record(kept, flags))
+    found = Selection().text_of(record(kept, flags))
 
     assert found is not None
     assert b'"a":0.12345678901234567890,' in found
@@ -116,7 +116,7 @@ def test_frames_are_made_in_slices_of_time_and_none_is_lost() -> None:
     text = json.dumps({"a": [""] * 900 + [1]}, separators=(",", ":")).encode()
     records = [StoredRecord(TOPIC, 0, offset, 0, None, (), text) for offset in range(100)]
     start = Position({(TOPIC, 0): 0})
-    framer, whole = Framer("json", Chosen(wanted), start), Framer("json", Chosen(wanted), start).frames(records)
+    framer, whole = Framer("json", Selection(wanted), start), Framer("json", Selection(wanted), start).frames(records)
 
     done, chunks = 0, []
     while done < len(records):

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from headwater.config import ConsumptionConfig
-from headwater.consumption.framing import Chosen, Framer
-from headwater.consumption.hub import Connection, StreamHub, Wish
+from headwater.consumption.framing import Framer, Selection
+from headwater.consumption.hub import Connection, StreamHub, StreamRequest
 from headwater.consumption.tail import LiveTail
 from headwater.log.contract import Position, Record, StoredRecord, TopicSettings
 from headwater.log.sqlite.log import POLL_SECONDS_MAX, SqliteLog
@@ -67,7 +67,7 @@ async def log() -> CountingLog:
 async def clients(log: Any, count: int = len(NAMES)) -> AsyncIterator[tuple[StreamHub, list[Connection]]]:
     """A client for each of the topics, that has met its live tail."""
     hub = StreamHub(log, STREAMS, ConsumptionConfig(heartbeat_seconds=HEARTBEAT_SECONDS), Telemetry())
-    connections = [await hub.connect(Wish(hub.resolve([name]))) for name in NAMES[:count]]
+    connections = [await hub.connect(StreamRequest(hub.resolve([name]))) for name in NAMES[:count]]
     try:
         for connection in connections:
             assert b"retry" in (await connection.reader.next() or b"")
@@ -180,7 +180,7 @@ async def test_a_tick_wakes_those_whose_time_has_come_and_forgets_those_who_have
     async def look() -> Any:
         raise AssertionError("nothing was lost")
 
-    framer = Framer("sse", Chosen(), await log.last([NAMES[0]]))
+    framer = Framer("sse", Selection(), await log.last([NAMES[0]]))
     tail = LiveTail(log, framer, look=look, topics=(NAMES[0],), ring_bytes_max=1000)
     tail.start()
     early, late, left, moving = tail.wait(10.0), tail.wait(20.0), tail.wait(20.0), tail.wait_to_move()

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.consumption.extent import Extents
 from headwater.consumption.filter import parse_filter
-from headwater.consumption.framing import Chosen, Framer, TokenWriter
+from headwater.consumption.framing import Framer, Selection, TokenWriter
+from headwater.consumption.offset_ranges import OffsetRanges
 from headwater.consumption.resume import Lost, find_start, parse_legacy, parse_since, unquoted
 from headwater.consumption.subscription import Subscription
 from headwater.errors import ConfigInvalid, TimestampInvalid, TokenInvalid, TopicUnknown
@@ -48,7 +48,7 @@ async def log(clock: _Clock) -> OracleLog:
 
 
 async def _start(log: OracleLog, *, last_event_id: str | None = None, since: str | None = None):  # type: ignore[no-untyped-def]
-    return await find_start(log, await Extents(log).of(["a", "b"]), last_event_id=last_event_id, since=since)
+    return await find_start(log, await OffsetRanges(log).of(["a", "b"]), last_event_id=last_event_id, since=since)
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_any_other_last_event_id_is_refused(text: str) -> None:
 
 async def test_streams_none_of_whose_topics_exist_are_the_operators_mistake(log: OracleLog) -> None:
     with pytest.raises(ConfigInvalid, match="No topics available"):
-        await Extents(log).of(["ghost"])
-    assert (await Extents(log).of(["ghost", "b"])).topics() == {"b"}
+        await OffsetRanges(log).of(["ghost"])
+    assert (await OffsetRanges(log).of(["ghost", "b"])).topics() == {"b"}
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_the_token_writer_writes_what_the_position_would(offsets: dict[tuple[str
 async def test_every_token_of_a_framer_is_that_of_the_position_after_its_record(log: OracleLog) -> None:
     position = await log.first(["a", "b"])
     records = await log.read(position)
-    framer = Framer("sse", Chosen(), position)
+    framer = Framer("sse", Selection(), position)
     chunk = framer.frames(records)
     ids = [line[4:] for line in chunk.data.decode().split("\n") if line.startswith("id: ")]
     expected = []

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.config import ConsumptionConfig
-from headwater.consumption.extent import Extents
 from headwater.consumption.framing import NOTICE_STREAM, TokenWriter
 from headwater.consumption.hub import StreamHub
+from headwater.consumption.offset_ranges import OffsetRanges
 from headwater.consumption.resume import find_start
 from headwater.errors import PositionLost, TokenInvalid
 from headwater.log.contract import Log, Position, Record, TopicSettings
@@ -197,7 +197,7 @@ async def test_readers_of_lines_are_told_in_a_line(accept: str, tmp_path: Path) 
 @pytest.mark.parametrize("stops", [False, True])
 async def test_tokens_without_marks_and_those_of_the_log_itself_go_on_where_they_were(stops: bool) -> None:
     log = await _filled(OracleLog(), 10)
-    extent = await Extents(log).of(["edits"])
+    offset_range = await OffsetRanges(log).of(["edits"])
     marks = await marks_of(log, ["edits"])
     legacy = {"topic": "edits", "partition": 0, "offset": 5}
     for last_event_id in (
@@ -207,7 +207,7 @@ async def test_tokens_without_marks_and_those_of_the_log_itself_go_on_where_they
         json.dumps([{**legacy, "log": marks["edits"]}]),
         json.dumps([{**legacy, "log": 7}]),
     ):
-        start = await find_start(log, extent, last_event_id=last_event_id, since=None, stops=stops)
+        start = await find_start(log, offset_range, last_event_id=last_event_id, since=None, stops=stops)
         assert (start.position, start.lost) == (Position({("edits", 0): 5}), ())
 
 
@@ -217,7 +217,7 @@ async def test_tokens_without_marks_and_those_of_the_log_itself_go_on_where_they
 async def test_what_a_legacy_array_says_without_an_offset_is_of_any_log(entry: dict[str, int]) -> None:
     log = await _filled(OracleLog(), 10)
     array = json.dumps([{"topic": "edits", "partition": 0, "log": "ffffffff", **entry}])
-    start = await find_start(log, await Extents(log).of(["edits"]), last_event_id=array, since=None, stops=True)
+    start = await find_start(log, await OffsetRanges(log).of(["edits"]), last_event_id=array, since=None, stops=True)
     assert start.lost == ()
 
 
@@ -238,12 +238,12 @@ async def test_of_several_topics_only_the_one_that_was_made_again_begins_anew(pa
     token = marked("hw1;edits:0=5,1=2;other:0=4", await marks_of(log, ["edits", "other"]))
     log.again["edits"] = 1
     await log.ensure_topic("edits", TopicSettings(partitions=partitions))
-    extent = await Extents(log).of(["edits", "other"])
-    start = await find_start(log, extent, last_event_id=token, since=None)
-    assert start.position == Position({**extent.next, ("other", 0): 4})
+    offset_range = await OffsetRanges(log).of(["edits", "other"])
+    start = await find_start(log, offset_range, last_event_id=token, since=None)
+    assert start.position == Position({**offset_range.next, ("other", 0): 4})
     assert {lost.topic for lost in start.lost} == {"edits"}
     with pytest.raises(PositionLost, match="edits"):
-        await find_start(log, extent, last_event_id=token, since=None, stops=True)
+        await find_start(log, offset_range, last_event_id=token, since=None, stops=True)
 
 
 async def test_where_it_is_to_stop_a_position_beyond_the_end_is_refused_but_none_that_retention_overtook() -> None:
@@ -255,8 +255,8 @@ async def test_where_it_is_to_stop_a_position_beyond_the_end_is_refused_but_none
     now += 100
     await log.append([Record("edits", b"{}")])
     await log.trim()
-    extent = await Extents(log).of(["edits"])
+    offset_range = await OffsetRanges(log).of(["edits"])
     with pytest.raises(PositionLost):
-        await find_start(log, extent, last_event_id="hw1;edits:0=9", since=None, stops=True)
-    start = await find_start(log, extent, last_event_id="hw1;edits:0=0", since=None, stops=True)
+        await find_start(log, offset_range, last_event_id="hw1;edits:0=9", since=None, stops=True)
+    start = await find_start(log, offset_range, last_event_id="hw1;edits:0=0", since=None, stops=True)
     assert [lost.resumed for lost in start.lost] == [1]

@@ -124,7 +124,7 @@ def test_an_argument_of_a_job_that_cannot_be_is_named(tmp_path: Path, call: str,
         ("Job('j', 'abc')", "`sources` is a tuple of streams"),
         ("Job('j', ('a',), (print,))", "is an Each or a PerKey"),
         ("Job('j', ('a',), output='b')", "`output` is a ToStream or a ToTable"),
-        ("Timer(1, strikt=True)", "unknown argument `strikt`; did you mean `strict`?"),
+        ("Timer(1, fires_when_idel=True)", "unknown argument `fires_when_idel`; did you mean `fires_when_idle`?"),
         ("ToStream('a', versoin='1.0.0')", "unknown argument `versoin`; did you mean `version`?"),
     ],
 )

@@ -12,10 +12,10 @@ from headwater.errors import CopyRefused, StateUnavailable
 from headwater.log.contract import Commit, Position, Record, StateChange, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.migration.job_state import UNFINISHED
-from headwater.migration.jobs import Moving
-from headwater.migration.positions import CarriedGroup, Carrying
-from headwater.migration.topics import Copying
-from headwater.processing.stores.state_file import LocalState
+from headwater.migration.jobs import JobMigration
+from headwater.migration.positions import CarriedGroup, PositionMigration
+from headwater.migration.topics import TopicCopy
+from headwater.processing.stores.state_file import StateFile
 
 CELLS = "job/count/function/cells"
 PROGRESS = "job/count/progress"
@@ -49,17 +49,17 @@ async def go_on(log: SqliteLog, offset: int, *values: tuple[bytes, bytes | None]
     )
 
 
-async def begin(logs: Logs) -> Moving:
-    moving = Moving(*logs, None)
+async def begin(logs: Logs) -> JobMigration:
+    moving = JobMigration(*logs, None)
     await moving.begin()
     return moving
 
 
-async def carry(logs: Logs, moving: Moving) -> CarriedGroup:
-    copying = Copying(*logs, settle_seconds=0)
+async def carry(logs: Logs, moving: JobMigration) -> CarriedGroup:
+    copying = TopicCopy(*logs, settle_seconds=0)
     copied = [await copying.copy(info) for info in await copying.topics()]
     ledgers = {(ledger.topic, ledger.partition): ledger for one in copied for ledger in one.ledgers}
-    (carried,) = await moving.carry(Carrying(*logs, ledgers))
+    (carried,) = await moving.carry(PositionMigration(*logs, ledgers))
     return carried
 
 
@@ -146,7 +146,7 @@ async def test_state_that_was_written_otherwise_is_not_taken_for_carried(
 
 
 def test_a_file_that_is_being_replaced_is_as_before_until_the_end(tmp_path: Path) -> None:
-    file = LocalState(tmp_path / "state" / "count.db")
+    file = StateFile(tmp_path / "state" / "count.db")
     file.commit([Record("a", b"1")], token(1), [StateChange(CELLS, b"k", b"1")], arrived=0)
     assert file.moved_at() is None
     file.begin_replacing()
@@ -155,14 +155,14 @@ def test_a_file_that_is_being_replaced_is_as_before_until_the_end(tmp_path: Path
     assert (file.number, file.token, file.scan(CELLS, b"", 10)) == (1, token(1), [(b"k", b"1")])
     assert len(file.waiting()) == 1
     with pytest.raises(StateUnavailable, match="in use by another process"):
-        LocalState(file.path)
+        StateFile(file.path)
 
     file.begin_replacing()
     file.put(CELLS, [(b"other", b"2")])
     file.end_replacing(token(9))
     identity = file.id
     file.close()
-    file = LocalState(file.path)
+    file = StateFile(file.path)
     assert (file.id, file.number, file.token, file.moved_at()) == (identity, 2, token(9), 2)
     assert (file.namespaces(), file.scan(CELLS, b"", 10), file.waiting()) == ([CELLS], [(b"other", b"2")], [])
     file.commit([], token(10), [], arrived=2)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headwater.errors import TopicUnknown
 from headwater.log.contract import Position, Record, TopicSettings
-from headwater.monitoring.hour_book import HourBook
+from headwater.monitoring.hourly_counts import HourlyCounts
 from headwater.monitoring.reconciliation import AT_ONCE_MAX, Reconciliation
 from headwater.testing.clock import ManualClock
 from headwater.testing.oracle_log import OracleLog
@@ -54,7 +54,7 @@ async def made(written: Iterable[tuple[str, int, int]]) -> CountingLog:
 
 
 async def edges(log: CountingLog, topics: Iterable[str], last: int = HOUR + HOURS) -> list[dict[tuple[str, int], int]]:
-    reconciliation = Reconciliation(log, HourBook(log, 48, lambda: 0.0))
+    reconciliation = Reconciliation(log, HourlyCounts(log, 48, lambda: 0.0))
     return [dict(one) for one in await reconciliation._edges(set(topics), HOUR, last)]
 
 

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from headwater.errors import LogUnavailable, TimestampInvalid
 from headwater.log.contract import Features, Record, TopicSettings
 from headwater.monitoring.completeness import Completeness, StreamHour
-from headwater.monitoring.hour_book import (
+from headwater.monitoring.hour_counts import HourCount
+from headwater.monitoring.hourly_counts import (
     BEHIND_SECONDS,
     BUSY_SHARE_MAX,
     BUSY_SHARE_MIN,
     TOPIC,
-    HourBook,
-    Watched,
+    CountedTopic,
+    HourlyCounts,
     busy_share,
 )
-from headwater.monitoring.hour_counts import HourCount
 from headwater.monitoring.hours import hour_text, read_hour
 from headwater.monitoring.intake_counts import IntakeCounts
 from headwater.monitoring.reconciliation import Reconciliation
@@ -34,7 +34,7 @@ from headwater.testing.oracle_log import OracleLog
 HOUR = 472_222
 START = HOUR * 3600.0
 STREAM = Stream(name="notes", partitions=2)
-WATCHED = {"notes": Watched("notes", "dt", 600_000)}
+WATCHED = {"notes": CountedTopic("notes", "dt", 600_000)}
 LATENESS_MS = 600_000
 
 
@@ -55,7 +55,7 @@ class World:
     def __init__(self) -> None:
         self.clock = ManualClock(START)
         self.log = OracleLog(clock=self.clock)
-        self.book = HourBook(self.log, 48, self.clock)
+        self.book = HourlyCounts(self.log, 48, self.clock)
 
     async def start(self) -> World:
         await self.log.open()
@@ -76,7 +76,7 @@ class World:
 
     async def restarted(self) -> World:
         await self.book.save()
-        self.book = HourBook(self.log, 48, self.clock)
+        self.book = HourlyCounts(self.log, 48, self.clock)
         await self.book.open()
         return self
 
@@ -182,7 +182,7 @@ def test_whatever_crashes_between_two_appends_every_record_counts_once(events: A
         log = FailingLog(clock=clock)
         await log.open()
         await log.ensure_topic("notes", TopicSettings(partitions=2))
-        book = HourBook(log, 200, clock)
+        book = HourlyCounts(log, 200, clock)
         await book.open()
         for minute, partition, canary in events:
             await log.append([record(START + minute * 60, canary=canary, partition=partition)])
@@ -193,7 +193,7 @@ def test_whatever_crashes_between_two_appends_every_record_counts_once(events: A
                     await book.save()
                 except LogUnavailable:
                     # A new process finds what was kept, however little of it.
-                    book = HourBook(log, 200, clock)
+                    book = HourlyCounts(log, 200, clock)
                     log.fails_at = None
                     await book.open()
         log.fails_at = None

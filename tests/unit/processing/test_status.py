@@ -8,7 +8,7 @@ import pytest
 
 from headwater.jobs import Job
 from headwater.jobs.place import Place
-from headwater.jobs.steps import Failure, Item, Results
+from headwater.jobs.steps import Element, Failure, Results
 from headwater.processing.announcing import DISTANCES_SECONDS, KINDS_MAX, QUIET_SECONDS, Announcement, Announcements
 from headwater.processing.status import ERROR_SECONDS, RESTART_SECONDS, RunnerStatus
 from headwater.telemetry import Telemetry
@@ -25,7 +25,7 @@ JOB = Job("failing", ("a",), place=Place("jobs/x.py", 7))
 
 
 def failed(*errors: BaseException) -> Results:
-    return Results(failures=[Failure(Item(None, 0, "c"), "function", error) for error in errors])
+    return Results(failures=[Failure(Element(None, 0, "c"), "function", error) for error in errors])
 
 
 def test_the_first_of_a_kind_is_announced_then_others_at_growing_distances_with_counts() -> None:

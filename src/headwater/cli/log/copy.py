@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headwater.log.contract import Log
     from headwater.migration.jobs import StateFiles
     from headwater.migration.positions import CarriedGroup
-    from headwater.migration.topics import TopicCopy
+    from headwater.migration.topics import CopiedTopic
 
 
 @click.command(
@@ -163,10 +163,10 @@ def _project(
 
 async def _copy(
     logs: tuple[Log, Log], asked: _Asked, files: StateFiles | None, jobs: list[Job]
-) -> tuple[list[TopicCopy], list[CarriedGroup]]:
-    from headwater.migration.jobs import Moving, is_job
-    from headwater.migration.positions import Carrying, groups_of, note_former
-    from headwater.migration.topics import SETTLE_SECONDS, Copying
+) -> tuple[list[CopiedTopic], list[CarriedGroup]]:
+    from headwater.migration.jobs import JobMigration, is_job
+    from headwater.migration.positions import PositionMigration, groups_of, note_former
+    from headwater.migration.topics import SETTLE_SECONDS, TopicCopy
 
     source, target = logs
     async with contextlib.AsyncExitStack() as stack:
@@ -174,9 +174,9 @@ async def _copy(
         for log in logs:
             await log.open()
             stack.push_async_callback(log.close)
-        asking = Copying(source, target)
+        asking = TopicCopy(source, target)
         await asking.topics(asked.topics)
-        moving = Moving(source, target, files, jobs, told=say)
+        moving = JobMigration(source, target, files, jobs, told=say)
         stack.push_async_callback(moving.close)
         # Before the topics: what a job still has to write into them is there when they are copied.
         await moving.begin(asked.groups)
@@ -184,20 +184,20 @@ async def _copy(
         # What commits all in one file has nothing under way that could still arrive.
         settle = 0.0 if target.features.keyed_state else SETTLE_SECONDS
         with progress("copying", total, unit="records", quiet=asked.quiet) as advance:
-            copying = Copying(source, target, told=advance, skip_expired=asked.skip_expired, settle_seconds=settle)
+            copying = TopicCopy(source, target, told=advance, skip_expired=asked.skip_expired, settle_seconds=settle)
             infos = await copying.topics(asked.topics)
             copied = [await copying.copy(info) for info in infos]
         ledgers = {(ledger.topic, ledger.partition): ledger for one in copied for ledger in one.ledgers}
         await note_former(source, target, ledgers.values())
-        carrying = Carrying(source, target, ledgers)
-        carried = await moving.carry(carrying)
+        positions = PositionMigration(source, target, ledgers)
+        carried = await moving.carry(positions)
         for group in await groups_of(source) if asked.groups is None else asked.groups:
-            one = None if is_job(group) else await carrying.carry(group)
+            one = None if is_job(group) else await positions.carry(group)
             carried += [] if one is None else [one]
     return copied, sorted(carried, key=lambda one: one.group)
 
 
-def report(copied: Sequence[TopicCopy], carried: Sequence[CarriedGroup]) -> dict[str, Any]:
+def report(copied: Sequence[CopiedTopic], carried: Sequence[CarriedGroup]) -> dict[str, Any]:
     """What was done, for machines. `offsets` maps the first and next offset of each partition, source to target."""
     return {
         "verified": all(one.verified for one in copied),
@@ -227,7 +227,7 @@ def report(copied: Sequence[TopicCopy], carried: Sequence[CarriedGroup]) -> dict
     }
 
 
-def _show(copied: Sequence[TopicCopy], carried: Sequence[CarriedGroup]) -> None:
+def _show(copied: Sequence[CopiedTopic], carried: Sequence[CarriedGroup]) -> None:
     from rich.table import Column, Table
 
     table = Table(

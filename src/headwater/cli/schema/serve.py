@@ -12,7 +12,7 @@ from headwater.cli.console import report_error, say
 from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
-    from headwater.web.schemas.shelf import Shelves, Told
+    from headwater.web.schemas.repository_index import RepositoryIndexes, Told
 
 FAULTS_SHOWN_MAX = 20
 
@@ -43,41 +43,41 @@ def command(repositories: tuple[str, ...], host: str, port: int) -> None:
     """
     from headwater.cli.up.up import port_is_free, run_until_stopped
 
-    shelves, told = _chosen(repositories)
+    indexes, told = _chosen(repositories)
     if port and not port_is_free(host, port):
         raise ConfigInvalid(
             f"Port {port} of {host} is taken.",
             hint="Stop what uses it, or choose another with --port (0: any free one).",
         )
-    run_until_stopped(_serve(shelves, told, host, port))
+    run_until_stopped(_serve(indexes, told, host, port))
 
 
-async def _serve(shelves: Shelves, told: Told, host: str, port: int) -> None:
+async def _serve(indexes: RepositoryIndexes, told: Told, host: str, port: int) -> None:
     from headwater.web.schema_server import create_schema_app, serving_schemas
 
     async with serving_schemas(
-        create_schema_app(shelves, lambda: told.streams, hidden=told.hidden), host, port
+        create_schema_app(indexes, lambda: told.streams, hidden=told.hidden), host, port
     ) as address:
-        for shelf in shelves.shelves:
-            say(f"{shelf.name}: {len(shelf.folders)} schemas from {shelf.path}")
+        for index in indexes.indexes:
+            say(f"{index.name}: {len(index.folders)} schemas from {index.path}")
         say(f"Schemas are at {address}/repositories/ (Ctrl + C stops it)")
-        await asyncio.to_thread(_report_faults, shelves)
+        await asyncio.to_thread(_report_faults, indexes)
         await asyncio.Event().wait()
 
 
-def _report_faults(shelves: Shelves) -> None:
+def _report_faults(indexes: RepositoryIndexes) -> None:
     """Say which files are no schemas; they are answered 422, and all others are served."""
-    faults = [fault for shelf in shelves.shelves for fault in shelf.faults()]
+    faults = [fault for index in indexes.indexes for fault in index.faults()]
     for fault in faults[:FAULTS_SHOWN_MAX]:
         report_error(fault.message, fault.hint)
     if len(faults) > FAULTS_SHOWN_MAX:
         say(f"{len(faults) - FAULTS_SHOWN_MAX} more files are no schemas; `headwater schema check` lists them.")
 
 
-def _chosen(repositories: tuple[str, ...]) -> tuple[Shelves, Told]:
+def _chosen(repositories: tuple[str, ...]) -> tuple[RepositoryIndexes, Told]:
     """The repositories, and where they are a project's, what everybody is told of its streams."""
-    from headwater.web.schema_server import name_of, shelves_of, streams_by_title
-    from headwater.web.schemas.shelf import Shelves, Told, settings_at
+    from headwater.web.schema_server import indexes_of, name_of, streams_by_title
+    from headwater.web.schemas.repository_index import RepositoryIndexes, Told, settings_at
 
     if repositories:
         places = []
@@ -85,18 +85,18 @@ def _chosen(repositories: tuple[str, ...]) -> tuple[Shelves, Told]:
             name, equals, directory = given.partition("=")
             path = Path(directory if equals else given)
             places.append((name if equals else name_of(path), settings_at(path)))
-        return Shelves.of(places), Told()
+        return RepositoryIndexes.of(places), Told()
     from headwater.config import load_config
     from headwater.platform import declarations
     from headwater.streams.seen import SeenStreams
     from headwater.streams.visibility import Sight
 
     config = load_config(Path())
-    shelves = shelves_of(config.schemas.base_uris, Path())
-    if not shelves.shelves:
+    indexes = indexes_of(config.schemas.base_uris, Path())
+    if not indexes.indexes:
         raise ConfigInvalid(
             "There is no schema repository to serve here.",
             hint="Name its directory: headwater schema serve DIRECTORY.",
         )
     seen = SeenStreams(declarations(config)[0], Sight.PUBLIC)
-    return shelves, Told(streams_by_title(seen.all()), seen.titles_hidden())
+    return indexes, Told(streams_by_title(seen.all()), seen.titles_hidden())

@@ -3,8 +3,8 @@
 How this works: the key of the step is [the event's key, the start of its window], so that each window has a cell of
 its own. A timer at the window's end emits the result. The cell stays until `lateness` has passed as well: an event
 that comes in that time changes the result, which is emitted again once per batch (the table behind it replaces the
-row). An event that comes later than that is late. The `forget` timer is strict: only the watermark, which only events
-move, makes a window forget, so that a quiet or a stalled source never makes an event late.
+row). An event that comes later than that is late. The `forget` timer does not fire when idle: only the watermark, which
+only events move, makes a window forget, so that a quiet or a stalled source never makes an event late.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from headwater.errors import JobInvalid
 from headwater.event import get_path
 from headwater.jobs.durations import Duration, milliseconds
-from headwater.jobs.steps import Context, PerKey, Timer, Turn
+from headwater.jobs.steps import Context, PerKey, Timer, Transition
 from headwater.schemas.json_value import identity, whole
 from headwater.times import utc_text
 
@@ -107,7 +107,7 @@ class Tumbling:
             name, lambda: 0, lambda total, event: _added(total, get_path(event, path)), path=path, takes=_ADDED
         )
 
-    def least(self, name: str, path: str) -> Tumbling:
+    def min(self, name: str, path: str) -> Tumbling:
         """The smallest value at `path`, or None."""
         return self._and(
             name,
@@ -117,7 +117,7 @@ class Tumbling:
             takes=_COMPARED,
         )
 
-    def greatest(self, name: str, path: str) -> Tumbling:
+    def max(self, name: str, path: str) -> Tumbling:
         """The greatest value at `path`, or None."""
         return self._and(
             name,
@@ -127,15 +127,31 @@ class Tumbling:
             takes=_COMPARED,
         )
 
-    def distinct(self, name: str, path: str) -> Tumbling:
+    def count_distinct(self, name: str, path: str) -> Tumbling:
         """How many different values there were at `path`; exact, so each is kept until the window is forgotten."""
         return self._and(name, dict, lambda seen, event: _seen(seen, get_path(event, path)), len, path=path)
+
+    def least(self, name: str, path: str) -> Tumbling:
+        """What earlier versions called `min`."""
+        return self.min(name, path)
+
+    def greatest(self, name: str, path: str) -> Tumbling:
+        """What earlier versions called `max`."""
+        return self.max(name, path)
+
+    def distinct(self, name: str, path: str) -> Tumbling:
+        """What earlier versions called `count_distinct`."""
+        return self.count_distinct(name, path)
 
     def step(self, name: str, key: Callable[[Any, Context], Any]) -> PerKey:
         """The windows of each key as a step; what it passes on are `Window`s."""
         if not self.aggregates:
             raise JobInvalid("A window without an aggregate says nothing.", hint="Add .count(), or another one.")
-        return PerKey(name, lambda event, context: [key(event, context), self._start(context)], self._add, self._ring)
+
+        def key_of(event: Any, context: Context) -> Any:
+            return [key(event, context), self._start(context)]
+
+        return PerKey(name, key_of, self._add, self._on_timer)
 
     def _and(
         self,
@@ -159,22 +175,22 @@ class Tumbling:
     def _start(self, context: Context) -> int:
         return context.event_time_ms - context.event_time_ms % self.size_ms
 
-    def _add(self, state: Any, event: Any, context: Context) -> Turn:
+    def _add(self, state: Any, event: Any, context: Context) -> Transition:
         end = context.key[1] + self.size_ms
         if end + self.lateness_ms <= context.watermark_ms:
-            return Turn(state, late=[event], timers=None)
+            return Transition(state, late=[event], timers=None)
         if state is None:
             state = {"fired": 0, "values": [aggregate.initial() for aggregate in self.aggregates]}
         state["values"] = [
             aggregate.fold(value, event) for aggregate, value in zip(self.aggregates, state["values"], strict=True)
         ]
         # The name counts the firings, so that each result of a window has an id of its own.
-        timers = {f"fire{state['fired']}": Timer(end), FORGET: Timer(end + self.lateness_ms, strict=True)}
-        return Turn(state, timers=timers)
+        timers = {f"fire{state['fired']}": Timer(end), FORGET: Timer(end + self.lateness_ms, fires_when_idle=False)}
+        return Transition(state, timers=timers)
 
-    def _ring(self, state: Any, timer: str, context: Context) -> Turn:
+    def _on_timer(self, state: Any, timer: str, context: Context) -> Transition:
         if timer == FORGET:
-            return Turn(None, timers={})
+            return Transition(None, timers={})
         key, start = context.key
         state["fired"] += 1
         values = {
@@ -183,7 +199,7 @@ class Tumbling:
         }
         # JSON knows no tuples; people who gave one get one back.
         key = tuple(key) if isinstance(key, list) else key
-        return Turn(state, events=[Window(key, start, start + self.size_ms, values)])
+        return Transition(state, events=[Window(key, start, start + self.size_ms, values)])
 
 
 def tumbling(size: Duration, *, lateness: Duration = 0) -> Tumbling:

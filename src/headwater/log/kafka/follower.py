@@ -19,7 +19,7 @@ from headwater.errors import HeadwaterError
 from headwater.log.contract import StoredRecord, TopicPartition
 from headwater.log.kafka.feed import Arrivals, Feed
 from headwater.log.kafka.settings import KafkaSettings
-from headwater.log.tail_cache import Bell, record_bytes
+from headwater.log.tail_cache import AppendSignal, record_bytes
 
 # Beyond that, feeds grow.
 FEEDS_MAX = 32
@@ -78,7 +78,7 @@ class Tail:
 class Follower:
     """The tails of one log. Belongs to the event loop."""
 
-    def __init__(self, settings: KafkaSettings, bell: Bell, bytes_max: int, ends: Ends) -> None:
+    def __init__(self, settings: KafkaSettings, bell: AppendSignal, bytes_max: int, ends: Ends) -> None:
         """`ends` asks the brokers where partitions end."""
         self._settings = settings
         self._ends = ends

@@ -35,7 +35,7 @@ ID_HEADER = "id"
 Headers = tuple[tuple[str, bytes], ...]
 
 
-class Tokens:
+class GroupTokens:
     """The tokens of one namespace. Belongs to one event loop."""
 
     def __init__(self, topics: KafkaTopics, log: LogReader, offsets: GroupOffsets) -> None:

@@ -40,7 +40,7 @@ from headwater.log.contract import (
 )
 from headwater.log.inspection import Damage, LogStats, VerifyReport
 from headwater.log.kafka.follower import Follower
-from headwater.log.kafka.group_tokens import Headers, Tokens
+from headwater.log.kafka.group_tokens import GroupTokens, Headers
 from headwater.log.kafka.membership import KafkaMembership
 from headwater.log.kafka.offsets import GroupOffsets
 from headwater.log.kafka.outage import READING, Outages
@@ -49,7 +49,7 @@ from headwater.log.kafka.reader import Found, SeekerPool
 from headwater.log.kafka.settings import KafkaSettings, checked_options
 from headwater.log.kafka.topics import EARLIEST, LATEST, KafkaTopics, received_at
 from headwater.log.kafka.transaction import OutcomeUnknown, Transactions
-from headwater.log.tail_cache import Bell
+from headwater.log.tail_cache import AppendSignal
 from headwater.log.urls import parse_url
 
 SEEKERS_MAX = 4
@@ -108,14 +108,14 @@ class KafkaLog:
             delivery_seconds_max,
             queue_bytes_max,
         )
-        self._bell = Bell()
+        self._bell = AppendSignal()
         self.outages = Outages(servers)
         self._topics = KafkaTopics(self._settings, self._in_thread, self.outages)
         self.counts = self._topics.counts
         self._sender = Sender(self._settings, self._topics, clock, self.outages)
         self._transactions = Transactions(self._settings, self._topics, self._sender)
         self._topics.on_grown += [self._sender.learn, self._transactions.learn]
-        self._tokens = Tokens(self._topics, self, GroupOffsets(self._settings))
+        self._tokens = GroupTokens(self._topics, self, GroupOffsets(self._settings))
         # What the last commit to a group was, as far as this process knows.
         self._marks: dict[str, Headers] = {}
         self._seekers = SeekerPool(self._settings, SEEKERS_MAX)

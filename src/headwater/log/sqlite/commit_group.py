@@ -107,7 +107,7 @@ class KnownPartition:
         self.last_ms = 0
 
 
-class Building:
+class PendingBatch:
     """The columns that one group adds to one partition.
 
     `given` are the times that the records come with, None while none does; `times` what became of them; `spans` the
@@ -204,14 +204,14 @@ class KnownTopic(NamedTuple):
     turns: list[int]
 
 
-class Group:
+class CommitGroup:
     """Appends on their way into one transaction."""
 
     def __init__(self, topics: dict[str, KnownTopic]) -> None:
         self._topics = topics
         self.appends: list[Append] = []
-        self.runs: list[list[tuple[Building, int, int]]] = []
-        self.buildings: dict[int, Building] = {}
+        self.runs: list[list[tuple[PendingBatch, int, int]]] = []
+        self.buildings: dict[int, PendingBatch] = {}
 
     def add(self, append: Append) -> None:
         """Take an append, or raise and be as before."""
@@ -220,7 +220,7 @@ class Group:
         for partition, records in routed:
             building = self.buildings.get(partition.slot)
             if building is None:
-                building = self.buildings[partition.slot] = Building(partition)
+                building = self.buildings[partition.slot] = PendingBatch(partition)
             runs.append((building, building.extend(records), len(records)))
         self.appends.append(append)
         self.runs.append(runs)

@@ -45,7 +45,7 @@ from headwater.log.sqlite.tables import OFFSET_MAX, Durability, check_tables, co
 from headwater.log.sqlite.verify import look, measure, verify
 from headwater.log.sqlite.wal import check_wal
 from headwater.log.sqlite.writer import Writer
-from headwater.log.tail_cache import BatchCache, Bell, Followed, take_from_memory
+from headwater.log.tail_cache import AppendSignal, BatchCache, Followed, take_from_memory
 from headwater.private_files import make_private_file
 
 POLL_SECONDS_MIN = 0.002
@@ -100,7 +100,7 @@ class SqliteLog:
         self.damages = DamageBook()
         self.counts = ReadCounts()
         self._cache = BatchCache(cache_bytes_max)
-        self._bell = Bell()
+        self._bell = AppendSignal()
         self._writer = Writer(
             path,
             durability=durability,

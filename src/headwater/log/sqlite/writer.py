@@ -27,7 +27,15 @@ from headwater.log.contract import Commit, Placement, Record
 from headwater.log.record_batch import BatchCodec, BatchDamaged, BatchHeader, checksum
 from headwater.log.sqlite.catalogue import PartitionRow, last_damaged, load_partition, load_topics, slot_range
 from headwater.log.sqlite.checkpoint import Checkpointer
-from headwater.log.sqlite.commit_group import Append, Group, KnownPartition, KnownTopic, Step, Written, check_types
+from headwater.log.sqlite.commit_group import (
+    Append,
+    CommitGroup,
+    KnownPartition,
+    KnownTopic,
+    Step,
+    Written,
+    check_types,
+)
 from headwater.log.sqlite.space import DiskLimits, Space
 from headwater.log.sqlite.tables import (
     OFFSET_BITS,
@@ -237,10 +245,10 @@ class Writer:
 
     def _grouped(
         self, connection: sqlite3.Connection, appends: list[Append], answers: list[tuple[asyncio.Future[Any], Any]]
-    ) -> Group:
+    ) -> CommitGroup:
         if self._topics_stale:
             self._load_topics(connection)
-        group = Group(self._topics)
+        group = CommitGroup(self._topics)
         for append in appends:
             if append.future.cancelled():
                 continue
@@ -263,7 +271,7 @@ class Writer:
                 topic.partitions.append(KnownPartition(entry.name, number, entry.slots[number]))
         self._topics_stale = False
 
-    def _transaction(self, connection: sqlite3.Connection, group: Group) -> list[Written]:
+    def _transaction(self, connection: sqlite3.Connection, group: CommitGroup) -> list[Written]:
         """One commit; nothing of the writer's own knowledge changes unless it succeeds."""
         if not group.appends:
             return []

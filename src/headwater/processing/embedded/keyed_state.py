@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from headwater.jobs.steps import NO_WATERMARK, Cell, Timer
+from headwater.jobs.steps import NO_WATERMARK, KeyEntry, Timer
 from headwater.log.contract import StateChange
 from headwater.processing.stores.contract import JobStore
 
@@ -121,8 +121,8 @@ class KeyedState:
         removed: set[bytes] = set()
         added: set[bytes] = set()
         for key, cell in self._now.items():
-            before = {_entry(key, name, timer) for name, timer in Cell.decode(self._before[key]).timers.items()}
-            now = {_entry(key, name, timer) for name, timer in Cell.decode(cell).timers.items()}
+            before = {_entry(key, name, timer) for name, timer in KeyEntry.decode(self._before[key]).timers.items()}
+            now = {_entry(key, name, timer) for name, timer in KeyEntry.decode(cell).timers.items()}
             removed |= before - now
             added |= now - before
         self._changed_timers = (removed, added)
@@ -131,7 +131,7 @@ class KeyedState:
 
 def _entry(key: bytes, name: str, timer: Timer) -> bytes:
     time = (timer.at_ms + _SHIFT).to_bytes(8, "big")
-    return (b"\1" if timer.strict else b"\0") + time + name.encode() + b"\0" + key
+    return (b"\0" if timer.fires_when_idle else b"\1") + time + name.encode() + b"\0" + key
 
 
 def _timer_of(entry: bytes) -> DueTimer:

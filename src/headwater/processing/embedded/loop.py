@@ -30,8 +30,8 @@ from headwater.intake.outcome import Admitted
 from headwater.jobs.job import Job
 from headwater.jobs.steps import (
     Each,
+    Element,
     Failure,
-    Item,
     PerKey,
     Results,
     apply_each,
@@ -46,8 +46,8 @@ from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.keyed_state import KeyedState
 from headwater.processing.embedded.source_positions import SourcePositions
 from headwater.processing.embedded.suspects import Suspects
-from headwater.processing.embedded.watermark import Progress
-from headwater.processing.outputs import Derivation
+from headwater.processing.embedded.watermark import Watermarks
+from headwater.processing.outputs import OutputBuilder
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import JobStore, LogStore, RefusesRecords, ReplacesRefused
 from headwater.streams.stream import Stream
@@ -88,7 +88,7 @@ class _Batch:
 
 
 class EmbeddedRunner:
-    """Runs one job. `run` returns when it was stopped or, with `until_end`, when the input is used up."""
+    """Runs one job. `run` returns when it was stopped or, with `drain`, when the input is used up."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class EmbeddedRunner:
         self._gate = gate
         self._sink = None if sink is None else ContainedSink(sink)
         self._clock = clock
-        self._derivation = Derivation(job, gate, log if isinstance(log, RefusesRecords) else None)
+        self._derivation = OutputBuilder(job, gate, log if isinstance(log, RefusesRecords) else None)
         if isinstance(self._store, ReplacesRefused):
             self._store.on_refused = self._refused
         self._stopping = asyncio.Event()
@@ -142,7 +142,7 @@ class EmbeddedRunner:
             ids_in_log=in_log,
             stops=self.settings.stops_where_replaced,
         )
-        self._progress = Progress()
+        self._progress = Watermarks()
         self._state: dict[str, KeyedState] = {}
         self._streams: dict[str, Stream] = {}
         self._suspects = Suspects()
@@ -157,42 +157,42 @@ class EmbeddedRunner:
         """Ask `run` to return after the batch at hand."""
         self._stopping.set()
 
-    async def run(self, *, until_end: bool = False) -> None:
+    async def run(self, *, drain: bool = False) -> None:
         """Process events until stopped. May be called again after it raised: it goes on from what is committed.
 
-        `until_end`: process what there is now, in any order without anything being late, fire what waits for the end
+        `drain`: process what there is now, in any order without anything being late, fire what waits for the end
         of its time, and return. Raises LogUnavailable, SinkUnavailable when retrying did not help.
         """
         self._stopping.clear()
         try:
             await self._begin()
-            await self._run(until_end=until_end)
+            await self._run(drain=drain)
             # Whoever comes after this one counts on reading what it committed.
-            await self._again(self._store.settle)
+            await self._with_retries(self._store.flush)
         finally:
             await self._store.close()
 
-    async def _run(self, *, until_end: bool) -> None:
-        end = await self._log.last(self._topics()) if until_end else None
+    async def _run(self, *, drain: bool) -> None:
+        end = await self._log.last(self._topics()) if drain else None
         while not self._stopping.is_set():
             if end is None:
                 self._position = await self._sources.look(self._position)
-            records = await self._read(0.0 if until_end else self.settings.wait_seconds)
+            records = await self._read(0.0 if drain else self.settings.wait_seconds)
             if records:
                 self._idle_since = self._clock()
-                await self._process_or_set_aside(records, hold_watermark=until_end)
+                await self._process_or_set_aside(records, hold_watermark=drain)
             if end is not None and (not records or _reached(self._position, end)):
                 await self._finish()
                 return
             if not records and end is None:
-                await self._again(self._store.settle)
+                await self._with_retries(self._store.flush)
                 await self._process_idleness()
 
-    async def take_over(self) -> None:
+    async def fence(self) -> None:
         """End what an earlier process has left open for the job; `run` does so too. Raises what the log raises."""
         if self._sink is None:
             try:
-                await self._again(self._store.open)
+                await self._with_retries(self._store.open)
             finally:
                 await self._store.close()
 
@@ -210,14 +210,14 @@ class EmbeddedRunner:
         streams = [self._gate.streams.get(name) for name in self.job.reads()]
         self._streams = {topic: stream for stream in streams for topic in stream.topics}
         self._state = {step.name: KeyedState(self._store, self.job.name, step.name) for step in self.job.keyed_steps}
-        self._progress = Progress()
+        self._progress = Watermarks()
         self._empty = {}
         if self._sink is not None:
-            token = await self._again(self._sink.open)
+            token = await self._with_retries(self._sink.open)
         else:
-            token = await self._again(self._store.open)
+            token = await self._with_retries(self._store.open)
             kept = await self._store.state_get(self._namespace(), [PROGRESS_KEY])
-            self._progress = Progress(kept.get(PROGRESS_KEY))
+            self._progress = Watermarks(kept.get(PROGRESS_KEY))
         self._position = await self._sources.begin(token, self._topics())
         await self._leave_old_rows()
         self._idle_since = self._clock()
@@ -250,7 +250,7 @@ class EmbeddedRunner:
         """Rows of a log that is gone are no rows of this one: they are kept beside the table, which is filled anew."""
         if self._sink is None or not self._sources.met_other_log():
             return
-        kept_as = await self._again(self._sink.set_aside)
+        kept_as = await self._with_retries(self._sink.set_aside)
         if kept_as is not None:
             _log.warning("job %s: the rows of the log before are kept as the table %s.", self.job.name, kept_as)
 
@@ -266,7 +266,7 @@ class EmbeddedRunner:
         if self._sink is not None and self._suspects.among(self._position):
             # A sink that does not even take this has other troubles than the record.
             sink, token = self._sink, self._position.token()
-            await self._again(lambda: sink.write([], token))
+            await self._with_retries(lambda: sink.write([], token))
         verdict = self._suspects.verdict(records)
         if verdict is not None:
             await self._set_aside(records[0], verdict)
@@ -286,7 +286,7 @@ class EmbeddedRunner:
             items = self._items([record], results)
         except Exception:  # reading it may be what fails
             place = f"{record.topic}/{record.partition}/{record.offset}"
-            items = [Item(None, record.timestamp_ms, place, self._streams[record.topic].name, record.value)]
+            items = [Element(None, record.timestamp_ms, place, self._streams[record.topic].name, record.value)]
         results.failures += [Failure(item, "process", error) for item in items]
         await self._commit(_Batch(results, []), self._position.after(record))
         self.status.read(1, self._progress.watermark_ms)
@@ -340,7 +340,7 @@ class EmbeddedRunner:
         return batch
 
     async def _fold(
-        self, items: list[Item], batch: _Batch, watermark_ms: int, until_ms: int, strict_until_ms: int | None = -1
+        self, items: list[Element], batch: _Batch, watermark_ms: int, until_ms: int, strict_until_ms: int | None = -1
     ) -> bool:
         """Take `items` and the timers due by `until_ms` through all steps; whether any timer fired.
 
@@ -354,7 +354,7 @@ class EmbeddedRunner:
                 case Each():
                     for item in items:
                         apply_each(step, item, watermark_ms, results)
-                        await self._others_turn()
+                        await self._yield_to_loop()
                 case PerKey():
                     await self._fold_keyed(step, items, watermark_ms, results)
                     fired |= await self._fold_timers(step, batch, results, until_ms, strict_until)
@@ -364,7 +364,7 @@ class EmbeddedRunner:
         batch.results.items = items
         return fired
 
-    async def _fold_keyed(self, step: PerKey, items: list[Item], watermark_ms: int, results: Results) -> None:
+    async def _fold_keyed(self, step: PerKey, items: list[Element], watermark_ms: int, results: Results) -> None:
         state = self._state[step.name]
         keyed = [(key_of(step, item, watermark_ms, results), item) for item in items]
         await state.load(key for key, _ in keyed if key is not None)
@@ -372,7 +372,7 @@ class EmbeddedRunner:
             if key is not None:
                 before = state.get(key)
                 state.put(key, apply_event(step, key, item, before, watermark_ms=watermark_ms, results=results))
-            await self._others_turn()
+            await self._yield_to_loop()
 
     async def _fold_timers(
         self, step: PerKey, batch: _Batch, results: Results, until_ms: int, strict_until_ms: int | None
@@ -396,7 +396,7 @@ class EmbeddedRunner:
                 results=results,
             )
             state.put(timer.key, after)
-            await self._others_turn()
+            await self._yield_to_loop()
         return bool(due)
 
     async def _commit(self, batch: _Batch, position: Position) -> None:
@@ -413,7 +413,7 @@ class EmbeddedRunner:
         else:
             changes = [change for state in self._state.values() for change in state.changes()]
             changes.append(StateChange(self._namespace(), PROGRESS_KEY, self._progress.encode()))
-            await self._again(lambda: self._store.commit([*outputs, *errors], token, changes))
+            await self._with_retries(lambda: self._store.commit([*outputs, *errors], token, changes))
             for state in self._state.values():
                 state.committed()
         self._position = position
@@ -423,10 +423,10 @@ class EmbeddedRunner:
     async def _commit_sink(self, sink: Sink, deliveries: list[Delivery], errors: list[Record], token: str) -> None:
         # Before the rows: a repeat after a crash makes the same error events, with the same ids, once more.
         if errors:
-            await self._again(lambda: self._log.append(errors))
-        await self._again(lambda: sink.write(deliveries, token))
+            await self._with_retries(lambda: self._log.append(errors))
+        await self._with_retries(lambda: sink.write(deliveries, token))
 
-    def _routed_late(self, batch: _Batch) -> list[Item]:
+    def _routed_late(self, batch: _Batch) -> list[Element]:
         return batch.results.late if self._writes.late is not None else []
 
     def _deliveries(self, batch: _Batch) -> list[Delivery]:
@@ -447,7 +447,7 @@ class EmbeddedRunner:
 
     async def _made(self, making: Awaitable[Admitted | Failure], batch: _Batch) -> Admitted | None:
         made = await making
-        await self._others_turn()
+        await self._yield_to_loop()
         if isinstance(made, Failure):
             batch.results.failures.append(made)
             return None
@@ -468,7 +468,7 @@ class EmbeddedRunner:
                 records.append(made.record)
         return records
 
-    def _items(self, records: Sequence[StoredRecord], results: Results) -> list[Item]:
+    def _items(self, records: Sequence[StoredRecord], results: Results) -> list[Element]:
         """The records as items; canaries and tombstones left out, and bytes that are no event as failures."""
         items = []
         now_ms = int(self._clock() * 1000)
@@ -483,7 +483,7 @@ class EmbeddedRunner:
                 if not isinstance(value, dict):
                     raise EventMalformed("The record is no JSON object.")
             except (orjson.JSONDecodeError, EventMalformed) as error:
-                item = Item(None, record.timestamp_ms, place, stream.name, record.value)
+                item = Element(None, record.timestamp_ms, place, stream.name, record.value)
                 results.failures.append(Failure(item, "decode", error))
                 continue
             if not self.job.canaries and get_path(value, "meta.domain") == CANARY_DOMAIN:
@@ -491,8 +491,8 @@ class EmbeddedRunner:
             at = event_time_of(record, stream.event_time_field, value, now_ms=now_ms)
             self._progress.saw((record.topic, record.partition), at)
             event_id = get_path(value, "meta.id")
-            cause = event_id if isinstance(event_id, str) else place
-            items.append(Item(value, at, cause, stream.name, record.value, value))
+            lineage_id = event_id if isinstance(event_id, str) else place
+            items.append(Element(value, at, lineage_id, stream.name, record.value, value))
         return items
 
     async def _active(
@@ -522,12 +522,12 @@ class EmbeddedRunner:
                 ends[part] = at
         return ends
 
-    async def _again(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+    async def _with_retries(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """The attempt's answer, tried again with growing pauses while the error says that this can help."""
         backoff: Backoff | None = None
         for tried in range(self.settings.retries_max + 1):
             try:
-                return await _undisturbed(attempt())
+                return await _shielded(attempt())
             except HeadwaterError as error:
                 if not error.retriable or tried == self.settings.retries_max or self._stopping.is_set():
                     raise
@@ -536,7 +536,7 @@ class EmbeddedRunner:
                 await asyncio.sleep(backoff.next_pause())
         raise AssertionError("unreachable")
 
-    async def _others_turn(self) -> None:
+    async def _yield_to_loop(self) -> None:
         if time.perf_counter() - self._turn_began > self.settings.turn_seconds:
             await asyncio.sleep(0)
             self._turn_began = time.perf_counter()
@@ -548,7 +548,7 @@ class EmbeddedRunner:
         return f"job/{self.job.name}/progress"
 
 
-async def _undisturbed(work: Awaitable[_T]) -> _T:
+async def _shielded(work: Awaitable[_T]) -> _T:
     """Wait for `work` to end even when cancelled: who begins again must find either all of a commit or nothing."""
     task = asyncio.ensure_future(work)
     try:

@@ -18,12 +18,12 @@ from typing import cast
 from headwater.errors import HeadwaterError, WriterFenced
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
-from headwater.log.consumer_group import SharedLog
+from headwater.log.consumer_group import GroupLog
 from headwater.log.contract import Commit, Log, Placement, Position, Record, StoredRecord, TopicPartition
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
 from headwater.processing.status import JobReport, RunnerStatus
-from headwater.processing.stores.partitions import PartitionStore, WholeStore, group_of
+from headwater.processing.stores.partitions import PartitionStore, UnpartitionedStore, group_of
 from headwater.processing.supervisor import Supervisor
 from headwater.telemetry import Telemetry
 
@@ -55,7 +55,7 @@ def shared_features(*, streams: bool) -> RunnerFeatures:
 class OnePartition:
     """A log of which only one partition is seen: as much of `Log` as a stateless job's runner uses."""
 
-    def __init__(self, log: SharedLog, place: TopicPartition) -> None:
+    def __init__(self, log: GroupLog, place: TopicPartition) -> None:
         self.features = log.features
         self._log = log
         self._place = place
@@ -100,7 +100,7 @@ class PartitionRunner:
     def __init__(
         self,
         job: Job,
-        log: SharedLog,
+        log: GroupLog,
         gate: Gate,
         place: TopicPartition,
         *,
@@ -126,17 +126,17 @@ class PartitionRunner:
     def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
         return self.features.unsupported_reasons(job)
 
-    async def run(self, *, until_end: bool = False) -> None:
+    async def run(self, *, drain: bool = False) -> None:
         try:
-            await self._run(until_end=until_end)
+            await self._run(drain=drain)
         finally:
             # The request to stop was for this run.
             self._stopping.clear()
 
-    async def _run(self, *, until_end: bool) -> None:
+    async def _run(self, *, drain: bool) -> None:
         while not self._stopping.is_set():
             try:
-                await self._runner.run(until_end=until_end)
+                await self._runner.run(drain=drain)
                 break
             except WriterFenced:
                 _log.info(
@@ -154,8 +154,8 @@ class PartitionRunner:
     def cancelled_itself(self) -> None:
         self._runner.cancelled_itself()
 
-    async def take_over(self) -> None:
-        await self._runner.take_over()
+    async def fence(self) -> None:
+        await self._runner.fence()
 
     async def lag(self) -> int:
         return await self._runner.lag()
@@ -206,7 +206,7 @@ class SharedRunner:
     def __init__(
         self,
         job: Job,
-        log: SharedLog,
+        log: GroupLog,
         gate: Gate,
         *,
         telemetry: Telemetry | None = None,
@@ -241,13 +241,13 @@ class SharedRunner:
         """Ask `run` to return after the batches at hand."""
         self._stopping.set()
 
-    async def run(self, *, until_end: bool = False) -> None:
-        """Process what is assigned to this process until stopped. `until_end`: as the only one, process all there is.
+    async def run(self, *, drain: bool = False) -> None:
+        """Process what is assigned to this process until stopped. `drain`: as the only one, process all there is.
 
         Raises LogUnavailable where the brokers refuse the group.
         """
         self._stopping.clear()
-        if until_end:
+        if drain:
             await self._run_whole()
             return
         topics = [topic for name in self.job.reads() for topic in self._gate.streams.get(name).topics]
@@ -273,9 +273,9 @@ class SharedRunner:
     def cancelled_itself(self) -> None:
         """The job's code runs in tasks of its partitions, never in that of `run`."""
 
-    async def take_over(self) -> None:
+    async def fence(self) -> None:
         """End what earlier processes have left open for the job, all of them. Raises LogUnavailable, WriterFenced."""
-        await WholeStore(self._log, self.job.group).open()
+        await UnpartitionedStore(self._log, self.job.group).open()
 
     async def lag(self) -> int:
         """How many records of the partitions it has are not processed."""
@@ -295,13 +295,13 @@ class SharedRunner:
             self._parts[place].start()
 
     async def _run_whole(self) -> None:
-        store = WholeStore(self._log, self.job.group)
+        store = UnpartitionedStore(self._log, self.job.group)
         runner = EmbeddedRunner(
             self.job, self._log, self._gate, store=store, status=self._shares.part("whole"), settings=self.settings
         )
         self.status.running()
         try:
-            await runner.run(until_end=True)
+            await runner.run(drain=True)
         finally:
             self._shares.left("whole")
             await self._log.release(self.job.group)

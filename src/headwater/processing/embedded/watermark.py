@@ -15,7 +15,7 @@ from headwater.jobs.steps import NO_WATERMARK
 from headwater.log.contract import TopicPartition
 
 
-class Progress:
+class Watermarks:
     """The newest event time of each partition, and the watermark that follows from them."""
 
     def __init__(self, encoded: bytes | None = None) -> None:

@@ -42,7 +42,7 @@ class JobStore(Protocol):
         """Make all of it durable, or nothing; a call that raised a retriable error may be repeated."""
         ...
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
         """Wait until everything committed can be read in the log. Raises what kept it from getting there."""
         ...
 
@@ -111,7 +111,7 @@ class LogStore:
             await self._log.append(records, commit=Commit(self._group, token))
         self._is_sure, self._known = True, token
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
         """What was appended can be read."""
 
     async def close(self) -> None:

@@ -1,6 +1,6 @@
 """Jobs with state on a log that keeps none: a transactional outbox beside the log, relayed in the log's transactions.
 
-How this works: a commit goes into a `LocalState` first: state, position and events in one transaction of that file. A
+How this works: a commit goes into a `StateFile` first: state, position and events in one transaction of that file. A
 task relays the events: those of one or several commits, in order, in one transaction of the log that also commits the
 number of the last of them, as part of the token of the job's group. After a crash, the token says how far the relay
 came, and it goes on there: no event is lost and none is there twice for those who read what is committed. Taking the
@@ -21,7 +21,7 @@ from headwater.errors import EventTooLarge, KeyFieldMissing, StateMismatch, Stat
 from headwater.file_names import file_name
 from headwater.log.contract import Commit, Log, Position, Record, StateChange
 from headwater.processing.stores.contract import OnRefused, RefusesRecords
-from headwater.processing.stores.state_file import LocalState, Outgoing
+from headwater.processing.stores.state_file import Outgoing, StateFile
 
 # No topic has such a name; its "offset" is the number of the last commit that was relayed.
 OUTBOX = "outbox/"
@@ -58,7 +58,7 @@ class OutboxStore:
         self._group = group
         self._path = path
         self._durability = durability
-        self._file: LocalState | None = None
+        self._file: StateFile | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._waiting: deque[Outgoing] = deque()
         self._arrived = 0
@@ -101,7 +101,7 @@ class OutboxStore:
         self._waiting.append(await self._in_thread(lambda: file.commit(records, token, changes, arrived=arrived)))
         self._start_relay()
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
         self._check_relay()
         while self._waiting:
             self._moved.clear()
@@ -121,11 +121,11 @@ class OutboxStore:
             thread.shutdown(wait=False)
         self._waiting.clear()
 
-    def _open_file(self) -> LocalState:
-        return LocalState(self._path, durability=self._durability)
+    def _open_file(self) -> StateFile:
+        return StateFile(self._path, durability=self._durability)
 
     def _arrived_by(
-        self, published: str | None, file: LocalState, waiting: Sequence[Outgoing]
+        self, published: str | None, file: StateFile, waiting: Sequence[Outgoing]
     ) -> tuple[str | None, int]:
         """The input's position by the log's token, and the number of the last commit in the log.
 
@@ -207,7 +207,7 @@ class OutboxStore:
             self._waiting.popleft()
         self._is_sure = True
 
-    def _opened(self) -> LocalState:
+    def _opened(self) -> StateFile:
         if self._file is None:
             raise StateUnavailable(f"The state of {self._group!r} is not open.")
         return self._file

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from headwater.backoff import Backoff
 from headwater.errors import WriterFenced
-from headwater.log.consumer_group import SharedLog
+from headwater.log.consumer_group import GroupLog
 from headwater.log.contract import Commit, Position, TopicPartition
 from headwater.processing.stores.contract import LogStore
 
@@ -29,7 +29,7 @@ def group_of(group: str, place: TopicPartition) -> str:
 class PartitionStore(LogStore):
     """What is committed for one partition."""
 
-    def __init__(self, log: SharedLog, group: str, place: TopicPartition) -> None:
+    def __init__(self, log: GroupLog, group: str, place: TopicPartition) -> None:
         super().__init__(log, group_of(group, place))
         self._shared = log
         self._own = group_of(group, place)
@@ -48,10 +48,10 @@ class PartitionStore(LogStore):
         return _only(_furthest((token, whole)), self._place).token()
 
 
-class WholeStore(LogStore):
+class UnpartitionedStore(LogStore):
     """What is committed for all partitions by one process alone."""
 
-    def __init__(self, log: SharedLog, group: str) -> None:
+    def __init__(self, log: GroupLog, group: str) -> None:
         super().__init__(log, group)
         self._shared = log
         self._whole = group
@@ -70,7 +70,7 @@ class WholeStore(LogStore):
         return furthest
 
 
-async def _claim(log: SharedLog, group: str) -> str | None:
+async def _claim(log: GroupLog, group: str) -> str | None:
     """Fence whoever writes for `group`, without keeping it; others may be about to do the same."""
     backoff = Backoff(CLAIM_PAUSE_SECONDS, CLAIM_PAUSE_SECONDS, spread=(0, 1))
     for _ in range(CLAIMS_MAX - 1):

@@ -47,7 +47,7 @@ class Outgoing(NamedTuple):
     records: Sequence[Record]
 
 
-class LocalState:
+class StateFile:
     """The open file of one job. `number` is that of the last commit, 0 before the first; `token` its position."""
 
     def __init__(self, path: Path, *, durability: str = "fsync") -> None:
@@ -104,7 +104,7 @@ class LocalState:
         found = self.get(MOVED, [b"number"])
         return int(found[b"number"]) if found else None
 
-    def note_moved(self) -> None:
+    def mark_migrated(self) -> None:
         """What the file has now was moved elsewhere."""
         with self._translated(), self._transaction():
             self._note_moved()

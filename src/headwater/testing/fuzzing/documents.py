@@ -15,7 +15,7 @@ from headwater.schemas.document import parse_document
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.schema import Schema, read_schema
 from headwater.schemas.validation.validator import Validator
-from headwater.streams.fields import Key
+from headwater.streams.fields import Field
 from headwater.streams.legacy.importer import imported
 from headwater.streams.legacy.php_arrays import read_legacy_declaration
 from headwater.streams.legacy.source import LegacySource
@@ -43,7 +43,7 @@ _YAML_WORDS = (
 )
 
 
-def _names(keys: Mapping[str, Key]) -> Iterator[str]:
+def _names(keys: Mapping[str, Field]) -> Iterator[str]:
     for name, key in keys.items():
         yield name
         yield from _names(key.keys)

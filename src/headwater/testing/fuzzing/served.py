@@ -332,7 +332,7 @@ class Routes(_Served):
             "headwater.web.http.preflight",
             "headwater.web.pages.feed",
             "headwater.web.http.hosts",
-            "headwater.web.schemas.shelf",
+            "headwater.web.schemas.repository_index",
         ),
         *("headwater.control.policy", "headwater.control.stream_control", "headwater.consumption.resume"),
     )

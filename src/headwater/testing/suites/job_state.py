@@ -1,4 +1,4 @@
-"""What everything that has a job's position and state must do when the job moves, as tests of `Holding`.
+"""What everything that has a job's position and state must do when the job moves, as tests of `JobState`.
 
 class TestInLog(HoldingSuite):
     implementations = (InLog,)
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from headwater.log.contract import Position, StateChange
-from headwater.migration.job_state import Holding
+from headwater.migration.job_state import JobState
 from headwater.processing.stores.contract import JobStore
 from headwater.testing.suites.contract_suite import ContractSuite
 
@@ -25,7 +25,7 @@ CELLS = "job/j/step/cells"
 class Place(NamedTuple):
     """`holding` what there is of the job `j`; `store` where it commits when it runs there. Both closed."""
 
-    holding: Holding
+    holding: JobState
     store: JobStore
 
 
@@ -41,7 +41,7 @@ async def run(place: Place, offset: int, values: Mapping[bytes, bytes | None]) -
     await place.store.open()
     changes = [StateChange(CELLS, key, value) for key, value in values.items()]
     await place.store.commit([], position(offset).token(), changes)
-    await place.store.settle()
+    await place.store.flush()
     await place.store.close()
 
 
@@ -57,10 +57,10 @@ async def moved() -> bool:
     return False
 
 
-class HoldingSuite(ContractSuite):
+class JobStateSuite(ContractSuite):
     """Subclass it; see the module."""
 
-    contracts = (Holding,)
+    contracts = (JobState,)
 
     @pytest.fixture
     async def place(self, new_place: NewPlace) -> Place:
@@ -75,10 +75,10 @@ class HoldingSuite(ContractSuite):
 
     async def move(self, source: Place, target: Place, offset: int, is_still: Callable[[], Awaitable[bool]]) -> bool:
         await source.holding.open()
-        await source.holding.settle()
+        await source.holding.flush()
         await target.holding.open()
         try:
-            state = (await source.holding.standing()).state
+            state = (await source.holding.snapshot()).state
             return await target.holding.replace(position(offset), source.holding, state, is_still)
         finally:
             await source.holding.close()
@@ -87,24 +87,24 @@ class HoldingSuite(ContractSuite):
     async def test_a_job_that_never_ran_has_no_position_no_state_and_may_be_replaced(self, place: Place) -> None:
         self.check_implementation(place.holding)
         await place.holding.open()
-        await place.holding.settle()
-        found = await place.holding.standing()
+        await place.holding.flush()
+        found = await place.holding.snapshot()
         assert (found.token, found.state.entries) == (None, 0)
         assert await rows_of(place) == {}
-        assert await place.holding.why_not() == ""
+        assert await place.holding.conflict() == ""
         await place.holding.close()
         await place.holding.close()
 
     async def test_it_says_where_a_job_is_and_what_it_remembers(self, source: Place) -> None:
         await source.holding.open()
-        found = await source.holding.standing()
+        found = await source.holding.snapshot()
         assert (found.token, found.state.entries) == (position(7).token(), 3)
         assert await rows_of(source) == {(CELLS, b"a"): b"1", (CELLS, b"b"): b"", (CELLS, b"\x00\xff"): b"3"}
-        assert await source.holding.standing() == found
+        assert await source.holding.snapshot() == found
         await source.holding.close()
         await run(source, 8, {b"a": b"2"})
         await source.holding.open()
-        later = await source.holding.standing()
+        later = await source.holding.snapshot()
         assert later.state.entries == 3
         assert later.state.checksum != found.state.checksum
         await source.holding.close()
@@ -115,8 +115,8 @@ class HoldingSuite(ContractSuite):
         for _ in range(2):
             assert await self.move(source, place, 5, still)
         await place.holding.open()
-        assert await place.holding.why_not() == ""
-        assert (await place.holding.standing()).token == position(5).token()
+        assert await place.holding.conflict() == ""
+        assert (await place.holding.snapshot()).token == position(5).token()
         assert await rows_of(place) == await self.rows_when_open(source)
         await place.holding.close()
         assert await place.store.open() == position(5).token()
@@ -140,5 +140,5 @@ class HoldingSuite(ContractSuite):
         assert await self.move(source, place, 5, still)
         await run(place, 6, {b"a": b"own"})
         await place.holding.open()
-        assert await place.holding.why_not() != ""
+        assert await place.holding.conflict() != ""
         await place.holding.close()

@@ -96,7 +96,7 @@ class JobStoreSuite(ContractSuite):
         for number in range(3):
             changes = self.change(StateChange("n", b"k", b"%d" % number), StateChange("m", b"%d" % number, b""))
             await store.commit(records("out", 2, start=2 * number), token(number + 1), changes)
-        await store.settle()
+        await store.flush()
         await store.close()
         assert values(await read_all(log, ["out"])) == [r.value for r in records("out", 6)]
         again = new_store()
@@ -110,7 +110,7 @@ class JobStoreSuite(ContractSuite):
         for number in range(4):
             assert await store.open() in ([None, token(0)] if number == 0 else [token(number)])
             await store.commit(records("out", 1, start=number), token(number + 1), ())
-            await store.settle()
+            await store.flush()
             await store.close()
             await store.close()
         assert values(await read_all(log, ["out"])) == [r.value for r in records("out", 4)]
@@ -127,7 +127,7 @@ class JobStoreSuite(ContractSuite):
             await store.close()
         last = new_store()
         assert await last.open() == token(30)
-        await last.settle()
+        await last.flush()
         await last.close()
         assert values(await read_all(log, ["out"])) == [r.value for r in records("out", 120)]
 
@@ -136,7 +136,7 @@ class JobStoreSuite(ContractSuite):
     ) -> None:
         await store.open()
         await store.commit([], token(7), ())
-        await store.settle()
+        await store.flush()
         await store.close()
         again = new_store()
         assert await again.open() == token(7)
@@ -147,16 +147,16 @@ class JobStoreSuite(ContractSuite):
         await store.open()
         for number in range(5):
             await store.commit(records("out", 1, start=number), token(1), self.change(StateChange("n", b"k", b"v")))
-        await store.settle()
+        await store.flush()
         await store.close()
         assert values(await read_all(log, ["out"])) == [r.value for r in records("out", 5)]
 
     async def test_settling_makes_everything_readable(self, log: Log, store: JobStore) -> None:
         await store.open()
-        await store.settle()
+        await store.flush()
         for number in range(60):
             await store.commit(records("out", 3, start=3 * number), token(number + 1), ())
-        await store.settle()
+        await store.flush()
         assert values(await read_all(log, ["out"])) == [r.value for r in records("out", 180)]
         await store.close()
 
@@ -229,7 +229,7 @@ class JobStoreSuite(ContractSuite):
         await log.ensure_topic("out", TopicSettings(compact=True))
         await store.open()
         await store.commit([Record("out", b"kept", b"k"), *records("out", 3)], token(1), ())
-        await store.settle()
+        await store.flush()
         await store.close()
         assert refused == [(b"out %d" % number, "key_field_missing") for number in range(3)]
         assert values(await read_all(log, ["out"])) == [b"kept"]
@@ -246,11 +246,11 @@ class JobStoreSuite(ContractSuite):
             changes = self.change(StateChange("n", b"k", b"%d" % number))
             made = functools.partial(store.commit, records("out", 2, start=2 * number), token(number + 1), changes)
             await repeated(made)
-            await repeated(store.settle)
+            await repeated(store.flush)
         await store.close()
         again = new_store()
         assert await again.open() == token(3)
-        await again.settle()
+        await again.flush()
         await again.close()
         assert values(await read_all(log, ["out"])) == [r.value for r in records("out", 6)]
 
@@ -259,7 +259,7 @@ class JobStoreSuite(ContractSuite):
             pytest.skip("the log belongs to one process")
         await store.open()
         await store.commit(records("out", 1), token(1), ())
-        await store.settle()
+        await store.flush()
         other = new_store()
         if self.second_opener == "refused":
             with pytest.raises(StateUnavailable):
@@ -273,7 +273,7 @@ class JobStoreSuite(ContractSuite):
             with pytest.raises(WriterFenced):
                 await store.commit(records("out", 1, start=7), token(8), ())
             await store.close()
-        await other.settle()
+        await other.flush()
         await other.close()
         assert values(await read_all(log, ["out"])) == [b"out 0", b"out 1"]
 

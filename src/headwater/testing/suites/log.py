@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import pytest
 
 from headwater.errors import FeatureUnsupported, KeyFieldMissing, LogUnavailable, PositionLost, TopicUnknown
-from headwater.intake.gathering import Submits
+from headwater.intake.append_batcher import Submits
 from headwater.log.contract import (
     Commit,
     Log,

@@ -30,7 +30,7 @@ from headwater.errors import HeadwaterError, JobInvalid
 from headwater.event import decode_stored, json_bytes
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job, ToStream, ToTable
-from headwater.jobs.steps import Context, Each, PerKey, Timer, Turn
+from headwater.jobs.steps import Context, Each, PerKey, Timer, Transition
 from headwater.log.contract import Log, Record, TopicSettings
 from headwater.processing.contract import Runner
 from headwater.processing.supervisor import Supervisor
@@ -57,19 +57,19 @@ def passed_on(event: dict[str, Any], context: Context) -> dict[str, Any] | None:
     return None if event.get("does") == "nothing" else {"$schema": "/passed/1.0.0", "number": event["number"]}
 
 
-def counted(state: Any, event: dict[str, Any], context: Context) -> Turn:
+def counted(state: Any, event: dict[str, Any], context: Context) -> Transition:
     """One more than the event before."""
     number = (state or 0) + 1
-    return Turn(number, events=[{"$schema": "/passed/1.0.0", "number": number}])
+    return Transition(number, events=[{"$schema": "/passed/1.0.0", "number": number}])
 
 
-def waited_for(state: Any, event: dict[str, Any], context: Context) -> Turn:
+def waited_for(state: Any, event: dict[str, Any], context: Context) -> Transition:
     """Nothing yet: the event is passed on when its time is over."""
-    return Turn(event["number"], timers={"over": Timer(context.event_time_ms + 1)})
+    return Transition(event["number"], timers={"over": Timer(context.event_time_ms + 1)})
 
 
-def is_over(state: Any, name: str, context: Context) -> Turn:
-    return Turn(None, events=[{"$schema": "/passed/1.0.0", "number": state}])
+def is_over(state: Any, name: str, context: Context) -> Transition:
+    return Transition(None, events=[{"$schema": "/passed/1.0.0", "number": state}])
 
 
 def one_key(event: dict[str, Any], context: Context) -> str:
@@ -91,7 +91,7 @@ KINDS = (JOB, COUNTING, WAITING, FILLING, Job("passing", ("edits",), (COUNT,), T
 class RunnerSuite(ContractSuite):
     """Subclass it; see the module.
 
-    `takes_over`: whether `take_over` keeps another runner of the job, which still runs, from writing.
+    `takes_over`: whether `fence` keeps another runner of the job, which still runs, from writing.
     """
 
     contracts = (Runner,)
@@ -162,9 +162,9 @@ class RunnerSuite(ContractSuite):
         runner = new_runner(COUNTING, gate)
         for number in range(3):
             await self.put(log, number)
-            await runner.run(until_end=True)
+            await runner.run(drain=True)
         await self.put(log, 3, 4)
-        await new_runner(COUNTING, gate).run(until_end=True)
+        await new_runner(COUNTING, gate).run(drain=True)
         assert await self.numbers(log) == [1, 2, 3, 4, 5]
 
     async def test_timers_fire_though_no_event_comes(self, log: Log, gate: Gate, new_runner: NewRunner) -> None:
@@ -182,7 +182,7 @@ class RunnerSuite(ContractSuite):
         await self.put(log, *range(50))
         await self.put(log, *range(50, 55), does="nothing")
         await self.put(log, *range(60, 63), does="fail")
-        await runner.run(until_end=True)
+        await runner.run(drain=True)
         assert await self.numbers(log) == list(range(50))
         assert len({event["meta"]["id"] for event in await self.events(log, "passed")}) == 50
         errors = await self.events(log, "passing.error")
@@ -196,14 +196,14 @@ class RunnerSuite(ContractSuite):
     ) -> None:
         for number in range(3):
             await self.put(log, 2 * number)
-            await runner.run(until_end=True)
-            await runner.run(until_end=True)
+            await runner.run(drain=True)
+            await runner.run(drain=True)
             await self.put(log, 2 * number + 1)
-            await new_runner(JOB, gate).run(until_end=True)
+            await new_runner(JOB, gate).run(drain=True)
             assert await self.numbers(log) == list(range(2 * number + 2))
 
     async def test_until_the_end_of_nothing_is_at_once(self, log: Log, runner: Runner) -> None:
-        await runner.run(until_end=True)
+        await runner.run(drain=True)
         assert await self.numbers(log) == []
 
     async def test_what_comes_is_processed_until_it_is_stopped(self, log: Log, runner: Runner) -> None:
@@ -223,7 +223,7 @@ class RunnerSuite(ContractSuite):
         async with asyncio.timeout(SECONDS_MAX):
             await running
         await self.put(log, 9)
-        await runner.run(until_end=True)
+        await runner.run(drain=True)
         assert await self.numbers(log) == list(range(10))
 
     async def test_stopping_what_does_not_run_does_nothing(self, log: Log, runner: Runner) -> None:
@@ -271,12 +271,12 @@ class RunnerSuite(ContractSuite):
         assert set_aside in ([], [2])
 
     async def test_taking_over_what_nobody_has_loses_nothing(self, log: Log, runner: Runner) -> None:
-        await runner.take_over()
+        await runner.fence()
         await self.put(log, 0)
-        await runner.run(until_end=True)
-        await runner.take_over()
+        await runner.run(drain=True)
+        await runner.fence()
         await self.put(log, 1)
-        await runner.run(until_end=True)
+        await runner.run(drain=True)
         assert await self.numbers(log) == [0, 1]
 
     async def test_a_job_that_another_process_takes_over_counts_every_event_once(
@@ -288,16 +288,16 @@ class RunnerSuite(ContractSuite):
         running = asyncio.create_task(runner.run())
         await self.wait_for(log, [0])
         other = new_runner(JOB, gate)
-        await other.take_over()
+        await other.fence()
         await self.put(log, 1, 2)
         await asyncio.sleep(0.2)
         assert await self.numbers(log) == [0], "it still writes though its job was taken over"
-        await other.run(until_end=True)
+        await other.run(drain=True)
         runner.stop()
         # Who was fenced may say so.
         with contextlib.suppress(HeadwaterError):
             async with asyncio.timeout(SECONDS_MAX):
                 await running
         await self.put(log, 3)
-        await new_runner(JOB, gate).run(until_end=True)
+        await new_runner(JOB, gate).run(drain=True)
         assert await self.numbers(log) == [0, 1, 2, 3]

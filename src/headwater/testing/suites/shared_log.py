@@ -1,4 +1,4 @@
-"""What every `SharedLog` must do beside what `LogSuite` asks, as tests: several processes on one log.
+"""What every `GroupLog` must do beside what `LogSuite` asks, as tests: several processes on one log.
 
 class TestKafkaLog(SharedLogSuite):
     implementations = (KafkaLog, KafkaMembership)
@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import pytest
 
 from headwater.errors import WriterFenced
-from headwater.log.consumer_group import Membership, SharedLog
+from headwater.log.consumer_group import GroupLog, Membership
 from headwater.log.contract import Commit, Record, TopicPartition, TopicSettings
 from headwater.migration.positions import ListsGroups
 from headwater.processing.stores.contract import RefusesRecords
@@ -26,43 +26,43 @@ from headwater.testing.suites.log import read_all, records, values
 # Members of a real group are told of a change within seconds.
 BALANCED_SECONDS_MAX = 40.0
 
-NewLog = Callable[[], Awaitable[SharedLog]]
+NewLog = Callable[[], Awaitable[GroupLog]]
 
 
-class SharedLogSuite(ContractSuite):
+class GroupLogSuite(ContractSuite):
     """Subclass it; see the module."""
 
-    contracts = (SharedLog, Membership, RefusesRecords, ListsGroups)
+    contracts = (GroupLog, Membership, RefusesRecords, ListsGroups)
 
     @pytest.fixture
-    async def log(self, new_log: NewLog) -> SharedLog:
+    async def log(self, new_log: NewLog) -> GroupLog:
         log = await new_log()
         await log.ensure_topic("a", TopicSettings(partitions=4))
         return log
 
     @pytest.fixture
-    async def other(self, log: SharedLog, new_log: NewLog) -> SharedLog:
+    async def other(self, log: GroupLog, new_log: NewLog) -> GroupLog:
         return await new_log()
 
-    async def test_the_suite_is_run_on_what_it_names(self, log: SharedLog) -> None:
+    async def test_the_suite_is_run_on_what_it_names(self, log: GroupLog) -> None:
         self.check_implementation(log)
         async with joined(log) as [member]:
             self.check_implementation(member)
 
-    async def test_what_one_process_appends_and_commits_the_other_reads(self, log: SharedLog, other: SharedLog) -> None:
+    async def test_what_one_process_appends_and_commits_the_other_reads(self, log: GroupLog, other: GroupLog) -> None:
         await log.append(records("a", 5), commit=Commit("g", "one"))
         await log.commit("h", "two")
         assert sorted(values(await read_all(other, ["a"]))) == [r.value for r in records("a", 5)]
         assert [await other.committed(group) for group in ("g", "h", "absent")] == ["one", "two", None]
 
-    async def test_groups_with_a_token_are_listed(self, log: SharedLog, other: SharedLog) -> None:
+    async def test_groups_with_a_token_are_listed(self, log: GroupLog, other: GroupLog) -> None:
         assert list(await log.groups()) == []
         await log.commit("z", "1")
         await log.append((), commit=Commit("b/a/0", "2"))
         await log.claim("claimed only")
         assert list(await log.groups()) == list(await other.groups()) == ["b/a/0", "z"]
 
-    async def test_a_group_belongs_to_the_process_that_claimed_it_last(self, log: SharedLog, other: SharedLog) -> None:
+    async def test_a_group_belongs_to_the_process_that_claimed_it_last(self, log: GroupLog, other: GroupLog) -> None:
         assert await log.claim("g") is None
         await log.append(records("a", 1), commit=Commit("g", "one"))
         await log.append((), commit=Commit("another", "1"))
@@ -76,7 +76,7 @@ class SharedLogSuite(ContractSuite):
         assert [await log.committed("g"), await log.committed("another")] == ["two", "2"]
 
     async def test_a_fenced_group_is_claimed_again_only_after_it_was_let_go(
-        self, log: SharedLog, other: SharedLog
+        self, log: GroupLog, other: GroupLog
     ) -> None:
         await log.claim("g")
         await other.claim("g")
@@ -92,7 +92,7 @@ class SharedLogSuite(ContractSuite):
             await other.append((), commit=Commit("g", "too late"))
         assert await other.committed("g") == "mine"
 
-    async def test_a_group_that_was_let_go_keeps_its_token(self, log: SharedLog, other: SharedLog) -> None:
+    async def test_a_group_that_was_let_go_keeps_its_token(self, log: GroupLog, other: GroupLog) -> None:
         await log.claim("g")
         await log.append((), commit=Commit("g", "one"))
         await log.release("g")
@@ -100,7 +100,7 @@ class SharedLogSuite(ContractSuite):
         await log.release("never claimed")
         assert await other.claim("g") == "one"
 
-    async def test_it_says_of_a_record_whether_it_will_ever_take_it(self, log: SharedLog) -> None:
+    async def test_it_says_of_a_record_whether_it_will_ever_take_it(self, log: GroupLog) -> None:
         await log.ensure_topic("c", TopicSettings(compact=True))
         assert await log.refusal(Record("a", b"small")) is None
         assert await log.refusal(Record("c", b"small", b"key")) is None
@@ -113,7 +113,7 @@ class SharedLogSuite(ContractSuite):
             assert keyless.code == "key_field_missing"
         assert await read_all(log, ["a", "c"]) == []
 
-    async def test_one_member_has_all_partitions_and_two_share_them(self, log: SharedLog, other: SharedLog) -> None:
+    async def test_one_member_has_all_partitions_and_two_share_them(self, log: GroupLog, other: GroupLog) -> None:
         everything = {("a", number) for number in range(4)}
         async with joined(log) as [first]:
             await balanced([first], everything)
@@ -123,14 +123,14 @@ class SharedLogSuite(ContractSuite):
             # Who leaves says so: what it had goes to who is left.
             await balanced([first], everything)
 
-    async def test_a_member_that_has_left_may_leave_again(self, log: SharedLog) -> None:
+    async def test_a_member_that_has_left_may_leave_again(self, log: GroupLog) -> None:
         member = await log.join("g", ["a"])
         await member.close()
         await member.close()
 
 
 @contextlib.asynccontextmanager
-async def joined(*logs: SharedLog) -> AsyncIterator[Sequence[Membership]]:
+async def joined(*logs: GroupLog) -> AsyncIterator[Sequence[Membership]]:
     """Members of the group `g`, one for each log, for as long as the block lasts."""
     members = [await log.join("g", ["a"]) for log in logs]
     try:

@@ -28,7 +28,7 @@ CSP_SERVICE = (
 )
 
 
-def standing_headers(cors: str | None, csp: bool) -> RawHeaders:
+def make_default_headers(cors: str | None, csp: bool) -> RawHeaders:
     """CORS headers for `cors` (None: none of them), security headers where `csp`."""
     headers: RawHeaders = []
     if cors:
@@ -93,7 +93,7 @@ def is_on(given: Sequence[str]) -> bool:
     return len(given) > 1 or (len(given) == 1 and given[0].strip().lower() not in FALSE_WORDS)
 
 
-class StandingHeaders:
+class DefaultHeaders:
     """ASGI middleware that adds `headers` to every answer that has not set them itself.
 
     `headers_of`: those of one answer, where they depend on what has answered; asked when the answer begins.

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from headwater.config import ConsumptionConfig
-from headwater.consumption.admission import Admission
+from headwater.consumption.connection_limits import ConnectionLimits
 from headwater.consumption.hub import stall_seconds_max
 from headwater.web.http.headers import client_address
 from headwater.web.http.stalls import unless_stalled
@@ -24,7 +24,7 @@ class Seats:
     client may take nothing."""
 
     def __init__(self, seats_max: int, per_address_max: int, consumption: ConsumptionConfig) -> None:
-        self._admission = Admission(seats_max, per_address_max)
+        self._admission = ConnectionLimits(seats_max, per_address_max)
         self._address_header = consumption.client_address_header
         self._stall_seconds_max = stall_seconds_max(consumption.heartbeat_seconds)
 

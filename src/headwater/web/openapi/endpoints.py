@@ -24,7 +24,7 @@ from headwater.web.openapi.parts import API_KEY
 from headwater.web.openapi.value_schemas import Node
 from headwater.web.pages.page import PAGE_HEADERS
 from headwater.web.problems import request_uri
-from headwater.web.schemas.shelf import Shelves
+from headwater.web.schemas.repository_index import RepositoryIndexes
 from headwater.web.sight import seen
 
 # In the order of the page.
@@ -64,10 +64,12 @@ _API_KEY = {
 }
 
 
-def specification(platform: Any, streams: SeenStreams | None = None, shelves: Shelves | None = None) -> dict[str, Any]:
+def specification(
+    platform: Any, streams: SeenStreams | None = None, indexes: RepositoryIndexes | None = None
+) -> dict[str, Any]:
     """The OpenAPI document of a platform, with the names of these streams; None: of those that everybody sees.
 
-    Examples are made of streams that everybody sees, and of the schemas of `shelves`.
+    Examples are made of streams that everybody sees, and of the schemas of `indexes`.
     """
     config = platform.config
     public = platform.seen(Sight.PUBLIC)
@@ -95,7 +97,7 @@ def specification(platform: Any, streams: SeenStreams | None = None, shelves: Sh
             paths,
             [stream.name for stream in public.all()],
             [stream.name for stream in exportable(public.all(), public.visibility)],
-            shelves.without(public.titles_hidden()) if shelves is not None else None,
+            indexes.without(public.titles_hidden()) if indexes is not None else None,
         ),
         "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": {API_KEY: _API_KEY}},
     }
@@ -104,7 +106,7 @@ def specification(platform: Any, streams: SeenStreams | None = None, shelves: Sh
 def spec(request: Request) -> Response:
     """The document."""
     state = request.app.state
-    return JsonResponse(specification(state.platform, seen(request), state.shelves))
+    return JsonResponse(specification(state.platform, seen(request), state.indexes))
 
 
 def doc(request: Request) -> Response:

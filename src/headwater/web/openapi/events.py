@@ -19,7 +19,7 @@ from headwater.web.openapi.parts import (
     query,
     unending,
 )
-from headwater.web.openapi.value_schemas import Node, anything, listed, one_of, record, ref, text, truth, whole
+from headwater.web.openapi.value_schemas import Node, anything, array_of, boolean, integer, one_of, record, ref, text
 
 TAG = "Events"
 CLOUD_EVENT = "application/cloudevents+json"
@@ -58,15 +58,15 @@ def schemas() -> dict[str, Node]:
         ),
         "outcome": record(
             {
-                "invalid": listed(ref("not_accepted"), "Events that break their schema."),
-                "error": listed(ref("not_accepted"), "Events not accepted for another reason."),
+                "invalid": array_of(ref("not_accepted"), "Events that break their schema."),
+                "error": array_of(ref("not_accepted"), "Events not accepted for another reason."),
             },
             optional=("error",),
         ),
-        "dry_run": record({"dry_run": truth(), "events": listed(_explained(), "One for each event, in order.")}),
+        "dry_run": record({"dry_run": boolean(), "events": array_of(_explained(), "One for each event, in order.")}),
         "refused_stream": record(
             {
-                "status": whole("The HTTP status."),
+                "status": integer("The HTTP status."),
                 "type": text("`not_found`, `invalid_timestamp`, `bad_request`, `too_many_requests`."),
                 "title": text(),
                 "detail": text(),
@@ -79,7 +79,7 @@ def schemas() -> dict[str, Node]:
                 "message": text(),
                 "origin": one_of(("KafkaSSE",)),
                 "name": one_of(("InvalidAssignmentError", "TopicNotAvailableError", "ConfigurationError")),
-                "statusCode": whole("The HTTP status."),
+                "statusCode": integer("The HTTP status."),
             }
         ),
     }
@@ -100,7 +100,7 @@ def paths(streams: Sequence[str], *, has_test_events: bool) -> dict[str, Node]:
 
 def _post(operation_id: str, summary: str) -> Node:
     events: Node = {"oneOf": [ref("event"), {"type": "array", "items": ref("event"), "minItems": 1}]}
-    dry_run = query("dry_run", "Say what would happen and where the events would go; store nothing.", truth())
+    dry_run = query("dry_run", "Say what would happen and where the events would go; store nothing.", boolean())
     version = header(
         "ce-specversion", "`1.0`: the body is the data of one CloudEvent in binary form.", one_of(("1.0",))
     )
@@ -108,7 +108,7 @@ def _post(operation_id: str, summary: str) -> Node:
     body = {
         **dict.fromkeys((JSON, TEXT, REPORTS), events),
         CLOUD_EVENT: ref("cloud_event"),
-        CLOUD_EVENTS: listed(ref("cloud_event")),
+        CLOUD_EVENTS: array_of(ref("cloud_event")),
     }
     return operation(
         operation_id,
@@ -124,7 +124,7 @@ def _post(operation_id: str, summary: str) -> Node:
 
 
 def _hasty() -> Node:
-    return query("hasty", "Answer before the events are judged and stored.", truth())
+    return query("hasty", "Answer before the events are judged and stored.", boolean())
 
 
 def _outcomes() -> dict[str, Node]:
@@ -157,7 +157,7 @@ def _explained() -> Node:
             "filled": anything("The fields that would be filled in, with their values."),
             "code": text("Why it is refused; one of the error codes."),
             "reason": text("The same in a sentence."),
-            "violations": listed(
+            "violations": array_of(
                 record({"pointer": text(), "keyword": text(), "schema_pointer": text(), "message": text()})
             ),
         },
@@ -218,7 +218,7 @@ def _stream(names: Sequence[str]) -> Node:
             query(
                 "positions",
                 "Positions also where there is no event, in blocks without data that some readers take for messages.",
-                truth(),
+                boolean(),
             ),
             query("id", "The form of the ids: `legacy` is the JSON array of EventStreams.", one_of(IDS)),
             query(
@@ -227,7 +227,7 @@ def _stream(names: Sequence[str]) -> Node:
                 {"type": "number", "minimum": 0, "maximum": 999_999_999},
             ),
             query("filter", 'Only events of which this is true, such as `wiki == "enwiki" and not bot`.'),
-            query("canaries", "Canary events, too.", truth()),
+            query("canaries", "Canary events, too.", boolean()),
             query("format", "`cloudevents`: each event as a CloudEvent 1.0.", one_of(("cloudevents",))),
         ],
     )

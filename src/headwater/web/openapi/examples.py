@@ -17,7 +17,7 @@ from headwater.schemas.workspace.working_copy import Version, version_text
 from headwater.web.openapi.parts import unending
 from headwater.web.openapi.value_schemas import Node
 from headwater.web.schemas.confluent import id_of, number_of
-from headwater.web.schemas.shelf import Shelf, Shelves
+from headwater.web.schemas.repository_index import RepositoryIndex, RepositoryIndexes
 from headwater.web.streamconfigs import PATHS as STREAMCONFIGS
 
 _JSON = {"content-type": "application/json"}
@@ -38,13 +38,13 @@ class _Known:
 
 
 def with_amples(
-    paths: Mapping[str, Node], seen: Sequence[str], read: Sequence[str], shelves: Shelves | None
+    paths: Mapping[str, Node], seen: Sequence[str], read: Sequence[str], indexes: RepositoryIndexes | None
 ) -> dict[str, Node]:
     """`paths` with an example in each operation that cannot be asked without.
 
     `seen` and `read` are the names of the streams that everybody may know of, and may read.
     """
-    amples = {**_always(), **_of_streams(next(iter([*read, *seen]), None)), **_of_schemas(_known(shelves))}
+    amples = {**_always(), **_of_streams(next(iter([*read, *seen]), None)), **_of_schemas(_known(indexes))}
     if read:
         amples["GET /asyncapi/{name}.json"] = _ample(params={"name": read[0]})
     found: dict[str, Node] = {}
@@ -124,23 +124,23 @@ def _of_schemas(known: _Known | None) -> dict[str, Node]:
     }
 
 
-def _known(shelves: Shelves | None) -> _Known | None:
+def _known(indexes: RepositoryIndexes | None) -> _Known | None:
     """The first schema that can be served; None where there is none."""
-    found = ((shelf, title) for shelf in (shelves.shelves if shelves else ()) for title in shelf.folders)
-    for (shelf, title), _ in zip(found, range(_TRIED_MAX), strict=False):
-        known = _newest(shelf, title)
+    found = ((index, title) for index in (indexes.indexes if indexes else ()) for title in index.folders)
+    for (index, title), _ in zip(found, range(_TRIED_MAX), strict=False):
+        known = _newest(index, title)
         if known is not None:
             return known
     return None
 
 
-def _newest(shelf: Shelf, title: str) -> _Known | None:
-    folder = shelf.folders.get(title)
+def _newest(index: RepositoryIndex, title: str) -> _Known | None:
+    folder = index.folders.get(title)
     version = max((one for one in folder.versions if number_of(one) is not None), default=None) if folder else None
     if folder is None or version is None:
         return None
     try:
-        text = shelf.text(folder.versions[version], "json").data.decode()
+        text = index.text(folder.versions[version], "json").data.decode()
     except HeadwaterError:
         return None
-    return _Known(shelf.name, title, version, text)
+    return _Known(index.name, title, version, text)

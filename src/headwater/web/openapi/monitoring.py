@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from headwater.monitoring.health import CONDITIONS
-from headwater.web.openapi.parts import JSON, answer, operation, problems, query, several
+from headwater.web.openapi.parts import JSON, answer, operation, problems, query, repeated
 from headwater.web.openapi.value_schemas import (
     Node,
-    listed,
-    mapped,
+    array_of,
+    boolean,
+    integer,
+    map_of,
     moment,
     number,
     one_of,
     record,
     ref,
     text,
-    truth,
-    whole,
 )
 
 TAG = "Monitoring"
@@ -28,22 +28,22 @@ def schemas() -> dict[str, Node]:
         "canaries": record(
             {
                 "at": moment("When this was so."),
-                "sending": truth("Whether this process sends canaries."),
-                "conditions": mapped(whole(), "How many streams are in each condition."),
-                "streams": listed(_health()),
+                "sending": boolean("Whether this process sends canaries."),
+                "conditions": map_of(integer(), "How many streams are in each condition."),
+                "streams": array_of(_health()),
             }
         ),
         "completeness": record(
             {
                 "by": one_of(("event", "receipt")),
                 "counted_until": _time("All that was received until then is counted; null: nothing yet."),
-                "streams": listed(
+                "streams": array_of(
                     record(
                         {
                             "stream": text(),
-                            "whole": truth("Whether all these hours are complete or empty."),
+                            "whole": boolean("Whether all these hours are complete or empty."),
                             "max_lateness_seconds": number("How late an event may come to its hour."),
-                            "hours": listed(_hour()),
+                            "hours": array_of(_hour()),
                         }
                     )
                 ),
@@ -54,9 +54,9 @@ def schemas() -> dict[str, Node]:
                 "from": moment("The first hour."),
                 "to": moment("The hour after the last one."),
                 "counted_until": _time("All that was received until then is counted; null: nothing yet."),
-                "agrees": truth("Whether no hour differs."),
-                "compared": whole("How many hours of streams were compared."),
-                "hours": listed(_reconciled()),
+                "agrees": boolean("Whether no hour differs."),
+                "compared": integer("How many hours of streams were compared."),
+                "hours": array_of(_reconciled()),
             }
         ),
     }
@@ -81,8 +81,8 @@ def _canaries() -> Node:
             **problems({"400": "There is no such condition", "404": "There is no such stream"}),
         },
         parameters=[
-            several("stream", "Only these streams."),
-            several("condition", "Only streams in these conditions.", one_of(tuple(CONDITIONS))),
+            repeated("stream", "Only these streams."),
+            repeated("condition", "Only streams in these conditions.", one_of(tuple(CONDITIONS))),
         ],
     )
 
@@ -94,7 +94,7 @@ def _completeness() -> Node:
         "Whether the hours of streams are complete",
         {"200": answer("The hours, and whether batch work may begin", {JSON: ref("completeness")}), **_refusals()},
         parameters=[
-            several("stream", "The streams; at least one.") | {"required": True},
+            repeated("stream", "The streams; at least one.") | {"required": True},
             query("by", "Hours of the events' own time, or of receipt.", one_of(("event", "receipt"))),
             *_hours(),
         ],
@@ -108,8 +108,8 @@ def _reconciliation() -> Node:
         "What was accepted, stored and delivered, by hour of receipt",
         {"200": answer("The counts", {JSON: ref("reconciliation")}), **_refusals()},
         parameters=[
-            several("stream", "The streams; all where none is named."),
-            query("differing", "Only hours in which the counts differ.", truth()),
+            repeated("stream", "The streams; all where none is named."),
+            query("differing", "Only hours in which the counts differ.", boolean()),
             *_hours(),
         ],
     )
@@ -138,16 +138,16 @@ def _health() -> Node:
         {
             "topic": text(),
             "prefix": text("The datacenter's prefix, empty where there is none."),
-            "up": truth("Whether its canaries arrive."),
-            "hops": mapped(_time(), "Hop → when the newest canary that passed it was sent."),
+            "up": boolean("Whether its canaries arrive."),
+            "hops": map_of(_time(), "Hop → when the newest canary that passed it was sent."),
             "error": text("What became of the last canary, where it did not arrive."),
         },
         optional=("error",),
     )
     ahead = record(
         {
-            "hours": whole("Of so many last hours this is said."),
-            "events": whole("Events that said they happened after their receipt."),
+            "hours": integer("Of so many last hours this is said."),
+            "events": integer("Events that said they happened after their receipt."),
             "seconds_max": number("By how much at most."),
         }
     )
@@ -159,10 +159,10 @@ def _health() -> Node:
             "reason": text("Why it is in this condition, in a sentence."),
             "last_canary": _time(),
             "last_event": _time(),
-            "events_last_hour": whole("By receipt, in the last whole hour."),
+            "events_last_hour": integer("By receipt, in the last whole hour."),
             "required_within_seconds": number("How soon a canary has to arrive.", nullable=True),
             "clock_ahead": ahead,
-            "topics": listed(topic),
+            "topics": array_of(topic),
         },
         optional=("clock_ahead",),
     )
@@ -171,18 +171,18 @@ def _health() -> Node:
 def _hour() -> Node:
     counted = {
         "state": one_of(STATES),
-        "events": whole(),
-        "late": whole("After the hour was closed."),
-        "canaries": whole(),
+        "events": integer(),
+        "late": integer("After the hour was closed."),
+        "canaries": integer(),
     }
-    partition = record({"topic": text(), "partition": whole(), **counted})
+    partition = record({"topic": text(), "partition": integer(), **counted})
     return record(
         {
             "hour": moment(),
             **counted,
-            "whole": truth("Complete or empty."),
+            "whole": boolean("Complete or empty."),
             "reason": text("Why it is neither."),
-            "partitions": listed(partition),
+            "partitions": array_of(partition),
         },
         optional=("reason",),
     )
@@ -193,15 +193,15 @@ def _reconciled() -> Node:
         {
             "stream": text(),
             "hour": moment(),
-            "accepted": whole("By the intakes; null before they were counted.", nullable=True),
-            "written": whole("By jobs, and as error events."),
-            "stored": whole("By the log's own account; null where it has none.", nullable=True),
-            "delivered": whole("To the reader that counts."),
-            "duplicates": whole(),
-            "refused": whole(),
-            "agrees": truth(),
-            "differences": mapped(whole(), "Which counts differ by more than may be, and by how much."),
-            "notes": listed(text()),
+            "accepted": integer("By the intakes; null before they were counted.", nullable=True),
+            "written": integer("By jobs, and as error events."),
+            "stored": integer("By the log's own account; null where it has none.", nullable=True),
+            "delivered": integer("To the reader that counts."),
+            "duplicates": integer(),
+            "refused": integer(),
+            "agrees": boolean(),
+            "differences": map_of(integer(), "Which counts differ by more than may be, and by how much."),
+            "notes": array_of(text()),
         }
     )
 

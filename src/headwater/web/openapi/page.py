@@ -108,13 +108,13 @@ def groups_of(document: Mapping[str, Any]) -> list[Group]:
 
 
 def kind_of(schema: Node) -> Markup:
-    """What a value is, in a few words: `whole number, at least 0`, or a link to a schema by name."""
+    """What a value is, in a few words: `integer number, at least 0`, or a link to a schema by name."""
     if "$ref" in schema:
         name = schema["$ref"].rsplit("/", 1)[-1]
         return Markup('<a href="#schema-{0}">{0}</a>').format(name)
-    several = schema.get("anyOf") or schema.get("oneOf")
-    if several:
-        return Markup(" or ").join(_alternative(one) for one in several)
+    repeated = schema.get("anyOf") or schema.get("oneOf")
+    if repeated:
+        return Markup(" or ").join(_alternative(one) for one in repeated)
     if "enum" in schema:
         values = Markup(" | ").join(Markup("<code>{}</code>").format(value) for value in schema["enum"])
         return values + _limits(schema)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.web.openapi.value_schemas import Node, listed, ref, text
+from headwater.web.openapi.value_schemas import Node, array_of, ref, text
 
 JSON = "application/json"
 HTML = "text/html"
@@ -54,9 +54,9 @@ def query(name: str, description: str, schema: Node | None = None, **more: Any) 
     return {"name": name, "in": "query", "description": description, "schema": schema or {"type": "string"}, **more}
 
 
-def several(name: str, description: str, item: Node | None = None) -> Node:
+def repeated(name: str, description: str, item: Node | None = None) -> Node:
     """A parameter of the query string that may be repeated."""
-    return query(name, description, listed(item or text()), explode=True)
+    return query(name, description, array_of(item or text()), explode=True)
 
 
 def header(name: str, description: str, schema: Node | None = None) -> Node:

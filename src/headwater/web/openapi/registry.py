@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headwater.web.http.places import REGISTRY_MEDIA_TYPE as MEDIA_TYPE
 from headwater.web.openapi.parts import JSON, answer, content, operation, path, problems, query
-from headwater.web.openapi.value_schemas import Node, listed, one_of, record, ref, text, truth, whole
+from headwater.web.openapi.value_schemas import Node, array_of, boolean, integer, one_of, record, ref, text
 
 TAG = "Schema registry"
 _REFUSALS = {
@@ -20,16 +20,16 @@ def schemas() -> dict[str, Node]:
     schema_text = text("The JSON schema, as text.")
     registered = {
         "subject": text("A schema's title, or a stream's name with `-value` behind it."),
-        "version": whole("1.2.3 as 1002003."),
-        "id": whole("31 bits of a hash of title and version: the same everywhere."),
+        "version": integer("1.2.3 as 1002003."),
+        "id": integer("31 bits of a hash of title and version: the same everywhere."),
         "schemaType": one_of(("JSON",)),
         "schema": schema_text,
     }
     return {
-        "registry_error": record({"error_code": whole(), "message": text()}),
+        "registry_error": record({"error_code": integer(), "message": text()}),
         "registered_schema": record(registered),
         "schema_by_id": record({"schemaType": one_of(("JSON",)), "schema": schema_text}),
-        "schema_id": record({"id": whole()}),
+        "schema_id": record({"id": integer()}),
         "posted_schema": record({"schema": schema_text, "schemaType": one_of(("JSON",))}),
         "compatibility_level": record({"compatibilityLevel": text()}),
         "registry_mode": record({"mode": one_of(("READONLY",))}),
@@ -38,12 +38,12 @@ def schemas() -> dict[str, Node]:
 
 def paths() -> dict[str, Node]:
     """Path → operations."""
-    subject, version, id_ = _subject(), _version(), path("id", "The id of a schema.", whole(minimum=0))
-    names, numbers = listed(text()), listed(whole())
+    subject, version, id_ = _subject(), _version(), path("id", "The id of a schema.", integer(minimum=0))
+    names, numbers = array_of(text()), array_of(integer())
     prefix = query("subjectPrefix", "Only subjects that begin so.")
-    latest = query("latestOnly", "Only the newest version of each.", truth())
-    default = query("defaultToGlobal", "What holds for all, where nothing of its own does.", truth())
-    pairs = listed(record({"subject": text(), "version": whole()}))
+    latest = query("latestOnly", "Only the newest version of each.", boolean())
+    default = query("defaultToGlobal", "What holds for all, where nothing of its own does.", boolean())
+    pairs = array_of(record({"subject": text(), "version": integer()}))
     one, raw = ref("registered_schema"), ref("json_schema")
     posting = {
         "/subjects/{subject}": _post("lookUpSchema", "Under which version a schema stands", one, also=("404",)),
@@ -63,8 +63,8 @@ def paths() -> dict[str, Node]:
         "/subjects/{subject}/versions/{version}/referencedby": _get(
             "subjectVersionReferencedBy", "Ids of the schemas that pull this version in", numbers, [subject, version]
         ),
-        "/schemas": _get("registeredSchemas", "All schemas", listed(one), [prefix, latest]),
-        "/schemas/types": _get("schemaTypes", "The kinds of schemas there are", listed(one_of(("JSON",)))),
+        "/schemas": _get("registeredSchemas", "All schemas", array_of(one), [prefix, latest]),
+        "/schemas/types": _get("schemaTypes", "The kinds of schemas there are", array_of(one_of(("JSON",)))),
         "/schemas/ids/{id}": _get("schemaById", "The schema with an id", ref("schema_by_id"), [id_]),
         "/schemas/ids/{id}/schema": _get("schemaByIdSchema", "The same, by itself", raw, [id_]),
         "/schemas/ids/{id}/subjects": _get("schemaByIdSubjects", "The subjects that have it", names, [id_]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwater.web.openapi.parts import HTML, JSON, TEXT, answer, header, operation, path, problems, query
-from headwater.web.openapi.value_schemas import Node, anything, listed, record, ref, text, whole
+from headwater.web.openapi.value_schemas import Node, anything, array_of, integer, record, ref, text
 from headwater.web.paths import REPOSITORIES, SCHEMA_FOLDER
 
 TAG = "Schemas"
@@ -13,16 +13,16 @@ _PAGE = text("The same as a page, for who accepts text/html.")
 
 def schemas() -> dict[str, Node]:
     """The schemas that the operations here refer to."""
-    repository = record({"name": text(), "schemas": whole("How many."), "path": text("Where its schemas are.")})
-    listing = record({"repositories": listed(repository), "all": text("Where the schemas of all are, as one.")})
-    hit = record({"repository": text(), "title": text(), "fields": listed(text(), "The fields that match.")})
-    found = record({"query": text(), "found": listed(hit, "Best first.")})
+    repository = record({"name": text(), "schemas": integer("How many."), "path": text("Where its schemas are.")})
+    listing = record({"repositories": array_of(repository), "all": text("Where the schemas of all are, as one.")})
+    hit = record({"repository": text(), "title": text(), "fields": array_of(text(), "The fields that match.")})
+    found = record({"query": text(), "found": array_of(hit, "Best first.")})
     directory = {
         "path": text(),
-        "directories": listed(text(), "The directories below it."),
+        "directories": array_of(text(), "The directories below it."),
         "repository": text("Where the schema is from."),
         "title": text("The title of the schema; only where the directory is one's."),
-        "versions": listed(text(), "Its versions, oldest first."),
+        "versions": array_of(text(), "Its versions, oldest first."),
         "latest": text("The greatest of them.", nullable=True),
     }
     optional = ("repository", "title", "versions", "latest")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headwater.web import asyncapi
 from headwater.web.openapi.parts import HTML, JSON, TEXT, answer, header, needing_key, operation, path, problems, query
-from headwater.web.openapi.value_schemas import Node, anything, listed, one_of, record, ref, text, whole
+from headwater.web.openapi.value_schemas import Node, anything, array_of, integer, one_of, record, ref, text
 
 TAG = "The service"
 DESCRIPTIONS_TAG = "Descriptions and clients"
@@ -20,9 +20,9 @@ def schemas() -> dict[str, Node]:
                 "status": one_of(
                     ("ok", "degraded"), "Degraded: jobs or some topics are in trouble; all else is served."
                 ),
-                "topics": whole("How many topics the log has."),
-                "jobs": listed(record({"name": text(), "reason": text()}), "The jobs in trouble."),
-                "log": listed(text(), "What the log cannot do for some topics."),
+                "topics": integer("How many topics the log has."),
+                "jobs": array_of(record({"name": text(), "reason": text()}), "The jobs in trouble."),
+                "log": array_of(text(), "What the log cannot do for some topics."),
             },
             optional=("jobs", "log"),
         ),
@@ -119,7 +119,7 @@ def _client() -> Node:
 def _problem() -> Node:
     return record(
         {
-            "status": whole("The HTTP status."),
+            "status": integer("The HTTP status."),
             "type": text("A stable code; docs/reference/errors.md lists them."),
             "title": text(),
             "detail": text("What went wrong with this request."),

@@ -24,16 +24,16 @@ from headwater.web.openapi.parts import (
 from headwater.web.openapi.value_schemas import (
     Node,
     anything,
-    listed,
-    mapped,
+    array_of,
+    boolean,
+    integer,
+    map_of,
     moment,
     number,
     one_of,
     record,
     ref,
     text,
-    truth,
-    whole,
 )
 
 TAG = "Streams"
@@ -47,28 +47,28 @@ _NOT_CHANGED = "Nothing is different from what the client has"
 def schemas() -> dict[str, Node]:
     """The schemas that the operations here refer to."""
     revision: dict[str, Node] = {
-        "revision": whole("Its number; the first is 1."),
-        "parent": whole("The revision it was made on."),
+        "revision": integer("Its number; the first is 1."),
+        "parent": integer("The revision it was made on."),
         "at": moment(),
         "actor": text("The name of the API key."),
         "reason": text(),
         "kind": one_of(("change", "rollback", "kill", "revive")),
-        "put": listed(ref("rule")),
-        "remove": listed(text(), "The ids of rules."),
+        "put": array_of(ref("rule")),
+        "remove": array_of(text(), "The ids of rules."),
     }
     effect: dict[str, Node] = {
-        "differences": listed(ref("difference"), "What the change changes here and now."),
-        "without_effect": mapped(listed(text()), "Ids of rules that change nothing here and now → why."),
+        "differences": array_of(ref("difference"), "What the change changes here and now."),
+        "without_effect": map_of(array_of(text()), "Ids of rules that change nothing here and now → why."),
     }
     rule = _rule()
-    standing = {**rule, "revision": whole("The revision that put it.")}
+    default_headers = {**rule, "revision": integer("The revision that put it.")}
     return {
         "stream_listing": record(
             {
-                "revision": whole("The latest revision of the streams."),
-                "streams": mapped({"anyOf": _told({})}, "Name → what the audience is told of it."),
-                "unknown": mapped(text(nullable=True), "Names asked for that there are not → what to try instead."),
-                "upcoming": listed(_upcoming(), "What is going to change within a day; for browsers."),
+                "revision": integer("The latest revision of the streams."),
+                "streams": map_of({"anyOf": _told({})}, "Name → what the audience is told of it."),
+                "unknown": map_of(text(nullable=True), "Names asked for that there are not → what to try instead."),
+                "upcoming": array_of(_upcoming(), "What is going to change within a day; for browsers."),
             },
             optional=("unknown", "upcoming"),
         ),
@@ -76,7 +76,7 @@ def schemas() -> dict[str, Node]:
         "rule": record(rule, optional=("set", "unset", "when", "priority"), closed=True),
         "revision": record(revision),
         "changed": record({**revision, **effect}, optional=("without_effect",)),
-        "change_tried": record({"dry_run": truth(), **revision, **effect}, optional=("without_effect",)),
+        "change_tried": record({"dry_run": boolean(), **revision, **effect}, optional=("without_effect",)),
         "difference": record(
             {
                 "stream": text(),
@@ -87,14 +87,14 @@ def schemas() -> dict[str, Node]:
         ),
         "history": record(
             {
-                "revision": whole("The latest revision; 0 before the first."),
-                "rules": listed(record(standing), "The rules there are."),
-                "changes": listed(ref("revision"), "Newest first."),
+                "revision": integer("The latest revision; 0 before the first."),
+                "rules": array_of(record(default_headers), "The rules there are."),
+                "changes": array_of(ref("revision"), "Newest first."),
             }
         ),
         "legacy_answer": _legacy_answer(),
         "legacy_settings": record(
-            {"stream": text("The name, or the regular expression of a family."), "topics": listed(text())}
+            {"stream": text("The name, or the regular expression of a family."), "topics": array_of(text())}
         ),
     }
 
@@ -180,7 +180,7 @@ def _live() -> Node:
 
 
 def _history() -> Node:
-    limit = query("limit", "How many revisions, 1,000 at most; 100 where it is no number.", whole(minimum=0))
+    limit = query("limit", "How many revisions, 1,000 at most; 100 where it is no number.", integer(minimum=0))
     described = operation(
         "streamChanges",
         CHANGES_TAG,
@@ -202,7 +202,7 @@ def _revision() -> Node:
                 "There is no such revision; a page where this is no number", {PROBLEM: ref("problem"), HTML: text()}
             ),
         },
-        parameters=[path("number", "The number of the revision.", whole(minimum=0))],
+        parameters=[path("number", "The number of the revision.", integer(minimum=0))],
     )
     return needing_key(described, "streams:read")
 
@@ -210,9 +210,9 @@ def _revision() -> Node:
 def _change() -> Node:
     body = {
         "reason": _reason(),
-        "put": listed(ref("rule"), f"Rules to put; one of the same id is replaced. At most {RULES_MAX:,} in all."),
-        "remove": listed(text(), "The ids of rules to remove."),
-        "expected": whole("Refuse the change unless this is the latest revision.", minimum=0),
+        "put": array_of(ref("rule"), f"Rules to put; one of the same id is replaced. At most {RULES_MAX:,} in all."),
+        "remove": array_of(text(), "The ids of rules to remove."),
+        "expected": integer("Refuse the change unless this is the latest revision.", minimum=0),
     }
     return _taking(
         ("changeStreams", "Put and remove rules, as one revision", "streams:write"),
@@ -223,9 +223,9 @@ def _change() -> Node:
 
 def _rollback() -> Node:
     body = {
-        "to": whole("The number of the revision; 0 is the files alone.", minimum=0),
+        "to": integer("The number of the revision; 0 is the files alone.", minimum=0),
         "reason": _reason(),
-        "expected": whole("Refuse the change unless this is the latest revision.", minimum=0),
+        "expected": integer("Refuse the change unless this is the latest revision.", minimum=0),
     }
     return _taking(
         ("rollbackStreams", "Go back to the rules of an earlier revision, by a new one", "streams:write"),
@@ -238,7 +238,7 @@ def _kill() -> Node:
     body = {
         "stream": text("The stream, or `*` for all.", minLength=1, maxLength=200),
         "reason": _reason(),
-        "on": truth("false: take it back.", default=True),
+        "on": boolean("false: take it back.", default=True),
     }
     return _taking(
         ("killStream", "Make a stream, or all of them, refuse every event", "streams:kill"),
@@ -250,7 +250,7 @@ def _taking(named: tuple[str, str, str], body: Node, parameters: list[Node] | No
     """An operation that makes a revision. `named`: operation id, summary, scope."""
     operation_id, summary, scope = named
     given = [
-        query("dry_run", "Say what would change, and change nothing.", truth()),
+        query("dry_run", "Say what would change, and change nothing.", boolean()),
         query("site", "Tell the differences as this site sees the streams."),
         *(parameters or []),
     ]
@@ -278,7 +278,7 @@ def _taking(named: tuple[str, str, str], body: Node, parameters: list[Node] | No
 
 
 def _legacy(operation_id: str, summary: str) -> Node:
-    settings = mapped(ref("legacy_settings"), "Name → settings.")
+    settings = map_of(ref("legacy_settings"), "Name → settings.")
     return operation(operation_id, LEGACY_TAG, summary, {"200": answer("Success", {JSON: settings})})
 
 
@@ -326,7 +326,7 @@ def _legacy_answer() -> Node:
 
 
 def _rule() -> dict[str, Node]:
-    place: Node = {"oneOf": [text(), listed(text())]}
+    place: Node = {"oneOf": [text(), array_of(text())]}
     when = {
         "site": place,
         "site_group": place,
@@ -339,9 +339,9 @@ def _rule() -> dict[str, Node]:
         "id": text("Its name; putting it again replaces it.", minLength=1, maxLength=100),
         "stream": text("The stream, the pattern of a family, or `*` for all.", minLength=1, maxLength=200),
         "set": anything("Keys of the stream file, laid over."),
-        "unset": listed(text(), "Dotted keys that are removed first."),
+        "unset": array_of(text(), "Dotted keys that are removed first."),
         "when": record(when, optional=tuple(when), closed=True),
-        "priority": whole(
+        "priority": integer(
             "Of rules that hold, the highest and then the latest wins.", minimum=-1_000_000, maximum=1_000_000
         ),
     }
@@ -355,22 +355,22 @@ def _upcoming() -> Node:
     return record(
         {
             "at": moment(),
-            "streams": mapped({"anyOf": _told({})}, "Those that change then."),
-            "removed": listed(text()),
+            "streams": map_of({"anyOf": _told({})}, "Those that change then."),
+            "removed": array_of(text()),
         }
     )
 
 
 def _told(named: Mapping[str, Node]) -> list[Node]:
     """What each audience is told of a stream, and `named` before it."""
-    title, topics = text("The title of its schema.", nullable=True), listed(text())
-    key_fields = mapped(text(), "Key → the field it is made of.")
+    title, topics = text("The title of its schema.", nullable=True), array_of(text())
+    key_fields = map_of(text(), "Key → the field it is made of.")
     public = {
         "schema_title": title,
         "summary": text(),
         "description": text(),
         "owner": text(nullable=True),
-        "tags": listed(text()),
+        "tags": array_of(text()),
         "stage": text(nullable=True),
         "privacy_class": text(),
         "event_time_field": text(),
@@ -378,25 +378,25 @@ def _told(named: Mapping[str, Node]) -> list[Node]:
     intake = {
         "schema_title": title,
         "destination_event_service": text(nullable=True),
-        "enabled": truth("false: every event is refused."),
+        "enabled": boolean("false: every event is refused."),
         "topics": topics,
         "message_key_fields": key_fields,
-        "headers": mapped(text(nullable=True), "Field → the request header that fills it."),
+        "headers": map_of(text(nullable=True), "Field → the request header that fills it."),
         "meta_dt": one_of(("when_absent", "always")),
-        "deduplicate": truth(),
+        "deduplicate": boolean(),
     }
     ingestion = {
         "schema_title": title,
         "topics": topics,
         "message_key_fields": key_fields,
         "event_time_field": text(),
-        "canary_events_enabled": truth(),
+        "canary_events_enabled": boolean(),
         "consumers": anything("As the stream declares them."),
         "privacy_class": text(),
-        "partitions": whole(),
+        "partitions": integer(),
     }
     browser = {
-        "enabled": truth("false: send nothing."),
+        "enabled": boolean("false: send nothing."),
         "sample": anything("How many to send: `unit`, `rate`."),
         "client": anything("Settings of the client library."),
     }

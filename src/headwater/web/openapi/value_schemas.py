@@ -28,7 +28,7 @@ def text(description: str = "", **more: Any) -> Node:
     return _typed("string", description, more)
 
 
-def whole(description: str = "", **more: Any) -> Node:
+def integer(description: str = "", **more: Any) -> Node:
     """A whole number."""
     return _typed("integer", description, more)
 
@@ -37,7 +37,7 @@ def number(description: str = "", **more: Any) -> Node:
     return _typed("number", description, more)
 
 
-def truth(description: str = "", **more: Any) -> Node:
+def boolean(description: str = "", **more: Any) -> Node:
     return _typed("boolean", description, more)
 
 
@@ -51,12 +51,12 @@ def one_of(values: Sequence[str], description: str = "") -> Node:
     return _typed("string", description, {"enum": list(values)})
 
 
-def listed(items: Node, description: str = "") -> Node:
+def array_of(items: Node, description: str = "") -> Node:
     """An array."""
     return _typed("array", description, {"items": items})
 
 
-def mapped(values: Node, description: str = "") -> Node:
+def map_of(values: Node, description: str = "") -> Node:
     """An object whose keys are names, and whose values are alike."""
     return _typed("object", description, {"additionalProperties": values})
 

@@ -29,7 +29,7 @@ from headwater.web.http.headers import is_number, is_on
 from headwater.web.http.places import REGISTRY_MEDIA_TYPE, registry_failure
 from headwater.web.http.route import Route
 from headwater.web.http.threads import in_thread
-from headwater.web.schemas.shelf import Shelf, Shelves, Told, ToldOf
+from headwater.web.schemas.repository_index import RepositoryIndex, RepositoryIndexes, Told, ToldOf
 
 BODY_BYTES_MAX = 1_048_576
 _LEVEL = "BACKWARD_TRANSITIVE"
@@ -43,7 +43,7 @@ _SEMANTIC_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){2}")
 class _Registered:
     """One version of a schema as the registry names it."""
 
-    shelf: Shelf
+    index: RepositoryIndex
     folder: SchemaFolder
     version: Version
     number: int
@@ -51,7 +51,7 @@ class _Registered:
 
     def schema(self) -> str:
         """The schema as JSON text, its dialect under the name that the registry's clients know."""
-        return with_proper_names(self.shelf.text(self.folder.versions[self.version], "json").data.decode())
+        return with_proper_names(self.index.text(self.folder.versions[self.version], "json").data.decode())
 
 
 class RegistryError(Exception):
@@ -83,8 +83,8 @@ _Endpoint = Callable[["ConfluentReader", Request], Any]
 class ConfluentReader:
     """The endpoints. `told_of`: what the sender of a request is told."""
 
-    def __init__(self, shelves: Shelves, told_of: ToldOf) -> None:
-        self._shelves = shelves
+    def __init__(self, indexes: RepositoryIndexes, told_of: ToldOf) -> None:
+        self._shelves = indexes
         self._told_of = told_of
         self._told = Told()
 
@@ -244,12 +244,12 @@ class ConfluentReader:
 
     def _of_title(self, title: str) -> list[_Registered]:
         """The versions of a title, ascending; none where there is no such title."""
-        shelf = next((shelf for shelf in self._shelves.shelves if title in shelf.folders), None)
-        if shelf is None:
+        index = next((index for index in self._shelves.indexes if title in index.folders), None)
+        if index is None:
             return []
-        folder = shelf.folders[title]
+        folder = index.folders[title]
         return [
-            _Registered(shelf, folder, version, number, id_of(title, version))
+            _Registered(index, folder, version, number, id_of(title, version))
             for version in sorted(folder.versions)
             if (number := number_of(version)) is not None
         ]
@@ -290,7 +290,7 @@ class ConfluentReader:
     def _same(self, subject: str, wanted: Any) -> _Registered:
         for one in reversed(self._registered(subject)):
             try:
-                document = one.shelf.document(one.folder.versions[one.version])
+                document = one.index.document(one.folder.versions[one.version])
             except SchemaInvalid:
                 continue
             if json_equal(_with_proper_name(document), _with_proper_name(wanted)):

@@ -18,7 +18,7 @@ from headwater.web.paths import MERGED, REPOSITORIES, SCHEMA_FOLDER, SCHEMA_LIST
 from headwater.web.problems import ProblemResponse, request_uri, status_of
 from headwater.web.schemas.confluent import ConfluentReader
 from headwater.web.schemas.pages import SchemaPages
-from headwater.web.schemas.shelf import SchemaText, Shelf, Shelves, ToldOf, everything
+from headwater.web.schemas.repository_index import RepositoryIndex, RepositoryIndexes, SchemaText, ToldOf, everything
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
@@ -29,11 +29,11 @@ _CORS = {
 }
 
 
-def schema_routes(shelves: Shelves, told_of: ToldOf = everything) -> list[BaseRoute]:
+def schema_routes(indexes: RepositoryIndexes, told_of: ToldOf = everything) -> list[BaseRoute]:
     """Everything the schema service answers, for any application. `told_of`: what the sender of a request is told."""
-    pages = SchemaPages(shelves)
-    files = SchemaFiles(shelves, pages, told_of)
-    registry = ConfluentReader(shelves, told_of)
+    pages = SchemaPages(indexes)
+    files = SchemaFiles(indexes, pages, told_of)
+    registry = ConfluentReader(indexes, told_of)
     return [
         Route(REPOSITORIES, files.to_schemas, methods=["GET"]),
         Route(f"{REPOSITORIES}/", files.repositories, methods=["GET"]),
@@ -51,8 +51,8 @@ def schema_routes(shelves: Shelves, told_of: ToldOf = everything) -> list[BaseRo
 class SchemaFiles:
     """The files of the repositories: versions for ever, `latest` and `current` to be asked for again."""
 
-    def __init__(self, shelves: Shelves, pages: SchemaPages, told_of: ToldOf) -> None:
-        self._shelves = shelves
+    def __init__(self, indexes: RepositoryIndexes, pages: SchemaPages, told_of: ToldOf) -> None:
+        self._shelves = indexes
         self._pages = pages
         self._told_of = told_of
         self._is_public = True
@@ -94,36 +94,36 @@ class SchemaFiles:
 
     def _answer(self, request: Request) -> Response:
         path: str = request.path_params["path"]
-        shelves = self._shelves.named(request.path_params["name"])
+        indexes = self._shelves.named(request.path_params["name"])
         inner = path.rstrip("/")
         # Refuses whatever is not plainly a path in here, before anything is looked up.
         title = canonical_uri(inner).strip("/") if inner else ""
-        if self._is_directory(title, shelves):
+        if self._is_directory(title, indexes):
             if not path.endswith("/") and path:
                 asked = request.scope["query_string"].decode("latin-1")
                 query = f"?{asked}" if asked else ""
                 return RedirectResponse(f"{request.scope['path']}/{query}", status_code=308, headers=_CORS)
             if wants_page(request):
-                return self._pages.directory(request, title, shelves)
-            return self._listing(request, title, shelves)
+                return self._pages.directory(request, title, indexes)
+            return self._listing(request, title, indexes)
         if path.endswith("/"):
-            self._shelves.find(title, shelves)
-        return self._file(request, title, shelves)
+            self._shelves.find(title, indexes)
+        return self._file(request, title, indexes)
 
-    def _is_directory(self, path: str, shelves: tuple[Shelf, ...]) -> bool:
+    def _is_directory(self, path: str, indexes: tuple[RepositoryIndex, ...]) -> bool:
         below = f"{path}/" if path else ""
-        return any(path in shelf.folders or any(t.startswith(below) for t in shelf.folders) for shelf in shelves)
+        return any(path in index.folders or any(t.startswith(below) for t in index.folders) for index in indexes)
 
-    def _file(self, request: Request, path: str, shelves: tuple[Shelf, ...]) -> Response:
+    def _file(self, request: Request, path: str, indexes: tuple[RepositoryIndex, ...]) -> Response:
         title, _, name = path.rpartition("/")
         stem, form = name, _negotiated(request)
         for extension in ("yaml", "json"):
             if name.endswith(f".{extension}"):
                 stem, form = name.removesuffix(f".{extension}"), extension
-        shelf, file = self._find_file(title, stem, shelves)
+        index, file = self._find_file(title, stem, indexes)
         if file.suffix == ".md":
-            return self._send(request, shelf.note_text(file), {"cache-control": _ASK_AGAIN})
-        text = shelf.text(file, form)
+            return self._send(request, index.note_text(file), {"cache-control": _ASK_AGAIN})
+        text = index.text(file, form)
         fixed = version_of(stem) is not None
         headers = {"cache-control": _FOR_EVER if fixed else _ASK_AGAIN}
         if stem == name:
@@ -135,29 +135,29 @@ class SchemaFiles:
             headers["content-location"] = f"{base}/{target}{name.removeprefix(stem)}"
         return self._send(request, text, headers)
 
-    def _find_file(self, title: str, stem: str, shelves: tuple[Shelf, ...]) -> tuple[Shelf, Any]:
+    def _find_file(self, title: str, stem: str, indexes: tuple[RepositoryIndex, ...]) -> tuple[RepositoryIndex, Any]:
         """From the first repository that has it; a later one may have the version an earlier one lacks."""
         failure: SchemaNotFound | None = None
-        for shelf in shelves:
+        for index in indexes:
             try:
-                return shelf, shelf.file(title, stem)
+                return index, index.file(title, stem)
             except SchemaNotFound as error:
                 # Of several, the one that knows the title says more.
-                failure = error if failure is None or title in shelf.folders else failure
+                failure = error if failure is None or title in index.folders else failure
         assert failure is not None
         raise failure
 
-    def _listing(self, request: Request, title: str, shelves: tuple[Shelf, ...]) -> Response:
+    def _listing(self, request: Request, title: str, indexes: tuple[RepositoryIndex, ...]) -> Response:
         """A directory for machines: the directories below it and, where it is a schema, its versions."""
         below = f"{title}/" if title else ""
-        inside = {name for shelf in shelves for name in shelf.folders if name.startswith(below) and name != title}
+        inside = {name for index in indexes for name in index.folders if name.startswith(below) and name != title}
         names = sorted({name.removeprefix(below).split("/")[0] for name in inside})
         document: dict[str, Any] = {"path": f"/{title}" if title else "/", "directories": names}
-        for shelf in shelves:
-            if title in shelf.folders:
-                folder = shelf.folders[title]
+        for index in indexes:
+            if title in index.folders:
+                folder = index.folders[title]
                 document |= {
-                    "repository": shelf.name,
+                    "repository": index.name,
                     "title": title,
                     "versions": [version_text(version) for version in folder.versions],
                     "latest": version_text(folder.latest) if folder.latest else None,
@@ -170,8 +170,8 @@ class SchemaFiles:
         if query:
             return _json({"query": query, "found": self._pages.found(query)})
         names = [
-            {"name": shelf.name, "schemas": len(shelf.folders), "path": f"{REPOSITORIES}/{shelf.name}/{SCHEMA_FOLDER}/"}
-            for shelf in self._shelves.shelves
+            {"name": index.name, "schemas": len(index.folders), "path": f"{REPOSITORIES}/{index.name}/{SCHEMA_FOLDER}/"}
+            for index in self._shelves.indexes
         ]
         return _json({"repositories": names, "all": f"{REPOSITORIES}/{MERGED}/{SCHEMA_FOLDER}/"})
 

@@ -24,7 +24,7 @@ from headwater.schemas.workspace.working_copy import SchemaFolder, version_text
 from headwater.web.paths import MERGED
 from headwater.web.schemas.pages_changes import diff_lines, difference, previous_of
 from headwater.web.schemas.pages_fields import FieldRow, field_rows
-from headwater.web.schemas.shelf import Shelf, Shelves, Told, json_text, versions_of
+from headwater.web.schemas.repository_index import RepositoryIndex, RepositoryIndexes, Told, json_text, versions_of
 
 FOUND_MAX = 200
 EXAMPLES_MAX = 5
@@ -74,8 +74,8 @@ class Hit:
 class SchemaPages:
     """Renders what `schemas.SchemaFiles` has decided to show as a page."""
 
-    def __init__(self, shelves: Shelves) -> None:
-        self._shelves = shelves
+    def __init__(self, indexes: RepositoryIndexes) -> None:
+        self._shelves = indexes
         self._told = Told()
         self._static = {name: files("headwater.web").joinpath("static", name).read_bytes() for name in _STATIC}
         environment = Environment(
@@ -89,10 +89,10 @@ class SchemaPages:
             for name in ("index", "directory", "schema", "difference", "search", "problem")
         }
 
-    def seen(self, shelves: Shelves, told: Told) -> SchemaPages:
+    def seen(self, indexes: RepositoryIndexes, told: Told) -> SchemaPages:
         """The same pages about what one reader is told."""
         seen = copy.copy(self)
-        seen._shelves, seen._told = shelves, told
+        seen._shelves, seen._told = indexes, told
         return seen
 
     def static(self, request: Request) -> Response:
@@ -105,15 +105,15 @@ class SchemaPages:
 
     def index(self, request: Request) -> Response:
         """Every repository and what stands at its top."""
-        shelves = [(shelf, self._entries("", (shelf,))) for shelf in self._shelves.shelves]
-        return self._page(request, "index", shelves=shelves)
+        indexes = [(index, self._entries("", (index,))) for index in self._shelves.indexes]
+        return self._page(request, "index", indexes=indexes)
 
-    def directory(self, request: Request, title: str, shelves: Sequence[Shelf]) -> Response:
+    def directory(self, request: Request, title: str, indexes: Sequence[RepositoryIndex]) -> Response:
         """The directory at `title`: a schema's own page where there is one, with what is below it."""
-        if any(title in shelf.folders for shelf in shelves):
-            shelf, folder = self._shelves.find(title, shelves)
-            return self._schema(request, shelf, folder, self._entries(title, shelves))
-        return self._page(request, "directory", title=title, steps=_steps(title), entries=self._entries(title, shelves))
+        if any(title in index.folders for index in indexes):
+            index, folder = self._shelves.find(title, indexes)
+            return self._schema(request, index, folder, self._entries(title, indexes))
+        return self._page(request, "directory", title=title, steps=_steps(title), entries=self._entries(title, indexes))
 
     def search(self, request: Request) -> Response:
         """Schemas whose title, description or fields have every word of `?q=`."""
@@ -132,14 +132,14 @@ class SchemaPages:
         """A page that says what is wrong and where to go."""
         return self._page(request, "problem", status=status, error=error)
 
-    def _schema(self, request: Request, shelf: Shelf, folder: SchemaFolder, below: list[Entry]) -> Response:
+    def _schema(self, request: Request, index: RepositoryIndex, folder: SchemaFolder, below: list[Entry]) -> Response:
         asked = request.query_params
         newest = version_text(folder.latest) if folder.latest is not None else "current"
         chosen = asked.get("version", newest)
-        document = shelf.document(shelf.file(folder.title, chosen))
+        document = index.document(index.file(folder.title, chosen))
         versions = [version_text(version) for version in versions_of(folder)]
         known = {
-            "shelf": shelf,
+            "shelf": index,
             "title": folder.title,
             "steps": _steps(folder.title),
             "version": chosen,
@@ -150,7 +150,7 @@ class SchemaPages:
             "previous": previous_of(folder, chosen),
         }
         if "from" in asked:
-            return self._difference(request, shelf, folder, known, asked["from"])
+            return self._difference(request, index, folder, known, asked["from"])
         target = asked.get("types", "")
         examples = document.get("examples")
         return self._page(
@@ -158,25 +158,25 @@ class SchemaPages:
             "schema",
             **known,
             rows=field_rows(document),
-            source=shelf.text(shelf.file(folder.title, chosen), "yaml").data.decode("utf-8", "replace"),
+            source=index.text(index.file(folder.title, chosen), "yaml").data.decode("utf-8", "replace"),
             examples=examples[:EXAMPLES_MAX] if isinstance(examples, list) else [],
             below=below,
             streams=self._told.streams.get(folder.title, []),
             referring=self._shelves.referring(folder.title),
-            built_on=self._shelves.built_on(shelf, folder),
-            notes=[(path.name, shelf.note_text(path).data.decode("utf-8", "replace")) for path in shelf.notes(folder)],
+            built_on=self._shelves.built_on(index, folder),
+            notes=[(path.name, index.note_text(path).data.decode("utf-8", "replace")) for path in index.notes(folder)],
             targets=list(TARGETS),
             target=target if target in TARGETS else "",
             types=self._types(document, target) if target in TARGETS else None,
         )
 
     def _difference(
-        self, request: Request, shelf: Shelf, folder: SchemaFolder, known: dict[str, Any], before: str
+        self, request: Request, index: RepositoryIndex, folder: SchemaFolder, known: dict[str, Any], before: str
     ) -> Response:
-        old_file, new_file = shelf.file(folder.title, before), shelf.file(folder.title, known["version"])
-        old, new = shelf.document(old_file), known["document"]
+        old_file, new_file = index.file(folder.title, before), index.file(folder.title, known["version"])
+        old, new = index.document(old_file), known["document"]
         shown = difference(folder, (before, old), (known["version"], new), self._shelves)
-        lines = diff_lines(shelf.text(old_file, "yaml").data, shelf.text(new_file, "yaml").data)
+        lines = diff_lines(index.text(old_file, "yaml").data, index.text(new_file, "yaml").data)
         return self._page(request, "difference", **known, before=before, shown=shown, lines=lines)
 
     def _types(self, document: Mapping[str, Any], target: str) -> tuple[str, list[str], str | None]:
@@ -193,35 +193,35 @@ class SchemaPages:
             return "", [], error.message
         return mapping.text, [f"{note.path} {note.sentence}" for note in mapping.notes], trouble
 
-    def _entries(self, title: str, shelves: Sequence[Shelf]) -> list[Entry]:
+    def _entries(self, title: str, indexes: Sequence[RepositoryIndex]) -> list[Entry]:
         below = f"{title}/" if title else ""
-        found: dict[str, list[tuple[Shelf, str]]] = {}
-        for shelf in shelves:
-            for name in shelf.folders:
+        found: dict[str, list[tuple[RepositoryIndex, str]]] = {}
+        for index in indexes:
+            for name in index.folders:
                 if name.startswith(below) and name != title:
-                    found.setdefault(name.removeprefix(below).split("/")[0], []).append((shelf, name))
+                    found.setdefault(name.removeprefix(below).split("/")[0], []).append((index, name))
         return [self._entry(name, below + name, members) for name, members in sorted(found.items())]
 
-    def _entry(self, name: str, title: str, members: Sequence[tuple[Shelf, str]]) -> Entry:
-        own = next((shelf for shelf, member in members if member == title), None)
+    def _entry(self, name: str, title: str, members: Sequence[tuple[RepositoryIndex, str]]) -> Entry:
+        own = next((index for index, member in members if member == title), None)
         others = len({member for _, member in members if member != title})
-        shelf = own or members[0][0]
-        href = f"{shelf.name}/jsonschema/{title}/"
+        index = own or members[0][0]
+        href = f"{index.name}/jsonschema/{title}/"
         if own is None:
-            return Entry(name, href, None, None, "", 0, others, shelf.name)
+            return Entry(name, href, None, None, "", 0, others, index.name)
         folder = own.folders[title]
         document = _document(own, folder)
         latest = version_text(folder.latest) if folder.latest is not None else None
         fields = len(field_rows(document))
-        return Entry(name, href, title, latest, _first_sentence(document), fields, others, shelf.name)
+        return Entry(name, href, title, latest, _first_sentence(document), fields, others, index.name)
 
     def _hits(self, query: str) -> list[Hit]:
         words = list(dict.fromkeys(query.lower().split()))
         if len(words) > WORDS_MAX:
             raise FilterInvalid(f"A search has {len(words):,} words; at most {WORDS_MAX} are looked for.")
         found = []
-        for shelf, folder in self._shelves.schemas():
-            hit = _hit(shelf, folder, words)
+        for index, folder in self._shelves.schemas():
+            hit = _hit(index, folder, words)
             if hit is not None:
                 found.append(hit)
         return sorted(found, key=lambda hit: (-hit.weight, hit.title))
@@ -236,7 +236,7 @@ class SchemaPages:
             service=platform.config.intake.service_name if platform else "Schemas",
             alone=platform is None,
             here=request.path_params.get("name", MERGED),
-            names=[shelf.name for shelf in self._shelves.shelves],
+            names=[index.name for index in self._shelves.indexes],
             merged=MERGED,
             release=__version__,
             asked=request.query_params.get("q", ""),
@@ -246,9 +246,9 @@ class SchemaPages:
         return HTMLResponse(content, status_code=status, headers=_HEADERS)
 
 
-def _hit(shelf: Shelf, folder: SchemaFolder, words: Sequence[str]) -> Hit | None:
+def _hit(index: RepositoryIndex, folder: SchemaFolder, words: Sequence[str]) -> Hit | None:
     """Every word has to be somewhere in the schema; a title counts more than a field, a name more than a text."""
-    document = _document(shelf, folder)
+    document = _document(index, folder)
     description = str(document.get("description", ""))
     rows = field_rows(document)
     weight, fields = 0, {}
@@ -261,14 +261,14 @@ def _hit(shelf: Shelf, folder: SchemaFolder, words: Sequence[str]) -> Hit | None
         weight += points
         fields.update({row.path: row for row in (named or told)})
     order = [row for row in rows if row.path in fields]
-    return Hit(shelf.name, folder.title, _first_sentence(document), tuple(order), weight)
+    return Hit(index.name, folder.title, _first_sentence(document), tuple(order), weight)
 
 
-def _document(shelf: Shelf, folder: SchemaFolder) -> Mapping[str, Any]:
+def _document(index: RepositoryIndex, folder: SchemaFolder) -> Mapping[str, Any]:
     """The newest document, or nothing where it cannot be read: one bad file hides no other."""
-    file = shelf.newest(folder)
+    file = index.newest(folder)
     try:
-        return shelf.document(file) if file is not None else {}
+        return index.document(file) if file is not None else {}
     except (HeadwaterError, SchemaNotFound):
         return {}
 

@@ -15,7 +15,7 @@ from headwater.schemas.dialect import dialect_of
 from headwater.schemas.schema import Schema
 from headwater.schemas.uri import LATEST, canonical_uri
 from headwater.schemas.workspace.working_copy import SchemaFolder, version_text
-from headwater.web.schemas.shelf import Shelves, json_text
+from headwater.web.schemas.repository_index import RepositoryIndexes, json_text
 
 LINES_MAX = 4_000
 WITNESS_CHARACTERS_MAX = 4_000
@@ -68,8 +68,8 @@ class ShownDifference:
 class ShelfRepository:
     """The served repositories as one, for references between schemas."""
 
-    def __init__(self, shelves: Shelves) -> None:
-        self._shelves = shelves
+    def __init__(self, indexes: RepositoryIndexes) -> None:
+        self._shelves = indexes
 
     def get(self, uri: str) -> Schema:
         """The schema at `uri`. Raises SchemaNotFound, SchemaInvalid, SchemaUnavailable, SchemaUriRefused."""
@@ -98,13 +98,16 @@ def schema_of(uri: str, document: Mapping[str, Any]) -> Schema:
 
 
 def difference(
-    folder: SchemaFolder, old: tuple[str, Mapping[str, Any]], new: tuple[str, Mapping[str, Any]], shelves: Shelves
+    folder: SchemaFolder,
+    old: tuple[str, Mapping[str, Any]],
+    new: tuple[str, Mapping[str, Any]],
+    indexes: RepositoryIndexes,
 ) -> ShownDifference:
     """From one version to another, each as (name, document)."""
     found = tuple(change for change in changes(old[1], new[1]) if not _is_version_change(change))
     sides = [(f"/{folder.title}/{name}", document) for name, document in (old, new)]
     try:
-        comparison = compare(*(schema_of(*side) for side in sides), repository=ShelfRepository(shelves))
+        comparison = compare(*(schema_of(*side) for side in sides), repository=ShelfRepository(indexes))
     except HeadwaterError as error:
         return ShownDifference(found, (), None, error.message)
     answers = {"backward": comparison.backward, "forward": comparison.forward, "storage": comparison.storage}

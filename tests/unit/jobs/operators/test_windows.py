@@ -195,9 +195,9 @@ async def test_every_aggregate_says_what_its_name_says() -> None:
         .count("n")
         .count("bots", where=lambda e: e["bot"])
         .sum("bytes", "size")
-        .least("first", "user")
-        .greatest("most", "size")
-        .distinct("editors", "user")
+        .min("first", "user")
+        .max("most", "size")
+        .count_distinct("editors", "user")
     )
 
     @job(source="edits", sink="figures", key=("wiki", "kind"), window=window)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headwater.consumption.extent import Extent, Extents
+from headwater.consumption.offset_ranges import OffsetRange, OffsetRanges
 from headwater.consumption.resume import Start, within
 from headwater.errors import LogUnavailable
 from headwater.log.contract import Position
@@ -76,7 +76,7 @@ async def test_an_offset_that_stays_unknown_is_trouble_of_the_log() -> None:
 )
 def test_no_position_of_a_client_is_lost_by_bounds_that_are_unknown(first: int, end: int) -> None:
     start = Start(Position({PLACE: 64}))
-    assert within(Extent({PLACE: first}, {PLACE: end}), start) == start
+    assert within(OffsetRange({PLACE: first}, {PLACE: end}), start) == start
 
 
 @pytest.mark.parametrize("which", ["first", "last"])
@@ -94,4 +94,4 @@ async def test_an_extent_is_never_made_of_bounds_that_are_unknown(which: str) ->
 
     await log.ensure_topic("a", TopicSettings())
     with pytest.raises(LogUnavailable, match="does not say how far"):
-        await Extents(log).of(["a"])
+        await OffsetRanges(log).of(["a"])

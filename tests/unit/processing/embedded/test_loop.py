@@ -13,7 +13,7 @@ import pytest
 
 from headwater.connectors.sinks.sqlite import SqliteSink
 from headwater.errors import JobInvalid, LogUnavailable
-from headwater.jobs import Context, Each, Job, PerKey, Timer, ToStream, ToTable, Turn, job, table
+from headwater.jobs import Context, Each, Job, PerKey, Timer, ToStream, ToTable, Transition, job, table
 from headwater.log.contract import Commit, Placement, Record, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.processing.embedded.loop import RunnerSettings
@@ -144,13 +144,13 @@ async def test_state_is_kept_per_key_and_a_failure_leaves_it_as_it_was() -> None
 
 
 async def test_timers_fire_once_in_order_and_can_be_replaced_and_cancelled() -> None:
-    def on_event(state: Any, event: Any, context: Context) -> Turn:
+    def on_event(state: Any, event: Any, context: Context) -> Transition:
         if event.get("cancel"):
-            return Turn(state, timers={})
-        return Turn((state or 0) + 1, timers={"after": Timer(context.event_time_ms + 10_000)})
+            return Transition(state, timers={})
+        return Transition((state or 0) + 1, timers={"after": Timer(context.event_time_ms + 10_000)})
 
-    def on_timer(state: Any, name: str, context: Context) -> Turn:
-        return Turn(
+    def on_timer(state: Any, name: str, context: Context) -> Transition:
+        return Transition(
             None, events=[{"$schema": "/s/1.0.0", "key": context.key, "seen": state, "at": context.event_time_ms}]
         )
 
@@ -246,7 +246,7 @@ async def test_a_table_goes_on_from_the_token_in_its_file_and_sets_aside_what_do
 
 
 def test_what_the_runner_cannot_run_it_says_before_it_starts() -> None:
-    keyed = PerKey("k", lambda event, context: 1, lambda state, event, context: Turn(None))
+    keyed = PerKey("k", lambda event, context: 1, lambda state, event, context: Transition(None))
     shape = table("t", source="s", columns={"a": "text"}).output
     with pytest.raises(JobInvalid, match="fills a table"):
         JobKit(Job("j", ("s",), (keyed,), shape))
@@ -282,8 +282,10 @@ async def test_restarts_on_a_real_log_neither_lose_nor_repeat(tmp_path: Path) ->
     ids=repr,
 )
 async def test_a_timer_that_cannot_be_kept_is_an_error_event_of_its_event(timers: Any) -> None:
-    def on_event(state: Any, event: Any, context: Context) -> Turn:
-        return Turn(1, timers=timers if event["n"] == 1 else None, events=[{"$schema": "/out/1.0.0", "n": event["n"]}])
+    def on_event(state: Any, event: Any, context: Context) -> Transition:
+        return Transition(
+            1, timers=timers if event["n"] == 1 else None, events=[{"$schema": "/out/1.0.0", "n": event["n"]}]
+        )
 
     kit = JobKit(Job("timed", ("in",), (PerKey("k", lambda event, context: 1, on_event),), ToStream("out")))
     await kit.open()

@@ -82,7 +82,7 @@ class _Listing:
     references: dict[str, list[tuple[str, str]]] | None = None
 
 
-class Shelf:
+class RepositoryIndex:
     """One repository under the name it is served by. Safe to use from several threads."""
 
     def __init__(self, name: str, settings: WorkingSettings, *, clock: Clock = time.monotonic) -> None:
@@ -109,7 +109,7 @@ class Shelf:
             return folders
         return {title: folder for title, folder in folders.items() if title not in self._hidden}
 
-    def without(self, titles: frozenset[str]) -> Shelf:
+    def without(self, titles: frozenset[str]) -> RepositoryIndex:
         """The same repository without the schemas of these titles."""
         view = copy.copy(self)
         view._hidden = titles
@@ -243,82 +243,84 @@ class Shelf:
 
 
 @dataclass(frozen=True)
-class Shelves:
+class RepositoryIndexes:
     """Several repositories in order: where two have a schema, the first one's counts."""
 
-    shelves: tuple[Shelf, ...]
-    by_name: Mapping[str, Shelf] = field(default_factory=dict)
+    indexes: tuple[RepositoryIndex, ...]
+    by_name: Mapping[str, RepositoryIndex] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, places: Sequence[tuple[str, WorkingSettings]]) -> Shelves:
+    def of(cls, places: Sequence[tuple[str, WorkingSettings]]) -> RepositoryIndexes:
         """The repositories of `(name, settings)`. Raises ConfigInvalid for a name that no URL can have, or two have."""
-        shelves: list[Shelf] = []
+        indexes: list[RepositoryIndex] = []
         for name, settings in places:
             if not _NAME.fullmatch(name) or name == MERGED:
                 raise ConfigInvalid(
                     f"A repository cannot be served as {name!r}.",
                     hint=f"Use letters, digits, dots and dashes, and not {MERGED!r}, which means all of them.",
                 )
-            if any(shelf.name == name for shelf in shelves):
+            if any(index.name == name for index in indexes):
                 raise ConfigInvalid(f"Two repositories are called {name!r}.", hint="Name them: NAME=DIRECTORY.")
-            shelves.append(Shelf(name, settings))
-        return cls(tuple(shelves), {shelf.name: shelf for shelf in shelves})
+            indexes.append(RepositoryIndex(name, settings))
+        return cls(tuple(indexes), {index.name: index for index in indexes})
 
-    def without(self, titles: frozenset[str]) -> Shelves:
+    def without(self, titles: frozenset[str]) -> RepositoryIndexes:
         """The same repositories without the schemas of these titles."""
         if not titles:
             return self
-        shelves = tuple(shelf.without(titles) for shelf in self.shelves)
-        return Shelves(shelves, {shelf.name: shelf for shelf in shelves})
+        indexes = tuple(index.without(titles) for index in self.indexes)
+        return RepositoryIndexes(indexes, {index.name: index for index in indexes})
 
-    def named(self, name: str) -> tuple[Shelf, ...]:
+    def named(self, name: str) -> tuple[RepositoryIndex, ...]:
         """The repository of that name, or all of them in order for `all`. Raises SchemaNotFound."""
         if name == MERGED:
-            return self.shelves
+            return self.indexes
         if name not in self.by_name:
             raise SchemaNotFound(
                 f"There is no repository {name}.", hint=f"There is {', '.join([*self.by_name, MERGED])}."
             )
         return (self.by_name[name],)
 
-    def schemas(self) -> Iterator[tuple[Shelf, SchemaFolder]]:
+    def schemas(self) -> Iterator[tuple[RepositoryIndex, SchemaFolder]]:
         """Every schema once, by title, from the first repository that has it."""
-        seen: dict[str, tuple[Shelf, SchemaFolder]] = {}
-        for shelf in self.shelves:
-            for title, folder in shelf.folders.items():
-                seen.setdefault(title, (shelf, folder))
+        seen: dict[str, tuple[RepositoryIndex, SchemaFolder]] = {}
+        for index in self.indexes:
+            for title, folder in index.folders.items():
+                seen.setdefault(title, (index, folder))
         for title in sorted(seen):
             yield seen[title]
 
-    def find(self, title: str, shelves: Iterable[Shelf] | None = None) -> tuple[Shelf, SchemaFolder]:
+    def find(
+        self, title: str, indexes: Iterable[RepositoryIndex] | None = None
+    ) -> tuple[RepositoryIndex, SchemaFolder]:
         """The schema of that title from the first of the repositories that has it. Raises SchemaNotFound."""
-        chosen = list(self.shelves if shelves is None else shelves)
-        for shelf in chosen:
-            folder = shelf.folders.get(title)
+        chosen = list(self.indexes if indexes is None else indexes)
+        for index in chosen:
+            folder = index.folders.get(title)
             if folder is not None:
-                return shelf, folder
-        titles = [name for shelf in chosen for name in shelf.folders]
-        raise _no_title(title, titles, " or ".join(shelf.name for shelf in chosen))
+                return index, folder
+        titles = [name for index in chosen for name in index.folders]
+        raise _no_title(title, titles, " or ".join(index.name for index in chosen))
 
     def document_at(self, path: str) -> Mapping[str, Any]:
         """The document a `$ref` such as `/fragment/common/2.0.0` names, from any repository. Raises SchemaNotFound."""
         title, _, name = canonical_uri(path).strip("/").rpartition("/")
-        shelf, folder = self.find(title)
-        return shelf.document(shelf.file(folder.title, re.sub(r"\.(yaml|json)$", "", name)))
+        index, folder = self.find(title)
+        return index.document(index.file(folder.title, re.sub(r"\.(yaml|json)$", "", name)))
 
     def referring(self, title: str) -> list[Reference]:
         """Who refers to a schema, in any repository."""
-        found = [one for shelf in self.shelves for one in shelf.referring(title)]
+        found = [one for index in self.indexes for one in index.referring(title)]
         return [Reference(by, version, self._is_latest(title, version)) for by, version in found]
 
-    def built_on(self, shelf: Shelf, folder: SchemaFolder) -> list[Reference]:
+    def built_on(self, index: RepositoryIndex, folder: SchemaFolder) -> list[Reference]:
         """The other schemas that one refers to."""
-        used = [one for one in shelf.uses(folder) if one[0] != folder.title]
+        used = [one for one in index.uses(folder) if one[0] != folder.title]
         return [Reference(title, version, self._is_latest(title, version)) for title, version in used]
 
     def _is_latest(self, title: str, version: str) -> bool:
         """Whether no later version is here; a schema that nobody here has is not behind."""
-        folder = next((shelf.folders[title] for shelf in self.shelves if title in shelf.folders), None)
+        folder = next((index.folders[title] for index in self.indexes if title in index.folders), None)
         return folder is None or folder.latest is None or version_text(folder.latest) == version
 
 

@@ -21,7 +21,7 @@ Bounds = Mapping[str, Mapping[TopicPartition, tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class OffsetRange:
     """The partitions that exist now under the wanted topics, with their oldest kept and next offsets."""
 
     first: Mapping[TopicPartition, int]
@@ -44,7 +44,7 @@ class _Query:
     answer: asyncio.Future[Bounds]
 
 
-class Extents:
+class OffsetRanges:
     """Finds out for everybody which partitions exist, and how far they reach. Belongs to one event loop."""
 
     def __init__(self, log: LogReader) -> None:
@@ -59,7 +59,7 @@ class Extents:
         self._coming: _Query | None = None
         self._asking: asyncio.Task[None] | None = None
 
-    async def of(self, topics: Sequence[str]) -> Extent:
+    async def of(self, topics: Sequence[str]) -> OffsetRange:
         """As it is now. Topics that do not exist yet are left out.
 
         Raises ConfigInvalid when none of `topics` ever existed, LogUnavailable.
@@ -75,7 +75,7 @@ class Extents:
                 self._existing = frozenset()
                 raise gone(error) from None
         places = {place: both for topic in found for place, both in bounds.get(topic, {}).items()}
-        return Extent(
+        return OffsetRange(
             {place: first for place, (first, _) in places.items()},
             {place: end for place, (_, end) in places.items()},
             {topic: self.marks[topic] for topic in found if topic in self.marks},

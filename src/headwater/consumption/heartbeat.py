@@ -22,7 +22,7 @@ BEATS_PER_LOOK = 4
 BEATS_AT_LEAST = 8
 
 
-class Pulse:
+class Heartbeat:
     """Beats while there are `tails`. Belongs to one event loop."""
 
     def __init__(

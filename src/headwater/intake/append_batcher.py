@@ -43,7 +43,7 @@ class Submits(Protocol):
     def submit(self, records: Sequence[Record]) -> asyncio.Future[Sequence[Placement]]: ...
 
 
-class Gathering:
+class AppendBatcher:
     """Appends on their way to the log. Belongs to one event loop."""
 
     def __init__(self, submit: Submit, seconds_max: float) -> None:

@@ -35,7 +35,7 @@ KEPT_HOURS_MORE = 48
 
 
 @dataclass(slots=True)
-class Watched:
+class CountedTopic:
     """How a topic is counted: the stream it belongs to, where its events say when they happened, and how late."""
 
     stream: str
@@ -73,7 +73,7 @@ def busy_share(behind_seconds: float) -> float:
     return min(BUSY_SHARE_MAX, max(BUSY_SHARE_MIN, BUSY_SHARE_MAX * behind_seconds / BEHIND_SECONDS))
 
 
-class HourBook:
+class HourlyCounts:
     """The counts of one platform. `open` before use; `read_on` counts what is new, `save` makes it durable."""
 
     def __init__(self, log: Log, hours_kept: int, clock: Callable[[], float] = time.time) -> None:
@@ -123,7 +123,7 @@ class HourBook:
                 known.canaries_since_ms = now if name in expected else None
                 self._moved.add(name)
 
-    async def read_on(self, watched: dict[str, Watched]) -> int:
+    async def read_on(self, watched: dict[str, CountedTopic]) -> int:
         """Count everything there is in these topics; how many records. Raises LogUnavailable, LogCorrupt."""
         began = int(self._clock() * 1000)
         ends: dict[TopicPartition, int] = {}
@@ -178,7 +178,7 @@ class HourBook:
         return {place: offset for place, offset in now.items() if offset < ends[place]}
 
     async def _read(
-        self, behind: dict[TopicPartition, int], ends: dict[TopicPartition, int], watched: dict[str, Watched]
+        self, behind: dict[TopicPartition, int], ends: dict[TopicPartition, int], watched: dict[str, CountedTopic]
     ) -> Sequence[StoredRecord]:
         try:
             records = await self._log.read(Position(behind), records_max=READ_RECORDS_MAX, bytes_max=READ_BYTES_MAX)
@@ -207,7 +207,7 @@ class HourBook:
                 self._move(topic, partition, ends[topic, partition])
         return records
 
-    def _count(self, record: StoredRecord, watched: Watched) -> None:
+    def _count(self, record: StoredRecord, watched: CountedTopic) -> None:
         _, canary = self.counts.count(record, watched.event_time_field, watched.max_lateness_ms)
         self._counted(record, canary=canary)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from headwater.errors import TooManyConnections
 
 
-class Admission:
+class ConnectionLimits:
     """Counts open connections; single-threaded."""
 
     def __init__(self, connections_max: int, per_address_max: int) -> None:
