@@ -25,7 +25,7 @@ from headwater.config import load_config
 from headwater.platform import build
 from headwater.testing.health_probe import asking_meanwhile
 from headwater.testing.service_kit import write_project
-from headwater.testing.watched_service import WatchedService, watched_service
+from headwater.testing.watched_service import LEFT_BYTES_MAX, WatchedService, watched_service
 from headwater.web.access import EVENTS_PATHS, STREAM_PATH
 from headwater.web.app import create_app
 
@@ -155,7 +155,7 @@ TABLE: dict[str, Iterable[Ask]] = {
     "POST /v1/stream-changes": [Ask("/v1/stream-changes?dry_run=true", CHANGE, JSON)],
     "POST /v1/stream-changes/rollback": [Ask("/v1/stream-changes/rollback", CHANGE, JSON)],
     "POST /v1/stream-changes/kill": [Ask("/v1/stream-changes/kill", CHANGE, JSON)],
-    "GET /v1/stream-changes/{number:int}": plain("/v1/stream-changes/1", "/v1/stream-changes/" + "9" * 4_000),
+    "GET /v1/stream-changes/{number:revision}": plain("/v1/stream-changes/1", "/v1/stream-changes/" + "9" * 4_000),
     **{f"GET {path}": plain(path) for path in ("/_info", "/_info/", "/_info/name", "/_info/version", "/_info/home")},
     "GET /robots.txt": plain("/robots.txt"),
     "GET /healthz": plain("/healthz"),
@@ -265,6 +265,19 @@ def service(place: Path) -> Iterator[WatchedService]:
         yield service
 
 
+@pytest.fixture(scope="module")
+def idle_bytes(service: WatchedService) -> int:
+    """What an idle service has that has answered a little of everything."""
+    with httpx.Client(base_url=service.address, timeout=300) as client:
+        for route in TABLE:
+            if "{" not in route:
+                answered(client, route.partition(" ")[0], Ask(route.partition(" ")[2], is_endless=True))
+        # What was stored last is kept for readers, a bounded number of bytes; the last is error events.
+        for ask in events("/v1/events")[:4]:
+            answered(client, "POST", ask)
+    return service.idle_bytes()
+
+
 def test_every_route_has_a_row(place: Path) -> None:
     url = f"sqlite:///{place / 'var' / 'routes.db'}"
     app = create_app(build(load_config(place, environment={}, overrides={"log": {"url": url}})))
@@ -276,7 +289,7 @@ def test_every_route_has_a_row(place: Path) -> None:
 
 
 @pytest.mark.parametrize("route", TABLE)
-def test_the_largest_requests_of_a_route_hold_nobody_up(service: WatchedService, route: str) -> None:
+def test_the_largest_requests_of_a_route_hold_nobody_up(service: WatchedService, idle_bytes: int, route: str) -> None:
     method = route.partition(" ")[0]
     with httpx.Client(base_url=service.address, timeout=300) as client:
         for number, ask in enumerate(TABLE[route]):
@@ -290,6 +303,7 @@ def test_the_largest_requests_of_a_route_hold_nobody_up(service: WatchedService,
             assert after.stall_seconds <= ask.stall_seconds_max * after.slowness, told
             assert after.cpu_seconds <= ask.seconds_max * after.slowness, told
             assert after.peak_bytes - before.bytes <= ask.growth_bytes_max, told
+            assert (left := service.bytes_left(idle_bytes)) <= LEFT_BYTES_MAX, f"{left:,} bytes are left of {told}"
 
 
 PATH = "/v1/events"

@@ -31,7 +31,8 @@ Place = tuple[str, int]
 
 @pytest.fixture
 def place(tmp_path: Path, log_url: str) -> Iterator[Place]:
-    write_project(tmp_path, [SCHEMA], [{"stream": "notes", "schema_title": "note"}])
+    kept = {"stream": "kept", "schema_title": "note", "producers": {"keys": "required"}}
+    write_project(tmp_path, [SCHEMA], [{"stream": "notes", "schema_title": "note"}, kept])
     log = {"url": log_url, "durability": "os"} if log_url.startswith("kafka") else {"durability": "os"}
     with served_project(tmp_path, log=log, monitoring={"completeness": False, "canaries": False}) as (address, _):
         where = urlsplit(address)
@@ -40,7 +41,11 @@ def place(tmp_path: Path, log_url: str) -> Iterator[Place]:
 
 def posted(*events: object, path: str = "/v1/events") -> Callable[[Place], None]:
     """Post events, and read the beginning of the answer."""
-    body = json.dumps(events).encode()
+    return sent(json.dumps(events).encode(), path)
+
+
+def sent(body: bytes, path: str = "/v1/events") -> Callable[[Place], None]:
+    """Post a body, and read the beginning of the answer."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return read(head.encode() + b"\r\n\r\n" + body)
 
@@ -63,6 +68,11 @@ PATHS = {
     "events hastily": posted(EVENT, path="/v1/events?hasty=true"),
     "a refused event": posted({**EVENT, "meta": {"stream": "unknown"}}),
     "accepted and refused events": posted(EVENT, {**EVENT, "$schema": "/none/1.0.0"}, {}),
+    "what is no JSON": sent(b"{x}"),
+    "events that are no JSON": sent(b"[{x},{y}]"),
+    "a large event that is no JSON": sent(b"[{" + b" " * 100_000 + b"x}]"),
+    "events in a trial that are no JSON": sent(b"[{x},{y}]", "/v1/events?dry_run=true"),
+    "an event for who has a key": posted({**EVENT, "meta": {"stream": "kept"}}),
     "a stream": read(b"GET /v2/stream/notes HTTP/1.1\r\n" + HOST + b"\r\n"),
     "a stream from before": read(b"GET /v2/stream/notes?since=2020-01-01T00:00:00Z HTTP/1.1\r\n" + HOST + b"\r\n"),
     "NDJSON": read(b"GET /v2/stream/notes HTTP/1.1\r\nAccept: application/json\r\n" + HOST + b"\r\n"),

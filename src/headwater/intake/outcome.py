@@ -78,7 +78,7 @@ class Refused:
     legacy_errors: list[dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
-        _forget_where(self.reason)
+        forget_where(self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +93,14 @@ class Failed:
     reason: HeadwaterError
 
     def __post_init__(self) -> None:
-        _forget_where(self.reason)
+        forget_where(self.reason)
 
     @property
     def event(self) -> Event:
         return Event.decode(self.encoded)
 
 
-def _forget_where(reason: HeadwaterError) -> None:
+def forget_where(reason: HeadwaterError) -> None:
     """Take from an error the frames it was raised in: they hold the request, and that holds its outcomes."""
     reason.__traceback__ = reason.__context__ = reason.__cause__ = None
 
@@ -111,7 +111,7 @@ Unreadable = Mapping[int, HeadwaterError]
 NOTHING_UNREADABLE: Unreadable = {}
 
 
-class Receipt(msgspec.Struct, gc=False):
+class Receipt(msgspec.Struct):
     """What became of one request: how many events, and those that are not in the log, by their place in the request."""
 
     count: int

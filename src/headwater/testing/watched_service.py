@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headwater.cli.up.memory import bound_free_memory, returning_memory
 from headwater.cli.up.up import prepare_interpreter, run_until_stopped
 from headwater.config import load_config
 from headwater.platform import build
@@ -24,6 +26,9 @@ from headwater.testing.stall_probe import StallProbe, slowness
 from headwater.web.server import serving
 
 STOP_SECONDS_MAX = 20.0
+# What a case may leave, compared with the idle service, and when.
+LEFT_BYTES_MAX = 20_000_000
+LEFT_SECONDS_MAX = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,29 @@ class WatchedService:
         print(file=self._process.stdin, flush=True)
         return Measured(**json.loads(self._process.stdout.readline()))
 
+    def idle_bytes(self) -> int:
+        """The least memory it has within ten seconds in which it has nothing to do."""
+        until, least = time.monotonic() + LEFT_SECONDS_MAX, self._bytes()
+        while time.monotonic() < until:
+            time.sleep(0.2)
+            least = min(least, self._bytes())
+        return least
+
+    def bytes_left(self, idle_bytes: int) -> int:
+        """How much more memory it has than when it was idle, as soon as that is little, or after ten seconds.
+
+        On a slow machine it has that much longer.
+        """
+        began, allowed = time.monotonic(), LEFT_SECONDS_MAX * max(1.0, self.measured().slowness)
+        while (left := self._bytes() - idle_bytes) > LEFT_BYTES_MAX and time.monotonic() - began < allowed:
+            time.sleep(0.2)
+        return left
+
+    def _bytes(self) -> int:
+        """Without asking it, which would be work."""
+        statm = Path(f"/proc/{self._process.pid}/statm")
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
 
 @contextlib.contextmanager
 def watched_service(directory: Path, **sections: Mapping[str, Any]) -> Iterator[WatchedService]:
@@ -79,12 +107,13 @@ def watched_service(directory: Path, **sections: Mapping[str, Any]) -> Iterator[
 
 
 async def _serve(directory: Path, overrides: Mapping[str, Any]) -> None:
+    bound_free_memory()
     platform = build(load_config(directory, environment={}, overrides=overrides))
     probe, loop = StallProbe(), asyncio.get_running_loop()
     await platform.start()
     prepare_interpreter()
     try:
-        async with serving(platform) as address:
+        async with serving(platform) as address, returning_memory():
             probe.start()
             began = time.process_time()
             print(address, flush=True)

@@ -23,7 +23,7 @@ from headwater.event import is_json
 from headwater.intake.gate import CLIENT_ADDRESS, WITHOUT_KEY
 from headwater.intake.intake import IN_A_TURN_MAX, Intake
 from headwater.intake.judging import JUDGED_AT_ONCE_MAX, ON_THE_LOOP_BYTES_MAX, Verdict
-from headwater.intake.outcome import NOTHING_UNREADABLE, Explanation, Receipt, Unreadable
+from headwater.intake.outcome import NOTHING_UNREADABLE, Explanation, Receipt, Unreadable, forget_where
 from headwater.web import cloudevents
 from headwater.web.access import Doors
 from headwater.web.eventgate import LegacyAnswer, legacy_answer, shown
@@ -249,6 +249,8 @@ class EventsEndpoint:
 
     def problem(self, error: HeadwaterError, method: str, uri: str) -> Answer:
         """A request that failed as a whole."""
+        # An error of an event is part of the receipt, which the frames that it was raised in hold.
+        forget_where(error)
         document = problem_document(error, method=method, uri=uri)
         extra = [(name.encode(), value.encode()) for name, value in problem_headers(error).items()]
         extra += challenge_headers(error)

@@ -16,6 +16,7 @@ import click
 
 from headwater.cli.console import date_log_lines, say
 from headwater.cli.up.changed_files import ChangedFiles
+from headwater.cli.up.memory import bound_free_memory, returning_memory
 from headwater.cli.up.start_check import checked, force_option
 from headwater.cli.up.stopping import Stopping
 from headwater.errors import ConfigInvalid
@@ -103,10 +104,11 @@ async def running(
     from headwater.web.server import serving
 
     date_log_lines()
+    bound_free_memory()
     platform, sockets = await started(config, place=place, project=project, command=command)
     prepare_interpreter()
     try:
-        async with serving(platform, notice=notice, place=place, sockets=sockets) as address:
+        async with serving(platform, notice=notice, place=place, sockets=sockets) as address, returning_memory():
             if platform.owner is not None:
                 platform.owner.serves_at(f"{address}/")
             try:

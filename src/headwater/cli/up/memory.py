@@ -1,0 +1,104 @@
+"""Keeps the memory of a long-running process near what it needs: what a large request has freed goes to the system.
+
+How this works: the allocator of glibc gives back only what is free at the end of a heap. A large request is many small
+pieces, a few of which stay somewhere above the others, so hundreds of megabytes would be kept that are free.
+`malloc_trim` gives them back, and is called when the process has grown and has little to do; under load, seldom. It
+leaves the end of the heaps of threads alone, so there are few of those, and how much may be free at their end is fixed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+LOOK_SECONDS = 2.0
+GROWTH_BYTES_MIN = 8_388_608
+# With more work than this part of a processor the memory is likely to be needed again soon.
+BUSY_PART = 0.25
+BUSY_SECONDS_MAX = 60.0
+# Of processor time: before there was so much work again, nothing can have been freed that is worth it.
+WORK_SECONDS_MIN = 0.1
+
+# Of the allocator: heaps for all threads together; a piece as large as this has pages of its own; what may be free at
+# the end of a heap. Without them it raises the last two, to 32 and 64 MB, with each large piece that is freed.
+HEAPS_MAX = 2
+PIECE_BYTES_MAX = 1_048_576
+FREE_END_BYTES_MAX = 4_194_304
+# Their numbers in <malloc.h>.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+
+_STATM = Path("/proc/self/statm")
+
+
+def bound_free_memory() -> None:
+    """Tell the allocator of glibc how much it may keep. To be called before there are threads; elsewhere nothing."""
+    if (library := _glibc()) is not None:
+        library.mallopt(_M_ARENA_MAX, HEAPS_MAX)
+        library.mallopt(_M_MMAP_THRESHOLD, PIECE_BYTES_MAX)
+        library.mallopt(_M_TRIM_THRESHOLD, FREE_END_BYTES_MAX)
+
+
+@contextlib.asynccontextmanager
+async def returning_memory() -> AsyncIterator[None]:
+    """Give free memory back to the system during the block, where the system and its allocator can do that."""
+    library = _glibc()
+    if library is None:
+        yield
+        return
+    task = asyncio.create_task(_return_memory(library, _resident_bytes()), name="return-memory")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _return_memory(library: ctypes.CDLL, smallest: int) -> None:
+    """`smallest`: the bytes of memory that the process had when it was idle."""
+    used, returned_at = time.process_time(), time.monotonic()
+    used_at_return = 0.0
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        before, used = used, time.process_time()
+        is_busy = used - before > LOOK_SECONDS * BUSY_PART
+        if is_busy and time.monotonic() - returned_at < BUSY_SECONDS_MAX:
+            continue
+        resident = _resident_bytes()
+        smallest = min(smallest, resident)
+        if resident < smallest + GROWTH_BYTES_MIN or used - used_at_return < WORK_SECONDS_MIN:
+            continue
+        await asyncio.to_thread(_return_free, library)
+        returned_at = time.monotonic()
+        # Where much was returned more may follow, of what was still in use: it is tried again.
+        if resident - _resident_bytes() < GROWTH_BYTES_MIN:
+            used_at_return = time.process_time()
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library of this process, where it is glibc and the system says what memory a process has."""
+    if not _STATM.exists():
+        return None
+    try:
+        library = ctypes.CDLL(None)
+        library.gnu_get_libc_version  # noqa: B018
+    except (OSError, AttributeError):
+        return None
+    library.malloc_trim.argtypes = [ctypes.c_size_t]
+    return library
+
+
+def _return_free(library: ctypes.CDLL) -> None:
+    # What only the collector can free would wait for much work to be done.
+    gc.collect()
+    library.malloc_trim(0)
+
+
+def _resident_bytes() -> int:
+    return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
