@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
@@ -133,4 +134,19 @@ async def test_appends_that_wait_together_are_answered_each_on_a_full_disk(disk:
     assert refused
     assert all(isinstance(one, LogFull) for one in refused)
     assert await count(log) == 200 * (len(outcomes) - len(refused))
+    await log.close()
+
+
+async def test_a_log_that_cannot_be_opened_promises_nothing_by_itself(disk: Path) -> None:
+    fill_with_a_file(disk / "somebody")
+    for path in (disk / "events.db", disk / "there" / "events.db"):
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(exist_ok=True)
+        with pytest.raises(LogFull) as raised:
+            await SqliteLog(path, disk=DISK_LIMITS).open()
+        assert "start again" in (raised.value.hint or "")
+        assert "by itself" not in (raised.value.hint or "")
+    (disk / "somebody").unlink()
+    log = SqliteLog(disk / "events.db", disk=DISK_LIMITS)
+    await log.open()
     await log.close()

@@ -30,6 +30,8 @@ _OBSTACLES: dict[int, Obstacle] = {
 FULL_HINT = (
     "Free space on its disk, or keep streams for less long: what expires makes room, and writing resumes by itself."
 )
+# Where the log is not open yet, nothing runs that could make room.
+FULL_AT_START_HINT = "Free space on its disk, and start again."
 READ_ONLY_HINT = (
     "Mount it for writing, or copy the file, with the -wal beside it, elsewhere. `headwater log topics`, `read` and"
     " `verify` work on it as it is."
@@ -70,7 +72,9 @@ def unmade(path: Path, error: OSError) -> LogUnavailable:
     """The error for a file, or its directory, that cannot be made."""
     obstacle = _OBSTACLES.get(error.errno or 0)
     if obstacle == "full":
-        return LogFull(f"There is no space left for {path} (making it).", hint=FULL_HINT, retry_after_seconds=5)
+        return LogFull(
+            f"There is no space left for {path} (making it).", hint=FULL_AT_START_HINT, retry_after_seconds=5
+        )
     if obstacle is not None:
         return unwritable(path, "making it", obstacle)
     return LogUnavailable(f"{path} cannot be made: {error}.")

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Literal
 
 from headwater.errors import HeadwaterError, LogCorrupt, LogFull, LogUnavailable
-from headwater.log.sqlite.medium import FULL_HINT, Medium, obstacle_to_writing, unwritable, uri_of
+from headwater.log.sqlite.medium import FULL_AT_START_HINT, FULL_HINT, Medium, obstacle_to_writing, unwritable, uri_of
 
 PAGE_BYTES = 16_384
+OPENING = "opening the log"
 OFFSET_BITS = 43
 OFFSET_MAX = (1 << OFFSET_BITS) - 1
 APPLICATION_ID = 0x48775731
@@ -72,7 +73,7 @@ def connect(
     medium: Medium = "writable",
 ) -> sqlite3.Connection:
     """A connection in autocommit mode, usable from any one thread at a time. Raises LogUnavailable, LogCorrupt."""
-    with translated(path, "opening the log"):
+    with translated(path, OPENING):
         connection = sqlite3.connect(
             uri_of(path, medium), uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False
         )
@@ -94,7 +95,7 @@ def connect(
 
 def create_tables(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables in a new file; check that an old one is ours. Raises LogCorrupt."""
-    with translated(path, "opening the log"):
+    with translated(path, OPENING):
         if _owner(connection) == (APPLICATION_ID, SCHEMA_VERSION):
             return
         # Order matters: page size and auto_vacuum are fixed by the first write, which is the switch to WAL.
@@ -127,7 +128,7 @@ def create_tables(connection: sqlite3.Connection, path: Path) -> None:
 def check_tables(path: Path, medium: Medium) -> None:
     """Check that a file that cannot be written is ours. Raises LogCorrupt, LogUnavailable."""
     connection = connect(path, cache_bytes=65_536, read_only=True, medium=medium)
-    with contextlib.closing(connection), translated(path, "opening the log"):
+    with contextlib.closing(connection), translated(path, OPENING):
         _require_ours(path, *_owner(connection))
 
 
@@ -174,7 +175,8 @@ def translate(error: sqlite3.Error, path: Path, doing: str) -> HeadwaterError:
     primary = "_".join(name.split("_")[:2])
     obstacle = obstacle_to_writing(path) if primary in _PERHAPS_UNWRITABLE else None
     if primary == "SQLITE_FULL" or obstacle == "full":
-        return LogFull(f"There is no space left for {path} ({doing}).", hint=FULL_HINT, retry_after_seconds=5)
+        hint = FULL_AT_START_HINT if doing == OPENING else FULL_HINT
+        return LogFull(f"There is no space left for {path} ({doing}).", hint=hint, retry_after_seconds=5)
     if obstacle is not None:
         return unwritable(path, doing, obstacle)
     if primary in _CORRUPT:
