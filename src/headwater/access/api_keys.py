@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -148,18 +149,19 @@ class ApiKeys:
             if name in self._keys:
                 raise ConfigInvalid(f"There is a key named {name!r}.", hint="Revoke it first, or take another name.")
             self._keys[name] = ApiKey(name, hash_of(given), tuple(scopes), now, until)
-            self._save()
+            self._save(self._file.entries_but(name))
         return given
 
     def revoke(self, name: str) -> None:
         """Forget a key. Raises ConfigInvalid."""
         with self._lock:
             self._load()
-            if self._keys.pop(name, None) is None:
+            left = self._file.entries_but(name)
+            if self._keys.pop(name, None) is None and len(left) == len(self._file.entries):
                 raise ConfigInvalid(
                     f"There is no key named {name!r}.", hint="`headwater keys list` names those there are."
                 )
-            self._save()
+            self._save(left)
 
     def _known(self, given: str, address: str | None) -> ApiKey:
         with self._lock:
@@ -234,13 +236,16 @@ class ApiKeys:
             _log.warning("%s:%d: %s It is not taken.", self._path, line, sentence)
         self._keys, self._file, self._modified = dict(found.keys), found, modified
 
-    def _save(self) -> None:
+    def _save(self, damaged: Sequence[Any]) -> None:
+        """Write the keys, and the damaged entries as they are, for whoever repairs them."""
         make_private_directory(self._path.parent)
         unfinished = self._path.with_name(self._path.name + ".part")
-        data = orjson.dumps([asdict(key) for key in self._keys.values()], option=orjson.OPT_INDENT_2)
+        entries = [*(asdict(key) for key in self._keys.values()), *damaged]
+        data = orjson.dumps(entries, option=orjson.OPT_INDENT_2)
         with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(data)
         unfinished.rename(self._path)
+        self._file = read_keys(data)
         self._modified = self._path.stat().st_mtime_ns
 
 

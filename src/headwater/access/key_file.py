@@ -33,6 +33,12 @@ class KeyFile:
     faults: Sequence[tuple[str, int]] = ()
     # The hash of each of those entries, None where it is none: whose key it is cannot be known then.
     damaged: Sequence[str | None] = ()
+    # Those entries as they are, to be kept for whoever repairs them.
+    entries: Sequence[Any] = ()
+
+    def entries_but(self, name: str) -> list[Any]:
+        """The entries that are none, without those of this name."""
+        return [one for one in self.entries if not (isinstance(one, dict) and one.get("name") == name)]
 
 
 def read_keys(data: bytes) -> KeyFile:
@@ -43,6 +49,7 @@ def read_keys(data: bytes) -> KeyFile:
     keys: dict[str, ApiKey] = {}
     faults = []
     damaged: list[str | None] = []
+    left: list[Any] = []
     for number, entry in enumerate(entries, start=1):
         fault = _fault(entry, keys)
         if fault is None:
@@ -51,9 +58,10 @@ def read_keys(data: bytes) -> KeyFile:
             name = entry.get("name") if isinstance(entry, dict) else None
             who = f"the key {name!r}" if isinstance(name, str) else f"entry {number}"
             faults.append((f"{who} {fault}", _line(data, name)))
+            left.append(entry)
             written = entry.get("hash") if isinstance(entry, dict) else None
             damaged.append(written if isinstance(written, str) and _HASH.fullmatch(written) else None)
-    return KeyFile(keys, faults, damaged)
+    return KeyFile(keys, faults, damaged, left)
 
 
 def _fault(entry: Any, known: Mapping[str, ApiKey]) -> str | None:

@@ -42,6 +42,33 @@ def test_one_damaged_entry_locks_nobody_else_out(tmp_path: Path, what: str, capl
     assert str(path) in caplog.text
 
 
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_damaged_entry_outlives_changes_of_other_keys(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "keys.json"
+    keys = ApiKeys(path, 60)
+    keys.create("good", ["streams:read"])
+    bad = keys.create("bad", ["streams:read"])
+    sound, entry = orjson.loads(path.read_bytes())
+    path.write_bytes(orjson.dumps([sound, entry | DAMAGED[what]]))
+    again = ApiKeys(path, 60)
+    again.create("other", ["streams:read"])
+    again.revoke("good")
+    assert entry | DAMAGED[what] in orjson.loads(path.read_bytes())
+    # Repaired, it is as good as before.
+    path.write_bytes(orjson.dumps([entry]))
+    assert ApiKeys(path, 60).check(f"Bearer {bad}", "streams:read") == "bad"
+
+
+def test_a_damaged_entry_goes_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    ApiKeys(path, 60).create("good", ["streams:read"])
+    damaged = {"name": "bad", "hash": "é"}
+    for change in (lambda keys: keys.revoke("bad"), lambda keys: keys.create("bad", ["streams:read"])):
+        path.write_bytes(orjson.dumps([orjson.loads(path.read_bytes())[0], damaged]))
+        change(ApiKeys(path, 60))
+        assert damaged not in orjson.loads(path.read_bytes())
+
+
 @pytest.mark.parametrize("text", ["", "[{", "{}", "5", "null"])
 def test_a_file_that_is_no_list_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
     path = tmp_path / "keys.json"
