@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 
 # Epochs from this number on are milliseconds; smaller ones are seconds (up to the year 5138).
 MILLISECONDS_FROM = 100_000_000_000
@@ -125,7 +126,7 @@ def duration_ms(text: str) -> float | None:
     """`500ms`, `30m`, `1.5h`, `7d` in milliseconds; None for a text that is not a duration."""
     found = _DURATION.fullmatch(text)
     # A product of floats is off by a last digit: 1.001 s would be 1000.9999999999999 ms.
-    return None if found is None else round(float(found[1]) * _UNIT_MS[found[2]], 6)
+    return None if found is None else float(Decimal(found[1]) * _UNIT_MS[found[2]])
 
 
 def duration_seconds(text: str) -> float:

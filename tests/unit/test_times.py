@@ -319,6 +319,7 @@ def test_editors_take_the_durations_that_are_read(text: str) -> None:
 
 
 @example(1_001)
+@example(8_701_467_347_696)
 @given(st.integers(0, 10**13))
 def test_a_duration_that_is_written_is_read_as_the_same(length_ms: int) -> None:
     assert duration_ms(duration_text(length_ms / 1000)) == length_ms
