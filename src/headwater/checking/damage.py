@@ -63,7 +63,7 @@ async def damaged_at_start(config: Config, log: Log) -> Mapping[Path, LogCorrupt
         if look.damages:
             more = f", and {len(look.damages) - 1} more" if len(look.damages) > 1 else ""
             error = LogCorrupt(f"{look.path} is damaged: {look.damages[0].reason.rstrip('.')}{more}.", hint=HINT)
-            _log.error("%s %s", error, HINT)
+            _log.error("%s %s", error.message, HINT)
             damaged[look.path] = error
         elif look.unseen:
             unseen.append(look.path.name)
