@@ -160,7 +160,7 @@ def routes_of(directory: Path) -> tuple[list[Route], dict[str, Any]]:
 
 
 def named(route: Route) -> str:
-    return route.path.replace(":path}", "}").replace(":int}", "}")
+    return route.path.replace(":path}", "}").replace(":revision}", "}")
 
 
 def answering(routes: list[Route], method: str, path: str) -> Route | None:

@@ -235,7 +235,7 @@ GET: dict[str, Sequence[str]] = {
     ),
     "/v1/streams/{name:path}": ("/v1/streams/{}", "/v1/streams/{}?site=enwiki", "/v1/streams/hush.patien"),
     "/v1/stream-changes": ("/v1/stream-changes",),
-    "/v1/stream-changes/{number:int}": ("/v1/stream-changes/1",),
+    "/v1/stream-changes/{number:revision}": ("/v1/stream-changes/1",),
     "/v1/stream-changes/live": NOTHING,  # asked below: it does not end
     "/v1/_page/feed": NOTHING,  # likewise
     "/v1/_page/state": ("/v1/_page/state",),
