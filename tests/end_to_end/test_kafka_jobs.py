@@ -42,7 +42,7 @@ from headwater.config import load_config
 from headwater.log.kafka.transaction import GroupWriter
 from headwater.platform import build
 from headwater.processing.embedded.loop import RunnerSettings
-from headwater.processing.stores.state_file import LocalState
+from headwater.processing.stores.state_file import StateFile
 from headwater.processing.stores.outbox import OutboxStore
 
 project, log_url, point, left = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
@@ -63,7 +63,7 @@ def patched(cls, method, before=None, after=None):
         return answer
     setattr(cls, method, instead)
 
-patched(LocalState, "commit", "before the state is kept", "after the state is kept")
+patched(StateFile, "commit", "before the state is kept", "after the state is kept")
 patched(OutboxStore, "_start_relay", None, "with the relay about to start")
 patched(GroupWriter, "append", "before the transaction", None)
 patched(GroupWriter, "_commit", "before the transaction is committed", "after the transaction is committed")

@@ -59,7 +59,7 @@ from headwater.log.kafka.transaction import GroupWriter
 from headwater.log.sqlite.log import SqliteLog
 from headwater.platform import build
 from headwater.processing.embedded.loop import RunnerSettings
-from headwater.processing.stores.state_file import LocalState
+from headwater.processing.stores.state_file import StateFile
 
 point, left, *words = sys.argv[1:]
 left = int(left)
@@ -83,13 +83,13 @@ topics.SETTLE_SECONDS = 0.02
 topics.END_WAIT_SECONDS = 0.2
 job_state.ROWS_AT_ONCE = 2
 of_a_job = lambda group, token: group.startswith("job.")
-patched(LocalState, "put", None, "in the middle of the state")
-patched(LocalState, "end_replacing", "before the state is there", "after the state is there")
+patched(StateFile, "put", None, "in the middle of the state")
+patched(StateFile, "end_replacing", "before the state is there", "after the state is there")
 patched(KafkaLog, "commit", "before the position is there", None, of_a_job)
-patched(job_state.InLog, "_change", "in the middle of the state in the log", None)
+patched(job_state.LogJobState, "_change", "in the middle of the state in the log", None)
 patched(SqliteLog, "commit", "before the position is in the log", None, of_a_job)
-patched(LocalState, "note_moved", "before it is noted", "after it is noted")
-patched(LocalState, "commit", None, "after a commit is in the file")
+patched(StateFile, "mark_migrated", "before it is noted", "after it is noted")
+patched(StateFile, "commit", None, "after a commit is in the file")
 patched(GroupWriter, "_commit", None, "after its transaction")
 
 async def jobs(project, log_url):
