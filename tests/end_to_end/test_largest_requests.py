@@ -25,9 +25,12 @@ from headwater.config import load_config
 from headwater.platform import build
 from headwater.testing.health_probe import asking_meanwhile
 from headwater.testing.service_kit import write_project
-from headwater.testing.watched_service import LEFT_BYTES_MAX, WatchedService, watched_service
+from headwater.testing.watched_service import WatchedService, watched_service
 from headwater.web.access import EVENTS_PATHS, STREAM_PATH
 from headwater.web.app import create_app
+
+# One process answers hundreds of the largest requests here; each kind alone is held to less in test_memory_returns.
+TABLE_LEFT_BYTES_MAX = 60_000_000
 
 # What a request may keep the event loop from turning. Of /healthz it is the longest wait.
 STALL_SECONDS_MAX = 0.05
@@ -303,7 +306,9 @@ def test_the_largest_requests_of_a_route_hold_nobody_up(service: WatchedService,
             assert after.stall_seconds <= ask.stall_seconds_max * after.slowness, told
             assert after.cpu_seconds <= ask.seconds_max * after.slowness, told
             assert after.peak_bytes - before.bytes <= ask.growth_bytes_max, told
-            assert (left := service.bytes_left(idle_bytes)) <= LEFT_BYTES_MAX, f"{left:,} bytes are left of {told}"
+            assert (left := service.bytes_left(idle_bytes)) <= TABLE_LEFT_BYTES_MAX, (
+                f"{left:,} bytes are left of {told}"
+            )
 
 
 PATH = "/v1/events"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -76,10 +77,12 @@ def test_an_input_with_a_new_outcome_joins_the_examples() -> None:
 
 
 def test_memory_that_grows_is_found() -> None:
-    held: list[bytearray] = []
+    held: list[mmap.mmap] = []
 
     def run(data: bytes) -> None:
-        held.append(bytearray(b"x" * 5_000))
+        # Pages of its own: what was freed before could be given again, and nothing would grow.
+        held.append(mmap.mmap(-1, 4_096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        held[-1].write(b"x" * 4_096)
 
     report = Campaign(Given(run, b"x"), seed=1).run(seconds=60, cases=12_000)
     assert [finding.what for finding in report.findings if "memory grew" in finding.what]

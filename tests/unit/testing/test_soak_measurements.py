@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 import threading
@@ -79,7 +80,9 @@ def test_quantiles() -> None:
 
 def test_what_a_process_holds_is_read_from_the_system() -> None:
     before = holdings(os.getpid(), 0.0)
-    kept = bytearray(os.urandom(1)) * 30_000_000
+    # Pages of its own: what was freed before could be given again, and nothing would grow.
+    kept = mmap.mmap(-1, 30_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    kept.write(b"x" * len(kept))
     opened = [open(os.devnull, "rb") for _ in range(5)]  # noqa: SIM115 - closed below
     done = threading.Event()
     waiting = threading.Thread(target=done.wait)
@@ -93,3 +96,4 @@ def test_what_a_process_holds_is_read_from_the_system() -> None:
     assert after.own_bytes - before.own_bytes > len(kept) * 0.9
     assert after.handles >= before.handles + 5
     assert after.threads >= before.threads + 1
+    kept.close()
