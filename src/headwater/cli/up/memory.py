@@ -87,8 +87,9 @@ def _glibc() -> ctypes.CDLL | None:
         return None
     try:
         library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018
-    except (OSError, AttributeError):
+    except OSError:
+        return None
+    if not hasattr(library, "gnu_get_libc_version"):
         return None
     library.malloc_trim.argtypes = [ctypes.c_size_t]
     return library
