@@ -69,13 +69,13 @@ class WatchedService:
             least = min(least, self._bytes())
         return least
 
-    def bytes_left(self, idle_bytes: int) -> int:
-        """How much more memory it has than when it was idle, as soon as that is little, or after ten seconds.
+    def bytes_left(self, idle_bytes: int, bytes_max: int = LEFT_BYTES_MAX) -> int:
+        """How much more memory it has than when it was idle: once that is `bytes_max`, or after ten seconds.
 
         On a slow machine it has that much longer.
         """
         began, allowed = time.monotonic(), LEFT_SECONDS_MAX * max(1.0, self.measured().slowness)
-        while (left := self._bytes() - idle_bytes) > LEFT_BYTES_MAX and time.monotonic() - began < allowed:
+        while (left := self._bytes() - idle_bytes) > bytes_max and time.monotonic() - began < allowed:
             time.sleep(0.2)
         return left
 
