@@ -259,8 +259,7 @@ class OracleLog:
         return turns.get(record.topic, 0) % count
 
     def _read(self, position: Position, records_max: int, bytes_max: int) -> list[StoredRecord]:
-        found: list[StoredRecord] = []
-        size = 0
+        # A position is lost however few records are asked for.
         for place, offset in position.offsets.items():
             if place[0] not in self._settings:
                 raise TopicUnknown(f"The log has no topic {place[0]!r}.")
@@ -268,7 +267,10 @@ class OracleLog:
             if partition is None or not partition.floor <= offset <= partition.next:
                 earliest = Position({place: partition.floor}).token() if partition else None
                 raise PositionLost(f"Offset {offset} of {place} is not in the log.", earliest=earliest)
-            for record in partition.records:
+        found: list[StoredRecord] = []
+        size = 0
+        for place, offset in position.offsets.items():
+            for record in self._partitions[place].records:
                 if record.offset < offset:
                     continue
                 if len(found) >= records_max or (found and size + len(record.value) > bytes_max):

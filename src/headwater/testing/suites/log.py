@@ -241,6 +241,13 @@ class LogSuite(ContractSuite):
         with pytest.raises(PositionLost):
             await log.read(Position({("a", 1): 0}))
 
+    async def test_a_lost_position_is_lost_however_few_records_are_asked_for(self, log: Log) -> None:
+        await log.ensure_topic("a", TopicSettings(partitions=2))
+        await log.append([Record("a", b"x", partition=number) for number in (0, 1)])
+        for lost in ({("a", 0): 0, ("a", 1): 9}, {("a", 1): 9, ("a", 0): 0}):
+            with pytest.raises(PositionLost):
+                await log.read(Position(lost), records_max=1)
+
     async def test_an_unknown_topic_is_refused_everywhere(self, log: Log) -> None:
         with pytest.raises(TopicUnknown):
             await log.read(Position({("missing", 0): 0}))
