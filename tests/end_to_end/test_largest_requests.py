@@ -356,7 +356,8 @@ def test_others_are_answered_in_time_while_large_events_are_filtered(service: Wa
             assert any(line.startswith("data:") for line in lines)
 
     after = service.measured()
-    assert waits.worst_seconds <= STALL_SECONDS_MAX * after.slowness, (waits, after)
+    # To filter an event of megabytes is to parse it, in one call that holds the interpreter.
+    assert waits.worst_seconds <= LARGE_EVENT_STALL_SECONDS_MAX * after.slowness, (waits, after)
 
 
 def answered(client: httpx.Client, method: str, ask: Ask) -> int:

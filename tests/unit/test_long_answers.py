@@ -25,7 +25,11 @@ from headwater.web.http.body import slice_at_brackets
 AS_JSON = {"content-type": "application/json"}
 DRAFT_07 = "http://json-schema.org/draft-07/schema#"
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text() | st.floats(allow_nan=False),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**40), 2**40)
+    | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=10,
 )
