@@ -8,10 +8,13 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
+# Whoever runs the tests may ignore hang-ups, as `nohup` does, and children inherit that.
+_NOTICES_HANG_UPS = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
 STOP_SECONDS_MAX = 40.0
 
 
@@ -22,7 +25,7 @@ class RunningServer:
         """Start it on a free port. Raises AssertionError with what it wrote when it ends instead."""
         self.project = project
         self.process = subprocess.Popen(
-            [*HEADWATER, "up", "--project", str(project), "--port", "0", *options],
+            [*HEADWATER[:-1], _NOTICES_HANG_UPS + HEADWATER[-1], "up", "--project", str(project), "--port", "0", *options],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **(environment or {})},
@@ -42,14 +45,19 @@ class RunningServer:
         return self.process.stderr.readline()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
-        """End it, if it has not ended; its exit code and what else it wrote."""
+        """End it, if it has not ended; its exit code and what else it wrote. It is killed if it does not end in time."""
         assert self.process.stderr is not None
         if self.process.stderr.closed:
             return self.process.returncode, ""
         self.process.send_signal(how)
-        rest = self.process.stderr.read()
-        self.process.stderr.close()
-        return self.process.wait(STOP_SECONDS_MAX), rest
+        killing = threading.Timer(STOP_SECONDS_MAX, self.process.kill)
+        killing.start()
+        try:
+            rest = self.process.stderr.read()
+            self.process.stderr.close()
+            return self.process.wait(), rest
+        finally:
+            killing.cancel()
 
 
 @contextlib.contextmanager
