@@ -25,7 +25,16 @@ class RunningServer:
         """Start it on a free port. Raises AssertionError with what it wrote when it ends instead."""
         self.project = project
         self.process = subprocess.Popen(
-            [*HEADWATER[:-1], _NOTICES_HANG_UPS + HEADWATER[-1], "up", "--project", str(project), "--port", "0", *options],
+            [
+                *HEADWATER[:-1],
+                _NOTICES_HANG_UPS + HEADWATER[-1],
+                "up",
+                "--project",
+                str(project),
+                "--port",
+                "0",
+                *options,
+            ],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **(environment or {})},
@@ -45,7 +54,7 @@ class RunningServer:
         return self.process.stderr.readline()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
-        """End it, if it has not ended; its exit code and what else it wrote. It is killed if it does not end in time."""
+        """End it, if it has not ended; its exit code and what else it wrote. Killed if it is not in time."""
         assert self.process.stderr is not None
         if self.process.stderr.closed:
             return self.process.returncode, ""

@@ -218,6 +218,19 @@ async def test_ids_of_topics_differ_and_are_left_out_where_there_is_none(platfor
     assert await platform.log.topic_ids(["edit"]) == {"edit": ids["edit"]}
 
 
+async def test_whoever_asks_for_ids_while_others_are_asked_for_is_answered_too(platform: Platform) -> None:
+    topics = [f"topic{number}" for number in range(5)]
+    for topic in topics:
+        await platform.log.ensure_topic(topic, TopicSettings())
+    asking = []
+    for topic in topics:
+        asking.append(asyncio.ensure_future(platform.log.topic_ids([topic])))
+        # The request for the topics before is on its way.
+        for _ in range(3):
+            await asyncio.sleep(0)
+    assert [list(await ids) for ids in asking] == [[topic] for topic in topics]
+
+
 async def test_what_others_write_without_a_value_is_no_event(platform: Platform, config: Config) -> None:
     from confluent_kafka import Producer
 

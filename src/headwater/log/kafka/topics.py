@@ -113,8 +113,9 @@ class KafkaTopics:
         self._renewing: asyncio.Task[None] | None = None
         self._said = ""
         self._seen_at: dict[str, float] = {}
-        # Of the topics whose ids were asked for.
-        self._identified: set[str] = set()
+        # Topics whose ids are wanted, and those that the last answer was about.
+        self._to_identify: set[str] = set()
+        self._identified: frozenset[str] = frozenset()
         self._identified_at = float("-inf")
         self._identifying: asyncio.Task[None] | None = None
         self._ids: dict[str, str] = {}
@@ -252,8 +253,9 @@ class KafkaTopics:
     async def ids(self, names: Iterable[str]) -> dict[str, str]:
         """The brokers' ids of topics, without those there are not; who asks at once shares the answer."""
         wanted = set(names)
-        if not self._identified.issuperset(wanted) or time.monotonic() > self._identified_at + IDS_FRESH_SECONDS:
-            self._identified |= wanted
+        self._to_identify |= wanted
+        # Again where the request that was on its way is not about all of them.
+        while not self._identified >= wanted or time.monotonic() > self._identified_at + IDS_FRESH_SECONDS:
             if self._identifying is None or self._identifying.done():
                 self._identifying = asyncio.get_running_loop().create_task(self._identify(), name="headwater-log-ids")
                 self._identifying.add_done_callback(_heard)
@@ -337,7 +339,7 @@ class KafkaTopics:
         self._renewed_at = time.monotonic()
 
     async def _identify(self) -> None:
-        asked_for = set(self._identified)
+        asked_for = frozenset(self._to_identify)
         names = [self._settings.namespace + name for name in asked_for]
         asked = self._client().describe_topics(
             TopicCollection(names), request_timeout=self._settings.answer_seconds_max
@@ -355,7 +357,7 @@ class KafkaTopics:
         self._outages.worked(ASKING_IDS)
         self._ids = ids
         self._identified_at = time.monotonic()
-        self._identified &= asked_for
+        self._identified = asked_for
 
     def _ask_metadata(self) -> Any:
         client = self._client()

@@ -67,7 +67,7 @@ class SourcePositions:
         Raises TopicUnknown, LogUnavailable, and PositionLost where the job is to stop.
         """
         self._topics = list(topics)
-        known, kept = _split(Position.parse(token) if token else Position())
+        known, kept = _split(Position.parse(token) if token else Position(), self._topics)
         # Of the last run in this process, which has seen more than what was kept.
         before = {**(await self._saved() if self._ids_in_log else kept), **self._ids}
         position = await self._completed(Position(known))
@@ -186,14 +186,17 @@ class SourcePositions:
         return {topic: found[topic] for topic in self._topics if topic in found}
 
 
-def _split(position: Position) -> tuple[dict[TopicPartition, int], dict[str, str]]:
-    """Offsets, and the ids of topics that `with_ids` has added."""
+def _split(position: Position, topics: Collection[str]) -> tuple[dict[TopicPartition, int], dict[str, str]]:
+    """Offsets, and the ids of `topics` that `with_ids` has added."""
     offsets: dict[TopicPartition, int] = {}
     ids: dict[str, str] = {}
     for place, at in position.offsets.items():
         if place[0].startswith(ID_ENTRY):
-            topic, _, one = place[0].removeprefix(ID_ENTRY).rpartition("/")
-            ids[topic] = one
+            # A slash may be in an id of Kafka's, and in a name of a topic in a file.
+            entry = place[0].removeprefix(ID_ENTRY)
+            topic = max((one for one in topics if entry.startswith(f"{one}/")), key=len, default=None)
+            if topic is not None:
+                ids[topic] = entry[len(topic) + 1 :]
         else:
             offsets[place] = at
     return offsets, ids

@@ -262,4 +262,27 @@ async def test_a_token_with_ids_is_one_that_older_versions_read() -> None:
     sources._ids = {"a/b;c": "x-1", "plain": "y"}
     token = sources.with_ids(Position({("plain", 0): 7}).token())
     assert Position.parse(token).offsets["plain", 0] == 7
-    assert source_positions._split(Position.parse(token)) == ({("plain", 0): 7}, sources._ids)
+    assert source_positions._split(Position.parse(token), sources._ids) == ({("plain", 0): 7}, sources._ids)
+
+
+@pytest.mark.parametrize(
+    "one", ["AZaz09AZaz09AZaz09AZaz", "VUct/JAiYSl+SKxyhxhVmA", "/UctvJAiYSl+SKxyhxhVm/", "a//", "/"]
+)
+@pytest.mark.parametrize("new", [5, 40], ids=["shorter than before", "longer than before"])
+async def test_a_table_misses_no_event_of_a_topic_that_was_made_again_whatever_its_ids_are(
+    one: str, new: int, tmp_path: Path
+) -> None:
+    filled: Job = table("filled", source="edits", columns={"n": "integer"}, key="n")
+    assert isinstance(filled.output, ToTable)
+    log = Separate()
+    for name, first, count in ((one, 0, 20), (f"{one}x", 100, new)):
+        log.ids["edits"] = name
+        sink = SqliteSink(tmp_path / "tables.db", filled.output.shape)
+        kit = JobKit(filled, log=log, sink=sink)
+        await kit.open()
+        await kit.put(*[edit(first + n) for n in range(count)])
+        await kit.run_live()
+        rows = rows_of(sink)
+        await sink.close()
+        log.make_again("edits", same_id=True)
+    assert rows == [(n,) for n in (*range(20), *range(100, 100 + new))]
