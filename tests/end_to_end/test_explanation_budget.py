@@ -61,6 +61,7 @@ MANY: dict[str, Callable[[], tuple[dict[str, Any], int]]] = {
 }
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("what", MANY)
 @pytest.mark.parametrize("query", ["", "?dry_run=true"])
 def test_an_answer_is_not_much_larger_than_its_request_and_others_are_served(url: str, what: str, query: str) -> None:

@@ -29,6 +29,8 @@ from headwater.testing.watched_service import WatchedService, watched_service
 from headwater.web.access import EVENTS_PATHS, STREAM_PATH
 from headwater.web.app import create_app
 
+pytestmark = pytest.mark.measures
+
 # One process answers hundreds of the largest requests here; each kind alone is held to less in test_memory_returns.
 TABLE_LEFT_BYTES_MAX = 60_000_000
 

@@ -8,6 +8,8 @@ import pytest
 
 from headwater.testing.soak.run import SoakReport, SoakSettings, soak
 
+pytestmark = pytest.mark.measures
+
 SECONDS = 20.0
 EVENTS_PER_SECOND = 300.0
 # Caches still fill in so short a time. What is over it are leaks of kilobytes an event or of bodies of requests.

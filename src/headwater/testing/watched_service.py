@@ -62,12 +62,12 @@ class WatchedService:
         return Measured(**json.loads(self._process.stdout.readline()))
 
     def idle_bytes(self) -> int:
-        """The least memory it has within ten seconds in which it has nothing to do."""
-        until, least = time.monotonic() + LEFT_SECONDS_MAX, self._bytes()
+        """The memory it has most of the time, in ten seconds in which only its own tasks come and go."""
+        until, had = time.monotonic() + LEFT_SECONDS_MAX, [self._bytes()]
         while time.monotonic() < until:
             time.sleep(0.2)
-            least = min(least, self._bytes())
-        return least
+            had.append(self._bytes())
+        return sorted(had)[len(had) // 2]
 
     def bytes_left(self, idle_bytes: int, bytes_max: int = LEFT_BYTES_MAX) -> int:
         """How much more memory it has than when it was idle: once that is `bytes_max`, or after ten seconds.

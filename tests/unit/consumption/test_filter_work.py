@@ -26,6 +26,7 @@ COSTLY: dict[str, tuple[str, Any]] = {
 }
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("what", COSTLY)
 @pytest.mark.parametrize("word", [" or ", " and not ", " and "])
 def test_no_event_costs_a_filter_much(what: str, word: str) -> None:

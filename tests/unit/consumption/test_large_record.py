@@ -86,6 +86,7 @@ def test_an_event_is_given_where_its_filter_would_look_through_too_much(many: An
     assert Selection(parse_filter("b == 2")).text_of(record(text)) is None
 
 
+@pytest.mark.measures
 def test_a_large_event_costs_a_reader_a_fraction_of_decoding_it() -> None:
     text = orjson.dumps({"a": [[]] * 1_000_000})
     selection = Selection(parse_filter("a contains 1"))
