@@ -34,11 +34,13 @@ from headwater.log.sqlite.space import DiskLimits
 from headwater.log.urls import require_client
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
-from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
+from headwater.processing.embedded.loop import RunnerSettings
 from headwater.processing.embedded.partitioned import SharedRunner, can_share
+from headwater.processing.embedded.runner import runner_on
 from headwater.processing.stores.contract import JobStore
 from headwater.processing.stores.outbox import OutboxStore, state_file
 from headwater.processing.stores.partitions import UnpartitionedStore
+from headwater.processing.stores.sink import SinkStore
 from headwater.processing.supervisor import Supervisor
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.layers import Scope
@@ -224,10 +226,6 @@ class Platform:
         self.hub.use_streams(streams)
 
     def _supervisor(self, job: Job) -> Supervisor:
-        sink, table = None, job.writes().table
-        if table is not None:
-            sink = table_sink(self.config.path(self.config.jobs.tables_path), table)
-            self.tables[table.name] = sink
         settings = RunnerSettings(stops_where_replaced=self.config.jobs.on_replaced_log == "stop")
         if self.config.jobs.shared and isinstance(self.log, GroupLog) and can_share(job):
             stall = self.config.jobs.shared_stall_seconds_max
@@ -235,12 +233,10 @@ class Platform:
                 job, self.log, self.gate, telemetry=self.telemetry, settings=settings, stall_seconds_max=stall
             )
             return Supervisor(shared)
-        store = self._store(job)
-        return Supervisor(
-            EmbeddedRunner(
-                job, self.log, self.gate, sink=sink, store=store, telemetry=self.telemetry, settings=settings
-            )
+        runner = runner_on(
+            self.log, job, self.gate, store=self._store(job), telemetry=self.telemetry, settings=settings
         )
+        return Supervisor(runner)
 
     def _file_of(self, job: Job) -> Path:
         """The file beside the log that a job writes into, where it does."""
@@ -249,10 +245,14 @@ class Platform:
         return state_file(self.config.path(self.config.jobs.state_path), job.name)
 
     def _store(self, job: Job) -> JobStore | None:
-        """Where a job keeps its state, if not in the log."""
+        """Where a job commits, if not to the log alone."""
+        table = job.writes().table
+        if table is not None:
+            sink = self.tables[table.name] = table_sink(self.config.path(self.config.jobs.tables_path), table)
+            return SinkStore(sink, self.log)
         if isinstance(self.log, GroupLog) and can_share(job):
             return UnpartitionedStore(self.log, job.group)
-        if self.log.features.keyed_state or not job.keeps_state or job.writes().table is not None:
+        if self.log.features.keyed_state or not job.keeps_state:
             return None
         path = state_file(self.config.path(self.config.jobs.state_path), job.name)
         return OutboxStore(self.log, job.group, path, durability=self.config.log.durability)

@@ -29,6 +29,7 @@ Class = type[Any]
 # What one room asks of another, or of itself, without importing it. They are no contract that somebody else would fill;
 # the type checker compares them with what is handed in. One that gets implementations elsewhere gets a suite.
 NARROW = {
+    "RowTarget": "what a runner asks of a sink in addition to commits; the suite of sinks tests the same",
     "Waiting": "whom the append batcher answers; the intake's two ways to write, which its own tests go",
     "Writes": "the intake, as hasty events see it",
     "SchemaFacts": "a schema, as rules about streams see it",
@@ -41,7 +42,7 @@ NARROW = {
 # Classes that have the members of a Protocol and are not meant to be handed in for it.
 NO_IMPLEMENTATIONS = {
     ("SqlTableSink", "*"): "what the sinks of all SQL databases inherit; the suite is run on each of them",
-    ("OnePartition", "*"): "one partition of a log, on its way to that log",
+    ("SinkStore", "SetsAside"): "hands on to the sink, whose suite asks it",
     ("OpenSchemas", "SchemaRepository"): "has a schema for every URI, on purpose",
     ("Sender", "Submits"): "the half of a log that its own log hands on to",
     ("GroupTokens", "ListsGroups"): "the same",

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from headwater.connectors.sinks.sqlite import SqliteSink
 from headwater.errors import LogUnavailable, WriterFenced
 from headwater.log.contract import Log, Position, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.processing.stores.contract import LogStore
 from headwater.processing.stores.outbox import OutboxStore
 from headwater.processing.stores.partitions import PartitionStore, UnpartitionedStore
+from headwater.processing.stores.sink import SinkStore
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
 from headwater.testing.suites.job_store import JobStoreSuite, NewStore, repeated, token
 from headwater.testing.suites.log import read_all, records, values
+from headwater.testing.suites.sink import LINES
 
 
 class TestLogStoreOnOracleLog(JobStoreSuite):
@@ -49,6 +52,32 @@ class TestLogStoreOnSqlite(JobStoreSuite):
     @pytest.fixture
     def new_store(self, log: Log) -> NewStore:
         return lambda: LogStore(log, "job.j")
+
+
+class TestSinkStore(JobStoreSuite):
+    """On a table; the events that it is given are appended to the log before."""
+
+    implementations = (SinkStore,)
+    keeps_state = False
+
+    @pytest.fixture
+    async def log(self) -> AsyncIterator[Log]:
+        log = OracleLog()
+        await log.open()
+        yield log
+        await log.close()
+
+    @pytest.fixture
+    async def new_store(self, log: Log, tmp_path: Path) -> AsyncIterator[NewStore]:
+        sinks: list[SqliteSink] = []
+
+        def new() -> SinkStore:
+            sinks.append(SqliteSink(tmp_path / "tables.db", LINES))
+            return SinkStore(sinks[-1], log)
+
+        yield new
+        for sink in sinks:
+            await sink.close()
 
 
 class BrokersSuite(JobStoreSuite):

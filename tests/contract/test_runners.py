@@ -11,6 +11,7 @@ from headwater.log.contract import Log
 from headwater.log.sqlite.log import SqliteLog
 from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
 from headwater.processing.embedded.partitioned import PartitionRunner, SharedRunner
+from headwater.processing.embedded.runner import runner_on
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.outbox import OutboxStore
 from headwater.telemetry import Telemetry
@@ -33,7 +34,7 @@ class TestEmbeddedRunnerOnOracleLog(RunnerSuite):
 
     @pytest.fixture
     def new_runner(self, log: Log) -> NewRunner:
-        return lambda job, gate: EmbeddedRunner(job, log, gate, settings=SETTINGS)
+        return lambda job, gate: runner_on(log, job, gate, settings=SETTINGS)
 
 
 class TestEmbeddedRunnerOnSqlite(RunnerSuite):
@@ -48,7 +49,7 @@ class TestEmbeddedRunnerOnSqlite(RunnerSuite):
 
     @pytest.fixture
     def new_runner(self, log: Log) -> NewRunner:
-        return lambda job, gate: EmbeddedRunner(job, log, gate, settings=SETTINGS)
+        return lambda job, gate: runner_on(log, job, gate, settings=SETTINGS)
 
 
 class BrokersSuite(RunnerSuite):
@@ -83,7 +84,7 @@ class TestEmbeddedRunnerOnBrokers(BrokersSuite):
 
     @pytest.fixture
     def new_runner(self, logs: Callable[[], OracleKafkaLog]) -> NewRunner:
-        return lambda job, gate: EmbeddedRunner(job, logs(), gate, settings=SETTINGS)
+        return lambda job, gate: runner_on(logs(), job, gate, settings=SETTINGS)
 
 
 class TestEmbeddedRunnerWithOutbox(BrokersSuite):
@@ -96,7 +97,7 @@ class TestEmbeddedRunnerWithOutbox(BrokersSuite):
         def new(job, gate):  # type: ignore[no-untyped-def]
             log = logs()
             store = OutboxStore(log, job.group, tmp_path / "j.db", durability="os")
-            return EmbeddedRunner(job, log, gate, store=store, settings=SETTINGS)
+            return runner_on(log, job, gate, store=store, settings=SETTINGS)
 
         return new
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headwater.connectors.log_source import LogSource
+from headwater.connectors.stream_source import StreamSource
 from headwater.event import json_bytes
 from headwater.log.contract import Commit, Log, Record, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
@@ -18,14 +18,14 @@ from headwater.testing.oracle_log import OracleLog
 from headwater.testing.suites.source import NewSource, Put, SourceSuite, event, read_all
 
 
-class LogSourceSuite(SourceSuite):
+class StreamSourceSuite(SourceSuite):
     @pytest.fixture
     async def topic(self, log: Log) -> None:
         await log.ensure_topic("edits.topic", TopicSettings(retention_seconds=60.0))
 
     @pytest.fixture
     def new_source(self, log: Log, topic: None) -> NewSource:
-        return lambda: LogSource(log, {"edits.topic": "edits"})
+        return lambda: StreamSource(log, {"edits.topic": "edits"})
 
     @pytest.fixture
     def put(self, log: Log, topic: None) -> Put:
@@ -37,8 +37,8 @@ class LogSourceSuite(SourceSuite):
         return put
 
 
-class TestLogSourceOnOracleLog(LogSourceSuite):
-    implementations = (LogSource,)
+class TestStreamSourceOnOracleLog(StreamSourceSuite):
+    implementations = (StreamSource,)
 
     @pytest.fixture
     async def log(self) -> AsyncIterator[Log]:
@@ -48,8 +48,8 @@ class TestLogSourceOnOracleLog(LogSourceSuite):
         await log.close()
 
 
-class TestLogSourceOnBrokers(LogSourceSuite):
-    implementations = (LogSource,)
+class TestStreamSourceOnBrokers(StreamSourceSuite):
+    implementations = (StreamSource,)
 
     @pytest.fixture
     async def log(self) -> AsyncIterator[Log]:
@@ -59,8 +59,8 @@ class TestLogSourceOnBrokers(LogSourceSuite):
         await log.close()
 
 
-class TestLogSourceOnSqlite(LogSourceSuite):
-    implementations = (LogSource,)
+class TestStreamSourceOnSqlite(StreamSourceSuite):
+    implementations = (StreamSource,)
 
     @pytest.fixture
     def clock(self) -> ManualClock:
@@ -82,7 +82,7 @@ class TestLogSourceOnSqlite(LogSourceSuite):
         return lose
 
 
-async def test_a_log_source_reads_all_partitions_and_passes_over_what_is_no_event() -> None:
+async def test_a_stream_source_reads_all_partitions_and_passes_over_what_is_no_event() -> None:
     log = OracleLog()
     await log.open()
     await log.ensure_topic("a", TopicSettings(partitions=2))
@@ -90,7 +90,7 @@ async def test_a_log_source_reads_all_partitions_and_passes_over_what_is_no_even
     values = [json_bytes(event(0)), b"", b"no json", b"[]", json_bytes(event(1))]
     await log.append([Record("a", value, partition=number % 2) for number, value in enumerate(values)])
     await log.append([Record("b", json_bytes(event(2)))])
-    source = LogSource(log, {"a": "edits", "b": "others"})
+    source = StreamSource(log, {"a": "edits", "b": "others"})
     await source.open(None)
     found = [delivery for delivery, _ in await read_all(source, deliveries_max=1)]
     assert sorted((delivery.stream, delivery.event_id) for delivery in found) == [

@@ -33,10 +33,10 @@ class RunnerFeatures:
         reasons = []
         if job.keeps_state and fills_table and not self.tables_with_state:
             reasons.append("it keeps state and fills a table: let it write a stream, and fill the table from that")
+        elif job.keeps_state and not self.keyed_state:
+            reasons.append("the log keeps no keyed state")
         if not fills_table and not self.streams:
             reasons.append("the log cannot commit outputs and position together")
-        if job.keeps_state and not self.keyed_state:
-            reasons.append("the log keeps no keyed state")
         if job.has_timers and not self.fires_when_idle:
             reasons.append("it has timers, and here they would not fire while no events come")
         if fills_table and not self.tables:

@@ -12,7 +12,9 @@ from headwater.event import EXACT, EXACT_HEADER, decode_stored, encode_event, ev
 from headwater.intake.gate import Gate, GateSettings
 from headwater.jobs.job import Job
 from headwater.log.contract import Log, Record, TopicSettings
-from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
+from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.embedded.runner import runner_on
+from headwater.processing.stores.sink import SinkStore
 from headwater.schemas.dialect import DRAFT_07
 from headwater.schemas.schema import Schema
 from headwater.schemas.validation.validator import Validator
@@ -91,8 +93,9 @@ class JobKit:
         gate = open_gate(self.streams, self.clock, schemas)
         settings = settings or RunnerSettings(wait_seconds=0.02, retry_seconds=0.01)
         self.telemetry = Telemetry()
-        self.runner = EmbeddedRunner(
-            job, self.log, gate, sink=sink, telemetry=self.telemetry, settings=settings, clock=self.clock
+        store = None if sink is None else SinkStore(sink, self.log)
+        self.runner = runner_on(
+            self.log, job, gate, store=store, telemetry=self.telemetry, settings=settings, clock=self.clock
         )
 
     async def open(self) -> None:

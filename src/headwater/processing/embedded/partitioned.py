@@ -11,16 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable
 from dataclasses import replace
-from typing import cast
 
-from headwater.errors import HeadwaterError, WriterFenced
+from headwater.errors import WriterFenced
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
 from headwater.log.consumer_group import GroupLog
-from headwater.log.contract import Commit, Log, Placement, Position, Record, StoredRecord, TopicPartition
+from headwater.log.contract import Position, TopicPartition
 from headwater.processing.contract import RunnerFeatures, require_supported
+from headwater.processing.embedded.log_source import LogSource
 from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
 from headwater.processing.status import JobReport, RunnerStatus
 from headwater.processing.stores.partitions import PartitionStore, UnpartitionedStore, group_of
@@ -52,48 +52,6 @@ def shared_features(*, streams: bool) -> RunnerFeatures:
     )
 
 
-class OnePartition:
-    """A log of which only one partition is seen: as much of `Log` as a stateless job's runner uses."""
-
-    def __init__(self, log: GroupLog, place: TopicPartition) -> None:
-        self.features = log.features
-        self._log = log
-        self._place = place
-
-    async def first(self, topics: Iterable[str]) -> Position:
-        return self._only(await self._log.first(topics))
-
-    async def last(self, topics: Iterable[str]) -> Position:
-        return self._only(await self._log.last(topics))
-
-    async def partition_counts(self, topics: Iterable[str]) -> Mapping[str, int]:
-        # Which partitions are whose is for the group to say.
-        return {}
-
-    async def topic_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
-        return await self._log.topic_ids(topics)
-
-    async def commit(self, group: str, token: str) -> None:
-        await self._log.commit(group, token)
-
-    async def committed(self, group: str) -> str | None:
-        return await self._log.committed(group)
-
-    async def read(
-        self, position: Position, *, records_max: int = 1000, bytes_max: int = 4_194_304, wait_seconds: float = 0.0
-    ) -> Sequence[StoredRecord]:
-        return await self._log.read(position, records_max=records_max, bytes_max=bytes_max, wait_seconds=wait_seconds)
-
-    async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
-        return await self._log.append(records, commit=commit)
-
-    async def refusal(self, record: Record) -> HeadwaterError | None:
-        return await self._log.refusal(record)
-
-    def _only(self, position: Position) -> Position:
-        return Position({place: offset for place, offset in position.offsets.items() if place == self._place})
-
-
 class PartitionRunner:
     """One partition, for as long as it is this process's. That another has it is no failure."""
 
@@ -112,14 +70,9 @@ class PartitionRunner:
         self.job = job
         self._log = log
         self._place = place
-        self._runner = EmbeddedRunner(
-            job,
-            cast("Log", OnePartition(log, place)),
-            gate,
-            store=PartitionStore(log, job.group, place),
-            status=status,
-            settings=settings,
-        )
+        source = LogSource(log, job, status, only=place, stops_where_replaced=settings.stops_where_replaced)
+        store = PartitionStore(log, job.group, place)
+        self._runner = EmbeddedRunner(job, source, store, gate, settings=settings, status=status)
         self.status = status
         self._stopping = asyncio.Event()
 
@@ -295,10 +248,10 @@ class SharedRunner:
             self._parts[place].start()
 
     async def _run_whole(self) -> None:
+        status, stops = self._shares.part("whole"), self.settings.stops_where_replaced
+        source = LogSource(self._log, self.job, status, stops_where_replaced=stops)
         store = UnpartitionedStore(self._log, self.job.group)
-        runner = EmbeddedRunner(
-            self.job, self._log, self._gate, store=store, status=self._shares.part("whole"), settings=self.settings
-        )
+        runner = EmbeddedRunner(self.job, source, store, self._gate, settings=self.settings, status=status)
         self.status.running()
         try:
             await runner.run(drain=True)

@@ -37,12 +37,14 @@ class SourcePositions:
         status: RunnerStatus,
         label: str,
         *,
+        only: TopicPartition | None = None,
         ids_in_token: bool = False,
         ids_in_log: bool = False,
         stops: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`label` names the job in messages. `ids_in_token`: the caller keeps `with_ids` of its position.
+        """`label` names the job in messages. `only`: the one partition it has. `ids_in_token`: the caller keeps
+        `with_ids` of its position.
 
         Without that and `ids_in_log`, position and events are one file, and cannot be of different logs. `stops`: what
         was made again or replaced raises PositionLost, and nothing is changed.
@@ -51,6 +53,7 @@ class SourcePositions:
         self._group = IDS_GROUP + group
         self._status = status
         self._label = label
+        self._only = only
         self._ids_in_token = ids_in_token
         self._ids_in_log = ids_in_log
         self._stops = stops
@@ -81,7 +84,8 @@ class SourcePositions:
             return position
         self._look_at = self._clock() + LOOK_SECONDS
         try:
-            counts = await self._log.partition_counts(self._topics)
+            # Which partitions are whose is for the group to say.
+            counts = {} if self._only else await self._log.partition_counts(self._topics)
             have = {topic: sum(place[0] == topic for place in position.offsets) for topic in counts}
             if any(count > have[topic] for topic, count in counts.items()):
                 position = await self._completed(position)
@@ -96,8 +100,8 @@ class SourcePositions:
         where the job is to stop."""
         if (compared := await self._compared(position, dict(self._ids))) != position:
             return compared
-        first = (await self._log.first(self._topics)).offsets
-        last = (await self._log.last(self._topics)).offsets
+        first = self._own(await self._log.first(self._topics))
+        last = self._own(await self._log.last(self._topics))
         moved: dict[TopicPartition, int] = {}
         for place, at in position.offsets.items():
             if place not in first or at < first[place]:
@@ -131,10 +135,14 @@ class SourcePositions:
             await self._log.commit(self._group, orjson.dumps(self._ids, option=orjson.OPT_SORT_KEYS).decode())
         self._unsaved = False
 
+    def _own(self, position: Position) -> Mapping[TopicPartition, int]:
+        offsets = position.offsets
+        return offsets if self._only is None else {place: at for place, at in offsets.items() if place == self._only}
+
     async def _completed(self, position: Position) -> Position:
         """With partitions that came later, at their beginning, and without topics the job no longer reads."""
-        first = await self._log.first(self._topics)
-        return Position({place: position.offsets.get(place, offset) for place, offset in first.offsets.items()})
+        first = self._own(await self._log.first(self._topics))
+        return Position({place: position.offsets.get(place, offset) for place, offset in first.items()})
 
     async def _compared(self, position: Position, before: Mapping[str, str]) -> Position:
         """`position` with topics at their beginning whose ids are others than `before`."""
@@ -144,7 +152,7 @@ class SourcePositions:
             former = await former_of(self._log)
             again = {topic for topic in again if not holds(former, topic, before[topic], position)}
         if again:
-            first = (await self._log.first(self._topics)).offsets
+            first = self._own(await self._log.first(self._topics))
             kept = {place: at for place, at in position.offsets.items() if place[0] not in again}
             moved = {place: at for place, at in first.items() if place[0] in again}
             read = any(position.offsets.get(place, at) != at for place, at in moved.items())

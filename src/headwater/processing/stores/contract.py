@@ -1,7 +1,7 @@
-"""Where a runner commits: a job's events, its state and its position, all of them or none.
+"""Where a runner commits: the output of a job, its state and its position, all of them or none.
 
-A log that keeps state is such a place by itself, and so is any log with transactions for a job without state; else
-there is `outbox`.
+A log that keeps keyed state is such a store by itself (`LogStore`), and so is any log with transactions for a job
+without state; otherwise there is `outbox`. A job that fills a table commits in the table's database (`sink`).
 """
 
 from __future__ import annotations
@@ -9,27 +9,58 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from headwater.connectors.contract import Delivery
 from headwater.errors import HeadwaterError, WriterFenced
 from headwater.log.contract import Commit, Log, Record, StateChange
 
 
-class JobStore(Protocol):
-    """What one job has committed. Used by one runner; `open` again after trouble.
+@runtime_checkable
+class RefusesRecords(Protocol):
+    """A log that can be asked whether it would ever accept a record."""
 
-    `keeps_state`: whether it commits state with the position; otherwise it is for jobs that remember nothing else.
+    async def refusal(self, record: Record) -> HeadwaterError | None:
+        """Why the log will never accept the record; None if it will."""
+        ...
+
+
+class RowTarget(Protocol):
+    """What a store that accepts rows can do in addition."""
+
+    def check(self, delivery: Delivery) -> None:
+        """Raises EventMalformed if the event can never be a row."""
+        ...
+
+    async def ready(self, token: str) -> None:
+        """Raises the error with which the target refuses any write; `token` is the committed one and stays so."""
+        ...
+
+    async def set_aside(self) -> str | None:
+        """Keep the existing rows under another name, which is returned, and continue empty; None without rows."""
+        ...
+
+
+class JobStore(Protocol):
+    """What one job has committed. Used by one runner; `open` again after an error.
+
+    `takes_events`: whether the job's output events are committed together with the position. `keeps_state`: whether its
+    keyed state is. `rows`: set if it accepts rows. `refuses`: the log to ask before a commit whether it would ever
+    accept a record; None if it accepts all. Every implementation passes `headwater.testing.suites.job_store`.
     """
 
+    takes_events: bool
     keeps_state: bool
+    rows: RowTarget | None
+    refuses: RefusesRecords | None
 
     async def open(self) -> str | None:
-        """Take the job over from whoever ran it before. Answers the token to go on from, None at the beginning.
+        """Take the job over from its previous runner. Returns the token to resume after, None at the beginning.
 
         Raises LogUnavailable, StateUnavailable (try again), StateMismatch, WriterFenced.
         """
         ...
 
     async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        """The present values of `keys`; absent keys are left out."""
+        """The current values of `keys`; absent keys are left out."""
         ...
 
     async def state_scan(
@@ -38,8 +69,14 @@ class JobStore(Protocol):
         """Up to `rows_max` (key, value) pairs with key > `after`, in key order."""
         ...
 
-    async def commit(self, records: Sequence[Record], token: str, changes: Sequence[StateChange]) -> None:
-        """Make all of it durable, or nothing; a call that raised a retriable error may be repeated."""
+    async def commit(
+        self, records: Sequence[Record], token: str, changes: Sequence[StateChange], rows: Sequence[Delivery] = ()
+    ) -> None:
+        """Make all of it durable, or nothing; a call that raised a retriable error may be repeated.
+
+        A store with `rows` set, and no other, is given rows. It appends `records`, which are error events, before it
+        writes the rows with the token.
+        """
         ...
 
     async def flush(self) -> None:
@@ -48,15 +85,6 @@ class JobStore(Protocol):
 
     async def close(self) -> None:
         """Release everything; idempotent."""
-        ...
-
-
-@runtime_checkable
-class RefusesRecords(Protocol):
-    """A log that can say beforehand that it would never take a record."""
-
-    async def refusal(self, record: Record) -> HeadwaterError | None:
-        """Why the log will not take the record however often it is tried; None where it will."""
         ...
 
 
@@ -75,7 +103,10 @@ class LogStore:
     """The log itself: events, position and state are one append."""
 
     def __init__(self, log: Log, group: str) -> None:
+        self.takes_events = log.features.transactional_commit
         self.keeps_state = log.features.keyed_state
+        self.rows: RowTarget | None = None
+        self.refuses: RefusesRecords | None = log if isinstance(log, RefusesRecords) else None
         self._log = log
         self._group = group
         self._is_sure = True
@@ -95,7 +126,9 @@ class LogStore:
     ) -> Sequence[tuple[bytes, bytes]]:
         return await self._log.state_scan(namespace, after=after, rows_max=rows_max)
 
-    async def commit(self, records: Sequence[Record], token: str, changes: Sequence[StateChange]) -> None:
+    async def commit(
+        self, records: Sequence[Record], token: str, changes: Sequence[StateChange], rows: Sequence[Delivery] = ()
+    ) -> None:
         if self._log.features.keyed_state:
             await self._log.append(records, commit=Commit(self._group, token, tuple(changes)))
             return

@@ -17,10 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from headwater.connectors.contract import Delivery
 from headwater.errors import EventTooLarge, KeyFieldMissing, StateMismatch, StateUnavailable
 from headwater.file_names import file_name
 from headwater.log.contract import Commit, Log, Position, Record, StateChange
-from headwater.processing.stores.contract import OnRefused, RefusesRecords
+from headwater.processing.stores.contract import OnRefused, RefusesRecords, RowTarget
 from headwater.processing.stores.state_file import Outgoing, StateFile
 
 # No topic has such a name; its "offset" is the number of the last commit that was relayed.
@@ -54,6 +55,9 @@ class OutboxStore:
     keeps_state = True
 
     def __init__(self, log: Log, group: str, path: Path, *, durability: str = "fsync") -> None:
+        self.takes_events = log.features.transactional_commit
+        self.rows: RowTarget | None = None
+        self.refuses: RefusesRecords | None = log if isinstance(log, RefusesRecords) else None
         self._log = log
         self._group = group
         self._path = path
@@ -91,7 +95,9 @@ class OutboxStore:
     ) -> Sequence[tuple[bytes, bytes]]:
         return await self._in_thread(self._opened().scan, namespace, after, rows_max)
 
-    async def commit(self, records: Sequence[Record], token: str, changes: Sequence[StateChange]) -> None:
+    async def commit(
+        self, records: Sequence[Record], token: str, changes: Sequence[StateChange], rows: Sequence[Delivery] = ()
+    ) -> None:
         self._check_relay()
         while len(self._waiting) >= COMMITS_WAITING_MAX:
             self._moved.clear()

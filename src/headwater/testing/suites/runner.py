@@ -8,7 +8,7 @@ class TestEmbeddedRunner(RunnerSuite):
 
     @pytest.fixture
     def new_runner(self, log):   # makes a runner of the job, as another process would
-        return lambda job, gate: EmbeddedRunner(job, log, gate)
+        return lambda job, gate: runner_on(log, job, gate)
 
 The suite's jobs read partition 0 of a topic. What a runner says it cannot do (`features`) is not asked of it, only that
 it refuses the jobs that need it.

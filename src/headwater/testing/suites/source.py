@@ -1,11 +1,11 @@
 """What every `Source` must do, as tests: an implementation's test is a subclass with fixtures for sources and events.
 
-class TestLogSource(SourceSuite):
-    implementations = (LogSource,)
+class TestStreamSource(SourceSuite):
+    implementations = (StreamSource,)
 
     @pytest.fixture
     def new_source(self, log):   # makes a closed source, always of the same place
-        return lambda: LogSource(log, {"edits": "edits"})
+        return lambda: StreamSource(log, {"edits": "edits"})
 
     @pytest.fixture
     def put(self, log): ...      # `await put(event, …)`: adds events to that place, in order

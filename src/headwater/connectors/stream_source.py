@@ -16,7 +16,7 @@ from headwater.event import decode_stored, get_path
 from headwater.log.contract import LogReader, Position, StoredRecord
 
 
-class LogSource:
+class StreamSource:
     """Reads the topics of an open log. `streams` names the stream of each topic. One task uses it at a time."""
 
     def __init__(self, log: LogReader, streams: Mapping[str, str]) -> None:

@@ -1,0 +1,61 @@
+"""Records of a log as the elements that steps take: decoded, with their event time and what they derive from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from headwater.errors import EventMalformed
+from headwater.event import CANARY_DOMAIN, decode_stored, get_path
+from headwater.jobs.steps import Element, Failure, Results
+from headwater.log.contract import StoredRecord
+from headwater.log.event_time import event_time_of
+from headwater.processing.embedded.watermark import Watermarks
+from headwater.streams.stream import Stream
+
+
+def place_of(record: StoredRecord) -> str:
+    """Where a record is in the log, in words: `topic/partition/offset`."""
+    return f"{record.topic}/{record.partition}/{record.offset}"
+
+
+def undecoded(record: StoredRecord, stream: Stream) -> Element:
+    """An element for a record of which only the bytes are known."""
+    return Element(None, record.timestamp_ms, place_of(record), stream.name, record.value)
+
+
+def elements_of(
+    records: Sequence[StoredRecord],
+    streams: Mapping[str, Stream],
+    watermarks: Watermarks,
+    results: Results,
+    *,
+    now_ms: int,
+    canaries: bool,
+) -> list[Element]:
+    """The elements of `records`, whose times `watermarks` is shown. `streams` by topic.
+
+    Tombstones are left out, and canaries where the job does not want them; bytes that are no event are failures.
+    """
+    elements = []
+    for record in records:
+        if not record.value:
+            # Another tool's mark that its key is to be forgotten; no event was ever empty.
+            continue
+        stream = streams[record.topic]
+        try:
+            value = decode_stored(record.value, record.headers)
+            if not isinstance(value, dict):
+                raise EventMalformed("The record is no JSON object.")
+        except (orjson.JSONDecodeError, EventMalformed) as error:
+            results.failures.append(Failure(undecoded(record, stream), "decode", error))
+            continue
+        if not canaries and get_path(value, "meta.domain") == CANARY_DOMAIN:
+            continue
+        at = event_time_of(record, stream.event_time_field, value, now_ms=now_ms)
+        watermarks.saw((record.topic, record.partition), at)
+        event_id = get_path(value, "meta.id")
+        lineage_id = event_id if isinstance(event_id, str) else place_of(record)
+        elements.append(Element(value, at, lineage_id, stream.name, record.value, value))
+    return elements

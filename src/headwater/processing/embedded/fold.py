@@ -1,0 +1,112 @@
+"""A batch through the steps of a job: events and due timers, with the state of each key in memory until the commit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from headwater.jobs.job import Job
+from headwater.jobs.steps import Each, Element, PerKey, Results, apply_each, apply_event, apply_timer, key_of
+from headwater.log.contract import StateChange
+from headwater.processing.embedded.keyed_state import KeyedState
+from headwater.processing.stores.contract import JobStore
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a batch has come to so far. `fired`: whether any timer did; `more`: whether due timers are left."""
+
+    results: Results = field(default_factory=Results)
+    fired: bool = False
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Up to when timers fire, in epoch milliseconds; None fires none. `strict_ms` is for those that wait for events."""
+
+    until_ms: int
+    strict_ms: int | None
+
+
+class LoopTurn:
+    """The event loop is shared with everything else in the process: after `seconds` it is everybody else's turn."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._began = 0.0
+
+    async def pause(self) -> None:
+        """Let others run, where the turn is over."""
+        if time.perf_counter() - self._began > self._seconds:
+            await asyncio.sleep(0)
+            self._began = time.perf_counter()
+
+
+class StepFold:
+    """Folds through the steps of one job, on the state that `store` has. Belongs to one run of one runner."""
+
+    def __init__(self, job: Job, store: JobStore, turn: LoopTurn, *, timers_max: int) -> None:
+        self._job = job
+        self._turn = turn
+        self._timers_max = timers_max
+        self._state = {step.name: KeyedState(store, job.name, step.name) for step in job.keyed_steps}
+
+    async def fold(self, elements: list[Element], batch: Batch, watermark_ms: int, *, moved_ms: int, due: Due) -> None:
+        """Take `elements`, and the timers that are `due`, through all steps.
+
+        Events are judged by `watermark_ms`, as it was before the batch; timers see it where the batch has `moved` it.
+        """
+        for step in self._job.steps:
+            results = Results(failures=batch.results.failures, late=batch.results.late)
+            match step:
+                case Each():
+                    for element in elements:
+                        apply_each(step, element, watermark_ms, results)
+                        await self._turn.pause()
+                case PerKey():
+                    await self._fold_events(step, elements, watermark_ms, results)
+                    await self._fold_timers(step, batch, results, moved_ms, due)
+                case _:
+                    assert_never(step)
+            elements = results.items
+        batch.results.items = elements
+
+    def changes(self) -> list[StateChange]:
+        """What a commit has to change in the store."""
+        return [change for state in self._state.values() for change in state.changes()]
+
+    def committed(self) -> None:
+        """The changes are in the store now."""
+        for state in self._state.values():
+            state.committed()
+
+    async def _fold_events(self, step: PerKey, elements: list[Element], watermark_ms: int, results: Results) -> None:
+        state = self._state[step.name]
+        keyed = [(key_of(step, element, watermark_ms, results), element) for element in elements]
+        await state.load(key for key, _ in keyed if key is not None)
+        for key, element in keyed:
+            if key is not None:
+                before = state.get(key)
+                state.put(key, apply_event(step, key, element, before, watermark_ms=watermark_ms, results=results))
+            await self._turn.pause()
+
+    async def _fold_timers(self, step: PerKey, batch: Batch, results: Results, watermark_ms: int, due: Due) -> None:
+        state, limit = self._state[step.name], self._timers_max
+        timers = await state.due(due.until_ms, strict=False, timers_max=limit)
+        if len(timers) >= limit:
+            batch.more = True
+        elif due.strict_ms is not None:
+            # Only when no others wait: a window must not forget before it has emitted its result.
+            timers += await state.due(due.strict_ms, strict=True, timers_max=limit)
+            batch.more |= len(timers) >= limit
+        for timer in timers:
+            before = state.get(timer.key)
+            after = apply_timer(
+                step, timer.key, timer.name, timer.at_ms, before, watermark_ms=watermark_ms, results=results
+            )
+            state.put(timer.key, after)
+            await self._turn.pause()
+        batch.fired |= bool(timers)

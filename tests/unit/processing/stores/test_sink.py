@@ -1,0 +1,112 @@
+"""A table as the store of a job: what is repeated after a failure, and what is never written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headwater.connectors.contract import Delivery
+from headwater.connectors.sinks.sqlite import SqliteSink
+from headwater.errors import EventMalformed, SinkUnavailable
+from headwater.jobs import Job, ToTable, table
+from headwater.log.contract import Log, TopicSettings
+from headwater.processing.stores.sink import SinkStore
+from headwater.testing.job_kit import JobKit
+from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
+from headwater.testing.oracle_log import OracleLog
+from headwater.testing.suites.job_store import token
+from headwater.testing.suites.log import read_all, records, values
+
+FILLED: Job = table("filled", source="edits", columns={"n": "integer"}, key="n")
+assert isinstance(FILLED.output, ToTable)
+SHAPE = FILLED.output.shape
+
+
+class FaultySink(SqliteSink):
+    """Fails the next `failures` writes, and with a `poison` number each; keeps the tokens that it was given."""
+
+    failures = 0
+    poison: int | None = None
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory / "tables.db", SHAPE)
+        self.tokens: list[str] = []
+
+    async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
+        self.tokens.append(token)
+        if self.failures:
+            self.failures -= 1
+            raise SinkUnavailable("not now")
+        if self.poison in [delivery.value["n"] for delivery in deliveries]:
+            raise RuntimeError("this number, never")
+        await super().write(deliveries, token)
+
+    def numbers(self) -> list[int]:
+        return sorted(row[0] for row in self.view(1000).rows)
+
+
+def edit(number: int, **more: Any) -> dict[str, Any]:
+    return {"$schema": "/edit/1.0.0", "meta": {"stream": "edits", "id": f"id-{number}"}, "n": number, **more}
+
+
+async def opened(log: Log) -> Log:
+    await log.open()
+    await log.ensure_topic("out", TopicSettings())
+    return log
+
+
+async def test_rows_that_are_written_at_the_second_attempt_repeat_no_error_event(tmp_path: Path) -> None:
+    log, sink = await opened(OracleLog()), FaultySink(tmp_path)
+    store = SinkStore(sink, log)
+    await store.open()
+    for number in range(2):
+        sink.failures = 2
+        commit = (records("out", 1, start=number), token(number), (), [Delivery({"n": number})])
+        for _ in range(2):
+            with pytest.raises(SinkUnavailable):
+                await store.commit(*commit)
+        await store.commit(*commit)
+    assert values(await read_all(log, ["out"])) == [record.value for record in records("out", 2)]
+    assert sink.numbers() == [0, 1]
+    await sink.close()
+
+
+async def test_a_row_and_its_token_are_there_together_or_not_at_all(tmp_path: Path) -> None:
+    log, sink = await opened(OracleLog()), FaultySink(tmp_path)
+    store = SinkStore(sink, log)
+    assert await store.open() is None
+    await store.commit([], token(1), (), [Delivery({"n": 1})])
+    sink.failures = 1
+    with pytest.raises(SinkUnavailable):
+        await store.commit([], token(2), (), [Delivery({"n": 2})])
+    assert await store.open() == token(1)
+    assert sink.numbers() == [1]
+    assert store.rows is not None
+    with pytest.raises(EventMalformed):
+        store.rows.check(Delivery({"n": "a text"}))
+    await store.rows.ready(token(1))
+    assert await store.open() == token(1)
+    kept_as = await store.rows.set_aside()
+    assert kept_as is not None
+    assert await store.open() is None
+    assert sink.numbers() == []
+    await sink.close()
+
+
+async def test_an_error_event_that_the_log_would_refuse_is_shortened(tmp_path: Path) -> None:
+    brokers, sink = OracleBrokers(), FaultySink(tmp_path)
+    kit = JobKit(FILLED, log=OracleKafkaLog(brokers), sink=sink)
+    await kit.open()
+    errors = FILLED.writes().errors
+    brokers.limits[errors] = 200_000
+    await kit.put(edit(1), {**edit(2), "n": "a text", "long": "x" * 400_000}, edit(3))
+    await kit.run()
+    assert sink.numbers() == [1, 3]
+    found = await kit.events(errors)
+    assert [event["error_type"] for event in found] == ["EventMalformed"]
+    assert len(found[0]["raw_event"]) < 200_000
+    await sink.close()
+    await kit.log.close()
