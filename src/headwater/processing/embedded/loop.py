@@ -195,7 +195,7 @@ class EmbeddedRunner:
     async def _process_or_set_aside(self, records: Sequence[StoredRecord], *, hold_watermark: bool) -> None:
         if (rows := self._store.rows) is not None and self._suspects.among(self._source.position):
             # A sink that does not even take nothing has other troubles than the record.
-            token = self._source.position.token()
+            token = self._source.token(self._source.position)
             await self._retries.of(lambda: rows.ready(token))
         verdict = self._suspects.verdict(records)
         if verdict is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,20 @@ async def test_an_error_event_that_the_log_would_refuse_is_shortened(tmp_path: P
     assert len(found[0]["raw_event"]) < 200_000
     await sink.close()
     await kit.log.close()
+
+
+async def test_the_ids_of_topics_stay_in_the_token_while_a_record_is_found_that_cannot_be_written(
+    tmp_path: Path,
+) -> None:
+    sink = FaultySink(tmp_path)
+    sink.poison = 2
+    kit = JobKit(FILLED, sink=sink)
+    await kit.open()
+    await kit.put(*map(edit, range(5)))
+    for _ in range(5):
+        with contextlib.suppress(RuntimeError):
+            await kit.run()
+    assert len(await kit.events(FILLED.writes().errors)) == 1
+    assert sink.numbers() == [0, 1, 3, 4]
+    assert [one for one in sink.tokens if "id%2F" not in one] == []
+    await sink.close()
