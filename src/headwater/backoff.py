@@ -1,6 +1,6 @@
-"""How long to wait before trying again: pauses that grow up to a maximum, with jitter, until something worked.
+"""How long to back off before a retry: pauses that grow up to a maximum, with jitter, until a try succeeds.
 
-Waiting itself is the caller's, with `asyncio.sleep`, `time.sleep` or an event that ends it early.
+The caller waits, with `asyncio.sleep`, `time.sleep` or an event that ends the pause early.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 class Backoff:
-    """The pauses of one loop that tries again. Not for several threads at once."""
+    """The pauses of one retry loop. Not thread-safe."""
 
     __slots__ = ("_factor", "_first_seconds", "_random", "_seconds", "_seconds_max", "_spread")
 
@@ -25,8 +25,8 @@ class Backoff:
     ) -> None:
         """Pauses grow from `first_seconds` by `factor` up to `seconds_max`; `random` gives numbers from 0 to 1.
 
-        `spread`: between which shares of a pause chance chooses, so that those who failed together do not try again
-        together: (0, 1) is full jitter, and up to 1 no pause is longer than `seconds_max`.
+        `spread`: the range of random factors that a pause is multiplied by, so that clients that failed together do not
+        retry together: (0, 1) is full jitter; with factors up to 1 no pause is longer than `seconds_max`.
         """
         self._first_seconds = first_seconds
         self._seconds_max = seconds_max
@@ -36,16 +36,16 @@ class Backoff:
         self._seconds = min(first_seconds, seconds_max)
 
     def next_pause(self, seconds_max: float | None = None) -> float:
-        """Seconds to wait now; the next pause is longer. `seconds_max`: a lower maximum, for what failed this time."""
+        """Seconds to wait now; the next pause is longer. `seconds_max`: a lower maximum for this failure."""
         seconds = self._seconds if seconds_max is None else min(self._seconds, seconds_max)
         self._seconds = min(seconds * self._factor, self._seconds_max)
         return self.jittered(seconds)
 
     def jittered(self, seconds: float) -> float:
-        """A pause that somebody else asks for, with the jitter of these."""
+        """A pause that another system asked for, with jitter added."""
         low, high = self._spread
         return seconds * (low + (high - low) * self._random())
 
     def reset(self) -> None:
-        """Begin small again: something worked."""
+        """Start again with the first pause, after a success."""
         self._seconds = min(self._first_seconds, self._seconds_max)

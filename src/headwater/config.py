@@ -1,6 +1,6 @@
 """One frozen tree of settings, from headwater.yaml, HEADWATER_* environment variables and overrides, in that order.
 
-Which settings there are, and what they take, stands in `settings.py`.
+The settings and their values are declared in `settings.py`.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ __all__ = [
 CONFIG_FILE = "headwater.yaml"
 ENVIRONMENT_PREFIX = "HEADWATER_"
 _KEY = re.compile(r"[!-~]+")
-_WRITE_REFERENCE = "Write `${env:NAME}` or `${file:PATH}`, and put the key there."
+_WRITE_REFERENCE = "Put the key there, and write `${env:NAME}` or `${file:PATH}` here."
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything a platform is told before it starts. Paths are as written; `path()` places them in the project."""
+    """The whole configuration of a platform. Paths are as written; `path()` resolves them in the project."""
 
     project_dir: Path
     log: LogConfig = field(default_factory=LogConfig)
@@ -72,7 +72,7 @@ class Config:
     web: WebConfig = field(default_factory=WebConfig)
 
     def path(self, written: str) -> Path:
-        """A configured path as a place on this machine."""
+        """A configured path, resolved in the project directory."""
         return self.project_dir / written
 
     @property
@@ -81,7 +81,7 @@ class Config:
         return self.path(self.log.url.removeprefix("sqlite:///"))
 
     def kafka_options(self, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """The options of the Kafka client with what their references name; may hold secrets. Raises ConfigInvalid."""
+        """The options of the Kafka client, references resolved; may hold secrets. Raises ConfigInvalid."""
         read_from = os.environ if environment is None else environment
         return {
             name: dereferenced(value, f"log.kafka: {name}", read_from, self.project_dir)
@@ -96,7 +96,9 @@ class Config:
             where = f"monitoring.canary_keys: the key for {address}"
             key = dereferenced(reference, where, read_from, self.project_dir)
             if not _KEY.fullmatch(key):
-                raise ConfigInvalid(f"{where} is no API key: one is a word of ASCII characters.", hint=_WRITE_REFERENCE)
+                raise ConfigInvalid(
+                    f"{where} is not an API key, which is one word of ASCII characters.", hint=_WRITE_REFERENCE
+                )
             found[address] = key
         return found
 
@@ -109,23 +111,25 @@ class Config:
 
 
 def check_canary_keys(written: Mapping[str, Any]) -> dict[str, str]:
-    """Origin of an intake → where its key is read from. Raises ConfigInvalid, which shows no value: it may be a key."""
+    """Origin of an intake → where its key is read from. Raises ConfigInvalid without the value, which may be a key."""
     found: dict[str, str] = {}
     for address, reference in written.items():
         where = f"monitoring.canary_keys: {address}"
         origin = origin_of(address)
         if origin is None:
-            raise ConfigInvalid(f"{where} is no address of an intake.", hint="Write it as https://intake.example.org.")
+            raise ConfigInvalid(
+                f"{where} is not the address of an intake.", hint="Write it as https://intake.example.org."
+            )
         if origin in found:
             raise ConfigInvalid(f"{where} has two keys.", hint="Name each intake once.")
         if not isinstance(reference, str) or not REFERENCE.fullmatch(reference):
-            raise ConfigInvalid(f"{where} has a key that stands in the settings.", hint=_WRITE_REFERENCE)
+            raise ConfigInvalid(f"{where} contains the key itself instead of a reference to it.", hint=_WRITE_REFERENCE)
         found[origin] = reference
     return found
 
 
 def origin_of(address: str) -> str | None:
-    """`scheme://host:port` of an address over HTTP; None where it is none."""
+    """`scheme://host:port` of an HTTP address; None if it is not one."""
     try:
         parts = urlsplit(address)
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]
@@ -140,7 +144,8 @@ def load_config(
     overrides: Mapping[str, Any] | None = None,
 ) -> Config:
     """Read `headwater.yaml` in `project_dir` (absent: defaults), then the environment (None: the process's own), then
-    `overrides`, which has the file's shape or dotted keys such as `web.port`. Later ones win. Raises ConfigInvalid.
+    `overrides`, which has the file's structure or dotted keys such as `web.port`. Later values win. Raises
+    ConfigInvalid.
     """
     values: dict[tuple[str, str], Any] = {}
     values.update(_from_file(project_dir / CONFIG_FILE))

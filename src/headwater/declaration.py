@@ -1,9 +1,9 @@
-"""YAML that people write to declare something, read so that every complaint names the file, the line and a way out.
+"""Reads the YAML of configuration and declarations, with errors that name the file, the line and a correction.
 
 How this works: PyYAML's event parser is iterative and keeps positions; from its events a small tree is built in which
-every node knows its line. The tree is then unfolded into plain values, with a budget on nodes, so that aliases which
+every node knows its line. The tree is then expanded into plain values, with a budget on nodes, so that aliases which
 multiply ("billion laughs") are refused before they cost memory. Scalars follow YAML 1.2's core schema rather than
-1.1's: `on`, `no` and `12:30` are text and dates stay text, as people mean them; `10_000` is a number.
+1.1's: `on`, `no` and `12:30` are text and dates stay text, as their authors mean them; `10_000` is a number.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from headwater.errors import ConfigInvalid
 FILE_BYTES_MAX = 16_777_216
 NODES_MAX = 500_000
 DEPTH_MAX = 64
-# Names that are compared letter by letter to find the nearest.
+# The most names that are compared letter by letter to find the nearest.
 COMPARED_MAX = 20
-# Nobody has names as long as that, so none is near.
+# No known name is that long, so none is near.
 NEAR_CHARS_MAX = 1_000
 
 KeyPath = tuple[str | int, ...]
@@ -36,7 +36,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?[0-9][0-9_]*\Z")
 _HEXADECIMAL_OR_OCTAL = re.compile(r"0x[0-9a-fA-F]+\Z|0o[0-7]+\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?\Z")
-# What YAML calls numbers, and JSON has not.
+# Numbers of YAML that JSON does not have.
 _NO_NUMBER = re.compile(r"([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z")
 # 0x and 254 hexadecimal digits are below 2^1024.
 _BASED_CHARACTERS_MAX = 256
@@ -49,9 +49,9 @@ _WORDS: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """The value of one YAML document, and the line on which each of its keys and items stands.
+    """The value of one YAML document, and the line number of each of its keys and items.
 
-    `value` is made of dict (keys are always text), list, str, int, float, bool and None.
+    `value` consists of dict (keys are always text), list, str, int, float, bool and None.
     """
 
     file: str
@@ -59,7 +59,7 @@ class Declaration:
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
 
     def line(self, path: KeyPath) -> int | None:
-        """The 1-based line of a key or item; of the nearest thing around it where it is absent."""
+        """The 1-based line of a key or item; if it is absent, of the nearest node around it."""
         while path not in self.lines and path:
             path = path[:-1]
         return self.lines.get(path)
@@ -69,7 +69,7 @@ class Declaration:
         return ConfigInvalid(message, file=self.file, line=self.line(path), hint=hint)
 
     def refuse_unknown_keys(self, path: KeyPath, value: Mapping[str, Any], known: Iterable[str]) -> None:
-        """Raise ConfigInvalid about the first key of the mapping at `path` that is not known."""
+        """Raise ConfigInvalid about the first unknown key of the mapping at `path`."""
         names = list(known)
         for key in value:
             if key not in names:
@@ -78,7 +78,7 @@ class Declaration:
 
 
 def read_declaration(path: Path, *, file: str | None = None) -> Declaration:
-    """Read one YAML file; `file` is the name used in complaints. Raises ConfigInvalid."""
+    """Read one YAML file; `file` is the name used in errors. Raises ConfigInvalid."""
     name = file or str(path)
     try:
         with path.open("rb") as stream:
@@ -104,7 +104,7 @@ def parse_declaration(text: str, *, file: str) -> Declaration:
         line = getattr(error.problem_mark, "line", 0) + 1
         at = text.splitlines()[line - 1 : line]
         indented = at[0][: len(at[0]) - len(at[0].lstrip())] if at else ""
-        hint = "Indent with spaces: YAML takes no tabs there." if "\t" in indented else None
+        hint = "Indent with spaces: YAML does not allow tabs there." if "\t" in indented else None
         raise ConfigInvalid(
             f"is not YAML: {error.problem or error.context}.", file=file, line=line, hint=hint
         ) from None
@@ -118,7 +118,8 @@ def parse_declaration(text: str, *, file: str) -> Declaration:
 def scalar(text: str) -> Any:
     """What a plain (unquoted) YAML scalar means: None, bool, int, float or the text itself.
 
-    Raises ValueError for a number that JSON has not: an infinity, not-a-number, or one beyond those of a double.
+    Raises ValueError for a number that JSON does not have: an infinity, not-a-number, or one beyond the range of a
+    double.
     """
     if text in _WORDS:
         return _WORDS[text]
@@ -141,18 +142,18 @@ def _is_finite(digits: str) -> bool:
 
 def _refuse_number(text: str) -> NoReturn:
     shown = text if len(text) <= 40 else f"{text[:20]}… ({len(text)} characters)"
-    raise ValueError(f"{shown} is a number that JSON cannot say")
+    raise ValueError(f"{shown} is a number that JSON cannot represent")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that looks most like `name`, or None where nothing is near."""
+    """The known name most similar to `name`, or None if none is near."""
     if len(name) > NEAR_CHARS_MAX:
         return None
     folded = {candidate.lower(): candidate for candidate in known}
     wanted = name.lower()
     compared: Iterable[str] = folded
     if len(folded) > COMPARED_MAX:
-        # Comparing costs much, and who shares no pair of letters is not near.
+        # Comparing is expensive, and a name that shares no pair of letters is not near.
         pairs = _pairs(wanted)
         compared = heapq.nlargest(COMPARED_MAX, folded, key=lambda one: _alike(pairs, _pairs(one)))
     found = difflib.get_close_matches(wanted, compared, n=1, cutoff=0.6)
@@ -161,20 +162,20 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 @functools.lru_cache(maxsize=4096)
 def _pairs(text: str) -> frozenset[str]:
-    """Each pair of letters that stand side by side."""
+    """Each pair of adjacent letters."""
     return frozenset(text[place : place + 2] for place in range(max(1, len(text) - 1)))
 
 
 def _alike(first: frozenset[str], second: frozenset[str]) -> float:
-    """From 0, nothing in common, to 1."""
+    """From 0 (nothing in common) to 1."""
     return 2 * len(first & second) / (len(first) + len(second))
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The sentence that helps somebody who wrote a name nobody knows."""
+    """A hint for an unknown name: the nearest known name, or all of them."""
     names = list(known)
     near = nearest(name, names)
-    return f'Did you mean "{near}"?' if near else f"Known here: {', '.join(names)}."
+    return f'Did you mean "{near}"?' if near else f"Known names: {', '.join(names)}."
 
 
 def dotted(path: KeyPath) -> str:
@@ -218,10 +219,10 @@ class _Composer:
                 raise ConfigInvalid(f'there is no anchor "{event.anchor}" above.', file=self._file, line=line)
             return self._anchors[event.anchor]
         if event.tag not in (None, "!"):
-            raise ConfigInvalid(f'the tag "{event.tag}" is not used here.', file=self._file, line=line)
+            raise ConfigInvalid(f'the tag "{event.tag}" is not supported.', file=self._file, line=line)
         node = self._content(event, line, depth)
         if event.anchor:
-            # Registered after its content, so that an alias inside its own anchor finds nothing: no cycles.
+            # Registered after its content, so that an alias inside its own anchor is unknown: no cycles.
             self._anchors[event.anchor] = node
         return node
 
@@ -265,7 +266,7 @@ class _Unfolding:
         self._nodes += 1
         if self._nodes > NODES_MAX or len(path) > DEPTH_MAX:
             raise ConfigInvalid(
-                f"unfolds to more than {NODES_MAX} values or {DEPTH_MAX} levels.",
+                f"expands to more than {NODES_MAX} values or {DEPTH_MAX} levels.",
                 file=self._file,
                 line=node.line,
                 hint="Use fewer aliases.",
@@ -285,13 +286,13 @@ class _Unfolding:
         return self.value(node, path)
 
     def _merged(self, node: _Node, path: KeyPath) -> dict[str, Any]:
-        """What the merge key `<<` brings in; a key of the mapping itself wins, then the earlier source."""
+        """What the merge key `<<` adds; a key of the mapping itself wins, then the earlier source."""
         merged: dict[str, Any] = {}
         for key, line, child in node.pairs or ():
             if key != "<<":
                 continue
             for source in reversed(child.items if child.items is not None else [child]):
                 if source.pairs is None:
-                    raise ConfigInvalid('"<<" takes a mapping.', file=self._file, line=line)
+                    raise ConfigInvalid('"<<" needs a mapping.', file=self._file, line=line)
                 merged |= self.value(source, path)
         return merged

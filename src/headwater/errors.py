@@ -1,4 +1,4 @@
-"""Every error Headwater raises on purpose: one family that says whose fault it is and whether to try again."""
+"""Every error Headwater raises on purpose: one family that says whose fault it is and whether to retry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 
 class Fault(enum.Enum):
-    """Who has to act before the same call can succeed."""
+    """Who must act before the same call can succeed."""
 
     PRODUCER = "producer"
     CONSUMER = "consumer"
@@ -20,14 +20,14 @@ class Fault(enum.Enum):
 class HeadwaterError(Exception):
     """Base of the family.
 
-    `code` is stable and public (metrics, problem documents, documentation), `fault` says who must act,
-    `retriable` whether the identical call may succeed later. `hint` is the sentence that says what to do.
+    `code` is stable and public (metrics, problem documents, documentation), `fault` says who must act, `retriable`
+    whether the identical call may succeed later. `hint` says what to do.
     """
 
     code: ClassVar[str] = "internal"
     fault: ClassVar[Fault] = Fault.PLATFORM
     retriable: ClassVar[bool] = False
-    # Whether nobody answers where the log is. It says itself when that begins and ends, so that no one else has to.
+    # Whether the log is unreachable. The log reports the beginning and the end of that itself, so callers need not.
     is_away: bool = False
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -40,7 +40,8 @@ class HeadwaterError(Exception):
 
 
 class ConfigInvalid(HeadwaterError):
-    """A configuration or declaration file is wrong; says file, line (1-based) and the nearest known key."""
+    """A configuration or declaration file is wrong; the message names the file, the line (1-based) and the nearest
+    known key."""
 
     code = "config_invalid"
     fault = Fault.OPERATOR
@@ -50,7 +51,7 @@ class ConfigInvalid(HeadwaterError):
     ) -> None:
         where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
         super().__init__(where + message, hint=hint)
-        # The message without the place.
+        # The message without file and line.
         self.detail = message
         self.file = file
         self.line = line
@@ -58,10 +59,10 @@ class ConfigInvalid(HeadwaterError):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One way in which an event breaks its schema.
+    """One way in which an event violates its schema.
 
     `pointer` is the JSON pointer of the offending value ("" is the root), `keyword` the schema keyword,
-    `schema_pointer` where that keyword stands in the schema, `message` a sentence for people.
+    `schema_pointer` the location of that keyword in the schema, `message` a sentence for people.
     """
 
     pointer: str
@@ -71,9 +72,9 @@ class Violation:
 
 
 class EventMalformed(HeadwaterError):
-    """The bytes are not a JSON object, a number is one no reader could hold, or a field every event needs is absent.
+    """The bytes are not a JSON object, a number is too large for readers, or a field that every event needs is absent.
 
-    `value` is what could be read of the event all the same, `is_json` False where the bytes break the rules of JSON.
+    `value` is what could nevertheless be read of the event, `is_json` is False if the bytes are not valid JSON.
     """
 
     code = "event_malformed"
@@ -86,7 +87,7 @@ class EventMalformed(HeadwaterError):
 
 
 class EventInvalid(HeadwaterError):
-    """The event breaks its schema; `violations` lists every way in which it does."""
+    """The event does not conform to its schema; `violations` lists every way in which it does not."""
 
     code = "event_invalid"
     fault = Fault.PRODUCER
@@ -104,21 +105,21 @@ class EventTooLarge(HeadwaterError):
 
 
 class RequestTooLarge(HeadwaterError):
-    """A request body, or its number of events, is over the configured limit."""
+    """A request body, or its number of events, exceeds the configured limit."""
 
     code = "request_too_large"
     fault = Fault.PRODUCER
 
 
 class HeadersTooLarge(HeadwaterError):
-    """The request line and headers of a request, or its trailers, are too many or too long."""
+    """The request line and headers of a request, or its trailers, exceed the configured limits in number or size."""
 
     code = "headers_too_large"
     fault = Fault.PRODUCER
 
 
 class RequestTooSlow(HeadwaterError):
-    """The headers or the body of a request did not come within the configured time; nothing of it was stored."""
+    """The headers or the body of a request did not arrive within the configured time; none of it was stored."""
 
     code = "request_too_slow"
     fault = Fault.PRODUCER
@@ -140,16 +141,16 @@ class SchemaNotFound(HeadwaterError):
 
 
 class SchemaUriRefused(HeadwaterError):
-    """The `$schema` URI is absolute, climbs out of its repository, names a file, or is `latest` from a producer."""
+    """The `$schema` URI is absolute, leaves its repository, names a file, or is `latest` from a producer."""
 
     code = "schema_uri_refused"
     fault = Fault.PRODUCER
 
 
 class SchemaInvalid(HeadwaterError):
-    """The schema document itself cannot be used: not a schema, insecure, too deep, or it does not compile.
+    """The schema document itself cannot be used: it is not a schema, is insecure, is too deep, or does not compile.
 
-    Where the place is known, `message` begins with `file:line:column: ` (1-based) and `detail` is the rest of it.
+    If the location is known, `message` begins with `file:line:column: ` (1-based) and `detail` is the rest of it.
     """
 
     code = "schema_invalid"
@@ -173,7 +174,7 @@ class SchemaInvalid(HeadwaterError):
 
 
 class TypeUnmappable(HeadwaterError):
-    """A schema has fields that the wanted target has no type or no name for; `refusals` lists each with its reason."""
+    """A schema has fields for which the target system has no type or no name; `refusals` lists each with its reason."""
 
     code = "type_unmappable"
     fault = Fault.OPERATOR
@@ -192,63 +193,63 @@ class SchemaUnavailable(HeadwaterError):
 
 
 class StreamUnknown(HeadwaterError):
-    """No declaration has this stream name."""
+    """No stream of this name is declared."""
 
     code = "stream_unknown"
     fault = Fault.PRODUCER
 
 
 class StreamDisabled(HeadwaterError):
-    """The stream takes no events for now: its declaration, or a revision of it, switched producers off."""
+    """The stream does not accept events at present: its declaration, or a revision of it, disabled producers."""
 
     code = "stream_disabled"
     fault = Fault.PRODUCER
 
 
 class StreamClosed(HeadwaterError):
-    """The stream takes no events from outside: the platform itself writes it, or its stream file says so."""
+    """The stream does not accept events from outside: the platform itself writes it, or its stream file says so."""
 
     code = "stream_closed"
     fault = Fault.PRODUCER
 
 
 class TooManyStreams(HeadwaterError):
-    """The event names a stream that no file names, and there are as many of those as may be."""
+    """The event names a member of a stream family, and the limit on streams created for such names is reached."""
 
     code = "too_many_streams"
     fault = Fault.PRODUCER
 
 
 class ChangeRefused(HeadwaterError):
-    """A change of what is declared of streams is not allowed or cannot be understood; nothing was changed."""
+    """A change of stream declarations is not allowed or cannot be understood; nothing was changed."""
 
     code = "change_refused"
     fault = Fault.CONSUMER
 
 
 class RevisionUnknown(HeadwaterError):
-    """No change of what is declared of streams has this number."""
+    """No change of stream declarations has this number."""
 
     code = "revision_unknown"
     fault = Fault.CONSUMER
 
 
 class ChangeConflict(HeadwaterError):
-    """Somebody else changed the streams in the meantime; nothing of this change was taken."""
+    """The streams were changed by another request in the meantime; this change was not applied."""
 
     code = "change_conflict"
     fault = Fault.CONSUMER
 
 
 class KeyRequired(HeadwaterError):
-    """The request needs an API key, and has none, or one that is unknown, expired or revoked."""
+    """The request needs an API key and has none, or its key is unknown, expired or revoked."""
 
     code = "key_required"
     fault = Fault.CONSUMER
 
 
 class KeysDamaged(HeadwaterError):
-    """The file of API keys, or the entry a request needs, cannot be read; other keys go on working."""
+    """The file of API keys, or the entry a request needs, cannot be read; other keys still work."""
 
     code = "keys_damaged"
     fault = Fault.OPERATOR
@@ -256,28 +257,28 @@ class KeysDamaged(HeadwaterError):
 
 
 class HostUnknown(HeadwaterError):
-    """The request was sent to a name that is not this server's."""
+    """The request was sent to a host name that this server does not have."""
 
     code = "host_unknown"
     fault = Fault.CONSUMER
 
 
 class HeaderRepeated(HeadwaterError):
-    """A header that decides how the request is answered stands in it more than once."""
+    """A header that decides how the request is answered occurs more than once."""
 
     code = "header_repeated"
     fault = Fault.CONSUMER
 
 
 class ScopeMissing(HeadwaterError):
-    """The API key is known, but not good for this."""
+    """The API key is known, but lacks the permission for this."""
 
     code = "scope_missing"
     fault = Fault.CONSUMER
 
 
 class TooManyRequests(HeadwaterError):
-    """More requests with this key, or from this address, than the configured rate."""
+    """The requests with this key, or from this address, exceed the configured rate."""
 
     code = "too_many_requests"
     fault = Fault.CONSUMER
@@ -289,7 +290,7 @@ class TooManyRequests(HeadwaterError):
 
 
 class StreamSchemaMismatch(HeadwaterError):
-    """The event's schema title is not the one its stream is declared with."""
+    """The event's schema title is not the one that its stream declares."""
 
     code = "stream_schema_mismatch"
     fault = Fault.PRODUCER
@@ -317,7 +318,7 @@ class TokenInvalid(HeadwaterError):
 
 
 class PositionLost(HeadwaterError):
-    """The position is no longer (or was never) in the log; `earliest` is the token where reading can go on."""
+    """The position is no longer (or was never) in the log; `earliest` is the token from which reading can resume."""
 
     code = "position_lost"
     fault = Fault.CONSUMER
@@ -350,7 +351,7 @@ class TooManyConnections(HeadwaterError):
 
 
 class ConsumerTooSlow(HeadwaterError):
-    """A consumer did not keep up with its bounded buffer and was cut off; it can resume from its last token."""
+    """A consumer did not keep up with its bounded buffer and was disconnected; it can resume from its last token."""
 
     code = "consumer_too_slow"
     fault = Fault.CONSUMER
@@ -358,7 +359,7 @@ class ConsumerTooSlow(HeadwaterError):
 
 
 class LogUnavailable(HeadwaterError):
-    """The log cannot take or give records now; nothing of the failed call was stored."""
+    """The log cannot store or read records now; nothing of the failed call was stored."""
 
     code = "log_unavailable"
     fault = Fault.PLATFORM
@@ -373,23 +374,23 @@ class LogUnavailable(HeadwaterError):
 
 
 class LogFull(LogUnavailable):
-    """The disk under the log is full; reads go on, and writing resumes when space returns."""
+    """The disk of the log is full; reads continue, and writes resume when there is space again."""
 
     code = "log_full"
     fault = Fault.OPERATOR
 
 
 class LogInUse(HeadwaterError):
-    """Another process runs the server of this log, and the log has room for one; the message says which it is."""
+    """Another process already runs the server of this log, which allows only one; the message names that process."""
 
     code = "log_in_use"
     fault = Fault.OPERATOR
 
 
 class AppendIncomplete(LogUnavailable):
-    """Of the records of one append, some were stored and some were not, in a log that stores each on its own.
+    """Some records of one append were stored and some were not, in a log that stores each record separately.
 
-    `failures` says by index which were not, and why; `placements` where the others went.
+    `failures` says by index which records were not stored, and why; `placements` where the others are.
     """
 
     code = "append_incomplete"
@@ -403,21 +404,21 @@ class AppendIncomplete(LogUnavailable):
 
 
 class WriterFenced(HeadwaterError):
-    """Another process has taken over the group that a transaction is for; nothing of the transaction was stored."""
+    """Another process has taken over the group of a transaction; nothing of the transaction was stored."""
 
     code = "writer_fenced"
     fault = Fault.OPERATOR
 
 
 class FeatureUnsupported(HeadwaterError):
-    """This log cannot do what was asked of it, as its `features` say."""
+    """This log does not support what was asked of it; its `features` say so."""
 
     code = "feature_unsupported"
     fault = Fault.OPERATOR
 
 
 class DamagedOffsets(NamedTuple):
-    """The offsets of one partition that a damage has cost, both ends included."""
+    """The offsets of one partition that were lost to damage, both ends included."""
 
     topic: str
     partition: int
@@ -426,9 +427,9 @@ class DamagedOffsets(NamedTuple):
 
 
 class LogCorrupt(HeadwaterError):
-    """Stored bytes do not match their checksum; the message says which topic, partition and offsets.
+    """Stored bytes do not match their checksum; the message names topic, partition and offsets.
 
-    `damaged` are the offsets that cannot be read, where it is they alone: what lies after them can.
+    `damaged` are the offsets that cannot be read, if only they are affected and later ones can be read.
     """
 
     code = "log_corrupt"
@@ -440,20 +441,20 @@ class LogCorrupt(HeadwaterError):
 
 
 class CopyRefused(HeadwaterError):
-    """Records cannot be brought into a log without losing some of them there, or mixing them with others."""
+    """Records cannot be copied into a log without losing some of them or mixing them with others."""
 
     code = "copy_refused"
     fault = Fault.OPERATOR
 
 
 class JobInvalid(ConfigInvalid):
-    """A job file cannot be loaded or describes something no runner can run; says file and line where they are known."""
+    """A job file cannot be loaded or describes a job that no runner can run; the message has file and line if known."""
 
     code = "job_invalid"
 
 
 class StateUnavailable(HeadwaterError):
-    """The file a job keeps its state in cannot be used now; nothing of the failed commit was stored."""
+    """The state file of a job cannot be used now; nothing of the failed commit was stored."""
 
     code = "state_unavailable"
     fault = Fault.PLATFORM
@@ -461,14 +462,14 @@ class StateUnavailable(HeadwaterError):
 
 
 class StateMismatch(HeadwaterError):
-    """The file a job keeps its state in does not belong to the position the log has for it."""
+    """The state file of a job does not match the job's position in the log."""
 
     code = "state_mismatch"
     fault = Fault.OPERATOR
 
 
 class SinkUnavailable(HeadwaterError):
-    """The target of a sink cannot be reached; the batch was not written and can be tried again."""
+    """The target of a sink cannot be reached; the batch was not written and can be retried."""
 
     code = "sink_unavailable"
     fault = Fault.PLATFORM

@@ -1,11 +1,11 @@
 """One immutable JSON object about something that happened: decoding, encoding and the fields every event has.
 
-How this works: this module is the only JSON edge of events; every way into the log reads with `decode_event` and writes
-with `encode_event`. A number is kept as it was written. orjson is fast, and gives the nearest double for an integer
-beyond 64 bits or a decimal with more digits than a double has. So what it read is written again: where that gives the
-bytes that came, byte for byte, nothing was changed, which is so for nearly every event. Else a look for long runs of
-digits says whether some number may have been, and only then is the text read again, slowly and exactly: large integers
-as `int`, such decimals as `WrittenNumber`. The same reading repairs text that is not Unicode.
+How this works: only this module converts events from and to JSON; every way into the log reads with `decode_event` and
+writes with `encode_event`. A number is kept as it was written. orjson is fast, and gives the nearest double for an
+integer beyond 64 bits or a decimal with more digits than a double has. So what it read is written again: if that gives
+the received bytes exactly, nothing was changed, as with nearly every event. Otherwise a search for long runs of digits
+shows whether some number may have been changed, and only then is the text read again, slowly and exactly: large
+integers as `int`, such decimals as `WrittenNumber`. The slow reader also repairs text that is not Unicode.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ import orjson
 from headwater.errors import EventMalformed
 from headwater.times import time_ms
 
-# Artificial events, which prove that a way is open, have this `meta.domain`.
+# Canaries, which show that a stream works from end to end, have this `meta.domain`.
 CANARY_DOMAIN = "canary"
 CANARY_MARK = b'"canary"'
 
-# What is special about an event's text, as flags. EXACT: it has numbers that only `decode_json` reads as they are.
-# REPAIRED: it had text that was not Unicode, in the place of which stands U+FFFD.
+# What is special about an event's text, as flags. EXACT: it has numbers that only `decode_json` reads exactly.
+# REPAIRED: it had text that was not Unicode, which was replaced by U+FFFD.
 PLAIN, EXACT, REPAIRED = 0, 1, 2
 # The header of a record whose value is EXACT.
 EXACT_HEADER = ("numbers", b"exact")
 NUMBER_CHARS_MAX = 1_000
-# Of what is read by `read_json`.
+# The deepest nesting that `read_json` reads.
 NESTING_MAX = 128
 NUMBER_CHARS_SHOWN = 60
 
@@ -52,7 +52,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class WrittenNumber(float):
-    """A decimal number that no double is, with the text it was written with; everywhere else it is the nearest one."""
+    """A decimal number that no double equals, with the text it was written with; as a float it is the nearest
+    double."""
 
     __slots__ = ("text",)
 
@@ -147,11 +148,11 @@ class Event:
 
 
 def decode_event(data: bytes, slow_bytes_max: int = sys.maxsize) -> tuple[Any, bytes, int]:
-    """A JSON text that came from outside: its value, the text to keep of it, and its flags (see `PLAIN`).
+    """Decode JSON text that came from outside: its value, the text to store, and its flags (see `PLAIN`).
 
-    The text to keep is compact, has each member of an object once (the last one counts) and says the same numbers.
-    Raises EventMalformed for what is not JSON, is nested too deeply, or has a number that no reader could hold, and for
-    a text longer than `slow_bytes_max` that has to be read slowly.
+    The text to store is compact, has each member of an object once (the last one counts) and the same numbers. Raises
+    EventMalformed for text that is not JSON, is nested too deeply, or has a number too large for readers, and for text
+    longer than `slow_bytes_max` that has to be read slowly.
     """
     try:
         value = orjson.loads(data)
@@ -160,14 +161,14 @@ def decode_event(data: bytes, slow_bytes_max: int = sys.maxsize) -> tuple[Any, b
     try:
         text = orjson.dumps(value)
     except TypeError:
-        # It can be read and is too deep to be written, which whoever judges it says in its own words.
+        # It can be read but is too deep to be written; validation reports that in its own words.
         return value, data, PLAIN
     return (value, data, PLAIN) if text == data else _kept(value, text, data, slow_bytes_max)
 
 
 def _kept(value: Any, text: bytes, data: bytes, slow_bytes_max: int) -> tuple[Any, bytes, int]:
-    """As `decode_event`, for a text that is not as orjson writes its value."""
-    # Texts that differ in white space only say the same numbers, and nearly all others have escapes.
+    """As `decode_event`, for text that differs from what orjson writes for its value."""
+    # Texts that differ only in white space have the same numbers, and nearly all others have escapes.
     is_spaced = b"\\" not in data and data.translate(None, _WHITE_SPACE) == text.translate(None, _WHITE_SPACE)
     if not is_spaced and _may_change_numbers(data):
         return _decode_slowly(data, slow_bytes_max)
@@ -175,7 +176,7 @@ def _kept(value: Any, text: bytes, data: bytes, slow_bytes_max: int) -> tuple[An
 
 
 def is_json(data: bytes) -> bool:
-    """Whether `decode_event` can make something of a text, be it only to refuse it with a reason of its own."""
+    """Whether `decode_event` can decode a text, or at least refuse it with a more specific reason."""
     try:
         decode_event(data)
     except EventMalformed as error:
@@ -184,7 +185,7 @@ def is_json(data: bytes) -> bool:
 
 
 def decode_json(data: bytes | str) -> Any:
-    """A JSON text as a value with the numbers it says. Raises EventMalformed as `decode_event` does."""
+    """The value of JSON text, its numbers exact. Raises EventMalformed as `decode_event` does."""
     encoded = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     try:
         value = orjson.loads(encoded)
@@ -194,15 +195,16 @@ def decode_json(data: bytes | str) -> Any:
 
 
 def decode_stored(data: bytes, headers: tuple[tuple[str, bytes], ...]) -> Any:
-    """The value of a record of the log, which says in its headers whether `decode_json` is needed for it.
+    """The value of a record of the log; the headers of the record say whether `decode_json` is needed.
 
-    Raises orjson.JSONDecodeError where the record is not JSON.
+    Raises orjson.JSONDecodeError if the record is not JSON.
     """
     return decode_json(data) if EXACT_HEADER in headers else orjson.loads(data)
 
 
 def encode_event(value: Any) -> tuple[bytes, int]:
-    """The text of an event that a program made, and its flags. Raises EventMalformed for what JSON has not."""
+    """The JSON text of an event that a program made, and its flags. Raises EventMalformed for values that JSON
+    lacks."""
     try:
         text = orjson.dumps(value)
     except TypeError:
@@ -214,7 +216,7 @@ def encode_event(value: Any) -> tuple[bytes, int]:
 
 
 def encode_read(value: Any) -> tuple[bytes, int]:
-    """As `encode_event`, for a value that was decoded, to which at most text was added."""
+    """As `encode_event`, for a decoded value to which at most text was added."""
     try:
         return _copied(orjson.dumps(value)), PLAIN
     except TypeError:
@@ -222,7 +224,7 @@ def encode_read(value: Any) -> tuple[bytes, int]:
 
 
 def encode_json(value: Any) -> bytes:
-    """Compact JSON to keep, with all numbers as they are. Raises TypeError for what is not JSON."""
+    """Compact JSON to store, with all numbers exact. Raises TypeError for values that are not JSON."""
     try:
         return _copied(orjson.dumps(value))
     except TypeError:
@@ -230,7 +232,7 @@ def encode_json(value: Any) -> bytes:
 
 
 def encode_kept(value: Any) -> bytes:
-    """JSON for `decode_kept`, which knows by a leading space that some of its numbers need `decode_json`."""
+    """JSON for `decode_kept`; a leading space marks that some of its numbers need `decode_json`."""
     try:
         return orjson.dumps(value)
     except TypeError:
@@ -238,19 +240,19 @@ def encode_kept(value: Any) -> bytes:
 
 
 def decode_kept(data: bytes) -> Any:
-    """What `encode_kept` was given."""
+    """The value that was given to `encode_kept`."""
     return decode_json(data) if data[:1] == b" " else orjson.loads(data)
 
 
 def repaired_text(value: Any) -> Any:
-    """The same value where all of its text is Unicode; else a copy that has U+FFFD for what is not."""
+    """The same value if all of its text is Unicode; otherwise a copy with U+FFFD for what is not."""
     spelling = _Spelling()
     repaired = spelling.repaired(value)
     return repaired if spelling.flags else value
 
 
 def with_decimals(value: Any) -> Any:
-    """A copy that has a Decimal for each WrittenNumber, which is exact for whoever knows Decimals."""
+    """A copy that has a Decimal for each WrittenNumber, for code that handles Decimals exactly."""
     if isinstance(value, dict):
         return {name: with_decimals(child) for name, child in value.items()}
     if isinstance(value, list):
@@ -259,9 +261,9 @@ def with_decimals(value: Any) -> Any:
 
 
 def has_written_numbers(value: Any) -> bool:
-    """Whether a WrittenNumber is somewhere in a value that was decoded."""
+    """Whether a decoded value contains a WrittenNumber."""
     try:
-        # What orjson writes has none, which it says many times sooner than a look at each part.
+        # A value that orjson can write has none, and asking orjson is many times faster than looking at each part.
         orjson.dumps(value)
     except TypeError:
         return any(isinstance(number, WrittenNumber) for number in _floats(value))
@@ -269,7 +271,7 @@ def has_written_numbers(value: Any) -> bool:
 
 
 def _has_no_number(value: Any) -> bool:
-    """Whether NaN or an infinity is somewhere in a value that orjson has written."""
+    """Whether a value that orjson has written contains NaN or an infinity."""
     return not all(map(math.isfinite, _floats(value)))
 
 
@@ -290,7 +292,7 @@ def _copied(text: bytes) -> bytes:
 
 
 def _may_change_numbers(data: bytes) -> bool:
-    """Whether some number of a JSON text may be another one once orjson has read it; numbers within text count, too."""
+    """Whether orjson may have changed some number of a JSON text by reading it; numbers within strings count, too."""
     shape = data.translate(_SHAPE)
     at = shape.find(_MANY_DIGITS)
     while at >= 0:
@@ -302,9 +304,9 @@ def _may_change_numbers(data: bytes) -> bool:
 
 
 def _changes(text: str, *, is_negative: bool) -> bool:
-    """Whether a number without its sign, as text, is another one as an integer of 64 bits or a double."""
+    """Whether a number, as text without its sign, changes when it becomes a 64-bit integer or a double."""
     if text.isdigit():
-        # Not read where it has more digits than any that is kept: Python refuses to read integers of thousands.
+        # Not read if it has more digits than any stored number: Python refuses to read integers of thousands of digits.
         return len(text) > 20 or (
             len(text) > 18 and not _INTEGER_MIN <= (-int(text) if is_negative else int(text)) <= _INTEGER_MAX
         )
@@ -316,7 +318,7 @@ def _changes(text: str, *, is_negative: bool) -> bool:
 
 
 def _is_exact(text: str, number: float) -> bool:
-    """Whether this double, written as short as can be, is the number that `text` says."""
+    """Whether this double, written in its shortest form, is the number in `text`."""
     if number == 0:
         return not re.search("[1-9]", re.split("[eE]", text)[0])
     if not math.isfinite(number):
@@ -326,7 +328,7 @@ def _is_exact(text: str, number: float) -> bool:
 
 
 class _Unfit:
-    """A number that no reader could hold, or that JSON has not, while the event around it is being read."""
+    """A number that is too large for readers, or that JSON lacks, found while an event is read."""
 
     __slots__ = ("reason", "text")
 
@@ -362,9 +364,9 @@ _slow_decoder = json.JSONDecoder(parse_float=_decimal, parse_int=_integer, parse
 
 
 def _decode_slowly(data: bytes, bytes_max: int = sys.maxsize) -> tuple[Any, bytes, int]:
-    """As `decode_event`, for texts with numbers that need care, text that is not Unicode, or faults to be told."""
+    """As `decode_event`, for texts whose numbers need care, that are not Unicode, or whose faults must be reported."""
     if len(data) > bytes_max:
-        raise EventMalformed("The event takes long to be read.")
+        raise EventMalformed("The event would take too long to read.")
     spelling = _Spelling()
     try:
         text = data.decode("utf-8")
@@ -401,13 +403,13 @@ def _refuse_number(where: str, unfit: _Unfit, value: Any) -> NoReturn:
     place, text = where or "The event", unfit.text
     shown = text if len(text) <= NUMBER_CHARS_SHOWN else f"{text[:NUMBER_CHARS_SHOWN]}…"
     if not unfit.reason:
-        message = f"The event is not JSON: {place} is {shown}, and JSON has no such number."
+        message = f"The event is not JSON: {place} is {shown}, which JSON does not have."
         raise EventMalformed(message, hint="Leave it out, or send null.", value=value, is_json=False)
     raise EventMalformed(f"{place}: {shown} {unfit.reason}.", hint="Send it as text.", value=value)
 
 
 def _unicode(data: bytes) -> str:
-    """UTF-8 that is not quite: surrogates written as three bytes each become characters, what is damaged U+FFFD."""
+    """Decode almost valid UTF-8: surrogates written as three bytes each become characters, damaged bytes U+FFFD."""
     try:
         return _joined(data.decode("utf-8", "surrogatepass"))
     except UnicodeDecodeError:
@@ -415,12 +417,12 @@ def _unicode(data: bytes) -> str:
 
 
 def _joined(text: str) -> str:
-    """Text with U+FFFD for each surrogate that is alone; two that belong together are one character."""
+    """Text with U+FFFD for each lone surrogate; a surrogate pair becomes one character."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 class _Spelling:
-    """One walk through a value: `flags` says what was found on it, `unfit` the first number that cannot be kept."""
+    """One walk through a value: `flags` says what was found, `unfit` is the first number that cannot be stored."""
 
     __slots__ = ("flags", "unfit")
 
@@ -429,7 +431,7 @@ class _Spelling:
         self.unfit: tuple[str, _Unfit] | None = None
 
     def repaired(self, value: Any, where: str = "") -> Any:
-        """A copy in which all text is Unicode, and unfit numbers, which are noted, are text."""
+        """A copy in which all text is Unicode; unfit numbers are recorded and become text."""
         if isinstance(value, dict):
             pairs = ((self._text(name), child) for name, child in value.items())
             return {name: self.repaired(child, f"{where}.{name}" if where else str(name)) for name, child in pairs}
@@ -457,7 +459,7 @@ class _Spelling:
         elif isinstance(value, WrittenNumber):
             read = value
         elif type(value) is int:
-            # Before it is asked whether it is finite: as a double it may not be.
+            # Checked before finiteness: as a double it may be infinite.
             read = _integer(str(value))
         elif not math.isfinite(value):
             read = _Unfit(str(value), "")
@@ -479,11 +481,11 @@ class _Spelling:
 
 
 def json_bytes(value: Any, *, indented: bool = False, default: Callable[[Any], Any] | None = None) -> bytes:
-    """JSON (UTF-8) of whatever a declaration may say: whole numbers of any size keep every digit.
+    """JSON (UTF-8) of a value from a declaration: whole numbers of any size keep every digit.
 
-    For schemas, examples, settings and answers made of them; events are encoded by `encode_json`. What orjson refuses
-    besides is written as near as JSON comes to it: half of a surrogate pair as U+FFFD, what is no finite number as
-    null. Raises TypeError for a value that `default` makes no JSON of.
+    For schemas, examples, settings and responses made of them; events are encoded by `encode_json`. Other values that
+    orjson refuses are written as the nearest JSON: half of a surrogate pair as U+FFFD, a number that is not finite as
+    null. Raises TypeError for a value that `default` does not convert.
     """
     try:
         return orjson.dumps(value, default, orjson.OPT_INDENT_2 if indented else None)
@@ -500,21 +502,21 @@ def json_bytes(value: Any, *, indented: bool = False, default: Callable[[Any], A
 
 
 def read_json(data: bytes | bytearray | str) -> Any:
-    """The value of a JSON text about declarations, whole numbers of any size exactly. Raises ValueError.
+    """The value of JSON text of a declaration; whole numbers of any size are exact. Raises ValueError.
 
-    What JSON has no value for is refused: NaN, infinities and numbers beyond those of a double; and what is nested
-    deeper than NESTING_MAX, so that whatever walks through it may do so recursively.
+    Refused are NaN, infinities, numbers beyond the range of a double, and values nested deeper than NESTING_MAX, so
+    that they can be walked through recursively.
     """
     try:
         value = json.loads(data, parse_float=_finite_number, parse_constant=_finite_number, parse_int=_whole_number)
     except RecursionError:
-        raise ValueError(f"it is nested more than {NESTING_MAX} deep") from None
+        raise ValueError(f"it is nested more than {NESTING_MAX} levels deep") from None
     level = [value]
     for _ in range(NESTING_MAX):
         level = [child for holder in level for child in _children(holder)]
         if not level:
             return value
-    raise ValueError(f"it is nested more than {NESTING_MAX} deep")
+    raise ValueError(f"it is nested more than {NESTING_MAX} levels deep")
 
 
 def _children(value: Any) -> Iterable[Any]:
@@ -526,7 +528,7 @@ def _children(value: Any) -> Iterable[Any]:
 def _finite_number(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"the number {text:.40} is beyond those of a double")
+        raise ValueError(f"the number {text:.40} is beyond the range of a double")
     return number
 
 
@@ -544,9 +546,9 @@ def _finite(value: Any) -> Any:
 
 
 def uuid_text(digits: str, version: int) -> str:
-    """A UUID of this version and the usual variant, of at least 32 hexadecimal digits; the rest of them is left out.
+    """A UUID of this version and the usual variant from at least 32 hexadecimal digits; further digits are ignored.
 
-    `str(uuid.UUID(...))` gives the same in three times the time, and many events are given an id.
+    `str(uuid.UUID(...))` gives the same and takes three times as long, and many events are given an id.
     """
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-{version}{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
@@ -565,10 +567,10 @@ def is_canary(value: bytes) -> bool:
 
 
 def event_time_ms(value: Any, field: str) -> int | None:
-    """When the event says that it happened, in epoch milliseconds: at `field` or, where that is absent, in `meta.dt`.
+    """The event time according to the event, in epoch milliseconds: `field` or, if that is absent, `meta.dt`.
 
-    None where nothing there is a time. It is the producer's clock that says so: what goes by event time takes the time
-    of receipt where that is earlier.
+    None if neither is a time. This is the producer's clock: whatever uses event time takes the time of receipt if that
+    is earlier.
     """
     text = get_path(value, field)
     if text is None:

@@ -1,8 +1,7 @@
-"""Makes file names of names that somebody else chose: streams, schemas, subjects, jobs. Names are not paths.
+"""Makes file names from names that users chose: streams, schemas, subjects, jobs. Names are not paths.
 
-A name is refused, and never repaired, where it would leave its directory, where some file system cannot hold it, or
-where it and another would be one file on a file system that does not tell cases apart: two names must never become one
-file.
+A name is refused, and never repaired, if it would leave its directory, if some file system cannot hold it, or if it and
+another would be the same file on a case-insensitive file system: two names must never become one file.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from headwater.errors import ConfigInvalid
 
 SEGMENT_BYTES_MAX = 200
 PATH_BYTES_MAX = 1_000
-# What Windows keeps for devices, whatever the extension.
+# Names that Windows reserves for devices, with any extension.
 _DEVICES = frozenset(
     (
         *("con", "prn", "aux", "nul", "conin$", "conout$", "clock$"),
@@ -23,11 +22,11 @@ _DEVICES = frozenset(
     )
 )
 _FORBIDDEN = re.compile(r"[<>:\"|?*\\]")
-_HINT = "Rename it where it comes from."
+_HINT = "Rename it at its origin."
 
 
 def file_name(name: str, what: str) -> str:
-    """The name, which can be that of a file in any directory; `what` says whose it is ("stream").
+    """Check that the name can be a file name in any directory, and return it; `what` says what it names ("stream").
 
     Raises ConfigInvalid, naming it.
     """
@@ -37,7 +36,9 @@ def file_name(name: str, what: str) -> str:
 
 
 def file_path(name: str, what: str) -> str:
-    """The name, which can be that of a file below any directory; its slashes are directories. Raises ConfigInvalid."""
+    """Check that the name can be a path below any directory, and return it; slashes divide directories. Raises
+    ConfigInvalid.
+    """
     if len(name.encode("utf-8", "surrogatepass")) > PATH_BYTES_MAX:
         raise _refused(name, what, f"it is longer than {PATH_BYTES_MAX} bytes")
     for segment in name.split("/"):
@@ -48,7 +49,7 @@ def file_path(name: str, what: str) -> str:
 
 
 def require_distinct(names: Iterable[str], what: str, *, taken: Iterable[str] = ()) -> None:
-    """Raise ConfigInvalid where two names, or a name and a file that is `taken`, would be one file somewhere."""
+    """Raise ConfigInvalid if two names, or a name and a file that is `taken`, would be one file on some file system."""
     seen: dict[str, str] = {}
     files = {folded(name): name for name in taken}
     for name in names:
@@ -57,25 +58,26 @@ def require_distinct(names: Iterable[str], what: str, *, taken: Iterable[str] = 
         other = seen.setdefault(folded(name), name)
         if other != name:
             raise ConfigInvalid(
-                f"The {what}s {other!r} and {name!r} would be one file where cases are not told apart.", hint=_HINT
+                f"The {what}s {other!r} and {name!r} would be the same file on a case-insensitive file system.",
+                hint=_HINT,
             )
 
 
 def folded(name: str) -> str:
-    """What names have in common that some file systems take for one."""
+    """The same for all names that some file system considers equal."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _fault(segment: str) -> str | None:
-    """Why a part of a path cannot be one; None where it can."""
+    """Why a segment cannot be part of a path; None if it can."""
     if not segment:
         return "a part of it is empty"
     if segment in {".", ".."}:
-        return f"{segment!r} leads elsewhere"
+        return f"{segment!r} leads to another directory"
     if any(unicodedata.category(character) in {"Cc", "Cs", "Cn"} for character in segment):
-        return "it has a control character, or one that is none"
+        return "it has a control character or an invalid character"
     if _FORBIDDEN.search(segment):
-        return f"{_FORBIDDEN.findall(segment)[0]!r} cannot be in the name of a file everywhere"
+        return f"{_FORBIDDEN.findall(segment)[0]!r} is not allowed in file names on every system"
     if segment.endswith((".", " ")) or segment.startswith(" "):
         return "a part of it begins or ends with a blank, or ends with a dot"
     if segment.partition(".")[0].rstrip(" ").lower() in _DEVICES:

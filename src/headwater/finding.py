@@ -1,4 +1,4 @@
-"""What checks find: a rule, how severe a breach of it is, and one breach with its place and what to do."""
+"""What checks find: a rule, its severity, and one breach of it with its location and what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`id` is stable: skip lists, waivers and machines know it. `original`: the tool that ours replaces has it, too."""
+    """`id` is stable: skip lists, waivers and programs refer to it. `original`: the tool that ours replaces has it,
+    too."""
 
     id: str
     severity: Severity

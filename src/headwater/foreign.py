@@ -1,10 +1,10 @@
-"""Calls code that is not Headwater's own, so that nothing it raises ends more than that call.
+"""Calls code that is not part of Headwater, so that nothing it raises ends more than that call.
 
-How this works: a job's function, a job file or a sink may raise anything, also what is no `Exception`: `SystemExit` out
-of a library that was made for scripts, a `CancelledError` of its own, `GeneratorExit`. All of it is a failure of that
-call. Two things look the same and are not: a real Ctrl + C, and a cancellation of the task that runs the call. Whether
-somebody cancelled the task, the task knows. Ctrl + C raises `KeyboardInterrupt` between two instructions, or in the
-handler that was set for it, never in a `raise` statement of the foreign code.
+How this works: a job's function, a job file or a sink may raise anything, also a `BaseException` that is not an
+`Exception`: `SystemExit` from a library that was made for scripts, a `CancelledError` of its own, `GeneratorExit`. All
+of these are failures of that call. Two cases look the same and are not: a real Ctrl + C, and a cancellation of the task
+that runs the call. The task knows whether it was cancelled. Ctrl + C raises `KeyboardInterrupt` between two
+instructions, or in the handler that was set for it, never in a `raise` statement of the foreign code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 
 
 class Escaped(Exception):
-    """What foreign code raised, `error`, is no `Exception`, and would have ended more than the call."""
+    """Foreign code raised `error`, which is not an `Exception` and would have ended more than the call."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(described(error))
@@ -34,7 +34,7 @@ class Escaped(Exception):
 
 
 def contain(error: BaseException) -> None:
-    """Return where `error` is a failure of the foreign code; raise it again where it really asks us to stop.
+    """Return if `error` is a failure of the foreign code; raise it again if it really asks us to stop.
 
     Call it in an `except BaseException` around the call.
     """
@@ -43,13 +43,13 @@ def contain(error: BaseException) -> None:
 
 
 async def awaited(work: Awaitable[_T]) -> _T:
-    """The answer of foreign `work`. What it raises is an `Exception` afterwards, Escaped where it was none."""
+    """The result of foreign `work`. Whatever it raises becomes an `Exception`: Escaped if it was not one."""
     try:
         return await work
     except Exception:
         raise
     except BaseException as error:
-        # A coroutine that is thrown away while it waits gets this one from the interpreter.
+        # The interpreter raises this one in a coroutine that is discarded while it waits.
         if _asks_to_stop(error) or (isinstance(error, GeneratorExit) and not _was_raised(error)):
             raise
         raise Escaped(error) from error
@@ -61,7 +61,7 @@ def original(error: BaseException) -> BaseException:
 
 
 def described(error: BaseException) -> str:
-    """`ValueError: what it says`, whatever its own text does."""
+    """`ValueError: its text`, even if its `__str__` raises."""
     name, text = name_of(original(error)), text_of(original(error))
     return f"{name}: {text}" if text else name
 
@@ -72,12 +72,12 @@ def name_of(error: BaseException) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """What it says of itself, as text that is UTF-8 and not endless."""
+    """The text of the error, valid as UTF-8 and of bounded length."""
     try:
         text = "".join(str(error))
     except BaseException as another:
         contain(another)
-        text = f"(what it says cannot be read: its own text raises {name_of(another)})"
+        text = f"(its text cannot be read: reading it raises {name_of(another)})"
     return utf8(text[:TEXT_CHARS_MAX])
 
 
@@ -92,7 +92,7 @@ def stack_of(error: BaseException) -> str:
 
 
 def utf8(text: str) -> str:
-    """The text with U+FFFD for what UTF-8 has no bytes for."""
+    """The text with U+FFFD for what UTF-8 cannot encode."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -109,7 +109,8 @@ def _asks_to_stop(error: BaseException) -> bool:
 
 
 def _is_ctrl_c(error: BaseException) -> bool:
-    """Whether the handler of SIGINT raised it; one that foreign code raised while it handled that one counts, too."""
+    """Whether the handler of SIGINT raised it; an error that foreign code raised while handling that one counts,
+    too."""
     if threading.current_thread() is not threading.main_thread():
         return False
     handler = signal.getsignal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Keeps the collector of cycles from looking, again and again, at the very many objects that some work makes."""
+"""Keeps the garbage collector from examining, again and again, the very many objects that some work creates."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Result = TypeVar("Result")
 
 
 def uncollected(work: Callable[..., Result], *arguments: Any) -> Result:
-    """What `work` gives. Nobody else runs while the collector looks, so it waits until this work is over.
+    """The result of `work`, with the garbage collector paused, because no other code runs while it collects.
 
-    Of several threads that do so at once, the first gives the collector its turn as soon as it has ended.
+    If several threads do so at once, the collector is enabled again as soon as the first has ended.
     """
     if not gc.isenabled():
         return work(*arguments)

@@ -1,6 +1,7 @@
-"""Written values as a typed section: each of its type and in its range, or one error that says what, where and why.
+"""Reads written values as a typed section: each of its type and in its range, or one error that says what, where and
+why.
 
-A section is a dataclass whose fields are made by `settings.setting`. The configuration is made of sections, and so are
+A section is a dataclass whose fields are made by `settings.setting`. The configuration consists of sections, and so do
 the options of connectors.
 """
 
@@ -22,10 +23,10 @@ _S = TypeVar("_S")
 
 
 def read_section(section: type[_S], written: Any, source: Declaration, path: KeyPath) -> _S:
-    """What is written at `path` as the section; keys that are absent have their defaults.
+    """The values written at `path` as a section; absent keys have their defaults.
 
-    Raises ConfigInvalid for an unknown key, naming the nearest, for one that is missing, and for a value of another
-    type or out of range.
+    Raises ConfigInvalid for an unknown key, naming the nearest, for a missing key, and for a value of another type or
+    out of range.
     """
     known = fields_of(section)
     if not isinstance(written, Mapping):
@@ -44,9 +45,10 @@ def is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def dereferenced(value: Any, where: str, environment: Mapping[str, str], directory: Path) -> Any:
-    """What `${env:NAME}` or `${file:PATH}` names, a relative path beginning in `directory`; any other value as it is.
+    """The value that `${env:NAME}` or `${file:PATH}` refers to, a relative path starting in `directory`; any other
+    value as it is.
 
-    Raises ConfigInvalid, which begins with `where`, for what is absent. The answer may be a secret.
+    Raises ConfigInvalid, which begins with `where`, if it is absent. The result may be a secret.
     """
     found = REFERENCE.fullmatch(value) if isinstance(value, str) else None
     if found is None:
@@ -54,13 +56,13 @@ def dereferenced(value: Any, where: str, environment: Mapping[str, str], directo
     kind, target = found.groups()
     if kind == "env":
         if target not in environment:
-            raise ConfigInvalid(f"{where} is to be read from {target}, which the environment lacks.")
+            raise ConfigInvalid(f"{where} is read from the environment variable {target}, which is not set.")
         return environment[target]
     try:
         return (directory / target).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigInvalid(f"{where} is to be read from {directory / target}, which cannot be: {why}.") from None
+        raise ConfigInvalid(f"{where} is read from {directory / target}, which cannot be read: {why}.") from None
 
 
 def fields_of(section: type[Any]) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
@@ -73,9 +75,9 @@ def alternatives(kind: Any) -> tuple[Any, ...]:
 
 
 def accept(section: type[Any], key: str, value: Any, source: Declaration, path: KeyPath, *, name: str = "") -> Any:
-    """The value as the section's field keeps it; `name` is what errors call the setting, by default its path.
+    """The value as the section's field stores it; `name` is what errors call the setting, by default its path.
 
-    Raises ConfigInvalid where it has another type or is out of range.
+    Raises ConfigInvalid if it has another type or is out of range.
     """
     field, kind = fields_of(section)[key]
     for option in alternatives(kind):
@@ -97,13 +99,13 @@ def accept(section: type[Any], key: str, value: Any, source: Declaration, path: 
 
 
 def _of_type(value: Any, kind: Any) -> Any:
-    """`value` in the form the field keeps (lists as tuples, whole numbers as float where float is meant).
+    """`value` in the form the field stores (lists as tuples, whole numbers as float for a field of floats).
 
-    Raises TypeError where the value is of another type.
+    Raises TypeError if the value is of another type.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
-        # One name where several are possible is the common case: accept it without brackets.
+        # A single name is the common case in a list of names: accept it without brackets.
         items = [value] if isinstance(value, str) and arguments[0] is str else value
         if not isinstance(items, (list, tuple)):
             raise TypeError
@@ -125,7 +127,7 @@ def _check_range(value: Any, field: dataclasses.Field[Any], source: Declaration,
     allowed = field.metadata
     name = dotted(path)
     if any("\0" in text for text in ([value] if isinstance(value, str) else value if _is_texts(value) else [])):
-        raise source.refusal(path, f"{name} has a NUL character in it.", hint="Write it without `\\0`.")
+        raise source.refusal(path, f"{name} contains a NUL character.", hint="Write it without `\\0`.")
     if isinstance(value, (int, float)):
         if allowed["at_least"] is not None and value < allowed["at_least"]:
             raise source.refusal(path, f"{name} must be at least {allowed['at_least']}, not {value}.")
@@ -158,7 +160,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, (list, tuple)):
-        return "a list of something else"
+        return "a list of other values"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return str(value)

@@ -50,9 +50,9 @@ from headwater.streams.stream import Stream
 from headwater.streams.visibility import Access, Flow, Sight
 from headwater.telemetry import Telemetry
 
-# Of the ten seconds in which a server stops, how many it may wait for its log.
+# How many of the ten seconds for stopping a server it may wait for its log.
 WAIT_SECONDS_MAX = 7.0
-# Every Kafka broker takes so much unless it is told otherwise: nobody has to be told of that.
+# Every Kafka broker accepts this much by default, so no warning is needed for it.
 COMMON_LIMIT_BYTES = 1_000_000
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Platform:
     def __init__(
         self, config: Config, streams: StreamRegistry, jobs: Sequence[Job], schemas: Validator | None = None
     ) -> None:
-        """Use `build`, which reads what the project declares. `schemas`: those that are compiled already."""
+        """Use `build`, which reads what the project declares. `schemas`: those already compiled."""
         self.config = config
         self.telemetry = Telemetry()
         self.telemetry.expect(streams.names())
@@ -107,7 +107,7 @@ class Platform:
         if isinstance(self.log, NotesDamage):
             damages = self.log.damages
             telemetry = self.telemetry.gauge(
-                "headwater_log_damaged_offsets", "Offsets that were found damaged since the start, and passed over."
+                "headwater_log_damaged_offsets", "Offsets found damaged since the start and skipped."
             )
             telemetry.set_function(lambda: float(damages.offsets))
         self._trimming: asyncio.Task[None] | None = None
@@ -116,8 +116,8 @@ class Platform:
     async def start(self, *, run_jobs: bool = True, run_shared_jobs: bool = False, command: str = "up") -> None:
         """Open the log, create the topics of all streams, and start the jobs.
 
-        Without `run_jobs` they wait for `finish_jobs`; `run_shared_jobs` starts those that processes share. `command`
-        is the verb that does it, for other processes to name. Raises LogInUse, LogUnavailable, LogCorrupt.
+        Without `run_jobs` the jobs wait for `finish_jobs`; `run_shared_jobs` starts those that processes share.
+        `command` is the running verb, which other processes report. Raises LogInUse, LogUnavailable, LogCorrupt.
         """
         if self.owner is not None:
             await asyncio.to_thread(self.owner.acquire, command)
@@ -131,7 +131,7 @@ class Platform:
         try:
             await self.control.start()
             await self.intake.start()
-            await self._tell_limits()
+            await self._warn_of_limits()
             if run_jobs:
                 await self.intake.recall(made_by_jobs={name for job in self.jobs for name in job.writes().streams})
         except BaseException:
@@ -147,14 +147,14 @@ class Platform:
         self.monitor.start(leads=run_jobs)
 
     def prepare_stop(self) -> None:
-        """What waits for a log that does not answer is given up in time, so that `stop` takes no longer than it may.
+        """Bound how long calls wait for a log that does not answer, so that `stop` ends in time.
 
         Called before the web answers its last requests.
         """
         self.log.close_within(WAIT_SECONDS_MAX)
 
     async def stop(self) -> None:
-        """Finish what was taken and release everything; idempotent. The web stops taking events before this."""
+        """Finish what was accepted and release everything; idempotent. The web stops accepting events before this."""
         if not self._started:
             return
         self._started = False
@@ -179,12 +179,12 @@ class Platform:
             self.owner.release()
 
     async def finish_jobs(self) -> None:
-        """Let every job process what there is, tell what its open windows hold, and stop. For runs that end.
+        """Let every job process its input to the end, emit its open windows, and stop. For runs that end.
 
-        Jobs run after those whose streams they read. Raises what a job's runner raises.
+        A job runs after the jobs whose streams it reads. Raises what a job's runner raises.
         """
         await asyncio.gather(*(runner.stop() for runner in self.runners.values()))
-        # Nobody can read how far a job is while a killed process's transaction for another one is open.
+        # The position of a job cannot be read while a killed process's transaction for another job is open.
         await asyncio.gather(*(runner.runner.fence() for runner in self.runners.values()))
         for job in in_order_of_flow(self.jobs):
             await self.runners[job.name].finish()
@@ -193,8 +193,8 @@ class Platform:
         """The streams as a reader with this sight sees them."""
         return SeenStreams(self.streams, sight)
 
-    async def _tell_limits(self) -> None:
-        """Say once where the log takes less than the intake is set to, or less than a broker does by default."""
+    async def _warn_of_limits(self) -> None:
+        """Warn once if the log accepts smaller events than the intake is set to, or than a broker does by default."""
         if not self.log.features.record_limits:
             return
         wanted = self.config.intake.event_bytes_max
@@ -202,7 +202,8 @@ class Platform:
         is_set = wanted != type(self.config.intake)().event_bytes_max
         if found is not None and found[0] < (wanted if is_set else min(wanted, COMMON_LIMIT_BYTES)):
             _log.warning(
-                "The topic %s takes events of %d bytes (max.message.bytes), less than intake.event_bytes_max (%d): "
+                "The topic %s accepts events of up to %d bytes (max.message.bytes), less than "
+                "intake.event_bytes_max (%d): "
                 "larger ones are refused.",
                 found[1],
                 found[0],
@@ -220,7 +221,7 @@ class Platform:
         return views
 
     def _use_streams(self, streams: StreamRegistry) -> None:
-        """The streams as files and revisions say they are now, for everybody."""
+        """Replace the streams everywhere after a change of files or revisions."""
         self.streams = streams
         self.gate.use_streams(streams)
         self.hub.use_streams(streams)
@@ -239,7 +240,7 @@ class Platform:
         return Supervisor(runner)
 
     def _file_of(self, job: Job) -> Path:
-        """The file beside the log that a job writes into, where it does."""
+        """The file that a job writes in addition to the log: its table, or its state."""
         if job.writes().table is not None:
             return self.config.path(self.config.jobs.tables_path)
         return state_file(self.config.path(self.config.jobs.state_path), job.name)
@@ -261,7 +262,7 @@ class Platform:
         return [JobProgress(job.name, job.reads(), self.runners[job.name].report().position) for job in self.jobs]
 
     def _job_totals(self) -> dict[str, int]:
-        """Stream → how many events jobs have written into it since the process started."""
+        """Stream → how many events jobs have written to it since the process started."""
         totals: dict[str, int] = {}
         for job in self.jobs:
             report, writes = self.runners[job.name].report(), job.writes()
@@ -273,32 +274,33 @@ class Platform:
         return totals
 
     def topic_settings(self, stream: Stream) -> TopicSettings:
-        """How the topics of a stream are kept: as it says, else as the log is configured."""
+        """How the topics of a stream are retained: as it declares, else as the log is configured."""
         settings = settings_of(stream)
         if settings.retention_seconds is None and not settings.compact:
             return dataclasses.replace(settings, retention_seconds=self.config.log.retention_seconds_default)
         return settings
 
     async def _keep_trimming(self) -> None:
-        trouble = ""
+        failure = ""
         while True:
             await asyncio.sleep(self.config.log.trim_interval_seconds)
             try:
                 await self.log.trim()
             except HeadwaterError as error:
-                if trouble != error.code:
+                if failure != error.code:
                     _log.warning("retention: %s", error)
-                trouble = error.code
+                failure = error.code
             else:
-                if trouble:
-                    _log.warning("retention works again")
-                trouble = ""
+                if failure:
+                    _log.warning("retention succeeds again")
+                failure = ""
 
 
 def build(config: Config, project: Project | None = None) -> Platform:
     """Read the project's streams and jobs and wire everything; opens and starts nothing.
 
-    `project`: as a check has read it, whose files are not read again. Raises ConfigInvalid, JobInvalid, ExtraMissing.
+    `project`: as a check has read it, so that its files are not read again. Raises ConfigInvalid, JobInvalid,
+    ExtraMissing.
     """
     if project is None:
         return Platform(config, *declarations(config))
@@ -307,7 +309,7 @@ def build(config: Config, project: Project | None = None) -> Platform:
 
 
 def declarations(config: Config) -> tuple[StreamRegistry, list[Job]]:
-    """The project's streams, those of errors among them, and its jobs. Raises ConfigInvalid, JobInvalid."""
+    """The project's streams, including error streams, and its jobs. Raises ConfigInvalid, JobInvalid."""
     path = config.path(config.streams.path)
     scope = Scope(site=config.streams.site, realm=config.streams.realm)
     declared = StreamRegistry.load(path, scope=scope) if path.exists() else StreamRegistry(scope=scope)
@@ -328,7 +330,7 @@ def with_error_streams(config: Config, declared: StreamRegistry, jobs: Sequence[
 
 
 def _access(config: Config, jobs: Sequence[Job]) -> Access:
-    """What the configuration and the jobs say about who may see the streams."""
+    """What the configuration and the jobs determine about who may see the streams."""
     flows = []
     for job in jobs:
         writes = job.writes()

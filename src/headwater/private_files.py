@@ -1,4 +1,4 @@
-"""Makes files and directories that only their owner may read: they hold everybody's events."""
+"""Makes files and directories that only their owner may read, for the events of all users."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def make_private_directory(path: Path) -> None:
-    """Make the directory and what is missing above it, for their owner alone. What is there stays as it is.
+    """Make the directory and its missing parents, readable by their owner only. Existing ones stay as they are.
 
     Raises OSError.
     """
@@ -18,7 +18,7 @@ def make_private_directory(path: Path) -> None:
 
 
 def make_private_file(path: Path) -> None:
-    """Make an empty file for its owner alone, in a directory made likewise. One that is there stays as it is.
+    """Make an empty file that only its owner may read, in such a directory. An existing file stays as it is.
 
     Raises OSError.
     """

@@ -1,4 +1,4 @@
-"""What the platform counts and times about itself, and how it tells Prometheus."""
+"""What the platform counts and measures about itself, and how it is exported to Prometheus."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ __all__ = [
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-# From an append that shared somebody's commit to a request that met a full disk.
+# From an append that joined another's commit to a request during a full disk.
 SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-# No stream or job has such a name.
+# A name that no stream or job can have.
 CONCEALED = "(private)"
-# The value of a label under which all are counted that are too many, or too long, to have one of their own.
+# The label value that counts all names that are too many or too long for series of their own.
 OTHERS = "(others)"
-# How many series an instrument has for names that no file declares, and how long such a name may be.
+# The most series an instrument has for names that no file declares, and how long such a name may be.
 LABELLED_MAX = 20_000
 LABEL_CHARS_MAX = 256
 
@@ -44,7 +44,7 @@ Instrument = TypeVar("Instrument", bound=MetricWrapperBase)
 
 
 class Values(Enum):
-    """Who decides which values a label has."""
+    """Who determines the values of a label."""
 
     PROGRAM = "a closed set in the program"
     FILES = "names in the files of the project"
@@ -53,14 +53,14 @@ class Values(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label of an instrument: its name, and where its values come from."""
+    """A label of an instrument: its name, and the origin of its values."""
 
     name: str
     values: Values
 
 
 def closed(name: str) -> Label:
-    """A label whose values the program itself names: outcomes, states, codes of errors."""
+    """A label whose values are fixed in the program: outcomes, states, error codes."""
     return Label(name, Values.PROGRAM)
 
 
@@ -70,16 +70,16 @@ def declared(name: str) -> Label:
 
 
 def bounded(name: str) -> Label:
-    """A label whose values anybody can choose, such as members of families.
+    """A label whose values producers and clients choose, such as members of families.
 
-    Names that `Telemetry.expect` was told of always have a series; of all others `LABELLED_MAX` have, and the rest is
+    Names given to `Telemetry.expect` always have a series; of all others `LABELLED_MAX` have one, and the rest is
     counted as `OTHERS`.
     """
     return Label(name, Values.ANYBODY)
 
 
 class _Bounding(MetricWrapperBase):
-    """An instrument with labels whose values anybody can choose."""
+    """An instrument with labels whose values producers and clients choose."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -89,7 +89,7 @@ class _Bounding(MetricWrapperBase):
         self._unexpected = 0
 
     def bound(self, places: Sequence[int], expected: set[str]) -> None:
-        """Bound the values of the labels at these places, but for the expected ones."""
+        """Bound the number of values of the labels at these places, except for the expected ones."""
         self._bounded, self._expected = places, expected
 
     def labels(self, *labelvalues: object, **labelkwargs: object) -> Any:
@@ -123,7 +123,7 @@ class _BoundedHistogram(_Bounding, Histogram):
 
 
 class _Concealing(CollectorRegistry):
-    """A registry without some values of labels."""
+    """A registry without the series of concealed label values."""
 
     def __init__(self, registry: CollectorRegistry, conceals: Callable[[str, str], bool]) -> None:
         super().__init__()
@@ -132,21 +132,21 @@ class _Concealing(CollectorRegistry):
 
     def collect(self) -> Iterator[Metric]:
         for metric in self._whole.collect():
-            told = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+            shown = Metric(metric.name, metric.documentation, metric.type, metric.unit)
             counted: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
             for sample in metric.samples:
                 if not any(self._conceals(name, value) for name, value in sample.labels.items()):
-                    told.samples.append(sample)
+                    shown.samples.append(sample)
                 elif metric.type in ("counter", "histogram") and not sample.name.endswith("_created"):
                     labels = {n: CONCEALED if self._conceals(n, value) else value for n, value in sample.labels.items()}
                     key = (sample.name, tuple(labels.items()))
                     counted[key] = counted.get(key, 0.0) + sample.value
-            told.samples += [Sample(name, dict(labels), value) for (name, labels), value in counted.items()]
-            yield told
+            shown.samples += [Sample(name, dict(labels), value) for (name, labels), value in counted.items()]
+            yield shown
 
 
 class Telemetry:
-    """The instruments of one platform. Two platforms in one process do not see each other's.
+    """The instruments of one platform. Two platforms in one process have separate instruments.
 
     Every label says where its values come from. Asking again for a name gives the instrument made the first time, so
     rooms need not pass instruments around; asking for it with another kind or other labels is a mistake in the program
@@ -165,7 +165,7 @@ class Telemetry:
         return {name: labels for name, (labels, _) in self._instruments.items()}
 
     def expect(self, names: Iterable[str]) -> None:
-        """Give these names series of their own, whatever names others make up: those of declared streams."""
+        """Give these names, such as those of declared streams, series of their own whatever other names occur."""
         self._expected.update(names)
 
     def counter(self, name: str, help: str, labels: Sequence[Label] = ()) -> Counter:  # noqa: A002 - Prometheus' own word
@@ -187,14 +187,14 @@ class Telemetry:
         return self._instrument(Histogram, _BoundedHistogram, name, help, labels, buckets=tuple(buckets))
 
     def value(self, sample: str, labels: Mapping[str, str] | None = None) -> float | None:
-        """The present value of one sample, such as `events_total`, or None where it was never set."""
+        """The current value of one sample, such as `events_total`, or None if it was never set."""
         return self._registry.get_sample_value(sample, dict(labels or {}))
 
     def render(self, conceals: Callable[[str, str], bool] | None = None) -> bytes:
-        """Everything, in the Prometheus text format (`CONTENT_TYPE`).
+        """All samples in the Prometheus text format (`CONTENT_TYPE`).
 
-        Samples with a label (name, value) that `conceals` says may not be told are counted together, under one value
-        for all; those that are no counts are left out.
+        Samples with a label (name, value) for which `conceals` is true are added up under one common value; those that
+        are not counts are left out.
         """
         return generate_latest(self._registry if conceals is None else _Concealing(self._registry, conceals))
 
@@ -203,11 +203,13 @@ class Telemetry:
         kind: type[Instrument],
         bounding: type[Instrument],
         name: str,
-        told: str,
+        documentation: str,
         labels: Sequence[Label],
         **settings: Any,
     ) -> Instrument:
-        """The instrument of this name, made where there is none. Raises ValueError where it is another one."""
+        """The instrument of this name, created if there is none. Raises ValueError if it exists with another kind or
+        labels.
+        """
         labels = tuple(labels)
         names = [label.name for label in labels]
         if name in self._instruments:
@@ -220,7 +222,7 @@ class Telemetry:
                 )
             return known
         places = [place for place, label in enumerate(labels) if label.values is Values.ANYBODY]
-        made = (bounding if places else kind)(name, told, names, registry=self._registry, **settings)
+        made = (bounding if places else kind)(name, documentation, names, registry=self._registry, **settings)
         if isinstance(made, _Bounding):
             made.bound(places, self._expected)
         self._instruments[name] = (labels, made)

@@ -1,11 +1,11 @@
-"""Reads and writes times and durations, and nothing else does: every room takes one text for the same moment.
+"""The only reader and writer of times and durations, so that every part reads a text as the same moment.
 
-How this works: nearly every text is one that Python's own reader takes, which is written in C. What it does not take
-although `format: date-time` admits it (lower-case `t` and `z`, other white space between day and clock, leap seconds,
-the year 0) is read by a regular expression here. Moments are whole micro- or milliseconds since the epoch, rounded
-towards the past: integers have room for what no calendar has, such as the hour after the end of the year 9999.
+How this works: Python's own parser, which is written in C, reads nearly every text. What it does not read although
+`format: date-time` allows it (lower-case `t` and `z`, other white space between day and clock, leap seconds, the year
+0) is read by a regular expression here. Moments are whole micro- or milliseconds since the epoch, rounded towards the
+past: integers have room for what no calendar has, such as the hour after the end of the year 9999.
 
-A duration is a number with its unit, such as `500ms`, `1.5h` or `7d`; what a bare number means is the caller's to say.
+A duration is a number with its unit, such as `500ms`, `1.5h` or `7d`; the caller decides what a bare number means.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from decimal import Decimal
 # Epochs from this number on are milliseconds; smaller ones are seconds (up to the year 5138).
 MILLISECONDS_FROM = 100_000_000_000
 
-# A duration, for readers that know JSON Schema's expressions.
+# A duration, as a regular expression that JSON Schema allows.
 DURATION_PATTERN = r"^[0-9]+(?:\.[0-9]+)?\s*(ms|s|m|h|d|w)$"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w)")
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-# Seconds of a unit, its name, and up to how many seconds a rough duration is given in it.
+# Seconds of a unit, its name, and up to how many seconds a rough duration uses it.
 _ROUGH_UNITS = ((1, "s", 120), (60, "min", 7_200), (3_600, "h", 172_800), (86_400, "days", 63_072_000))
 _YEAR_SECONDS = 31_557_600
 
@@ -31,7 +31,7 @@ _DAY_MS = 86_400_000
 # A number of so many digits or more is an epoch; one of eight is a day such as 20260131.
 _EPOCH_DIGITS_MIN = 9
 _EPOCH_DIGITS_MAX = 16
-# The byte order mark is white space for the engine that checks `format: date-time`.
+# The engine that checks `format: date-time` treats the byte order mark as white space.
 _DATE_TIME = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[tT\s\ufeff]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
     r"(?:([zZ])|([+-])([0-9]{2})(?::?([0-9]{2}))?)?"
@@ -44,10 +44,10 @@ _RFC_3339 = re.compile(
 
 
 def time_us(text: str) -> int | None:
-    """The moment of an ISO 8601 date-time in epoch microseconds; None where it is none.
+    """The moment of an ISO 8601 date-time in epoch microseconds; None if the text is not a date-time.
 
-    UTC where it has no zone. A leap second is the first second of the day that follows. Digits alone, nine or more,
-    are an epoch in seconds or milliseconds.
+    UTC if it has no zone. A leap second is the first second of the day that follows. Digits alone, nine or more, are an
+    epoch in seconds or milliseconds.
     """
     if text[4:5] != "-" and len(text) >= _EPOCH_DIGITS_MIN and text.isascii() and text.isdigit():
         return epoch_ms(int(text)) * 1000 if len(text) <= _EPOCH_DIGITS_MAX else None
@@ -67,12 +67,12 @@ def time_ms(text: str) -> int | None:
 
 
 def epoch_ms(number: float) -> int:
-    """Epoch milliseconds of an epoch in seconds or in milliseconds, told apart by its size."""
+    """Epoch milliseconds of an epoch in seconds or milliseconds, distinguished by its size."""
     return int(number if abs(number) >= MILLISECONDS_FROM else number * 1000)
 
 
 def moment_of(text: str) -> datetime:
-    """A date-time as a datetime in UTC. Raises ValueError for what is none, and outside the years 1 to 9999."""
+    """A date-time as a datetime in UTC. Raises ValueError if it is not one, or is outside the years 1 to 9999."""
     at = time_us(text)
     if at is None:
         raise ValueError(f"{text[:80]!r} is not a date-time")
@@ -88,17 +88,19 @@ def day_of(text: str) -> date:
 
 
 def has_zone(text: str) -> bool:
-    """Whether a date-time says its offset from UTC."""
+    """Whether a date-time has an offset from UTC."""
     return _ZONE.fullmatch(text, 8) is not None
 
 
 def ms_of(seconds: float) -> int:
-    """Epoch milliseconds of an epoch in seconds, such as `time.time()`; a fraction that floats cannot hold is kept."""
+    """Epoch milliseconds of an epoch in seconds, such as `time.time()`; exact also for fractions that floats cannot
+    represent.
+    """
     return round(seconds * 1_000_000) // 1000
 
 
 def utc_text(time_ms: int) -> str:
-    """`2026-01-31T12:00:00Z`, with milliseconds only where there are any."""
+    """`2026-01-31T12:00:00Z`, with milliseconds only if they are not zero."""
     return _text(time_ms, "milliseconds" if time_ms % 1000 else "seconds")
 
 
@@ -113,7 +115,7 @@ def utc_seconds(time_ms: int) -> str:
 
 
 def rfc_3339(text: str) -> str | None:
-    """The same moment in the spelling that every reader of RFC 3339 takes; None where `text` is no date-time."""
+    """The same moment in the format that every parser of RFC 3339 reads; None if `text` is not a date-time."""
     if _RFC_3339.fullmatch(text):
         return text if time_us(text) is not None else None
     at = time_us(text)
@@ -125,7 +127,7 @@ def rfc_3339(text: str) -> str | None:
 def duration_ms(text: str) -> float | None:
     """`500ms`, `30m`, `1.5h`, `7d` in milliseconds; None for a text that is not a duration."""
     found = _DURATION.fullmatch(text)
-    # A product of floats is off by a last digit: 1.001 s would be 1000.9999999999999 ms.
+    # A product of floats is not exact: 1.001 s would be 1000.9999999999999 ms.
     return None if found is None else float(Decimal(found[1]) * _UNIT_MS[found[2]])
 
 
@@ -167,7 +169,9 @@ def _text(time_ms: int, precision: str) -> str:
 
 
 def _text_beyond(time_ms: int, precision: str) -> str:
-    """Years that Python's calendar has not: the year 0, and (with a sign and six digits, as ISO 8601 has it) others."""
+    """A time in a year that Python's calendar lacks: the year 0, and (with a sign and six digits, as in ISO 8601)
+    others.
+    """
     days, rest = divmod(time_ms, _DAY_MS)
     year, month, day = _day_of_epoch(days)
     clock = (datetime.min + timedelta(milliseconds=rest)).time().isoformat(timespec=precision)
@@ -175,7 +179,7 @@ def _text_beyond(time_ms: int, precision: str) -> str:
 
 
 def _read_us(text: str) -> int | None:
-    """What Python's own reader does not take."""
+    """Read what Python's own parser does not."""
     found = _DATE_TIME.fullmatch(text)
     if found is None:
         return None
@@ -183,9 +187,9 @@ def _read_us(text: str) -> int | None:
     leap = second == 60 and (hour, minute) == (23, 59)
     offset_minutes = int(found[10] or 0) * 60 + int(found[11] or 0)
     try:
-        # A year that has the same days, for the year 0 is none of Python's.
+        # A year with the same days, because Python has no year 0.
         days = (date(year or 400, month, day) - _EPOCH.date()).days - (0 if year else 146_097)
-        # Checks the ranges of the clock and of the offset.
+        # This checks the ranges of the clock and of the offset.
         datetime(2000, 1, 1, hour, minute, 59 if leap else second, tzinfo=timezone(timedelta(minutes=offset_minutes)))
     except ValueError:
         return None
@@ -197,7 +201,7 @@ def _read_us(text: str) -> int | None:
 
 
 def _day_of_epoch(days: int) -> tuple[int, int, int]:
-    """Year, month and day of a day counted from the epoch, in the Gregorian calendar without end."""
+    """Year, month and day of a day counted from the epoch, in the proleptic Gregorian calendar without bounds."""
     # Years that begin in March end with the leap day; 400 of them have always 146,097 days.
     era, day_of_era = divmod(days + 719_468, 146_097)
     year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365

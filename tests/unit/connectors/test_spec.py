@@ -70,9 +70,9 @@ def test_secrets_are_read_where_their_references_say_and_shown_nowhere(tmp_path:
         ("sinks:\n- sqlite\n", "must be a mapping.*host, password, batch_rows_max"),
         (
             "sinks:\n- {host: a, password: '${env:ABSENT}'}\n",
-            "password is to be read from ABSENT, which the environment",
+            "password is read from the environment variable ABSENT, which is not set",
         ),
-        ("sinks:\n- {host: a, password: '${file:absent}'}\n", "password is to be read from .*absent, which cannot be"),
+        ("sinks:\n- {host: a, password: '${file:absent}'}\n", "password is read from .*absent, which cannot be read"),
     ],
 )
 def test_what_cannot_be_read_is_said_with_its_place(text: str, message: str, tmp_path: Path) -> None:

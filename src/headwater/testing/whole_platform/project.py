@@ -26,7 +26,7 @@ JOBS = ("passed", "numbered", "per_minute")
 TABLES = ("orders", "running", "per_minute")
 
 _JOBS_FILE = """
-from headwater.processing import job, table, tumbling
+from headwater.jobs import job, table, tumbling
 
 {leak}
 
