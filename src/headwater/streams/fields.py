@@ -1,4 +1,6 @@
-"""What a key of a stream file takes: the check, the same in words for people, and as JSON Schema for editors."""
+"""The kinds of values in a stream file: how each is checked, described to people, and expressed as JSON Schema for
+editors.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,9 @@ MAPPINGS: JsonSchema = {"type": "array", "items": MAPPING}
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One key of a stream file: what it means, what it takes in words, and the check. `keys` are those of a block.
+    """One key of a stream file: its meaning, its values in words, and their check. `keys` are those of a block.
 
-    `schema` says the same as `accepts` in JSON Schema, `keys` and `item_keys` left out.
+    `schema` is the same check as `accepts` in JSON Schema, without `keys` and `item_keys`.
     """
 
     meaning: str
@@ -29,10 +31,10 @@ class Field:
     accepts: Check = lambda value: isinstance(value, dict)
     schema: JsonSchema = field(default_factory=lambda: MAPPING)
     keys: Mapping[str, Field] = field(default_factory=dict)
-    # A list whose items are mappings with these keys.
+    # The keys of each item, for a list of mappings.
     item_keys: Mapping[str, Field] = field(default_factory=dict)
     open: bool = False
-    # The texts it takes, where there are only so many.
+    # The allowed texts, if they are a fixed set.
     choices: tuple[str, ...] = ()
 
 
@@ -128,7 +130,7 @@ def _property(key: Field) -> dict[str, Any]:
         schema |= {name: block[name] for name in ("properties", "additionalProperties") if name in block}
     if key.item_keys:
         block = json_schema_of(key.item_keys, opened=key.open)
-        # Where a list and a mapping are taken, the mapping's values are such items too.
+        # If both a list and a mapping are allowed, the values of the mapping are such items, too.
         for branch in schema.get("anyOf", [schema]):
             name = "items" if branch["type"] == "array" else "additionalProperties"
             branch[name] = {**branch.get(name, {}), **block}

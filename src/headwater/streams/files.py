@@ -19,9 +19,9 @@ FAMILIES_DIRECTORY = "families"
 SERVICES_FILE = "services.yaml"
 OWNERS_FILE = "owners.yaml"
 SITES_FILE = "sites.yaml"
-# What the legacy shape has and stream files have not: the order of entries, for one.
+# What the legacy format has and stream files lack, such as the order of entries.
 LEGACY_FILE = "legacy.yaml"
-# Beside the streams, but about something else (streams.md, section 7.1).
+# In the same directory, but not about streams (streams.md, section 7.1).
 _OTHER_FILES = (SERVICES_FILE, "clusters.yaml", OWNERS_FILE, SITES_FILE, LEGACY_FILE)
 _EXTENSIONS = (".yaml", ".yml", ".json")
 
@@ -32,14 +32,16 @@ Refused = Callable[[ConfigInvalid], None]
 def read_layers(path: Path, defaults: Mapping[str, Any] | None = None, refused: Refused | None = None) -> StreamLayers:
     """Every stream and family declared at `path`: single files by name, families last. Raises ConfigInvalid.
 
-    `defaults` has the shape of a `defaults.yaml` and lies under the directory's own. With `refused` a file that cannot
-    be read is given to it and left out.
+    `defaults` has the structure of a `defaults.yaml`, and the directory's own defaults override it. With `refused`, a
+    file that cannot be read is passed to it and left out.
     """
     under: tuple[Layer, ...] = (Layer("given defaults", dict(defaults)),) if defaults else ()
     if path.is_file():
         return StreamLayers.of_entries(_read_file(path, path.parent), under)
     if not path.is_dir():
-        raise ConfigInvalid("there are no streams here.", file=str(path), hint="Run `headwater init`, or set streams.")
+        raise ConfigInvalid(
+            "there are no streams in this directory.", file=str(path), hint="Run `headwater init`, or set streams."
+        )
     if (path / DEFAULTS_FILE).exists():
         declaration = read_declaration(path / DEFAULTS_FILE)
         if declaration.value is not None:
@@ -88,7 +90,7 @@ def read_names(file: Path) -> dict[str, int | None] | None:
 
 
 def _in_order(entries: list[Entry], directory: Path) -> list[Entry]:
-    """As `order` of legacy.yaml has them, where there is one; what it does not name comes after."""
+    """In the `order` of legacy.yaml, if there is one; entries that it does not name come last."""
     if not (directory / LEGACY_FILE).exists():
         return entries
     notes = read_declaration(directory / LEGACY_FILE).value
@@ -157,9 +159,9 @@ def _check_name(declaration: Declaration, file: Path, *, in_families: bool) -> N
             raise declaration.refusal(("stream",), complaint[1])
     elif legacy.is_family(name):
         hint = f"Move the file to {FAMILIES_DIRECTORY}/."
-        raise declaration.refusal(("stream",), "a family of streams stands in a directory of its own.", hint=hint)
+        raise declaration.refusal(("stream",), "a family of streams belongs in a directory of its own.", hint=hint)
     elif stream_file.NAME.match(name) is None:
-        message = f'"{name}" is no name for a stream: use letters, digits, ".", "-" and "_", at most 200.'
+        message = f'"{name}" is not a valid stream name: use letters, digits, ".", "-" and "_", at most 200 characters.'
         raise declaration.refusal(("stream",), message)
     elif name != file.stem:
         hint = f'Rename the file to "{name}{file.suffix}", or the stream.'

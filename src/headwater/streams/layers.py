@@ -1,10 +1,10 @@
-"""How a stream becomes what it is: layers of defaults, file, overrides and revisions, seen from a site at a time.
+"""How streams are made from layers: defaults, file, overrides and revisions, as seen from a site at a time.
 
-How this works: every declaration is a pile of layers, low to high. A layer sets and unsets keys of the stream file's
-format and may hold only for some sites, groups, realms or within a window of time. `StreamLayers` makes the streams a
-`Scope` sees by laying those that hold over each other with the one merge rule, and can say which layer set what. What
-has no particular site sees the layers that hold everywhere. Revisions lie on top of everything: they are how a running
-service is changed without a change of files.
+How this works: every declaration is a stack of layers, low to high. A layer sets and unsets keys of the stream file's
+format and may apply only to some sites, groups or realms, or within a window of time. `StreamLayers` makes the streams
+that a `Scope` sees by merging the layers that apply with the one merge rule, and can say which layer set what. A scope
+without a site sees the layers that apply everywhere. Revisions are on top of everything: they change a running service
+without a change of files.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ REALM_DEFAULT = "production"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """For whom streams are made: a site (None: no particular one) of a realm, at a time in epoch seconds.
+    """The viewpoint streams are made for: a site (None: no particular one) of a realm, at a time in epoch seconds.
 
-    `at` None: no time, and layers with a window do not hold.
+    `at` None: no time, and layers with a window do not apply.
     """
 
     site: str | None = None
@@ -39,9 +39,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """Where and when a layer holds. Empty sets say nothing; all that is said must be so. Times are epoch seconds.
+    """Where and when a layer applies. Empty sets are no condition; all conditions must hold. Times are epoch seconds.
 
-    `percent`: of the sites, so many, drawn by hashing `draw` and the site: those drawn stay drawn as it grows.
+    `percent`: the share of the sites, drawn by hashing `draw` and the site: a drawn site stays drawn as the share
+    grows.
     """
 
     sites: frozenset[str] = frozenset()
@@ -63,7 +64,7 @@ class When:
         return cls(several("site"), several("site_group"), several("realm"))
 
     def holds(self, scope: Scope, groups: Iterable[str]) -> bool:
-        """Whether it holds for `scope`, whose site is in `groups`. The window includes its start, not its end."""
+        """Whether it applies to `scope`, whose site is in `groups`. The window includes its start, not its end."""
         if self.sites and scope.site not in self.sites:
             return False
         if self.realms and scope.realm not in self.realms:
@@ -98,8 +99,8 @@ EVERYWHERE = When()
 class Layer:
     """One patch: `unset` (dotted keys) first, then `set`, whose keys are those of a stream file.
 
-    `name` says to people what it is ("defaults.yaml", "revision 17"). `stream`: the one it is about, where it is not
-    already in that stream's own pile; None: all. `lines` has the 1-based line of each key of `set`.
+    `name` describes it for people ("defaults.yaml", "revision 17"). `stream`: the stream it is about, unless it is
+    already in that stream's own stack; None: all. `lines` has the 1-based line of each key of `set`.
     """
 
     name: str
@@ -119,7 +120,7 @@ class Layer:
         return merged
 
     def line_of(self, path: Path) -> int | None:
-        """The line on which it sets the key at `path`, or unsets it."""
+        """The line on which it sets or unsets the key at `path`."""
         steps: KeyPath = path
         while steps and steps not in self.lines:
             steps = steps[:-1]
@@ -128,7 +129,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one layer did to one key: set it to `value`, or removed it."""
+    """The effect of one layer on one key: it set it to `value`, or removed it."""
 
     layer: Layer
     value: Any = None
@@ -139,9 +140,9 @@ class Step:
 class Entry:
     """One declaration: its own layers, low to high.
 
-    `made`: the stream as something other than the layers made it (legacy rules, code), right wherever nothing else is
-    laid over it. `takes_defaults`: whether the directory's defaults lie under it. `implied`: nobody
-    declared it, something else needs it.
+    `made`: the stream as something other than the layers made it (legacy rules, code), valid unless another layer
+    applies over it. `takes_defaults`: whether the directory's defaults apply under it. `implied`: not declared, but
+    needed by something else.
     """
 
     name: str
@@ -166,10 +167,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class StreamLayers:
-    """All declarations of a set of streams, with what lies under and over them. Immutable.
+    """All declarations of a set of streams, with the layers under and over them. Immutable.
 
-    `groups` is each group's sites; a site is in any number of groups. `defaults` lie under the entries that take them,
-    `revisions` over all, in this order: the last that holds wins.
+    `groups` is each group's sites; a site is in any number of groups. `defaults` apply under the entries that take
+    them, `revisions` over all, in this order: the last one that applies wins.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
@@ -185,7 +186,9 @@ class StreamLayers:
         groups: Mapping[str, Sequence[str]] | None = None,
         refused: Callable[[ConfigInvalid], None] | None = None,
     ) -> StreamLayers:
-        """Raises ConfigInvalid where two entries have one name; with `refused` the second is given to it."""
+        """Raises ConfigInvalid if two entries have the same name; with `refused`, the second is passed to it
+        instead.
+        """
         by_name: dict[str, Entry] = {}
         for entry in entries:
             first = by_name.setdefault(entry.name, entry)
@@ -198,12 +201,12 @@ class StreamLayers:
         return cls(by_name, defaults, groups or {})
 
     def with_entries(self, added: Iterable[Entry]) -> StreamLayers:
-        """The same and more. Raises ConfigInvalid where two entries have one name."""
+        """The same with further entries. Raises ConfigInvalid if two entries have the same name."""
         more = StreamLayers.of_entries([*self.entries.values(), *added])
         return dataclasses.replace(self, entries=more.entries)
 
     def with_revisions(self, revisions: Iterable[Layer]) -> StreamLayers:
-        """The same with these revisions instead of those there were."""
+        """The same with these revisions instead of the current ones."""
         return dataclasses.replace(self, revisions=tuple(revisions))
 
     def groups_of(self, site: str | None) -> frozenset[str]:
@@ -217,19 +220,19 @@ class StreamLayers:
         return [layer for layer in pile if layer.stream in (None, name) and layer.when.holds(scope, groups)]
 
     def setter(self, name: str, path: Path, scope: Scope) -> Layer | None:
-        """The layer of a file that says what holds at `path` for `scope`, if one does. Raises StreamUnknown."""
+        """The layer of a file that determines the value at `path` for `scope`, if one does. Raises StreamUnknown."""
         layers = reversed(self.holding(name, scope))
         return next((layer for layer in layers if layer.lines and find(layer.set, ".".join(path))), None)
 
     def document(self, name: str, scope: Scope) -> dict[str, Any]:
-        """The stream file that says all of what holds, defaults and overrides laid into it. Raises StreamUnknown."""
+        """A stream file of everything that applies, with defaults and overrides merged in. Raises StreamUnknown."""
         document: dict[str, Any] = {}
         for layer in self.holding(name, scope):
             document = layer.apply(document)
         return document
 
     def stream(self, name: str, scope: Scope) -> Stream | None:
-        """The stream `scope` sees, None where there is none for it. Raises StreamUnknown, ConfigInvalid."""
+        """The stream `scope` sees, None if it does not exist there. Raises StreamUnknown, ConfigInvalid."""
         entry = self._entry(name)
         if entry.made is not None and self.holding(name, scope) == list(entry.layers):
             return entry.made
@@ -247,9 +250,10 @@ class StreamLayers:
                 yield stream
 
     def steps(self, name: str, scope: Scope) -> Mapping[Path, Sequence[Step]]:
-        """What each layer did to each key, low to high, as paths to values that are no mappings. Raises StreamUnknown.
+        """The effect of each layer on each key, low to high, as paths to values that are not mappings. Raises
+        StreamUnknown.
 
-        The last step of a path says what holds; a path whose last step removed it is not in the document.
+        The last step of a path determines its value; a path whose last step removed it is not in the document.
         """
         done: dict[Path, list[Step]] = {}
         document: dict[str, Any] = {}
@@ -268,15 +272,15 @@ class StreamLayers:
         entry = self.entries.get(name)
         if entry is None:
             raise StreamUnknown(
-                f'The stream "{name}" is not declared.', hint="`headwater streams list` names them all."
+                f'The stream "{name}" is not declared.', hint="`headwater streams list` lists the declared streams."
             )
         return entry
 
 
 def _check_whole(document: Mapping[str, Any], entry: Entry) -> None:
-    """What no single layer can be asked for, since another may supply it."""
+    """Check what a single layer need not have, since another may supply it."""
     if "schema_title" not in document:
-        hint = "Say the title of the schemas its events have."
+        hint = "Give the title of the schema of its events."
         raise ConfigInvalid('"schema_title" is missing.', file=entry.file, line=entry.line, hint=hint)
     transport = document.get("transport", {})
     if stream_of(document).compact and not transport.get("message_key_fields"):

@@ -1,4 +1,4 @@
-"""Reading a legacy file of many streams as it is, by the rules of its own software (streams.md, section 1)."""
+"""Reads a legacy file of many streams by the rules of its own software (streams.md, section 1)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE_KEYS = ("default_settings", "streams", "format", "stream_count", "list_styl
 
 
 def read_legacy(declaration: Declaration) -> Iterator[Entry]:
-    """The entries of a file of many, `default_settings` laid under them by the legacy rule. Raises ConfigInvalid."""
+    """The entries of a file of many, merged over `default_settings` by the legacy rule. Raises ConfigInvalid."""
     tree = declaration.value
     declaration.refuse_unknown_keys((), tree, FILE_KEYS)
     defaults = _mapping(declaration, ("default_settings",), tree.get("default_settings") or {})
@@ -39,7 +39,7 @@ def read_legacy(declaration: Declaration) -> Iterator[Entry]:
         seen[name] = line
         merged = legacy.merge(defaults, settings)
         if "stream" in merged:
-            merged["stream"] = name  # the key wins over an inner `stream`, in the place where that stands
+            merged["stream"] = name  # the key wins over an inner `stream` and takes its place
         yield _entry(_legacy_stream(declaration, path, name, merged))
 
 
@@ -49,7 +49,7 @@ def _entry(stream: Stream) -> Entry:
 
 
 def _entry_name(declaration: Declaration, path: KeyPath, settings: Mapping[str, Any]) -> str:
-    """The key; for a list-style entry (a number for a key) its inner `stream`, where it has one."""
+    """The key; for a list-style entry (whose key is a number) its inner `stream`, if it has one."""
     key = path[-1]
     name = settings.get("stream", str(key)) if isinstance(key, int) or key.isdecimal() else key
     if not isinstance(name, str):
@@ -70,7 +70,7 @@ def _legacy_stream(declaration: Declaration, path: KeyPath, name: str, settings:
 
     key_fields = of_type("message_key_fields", dict, "a mapping of name to dotted path")
     if key_fields and not all(isinstance(field, str) for field in key_fields.values()):
-        raise declaration.refusal((*path, "message_key_fields"), "message_key_fields takes dotted paths.")
+        raise declaration.refusal((*path, "message_key_fields"), "message_key_fields needs dotted paths.")
     topics = legacy.topics(name, settings)
     document = document_of(settings)
     return Stream(

@@ -1,4 +1,4 @@
-"""Settings of the legacy stream configuration in the words of a stream file: the other way from `legacy_settings`."""
+"""Converts settings of the legacy stream configuration to those of a stream file: the reverse of `legacy_settings`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _HEADERS = "enrich_fields_from_http_headers"
 
 
 def document_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A stream file's blocks that say the same. What the format has no key for, or would not take, is in `extra`."""
+    """The equivalent blocks of a stream file. Settings that the format has no key for, or does not accept, are in
+    `extra`.
+    """
     document: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for name, value in settings.items():
@@ -50,7 +52,7 @@ def document_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _produce(producers: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The `produce` block, and the producers that have no place there."""
+    """The `produce` block, and the producers that do not fit into it."""
     produce: dict[str, Any] = {}
     by: dict[str, Any] = {}
     rest: dict[str, Any] = {}
@@ -73,7 +75,7 @@ def _produce(producers: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, An
 
 
 def _fits(path: Path, value: Any) -> bool:
-    """Whether the key at `path` takes the value, and shows it to the legacy API as it is."""
+    """Whether the key at `path` accepts the value, and the legacy API shows it unchanged."""
     if path[-1] == "topic_prefixes":
         return value is None or (keys.is_texts(value) and bool(value))
     shape: Mapping[str, keys.Field] = SHAPE

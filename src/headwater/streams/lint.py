@@ -1,7 +1,7 @@
-"""What is wrong with declarations although each can be read: names, and everything they say about other things.
+"""Lint rules for stream declarations that can be read: their names, and their references to other things.
 
-Each rule is a function over all streams; `RULES` says what each means and how grave it is. Rules that need something
-from outside (schemas, owners, services, what may be read over HTTP) hold only where `Surroundings` knows it.
+Each rule is a function over all streams; `RULES` gives the meaning and severity of each. Rules that need something from
+outside (schemas, owners, services, what may be read over HTTP) apply only if `Surroundings` has it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from headwater.streams.stream import Stream
 ERROR_TITLE = "error"
 LEGACY_PREFIX = "eventlogging_"
 TABLES_CONSUMER = "analytics_hive_ingestion"
-# Whose view is checked; of overrides it is checked that every site they name sees something that can be.
+# The scope that is checked; for overrides the check is that every site they name sees a valid stream.
 SCOPE = Scope()
 
 
 class SchemaFacts(Protocol):
-    """What is asked about a schema."""
+    """What the rules need of a schema."""
 
     @property
     def uri(self) -> str: ...
@@ -42,12 +42,11 @@ class SchemaFacts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the streams are checked against; None: not known, and what depends on it is not checked.
+    """What the streams are checked against; None: unknown, and what depends on it is not checked.
 
-    `schemas`: title → schemas, the newest version last. `readable`: the streams that may be read over HTTP.
-    `opened`: private streams that everybody may read on purpose.
-    `name_in_both`: a name that two family expressions are both found in, None where there is none; raises ValueError
-    where it cannot tell.
+    `schemas`: title → schemas, the newest version last. `readable`: the streams that may be read over HTTP. `opened`:
+    private streams that everybody may read by configuration. `name_in_both`: a name that matches two family
+    expressions, None if there is none; raises ValueError if it cannot decide.
     """
 
     schemas: Mapping[str, Sequence[SchemaFacts]] | None = None
@@ -60,7 +59,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """The streams of no particular site, and their layers."""
+    """The streams without a particular site, and their layers."""
 
     streams: Sequence[Stream]
     layers: StreamLayers
@@ -77,7 +76,7 @@ RuleFunction = Callable[[_Checked], Iterator[Finding]]
 
 
 def lint(layers: StreamLayers, around: Surroundings) -> list[Finding]:
-    """All findings, in the order of the declarations. Raises ConfigInvalid where streams cannot be made at all."""
+    """All findings, in the order of the declarations. Raises ConfigInvalid if the streams cannot be made at all."""
     streams = [stream for stream in layers.streams(SCOPE) if not layers.entries[stream.name].implied]
     checked = _Checked(streams, layers, around)
     places = {name: place for place, name in enumerate(layers.entries)}
@@ -86,7 +85,7 @@ def lint(layers: StreamLayers, around: Surroundings) -> list[Finding]:
 
 
 def table_name(stream: str) -> str:
-    """The table an ingestion makes of a stream."""
+    """The name of the table that an ingestion derives from a stream."""
     return re.sub(r"[.-]", "_", stream.removeprefix(LEGACY_PREFIX).lower())
 
 
@@ -122,7 +121,7 @@ def _fields(checked: _Checked) -> Iterator[Finding]:
             yield checked.finding(rule, stream, ("transport", "message_key_fields"), message, hint)
         for path in stream.declared.get("privacy", {}).get("pii_fields", ()):
             if schemas and not schemas[-1].declares(path):
-                message = f'"{stream.name}" names {path} as personal, which {schemas[-1].uri} does not declare.'
+                message = f'"{stream.name}" declares {path} as personal data, which {schemas[-1].uri} does not declare.'
                 hint = "Correct privacy.pii_fields, or declare the field."
                 yield checked.finding("pii-field-undeclared", stream, ("privacy", "pii_fields"), message, hint)
 
@@ -132,19 +131,19 @@ def _people_and_services(checked: _Checked) -> Iterator[Finding]:
     for stream in checked.streams:
         service = stream.destination_event_service
         if service and services is not None and service not in services:
-            message = f'"{stream.name}" goes to the intake "{service}", which services.yaml does not have.'
+            message = f'"{stream.name}" goes to the intake "{service}", which is not in services.yaml.'
             yield checked.finding(
                 "service-unknown", stream, ("produce", "destination_event_service"), message, _hint(service, services)
             )
         if stream.owner and owners is not None and stream.owner not in owners:
-            message = f'"{stream.name}" is owned by "{stream.owner}", whom owners.yaml does not have.'
+            message = f'"{stream.name}" is owned by "{stream.owner}", who is not in owners.yaml.'
             yield checked.finding("owner-unknown", stream, ("docs", "owner"), message, _hint(stream.owner, owners))
         missing = [
             name for name, value in (("docs.owner", stream.owner), ("docs.summary", stream.summary)) if not value
         ]
         if missing:
-            message = f'"{stream.name}" does not say {" and ".join(missing)}.'
-            hint = "Say who answers for it, and what an event of it means."
+            message = f'"{stream.name}" has no {" and no ".join(missing)}.'
+            hint = "Name its owner, and summarise what an event of it means."
             yield checked.finding("undocumented", stream, ("docs",), message, hint)
 
 
@@ -155,14 +154,14 @@ def _canaries(checked: _Checked) -> Iterator[Finding]:
         schemas = _schemas_of(checked, stream)
         why = None
         if stream.is_family:
-            why = "it is a family, and there is no one stream to send them to"
+            why = "it is a family, so there is no single stream to send them to"
         elif not stream.destination_event_service:
             why = "it names no intake to send them to"
         elif schemas and not schemas[-1].document.get("examples"):
             why = f"the schema {schemas[-1].uri} has no examples to make them from"
         if why:
-            message = f'"{stream.name}" wants canary events, but {why}.'
-            hint = "Supply that, or set monitor.canary.enabled (canary_events_enabled) to false."
+            message = f'"{stream.name}" has canaries enabled, but {why}.'
+            hint = "Add it, or set monitor.canary.enabled (canary_events_enabled) to false."
             yield checked.finding("canary-impossible", stream, ("monitor", "canary", "enabled"), message, hint)
 
 
@@ -171,10 +170,10 @@ def _families(checked: _Checked) -> Iterator[Finding]:
     for family in families:
         body, _, flags = family.name[1:].rpartition("/")
         if flags:
-            message = f"the family {family.name} has flags, which other consumers do not know."
+            message = f"the family {family.name} has flags, which other consumers do not support."
             yield checked.finding("family-flags", family, ("stream",), message, "Write the expression without them.")
         elif not (body.startswith("^") and body.endswith("$")):
-            message = f"the family {family.name} is found anywhere in a name."
+            message = f"the expression of the family {family.name} matches anywhere in a name."
             hint = f"Write /^{body.removeprefix('^').removesuffix('$')}$/ if whole names are meant."
             yield checked.finding("family-anchors", family, ("stream",), message, hint)
     names = [stream.name for stream in checked.streams if not stream.is_family]
@@ -201,7 +200,9 @@ def _collisions(checked: _Checked) -> Iterator[Finding]:
         if _has_table(stream):
             first = tables.setdefault(table_name(stream.name), stream)
             if first is not stream:
-                message = f'"{first.name}" and "{stream.name}" would both fill the table {table_name(stream.name)}.'
+                message = (
+                    f'"{first.name}" and "{stream.name}" would both be stored in the table {table_name(stream.name)}.'
+                )
                 yield checked.finding("table-collision", stream, ("stream",), message, "Rename one of the two.")
         for topic in stream.topics:
             first = topics.setdefault(topic, stream)
@@ -222,15 +223,17 @@ def _privacy(checked: _Checked) -> Iterator[Finding]:
             continue
         path = ("privacy", "class")
         if stream.privacy_class == "public":
-            message = f'"{stream.name}" is private by its name and public by its privacy class.'
+            message = f'"{stream.name}" is private according to its name and public according to its privacy class.'
             yield checked.finding("private-in-public", stream, path, message, "Correct privacy.class, or the name.")
         elif readable is not None and stream.name in readable:
-            message = f'"{stream.name}" is private, but may be read by everybody over HTTP.'
-            hint = "List in consumption.allowed_streams what may be read, without this stream and aliases of it."
+            message = f'"{stream.name}" is private, but everybody may read it over HTTP.'
+            hint = (
+                "List the streams that may be read in consumption.allowed_streams, without this stream and its aliases."
+            )
             yield checked.finding("private-in-public", stream, path, message, hint)
         elif stream.name in checked.around.opened:
-            message = f'"{stream.name}" is private, and everybody sees it: consumption.allowed_streams names it.'
-            hint = "Take it out of the list, and read it with an API key that has events:read."
+            message = f'"{stream.name}" is private, but consumption.allowed_streams opens it to everybody.'
+            hint = "Remove it from the list, and read it with an API key that has events:read."
             yield checked.finding("private-opened", stream, path, message, hint)
 
 
@@ -271,7 +274,7 @@ def _overrides(checked: _Checked) -> Iterator[Finding]:
         for layer in (*(layers.defaults if entry.takes_defaults else ()), *entry.layers):
             own = layer in entry.layers
             for group in sorted(layer.when.groups - set(layers.groups)) if own else ():
-                message = f'"{entry.name}" has an override for the group "{group}", which sites.yaml does not have.'
+                message = f'"{entry.name}" has an override for the group "{group}", which is not in sites.yaml.'
                 finding = checked.finding("site-group-unknown", stream, (), message, _hint(group, layers.groups))
                 yield _at(finding, layer)
             for dotted in layer.unset if own else ():
@@ -290,7 +293,7 @@ def _unreadable(checked: _Checked, stream: Stream, site: str, layer: Layer) -> I
         try:
             checked.layers.stream(stream.name, Scope(site, realm))
         except ConfigInvalid as error:
-            message = f'for the site "{site}" "{stream.name}" is wrong: {error.message.rpartition(": ")[2]}'
+            message = f'for the site "{site}", "{stream.name}" is invalid: {error.message.rpartition(": ")[2]}'
             yield _at(checked.finding("override-breaks", stream, (), message, error.hint), layer)
 
 
@@ -332,33 +335,33 @@ RULES: Mapping[str, Rule] = {
         Rule("key-field-undeclared", Severity.ERROR, "The newest schema lacks a field the message key is made from."),
         Rule("key-field-undeclared-earlier", Severity.NOTE, "An earlier version of the schema lacks a key field."),
         Rule("pii-field-undeclared", Severity.WARNING, "The schema lacks a field named in `privacy.pii_fields`."),
-        Rule("service-unknown", Severity.ERROR, "The intake is not in `services.yaml`; where there is such a file."),
-        Rule("owner-unknown", Severity.ERROR, "The owner is not in `owners.yaml`; where there is such a file."),
+        Rule("service-unknown", Severity.ERROR, "The intake is not in `services.yaml`, if there is such a file."),
+        Rule("owner-unknown", Severity.ERROR, "The owner is not in `owners.yaml`, if there is such a file."),
         Rule("undocumented", Severity.NOTE, "Owner or summary is missing."),
         Rule(
             "canary-impossible",
             Severity.ERROR,
-            "Canaries are on, but there is no intake, no example, or no one stream.",
+            "Canaries are enabled, but there is no intake, no example, or no single stream.",
         ),
         Rule("family-flags", Severity.ERROR, "A family's expression has flags."),
-        Rule("family-anchors", Severity.WARNING, "A family's expression is not held by `^` and `$`."),
-        Rule("family-overlap", Severity.ERROR, "Some name is in two families."),
-        Rule("table-collision", Severity.ERROR, "Two streams would fill one table."),
+        Rule("family-anchors", Severity.WARNING, "A family's expression is not anchored by `^` and `$`."),
+        Rule("family-overlap", Severity.ERROR, "A name can match two families."),
+        Rule("table-collision", Severity.ERROR, "Two streams would be stored in the same table."),
         Rule("topic-shared", Severity.WARNING, "Two streams share a topic."),
         Rule(
             "private-in-public",
             Severity.ERROR,
-            "A private stream is public by its class, an alias, a topic it shares, or where its late events go.",
+            "A private stream is exposed by its class, an alias, a shared topic, or the stream of its late events.",
         ),
-        Rule("private-opened", Severity.WARNING, "`consumption.allowed_streams` shows a private stream to everybody."),
+        Rule("private-opened", Severity.WARNING, "`consumption.allowed_streams` opens a private stream to everybody."),
         Rule(
-            "name-form", Severity.ERROR, "A name has capital letters, or a bare number for a version (decision #009)."
+            "name-form", Severity.ERROR, "A name has capital letters, or a bare number as its version (decision #009)."
         ),
-        Rule("name-version-first", Severity.WARNING, "A version stands at the front of a name (decision #009)."),
-        Rule("name-private-last", Severity.WARNING, "`private` stands after the version (decision #009)."),
-        Rule("name-error-stream", Severity.WARNING, "A stream of error events is not named as one (decision #008)."),
-        Rule("site-group-unknown", Severity.ERROR, "An override is for a group that `sites.yaml` does not have."),
+        Rule("name-version-first", Severity.WARNING, "A name begins with its version (decision #009)."),
+        Rule("name-private-last", Severity.WARNING, "`private` comes after the version (decision #009)."),
+        Rule("name-error-stream", Severity.WARNING, "A stream of error events is not named as such (decision #008)."),
+        Rule("site-group-unknown", Severity.ERROR, "An override is for a group that is not in `sites.yaml`."),
         Rule("unset-nothing", Severity.WARNING, "An override unsets a key that nothing sets."),
-        Rule("override-breaks", Severity.ERROR, "For some site an override makes a stream that cannot be."),
+        Rule("override-breaks", Severity.ERROR, "An override makes an invalid stream for some site."),
     )
 }

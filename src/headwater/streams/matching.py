@@ -1,7 +1,7 @@
 """The rules of the legacy stream configuration: how defaults merge, names match and topics follow.
 
-The contract is written down in streams.md, sections 1.1 to 1.4; each rule here is kept because existing files and
-clients depend on it, also where it surprises (lists merge by index; a family is searched, not matched whole).
+The contract is streams.md, sections 1.1 to 1.4; each rule here is kept because existing files and clients depend on it,
+also if it surprises (lists merge by index; a family's expression is searched, not matched from end to end).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _QUOTED = frozenset(".\\+*?[^]$(){}=!<>|:-#")
 
 
 def merge(defaults: Any, entry: Any) -> Any:
-    """`entry` laid over `defaults`: containers recurse, anything else (also null and false) replaces.
+    """`entry` merged over `defaults`: containers recurse, anything else (also null and false) replaces.
 
-    Lists merge by index, so an entry cannot shorten a default list: only null does away with it.
+    Lists merge by index, so an entry cannot shorten a default list: only null removes it.
     """
     if not (isinstance(defaults, (dict, list)) and isinstance(entry, (dict, list))):
         return entry
@@ -36,7 +36,7 @@ def merge(defaults: Any, entry: Any) -> Any:
 
 
 def is_family(name: str) -> bool:
-    """True for a name that is a regex between slashes."""
+    """Whether a name is a regex between slashes."""
     return name.startswith("/")
 
 
@@ -60,14 +60,14 @@ def compile_family(name: str) -> re.Pattern[str]:
 
 
 def matches(entry_name: str, name: str) -> bool:
-    """Whether an entry is about the stream `name`: equal, or a family's regex is found in it."""
+    """Whether an entry is about the stream `name`: the names are equal, or the family's regex is found in it."""
     if not is_family(entry_name):
         return entry_name == name
     return len(name) <= NAME_CHARS_MAX and compile_family(entry_name).search(name) is not None
 
 
 def topics(name: str, settings: Mapping[str, Any], target: str | None = None) -> Any:
-    """The topics of an entry, or of the stream `target` of a family: given ones verbatim, else prefix + name."""
+    """The topics of an entry, or of the member `target` of a family: declared ones verbatim, else prefix + name."""
     if settings.get("topics") is not None:
         return settings["topics"]
     # "0" counts as absent to the original.
@@ -86,7 +86,7 @@ def topics(name: str, settings: Mapping[str, Any], target: str | None = None) ->
 
 
 def entry(name: str, settings: Mapping[str, Any], target: str | None = None) -> dict[str, Any]:
-    """What the legacy API answers about an entry: its merged settings, then `stream`, then `topics`."""
+    """The entry as the legacy API shows it: its merged settings, then `stream`, then `topics`."""
     answered = dict(settings)
     answered["stream"] = name
     answered["topics"] = topics(name, settings, target)
@@ -94,7 +94,7 @@ def entry(name: str, settings: Mapping[str, Any], target: str | None = None) -> 
 
 
 def check_entry(name: str, settings: Mapping[str, Any]) -> tuple[tuple[str, ...], str] | None:
-    """What the original refuses at start: (path of the key, sentence), or None where the entry is fine."""
+    """What the original refuses at start: (path of the key, sentence), or None if the entry is valid."""
     if is_family(name):
         try:
             compile_family(name)

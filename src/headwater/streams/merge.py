@@ -9,7 +9,7 @@ Path = tuple[str, ...]
 
 
 def lay_over(defaults: Any, document: Any) -> Any:
-    """`document` over `defaults`; null, false and [] are values like others. Neither side is changed."""
+    """`document` merged over `defaults`; null, false and [] are values like others. Neither argument is changed."""
     if not (isinstance(defaults, dict) and isinstance(document, dict)):
         return document
     merged = {name: lay_over(value, document[name]) if name in document else value for name, value in defaults.items()}
@@ -17,13 +17,13 @@ def lay_over(defaults: Any, document: Any) -> Any:
 
 
 def without(document: Mapping[str, Any], dotted: str) -> dict[str, Any]:
-    """`document` less the key at a dotted path, where it is. Keys may have dots of their own: the longest that fits."""
+    """`document` without the key at a dotted path, if present. Keys may contain dots: the longest match is taken."""
     path = find(document, dotted)
     return _without(document, path) if path else dict(document)
 
 
 def find(document: Any, dotted: str) -> Path | None:
-    """The steps to the key at a dotted path, or None where there is none."""
+    """The steps to the key at a dotted path, or None if there is none."""
     if not isinstance(document, Mapping):
         return None
     if dotted in document:
@@ -35,7 +35,7 @@ def find(document: Any, dotted: str) -> Path | None:
 
 
 def leaves(document: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Every value that is no mapping (or an empty one), and the steps to it."""
+    """Every value that is not a mapping (or is an empty one), and the steps to it."""
     if isinstance(document, Mapping) and (document or not path):
         for name, value in document.items():
             yield from leaves(value, (*path, name))

@@ -1,9 +1,9 @@
-"""Which streams take events from outside: all but those that the platform itself writes, unless their file allows it.
+"""Which streams accept events from outside: all except those that the platform writes, unless their file allows it.
 
-How this works: error streams and what jobs write (outputs, late events, errors) drive alarms, replays and tables, so a
-producer that could post there would make them up. A stream that writes into a topic of such a stream, under whatever
-name, is closed as well. `producers: {external: …}` of the stream file decides otherwise, both ways. Whether a sender
-needs an API key is said by `producers: {keys: …}`, or by the configuration.
+How this works: error streams and the streams that jobs write (outputs, late events, errors) drive alerts, replays and
+tables, so a producer that could post there could forge them. A stream that shares a topic with such a stream is closed
+as well, whatever its name. `producers: {external: …}` in the stream file overrides this, both ways. Whether a producer
+needs an API key is set by `producers: {keys: …}`, or by the configuration.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from headwater.streams.visibility import Access, is_error_stream
 
 
 class KeysOfSenders(enum.Enum):
-    """Whether those who send events need an API key: nobody, those to some streams, or everybody."""
+    """Which producers need an API key: none, those of some streams, or all."""
 
     NEVER = 0
     SOMETIMES = 1
@@ -25,7 +25,7 @@ class KeysOfSenders(enum.Enum):
 
 
 class OutsideEvents:
-    """Which streams of one registry take events of producers. `find` gives a stream by name."""
+    """Which streams of one registry accept events of producers. `find` returns a stream by name."""
 
     def __init__(self, streams: Sequence[Stream], find: Callable[[str], Stream | None], access: Access) -> None:
         self._access = access
@@ -50,29 +50,29 @@ class OutsideEvents:
         )
 
     def check(self, stream: Stream, topic: str) -> None:
-        """Raise StreamClosed where an event from outside may not be written to `topic` as one of `stream`."""
+        """Raise StreamClosed if an event from outside may not be written to `topic` as an event of `stream`."""
         if stream.external is True:
             return
         if stream.external is False:
             raise StreamClosed(
-                f"{stream.name} takes no events from outside.",
-                hint="Its stream file says so with `producers: {external: false}`.",
+                f"{stream.name} accepts no events from outside.",
+                hint="Its stream file has `producers: {external: false}`.",
             )
         if self._is_own(stream) or topic in self._topics:
             raise StreamClosed(
-                f"{stream.name} takes no events from outside: the platform itself writes what is stored there.",
-                hint="Post to another stream; or allow it with `producers: {external: true}` in the stream file.",
+                f"{stream.name} accepts no events from outside: only the platform itself writes to it.",
+                hint="Post to another stream, or allow this with `producers: {external: true}` in the stream file.",
             )
 
     def check_key(self, stream_name: object) -> None:
-        """Raise KeyRequired where an event that was sent without a key may not be for this stream, declared or not.
+        """Raise KeyRequired if events for this stream, declared or not, need an API key and this one was sent without.
 
-        It says the same of all streams, so that nobody learns which there are.
+        The error is the same for all streams, so that it does not reveal which exist.
         """
         stream = self._find(stream_name) if isinstance(stream_name, str) else None
         if self._access.asks_sender(stream):
             raise KeyRequired(
-                "Events are sent here with an API key that has the scope events:write.",
+                "An API key with the scope events:write is required to send events here.",
                 hint="Send it as `Authorization: Bearer …`; `headwater keys create --scope events:write` makes one.",
             )
 

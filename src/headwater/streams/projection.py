@@ -1,7 +1,7 @@
-"""What each audience is told of a stream: browsers only how to send, the public only what is public, and so on.
+"""What each audience may see of a stream: browsers only how to send, the public only what is public, and so on.
 
-How this works: a projection is a function from a Stream to plain JSON. What is not listed for an audience is not told
-to it, so that a new setting is private until somebody decides otherwise. An answer's ETag is made of its content.
+How this works: a projection is a function from a Stream to plain JSON. What is not listed for an audience is not shown
+to it, so that a new setting is private until it is listed. The ETag of a response is a digest of its content.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from headwater.streams.stream import Stream
 
 Projection = Callable[[Stream], "dict[str, Any] | None"]
 
-# Of a producer's settings, those that client libraries in browsers read.
+# The settings of a producer that client libraries in browsers read.
 _BROWSER_PRODUCER = "metrics_platform_client"
 
 
 def for_browser(stream: Stream) -> dict[str, Any] | None:
-    """Whether to send, and how many: `enabled`, `sample`, `client`."""
+    """Whether to send, and which share: `enabled`, `sample`, `client`."""
     told: dict[str, Any] = {}
     if not stream.enabled:
         told["enabled"] = False
@@ -32,7 +32,7 @@ def for_browser(stream: Stream) -> dict[str, Any] | None:
 
 
 def for_public(stream: Stream) -> dict[str, Any] | None:
-    """What the catalog shows."""
+    """The fields that the catalog shows."""
     docs = stream.declared.get("docs", {})
     return {
         "schema_title": stream.schema_title,
@@ -47,7 +47,7 @@ def for_public(stream: Stream) -> dict[str, Any] | None:
 
 
 def for_intake(stream: Stream) -> dict[str, Any] | None:
-    """What decides whether an event is taken, and where it goes."""
+    """What decides whether an event is accepted, and where it is stored."""
     return {
         "schema_title": stream.schema_title,
         "destination_event_service": stream.destination_event_service,
@@ -61,7 +61,7 @@ def for_intake(stream: Stream) -> dict[str, Any] | None:
 
 
 def for_ingestion(stream: Stream) -> dict[str, Any] | None:
-    """What reads and stores a stream needs to know."""
+    """What programs that read and store a stream need to know."""
     return {
         "schema_title": stream.schema_title,
         "topics": list(stream.topics),
@@ -75,7 +75,7 @@ def for_ingestion(stream: Stream) -> dict[str, Any] | None:
 
 
 def for_internal(stream: Stream) -> dict[str, Any] | None:
-    """The whole declaration, as a stream file would say it."""
+    """The whole declaration, as in a stream file."""
     return {"topics": list(stream.topics), **dict(stream.declared)}
 
 
@@ -86,24 +86,26 @@ AUDIENCES: Mapping[str, Projection] = {
     "ingestion": for_ingestion,
     "internal": for_internal,
 }
-# Told to everybody; the others need a key.
+# Shown to everybody; the other audiences need a key.
 OPEN_AUDIENCES = frozenset({"public", "browser"})
 
 
 def project(streams: Iterable[Stream], audience: str) -> dict[str, dict[str, Any]]:
-    """{name: what `audience` is told} of those it is told of."""
+    """{name: what `audience` may see} of the streams it may see."""
     projection = AUDIENCES[audience]
     told = ((stream.name, projection(stream)) for stream in streams)
     return {name: one for name, one in told if one is not None}
 
 
 def etag_of(body: bytes) -> str:
-    """A strong ETag: the same for the same bytes, wherever they are served."""
+    """A strong ETag: the same for the same bytes, whichever server sends them."""
     return f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
 
 
 def value_at(stream: Stream, dotted: str) -> Any:
-    """What a stream's declaration says at a dotted key, its legacy settings where it has no such key; else None."""
+    """The value of a stream's declaration at a dotted key, or of its legacy settings if it lacks that key; else
+    None.
+    """
     for value in (stream.declared, stream.settings):
         found: Any = value
         for name in dotted.split("."):

@@ -1,4 +1,4 @@
-"""Which stream a name means: exact names first, then families in their order."""
+"""Finds the stream of a name: exact names first, then families in their order."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from headwater.streams.outside import OutsideEvents
 from headwater.streams.stream import Stream
 from headwater.streams.visibility import Access, Sight, Visibility
 
-# Names come from producers: what is remembered about them is bounded.
+# Names come from producers: the cache of them is bounded.
 MEMBERS_REMEMBERED_MAX = 4096
 HINTS_REMEMBERED_MAX = 1024
 EVERYBODY = Scope()
 
 
 class StreamRegistry:
-    """The declared streams as one scope sees them. Immutable: a change makes another registry.
+    """The declared streams as one scope sees them. Immutable: a change makes a new registry.
 
     `get` is on the intake's hot path: one dict lookup for a declared name.
     """
@@ -37,9 +37,9 @@ class StreamRegistry:
         scope: Scope = EVERYBODY,
         access: Access | None = None,
     ) -> None:
-        """Of these streams, or of those `scope` sees in `layers`. Raises ConfigInvalid where two have one name.
+        """A registry of these streams, or of those `scope` sees in `layers`. Raises ConfigInvalid for a duplicate name.
 
-        With `access`, hints name no stream that is hidden; without it they are for people who have the files.
+        With `access`, hints name no hidden stream; without it they are for people who have the files.
         """
         self.layers = layers or StreamLayers.of_entries(Entry.of_stream(stream) for stream in streams)
         self.scope = scope
@@ -54,14 +54,14 @@ class StreamRegistry:
     def load(cls, path: Path, defaults: Mapping[str, Any] | None = None, scope: Scope = EVERYBODY) -> StreamRegistry:
         """Read a directory of stream files, or one file of many. Raises ConfigInvalid with file and line.
 
-        `defaults` has the shape of a `defaults.yaml` and lies under the directory's own.
+        `defaults` has the structure of a `defaults.yaml`, and the directory's own defaults override it.
         """
         return cls(layers=read_layers(path, defaults), scope=scope)
 
     def seen_from(self, scope: Scope) -> StreamRegistry:
         """The same declarations as another scope sees them: a site, a realm, a time. Raises ConfigInvalid.
 
-        What is hidden from this scope is hidden from the other one too.
+        Streams that are hidden from this scope are hidden from the other one, too.
         """
         if scope == self.scope:
             return self
@@ -69,16 +69,16 @@ class StreamRegistry:
         return StreamRegistry(layers=self.layers, scope=scope, access=access)
 
     def revised(self, revisions: Iterable[Layer]) -> StreamRegistry:
-        """The same declarations under these revisions, for the same scope. Raises ConfigInvalid."""
+        """The same declarations with these revisions, for the same scope. Raises ConfigInvalid."""
         return StreamRegistry(layers=self.layers.with_revisions(revisions), scope=self.scope, access=self.access)
 
     def extended(self, streams: Iterable[Stream]) -> StreamRegistry:
-        """These streams too, which nobody declared. Raises ConfigInvalid where two have one name."""
+        """The same with these implied streams added. Raises ConfigInvalid for a duplicate name."""
         added = self.layers.with_entries(Entry.of_stream(stream, implied=True) for stream in streams)
         return StreamRegistry(layers=added, scope=self.scope, access=self.access)
 
     def with_access(self, access: Access) -> StreamRegistry:
-        """The same streams, with what is known beside their declarations about who may see them."""
+        """The same streams, with what is known in addition to their declarations about who may see them."""
         return StreamRegistry(layers=self.layers, scope=self.scope, access=access)
 
     @functools.cached_property
@@ -88,11 +88,13 @@ class StreamRegistry:
 
     @functools.cached_property
     def outside(self) -> OutsideEvents:
-        """Which of these streams take events from outside."""
+        """Which of these streams accept events from outside."""
         return OutsideEvents(self._entries, self.find, self.access or Access())
 
     def get(self, name: str) -> Stream:
-        """The stream of this name: declared so, else a member of the first family found in it. Raises StreamUnknown."""
+        """The stream of this name: a declared one, else a member of the first family that matches. Raises
+        StreamUnknown.
+        """
         found = self._known.get(name)
         if found is None:
             found = self._member(name)
@@ -101,7 +103,7 @@ class StreamRegistry:
         return found
 
     def find(self, name: str) -> Stream | None:
-        """As `get`, None where there is none."""
+        """As `get`, but None if there is none."""
         return self._known.get(name) or self._member(name)
 
     def names(self) -> Sequence[str]:
@@ -113,7 +115,7 @@ class StreamRegistry:
         return tuple(self._streams.values())
 
     def entries(self) -> Sequence[Stream]:
-        """Streams and families together, in order of declaration, less those nobody declared."""
+        """Streams and families together, in order of declaration, without implied ones."""
         return tuple(stream for stream in self._entries if not self.layers.entries[stream.name].implied)
 
     def families(self) -> Sequence[Stream]:
@@ -138,7 +140,7 @@ class StreamRegistry:
 
     def _member(self, name: str) -> Stream | None:
         for pattern, family in self._families.items():
-            # The text of a family is no stream: the legacy API finds it, but nothing may be written to it.
+            # The expression of a family is not a stream: the legacy API finds it, but no event may be written to it.
             if not legacy.is_family(name) and legacy.matches(pattern, name):
                 member = _member_of(family, name)
                 if len(self._known) < len(self._streams) + MEMBERS_REMEMBERED_MAX:
@@ -147,8 +149,8 @@ class StreamRegistry:
         return None
 
     def unknown(self, name: str) -> StreamUnknown:
-        """The error about a name that is no stream's."""
-        # Hints are remembered by name: one character more than names may have says that it is too long.
+        """The error about a name that no stream has."""
+        # Hints are cached by name: one character more than the limit shows that the name is too long.
         hint = self._hint(name[: legacy.NAME_CHARS_MAX + 1])
         return StreamUnknown(f'The stream "{name[: legacy.NAME_CHARS_MAX]}" is not declared.', hint=hint)
 
@@ -157,7 +159,7 @@ class StreamRegistry:
         return (
             f'Did you mean "{near}"?'
             if near
-            else "Declare it in a stream file; a server that runs reads it when it is started again."
+            else "Declare it in a stream file, and restart a running server to load it."
         )
 
 

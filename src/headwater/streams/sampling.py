@@ -1,10 +1,10 @@
 """Which events of a sampled stream are sent: the legacy 32-bit rule, bit for bit, and our 64-bit rule.
 
 How this works: a *unit* (a session, a page view, a device) has an id; the rule turns it into a number, and the unit is
-in the sample where that number is below the rate. The legacy rule takes the first eight hexadecimal digits of the id
-itself, so that every stream samples the same units, and has two quirks which its clients rely on: rate 0 is an invalid
-configuration, and the id `ffffffff…` is out even at rate 1. The 64-bit rule hashes salt, stream and id, so that
-streams with different salts are sampled independently; rate 0 is nobody and rate 1 everybody, by construction.
+in the sample if that number is below the rate. The legacy rule takes the first eight hexadecimal digits of the id
+itself, so that every stream samples the same units, and has two quirks that its clients rely on: rate 0 is an invalid
+configuration, and the id `ffffffff…` is excluded even at rate 1. The 64-bit rule hashes salt, stream and id, so that
+streams with different salts are sampled independently; rate 0 selects no unit and rate 1 every unit, by construction.
 `clients/js` has the same rules.
 """
 
@@ -26,7 +26,7 @@ _FNV_OFFSET, _FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """What a rule said: whether the unit is in, and what is recorded in the event as `meta.sample`."""
+    """The result of a rule: whether the unit is in the sample, and what is recorded in the event as `meta.sample`."""
 
     included: bool
     applied: Mapping[str, Any] | None
@@ -35,7 +35,7 @@ class Sampled:
 def decide(stream: str, sample: Mapping[str, Any] | None, ids: Mapping[str, str]) -> Sampled:
     """Apply a stream's `sample` setting (`unit`, `rate`, `algorithm`, `salt`), None being all; `ids` is {unit: id}.
 
-    A unit without an id is out, as is a setting that cannot be understood.
+    A unit without an id is excluded, and so is every unit if the setting is invalid.
     """
     if sample is None:
         return Sampled(True, None)
@@ -52,13 +52,13 @@ def decide(stream: str, sample: Mapping[str, Any] | None, ids: Mapping[str, str]
 
 
 def in_sample_legacy32(unit_id: str, rate: float) -> bool:
-    """Whether uint32(first 8 hexadecimal digits) / (2^32 - 1) < rate; rate 0 and ids without digits are out."""
+    """Whether uint32(first 8 hexadecimal digits) / (2^32 - 1) < rate; rate 0 and ids without digits are excluded."""
     value = legacy32_value(unit_id)
     return value is not None and 0 < rate <= 1 and value < rate
 
 
 def legacy32_value(unit_id: str) -> float | None:
-    """The number in [0, 1] which the legacy rule compares with the rate; None where the id has no such digits."""
+    """The number in [0, 1] that the legacy rule compares with the rate; None if the id has no such digits."""
     head = _leading_hex(unit_id[:8])
     return int(head, 16) / _LEGACY_MAX if head else None
 
@@ -88,7 +88,7 @@ def hash64(salt: str, stream: str, unit_id: str) -> int:
 
 
 def _rate(given: Any, *, lenient: bool) -> float | None:
-    """A rate in [0, 1], or None. `lenient`: what JavaScript would compare as a number is one."""
+    """A rate in [0, 1], or None. `lenient`: accept what JavaScript would compare as a number."""
     if lenient and isinstance(given, (str, bool)):
         try:
             given = float(given)

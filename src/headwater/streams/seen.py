@@ -1,4 +1,4 @@
-"""The streams of a registry as one reader sees them: what the reader may not know of is unknown, in the same words."""
+"""The streams of a registry as one reader sees them: a hidden stream gives the same error as an unknown one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headwater.streams.visibility import Sight, Visibility
 
 
 class SeenStreams:
-    """The streams of one registry as one reader sees them: what it may not know of is unknown."""
+    """The streams of one registry as one reader sees them: hidden streams are unknown."""
 
     def __init__(self, registry: StreamRegistry, sight: Sight) -> None:
         self._registry = registry
@@ -22,7 +22,7 @@ class SeenStreams:
 
     @property
     def sees_all(self) -> bool:
-        """Whether there can be no stream that the reader may not know of."""
+        """Whether no stream can be hidden from the reader."""
         return self.sight >= Sight.DECLARED or not (self.visibility.has_hidden or self._registry.families())
 
     def names(self, stream: Stream) -> bool:
@@ -32,14 +32,14 @@ class SeenStreams:
         return self.visibility.reads(stream, self.sight)
 
     def get(self, name: str) -> Stream:
-        """The stream of this name. Raises StreamUnknown, with the same words where it may not be known of."""
+        """The stream of this name. Raises StreamUnknown, with the same message for a hidden stream."""
         stream = self._registry.get(name)
         if not self.names(stream):
             raise self._registry.unknown(name)
         return stream
 
     def find(self, name: str) -> Stream | None:
-        """As `get`, None where there is none; the nearest name is not looked for, which takes a while."""
+        """As `get`, but None if there is none; it does not search for the nearest name, which is slow."""
         stream = self._registry.find(name)
         return stream if stream is not None and self.names(stream) else None
 
@@ -52,11 +52,11 @@ class SeenStreams:
         return [stream for stream in self._registry.families() if self.names(stream)]
 
     def entries(self) -> Sequence[Stream]:
-        """Streams and families together, in order of declaration, less those nobody declared."""
+        """Streams and families together, in order of declaration, without implied ones."""
         return [stream for stream in self._registry.entries() if self.names(stream)]
 
     def titles_hidden(self) -> frozenset[str]:
-        """The titles of schemas that only streams have which the reader may not know of."""
+        """The titles of schemas that only hidden streams have."""
         streams = [*self._registry.all(), *self._registry.families()]
         known = {stream.schema_title for stream in streams if self.names(stream)}
         return frozenset(stream.schema_title for stream in streams if stream.schema_title) - known

@@ -1,7 +1,7 @@
 """What the document of a stream file declares: a Stream, and the settings the legacy API shows for it.
 
-The format is a superset of the legacy settings (streams.md, section 7.1) and maps to them without loss; shape.py says
-which keys there are.
+The format is a superset of the legacy settings (streams.md, section 7.1) and maps to them without loss;
+stream_format.py declares its keys.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def legacy_settings(document: Mapping[str, Any]) -> dict[str, Any]:
     if "schema_title" in document:
         settings["schema_title"] = document["schema_title"]
     if "topic_prefixes" in transport:
-        # [] means "none" here; to the legacy rules it would mean "no topics at all".
+        # [] means "no prefixes" here; in the legacy rules it would mean "no topics at all".
         settings["topic_prefixes"] = transport["topic_prefixes"] or None
     for block, name in (
         (transport, "topics"),
@@ -61,7 +61,7 @@ def producers_by_name(by: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> di
 
 
 def stream_of(document: Mapping[str, Any], file: str | None = None, line: int | None = None) -> Stream:
-    """The Stream that a checked document (defaults laid under) declares."""
+    """The Stream that a checked document (merged over the defaults) declares."""
     transport, produce = document.get("transport", {}), document.get("produce", {})
     docs, kafka = document.get("docs", {}), transport.get("kafka", {})
     return Stream(
@@ -98,7 +98,7 @@ def stream_of(document: Mapping[str, Any], file: str | None = None, line: int | 
 
 
 def request_headers(declared: Mapping[str, Any]) -> dict[str, str | None]:
-    """Event field -> lower-case request header, None where it is switched off."""
+    """Event field -> lower-case request header, None if it is disabled."""
     return {name: header.lower() if isinstance(header, str) else None for name, header in declared.items()}
 
 

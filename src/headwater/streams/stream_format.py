@@ -1,6 +1,6 @@
 """The format of a stream file: its keys, the check of a declaration against them, and the same as JSON Schema.
 
-`SHAPE` is the reference: docs/reference/stream-file.md and the JSON Schema that editors use follow from it.
+`SHAPE` is the reference: docs/reference/stream-file.md and the JSON Schema for editors are generated from it.
 """
 
 from __future__ import annotations
@@ -31,80 +31,83 @@ CONDITIONS: Mapping[str, Field] = {
 SHAPE: Mapping[str, Field] = {
     "apiVersion": keys.choice("The version of this format.", API_VERSION),
     "kind": keys.choice("What the file declares.", "Stream"),
-    "stream": keys.text("The name; equals the file's name without `.yaml`. A `/regex/` in `families/`."),
+    "stream": keys.text("The name, which equals the name of the file without `.yaml`; in `families/`, a `/regex/`."),
     "schema_title": keys.text("The title of the schemas its events may have."),
     "exists": keys.flag(
-        "Whether there is such a stream; default true. Overrides set it for streams of some sites only."
+        "Whether the stream exists; default true. Overrides use it for streams that exist only on some sites."
     ),
-    "event_time": keys.text("Dotted path of the field that says when it happened; default `dt`, else `meta.dt`."),
+    "event_time": keys.text("Dotted path of the event time; default `dt`, else `meta.dt`."),
     "lifecycle": Field(
-        "How far along the stream is.",
+        "The lifecycle of the stream.",
         keys={
-            "stage": keys.text("For instance experimental, stable, deprecated."),
+            "stage": keys.text("For example experimental, stable, deprecated."),
             "since": keys.text_or_null("The date it began."),
             "replaces": keys.text_or_null("The stream it replaces."),
             "sunset": keys.text_or_null("The date it ends."),
         },
     ),
     "docs": Field(
-        "What people need to know.",
+        "Documentation for people.",
         keys={
             "summary": keys.text("One sentence: what an event of it means."),
             "description": keys.text("More than one sentence."),
-            "owner": keys.text_or_null("Who answers for it, such as `team:search`."),
-            "contact": keys.text_or_null("Where to ask."),
+            "owner": keys.text_or_null("Who is responsible for it, such as `team:search`."),
+            "contact": keys.text_or_null("Where to ask questions."),
             "links": Field(
                 "Further reading.",
                 "a list of mappings",
                 keys.is_list_of_mappings,
                 keys.MAPPINGS,
-                item_keys={"title": keys.text("The text of the link."), "url": keys.text("Where it leads.")},
+                item_keys={"title": keys.text("The text of the link."), "url": keys.text("The address of the link.")},
             ),
-            "tags": keys.texts("Words to find it by."),
+            "tags": keys.texts("Keywords for searching."),
         },
     ),
     "privacy": Field(
-        "What it may reveal.",
+        "Privacy of the events.",
         keys={
             "class": keys.choice(
-                "Whom it is for: everybody who reaches the platform (the first two), or holders of a key only; default "
-                "`unspecified`.",
+                "Who may read it: everybody who reaches the platform (the first two), or only holders of an API "
+                "key; default `unspecified`.",
                 *PRIVACY_CLASSES,
             ),
-            "pii_fields": keys.texts("Dotted paths of the fields about people."),
-            "retention_override": keys.duration("Keep it this long instead, for privacy's sake.", or_null=True),
+            "pii_fields": keys.texts("Dotted paths of the fields with personal data."),
+            "retention_override": keys.duration(
+                "The retention for privacy reasons; it overrides the retention of `transport`.", or_null=True
+            ),
         },
     ),
     "transport": Field(
-        "Where and how events are kept.",
+        "Where and how events are stored.",
         keys={
             "topic_prefixes": Field(
-                "Datacenter prefixes: one topic each. Absent inherits, `[]` or null means none.",
+                "Datacenter prefixes, one topic each. Absent: inherited; `[]` or null: none.",
                 "a list of texts or null",
                 lambda value: value is None or keys.is_texts(value),
                 {"type": ["array", "null"], "items": keys.TEXT},
             ),
             "topics": Field(
-                "The topics by name, where they do not follow from the prefixes.",
-                "a list of one text or more",
+                "The names of the topics, if they do not follow from the prefixes.",
+                "a list of at least one text",
                 lambda value: keys.is_texts(value) and bool(value),
                 {"type": "array", "items": keys.TEXT, "minItems": 1},
             ),
             "message_key_fields": Field(
-                "The key: name in the key to dotted path in the event. Same key, same partition, in order.",
+                "The fields of the key: name in the key to dotted path in the event. Events with the same key "
+                "are in the same partition, in order.",
                 "a mapping of name to dotted path, or null",
                 lambda value: value is None or keys.is_mapping_of_texts(value),
                 {"type": ["object", "null"], "additionalProperties": keys.TEXT},
             ),
-            "partitions": keys.count("Partitions of each topic; default 1."),
-            "retention": keys.duration("How long events are kept; default the log's `retention_seconds_default`."),
-            "retention_bytes": keys.count("Keep at most so many bytes per topic."),
-            "compact": keys.flag("Keep only the newest event of each key; needs `message_key_fields`."),
+            "partitions": keys.count("The number of partitions of each topic; default 1."),
+            "retention": keys.duration("How long events are kept; default: the log's `retention_seconds_default`."),
+            "retention_bytes": keys.count("The most bytes kept per topic."),
+            "compact": keys.flag("Whether only the newest event of each key is kept; needs `message_key_fields`."),
             "kafka": Field(
-                "The same in Kafka's words, used where the keys above are absent.",
+                "The same settings under their Kafka names, used if the keys above are absent.",
                 keys={
                     "partitions": keys.count("As `partitions`."),
-                    "replicas": keys.count("Copies of each partition; on Kafka only."),
+                    "replicas": keys.count("The number of replicas of each partition; Kafka only."),
                     "cleanup_policy": Field(
                         "`compact` in the list means `compact: true`.",
                         'a list of "delete" and "compact"',
@@ -113,19 +116,19 @@ SHAPE: Mapping[str, Field] = {
                     ),
                     "retention_ms": keys.count("As `retention`, in milliseconds."),
                     "retention_bytes": keys.count("As `retention_bytes`; -1 unlimited.", -1),
-                    "compression": keys.choice("The codec of its topics; on Kafka only.", *COMPRESSIONS),
+                    "compression": keys.choice("The compression codec of the topics; Kafka only.", *COMPRESSIONS),
                 },
             ),
         },
     ),
     "produce": Field(
-        "How events come in.",
+        "How events are produced.",
         keys={
             "enabled": keys.flag("Whether producers may send; false refuses every event. Default true."),
-            "destination_event_service": keys.text_or_null("The intake that takes them."),
+            "destination_event_service": keys.text_or_null("The intake that accepts the events."),
             "by": Field(
-                "The producers by name. A mapping merges with the layers below it, a list replaces them; keys besides "
-                "these two are the producer's own.",
+                "The producers by name. A mapping merges with the layers below it, a list replaces them; "
+                "further keys are settings of the producer.",
                 "a mapping of name to mapping, or a list of mappings with `name`",
                 lambda value: keys.is_mapping_of_mappings(value) or _is_list_of_named(value),
                 {
@@ -138,27 +141,27 @@ SHAPE: Mapping[str, Field] = {
                 open=True,
             ),
             "sample": Field(
-                "Which part of the events clients send; null all.",
+                "The share of the events that clients send; null: all.",
                 "a mapping or null",
                 lambda value: value is None or isinstance(value, dict),
                 {"type": ["object", "null"]},
                 keys={
-                    "rate": keys.rate("Part of the units."),
-                    "unit": keys.text("What is drawn, such as session or pageview."),
-                    "algorithm": keys.choice("How it is drawn; default legacy32.", "legacy32", "hash64"),
-                    "salt": keys.text("With hash64: streams with other salts draw other units."),
+                    "rate": keys.rate("The share of the units."),
+                    "unit": keys.text("The unit that is sampled, such as session or pageview."),
+                    "algorithm": keys.choice("The sampling algorithm; default legacy32.", "legacy32", "hash64"),
+                    "salt": keys.text("With hash64: streams with different salts sample independently."),
                 },
                 open=True,
             ),
             "headers": Field(
-                "Event field (dotted) to the request header that fills it; false switches one off.",
+                "Event field (dotted) to the request header that fills it; false disables a field.",
                 "a mapping of dotted path to header name or false",
                 keys.is_header_mapping,
                 {"type": "object", "additionalProperties": {"anyOf": [keys.TEXT, {"const": False}]}},
             ),
             "client": keys.open_block("Settings for client libraries."),
             "meta_dt": keys.choice(
-                "Whether the intake sets `meta.dt`: when an event has none, or always (right for browsers).",
+                "When the intake sets `meta.dt`: if an event has none, or always (right for browsers).",
                 "when_absent",
                 "always",
             ),
@@ -169,11 +172,11 @@ SHAPE: Mapping[str, Field] = {
         "Who may send events.",
         keys={
             "external": keys.flag(
-                "Whether producers outside the platform may send; default true, but false for error streams and for "
-                "what jobs write."
+                "Whether producers outside the platform may send; default true, but false for error streams and "
+                "for streams that jobs write."
             ),
             "keys": keys.choice(
-                "Whether they need an API key with the scope `events:write`; default the setting `intake.keys`.",
+                "Whether they need an API key with the scope `events:write`; default: the setting `intake.keys`.",
                 *KEYS_CHOICES,
             ),
         },
@@ -182,59 +185,59 @@ SHAPE: Mapping[str, Field] = {
         "Who may read its events over HTTP.",
         keys={
             "keys": keys.choice(
-                "Whether they need an API key with the scope `events:read`; default the setting `consumption.keys`.",
+                "Whether they need an API key with the scope `events:read`; default: the setting `consumption.keys`.",
                 *KEYS_CHOICES,
             ),
         },
     ),
     "consume": Field(
-        "Consumers by name; what stands below is theirs.",
+        "The consumers by name; each value is for that consumer.",
         "a mapping of name to mapping",
         keys.is_mapping_of_mappings,
         {"type": "object", "additionalProperties": {"type": "object"}},
         open=True,
     ),
     "monitor": Field(
-        "How to see that it works.",
+        "How the stream is monitored.",
         keys={
             "canary": Field(
-                "Artificial events that prove the way is open.",
+                "Artificial events that show that the stream works from end to end.",
                 keys={
-                    "enabled": keys.flag("Whether they are sent; default false."),
-                    "period": keys.duration("How often."),
-                    "required_within": keys.duration("How long without one is an alarm."),
+                    "enabled": keys.flag("Whether canaries are sent; default false."),
+                    "period": keys.duration("How often canaries are sent."),
+                    "required_within": keys.duration("After how long without a canary an alert is raised."),
                 },
             ),
             "expect": Field(
-                "What is normal.",
+                "Normal values; deviations raise alerts.",
                 keys={
                     "min_rate_per_hour": Field(
-                        "Fewer events are an alarm.",
+                        "Fewer events raise an alert.",
                         "a number, 0 or more",
                         lambda value: type(value) in (int, float) and value >= 0,
                         {"type": "number", "minimum": 0},
                     ),
-                    "max_lateness": keys.duration("How late events may come."),
+                    "max_lateness": keys.duration("How late events may arrive."),
                 },
             ),
         },
     ),
     "overrides": Field(
-        "Changes for some sites, in order: the last that holds wins.",
+        "Changes for some sites, in order: the last one that applies wins.",
         "a list of mappings",
         keys.is_list_of_mappings,
         keys.MAPPINGS,
         item_keys={
-            "when": Field("Where it holds: all that stands here must be so.", keys=CONDITIONS),
-            "set": keys.open_block("What is laid over: the keys of a stream file."),
-            "unset": keys.texts("Dotted keys that are removed first."),
+            "when": Field("Where it applies: all conditions must hold.", keys=CONDITIONS),
+            "set": keys.open_block("The keys of a stream file that it sets."),
+            "unset": keys.texts("Dotted keys that it removes first."),
         },
     ),
     "extra": keys.open_block("Unknown to Headwater: passed to the legacy API as it is."),
 }
 
 
-# What says which stream it is, rather than how it is: no override changes it.
+# Keys that identify a stream rather than describe it: no override changes them.
 IDENTITY = ("apiVersion", "kind", "stream", "overrides")
 PATCHABLE: Mapping[str, Field] = {name: key for name, key in SHAPE.items() if name not in IDENTITY}
 
@@ -248,19 +251,19 @@ def key_paths(shape: Mapping[str, Field] = SHAPE, above: str = "") -> Iterator[t
 
 
 def check(declaration: Declaration) -> None:
-    """Raise ConfigInvalid about the first key of a stream file that is unknown or takes something else."""
+    """Raise ConfigInvalid about the first key of a stream file that is unknown or has an invalid value."""
     if not isinstance(declaration.value, dict):
         raise declaration.refusal((), "must be a mapping that declares a stream.", hint="See `headwater init`.")
     _check_block(declaration, (), declaration.value, SHAPE, opened=False)
     for index, override in enumerate(declaration.value.get("overrides", ())):
         path: KeyPath = ("overrides", index)
         if not override.get("when"):
-            raise declaration.refusal(path, f"{dotted(path)} needs a `when`.", hint="Say where it holds.")
+            raise declaration.refusal(path, f"{dotted(path)} needs a `when`.", hint="Say where it applies.")
         check_patch(declaration, (*path, "set"), override.get("set", {}))
 
 
 def check_patch(declaration: Declaration, path: KeyPath, patch: Mapping[str, Any]) -> None:
-    """Raise ConfigInvalid about the first key of a patch, which stands at `path`, that no stream file may have so."""
+    """Raise ConfigInvalid about the first key of a patch at `path` that is unknown or has an invalid value."""
     _check_block(declaration, path, patch, PATCHABLE, opened=False)
 
 
@@ -295,10 +298,10 @@ def _unknown_key(declaration: Declaration, at: KeyPath, shape: Mapping[str, Fiel
 
 
 def check_defaults(declaration: Declaration) -> None:
-    """The same for a defaults.yaml, which is about no stream in particular."""
+    """The same for a defaults.yaml, which is about all streams."""
     check(declaration)
     if "stream" in declaration.value:
-        raise declaration.refusal(("stream",), '"stream" has no place among defaults.', hint="Remove the line.")
+        raise declaration.refusal(("stream",), '"stream" cannot have a default.', hint="Remove the line.")
 
 
 def json_schema() -> dict[str, Any]:

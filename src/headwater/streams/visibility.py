@@ -1,11 +1,11 @@
-"""Who may see a stream: the one decision that every way out of the platform asks.
+"""Who may see a stream: the one decision that every output of the platform uses.
 
-How this works: each stream has an `Exposure`. A stream is hidden where its privacy class or its name makes it private,
-where it shares a topic with such a stream, and where events of such a stream are copied into it: the late and error
-streams of a job, and the outputs of a job whose stream files name no class. Error streams of public streams are named
-to everybody, but read by nobody, unless their stream file makes them public. So are streams whose readers need an API
-key, by their stream file or by the configuration. A reader has a `Sight`, which follows from
-its API key; `names` and `reads` compare the two.
+How this works: each stream has an `Exposure`. A stream is hidden if its privacy class or its name makes it private, if
+it shares a topic with such a stream, and if events of such a stream are copied into it: the late and error streams of a
+job, and the outputs of a job whose stream files name no class. The names of error streams of public streams are public,
+their events are not, unless their stream file makes them public. The same holds for streams whose readers need an API
+key, by their stream file or by the configuration. A reader has a `Sight`, which follows from its API key; `names` and
+`reads` compare the two.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ERROR_TITLE = "error"
 
 
 class Sight(enum.IntEnum):
-    """What a reader may see. PUBLIC: what is open to all. DECLARED: also what is declared. EVENTS: also all events."""
+    """What a reader may see. PUBLIC: what is open to all. DECLARED: also all declarations. EVENTS: also all events."""
 
     PUBLIC = 0
     DECLARED = 1
@@ -28,7 +28,7 @@ class Sight(enum.IntEnum):
 
 
 class Exposure(enum.IntEnum):
-    """What of a stream is for everybody: nothing, its name and declaration, or its events as well."""
+    """What of a stream is public: nothing, its name and declaration, or its events as well."""
 
     HIDDEN = 0
     NAMED = 1
@@ -37,7 +37,7 @@ class Exposure(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A job as far as it moves events: the streams it reads, and the streams and the table it fills."""
+    """The part of a job that matters here: the streams it reads, and the streams and the table it writes."""
 
     job: str
     sources: tuple[str, ...]
@@ -53,13 +53,13 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What is known beside the declarations: streams opened to everybody by name, hidden ones, and the jobs."""
+    """What is known in addition to the declarations: streams opened to everybody by name, hidden ones, and the jobs."""
 
     opened: frozenset[str] = frozenset()
     hidden: frozenset[str] = frozenset()
     error_streams: frozenset[str] = frozenset()
     flows: tuple[Flow, ...] = ()
-    # Whether producers and readers need an API key, where a stream file does not say.
+    # Whether producers and readers need an API key, unless a stream file sets that.
     sends_with_key: bool = False
     reads_with_key: bool = False
     _written: Mapping[str, tuple[Flow, ...]] = field(init=False, default_factory=dict, compare=False, repr=False)
@@ -76,12 +76,12 @@ class Access:
         return self._written.get(name, ())
 
     def asks_sender(self, stream: Stream | None) -> bool:
-        """Whether events are sent to a stream with an API key only; None: to one that nobody declared."""
+        """Whether sending events to a stream needs an API key; None: to an undeclared stream."""
         said = stream.producer_keys if stream is not None else None
         return self.sends_with_key if said is None else said == "required"
 
     def asks_reader(self, stream: Stream) -> bool:
-        """Whether the events of a stream are read with an API key only."""
+        """Whether reading the events of a stream needs an API key."""
         said = stream.consumer_keys
         return self.reads_with_key if said is None else said == "required"
 
@@ -94,7 +94,7 @@ def is_error_stream(stream: Stream, access: Access) -> bool:
 
 
 class Visibility:
-    """The exposure of every stream of one registry. `find` gives a stream by name."""
+    """The exposure of every stream of one registry. `find` returns a stream by name."""
 
     def __init__(self, streams: Sequence[Stream], find: Callable[[str], Stream | None], access: Access) -> None:
         self._access = access
@@ -110,20 +110,20 @@ class Visibility:
         self.has_hidden = Exposure.HIDDEN in self._exposures.values() or any(map(access.asks_reader, known.values()))
 
     def exposure(self, stream: Stream) -> Exposure:
-        """What of a stream, which may be a member of a family, is for everybody."""
+        """What of a stream, which may be a member of a family, is public."""
         known = self._exposures.get(stream.name)
         return self._of(stream) if known is None else known
 
     def names(self, stream: Stream, sight: Sight) -> bool:
-        """Whether a reader may know that there is this stream, and how it is declared and doing."""
+        """Whether a reader may know that this stream exists, its declaration and its health."""
         return sight >= Sight.DECLARED or self.exposure(stream) > Exposure.HIDDEN
 
     def reads(self, stream: Stream, sight: Sight) -> bool:
-        """Whether a reader may be given events of this stream, and what is made of them."""
+        """Whether a reader may receive events of this stream, and results derived from them."""
         return sight >= Sight.EVENTS or self.exposure(stream) is Exposure.OPEN
 
     def names_job(self, job: str, sight: Sight) -> bool:
-        """Whether a reader may know of a job: of all streams it reads and writes, as far as they are declared."""
+        """Whether a reader may know of a job: of all declared streams that it reads and writes."""
         flow = next((flow for flow in self._access.flows if flow.job == job), None)
         return (
             sight >= Sight.DECLARED
@@ -132,7 +132,7 @@ class Visibility:
         )
 
     def reads_job(self, job: str, sight: Sight) -> bool:
-        """Whether a reader may be told what a job says, which may be part of the events it reads."""
+        """Whether a reader may see the messages of a job, which may contain parts of the events it reads."""
         flow = next((flow for flow in self._access.flows if flow.job == job), None)
         return (
             sight >= Sight.EVENTS
@@ -141,20 +141,20 @@ class Visibility:
         )
 
     def reads_table(self, table: str, sight: Sight) -> bool:
-        """Whether a reader may be given rows of a table: events of all streams it is filled from."""
+        """Whether a reader may see rows of a table, which come from events of all streams it is filled from."""
         flows = [flow for flow in self._access.flows if flow.table == table]
         return sight >= Sight.EVENTS or all(
             self._named(name) is Exposure.OPEN for flow in flows for name in flow.sources
         )
 
     def may_copy(self, sources: Iterable[str | None], into: Stream) -> bool:
-        """Whether events that named the streams `sources` may stand in `into`, for whoever may read that."""
+        """Whether events that named the streams `sources` may be written to `into`, for all of its readers."""
         return self.exposure(into) is not Exposure.OPEN or all(self.reads_of(name, Sight.PUBLIC) for name in sources)
 
     def reads_of(self, name: str | None, sight: Sight) -> bool:
-        """Whether a reader may be given an event that named the stream `name`, also where there is no such stream.
+        """Whether a reader may receive an event that named the stream `name`, even if there is no such stream.
 
-        An event that names none might have been meant for any: it is for everybody only where all streams are.
+        An event that names none might have been meant for any: it is public only if all streams are.
         """
         stream = self._find(name) if name else None
         return sight >= Sight.EVENTS or (
@@ -162,12 +162,12 @@ class Visibility:
         )
 
     def knows(self, name: str | None) -> bool:
-        """Whether there is a stream of this name, for whomever."""
+        """Whether there is a stream of this name, visible or hidden."""
         return bool(name) and self._find(name or "") is not None
 
     @property
     def hidden(self) -> frozenset[str]:
-        """The declared streams that nobody may know of without a key."""
+        """The declared streams that are hidden without an API key."""
         return frozenset(name for name, exposure in self._exposures.items() if exposure is Exposure.HIDDEN)
 
     def _named(self, name: str) -> Exposure:
@@ -175,7 +175,7 @@ class Visibility:
         return Exposure.HIDDEN if stream is None else self.exposure(stream)
 
     def _settle(self, streams: Sequence[Stream]) -> None:
-        """Work out what follows from what, until nothing changes: exposures only ever become less."""
+        """Derive exposures from each other until nothing changes: they can only decrease."""
         self._exposures = {stream.name: Exposure.OPEN for stream in streams}
         changed = True
         while changed:
@@ -206,7 +206,7 @@ class Visibility:
         says_so = stream.privacy_class != PRIVACY_CLASS_UNSPECIFIED
         least = Exposure.NAMED if is_error and not says_so else Exposure.OPEN
         for flow in writers:
-            # Late events are copied whole, whatever the class of their stream says; error events are redacted.
+            # Late events are copied whole, whatever the privacy class of their stream; error events are redacted.
             if flow.late == name or not says_so:
                 least = min(least, *(self._exposures.get(source, Exposure.HIDDEN) for source in flow.sources))
         return least

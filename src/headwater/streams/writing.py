@@ -1,4 +1,4 @@
-"""Stream files as text: keys in the format's order, plain YAML that reads back as what was written."""
+"""Writes stream files: keys in the order of the format, as plain YAML that reads back as the same values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
-    # Our reader follows YAML 1.2, the library 1.1: what either would take for a number or a word is quoted.
+    # Our reader follows YAML 1.2, the library 1.1: text that either would read as another type is quoted.
     try:
         plain = value != "" and scalar(value) == value
     except ValueError:

@@ -91,7 +91,7 @@ def test_kafkas_words_mean_the_same_and_give_way_to_ours(tmp_path: Path) -> None
         ("docs:\n  links:\n  - {title: t, urll: u}\n", 'a.yaml:5: unknown key "urll" in docs.links[0].'),
         ("transport:\n  retention: 7\n", "a.yaml:4: transport.retention must be a duration with its unit"),
         ("transport: {partitions: 0}\n", "a.yaml:3: transport.partitions must be a whole number, 1 or more."),
-        ("transport: {topics: []}\n", "a.yaml:3: transport.topics must be a list of one text or more."),
+        ("transport: {topics: []}\n", "a.yaml:3: transport.topics must be a list of at least one text."),
         ("transport: {compact: true}\n", "a.yaml:3: a compacted stream needs transport.message_key_fields."),
         ("produce: {meta_dt: never}\n", 'a.yaml:3: produce.meta_dt must be "when_absent" or "always".'),
         ("produce: {sample: {rate: 2}}\n", "a.yaml:3: produce.sample.rate must be a number from 0 to 1."),
@@ -118,7 +118,7 @@ def test_the_file_is_named_like_the_stream(tmp_path: Path) -> None:
         ("schema_title: t\n", 'a.yaml:1: "stream" is missing. Write "stream: a".'),
         ("stream: a\n", 'a.yaml:1: "schema_title" is missing.'),
         ("", "a.yaml:1: must be a mapping that declares a stream."),
-        ("stream: 'a b'\nschema_title: t\n", '"a b" is no name for a stream'),
+        ("stream: 'a b'\nschema_title: t\n", '"a b" is not a valid stream name'),
         ("stream: /^a/\nschema_title: t\n", "Move the file to families/."),
     ],
 )
@@ -177,7 +177,7 @@ def test_other_files_of_the_format_and_hidden_files_are_no_streams(tmp_path: Pat
 
 
 def test_a_place_without_streams_is_refused_and_an_empty_directory_is_not(tmp_path: Path) -> None:
-    assert "there are no streams here" in complaint(tmp_path / "absent")
+    assert "there are no streams in this directory" in complaint(tmp_path / "absent")
     assert StreamRegistry.load(tmp_path).names() == ()
 
 

@@ -159,7 +159,7 @@ def test_what_a_scope_makes_incomplete_is_refused_with_the_file(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("overrides: [{set: {}}]\n", "s.yaml:3: overrides[0] needs a `when`. Say where it holds."),
+        ("overrides: [{set: {}}]\n", "s.yaml:3: overrides[0] needs a `when`. Say where it applies."),
         ("overrides:\n- when: {wiki: w}\n", 's.yaml:4: unknown key "wiki" in overrides[0].when.'),
         ("overrides:\n- when: {site: w}\n  set: {sampel: 1}\n", 's.yaml:5: unknown key "sampel" in overrides[0].set.'),
         ("overrides:\n- when: {site: w}\n  set: {stream: t}\n", 'unknown key "stream" in overrides[0].set.'),

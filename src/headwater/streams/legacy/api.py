@@ -1,6 +1,6 @@
 """The answers of the legacy streamconfigs API, `action=streamconfigs`, without HTTP (streams.md, sections 1.6 and 1.7).
 
-A request's parameters go in, the bytes of the body and what its headers must say come out.
+A request's parameters go in, the bytes of the body and the values of its headers come out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAILING_LIST = (
     "Subscribe to the mediawiki-api-announce mailing list at <https://lists.wikimedia.org/postorius/lists/"
     "mediawiki-api-announce.lists.wikimedia.org/> for notice of API deprecations and breaking changes."
 )
-# What MediaWiki itself takes with any action: no warning about these.
+# Parameters that MediaWiki accepts with any action, so there is no warning about them.
 _FORMAT_PARAMETERS = ("action", "format", "formatversion", "callback", "utf8", "ascii")
 _CORE_PARAMETERS = frozenset(
     (
@@ -51,7 +51,7 @@ _MANGLED = str.maketrans({".": "_", " ": "_"})
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a request asks, as PHP reads it: the last of a name counts, `a[]=` is an array and has no text."""
+    """The parameters of a request as PHP reads them: the last of a name counts, `a[]=` is an array and has no text."""
 
     texts: Mapping[str, str]
     arrays: frozenset[str] = frozenset()
@@ -76,7 +76,7 @@ class Parameters:
         return self.texts.get(name, default)
 
     def many(self, name: str) -> list[str] | None:
-        """The values of a parameter that takes several; None where it is absent."""
+        """The values of a multi-value parameter; None if it is absent."""
         text = self.texts.get(name)
         if text is None:
             return None
@@ -87,7 +87,7 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class ApiAnswer:
-    """A body and what the headers say about it. The status is always 200; `error_code` tells errors apart."""
+    """A body and the headers that describe it. The status is always 200; `error_code` identifies the error."""
 
     body: bytes
     content_type: str
@@ -104,10 +104,10 @@ class _Warning:
 
 @dataclass(frozen=True)
 class _Refusal(Exception):
-    """`max_age_seconds` is how long the request had allowed caching when it failed.
+    """`max_age_seconds` is how long the request allowed caching when it failed.
 
-    `warnings` had been made by then. `by_printer`: the answer could not be printed as
-    asked, so it is printed by default.
+    `warnings` are those from before the failure. `by_printer`: the answer could not be printed as requested, so the
+    default format is used.
     """
 
     code: str
@@ -120,7 +120,7 @@ class _Refusal(Exception):
 
 
 def answer(entries: Sequence[Stream], parameters: Parameters) -> ApiAnswer:
-    """What the API answers about `entries`, the streams and families in their order of declaration."""
+    """The response of the API about `entries`, the streams and families in their order of declaration."""
     try:
         found, warnings = _found(entries, parameters)
     except _Refusal as refusal:
@@ -146,7 +146,7 @@ def printed(value: Any) -> Any:
 def select(
     entries: Sequence[Stream], names: Iterable[str] | None, expected: Mapping[Any, Any]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """(name asked for, settings) of the entries that were named and meet the constraints; None names all."""
+    """(requested name, settings) of the requested entries that meet the constraints; None requests all."""
     by_name = {stream.name: stream for stream in entries}
     wanted_settings = legacy_constraints.container(expected)
     wanted = [(stream.name, stream) for stream in entries]
@@ -187,14 +187,16 @@ def _found(
         raise _Refusal(
             "internal_api_error_TypeError", info, data, "main", max_age_seconds=MAX_AGE_SECONDS, warnings=warnings
         ) from None
-    # What nobody read is reported once the action is done; the form of the answer is looked at when it is printed.
+    # Unread parameters are reported after the action; the format of the answer is checked when it is printed.
     warnings += _warnings_of_unknown(parameters)
     _require_format(parameters, warnings)
     return found, warnings
 
 
 def _require_format(parameters: Parameters, warnings: Sequence[_Warning]) -> None:
-    """The original fails as it prints, again as it prints that failure, and then prints it as if nothing were asked."""
+    """The original fails to print the answer, fails again to print that failure, and then prints it in the default
+    format.
+    """
     version = parameters.get("formatversion", "2")
     if version in ("2", "latest"):
         return
@@ -222,7 +224,7 @@ def _limited(
 
 
 def _warnings_of_parameters(parameters: Parameters) -> list[_Warning]:
-    """What is said about parameters as they are read."""
+    """The warnings about parameters, in the order in which they are read."""
     found = []
     for name in parameters.names:
         if name in parameters.arrays and name in (*_OWN_PARAMETERS, *_CORE_PARAMETERS):

@@ -2,8 +2,8 @@
 
 How this works: the original is PHP, whose one container is an ordered map with numbers or texts for keys. Here it is a
 dict with int and str keys; a container is a list where its keys are 0, 1, 2, … Each rule below is kept because clients
-are written against it, also the surprising ones: a value is cut at its second `=`, a list ends the comparison. Each
-expectation takes the same time, however many there are, and their number and nesting are bounded.
+depend on it, also the surprising ones: a value is cut at its second `=`, a list ends the comparison. Each expectation
+takes the same time, however many there are, and their number and nesting are bounded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import unquote_plus
 from headwater.streams import matching as legacy
 
 DEPTH_MAX = 10
-# Of one request; no comparison goes deeper than DEPTH_MAX, so no expectation nested deeper can be met.
+# The limits of one request; no comparison goes deeper than DEPTH_MAX, so no expectation nested deeper can be met.
 EXPECTATIONS_MAX = 2_000
 NESTING_MAX = 64
 FLOAT_DIGITS = 14
@@ -27,11 +27,11 @@ _WHOLE = re.compile(r"(0|-?[1-9][0-9]{0,17})\Z")
 
 
 class ConstraintTypeError(Exception):
-    """The name of a stream was constrained by a mapping where a family had to be searched for it."""
+    """The constraint on the stream name is a mapping, which cannot be searched for in a family's expression."""
 
 
 class TooManyConstraints(Exception):
-    """There are more than EXPECTATIONS_MAX expectations, or one is nested more than NESTING_MAX deep."""
+    """There are more than EXPECTATIONS_MAX expectations, or one is nested more than NESTING_MAX levels deep."""
 
 
 def parse(values: Iterable[str]) -> Container:
@@ -53,13 +53,13 @@ def parse(values: Iterable[str]) -> Container:
 def matches(name: str, settings: Mapping[str, Any], expected: Mapping[Any, Any]) -> bool:
     """Whether the entry `name` meets all expectations; `settings` are merged, without computed topics.
 
-    Raises ConstraintTypeError where the original answers with an internal error.
+    Raises ConstraintTypeError in the cases in which the original answers with an internal error.
     """
     return meets(name, settings, container(expected))
 
 
 def meets(name: str, settings: Mapping[str, Any], expected: Container) -> bool:
-    """As `matches`, for expectations that are a container already."""
+    """As `matches`, for expectations that are already a container."""
     stream = expected.get("stream")
     if stream is not None:
         if isinstance(stream, dict):
@@ -73,13 +73,13 @@ def meets(name: str, settings: Mapping[str, Any], expected: Container) -> bool:
 
 
 def container(value: Mapping[Any, Any] | list[Any]) -> Container:
-    """A map or list as PHP keeps it, at every depth."""
+    """A map or list as PHP represents it, at every depth."""
     pairs: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else enumerate(value)
     return {_key(key): container(item) if isinstance(item, (Mapping, list)) else item for key, item in pairs}
 
 
 def as_text(value: Any) -> str:
-    """A value as PHP casts it to text: true is `1`, false and null are empty, 1.0 is `1`."""
+    """A value as PHP converts it to text: true is `1`, false and null are empty, 1.0 is `1`."""
     if value is None or value is False:
         return ""
     if value is True:
@@ -96,7 +96,7 @@ def _meets(settings: Container, expected: Mapping[Any, Any], depth: int) -> bool
             return False
         if isinstance(actual, dict) and isinstance(wanted, dict):
             if _is_list(actual) and _is_list(wanted):
-                # Whatever is expected beside a list is never looked at: so does the original.
+                # Other expectations next to a list are ignored, as in the original.
                 present = {as_text(item) for item in actual.values()}
                 return all(as_text(item) in present for item in wanted.values())
             if depth <= 1 or not _meets(actual, wanted, depth - 1):
@@ -108,7 +108,7 @@ def _meets(settings: Container, expected: Mapping[Any, Any], depth: int) -> bool
 
 def _parse_pieces(pieces: Iterable[str]) -> Container:
     found: Container = {}
-    # The next number of each container that was merged.
+    # The next number of each merged container.
     numbers: dict[str | int, int] = {}
     for piece in pieces:
         parts = piece.split("=", 2)
@@ -133,7 +133,7 @@ def _parse_pieces(pieces: Iterable[str]) -> Container:
 
 
 def _merge_flat(target: Container, part: Container, number: int) -> int:
-    """Numbers are given out anew, beginning with `number`, texts replace. The next number."""
+    """Numbers are assigned again, beginning with `number`, texts replace. Returns the next number."""
     for key, value in part.items():
         if isinstance(key, int):
             target[number] = value

@@ -1,7 +1,7 @@
-"""Stream files in the shape of the legacy configuration, again: the way back from legacy_import.py.
+"""Exports stream files in the format of the legacy configuration: the reverse of importer.py.
 
-What the legacy shape cannot say (times, conditions on site and group together, a false over something) is not passed
-over in silence: each such thing is a sentence in `Exported.unsaid`.
+What the legacy format cannot express (times, conditions on site and group together, a false over another value) is
+reported: each such loss is a sentence in `Exported.unsaid`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class Exported:
 
 
 def exported(layers: StreamLayers, directory: Path) -> Exported:
-    """All declarations in the legacy shape. `directory` may have the legacy.yaml of an import. Raises ConfigInvalid."""
+    """All declarations in the legacy format. `directory` may have the legacy.yaml of an import. Raises
+    ConfigInvalid.
+    """
     return _Export(layers, _notes(directory)).made()
 
 
@@ -68,7 +70,7 @@ class _Export:
         first = parts[REALM_DEFAULT]
         for realm in self._realms[1:]:
             for part, setting in parts[realm].items():
-                # A selector that says the same falls through; one the realm has not must be hidden from it.
+                # A selector with the same value is inherited; one that the realm lacks must be hidden from it.
                 for selector in [name for name, value in setting.items() if first[part].get(name) == value]:
                     del setting[selector]
                 hidden = [name for name in first[part] if name not in self._part(realm, part)]
@@ -117,16 +119,16 @@ class _Export:
         return self._said(legacy_settings(patch), under, f"{name or 'defaults'} ({pile[-1].when})")
 
     def _said(self, high: Tree, low: Any, where: str) -> Tree:
-        """The patch with which the legacy rules come out where ours do."""
+        """The patch with which the legacy rules give the same result as ours."""
         said: Tree = {}
         for name, value in high.items():
             under = low.get(name) if isinstance(low, dict) else None
             if isinstance(value, dict) and isinstance(under, dict):
                 said[name] = self._said(value, under, where)
             elif isinstance(value, list) and isinstance(under, list) and under:
-                # The legacy rule will append what is there.
+                # The legacy rule appends the existing items.
                 if value[-len(under) :] != under:
-                    self._unsaid[f"{where}: the list {name} cannot replace another."] = None
+                    self._unsaid[f"{where}: the list {name} cannot replace another list."] = None
                 said[name] = value[: -len(under)] if value[-len(under) :] == under else value
             else:
                 if (value is None or value is False) and under is not None and under is not value:
@@ -135,7 +137,7 @@ class _Export:
         return said
 
     def _settings(self, name: str | None, scope: Scope) -> Tree:
-        """The settings of one pile alone, defaults not laid under."""
+        """The settings of one stack alone, without defaults."""
         groups = self._layers.groups_of(scope.site)
         document: Tree = {}
         for layer in self._piles[name]:
@@ -154,7 +156,7 @@ class _Export:
     def _selectors(self, layer: Layer) -> list[str]:
         when = layer.when
         if when.not_before is not None or when.not_after is not None or (when.sites and when.groups):
-            self._unsaid[f"{layer.name} ({when}): the legacy shape has no such condition."] = None
+            self._unsaid[f"{layer.name} ({when}): the legacy format has no such condition."] = None
             return []
         return sorted(when.sites | when.groups) or [site.DEFAULT]
 
@@ -162,7 +164,7 @@ class _Export:
         return [layer for pile in self._piles.values() for layer in pile if layer.when != EVERYWHERE]
 
     def _check_lists(self, defaults: Any, streams: Mapping[str, Any]) -> None:
-        """The legacy rule merges lists by index: a shorter one would take the rest of the default's."""
+        """The legacy rule merges lists by index: a shorter one would inherit the rest of the default's."""
         for name, settings in streams.items():
             entry = self._layers.entries[name]
             for key in _shorter_lists(defaults if entry.takes_defaults else {}, settings):

@@ -1,8 +1,8 @@
-"""Legacy stream configuration as stream files that mean the same: the only room where the legacy merge rules apply.
+"""Imports legacy stream configuration as equivalent stream files; only this package applies the legacy merge rules.
 
-How this works: lists, which the legacy rules merge by index or append, are written out as they come out; values those
-rules ignore (false and null over something) are left out of the stream files and noted in legacy.yaml, as are the order
-of the entries and whatever else the export needs to give the very same files back.
+How this works: lists, which the legacy rules merge by index or append, are written out as merged; values that those
+rules ignore (false and null over another value) are left out of the stream files and recorded in legacy.yaml, as are
+the order of the entries and everything else that the export needs to reproduce the same files.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9]+")
 
 @dataclass(slots=True)
 class Imported:
-    """What an import makes: file names with their texts, and sentences about what somebody should look at."""
+    """The result of an import: file names with their texts, and sentences about what needs a person's attention."""
 
     files: dict[str, str] = field(default_factory=dict)
     streams: int = 0
@@ -47,7 +47,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class _Selected:
-    """One selector of one part: where it holds, whether it merges, and its value."""
+    """One selector of one part: where it applies, whether it merges, and its value."""
 
     when: Mapping[str, Any]
     realm: str
@@ -57,7 +57,7 @@ class _Selected:
 
 
 def imported(source: LegacySource) -> Imported:
-    """The files of a streams directory that means the same as `source`."""
+    """The files of a streams directory that is equivalent to `source`."""
     result = Imported()
     lost: dict[str, Any] = {}
     defaults = source.default(DEFAULT_SETTINGS)
@@ -89,9 +89,9 @@ def imported(source: LegacySource) -> Imported:
 
 
 def differences(source: LegacySource, directory: Path) -> Iterator[str]:
-    """Where stream files do not mean what the legacy rules make of `source`, for every site it names.
+    """The differences between stream files and the result of the legacy rules for `source`, for every site it names.
 
-    Raises ConfigInvalid where the files cannot be read.
+    Raises ConfigInvalid if the files cannot be read.
     """
     layers = read_layers(directory)
     for realm in {REALM_DEFAULT: None, **dict.fromkeys(source.settings)}:
@@ -112,7 +112,7 @@ def _differences_of_site(source: LegacySource, layers: StreamLayers, realm: str,
 
 
 def _sites(source: LegacySource, realm: str) -> list[str]:
-    """Every site that is selected by name, and one of each group."""
+    """Every site that a selector names, and one of each group."""
     found: dict[str, None] = {}
     for part in PARTS:
         for selector in source.setting(realm, part):
@@ -125,7 +125,7 @@ def _sites(source: LegacySource, realm: str) -> list[str]:
 
 
 def _selected(source: LegacySource, part: str) -> list[_Selected]:
-    """All selectors of a part, the weakest first: whole realms, groups (the first group counts most), sites."""
+    """All selectors of a part, the weakest first: realms, groups (the first group has precedence), sites."""
     found = []
     for realm in source.settings:
         others = [other for other in source.settings if other != realm]
@@ -183,7 +183,7 @@ def _documents(source: LegacySource, lost: dict[str, Any]) -> dict[str, dict[str
 
 
 def _patch(source: LegacySource, one: _Selected, name: str, lost: dict[str, Any]) -> dict[str, Any] | None:
-    """What a selector sets on one stream; None where it says nothing about it."""
+    """What a selector sets on one stream; None if it sets nothing."""
     entries = source.default(STREAMS)
     if name not in one.value:
         return None if one.merges or name not in entries else {"exists": False}
@@ -199,7 +199,9 @@ def _patch(source: LegacySource, one: _Selected, name: str, lost: dict[str, Any]
 
 
 def _what_counts(high: Mapping[str, Any], low: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`high` as a patch that our rule lays over `low` as the legacy one would; and what the legacy one ignores."""
+    """`high` as a patch with which our merge rule changes `low` as the legacy rule would; and what the legacy rule
+    ignores.
+    """
     kept: dict[str, Any] = {}
     ignored: dict[str, Any] = {}
     for name, value in high.items():
@@ -216,7 +218,7 @@ def _what_counts(high: Mapping[str, Any], low: Mapping[str, Any]) -> tuple[dict[
 
 
 def _settled(defaults: Any, settings: Any) -> Any:
-    """Settings with every list that the legacy rule would merge with a default list written as it comes out."""
+    """Settings with every list that the legacy rule would merge with a default list replaced by the merged list."""
     if isinstance(defaults, dict) and isinstance(settings, dict):
         return {
             name: _settled(defaults[name], value) if name in defaults else value for name, value in settings.items()
@@ -255,5 +257,5 @@ def _side_files(source: LegacySource, documents: Mapping[str, Any], lost: Mappin
 def _file_name(name: str, place: int) -> str:
     if not legacy.is_family(name):
         return f"{file_name(name, 'stream')}.yaml"
-    # Families are tried in the order of their file names, which is that of the entries.
+    # Families are tried in the order of their file names, which is the order of the entries.
     return f"{FAMILIES_DIRECTORY}/{place:04d}-{_NOT_IN_FILE_NAMES.sub('-', name).strip('-').lower() or 'family'}.yaml"

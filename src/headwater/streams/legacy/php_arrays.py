@@ -1,7 +1,7 @@
 """Reads the arrays of a PHP configuration file as data, without PHP: literals, nested arrays, comments, concatenation.
 
-The legacy stream configuration is such a file. Anything that would have to be run (functions, constants, variables in
-values) is refused with its line.
+The legacy stream configuration is such a file. Anything that would have to be executed (functions, constants, variables
+in values) is refused with its line.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def read_legacy_declaration(path: Path) -> Declaration:
 
 
 def parse_php(text: str, *, file: str) -> Any:
-    """The array a file returns; else its variables by name, without the `$`. Raises ConfigInvalid with the line."""
+    """The array a file returns, or its variables by name, without the `$`. Raises ConfigInvalid with the line."""
     return _Parser(text, file).file_value()
 
 
@@ -97,7 +97,7 @@ class _Parser:
 
     def _number(self, text: str, line: int) -> int | float:
         if not math.isfinite(float(text)):
-            raise ConfigInvalid(f"{text:.40} is a number that JSON cannot say.", file=self._file, line=line)
+            raise ConfigInvalid(f"{text:.40} is a number that JSON cannot represent.", file=self._file, line=line)
         return float(text) if re.search(r"[.eE]", text) else int(text)
 
     def _array(self, end: str, depth: int) -> Any:
@@ -153,5 +153,5 @@ class _Parser:
         yield "end", "", line
 
     def _refusal(self, text: str, line: int, *, wanted: str = "a plain value") -> ConfigInvalid:
-        hint = "Only arrays of literals are read: let PHP print the file as JSON, and give that."
+        hint = "Only arrays of literals are read: let PHP print the file as JSON, and use that instead."
         return ConfigInvalid(f"expected {wanted}, not {text[:40]!r}.", file=self._file, line=line, hint=hint)

@@ -1,4 +1,4 @@
-"""The farm's merge of settings by site: `default`, `X` replaces, `+X` merges; X is a site or a group (streams.md 2.1).
+"""Merges legacy settings by site: `default`, `X` replaces, `+X` merges; X is a site or a group (streams.md 2.1).
 
 Only the importer and the exporter of legacy files use it; Headwater's own rule is in merge.py.
 """
@@ -12,7 +12,7 @@ DEFAULT = "default"
 
 
 def value_for(setting: Mapping[str, Any], site: str, groups: Sequence[str] = ()) -> Any:
-    """The value of a setting on `site`, which is in `groups` (the first counts most). None where nothing applies."""
+    """The value of a setting on `site`, which is in `groups` (the first has precedence). None if nothing applies."""
     if site in setting:
         return setting[site]
     merged = setting.get(f"+{site}")
@@ -25,7 +25,9 @@ def value_for(setting: Mapping[str, Any], site: str, groups: Sequence[str] = ())
 
 
 def merge(high: Any, low: Any) -> Any:
-    """`high` over `low`: containers recurse, items of lists append; false and null give way to what `low` has."""
+    """`high` over `low`: containers recurse, items of lists append; a false or null does not replace the value in
+    `low`.
+    """
     if not (isinstance(high, (dict, list)) and isinstance(low, (dict, list))):
         return low if high is None else high
     merged = _numbered(high)

@@ -1,6 +1,6 @@
-"""Legacy stream configuration in any of the shapes it comes in, as one: settings by realm and selector.
+"""Reads legacy stream configuration in any of its formats into one form: settings by realm and selector.
 
-A selector is `default`, a site or group that replaces (`X`), or one that merges (`+X`); see site.py. Known shapes: a
+A selector is `default`, a site or group that replaces (`X`), or one that merges (`+X`); see site.py. Known formats: a
 file of many (`default_settings`, `streams`), a file of overrides (a realm to both, by selector), and the
 configuration's own variables (`wgEventStreamsDefaultSettings`, `wgEventStreams`), plain or by selector.
 """
@@ -28,13 +28,15 @@ Setting = dict[str, dict[str, Any]]
 
 @dataclass(slots=True)
 class LegacySource:
-    """Everything that was read. `settings` is realm → part → selector → value; streams are maps of name to settings."""
+    """Everything that was read. `settings` is realm → part → selector → value; streams are mappings of name to
+    settings.
+    """
 
     settings: dict[str, dict[str, Setting]] = field(default_factory=dict)
     groups: dict[str, list[str]] = field(default_factory=dict)
-    # Entries that stand in a list rather than under a name.
+    # Entries of a list rather than of a mapping.
     list_style: list[str] = field(default_factory=list)
-    # What is about something else than streams, kept for the way back.
+    # Settings about other things than streams, kept for the export.
     rest: dict[str, Any] = field(default_factory=dict)
 
     def setting(self, realm: str, part: str) -> Setting:
@@ -42,7 +44,7 @@ class LegacySource:
         return {**self._own(REALM_DEFAULT, part), **self._own(realm, part)}
 
     def own(self, realm: str, part: str) -> Mapping[str, dict[str, Any]]:
-        """What the realm itself says."""
+        """The realm's own selectors and values."""
         return self._own(realm, part)
 
     def default(self, part: str, realm: str = REALM_DEFAULT) -> dict[str, Any]:
@@ -58,7 +60,7 @@ class LegacySource:
         return value
 
     def add(self, declaration: Declaration) -> None:
-        """Take in one file. Raises ConfigInvalid."""
+        """Add one file. Raises ConfigInvalid."""
         tree = declaration.value
         if not isinstance(tree, dict):
             raise declaration.refusal((), "must be a mapping.", hint="Give a file of streams or of overrides.")
@@ -82,7 +84,7 @@ class LegacySource:
         ]
         if not realms and "site_groups" not in tree:
             hint = "It needs `streams`, `wgEventStreams`, or overrides by realm."
-            raise declaration.refusal((), "is no stream configuration in a shape that is known.", hint=hint)
+            raise declaration.refusal((), "is not a stream configuration in a known format.", hint=hint)
         for realm in realms:
             for part, setting in tree[realm].items():
                 if not isinstance(setting, dict):
@@ -106,7 +108,7 @@ class LegacySource:
             place[selector] = self._named(declaration, part, path, content or {})
 
     def _named(self, declaration: Declaration, part: str, path: tuple[str, ...], value: Any) -> dict[str, Any]:
-        """Streams by name, also where they stand in a list."""
+        """Streams by name, also from a list."""
         if part == DEFAULT_SETTINGS:
             if not isinstance(value, dict):
                 raise declaration.refusal(path, f"{path[-1]} must be a mapping.")
