@@ -1,5 +1,4 @@
-"""Reads written values as a typed section: each of its type and in its range, or one error that says what, where and
-why.
+"""Reads written values as a typed section: each valid, or one error that says what, where and why.
 
 A section is a dataclass whose fields are made by `settings.setting`. The configuration consists of sections, and so do
 the options of connectors.

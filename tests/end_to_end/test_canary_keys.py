@@ -101,15 +101,15 @@ async def test_a_key_is_shown_nowhere(project: Path, remote: tuple[Platform, str
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"http://there": "${env:HEADWATER_NOT_SET}"}, "the environment lacks"),
+        ({"http://there": "${env:HEADWATER_NOT_SET}"}, "which is not set"),
         ({"http://there": "${file:nothing}"}, "cannot be"),
-        ({"http://there": "${file:empty}"}, "no API key"),
-        ({"http://there": "${file:two}"}, "no API key"),
-        ({"http://there": "hwk_in_the_settings"}, "stands in the settings"),
-        ({"http://there": 5}, "stands in the settings"),
-        ({"there": "${env:HOME}"}, "no address"),
-        ({"ftp://there": "${env:HOME}"}, "no address"),
-        ({"http://there:99999": "${env:HOME}"}, "no address"),
+        ({"http://there": "${file:empty}"}, "not an API key"),
+        ({"http://there": "${file:two}"}, "not an API key"),
+        ({"http://there": "hwk_in_the_settings"}, "contains the key itself"),
+        ({"http://there": 5}, "contains the key itself"),
+        ({"there": "${env:HOME}"}, "not the address"),
+        ({"ftp://there": "${env:HOME}"}, "not the address"),
+        ({"http://there:99999": "${env:HOME}"}, "not the address"),
         ({"http://there": "${env:HOME}", "http://there:80/v1/events": "${env:HOME}"}, "two keys"),
     ],
 )

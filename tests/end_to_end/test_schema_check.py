@@ -169,7 +169,7 @@ def test_the_report_for_a_pull_request_says_verdicts_witnesses_the_version_and_w
     git("commit", "-qam", "change")
     report = check("--changed-since", "HEAD^", "--report", "markdown", "--project", ".", code=1).output
     assert "| `demo/edit` | 1.0.0 → 1.1.0 | ❌ no |" in report
-    assert "too small a step" in report
+    assert "too small an increment" in report
     witness = json.loads(report.split("````json")[1].split("````", maxsplit=1)[0])
     assert isinstance(witness["bot"], bool)
     assert "the stream `demo.edit` has this schema" in report
@@ -188,7 +188,7 @@ def test_a_report_about_an_addition_breaks_nobody(project: Path) -> None:
     )
     report = check("--changed-since", "HEAD", "--report", "markdown", "--project", ".").output
     assert "✅ a minor version" in report
-    assert "nothing of this breaks" in report
+    assert "none of these break" in report
 
 
 @pytest.fixture

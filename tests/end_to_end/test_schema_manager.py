@@ -173,7 +173,7 @@ def test_another_repository_is_imported_and_conflicts_stop_it(root: Path, tmp_pa
 def test_a_repository_is_pinned_at_a_commit_and_its_fragments_resolve(root: Path, tmp_path: Path) -> None:
     secondary = tmp_path / "secondary"
     run("new", "app/click", "-r", str(secondary), "--include", "/fragment/common/1.0.0#")
-    assert "no schema repository has" in run("materialize", "-r", str(secondary), code=2).stderr
+    assert "is in no schema repository" in run("materialize", "-r", str(secondary), code=2).stderr
 
     run("import", str(root), "--revision", "HEAD", "--pin", "primary", "-r", str(secondary))
     run("materialize", "-r", str(secondary))
@@ -212,7 +212,7 @@ def test_a_registry_export_becomes_titles_and_versions(root: Path, tmp_path: Pat
 
 
 def test_pages_say_what_a_schema_holds_and_link_to_each_other(root: Path, tmp_path: Path) -> None:
-    edit(root / "jsonschema/page/edit/current.yaml", "'TODO: what `bytes` says.'", "<b>|bytes|")
+    edit(root / "jsonschema/page/edit/current.yaml", "'TODO: describe `bytes`.'", "<b>|bytes|")
     run("materialize")
 
     page = run("docs", "page/edit").stdout

@@ -73,7 +73,7 @@ def test_a_long_text_that_has_to_be_read_slowly_is_refused_where_there_is_no_tim
     exact = b'{"a":0.12345678901234567890,"b":"%b"}' % (b"x" * 100)
 
     assert decode_event(exact, len(exact))[1] == exact
-    with pytest.raises(EventMalformed, match="takes long"):
+    with pytest.raises(EventMalformed, match="too long to read"):
         decode_event(exact, len(exact) - 1)
     # All others are read at once, however long they are.
     assert decode_event(b'{"a":1}', 0)[1] == b'{"a":1}'

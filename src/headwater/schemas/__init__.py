@@ -1,4 +1,4 @@
-"""What an event may look like: schemas, where they come from, and the check of an event against its schema."""
+"""Schemas, the repositories they come from, and the validation of events."""
 
 from headwater.schemas.limits import ValidationLimits
 from headwater.schemas.repository import LayeredRepository, LocalRepository, SchemaRepository, open_repositories

@@ -1,11 +1,11 @@
-"""Bytes of a schema document into plain JSON values, refusing, with its line, whatever JSON has no value for.
+"""Reads the bytes of a schema document as plain JSON values, and refuses, with its line, what JSON cannot represent.
 
 How this works: libyaml turns the text into events, which are counted while they stream by, so that depth is known
 before anything recursive runs. The composed node graph may share nodes through aliases; its size *as a tree* is
 computed without expanding it, and a document whose tree is too large (the "billion laughs") or infinite is refused, as
-are keys that come twice, tags, and numbers that no double holds. JSON goes through Python's reader, which keeps whole
-numbers of any size, and is scanned into the same nodes only where something is wrong with it.
-Scalars follow YAML 1.2's core schema, as JSON does: `no` is text and a date is text.
+are duplicate keys, tags, and numbers that no double holds. JSON goes through Python's parser, which keeps whole numbers
+of any size, and is scanned into the same nodes only if something is wrong with it. Scalars follow YAML 1.2's core
+schema, as JSON does: `no` is text and a date is text.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _SCALARS = (
         r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$",
         "-+.0123456789",
     ),
-    # Numbers of YAML that JSON has not: recognized, so that they can be refused instead of read as text.
+    # Numbers of YAML that JSON lacks: recognised, so that they are refused instead of read as text.
     (f"{_TAG}float", r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", "-+."),
     (f"{_TAG}null", r"^(?:~|null|Null|NULL|)$", "~nN"),
     (f"{_TAG}merge", r"^<<$", "<"),
 )
 for _tag, _pattern, _first in _SCALARS:
     _CoreLoader.add_implicit_resolver(_tag, re.compile(_pattern), list(_first) + ([""] if "null" in _tag else []))
-# What a tag may say: the types that JSON has.
+# The allowed tags: the types that JSON has.
 _PLAIN_TAGS = frozenset(f"{_TAG}{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq", "merge"))
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _WORDS, _NOTHING = ("true", "false"), ("", "~", "null")
@@ -69,7 +69,7 @@ _CoreLoader.add_constructor("tag:yaml.org,2002:float", _float)
 def parse_document(data: bytes, where: str, limits: ValidationLimits) -> Any:
     """JSON or YAML bytes as plain values (dict, list, str, int, float, bool, None); whole numbers keep every digit.
 
-    Raises SchemaInvalid, with line and column where there is one. `where` is the file as messages name it.
+    Raises SchemaInvalid, with line and column if known. `where` is the file as messages name it.
     """
     if len(data) > limits.document_bytes_max:
         raise SchemaInvalid(f"The schema at {where} is larger than {limits.document_bytes_max} bytes.")
@@ -85,9 +85,9 @@ def parse_document(data: bytes, where: str, limits: ValidationLimits) -> Any:
 
 
 def compose_document(data: bytes, limits: ValidationLimits) -> Any:
-    """The nodes of a document with their marks, for finding the place of something in it; None where it has none.
+    """The nodes of a document with their marks, for finding the place of something in it; None if it has none.
 
-    Nothing is refused here but what could not be walked: too deep, too large, neither JSON nor YAML.
+    This refuses only what cannot be walked: too deep, too large, neither JSON nor YAML.
     """
     try:
         text = _text(data, "")
@@ -119,7 +119,7 @@ def _text(data: bytes, where: str) -> str:
 
 
 class _OddJsonError(Exception):
-    """Something in a JSON text that is found again, with its place, by looking at its nodes."""
+    """A fault in JSON text whose place is then found in its nodes."""
 
 
 def _parse_json(text: str, where: str, limits: ValidationLimits) -> tuple[bool, Any]:
@@ -141,9 +141,9 @@ def _parse_json(text: str, where: str, limits: ValidationLimits) -> tuple[bool, 
         except RecursionError:
             raise SchemaInvalid(f"The schema at {where} is nested too deeply.") from None
         except ValueError:
-            # What comes after it is no JSON either.
+            # What follows it is not JSON either.
             return False, None
-        raise SchemaInvalid(f"The schema at {where} holds what JSON has no value for.") from None
+        raise SchemaInvalid(f"The schema at {where} contains a value that JSON cannot represent.") from None
     except (ValueError, RecursionError):
         return False, None
 
@@ -184,7 +184,7 @@ def _parse_yaml(text: str, where: str, limits: ValidationLimits) -> Any:
         mark = error.problem_mark or error.context_mark
         reason = error.problem or error.context or "it cannot be read"
         at = text.splitlines()[mark.line][: mark.column + 1] if mark and mark.line < len(text.splitlines()) else ""
-        hint = "Indent with spaces: YAML takes no tabs there." if "\t" in at else None
+        hint = "Indent with spaces: YAML does not allow tabs there." if "\t" in at else None
         raise _not_readable(f"is neither JSON nor YAML: {reason}", where, mark, hint) from None
     except yaml.reader.ReaderError as error:
         line = text.encode()[: error.position].count(b"\n") + 1
@@ -196,7 +196,7 @@ def _parse_yaml(text: str, where: str, limits: ValidationLimits) -> Any:
 
 
 def _not_readable(what: str, where: str, mark: Any, hint: str | None = None) -> SchemaInvalid:
-    """The error about one place of a file; `what` goes on after "The file …"."""
+    """The error about one place of a file; `what` continues after "The file …"."""
     line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
     return SchemaInvalid(f"The file {what}.", file=where, line=line, column=column, hint=hint)
 
@@ -215,7 +215,7 @@ def _check_events(text: str, where: str, limits: ValidationLimits) -> None:
 
 
 def _check_tree(root: Any, where: str, limits: ValidationLimits) -> None:
-    """Refuse a node graph that is endless or too large as a tree, or holds what JSON has not, before it is read."""
+    """Refuse a node graph that is infinite or too large as a tree, or contains what JSON lacks, before it is read."""
     sizes: dict[int, int] = {}
     open_nodes: set[int] = set()
 
@@ -248,16 +248,18 @@ def _check_tree(root: Any, where: str, limits: ValidationLimits) -> None:
 
 def _tagged(node: Any, where: str) -> SchemaInvalid:
     shown = node.tag.replace(_TAG, "!!")
-    hint = "Write the value as JSON would have it: text in quotes, a list, or a mapping."
-    return _not_readable(f'has the tag "{shown}", which stands for no value of JSON', where, node.start_mark, hint)
+    hint = "Write the value as in JSON: text in quotes, a list, or a mapping."
+    return _not_readable(f'has the tag "{shown}", which JSON does not have', where, node.start_mark, hint)
 
 
 def _check_scalar(node: Any, where: str) -> None:
-    """Numbers have to be doubles that are finite, whole numbers too: no reader of JSON has others; text is Unicode."""
+    """Numbers must be finite doubles, including whole numbers: readers of JSON have no others; text must be Unicode."""
     name, text = node.tag.removeprefix(_TAG), node.value
     if name == "str":
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise _not_readable("has half of a surrogate pair in a text, which is no character", where, node.start_mark)
+            raise _not_readable(
+                "has half of a surrogate pair in a text, which is not a character", where, node.start_mark
+            )
         return
     try:
         if name == "int":
@@ -269,16 +271,16 @@ def _check_scalar(node: Any, where: str) -> None:
         else:
             raise ValueError
     except (ValueError, OverflowError):
-        what = f"has {text[:40]!r}, which is not what its tag says"
+        what = f"has {text[:40]!r}, which does not match its tag"
         raise _not_readable(what, where, node.start_mark) from None
     if not is_finite:
         shown = text if len(text) <= 40 else f"{text[:20]}… ({len(text)} digits)"
         hint = "Write a number below 1.8e308, or put the value in quotes if it is meant as text."
-        raise _not_readable(f"has the number {shown}, which JSON cannot say", where, node.start_mark, hint)
+        raise _not_readable(f"has the number {shown}, which JSON cannot represent", where, node.start_mark, hint)
 
 
 def _is_finite_integer(text: str) -> bool:
-    """Whether a whole number is within the range of doubles. Raises ValueError for what is none."""
+    """Whether a whole number is within the range of doubles. Raises ValueError if the text is not one."""
     if not _BASED.match(text):
         return math.isfinite(float(text)) and (len(text) > 300 or int(text) is not None)
     try:
@@ -300,7 +302,7 @@ def _check_keys(node: Any, where: str) -> None:
                 f'has the key "{key.value}" twice: here and on line {first.line + 1}',
                 where,
                 key.start_mark,
-                "Remove one of the two; readers differ in which they take.",
+                "Remove one of the two; readers differ in which they use.",
             )
         seen[key.value] = key.start_mark
         if key.tag != f"{_TAG}merge":

@@ -1,8 +1,8 @@
 """The schema of an event and everything its `$ref`s reach, resolved through the repository and nothing else.
 
 How this works: every schema that can be reached is a node, keyed by the identity of its Python object (documents are
-never copied or changed). A reference is resolved as a URI against the nearest `$id`; what lies outside the starting
-document is asked of the repository by path, and a reference to any other host is refused before anything is opened.
+never copied or changed). A reference is resolved as a URI against the nearest `$id`; what is outside the starting
+document is read from the repository by path, and a reference to any other host is refused before anything is opened.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from headwater.schemas.repository import SchemaRepository
 from headwater.schemas.schema import Schema
 from headwater.schemas.security import check_secure
 
-# Relative identifiers need some absolute base to be joined to. `.invalid` can never be a host (RFC 2606).
+# Relative identifiers need some absolute base. `.invalid` can never be a host (RFC 2606).
 BASE = "http://schemas.invalid"
 
 
 @dataclass
 class Node:
-    """One reachable schema: what judges the same value beside it, what descends, and where its `$ref` leads."""
+    """One reachable schema: the schemas for the same value, those for its parts, and the target of its `$ref`."""
 
     schema: Any
     base: str
@@ -42,7 +42,7 @@ class Node:
 
     @property
     def ref_replaces(self) -> bool:
-        """Before 2019-09 a `$ref` makes the engine ignore every keyword beside it."""
+        """Before 2019-09 a `$ref` makes the engine ignore every sibling keyword."""
         return self.target is not None and self.dialect != DRAFT_2020_12
 
 
@@ -64,11 +64,11 @@ class SchemaGraph:
 
     @property
     def documents(self) -> Mapping[str, Schema]:
-        """Every document used, under the absolute URL it is asked for by."""
+        """Every document used, by the absolute URL under which it is referred to."""
         return self._documents
 
     def document_at(self, url: str) -> Schema:
-        """The document a reference names, from memory or the repository. Raises SchemaInvalid, SchemaUnavailable."""
+        """The document a reference names, from the cache or the repository. Raises SchemaInvalid, SchemaUnavailable."""
         url = url.removesuffix("#")
         known = self._documents.get(url)
         if known is not None:
@@ -154,12 +154,12 @@ class SchemaGraph:
         for token in unquote(fragment).split("/")[1:] if fragment.startswith("/") else [None]:
             schema = _step(schema, token)
             if not isinstance(schema, dict | list | bool):
-                raise SchemaInvalid(f"The schema {self.root.uri} refers to {reference!r}, where there is no schema.")
+                raise SchemaInvalid(f"The schema {self.root.uri} refers to {reference!r}, but there is no schema.")
             schema_base = self._base_of(schema, schema_base)
         return schema, schema_base, dialect
 
     def _refuse_endless(self) -> None:
-        """A schema that applies itself to the same value again can never come to a verdict."""
+        """Refuse a schema that applies itself to the same value again, because its validation would never end."""
         done: set[int] = set()
         for start in list(self.nodes):
             stack, path = [(start, False)], set[int]()
@@ -176,7 +176,9 @@ class SchemaGraph:
                     stack.extend((child, False) for child in self.nodes[key].in_place)
 
     def _applications(self, key: int, known: dict[int, int]) -> int:
-        """How many schemas can apply along one path into an event; a recursion counts once, the engine remembers it."""
+        """How many schemas can apply along one path into an event; a recursion counts once, because the engine caches
+        it.
+        """
         if key in known:
             return known[key]
         known[key] = 1
@@ -191,7 +193,7 @@ class SchemaGraph:
 
 
 def _identifier(schema: Mapping[str, Any]) -> str | None:
-    """`$id`, or draft-04's `id`; ignored beside `$ref`, as draft-07 says."""
+    """`$id`, or draft-04's `id`; ignored next to `$ref`, as in draft-07."""
     if "$ref" in schema:
         return None
     for keyword in ("$id", "id"):

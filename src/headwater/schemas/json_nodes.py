@@ -1,7 +1,7 @@
-"""JSON text as nodes that know where they stand, for the files in which something was found.
+"""Scans JSON text into nodes with their positions, for files in which something was found.
 
-How this works: Python's JSON reader gives values without places, and a YAML reader refuses some JSON (escaped surrogate
-pairs, among others). So a file that turns out to be wrong is scanned a second time, into the nodes YAML is composed of.
+How this works: Python's JSON parser gives values without positions, and a YAML parser refuses some JSON (escaped
+surrogate pairs, among others). So a file with a fault is scanned a second time, into the nodes that YAML consists of.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _TAGS = {"true": "tag:yaml.org,2002:bool", "false": "tag:yaml.org,2002:bool", "n
 
 
 def json_nodes(text: str) -> Any:
-    """The root node of a JSON text, as `yaml.compose` would give it. Raises ValueError where it is not JSON."""
+    """The root node of JSON text, as `yaml.compose` would return it. Raises ValueError if it is not JSON."""
     return _Scanner(text).root()
 
 
 class _Scanner:
-    """Iterative, so that no depth of nesting ends the process."""
+    """Iterative, so that deep nesting cannot overflow the stack."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._line_starts = [0, *(found.end() for found in re.finditer("\n", text))]
         self._root: Any = None
-        # The containers that are open, each with the key that waits for its value.
+        # The open containers, each with the key whose value is next.
         self._open: list[tuple[Any, list[Any]]] = []
 
     def root(self) -> Any:
@@ -39,7 +39,7 @@ class _Scanner:
             at = found.end()
             if found[1] in ("}", "]"):
                 if not self._open:
-                    raise ValueError("a bracket closes nothing")
+                    raise ValueError("a closing bracket has no opening one")
                 self._open.pop()
             elif found[1] not in (",", ":"):
                 node = self._node(found, self._mark(at - len(found[0].lstrip(" \t\n\r"))))
@@ -47,7 +47,7 @@ class _Scanner:
                 if found[1]:
                     self._open.append((node, []))
         if self._root is None or self._open or self._text[at:].strip():
-            raise ValueError("the text ends, or goes wrong, within a value")
+            raise ValueError("the text ends, or is invalid, within a value")
         return self._root
 
     def _put(self, node: Any) -> None:

@@ -1,4 +1,4 @@
-"""JSON values compared and counted as JSON means it: 1 is 1.0, and neither is true."""
+"""Compares JSON values as JSON defines it: 1 equals 1.0, and neither equals true."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import orjson
 
 from headwater.event import WrittenNumber, decode_json, encode_json
 
-# What the reader of JSON takes for an integer.
+# What the JSON parser reads as an integer.
 INTEGER_MIN, INTEGER_END = -(2**63), 2**64
-# Up to here every integer is a double.
+# Up to this every integer is exact as a double.
 EXACT_MAX = 2**53
 
 _ONE_SPELLING = frozenset((str, int, bool, type(None)))
@@ -40,10 +40,10 @@ def identity_key(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A JSON value in the one spelling that stands for all its spellings.
+    """A JSON value in its canonical form, which is the same for all its spellings.
 
     Whole numbers are integers (2.0 is 2, -0.0 is 0), and the members of objects are in order of their names. Integers
-    that no 64 bits hold are numbers such as 1e20 in every spelling, where those say exactly the same.
+    beyond 64 bits are written as numbers such as 1e20, if those are exactly equal.
     """
     kind = type(value)
     if kind is float:
@@ -58,7 +58,7 @@ def plain(value: Any) -> Any:
 
 
 def _plain_large(value: int | WrittenNumber) -> Any:
-    """A number that no integer of 64 bits and, if it is a WrittenNumber, no double is."""
+    """A number beyond 64-bit integers, or a WrittenNumber that no double equals."""
     if isinstance(value, WrittenNumber):
         digits = Decimal(value.text)
         if digits != digits.to_integral_value():
@@ -76,16 +76,17 @@ def _without_zeros(text: str) -> str:
 
 
 def identity(value: Any) -> bytes:
-    """Compact JSON that is the same for all spellings of a JSON value, and for no other: what keys are told apart by.
+    """Compact JSON that is the same for all spellings of a JSON value, and different for other values: it identifies
+    keys.
 
-    A tuple, a datetime and whatever else has a spelling in JSON is that. Raises TypeError for what is no JSON.
+    Tuples, datetimes and other values with a JSON form are written in it. Raises TypeError for values without one.
     """
     try:
         if type(value) in _ONE_SPELLING or (type(value) in _LISTS and _has_one_spelling(value)):
             return orjson.dumps(value)
         return orjson.dumps(plain(orjson.loads(orjson.dumps(value))))
     except TypeError:
-        # Numbers that orjson does not write.
+        # Numbers that orjson cannot write.
         return encode_json(plain(decode_json(encode_json(value))))
 
 
@@ -97,7 +98,7 @@ def _has_one_spelling(items: Sequence[Any]) -> bool:
 
 
 def whole(value: Any) -> Any:
-    """A number, as an integer where it is a whole one that a double says exactly; anything else as it is."""
+    """A number as an integer if it is whole and exact as a double; anything else unchanged."""
     if type(value) is float and value.is_integer() and -EXACT_MAX <= value <= EXACT_MAX:
         return int(value)
     return value
@@ -112,7 +113,9 @@ def is_whole(value: float) -> bool:
 
 
 def is_multiple(value: float, divisor: float) -> bool:
-    """Exact for whole numbers; for fractions the quotient of the two doubles is whole, so 0.3 is no multiple of 0.1."""
+    """Exact for whole numbers; for fractions the quotient of the two doubles must be whole, so 0.3 is not a multiple of
+    0.1.
+    """
     if is_whole(value) and is_whole(divisor):
         return int(value) % int(divisor) == 0
     try:

@@ -1,8 +1,8 @@
-"""What each keyword of a schema may hold, and where a document holds something else: before anything is made of it.
+"""Checks that the keywords of a schema have values of the right form, before the schema is used.
 
-How this works: one table says the form of each keyword; `misshapen` walks the schemas of a document by it. The
-metaschema of the dialect says the same, but of a document whose references are filled in; a file that its author edits
-may have a `$ref` wherever a value belongs, and wants to hear all that is wrong at once, in words, with each place.
+How this works: one table gives the form of each keyword; `misshapen` walks the schemas of a document with it. The
+metaschema of the dialect checks the same, but only after references are resolved; a file that its author edits may have
+a `$ref` in place of any value, and its author needs all faults at once, in words, with their places.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from headwater.schemas.json_value import identity_key, is_number
 from headwater.schemas.violation import pointer_step
 
 _SHOWN_CHARACTERS_MAX = 60
-# YAML 1.1 reads these words as booleans, and many people expect it; YAML 1.2 reads them as text.
+# YAML 1.1 reads these words as booleans, and many authors expect that; YAML 1.2 reads them as text.
 _BOOLEAN_WORDS = {
     **dict.fromkeys(("no", "off", "n", "false"), "false"),
     **dict.fromkeys(("yes", "on", "y", "true"), "true"),
@@ -25,7 +25,7 @@ _BOOLEAN_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Misshape:
-    """A value that does not belong where it stands: at `pointer`, a JSON pointer into the document."""
+    """A value of the wrong form at `pointer`, a JSON pointer into the document."""
 
     pointer: str
     message: str
@@ -33,9 +33,9 @@ class Misshape:
 
 
 def misshapen(document: Any, *, references: bool = True) -> Iterator[Misshape]:
-    """Every place of a document that is not what its keyword asks for.
+    """Every value in a document that does not have the form its keyword requires.
 
-    `references`: an object with a `$ref` may stand for any value, as in files that are not dereferenced yet.
+    `references`: an object with a `$ref` may replace any value, as in files that are not dereferenced yet.
     """
     if not isinstance(document, Mapping):
         yield Misshape("", f"A schema is a mapping of keywords, not {_kind(document)}.")
@@ -45,7 +45,7 @@ def misshapen(document: Any, *, references: bool = True) -> Iterator[Misshape]:
 
 
 def metaschema_misshape(document: Mapping[str, Any]) -> Misshape | None:
-    """What the metaschema of the document's dialect (draft-07 where that is none we know) finds first."""
+    """The first fault according to the metaschema of the document's dialect (draft-07 for an unknown one)."""
     found = metaschema_breach(document, spelt_dialect(document) or DRAFT_07)
     if found is None:
         return None
@@ -57,7 +57,7 @@ class _Walk:
     def __init__(self, dialect: str, references: bool) -> None:
         self._dialect = dialect
         self._references = references
-        # An alias makes one object of several places; the first of them is enough.
+        # An alias makes several places one object; the first place is enough.
         self._seen: set[int] = set()
 
     def schema(self, value: Any, pointer: str, keyword: str = "") -> Iterator[Misshape]:
@@ -204,7 +204,7 @@ def _list(walk: _Walk, value: Any, pointer: str, keyword: str) -> Iterator[Missh
 
 
 def _no_schema(value: Any, pointer: str, keyword: str) -> Misshape:
-    what = f"`{keyword}` has {_shown(value)} where a schema belongs"
+    what = f"`{keyword}` has {_shown(value)} where a schema is required"
     if isinstance(value, str) and value.lower() in _BOOLEAN_WORDS:
         return Misshape(
             pointer,
@@ -230,7 +230,7 @@ def _boolean_hint(value: Any, keyword: str) -> str | None:
 
 
 def _shown(value: Any) -> str:
-    """The value as a message names it: small ones as they are, others by their kind."""
+    """The value as a message shows it: small values as they are, others by their kind."""
     kind = _kind(value)
     if isinstance(value, Mapping | list) or value is None or isinstance(value, bool):
         return kind
@@ -251,8 +251,8 @@ def _kind(value: Any) -> str:
 
 
 _OPEN_OR_CLOSED = frozenset(("additionalProperties", "additionalItems"))
-# Annotations that a dialect does not know mean whatever their author wants. What would hold schemas does not: the same
-# word that is read as one elsewhere must not be lost here.
+# Annotations that a dialect does not know mean whatever their author wants. Keywords that hold schemas in other
+# dialects do not: such a schema must not be ignored here.
 _LATER_THAN_DRAFT_07 = ("$anchor", "deprecated", "minContains", "maxContains")
 _UNKNOWN_IN = {
     DRAFT_04: frozenset((*_LATER_THAN_DRAFT_07, "$comment", "examples", "readOnly", "writeOnly", "contentEncoding")),

@@ -7,19 +7,19 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-# How many documents, and how many compiled schemas, are kept. Where a repository takes other spellings of a name for
-# the same document, events choose how many there are.
+# How many documents, and how many compiled schemas, are cached. If a repository accepts several spellings of a name for
+# the same document, events determine how many there are.
 SCHEMAS_KEPT_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationLimits:
-    """Every bound of the schemas room.
+    """All limits on schemas and on events during validation.
 
     `document_nodes_max` counts a document after its YAML aliases are expanded. `applications_max` bounds how often the
     parts of one schema may apply along one path into an event, which `$ref`s can make grow exponentially; `steps_max`
-    bounds the work of explaining one event or filling its defaults. `allow_insecure_schemas` switches off
-    the security rules (contracts/intake.md §2, "Security metaschema"); nothing switches off the other bounds.
+    bounds the work of explaining one event or filling its defaults. `allow_insecure_schemas` disables the security
+    rules (contracts/intake.md §2, "Security metaschema"); the other limits cannot be disabled.
     """
 
     document_bytes_max: int = 1_048_576
@@ -35,18 +35,18 @@ class ValidationLimits:
 
 @dataclass(slots=True)
 class ExplanationBudget:
-    """What explaining the invalid events of one request may still cost, beside the bounds for each of them.
+    """What explaining the invalid events of one request may still cost, in addition to the limits for each of them.
 
-    Once something of it is used up, one violation of each further event is listed. `bytes_left` counts the texts of
+    Once a part of it is used up, only one violation of each further event is listed. `bytes_left` counts the texts of
     violations, some of which repeat lists of their schema.
     """
 
     violations_left: int = 1_000
     steps_left: int = 15_000
     bytes_left: int = 1_048_576
-    # Whether something of the event explained last was left out.
+    # Whether violations of the last explained event were left out.
     is_cut: bool = False
-    # How many violations of it were found and not listed.
+    # How many of its violations were found and not listed.
     unlisted: int = 0
 
     @property
@@ -54,15 +54,15 @@ class ExplanationBudget:
         return self.violations_left <= 0 or self.steps_left <= 0 or self.bytes_left <= 0
 
 
-# Asking for one of several classes takes a tenth of the time that asking for a union does.
+# `isinstance` with a tuple of classes takes a tenth of the time that it takes with a union.
 _CONTAINERS = (dict, list)
 
-# That of the request at work. None: nobody but the project itself is served, and each event has its own bounds only.
+# The allowance of the current request. None: outside requests only the limits of each event apply.
 explanation_budget: ContextVar[ExplanationBudget | None] = ContextVar("explanation_budget", default=None)
 
 
 def forget_oldest(kept: dict[str, Any]) -> None:
-    """Leave at most `SCHEMAS_KEPT_MAX` entries. Whoever writes into `kept` meanwhile needs a lock."""
+    """Leave at most `SCHEMAS_KEPT_MAX` entries. Concurrent writers of `kept` need a lock."""
     while len(kept) > SCHEMAS_KEPT_MAX:
         del kept[next(iter(kept))]
 
@@ -79,13 +79,13 @@ def depth_exceeds(value: Any, depth_max: int) -> bool:
 
 def bytes_may_exceed_depth(encoded: bytes, depth_max: int) -> bool:
     """A cheap test that is False for nearly every event: too few brackets to be nested too deeply."""
-    # Taking them out and comparing lengths is four times as fast as counting: `replace` skips from one to the next,
-    # `count` looks at each byte.
+    # Removing them and comparing lengths is four times as fast as counting: `replace` skips from one to the next,
+    # `count` examines each byte.
     return len(encoded) - len(encoded.replace(b"{", b"").replace(b"[", b"")) > depth_max
 
 
 def children(value: Any) -> Iterable[Any]:
-    """What an object or array directly contains; nothing for a scalar."""
+    """The direct children of an object or array; empty for a scalar."""
     if isinstance(value, dict):
         return value.values()
     if isinstance(value, list):

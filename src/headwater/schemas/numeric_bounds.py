@@ -11,7 +11,7 @@ _HOLDS_MAP = frozenset(("definitions", "dependencies", "patternProperties", "pro
 
 
 def fill_numeric_bounds(schema: dict[str, Any], bounds: tuple[float, float]) -> None:
-    """Adds what is missing, in place. Bounds that are there stay; `exclusiveMinimum` does not count as one."""
+    """Add missing bounds, in place. Existing bounds stay; `exclusiveMinimum` does not count as one."""
     if schema.get("type") in ("integer", "number"):
         schema.setdefault("maximum", bounds[1])
         schema.setdefault("minimum", bounds[0])

@@ -1,8 +1,8 @@
-"""Where in a file of YAML or JSON the thing at a JSON pointer stands.
+"""Finds the position of a JSON pointer in a YAML or JSON file.
 
 How this works: a file is composed a second time, into nodes that know their marks, only when something was found in it.
-A pointer into the made schema may lead through a fragment that the file takes in; then the nearest thing around it that
-is written here answers, looking into the branches of `allOf` too.
+A pointer into the materialized schema may lead through a fragment that the file includes; then the position is that of
+the nearest enclosing node in this file, searched in the branches of `allOf`, too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from headwater.schemas.limits import ValidationLimits
 
 
 class Positions:
-    """Positions in one file's content. What cannot be read has none."""
+    """Positions in one file's content. Unreadable content has none."""
 
     def __init__(self, data: bytes, limits: ValidationLimits) -> None:
         self._root: Any = compose_document(data, limits) if len(data) <= limits.document_bytes_max else None
@@ -32,7 +32,7 @@ class Positions:
             return cls(b"", limits)
 
     def of(self, pointer: str) -> tuple[int, int] | None:
-        """The 1-based line and column of the key or item at a pointer, or of what is nearest around it."""
+        """The 1-based line and column of the key or item at a pointer, or of the nearest node around it."""
         if self._root is None:
             return None
         steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
@@ -41,7 +41,7 @@ class Positions:
 
 
 def _deepest(node: Any, steps: list[str], mark: Any) -> tuple[Any, int]:
-    """The mark of the deepest step that is written here, and how many steps it is."""
+    """The mark of the deepest step in this file, and how many steps it is."""
     if not steps:
         return mark, 0
     if isinstance(node, yaml.MappingNode):

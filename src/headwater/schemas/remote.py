@@ -1,9 +1,9 @@
 """Schemas over HTTP from one configured base URL, and from nowhere else.
 
-How this works: one `get` has one deadline, which holds for connecting, for headers that come byte by byte and for the
-body alike, since every read of the connection is given what is left of it. Bodies are taken as they are sent, and only
-without compression, so that their size is known while they come. After a time-out the repository is left alone for a
-while, so that many events that name many schemas do not wait for it one after the other.
+How this works: one `get` has one deadline, which covers connecting, headers that arrive byte by byte and the body,
+since every read of the connection gets the remaining time as its timeout. Bodies are accepted only without compression,
+so that their size is known while they arrive. After a timeout the repository is not asked for a while, so that many
+events that name many schemas do not wait for it one after the other.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from headwater.schemas.uri import LATEST, canonical_uri, has_extension, version_
 
 _REDIRECTS_MAX = 3
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
-# For how long a repository that did not answer in time is not asked again.
+# How long a repository that timed out is not asked again.
 REST_SECONDS = 1.0
 CONNECTIONS_MAX = 16
 _HEADERS = [(b"user-agent", b"headwater"), (b"accept-encoding", b"identity"), (b"accept", b"*/*")]
 _PLAIN = ("", "identity")
-# What a redirect may be written with; the rest is percent-encoded, as browsers do.
+# The characters that a redirect may contain; others are percent-encoded, as browsers do.
 _IN_URLS = "%/:?#[]@!$&'()*+,;=~"
-# Whatever a server that is none, or a hostile one, can bring about; httpcore's errors have no class in common.
+# Whatever a broken or hostile server can cause; the errors of httpcore have no common class.
 _FAILURES = (
     httpcore.NetworkError,
     httpcore.ProtocolError,
@@ -44,11 +44,11 @@ _FAILURES = (
 
 
 class RemoteRepository:
-    """A schema repository served as static files; see SchemaRepository for what it promises.
+    """A schema repository served as static files; see SchemaRepository for its guarantees.
 
-    `timeout_seconds` bounds one `get` as a whole, `bytes_max` the body. Redirects are followed only to the same
-    scheme, host and port. Proxies named by the environment are not used: only the configuration says where requests
-    go. Safe for several threads.
+    `timeout_seconds` bounds one `get` as a whole, `bytes_max` the body. Redirects are followed only to the same scheme,
+    host and port. Proxies named by the environment are not used: only the configuration determines where requests go.
+    Thread-safe.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class RemoteRepository:
         return self._under_its_version(schema) if uri.endswith("/" + LATEST) else schema
 
     def uris(self) -> Iterable[str]:
-        """Nothing: static files over HTTP cannot be listed."""
+        """Empty: static files over HTTP cannot be listed."""
         return ()
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class RemoteRepository:
         parent = schema.uri.rpartition("/")[0]
         if isinstance(named, str) and named.startswith(parent + "/") and version_of(named[len(parent) + 1 :]):
             return Schema(named, schema.document, schema.title, schema.dialect)
-        raise SchemaInvalid(f"The schema at {schema.uri} does not say in `$id` which version it is.")
+        raise SchemaInvalid(f"The schema at {schema.uri} has no version in its `$id`.")
 
     def _fetch(self, url: str, uri: str) -> bytes:
         if time.monotonic() < self._rests_until:
@@ -108,7 +108,7 @@ class RemoteRepository:
             raise SchemaUnavailable(
                 f"The repository {self._base} did not answer for {uri}: {type(error).__name__} {error}".strip() + "."
             ) from None
-        raise SchemaUnavailable(f"The repository {self._base} redirects {uri} without end.")
+        raise SchemaUnavailable(f"The repository {self._base} redirects {uri} endlessly.")
 
     def _ask(self, url: str, uri: str, deadline: float) -> bytes | _Moved:
         timeouts = dict.fromkeys(("connect", "read", "write", "pool"), max(0.001, deadline - time.monotonic()))
@@ -123,14 +123,14 @@ class RemoteRepository:
             encoding = headers.get(b"content-encoding", "").strip().lower()
             if encoding not in _PLAIN:
                 raise SchemaUnavailable(
-                    f"The repository {self._base} sent {uri} compressed ({encoding[:20]}), which was not asked for.",
+                    f"The repository {self._base} sent {uri} compressed ({encoding[:20]}), which was not requested.",
                     hint="Let the repository serve its files as they are.",
                 )
             return self._body(response.iter_stream(), uri)
 
     def _redirect(self, url: str, location: str | None, uri: str) -> str:
         if not location:
-            raise SchemaUnavailable(f"The repository {self._base} redirects {uri} without saying where to.")
+            raise SchemaUnavailable(f"The repository {self._base} redirects {uri} without a target.")
         target = quote(urljoin(url, location), safe=_IN_URLS)
         if urlsplit(target)[:2] != urlsplit(url)[:2]:
             raise SchemaUnavailable(f"The repository {self._base} redirects {uri} to another host, which is refused.")
@@ -143,27 +143,27 @@ class RemoteRepository:
             if len(body) > self._bytes_max:
                 raise SchemaInvalid(
                     f"The schema at {uri} is larger than {self._bytes_max:,} bytes.",
-                    hint="`schemas.remote_bytes_max` is the limit.",
+                    hint="The setting `schemas.remote_bytes_max` is the limit.",
                 )
         return bytes(body)
 
     def _late(self, uri: str) -> SchemaUnavailable:
         return SchemaUnavailable(
-            f"The repository {self._base} did not answer within {self._timeout_seconds:g} seconds, so {uri} is not"
-            " known now.",
-            hint="`schemas.remote_timeout_seconds` is how long to wait.",
+            f"The repository {self._base} did not answer within {self._timeout_seconds:g} seconds, so {uri} is "
+            "unavailable now.",
+            hint="The setting `schemas.remote_timeout_seconds` is the time limit.",
         )
 
 
 class _Moved:
-    """A redirect; `location` is None where it does not say where to."""
+    """A redirect; `location` is None if it has no target."""
 
     def __init__(self, location: str | None) -> None:
         self.location = location
 
 
 class _DeadlineNetwork(httpcore.NetworkBackend):
-    """The network, in which whatever a thread does ends at the deadline it has set with `until`."""
+    """A network backend in which each operation of a thread ends at the deadline it has set with `until`."""
 
     def __init__(self) -> None:
         self._inner = httpcore.SyncBackend()
@@ -171,7 +171,7 @@ class _DeadlineNetwork(httpcore.NetworkBackend):
 
     @contextlib.contextmanager
     def until(self, deadline: float) -> Iterator[None]:
-        """Nothing this thread does in the block lasts beyond `deadline` (monotonic seconds)."""
+        """No operation of this thread in the block lasts beyond `deadline` (monotonic seconds)."""
         self._local.deadline = deadline
         try:
             yield
@@ -179,7 +179,7 @@ class _DeadlineNetwork(httpcore.NetworkBackend):
             del self._local.deadline
 
     def left(self, timeout: float | None) -> float:
-        """The seconds that are left, at most `timeout`. Raises httpcore.ReadTimeout where there are none."""
+        """The remaining seconds, at most `timeout`. Raises httpcore.ReadTimeout if there are none."""
         deadline: float = getattr(self._local, "deadline", float("inf"))
         left = min(deadline - time.monotonic(), float("inf") if timeout is None else timeout)
         if left <= 0:

@@ -14,30 +14,30 @@ from headwater.schemas.uri import LATEST, canonical_uri, has_extension, version_
 
 
 class SchemaRepository(Protocol):
-    """Schemas by canonical relative URI. What a URI means never changes, so every answer may be kept for ever.
+    """Schemas by canonical relative URI. The content of a URI never changes, so every result may be cached for ever.
 
-    Safe to use from several threads. Nothing outside the configured base is ever read.
+    Thread-safe. Nothing outside the configured base is ever read.
     """
 
     def get(self, uri: str) -> Schema:
         """The schema at `uri`; a last segment `latest` means its greatest version.
 
         Raises SchemaUriRefused (not a path inside the repository), SchemaNotFound, SchemaInvalid (not a readable
-        document) or SchemaUnavailable (nothing is known; try again).
+        document) or SchemaUnavailable (unknown; retry).
         """
         ...
 
     def uris(self) -> Iterable[str]:
-        """The URIs of every version here, as far as the repository can list them."""
+        """The URIs of all versions, as far as the repository can list them."""
         ...
 
     def close(self) -> None:
-        """Let go of connections. Nothing may be asked afterwards."""
+        """Close connections. Do not use the repository afterwards."""
         ...
 
 
 class LocalRepository:
-    """Schemas from a directory; only paths that stay inside it once symbolic links are followed."""
+    """Schemas from a directory; only paths that stay inside it after symbolic links are resolved."""
 
     def __init__(
         self, path: Path | str, extension: str | None = ".yaml", limits: ValidationLimits | None = None
@@ -72,7 +72,7 @@ class LocalRepository:
                     yield uri
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """There is nothing to close."""
 
     def _file(self, uri: str) -> Path | None:
         names = [uri] if has_extension(uri) or not self._extension else [uri + self._extension, uri]
@@ -83,7 +83,7 @@ class LocalRepository:
         return None
 
     def _inside(self, name: str) -> Path | None:
-        """The path of a name below the base; None where it leads out of it, or where no file can be named so."""
+        """The path of a name below the base; None if it leads out of it, or if no file can have that name."""
         try:
             path = (self._base / name[1:]).resolve()
         except (OSError, RuntimeError, ValueError):
@@ -91,13 +91,13 @@ class LocalRepository:
         return path if path.is_relative_to(self._base) else None
 
     def _asks(self, question: Callable[[], bool], uri: str) -> bool:
-        """The answer of the file system; False for a name it cannot have. Raises SchemaUnavailable."""
+        """Whether the file system has the file; False for a name it cannot have. Raises SchemaUnavailable."""
         try:
             return question()
         except PermissionError as error:
             raise SchemaUnavailable(f"The schema {uri} cannot be read: {error.strerror}.") from None
         except (OSError, ValueError):
-            # Too long a name, above all: a producer chooses it, and there is no such schema.
+            # Mostly a name that is too long: a producer chose it, and there is no such schema.
             return False
 
     def _latest_version(self, parent: str) -> str:
@@ -112,10 +112,10 @@ class LocalRepository:
 
 
 class LayeredRepository:
-    """Several repositories asked in order; the first that has a usable document wins, and its answer is kept.
+    """Several repositories, searched in order; the first that has a usable document wins, and the result is cached.
 
-    What is not found is asked for again next time: a schema may be published at any moment. Of very many documents the
-    oldest are forgotten, since a repository over HTTP may have one for every name that an event makes up.
+    A missing schema is searched again next time, because it may be published at any moment. The cache is bounded and
+    drops the oldest documents, since a repository over HTTP may have one for every name that an event makes up.
     """
 
     def __init__(self, repositories: Sequence[SchemaRepository]) -> None:
@@ -128,7 +128,7 @@ class LayeredRepository:
         known = self._known.get(uri)
         if known is not None:
             return known
-        # The error that says most. Kept with its frames, it would hold itself until cycles are collected.
+        # The most informative error. With its frames it would refer to itself until the garbage collector runs.
         failure: HeadwaterError | None = None
         for repository in self._repositories:
             try:
@@ -163,7 +163,7 @@ class LayeredRepository:
 
 
 def _weight(failure: HeadwaterError) -> int:
-    """An unreachable repository may have a schema, so its answer, which says "try again", counts for most."""
+    """An unreachable repository may have the schema, so its error, which is retriable, takes precedence."""
     return 2 if isinstance(failure, SchemaUnavailable) else int(isinstance(failure, SchemaInvalid))
 
 
@@ -176,9 +176,9 @@ def open_repositories(
     remote_bytes_max: int | None = None,
     limits: ValidationLimits | None = None,
 ) -> LayeredRepository:
-    """The repositories of a configuration in its order: HTTP URLs, or directories (relative ones to `root`).
+    """The repositories of a configuration in its order: HTTP URLs, or directories (relative to `root`).
 
-    `remote_bytes_max` None is the limit of documents in `limits`.
+    `remote_bytes_max` None means the limit of documents in `limits`.
     """
     from headwater.schemas.remote import RemoteRepository
 

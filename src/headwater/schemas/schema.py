@@ -13,7 +13,7 @@ from headwater.schemas.source import read_source
 
 @dataclass(frozen=True)
 class Schema:
-    """A schema as its repository has it: never changed after it is read.
+    """A schema as its repository has it. Immutable.
 
     `uri` is canonical and relative (`/test/event/1.0.0`), `dialect` the `$schema` the document names, or draft-07.
     """
@@ -26,7 +26,7 @@ class Schema:
     def declares(self, path: str) -> bool:
         """Whether a field (dotted path such as `meta.id`) is declared.
 
-        It is when every step is under `properties` (also those of an inline `allOf`), or when the walk ends in an
+        It is when every step is under `properties` (also those of an inline `allOf`), or when the path ends in an
         object that lists no properties at all and so leaves its content open. `$ref`s are not followed.
         """
         return _declares(self.document, path.split("."))

@@ -1,4 +1,4 @@
-"""Rules that keep a schema from making events slow to check (contracts/intake.md §2, "Security metaschema")."""
+"""Rules that keep a schema from making events slow to validate (contracts/intake.md §2, "Security metaschema")."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headwater.schemas.dialect import subschemas
 
 
 def check_secure(document: Mapping[str, Any], where: str) -> None:
-    """Raises SchemaInvalid naming the first few places where the document is not safe for untrusted data."""
+    """Raises SchemaInvalid with the first few places at which the document is not safe for untrusted data."""
     found = []
     for pointer, sentence in insecurities(document):
         found.append(f"at {pointer or '/'}: {sentence}")
@@ -26,7 +26,7 @@ def insecurities(schema: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
         return
     for keyword in ("pattern", "format"):
         if keyword in schema and "maxLength" not in schema:
-            yield pointer, f"`{keyword}` needs a `maxLength` beside it"
+            yield pointer, f"`{keyword}` needs a `maxLength`"
     if "patternProperties" in schema:
         names = schema.get("propertyNames")
         if not isinstance(names, Mapping) or "maxLength" not in names:

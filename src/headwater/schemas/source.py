@@ -1,4 +1,4 @@
-"""The text of one schema file and what it says: read, and held to be a schema, before anything is made of it."""
+"""The source of one schema file: read, and checked to be a schema, before it is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from headwater.schemas.positions import Positions
 @dataclass(frozen=True, slots=True)
 class Source:
     """A schema as its author wrote it. `where` is the file as messages name it, `data` its bytes, `content` the object
-    they say; not to be changed."""
+    they contain, which must not be changed.
+    """
 
     where: str
     data: bytes
@@ -24,20 +25,20 @@ class Source:
     limits: ValidationLimits
 
     def misshapen(self) -> Iterator[Misshape]:
-        """Every place that is not what its keyword asks for; a `$ref` may stand for any value."""
+        """Every value that does not have the form its keyword requires; a `$ref` may replace any value."""
         return misshapen(self.content)
 
     def check(self) -> Source:
-        """The same source. Raises SchemaInvalid, with file, line and column, where the content is no schema."""
+        """The same source. Raises SchemaInvalid, with file, line and column, if the content is not a schema."""
         found = next(self.misshapen(), None)
         if found is not None:
             raise self.refusal(found)
         return self
 
     def check_whole(self, document: dict[str, Any]) -> None:
-        """Ask whether what this source comes to, its references filled in and nothing merged yet, is a schema.
+        """Check that this source, with its references resolved and nothing merged yet, is a schema.
 
-        Raises SchemaInvalid at the place of this file that says so, or takes in what does.
+        Raises SchemaInvalid at the place of this file that is wrong, or that refers to what is wrong.
         """
         found = next(misshapen(document, references=False), None) or metaschema_misshape(document)
         if found is not None:
@@ -50,7 +51,7 @@ class Source:
 
 
 def parse_source(data: bytes, where: str, limits: ValidationLimits) -> Source:
-    """The source in these bytes, whatever its keywords hold. Raises SchemaInvalid where it is no object."""
+    """The source in these bytes, with unchecked keywords. Raises SchemaInvalid if it is not an object."""
     content = parse_document(data, where, limits)
     if not isinstance(content, dict):
         found = next(misshapen(content))
@@ -60,5 +61,5 @@ def parse_source(data: bytes, where: str, limits: ValidationLimits) -> Source:
 
 
 def read_source(data: bytes, where: str, limits: ValidationLimits) -> Source:
-    """The source in these bytes. Raises SchemaInvalid, with file, line and column, where it is no schema."""
+    """The source in these bytes. Raises SchemaInvalid, with file, line and column, if it is not a schema."""
     return parse_source(data, where, limits).check()

@@ -1,4 +1,4 @@
-"""Schema URIs: what is one, which of them producers may use, and how they map to a path in a repository."""
+"""Schema URIs: their form, which of them producers may use, and how they map to a path in a repository."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import NoReturn
 from headwater.errors import SchemaUriRefused
 
 LATEST = "latest"
-# The last version, and the one being worked on: neither says the same of an event tomorrow.
+# The latest version, and the one being edited: the meaning of both may change.
 _MOVING = frozenset({LATEST, "current"})
 _URI_CHARS_MAX = 1_024
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
-# A percent sign would let `%2e%2e` mean `..` to a remote repository; nothing in a schema path needs one.
+# A percent sign would let `%2e%2e` mean `..` to a remote repository; no schema path needs one.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\%#?*:]")
 _EXTENSION = re.compile(r"\.(?!\d+$)[^.]*$")
 _VERSION = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)")
 
 
 def canonical_uri(uri: str) -> str:
-    """The one spelling of a relative schema URI (`/title/1.0.0`). Raises SchemaUriRefused for anything else."""
+    """The canonical form of a relative schema URI (`/title/1.0.0`). Raises SchemaUriRefused for anything else."""
     if not isinstance(uri, str) or not uri:
         raise SchemaUriRefused("The schema URI is empty or not text.")
     shown = uri if len(uri) <= 200 else uri[:200] + "…"
@@ -32,10 +32,10 @@ def canonical_uri(uri: str) -> str:
     if uri.startswith("//"):
         raise SchemaUriRefused(f"The schema URI {shown!r} names a host.", hint="Begin it with a single slash.")
     if _FORBIDDEN.search(uri):
-        raise SchemaUriRefused(f"The schema URI {shown!r} has a character that no schema path has.")
+        raise SchemaUriRefused(f"The schema URI {shown!r} has a character that is not allowed in schema paths.")
     segments = uri.removeprefix("/").split("/")
     if ".." in segments:
-        raise SchemaUriRefused(f"The schema URI {shown!r} climbs out of its repository.")
+        raise SchemaUriRefused(f"The schema URI {shown!r} leads out of its repository.")
     if "" in segments or "." in segments:
         raise SchemaUriRefused(f"The schema URI {shown!r} has an empty path segment.")
     return "/" + "/".join(segments)
@@ -48,9 +48,9 @@ def check_producer_uri(uri: str) -> None:
 
 
 def check_released(uri: str, own: object) -> None:
-    """As `check_producer_uri`, knowing the `$id` of what is found at `uri`.
+    """As `check_producer_uri`, given the `$id` of the schema at `uri`.
 
-    A name that leads to a version and is not that version may lead to another one tomorrow.
+    A name that is an alias of a version may lead to another one tomorrow.
     """
     check_producer_uri(uri)
     if isinstance(own, str) and version_of(own.rpartition("/")[2]) and version_of(_version_name(uri)) is None:
@@ -74,6 +74,6 @@ def has_extension(uri: str) -> bool:
 
 
 def version_of(name: str) -> tuple[int, int, int] | None:
-    """`1.2.3` as numbers, or None where the name is not a version."""
+    """`1.2.3` as numbers, or None if the name is not a version."""
     match = _VERSION.fullmatch(name)
     return (int(match[1]), int(match[2]), int(match[3])) if match else None

@@ -1,4 +1,4 @@
-"""One broken rule with everything that both ways of reporting it need, and the path notations they use."""
+"""One violation with everything that both report formats need, and the path notations they use."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from headwater.errors import Violation
 from headwater.event import json_bytes
 
 _IDENTIFIER = re.compile(r"[A-Za-z$_][A-Za-z$_0-9]*")
-# A longer name is cut where it stands in a path: paths are made for each step into an event.
+# A longer name is shortened in a path, because paths are built for each step into an event.
 _NAME_CHARS_MAX = 256
 _ESCAPES = str.maketrans({"'": "\\'", "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\f": "\\f", "\t": "\\t"})
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in an event: as a JSON pointer, and in the JavaScript notation of the legacy error lists."""
+    """A place in an event: as a JSON pointer, and in the JavaScript notation of the legacy error lists."""
 
     pointer: str = ""
     data_path: str = ""
@@ -62,7 +62,7 @@ class KeywordViolation:
         }
 
     def size(self) -> int:
-        """About how many characters it takes in an answer."""
+        """Its approximate number of characters in a response."""
         listed = self.params.get("allowedValues", self.params.get("allowedValue"))
         values = 0 if listed is None else len(json_bytes(listed))
         return 150 + 2 * len(self.place.data_path) + len(self.schema_path) + 2 * len(self.message) + values

@@ -1,6 +1,4 @@
-"""The kinds of values in a stream file: how each is checked, described to people, and expressed as JSON Schema for
-editors.
-"""
+"""The kinds of values in a stream file: how each is checked, described to people, and written as JSON Schema."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def test_a_stream_is_told_with_its_people_its_schema_and_its_examples(made: Call
     assert message["examples"][0]["payload"]["meta"] == {"stream": "page.changes"}
     payload = document["components"]["schemas"]["page.change"]
     assert payload["schemaFormat"] == "application/schema+json;version=draft-07"
-    assert payload["schema"]["allOf"][0]["properties"]["meta"]["type"] == "object", "references are filled in"
+    assert payload["schema"]["allOf"][0]["properties"]["meta"]["type"] == "object", "references are resolved"
 
 
 def test_private_streams_families_and_inner_matters_are_not_told_in_public(

@@ -63,7 +63,7 @@ def command(title: str, description: str, fields: tuple[str, ...], include: str 
     reference = None if is_fragment else include or _common_fragment(copy)
     text = new_current(
         title,
-        description or f"TODO: what {'this part' if is_fragment else 'one event'} says.",
+        description or f"TODO: describe {'this part' if is_fragment else 'one event'}.",
         fields,
         meta_reference=reference,
         brought=_brought(copy, reference) if reference else None,

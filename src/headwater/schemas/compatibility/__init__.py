@@ -1,4 +1,4 @@
-"""Whether data survives a new version of its schema: verdicts with witnesses, modes, and the rule of old."""
+"""Whether data stays valid under a new version of its schema: verdicts with witnesses, modes, and the legacy rule."""
 
 from headwater.schemas.compatibility.answer import Answer, Comparison, Reason, suggest_bump
 from headwater.schemas.compatibility.legacy import legacy_refusal

@@ -1,6 +1,6 @@
-"""A quick proof for the commonest steps: a version that adds optional fields, values or words, or requires less.
+"""A quick proof for the most common changes: a version that adds optional fields, values or keywords, or requires less.
 
-What it proves, the engine proves too, at a hundred times the cost; what it does not prove may still be compatible.
+What it proves, the engine also proves, at a hundred times the cost; what it does not prove may still be compatible.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from headwater.schemas.compatibility.semantic_diff import ANNOTATIONS
 from headwater.schemas.json_value import identity_key, json_equal
 
 _DEFINITIONS = frozenset(("definitions", "$defs"))
-# Below these a schema may grow and data of the old one stay data of the new one; below all others it has to be equal.
+# Below these keywords a schema may grow while data of the old one stay valid; below all others it must be equal.
 _GROWS_ONE = frozenset(("items", "additionalProperties"))
 
 
 def only_adds(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether `new` allows what `old` allows and keeps its columns, where writers send declared names only."""
+    """Whether `new` allows what `old` allows and keeps its columns, if writers send only declared names."""
     if _refers(old) or _refers(new):
         return _grows(old, new)
-    # Without references nothing that is only defined applies.
+    # Without references, definitions do not apply.
     return _grows(*({word: part for word, part in one.items() if word not in _DEFINITIONS} for one in (old, new)))
 
 
@@ -63,7 +63,7 @@ def _fields(
         return False
     if before.keys() == after.keys():
         return True
-    # A field that a map or a pattern covered already is no new name; its type may be another one.
+    # A field that a map or a pattern already covered is not a new name; its type may differ.
     covered = isinstance(old.get("additionalProperties"), Mapping) or "patternProperties" in old
     plain = old.get("type") == "object" and not any(word in new for word in ("minProperties", "maxProperties"))
     return plain and not covered

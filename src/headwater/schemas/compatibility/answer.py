@@ -1,4 +1,4 @@
-"""The answers of a comparison: a verdict, and for every "no" what breaks, where, an instance, and the way out."""
+"""The results of a comparison: a verdict, and for every "no" what breaks, where, an instance, and what to do."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Reason:
     """One way in which an answer is "no".
 
     `pointer` is the place in the data (JSON pointer, "" is the root), `schema_pointer` the rule that refuses it, and
-    `keyword` that rule's name. `witness` is an instance that one schema accepts and the other refuses, judged by both
-    before it is shown; a broken column has none.
+    `keyword` that rule's name. `witness` is an instance that one schema accepts and the other refuses, validated
+    against both before it is shown; a broken column has none.
     """
 
     pointer: str
@@ -54,7 +54,7 @@ class Answer:
 
     @property
     def witness(self) -> Any:
-        """The first reason's instance; None without a reason."""
+        """The instance of the first reason; None without a reason."""
         return self.reasons[0].witness if self.reasons else None
 
     def as_json(self, *, with_witness: bool = True) -> dict[str, Any]:
@@ -64,11 +64,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What changes for data and tables from one schema to the next.
+    """The effect on data and tables of the change from one schema to the next.
 
     `backward`: data of the old schema is data of the new one (new readers read old data). `forward`: the reverse.
-    `storage`: a table of the old schema holds the new data after adding nullable columns; "n/a" where a side has no
-    fixed column type. `annotations_only`: nothing but documentation differs.
+    `storage`: a table of the old schema holds the new data after adding nullable columns; "n/a" if a side has no fixed
+    column type. `annotations_only`: nothing but documentation differs.
     """
 
     backward: Answer
@@ -95,38 +95,38 @@ class Comparison:
 
 
 def suggest_bump(comparison: Comparison) -> Literal["major", "minor", "patch"]:
-    """Patch where only documentation differs; minor where new readers read old data and tables live on; else major."""
+    """Patch if only documentation differs; minor if new readers read old data and tables can be kept; else major."""
     if comparison.annotations_only:
         return "patch"
     return "minor" if comparison.backward.is_yes and comparison.storage.verdict in ("yes", "n/a") else "major"
 
 
 _FIXES: Mapping[str, str] = {
-    "type": "Keep the type; give a field of another type another name.",
-    "required": "Leave the field as optional as it was; say in its description when it is set.",
-    "dependencies": "Leave the fields as independent as they were.",
-    "additionalProperties": "Keep every name declared that may occur.",
-    "unevaluatedProperties": "Keep every name declared that may occur.",
+    "type": "Keep the type; add a field with another name for another type.",
+    "required": "Keep the field as optional as it was; document in its description when it is set.",
+    "dependencies": "Keep the fields as independent as they were.",
+    "additionalProperties": "Declare every name that may occur.",
+    "unevaluatedProperties": "Declare every name that may occur.",
     "propertyNames": "Keep accepting every name that was accepted.",
-    "enum": "Keep every value that was listed; add new ones beside them.",
-    "const": "Keep the value; where there must be more of them, use an `enum` that holds it.",
-    "format": "Keep the format as it was; give a field of another format another name.",
-    "pattern": "Keep an expression that finds everything the former one found.",
+    "enum": "Keep every value that was listed; add new ones to the list.",
+    "const": "Keep the value; to allow more values, use an `enum` that contains it.",
+    "format": "Keep the format; add a field with another name for another format.",
+    "pattern": "Use an expression that matches everything the previous one matched.",
     "false schema": "Keep the field allowed.",
-    "oneOf": "Keep the branches apart and keep each of them: data must match exactly one.",
+    "oneOf": "Keep every branch, and keep them disjoint: data must match exactly one.",
     "anyOf": "Keep every branch that was there.",
     "not": "Exclude no more than before.",
-    "if": "Demand no more under the condition than before.",
-    "multipleOf": "Keep a divisor of the former `multipleOf`.",
-    "uniqueItems": "Leave repeats as they were.",
-    "contains": "Demand no more of the elements than before.",
+    "if": "Require no more under the condition than before.",
+    "multipleOf": "Use a divisor of the previous `multipleOf`.",
+    "uniqueItems": "Keep allowing repeated elements.",
+    "contains": "Require no more of the elements than before.",
 }
 _VALUE_CHARACTERS_MAX = 40
 _BOUNDS = ("min", "max", "exclusive")
 
 
 def sentence_for(violation: Violation, witness: Any, reader: str) -> str:
-    """What an instance shows, for people; `reader` ("old" or "new") is the side that refuses it."""
+    """A sentence about an instance; `reader` ("old" or "new") is the side that refuses it."""
     writer = "Old" if reader == "new" else "New"
     value = json.dumps(_at(witness, violation.pointer), ensure_ascii=False)
     shown = f"{value} " if len(value) <= _VALUE_CHARACTERS_MAX else ""
@@ -148,9 +148,9 @@ def _at(value: Any, pointer: str) -> Any:
 
 
 def fix_for(keyword: str, reader: str) -> str:
-    """What to change when a rule refuses data of the other side; old readers cannot be changed, only moved."""
+    """What to change if a rule refuses data of the other side; old readers cannot be changed, only upgraded."""
     if reader == "old":
-        return f"Move readers to the new version before writers, or leave `{keyword}` as it was."
+        return f"Upgrade readers before writers, or keep `{keyword}` as it was."
     if keyword.startswith(_BOUNDS):
         return f"Keep `{keyword}` no narrower than it was."
     return _FIXES.get(keyword, "Keep the rule as it was.")

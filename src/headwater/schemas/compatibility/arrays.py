@@ -1,4 +1,4 @@
-"""Finds an array: a length, a place for everything that must be in it, and values that keep all promises at once."""
+"""Finds an array: a length, a place for each required element, and values that satisfy all conditions at once."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _OBLIGATIONS_MAX = 8
 class _Wanted:
     at: list[tuple[int, Formula]] = field(default_factory=list)
     after: list[tuple[int, Formula]] = field(default_factory=list)
-    # What must be somewhere: (first index allowed, last index allowed or None, formula).
+    # An element that must be somewhere: (first index allowed, last index allowed or None, formula).
     somewhere: list[tuple[int, int | None, Formula]] = field(default_factory=list)
-    # Groups of obligations that need an element each.
+    # Groups of obligations that need one element each.
     apart: list[tuple[Formula, int]] = field(default_factory=list)
     at_most: list[tuple[Formula, int]] = field(default_factory=list)
     low: int = 0
@@ -110,11 +110,11 @@ class _Search:
         self._dropped = False
 
     def outcome(self) -> Outcome:
-        """Lengths from the shortest on. Beyond the last index that is special, one element each is room enough."""
+        """Lengths, shortest first. Beyond the last special index, one element for each obligation is enough."""
         wanted = self._wanted
         count = self._demanded
         if count > _OBLIGATIONS_MAX and len(wanted.apart) > 1:
-            return Undecided("too many elements are demanded at once")
+            return Undecided("too many elements are required at once")
         last = max(wanted.low, self._distinct) + count + (2 if wanted.repeated else 0) + len(wanted.excluded)
         if wanted.high is not None:
             last = min(last, wanted.high)
@@ -154,7 +154,7 @@ class _Search:
         return [*single, *((0, None, formula, count) for formula, count in self._wanted.apart)]
 
     def _placements(self, slots: Slots, index: int) -> Iterator[Slots]:
-        """Every way to give each obligation its elements, elements that are alike tried once."""
+        """Every way to assign elements to the obligations; equivalent elements are tried once."""
         obligations = self._obligations()
         if index == len(obligations):
             yield slots
@@ -190,7 +190,9 @@ class _Search:
         return Found(values)
 
     def _failure(self, outcome: Outcome, slots: Slots, chosen_before: bool) -> Outcome:
-        """An element that fails only because of earlier choices proves something only where all elements are alike."""
+        """An element that fails only because of earlier choices proves something only if all elements are
+        equivalent.
+        """
         alike = all(set(slot) == set(slots[0]) for slot in slots)
         if isinstance(outcome, Undecided) or (not chosen_before and len(self._wanted.at_most) <= 1):
             return outcome
@@ -202,7 +204,7 @@ class _Search:
         return Undecided("elements depend on each other")
 
     def _element(self, formulas: list[Formula], budgets: list[int]) -> Outcome:
-        """One element; it counts against `maxContains` only where it cannot avoid that."""
+        """One element; it counts against `maxContains` only if that cannot be avoided."""
         if not self._wanted.at_most:
             return self._solver.find(formulas)
         free = [-schema for schema, _ in self._wanted.at_most]
@@ -220,7 +222,7 @@ class _Search:
                 return outcome
             failures.append(outcome)
         if len(self._wanted.at_most) > 1:
-            return Undecided("several `maxContains` meet")
+            return Undecided("several `maxContains` interact")
         return undecided(failures)
 
     def _recount(self, value: Any, budgets: list[int]) -> bool:
@@ -231,7 +233,7 @@ class _Search:
 
 
 def _choices(keys: list[Any], first: int, last: int, count: int) -> Iterator[tuple[int, ...]]:
-    """Sets of `count` places in a range, of places with equal keys only the first ones."""
+    """Sets of `count` places in a range; of places with equal keys only the first ones."""
     if count == 0:
         yield ()
         return

@@ -1,8 +1,8 @@
-"""The names a schema declares, as a formula: what a producer who only writes declared names can write.
+"""The names a schema declares, as a formula: what a producer that writes only declared names can write.
 
-How this works: all schemas that judge the same value (by `allOf`, branches and references, but not `not`) are taken
-together. Where they name members, nothing else is written there; where an `additionalProperties` schema makes a map of
-the object, any name is declared; an object for which nobody names anything is free, and so is a value without a type.
+How this works: all schemas that apply to the same value (by `allOf`, branches and references, but not `not`) are taken
+together. If they name members, no other member is written there; if an `additionalProperties` schema makes the object a
+map, any name is declared; an object for which no schema names a member is free, and so is a value without a type.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Declared:
         return self._of(id(schema) for schema in schemas if isinstance(schema, dict))
 
     def _together(self, keys: Iterable[int]) -> Places:
-        """Every place that judges the same value as these do."""
+        """Every place that applies to the same value as these."""
         found: set[int] = set()
         stack = list(keys)
         while stack:
@@ -119,7 +119,7 @@ def _on_name(schemas: list[Mapping[str, Any]], name: str) -> Iterable[Any]:
 
 
 def _is_map(schema: Any) -> bool:
-    """`additionalProperties: {}` says as little as `true` does."""
+    """`additionalProperties: {}` restricts nothing, like `true`."""
     return isinstance(schema, dict) and bool(schema)
 
 

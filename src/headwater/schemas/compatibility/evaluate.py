@@ -1,4 +1,4 @@
-"""Says whether a formula holds for a value at hand; None where only a test that nobody has could say."""
+"""Evaluates a formula for a given value; None if that needs a test that is not available."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Tests = Mapping[str, Callable[[Any], bool]]
 
 
 def _format_test(name: str) -> Callable[[Any], bool]:
-    """One of the newest dialect's formats, as the engine has it; compiled when it is first asked."""
+    """A format of the newest dialect, as the engine checks it; compiled on first use."""
 
     def test(value: Any) -> bool:
         return _newest_format(name).is_valid(value)
@@ -57,7 +57,7 @@ def _newest_format(name: str) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator({"format": name}, validate_formats=True)
 
 
-# Formats that are functions and not expressions, as the validator runs them.
+# Formats that are functions rather than expressions, as the validator runs them.
 FORMAT_TESTS: Tests = {**FORMAT_FUNCTIONS, **{name: _format_test(name) for name in FORMATS_OF_2020_12}}
 
 
@@ -82,7 +82,7 @@ def _pattern_test(expression: str) -> Callable[[str], bool] | None:
 
 
 def finds(expression: str, text: str) -> bool | None:
-    """Whether an expression is found in a text; None where the engine cannot run it."""
+    """Whether an expression matches anywhere in a text; None if the engine cannot run it."""
     test = _pattern_test(expression)
     return None if test is None else test(text)
 
@@ -99,7 +99,7 @@ def every(answers: Iterable[bool | None]) -> bool | None:
 
 
 def applies_to(rule: Node, name: str) -> bool | None:
-    """Whether a rule on members speaks about a member of this name; None where that cannot be said."""
+    """Whether a rule on members applies to a member of this name; None if unknown."""
     if isinstance(rule, Member):
         return name == rule.member
     if isinstance(rule, MembersLike):
@@ -111,7 +111,7 @@ def applies_to(rule: Node, name: str) -> bool | None:
 
 
 class Evaluator:
-    """Formulas against values. `tests` are the opaque conditions by name."""
+    """Evaluates formulas for values. `tests` are the opaque conditions by name."""
 
     def __init__(self, nodes: Nodes, tests: Tests) -> None:
         self._nodes = nodes
@@ -120,7 +120,7 @@ class Evaluator:
     def holds(self, formula: Formula, value: Any) -> bool | None:
         node = self._nodes.node(formula)
         kind = self._nodes.kind(formula)
-        # A node about another type holds, and its denial does not: so `answer` is True either way.
+        # A node about another type holds, and its negation does not: so `answer` is True in both cases.
         answer = True if kind is not None and kind != type_of(value) else _RULES[type(node)](self, node, value)
         return answer if formula > 0 or answer is None else not answer
 

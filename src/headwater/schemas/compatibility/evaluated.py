@@ -1,8 +1,9 @@
-"""What `unevaluatedProperties` and `unevaluatedItems` leave over: one answer for each way the schema around can hold.
+"""What `unevaluatedProperties` and `unevaluatedItems` apply to, for each way in which the surrounding schema holds.
 
 How this works: which members count as evaluated depends on which branches hold. So every combination of branches that
-hold and do not becomes a way of its own, with the members and elements those branches cover; the keyword is then the
-alternative of all ways. Too many ways, or branches that cannot be listed, give None, and the answer is `unknown`.
+hold and do not hold becomes a way of its own, with the members and elements that those branches cover; the keyword is
+then the disjunction of all ways. Too many ways, or branches that cannot be listed, give None, and the verdict is
+`unknown`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Coverage:
 
 
 class Translation(Protocol):
-    """What is asked of the normal form."""
+    """What this module needs of the normal form."""
 
     nodes: Nodes
     graph: SchemaGraph
@@ -56,7 +57,7 @@ class _TooMany(Exception):
 
 
 def coverages(form: Translation, schema: Mapping[str, Any]) -> list[Coverage] | None:
-    """Every way in which the schema can hold beside its own `unevaluated…` keywords; None where that is too much."""
+    """Every way in which the schema can hold apart from its own `unevaluated…` keywords; None if there are too many."""
     try:
         return _ways(form, schema, frozenset())
     except _TooMany:
@@ -90,7 +91,7 @@ def _ways(form: Translation, schema: Any, above: frozenset[int], *, inner: bool 
 
 
 def _branches(form: Translation, schema: Mapping[str, Any], above: frozenset[int]) -> Iterator[list[Coverage]]:
-    """A factor for each branch: it holds, with what it covers, or it does not."""
+    """The alternatives of each branch: it holds, with what it covers, or it does not."""
     for word in ("anyOf", "oneOf"):
         for child in schema.get(word, ()):
             formula = form.child(child)
@@ -111,7 +112,7 @@ def _given(form: Translation, child: Any, above: frozenset[int], conditions: tup
 
 
 def _own(form: Translation, schema: Mapping[str, Any], *, inner: bool) -> Coverage:
-    """What the keywords of the schema itself cover; its own `unevaluated…` only where it is asked from outside."""
+    """What the keywords of the schema itself cover; its own `unevaluated…` only if it is asked from outside."""
     all_members = "additionalProperties" in schema or (inner and "unevaluatedProperties" in schema)
     all_items = "items" in schema or (inner and "unevaluatedItems" in schema)
     contains = (form.child(schema["contains"]),) if isinstance(schema.get("contains"), dict | bool) else ()

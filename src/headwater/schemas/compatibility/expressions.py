@@ -1,9 +1,10 @@
-"""Reads a regular expression (the regular part of ECMA 262) into an automaton that is walked character by character.
+"""Parses a regular expression (the regular part of ECMA 262) into an automaton that is walked character by character.
 
 How this works: a small recursive parser builds a Thompson automaton whose edges carry sets of code points; anchors are
-edges taken only at the start or the end. An expression is searched for, not matched whole, so every step
-may also start it anew. What a finite automaton cannot say (back-references, look-around, word boundaries), and what
-engines disagree on (case-insensitive flags, Unicode classes), is Unsupported: callers then ask instead of reasoning.
+edges taken only at the start or the end. An expression is searched for, not matched from end to end, so every step may
+also start it again. What a finite automaton cannot express (back-references, look-around, word boundaries), and what
+engines disagree on (case-insensitive flags, Unicode classes), is Unsupported: callers then test values instead of
+reasoning.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Unsupported(ValueError):
 
 
 def complement(characters: Characters) -> Characters:
-    """Every code point that is not in the set (sorted, disjoint pairs); lone surrogates are no characters."""
+    """Every code point that is not in the set (sorted, disjoint pairs); lone surrogates are not characters."""
     gaps, start = [], 0
     for low, high in merged((*characters, (0xD800, 0xDFFF))):
         if low > start:
@@ -125,7 +126,7 @@ class Automaton:
         return reached
 
     def _states_that_lead_on(self) -> set[int]:
-        """States worth keeping in a walk: those with a character to read, or the end behind a `$`."""
+        """The states that matter in a walk: those with a character to read, or the end after a `$`."""
         reading = {state for state, edges in enumerate(self.edges) if edges}
         return reading | {
             state
@@ -237,7 +238,7 @@ class _Parser:
         end = self._text.find("}", self._at)
         parts = self._text[self._at + 1 : end].split(",")
         if end < 0 or len(parts) > 2 or not parts[0].isdecimal() or not (parts[-1].isdecimal() or parts[-1] == ""):
-            raise Unsupported("a brace that is no repetition")
+            raise Unsupported("a brace that does not begin a repetition")
         self._at = end + 1
         low = int(parts[0])
         return low, low if len(parts) == 1 else int(parts[1]) if parts[1] else None
@@ -257,7 +258,7 @@ class _Parser:
         if character == "\\":
             return self._reading(self._escape(inside=False))
         if character in "*+?{":
-            raise Unsupported("a repetition of nothing")
+            raise Unsupported("a repetition without an operand")
         return self._reading(((ord(character), ord(character)),))
 
     def _group(self) -> tuple[int, int]:
@@ -331,7 +332,7 @@ class _Parser:
         character = self._next()
         if character == "\\":
             return self._escape(inside=True)
-        # Engines disagree on these: nested sets and set operations in one, plain characters in another.
+        # Engines disagree on these: some read nested sets and set operations, others plain characters.
         if character == "[" or (character in "&-~" and self._peek() == character):
             raise Unsupported("a set inside a set")
         return ((ord(character), ord(character)),)
@@ -339,7 +340,7 @@ class _Parser:
 
 @lru_cache(maxsize=1_024)
 def automaton(expression: str) -> Automaton | None:
-    """The automaton of an expression, None where it is Unsupported. Kept: formats recur in every schema."""
+    """The automaton of an expression, None if it is Unsupported. Cached: formats recur in every schema."""
     try:
         return Automaton(expression)
     except (Unsupported, RecursionError):

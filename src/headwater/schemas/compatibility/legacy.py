@@ -1,7 +1,7 @@
 """The compatibility rule of jsonschema-tools, verdict for verdict (contracts/schemas.md §4.1).
 
 It allows additions and forbids every other change, which is neither backward compatibility nor forward compatibility;
-it is here so that a repository can keep the rule it has lived by, crashes included: where the original stops with an
+it is here so that a repository can keep the rule it has used so far, crashes included: if the original stops with an
 error, the verdict is "not compatible".
 """
 
@@ -30,7 +30,7 @@ class _Refused(Exception):
 
 
 def legacy_refusal(old: Any, new: Any, release: Release = "1.3.0") -> Reason | None:
-    """Why the old rule refuses `new` after `old`; None where it allows it. Both are plain JSON documents."""
+    """Why the legacy rule refuses `new` after `old`; None if it allows it. Both are plain JSON documents."""
     try:
         _compare(new, old, "", _FREE[release])
     except _Refused as refused:
@@ -39,7 +39,7 @@ def legacy_refusal(old: Any, new: Any, release: Release = "1.3.0") -> Reason | N
             refused.pointer,
             "legacy",
             f"At {where}: {refused.what}.",
-            "The LEGACY rule allows additions only; use the EVENT mode to judge by what happens to data.",
+            "The LEGACY rule allows additions only; the EVENT mode checks the effect on data instead.",
             refused.pointer,
         )
     return None
@@ -47,7 +47,7 @@ def legacy_refusal(old: Any, new: Any, release: Release = "1.3.0") -> Reason | N
 
 def _compare(new: Any, old: Any, pointer: str, free: frozenset[str]) -> None:
     if _kind(new) != _kind(old) or isinstance(new, list) != isinstance(old, list):
-        raise _Refused(pointer, "the kind of value changed")
+        raise _Refused(pointer, "the type of the value changed")
     if old is None:
         raise _Refused(pointer, "the original stops here, at a null")
     if not isinstance(old, dict | list):
@@ -74,7 +74,7 @@ def _compare_required(new: Any, old: Any, pointer: str) -> None:
     if not has:
         raise _Refused(pointer, "the list of required fields was removed")
     if not isinstance(old, list) or not isinstance(other, list):
-        raise _Refused(pointer, "the original stops here, at a `required` that is no list")
+        raise _Refused(pointer, "the original stops here, at a `required` that is not a list")
     if sorted(map(str, old)) != sorted(map(str, other)):
         raise _Refused(pointer, "the list of required fields changed")
 
@@ -84,9 +84,9 @@ def _compare_enum(new: Any, old: Any, pointer: str) -> None:
     if not has:
         raise _Refused(pointer, "the list of values was removed")
     if not isinstance(old, list) or not isinstance(other, list):
-        raise _Refused(pointer, "the original stops here, at an `enum` that is no list")
+        raise _Refused(pointer, "the original stops here, at an `enum` that is not a list")
     for value in old:
-        # The original compares by identity, so an object or list in an `enum` is never the same again.
+        # The original compares by identity, so an object or list in an `enum` never equals another one.
         if isinstance(value, dict | list) or not any(_same(value, one) for one in other):
             raise _Refused(pointer, f"the value {value!r} was removed")
 

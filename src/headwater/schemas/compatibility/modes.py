@@ -1,4 +1,4 @@
-"""Judges the history of a schema by a rule its owner chose: which versions must understand which others' data."""
+"""Checks the versions of a schema by a mode its owner chose: which versions must read the data of which others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from headwater.schemas.uri import version_of
 Document = Schema | Mapping[str, Any]
 Scope = Literal["major", "all-majors"]
 
-# What materializing adds to numbers without bounds: JavaScript's whole numbers.
+# The bounds that materializing adds to numbers without bounds: the safe integers of JavaScript.
 SAFE_BOUNDS = (-9007199254740991, 9007199254740991)
 
 
@@ -46,7 +46,7 @@ class Mode(enum.Enum):
 
     @property
     def asks(self) -> tuple[str, ...]:
-        """The answers that must be "yes"."""
+        """The verdicts that must be "yes"."""
         if self is Mode.EVENT:
             return ("backward", "storage")
         return {"BACKWARD": ("backward",), "FORWARD": ("forward",), "FULL": ("backward", "forward")}.get(
@@ -59,7 +59,7 @@ class Incompatibility:
     """A version that breaks the rule.
 
     `rule` is `compatibility.` and one of backward, forward, storage, removal, legacy. `verdict` is "no", or "unknown"
-    where it cannot be decided, which counts as broken: a version is released once.
+    if it cannot be decided, which counts as broken: a version is released once.
     """
 
     rule: str
@@ -103,8 +103,8 @@ def check_evolution(
     """Every way in which a version breaks the rule towards earlier ones.
 
     `versions` are (version text such as "1.2.0", schema), in any order. `scope` "major" compares within a major
-    version, "all-majors" across them. `only_latest` judges the greatest version alone. What an earlier version broke
-    already is not said again of later ones. Raises what `compare` raises, and ConfigInvalid for an unknown mode.
+    version, "all-majors" across them. `only_latest` checks only the greatest version. What an earlier version already
+    broke is not reported again for later ones. Raises what `compare` raises, and ConfigInvalid for an unknown mode.
     """
     chosen = mode if isinstance(mode, Mode) else mode_named(mode)
     ordered = sorted(versions, key=lambda pair: version_of(pair[0]) or (0, 0, 0))
@@ -125,7 +125,7 @@ def check_evolution(
 def _pairs(
     ordered: list[tuple[str, Document]], mode: Mode, scope: Scope
 ) -> Iterator[tuple[tuple[str, Document], tuple[str, Document]]]:
-    """Which versions are compared, by the newer one, nearest first."""
+    """The pairs of versions to compare, by the newer one, nearest first."""
     groups: dict[int, list[tuple[str, Document]]] = {}
     for one in ordered:
         major = (version_of(one[0]) or (0, 0, 0))[0] if scope == "major" or mode is Mode.LEGACY else 0
@@ -150,7 +150,7 @@ def judge(
     repository: SchemaRepository | None = None,
     comparison: Comparison | None = None,
 ) -> list[Judgement]:
-    """How one pair breaks the rule of a mode: (rule, verdict, reason). `comparison`: the pair's, where it is known."""
+    """How one pair breaks the rule of a mode: (rule, verdict, reason). `comparison`: that of the pair, if known."""
     if mode is Mode.NONE:
         return []
     before, after = _document(old), _document(new)
@@ -162,7 +162,7 @@ def judge(
     if mode is Mode.EVENT and content_model == "declared" and only_adds(before, after):
         return []
     if mode is Mode.EVENT:
-        # Materializing adds these bounds by itself, so a version that gains them breaks nothing.
+        # Materializing adds these bounds automatically, so a version that gains them breaks nothing.
         old, new = _bounded(old), _bounded(new)
         comparison = None if (_document(old), _document(new)) != (before, after) else comparison
     comparison = comparison or compare(old, new, content_model=content_model, repository=repository)
@@ -177,16 +177,16 @@ def judge(
 
 def _broken(rule: str, answer: Answer) -> list[Judgement]:
     if answer.verdict == "unknown":
-        sentence = f"Whether data survive is not known: {answer.doubt}."
-        return [(rule, "unknown", Reason("", "", sentence, "Make the change simpler, or waive it with a reason."))]
+        sentence = f"Whether data stay valid is unknown: {answer.doubt}."
+        return [(rule, "unknown", Reason("", "", sentence, "Simplify the change, or waive the finding with a reason."))]
     return [(rule, "no", reason) for reason in answer.reasons]
 
 
 def _removals(old: Mapping[str, Any], new: Mapping[str, Any], told: set[str]) -> Iterator[Reason]:
-    """Fields that are gone, though no column is: those without a type, or of a place that is no table."""
+    """Removed fields that are not columns: those without a type, or in a place that is not part of a table."""
     for change in changes(old, new):
         if change.kind == "field removed" and change.pointer not in told and change.old is not False:
-            fix = "Keep the field declared, and say in its description that it is not used any more."
+            fix = "Keep the field declared, and state in its description that it is not used any more."
             yield Reason(change.pointer, "properties", change.sentence, fix, change.schema_pointer)
 
 

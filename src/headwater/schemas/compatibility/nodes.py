@@ -1,9 +1,9 @@
-"""The small language every schema is translated into, so that two of them can be set against each other.
+"""The small language that every schema is translated into, so that two of them can be compared.
 
-How this works: a formula is a whole number, positive or negative for its denial, that names a node in one table. Equal
-parts of two schemas therefore get the same number, and "what the old one says" next to "the denial of the same" is seen
-to be impossible without looking inside. Nodes about one JSON type say nothing about values of other types: as a formula
-they hold for those, and their denial does not.
+How this works: a formula is a whole number, positive, or negative for its negation, that names a node in one table.
+Equal parts of two schemas therefore have the same number, and a part of the old one together with the negation of the
+same part is seen to be impossible without looking inside. Nodes about one JSON type do not restrict values of other
+types: as a formula they hold for those, and their negation does not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ JSON_TYPES = ("number", "string", "boolean", "null", "array", "object")
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Every part holds; its denial: some part does not."""
+    """Every part holds; its negation: some part does not."""
 
     parts: tuple[Formula, ...]
 
@@ -35,7 +35,7 @@ class ExactlyOne:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`then` where `condition` holds, `other` where it does not."""
+    """`then` if `condition` holds, `other` if it does not."""
 
     condition: Formula
     then: Formula
@@ -44,7 +44,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A formula that is known by a name until it is finished: how recursion is written down."""
+    """A formula that is known by a name until it is finished: this represents recursion."""
 
     name: Any
 
@@ -65,7 +65,7 @@ class OneOfValues:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A condition on one type that cannot be reasoned about, only asked: `test` names it in the table of tests."""
+    """A condition on one type that cannot be reasoned about, only tested: `test` names it in the table of tests."""
 
     kind: str
     test: str
@@ -176,7 +176,7 @@ class OtherMembers:
 
 @dataclass(frozen=True, slots=True)
 class MemberNames:
-    """Every name of a member, as a string."""
+    """Every member name, as a string."""
 
     schema: Formula
 
@@ -226,7 +226,7 @@ _KIND_OF: Mapping[type, str] = {
 
 
 def kind_of(node: Node) -> str | None:
-    """The one JSON type a node speaks about; None where it speaks about all."""
+    """The one JSON type a node is about; None if it is about all."""
     if isinstance(node, SizeAtLeast | SizeAtMost | Opaque):
         return node.kind
     return _KIND_OF.get(type(node))
@@ -258,7 +258,7 @@ class Nodes:
         return number
 
     def all_of(self, parts: Iterable[Formula]) -> Formula:
-        """The conjunction, flattened; FALSE where it contradicts itself on its face."""
+        """The conjunction, flattened; FALSE if it contradicts itself directly."""
         flat: dict[Formula, None] = {}
         for part in parts:
             node = self.node(part)
@@ -277,7 +277,7 @@ class Nodes:
         return -self.all_of(-part for part in parts)
 
     def exactly_one(self, parts: Iterable[Formula]) -> Formula:
-        """`oneOf`: branches that accept nothing do not count, and one branch alone is itself."""
+        """`oneOf`: branches that accept nothing do not count, and a single branch is that branch."""
         possible = sorted(part for part in parts if part != FALSE)
         if not possible:
             return FALSE
@@ -291,11 +291,11 @@ class Nodes:
         return self.add(OneOfValues(frozenset(keys))) if keys else FALSE
 
     def name(self, name: Any, formula: Formula) -> None:
-        """Say what a Named stands for."""
+        """Define what a Named stands for."""
         self._named[name] = formula
 
     def resolve(self, formula: Formula) -> Formula:
-        """The formula behind a name; one that only ever names itself holds for no finite value."""
+        """The formula of a name; one that only refers to itself holds for no finite value."""
         for _ in range(100):
             node = self.node(formula)
             if not isinstance(node, Named):

@@ -1,8 +1,9 @@
 """Translates a schema, with everything its references reach, into the formulas that comparisons work on.
 
-How this works: keywords that mean the same come out as the same node: `const` is an `enum` of one, `items: false` is a
-bound on the length, `dependencies` are alternatives, an `allOf` dissolves into what surrounds it, annotations vanish. A
-reference becomes the formula of its target; one that is still being translated is named, and the name closes the loop.
+How this works: equivalent keywords become the same node: `const` is an `enum` of one, `items: false` is a bound on the
+length, `dependencies` are alternatives, an `allOf` is merged into the schema around it, annotations are dropped. A
+reference becomes the formula of its target; one that is still being translated is represented by a name, which makes
+the recursion finite.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ _UNREASONABLE = ("$dynamicRef", "$recursiveRef")
 
 
 class NormalForm:
-    """The formulas of one schema graph. Two graphs may share one table of nodes: that is what comparing needs."""
+    """The formulas of one schema graph. Two graphs may share one table of nodes, as a comparison needs."""
 
     def __init__(self, graph: SchemaGraph, nodes: Nodes) -> None:
         self.graph = graph
@@ -127,7 +128,7 @@ class NormalForm:
             bound: Any = schema.get(word)
             exclusive: Any = schema.get(exclusive_word)
             if is_number(bound):
-                # draft-04 wrote `exclusiveMinimum: true` beside the bound.
+                # draft-04 wrote `exclusiveMinimum: true` next to the bound.
                 yield self.nodes.add(kind(fraction(bound), exclusive is True))
             if is_number(exclusive):
                 yield self.nodes.add(kind(fraction(exclusive), True))
@@ -204,7 +205,7 @@ class NormalForm:
                 yield self.nodes.add(Choice(self.child(schema["if"]), then, other))
 
     def _dependencies(self, schema: Mapping[str, Any]) -> Iterator[Formula]:
-        """Whoever has the member must keep the rest; the engine honours `dependencies` in both dialects."""
+        """An object that has the member must satisfy the rest; the engine applies `dependencies` in both dialects."""
         for word in ("dependencies", "dependentRequired", "dependentSchemas"):
             for name, child in _mapping(schema, word).items():
                 if isinstance(child, list):
@@ -238,7 +239,7 @@ class NormalForm:
 
 
 def slots_and_rest(schema: Mapping[str, Any], dialect: str) -> tuple[list[Any], Any]:
-    """The schemas of the first elements, and the schema of all others, as either dialect writes them."""
+    """The schemas of the first elements, and the schema of all others, as written in either dialect."""
     if dialect == DRAFT_2020_12:
         slots = schema.get("prefixItems")
         rest = schema.get("items", True)

@@ -15,7 +15,7 @@ _GRID_STEPS_MAX = 20_000
 
 
 def fraction(value: float) -> Fraction:
-    """A JSON number as it is written: 0.1 is a tenth, not the nearest double."""
+    """A JSON number exactly as written: 0.1 is a tenth, not the nearest double."""
     return Fraction(value) if isinstance(value, int) else Fraction(repr(value))
 
 
@@ -80,14 +80,14 @@ def _exact(value: Any) -> Any:
 
 
 def _on_grid(bounds: _Range) -> Outcome:
-    """Multiples of the least common multiple, tried from zero outwards over one period of the grids to be missed."""
+    """Multiples of the least common multiple, tried from zero outwards over one period of the grids to be avoided."""
     step = _common_multiple(bounds.on)
     first = None if bounds.low is None else ceil(bounds.low / step)
     last = None if bounds.high is None else floor(bounds.high / step)
     if any(_is_multiple(step, divisor) for divisor in bounds.off):
         return IMPOSSIBLE
     period = int(_common_multiple([step, *bounds.off]) / step) if bounds.off else 1
-    # An open end or an excluded value costs a candidate each; a full period beyond them holds a value if any does.
+    # An open end or an excluded value costs one candidate each; a full period beyond them contains a value if any does.
     wanted = (period + 1) * (len(bounds.excluded) + 2) + 2
     if first is not None and last is not None and last - first + 1 <= wanted:
         wanted, whole = last - first + 1, True
@@ -137,7 +137,7 @@ def _anywhere(bounds: _Range) -> Outcome:
 
 
 def _candidates(low: Fraction | None, high: Fraction | None, spare: int) -> Iterator[Fraction]:
-    """Simple numbers first, then ever finer cuts of the range: any range that is more than a point is hit."""
+    """Simple numbers first, then ever finer divisions of the range: any range that is more than a point is reached."""
     yield from map(Fraction, ("0", "1", "0.5", "-1", "-0.5", "2", "3", "5", "10"))
     start = low if low is not None else (high - 1 if high is not None else Fraction(0))
     width = high - start if high is not None else Fraction(1)

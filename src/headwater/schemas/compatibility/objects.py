@@ -1,8 +1,8 @@
-"""Finds an object: which members it must have, which it may not, and a name for each member nobody has named.
+"""Finds an object: which members it must have, which it must not have, and a name for each unnamed member.
 
-How this works: a demand such as "some member that no property and no expression covers breaks this rule" is met either
-by a name that some schema mentions, or by a fresh one. Fresh names differ only in which expressions they match, so one
-for each combination is enough to try; the name itself is then found by the search for strings.
+How this works: an obligation such as "some member that no property and no expression covers breaks this rule" is met
+either by a name that some schema mentions, or by a fresh one. Fresh names differ only in which expressions they match,
+so one for each combination is enough to try; the name itself is then found by the search for strings.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ _MEMBERS_MAX = 200
 
 @dataclass(frozen=True)
 class _Demand:
-    """Some member must exist: its name not listed, matching some expressions and not others; formulas on its value."""
+    """Some member must exist: its name is not listed, matches some expressions and not others; formulas on its
+    value.
+    """
 
     not_named: frozenset[str] = frozenset()
     like: str | None = None
@@ -123,7 +125,7 @@ def _read_denied(node: Node, literal: Formula, wanted: _Wanted) -> None:
 
 @dataclass(frozen=True)
 class _Fresh:
-    """A member under a name that is still to be found."""
+    """A member whose name is still to be found."""
 
     name_holds: tuple[Formula, ...]
     value_holds: tuple[Formula, ...]
@@ -139,7 +141,7 @@ class _Search:
 
     def outcome(self) -> Outcome:
         failures: list[Outcome] = []
-        # Members that must exist whatever else is chosen: what they contradict needs no further search.
+        # Members that must exist whatever else is chosen: if they are contradictory, no further search is needed.
         for name, formulas in self._by_promise():
             outcome = self._value(name, formulas)
             if not isinstance(outcome, Found):
@@ -166,7 +168,7 @@ class _Search:
             return IMPOSSIBLE
         covering = self._rules_on(name)
         if covering is None or allowed is None:
-            return Undecided(f"it cannot be said which rules apply to the name {name!r}")
+            return Undecided(f"it is unknown which rules apply to the name {name!r}")
         return self._solver.find([*covering, *formulas])
 
     def _rules_on(self, name: str) -> list[Formula] | None:
@@ -185,7 +187,7 @@ class _Search:
     def _choices(
         self, index: int, chosen: dict[str, tuple[Formula, ...]], fresh: tuple[_Fresh, ...]
     ) -> Iterator[tuple[dict[str, tuple[Formula, ...]], tuple[_Fresh, ...]]]:
-        """Every way to meet the demands with mentioned and fresh names."""
+        """Every way to meet the obligations with mentioned and fresh names."""
         if index == len(self._wanted.demands):
             yield chosen, fresh
             return
@@ -238,10 +240,10 @@ class _Search:
         for member in fresh:
             outcome = self._add_fresh(member, members)
             if not isinstance(outcome, Found):
-                # Of several demands two may be met by one member, where names are few; that is not searched.
-                return outcome if len(fresh) == 1 else Undecided("few names must meet many demands")
+                # If names are few, one member may meet two obligations; that is not searched.
+                return outcome if len(fresh) == 1 else Undecided("few names must meet many obligations")
         if self._wanted.high is not None and len(members) > self._wanted.high:
-            return Undecided("few members must meet many demands") if len(self._wanted.demands) > 1 else IMPOSSIBLE
+            return Undecided("few members must meet many obligations") if len(self._wanted.demands) > 1 else IMPOSSIBLE
         outcome = self._fill_up(members, self._wanted.low)
         if isinstance(outcome, Found) and self._is_excluded(outcome.value):
             return self._vary(members)
@@ -249,7 +251,7 @@ class _Search:
 
     def _add_fresh(self, member: _Fresh, members: dict[str, Any]) -> Outcome:
         if not member.name_holds:
-            return Undecided("too many expressions for names meet")
+            return Undecided("too many expressions for names interact")
         value = self._solver.find(member.value_holds)
         if not isinstance(value, Found):
             return value
@@ -286,7 +288,7 @@ class _Search:
         return any(self._solver.holds(literal, value) is not True for literal in self._wanted.excluded)
 
     def _vary(self, members: dict[str, Any]) -> Outcome:
-        """Another object than one that is excluded by value: with more members, as many as it takes."""
+        """An object other than those excluded by value: with as many additional members as needed."""
         for extra in range(1, len(self._wanted.excluded) + 2):
             low = len(members) + extra
             if self._wanted.high is not None and low > self._wanted.high:

@@ -1,4 +1,4 @@
-"""What a search for a value can come to, and what its parts may ask of each other."""
+"""The outcomes of a search for a value, and what its parts may ask of each other."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ IMPOSSIBLE = Impossible()
 
 
 class BudgetSpent(Exception):
-    """The comparison takes more steps than it is allowed; answered as `unknown`, never shown as an error."""
+    """The comparison takes more steps than allowed; the verdict is `unknown`, this is never shown as an error."""
 
 
 class Solver(Protocol):
-    """What the searches for one JSON type may ask: about values inside, and about values at hand."""
+    """What the searches for one JSON type may ask: about nested values, and about given values."""
 
     @property
     def nodes(self) -> Nodes: ...
@@ -47,7 +47,7 @@ class Solver(Protocol):
         ...
 
     def holds(self, formula: Formula, value: Any) -> bool | None:
-        """Whether a formula holds for a value; None where that cannot be said."""
+        """Whether a formula holds for a value; None if unknown."""
         ...
 
     def spend(self, steps: int = 1) -> None:
@@ -56,5 +56,5 @@ class Solver(Protocol):
 
 
 def undecided(outcomes: Iterable[Outcome]) -> Outcome:
-    """What failed attempts say together: impossible when every one is, else the first reason for doubt."""
+    """The combined outcome of failed attempts: impossible if every one is, else the first reason for doubt."""
     return next((outcome for outcome in outcomes if isinstance(outcome, Undecided)), IMPOSSIBLE)

@@ -1,10 +1,10 @@
-"""Decides whether any JSON value satisfies a set of formulas, and shows one: containment is a question of that kind.
+"""Decides whether any JSON value satisfies a set of formulas, and finds one: containment is such a question.
 
 How this works: "every value of A is a value of B" fails exactly when "A and not B" has a value. A set of formulas is
-tried one JSON type at a time, which makes most of it true or false on its face; what is left of alternatives is split,
-the shortest first, and a leaf (plain conditions on one type) goes to the search for that type, which asks again about
-the values inside. A set that comes back to itself on the way down holds for no finite value by that way, so it counts
-as impossible there; such answers are kept only once the set they depend on is settled.
+tried one JSON type at a time, which decides most of it immediately; the remaining alternatives are split, the shortest
+first, and a leaf (plain conditions on one type) goes to the search for that type, which recurses into nested values. A
+set that leads back to itself holds for no finite value on that path, so it counts as impossible there; such outcomes
+are kept only once the set they depend on is decided.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Alternatives = list[tuple[Formula, ...]]
 
 _EVERYTHING = frozenset(JSON_TYPES)
 _NONE = 1 << 30
-_UNTESTED = Undecided("a format that can only be tested decides it")
+_UNTESTED = Undecided("it depends on a format that can only be tested")
 _FINDERS: dict[str, Callable[[Solver, Sequence[Formula]], Outcome]] = {
     "number": lambda solver, literals: find_number(solver.nodes, literals),
     "string": find_string,
@@ -59,7 +59,7 @@ _FINDERS: dict[str, Callable[[Solver, Sequence[Formula]], Outcome]] = {
 
 @dataclass
 class _Leaf:
-    """A set of formulas about one type, half taken apart: plain conditions, and choices still open."""
+    """A set of formulas about one type, partly decomposed: plain conditions, and open choices."""
 
     plain: set[Formula]
     seen: set[Formula]
@@ -67,7 +67,9 @@ class _Leaf:
 
 
 class Search:
-    """One comparison's search, with its memory and its budget. Answers are repeatable: no clock, no chance."""
+    """The search of one comparison, with its cache and its budget. Deterministic: it uses no clock and no
+    randomness.
+    """
 
     def __init__(self, nodes: Nodes, tests: Tests, steps_max: int) -> None:
         self.nodes = nodes
@@ -83,7 +85,7 @@ class Search:
         return self._evaluator.holds(formula, value)
 
     def refill(self) -> None:
-        """Give the next question a budget of its own; what is known stays known. Forgets what was left open."""
+        """Give the next question a budget of its own; known outcomes are kept, unfinished ones are forgotten."""
         self._steps_left = self._steps_max
         self._open.clear()
         self._lowest = _NONE
@@ -116,7 +118,8 @@ class Search:
             del self._open[state]
             lowest, self._lowest = self._lowest, min(outer, self._lowest)
         if isinstance(outcome, Found) or lowest >= depth:
-            # It rests on nothing that is still open: a value is a value, and a set may assume itself impossible.
+            # It depends on nothing that is still open: a found value is certain, and a set may assume itself
+            # impossible.
             self._settled[state] = outcome
             self._lowest = outer
         return outcome
@@ -135,7 +138,7 @@ class Search:
         return undecided(failures)
 
     def _state(self, formulas: Iterable[Formula]) -> State | None:
-        """The set without names and without what is always true; None where it contradicts itself on its face."""
+        """The set without names and without what is always true; None if it contradicts itself directly."""
         state = {self.nodes.resolve(formula) for formula in formulas}
         state.discard(TRUE)
         if FALSE in state or any(-formula in state for formula in state):
@@ -143,7 +146,7 @@ class Search:
         return frozenset(state)
 
     def _listed(self, state: State) -> list[Any] | None:
-        """The values of an `enum` that must hold, if every value can be judged against the rest."""
+        """The values of an `enum` that must hold, if every value can be checked against the rest."""
         for formula in state:
             node = self.nodes.node(formula)
             parts = node.parts if formula > 0 and isinstance(node, All) else (formula,)
@@ -186,7 +189,7 @@ class Search:
             yield from self._split(leaf, kind)
 
     def _split(self, leaf: _Leaf, kind: str) -> Iterator[Outcome]:
-        """The outcome of every way to choose among what is open."""
+        """The outcome over all ways to make the open choices."""
         self.spend()
         if not self._narrow(leaf, kind):
             return
@@ -201,7 +204,9 @@ class Search:
                 yield from self._split(branch, kind)
 
     def _narrow(self, leaf: _Leaf, kind: str) -> bool:
-        """Drop what cannot be chosen and choices that are met; take what has no alternative. False: none is left."""
+        """Drop impossible alternatives and satisfied choices; take alternatives that are the only ones left. False:
+        none is left.
+        """
         changed = True
         while changed:
             changed = False
@@ -221,7 +226,7 @@ class Search:
         return True
 
     def _left(self, leaf: _Leaf, alternatives: Alternatives, kind: str) -> Alternatives | None:
-        """The alternatives that are not false on their face; None where one is true already."""
+        """The alternatives that are not directly false; None if one is already true."""
         left: Alternatives = []
         for alternative in alternatives:
             answers = [self._on_its_face(leaf, formula, kind) for formula in alternative]
@@ -246,7 +251,7 @@ class Search:
         return None
 
     def _take(self, leaf: _Leaf, formulas: Iterable[Formula], kind: str) -> bool:
-        """Add formulas to a leaf, taking conjunctions apart; False where that is a contradiction."""
+        """Add formulas to a leaf, decomposing conjunctions; False if that is a contradiction."""
         stack = list(formulas)
         while stack:
             formula = self.nodes.resolve(stack.pop())
@@ -267,7 +272,7 @@ class Search:
         return True
 
     def _parts(self, leaf: _Leaf, formula: Formula, kind: str) -> Sequence[Formula] | None:
-        """What else must hold where this does; alternatives go to `open`, plain conditions to `plain`; None: never."""
+        """What else must hold if this does; alternatives go to `open`, plain conditions to `plain`; None: never."""
         node = self.nodes.node(formula)
         if isinstance(node, All):
             if formula > 0:
@@ -324,7 +329,7 @@ def _ways(parts: Sequence[Formula], exactly_one: bool) -> Alternatives:
     """The ways in which exactly one of the parts can hold, or in which none or two of them do."""
     denied = tuple(-part for part in parts)
     if exactly_one:
-        # By place: equal branches can only hold together, so neither is the one.
+        # By position: equal branches can only hold together, so neither can be the only one.
         return [(part, *denied[:index], *denied[index + 1 :]) for index, part in enumerate(parts)]
     pairs = [(left, right) for index, left in enumerate(parts) for right in parts[index + 1 :]]
     return [denied, *pairs]

@@ -1,4 +1,4 @@
-"""What a new version of a schema changes, said in the words of schemas: fields, types and bounds, not lines of text."""
+"""What a new version of a schema changes, in terms of schemas: fields, types and bounds, not lines of text."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _schema(old: Any, new: Any, at: str, schema_at: str) -> Iterator[Change]:
         if word != "properties" and not _same(old.get(word), new.get(word)):
             before, after = old.get(word), new.get(word)
             if word == "required":
-                # That a field which came is required, or one which went was, is said with the field.
+                # Whether an added field is required, or a removed one was, is reported with the field.
                 before, after = _without(before, old, new), _without(after, new, old)
             yield from _keyword(word, before, after, at, schema_at + pointer_step(word))
 
@@ -95,7 +95,7 @@ def _fields(old: Mapping[str, Any], new: Mapping[str, Any], at: str, schema_at: 
 
 
 def _keyword(word: str, old: Any, new: Any, at: str, schema_at: str) -> Iterator[Change]:
-    # Definitions do nothing by being there; the references to them say what changes.
+    # Definitions have no effect by themselves; the references to them show what changes.
     unused = word in ("definitions", "$defs") and (old is None or new is None)
     if word in ANNOTATIONS or word not in _RULES or unused:
         verb = "added" if old is None else "removed" if new is None else "changed"
@@ -117,7 +117,7 @@ _STEPS = {"items": "/-", "additionalItems": "/-", "contains": "/-", "additionalP
 
 
 def _set(word: str, old: Any, new: Any, at: str, schema_at: str) -> Iterator[Change]:
-    """Keywords whose value is a set: what joined it and what left it."""
+    """Keywords whose value is a set: what was added to it and what was removed."""
     before, after = (side if isinstance(side, list) else [] if side is None else [side] for side in (old, new))
     keys_before, keys_after = ({identity_key(one) for one in side} for side in (before, after))
     gone = [one for one in before if identity_key(one) not in keys_after]
@@ -151,7 +151,7 @@ def _named(old: Mapping[str, Any], new: Mapping[str, Any], at: str, schema_at: s
 
 def _listed(word: str, old: Sequence[Any], new: Sequence[Any], at: str, schema_at: str) -> Iterator[Change]:
     if word in ("allOf", "anyOf", "oneOf"):
-        # The order of branches has no meaning: what is on both sides is taken out first.
+        # The order of branches has no meaning: branches on both sides are removed first.
         same = {identity_key(one) for one in old} & {identity_key(one) for one in new}
         old, new = ([one for one in side if identity_key(one) not in same] for side in (old, new))
     for index in range(max(len(old), len(new))):

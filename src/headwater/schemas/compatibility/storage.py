@@ -1,4 +1,4 @@
-"""Whether the columns of a table survive a new version: which may be added, and which would have to change or go."""
+"""Whether a table can be kept under a new version: which columns are added, and which would have to change or go."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Columns:
         self._open: set[int] = set()
 
     def root(self) -> Column:
-        """The row itself: a struct wherever fields are declared."""
+        """The row itself: a struct if fields are declared."""
         return self._of(self._graph.nodes[self._graph.root_id].schema, is_row=True)
 
     def _of(self, schema: Any, *, is_row: bool = False) -> Column:
@@ -59,7 +59,7 @@ class Columns:
             self._open.discard(id(schema))
 
     def _resolved(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """The schema with what it refers to; before 2020-12 a reference replaces what stands beside it."""
+        """The schema with what it refers to; before 2020-12 a reference replaces its siblings."""
         for _ in range(100):
             place = self._graph.nodes.get(id(schema))
             target = None if place is None or place.target is None else self._graph.nodes[place.target]
@@ -93,7 +93,7 @@ class Columns:
         return None if element is None else List(element)
 
     def _object(self, schema: dict[str, Any], is_row: bool) -> Column:
-        """Fields make a struct; a schema for other members makes a map, and so do both where all are of one type."""
+        """Fields make a struct; a schema for other members makes a map, and so do both if all are of one type."""
         fields = {name: self._of(child) for name, child in self._fields(schema)}
         rest = schema.get("additionalProperties")
         value = self._of(rest) if isinstance(rest, dict) and rest else None
@@ -103,11 +103,11 @@ class Columns:
             return None
         if not fields and value is not None:
             return Map(value)
-        # A row without fields is a table without columns yet; anywhere else a free object has no type.
+        # A row without fields is a table that has no columns yet; elsewhere a free object has no type.
         return Struct(fields) if fields or is_row else None
 
     def _fields(self, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        """Declared fields, those of branches too: a table has them whichever branch a row took."""
+        """Declared fields, including those of branches: a table has them whichever branch a row matched."""
         for word in ("allOf", "anyOf", "oneOf"):
             for branch in schema.get(word, ()):
                 if isinstance(branch, dict):
@@ -156,7 +156,7 @@ def _removed(pointer: str) -> Reason:
     return Reason(
         pointer,
         "properties",
-        f"The column {pointer} of existing tables would be left without a field.",
+        f"The column {pointer} of existing tables would no longer have a field.",
         "Keep the field declared, mark it as deprecated in its description, or release a new major version.",
     )
 

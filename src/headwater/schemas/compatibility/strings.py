@@ -1,8 +1,8 @@
 """Finds a string of a given length that matches some expressions and not others, or proves that there is none.
 
-How this works: all expressions are walked side by side, breadth first, over one representative of each class of
-characters that none of them tells apart; words that are excluded are walked as one more automaton. Lengths are counted
-layer by layer while a bound still lies ahead, after that each combination of states is visited once.
+How this works: all expressions are walked in parallel, breadth first, over one representative of each class of
+characters that none of them distinguishes; excluded words are walked as one more automaton. Lengths are counted layer
+by layer while a bound is still ahead; after that each combination of states is visited once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WALK_STATES_MAX = 10_000
 _TRIES_MAX = 24
 _NICE = "a0ATZ-_.:/ bB1z9x%@#~é"
 
-# Strings that opaque formats accept or refuse, so that a search over those has something to try.
+# Strings that opaque formats accept or refuse, as candidates for a search over those formats.
 SAMPLES = (
     *("a", "b", "a.example", "b.example.org", "https://a.example/", "http://b.example.org/x?y#z", "ftp://a.example"),
     *("^a+$", "[a-z]*", "(", "[", "", " ", "-", "a b", "not a host!", "P1D", "PT5M", "P2W", "é", "é.example"),
@@ -64,7 +64,7 @@ def find_string(solver: Solver, literals: Sequence[Formula]) -> Outcome:
             return outcome
         wanted.excluded.add(outcome.value)
         outcome = _search(solver, wanted)
-    return Undecided("a format or expression that is no regular language decides it")
+    return Undecided("it depends on a format or expression that is not a regular language")
 
 
 def _wanted(solver: Solver, literals: Sequence[Formula]) -> _Wanted | None:
@@ -149,7 +149,7 @@ class _Walk:
         self._words = _Words(wanted.excluded)
         self._letters = _letters([*self._match, *self._avoid], wanted.excluded)
         self._parents: list[Layer] = []
-        # Layers by what is in them, below the shortest length and from it on: an end is only looked for in the latter.
+        # Layers by their content, below the shortest length and from it on: an end is only searched for in the latter.
         self._seen_below: dict[frozenset[State], int] = {}
         self._seen: dict[frozenset[State], int] = {}
         self._visited: set[State] = set()
@@ -196,9 +196,9 @@ class _Walk:
         return IMPOSSIBLE
 
     def _news(self, layer: Layer, length: int) -> Layer:
-        """What of a layer without an end may still lead to one: past every bound, only states not walked before.
+        """The states of a layer without an end that may still lead to one: beyond every bound, only new states.
 
-        Before an upper bound, a layer that was there already leads to the same layers again, so nothing of it.
+        Before an upper bound, a layer that occurred before leads to the same layers again, so none of it.
         """
         if self._wanted.high is not None:
             return {} if self._cycle(layer, self._seen, length) else layer
@@ -208,7 +208,7 @@ class _Walk:
 
     @staticmethod
     def _cycle(layer: Layer, seen: dict[frozenset[State], int], length: int) -> int:
-        """How many layers ago the same layer was there; 0 if it is new."""
+        """How many layers ago the same layer occurred; 0 if it is new."""
         key = frozenset(layer)
         if key in seen:
             return length - seen[key]
@@ -216,7 +216,7 @@ class _Walk:
         return 0
 
     def _jump(self, layer: Layer, length: int) -> int:
-        """Go through a cycle of layers as often as it fits below the shortest length wanted; returns the new length."""
+        """Repeat a cycle of layers as often as it fits below the shortest length wanted; returns the new length."""
         cycle = self._cycle(layer, self._seen_below, length)
         rounds = (self._wanted.low - 1 - length) // cycle if cycle else 0
         self._parents.extend(self._parents[-cycle:] * rounds)
@@ -264,7 +264,7 @@ def _known(expression: str) -> Automaton:
 
 
 def _letters(automata: Sequence[Automaton], words: set[str]) -> list[int]:
-    """One pleasant character of every class that no automaton and no excluded word tells apart."""
+    """One readable character of every class that no automaton and no excluded word distinguishes."""
     sets: dict[Characters, None] = {}
     for one in automata:
         sets.update(dict.fromkeys(sorted(one.sets())))

@@ -1,8 +1,8 @@
-"""Compares two schemas: whether every value of one is a value of the other, each way, and whether tables survive.
+"""Compares two schemas: whether every value of one is a value of the other, each way, and whether tables can be kept.
 
-How this works: both become formulas of one table. The rule set of the side that reads is split into single rules (one
-field's type, one bound); a rule the writing side has too needs no thought, and for each other rule a value is searched
-that the writer may send and the rule refuses. Every value found is judged by the real validator before it is believed.
+How this works: both become formulas of one table. The rule set of the reading side is split into single rules (one
+field's type, one bound); a rule that the writing side also has needs no check, and for each other rule the search looks
+for a value that the writer may send and the rule refuses. Every value found is confirmed by the real validator.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ class _NoRepository:
 
     def get(self, uri: str) -> Schema:
         raise SchemaNotFound(
-            f"There is no schema {uri}.", hint="Name the repository that has it, or dereference the schema first."
+            f"There is no schema {uri}.", hint="Give the repository that has it, or dereference the schema first."
         )
 
     def uris(self) -> Iterable[str]:
         return ()
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """There is nothing to close."""
 
 
 class Side:
-    """One of the two schemas, in every form a comparison needs; each is made once and only if it is asked for."""
+    """One of the two schemas, in every form a comparison needs; each is made once, on first use."""
 
     def __init__(self, graph: SchemaGraph, nodes: Nodes) -> None:
         self.graph = graph
@@ -71,7 +71,7 @@ class Side:
 
     @cached_property
     def declared(self) -> Formula:
-        """That no names but declared ones occur."""
+        """The condition that only declared names occur."""
         return Declared(self._form).root()
 
     @cached_property
@@ -91,8 +91,8 @@ def compare(
 
     `content_model` "declared" assumes that writers send only names their schema declares; "strict" is plain set
     inclusion over all JSON values. `dialect` is that of a document without `$schema` (draft-07 if None). `repository`
-    resolves references to other schemas. Raises SchemaInvalid for a document that is no usable schema, and
-    SchemaUnavailable where a reference cannot be resolved now.
+    resolves references to other schemas. Raises SchemaInvalid for a document that is not a usable schema, and
+    SchemaUnavailable if a reference cannot be resolved now.
     """
     repository = repository or _NoRepository()
     nodes = Nodes()
@@ -132,7 +132,7 @@ def _contained(question: _Containment, search: Search) -> Answer:
 
 
 def _mean_the_same(old: Side, new: Side) -> bool:
-    """Whether both come to the same formulas and declare the same names: then only documentation differs."""
+    """Whether both have the same formulas and declare the same names: then only documentation differs."""
     if old.graph.root.document == new.graph.root.document:
         return True
     try:
@@ -171,14 +171,14 @@ class _Containment:
         return Answer("unknown", doubt=doubts[0]) if doubts else Answer("yes")
 
     def _questions(self, nodes: Nodes) -> list[Formula]:
-        """The reading side's single rules, without those the writing side has too."""
+        """The single rules of the reading side, without those that the writing side also has."""
         written, read = _parts(nodes, self.writer.rules), _parts(nodes, self.reader.rules)
         mine = {rule for part in written - read for rule in _rules(nodes, part)}
         theirs = dict.fromkeys(rule for part in sorted(read - written) for rule in _rules(nodes, part))
         return [rule for rule in theirs if rule not in mine]
 
     def _reason(self, found: Found) -> Reason | None:
-        """The reason an instance gives, if both validators confirm it."""
+        """The reason that an instance shows, if both validators confirm it."""
         if not self.writer.validator.is_valid(found.value) or self.reader.validator.is_valid(found.value):
             return None
         violations = self.reader.validator.violations(found.value)
@@ -199,7 +199,7 @@ def _parts(nodes: Nodes, formula: Formula) -> set[Formula]:
 
 
 def _rules(nodes: Nodes, formula: Formula, depth: int = 0) -> Iterator[Formula]:
-    """The single rules that together say what a formula says: `all of a and b` for one field is two rules."""
+    """The single rules that together are equivalent to a formula: `all of a and b` for one field is two rules."""
     node = nodes.node(formula)
     if formula < 0 or depth > _RULE_DEPTH_MAX:
         yield formula

@@ -1,1 +1,1 @@
-"""What people and machines read about a schema repository: reports of a check, and pages about schemas."""
+"""Reports of a check of a schema repository, and pages about schemas, for people and programs."""

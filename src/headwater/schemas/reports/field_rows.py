@@ -98,7 +98,7 @@ def _constraints(schema: Mapping[str, Any]) -> Iterator[str]:
         yield f"one of {shown}" + (f" and {more} more" if more > 0 else "")
     for keyword, words in _WORDED.items():
         value = schema.get(keyword)
-        # Bounds that only say what a double can hold tell a reader nothing.
+        # Bounds that are only the range of a double are of no use to a reader.
         if value is not None and not (keyword in ("minimum", "maximum") and abs(value) == NUMBER_MAX):
             yield "not empty" if keyword == "minLength" and value == 1 else words.format(_shown(value))
     if "default" in schema:

@@ -1,4 +1,4 @@
-"""The findings of a check as JUnit XML, as build servers show them: a suite for each schema, a case for each rule."""
+"""Writes the findings of a check as JUnit XML for build servers: a suite for each schema, a case for each rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report on a pull request in Markdown: what changed, what it does to data and tables, and whom it would break."""
+"""The report on a pull request in Markdown: what changed, its effect on data and tables, and what it would break."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headwater.schemas.workspace.release_change import SchemaChange
 
 CHANGES_SHOWN_MAX = 20
 FINDINGS_SHOWN_MAX = 50
-_SIGNS = {"yes": "✅ yes", "no": "❌ no", "unknown": "❔ not known", "n/a": "– not asked"}
+_SIGNS = {"yes": "✅ yes", "no": "❌ no", "unknown": "❔ unknown", "n/a": "– not checked"}
 _QUESTIONS = (
     ("backward", "The new version accepts data of the old one"),
     ("forward", "The old version accepts data of the new one"),
@@ -24,7 +24,7 @@ Users = Mapping[str, Sequence[str]]
 
 
 def markdown(result: CheckResult, changes: Sequence[SchemaChange], since: str, users: Users | None = None) -> str:
-    """The whole report. `users` None: no project was named, so nothing is said of who uses a schema."""
+    """The whole report. `users` None: no project was given, so the users of a schema are left out."""
     lines = ["## Schema check", "", f"**{_escaped(summary(result))}** Compared with `{since}`.", ""]
     lines += _overview(changes)
     for change in changes:
@@ -37,7 +37,7 @@ def _overview(changes: Sequence[SchemaChange]) -> Iterator[str]:
     if not changes:
         yield from ("No schema changed.", "")
         return
-    yield "| schema | version | backward | forward | storage | asks for |"
+    yield "| schema | version | backward | forward | storage | requires |"
     yield "|---|---|---|---|---|---|"
     for change in changes:
         step = f"{change.old_version or 'new'} → {change.new_version or '?'}"
@@ -50,7 +50,7 @@ def _overview(changes: Sequence[SchemaChange]) -> Iterator[str]:
 
 def _asked(change: SchemaChange) -> str:
     if change.problem:
-        return "❌ cannot be judged"
+        return "❌ cannot be compared"
     if change.advice is None:
         return "a first version"
     if change.advice.level == "none":
@@ -65,9 +65,9 @@ def _of_schema(change: SchemaChange, users: Users | None) -> Iterator[str]:
         yield from (_escaped(change.problem), "")
         return
     if change.old_version is None:
-        yield from (f"A new schema, beginning with {change.new_version}.", "")
+        yield from (f"A new schema, starting with {change.new_version}.", "")
     elif not change.changes:
-        yield from ("Nothing in it changed.", "")
+        yield from ("Its content did not change.", "")
     shown = change.changes[:CHANGES_SHOWN_MAX]
     yield from (f"- {_escaped(one.sentence)}" for one in shown)
     if len(change.changes) > len(shown):
@@ -76,7 +76,7 @@ def _of_schema(change: SchemaChange, users: Users | None) -> Iterator[str]:
         yield ""
     yield from _verdicts(change)
     if change.bump_is_enough is False and change.advice:
-        yield f"> ⚠️ {change.old_version} → {change.new_version} is too small a step: this is a"
+        yield f"> ⚠️ {change.old_version} → {change.new_version} is too small an increment: this is a"
         yield f"> {change.advice.level} change. `headwater schema bump {change.title}` writes the version."
         yield ""
     if users is not None:
@@ -97,7 +97,7 @@ def _verdicts(change: SchemaChange) -> Iterator[str]:
         for reason in answer.reasons:
             yield f"- {_escaped(reason.sentence)} {_escaped(reason.fix)}"
             if reason.witness is not None:
-                # In a fence nothing an instance holds is read as markup.
+                # In a fence no part of an instance is read as markup.
                 yield from ("", "  ````json", f"  {witness_text(reason.witness).replace('````', '')}", "  ````")
         yield ""
 
@@ -106,22 +106,22 @@ def _users(change: SchemaChange, sentences: Sequence[str]) -> Iterator[str]:
     if not sentences:
         yield from ("No stream, job or sink of the project uses it.", "")
         return
-    yield "**It would break:**" if change.is_breaking else "Used by (nothing of this breaks):"
+    yield "**It would break:**" if change.is_breaking else "Used by (none of these break):"
     yield ""
     yield from (f"- {_escaped(sentence)}" for sentence in sentences)
     yield ""
 
 
 def _findings(result: CheckResult) -> Iterator[str]:
-    told = [one for one in result.findings if one.waived is None and one.severity is not Severity.NOTE]
-    if not told:
+    reported = [one for one in result.findings if one.waived is None and one.severity is not Severity.NOTE]
+    if not reported:
         return
     yield from ("### Findings", "", "| place | what | rule |", "|---|---|---|")
-    # Errors first: what is cut off is what matters least.
-    for finding in sorted(told, key=lambda one: one.severity is not Severity.ERROR)[:FINDINGS_SHOWN_MAX]:
+    # Errors first, so that the least important findings are cut off.
+    for finding in sorted(reported, key=lambda one: one.severity is not Severity.ERROR)[:FINDINGS_SHOWN_MAX]:
         yield _row(finding)
-    if len(told) > FINDINGS_SHOWN_MAX:
-        yield f"| | … and {len(told) - FINDINGS_SHOWN_MAX} more | |"
+    if len(reported) > FINDINGS_SHOWN_MAX:
+        yield f"| | … and {len(reported) - FINDINGS_SHOWN_MAX} more | |"
     yield ""
 
 

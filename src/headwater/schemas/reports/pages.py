@@ -1,4 +1,4 @@
-"""Pages about schemas for people: one for each schema and an index, as Markdown or as HTML that stands alone."""
+"""Pages about schemas for people: one for each schema and an index, as Markdown or as self-contained HTML."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ td:last-child{min-width:18rem}.quiet{opacity:.7}div.wide{overflow-x:auto}"""
 
 @dataclass(frozen=True)
 class SchemaPage:
-    """What a page says of one schema, before it has a form. Titles in `uses` and `used_by` have a page, or not."""
+    """The content of a page about one schema, before formatting. Titles in `uses` and `used_by` may lack a page."""
 
     title: str
     version: str
@@ -103,7 +103,7 @@ def markdown_index(pages: Sequence[SchemaPage]) -> str:
 
 
 def html_page(page: SchemaPage, known: Iterable[str]) -> str:
-    """A page as HTML that needs nothing else."""
+    """A page as self-contained HTML."""
     known = set(known)
     up = "../" * page.title.count("/")
 

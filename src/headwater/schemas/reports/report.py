@@ -1,4 +1,4 @@
-"""What a check of a schema repository found, in the format asked for."""
+"""Writes the result of a check of a schema repository in the requested format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rendered(result: CheckResult, format_name: str) -> str:
 
 
 def as_json(result: CheckResult) -> dict[str, Any]:
-    """One object: counts, the findings, and what skip lists exempted."""
+    """One object: counts, findings, and rules that skip lists exempt."""
     return {
         "passed": not result.of(Severity.ERROR),
         "mode": result.mode,

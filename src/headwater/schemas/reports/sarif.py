@@ -1,4 +1,4 @@
-"""The findings of a check in SARIF 2.1.0, which code hosts show beside the lines of a change."""
+"""Writes the findings of a check in SARIF 2.1.0, which code hosts show next to the lines of a change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 def sarif(result: CheckResult) -> dict[str, Any]:
-    """One run. Waived findings are there too, suppressed with their reason."""
+    """One run. Waived findings are included, suppressed with their reason."""
     rules = {finding.rule.id: finding.rule for finding in result.findings}
     places = {rule: index for index, rule in enumerate(rules)}
     driver = {

@@ -1,4 +1,4 @@
-"""What a check of a schema repository found, as lines that people read and terminals make links of."""
+"""Writes the result of a check of a schema repository as lines for people, which terminals turn into links."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WITNESS_CHARACTERS_MAX = 300
 
 
 def text_lines(result: CheckResult) -> Iterator[str]:
-    """One line for each finding that nobody waived, and one that says what to do."""
+    """One line for each finding that is not waived, and one with its hint."""
     for finding in result.findings:
         if finding.waived is None:
             yield finding_line(finding)
@@ -26,19 +26,19 @@ def text_lines(result: CheckResult) -> Iterator[str]:
 
 
 def finding_line(finding: SchemaFinding) -> str:
-    """`file:line:column: severity: message [rule]`, as editors and terminals make links of it."""
+    """`file:line:column: severity: message [rule]`, which editors and terminals turn into a link."""
     place = f"{finding.place}: " if finding.place else ""
     return f"{place}{finding.severity}: {finding.message} [{finding.rule.id}]"
 
 
 def witness_text(witness: Any) -> str:
-    """An instance on one line, cut where it is long."""
+    """An instance on one line, shortened if it is long."""
     text = json.dumps(witness, ensure_ascii=False)
     return text if len(text) <= WITNESS_CHARACTERS_MAX else text[: WITNESS_CHARACTERS_MAX - 1] + "…"
 
 
 def summary(result: CheckResult) -> str:
-    """One line: the verdict, and what else there was."""
+    """One line: the verdict, and further counts."""
     errors = len(result.of(Severity.ERROR))
     looked_at = f"{_counted(len(result.titles), 'schema')}, {_counted(result.documents, 'file')}"
     verdict = f"{_counted(errors, 'error')} in {looked_at}" if errors else f"All is well with {looked_at}"

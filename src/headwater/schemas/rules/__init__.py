@@ -1,4 +1,4 @@
-"""What a schema repository has to be: rules with stable ids, and the check that asks all of them."""
+"""The rules for schema repositories, with stable ids, and the check that applies them."""
 
 from headwater.finding import Rule, Severity
 from headwater.schemas.rules.catalogue import RULES

@@ -1,8 +1,8 @@
-"""The findings that a repository has today, kept in a file, so that a check fails on new ones only.
+"""Records the current findings of a repository in a file, so that a check fails only on new ones.
 
-How this works: a finding is recognised by its rule, its schema, its place and its sentence, in which versions do not
-count: what was wrong in 1.0.0 is not new in 1.1.0. Where the rule is about a version itself (its compatibility, that it
-stayed as it was) the version counts. Lines do not count, so that editing a file elsewhere changes nothing.
+How this works: a finding is recognised by its rule, its schema, its place and its message, in which versions are
+ignored: what was wrong in 1.0.0 is not new in 1.1.0. If the rule is about a version itself (its compatibility, that it
+is unchanged), the version counts. Lines are ignored, so that editing another part of a file changes nothing.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class Baseline:
-    """What was found when the file was written, and how often each."""
+    """The findings when the file was written, and how often each occurred."""
 
     counts: Counter[Key]
 
     @classmethod
     def of(cls, result: CheckResult) -> Baseline:
-        """The errors and warnings of a check that nobody waived."""
+        """The errors and warnings of a check that are not waived."""
         return cls(Counter(_key(one) for one in _counting(result.findings)))
 
     @classmethod
     def read(cls, file: Path) -> Baseline:
-        """Raises ConfigInvalid for a file that is no baseline."""
+        """Raises ConfigInvalid for a file that is not a baseline."""
         try:
             value = orjson.loads(file.read_bytes())
             if value["format"] != FORMAT:
@@ -53,12 +53,12 @@ class Baseline:
             raise ConfigInvalid(
                 f"The baseline cannot be read: {reason}.",
                 file=str(file),
-                hint="Restore it, or write it anew with --update-baseline.",
+                hint="Restore it, or write it again with --update-baseline.",
             ) from None
         return cls(Counter(dict(entries)))
 
     def write(self, file: Path) -> None:
-        """One finding a line, in order, so that a change of it is read well. Raises ConfigInvalid."""
+        """One finding per line, sorted, so that changes of the file are easy to review. Raises ConfigInvalid."""
         lines = [orjson.dumps(_entry(key, count)) for key, count in sorted(self.counts.items())]
         text = b'{"format": "%s", "findings": [\n%s\n]}\n' % (FORMAT.encode(), b",\n".join(lines))
         fresh = file.with_name(f"{file.name}.new")
@@ -69,7 +69,7 @@ class Baseline:
             raise ConfigInvalid(f"The baseline cannot be written: {error.strerror}.", file=str(file)) from None
 
     def applied(self, result: CheckResult, name: str) -> CheckResult:
-        """The result in which findings that were there before are waived."""
+        """The result in which recorded findings are waived."""
         left = self.counts.copy()
         findings = []
         for finding in result.findings:
@@ -80,7 +80,7 @@ class Baseline:
         return replace(result, findings=findings)
 
     def gone(self, result: CheckResult) -> int:
-        """How many recorded findings a check of the whole repository does not have."""
+        """How many recorded findings a check of the whole repository no longer has."""
         return (self.counts - Baseline.of(result).counts).total()
 
 
@@ -102,5 +102,5 @@ def _entry(key: Key, count: int) -> dict[str, Any]:
 def _key_of(entry: Any) -> Key:
     key = (entry["rule"], entry["schema"], entry["pointer"], entry["message"])
     if not all(isinstance(text, str) for text in key):
-        raise TypeError("an entry has a value that is no text")
+        raise TypeError("an entry has a value that is not text")
     return key

@@ -1,8 +1,8 @@
-"""The check of a schema repository: every rule asked of every schema, nothing hidden by what was found before.
+"""The check of a schema repository: every rule is applied to every schema, and no finding hides another.
 
-How this works: titles are shared out between processes where that pays. For each title the current file is materialized
+How this works: titles are divided among processes if that saves time. For each title the current file is materialized
 in memory; a version file with the same bytes needs no parsing. The rules yield breaches with JSON pointers, and the
-files that have some are read a second time for lines and columns. What concerns several schemas comes last, and so do
+files that have some are read a second time for lines and columns. Rules about several schemas come last, and so do
 waivers.
 """
 
@@ -31,10 +31,10 @@ _SCHEMA_NAME = re.compile(r"(?:current|[0-9]+(?:\.[0-9]+)*)\.(?:ya?ml|json)")
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check came to.
+    """The result of a check.
 
-    `findings` are ordered by file and line, waived ones among them; `skipped` are (rule, URI) that the skip lists of
-    the settings exempt; `titles` the schemas that were looked at, `documents` how many files.
+    `findings` are ordered by file and line, including waived ones; `skipped` are (rule, URI) that the skip lists of the
+    settings exempt; `titles` the schemas that were checked, `documents` how many files.
     """
 
     findings: Sequence[SchemaFinding] = ()
@@ -44,13 +44,13 @@ class CheckResult:
     mode: str = "EVENT"
 
     def of(self, severity: Severity) -> list[SchemaFinding]:
-        """The findings of a severity that nobody waived."""
+        """The findings of a severity that are not waived."""
         return [one for one in self.findings if one.severity is severity and one.waived is None]
 
 
 @dataclass
 class _Work:
-    """What one process does: its titles among all that are being made."""
+    """The work of one process: its titles among all that are materialized."""
 
     copy: WorkingCopy
     policy: Policy
@@ -72,10 +72,10 @@ def check_schemas(
 ) -> CheckResult:
     """Check these schemas, or every one, by the policy of the settings or by another.
 
-    `since` names a git revision: only what differs from it is checked, and what it holds counts as released. `today`
-    decides which waivers have expired; `notes` False leaves notes out from the start, which is quicker. Raises
-    ConfigInvalid for settings that cannot be, SchemaNotFound for a title there is not, and SchemaUnavailable where
-    `since` names nothing git knows.
+    `since` names a Git revision: only what differs from it is checked, and its content counts as released. `today`
+    decides which waivers have expired; `notes` False skips notes from the start, which is faster. Raises ConfigInvalid
+    for invalid settings, SchemaNotFound for an unknown title, and SchemaUnavailable if Git does not know the revision
+    `since`.
     """
     policy = policy or read_policy(copy.settings)
     whole = titles is None and since is None
@@ -118,7 +118,7 @@ def _reports(
         return _share(_Work(copy, policy, titles, titles, notes))
     from concurrent.futures import ProcessPoolExecutor
 
-    # Several shares for each process, so that one with large schemas does not keep the others waiting.
+    # Several shares for each process, so that a share of large schemas does not delay the others.
     size = -(-len(titles) // (processes * 4))
     shares = [titles[start : start + size] for start in range(0, len(titles), size)]
     # Nothing here is a cycle worth collecting in a process that lives for one share (measured: a tenth of the time).
@@ -133,7 +133,7 @@ def _share(work: _Work) -> list[SchemaReport]:
 
 
 def _across(copy: WorkingCopy, policy: Policy, reports: Iterable[SchemaReport]) -> Iterator[SchemaFinding]:
-    """What only all schemas together show: one title in two places, and files where no schema is."""
+    """Findings about all schemas together: a title in two places, and files outside the directories of schemas."""
     declared: dict[str, list[SchemaReport]] = {}
     for report in reports:
         if report.declared_title is not None:
@@ -146,7 +146,7 @@ def _across(copy: WorkingCopy, policy: Policy, reports: Iterable[SchemaReport]) 
     if copy.settings.ignore_schemas:
         return
     for file in _stray_files(copy):
-        message = f"{file.name} is read by nobody: it is not in the directory of a schema."
+        message = f"{file.name} is not in the directory of a schema, so nothing reads it."
         hint = f"Schemas are directories below {copy.shown(copy.base)}, with {copy.settings.current_file} and versions."
         yield from _finding(policy, "", "", copy.shown(file), Breach("file-name", "", message, hint))
 
@@ -168,7 +168,7 @@ def _finding(policy: Policy, title: str, uri: str, file: str | None, breach: Bre
 
 
 def _waived(findings: list[SchemaFinding], policy: Policy, today: datetime.date, *, whole: bool) -> list[SchemaFinding]:
-    """The findings with the waivers that hold, and one more for each waiver that does not or is not needed."""
+    """The findings with their waivers, and a further finding for each waiver that has expired or covers nothing."""
     used: set[int] = set()
     covered = []
     for finding in findings:
@@ -181,7 +181,7 @@ def _waived(findings: list[SchemaFinding], policy: Policy, today: datetime.date,
     for at, waiver in enumerate(policy.waivers):
         if today > waiver.until and at in used:
             message = f"The waiver of {waiver.rule} for {waiver.schema} ended on {waiver.until}: {waiver.reason}"
-            breach = Breach("waiver-expired", "", message, "Mend what it covers, or renew it with a reason.")
+            breach = Breach("waiver-expired", "", message, "Fix what it covers, or renew it with a reason.")
         elif at not in used and whole:
             message = f"The waiver of {waiver.rule} for {waiver.schema} covers nothing."
             breach = Breach("waiver-unused", "", message, "Remove it.")

@@ -10,20 +10,20 @@ from headwater.schemas.dialect import dialect_of, proper_name
 from headwater.schemas.rules.rule import Breach, Breaches, Place, mapping, pointer_of, texts
 
 _NAMED_MAX = 5
-# Asked for only where something is missing: (URI, whole document) of the latest version of each fragment.
+# Read only if something is missing: (URI, whole document) of the latest version of each fragment.
 Fragments = Callable[[], Iterable[tuple[str, Mapping[str, Any]]]]
 
 
 def is_fragment(title: str) -> bool:
-    """Whether schemas of this title are meant to be taken in by others, not to be a stream's."""
+    """Whether schemas of this title are included by others rather than used for a stream."""
     return "fragment" in title.split("/")
 
 
 def of_current(current: Mapping[str, Any], title: str) -> Breaches:
-    """What the author's own file should have."""
+    """What the author's file should have."""
     if "$schema" not in current:
         hint = "Write `$schema: http://json-schema.org/draft-07/schema#`."
-        yield Breach("dialect-declared", "", "The schema does not say which JSON Schema it is written in.", hint)
+        yield Breach("dialect-declared", "", "The schema does not declare its JSON Schema dialect.", hint)
     else:
         try:
             dialect_of(current, title)
@@ -31,22 +31,22 @@ def of_current(current: Mapping[str, Any], title: str) -> Breaches:
             yield Breach("dialect-declared", "/$schema", error.message, error.hint)
         name = proper_name(current["$schema"])
         if name is not None:
-            message = f"{current['$schema']} is not the name of a dialect: readers that go by the name do not know it."
+            message = f"{current['$schema']} is not the name of a dialect, so other readers may not know it."
             yield Breach("dialect-name", "/$schema", message, f"Write `$schema: {name}`, which is its name.")
     if not current.get("description"):
-        hint = "Say what an event of it means, and when it is sent."
+        hint = "Describe what an event means, and when it is sent."
         yield Breach("description-present", "", "The schema has no description.", hint)
     if not is_fragment(title) and not current.get("examples"):
-        hint = "Write a whole event under `examples`: canary events and the first tests are made from it."
+        hint = "Write a whole event under `examples`: canaries and the first tests are made from it."
         yield Breach("examples-present", "", "The schema has no example of its own.", hint)
 
 
 def of_event(made: Mapping[str, Any], fragments: Fragments) -> Breaches:
-    """What an event schema should have once its fragments are in it. `fragments`: those it might take in."""
+    """What an event schema should have once its fragments are merged. `fragments`: those it might include."""
     properties = mapping(made.get("properties"))
     required = texts(made.get("required"))
     if "$schema" not in properties or "$schema" not in required:
-        message = "Events need not have a `$schema`, without which they are not accepted."
+        message = "Events need not have a `$schema`, but are refused without it."
         yield Breach("event-schema-present", "/required", message, _declare("$schema", fragments))
     meta = mapping(properties.get("meta"))
     if not meta or "meta" not in required:
@@ -54,17 +54,17 @@ def of_event(made: Mapping[str, Any], fragments: Fragments) -> Breaches:
         pointer = "/required" if meta else "/properties"
         yield Breach("meta-present", pointer, message, _declare("meta", fragments))
     elif "stream" not in mapping(meta.get("properties")) or "stream" not in texts(meta.get("required")):
-        message = "`meta.stream` is not declared and required, so events need not say where they go."
+        message = "`meta.stream` is not declared and required, so events need not name their stream."
         yield Breach("meta-present", "/properties/meta", message, _declare("meta", fragments))
     if "dt" not in properties:
-        message = "Events have no `dt`, the time at which they happened (`meta.dt` is when they were received)."
+        message = "Events have no `dt`, the event time (`meta.dt` is the time of receipt)."
         yield Breach("dt-present", "/properties", message, "Declare `dt`: a string with the format date-time.")
     elif mapping(properties["dt"]).get("format") != "date-time":
-        yield Breach("dt-present", "/properties/dt", "`dt` is no date-time.", "Give it `format: date-time`.")
+        yield Breach("dt-present", "/properties/dt", "`dt` is not a date-time.", "Give it `format: date-time`.")
 
 
 def _declare(name: str, fragments: Fragments) -> str:
-    """What to do about a property that every event needs: take in the fragment there is for it, or declare it."""
+    """A hint about a property that every event needs: include the fragment that declares it, or declare it."""
     for uri, document in fragments():
         properties = mapping(document.get("properties"))
         meta = mapping(properties.get("meta"))
@@ -73,20 +73,20 @@ def _declare(name: str, fragments: Fragments) -> str:
         named = "stream" in mapping(meta.get("properties")) and "stream" in texts(meta.get("required"))
         if name == "meta" and not named:
             continue
-        return f"Take in the fragment that declares it: `allOf: [{{$ref: {uri}#}}]`."
+        return f"Include the fragment that declares it: `allOf: [{{$ref: {uri}#}}]`."
     declared = "`meta`, an object with a required `stream`," if name == "meta" else f"`{name}`, a string,"
     return f"Declare {declared} and name it under `required`; `headwater schema new` writes a schema that has it."
 
 
 def types(found: Sequence[Place]) -> Breaches:
-    """Gaps of the original's rule on types, and what has no description."""
+    """What the original's rule on types misses, and fields without a description."""
     undescribed = []
     for place in found:
         schema = place.schema
         if schema.get("type") == "null":
-            yield Breach("type-null", place.pointer, "A field that is always null says nothing.", "Leave it out.")
+            yield Breach("type-null", place.pointer, "A field that is always null has no information.", "Leave it out.")
         if schema.get("additionalProperties") is True or schema.get("additionalProperties") == {}:
-            message = "`additionalProperties` allows anything, which no column can hold."
+            message = "`additionalProperties` allows any value, which no column can hold."
             hint = "Remove it, set it to false, or give the type of the values: `additionalProperties: {type: …}`."
             yield Breach("free-form-object", pointer_of((*place.steps, "additionalProperties")), message, hint)
         if place.name is not None and not schema.get("description") and "$ref" not in schema:

@@ -1,4 +1,4 @@
-"""The rules about time: versions understand each other's data, meta stays whole, what is released stays as it was."""
+"""The rules about change: versions are compatible, fields of meta are kept, and released versions do not change."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def compatibility(documents: Documents, mode: str) -> Iterator[tuple[Version, Br
 
 
 def _only_grow(documents: Documents) -> bool:
-    """Whether every version within a major adds to the one before, which nothing but the quick proof need look at."""
+    """Whether every version within a major adds to the one before, which the quick proof decides alone."""
     ordered = sorted(documents.items())
     return all(older[0] != newer[0] or only_adds(old, new) for (older, old), (newer, new) in pairwise(ordered))
 
 
 def meta_fields(documents: Documents) -> Iterator[tuple[Version, Breach]]:
-    """Decision #006: what a version says in `meta`, later ones say too, whatever their major version."""
+    """Decision #006: fields of `meta` in a version are in all later ones, whatever their major version."""
     for (_, old), (version, new) in pairwise(sorted(documents.items())):
         before, after = (
             mapping(mapping(mapping(one.get("properties")).get("meta")).get("properties")) for one in (old, new)
@@ -66,10 +66,10 @@ def meta_fields(documents: Documents) -> Iterator[tuple[Version, Breach]]:
 def releases(
     copy: WorkingCopy, since: str | None, *, history: bool, titles: Collection[str] | None
 ) -> Iterator[tuple[str, str, Breach]]:
-    """(URI, file, breach) of released versions that are not what they were.
+    """(URI, file, breach) of released versions that were changed.
 
-    Compared with revision `since` (the last commit where None), the lock file if there is one, and with `history` the
-    commit that first added each version. Outside git there is only the lock file.
+    Compared with revision `since` (None: the last commit), the lock file if there is one, and with `history` the commit
+    that first added each version. Outside Git only the lock file is used.
     """
     told: set[str] = set()
     found: list[tuple[ReleaseChange, bool]] = []
@@ -84,7 +84,7 @@ def releases(
         if since is not None:
             raise
     for change, is_new in found:
-        # The history follows no renames: a schema that was moved long ago is no removed release.
+        # The history does not follow renames: a schema that was moved long ago is not a removed release.
         if change.uri in told or (not is_new and change.effect in ("text", "removed")):
             continue
         told.add(change.uri)
@@ -95,7 +95,7 @@ def releases(
 
 
 def is_releasable(stored: Mapping[str, Any] | None, made: Mapping[str, Any]) -> bool:
-    """Whether what the current file comes to is a version of its own to be judged against the others."""
+    """Whether the materialized current file is a version of its own, to be compared with the others."""
     return stored is None or not json_equal(stored, made)
 
 
@@ -105,6 +105,6 @@ def _witness(change: ReleaseChange) -> Any:
 
 
 def _in_schema(pointer: str) -> str:
-    """A place in the data as the place in the schema where it is most often declared."""
+    """The place in the schema where a place in the data is usually declared."""
     steps = pointer.split("/")[1:]
     return "".join("/items" if step == "-" else f"/properties{pointer_step(step)}" for step in steps)

@@ -1,4 +1,4 @@
-"""Rules about keywords: those nobody knows, those that cannot hold, and those that never apply."""
+"""Rules about keywords: unknown ones, unsatisfiable ones, and those that never apply."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _STRICT_PAIRS = (
 
 
 def check(found: Sequence[Place]) -> Breaches:
-    """All rules of this family, asked of every schema of a current file."""
+    """All rules of this family, applied to every schema of a current file."""
     for place in found:
         yield from _unknown(place)
         yield from _without_effect(place)
@@ -54,18 +54,18 @@ def check(found: Sequence[Place]) -> Breaches:
 
 def _unknown(place: Place) -> Breaches:
     for keyword in place.schema:
-        # `x-…` is how other tools mark keywords of their own.
+        # Other tools mark keywords of their own with `x-`.
         if keyword in KEYWORDS or keyword.startswith("x-"):
             continue
         near = _nearest(keyword)
         rule = "keyword-misspelt" if near else "keyword-unknown"
         hint = f'Did you mean "{near}"?' if near else 'Remove it, or begin the name of your own keyword with "x-".'
-        message = f'"{keyword}" is no keyword of JSON Schema, so it does nothing.'
+        message = f'"{keyword}" is not a keyword of JSON Schema, so it has no effect.'
         yield Breach(rule, pointer_of((*place.steps, keyword)), message, hint)
 
 
 def _nearest(word: str) -> str | None:
-    """The keyword that was meant. A word that is only somewhat like one may well be somebody's own."""
+    """The keyword that was meant. A word that is only somewhat similar may be another tool's own."""
     folded = {keyword.lower(): keyword for keyword in sorted(KEYWORDS)}
     found = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.75)
     return folded[found[0]] if found else None
@@ -80,7 +80,7 @@ def _without_effect(place: Place) -> Breaches:
     for keyword in place.schema:
         kind = _TYPE_OF.get(keyword)
         if kind is not None and kind not in types:
-            message = f"`{keyword}` is about values of type {kind}, and this is {' or '.join(sorted(types))}."
+            message = f"`{keyword}` applies to values of type {kind}, and this is {' or '.join(sorted(types))}."
             pointer = pointer_of((*place.steps, keyword))
             hint = "Remove it, or correct the `type`." if types.issubset(TYPES) else _TYPE_HINT
             yield Breach("keyword-without-effect", pointer, message, hint)
@@ -92,7 +92,7 @@ def _bounds(place: Place) -> Breaches:
             least: Any = place.schema.get(lower)
             most: Any = place.schema.get(upper)
             if is_number(least) and is_number(most) and (least > most or (is_strict and least == most)):
-                message = f"No value has `{lower}` {least} and `{upper}` {most}."
+                message = f"No value satisfies `{lower}` {least} and `{upper}` {most}."
                 yield Breach("bounds-contradict", pointer_of((*place.steps, lower)), message, "Swap or correct them.")
 
 
@@ -117,7 +117,7 @@ def _values(place: Place) -> Breaches:
 def _enum(place: Place) -> Breaches:
     fault = enum_fault(place.schema.get("enum"))
     if fault is not None:
-        hint = "Name each value once." if place.schema["enum"] else "Name the values, or remove the keyword."
+        hint = "List each value once." if place.schema["enum"] else "List the values, or remove the keyword."
         yield Breach("enum-values-distinct", pointer_of((*place.steps, "enum")), f"`enum` {fault}.", hint)
 
 

@@ -1,4 +1,4 @@
-"""Rules about names: of fields wherever they are nested, as SQL reads them, and as Wikimedia decided them."""
+"""Rules about names: of fields at any depth, as SQL reads them, and as Wikimedia decided them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check(found: Sequence[Place]) -> Breaches:
 
 
 def collisions(found: Sequence[Place]) -> Breaches:
-    """Names beside each other that become one column; asked of the whole schema, fragments included."""
+    """Names in one object that become the same column; applied to the whole schema, fragments included."""
     for place in found:
         columns: dict[str, str] = {}
         for name in place.properties():
@@ -42,13 +42,15 @@ def collisions(found: Sequence[Place]) -> Breaches:
 
 def title_without_version(title: str) -> Breaches:
     if _VERSION_IN_TITLE.search(title):
-        message = f'The title "{title}" holds a version (decision #009).'
-        hint = "Versions of a schema stand in `$id`; a stream's major version is the end of its name, as in `.v1`."
+        message = f'The title "{title}" contains a version (decision #009).'
+        hint = (
+            "The version of a schema is in `$id`; the major version of a stream is at the end of its name, as in `.v1`."
+        )
         yield Breach("title-without-version", "/title", message, hint)
 
 
 def flat_copies(found: Sequence[Place], entities: Entities, *, is_new: bool) -> Breaches:
-    """Fields that flatten an entity for which there is a fragment: `page_title` beside `page: {page_title}`."""
+    """Fields that flatten an entity for which there is a fragment: `page_title` instead of `page: {page_title}`."""
     root = found[0]
     for place in found:
         if place.is_nested or place.name is not None or (place is not root and place.steps[0] != "allOf"):

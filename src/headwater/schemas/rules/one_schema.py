@@ -1,4 +1,4 @@
-"""All rules asked of one schema: its current file, what that comes to, and every version."""
+"""Applies all rules to one schema: its current file, the materialized file, and every version."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MISSHAPEN_MAX = 50
 
 @dataclass(frozen=True)
 class SchemaReport:
-    """What was found in one schema; `declared_title` is what its current file says, `documents` how many were read."""
+    """The findings in one schema; `declared_title` is the title in its current file, `documents` how many were read."""
 
     title: str
     findings: list[SchemaFinding]
@@ -43,9 +43,9 @@ class SchemaReport:
 
 
 class SchemaCheck:
-    """Checks schemas of one working copy one by one, sharing what was read and made. Not safe for several threads.
+    """Checks schemas of one working copy one by one, sharing what was read and materialized. Not thread-safe.
 
-    `building` are the titles whose current files answer for the versions they name.
+    `building` are the titles whose current files are used for the versions they name.
     """
 
     def __init__(self, copy: WorkingCopy, policy: Policy, building: Collection[str], *, notes: bool) -> None:
@@ -54,12 +54,12 @@ class SchemaCheck:
         self._notes = notes
         self._materializer = Materializer(copy, building)
         self._repository = LocalRepository(copy.base, extension=f".{copy.settings.content_types[0]}")
-        # What is insecure is found by a rule of its own, which a skip list may silence.
+        # Insecure schemas are found by a rule of their own, which a skip list may disable.
         self._limits = ValidationLimits(allow_insecure_schemas=True)
         self._entities: names.Entities | None = None
 
     def report(self, title: str) -> SchemaReport:
-        """Everything that is wrong with one schema. Raises SchemaNotFound."""
+        """All findings about one schema. Raises SchemaNotFound."""
         folder = self.copy.folder(title)
         found = _Gathered(self.copy, self._policy, folder, self._notes)
         current = self._current(folder, found)
@@ -68,7 +68,7 @@ class SchemaCheck:
         for file, breach in structure.check(facts):
             found.add(folder.title, file, breach)
         for version, document in facts.documents.items():
-            # What the current file comes to is mended there.
+            # Faults of the materialized file are fixed in the current file.
             is_made = made is not None and document is made.document and folder.current is not None
             file = folder.current if is_made and folder.current else folder.versions[version]
             uri = identifier if isinstance(identifier := document.get("$id"), str) else folder.uri(version)
@@ -92,7 +92,7 @@ class SchemaCheck:
         return self._read(folder.title, folder.current, found)
 
     def _read(self, uri: str, file: Path, found: _Gathered) -> Mapping[str, Any] | None:
-        """The schema in a file; None where it is none, of which every place has been said."""
+        """The schema in a file; None if it is not one, after every fault has been reported."""
         try:
             source = self.copy.unchecked(file)
         except HeadwaterError as error:
@@ -148,7 +148,7 @@ class SchemaCheck:
             found.extend(subject, self._compiled(subject))
 
     def _compiled(self, subject: Subject) -> Breaches:
-        """Whether the platform can judge events by it, and judges its examples valid."""
+        """Whether the platform can validate events with it, and its examples are valid."""
         from headwater.schemas.graph import SchemaGraph
         from headwater.schemas.validation.validator import CompiledSchema
 
@@ -174,7 +174,7 @@ class SchemaCheck:
         facts: FolderFacts,
         found: _Gathered,
     ) -> None:
-        """The rules of our own: of what its author wrote, and of what it comes to."""
+        """The rules of our own: about the author's file, and about the materialized schema."""
         document = current if current is not None else facts.documents.get(folder.latest or (0, 0, 0))
         file = folder.current or (folder.versions[folder.latest] if folder.latest else None)
         if document is None or file is None:
@@ -206,7 +206,7 @@ class SchemaCheck:
             except SchemaNotFound:
                 continue
             if latest is not None and version < latest:
-                message = f"{reference} is behind: {used} has {version_text(latest)}."
+                message = f"{reference} is out of date: {used} has {version_text(latest)}."
                 hint = f"Run `headwater schema upgrade-fragment {used}`."
                 yield Breach("fragment-behind", pointer, message, hint)
 
@@ -261,7 +261,7 @@ class _Pending:
 
 
 class _Gathered:
-    """The breaches of one schema that are neither switched off nor on a skip list, until they are located."""
+    """The breaches of one schema that are neither disabled nor on a skip list, until they are located."""
 
     def __init__(self, copy: WorkingCopy, policy: Policy, folder: SchemaFolder, notes: bool) -> None:
         self._copy = copy
@@ -291,7 +291,7 @@ class _Gathered:
     def located(self) -> list[SchemaFinding]:
         """The findings, each with the place in its file.
 
-        A rule that is asked of the current file and of what it comes to says the same of one place only once.
+        A rule that is applied to the current file and to the materialized one reports a place only once.
         """
         by_file: dict[Path, Positions] = {}
         once: dict[tuple[str, str, str | None, int | None, int | None], SchemaFinding] = {}
@@ -327,7 +327,7 @@ class _Gathered:
 
 
 def _breach(rule: str, error: Exception, shown: str) -> Breach:
-    """What an error about the file `shown` comes to; one about another file keeps the place in its words."""
+    """The breach for an error about the file `shown`; an error about another file keeps its location in the message."""
     if not isinstance(error, HeadwaterError):
         return Breach(rule, "", "It is nested too deeply.")
     if isinstance(error, SchemaInvalid) and error.file == shown and error.line is not None:

@@ -1,6 +1,6 @@
-"""What a repository's owners decided about the rules: the compatibility mode, other severities, and waivers.
+"""What the owners of a repository decided about the rules: the compatibility mode, severities, and waivers.
 
-It stands in the settings file under the key `headwater`, which jsonschema-tools passes over.
+It is in the settings file under the key `headwater`, which jsonschema-tools ignores.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from headwater.times import day_of
 
 OFF = "off"
 ORIGINAL = "jsonschema-tools"
-# Ours in name only: where a file cannot be read or materialized, the tests of jsonschema-tools end with an error.
+# Ours in name only: if a file cannot be read or materialized, the tests of jsonschema-tools end with an error.
 _NEEDED = frozenset(("schema-readable", "schema-materializes"))
-# The names of compatibility.Mode, said here because reading settings must not load the engine.
+# The names of compatibility.Mode, repeated here because reading settings must not load the engine.
 MODES = (
     *("NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"),
     *("EVENT", "LEGACY"),
@@ -32,10 +32,10 @@ MODES = (
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """Findings of a rule that somebody accepts until a day, and why.
+    """Findings of a rule that are accepted until a day, with the reason.
 
-    `schema` is a pattern (`*`, `?`) over the title or over the URI of a version; `pointer` the beginning of the place,
-    "" for any.
+    `schema` is a pattern (`*`, `?`) for the title or the URI of a version; `pointer` the beginning of the place, "" for
+    any.
     """
 
     rule: str
@@ -45,7 +45,7 @@ class Waiver:
     pointer: str = ""
 
     def covers(self, rule: str, title: str, uri: str, pointer: str) -> bool:
-        """Whether a finding is meant, expired or not."""
+        """Whether it matches a finding, whether or not it has expired."""
         named = fnmatchcase(title, self.schema.strip("/")) or fnmatchcase(uri.strip("/"), self.schema.strip("/"))
         inside = pointer == self.pointer or pointer.startswith(self.pointer.rstrip("/") + "/") or not self.pointer
         return rule == self.rule and named and inside
@@ -53,9 +53,10 @@ class Waiver:
 
 @dataclass(frozen=True)
 class Policy:
-    """`severities` holds what differs from the rules' own; the value "off" silences a rule.
+    """`severities` holds those that differ from the rules' own; "off" disables a rule.
 
-    With `as_original` only the rules of jsonschema-tools are asked, as it asks them, and those that `severities` names.
+    With `as_original` only the rules of jsonschema-tools are applied, as it applies them, and those that `severities`
+    names.
     """
 
     mode: str = "EVENT"
@@ -64,7 +65,7 @@ class Policy:
     as_original: bool = False
 
     def severity(self, rule: str, own: Severity | None = None) -> Severity | None:
-        """How grave a rule is here; None where it is off."""
+        """The severity of a rule here; None if it is disabled."""
         named = self.severities.get(rule)
         if named is None:
             is_asked = not self.as_original or RULES[rule].original or rule in _NEEDED
@@ -73,7 +74,7 @@ class Policy:
 
 
 def read_policy(settings: WorkingSettings, *, as_original: bool = False) -> Policy:
-    """The policy in the settings, or what jsonschema-tools asks with them.
+    """The policy in the settings, or the rules that jsonschema-tools applies with them.
 
     Raises ConfigInvalid for unknown rules and modes and for waivers without reason.
     """
@@ -88,17 +89,18 @@ def read_policy(settings: WorkingSettings, *, as_original: bool = False) -> Poli
         raise _refusal(f"`headwater.compatibility` is {mode!r}.", f"The modes are {', '.join(MODES)}.")
     rules = own.get("rules") or {}
     if not isinstance(rules, dict):
-        raise _refusal("`headwater.rules` is no mapping.", "Write `rule-id: warning`, one a line.")
+        raise _refusal("`headwater.rules` is not a mapping.", "Write `rule-id: warning`, one per line.")
     for rule, severity in rules.items():
         _known_rule(rule, "headwater.rules")
-        # An unquoted `off` is text in YAML 1.2; whoever writes `false` means the same.
+        # An unquoted `off` is text in YAML 1.2; `false` means the same.
         if severity is not False and severity not in (*Severity, OFF):
             raise _refusal(
-                f"`headwater.rules.{rule}` is {severity!r}.", "Severities are error, warning and note; `off` is none."
+                f"`headwater.rules.{rule}` is {severity!r}.",
+                "Severities are error, warning and note; `off` disables the rule.",
             )
     waivers = own.get("waivers") or []
     if not isinstance(waivers, list):
-        raise _refusal("`headwater.waivers` is no list.", "Give each waiver `rule`, `schema`, `reason` and `until`.")
+        raise _refusal("`headwater.waivers` is not a list.", "Give each waiver `rule`, `schema`, `reason` and `until`.")
     severities = {rule: OFF if severity is False else severity for rule, severity in rules.items()}
     return Policy(mode, severities, tuple(_waiver(entry, at) for at, entry in enumerate(waivers)), as_original)
 
@@ -107,23 +109,25 @@ def _waiver(entry: Any, at: int) -> Waiver:
     where = f"headwater.waivers[{at}]"
     texts = isinstance(entry, dict) and all(isinstance(value, str) for value in entry.values())
     if not texts or set(entry) - {"rule", "schema", "reason", "until", "pointer"}:
-        raise _refusal(f"`{where}` is not understood.", "Give `rule`, `schema`, `reason`, `until`, perhaps `pointer`.")
+        raise _refusal(
+            f"`{where}` is not a valid waiver.", "Give `rule`, `schema`, `reason`, `until`, and optionally `pointer`."
+        )
     for key in ("rule", "schema", "reason", "until"):
         if not entry.get(key, "").strip():
-            raise _refusal(f"`{where}` has no `{key}`.", "A waiver says what, why and until when.")
+            raise _refusal(f"`{where}` has no `{key}`.", "A waiver needs a rule, a schema, a reason and a last day.")
     _known_rule(entry["rule"], where)
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", entry["until"]):
         raise _refusal(f"`{where}.until` is {entry['until']!r}.", "Write a day, as in 2030-12-31.")
     try:
         until = day_of(entry["until"])
     except ValueError:
-        raise _refusal(f"`{where}.until` is no day: {entry['until']}.", "Write a day, as in 2030-12-31.") from None
+        raise _refusal(f"`{where}.until` is not a day: {entry['until']}.", "Write a day, as in 2030-12-31.") from None
     return Waiver(entry["rule"], entry["schema"], entry["reason"].strip(), until, entry.get("pointer", ""))
 
 
 def _known_rule(rule: Any, where: str) -> None:
     if rule not in RULES:
-        raise _refusal(f"`{where}` names the rule {rule!r}, which there is not.", suggestion(str(rule), RULES))
+        raise _refusal(f"`{where}` names the unknown rule {rule!r}.", suggestion(str(rule), RULES))
 
 
 def _refusal(message: str, hint: str) -> ConfigInvalid:

@@ -15,7 +15,7 @@ NAME = re.compile(r"[$a-z]+[a-z0-9_]*")
 
 
 def of_version(subject: Subject, bounds: tuple[float, float] | None, *, as_original: bool = False) -> Breaches:
-    """The rules that are asked of versions only; of examples, see `examples`."""
+    """The rules that apply to versions only; for examples see `examples`."""
     document = subject.document
     yield from valid_schema(document, as_original=as_original)
     yield from deterministic_types(document)
@@ -25,17 +25,17 @@ def of_version(subject: Subject, bounds: tuple[float, float] | None, *, as_origi
 
 
 def of_any(subject: Subject) -> Breaches:
-    """The rules that are asked of versions and of the current file."""
+    """The rules that apply to versions and to the current file."""
     for pointer, sentence in insecurities(subject.document):
-        hint = "Bound the length, so that checking an event costs no more than its size."
+        hint = "Bound the length, so that the cost of validating an event is proportional to its size."
         yield Breach("schema-is-secure", pointer, f"{sentence}.", hint)
     yield from snake_case(subject.document)
 
 
 def valid_schema(document: Mapping[str, Any], *, as_original: bool = False) -> Breaches:
-    """The metaschema of the dialect the document names, draft-07 where that is none we know.
+    """The metaschema of the dialect the document names, draft-07 for an unknown one.
 
-    `as_original`: that of draft-07 whatever it names, in the edition that allows no value of an `enum` twice.
+    `as_original`: that of draft-07 whatever it names, in the edition that forbids repeated values of an `enum`.
     """
     dialect = DRAFT_07 if as_original else spelt_dialect(document) or DRAFT_07
     found = metaschema_breach(document, dialect) or (enum_breach(document) if as_original else None)
@@ -45,7 +45,7 @@ def valid_schema(document: Mapping[str, Any], *, as_original: bool = False) -> B
 
 
 def snake_case(document: Any, steps: Steps = ()) -> Breaches:
-    """As the original has it: names below `properties` and `allOf`; what is below arrays and maps has its own rule."""
+    """As in the original: names below `properties` and `allOf`; names below arrays and maps have their own rule."""
     for name, child in mapping(mapping(document).get("properties")).items():
         below = (*steps, "properties", name)
         if not NAME.fullmatch(name) and isinstance(child, Mapping):
@@ -58,7 +58,7 @@ def snake_case(document: Any, steps: Steps = ()) -> Breaches:
 
 
 def name_hint(name: str) -> str:
-    """How somebody would write a name that is refused."""
+    """A suggestion for a name that is refused."""
     spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
     return f'Write "{re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_") or "a_name"}": SQL ignores case.'
 
@@ -80,16 +80,16 @@ def _deterministic(schema: Any, steps: Steps) -> Breaches:
         yield from _one_of(branches, steps)
     kind = schema.get("type")
     if isinstance(schema.get("enum"), list) and None in schema["enum"]:
-        yield breach("The `enum` holds null.", "Leave an optional field out instead of setting it to null.")
+        yield breach("The `enum` contains null.", "Leave an optional field out instead of setting it to null.")
     if not isinstance(kind, str):
         if kind is None and isinstance(branches, list):
             return
         what = "no type" if kind is None else "several types"
-        yield breach(f"The field has {what}, so it is no column of one type.", "Give it one `type`.")
+        yield breach(f"The field has {what}, so it cannot be a column of one type.", "Give it one `type`.")
     elif kind == "array":
         items = schema.get("items")
         if not isinstance(items, Mapping) or "type" not in items:
-            yield breach("The array does not say what its items are.", "Add `items` with a `type`.")
+            yield breach("The array does not declare its items.", "Add `items` with a `type`.")
         else:
             yield from _deterministic(items, (*steps, "items"))
     elif kind == "object":
@@ -107,7 +107,7 @@ def _object(schema: Mapping[str, Any], steps: Steps, breach: Any) -> Breaches:
         yield from _deterministic(others, (*steps, "additionalProperties"))
     elif not others:
         hint = "Declare its `properties`, or make it a map with `additionalProperties: {type: …}`."
-        yield breach("The object does not say what is in it.", hint)
+        yield breach("The object does not declare its properties.", hint)
 
 
 def _one_of(branches: list[Any], steps: Steps) -> Breaches:
@@ -119,12 +119,12 @@ def _one_of(branches: list[Any], steps: Steps) -> Breaches:
     elif kinds == {"object"} and len(required) > 1:
         message = "The branches of `oneOf` require different fields."
     if message:
-        hint = "Use fields of their own for what differs."
+        hint = "Use separate fields for what differs."
         yield Breach("schema-deterministic-types", pointer_of((*steps, "oneOf")), message, hint)
 
 
 def required_exist(schema: Any, steps: Steps = ()) -> Breaches:
-    """As the original has it: not below arrays and maps, which have their own rule."""
+    """As in the original: not below arrays and maps, which have their own rule."""
     properties = mapping(mapping(schema).get("properties"))
     yield from missing_required(schema, steps, "schema-required-properties-exist")
     for name, child in properties.items():
@@ -148,7 +148,7 @@ def numeric_bounds(document: Mapping[str, Any], bounds: tuple[float, float]) -> 
         least, most = place.schema.get("minimum"), place.schema.get("maximum")
         if not _within(least, most, low, high):
             message = f"The {kind} has no minimum and maximum within {low} and {high}."
-            hint = "Larger numbers are not exact in JavaScript. Materializing fills the bounds in where there are none."
+            hint = "Larger numbers are not exact in JavaScript. Materializing adds missing bounds."
             yield Breach("schema-enforced-numeric-bounds", place.pointer, message, hint)
 
 
@@ -158,7 +158,7 @@ def _within(least: Any, most: Any, low: float, high: float) -> bool:
 
 
 def examples_are_judged(document: Mapping[str, Any]) -> Breaches:
-    """jsonschema-tools fails where its validator cannot be made: another dialect than draft-07, an unknown format."""
+    """jsonschema-tools fails if its validator cannot be made: another dialect than draft-07, an unknown format."""
     examples = document.get("examples")
     if not isinstance(examples, list) or not examples:
         return
@@ -173,7 +173,7 @@ def examples_are_judged(document: Mapping[str, Any]) -> Breaches:
 
 
 def example_schemas(document: Mapping[str, Any]) -> Breaches:
-    """`$schema` of every example is the document's `$id`, where events have a `$schema`."""
+    """`$schema` of every example is the document's `$id`, if events have a `$schema`."""
     if "$schema" not in mapping(document.get("properties")):
         return
     for index, example in enumerate(document.get("examples") or ()):

@@ -1,4 +1,4 @@
-"""What a rule is, what breaks it, and the parts of a schema that rules look at."""
+"""What a rule is, what breaks it, and the parts of a schema that rules examine."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Steps = tuple[str, ...]
 class Breach:
     """A rule that a document breaks at `pointer` (JSON pointer into the document, "" is all of it).
 
-    `witness` is an instance that shows it, where there is one; `severity` None is the rule's own; `at` the line and
-    column where they are known without the pointer.
+    `witness` is an instance that shows it, if there is one; `severity` None is the rule's own; `at` the line and column
+    if they are known without the pointer.
     """
 
     rule: str
@@ -35,7 +35,7 @@ class Breach:
 class SchemaFinding(Finding):
     """A breach with its place. `file` is relative to the repository's root.
 
-    The subject is a title, `uri` the version it is about (or the title, where it is about all of them). `waived` is the
+    The subject is a title, `uri` the version it is about (or the title, if it is about all of them). `waived` is the
     reason of the waiver that covers it.
     """
 
@@ -45,7 +45,7 @@ class SchemaFinding(Finding):
     waived: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, named as here; the subject is `schema`."""
+        """Plain values under the names of the fields; the subject is `schema`."""
         return {
             "rule": self.rule.id,
             "severity": self.severity.value,
@@ -64,7 +64,7 @@ class SchemaFinding(Finding):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A document that rules are asked of: a version, or the current file (`version` None)."""
+    """A document that rules apply to: a version, or the current file (`version` None)."""
 
     title: str
     uri: str
@@ -86,12 +86,12 @@ class Place:
 
     @property
     def name(self) -> str | None:
-        """The property this is the schema of, if it is that of one."""
+        """The property that this is the schema of, if any."""
         return self.steps[-1] if len(self.steps) > 1 and self.steps[-2] == "properties" else None
 
     @property
     def is_nested(self) -> bool:
-        """Whether the way here leads through anything but `properties` and `allOf`."""
+        """Whether the path to it leads through anything but `properties` and `allOf`."""
         steps = iter(self.steps)
         return any(keyword not in ("properties", "allOf") or next(steps, None) is None for keyword in steps)
 
@@ -122,7 +122,7 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 
 def texts(value: Any) -> list[str]:
-    """The texts of a list; none where it is no list (in a current file it may be a `$ref`)."""
+    """The texts of a list; empty if the value is not a list (in a current file it may be a `$ref`)."""
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 

@@ -1,4 +1,4 @@
-"""The rules about files: which a schema has, what they are called, and whether the made ones are up to date."""
+"""The rules about files: which a schema has, their names, and whether the materialized ones are up to date."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SCHEMA_LIKE = re.compile(r"\.(ya?ml|json)$")
 class FolderFacts:
     """What is known of one schema's directory.
 
-    `documents` are those of the versions that could be read; `made` what the current file comes to, None where it could
-    not be made; `others` the further content types of a version: `{(1, 0, 0): {"json": …}}`.
+    `documents` are those of the readable versions; `made` is the materialized current file, None if that failed;
+    `others` the further content types of a version: `{(1, 0, 0): {"json": …}}`.
     """
 
     folder: SchemaFolder
@@ -44,7 +44,7 @@ Located = tuple[Path, Breach]
 
 
 def check(facts: FolderFacts) -> Iterator[Located]:
-    """All rules of this family, with the file each breach is in."""
+    """All rules of this family, with the file of each breach."""
     yield from _current(facts)
     yield from _up_to_date(facts)
     if facts.settings.symlink_latest and facts.greatest:
@@ -93,14 +93,14 @@ def _up_to_date(facts: FolderFacts) -> Iterator[Located]:
     file = folder.versions[made.version]
     if not json_equal(stored, made.document):
         what = "; ".join(_first_differences(stored, made.document)) or "an example or an annotation"
-        message = f"{file.name} is not what the current file comes to: {what}."
+        message = f"{file.name} differs from the materialized current file: {what}."
         hint = (
             f"Run `headwater schema materialize {folder.title}`, or, once {named} is released, "
             f"`headwater schema bump {folder.title} --materialize`."
         )
         yield folder.current, Breach("current-is-materialized", "", message, hint)
     else:
-        message = f"{file.name} says what the current file does, in another writing."
+        message = f"{file.name} has the content of the current file in a different format."
         yield file, Breach("version-text", "", message, f"Run `headwater schema materialize {folder.title}`.")
 
 
@@ -139,7 +139,7 @@ def _version(facts: FolderFacts, version: Version) -> Iterator[Located]:
     for kind in settings.content_types:
         if kind not in files:
             message = f"{version_text(version)} has no file of the content type {kind}."
-            hint = f"Run `headwater schema materialize {folder.title}` where it is the current version."
+            hint = f"Run `headwater schema materialize {folder.title}` if it is the current version."
             yield file, Breach("content-types-present", "", message, hint)
     kind = settings.content_types[0]
     if settings.symlink_extensionless and kind in files:
@@ -153,14 +153,14 @@ def _version(facts: FolderFacts, version: Version) -> Iterator[Located]:
         message = f"The title is {title!r}, and the directory is {folder.title!r}."
         yield file, Breach("version-title", f"/{settings.title_field}", message, "Correct the title, or move the file.")
     if identifier != folder.uri(version):
-        # The original is content with an `$id` that the path contains.
+        # The original accepts an `$id` that the path contains.
         contained = isinstance(identifier, str) and identifier.removeprefix("/") in folder.uri(version)
         rule = "version-id-exact" if contained else "version-id"
         message = f"The `$id` is {identifier!r}, and the file is {folder.uri(version)!r}."
         yield file, Breach(rule, "/$id", message, f"Write `$id: {folder.uri(version)}`.")
     for kind, other in facts.others.get(version, {}).items():
         if not json_equal(other, document):
-            message = f"{files[kind].name} and {file.name} say different things."
+            message = f"{files[kind].name} and {file.name} have different content."
             hint = "Materialize the version again, or remove one of the two."
             yield files[kind], Breach("content-types-equal", "", message, hint)
 
@@ -175,5 +175,5 @@ def _other_files(facts: FolderFacts) -> Iterator[Located]:
     for name in names:
         if folder.path / name not in known:
             message = f"{name} is neither {facts.settings.current_file} nor a version, so nothing reads it."
-            hint = "Versions are named 1.0.0.yaml; move anything else elsewhere."
+            hint = "Versions are named 1.0.0.yaml; move other files elsewhere."
             yield folder.path / name, Breach("file-name", "", message, hint)

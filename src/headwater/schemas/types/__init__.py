@@ -1,1 +1,1 @@
-"""The types of a schema's fields in the words of databases and formats, and how tables follow a new version."""
+"""The types of a schema's fields for databases and formats, and how tables follow a new version."""

@@ -1,8 +1,8 @@
-"""What a table made for one version of a schema needs to hold the next: columns are added, nothing is lost or retyped.
+"""What a table for one version of a schema needs to hold the next: columns are added, nothing is lost or retyped.
 
-How this works: the two fitted trees are compared field by field and give steps that know no SQL; a step becomes a
-statement where the dialect keeps that place as columns of its own. A step that would lose values or change what is
-stored is refused (contracts/schemas.md §4.3, column Storage), whatever the database could be talked into.
+How this works: the two fitted trees are compared field by field and give steps without SQL; a step becomes a statement
+if the dialect stores that place as columns of its own. A step that would lose values or change what is stored is
+refused (contracts/schemas.md §4.3, column Storage), even if the database could do it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from headwater.schemas.types.tree import DataType, Field, ListOf, MapOf, Scalar,
 
 ChangeKind = Literal["add", "nullable", "widen", "keep", "note", "refuse"]
 
-# How the inside of an array and of a map is called where a statement reaches into them.
+# What the content of an array and of a map is called in a statement that reaches into them.
 _ELEMENT, _VALUE = "element", "value"
 
 
@@ -31,8 +31,8 @@ _ELEMENT, _VALUE = "element", "value"
 class AlterOptions:
     """What the user may allow.
 
-    `widen`: integer columns become floating-point numbers, or decimals of more digits. `keep_removed`: the columns of
-    removed fields stay, and new rows have null there; without it a removal is refused.
+    `widen`: integer columns may become floating-point numbers, or decimals of more digits. `keep_removed`: the columns
+    of removed fields stay, and new rows have null there; without it a removal is refused.
     """
 
     widen: bool = False
@@ -41,7 +41,7 @@ class AlterOptions:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference. `place` are the names from the column down, `sentence` says what happens or why it cannot."""
+    """One difference. `place` are the names from the column down, `sentence` says what happens, or why it cannot."""
 
     kind: ChangeKind
     path: str
@@ -52,7 +52,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class AlterPlan:
-    """The steps from `old_version` to `new_version`. `statements` are empty where the target has no ALTER TABLE."""
+    """The steps from `old_version` to `new_version`. `statements` are empty if the target has no ALTER TABLE."""
 
     target: str
     table: str
@@ -63,7 +63,7 @@ class AlterPlan:
 
     @property
     def refused(self) -> tuple[Change, ...]:
-        """The changes that cannot be made; a plan that has any must not be run."""
+        """The changes that cannot be made; a plan with any must not be executed."""
         return tuple(change for change in self.changes if change.kind == "refuse")
 
     @property
@@ -73,7 +73,7 @@ class AlterPlan:
 
 
 def changes_between(old: Struct, new: Struct, options: AlterOptions | None = None) -> tuple[Change, ...]:
-    """The differences of two fitted trees, in the order of the old one, then what is new."""
+    """The differences of two fitted trees, in the order of the old one, then the new fields."""
     return tuple(_struct_changes(old, new, (), options or AlterOptions()))
 
 
@@ -91,7 +91,7 @@ def alter_statements(
 
 
 def merged(old: Struct, new: Struct) -> Struct:
-    """The fields of a table that went from one to the other: the old ones in their places, the new ones after them."""
+    """The fields of a table after the change: the old ones in their places, the new ones after them."""
     later = {field.source: field for field in new.fields}
     fields = [_merged_field(field, later.pop(field.source, None)) for field in old.fields]
     return Struct((*fields, *(replace(field, nullable=True, required=False) for field in later.values())))
@@ -127,7 +127,7 @@ def _struct_changes(old: Struct, new: Struct, place: tuple[str, ...], options: A
         else:
             yield from _field_changes(field, now, (*place, field.name), options)
     for field in added:
-        sentence = f"is added as {describe(field.type)}; rows there are have null"
+        sentence = f"is added as {describe(field.type)}; existing rows have null"
         if field.required:
             sentence += ", so the column is nullable although the new version requires it"
         yield Change("add", field.path, sentence, place, field)
@@ -135,16 +135,16 @@ def _struct_changes(old: Struct, new: Struct, place: tuple[str, ...], options: A
 
 def _removal(field: Field, added: Sequence[Field], place: tuple[str, ...], options: AlterOptions) -> Iterator[Change]:
     if options.keep_removed:
-        yield Change("keep", field.path, "is gone from the schema; its column stays, and new rows have null", place)
+        yield Change("keep", field.path, "is no longer in the schema; its column stays, and new rows have null", place)
         if not field.nullable:
-            yield Change("nullable", field.path, "is not required any more", place, field)
+            yield Change("nullable", field.path, "is no longer required", place, field)
         return
     twins = [other.source for other in added if same_type(other.type, field.type)]
     rename = f" (renamed to {twins[0]}? A rename is a removal)" if len(twins) == 1 else ""
     yield Change(
         "refuse",
         field.path,
-        f"is gone from the schema{rename}: dropping its column would lose what older rows hold. "
+        f"is no longer in the schema{rename}: dropping its column would lose what older rows hold. "
         "Keep the field, or leave the column in place with --keep-removed",
         place,
     )
@@ -152,7 +152,7 @@ def _removal(field: Field, added: Sequence[Field], place: tuple[str, ...], optio
 
 def _field_changes(old: Field, new: Field, place: tuple[str, ...], options: AlterOptions) -> Iterator[Change]:
     if new.nullable and not old.nullable:
-        yield Change("nullable", new.path, "is not in every event any more", place, new)
+        yield Change("nullable", new.path, "is no longer in every event", place, new)
     elif old.nullable and not new.nullable:
         yield Change("note", new.path, "is in every event from now on; the column stays nullable for older rows", place)
     yield from _type_changes(old.type, new, new.type, place, options)
@@ -268,7 +268,7 @@ class _Writer:
             yield self._whole_column(column)
 
     def _whole_column(self, column: str) -> str:
-        """The column with everything it has after the change, where a statement cannot reach into it."""
+        """The complete column after the change, for dialects whose statements cannot reach into it."""
         definition = column_definition(self._after[column], self._dialect)
         if self._dialect.name == "flink":
             return f"{self._alter}MODIFY ({definition});\n"

@@ -36,7 +36,7 @@ def _decimal(digits: int) -> str:
 
 
 def arrow_text(root: Struct) -> str:
-    """One line for each column: name, type, and `not null` where every event has it."""
+    """One line for each column: name, type, and `not null` if every event has it."""
     return "".join(_line(field) + "\n" for field in root.fields)
 
 
@@ -45,7 +45,7 @@ def _line(field: Field) -> str:
 
 
 def arrow_schema(root: Struct, schema: TypedSchema | None = None) -> Any:
-    """The `pyarrow.Schema`. Raises ExtraMissing where pyarrow is not installed."""
+    """The `pyarrow.Schema`. Raises ExtraMissing if pyarrow is not installed."""
     try:
         pyarrow = importlib.import_module("pyarrow")
     except ImportError:

@@ -7,7 +7,7 @@ from typing import Any
 from headwater.schemas.types.fit import plain_name
 from headwater.schemas.types.tree import DataType, Field, ListOf, MapOf, Scalar, Struct
 
-# The property that keeps the event's name of a field whose Avro name had to be another.
+# The property with the event's name of a field whose Avro name differs.
 SOURCE_NAME = "json_name"
 
 _SCALARS: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""A field tree fitted to one target: what it cannot hold is refused with every reason, its names are made its own."""
+"""Fits a field tree to one target: what the target cannot hold is refused with every reason, names are adapted."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ REFUSALS_SHOWN_MAX = 12
 
 @dataclass(frozen=True, slots=True)
 class NameRules:
-    """How a target names columns. `sanitise` gives the name it can have; None: any name, quoted.
+    """How a target names columns. `sanitise` returns an allowed name; None: any name, quoted.
 
-    `lower_top`: top-level names are lower-cased. `ignores_case`: two names that differ in case only are one.
-    `nested`: the names inside columns are the target's, too (they are not where a nested column is JSON).
-    `length_max` counts `length_unit`; 0 is no limit. `quotes`: there are reserved words.
+    `lower_top`: top-level names are lower-cased. `ignores_case`: two names that differ only in case are the same.
+    `nested`: the rules apply to names inside columns, too (not if a nested column is JSON). `length_max` counts
+    `length_unit`; 0 is no limit. `quotes`: there are reserved words.
     """
 
     sanitise: Callable[[str], str] | None = None
@@ -49,13 +49,13 @@ class NameRules:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a target makes of the places where JSON Schema is richer than tables (contracts/schemas.md §5).
+    """What a target does where JSON Schema is richer than tables (contracts/schemas.md §5).
 
     `map_with_properties`: an object with named properties and typed values becomes a `map` whatever the properties are,
     a `struct` without the values, or a map if they all `agree` (else it is refused). `unites`: type lists with null,
-    oneOf and anyOf are looked at; otherwise only what `type` says counts. `holds_null`: there is a type of null alone.
-    `dates_as_text`: a date-time is a string. `all_nullable`: no column is ever required.
-    `digits_max`: how long the longest whole number is that a decimal type holds.
+    oneOf and anyOf are evaluated; otherwise only `type` counts. `holds_null`: there is a type of null alone.
+    `dates_as_text`: a date-time is a string. `all_nullable`: no column is ever required. `digits_max`: the most digits
+    of a whole number in a decimal type.
     """
 
     target: str
@@ -70,8 +70,9 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
-    """What the user may decide: free-form places as JSON text instead of refusing, dates as text, no NOT NULL, and
-    whether descriptions become comments."""
+    """What the user may choose: free-form places as JSON text instead of refusing them, dates as text, no NOT NULL, and
+    whether descriptions become comments.
+    """
 
     json_columns: bool = False
     dates_as_text: bool | None = None
@@ -81,7 +82,7 @@ class FitOptions:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A plain tree for one target and what should be known about it."""
+    """A plain tree for one target, and notes about it."""
 
     target: str
     schema: TypedSchema
@@ -90,7 +91,7 @@ class Fitted:
 
 
 def fit(schema: TypedSchema, policy: Policy, options: FitOptions | None = None) -> Fitted:
-    """The tree as `policy`'s target can hold it. Raises TypeUnmappable with every field that it cannot."""
+    """The tree as `policy`'s target can hold it. Raises TypeUnmappable with every field that it cannot hold."""
     options = options or FitOptions()
     if options.dates_as_text is not None:
         policy = replace(policy, dates_as_text=options.dates_as_text)
@@ -106,7 +107,7 @@ def fit(schema: TypedSchema, policy: Policy, options: FitOptions | None = None) 
 
 
 def _holds(value: DataType, other: DataType) -> bool:
-    """Whether a column for integers takes those of another one."""
+    """Whether an integer column can hold the integers of another one."""
     both = isinstance(value, Scalar) and isinstance(other, Scalar) and value.kind == other.kind == "integer"
     return both and value.digits >= other.digits  # type: ignore[union-attr]
 
@@ -136,7 +137,7 @@ class _Fitter:
         """The plain type and whether it may be null."""
         if isinstance(kind, Choice):
             own = kind.own
-            # Opting in to text for what has no type also means: take what the alternatives come to.
+            # With JSON text allowed for what has no type, alternatives are united as well.
             use_united = self._policy.unites or (self._json_columns and isinstance(own, Untyped))
             return self._type(kind.united if use_united else own, path)
         if isinstance(kind, Nullable):
@@ -168,7 +169,7 @@ class _Fitter:
 
     def _untyped(self, why: str, path: str) -> DataType:
         if self._json_columns:
-            self.notes.append(Note(path, f"{why}; it is kept as JSON text"))
+            self.notes.append(Note(path, f"{why}; it is stored as JSON text"))
         else:
             self.refusals.append((path, why))
         return Scalar("json")
@@ -176,7 +177,9 @@ class _Fitter:
     def _map(self, kind: MapOf, path: str) -> DataType:
         listed = ", ".join(field.source for field in kind.listed)
         if kind.listed and self._policy.map_with_properties == "struct":
-            self.notes.append(Note(path, f"is a map with properties: only {listed} become fields, other keys are left"))
+            self.notes.append(
+                Note(path, f"is a map with properties: only {listed} become fields, other keys are left out")
+            )
             return self._struct(kind.listed)
         value, nullable = self._type(kind.value, path + "{}")
         if kind.listed and self._policy.map_with_properties == "map":
@@ -219,10 +222,10 @@ class _Fitter:
             clash = taken.get(field.name) or (folded.get(field.name.lower()) if rules.ignores_case else None)
             twin = folded.get(field.name.lower())
             if clash is not None:
-                same = "the same column" if clash.name == field.name else "one column, since case does not count"
+                same = "the same column" if clash.name == field.name else "one column, since case is ignored"
                 self.refusals.append((field.path, f"would be {same} as {clash.source}"))
             elif twin is not None:
-                self.notes.append(Note(field.path, f"differs from {twin.source} in case only"))
+                self.notes.append(Note(field.path, f"differs from {twin.source} only in case"))
             taken[field.name] = field
             folded.setdefault(field.name.lower(), field)
 
@@ -233,13 +236,13 @@ class _Fitter:
             self.refusals.append((field.path, "has a name that no column can have"))
         elif rules.length_max and length > rules.length_max:
             limit = f"{rules.length_max} {rules.length_unit}"
-            self.refusals.append((field.path, f"has a name longer than {limit}, the most {self._policy.target} keeps"))
+            self.refusals.append((field.path, f"has a name longer than {limit}, the limit of {self._policy.target}"))
         if field.source == WHOLE:
             self.notes.append(Note(field.path, f"is {describe(field.type)}, not an object of fields: it is one column"))
         elif name != field.source:
             self.notes.append(Note(field.path, f"is named {name} in {self._policy.target}"))
         elif "." in name:
-            self.notes.append(Note(field.path, "has a dot in its name: quote it in queries, or it reads as a path"))
+            self.notes.append(Note(field.path, "has a dot in its name: quote it in queries, or it is read as a path"))
         elif rules.quotes and name.upper() in RESERVED:
             self.notes.append(Note(field.path, "is a reserved word: quote it in queries"))
 
@@ -255,6 +258,6 @@ def _refused(
     hint = (
         "Rename the fields, in a new major version."
         if json_columns or names_only
-        else "Give each one type in the schema, or keep them as JSON text with --json-columns."
+        else "Give each one type in the schema, or store them as JSON text with --json-columns."
     )
     return TypeUnmappable(f"{name} does not fit {policy.target}: {sentence}.", hint=hint, refusals=refusals)

@@ -1,8 +1,8 @@
-"""JSON Schema → field tree: `$ref` and `allOf` followed, everything that has no one type kept as such with its reason.
+"""Reads JSON Schema as a field tree: `$ref` and `allOf` are followed; what has no single type is kept with the reason.
 
 How this works: a place in an event may be described by several schemas at once (a `$ref` with siblings, the branches of
 an `allOf`). `_linear` turns them into a list of plain ones, the enclosing schema first, and `_Reader.type_of` reads the
-list as one. `oneOf` and `anyOf` are read by adding each branch to that list and uniting what comes out.
+list as one. `oneOf` and `anyOf` are read by adding each branch to that list and uniting the results.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _PLAIN: dict[str, Scalar] = {
 
 @dataclass(frozen=True, slots=True)
 class _Located:
-    """A schema, the document its local references are looked up in, and the references followed to get here."""
+    """A schema, the document of its local references, and the references followed to get here."""
 
     schema: Any
     document: Mapping[str, Any]
@@ -61,9 +61,9 @@ class _ContainsItselfError(Exception):
 
 
 def read_types(document: Mapping[str, Any], find_document: FindDocument | None = None) -> TypedSchema:
-    """The field tree of a schema document. `$ref`s to other documents are asked of `find_document`.
+    """The field tree of a schema document. `find_document` returns the documents that `$ref`s name.
 
-    Raises TypeUnmappable where the document declares no fields, has too many, or a reference leads nowhere.
+    Raises TypeUnmappable if the document declares no fields or too many, or a reference does not resolve.
     """
     title = document.get("title")
     name = title if isinstance(title, str) else None
@@ -86,7 +86,7 @@ class _Reader:
         self._fields = 0
 
     def root(self, document: Mapping[str, Any]) -> DataType:
-        """The root is a table: only its properties count, whatever else may be in an event."""
+        """The root is a table: only its properties count, whatever else an event may contain."""
         try:
             parts = self._linear([_Located(document, document)])
             base = _without_choices(parts)
@@ -101,7 +101,9 @@ class _Reader:
         return own if own == united else Choice(own, united)
 
     def _whole(self, document: Mapping[str, Any]) -> Field:
-        """A schema that is no object of fields, such as a fragment that describes a map: one column for all of it."""
+        """A schema that is not an object of fields, such as a fragment that describes a map: one column for all of
+        it.
+        """
         kind = self.type_of([_Located(document, document)], "")
         if isinstance(kind, Untyped):
             raise TypeUnmappable(
@@ -129,7 +131,7 @@ class _Reader:
             except _ContainsItselfError:
                 return Untyped("contains itself")
             both = _unite(kinds)
-            # Several such keywords hold together: each may add fields.
+            # Several such keywords apply together: each may add fields.
             united = both if united is own else _unite([united, both])
         return united if united == own else Choice(_own_of(own), united)
 
@@ -163,14 +165,14 @@ class _Reader:
             return self._array(parts, path)
         if name == "object":
             return self._object(parts, path)
-        return Untyped(f"has the type {name!r}, which JSON Schema does not know")
+        return Untyped(f"has the type {name!r}, which JSON Schema does not have")
 
     def _array(self, parts: Sequence[_Located], path: str) -> DataType:
         if any("prefixItems" in part.schema or isinstance(part.schema.get("items"), list) for part in parts):
             return Untyped("is a tuple, whose items each have their own type")
         items = [replace(part, schema=part.schema["items"]) for part in parts if _says(part.schema.get("items"))]
         if not items:
-            return Untyped("is an array that does not say what its items are")
+            return Untyped("is an array that does not declare its items")
         kind = self.type_of(items, path + "[]")
         return ListOf(kind.type, True) if isinstance(kind, Nullable) else ListOf(kind)
 
@@ -187,7 +189,7 @@ class _Reader:
             return MapOf(kind, False, fields)
         if fields:
             return Struct(fields)
-        return Untyped("is an object that says neither its properties nor the type of its values")
+        return Untyped("is an object that declares neither its properties nor the type of its values")
 
     def _object_fields(self, parts: Sequence[_Located], path: str) -> Struct:
         properties: dict[str, list[_Located]] = {}
@@ -260,7 +262,7 @@ class _Reader:
             elif isinstance(schema, list) and step.isdigit() and int(step) < len(schema):
                 below = schema[int(step)]
             if below is None:
-                raise TypeUnmappable(f"{self._name} refers to {reference!r}, where there is nothing.")
+                raise TypeUnmappable(f"{self._name} refers to {reference!r}, which does not exist.")
             schema = below
         return _Located(schema, document, place.followed | {key})
 
@@ -268,7 +270,7 @@ class _Reader:
         if self._find is None or not path.startswith("/"):
             raise TypeUnmappable(
                 f"{self._name} refers to {reference!r}, which is outside it.",
-                hint="Name the repository it is in with --repository, or use a materialized version.",
+                hint="Give the repository that has it with --repository, or use a materialized version.",
             )
         try:
             return self._find(path)
@@ -302,7 +304,9 @@ def _without_choices(parts: Sequence[_Located]) -> list[_Located]:
 
 
 def _type_without_name(parts: Sequence[_Located]) -> str | None:
-    """The type of a schema that has none but leaves no doubt: it lists properties, items or values of one type."""
+    """The type of a schema without `type` that is clear nevertheless: it lists properties, items or values of one
+    type.
+    """
     if any(_says(part.schema.get("properties")) for part in parts):
         return "object"
     if any(_says(part.schema.get("items")) for part in parts):
@@ -318,7 +322,7 @@ def _type_without_name(parts: Sequence[_Located]) -> str | None:
 
 
 def _digits(parts: Sequence[_Located]) -> int:
-    """How many digits an integer may have where its bounds, values or default are beyond 64 bits; else 0."""
+    """How many digits an integer may have if its bounds, values or default are beyond 64 bits; else 0."""
     above, below, filled = [], [], []
     for part in parts:
         schema = part.schema
@@ -329,7 +333,7 @@ def _digits(parts: Sequence[_Located]) -> int:
         if values is not None and all(map(is_number, values)):
             above.append(_whole(max(values), math.floor))
             below.append(_whole(min(values), math.ceil))
-        # Events without the field are given it, whatever the bounds say.
+        # Events without the field get the default, whatever the bounds are.
         filled.append(_whole(schema.get("default"), math.floor))
     ends = [min((one for one in above if one is not None), default=0)]
     ends.append(max((one for one in below if one is not None), default=0))
@@ -346,7 +350,7 @@ def _own_of(kind: DataType) -> DataType:
 
 
 def _unite(kinds: Sequence[DataType]) -> DataType:
-    """One type for alternatives: equal ones are one, objects put their fields together, null makes it nullable."""
+    """One type for alternatives: equal ones are one, objects combine their fields, null makes it nullable."""
     seen = [kind.united if isinstance(kind, Choice) else kind for kind in kinds]
     nullable = any(isinstance(kind, Nullable) or kind == Scalar("null") for kind in seen)
     plain = [kind.type if isinstance(kind, Nullable) else kind for kind in seen if kind != Scalar("null")]
@@ -364,7 +368,7 @@ def _unite(kinds: Sequence[DataType]) -> DataType:
 
 
 def _more_fields(one: Struct, other: Struct, *, alternatives: bool = False) -> Struct:
-    """The fields of both; a field of both has to have one type. What an alternative lacks is not required."""
+    """The fields of both; a common field must have one type. A field that an alternative lacks is not required."""
     fields = {field.source: field for field in one.fields}
     for field in other.fields:
         known = fields.get(field.source)

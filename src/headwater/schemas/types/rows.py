@@ -1,4 +1,4 @@
-"""An event as the row of a fitted field tree: the values a driver of the target takes."""
+"""An event as the row of a fitted field tree: the values that a driver of the target accepts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from headwater.times import moment_of
 
 
 def row_of(event: Mapping[str, Any], root: Struct) -> dict[str, Any]:
-    """Column name → value: dates as datetimes in UTC, integers of decimal columns as Decimals, JSON columns as
-    text, what is absent as None.
+    """Column name → value: dates as datetimes in UTC, integers of decimal columns as Decimals, JSON columns as text,
+    absent values as None.
 
-    What the tree does not declare is left out. Raises ValueError for a date-time that no date is.
+    Undeclared values are left out. Raises ValueError for a date-time that does not exist.
     """
     return {
         field.name: _value(event if field.source == WHOLE else event.get(field.source), field.type)

@@ -1,4 +1,4 @@
-"""A fitted field tree as Spark's own schema document: what `StructType.fromJson` reads, nullability included."""
+"""A fitted field tree as a schema document of Spark, for `StructType.fromJson`, including nullability."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A fitted field tree as SQL: CREATE TABLE for PostgreSQL, MySQL, DuckDB, Iceberg, Flink, Spark and Hive.
 
-How this works: a `Dialect` is data (words of the scalars, how names and text are quoted, where comments go) and two
-functions; the same code writes all of them. PostgreSQL and MySQL have no struct or map type a column could grow with,
+How this works: a `Dialect` is data (names of the scalar types, how names and text are quoted, where comments go) and
+two functions; the same code writes all of them. PostgreSQL and MySQL have no struct or map type that can gain fields,
 so those columns are JSON there.
 """
 
@@ -20,14 +20,14 @@ Nested = Literal["typed", "arrays", "json"]
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one database writes tables. `nested`: structs, maps and arrays as types, only arrays, or all as JSON.
+    """How tables are written for one database. `nested`: structs, maps and arrays as types, only arrays, or all as
+    JSON.
 
-    `words` has a type for each kind of Scalar, and `decimal` for integers beyond 64 bits, of so many digits.
-    `struct` writes one field of a struct type from its name and type;
-    `list_of` and `map_of` take the inner type. `comment_characters_max` 0 is no limit. `not_null`: required columns
-    are NOT NULL. `defaults`: a `default` of the schema becomes the column's; `default_in_brackets` for MySQL's text.
-    `head` is a remark on the words used, `tail` what follows the columns, before the table's
-    comment where that is last.
+    `words` has a type for each kind of Scalar, and `decimal` for integers beyond 64 bits, of so many digits. `struct`
+    writes one field of a struct type from its name and type; `list_of` and `map_of` take the inner type.
+    `comment_characters_max` 0 is no limit. `not_null`: required columns are NOT NULL. `defaults`: a `default` of the
+    schema becomes the column's; `default_in_brackets` for MySQL's text. `head` is a remark on the types used, `tail`
+    what follows the columns, before the table's comment if that is last.
     """
 
     name: str
@@ -71,12 +71,12 @@ def column_type(kind: DataType, dialect: Dialect) -> str:
 
 
 def is_json_column(kind: DataType, dialect: Dialect) -> bool:
-    """Whether the dialect keeps a value of this type as JSON, so that its inside has no columns."""
+    """Whether the dialect stores a value of this type as JSON, so that it has no columns inside."""
     return not isinstance(kind, Scalar) and column_type(kind, dialect) == dialect.words["json"]
 
 
 def create_table(root: Struct, table: str, dialect: Dialect, description: str | None = None) -> str:
-    """The statements that make the table, each ending in a semicolon and a line break."""
+    """The statements that create the table, each ending in a semicolon and a line break."""
     name = table_name(table, dialect)
     lines = [column_definition(field, dialect) for field in root.fields]
     tail = dialect.tail
@@ -104,7 +104,7 @@ def column_definition(field: Field, dialect: Dialect, *, added: bool = False) ->
 
 
 def comment_statements(root: Struct, table: str, dialect: Dialect, description: str | None = None) -> list[str]:
-    """COMMENT ON for the table and its columns, where comments are statements of their own."""
+    """COMMENT ON for the table and its columns, for dialects with comments as statements."""
     name = table_name(table, dialect)
     texts = [f"COMMENT ON TABLE {name} IS {_comment(description, dialect)};\n"] if description else []
     texts += [
@@ -116,7 +116,9 @@ def comment_statements(root: Struct, table: str, dialect: Dialect, description: 
 
 
 def default_text(field: Field, dialect: Dialect) -> str | None:
-    """The schema's default as a literal, where it fits the column; None for none, for dates and for nested values."""
+    """The schema's default as a literal, if it fits the column; None for no default, for dates and for nested
+    values.
+    """
     value: Any = field.default
     if not dialect.defaults or not isinstance(field.type, Scalar):
         return None
@@ -132,7 +134,7 @@ def default_text(field: Field, dialect: Dialect) -> str | None:
 
 
 def _number_default(value: float, kind: Scalar) -> str | None:
-    """A number as a literal of the column's type; None where the column does not hold it."""
+    """A number as a literal of the column's type; None if the column cannot hold it."""
     if not is_whole(value):
         return repr(value) if kind.kind == "number" else None
     number = int(value)
@@ -153,7 +155,7 @@ def _comment(text: str, dialect: Dialect) -> str:
 
 
 def _is_plain_array(kind: ListOf, dialect: Dialect) -> bool:
-    # PostgreSQL's arrays of arrays have to be rectangular, which arrays of arrays in events are not.
+    # PostgreSQL's arrays of arrays must be rectangular; those in events need not be.
     return dialect.nested == "arrays" and isinstance(kind.item, Scalar) and kind.item.kind not in ("json", "null")
 
 
@@ -191,7 +193,7 @@ MYSQL = Dialect(
     nested="json",
     comment_characters_max=1024,
     default_in_brackets=True,
-    head="Date-times are kept in UTC: MySQL's DATETIME has no time zone.",
+    head="Date-times are stored in UTC: MySQL's DATETIME has no time zone.",
     tail=" DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
 )
 
@@ -284,5 +286,5 @@ FLINK = Dialect(
     struct_between=" ",
     not_null=False,
     defaults=False,
-    head="Add WITH ('connector' = …) for the place the events are in.",
+    head="Add WITH ('connector' = …) for the source of the events.",
 )

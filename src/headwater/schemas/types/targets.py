@@ -1,4 +1,4 @@
-"""The targets a schema's types can be written for, on one page, and the two questions asked of them."""
+"""The targets for which a schema's types can be written, and the two operations on them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HIVE_NAMES = NameRules(sanitise=plain_name, lower_top=True, ignores_case=True)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One format or database. `dialect` where it has tables made by SQL."""
+    """One format or database. `dialect` if its tables are created by SQL."""
 
     policy: Policy
     dialect: Dialect | None = None
@@ -76,7 +76,7 @@ TARGETS: Mapping[str, Target] = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One top-level column: `type` in the target's words, `source` the event's name of it."""
+    """One top-level column: `type` in the target's terms, `source` the event's name of it."""
 
     name: str
     source: str
@@ -90,7 +90,7 @@ class TypeMapping:
     """A schema's types for one target.
 
     `text` is what a person or a database reads (DDL, an Avro schema, Arrow's fields); `document` the schema as plain
-    values where the target has such a form, else None; `root` the fitted tree, for rows and Arrow objects.
+    values if the target has such a form, else None; `root` the fitted tree, for rows and Arrow objects.
     """
 
     target: str
@@ -136,7 +136,7 @@ def plan_alter(
     options: FitOptions | None = None,
     allow: AlterOptions | None = None,
 ) -> AlterPlan:
-    """What a table of `old` needs to hold `new`. Raises TypeUnmappable where one of them does not fit the target."""
+    """What a table of `old` needs to hold `new`. Raises TypeUnmappable if one of them does not fit the target."""
     chosen = target_named(target)
     before = fit(old, chosen.policy, options).root
     after = fit(new, chosen.policy, options).root
@@ -189,4 +189,4 @@ def _arrow_column(field: Any) -> dict[str, Any]:
 def _no_widening(change: Change, target: str) -> Change:
     if change.kind != "widen":
         return change
-    return Change("refuse", change.path, f"needs a wider type, and {target} has no such widening", change.place)
+    return Change("refuse", change.path, f"needs a wider type, and {target} cannot widen to it", change.place)

@@ -1,9 +1,9 @@
-"""The field tree: what a JSON Schema says of its fields' types, in words that belong to no database and no format.
+"""The field tree: the types of the fields of a JSON Schema, independent of databases and formats.
 
-How this works: `types_read` turns a schema into a tree as the schema has it, `Choice`s and untyped places included;
-`types_fit` decides for one target what becomes of those, of names and of nulls, and leaves a plain tree of `Scalar`,
-`ListOf`, `MapOf` and `Struct`; one writer for each target puts the plain tree into words (`types_sql`, `types_avro`,
-…). `types_alter` compares two plain trees. The rules are contracts/schemas.md §5.
+How this works: `read` turns a schema into a tree with all of its `Choice`s and untyped places; `fit` resolves those,
+names and nulls for one target, and returns a plain tree of `Scalar`, `ListOf`, `MapOf` and `Struct`; one writer for
+each target puts the plain tree into words (`types_sql`, `types_avro`, …). `types_alter` compares two plain trees. The
+rules are contracts/schemas.md §5.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 ScalarKind = Literal["boolean", "integer", "number", "string", "timestamp", "null", "json"]
 
 
-# The `source` of the one field of a schema that describes no object of fields: the event itself.
+# The `source` of the one field of a schema that does not describe an object of fields: the event itself.
 WHOLE = ""
 
 
@@ -23,7 +23,7 @@ WHOLE = ""
 class Scalar:
     """One value. `timestamp` is a string of format date-time; `json` the text of any value (opt-in).
 
-    `digits`: of an integer that may be beyond 64 bits, how many decimal digits it has at most; 0 for all others.
+    `digits`: the most decimal digits of an integer that may be beyond 64 bits; 0 for all others.
     """
 
     kind: ScalarKind
@@ -40,7 +40,7 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
-    """An object of any keys whose values have one type; `listed` are the properties named beside them."""
+    """An object of any keys whose values have one type; `listed` are the properties that are declared as well."""
 
     value: DataType
     value_nullable: bool = False
@@ -63,7 +63,7 @@ class Nullable:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What `type` alone says (`own`), and what it comes to with type lists, oneOf and anyOf (`united`)."""
+    """The type according to `type` alone (`own`), and with type lists, oneOf and anyOf (`united`)."""
 
     own: DataType
     united: DataType
@@ -99,9 +99,9 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class TypedSchema:
-    """The fields of one version of a schema. `title` and `version` are None where the document does not say them.
+    """The fields of one version of a schema. `title` and `version` are None if the document does not declare them.
 
-    `root` is a Struct, or a Choice of two where the whole event has alternatives.
+    `root` is a Struct, or a Choice of two if the whole event has alternatives.
     """
 
     title: str | None
@@ -112,7 +112,7 @@ class TypedSchema:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something a reader of the result should know of the field at `path` ("" is the whole table)."""
+    """A remark for users of the result about the field at `path` ("" is the whole table)."""
 
     path: str
     sentence: str
@@ -127,7 +127,7 @@ def every_field(struct: Struct) -> Iterator[Field]:
 
 
 def structs_below(kind: DataType) -> Iterator[Struct]:
-    """The structs a value of this type is made of, without those inside them."""
+    """The structs directly inside a value of this type."""
     if isinstance(kind, Struct):
         yield kind
     elif isinstance(kind, ListOf):
@@ -142,7 +142,7 @@ def structs_below(kind: DataType) -> Iterator[Struct]:
 
 
 def describe(kind: DataType) -> str:
-    """A type in a few neutral words for messages: `integer`, `array of string`, `map of number`, `object`."""
+    """A type in neutral words for messages: `integer`, `array of string`, `map of number`, `object`."""
     if isinstance(kind, Scalar):
         if kind.digits:
             return f"integer of up to {kind.digits} digits"
@@ -155,11 +155,11 @@ def describe(kind: DataType) -> str:
         return f"{describe(kind.type)} or null"
     if isinstance(kind, Choice):
         return describe(kind.united)
-    return "object" if isinstance(kind, Struct) else "no one type"
+    return "object" if isinstance(kind, Struct) else "no single type"
 
 
 def same_type(one: DataType, other: DataType) -> bool:
-    """Whether two types are one, whatever is said of their fields besides name and type."""
+    """Whether two types are equal in the names and types of their fields."""
     if isinstance(one, Struct) and isinstance(other, Struct):
         others = {field.source: field for field in other.fields}
         return len(others) == len(one.fields) and all(

@@ -1,8 +1,8 @@
-"""Words that a database reads as its own unless they are quoted, and how each target quotes names and text."""
+"""The reserved words of databases, and how each target quotes names and text."""
 
 from __future__ import annotations
 
-# Reserved in at least one of PostgreSQL, MySQL, DuckDB, Spark (ANSI), Hive, Flink; those an event's field may be named.
+# Reserved in at least one of PostgreSQL, MySQL, DuckDB, Spark (ANSI), Hive, Flink, and possible as names of fields.
 _RESERVED = """
 ACCESS ADD ALL ALTER ANALYZE AND ANY ARRAY AS ASC ASYMMETRIC AT AUTHORIZATION BEFORE BEGIN BETWEEN BIGINT BINARY
 BLOB BOOLEAN BOTH BY CALL CASCADE CASE CAST CHANGE CHAR CHARACTER CHECK COLLATE COLUMN COMMIT CONDITION
@@ -44,5 +44,5 @@ def escaped_text(text: str) -> str:
 
 
 def shortened(text: str, characters_max: int) -> str:
-    """A comment that fits where the target bounds comments."""
+    """A comment, shortened if the target limits comments."""
     return text if len(text) <= characters_max else text[: characters_max - 1].rstrip() + "…"

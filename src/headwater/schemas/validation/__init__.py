@@ -1,1 +1,1 @@
-"""Whether an event is what its schema says: the compiled schema, what an event breaks, and the defaults it is given."""
+"""Validation of events: the compiled schema, the violations of an event, and the defaults that are filled in."""

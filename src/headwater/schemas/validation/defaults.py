@@ -1,10 +1,10 @@
-"""Filling the defaults of a schema into an event, by a plan made once when the schema is compiled.
+"""Fills the defaults of a schema into an event, by a plan made once when the schema is compiled.
 
 How this works: only schemas from which some `default` can be reached become part of the plan, so an event whose schema
-has none costs one call that returns. The rules (contracts/intake.md §2): a missing property or tuple item gets a deep
-copy, at once for all properties of an object before its parts are looked at; also through `$ref`, `allOf`,
-`then`/`else`, dependencies, items and additional properties; never under `anyOf`, `oneOf`, `not` or `if`; no parent is
-created, and null and "" count as present.
+has none costs one call. The rules (contracts/intake.md §2): a missing property or tuple item gets a deep copy, for all
+properties of an object before its parts are visited; also through `$ref`, `allOf`, `then`/`else`, dependencies, items
+and additional properties; never under `anyOf`, `oneOf`, `not` or `if`; no parent is created, and null and "" count as
+present.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ def nothing_to_fill(value: Any) -> bool:
 
 
 def plan_defaults(graph: SchemaGraph, holds: Holds, steps_max: int) -> Fill:
-    """The function that fills an event in place and says whether it changed.
+    """The function that fills an event in place and returns whether it changed.
 
-    `holds(node, value)` answers whether a value satisfies a schema of the graph; it is asked only for `if`. The
-    function raises EventInvalid for an event that would take more than `steps_max` steps; SchemaInvalid is raised here.
+    `holds(node, value)` returns whether a value satisfies a schema of the graph; it is called only for `if`. The
+    returned function raises EventInvalid for an event that would take more than `steps_max` steps; SchemaInvalid is
+    raised here.
     """
     wanted = _reaching_defaults(graph)
     if graph.root_id not in wanted:
@@ -50,11 +51,11 @@ def plan_defaults(graph: SchemaGraph, holds: Holds, steps_max: int) -> Fill:
             raise EventInvalid([Violation("", "value", sentence, "#")]) from None
 
     try:
-        # A default inside which the same default is missing again shows itself on an empty object.
+        # A default that contains a place for itself is found with an empty object.
         for plan in plans.values():
             plan.fill({}, _Budget(steps_max))
     except RecursionError:
-        raise SchemaInvalid(f"The schema {graph.root.uri} has a default that fills itself without end.") from None
+        raise SchemaInvalid(f"The schema {graph.root.uri} has a default that fills itself endlessly.") from None
     return fill
 
 
@@ -161,7 +162,7 @@ class _Plan:
 
 
 def _reaching_defaults(graph: SchemaGraph) -> set[int]:
-    """The schemas from which a default can be reached, found backwards from those that have one."""
+    """The schemas from which a default can be reached, searched backwards from those that have one."""
     users: dict[int, list[int]] = {}
     reaching: list[int] = []
     for key, node in graph.nodes.items():

@@ -1,4 +1,4 @@
-"""The engine's own errors as findings: for dialects the legacy validator never had, and as the net under the walk."""
+"""The engine's own errors as findings: for dialects the legacy validator never had, and if the walk finds none."""
 
 from __future__ import annotations
 

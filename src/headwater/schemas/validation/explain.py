@@ -1,9 +1,9 @@
-"""Every way in which an event breaks its schema, in the words and the order producers' tools already know.
+"""Lists every way in which an event violates its schema, in the words and the order that producers' tools know.
 
 How this works: the compiled engine decides; this walk is done only for events it refused. It visits keywords in the
-order of the legacy validator (ajv 6 with `allErrors`): within a schema by the type of value they judge — numbers,
-strings, arrays, objects, then the rest — and reports a missing property where its schema would have been checked.
-A `$ref`'s findings carry the reference itself as schema path where the target has no further references, as there.
+order of the legacy validator (ajv 6 with `allErrors`): within a schema by the type of value they apply to — numbers,
+strings, arrays, objects, then the rest — and reports a missing property where its schema would have been checked. The
+findings of a `$ref` have the reference itself as schema path if the target has no further references, as in ajv.
 draft-04 and draft-07 only; newer dialects are reported from the engine's own errors (engine_findings.py).
 """
 
@@ -43,17 +43,17 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 _ANY_TYPE = ("const", "enum", "not", "anyOf", "oneOf", "allOf", "if")
 _GROUP_OF = dict(_GROUPS)
-# Comparing with a value of a list takes a small part of a step's time.
+# Comparing with one value of a list takes a small part of the time of a step.
 _COMPARISONS_PER_STEP = 8
 _RULES = frozenset(("type", "$ref", "$comment", *_ANY_TYPE, *(rule for _, rules in _GROUPS for rule in rules)))
 
 
 class EnoughFindings(Exception):
-    """A bound is reached: on findings, or on the steps taken to find them."""
+    """A limit is reached: on findings, or on the steps to find them."""
 
 
 class Explainer:
-    """Walks events with the schemas of one graph. Holds no state of an event; safe to share between threads."""
+    """Walks events with the schemas of one graph. It has no state of an event and is thread-safe."""
 
     def __init__(self, graph: SchemaGraph, limits: ValidationLimits) -> None:
         self._nodes = graph.nodes
@@ -62,13 +62,13 @@ class Explainer:
         self._patterns: dict[str, Callable[[str], bool]] = {}
 
     def findings(self, value: Any, budget: ExplanationBudget | None = None) -> list[KeywordViolation]:
-        """What is wrong with an event, as far as the bounds and the budget allow; empty when it is valid.
+        """The violations of an event, as far as the limits and the budget allow; empty if it is valid.
 
-        What is over a bound is counted in the budget, not listed.
+        Violations beyond a limit are counted in the budget, not listed.
         """
         walk = _Walk(self._nodes, self._matches, self._limits)
         if budget is not None:
-            # Counting on takes steps, which are for the events that come first.
+            # Further counting takes steps, which are reserved for the first events.
             walk.counts_on = not budget.is_used_up
             walk.limit(budget.violations_left if walk.counts_on else 1, budget.steps_left)
         before = walk.steps_left
@@ -98,9 +98,9 @@ class Explainer:
 
 
 class _Walk:
-    """One event's walk; `findings` grows as it goes and is cut back where an alternative succeeded.
+    """The walk through one event; `findings` grows, and is cut back when an alternative succeeds.
 
-    `count`: how many there are, with those that are over the bound on what is listed, where it `counts_on`.
+    `count`: how many there are, including those beyond the limit on what is listed if it `counts_on`.
     """
 
     def __init__(self, nodes: dict[int, Node], matches: Callable[[str, str], bool], limits: ValidationLimits) -> None:
@@ -124,12 +124,12 @@ class _Walk:
         self.count += 1
 
     def _take_back(self, count: int) -> None:
-        """Forget all but the first `count` findings."""
+        """Drop all but the first `count` findings."""
         del self.findings[count:]
         self.count = count
 
     def check(self, node: Node, value: Any, place: Place, path: str) -> bool:
-        """Whether the schema holds; appends what does not."""
+        """Whether the schema holds; appends a finding for each keyword that does not."""
         self.steps_left -= 1
         if self.steps_left < 0:
             raise EnoughFindings
@@ -243,7 +243,7 @@ class _Walk:
         self._check_size(schema, len(value), place, path, "Properties")
         properties = schema.get("properties", {})
         for name in schema.get("required", ()):
-            # A property declared `false` is missing twice: here, and where its schema would have been checked.
+            # A property declared `false` is reported missing twice: here, and where its schema would have been checked.
             if name not in value and not (properties.get(name) and _has_rules(properties[name])):
                 self._add_missing(name, place, path)
         self._check_dependencies(schema.get("dependencies", {}), value, place, path + "/dependencies")
@@ -374,7 +374,7 @@ _ANY_TYPE_CHECKS = {
 
 
 def _has_rules(schema: Any) -> bool:
-    """Whether a schema can refuse anything, as the legacy validator judges it."""
+    """Whether a schema can refuse anything, according to the legacy validator."""
     return schema is False or (isinstance(schema, dict) and not _RULES.isdisjoint(schema))
 
 
@@ -389,7 +389,7 @@ def _has_no_reference(schema: Any) -> bool:
 
 
 def _item_types(items: Any) -> list[str] | None:
-    """The types of items if all are scalar: then duplicates are looked for in another order."""
+    """The types of items if all are scalar: then duplicates are searched in another order."""
     types = items.get("type") if isinstance(items, dict) else None
     names = [types] if isinstance(types, str) else types
     return names if names and not {"object", "array"} & set(names) else None

@@ -1,4 +1,4 @@
-"""What is wrong with a number or a string, keyword by keyword in the legacy validator's order and words."""
+"""The violations of a number or a string, by keyword in the order and words of the legacy validator."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What each `format` accepts: the rules of the validator producers are used to, without dates that do not exist.
+"""What each `format` accepts: the rules of the validator that producers know, except dates that do not exist.
 
 How this works: a format that is a regular expression becomes a `pattern` of the compiled schema, because that costs a
 tenth of a microsecond where a Python callback costs several (contracts/performance.md §2, "Drop-in detail"). Days that
-no calendar has are refused by the same expression, so strictness about them is free. The few formats that no linear
-regular expression can say are callbacks. `[A-Za-z]` is spelled out because case-insensitive matching would also take
-the Kelvin sign for a K.
+no calendar has are refused by the same expression, at no extra cost. The few formats that no linear regular expression
+can express are callbacks. `[A-Za-z]` is written out because case-insensitive matching would also accept the Kelvin sign
+as a K.
 """
 
 from __future__ import annotations

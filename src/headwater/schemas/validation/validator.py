@@ -1,4 +1,4 @@
-"""Whether an event is what its schema says: compiled schemas by URI, made once and kept for the life of the process."""
+"""Validates events: compiled schemas by URI, made once and cached for the life of the process."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from headwater.schemas.violation import KeywordViolation, Place
 
 
 class CompiledSchema:
-    """One schema, ready for millions of events. Safe to share between threads.
+    """One compiled schema. Thread-safe.
 
-    `fill_defaults(value) -> bool` inserts missing defaults in place and says whether it changed anything; for a schema
-    without defaults it is a function that does nothing.
+    `fill_defaults(value) -> bool` inserts missing defaults in place and returns whether it changed anything; for a
+    schema without defaults it is a function that does nothing.
     """
 
     __slots__ = ("_engine", "_engine_holds", "_engine_newer", "_explainer", "_limits", "fill_defaults", "schema")
@@ -53,7 +53,7 @@ class CompiledSchema:
         self.fill_defaults = plan_defaults(graph, self._explainer.holds, limits.steps_max)
 
     def is_valid(self, value: Any) -> bool:
-        """The verdict alone: the hot path. Nesting beyond the engine's own bound is a refusal."""
+        """The result alone: the hot path. A value nested deeper than the engine's own limit is refused."""
         try:
             if self._engine_holds(value):
                 return True
@@ -62,24 +62,25 @@ class CompiledSchema:
         return has_written_numbers(value) and self.is_valid_exactly(value)
 
     def is_valid_exactly(self, value: Any) -> bool:
-        """As `is_valid`, for a value with decimals that are no doubles, which the engine knows as Decimals only."""
+        """As `is_valid`, for a value with decimals that no double equals, which the engine reads only as Decimals."""
         try:
             return self._engine_holds(with_decimals(value))
         except (ValueError, RecursionError):
             return False
 
     def violations(self, value: Any) -> list[Violation]:
-        """Everything wrong with a value (bounded by `violations_max`); empty exactly when it is valid."""
+        """All violations of a value (at most `violations_max`); empty exactly when it is valid."""
         return [finding.violation() for finding in self._findings(value)]
 
     def legacy_errors(self, value: Any) -> list[dict[str, Any]]:
-        """The same in the shape and order of the legacy validator: keyword, dataPath, schemaPath, params, message."""
+        """The same in the format and order of the legacy validator: keyword, dataPath, schemaPath, params, message."""
         return [finding.legacy_error() for finding in self._findings(value)]
 
     def explained(self, value: Any, budget: ExplanationBudget) -> tuple[list[Violation], list[dict[str, Any]]]:
-        """`violations` and `legacy_errors` as far as the budget goes, which shrinks; where it ends, they say so.
+        """`violations` and `legacy_errors` as far as the budget allows, which is reduced; a last entry says if some are
+        left out.
 
-        At least one is listed of a value that is not valid.
+        At least one is listed for an invalid value.
         """
         budget.is_cut, budget.unlisted = False, 0
         findings = self._findings(value, budget)
@@ -102,7 +103,7 @@ class CompiledSchema:
             return []
         try:
             findings = [] if self._engine_newer else self._explainer.findings(value, budget)
-            # The engine's verdict counts: where the walk sees nothing wrong, the engine says what it saw.
+            # The engine decides: if the walk finds no violation, those of the engine are reported.
             most = self._limits.violations_max
             if budget is not None:
                 most = 1 if budget.is_used_up else min(most, budget.violations_left)
@@ -114,12 +115,12 @@ class CompiledSchema:
         except (RecursionError, ValueError):
             return [
                 KeywordViolation(
-                    "value", Place(), "#", {}, "cannot be judged: its text is not Unicode, or it is too deep"
+                    "value", Place(), "#", {}, "cannot be validated: its text is not Unicode, or it is too deep"
                 )
             ]
 
     def _errors_of(self, value: Any, most: int) -> Iterable[ValidationError]:
-        """The engine's own errors: of one it makes the first only."""
+        """The engine's own errors, limited to the first."""
         if most > 1:
             return self._engine.iter_errors(value)
         try:
@@ -130,9 +131,9 @@ class CompiledSchema:
 
 
 class Validator:
-    """Compiled schemas of one repository. Threads may use it at once; a race compiles twice and keeps the first.
+    """Compiled schemas of one repository. Thread-safe; a race compiles twice and keeps the first.
 
-    Of very many the oldest are forgotten, as a repository forgets their documents.
+    The cache is bounded and drops the oldest, as a repository does with their documents.
     """
 
     def __init__(self, repository: SchemaRepository, limits: ValidationLimits | None = None) -> None:
@@ -152,7 +153,7 @@ class Validator:
     def compile(self, uri: str) -> CompiledSchema:
         """The compiled schema, read from the repository the first time (which may block on disk or network).
 
-        A reader's `latest` is resolved each time. Failures are not kept: SchemaUriRefused, SchemaNotFound,
+        A reader's `latest` is resolved each time. Failures are not cached: SchemaUriRefused, SchemaNotFound,
         SchemaInvalid, SchemaUnavailable.
         """
         known = self._compiled.get(uri)
@@ -192,13 +193,13 @@ def legacy_errors_text(errors: Sequence[dict[str, Any]]) -> str:
 
 
 def _for_engine(value: Any) -> Any:
-    """The value in which numbers that are no doubles are Decimals; a copy only where it has some."""
+    """The value with Decimals for numbers that no double equals; a copy only if it has some."""
     return with_decimals(value) if has_written_numbers(value) else value
 
 
 def _unlisted(count: int, *, is_cut: bool) -> KeywordViolation:
-    """What stands for the violations that are not listed. `is_cut`: there may be more of them than were counted."""
-    why = "not listed: the answer to one request lists only so many"
+    """The entry for violations that are not listed. `is_cut`: there may be more of them than were counted."""
+    why = "not listed: a response lists a limited number"
     if not count:
         return KeywordViolation("unlisted", Place(), "#", {}, f"may break more rules, which are {why}")
     least = "at least " if is_cut else ""

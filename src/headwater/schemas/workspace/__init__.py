@@ -1,1 +1,1 @@
-"""What the authors of a schema repository do: edit, materialize, version, release, import and search schemas."""
+"""The tools for authors of a schema repository: edit, materialize, version, release, import and search schemas."""

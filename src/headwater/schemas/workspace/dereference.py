@@ -1,9 +1,9 @@
-"""Puts in the place of every `$ref` what it refers to (contracts/schemas.md §2.3).
+"""Replaces every `$ref` by what it refers to (contracts/schemas.md §2.3).
 
 How this works: the document is copied from the top down. A `$ref` (in any place, also in examples) is a path into the
-same document or `/title/version#/pointer`, which the given sources are asked for in order; what it leads to is copied
-in turn, seen from *its* document. The references being followed are a chain, and one that comes up again in its own
-chain is circular. Size, depth and number of documents are bounded while copying, so nothing large is ever built.
+same document or `/title/version#/pointer`, which is searched in the given sources in order; its target is copied in
+turn, relative to *its* document. The references being followed are a chain, and one that occurs again in its own chain
+is circular. Size, depth and number of documents are limited while copying, so nothing large is ever built.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from headwater.errors import SchemaInvalid
 from headwater.schemas.limits import ValidationLimits
 
-# What a fetch knows of a document: the name that messages use, where it stands in its repository, and its content.
+# The result of fetching a document: its name in messages, its place in its repository, and its content.
 Fetch = Callable[[str, str], "Document"]
 
 _CHAIN_MAX = 50
@@ -33,10 +33,10 @@ class Document:
 
 
 def dereference(document: Document, fetch: Fetch, limits: ValidationLimits) -> dict[str, Any]:
-    """The document without any `$ref`; nothing of it is shared with the input, except within its `examples`.
+    """The document without any `$ref`; it shares no objects with the input, except within its `examples`.
 
-    `fetch(path, where)` gives the document a `$ref` names by path. `examples` are kept only where the document itself
-    has some. Raises SchemaInvalid for circular and unresolvable references, and what `fetch` raises.
+    `fetch(path, where)` returns the document that a `$ref` names by path. `examples` are kept only if the document
+    itself has some. Raises SchemaInvalid for circular and unresolvable references, and what `fetch` raises.
     """
     copier = _Copier(document, fetch, limits)
     content = {name: value for name, value in document.content.items() if name != "examples"}
@@ -60,7 +60,9 @@ class _Copier:
         self._nodes = 0
 
     def examples(self, value: Any, document: Document) -> Any:
-        """A copy in which what a YAML alias repeats stays one object, because it is printed as an alias again."""
+        """A copy in which an object that a YAML alias repeats stays one object, because it is printed as an alias
+        again.
+        """
         self._shared = {}
         return self.copy(value, document, 1)
 
@@ -70,7 +72,7 @@ class _Copier:
             return value
         if self._nodes > self._limits.document_nodes_max or depth > self._limits.document_depth_max:
             raise SchemaInvalid(
-                f"The schema at {self._root.where} is too large once its references are filled in: more than "
+                f"The schema at {self._root.where} is too large once its references are resolved: more than "
                 f"{self._limits.document_nodes_max} values or {self._limits.document_depth_max} levels.",
                 hint="Refer to less, or split the schema.",
             )
@@ -87,7 +89,7 @@ class _Copier:
         return copy
 
     def _followed(self, value: dict[str, Any], reference: str, document: Document, depth: int) -> Any:
-        """What the reference leads to; keywords beside it win over those of an object it leads to."""
+        """The target of the reference; sibling keywords win over those of a target object."""
         target, home = self._target(reference, document, depth)
         shown = f"{document.uri}: {reference}"
         if any(known == id(target) for known, _ in self._chain if isinstance(target, dict | list)):
@@ -112,12 +114,12 @@ class _Copier:
         tokens = [one.replace("~1", "/").replace("~0", "~") for one in unquote(fragment).strip("/").split("/")]
         for token in tokens if unquote(fragment).strip("/") else ():
             if isinstance(target, dict) and token not in target and isinstance(target.get("$ref"), str):
-                # The way leads through another reference.
+                # The path leads through another reference.
                 target, home = self._through(target, home, depth)
             target = _step(target, token)
             if target is _ABSENT:
                 raise SchemaInvalid(
-                    f"The schema at {document.where} refers to {reference!r}, and there is nothing there.",
+                    f"The schema at {document.where} refers to {reference!r}, which does not exist.",
                     hint=f"Look for {fragment!r} in {home.where}.",
                 )
         return target, home
@@ -137,8 +139,8 @@ class _Copier:
     def _circle(self, last: str) -> SchemaInvalid:
         names = " → ".join([*(name for _, name in self._chain if name), last])
         return SchemaInvalid(
-            f"The schema at {self._root.where} refers to itself in a circle: {names}.",
-            hint="A materialized schema has no references, so a recursive one cannot be written; break the circle.",
+            f"The schema at {self._root.where} refers to itself in a cycle: {names}.",
+            hint="A materialized schema has no references, so a recursive one cannot be written; break the cycle.",
         )
 
     def _document(self, path: str, document: Document) -> Document:

@@ -1,4 +1,4 @@
-"""An example event made from a schema alone: the same on every machine and on every day (contracts/schemas.md §2.5)."""
+"""Makes an example event from a schema alone: the same on every machine and every day (contracts/schemas.md §2.5)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNBOUNDED_REPEATS = 10
 
 _BY_FORMAT: dict[str, str] = {
     "date-time": "2021-01-01T00:00:00.0Z",
-    # Taken from the clock by the original, so that no two days agree there.
+    # The original takes it from the clock, so that its results differ each day.
     "date": "2021-01-01",
     "time": "00:00:00.0Z",
     "uri-reference": "http://example.org",
@@ -47,7 +47,7 @@ _CLASSES: dict[str, str] = {
 def example_event(schema: Mapping[str, Any]) -> dict[str, Any]:
     """An event with every property the schema lists, `$schema` set to its `$id`. The schema has no `$ref`.
 
-    Raises SchemaInvalid where none can be made: a keyword has a value of the wrong kind, or it would be too large.
+    Raises SchemaInvalid if none can be made: a keyword has a value of the wrong kind, or it would be too large.
     """
     try:
         value = _value(schema, _Budget())
@@ -83,7 +83,7 @@ def _value(schema: Any, budget: _Budget) -> Any:
         return {}
     for keyword in ("const", "default"):
         if keyword in schema:
-            # A copy: what is one object twice would be printed as an alias.
+            # A copy, because a shared object would be printed as an alias.
             return deepcopy(schema[keyword])
     choices = schema.get("enum")
     if isinstance(choices, list) and choices:
@@ -178,9 +178,9 @@ _BY_TYPE: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 
 
 def _matching(pattern: str) -> str | None:
-    """A text that fits the expression; None where it cannot be read or none is found."""
+    """A text that matches the expression; None if the expression cannot be read or no text is found."""
     try:
-        # Not held against the expression: a hostile one could make that search take for ever.
+        # Not matched against the expression: a hostile one could make that take for ever.
         return _made(import_module("re._parser").parse(pattern))
     except (re.error, ValueError, KeyError, OverflowError, RecursionError):
         return None
@@ -217,7 +217,7 @@ def _made_of(operation: str, argument: Any) -> str:
             return _made(_pick(argument[1]))
         case "AT":
             return ""
-    raise ValueError(f"{operation} is not understood")
+    raise ValueError(f"{operation} is not supported")
 
 
 def _members(ranges: Any) -> str:

@@ -1,4 +1,4 @@
-"""Moves `$ref`s of current files on to another version of a fragment, and the versions of those files with them."""
+"""Changes `$ref`s of current files to another version of a fragment, and the versions of those files accordingly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from headwater.schemas.workspace.yaml_edit import TextValue, replaced
 
 @dataclass(frozen=True, slots=True)
 class CurrentEdit:
-    """A current file as it will be: its whole `text`, the changes as (value, new value), and what it comes to."""
+    """A current file after the edit: its whole `text`, the changes as (value, new value), and the materialized
+    result.
+    """
 
     title: str
     file: Path
@@ -31,7 +33,7 @@ class CurrentEdit:
 def with_reference_moved(
     copy: WorkingCopy, folder: SchemaFolder, fragment: str, version: Version
 ) -> CurrentEdit | None:
-    """The edit that makes a schema use `version` of `fragment`; None where it refers to no other version of it."""
+    """The edit that makes a schema use `version` of `fragment`; None if it refers to no other version of it."""
 
     def moved(value: TextValue) -> str | None:
         if not value.pointer.endswith("/$ref"):
@@ -52,7 +54,7 @@ def edit_of(copy: WorkingCopy, folder: SchemaFolder) -> CurrentEdit:
 
 
 def with_bump(copy: WorkingCopy, folder: SchemaFolder, edit: CurrentEdit) -> CurrentEdit:
-    """The edit with a version as far from the latest one as the change is large, unless it is that far already."""
+    """The edit with the version that the size of the change requires, unless it already has that or a greater one."""
     if folder.latest is None:
         return edit
     advice = advise_bump(copy.read(folder.versions[folder.latest]), edit.made.document)
@@ -64,7 +66,7 @@ def with_bump(copy: WorkingCopy, folder: SchemaFolder, edit: CurrentEdit) -> Cur
 
 
 def with_version(copy: WorkingCopy, folder: SchemaFolder, edit: CurrentEdit, version: Version) -> CurrentEdit:
-    """The edit with this version in its version field. Raises SchemaInvalid where it cannot be written there."""
+    """The edit with this version in its version field. Raises SchemaInvalid if it cannot be written there."""
     field = "/" + copy.settings.version_field.replace(".", "/")
 
     def named(value: TextValue) -> str | None:
@@ -91,7 +93,7 @@ def greatest_version(copy: WorkingCopy, title: str, asked: str | None) -> Versio
         raise SchemaNotFound(
             f"The schema {title} has no version {asked or 'yet'}.", hint=f"Released versions: {known}."
         )
-    # A fragment that is no schema is not moved to, even where nobody has to move.
+    # A fragment that is not a schema is refused, even if no file would change.
     copy.source(folder.versions[version])
     return version
 
@@ -107,7 +109,7 @@ def _edited(copy: WorkingCopy, folder: SchemaFolder, change: Callable[[TextValue
 def _current(copy: WorkingCopy, folder: SchemaFolder) -> tuple[Path, str]:
     if folder.current is None:
         raise SchemaNotFound(f"The schema {folder.title} has no {copy.settings.current_file}.")
-    # Decoded here, not read as text: line ends stay as they are.
+    # Decoded here, not read as text, so that line ends stay as they are.
     return folder.current, copy.source(folder.current).data.decode()
 
 

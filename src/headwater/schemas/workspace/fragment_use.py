@@ -1,4 +1,4 @@
-"""Who refers to which version of which schema, and who has fallen behind its latest version."""
+"""Finds which schema refers to which version of which schema, and which references are out of date."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from headwater.schemas.workspace.working_settings import WorkingSettings
 
 @dataclass(frozen=True, slots=True)
 class FragmentUse:
-    """One `$ref` from a schema's current file (or its latest version where it has none) to another schema.
+    """One `$ref` from a schema's current file (or its latest version if it has none) to another schema.
 
-    `user` and `used` are titles, `pointer` is where the `$ref` stands in the user. `version` is None for a reference
+    `user` and `used` are titles, `pointer` is the place of the `$ref` in the user. `version` is None for a reference
     that names no version, `latest` is None for a schema that this repository does not have.
     """
 
@@ -49,7 +49,7 @@ class FragmentUse:
 def fragment_uses(copy: WorkingCopy, titles: Collection[str] | None = None) -> list[FragmentUse]:
     """Every reference between schemas of the repository, by user and place.
 
-    Raises SchemaInvalid where one of `titles` (None: any schema) cannot be read; the others are passed over.
+    Raises SchemaInvalid if one of `titles` (None: any schema) cannot be read; the others are skipped.
     """
     found = []
     elsewhere = _latest_in_pinned(copy)
@@ -70,7 +70,7 @@ def fragment_uses(copy: WorkingCopy, titles: Collection[str] | None = None) -> l
 
 
 def _latest_in_pinned(copy: WorkingCopy) -> dict[str, Version]:
-    """The latest versions that pinned directories hold, the first one that has a title winning."""
+    """The latest versions in pinned directories; the first directory with a title wins."""
     found: dict[str, Version] = {}
     for pinned in copy.settings.pinned:
         if pinned.commit is None and pinned.path.is_dir():

@@ -1,4 +1,4 @@
-"""What git knows of a schema repository: which files an author has changed, and putting made files into the index."""
+"""Asks Git about a schema repository: which files an author has changed; adds materialized files to the index."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _TIMEOUT_SECONDS = 60
 def changed_files(directory: Path, *, staged: bool) -> list[Path]:
     """Absolute paths of files below `directory` that are added, changed or renamed, ascending.
 
-    `staged` True: between the last commit and the index; False: anything not committed, untracked files too.
-    Raises SchemaUnavailable where this is no git repository.
+    `staged` True: between the last commit and the index; False: anything not committed, untracked files too. Raises
+    SchemaUnavailable if this is not a Git repository.
     """
     filters = ["--name-only", "-z", "--no-renames", "--diff-filter=ACM", "--relative"]
     if staged:
@@ -30,10 +30,10 @@ def changed_files(directory: Path, *, staged: bool) -> list[Path]:
 
 
 def modified_files(directory: Path, *, staged: bool) -> list[Path]:
-    """Absolute paths below `directory` of what `git diff` names, ascending, as jsonschema-tools asks it.
+    """Absolute paths below `directory` of what `git diff` names, ascending, as jsonschema-tools calls it.
 
     `staged` True: between the last commit and the index; False: between the index and what is on disk, so neither
-    files git does not track nor changes that are staged already. Raises SchemaUnavailable.
+    untracked files nor changes that are already staged. Raises SchemaUnavailable.
     """
     cached = ["--cached"] if staged else []
     names = _names(["diff", *cached, "--name-only", "-z", "--diff-filter=ACM", "--relative", "--", "."], directory)
@@ -41,7 +41,7 @@ def modified_files(directory: Path, *, staged: bool) -> list[Path]:
 
 
 def partly_staged(directory: Path, files: Sequence[Path]) -> list[Path]:
-    """Those of `files` whose content on disk is not what the index has."""
+    """Those of `files` whose content on disk differs from the index."""
     names = set(_names(["diff", "--name-only", "-z", "--relative", "--", "."], directory))
     return [file for file in files if file.relative_to(directory).as_posix() in names]
 
@@ -54,7 +54,7 @@ def add_to_index(directory: Path, files: Iterable[Path]) -> None:
 
 
 def commit_of(directory: Path) -> str | None:
-    """The full id of the commit that is checked out; None outside git or before the first commit."""
+    """The full id of the commit that is checked out; None outside Git or before the first commit."""
     try:
         return _run(["rev-parse", "--verify", "-q", "HEAD"], directory).stdout.decode().strip() or None
     except SchemaUnavailable:
@@ -62,12 +62,12 @@ def commit_of(directory: Path) -> str | None:
 
 
 def git_output(arguments: Sequence[str], directory: Path, given: bytes | None = None) -> bytes:
-    """What a git command prints when it is run in `directory` with `given` as its input. Raises SchemaUnavailable."""
+    """The output of a Git command that is run in `directory` with `given` as its input. Raises SchemaUnavailable."""
     return _run(arguments, directory, given=given).stdout
 
 
 def git_path(directory: Path, name: str) -> Path:
-    """Where git keeps something of its own (`hooks`), wherever it is configured to be. Raises SchemaUnavailable."""
+    """The configured path of a directory of Git (`hooks`). Raises SchemaUnavailable."""
     return (directory / _run(["rev-parse", "--git-path", name], directory).stdout.decode().strip()).resolve()
 
 
@@ -91,7 +91,7 @@ def _run(
             ["git", *arguments], cwd=directory, input=given, capture_output=True, check=check, timeout=_TIMEOUT_SECONDS
         )
     except FileNotFoundError:
-        raise SchemaUnavailable("There is no command `git`.", hint="Install git, or name the files.") from None
+        raise SchemaUnavailable("The command `git` was not found.", hint="Install Git, or name the files.") from None
     except subprocess.SubprocessError as error:
         reason = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").strip()
-        raise SchemaUnavailable(f"git cannot answer in {directory}: {reason[:300]}") from None
+        raise SchemaUnavailable(f"Git failed in {directory}: {reason[:300]}") from None

@@ -1,9 +1,9 @@
 """Makes the version files of a schema from the file its author edits (contracts/schemas.md §2).
 
-How this works: a current file is dereferenced and its `allOf` merged, numbers get bounds, and an example is made where
-there is none; the text then depends on nothing but the content. A `$ref` to the version that another current file is
-about to become is answered by materializing that one first, in memory; so a repository can be built from its current
-files alone, in any order, and by several processes that need not speak to each other.
+How this works: a current file is dereferenced and its `allOf` merged, numbers get bounds, and an example is made if
+there is none; the text then depends only on the content. A `$ref` to the version that another current file is about to
+become is resolved by materializing that one first, in memory; so a repository can be built from its current files
+alone, in any order, and by several processes that do not communicate.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Materialized:
-    """What one current file comes to. `texts` holds the whole text of the version file by content type."""
+    """The materialized current file. `texts` holds the whole text of the version file by content type."""
 
     title: str
     version: Version
@@ -38,10 +38,10 @@ class Materialized:
 
 
 class Materializer:
-    """Materializes schemas of one working copy; remembers every document it has read or made.
+    """Materializes schemas of one working copy; caches every document it has read or made.
 
-    `building` are the titles whose version files are being made in this run: their current files, not the stored
-    files, answer for the version they name. Not safe for several threads.
+    `building` are the titles whose version files are being made in this run: their current files, not the stored files,
+    are used for the version they name. Not thread-safe.
     """
 
     def __init__(self, copy: WorkingCopy, building: Collection[str] = ()) -> None:
@@ -57,14 +57,14 @@ class Materializer:
         if folder.current is None:
             raise SchemaNotFound(
                 f"The schema {folder.title} has no {self.copy.settings.current_file}.",
-                hint="Versions are made from that file; copy the latest version to it to go on from there.",
+                hint="Versions are made from that file; copy the latest version to it to continue from there.",
             )
         if folder.title in self._made:
             return self._made[folder.title]
         if folder.title in self._open:
             circle = " → ".join([*self._open[self._open.index(folder.title) :], folder.title])
             raise SchemaInvalid(
-                f"The current files of these schemas need each other in a circle: {circle}.",
+                f"The current files of these schemas need each other in a cycle: {circle}.",
                 hint="Let one of them refer to a version that is already released.",
             )
         self._open.append(folder.title)
@@ -76,7 +76,7 @@ class Materializer:
         return made
 
     def document(self, source: Source, title: str) -> Materialized:
-        """The version that a schema names, from wherever it came. Raises as `folder` does."""
+        """The version that a schema names, whatever its origin. Raises as `folder` does."""
         version = version_of(self.copy.version_named(source.content, source.where))
         assert version is not None
         settings = self.copy.settings
@@ -90,14 +90,14 @@ class Materializer:
         return Materialized(title, version, ordered, {kind: text_of(ordered, kind) for kind in settings.content_types})
 
     def dereferenced(self, source: Source, uri: str) -> dict[str, Any]:
-        """The schema without `$ref` and `allOf`, nothing else filled in."""
+        """The schema without `$ref` and `allOf`, otherwise unchanged."""
         source.check()
         whole = dereference(Document(uri, source.where, source.content), self._fetch, self.copy.limits)
-        # Merging takes what is no schema for one that says nothing, so this is asked before.
+        # Merging treats a value that is not a schema as an empty one, so this is checked before.
         source.check_whole(whole)
         merged = merge_all_of(whole, source.where)
         if "examples" not in source.content:
-            # Those of a fragment are not examples of the schema that takes it in.
+            # Those of a fragment are not examples of the schema that includes it.
             merged.pop("examples", None)
         return merged
 
@@ -143,17 +143,17 @@ class Materializer:
         return Document(f"/{title}/{named}", self.copy.shown(folder.current), self.folder(folder).document)
 
     def _missing(self, uri: str, where: str) -> HeadwaterError:
-        message = f"The schema at {where} refers to {uri}, which no schema repository has."
+        message = f"The schema at {where} refers to {uri}, which is in no schema repository."
         if self._unasked:
             return SchemaUnavailable(
-                f"{message} Not asked, because they are on the network: {', '.join(self._unasked)}.",
+                f"{message} Not searched, because they are on the network: {', '.join(self._unasked)}.",
                 hint="Pin a copy with `headwater schema import --pin`, or set `headwater: {online: true}`.",
             )
         return SchemaInvalid(message, hint="Correct the title or the version, or add that schema.")
 
 
 class _RemoteSource:
-    """A repository asked over HTTP, which only a setting allows."""
+    """A repository over HTTP, which only a setting allows."""
 
     def __init__(self, url: str) -> None:
         from headwater.schemas.remote import RemoteRepository
@@ -172,7 +172,7 @@ class _RemoteSource:
 
 
 def _sources(copy: WorkingCopy) -> tuple[list[SchemaSource], list[str]]:
-    """Where references are looked up, in order, and the base URIs that are not asked."""
+    """Where references are looked up, in order, and the base URIs that are not used."""
     settings = copy.settings
     pinned = {one.replaces.rstrip("/"): one for one in settings.pinned if one.replaces}
     sources: list[SchemaSource] = []

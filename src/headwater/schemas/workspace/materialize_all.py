@@ -1,7 +1,7 @@
-"""Materializes many schemas at once: every failure is collected, and several processes share the work where it pays.
+"""Materializes many schemas: every failure is collected, and several processes share the work if that saves time.
 
-How this works: what a schema comes to depends only on files, so each process takes a share of the titles and makes
-what those need by itself. Below a few hundred schemas starting processes costs more than it saves.
+How this works: a materialized schema depends only on files, so each process takes a share of the titles and makes what
+those need by itself. Below a few hundred schemas, starting processes costs more than it saves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PAYS_FROM_SCHEMAS = 300
 
 @dataclass(frozen=True)
 class MaterializeResult:
-    """What a run came to: `made` in the order asked for, and `failures` as (title, error)."""
+    """The result of a run: `made` in the order of the titles, and `failures` as (title, error)."""
 
     made: Sequence[Materialized] = ()
     failures: Sequence[tuple[str, HeadwaterError]] = field(default_factory=tuple)
@@ -29,9 +29,9 @@ class MaterializeResult:
 def materialize_all(
     copy: WorkingCopy, titles: Sequence[str] | None = None, *, processes: int | None = None
 ) -> MaterializeResult:
-    """Materialize these schemas (every schema that has a current file where None is given); writes nothing.
+    """Materialize these schemas (None: every schema that has a current file); writes nothing.
 
-    `processes` None: as many as pay.
+    `processes` None: as many as save time.
     """
     if titles is None:
         titles = [title for title, folder in copy.schemas.items() if folder.current]
@@ -41,7 +41,7 @@ def materialize_all(
         return _share(copy, titles, titles)
     from concurrent.futures import ProcessPoolExecutor
 
-    # Neighbours share their fragments, so they go to the same process.
+    # Neighbouring titles use the same fragments, so they go to the same process.
     size = -(-len(titles) // processes)
     shares = [titles[start : start + size] for start in range(0, len(titles), size)]
     with ProcessPoolExecutor(processes) as pool:
@@ -55,7 +55,7 @@ def materialize_all(
 
 def _share_elsewhere(copy: WorkingCopy, titles: Sequence[str], building: Sequence[str]) -> MaterializeResult:
     result = _share(copy, titles, building)
-    # Only the texts are of use outside this process, and sending the documents too would cost more.
+    # Only the texts are needed outside this process, and sending the documents as well would cost more.
     return MaterializeResult(
         [Materialized(one.title, one.version, {}, one.texts) for one in result.made], result.failures
     )
@@ -68,7 +68,7 @@ def _share(copy: WorkingCopy, titles: Sequence[str], building: Sequence[str]) ->
     for title in titles:
         try:
             one = materializer.folder(copy.folder(title))
-            # A version is for ever: what is no schema must not become one.
+            # A version is permanent: a file that is not a schema must not become one.
             where = f"{title}/{copy.settings.current_file}"
             check_against_metaschema(one.document, dialect_of(one.document, where), where)
             made.append(one)

@@ -1,9 +1,9 @@
 """Makes one plain schema of a schema and its `allOf`, at every level (contracts/schemas.md §2.4).
 
-How this works: a schema is flattened into the list [itself without `allOf`, its branches depth first]; then every
-keyword takes the distinct values it has along that list and one rule says what they come to. The rules are those of
-json-schema-merge-allof with `ignoreAdditionalProperties`: a closed fragment joined with extra fields gives a closed
-schema that allows the extra fields. Nothing of the input is changed.
+How this works: a schema is flattened into the list [itself without `allOf`, its branches depth first]; then one rule
+for each keyword merges its distinct values along that list. The rules are those of json-schema-merge-allof with
+`ignoreAdditionalProperties`: a closed fragment merged with extra fields gives a closed schema that allows the extra
+fields. The input is not changed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ONE_SCHEMA = ("contains", "propertyNames")
 
 
 def merge_all_of(schema: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The schema without `allOf`. Raises SchemaInvalid, with the JSON pointer, where branches contradict each other."""
+    """The schema without `allOf`. Raises SchemaInvalid, with the JSON pointer, if branches contradict each other."""
     merged = _Merger(where).schemas([schema], "")
     if not isinstance(merged, dict):
         raise SchemaInvalid(f"The schema at {where} is not an object once its `allOf` is merged.")
@@ -38,7 +38,7 @@ def merge_all_of(schema: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 class _Unmergeable(SchemaInvalid):
-    """Two values of one keyword that no value can stand for."""
+    """Two values of one keyword that cannot be merged into one."""
 
 
 class _Merger:
@@ -47,7 +47,7 @@ class _Merger:
         self._combinations = 0
 
     def schemas(self, schemas: Sequence[Any], pointer: str) -> Any:
-        """What all of `schemas` come to together; None (nothing said) where there are none."""
+        """The merged result of all `schemas`; None if there are none."""
         parts = [part for schema in schemas for part in _flattened(schema)]
         if not parts:
             return None
@@ -145,7 +145,7 @@ class _Merger:
         self._combinations += math.prod(len(value) for value in values)
         if self._combinations > _COMBINATIONS_MAX:
             raise SchemaInvalid(
-                f"The schema at {self._where} joins lists of `{keyword}` at {pointer} into more than "
+                f"The schema at {self._where} merges lists of `{keyword}` at {pointer} into more than "
                 f"{_COMBINATIONS_MAX} branches.",
                 hint="Keep one list of branches, or fewer of them.",
             )
@@ -162,13 +162,13 @@ class _Merger:
     def _contradiction(self, keyword: str, values: Sequence[Any], pointer: str) -> SchemaInvalid:
         shown = " and ".join(f"{str(value)[:80]!r}" for value in values[:3])
         return _Unmergeable(
-            f"The schema at {self._where} joins values of `{keyword}` at {pointer} that exclude each other: {shown}.",
+            f"The schema at {self._where} merges values of `{keyword}` at {pointer} that exclude each other: {shown}.",
             hint="Change one of the `allOf` branches, so that they agree.",
         )
 
 
 def _joined(keyword: str, values: list[Any]) -> Any:
-    """What several values come to; None where nothing stands for them all, as for values of the wrong kind."""
+    """The merged value of several; None if there is none, as for values of the wrong type."""
     rule = _RULES.get(keyword)
     try:
         return rule(values) if rule else None
@@ -187,7 +187,7 @@ def _flattened(schema: Any) -> Iterator[Any]:
 
 
 def _item(part: Mapping[str, Any], place: int) -> Any:
-    """What one branch says of the item at `place`; None where it says nothing."""
+    """The schema of one branch for the item at `place`; None if it has none."""
     items = part.get("items")
     if not isinstance(items, list):
         return items

@@ -20,14 +20,14 @@ NEW_SETTINGS = """\
 schemaBasePath: ./jsonschema
 contentTypes: [yaml]
 shouldGenerateExample: true
-# `1.0.0` and `latest` are resolved by whoever serves the schemas, so no links are needed.
+# The server of the schemas resolves `1.0.0` and `latest`, so no links are needed.
 shouldSymlinkExtensionless: false
 shouldSymlinkLatest: false
 """
 
 _TITLE = re.compile(r"[a-z][a-z0-9_-]*(?:/[a-z][a-z0-9_-]*)*")
 _FIELD = re.compile(r"[a-z][a-z0-9_]*")
-# What `--field name:TYPE` may say, and the schema it stands for.
+# The values of TYPE in `--field name:TYPE`, and their schemas.
 FIELD_TYPES: Mapping[str, Mapping[str, Any]] = {
     "string": {"type": "string"},
     "integer": {"type": "integer"},
@@ -44,7 +44,7 @@ _EVENT_PROPERTIES: Mapping[str, Any] = {
     "$schema": {"type": "string", "description": "The schema of this event.", "maxLength": 200},
     "meta": {
         "type": "object",
-        "description": "What the platform needs to know of the event.",
+        "description": "What the platform needs to know about the event.",
         "required": ["stream"],
         "properties": {
             "stream": {
@@ -55,12 +55,12 @@ _EVENT_PROPERTIES: Mapping[str, Any] = {
             },
             "id": {
                 "type": "string",
-                "description": "Unique to this event; set on arrival where it is absent.",
+                "description": "Unique to this event; set on receipt if absent.",
                 "maxLength": 100,
             },
             "dt": {
                 "type": "string",
-                "description": "When the event was received; set on arrival where it is absent.",
+                "description": "When the event was received; set on receipt if absent.",
                 "format": "date-time",
                 "maxLength": 128,
             },
@@ -84,10 +84,10 @@ def new_current(
 ) -> str:
     """The text of a first `current.yaml`, version 1.0.0, with an example that is valid.
 
-    `fields` are `name:type` (see FIELD_TYPES; a `!` behind the type makes it required). `meta_reference` is the `$ref`
-    of a fragment to take in, `brought` that fragment without references, where it can be read: what it lacks of
-    `$schema`, `meta` and `dt` is written out, and what it requires is in the example. Where it cannot be read it is
-    taken to bring the three. A fragment gets none of them. Raises SchemaInvalid.
+    `fields` are `name:type` (see FIELD_TYPES; a `!` after the type makes it required). `meta_reference` is the `$ref`
+    of a fragment to include, `brought` that fragment without references, if it can be read: what it lacks of `$schema`,
+    `meta` and `dt` is written out, and what it requires is in the example. If it cannot be read, it is assumed to have
+    the three. A fragment gets none of them. Raises SchemaInvalid.
     """
     if not _TITLE.fullmatch(title):
         raise SchemaInvalid(
@@ -117,7 +117,7 @@ def new_current(
 
 
 def _lacking(brought: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
-    """(properties, required) of what every event has and a fragment does not bring; nothing where that is not known."""
+    """(properties, required) of what every event has and the fragment lacks; empty if that is unknown."""
     if brought is None:
         return {}, []
     properties, required = _mapping(brought.get("properties")), _names(brought.get("required"))
@@ -128,13 +128,13 @@ def _lacking(brought: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[st
         for name, schema in _EVENT_PROPERTIES.items()
         if not (has_meta if name == "meta" else name in properties)
     }
-    # Whoever shares a `dt` says himself whether it is required.
+    # A fragment with a `dt` decides itself whether it is required.
     needed = [name for name in _EVENT_REQUIRED if name in own or (name != "dt" and name not in required)]
     return own, needed
 
 
 def _example(title: str, properties: Mapping[str, Any], brought: Mapping[str, Any]) -> dict[str, Any]:
-    """An example with what a fragment requires, and every field of the schema's own."""
+    """An example with what a fragment requires, and every field of the schema itself."""
     theirs = example_event(_bounded(_required_part(brought)))
     meta = theirs.get("meta")
     always = {
@@ -148,14 +148,14 @@ def _example(title: str, properties: Mapping[str, Any], brought: Mapping[str, An
 
 
 def _required_part(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """An object's schema without the properties that may be left out, all the way down."""
+    """An object's schema without optional properties, at all levels."""
     properties, required = _mapping(schema.get("properties")), _names(schema.get("required"))
     kept = {name: _required_part(child) for name, child in properties.items() if name in required}
     return {**schema, "properties": kept} if properties else dict(schema)
 
 
 def _bounded(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """An object's schema whose numbers are small where nothing else is said, for examples that can be read."""
+    """An object's schema with small bounds for unbounded numbers, for readable examples."""
     bounded = {}
     for name, child in _mapping(schema.get("properties")).items():
         if not isinstance(child, dict):
@@ -186,17 +186,17 @@ def _fields(fields: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         kind = kind.removesuffix("!") or "string"
         if not _FIELD.fullmatch(name) or kind not in FIELD_TYPES:
             raise SchemaInvalid(
-                f"The field {field!r} is not understood.",
+                f"The field {field!r} is invalid.",
                 hint=f"Write name:type, in lower case; types are {', '.join(FIELD_TYPES)}, and `!` means required.",
             )
-        properties[name] = {"description": f"TODO: what `{name}` says.", **FIELD_TYPES[kind]}
+        properties[name] = {"description": f"TODO: describe `{name}`.", **FIELD_TYPES[kind]}
         if is_required:
             required.append(name)
     return properties, required
 
 
 def start_repository(root: Path) -> Path:
-    """Make `root` a schema repository: its settings file and its base directory. Raises ConfigInvalid."""
+    """Make `root` a schema repository with a settings file and a base directory. Raises ConfigInvalid."""
     from headwater.schemas.workspace.working_settings import SETTINGS_FILE
 
     file = root / SETTINGS_FILE

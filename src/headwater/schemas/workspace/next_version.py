@@ -1,4 +1,4 @@
-"""Which version a changed schema should have: how large the change is, and the number it leads to."""
+"""Determines the version that a changed schema should have: the size of the change, and the resulting number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REASONS_SHOWN_MAX = 5
 
 @dataclass(frozen=True, slots=True)
 class BumpAdvice:
-    """`level` is "major", "minor", "patch" or "none" (nothing has changed); `reasons` say why in sentences."""
+    """`level` is "major", "minor", "patch" or "none" (no change); `reasons` are sentences."""
 
     level: str
     reasons: tuple[str, ...] = ()
@@ -24,14 +24,14 @@ NOTHING_CHANGED = BumpAdvice("none", ("Nothing has changed but the version.",))
 
 
 def advise_bump(released: Mapping[str, Any], new: Mapping[str, Any]) -> BumpAdvice:
-    """How large the step from a released version to a new one is; both materialized.
+    """The size of the step from a released version to a new one; both materialized.
 
-    Major where events of the released version would be refused or a table would not live on, patch where only
-    documentation differs, else minor. What cannot be decided counts as major. Raises SchemaInvalid.
+    Major if events of the released version would be refused or a table could not be kept, patch if only documentation
+    differs, else minor. What cannot be decided counts as major. Raises SchemaInvalid.
     """
     if json_equal(_without_version(released), _without_version(new)):
         return NOTHING_CHANGED
-    # The engine is the largest part of this room; most runs never need it.
+    # The engine is the largest part of this package; most runs never need it.
     from headwater.schemas.compatibility import compare, suggest_bump
 
     comparison = compare(released, new)
@@ -39,22 +39,22 @@ def advise_bump(released: Mapping[str, Any], new: Mapping[str, Any]) -> BumpAdvi
     if level == "patch":
         return BumpAdvice(level, ("Only documentation differs.",))
     if level == "minor":
-        return BumpAdvice(level, ("What the released version accepts is still accepted, and tables live on.",))
+        return BumpAdvice(level, ("Events of the released version are still accepted, and tables can be kept.",))
     answers = (comparison.backward, comparison.storage)
     reasons = [reason.sentence for answer in answers for reason in answer.reasons]
-    reasons += [f"Not known, because {answer.doubt}." for answer in answers if answer.verdict == "unknown"]
+    reasons += [f"Unknown, because {answer.doubt}." for answer in answers if answer.verdict == "unknown"]
     return BumpAdvice(level, tuple(reasons[:_REASONS_SHOWN_MAX]))
 
 
 def next_version(version: Version, level: str) -> Version:
-    """The version a change of this size leads to; "none" leads nowhere."""
+    """The version after a change of this size; "none" keeps the version."""
     major, minor, patch = version
     steps = {"major": (major + 1, 0, 0), "minor": (major, minor + 1, 0), "patch": (major, minor, patch + 1)}
     return steps.get(level, version)
 
 
 def _without_version(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document without what only repeats its version."""
+    """The document without the parts that repeat its version."""
     identifier = document.get("$id")
     examples = document.get("examples")
     plain = {name: value for name, value in document.items() if name not in ("$id", "examples")}

@@ -1,8 +1,8 @@
-"""Other schema repositories as `$ref`s see them: a copy on disk, held to a commit or to the hash of its content.
+"""Copies of other schema repositories for `$ref`s: on disk, pinned to a commit or to the hash of the content.
 
-How this works: without a commit the copy's files are read as they are; with one, the whole directory is taken out of
-git in one call and kept in memory. A declared hash is checked before the first file is handed out, so that what a
-schema is made of is the same on every machine.
+How this works: without a commit the copy's files are read as they are; with one, the whole directory is read from Git
+in one call and kept in memory. A declared hash is checked before the first file is returned, so that a schema is made
+from the same content on every machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class SchemaSource(Protocol):
     """Bytes of schema files by their path below a repository's base."""
 
     def read(self, path: str, bytes_max: int) -> bytes | None:
-        """The file's content, cut after `bytes_max + 1` bytes; None where there is none. Raises SchemaUnavailable."""
+        """The file's content, cut after `bytes_max + 1` bytes; None if there is no such file. Raises
+        SchemaUnavailable.
+        """
         ...
 
     def name(self, path: str) -> str:
@@ -58,7 +60,7 @@ class DirectorySource:
 
 
 class PinnedSource:
-    """One pinned repository; opened and checked when it is first asked."""
+    """One pinned repository; opened and checked on first use."""
 
     def __init__(self, pinned: PinnedRepository) -> None:
         self._pinned = pinned
@@ -81,7 +83,7 @@ class PinnedSource:
         pinned = self._pinned
         if not pinned.path.is_dir():
             raise SchemaUnavailable(
-                f"The pinned repository {pinned.path} is not there.",
+                f"The pinned repository {pinned.path} does not exist.",
                 hint="Fetch it with `headwater schema import --pin`, or correct `headwater.repositories`.",
             )
         files = files_at_commit(pinned.path, pinned.commit) if pinned.commit else None
@@ -89,7 +91,7 @@ class PinnedSource:
             found = content_hash(files if files is not None else files_below(pinned.path))
             if found != pinned.sha256:
                 raise SchemaUnavailable(
-                    f"The pinned repository {pinned.path} has changed: its content hash is {found}, and "
+                    f"The pinned repository {pinned.path} has changed: its content hash is {found}, but "
                     f"{pinned.sha256} is pinned.",
                     hint="Restore it, or review the change and pin the new hash.",
                 )
@@ -102,7 +104,7 @@ class PinnedSource:
 
 
 def files_below(base: Path) -> dict[str, bytes]:
-    """Every schema file below a directory by its path, links left out."""
+    """Every schema file below a directory by its path, without links."""
     return {file.relative_to(base).as_posix(): file.read_bytes() for file in _walk(base)}
 
 
@@ -115,7 +117,7 @@ def files_at_commit(path: Path, commit: str, limits: ValidationLimits | None = N
         raise SchemaUnavailable(f"{commit!r} is not a commit.")
     bytes_max = (limits or ValidationLimits()).document_bytes_max
     try:
-        # Seen from inside `path`, git archives only what lies below it.
+        # Run inside `path`, Git archives only what is below it.
         archive = subprocess.run(
             ["git", "archive", "--format=tar", commit, "."],
             cwd=path,

@@ -1,4 +1,4 @@
-"""What a set of changes does to each schema: the step from its last released version, judged."""
+"""The effect of a set of changes on each schema: a comparison with its last released version."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SchemaChange:
-    """One schema as a change leaves it.
+    """One schema after a change.
 
     `old_version` is the greatest version that the revision had, None for a new schema; `new_version` what the current
-    file names now. `comparison`, `changes` and `advice` are about that step; None, empty and None where there is none.
-    `problem` says why a schema cannot be judged.
+    file names now. `comparison`, `changes` and `advice` are about that step; None, empty and None if there is none.
+    `problem` says why a schema cannot be compared.
     """
 
     title: str
@@ -38,12 +38,12 @@ class SchemaChange:
 
     @property
     def is_breaking(self) -> bool:
-        """Whether events of the old version would be refused, or its tables would not live on."""
+        """Whether events of the old version would be refused, or its tables could not be kept."""
         return self.advice is not None and self.advice.level == "major"
 
     @property
     def bump_is_enough(self) -> bool | None:
-        """Whether the version named is as far from the old one as the change asks for; None where nothing is asked."""
+        """Whether the new version is as far from the old one as the change requires; None if it requires nothing."""
         if self.advice is None or self.advice.level == "none" or not self.old_version or not self.new_version:
             return None
         old, new = version_of(self.old_version), version_of(self.new_version)
@@ -52,7 +52,7 @@ class SchemaChange:
 
 
 def schema_changes(copy: WorkingCopy, titles: Iterable[str], since: str) -> list[SchemaChange]:
-    """Each schema's step from what revision `since` had to what is here. Raises SchemaUnavailable."""
+    """The step of each schema from revision `since` to the present files. Raises SchemaUnavailable."""
     materializer = Materializer(copy, list(titles))
     found = []
     for title in titles:
@@ -91,7 +91,7 @@ def _change(
 
 
 def _released(copy: WorkingCopy, title: str, since: str) -> tuple[Version, Mapping[str, Any]] | None:
-    """The greatest version a revision had of a schema."""
+    """The greatest version of a schema in a revision."""
     names = git_output(["ls-tree", "-z", "--name-only", since, "--", f"./{title}/"], copy.base).decode(errors="replace")
     versions: dict[Version, str] = {}
     for path in names.split("\0"):

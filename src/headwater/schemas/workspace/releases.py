@@ -1,9 +1,9 @@
-"""Released versions stay as they were: compares version files with git's history or with a file of hashes.
+"""Checks that released versions do not change: compares version files with Git's history or a file of hashes.
 
-How this works: a version is released by the commit that first adds its file (or by being on another revision, where one
-is named). What its file says now is compared with what it said then; what differs is graded by what it does to data. A
-lock file is the same promise where there is no history: one line of hash for each version, and for a deliberate
-correction the reason beside it.
+How this works: a version is released by the commit that first adds its file (or by being in another revision, if one is
+named). The content of its file is compared with its content then; a difference is graded by its effect on data. A lock
+file serves the same purpose without a history: one line of hash for each version, and for a deliberate correction the
+reason.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Effect = Literal["text", "documentation", "rules", "unreadable", "removed"]
 
 @dataclass(frozen=True, slots=True)
 class ReleaseChange:
-    """A released version that is not what it was.
+    """A released version that was changed.
 
     `effect`: only its "text" (spacing, key order), its "documentation", the "rules" for data, "unreadable" now, or
     "removed". `uri` is the schema's, `since` the commit or lock file it is compared with, and `erratum` the reason that
-    a lock file gives for a deliberate correction (None: nobody gave one).
+    a lock file gives for a deliberate correction (None: no reason).
     """
 
     uri: str
@@ -57,11 +57,11 @@ class ReleaseChange:
 def changed_since_release(
     copy: WorkingCopy, *, base: str | None = None, titles: Collection[str] | None = None
 ) -> list[ReleaseChange]:
-    """Released versions whose files are not what git has, by URI.
+    """Released versions whose files differ from Git's, by URI.
 
-    Compared with the commit that first added each file, or with revision `base` where one is given (a pull request's
-    target, so that versions the request itself adds may still be edited). `titles` bounds what is looked at. Raises
-    SchemaUnavailable outside git.
+    Compared with the commit that first added each file, or with revision `base` if one is given (a pull request's
+    target, so that versions the request itself adds may still be edited). `titles` limits what is compared. Raises
+    SchemaUnavailable outside Git.
     """
     within = [f"./{title}/" for title in titles] if titles is not None else ["."]
     if not within:
@@ -82,8 +82,8 @@ def changed_since_release(
 def write_lock(copy: WorkingCopy, file: Path, *, errata: Mapping[str, str] | None = None) -> list[str]:
     """Write the hashes of all versions; returns the URIs that were not in the file before.
 
-    A version that is there already keeps its hash, so a lock never forgets; `errata` (URI → reason) accepts the present
-    content of those versions and keeps the reason. Raises ConfigInvalid for a file that is no lock.
+    A version that is already in the file keeps its hash; `errata` (URI → reason) accepts the present content of those
+    versions and records the reason. Raises ConfigInvalid for a file that is not a lock file.
     """
     lock = read_lock(file)
     added = []
@@ -100,7 +100,7 @@ def write_lock(copy: WorkingCopy, file: Path, *, errata: Mapping[str, str] | Non
 
 
 def read_lock(file: Path) -> dict[str, dict[str, str]]:
-    """URI → `sha256` and perhaps `erratum`; empty where there is no file. Raises ConfigInvalid."""
+    """URI → `sha256` and optionally `erratum`; empty if there is no file. Raises ConfigInvalid."""
     if not file.is_file():
         return {}
     try:
@@ -110,13 +110,15 @@ def read_lock(file: Path) -> dict[str, dict[str, str]]:
         lock, valid = {}, False
     if not valid:
         raise ConfigInvalid(
-            "This is no lock file of schema versions.", file=str(file), hint="Restore it from git, or write it anew."
+            "This is not a lock file of schema versions.",
+            file=str(file),
+            hint="Restore it from Git, or write it again.",
         )
     return {str(uri): {str(key): str(value) for key, value in one.items()} for uri, one in lock.items()}
 
 
 def changed_since_lock(copy: WorkingCopy, file: Path) -> list[ReleaseChange]:
-    """Versions whose files do not have the hash that the lock file keeps, and those that are gone. By URI."""
+    """Versions whose files differ from the hash in the lock file, and missing ones. By URI."""
     present = dict(_versions(copy))
     found = []
     for uri, entry in sorted(read_lock(file).items()):
@@ -124,7 +126,7 @@ def changed_since_lock(copy: WorkingCopy, file: Path) -> list[ReleaseChange]:
         if path is None:
             found.append(_removed(uri, uri, file.name))
         elif _sha256(path.read_bytes()) != entry["sha256"]:
-            what = f"The released version {uri} is not what the lock file keeps."
+            what = f"The released version {uri} differs from the lock file."
             found.append(ReleaseChange(uri, copy.shown(path), "rules", file.name, what, _FIX))
     return found
 
@@ -141,7 +143,7 @@ def _graded(path: str, then: bytes, now: bytes | None, commit: str, limits: Vali
     uri = "/" + path.rpartition(".")[0]
     if now is None:
         return _removed(uri, path, commit)
-    # Nothing has changed in most runs, and the engine is the largest part of this room.
+    # In most runs nothing has changed, and the engine is the largest part of this package.
     from headwater.schemas.compatibility import compare
 
     try:
@@ -150,18 +152,19 @@ def _graded(path: str, then: bytes, now: bytes | None, commit: str, limits: Vali
     except HeadwaterError as error:
         return ReleaseChange(uri, path, "unreadable", commit, f"{uri} was changed: {error.message}", _FIX)
     if before == after:
-        return ReleaseChange(uri, path, "text", commit, f"The text of {uri} changed, not what it says.", _FIX)
+        return ReleaseChange(uri, path, "text", commit, f"The text of {uri} changed, but not its content.", _FIX)
     if comparison.annotations_only:
         what = f"The documentation of the released version {uri} changed."
         return ReleaseChange(uri, path, "documentation", commit, what, _FIX, comparison)
     verdicts = f"backward {comparison.backward.verdict}, forward {comparison.forward.verdict}"
-    what = f"The rules of the released version {uri} changed ({verdicts}): who has read it keeps the former ones."
+    what = f"The rules of the released version {uri} changed ({verdicts}): readers that have loaded it keep the "
+    "former ones."
     return ReleaseChange(uri, path, "rules", commit, what, _FIX, comparison)
 
 
 def _removed(uri: str, file: str, since: str) -> ReleaseChange:
-    what = f"The released version {uri} is gone: events that name it can no longer be judged."
-    return ReleaseChange(uri, file, "removed", since, what, "Restore the file; versions are kept for ever.")
+    what = f"The released version {uri} is missing: events that name it can no longer be validated."
+    return ReleaseChange(uri, file, "removed", since, what, "Restore the file; versions are permanent.")
 
 
 def _is_version_file(path: str) -> bool:
@@ -179,7 +182,7 @@ Origins = dict[str, tuple[str, str]]
 
 
 def _first_added(base: Path, within: Sequence[str]) -> Origins:
-    """Path below `base` → (commit that first added it, path as that commit has it), from one walk of the history."""
+    """Path below `base` → (commit that first added it, path in that commit), from one walk of the history."""
     log = git_output(
         ["log", "--diff-filter=A", "--name-only", "--no-renames", "-z", "--relative", "--format=%x01%H", "--", *within],
         base,
@@ -190,7 +193,7 @@ def _first_added(base: Path, within: Sequence[str]) -> Origins:
         text = part.lstrip("\n")
         if text.startswith("\1"):
             commit, _, text = text[1:].partition("\n")
-        # The log runs backwards, so the last one said is the first.
+        # The log runs backwards, so the last entry is the first commit.
         if text.strip("\n"):
             found[text.strip("\n")] = (commit, text.strip("\n"))
     return found
@@ -202,7 +205,9 @@ def _at_revision(base: Path, revision: str, within: Sequence[str]) -> Origins:
 
 
 def _contents(base: Path, origins: Origins) -> dict[str, bytes]:
-    """What each file held at its origin. Symbolic links (which hold a name) are left out by their size of one line."""
+    """The content of each file at its origin. Symbolic links (whose content is a name) are left out by their size of
+    one line.
+    """
     prefix = git_output(["rev-parse", "--show-prefix"], base).decode().strip()
     paths = sorted(origins)
     asked = "".join(f"{origins[path][0]}:{prefix}{origins[path][1]}\n" for path in paths)

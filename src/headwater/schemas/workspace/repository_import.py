@@ -1,8 +1,8 @@
-"""Takes schemas over from elsewhere: files of another repository, or the export of a schema registry.
+"""Imports schemas: files of another repository, or the export of a schema registry.
 
-How this works: everything that would be written is known first. A released version that is here already with other
+How this works: everything that would be written is computed first. A released version that already exists with other
 content is a conflict, and a run with conflicts writes nothing. A registry numbers the versions of a subject 1, 2, 3…;
-here each gets the version that its distance from the one before calls for.
+here each gets the version that its difference from the one before requires.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TITLE_CHARACTER = re.compile(r"[^A-Za-z0-9_./-]+")
 
 @dataclass
 class ImportPlan:
-    """What an import would do: `files` to write, `conflicts` (files that are here with other content), and `notes`."""
+    """What an import would do: `files` to write, `conflicts` (files that exist with other content), and `notes`."""
 
     files: list[VersionFile] = field(default_factory=list)
     conflicts: list[Path] = field(default_factory=list)
@@ -43,9 +43,9 @@ class ImportPlan:
 
 
 def plan_repository(copy: WorkingCopy, source: WorkingCopy, titles: Sequence[str] | None = None) -> ImportPlan:
-    """Take over the schemas of another repository, files as they are; links are made as our settings say.
+    """Import the schemas of another repository, files unchanged; links are made according to our settings.
 
-    Raises SchemaInvalid, with the place, for a file that is no schema: what is taken over is for ever.
+    Raises SchemaInvalid, with the place, for a file that is not a schema, because imported versions are permanent.
     """
     plan = ImportPlan()
     require_distinct(source.schemas, "schema")
@@ -58,14 +58,14 @@ def plan_repository(copy: WorkingCopy, source: WorkingCopy, titles: Sequence[str
                 if kind in copy.settings.content_types:
                     _add(plan, VersionFile(target / file.name, content=source.source(file).data))
                 else:
-                    plan.notes.append(f"{title}: {file.name} is left out; this repository holds no {kind}.")
+                    plan.notes.append(f"{title}: {file.name} is left out; this repository has no {kind} files.")
         if folder.current is not None:
             _add(plan, VersionFile(target / copy.settings.current_file, content=source.source(folder.current).data))
     return plan
 
 
 def plan_registry_export(copy: WorkingCopy, export: Path, *, prefix: str = "") -> ImportPlan:
-    """Take over the JSON schemas of a registry export: a JSON list as its `/schemas` endpoint gives it.
+    """Import the JSON schemas of a registry export: a JSON list as returned by its `/schemas` endpoint.
 
     Each entry has `subject`, `version`, `schemaType` and `schema` (text), and may have `references`. Titles are the
     subjects without `-value` (`-key` becomes `/key`), below `prefix`. Raises SchemaInvalid.
@@ -100,7 +100,7 @@ def _subjects(export: Path, plan: ImportPlan) -> Mapping[str, Mapping[int, Mappi
         if not isinstance(entry, dict) or not isinstance(entry.get("subject"), str):
             raise SchemaInvalid(
                 f"{export} is not a registry export.",
-                hint="It is the JSON list a registry gives at `/schemas`: subject, version, schemaType, schema.",
+                hint="It is the JSON list that a registry returns at `/schemas`: subject, version, schemaType, schema.",
             )
         if entry.get("schemaType", "AVRO") != "JSON":
             plan.notes.append(f"{entry['subject']}: {entry.get('schemaType', 'AVRO')} schemas are left out.")
@@ -112,7 +112,7 @@ def _subjects(export: Path, plan: ImportPlan) -> Mapping[str, Mapping[int, Mappi
 
 
 class _Registry:
-    """One registry's schemas on their way into the repository; each is materialized in a directory of its own."""
+    """An import of one registry's schemas; each is materialized in a directory of its own."""
 
     def __init__(self, copy: WorkingCopy, plan: ImportPlan, scratch: Path, prefix: str) -> None:
         settings = replace(copy.settings, base_path=scratch.resolve(), base_uris=(str(scratch), str(copy.base)))
@@ -133,7 +133,7 @@ class _Registry:
             waiting = [key for key in waiting if key not in set(ready)]
 
     def _require_distinct_titles(self, subjects: Iterable[str]) -> None:
-        """Two subjects of one title would become versions of each other; where case does not count, one directory."""
+        """Two subjects with one title would become versions of each other; without regard to case, one directory."""
         by_title: dict[str, list[str]] = {}
         for subject in subjects:
             by_title.setdefault(folded(self._title(subject)), []).append(subject)
@@ -149,7 +149,7 @@ class _Registry:
             )
 
     def _not_ready(self, waiting: Sequence[tuple[str, int]], subjects: Any) -> SchemaInvalid:
-        """Why none of the entries that wait can be taken over: what they refer to is missing, or needs them."""
+        """Why none of the remaining entries can be imported: what they refer to is missing, or needs them."""
         missing = {
             f"{subject} {number} refers to {one.get('subject')} {one.get('version')}"
             for subject, number in waiting
@@ -164,7 +164,7 @@ class _Registry:
         names = ", ".join(f"{subject} {number}" for subject, number in waiting[:5])
         return SchemaInvalid(
             f"These entries refer to each other in a cycle: {names}.",
-            hint="No order of import has what each needs before it; remove one of the references.",
+            hint="No order of import satisfies these references; remove one of them.",
         )
 
     def _is_ready(self, key: tuple[str, int], subjects: Any, waiting: Sequence[tuple[str, int]]) -> bool:
@@ -187,7 +187,7 @@ class _Registry:
             content["$id"] = uri = f"/{title}/{version_text(version)}"
             made = materializer.document(source, title)
         except HeadwaterError as error:
-            raise SchemaInvalid(f"The schema of {subject} {number} cannot be taken over: {error.message}") from None
+            raise SchemaInvalid(f"The schema of {subject} {number} cannot be imported: {error.message}") from None
         for file in version_files(made, self._scratch.base / title, self._scratch.settings):
             if file.content is not None:
                 file.write()
@@ -220,7 +220,7 @@ class _Registry:
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """A copy in which `$ref`s by the names of a registry's references are paths in the repository."""
+    """A copy in which `$ref`s by the names of registry references are paths in the repository."""
     if isinstance(value, list):
         return [_renamed(item, names) for item in value]
     if not isinstance(value, dict):
@@ -235,7 +235,7 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def plan_pin(copy: WorkingCopy, source: WorkingCopy, name: str) -> tuple[ImportPlan, Path]:
-    """Keep the released versions of another repository beside our schemas, at `.headwater/NAME`, for `$ref`s only."""
+    """Store the released versions of another repository next to our schemas, at `.headwater/NAME`, for `$ref`s only."""
     place = copy.root / ".headwater" / file_name(name, "pinned repository")
     plan = ImportPlan()
     for folder in source.schemas.values():
@@ -260,7 +260,9 @@ def _released(source: WorkingCopy, folder: SchemaFolder, place: Path) -> list[Ve
 
 
 def with_pin(text: str, entry: Mapping[str, str], limits: ValidationLimits) -> str:
-    """The text of a settings file with this pinned repository in it. Raises SchemaInvalid where a person has to."""
+    """The text of a settings file with this pinned repository in it. Raises SchemaInvalid if it must be edited by
+    hand.
+    """
     settings = parse_document(text.encode(), "the settings", limits) or {}
     lines = [f"{name}: {value!r}" for name, value in entry.items()]
     item = "    - " + "\n      ".join(lines) + "\n"

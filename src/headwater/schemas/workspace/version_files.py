@@ -1,8 +1,8 @@
-"""Puts materialized versions on disk: which files and links they come to, what would change, and the change itself.
+"""Writes materialized versions to disk: which files and links they need, what would change, and the change itself.
 
-How this works: everything a run would write is known as values before the first byte is written. A file or link is
-made under another name in the same directory and renamed onto its place, so that whoever reads at the same time sees
-the old content or the new, never less.
+How this works: everything a run would write is computed before the first byte is written. A file or link is made under
+another name in the same directory and renamed into place, so that concurrent readers see the old content or the new,
+never a part of it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class VersionFile:
             raise SchemaUnavailable(f"{self.path} cannot be read: {error.strerror}.") from None
 
     def write(self) -> None:
-        """Put it in its place in one step. Raises SchemaUnavailable."""
+        """Put it into place in one step. Raises SchemaUnavailable."""
         other = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def version_files(made: Materialized, directory: Path, settings: WorkingSettings
     ]
     first = settings.content_types[0]
     if settings.symlink_extensionless:
-        # Older versions too: a copy made where links do not survive gets them back.
+        # For older versions, too: this restores links that a copy has lost.
         names = {name, *(version_text(version) for version in _versions_in(directory, first))}
         files.extend(VersionFile(directory / one, target=f"{one}.{first}") for one in sorted(names))
     if settings.symlink_latest:
@@ -81,9 +81,9 @@ def version_files(made: Materialized, directory: Path, settings: WorkingSettings
 
 
 def write_changed(files: Iterable[VersionFile], *, dry_run: bool = False) -> list[VersionFile]:
-    """Write what is not on disk already; gives what was (or, in a dry run, would have been) written."""
+    """Write what is not yet on disk; returns what was (or, in a dry run, would have been) written."""
     changed = [file for file in files if file.state != "same"]
-    # Files before the links that lead to them.
+    # Files before the links to them.
     for file in sorted(changed, key=lambda file: file.target is not None):
         if not dry_run:
             file.write()

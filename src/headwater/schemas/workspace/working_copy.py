@@ -2,7 +2,7 @@
 
 How this works: the base directory is walked once; a directory that holds a current file or a version file is a schema,
 and its path below the base is its title. Symbolic links are neither followed nor listed as versions: `1.0.0` and
-`latest` are names for what stands there under its own name. Nothing is parsed before it is asked for.
+`latest` are other names of files that are listed themselves. Files are parsed on first use.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SchemaFolder:
 
     @property
     def latest(self) -> Version | None:
-        """The greatest version, or None where there is none yet."""
+        """The greatest version, or None if there is none yet."""
         return max(self.files, default=None)
 
     def uri(self, version: Version) -> str:
@@ -59,7 +59,7 @@ class SchemaFolder:
 
 
 class WorkingCopy:
-    """The schemas of one repository: `schemas` by title. Safe to read from several threads; sees no later change."""
+    """The schemas of one repository: `schemas` by title. Thread-safe for reading; later changes are not seen."""
 
     def __init__(self, root: Path, settings: WorkingSettings, limits: ValidationLimits | None = None) -> None:
         self.root = root
@@ -78,11 +78,11 @@ class WorkingCopy:
         overrides: Mapping[str, Any] | None = None,
         limits: ValidationLimits | None = None,
     ) -> WorkingCopy:
-        """The repository at `path`, or that `path` lies in.
+        """The repository at `path`, or that contains `path`.
 
-        The settings file is looked for in `path` and then upwards, as far as the root of the git repository;
-        `settings_files` names others (relative to `path`). `overrides` are settings in the spelling of the file.
-        Raises ConfigInvalid.
+        The settings file is searched in `path` and then upwards, as far as the root of the Git repository;
+        `settings_files` names others (relative to `path`). `overrides` are settings in the spelling of the file. Raises
+        ConfigInvalid.
         """
         start = Path(path).resolve()
         if not start.exists():
@@ -110,7 +110,7 @@ class WorkingCopy:
 
     @cached_property
     def schemas(self) -> Mapping[str, SchemaFolder]:
-        """Every schema by title, titles ascending. Those `ignoreSchemas` hides are left out."""
+        """Every schema by title, titles ascending, without those that `ignoreSchemas` hides."""
         found = {folder.title: folder for folder in self._walk(self.base)}
         if self.settings.ignore_schemas:
             found = {title: visible for title, folder in found.items() if (visible := self._visible(folder))}
@@ -135,7 +135,7 @@ class WorkingCopy:
         return visible
 
     def folder_of(self, file: Path) -> SchemaFolder:
-        """The schema a file belongs to, wherever in the repository it is named from. Raises SchemaNotFound."""
+        """The schema a file belongs to, whatever directory its path is relative to. Raises SchemaNotFound."""
         directory = file.resolve().parent
         if not directory.is_relative_to(self.base):
             raise SchemaNotFound(f"{file} is not below {self.base}, where the schemas are.")
@@ -160,11 +160,11 @@ class WorkingCopy:
         return self._sources[file]
 
     def shown(self, file: Path) -> str:
-        """A file as messages name it: relative to the repository's root where it lies in it."""
+        """A file as messages name it: relative to the repository's root if it is inside."""
         return file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else str(file)
 
     def version_named(self, document: Mapping[str, Any], where: str) -> str:
-        """The version a document says it is, from the last segment of its version field. Raises SchemaInvalid."""
+        """The version that a document declares, from the last segment of its version field. Raises SchemaInvalid."""
         value: Any = document
         for step in self.settings.version_field.split("."):
             value = value.get(step) if isinstance(value, Mapping) else None
@@ -217,7 +217,7 @@ class WorkingCopy:
             try:
                 identifier = self.unchecked(file).content.get("$id")
             except SchemaInvalid:
-                # What cannot be read is said of this schema when it is looked at, and hides no other.
+                # An unreadable file is reported when this schema is used, and hides no other schema.
                 return False
             return isinstance(identifier, str) and self.settings.is_ignored(identifier)
 

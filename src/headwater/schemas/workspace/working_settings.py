@@ -1,8 +1,8 @@
 """The settings of a schema repository, read unchanged from its `.jsonschema-tools.yaml`.
 
-Every key of the original (contracts/schemas.md §2.1) is understood. What only Headwater knows stands under the one key
-`headwater`, which the original ignores: pinned copies of other repositories, whether `$ref` may go over HTTP, and what
-its owners decided about the rules.
+Every key of the original (contracts/schemas.md §2.1) is supported. Settings of Headwater only are under the one key
+`headwater`, which the original ignores: pinned copies of other repositories, whether `$ref` may go over HTTP, and the
+policy about the rules.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from headwater.schemas.document import parse_document
 from headwater.schemas.limits import ValidationLimits
 
 SETTINGS_FILE = ".jsonschema-tools.yaml"
-# The whole numbers a double holds exactly end here.
+# The greatest whole number up to which a double is exact.
 NUMBER_MAX = 9_007_199_254_740_991
 
 _CHECKING = ("check_as", "compatibility", "rules", "waivers")
@@ -29,12 +29,12 @@ Refuse = Callable[[str], ConfigInvalid]
 
 @dataclass(frozen=True, slots=True)
 class PinnedRepository:
-    """A copy of another schema repository that `$ref`s are resolved with instead of asking the network.
+    """A copy of another schema repository, with which `$ref`s are resolved without the network.
 
     `path` holds its schemas (what its `schemaBasePath` names), relative to the settings file. `replaces` is the entry
-    of `schemaBaseUris` it stands for, or None where there is none. With `commit`, `path` lies in a git repository and
-    is read as of that commit; `sha256` is the hash of its content (`content_hash`), checked before it is used. An entry
-    may also say in `origin` where the copy came from, which nothing reads.
+    of `schemaBaseUris` that it replaces, or None. With `commit`, `path` is in a Git repository and is read as of that
+    commit; `sha256` is the hash of its content (`content_hash`), checked before use. An entry may also have an
+    `origin`, for people, which nothing reads.
     """
 
     path: Path
@@ -48,9 +48,9 @@ class WorkingSettings:
     """How the schemas of one repository are found and made; the names are those of the original, in our spelling.
 
     `base_path` is absolute. `base_uris` are as written: paths (relative to the settings file), `file://` or HTTP URLs.
-    `numeric_bounds` None switches the filling of bounds off. `skip_test_cases` maps a regular expression over `$id`
-    to the names of rules that are not asked of it. `checking` holds `check_as`, `compatibility`, `rules` and
-    `waivers` as written; the rules read them.
+    `numeric_bounds` None disables adding bounds. `skip_test_cases` maps a regular expression over `$id` to the names of
+    rules that are not applied to it. `checking` holds `check_as`, `compatibility`, `rules` and `waivers` as written;
+    the rules read them.
     """
 
     base_path: Path
@@ -89,7 +89,7 @@ class WorkingSettings:
         return frozenset(name for pattern, names in skips.items() if re.search(pattern, identifier) for name in names)
 
 
-# key of the file → field here, and what its value has to be
+# key of the file → field here, and the form of its value
 _KEYS: dict[str, tuple[str, str]] = {
     "shouldSymlinkExtensionless": ("symlink_extensionless", "bool"),
     "shouldSymlinkLatest": ("symlink_latest", "bool"),
@@ -109,7 +109,7 @@ _KEYS: dict[str, tuple[str, str]] = {
     "enforcedNumericBounds": ("numeric_bounds", "bounds"),
     "shouldGenerateExample": ("generate_example", "bool"),
 }
-# What the original assumes where a settings file says nothing; without any settings file our own defaults hold.
+# The original's defaults for a settings file; without any settings file our own defaults apply.
 _ORIGINAL_DEFAULTS: dict[str, Any] = {
     "symlink_extensionless": True,
     "symlink_latest": True,
@@ -119,12 +119,12 @@ _ORIGINAL_DEFAULTS: dict[str, Any] = {
 
 
 def original_settings(root: Path) -> WorkingSettings:
-    """What the original assumes in `root` where no file says otherwise: both content types, and links."""
+    """The original's defaults in `root`: both content types, and links."""
     return WorkingSettings(base_path=root, **_ORIGINAL_DEFAULTS)
 
 
 def read_settings(files: Sequence[Path], *, root: Path) -> WorkingSettings:
-    """The settings in `files`, later ones winning key by key; absent files are passed over.
+    """The settings in `files`, later ones win key by key; absent files are skipped.
 
     Raises ConfigInvalid for a file that cannot be read and for a value of the wrong kind; unknown keys are ignored, as
     the original ignores them.
@@ -185,12 +185,12 @@ def _pinned(entry: Any, root: Path, file: str) -> PinnedRepository:
     known = {"path", "replaces", "commit", "sha256", "origin"}
     if not isinstance(entry, dict) or not isinstance(entry.get("path"), str) or set(entry) - known:
         raise ConfigInvalid(
-            "An entry of `headwater.repositories` is not understood.",
+            "An entry of `headwater.repositories` is invalid.",
             file=file,
             hint="Give `path`, and any of `replaces`, `commit`, `sha256` and `origin`.",
         )
     if not all(isinstance(value, str) for value in entry.values()):
-        raise ConfigInvalid("Every value in `headwater.repositories` is text; quote it.", file=file)
+        raise ConfigInvalid("Every value in `headwater.repositories` must be text; quote it.", file=file)
     return PinnedRepository(
         root / entry["path"], entry.get("replaces"), entry.get("commit"), entry.get("sha256", "").lower() or None
     )

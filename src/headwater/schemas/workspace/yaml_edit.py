@@ -20,7 +20,7 @@ _PLAIN_ENOUGH = re.compile(r"[A-Za-z0-9/][A-Za-z0-9_./#-]*")
 
 @dataclass(frozen=True, slots=True)
 class TextValue:
-    """A text value of a file: its JSON pointer, what it says, and where it stands (`line` is 1-based)."""
+    """A text value of a file: its JSON pointer, its text, and its position (`line` is 1-based)."""
 
     pointer: str
     value: str
@@ -30,8 +30,8 @@ class TextValue:
 
 
 def text_values(text: str, where: str, limits: ValidationLimits) -> list[TextValue]:
-    """Every text value, in the order of the file; what an alias repeats is listed once. Raises SchemaInvalid."""
-    # Refuses what is too large or too deep to be walked.
+    """Every text value, in the order of the file; a value repeated by an alias is listed once. Raises SchemaInvalid."""
+    # This refuses what is too large or too deep to be walked.
     parse_document(text.encode(), where, limits)
     root = yaml.compose(text, Loader=_Loader)
     return [] if root is None else list(_walk(root, "", set()))
@@ -54,7 +54,7 @@ def with_replaced(text: str, changes: Sequence[tuple[TextValue, str]]) -> str:
 def replaced(
     text: str, where: str, change: Callable[[TextValue], str | None], limits: ValidationLimits
 ) -> tuple[str, list[tuple[TextValue, str]]]:
-    """The text with every value for which `change` gives another one replaced, and those changes."""
+    """The text with every value replaced for which `change` returns another one, and those changes."""
     changes = [
         (value, new)
         for value in text_values(text, where, limits)

@@ -1,4 +1,4 @@
-"""The one text of a materialized schema: key order, YAML and JSON layout, exactly as jsonschema-tools writes them.
+"""Writes the text of a materialized schema: key order, YAML and JSON layout, exactly as jsonschema-tools does.
 
 How this works: the original prints with js-yaml 3 (contracts/schemas.md §2.6), whose choices of quoting, folding and
 block headers no option of PyYAML reproduces; so the text is built here. Widths count characters, which equals the
@@ -20,7 +20,7 @@ _INDENT = "  "
 _WIDTH = 80
 _WIDTH_MIN = 40
 _PLAIN_KEY_CHARS_MAX = 1_024
-# Up to here JavaScript prints every whole number as it is.
+# Up to this JavaScript prints every whole number with all digits.
 _EXACT_MAX = 2**53
 
 _KNOWN_KEYS = {
@@ -41,7 +41,7 @@ _READS_AS_ANOTHER_TYPE = re.compile(
     r"|[-+]?(?:0b[01_]*[01]|0x[0-9a-fA-F_]*[0-9a-fA-F]|0|0[0-7_]*[0-7]|[1-9](?:[0-9_]*[0-9])?)"
     r"|[-+]?(?:0|[1-9][0-9_]*)(?:\.(?:[0-9_]*[0-9])?)?(?:[eE][-+]?[0-9]+)?|\.(?:[0-9_]*[0-9])(?:[eE][-+]?[0-9]+)?"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)|[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    # Other readers of YAML 1.1 take these for booleans.
+    # Readers of YAML 1.1 read these as booleans.
     r"|[yYnN]|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF"
 )
 _ESCAPES = {
@@ -64,9 +64,9 @@ _ESCAPES = {
 
 
 def yaml_text(value: Any, *, exact: bool = False) -> str:
-    """A JSON value as YAML, with a final newline. Keys are printed in the order they have; see `sorted_keys`.
+    """A JSON value as YAML, with a final newline. Keys are printed in their order; see `sorted_keys`.
 
-    `exact`: whole numbers keep every digit, where the original prints the double nearest to them.
+    `exact`: whole numbers keep every digit; the original prints the nearest double.
     """
     return _YamlWriter(value, exact).node(value, 0, compact=True) + "\n"
 
@@ -77,9 +77,9 @@ def json_text(value: Any) -> str:
 
 
 def sorted_keys(value: Any) -> Any:
-    """A copy with every map in the order of materialized files, and the numbers they print.
+    """A copy with every mapping in the order of materialized files, and with the numbers as printed.
 
-    What was one object twice stays one object twice.
+    Shared objects stay shared.
     """
     return _sorted(value, {})
 
@@ -101,7 +101,7 @@ def _sorted(value: Any, done: dict[int, Any]) -> Any:
 
 
 def _as_printed(value: int) -> int | float:
-    """A whole number that the original prints as another one, as that: a document has to be what its text says."""
+    """A whole number as the original prints it: a document must equal its text."""
     text = number_text(value)
     return float(text) if "e" in text else int(text)
 
@@ -114,7 +114,7 @@ def key_order(name: str) -> tuple[Any, ...]:
 
 
 def _collation(text: str) -> tuple[tuple[Any, ...], tuple[str, ...], tuple[bool, ...]]:
-    """The root collation: letters by their base form, then by their accents, then small before capital."""
+    """The root collation: letters by their base form, then by their accents, then lower case before upper case."""
     primary, accents, capitals = [], [], []
     for character in unicodedata.normalize("NFD", text):
         if unicodedata.combining(character):
@@ -158,7 +158,7 @@ class _YamlWriter:
         self._written: set[int] = set()
 
     def node(self, value: Any, level: int, *, compact: bool) -> str:
-        """The text of a value. `compact`: a block may begin on the line it is put on."""
+        """The text of a value. `compact`: a block may begin on the current line."""
         if not isinstance(value, dict | list):
             return str(value) if self._exact and type(value) is int else _scalar(value, level)
         number = self._shared.get(id(value))
@@ -190,7 +190,7 @@ class _YamlWriter:
 
 
 def _shared_containers(root: Any) -> dict[int, int]:
-    """The identity of every container that occurs more than once, numbered by when the second occurrence is met."""
+    """The identity of every container that occurs more than once, numbered in the order of second occurrences."""
     seen: set[int] = set()
     shared: dict[int, int] = {}
     stack = [root]
@@ -218,7 +218,7 @@ def _scalar(value: Any, level: int) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     text = number_text(value)
     is_fraction = isinstance(value, float) and not value.is_integer()
-    # `1e-7` has no point, and YAML 1.1 asks for one.
+    # `1e-7` has no point, which YAML 1.1 requires.
     return text.replace("e", ".e") if is_fraction and "e" in text and "." not in text else text
 
 
@@ -241,7 +241,7 @@ def _text(text: str, level: int, *, one_line: bool = False) -> str:
     header += "" if text.endswith("\n") else "-"
     body = _folded(lines, width) if folds else lines
     block = "\n".join(indent + line if line else "" for line in body)
-    # The block's own line break is one of the text's, so one of them is not written.
+    # The block's own line break counts as one of the text's, so one of them is not written.
     return f"{'>' if folds else '|'}{header}\n{block.removesuffix(chr(10))}"
 
 
@@ -256,7 +256,7 @@ def _line(text: str) -> str:
 def _folded(lines: list[str], width: int) -> list[str]:
     """The lines of a folded block: text lines broken at `width`, and one more empty line between two of them."""
     body: list[str] = []
-    # Before the first line of text, and around lines that start with a space, breaks stand for themselves.
+    # Before the first line of text, and around lines that start with a space, breaks are literal.
     keeps_breaks = True
     for number, line in enumerate(lines):
         if not line:
@@ -271,7 +271,9 @@ def _folded(lines: list[str], width: int) -> list[str]:
 
 
 def _broken(line: str, width: int) -> list[str]:
-    """A line of text broken greedily, at single spaces that a word follows; a word longer than `width` stays whole."""
+    """A line of text broken greedily, at single spaces that a word follows; a word longer than `width` is not
+    broken.
+    """
     parts: list[str] = []
     start = last = 0
     for found in re.finditer(r" (?=[^ ])", line):

@@ -93,9 +93,9 @@ def test_secrets_are_named_in_the_file_and_read_where_they_are_needed(tmp_path: 
         "    security.protocol: SASL_SSL\n"
     )
     config = load_config(tmp_path, {})
-    with pytest.raises(ConfigInvalid, match=r"sasl\.username is to be read from WHO"):
+    with pytest.raises(ConfigInvalid, match=r"sasl\.username is read from the environment variable WHO"):
         config.kafka_options({})
-    with pytest.raises(ConfigInvalid, match=r"sasl\.password is to be read from .*word"):
+    with pytest.raises(ConfigInvalid, match=r"sasl\.password is read from .*word"):
         config.kafka_options({"WHO": "me"})
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "word").write_text("swordfish\n")

@@ -103,13 +103,13 @@ def test_a_field_that_becomes_required_leaves_the_column_as_older_rows_need_it()
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        (_of("a", "b"), _of("a"), "is gone from the schema"),
-        (_of("a"), _of("b"), "is gone from the schema"),
+        (_of("a", "b"), _of("a"), "is no longer in the schema"),
+        (_of("a"), _of("b"), "is no longer in the schema"),
         (_of("a"), _of(a=WHOLE_NUMBER), "was string and is integer"),
         (_of(a=WHOLE_NUMBER), _of(a={"type": "number"}), r"2\^53"),
         (_of(a=_object("b")), _of("a"), "was object and is string"),
         (_of("a"), _of(a={"type": "array", "items": TEXT}), "was string and is array of string"),
-        (_of(m=_object("a", "b")), _of(m=_object("a")), "is gone"),
+        (_of(m=_object("a", "b")), _of(m=_object("a")), "is no longer in"),
         (
             _of(m={"type": "array", "items": TEXT}),
             _of(m={"type": "array", "items": WHOLE_NUMBER}),

@@ -204,7 +204,7 @@ EVERY = tuple(TARGETS)
 REFUSED: list[tuple[str, dict[str, Any], tuple[str, ...], str]] = [
     ("an object of anything", {"type": "object"}, EVERY, "neither its properties"),
     ("an open object", {"type": "object", "additionalProperties": True}, EVERY, "neither its properties"),
-    ("an array of anything", {"type": "array"}, EVERY, "does not say what its items are"),
+    ("an array of anything", {"type": "array"}, EVERY, "does not declare its items"),
     ("a tuple", {"type": "array", "items": [TEXT, WHOLE_NUMBER]}, EVERY, "is a tuple"),
     ("a tuple of 2020-12", {"type": "array", "prefixItems": [TEXT]}, EVERY, "is a tuple"),
     ("several types", {"type": ["integer", "string"]}, EVERY, r"several types \(integer, string\)"),
@@ -403,7 +403,7 @@ def test_names_that_would_be_one_column_or_none_are_refused(names: tuple[str, st
 def test_names_in_json_columns_are_not_the_databases() -> None:
     typed = read_types(_schema({"type": "object", "properties": {"a": TEXT, "A": TEXT}}))
     assert map_types(typed, "mysql").columns[0].type == "JSON"
-    with pytest.raises(TypeUnmappable, match="case does not count"):
+    with pytest.raises(TypeUnmappable, match="case is ignored"):
         map_types(typed, "duckdb")
 
 

@@ -236,7 +236,7 @@ def test_a_deep_schema_is_refused() -> None:
 
 @pytest.mark.parametrize("dialect", ["http://json-schema.org/draft-06/schema#", "x", "http://127.0.0.1/schema"])
 def test_an_unknown_dialect_is_refused(dialect: Any) -> None:
-    with pytest.raises(SchemaInvalid, match="not understood"):
+    with pytest.raises(SchemaInvalid, match="not supported"):
         compiled({"$schema": dialect})
 
 
@@ -382,7 +382,7 @@ def test_defaults_are_filled_wherever_a_schema_surely_applies() -> None:
 
 
 def test_a_default_that_fills_itself_without_end_is_refused() -> None:
-    with pytest.raises(SchemaInvalid, match="without end"):
+    with pytest.raises(SchemaInvalid, match="endlessly"):
         compiled({"properties": {"a": {"$ref": "#", "default": {}}}})
 
 

@@ -102,5 +102,5 @@ def test_a_lock_file_keeps_what_was_released_until_an_erratum_says_why(released:
 
 def test_what_is_no_lock_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "schemas.lock").write_text("[]")
-    with pytest.raises(ConfigInvalid, match="no lock file"):
+    with pytest.raises(ConfigInvalid, match="not a lock file"):
         read_lock(tmp_path / "schemas.lock")
