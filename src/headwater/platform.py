@@ -250,7 +250,7 @@ class Platform:
         table = job.writes().table
         if table is not None:
             sink = self.tables[table.name] = table_sink(self.config.path(self.config.jobs.tables_path), table)
-            return SinkStore(sink, self.log)
+            return SinkStore(sink, self.log, job.group)
         if isinstance(self.log, GroupLog) and can_share(job):
             return UnpartitionedStore(self.log, job.group)
         if self.log.features.keyed_state or not job.keeps_state:

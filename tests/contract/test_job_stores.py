@@ -17,6 +17,7 @@ from headwater.processing.stores.contract import LogStore
 from headwater.processing.stores.outbox import OutboxStore
 from headwater.processing.stores.partitions import PartitionStore, UnpartitionedStore
 from headwater.processing.stores.sink import SinkStore
+from headwater.testing.memory_sink import WITHOUT_TOKEN, MemorySink, MemoryTarget
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
 from headwater.testing.suites.job_store import JobStoreSuite, NewStore, repeated, token
@@ -73,11 +74,30 @@ class TestSinkStore(JobStoreSuite):
 
         def new() -> SinkStore:
             sinks.append(SqliteSink(tmp_path / "tables.db", LINES))
-            return SinkStore(sinks[-1], log)
+            return SinkStore(sinks[-1], log, "job.j")
 
         yield new
         for sink in sinks:
             await sink.close()
+
+
+class TestSinkStoreWithItsTokenInTheLog(JobStoreSuite):
+    """On a table that keeps no token; the log has it."""
+
+    implementations = (SinkStore,)
+    keeps_state = False
+
+    @pytest.fixture
+    async def log(self) -> AsyncIterator[Log]:
+        log = OracleLog()
+        await log.open()
+        yield log
+        await log.close()
+
+    @pytest.fixture
+    def new_store(self, log: Log) -> NewStore:
+        target = MemoryTarget(WITHOUT_TOKEN)
+        return lambda: SinkStore(MemorySink(target, LINES), log, "job.j")
 
 
 class BrokersSuite(JobStoreSuite):
@@ -113,6 +133,18 @@ class BrokersSuite(JobStoreSuite):
             brokers.answers_to_lose = 1
 
         return lose
+
+
+class TestSinkStoreWithItsTokenOnBrokers(BrokersSuite):
+    """On a table that keeps no token."""
+
+    implementations = (SinkStore,)
+    keeps_state = False
+
+    @pytest.fixture
+    def new_store(self, logs: Callable[[], OracleKafkaLog]) -> NewStore:
+        target = MemoryTarget(WITHOUT_TOKEN)
+        return lambda: SinkStore(MemorySink(target, LINES), logs(), "job.j")
 
 
 class TestLogStoreOnBrokers(BrokersSuite):

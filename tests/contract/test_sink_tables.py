@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from headwater.connectors.contained import ContainedSink
 from headwater.connectors.contract import Column, TableShape
 from headwater.connectors.registry import table_sink
-from headwater.connectors.sinks.duckdb import DuckdbSink
-from headwater.connectors.sinks.sqlite import SqliteSink
+from headwater.connectors.sinks.duckdb import DuckdbDialect, DuckdbSink
+from headwater.connectors.sinks.sqlite import SqliteDialect, SqliteSink
+from headwater.connectors.sql_table import create_statement
 from headwater.errors import ConfigInvalid, ExtraMissing, JobInvalid
-from headwater.testing.suites.sink import EDITS, NewSink, SinkSuite
+from headwater.testing.faulty_sink import Faults, FaultySink
+from headwater.testing.memory_sink import WITH_TOKEN, WITHOUT_TOKEN, MemorySink, MemoryTarget
+from headwater.testing.suites.sink import EDITS, SinkSuite
+from headwater.testing.suites.sink_delivery import NewSink, Refuse
 
 
 class TestSqliteSink(SinkSuite):
@@ -22,6 +29,19 @@ class TestSqliteSink(SinkSuite):
     def new_sink(self, tmp_path: Path) -> NewSink:
         return lambda shape: SqliteSink(tmp_path / "var" / "tables.db", shape)
 
+    @pytest.fixture
+    async def refuse(self, tmp_path: Path) -> Refuse:
+        async def refuse(shape: TableShape, title: str) -> None:
+            (tmp_path / "var").mkdir()
+            with closing(sqlite3.connect(tmp_path / "var" / "tables.db")) as connection:
+                connection.execute(create_statement(shape, SqliteDialect.types))
+                connection.execute(
+                    f"CREATE TRIGGER no BEFORE INSERT ON {shape.name} WHEN NEW.title = '{title}'"
+                    " BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+                )
+
+        return refuse
+
 
 class TestDuckdbSink(SinkSuite):
     implementations = (DuckdbSink,)
@@ -29,6 +49,39 @@ class TestDuckdbSink(SinkSuite):
     @pytest.fixture
     def new_sink(self, tmp_path: Path) -> NewSink:
         return lambda shape: DuckdbSink(tmp_path / "var" / "tables.duckdb", shape)
+
+    @pytest.fixture
+    async def refuse(self, tmp_path: Path) -> Refuse:
+        async def refuse(shape: TableShape, title: str) -> None:
+            (tmp_path / "var").mkdir()
+            statement = create_statement(shape, DuckdbDialect.types)
+            with duckdb.connect(str(tmp_path / "var" / "tables.duckdb")) as connection:
+                connection.execute(f"{statement.removesuffix(')')}, CHECK (title <> '{title}'))")
+
+        return refuse
+
+
+class TestMemorySinkWithToken(SinkSuite):
+    implementations = (MemorySink,)
+    features = WITH_TOKEN
+
+    @pytest.fixture
+    def new_sink(self) -> NewSink:
+        target = MemoryTarget(self.features)
+        return lambda shape: MemorySink(target, shape)
+
+
+class TestMemorySinkWithoutToken(TestMemorySinkWithToken):
+    features = WITHOUT_TOKEN
+
+
+class TestFaultySinkWithoutFaults(SinkSuite):
+    implementations = (FaultySink,)
+
+    @pytest.fixture
+    def new_sink(self) -> NewSink:
+        target = MemoryTarget()
+        return lambda shape: FaultySink(MemorySink(target, shape), Faults())
 
 
 class ReadableContainedSink(ContainedSink):

@@ -13,6 +13,7 @@ class ContainedSink:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self.features = sink.features
         self.check = sink.check
 
     async def open(self) -> str | None:

@@ -1,7 +1,9 @@
 """What a source and a sink promise: batches with a resume token, safe when the call returns.
 
-How exactly-once is reached here: a sink stores the token of the last batch in its target, in the same transaction as
-the rows. Whoever runs it asks `open()` for that token and goes on from there; nothing else remembers the position.
+Where the position of a sink is kept is one of its features. With `token_in_target` the sink stores the token of the
+last batch in its target, in the same transaction as the rows, and whoever runs it asks `open()` for that token: every
+event is written exactly once. Without it the position is committed in the log after the write: after a crash the last
+batch is written again, and a sink that upserts by key ends up with the same rows.
 """
 
 from __future__ import annotations
@@ -16,18 +18,20 @@ from headwater.errors import JobInvalid
 
 ColumnType = Literal["text", "integer", "real", "boolean", "json"]
 COLUMN_TYPES: tuple[ColumnType, ...] = ("text", "integer", "real", "boolean", "json")
+VERSION_TYPES: frozenset[ColumnType] = frozenset(("text", "integer", "real"))
 
 # Names go into SQL as they are; what this admits needs no quoting tricks, and an underscore in front is ours.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 
 
 class Delivery(NamedTuple):
-    """One event on its way to a sink."""
+    """One event on its way from a source or to a sink. Those of one `partition` are in order."""
 
     value: Mapping[str, Any]
     event_id: str | None = None
     stream: str | None = None
     timestamp_ms: int = 0
+    partition: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +47,19 @@ class Column:
 class TableShape:
     """A table to fill. Rows with the same `key` replace each other; without a key every event is a row.
 
-    `order` is how people want to see it, such as `edits desc, wiki`.
+    `version` is the column by which a row is newer than another one with its key: an older one never replaces a newer
+    one, whatever order they come in. Without it the row that comes last is kept. Versions are integers, numbers, or
+    texts that sort by age, such as times in UTC. `order` is how people want to see it, such as `edits desc, wiki`.
     """
 
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()
     order: str = ""
+    version: str = ""
 
     def __post_init__(self) -> None:
-        """Raises JobInvalid where a name cannot be used, a type is unknown or the key is not among the columns."""
+        """Raises JobInvalid where a name cannot be used, a type is unknown, or key or version is no column for it."""
         for name in (self.name, *self.column_names):
             if not _NAME.fullmatch(name):
                 raise JobInvalid(
@@ -67,7 +74,17 @@ class TableShape:
         missing = [name for name in self.key if name not in self.column_names]
         if missing or not self.columns:
             raise JobInvalid(f"Table {self.name} needs columns, its key among them: {', '.join(missing) or 'none'}.")
+        if self.version:
+            self._check_version()
         self.order_terms(self.order)
+
+    def _check_version(self) -> None:
+        kinds = {column.name: column.type for column in self.columns if column.name not in self.key}
+        if not self.key or kinds.get(self.version) not in VERSION_TYPES:
+            raise JobInvalid(
+                f"{self.version!r} cannot be the version of table {self.name}.",
+                hint="It is a column of type text, integer or real, in a table with a key that it is no part of.",
+            )
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -91,8 +108,8 @@ class TableShape:
 class SinkFeatures:
     """What a kind of sink can do.
 
-    `token_in_target`: the token is stored with what is written, all or none, so that nothing is doubled. `upsert`: what
-    has a key replaces what has the same one.
+    `token_in_target`: the token is stored with what is written, all or none, so that nothing is doubled; otherwise the
+    position is committed in the log after the write. `upsert`: what has a key replaces what has the same one.
     """
 
     token_in_target: bool
@@ -102,10 +119,12 @@ class SinkFeatures:
 class Sink(Protocol):
     """A place events go to. One task uses it at a time; every implementation passes `headwater.testing.suites.sink`."""
 
-    async def open(self) -> str | None:
-        """Connect, creating what is needed. Answers the token of the last batch written, or None.
+    features: SinkFeatures
 
-        Raises SinkUnavailable (try again), ExtraMissing.
+    async def open(self) -> str | None:
+        """Connect, creating what is needed. Answers the token of the last batch written; None where there is none.
+
+        Without `token_in_target` it answers None. Raises SinkUnavailable (try again), ExtraMissing.
         """
         ...
 
@@ -114,9 +133,12 @@ class Sink(Protocol):
         ...
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
-        """Write all or none, in order, together with `token`; safe on return. A repeat of a batch changes nothing.
+        """Write all of them, in order; safe on return.
 
-        Raises SinkUnavailable, and EventMalformed where one of them can never be written: nothing was written.
+        With `token_in_target`: all or none, together with `token`, and a repeat of a batch changes nothing.
+        Raises SinkUnavailable where nothing was written, and WriteIncomplete, which says by index which events were
+        rejected for good and which are to be written again, and after how long. Any other error that is not retriable
+        has the events of the batch written again one by one, until it is known which one it is about.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from headwater.connectors.contract import ColumnType, Delivery, TableShape
 from headwater.errors import EventMalformed
@@ -12,6 +12,15 @@ from headwater.event import encode_json, get_path
 from headwater.schemas.json_value import identity, plain
 
 INTEGER_MAX = 2**63 - 1
+# The end of a time in UTC. Without it, times of any precision sort as texts.
+UTC = "Z"
+
+
+class Row(NamedTuple):
+    """The row of one event, and where the event is in its batch."""
+
+    at: int
+    values: tuple[Any, ...]
 
 
 def row_of(shape: TableShape, delivery: Delivery) -> tuple[Any, ...]:
@@ -20,8 +29,9 @@ def row_of(shape: TableShape, delivery: Delivery) -> tuple[Any, ...]:
     for column in shape.columns:
         value = get_path(delivery.value, column.path)
         if value is None:
-            if column.name in shape.key:
-                raise EventMalformed(f"{column.path} is absent, and {shape.name} needs it for its key {column.name}.")
+            if column.name in shape.key or column.name == shape.version:
+                what = "version" if column.name == shape.version else f"key {column.name}"
+                raise EventMalformed(f"{column.path} is absent, and {shape.name} needs it for its {what}.")
             row.append(None)
             continue
         try:
@@ -35,14 +45,68 @@ def row_of(shape: TableShape, delivery: Delivery) -> tuple[Any, ...]:
     return tuple(row)
 
 
-def latest_rows(shape: TableShape, deliveries: Sequence[Delivery]) -> list[tuple[Any, ...]]:
-    """The rows of a batch, the last one of each key only: a database need not write the others."""
-    rows = [row_of(shape, delivery) for delivery in deliveries]
+def latest_rows(shape: TableShape, deliveries: Sequence[Delivery]) -> tuple[list[Row], dict[int, EventMalformed]]:
+    """The rows of a batch, the newest one of each key only: a database need not write the others.
+
+    With them, by their index, the errors of the events that cannot be rows.
+    """
+    rows: list[Row] = []
+    rejected: dict[int, EventMalformed] = {}
+    for index, delivery in enumerate(deliveries):
+        try:
+            rows.append(Row(index, row_of(shape, delivery)))
+        except EventMalformed as error:
+            rejected[index] = error
     if not shape.key:
-        return rows
+        return rows, rejected
     positions = [shape.column_names.index(name) for name in shape.key]
-    latest = {tuple(row[position] for position in positions): row for row in rows}
-    return list(latest.values())
+    keyed = [(tuple(row.values[position] for position in positions), row) for row in rows]
+    if not shape.version:
+        return list(dict(keyed).values()), rejected
+    latest: dict[tuple[Any, ...], Row] = {}
+    for key, row in keyed:
+        if key not in latest or is_newer(shape, row.values, latest[key].values):
+            latest[key] = row
+    return list(latest.values()), rejected
+
+
+def is_newer(shape: TableShape, values: tuple[Any, ...], there: tuple[Any, ...]) -> bool:
+    """Whether a row that comes later replaces the one with its key that is there, as `on_conflict` says in SQL."""
+    if not shape.version:
+        return True
+    at = shape.column_names.index(shape.version)
+    return there[at] is None or bool(_age(values[at]) >= _age(there[at]))
+
+
+def _age(version: Any) -> Any:
+    """What versions are compared by, here and in the SQL of sinks: times with and without fractions sort by age."""
+    return version.rstrip(UTC) if isinstance(version, str) else version
+
+
+def refused_rows(
+    rows: Sequence[Row], refusal: Callable[[Sequence[tuple[Any, ...]]], Exception | None], *, refused_max: int
+) -> dict[int, Exception]:
+    """Which rows a database does not take, by their place in the batch, and why: the first `refused_max` of them.
+
+    `refusal` says why the database does not take some rows together, None where it does. A row may be good by itself
+    and not together with one before it. So the longest run of rows from the first one on is looked for that is taken,
+    in steps that double and are halved; the row behind it is one that is not.
+    """
+    refused: dict[int, Exception] = {}
+    taken: list[tuple[Any, ...]] = []
+    at, step = 0, 1
+    while at < len(rows) and len(refused) < refused_max:
+        some = [row.values for row in rows[at : at + step]]
+        error = refusal([*taken, *some])
+        if error is None:
+            taken += some
+            at, step = at + len(some), 2 * step
+        elif len(some) > 1:
+            step = len(some) // 2
+        else:
+            refused[rows[at].at] = error
+            at += 1
+    return refused
 
 
 def name_aside(name: str) -> str:

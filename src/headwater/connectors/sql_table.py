@@ -15,13 +15,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from headwater.connectors.contract import ColumnType, Delivery, TableShape
-from headwater.connectors.rows import latest_rows, name_aside, row_of
+from headwater.connectors.contract import ColumnType, Delivery, SinkFeatures, TableShape
+from headwater.connectors.rows import UTC, Row, latest_rows, name_aside, refused_rows, row_of
 from headwater.connectors.tables import TableView
-from headwater.errors import EventMalformed, SinkUnavailable
+from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+SQL_FEATURES = SinkFeatures(token_in_target=True, upsert=True)
+# So many rows that the database does not take are looked for in one write; the others are found in the next ones.
+REJECTED_MAX = 100
 
 
 class _Rows(Protocol):
@@ -82,7 +86,8 @@ class Dialect(ABC, Generic[_C]):
 
     @abstractmethod
     def insert(self, connection: _C, shape: TableShape, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Write the rows, at least one; those of a shape with a key replace the ones there with the same key."""
+        """Write the rows, at least one, no two with the same key; one with the key of a row that is there replaces it,
+        and where the shape has a version only if the one there is no newer (`on_conflict`)."""
 
     @abstractmethod
     def move(self, connection: _C, table: str, other: str) -> None:
@@ -91,6 +96,8 @@ class Dialect(ABC, Generic[_C]):
 
 class SqlTableSink(Generic[_C]):
     """Fills one table of a database. `place` names the database in errors."""
+
+    features = SQL_FEATURES
 
     def __init__(self, place: str, shape: TableShape, dialect: Dialect[_C]) -> None:
         self.shape = shape
@@ -109,7 +116,10 @@ class SqlTableSink(Generic[_C]):
         row_of(self.shape, delivery)
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
-        await self._on(lambda: self._write(latest_rows(self.shape, deliveries), token))
+        rows, malformed = latest_rows(self.shape, deliveries)
+        if malformed:
+            raise WriteIncomplete(rejected=malformed)
+        await self._on(lambda: self._write(rows, token))
 
     async def set_aside(self) -> str | None:
         return await self._on(self._set_aside)
@@ -135,8 +145,6 @@ class SqlTableSink(Generic[_C]):
     async def _on(self, work: Callable[[], _T]) -> _T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._writing, work)
-        except self._dialect.row_errors as error:
-            raise EventMalformed(f"The table {self.shape.name} does not take a row of these: {error}.") from error
         except self._dialect.errors as error:
             raise self._unavailable(error) from error
 
@@ -169,7 +177,17 @@ class SqlTableSink(Generic[_C]):
             writer.execute(f"DELETE FROM {self._position} WHERE name = {self._dialect.mark}", [table])
         return other if has_rows else None
 
-    def _write(self, rows: Sequence[tuple[Any, ...]], token: str) -> None:
+    def _write(self, rows: Sequence[Row], token: str) -> None:
+        try:
+            self._write_all([row.values for row in rows], token)
+        except self._dialect.row_errors as error:
+            rejected = refused_rows(rows, self._refusal, refused_max=REJECTED_MAX)
+            if not rejected:  # the database refuses them only when they are committed
+                raise EventMalformed(f"The table {self.shape.name} does not take a row of these: {error}.") from error
+            reasons = {at: f"The table {self.shape.name} does not take it: {why}." for at, why in rejected.items()}
+            raise WriteIncomplete(rejected={at: EventMalformed(why) for at, why in reasons.items()}) from error
+
+    def _write_all(self, rows: Sequence[tuple[Any, ...]], token: str) -> None:
         table, mark = self.shape.name, self._dialect.mark
         with self._transaction() as writer:
             known = self._token(writer)
@@ -181,6 +199,18 @@ class SqlTableSink(Generic[_C]):
                 writer.execute(f"INSERT INTO {self._position} (name, token) VALUES ({mark}, {mark})", [table, token])
             else:
                 writer.execute(f"UPDATE {self._position} SET token = {mark} WHERE name = {mark}", [token, table])
+
+    def _refusal(self, rows: Sequence[tuple[Any, ...]]) -> Exception | None:
+        """Why the database does not take the rows all together; they are not written."""
+        writer = self._opened()
+        writer.execute(self._dialect.begin)
+        try:
+            self._dialect.insert(writer, self.shape, rows)
+        except self._dialect.row_errors as error:
+            return error
+        finally:
+            writer.execute("ROLLBACK")
+        return None
 
     @contextmanager
     def _transaction(self) -> Iterator[_C]:
@@ -219,6 +249,23 @@ class SqlTableSink(Generic[_C]):
                 if connection is not None:
                     connection.close()
             self._reader = self._writer = None
+
+
+def on_conflict(shape: TableShape) -> str:
+    """The clause by which a row replaces the one with its key, unless that one is newer; "" for a shape without key."""
+    if not shape.key:
+        return ""
+    others = [name for name in shape.column_names if name not in shape.key]
+    if not others:
+        return f" ON CONFLICT ({quoted(shape.key)}) DO NOTHING"
+    changes = ", ".join(f"{quoted([name])} = excluded.{quoted([name])}" for name in others)
+    clause = f" ON CONFLICT ({quoted(shape.key)}) DO UPDATE SET {changes}"
+    if not shape.version:
+        return clause
+    given, there = f"excluded.{quoted([shape.version])}", f"{quoted([shape.name])}.{quoted([shape.version])}"
+    if next(column.type for column in shape.columns if column.name == shape.version) == "text":
+        return f"{clause} WHERE {there} IS NULL OR rtrim({given}, '{UTC}') >= rtrim({there}, '{UTC}')"
+    return f"{clause} WHERE {there} IS NULL OR {given} >= {there}"
 
 
 def order_by(shape: TableShape, order: str) -> str:

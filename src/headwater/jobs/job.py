@@ -178,6 +178,7 @@ class TableSettings(TypedDict, total=False):
     key: str | Sequence[str]
     where: Callable[[Any], bool] | None
     order: str
+    version: str
 
 
 def job(*positional: Never, **settings: Unpack[JobSettings]) -> Callable[[Callable[[Any, Context], Any]], Job]:
@@ -241,8 +242,9 @@ def _steps_before(asked: Arguments) -> list[Step]:
 def table(name: str, **settings: Unpack[TableSettings]) -> Job:
     """A job that keeps a table filled from a stream: `columns` gives each column's type, or (type, dotted path).
 
-    Types: text, integer, real, boolean, json. Of events with the same `key` the newest is the row. `order` is how
-    people want to see the table, such as "edits desc". Raises JobInvalid, with the line, for what cannot be.
+    Types: text, integer, real, boolean, json. Of events with the same `key` the newest is the row: the one that comes
+    last, or with `version`, a column, the one with the greatest. `order` is how people want to see the table, such as
+    "edits desc". Raises JobInvalid, with the line, for what cannot be.
     """
     asked = Arguments(f"table({name!r})", settings, TableSettings.__annotations__, calling_place())
     if not isinstance(name, str):
@@ -252,7 +254,7 @@ def table(name: str, **settings: Unpack[TableSettings]) -> Job:
     if callable(asked.value("key")):
         raise asked.wrong("key", "the name of a column, or a list of names")
     try:
-        shape = TableShape(name, _columns(asked), key, asked.text("order") or "")
+        shape = TableShape(name, _columns(asked), key, asked.text("order") or "", asked.text("version") or "")
     except JobInvalid as error:
         raise asked.refused("columns", error.detail, error.hint) from None
     return Job(

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 
 from headwater.backoff import Backoff
-from headwater.errors import HeadwaterError, JobInvalid
+from headwater.errors import HeadwaterError, JobInvalid, SinkUnavailable
 from headwater.foreign import awaited
 from headwater.jobs.job import Job
 from headwater.processing.contract import Runner
@@ -77,6 +77,8 @@ class Supervisor:
             is_away = isinstance(reason, HeadwaterError) and reason.is_away
             # Whose return is waited for is asked for often: it was not the job that failed.
             wait = self._backoff.next_pause(AWAY_PAUSE_SECONDS_MAX if is_away else None)
+            if isinstance(reason, SinkUnavailable):
+                wait = max(wait, reason.back_off_seconds)
             self.runner.status.restarting(reason, wait, unforeseen=not isinstance(reason, HeadwaterError))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)

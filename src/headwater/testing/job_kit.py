@@ -93,7 +93,7 @@ class JobKit:
         gate = open_gate(self.streams, self.clock, schemas)
         settings = settings or RunnerSettings(wait_seconds=0.02, retry_seconds=0.01)
         self.telemetry = Telemetry()
-        store = None if sink is None else SinkStore(sink, self.log)
+        store = None if sink is None else SinkStore(sink, self.log, job.group)
         self.runner = runner_on(
             self.log, job, gate, store=store, telemetry=self.telemetry, settings=settings, clock=self.clock
         )

@@ -12,9 +12,9 @@ from typing import Any
 
 import duckdb
 
-from headwater.connectors.contract import ColumnType, SinkFeatures, TableShape
+from headwater.connectors.contract import ColumnType, TableShape
 from headwater.connectors.spec import SinkSpec
-from headwater.connectors.sql_table import Dialect, SqlTableSink, quoted
+from headwater.connectors.sql_table import SQL_FEATURES, Dialect, SqlTableSink, on_conflict, quoted
 from headwater.private_files import make_private_directory
 from headwater.settings import REQUIRED, setting
 
@@ -69,10 +69,13 @@ class DuckdbDialect(Dialect[duckdb.DuckDBPyConnection]):
     def insert(self, connection: duckdb.DuckDBPyConnection, shape: TableShape, rows: Sequence[tuple[Any, ...]]) -> None:
         # One list per column: a statement per row costs a millisecond each.
         lists = ", ".join(f"unnest(?::{self.types[column.type]}[])" for column in shape.columns)
-        insert = "INSERT OR REPLACE" if shape.key else "INSERT"
         names = quoted(shape.column_names)
         columns = [list(column) for column in zip(*rows, strict=True)]
-        connection.execute(f"{insert} INTO {quoted([shape.name])} ({names}) SELECT {lists}", columns)
+        into = f"INTO {quoted([shape.name])} ({names}) SELECT {lists}"
+        if shape.version:
+            connection.execute(f"INSERT {into}{on_conflict(shape)}", columns)
+        else:
+            connection.execute(f"{'INSERT OR REPLACE' if shape.key else 'INSERT'} {into}", columns)
 
     def move(self, connection: duckdb.DuckDBPyConnection, table: str, other: str) -> None:
         # A table with a key cannot be renamed.
@@ -94,6 +97,6 @@ SPEC = SinkSpec(
     summary="Rows of a table in a DuckDB file.",
     options=DuckdbOptions,
     make=lambda options, shape, directory: DuckdbSink(directory / options.path, shape),
-    features=SinkFeatures(token_in_target=True, upsert=True),
+    features=SQL_FEATURES,
     extra="duckdb",
 )

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headwater.connectors.contract import ColumnType, SinkFeatures, TableShape
+from headwater.connectors.contract import ColumnType, TableShape
 from headwater.connectors.spec import SinkSpec
-from headwater.connectors.sql_table import Dialect, SqlTableSink, quoted
+from headwater.connectors.sql_table import SQL_FEATURES, Dialect, SqlTableSink, on_conflict, quoted
 from headwater.private_files import make_private_file
 from headwater.settings import REQUIRED, setting
 
@@ -64,7 +64,10 @@ class SqliteDialect(Dialect[sqlite3.Connection]):
     def insert(self, connection: sqlite3.Connection, shape: TableShape, rows: Sequence[tuple[Any, ...]]) -> None:
         marks = ", ".join("?" for _ in shape.columns)
         names = quoted(shape.column_names)
-        connection.executemany(f"INSERT OR REPLACE INTO {quoted([shape.name])} ({names}) VALUES ({marks})", rows)
+        into = f"INTO {quoted([shape.name])} ({names}) VALUES ({marks})"
+        # Without a version, the quicker of the two ways.
+        how = f"INSERT {into}{on_conflict(shape)}" if shape.version else f"INSERT OR REPLACE {into}"
+        connection.executemany(how, rows)
 
     def move(self, connection: sqlite3.Connection, table: str, other: str) -> None:
         connection.execute(f"ALTER TABLE {quoted([table])} RENAME TO {quoted([other])}")
@@ -84,5 +87,5 @@ SPEC = SinkSpec(
     summary="Rows of a table in a SQLite file.",
     options=SqliteOptions,
     make=lambda options, shape, directory: SqliteSink(directory / options.path, shape),
-    features=SinkFeatures(token_in_target=True, upsert=True),
+    features=SQL_FEATURES,
 )

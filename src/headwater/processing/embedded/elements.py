@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
+from headwater.connectors.contract import Delivery
 from headwater.errors import EventMalformed
 from headwater.event import CANARY_DOMAIN, decode_stored, get_path
 from headwater.jobs.steps import Element, Failure, Results
@@ -23,6 +24,12 @@ def place_of(record: StoredRecord) -> str:
 def undecoded(record: StoredRecord, stream: Stream) -> Element:
     """An element for a record of which only the bytes are known."""
     return Element(None, record.timestamp_ms, place_of(record), stream.name, record.value)
+
+
+def delivery_of(element: Element) -> Delivery:
+    """What a sink is given of an element."""
+    event_id = get_path(element.value, "meta.id")
+    return Delivery(element.value, event_id if isinstance(event_id, str) else None, element.stream)
 
 
 def elements_of(

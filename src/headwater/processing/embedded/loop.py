@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from headwater.connectors.contract import Delivery
 from headwater.errors import HeadwaterError
-from headwater.event import get_path
 from headwater.foreign import contain
 from headwater.intake.gate import Gate
 from headwater.intake.outcome import Admitted
@@ -25,7 +24,7 @@ from headwater.jobs.job import Job
 from headwater.jobs.steps import Element, Failure
 from headwater.log.contract import Position, Record, StateChange, StoredRecord
 from headwater.processing.contract import RunnerFeatures, require_supported
-from headwater.processing.embedded.elements import elements_of, undecoded
+from headwater.processing.embedded.elements import delivery_of, elements_of, undecoded
 from headwater.processing.embedded.fold import Batch, Due, LoopTurn, StepFold
 from headwater.processing.embedded.retries import Retries
 from headwater.processing.embedded.source import JobSource
@@ -147,7 +146,7 @@ class EmbeddedRunner:
 
     async def fence(self) -> None:
         """End what an earlier process has left open for the job; `run` does so too. Raises what the log raises."""
-        if self._store.rows is None:
+        if self._store.rows is None or not self._store.rows.token_in_target:
             try:
                 await self._retries.of(self._store.open)
             finally:
@@ -289,6 +288,7 @@ class EmbeddedRunner:
             made += [await self._made(self._outputs.output(one), batch) for one in results.items]
         rows = self._rows(batch)
         errors = await self._error_records(results.failures)
+        failed_before = len(results.failures)
         outputs = [admitted.record for admitted in made if admitted is not None]
         token = self._source.token(position)
         changes = [
@@ -298,23 +298,31 @@ class EmbeddedRunner:
         await self._retries.of(lambda: self._store.commit([*outputs, *errors], token, changes, rows))
         self._fold.committed()
         await self._source.move(position)
-        self.status.committed(len(outputs) + len(rows), results, position.token())
+        rejected = len(results.failures) - failed_before
+        self.status.committed(len(outputs) + len(rows) - rejected, results, position.token())
 
     def _rows(self, batch: Batch) -> list[Delivery]:
         """What can be rows of the job's table; what never will is a failure."""
         if (target := self._store.rows) is None:
             return []
-        rows = []
+        rows: list[Delivery] = []
+        written: list[Element] = []
+
+        async def rejected(index: int, error: Exception) -> Record | None:
+            failure = Failure(written[index], "table", error)
+            batch.results.failures.append(failure)
+            return next(iter(await self._error_records([failure])), None)
+
+        target.on_rejected = rejected
         for element in batch.results.items:
             try:
-                event_id = get_path(element.value, "meta.id")
-                row = Delivery(element.value, event_id if isinstance(event_id, str) else None, element.stream)
-                target.check(row)
+                target.check(row := delivery_of(element))
             except BaseException as error:  # the event is wrong, or the sink's code fails with it
                 contain(error)
                 batch.results.failures.append(Failure(element, "table", error))
             else:
                 rows.append(row)
+                written.append(element)
         return rows
 
     async def _made(self, making: Awaitable[Admitted | Failure], batch: Batch) -> Admitted | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from headwater.backoff import Backoff
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, SinkUnavailable, WriteIncomplete
 from headwater.processing.status import RunnerStatus
 
 _T = TypeVar("_T")
@@ -16,7 +17,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often one runner retries, and after which pauses. None are made once it is `stopping`."""
+    """How often one runner retries, and after which pauses; `stopping` ends a pause, and there is no further attempt.
+
+    A target may ask for a longer pause. Attempts after which less is left to be done than before are not counted.
+    """
 
     retries_max: int
     pause_seconds: float
@@ -27,16 +31,23 @@ class Retries:
     async def of(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """The result of the attempt. Raises its error if that is not retriable, or the last one."""
         backoff: Backoff | None = None
-        for tried in range(self.retries_max + 1):
+        failures = 0
+        while True:
             try:
                 return await _shielded(attempt())
             except HeadwaterError as error:
-                if not error.retriable or tried == self.retries_max or self.stopping.is_set():
+                if isinstance(error, WriteIncomplete) and error.has_progressed:
+                    backoff, failures = None, 0
+                if not error.retriable or failures == self.retries_max or self.stopping.is_set():
                     raise
+                failures += 1
                 self.status.retrying(error)
                 backoff = backoff or Backoff(self.pause_seconds, self.pause_seconds_max)
-                await asyncio.sleep(backoff.next_pause())
-        raise AssertionError("unreachable")
+                asked_for = error.back_off_seconds if isinstance(error, SinkUnavailable) else 0.0
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.stopping.wait(), max(backoff.next_pause(), asked_for))
+                if self.stopping.is_set():
+                    raise
 
 
 async def _shielded(work: Awaitable[_T]) -> _T:

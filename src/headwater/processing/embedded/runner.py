@@ -36,8 +36,8 @@ def runner_on(
         log,
         job,
         status,
-        # Rows may outlive the log that they were made of.
-        ids_in_token=store.rows is not None,
+        # Rows that the position is kept with may outlive the log that they were made of.
+        ids_in_token=store.rows is not None and store.rows.token_in_target,
         stops_where_replaced=settings.stops_where_replaced,
     )
     return EmbeddedRunner(job, source, store, gate, settings=settings, status=status, clock=clock)

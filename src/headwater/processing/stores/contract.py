@@ -23,8 +23,19 @@ class RefusesRecords(Protocol):
         ...
 
 
+# Called with the index of a row of the commit and the target's reason; returns the error event to store, if any.
+OnRejected = Callable[[int, Exception], Awaitable[Record | None]]
+
+
 class RowTarget(Protocol):
-    """What a store that accepts rows can do in addition."""
+    """What a store that accepts rows can do in addition.
+
+    `token_in_target`: whether the position is kept with the rows; otherwise it is in the log. `on_rejected` is called
+    during a commit for each row that the target rejects.
+    """
+
+    token_in_target: bool
+    on_rejected: OnRejected | None
 
     def check(self, delivery: Delivery) -> None:
         """Raises EventMalformed if the event can never be a row."""
@@ -74,8 +85,8 @@ class JobStore(Protocol):
     ) -> None:
         """Make all of it durable, or nothing; a call that raised a retriable error may be repeated.
 
-        A store with `rows` set, and no other, is given rows. It appends `records`, which are error events, before it
-        writes the rows with the token.
+        A store with `rows` set, and no other, is given rows; `records` are then error events. If it raises
+        WriteIncomplete, the same call continues with what is left, after the pause that the error asks for.
         """
         ...
 

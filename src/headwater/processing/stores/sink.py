@@ -1,37 +1,47 @@
-"""A sink as the store of a job: rows and position are written in one transaction of the target.
+"""A sink as the store of a job: its rows in the target, and its position there or in the log.
 
-The log is not part of that transaction. Error events are appended before the rows are written: if that fails, or the
-process is killed in between, the same events with the same ids are appended once more when the batch is repeated.
+With `token_in_target`, rows and position are written in one transaction of the target. The log is not part of it:
+error events are appended before the rows are written, and if that fails, or the process is killed in between, the same
+events with the same ids are appended once more when the batch is repeated. Without it, the rows are written first, and
+then error events and position are committed to the log together. If only a part of a write succeeds, what was rejected
+becomes error events, and what is left is written by the next call of `commit`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from headwater.connectors.contained import ContainedSink
 from headwater.connectors.contract import Delivery, Sink
+from headwater.errors import SinkUnavailable, WriteIncomplete
 from headwater.log.contract import Log, Record, StateChange
-from headwater.processing.stores.contract import RefusesRecords, RowTarget
+from headwater.processing.stores.contract import LogStore, OnRejected, RefusesRecords, RowTarget
 
 
 class SinkStore:
-    """Commits rows to `sink`, and appends the error events about events that cannot be rows to `log`."""
+    """Commits rows to `sink`, and error events about events that cannot be rows to `log`.
+
+    `group` is the consumer group in the log that has the position if the target does not.
+    """
 
     keeps_state = False
     takes_events = False
 
-    def __init__(self, sink: Sink, log: Log) -> None:
+    def __init__(self, sink: Sink, log: Log, group: str) -> None:
         self._sink = ContainedSink(sink)
         self._log = log
-        # The token of the commit whose events were appended and whose rows are not written yet.
-        self._appended: str | None = None
+        self.token_in_target = sink.features.token_in_target
+        self._positions = None if self.token_in_target else LogStore(log, group)
+        self._unfinished: _Write | None = None
+        self.on_rejected: OnRejected | None = None
         self.rows: RowTarget | None = self
         self.refuses: RefusesRecords | None = log if isinstance(log, RefusesRecords) else None
 
     async def open(self) -> str | None:
-        """The token in the target, as the sink reads it. Raises SinkUnavailable, ExtraMissing."""
-        self._appended = None
-        return await self._sink.open()
+        """The token in the target, or that of the group. Raises SinkUnavailable, ExtraMissing, LogUnavailable."""
+        self._unfinished = None
+        found = await self._sink.open()
+        return found if self._positions is None else await self._positions.open()
 
     async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
         return {}
@@ -44,11 +54,18 @@ class SinkStore:
     async def commit(
         self, records: Sequence[Record], token: str, changes: Sequence[StateChange], rows: Sequence[Delivery] = ()
     ) -> None:
-        if records and self._appended != token:
-            await self._log.append(records)
-            self._appended = token
-        await self._sink.write(rows, token)
-        self._appended = None
+        write = self._unfinished
+        if write is None or write.token != token:
+            write = self._unfinished = _Write(token, records, rows)
+        if self._positions is None:
+            await write.append(self._log.append)
+            while await self._attempt(write):
+                await write.append(self._log.append)
+        else:
+            while write.left and await self._attempt(write):
+                pass
+            await self._positions.commit(write.records, token, ())
+        self._unfinished = None
 
     async def flush(self) -> None:
         """Nothing to wait for: both the events and the rows are there when `commit` returns."""
@@ -64,3 +81,47 @@ class SinkStore:
 
     async def set_aside(self) -> str | None:
         return await self._sink.set_aside()
+
+    async def _attempt(self, write: _Write) -> bool:
+        """Write what is left of it. Returns whether something has to be written again at once."""
+        try:
+            await self._sink.write(list(write.left.values()), write.token)
+        except WriteIncomplete as incomplete:
+            left = list(write.left)
+            if any(not 0 <= index < len(left) for index in (*incomplete.rejected, *incomplete.retry)):
+                raise SinkUnavailable(f"The sink names events that it was not given: {incomplete}") from incomplete
+            await self._settle(write, left, incomplete)
+            if incomplete.retry or incomplete.back_off_seconds or not incomplete.rejected:
+                incomplete.has_progressed = len(write.left) < len(left)
+                raise
+            return bool(write.left) or self.token_in_target
+        write.left = {}
+        return False
+
+    async def _settle(self, write: _Write, left: Sequence[int], incomplete: WriteIncomplete) -> None:
+        """Keep an error event for each event that was rejected, and of the others those to be written again."""
+        made = {left[index]: error for index, error in incomplete.rejected.items()}
+        for index, error in made.items():
+            record = await self.on_rejected(index, error) if self.on_rejected is not None else None
+            if record is not None:
+                write.records.append(record)
+        names_none = not incomplete.rejected and not incomplete.retry
+        everything = self.token_in_target or names_none
+        again = set(left) - made.keys() if everything else {left[index] for index in incomplete.retry}
+        write.left = {index: row for index, row in write.left.items() if index in again}
+
+
+class _Write:
+    """What is left of one commit: its rows by their index, and its records, of which some may be appended already."""
+
+    def __init__(self, token: str, records: Sequence[Record], rows: Sequence[Delivery]) -> None:
+        self.token = token
+        self.records = list(records)
+        self.left = dict(enumerate(rows))
+        self._appended = 0
+
+    async def append(self, append: Callable[[Sequence[Record]], Awaitable[object]]) -> None:
+        """Append the records that were not yet."""
+        if some := self.records[self._appended :]:
+            await append(some)
+            self._appended = len(self.records)

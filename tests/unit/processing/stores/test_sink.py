@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from headwater.connectors.contract import Delivery
+from headwater.connectors.contract import Delivery, SinkFeatures
 from headwater.connectors.sinks.sqlite import SqliteSink
-from headwater.errors import EventMalformed, SinkUnavailable
+from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete
 from headwater.jobs import Job, ToTable, table
 from headwater.log.contract import Log, TopicSettings
 from headwater.processing.stores.sink import SinkStore
+from headwater.testing.faulty_sink import Faults, FaultySink
 from headwater.testing.job_kit import JobKit
+from headwater.testing.memory_sink import WITH_TOKEN, WITHOUT_TOKEN, MemorySink, MemoryTarget
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
 from headwater.testing.suites.job_store import token
@@ -26,7 +28,7 @@ assert isinstance(FILLED.output, ToTable)
 SHAPE = FILLED.output.shape
 
 
-class FaultySink(SqliteSink):
+class FailingSink(SqliteSink):
     """Fails the next `failures` writes, and with a `poison` number each; keeps the tokens that it was given."""
 
     failures = 0
@@ -60,8 +62,8 @@ async def opened(log: Log) -> Log:
 
 
 async def test_rows_that_are_written_at_the_second_attempt_repeat_no_error_event(tmp_path: Path) -> None:
-    log, sink = await opened(OracleLog()), FaultySink(tmp_path)
-    store = SinkStore(sink, log)
+    log, sink = await opened(OracleLog()), FailingSink(tmp_path)
+    store = SinkStore(sink, log, FILLED.group)
     await store.open()
     for number in range(2):
         sink.failures = 2
@@ -76,8 +78,8 @@ async def test_rows_that_are_written_at_the_second_attempt_repeat_no_error_event
 
 
 async def test_a_row_and_its_token_are_there_together_or_not_at_all(tmp_path: Path) -> None:
-    log, sink = await opened(OracleLog()), FaultySink(tmp_path)
-    store = SinkStore(sink, log)
+    log, sink = await opened(OracleLog()), FailingSink(tmp_path)
+    store = SinkStore(sink, log, FILLED.group)
     assert await store.open() is None
     await store.commit([], token(1), (), [Delivery({"n": 1})])
     sink.failures = 1
@@ -97,8 +99,55 @@ async def test_a_row_and_its_token_are_there_together_or_not_at_all(tmp_path: Pa
     await sink.close()
 
 
+@pytest.mark.parametrize("features", [WITH_TOKEN, WITHOUT_TOKEN])
+@pytest.mark.parametrize(
+    "error",
+    [
+        WriteIncomplete(rejected={7: ValueError("whose?")}),
+        WriteIncomplete(retry=[-1]),
+        WriteIncomplete(),
+        WriteIncomplete(rejected={0: ValueError("no"), 2: ValueError("whose?")}),
+    ],
+)
+async def test_a_sink_that_names_no_event_it_was_given_loses_none(
+    features: SinkFeatures, error: WriteIncomplete
+) -> None:
+    class OddSink(MemorySink):
+        errors = 1
+
+        async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
+            if self.errors:
+                self.errors -= 1
+                raise error
+            await super().write(deliveries, token)
+
+    log, sink = await opened(OracleLog()), OddSink(MemoryTarget(features), SHAPE)
+    store = SinkStore(sink, log, FILLED.group)
+    await store.open()
+    commit = ([], token(1), (), [Delivery({"n": 1}), Delivery({"n": 2})])
+    with pytest.raises(SinkUnavailable):
+        await store.commit(*commit)
+    await store.commit(*commit)
+    assert [row[0] for row in sink.view(10).rows] == [1, 2]
+    assert await store.open() == token(1)
+
+
+async def test_a_write_that_was_not_finished_is_forgotten_when_the_job_begins_again() -> None:
+    log, target = await opened(OracleLog()), MemoryTarget(WITHOUT_TOKEN)
+    faults = Faults(postpones=lambda delivery: delivery.value["n"] == 1)
+    store = SinkStore(FaultySink(MemorySink(target, SHAPE), faults), log, FILLED.group)
+    await store.open()
+    rows = [Delivery({"n": 1}), Delivery({"n": 2})]
+    with pytest.raises(WriteIncomplete):
+        await store.commit([], token(1), (), rows)
+    assert await store.open() is None
+    faults.postpones = lambda delivery: False
+    await store.commit([], token(1), (), rows)
+    assert [len(some) for _, some in faults.attempts] == [2, 2]
+
+
 async def test_an_error_event_that_the_log_would_refuse_is_shortened(tmp_path: Path) -> None:
-    brokers, sink = OracleBrokers(), FaultySink(tmp_path)
+    brokers, sink = OracleBrokers(), FailingSink(tmp_path)
     kit = JobKit(FILLED, log=OracleKafkaLog(brokers), sink=sink)
     await kit.open()
     errors = FILLED.writes().errors
@@ -116,7 +165,7 @@ async def test_an_error_event_that_the_log_would_refuse_is_shortened(tmp_path: P
 async def test_the_ids_of_topics_stay_in_the_token_while_a_record_is_found_that_cannot_be_written(
     tmp_path: Path,
 ) -> None:
-    sink = FaultySink(tmp_path)
+    sink = FailingSink(tmp_path)
     sink.poison = 2
     kit = JobKit(FILLED, sink=sink)
     await kit.open()

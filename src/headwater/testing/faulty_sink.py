@@ -1,0 +1,90 @@
+"""A sink that goes wrong as it is asked to, around any other: for tests of sinks, and of what runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from headwater.connectors.contract import Delivery, SetsAside
+from headwater.connectors.spec import TableSink
+from headwater.connectors.tables import TableView
+from headwater.errors import SinkUnavailable, WriteIncomplete
+
+
+class Killed(Exception):
+    """The process ended here, as far as the test is concerned."""
+
+
+@dataclass(slots=True)
+class Faults:
+    """What goes wrong from now on, and what was seen. Shared by the sinks that are made one after the other.
+
+    `rejects` says why an event is rejected for good; `postpones` which events have to be written again. `back_offs`
+    are the pauses, in seconds, that the next writes ask for; `away` is how many writes find the target away, `kill`
+    where the next write ends the process, `slow_seconds` how long each takes.
+    `attempts` has what each write was given, and when on the monotonic clock.
+    """
+
+    rejects: Callable[[Delivery], Exception | None] = lambda delivery: None
+    postpones: Callable[[Delivery], bool] = lambda delivery: False
+    back_offs: list[float] = field(default_factory=list)
+    away: int = 0
+    kill: Literal["", "before", "after"] = ""
+    slow_seconds: float = 0.0
+    attempts: list[tuple[float, list[Delivery]]] = field(default_factory=list)
+
+
+class FaultySink:
+    """Hands on to `sink`, with faults."""
+
+    def __init__(self, sink: TableSink, faults: Faults) -> None:
+        self._sink = sink
+        self._faults = faults
+        self.shape = sink.shape
+        self.features = sink.features
+        self.check = sink.check
+
+    async def open(self) -> str | None:
+        return await self._sink.open()
+
+    async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
+        faults = self._faults
+        faults.attempts.append((time.monotonic(), list(deliveries)))
+        await asyncio.sleep(faults.slow_seconds)
+        kill, faults.kill = faults.kill, ""
+        if kill == "before":
+            raise Killed
+        if faults.away:
+            faults.away -= 1
+            raise SinkUnavailable("The target is away.")
+        if faults.back_offs:
+            raise SinkUnavailable("The target is busy.", back_off_seconds=faults.back_offs.pop(0))
+        await self._write(deliveries, token)
+        if kill == "after":
+            raise Killed
+
+    async def set_aside(self) -> str | None:
+        return await self._sink.set_aside() if isinstance(self._sink, SetsAside) else None
+
+    async def close(self) -> None:
+        await self._sink.close()
+
+    def view(self, rows_max: int, order: str = "") -> TableView:
+        return self._sink.view(rows_max, order)
+
+    async def _write(self, deliveries: Sequence[Delivery], token: str) -> None:
+        rejected: dict[int, Exception] = {}
+        retry: list[int] = []
+        for index, delivery in enumerate(deliveries):
+            if (error := self._faults.rejects(delivery)) is not None:
+                rejected[index] = error
+            elif self._faults.postpones(delivery):
+                retry.append(index)
+        bad = {*rejected, *retry}
+        if not bad or not self.features.token_in_target:
+            await self._sink.write([one for index, one in enumerate(deliveries) if index not in bad], token)
+        if bad:
+            raise WriteIncomplete(rejected=rejected, retry=retry)

@@ -1,0 +1,90 @@
+"""A sink in memory, for tests: a target that outlives the sinks on it, with its token in the target or without one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from headwater.connectors.contract import Delivery, SinkFeatures, TableShape
+from headwater.connectors.rows import is_newer, latest_rows, name_aside, row_of
+from headwater.connectors.tables import TableView
+from headwater.errors import SinkUnavailable, WriteIncomplete
+
+WITH_TOKEN = SinkFeatures(token_in_target=True, upsert=True)
+WITHOUT_TOKEN = SinkFeatures(token_in_target=False, upsert=True)
+
+
+class MemoryTarget:
+    """The tables of one place, and the token that each has where it keeps one."""
+
+    def __init__(self, features: SinkFeatures = WITHOUT_TOKEN) -> None:
+        self.features = features
+        self.tables: dict[str, dict[Any, tuple[Any, ...]]] = {}
+        self.tokens: dict[str, str] = {}
+
+
+class MemorySink:
+    """Fills one table of `target`."""
+
+    def __init__(self, target: MemoryTarget, shape: TableShape) -> None:
+        self.shape = shape
+        self.features = target.features
+        self._target = target
+        self._rows: dict[Any, tuple[Any, ...]] | None = None
+
+    async def open(self) -> str | None:
+        self._rows = self._target.tables.setdefault(self.shape.name, {})
+        return self._target.tokens.get(self.shape.name)
+
+    def check(self, delivery: Delivery) -> None:
+        row_of(self.shape, delivery)
+
+    async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
+        there = self._opened()
+        rows, rejected = latest_rows(self.shape, deliveries)
+        if self.features.token_in_target:
+            if rejected:
+                raise WriteIncomplete(rejected=rejected)
+            if self._target.tokens.get(self.shape.name) == token:
+                return
+            self._target.tokens[self.shape.name] = token
+        for row in rows:
+            key = self._key(row.values)
+            if key not in there or is_newer(self.shape, row.values, there[key]):
+                there[key] = row.values
+        if rejected:
+            raise WriteIncomplete(rejected=rejected)
+
+    async def set_aside(self) -> str | None:
+        there = self._opened()
+        self._target.tokens.pop(self.shape.name, None)
+        if not there:
+            return None
+        other = name_aside(self.shape.name)
+        self._target.tables[other] = there
+        self._rows = self._target.tables[self.shape.name] = {}
+        return other
+
+    async def close(self) -> None:
+        self._rows = None
+
+    def view(self, rows_max: int, order: str = "") -> TableView:
+        shape, rows = self.shape, [*self._opened().values()]
+        for name, descending in reversed(shape.order_terms(order or shape.order)):
+            at = shape.column_names.index(name)
+            rows.sort(key=lambda row: (row[at] is not None, row[at]), reverse=descending)
+        return TableView(shape.name, shape.column_names, [self._wide(row) for row in rows[:rows_max]], len(rows))
+
+    def _key(self, values: tuple[Any, ...]) -> Any:
+        """What a row is found by; a number of its own without a key."""
+        names = self.shape.column_names
+        return tuple(values[names.index(name)] for name in self.shape.key) or len(self._opened())
+
+    def _wide(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A row of before a column was added has no value for it."""
+        return values + (None,) * (len(self.shape.columns) - len(values))
+
+    def _opened(self) -> dict[Any, tuple[Any, ...]]:
+        if self._rows is None:
+            raise SinkUnavailable(f"The table {self.shape.name} is not open.")
+        return self._rows
