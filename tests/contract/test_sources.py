@@ -13,15 +13,18 @@ from headwater.event import json_bytes
 from headwater.log.contract import Commit, Log, Record, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.testing.clock import ManualClock
+from headwater.testing.memory_source import MemoryPlace, MemorySource
 from headwater.testing.oracle_kafka import OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
-from headwater.testing.suites.source import NewSource, Put, SourceSuite, event, read_all
+from headwater.testing.suites.source import NewSource, Put, PutInto, SourceSuite, event, read_all
+
+PARTITIONS = 3
 
 
 class StreamSourceSuite(SourceSuite):
     @pytest.fixture
     async def topic(self, log: Log) -> None:
-        await log.ensure_topic("edits.topic", TopicSettings(retention_seconds=60.0))
+        await log.ensure_topic("edits.topic", TopicSettings(retention_seconds=60.0, partitions=PARTITIONS))
 
     @pytest.fixture
     def new_source(self, log: Log, topic: None) -> NewSource:
@@ -32,9 +35,17 @@ class StreamSourceSuite(SourceSuite):
         async def put(*events: Mapping[str, Any]) -> None:
             # One transaction each, so that there are gaps where the log makes them.
             for one in events:
-                await log.append([Record("edits.topic", json_bytes(dict(one)))], commit=Commit("g", "t"))
+                await log.append([Record("edits.topic", json_bytes(dict(one)), partition=0)], commit=Commit("g", "t"))
 
         return put
+
+    @pytest.fixture
+    def put_into(self, log: Log, topic: None) -> PutInto:
+        async def put_into(partition: str, *events: Mapping[str, Any]) -> None:
+            number = int(partition.removeprefix("edits.topic/"))
+            await log.append([Record("edits.topic", json_bytes(dict(one)), partition=number) for one in events])
+
+        return put_into
 
 
 class TestStreamSourceOnOracleLog(StreamSourceSuite):
@@ -80,6 +91,47 @@ class TestStreamSourceOnSqlite(StreamSourceSuite):
             await log.trim()
 
         return lose
+
+
+class TestMemorySource(SourceSuite):
+    implementations = (MemorySource,)
+
+    @pytest.fixture
+    def place(self) -> MemoryPlace:
+        return MemoryPlace()
+
+    @pytest.fixture
+    def new_source(self, place: MemoryPlace) -> NewSource:
+        return lambda: MemorySource(place)
+
+    @pytest.fixture
+    def put(self, place: MemoryPlace) -> Put:
+        async def put(*events: Mapping[str, Any]) -> None:
+            for one in events:
+                place.put(one, next(iter(place.changes)))
+
+        return put
+
+    @pytest.fixture
+    def lose(self, place: MemoryPlace) -> Callable[[], Awaitable[None]]:
+        async def lose() -> None:
+            place.forgotten = {name: len(changes) for name, changes in place.changes.items()}
+
+        return lose
+
+
+class TestMemorySourceWithPartitions(TestMemorySource):
+    @pytest.fixture
+    def place(self) -> MemoryPlace:
+        return MemoryPlace(("a", "b", "c"))
+
+    @pytest.fixture
+    def put_into(self, place: MemoryPlace) -> PutInto:
+        async def put_into(partition: str, *events: Mapping[str, Any]) -> None:
+            for one in events:
+                place.put(one, partition)
+
+        return put_into
 
 
 async def test_a_stream_source_reads_all_partitions_and_passes_over_what_is_no_event() -> None:

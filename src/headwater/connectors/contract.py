@@ -9,7 +9,7 @@ batch is written again, and a sink that upserts by key ends up with the same row
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -172,15 +172,70 @@ class Readable(Protocol):
         ...
 
 
+Phase = Literal["snapshot", "stream"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFeatures:
+    """What a kind of source can do.
+
+    `partitions`: it has several that can be read independently of one another. `snapshot`: it begins with what is in
+    the place already, and goes on with what changes. `forgets`: the place keeps what it has until it is confirmed, and
+    may forget it then.
+    """
+
+    partitions: bool = False
+    snapshot: bool = False
+    forgets: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBatch:
+    """What one read of a source has given, all of it of one phase.
+
+    `token_after(count)` is the token to go on from behind the first `count` of the deliveries.
+    """
+
+    deliveries: Sequence[Delivery]
+    token_after: Callable[[int], str]
+    phase: Phase = "stream"
+
+    @property
+    def token(self) -> str:
+        """The token to go on from behind all of it."""
+        return self.token_after(len(self.deliveries))
+
+
 class Source(Protocol):
     """A place events come from; every implementation passes `headwater.testing.suites.source`. One task uses it."""
 
-    async def open(self, token: str | None) -> None:
-        """Connect and go on after `token`, from the beginning without one. Raises TokenInvalid, PositionLost."""
+    features: SourceFeatures
+
+    async def partitions(self) -> Sequence[str]:
+        """The names of its partitions, in the same order each time; more may come. Needs no `open`.
+
+        A source without partitions has one, called "". Raises a retriable error where the place does not answer.
+        """
         ...
 
-    async def read(self, *, deliveries_max: int, wait_seconds: float) -> tuple[Sequence[Delivery], str]:
-        """The next deliveries, none after `wait_seconds` without any, and the token to go on from."""
+    async def open(self, token: str | None, partitions: Collection[str] | None = None) -> None:
+        """Connect and go on behind `token`, from the beginning without one.
+
+        `partitions`: only these are read; all of them without it, those that come later included. A token says nothing
+        of partitions that were not read: they begin at their beginning. Raises TokenInvalid, PositionLost, and a
+        retriable error where the place does not answer.
+        """
+        ...
+
+    async def read(self, *, deliveries_max: int, wait_seconds: float) -> SourceBatch:
+        """The next deliveries; none after `wait_seconds` without any.
+
+        The phase "snapshot" comes before "stream" and never after it; a token remembers in which phase it is.
+        """
+        ...
+
+    async def confirm(self, token: str) -> None:
+        """Everything before `token` is stored for good: the place may forget it. Never called before that is so."""
         ...
 
     async def close(self) -> None:

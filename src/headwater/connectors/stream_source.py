@@ -6,18 +6,20 @@ Marks of deleted keys, and records that are no JSON object, are no events: they 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import orjson
 
-from headwater.connectors.contract import Delivery
+from headwater.connectors.contract import Delivery, SourceBatch, SourceFeatures
 from headwater.errors import EventMalformed, LogUnavailable
 from headwater.event import decode_stored, get_path
-from headwater.log.contract import LogReader, Position, StoredRecord
+from headwater.log.contract import LogReader, Position, StoredRecord, TopicPartition
 
 
 class StreamSource:
     """Reads the topics of an open log. `streams` names the stream of each topic. One task uses it at a time."""
+
+    features = SourceFeatures(partitions=True)
 
     def __init__(self, log: LogReader, streams: Mapping[str, str]) -> None:
         self._log = log
@@ -25,58 +27,94 @@ class StreamSource:
         self._position: Position | None = None
         self.malformed = 0
 
-    async def open(self, token: str | None) -> None:
+    async def partitions(self) -> Sequence[str]:
+        """`topic/number` of each. Raises TopicUnknown, LogUnavailable."""
+        first = await self._log.first(self._streams)
+        return [_name(place) for place in sorted(first.offsets)]
+
+    async def open(self, token: str | None, partitions: Collection[str] | None = None) -> None:
         """Go on behind `token`; partitions it does not name are read from their oldest record.
 
         Raises TokenInvalid, PositionLost, TopicUnknown, LogUnavailable.
         """
         known = Position.parse(token).offsets if token else {}
         first = await self._log.first(self._streams)
-        position = Position({place: known.get(place, offset) for place, offset in first.offsets.items()})
+        wanted = {place: at for place, at in first.offsets.items() if partitions is None or _name(place) in partitions}
+        position = Position({place: known.get(place, offset) for place, offset in wanted.items()})
         for place in position.offsets.keys() & known.keys():
             # What is lost is said here, and not in the middle of reading.
             await self._log.read(Position({place: known[place]}), records_max=1)
         self._position = position
 
-    async def read(self, *, deliveries_max: int, wait_seconds: float) -> tuple[Sequence[Delivery], str]:
-        """Up to `deliveries_max` events, and the token to go on from.
-
-        Raises PositionLost, LogCorrupt, LogUnavailable.
-        """
+    async def read(self, *, deliveries_max: int, wait_seconds: float) -> SourceBatch:
+        """Up to `deliveries_max` events. Raises PositionLost, LogCorrupt, LogUnavailable."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_seconds
         while True:
             position = self._opened()
             left = max(0.0, deadline - loop.time())
             records = await self._log.read(position, records_max=deliveries_max, wait_seconds=left)
-            offsets = dict(position.offsets)
             deliveries: list[Delivery] = []
-            for record in records:
-                offsets[record.topic, record.partition] = record.offset + 1
-                deliveries += self._delivered(record)
-            self._position = Position(offsets)
+            # How many records were read with each delivery, those before it that are no events included.
+            read_with: list[int] = []
+            for number, record in enumerate(records, 1):
+                if (delivery := self._delivery(record)) is not None:
+                    deliveries.append(delivery)
+                    read_with.append(number)
+            self._position = _behind(position, records)
             # Records that are no events are not the end of what there is.
             if deliveries or not records:
-                return deliveries, self._position.token()
+                return SourceBatch(deliveries, _tokens(position, records, read_with))
+
+    async def confirm(self, token: str) -> None:
+        """How long records are kept is the log's own business."""
 
     async def close(self) -> None:
         self._position = None
 
-    def _delivered(self, record: StoredRecord) -> list[Delivery]:
+    def _delivery(self, record: StoredRecord) -> Delivery | None:
         if not record.value:
-            return []
+            return None
         try:
             value = decode_stored(record.value, record.headers)
         except (orjson.JSONDecodeError, EventMalformed):
             value = None
         if not isinstance(value, dict):
             self.malformed += 1
-            return []
+            return None
         event_id = get_path(value, "meta.id")
-        stream = self._streams[record.topic]
-        return [Delivery(value, event_id if isinstance(event_id, str) else None, stream, record.timestamp_ms)]
+        return Delivery(
+            value,
+            event_id if isinstance(event_id, str) else None,
+            self._streams[record.topic],
+            record.timestamp_ms,
+            _name((record.topic, record.partition)),
+        )
 
     def _opened(self) -> Position:
         if self._position is None:
             raise LogUnavailable("The source is not open.")
         return self._position
+
+
+def _name(place: TopicPartition) -> str:
+    return f"{place[0]}/{place[1]}"
+
+
+def _behind(position: Position, records: Sequence[StoredRecord]) -> Position:
+    offsets = dict(position.offsets)
+    for record in records:
+        offsets[record.topic, record.partition] = record.offset + 1
+    return Position(offsets)
+
+
+def _tokens(position: Position, records: Sequence[StoredRecord], read_with: Sequence[int]) -> Callable[[int], str]:
+    """The token behind a number of deliveries; behind the last one also all that came after it and is no event."""
+
+    def token_after(count: int) -> str:
+        if not 0 <= count <= len(read_with):
+            raise ValueError(f"The batch has {len(read_with)} deliveries, not {count}.")
+        read = len(records) if count == len(read_with) else read_with[count - 1] if count else 0
+        return _behind(position, records[:read]).token()
+
+    return token_after

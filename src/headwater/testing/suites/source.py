@@ -10,23 +10,25 @@ class TestStreamSource(SourceSuite):
     @pytest.fixture
     def put(self, log): ...      # `await put(event, …)`: adds events to that place, in order
 
-A source may have several partitions: events are in order where the place keeps them so, which `put` does.
+A source may have several partitions: events are in order where the place keeps them so, which `put` does, into any one
+of them. `put_into(partition, event, …)` is for sources with partitions.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
-from headwater.connectors.contract import Delivery, Source
+from headwater.connectors.contract import Delivery, Phase, Source
 from headwater.errors import HeadwaterError, PositionLost, TokenInvalid
 from headwater.testing.suites.contract_suite import ContractSuite
 
 NewSource = Callable[[], Source]
 Put = Callable[..., Awaitable[None]]
+PutInto = Callable[..., Awaitable[None]]
 # Bounds only a test that fails.
 SECONDS_MAX = 60.0
 
@@ -37,14 +39,24 @@ def event(number: int, **more: Any) -> dict[str, Any]:
 
 
 async def read_all(source: Source, *, deliveries_max: int = 1000) -> list[tuple[Delivery, str]]:
-    """All there is from an open source, each delivery with the token of its batch."""
-    found: list[tuple[Delivery, str]] = []
+    """All there is from an open source, each delivery with the token to go on from behind it."""
+    return [(delivery, token) for delivery, token, _ in await read_phases(source, deliveries_max=deliveries_max)]
+
+
+async def read_phases(source: Source, *, deliveries_max: int = 1000) -> list[tuple[Delivery, str, Phase]]:
+    """The same, with the phase of each."""
+    found: list[tuple[Delivery, str, Phase]] = []
     while True:
-        deliveries, token = await source.read(deliveries_max=deliveries_max, wait_seconds=0.0)
-        if not deliveries:
+        batch = await source.read(deliveries_max=deliveries_max, wait_seconds=0.0)
+        if not batch.deliveries:
             return found
-        assert len(deliveries) <= deliveries_max
-        found += [(delivery, token) for delivery in deliveries]
+        assert len(batch.deliveries) <= deliveries_max
+        assert batch.token == batch.token_after(len(batch.deliveries))
+        found += [(one, batch.token_after(number), batch.phase) for number, one in enumerate(batch.deliveries, 1)]
+
+
+def numbers_of(found: Sequence[tuple[Delivery, str]]) -> list[int]:
+    return [delivery.value["number"] for delivery, _ in found]
 
 
 class SourceSuite(ContractSuite):
@@ -61,12 +73,17 @@ class SourceSuite(ContractSuite):
         """Removes the oldest events of the place; None where it never loses any."""
         return None
 
+    @pytest.fixture
+    def put_into(self) -> PutInto | None:
+        """None where the place has no partitions."""
+        return None
+
     async def numbers(self, source: Source, token: str | None, *, deliveries_max: int = 1000) -> list[int]:
         """What a source gives from a token on."""
         await source.open(token)
-        found = [delivery.value["number"] for delivery, _ in await read_all(source, deliveries_max=deliveries_max)]
+        found = await read_all(source, deliveries_max=deliveries_max)
         await source.close()
-        return found
+        return numbers_of(found)
 
     def test_the_suite_is_run_on_what_it_names(self, source: Source) -> None:
         self.check_implementation(source)
@@ -81,14 +98,15 @@ class SourceSuite(ContractSuite):
         assert all(delivery.timestamp_ms > 0 for delivery in found)
         await source.close()
 
+    @pytest.mark.parametrize("deliveries_max", [1, 7, 1000])
     async def test_every_token_goes_on_behind_its_delivery(
-        self, source: Source, new_source: NewSource, put: Put
+        self, source: Source, new_source: NewSource, put: Put, deliveries_max: int
     ) -> None:
         await put(*map(event, range(20)))
         await source.open(None)
-        found = await read_all(source, deliveries_max=1)
+        found = await read_all(source, deliveries_max=deliveries_max)
         await source.close()
-        assert [delivery.value["number"] for delivery, _ in found] == list(range(20))
+        assert numbers_of(found) == list(range(20))
         await put(event(20))
         for number, (_, token) in enumerate(found):
             rest = list(range(number + 1, 21))
@@ -97,8 +115,10 @@ class SourceSuite(ContractSuite):
 
     async def test_a_token_of_no_deliveries_goes_on_there_too(self, source: Source, put: Put) -> None:
         await source.open(None)
-        deliveries, token = await source.read(deliveries_max=10, wait_seconds=0.0)
-        assert list(deliveries) == []
+        batch = await source.read(deliveries_max=10, wait_seconds=0.0)
+        token = batch.token
+        assert list(batch.deliveries) == []
+        assert batch.token_after(0) == token
         await source.close()
         await put(event(0), event(1))
         assert await self.numbers(source, token) == [0, 1]
@@ -108,10 +128,10 @@ class SourceSuite(ContractSuite):
         await source.open(None)
         await read_all(source)
         async with asyncio.timeout(SECONDS_MAX):
-            deliveries, token = await source.read(deliveries_max=10, wait_seconds=0.05)
-        assert list(deliveries) == []
+            batch = await source.read(deliveries_max=10, wait_seconds=0.05)
+        assert list(batch.deliveries) == []
         await source.close()
-        assert await self.numbers(source, token) == []
+        assert await self.numbers(source, batch.token) == []
 
     async def test_who_waits_is_given_what_comes(self, source: Source, put: Put) -> None:
         await source.open(None)
@@ -119,8 +139,8 @@ class SourceSuite(ContractSuite):
         await asyncio.sleep(0)
         await put(event(0))
         async with asyncio.timeout(SECONDS_MAX / 2):
-            deliveries, _ = await waiting
-        assert [delivery.value["number"] for delivery in deliveries] == [0]
+            batch = await waiting
+        assert [delivery.value["number"] for delivery in batch.deliveries] == [0]
         await source.close()
 
     async def test_a_read_that_is_cancelled_takes_nothing(self, source: Source, put: Put) -> None:
@@ -130,7 +150,7 @@ class SourceSuite(ContractSuite):
         waiting.cancel()
         await asyncio.wait((waiting,))
         await put(event(0))
-        assert [delivery.value["number"] for delivery, _ in await read_all(source)] == [0]
+        assert numbers_of(await read_all(source)) == [0]
         await source.close()
 
     @pytest.mark.parametrize("token", ["no token", "hw1;a", "hw1;edits:0=x", "hw0;edits:0=1"])
@@ -154,6 +174,95 @@ class SourceSuite(ContractSuite):
         with pytest.raises(PositionLost):
             await source.open(token)
         await source.close()
+
+    async def test_the_token_before_the_first_delivery_gives_all_of_them_again(self, source: Source, put: Put) -> None:
+        await put(*map(event, range(3)))
+        await source.open(None)
+        batch = await source.read(deliveries_max=10, wait_seconds=0.0)
+        with pytest.raises(ValueError, match="deliveries"):
+            batch.token_after(len(batch.deliveries) + 1)
+        await source.close()
+        assert await self.numbers(source, batch.token_after(0)) == [0, 1, 2]
+
+    async def test_partitions_are_read_each_by_itself_and_together(
+        self, source: Source, new_source: NewSource, put: Put, put_into: PutInto | None
+    ) -> None:
+        names = list(await source.partitions())
+        assert len(set(names)) == len(names)
+        assert (len(names) > 1) is source.features.partitions
+        if put_into is None:
+            assert not source.features.partitions
+            await put(event(0))
+            await source.open(None, names)
+            assert [delivery.partition for delivery, _ in await read_all(source)] == names
+            await source.close()
+            return
+        expected = {name: list(range(100 * at, 100 * at + 5)) for at, name in enumerate(names)}
+        for name, numbers in expected.items():
+            await put_into(name, *map(event, numbers))
+        await source.open(None)
+        found = await read_all(source, deliveries_max=3)
+        assert {name: self.of_partition(found, name) for name in names} == expected
+        # The token of the whole goes on in each part.
+        for name in names:
+            alone = new_source()
+            await alone.open(None, [name])
+            assert numbers_of(await read_all(alone)) == expected[name]
+            await alone.close()
+            for delivery, token in found[2:8:3]:
+                behind = found[: found.index((delivery, token)) + 1]
+                await alone.open(token, [name])
+                rest = expected[name][len(self.of_partition(behind, name)) :]
+                assert numbers_of(await read_all(alone)) == rest
+                await alone.close()
+        await source.close()
+        assert list(await new_source().partitions()) == names
+
+    async def test_what_is_there_comes_before_what_changes_meanwhile(
+        self, source: Source, new_source: NewSource, put: Put
+    ) -> None:
+        if not source.features.snapshot:
+            await put(event(0))
+            await source.open(None)
+            assert [phase for _, _, phase in await read_phases(source)] == ["stream"]
+            await source.close()
+            return
+        await put(*map(event, range(5)))
+        await source.open(None)
+        first = await source.read(deliveries_max=2, wait_seconds=0.0)
+        await put(*map(event, range(5, 9)))
+        found = await read_phases(source, deliveries_max=2)
+        assert first.phase == "snapshot"
+        assert [phase for _, _, phase in found] == ["snapshot"] * 3 + ["stream"] * 4
+        assert [one.value["number"] for one in first.deliveries] + [one.value["number"] for one, _, _ in found] == [
+            *range(9)
+        ]
+        await source.close()
+        # A token knows of which phase it is.
+        await source.open(first.token_after(1))
+        assert [phase for _, _, phase in await read_phases(source)] == ["snapshot"] * 4 + ["stream"] * 4
+        await source.close()
+        await source.open(found[2][1])
+        assert [phase for _, _, phase in await read_phases(source)] == ["stream"] * 4
+        await source.close()
+
+    async def test_what_is_confirmed_is_not_needed_any_more_and_the_rest_is_kept(
+        self, source: Source, new_source: NewSource, put: Put
+    ) -> None:
+        await put(*map(event, range(6)))
+        await source.open(None)
+        found = await read_all(source)
+        await source.confirm(found[3][1])
+        await source.close()
+        assert await self.numbers(new_source(), found[3][1]) == [4, 5]
+        if source.features.forgets:
+            with pytest.raises(PositionLost):
+                await source.open(found[1][1])
+            await source.close()
+        assert (await self.numbers(new_source(), None))[-2:] == [4, 5]
+
+    def of_partition(self, found: Sequence[tuple[Delivery, str]], name: str) -> list[int]:
+        return [delivery.value["number"] for delivery, _ in found if delivery.partition == name]
 
     async def test_a_source_that_is_not_open_says_so_and_closing_twice_is_fine(self, source: Source) -> None:
         with pytest.raises(HeadwaterError):
