@@ -146,8 +146,9 @@ class _Worker:
 
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens there. Raises ConfigInvalid where nothing can."""
-    family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind)
+    family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    # Only where it is named, asyncio sends at once what is written: otherwise an answer waits for the client's ACK.
+    listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(place)
