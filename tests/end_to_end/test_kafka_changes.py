@@ -161,7 +161,7 @@ async def test_no_event_is_skipped_of_a_topic_that_was_made_again_while_nothing_
         finally:
             await platform.stop()
     # Of the first time only: then the position is one of the new topic.
-    assert len(warnings_of(caplog, "edit was made again")) == 3
+    assert len(warnings_of(caplog, "edit was recreated")) == 3
 
 
 async def _token(connection: Connection) -> str:

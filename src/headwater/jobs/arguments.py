@@ -1,4 +1,4 @@
-"""What the arguments of `@job` and `table` may be: an unknown one, or one of a wrong kind, is an error at its line."""
+"""Validates the arguments of `@job` and `table`: an unknown one, or one of a wrong type, is an error at its line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNEXPECTED = re.compile(r"([\w.]+)\(\) got an unexpected keyword argument '(\w+
 
 
 class Arguments:
-    """The keyword arguments somebody gave to `what`, at `place`. Every method raises JobInvalid, at the argument."""
+    """The keyword arguments given to `what`, at `place`. Every method raises JobInvalid, at the argument."""
 
     def __init__(self, what: str, given: Mapping[str, Any], known: Iterable[str], place: Place | None) -> None:
         self.what = what
@@ -35,7 +35,7 @@ class Arguments:
         return JobInvalid(f"{self.what}: {message}", file=file, line=line, hint=hint)
 
     def wrong(self, name: str, takes: str, hint: str | None = None) -> JobInvalid:
-        """The argument `name` is of another kind than what it takes."""
+        """An error: the argument `name` has another type than it takes."""
         return self.refused(name, f"`{name}` is {takes}, not {shown(self._given.get(name))}.", hint)
 
     def value(self, name: str, default: Any = None) -> Any:
@@ -83,7 +83,7 @@ class Arguments:
             raise self.refused(name, f"`{name}`: {error.detail}", error.hint) from None
 
     def paths(self, name: str) -> tuple[str, ...] | None:
-        """One dotted path or several; None where a function is given, or nothing."""
+        """One dotted path or several; None if a function is given, or nothing."""
         value = self.value(name)
         if value is None or callable(value):
             return None
@@ -93,7 +93,7 @@ class Arguments:
         return tuple(paths)
 
     def function(self, name: str, *parameters: str, value: Any = None) -> Callable[..., Any] | None:
-        """A function that can be called with the parameters; None where none is given."""
+        """A function that can be called with the parameters; None if none is given."""
         function: Callable[..., Any] | None = self.value(name) if value is None else value
         if function is None:
             return None
@@ -106,13 +106,13 @@ class Arguments:
             inspect.signature(function).bind(*parameters)
         except TypeError as error:
             raise self.refused(name, f"`{name}` is {called}, and {shown(function)} is not: {error}.") from None
-        except ValueError:  # what is written in C need not say what it takes
+        except ValueError:  # functions written in C may have no signature
             pass
         return function
 
 
 def unknown(name: str, known: Iterable[str]) -> tuple[str, str | None]:
-    """Message and hint about an argument nobody knows."""
+    """Message and hint about an unknown argument."""
     names = list(known)
     near = nearest(name, names)
     if near is not None:
@@ -121,7 +121,7 @@ def unknown(name: str, known: Iterable[str]) -> tuple[str, str | None]:
 
 
 def unexpected(error: TypeError, functions: Mapping[str, Callable[..., Any]]) -> tuple[str, str | None] | None:
-    """The same about Python's own complaint, where it is about one of the `functions`; else None."""
+    """The same for Python's own TypeError, if it is about one of the `functions`; else None."""
     found = _UNEXPECTED.match(str(error))
     function = functions.get(found[1]) if found else None
     if found is None or function is None:

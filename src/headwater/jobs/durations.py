@@ -1,4 +1,4 @@
-"""Lengths of time as people write them in jobs: `90`, `"90s"`, `"5m"`, `"1h"`, `"2d"`."""
+"""Durations as they are written in jobs: `90`, `"90s"`, `"5m"`, `"1h"`, `"2d"`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order in which events flow through a project's jobs, from those that read no other's stream on."""
+"""The order in which events flow through a project's jobs, starting with those that read no stream of another job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from headwater.jobs.job import Job
 
 
 def in_order_of_flow(jobs: Sequence[Job]) -> list[Job]:
-    """Jobs after those whose streams they read. Raises JobInvalid where they go in a circle."""
+    """Each job after those whose streams it reads. Raises JobInvalid for a cycle."""
     ordered: list[Job] = []
     waiting = list(jobs)
     while waiting:
@@ -25,7 +25,7 @@ def in_order_of_flow(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _that_come_round(waiting: Sequence[Job]) -> list[Job]:
-    """The jobs of the circle, without those that only read what comes out of it."""
+    """The jobs of the cycle, without those that only read its output."""
     circle = list(waiting)
     while True:
         read = {source for job in circle for source in job.reads()}

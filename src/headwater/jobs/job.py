@@ -53,7 +53,7 @@ class Job:
     """Source streams → steps → a stream or a table.
 
     `out_of_order_ms`: how much older than the newest event of its partition an event may be and still be on time.
-    `idle_ms`: after so long without events, timers go by the wall clock.
+    `idle_ms`: after this time without events, timers fire by the wall clock.
     """
 
     name: str
@@ -69,13 +69,13 @@ class Job:
     fields_read: tuple[str, ...] = ()
     # Those of them of which only some JSON types can be added up, with these.
     fields_added_up: tuple[tuple[str, frozenset[str]], ...] = ()
-    # Where it is defined; found out where it is not given.
+    # Where it is defined; by default, where it was made.
     place: Place | None = dataclasses.field(default=None, compare=False)
-    # The directory of the project it is part of, where that is known.
+    # The directory of its project, if that is known.
     project: Path | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        """Raises JobInvalid for what no runner could run."""
+        """Raises JobInvalid for a job that no runner could run."""
         if self.place is None:
             object.__setattr__(self, "place", calling_place())
         if not isinstance(self.name, str) or not _JOB_NAME.fullmatch(self.name):
@@ -98,7 +98,7 @@ class Job:
         return tuple(dict.fromkeys(self.sources))
 
     def writes(self) -> Writes:
-        """The streams and the table it writes. Whoever asks what a job writes asks this."""
+        """The streams and the table it writes; the only source of this."""
         match self.output:
             case ToStream(stream):
                 return Writes(self.error_stream, output=stream, late=self.late_stream)
@@ -111,7 +111,7 @@ class Job:
 
     @property
     def label(self) -> str:
-        """Its name and place, as messages give them: `page_edits (jobs/edits.py:12)`."""
+        """Its name and place, as in messages: `page_edits (jobs/edits.py:12)`."""
         return self.name if self.place is None else f"{self.name} ({self.place})"
 
     def invalid(self, message: str, *, hint: str | None = None) -> JobInvalid:
@@ -121,27 +121,27 @@ class Job:
 
     @property
     def error_stream(self) -> str:
-        """Where events go that the job could not process."""
+        """The stream of the events that the job could not process."""
         return f"{self.name}.error"
 
     @property
     def group(self) -> str:
-        """The name under which the log remembers how far the job is."""
+        """The group of the job's position in the log."""
         return f"job.{self.name}"
 
     @property
     def keeps_state(self) -> bool:
-        """Whether it remembers anything but its position."""
+        """Whether it keeps anything but its position."""
         return bool(self.keyed_steps)
 
     @property
     def has_timers(self) -> bool:
-        """Whether something of it waits for a time to come, as windows do."""
+        """Whether any of its steps sets timers, as windows do."""
         return any(step.on_timer is not None for step in self.keyed_steps)
 
     @property
     def keyed_steps(self) -> tuple[PerKey, ...]:
-        """The steps that remember something for each key, in order."""
+        """The steps that keep state for each key, in order."""
         keyed = []
         for step in self.steps:
             match step:
@@ -186,7 +186,7 @@ def job(*positional: Never, **settings: Unpack[JobSettings]) -> Callable[[Callab
 
     With `window` the function gets each `Window` instead of the events. With `state` (a dataclass, or something like
     `dict` or `int` whose call gives the first value) `context.state` holds the key's state; assign None to forget it.
-    Raises JobInvalid, with the line, for an argument that is unknown or of a wrong kind.
+    Raises JobInvalid, with the line, for an argument that is unknown or of a wrong type.
     """
     asked = Arguments("@job", settings, JobSettings.__annotations__, calling_place())
     if positional:
@@ -242,9 +242,9 @@ def _steps_before(asked: Arguments) -> list[Step]:
 def table(name: str, **settings: Unpack[TableSettings]) -> Job:
     """A job that keeps a table filled from a stream: `columns` gives each column's type, or (type, dotted path).
 
-    Types: text, integer, real, boolean, json. Of events with the same `key` the newest is the row: the one that comes
-    last, or with `version`, a column, the one with the greatest. `order` is how people want to see the table, such as
-    "edits desc". Raises JobInvalid, with the line, for what cannot be.
+    Types: text, integer, real, boolean, json. Of events with the same `key` the newest is the row: the one that arrived
+    last or, with `version`, a column, the one with the greatest value in it. `order` is the default order of a view,
+    such as "edits desc". Raises JobInvalid, with the line, for an invalid argument.
     """
     asked = Arguments(f"table({name!r})", settings, TableSettings.__annotations__, calling_place())
     if not isinstance(name, str):

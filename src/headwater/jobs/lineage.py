@@ -1,4 +1,4 @@
-"""What a job writes, by what is written there: the one answer for the runner, checks, plans, access and pages."""
+"""What a job writes, by purpose: the only source for runners, checks, plans, access and pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headwater.connectors.contract import TableShape
 
 @dataclass(frozen=True, slots=True)
 class Writes:
-    """Where a job's results go. `errors`: the stream of the events it could not process; every job has one."""
+    """The outputs of a job. `errors`: the stream of the events it could not process; every job has one."""
 
     errors: str
     output: str | None = None

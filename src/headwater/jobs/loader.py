@@ -1,4 +1,4 @@
-"""Finds the jobs of a project: every Job at the top of a Python file in its jobs directory, also in lists and such."""
+"""Finds the jobs of a project: every Job at the top level of a file in its jobs directory, also inside containers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from headwater.jobs.operators.windows import Tumbling, tumbling
 from headwater.jobs.place import relative_file
 from headwater.jobs.steps import Each, PerKey, Timer, Transition
 
-# What job files call: a misspelt argument is answered with the one that was meant.
+# What job files call: the error for a misspelt argument suggests the right one.
 _OURS: Mapping[str, Callable[..., Any]] = {
     "tumbling": tumbling,
     "Timer.__new__": Timer,
@@ -33,7 +33,7 @@ _OURS: Mapping[str, Callable[..., Any]] = {
     },
 }
 _NO_MORE: Any = object()
-# What jobs may be kept in, and how it is gone through without code of whoever made a class of it.
+# Containers of jobs, and how they are iterated without running the code of a subclass.
 _CONTENTS: Mapping[type, Callable[[Any], Iterable[Any]]] = {
     list: list.__iter__,
     tuple: tuple.__iter__,
@@ -45,11 +45,11 @@ _CONTENTS: Mapping[type, Callable[[Any], Iterable[Any]]] = {
 
 
 def load_jobs(directory: Path, project: Path, refused: Callable[[JobInvalid], None] | None = None) -> list[Job]:
-    """The jobs in `directory`, by file and then in order of definition; none where there is no such directory.
+    """The jobs in `directory`, by file and then in order of definition; [] without the directory.
 
     The files are run, as Python files are when they are imported. Their places, and those in errors, are relative to
-    `project`. Raises JobInvalid with file and line; with `refused` it is called with each of them, and what is wrong
-    is left out.
+    `project`. Raises JobInvalid with file and line; if `refused` is given, it is called with each of these errors
+    instead, and the invalid jobs are left out.
     """
     found: dict[str, Job] = {}
     tables: dict[str, Job] = {}
@@ -94,10 +94,10 @@ def _jobs_in(path: Path, project: Path) -> list[Job]:
     if spec is None or spec.loader is None:
         raise JobInvalid("cannot be loaded as Python.", file=relative_file(path, project))
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up by name while they are made.
+    # Dataclasses look up their module by name while they are created.
     sys.modules[name] = module
     try:
-        # Standard output belongs to the verb that loads the file, and so does what ends it.
+        # Standard output and signals belong to the verb that loads the file.
         with contextlib.redirect_stdout(sys.stderr), _own_signals():
             spec.loader.exec_module(module)
     except BaseException as error:  # a job file may do anything
@@ -130,7 +130,7 @@ def _jobs_among(values: Iterable[Any]) -> Iterator[Job]:
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ctrl + C and SIGTERM do afterwards what they did before, whatever a library has set."""
+    """Restore the handlers of Ctrl + C and SIGTERM afterwards, whatever a library has set."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -144,7 +144,7 @@ def _own_signals() -> Iterator[None]:
 
 
 def _refusal(error: BaseException, path: str, project: Path) -> JobInvalid:
-    """What is said of the file at `path`, as the exceptions of its code have it."""
+    """The error to report for the file at `path` whose code raised `error`."""
     file, line = relative_file(Path(path), project), _line_of(error, path)
     if isinstance(error, ConfigInvalid):
         known = error.line if error.file is not None and relative_file(Path(error.file), project) == file else None

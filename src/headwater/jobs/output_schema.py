@@ -1,4 +1,4 @@
-"""Which schema the events have that a job writes: asked by the check of a project and by a job's start alike."""
+"""The schema of the events that a job writes, for the check of a project and the start of a job."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ VERSIONS_NAMED_MAX = 5
 
 
 def output_schema_uri(job: Job, streams: StreamRegistry, repository: SchemaRepository) -> str | None:
-    """The `$schema` of a job's events; None where it writes no stream, or one without a title.
+    """The `$schema` of a job's events; None if it writes no stream, or one without a schema title.
 
     May read a directory. Raises StreamUnknown, JobInvalid (a version of no title), SchemaNotFound, and SchemaUriRefused
-    for what names no version, such as `latest`.
+    for anything but a version, such as `latest`.
     """
     output = _stream_written(job)
     if output is None:
@@ -32,7 +32,7 @@ def output_schema_uri(job: Job, streams: StreamRegistry, repository: SchemaRepos
             raise job.invalid(f"{stream.name} has no schema_title, which version {version} could be of.")
         return None
     versions = []
-    # What is not listed may be there all the same, in a repository that only answers.
+    # A repository that cannot list its schemas may have versions that are not in this list.
     for uri in repository.uris():
         parent, _, name = uri.rpartition("/")
         if parent == f"/{title}" and (found := _VERSION.fullmatch(name)):

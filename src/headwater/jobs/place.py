@@ -1,4 +1,4 @@
-"""Where in a project a job is defined: the file and line that findings and messages name."""
+"""Where in a project a job is defined: the file and line for findings and messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OURS = "headwater."
 
 
 class Place(NamedTuple):
-    """A file, relative to the project where that is known, and a 1-based line of it."""
+    """A file, relative to the project if that is known, and a 1-based line of it."""
 
     file: str
     line: int
@@ -21,11 +21,11 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}"
 
     def within(self, project: Path) -> Place:
-        """The same place with its file relative to `project`, where it is in there."""
+        """The same place with its file relative to `project`, if it is inside."""
         return Place(relative_file(Path(self.file), project), self.line)
 
     def of_argument(self, name: str) -> Place:
-        """The line of the keyword `name` in the call that begins here; this one where it cannot be found."""
+        """The line of the keyword `name` in the call that begins here; this line if it cannot be found."""
         try:
             tree = ast.parse(Path(self.file).read_bytes())
         except (OSError, SyntaxError, ValueError):
@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 
 def relative_file(file: Path, project: Path) -> str:
-    """`file` as people of the project write it, with forward slashes; whole where it is elsewhere."""
+    """`file` relative to the project, with forward slashes; the whole path if it is elsewhere."""
     try:
         return file.resolve().relative_to(project.resolve()).as_posix()
     except ValueError:
@@ -44,7 +44,7 @@ def relative_file(file: Path, project: Path) -> str:
 
 
 def calling_place() -> Place | None:
-    """Where the nearest code that is not Headwater's own calls from; None where there is none."""
+    """The place of the nearest caller that is not Headwater's own code; None without one."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and str(frame.f_globals.get("__name__", "")).startswith(_OURS):
         frame = frame.f_back

@@ -1,10 +1,10 @@
 """What a job is made of: the primitives `Each` and `PerKey`, and how one event or timer is folded through them.
 
-How this works: a step is data with plain functions in it; the functions here apply it to one item at a time and put
-what comes out into `Results`. They know no clock, no log and no runner, so that every runner gets the same results.
-`PerKey` keeps, per key, a JSON value and named timers. It is handed them with each event or due timer and answers
-with a `Transition`: the new state, the events to pass on, the new timers. What a failing function did to the state is
-forgotten, because it is given a copy. Windows (and later joins, dedupe, reordering) are functions on top of `PerKey`.
+How this works: a step is data with plain functions in it; the functions here apply it to one item at a time and add the
+output to `Results`. They use no clock, no log and no runner, so that every runner gets the same results. `PerKey`
+keeps, per key, a JSON value and named timers. Its functions get them with each event or due timer and return a
+`Transition`: the new state, the events to pass on, the new timers. Changes of the state by a failing function are
+discarded, because it is given a copy. Windows are functions on top of `PerKey`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class _Timer(NamedTuple):
 class Timer(_Timer):
     """When to be called again, in event time. Called when the watermark passes `at_ms`.
 
-    Where no events come any more (an idle source, the end of the input), a timer fires by the wall clock, unless
-    `fires_when_idle` is false: idleness must not make a job forget what an event could still need. `strict`, its
-    opposite, is the name that earlier versions had for it.
+    When no more events arrive (an idle source, the end of the input), a timer fires by the wall clock, unless
+    `fires_when_idle` is false: a job must not delete state while idle that a later event could need. `strict`, its
+    opposite, is the name of it in earlier versions.
     """
 
     __slots__ = ()
@@ -44,18 +44,18 @@ class Timer(_Timer):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What a keyed function answers. State None forgets the key's state; `timers` None leaves them as they are."""
+    """What a keyed function returns. State None deletes the key's state; `timers` None keeps them unchanged."""
 
     state: Any = None
     events: Iterable[Any] = ()
     timers: Mapping[str, Timer] | None = None
-    # Events that came after everything about them was forgotten: counted, and sent to the job's late stream.
+    # Events that arrived after the state for them was deleted: counted, and sent to the job's late stream.
     late: Iterable[Any] = ()
 
 
 @dataclass(slots=True)
 class Context:
-    """What a step's function is told besides the event; times are epoch milliseconds of event time."""
+    """What a step's function gets in addition to the event; times are epoch milliseconds of event time."""
 
     event_time_ms: int
     watermark_ms: int = NO_WATERMARK
@@ -67,7 +67,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """Event → events. The function answers an event, several, or None."""
+    """Event → events. The function returns an event, several, or None."""
 
     name: str
     apply: Callable[[Any, Context], Any]
@@ -88,20 +88,20 @@ Step = Each | PerKey
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One event between two steps. `lineage_id` names what it was made from: ids of derived events follow from it."""
+    """One event between two steps. `lineage_id` identifies its origin: ids of derived events are computed from it."""
 
     value: Any
     event_time_ms: int
     lineage_id: str
     stream: str | None = None
-    # The event that came in, as bytes and as read; None for what a timer made.
+    # The event that was read, as bytes and decoded; None for the output of a timer.
     raw: bytes | None = None
     source: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A function, or the Gate, would not take this item."""
+    """A function failed on this item, or the Gate refused it."""
 
     item: Element
     step: str
@@ -110,7 +110,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Results:
-    """What came out of a step."""
+    """The output of a step."""
 
     items: list[Element] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -118,21 +118,21 @@ class Results:
 
 
 class KeyEntry(NamedTuple):
-    """What is kept for one key."""
+    """The state and timers of one key."""
 
     state: Any = None
     timers: Mapping[str, Timer] = {}
 
     def encode(self) -> bytes | None:
-        """As bytes, or None where nothing is left to keep. Raises JobInvalid for a timer that cannot be kept."""
+        """As bytes, or None if there is nothing to keep. Raises JobInvalid for an invalid timer."""
         if self.state is None and not self.timers:
             return None
         timers = {}
-        # Once for each event with a timer, so without a call.
+        # Called for each event with a timer, so it avoids calls.
         for name, (at_ms, fires_when_idle) in self.timers.items():
             if type(at_ms) is not int or not -TIMER_MS_MAX <= at_ms <= TIMER_MS_MAX or "\0" in name:
-                raise JobInvalid(f"The timer {name!r} is at {at_ms!r}, which is no time in whole milliseconds.")
-            # The stored flag says the opposite: it is older than the name.
+                raise JobInvalid(f"The timer {name!r} is at {at_ms!r}, which is not a time in whole milliseconds.")
+            # The stored flag has the opposite meaning: it is older than the name.
             timers[name] = [at_ms, not fires_when_idle]
         return encode_kept({"s": self.state, "t": timers})
 
@@ -145,11 +145,11 @@ class KeyEntry(NamedTuple):
 
 
 def apply_each(step: Each, item: Element, watermark_ms: int, results: Results) -> None:
-    """Fold one item through `step`."""
+    """Apply `step` to one item."""
     context = Context(item.event_time_ms, watermark_ms, item.stream)
     try:
         made = _several(step.apply(item.value, context))
-    except BaseException as error:  # the job's code: whatever it raises becomes an error event
+    except BaseException as error:  # the job's code: anything it raises becomes an error event
         contain(error)
         results.failures.append(Failure(item, step.name, error))
         return
@@ -157,7 +157,7 @@ def apply_each(step: Each, item: Element, watermark_ms: int, results: Results) -
 
 
 def key_of(step: PerKey, item: Element, watermark_ms: int, results: Results) -> bytes | None:
-    """The item's key, encoded, one for all its spellings; None where the function fails or gives what is no JSON."""
+    """The item's key, encoded in a canonical form; None if the function fails or returns something that is not JSON."""
     try:
         return identity(step.key(item.value, Context(item.event_time_ms, watermark_ms, item.stream)))
     except BaseException as error:
@@ -169,12 +169,12 @@ def key_of(step: PerKey, item: Element, watermark_ms: int, results: Results) -> 
 def apply_event(
     step: PerKey, key: bytes, item: Element, before: bytes | None, *, watermark_ms: int, results: Results
 ) -> bytes | None:
-    """Fold one item through `step`, whose cell for `key` is `before`; the cell afterwards."""
+    """Apply `step`, whose cell for `key` is `before`, to one item; the cell afterwards."""
     try:
         cell = KeyEntry.decode(before)
         context = Context(item.event_time_ms, watermark_ms, item.stream, decode_json(key), cell.state, cell.timers)
-        turn = step.on_event(cell.state, item.value, context)
-        after, made, late = _settle(turn, cell)
+        transition = step.on_event(cell.state, item.value, context)
+        after, made, late = _settle(transition, cell)
     except BaseException as error:
         contain(error)
         results.failures.append(Failure(item, step.name, error))
@@ -187,7 +187,7 @@ def apply_event(
 def apply_timer(
     step: PerKey, key: bytes, name: str, at_ms: int, before: bytes | None, *, watermark_ms: int, results: Results
 ) -> bytes | None:
-    """Fire the timer `name` of `key` that was set to `at_ms`; the cell afterwards. One set anew does nothing."""
+    """Fire the timer `name` of `key` that was set to `at_ms`; the cell afterwards. Does nothing if it was set again."""
     cell = KeyEntry.decode(before)
     timer = cell.timers.get(name)
     if timer is None or timer.at_ms != at_ms:
@@ -199,9 +199,9 @@ def apply_timer(
         return KeyEntry(cell.state, left).encode()
     try:
         context = Context(timer.at_ms, watermark_ms, None, decode_json(key), cell.state, left)
-        turn = step.on_timer(cell.state, name, context)
-        after, made, late = _settle(turn, KeyEntry(cell.state, left))
-    except BaseException as error:  # the timer is spent, the state stays
+        transition = step.on_timer(cell.state, name, context)
+        after, made, late = _settle(transition, KeyEntry(cell.state, left))
+    except BaseException as error:  # the timer is deleted, the state is kept
         contain(error)
         results.failures.append(Failure(item, step.name, error))
         return KeyEntry(KeyEntry.decode(before).state, left).encode()
@@ -210,12 +210,12 @@ def apply_timer(
     return after
 
 
-def _settle(turn: Transition, cell: KeyEntry) -> tuple[bytes | None, list[Any], list[Any]]:
-    """The cell a turn leaves, and its events; everything that can fail has happened afterwards."""
-    if not isinstance(turn, Transition):
-        raise JobInvalid(f"A keyed function answers a Turn, not {type(turn).__name__}.")
-    timers = cell.timers if turn.timers is None else turn.timers
-    return KeyEntry(turn.state, timers).encode(), _several(turn.events), _several(turn.late)
+def _settle(transition: Transition, cell: KeyEntry) -> tuple[bytes | None, list[Any], list[Any]]:
+    """The cell after a transition, and its events; everything that can fail happens in here."""
+    if not isinstance(transition, Transition):
+        raise JobInvalid(f"A keyed function returns a Transition, not {type(transition).__name__}.")
+    timers = cell.timers if transition.timers is None else transition.timers
+    return KeyEntry(transition.state, timers).encode(), _several(transition.events), _several(transition.late)
 
 
 def _several(made: Any) -> list[Any]:

@@ -1,6 +1,6 @@
-"""How jobs run: the runners, the stores they commit to, and what becomes of a job's output.
+"""How jobs run: the runners, the stores they commit to, and the processing of a job's output.
 
-What a job is, `headwater.jobs` says. Its names are here as well, since job files of earlier versions import them here.
+`headwater.jobs` defines what a job is. Its names are here as well, for job files of earlier versions.
 """
 
 from headwater.jobs import (

@@ -1,4 +1,4 @@
-"""Which of many equal troubles are worth a line on the console: the first, then others at growing distances."""
+"""Decides which of many equal errors are printed on the console: the first, then others at growing intervals."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-DISTANCES_SECONDS = (10.0, 60.0, 600.0, 3600.0)
-# After so long without any, the next one is the first again.
+INTERVALS_SECONDS = (10.0, 60.0, 600.0, 3600.0)
+# After this time without any, the next one counts as the first again.
 QUIET_SECONDS = 3600.0
 KINDS_MAX = 32
 
 
 class Announcement(NamedTuple):
-    """What a line may say: how many there were since the line before, and how many in all."""
+    """The numbers for a line: how many there were since the previous line, and how many in all."""
 
     fresh: int
     total: int
@@ -30,14 +30,14 @@ class _Kind:
 
 
 class Announcements:
-    """Counts troubles by kind, a text such as the name of an exception; beyond `KINDS_MAX` all others are one kind."""
+    """Counts errors by kind, a text such as the name of an exception; beyond `KINDS_MAX` all others are one kind."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._kinds: dict[str, _Kind] = {}
 
     def of(self, kind: str, count: int = 1) -> Announcement | None:
-        """`count` more of `kind` happened. None where the last line about it was too short ago."""
+        """`count` more of `kind` happened. None if the last line about it was printed too recently."""
         now = self._clock()
         known = self._kinds.get(kind)
         if known is None or now - known.last_at > QUIET_SECONDS:
@@ -51,12 +51,12 @@ class Announcements:
         known.total += count
         if now < known.due_at:
             return None
-        said = Announcement(known.fresh, known.total)
-        known.due_at = now + DISTANCES_SECONDS[min(known.lines, len(DISTANCES_SECONDS) - 1)]
+        announcement = Announcement(known.fresh, known.total)
+        known.due_at = now + INTERVALS_SECONDS[min(known.lines, len(INTERVALS_SECONDS) - 1)]
         known.fresh = 0
         known.lines += 1
-        return said
+        return announcement
 
     def forget(self, kind: str) -> None:
-        """The trouble is over: the next one is the first again."""
+        """The errors have stopped: the next one counts as the first again."""
         self._kinds.pop(kind, None)

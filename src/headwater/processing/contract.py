@@ -1,4 +1,4 @@
-"""What a runner promises, what it can do, and which jobs it therefore cannot run, asked before anything starts."""
+"""What a runner guarantees, what it supports, and which jobs it therefore refuses before anything starts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from headwater.processing.status import RunnerStatus
 
 @dataclass(frozen=True, slots=True)
 class RunnerFeatures:
-    """What a runner can do, with the log, the store and the sink it has.
+    """What a runner supports, with its source and its store.
 
-    `streams`: it commits outputs and position together. `keyed_state`: it keeps what steps remember per key, committed
-    with the position. `tables`: it fills the table of a job; `tables_with_state`: also where the job keeps state.
-    `fires_when_idle`: where no events come, timers fire by the wall clock; otherwise only events make them fire.
+    `streams`: it commits outputs and position together. `keyed_state`: it commits the state that steps keep per key
+    with the position. `tables`: it fills the table of a job; `tables_with_state`: also if the job keeps state.
+    `fires_when_idle`: timers fire by the wall clock while no events arrive; otherwise only events fire them.
     `shares_partitions`: processes that run the same job at once divide its partitions; otherwise the last one has all.
     """
 
@@ -28,7 +28,7 @@ class RunnerFeatures:
     shares_partitions: bool
 
     def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
-        """What `job` needs and is not among these features, a clause each; () where nothing is missing."""
+        """What `job` needs that these features lack, a clause each; () if nothing is missing."""
         fills_table = job.writes().table is not None
         reasons = []
         if job.keeps_state and fills_table and not self.tables_with_state:
@@ -47,7 +47,7 @@ class RunnerFeatures:
 class Runner(Protocol):
     """Runs one job; `run` may be called again after it raised.
 
-    Making one for a job that it cannot run raises JobInvalid with all of `unsupported_reasons`.
+    The constructor raises JobInvalid, with all of `unsupported_reasons`, for a job that it cannot run.
     Every implementation passes `headwater.testing.suites.runner`.
     """
 
@@ -56,7 +56,7 @@ class Runner(Protocol):
     features: RunnerFeatures
 
     def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
-        """Why it could not run `job`, with what it has, a clause each; () where it could. Touches nothing."""
+        """Why it cannot run `job`, a clause each; () if it can. Has no side effects."""
         ...
 
     async def run(self, *, drain: bool = False) -> None: ...
@@ -64,7 +64,7 @@ class Runner(Protocol):
     def stop(self) -> None: ...
 
     def cancelled_itself(self) -> None:
-        """Called where the task of `run` was cancelled, and not by the one who started it."""
+        """Called if the task of `run` was cancelled, but not by its supervisor."""
         ...
 
     async def fence(self) -> None: ...
@@ -73,6 +73,6 @@ class Runner(Protocol):
 
 
 def require_supported(job: Job, reasons: Sequence[str]) -> None:
-    """Raises JobInvalid, at the job's place, where there are reasons why it cannot run."""
+    """Raises JobInvalid, at the job's place, if there are reasons why it cannot run."""
     if reasons:
         raise job.invalid(f"The job {job.name} cannot run here: {'; '.join(reasons)}.")

@@ -1,4 +1,4 @@
-"""Events a job makes: their envelope, their repeatable ids, and the error events about what it could not process."""
+"""The events of a job: their envelope, their repeatable ids, and the error events about what it could not process."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ MESSAGE_CHARS_MAX = 2_000
 STACK_CHARS_MAX = 8_000
 # An error event holds the event that failed and has to pass the Gate itself.
 ENVELOPE_BYTES = 65_536
-# How much of an event goes into the error event about it where the whole is too much for the log.
+# How much of an event goes into its error event if the whole is too large for the log.
 RAW_BYTES_MAX = 65_536
 
 
 def derived_id(job: str, stream: str, lineage_id: str) -> str:
-    """The id of the event that `job` makes for `stream` out of `lineage_id`: the same whenever it is made again."""
+    """The id of the event of `job` for `stream` derived from `lineage_id`: the same each time."""
     # As `uuid.uuid5` makes it.
     name = NAMESPACE.bytes + f"{job}\n{stream}\n{lineage_id}".encode()
     return uuid_text(hashlib.sha1(name, usedforsecurity=False).hexdigest(), 5)
 
 
 class OutputBuilder:
-    """Turns what the steps of one job give into records that passed the Gate."""
+    """Turns the results of the steps of one job into records that passed the Gate."""
 
     def __init__(self, job: Job, gate: Gate, log: RefusesRecords | None = None) -> None:
-        """`log` is asked, where it can be, whether it will ever take what was made."""
+        """`log`, if given, is asked whether it would ever accept a record."""
         self._job = job
         self._writes = job.writes()
         self._gate = gate
@@ -74,7 +74,7 @@ class OutputBuilder:
             if self._schema_uri is not None:
                 value["$schema"] = self._schema_uri
             value["meta"] = self._meta(item, value.get("meta"), stream)
-        except BaseException as error:  # a mapping of the job's own is its code, too
+        except BaseException as error:  # a mapping type of the job's own runs its code, too
             contain(error)
             return Failure(item, "output", error)
         return await self._admit(item, value)
@@ -94,9 +94,9 @@ class OutputBuilder:
         return await self._admit(item, value)
 
     async def error(self, failure: Failure, now_ms: int) -> Admitted | Failure:
-        """The error event about `failure`: the event as it came in, the exception and its stack.
+        """The error event about `failure`: the event as it was read, the exception and its stack.
 
-        Where everybody reads the error stream, and not the streams the job reads, nothing of the event is in it.
+        If the error stream is readable by more people than the streams the job reads, nothing of the event is in it.
         """
         made = await self._error(failure, now_ms)
         raw = failure.item.raw
@@ -106,7 +106,7 @@ class OutputBuilder:
         return made
 
     async def instead_of(self, record: Record, error: HeadwaterError, now_ms: int) -> Record | None:
-        """The error event for a record of this job that the log refused later; None where it is one itself."""
+        """The error event for a record of this job that the log refused later; None if it is an error event itself."""
         stream = self._gate.streams.get(self._writes.errors)
         if record.topic in stream.topics:
             return None
@@ -125,7 +125,7 @@ class OutputBuilder:
         stream = self._writes.errors
         now, lineage_id, withheld = utc_text(now_ms), original(failure.error), self._withholds()
         source = item.source if isinstance(item.source, Mapping) and not withheld else {}
-        said = "" if withheld else without_paths(text_of(lineage_id), project)
+        text = "" if withheld else without_paths(text_of(lineage_id), project)
         stack = (bare_stack_text if withheld else stack_text)(lineage_id, project)
         value: dict[str, Any] = {
             "$schema": schema.uri,
@@ -135,7 +135,7 @@ class OutputBuilder:
             "error_type": name_of(lineage_id),
             "errored_schema_uri": _text(source.get("$schema")),
             "errored_stream_name": "unknown" if withheld else item.stream or "unknown",
-            "message": f"{failure.step}: {said or name_of(lineage_id)}"[:MESSAGE_CHARS_MAX],
+            "message": f"{failure.step}: {text or name_of(lineage_id)}"[:MESSAGE_CHARS_MAX],
             "raw_event": WITHHELD if withheld else self._raw_text(item),
             "stack": stack[-STACK_CHARS_MAX:],
         }
@@ -151,7 +151,7 @@ class OutputBuilder:
         return error_stream is not None and not streams.visibility.may_copy(self._job.reads(), error_stream)
 
     def _raw_text(self, item: Element) -> str:
-        # What a timer made had no event: its state is still there, and its cause says which key it was.
+        # The output of a timer has no event: its state is still there, and its cause names the key.
         raw = item.raw if item.raw is not None else orjson.dumps({"cause": item.lineage_id})
         limit = max(1024, self._gate.settings.event_bytes_max // 2 - ENVELOPE_BYTES)
         text = raw[:limit].decode("utf-8", "replace")
@@ -160,7 +160,7 @@ class OutputBuilder:
     def _meta(self, item: Element, given: Any, stream: str) -> dict[str, Any]:
         own = {"stream": stream, "id": derived_id(self._job.name, stream, item.lineage_id)}
         source = item.source.get("meta") if isinstance(item.source, Mapping) else None
-        # A function may pass its input on: what belongs to that event alone must not come along.
+        # A function may pass on its input, whose own id and time must not be copied.
         passed = given if isinstance(given, Mapping) else {}
         kept = {name: part for name, part in passed.items() if name not in ("id", "dt")}
         return self._meta_from(source, {**kept, **own})
@@ -190,7 +190,7 @@ class OutputBuilder:
         return verdict if refusal is None else Failure(item, "output", refusal)
 
     def _verdict(self, value: dict[str, Any]) -> Admitted | Refused | SchemaPending | BaseException:
-        """What the Gate says; an error where the value is no JSON, or its own code fails while it is read."""
+        """The verdict of the Gate; an error if the value is not JSON, or its own code fails while it is read."""
         try:
             return self._gate.try_admit(value, own=True)
         except HeadwaterError:

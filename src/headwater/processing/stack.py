@@ -1,4 +1,4 @@
-"""Stacks and messages of errors as they may leave the machine: files named within the project, no other path of it."""
+"""Stacks and messages of errors without paths of the machine: files are named relative to the project."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headwater.foreign import contain, described, name_of, utf8
 
 HIDDEN = "…"
 
-# What paths of a machine begin with: another text that looks like a path is left as it is.
+# How paths of a machine begin: other text that looks like a path is kept.
 _TOPS = frozenset(
     {"Applications", "Library", "System", "Users", "Volumes", "bin", "boot", "dev", "etc", "home", "lib", "lib64"}
     | {"media", "mnt", "nix", "opt", "private", "proc", "root", "run", "sbin", "snap", "srv", "sys", "tmp", "usr"}
@@ -23,7 +23,7 @@ _TOPS = frozenset(
 )
 _PACKAGES = re.compile(r".*[/\\](?:site|dist)-packages[/\\]")
 _WINDOWS = r"[A-Za-z]:[\\/]|\\\\"
-# In quotes a path may have blanks.
+# In quotes a path may contain spaces.
 _QUOTED = re.compile(
     rf"""(?P<quote>['"])(?P<scheme>(?:file|sqlite)://+(?=/))?(?P<path>(?:/|{_WINDOWS})[^'"\n]*)(?P=quote)"""
 )
@@ -48,19 +48,19 @@ def stack_text(error: BaseException, project: Path | None) -> str:
 
 
 def bare_stack_text(error: BaseException, project: Path | None) -> str:
-    """Where an exception was raised, and its type: nothing of what it says, which may be part of an event."""
+    """Where an exception was raised, and its type: nothing of its message, which may be part of an event."""
     return utf8(f"{_frames(error, project)}{name_of(error)}")
 
 
 def without_paths(text: str, project: Path | None) -> str:
-    """A message whose paths of files in `project` are relative, and of others no more than their last names."""
+    """A message in which paths inside `project` are relative, and others are reduced to their last part."""
 
     def quoted(found: re.Match[str]) -> str:
-        path = _told(found["path"], project)
+        path = _shown(found["path"], project)
         return found[0] if path is None else f"{found['quote']}{found['scheme'] or ''}{path}{found['quote']}"
 
     def bare(found: re.Match[str]) -> str:
-        return _told(found["path"], project) or found[0]
+        return _shown(found["path"], project) or found[0]
 
     return _BARE.sub(bare, _QUOTED.sub(quoted, text))
 
@@ -82,13 +82,13 @@ def _frames(error: BaseException, project: Path | None) -> str:
 
 def _shorten(stack: traceback.StackSummary, project: Path | None) -> None:
     for frame in stack:
-        # Read before the file has another name.
+        # The line is read from the file, so before the file is renamed.
         _ = frame.line
         frame.filename = file_name(frame.filename, project)
 
 
 def file_name(file: str, project: Path | None) -> str:
-    """A source file as people know it: within the project, or the package, it belongs to."""
+    """A source file relative to the project, or the package, that it belongs to."""
     if file.startswith("<"):
         return file
     inside = _within(file, project)
@@ -104,8 +104,8 @@ def file_name(file: str, project: Path | None) -> str:
     return re.split(r"[/\\]", path)[-1]
 
 
-def _told(path: str, project: Path | None) -> str | None:
-    """What is told of a path in a text; None where it is no path of a machine."""
+def _shown(path: str, project: Path | None) -> str | None:
+    """What is shown of a path in a text; None if it is not a path of a machine."""
     parts = [part for part in re.split(r"[/\\]+", path) if part]
     is_ours = path.startswith("/") and (len(parts) < 2 or parts[0] not in _tops(project))
     if is_ours or not parts:
@@ -113,7 +113,7 @@ def _told(path: str, project: Path | None) -> str | None:
     inside = _within(path, project) if path.startswith("/") else None
     if inside is not None:
         return inside
-    # The directory of a person has their name.
+    # The name of a home directory is the name of a person.
     return HIDDEN if len(parts) < 3 else f"{HIDDEN}/{parts[-1]}"
 
 

@@ -1,4 +1,4 @@
-"""What is known about a running job: its state, its counts and its last trouble, for people and for metrics."""
+"""The status of a running job: its state, its counts and its last error, for people and for metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headwater.times import utc_text
 
 State = Literal["starting", "running", "retrying", "restarting", "failed", "stopped"]
 REASON_CHARS_MAX = 500
-# For so long after an event failed is the job in trouble, and for so long after a restart, unless it commits before.
+# How long after a failed event, and after a restart without a commit since, a job is reported as failing.
 ERROR_SECONDS = 60.0
 RESTART_SECONDS = 10.0
 
@@ -27,9 +27,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """One moment of a job: counts since the process started, times in ISO or None.
+    """A job at one moment: counts since the process started, times in ISO format or None.
 
-    `trouble` is what is wrong with it now, in words; None where nothing is.
+    `trouble` describes what is wrong with it now; None if nothing is.
     """
 
     name: str
@@ -47,9 +47,9 @@ class JobReport:
 
 
 class RunnerStatus:
-    """Counts what a runner does, and says on the console what goes wrong.
+    """Counts what a runner does, and prints errors on the console.
 
-    `announcements` are shared by those that run parts of one job, so that each trouble is said once.
+    `announcements` are shared by the runners of parts of one job, so that each error is printed once.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class RunnerStatus:
         self._position: str | None = None
         name = job.name
         events = telemetry.counter(
-            "headwater_job_events", "Events of jobs, by what became of them.", (declared("job"), closed("what"))
+            "headwater_job_events", "Events of jobs, by outcome.", (declared("job"), closed("what"))
         )
         self._counters: dict[str, Any] = {what: events.labels(name, what) for what in self._counts}
         self._lost = telemetry.counter(
             "headwater_job_positions_lost",
-            "How often records were gone before a job had read them.",
+            "How often records were deleted or damaged before a job had read them.",
             (declared("job"),),
         ).labels(name)
         self._restarts = telemetry.counter(
@@ -93,13 +93,15 @@ class RunnerStatus:
             "headwater_job_watermark_seconds", "Event time up to which a job is complete.", (declared("job"),)
         ).labels(name)
 
-        if announcements is None:  # a part of a job is in the report of the whole
+        if announcements is None:  # a part of a job is included in the report of the whole
             telemetry.gauge(
-                "headwater_job_in_trouble", "Whether a job ends, or its events fail.", (declared("job"),)
+                "headwater_job_in_trouble",
+                "Whether a job fails and is restarted, or its events fail.",
+                (declared("job"),),
             ).labels(name).set_function(lambda: float(self.report().trouble is not None))
 
     def report(self) -> JobReport:
-        """The present moment."""
+        """The current status."""
         return JobReport(
             name=self.job.name,
             place=None if self.job.place is None else str(self.job.place),
@@ -146,40 +148,40 @@ class RunnerStatus:
         self._lost.inc()
 
     def restarting(self, error: BaseException, pause_seconds: float, *, unforeseen: bool = False) -> None:
-        """The runner ended and is started again after the pause. `unforeseen`: the stack is of interest."""
+        """The runner ended and is restarted after the pause. `unforeseen`: the stack is printed."""
         self.state = "restarting"
         self.last_error = _reason(error)
         self.restarts += 1
         self._restart_at = self._clock()
         self._restarts.inc()
         if isinstance(error, HeadwaterError) and error.is_away:
-            # The log says so itself, once for all jobs.
+            # The log reports this itself, once for all jobs.
             return
         self._restarts_in_a_row += 1
         self._restart_kind = f"restart {self.last_error}"
         what, self._has_begun = "has ended" if self._has_begun else "cannot start", False
-        said = self._announcements.of(self._restart_kind)
-        if said is None:
+        announced = self._announcements.of(self._restart_kind)
+        if announced is None:
             return
         _log.log(
             logging.ERROR if unforeseen else logging.WARNING,
             "job %s %s%s; the next attempt is in %.1f s: %s%s",
             self.job.label,
             what,
-            "" if said.total == 1 else f" ({said.total:,} times so far)",
+            "" if announced.total == 1 else f" ({announced.total:,} times so far)",
             pause_seconds,
             self.last_error,
-            f"\n{stack_of(error)}" if unforeseen and said.total == 1 else "",
+            f"\n{stack_of(error)}" if unforeseen and announced.total == 1 else "",
         )
 
     def error_event_refused(self, error: BaseException) -> None:
-        """An error about an error ends here: the event is counted as failed, and the console has the reason."""
-        said = self._announcements.of(f"error event {name_of(error)}")
-        if said is not None:
+        """An error event could not be stored: the event is counted as failed, and the reason is printed."""
+        announced = self._announcements.of(f"error event {name_of(error)}")
+        if announced is not None:
             _log.warning(
                 "job %s: %s not stored in %s: %s",
                 self.job.label,
-                f"{counted(said.fresh, 'error event')} {'was' if said.fresh == 1 else 'were'}",
+                f"{counted(announced.fresh, 'error event')} {'was' if announced.fresh == 1 else 'were'}",
                 self.job.writes().errors,
                 _reason(error),
             )
@@ -195,13 +197,15 @@ class RunnerStatus:
         for failure in failures:
             kinds.setdefault(f"{failure.step}: {name_of(original(failure.error))}", []).append(failure)
         for kind, ones in kinds.items():
-            said = self._announcements.of(kind, len(ones))
-            if said is not None:
+            announced = self._announcements.of(kind, len(ones))
+            if announced is not None:
                 _log.warning(
                     "job %s: %s could not be processed%s; see %s. The last: %s: %s",
                     self.job.label,
-                    counted(said.fresh, "event"),
-                    "" if said.total == said.fresh else f" since the last message, {said.total:,} in all",
+                    counted(announced.fresh, "event"),
+                    ""
+                    if announced.total == announced.fresh
+                    else f" since the last message, {announced.total:,} in all",
                     self.job.writes().errors,
                     ones[-1].step,
                     _reason(ones[-1].error),

@@ -1,4 +1,4 @@
-"""Keeps a runner running: starts it again after a failure, later each time, and says what is going on."""
+"""Keeps a runner running: restarts it after failures with exponential backoff, and reports them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AWAY_PAUSE_SECONDS_MAX = 4.0
 
 
 class Supervisor:
-    """One runner as a task of this process. A failure of the job never ends more than the job's present attempt."""
+    """One runner as a task of this process. A failure of the job never ends more than the job's current attempt."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Supervisor:
         self._task = asyncio.create_task(self._keep_running(), name=f"job {self.job.name}")
 
     async def stop(self, *, patience_seconds: float = 5.0) -> None:
-        """Let the batch at hand be committed, or give up on it after `patience_seconds`: nothing is lost by that."""
+        """Let the current batch be committed, or abandon it after `patience_seconds`; nothing is lost either way."""
         self._stopping.set()
         self.runner.stop()
         if self._task is None:
@@ -58,13 +58,13 @@ class Supervisor:
         self._task = None
 
     async def finish(self) -> None:
-        """Stop, then process what there is and tell what waits for its time. Raises what the runner raises."""
+        """Stop, then process what there is and fire all timers. Raises what the runner raises."""
         await self.stop()
         await awaited(self.runner.run(drain=True))
         self.runner.status.ended()
 
     async def _keep_running(self) -> None:
-        """Run until stopped; whatever else it ends for, start again, later each time that nothing was processed."""
+        """Run until stopped. If it ends otherwise, restart it, after longer pauses while it processes nothing."""
         self._backoff.reset()
         while True:
             read_before = self.report().read
@@ -75,7 +75,7 @@ class Supervisor:
                 self._backoff.reset()
             reason = error or JobInvalid("it ended without being asked to")
             is_away = isinstance(reason, HeadwaterError) and reason.is_away
-            # Whose return is waited for is asked for often: it was not the job that failed.
+            # It was not the job that failed, so that it resumes soon after the log or target has returned.
             wait = self._backoff.next_pause(AWAY_PAUSE_SECONDS_MAX if is_away else None)
             if isinstance(reason, SinkUnavailable):
                 wait = max(wait, reason.back_off_seconds)
@@ -87,7 +87,7 @@ class Supervisor:
         self.runner.status.ended()
 
     async def _attempt(self) -> BaseException | None:
-        """Run once, in a task of its own: what a job cancels then is that task. Why it ended, None where by itself."""
+        """Run once, in a task of its own, which is all that a job can cancel. Why it ended; None if by itself."""
         task = asyncio.create_task(awaited(self.runner.run()), name=f"job {self.job.name}")
         try:
             await asyncio.wait((task,))

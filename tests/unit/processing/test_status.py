@@ -9,7 +9,7 @@ import pytest
 from headwater.jobs import Job
 from headwater.jobs.place import Place
 from headwater.jobs.steps import Element, Failure, Results
-from headwater.processing.announcing import DISTANCES_SECONDS, KINDS_MAX, QUIET_SECONDS, Announcement, Announcements
+from headwater.processing.announcing import INTERVALS_SECONDS, KINDS_MAX, QUIET_SECONDS, Announcement, Announcements
 from headwater.processing.status import ERROR_SECONDS, RESTART_SECONDS, RunnerStatus
 from headwater.telemetry import Telemetry
 
@@ -39,7 +39,7 @@ def test_the_first_of_a_kind_is_announced_then_others_at_growing_distances_with_
         if announcements.of("a", 2) is not None:
             said_at.append(clock.now - 1000)
     distances = [later - earlier for earlier, later in zip([0.0, *said_at], said_at, strict=False)]
-    assert distances[: len(DISTANCES_SECONDS)] == list(DISTANCES_SECONDS)
+    assert distances[: len(INTERVALS_SECONDS)] == list(INTERVALS_SECONDS)
     clock.now += 3600
     assert announcements.of("a") == Announcement(2 * 10_000 + 1 - 2 * int(said_at[-1]), 2 * 10_000 + 2)
 
@@ -70,7 +70,7 @@ def test_failing_events_are_said_with_place_count_and_reason(caplog: pytest.LogC
     assert len(caplog.messages) == 2
     assert "job failing (jobs/x.py:7): 1 event could not be processed; see failing.error" in caplog.messages[0]
     assert "function: ValueError: no" in caplog.messages[0]
-    clock.now += DISTANCES_SECONDS[0]
+    clock.now += INTERVALS_SECONDS[0]
     status.committed(0, failed(ValueError("no")), "t")
     assert "50 events could not be processed since the last message, 51 in all" in caplog.messages[2]
 
@@ -122,7 +122,7 @@ def test_error_events_that_are_refused_are_said_seldom(caplog: pytest.LogCapture
     status = RunnerStatus(JOB, Telemetry(), clock=clock)
     for _ in range(100):
         status.error_event_refused(ValueError("too long"))
-    clock.now += DISTANCES_SECONDS[0]
+    clock.now += INTERVALS_SECONDS[0]
     status.error_event_refused(ValueError("too long"))
     assert [message.partition(": ")[2] for message in caplog.messages] == [
         "1 error event was not stored in failing.error: ValueError: too long",

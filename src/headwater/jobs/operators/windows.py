@@ -1,10 +1,10 @@
-"""Event-time windows as compositions of `PerKey`: count, sum and the like, per key and per stretch of time.
+"""Event-time windows as compositions of `PerKey`: count, sum and others, per key and period of time.
 
 How this works: the key of the step is [the event's key, the start of its window], so that each window has a cell of
 its own. A timer at the window's end emits the result. The cell stays until `lateness` has passed as well: an event
-that comes in that time changes the result, which is emitted again once per batch (the table behind it replaces the
-row). An event that comes later than that is late. The `forget` timer does not fire when idle: only the watermark, which
-only events move, makes a window forget, so that a quiet or a stalled source never makes an event late.
+that arrives in that time changes the result, which is emitted again once per batch (a table filled from it replaces the
+row). An event that arrives later is late. The `forget` timer does not fire when idle: only the watermark, which only
+events move, deletes a window, so that an idle or stalled source never makes an event late.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from headwater.times import utc_text
 
 FORGET = "forget"
 
-# What the JSON of a value begins with, and texts that could be such JSON.
+# How the JSON of a value starts, and texts that could be such JSON.
 _FIRST_OF_JSON = frozenset('-0123456789[{"tfn')
 _JSON = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|[\[{\"].*", re.DOTALL)
 
@@ -66,20 +66,20 @@ _COMPARED = _ADDED | {"string", "array"}
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """One figure of a window: a JSON value to begin with, how an event changes it, and what is shown of it."""
+    """One value of a window: the initial JSON value, how an event changes it, and the result made of it."""
 
     name: str
     initial: Callable[[], Any]
     fold: Callable[[Any, Mapping[str, Any]], Any]
     finish: Callable[[Any], Any]
-    # The dotted path of what it adds up, where it does, and the JSON types that it can add up; none: all.
+    # The dotted path of the values it aggregates, if any, and the JSON types that it accepts; empty: all.
     path: str | None = None
     takes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Tumbling:
-    """Windows of equal size, side by side, aligned to the epoch. Add aggregates; a job's `window=` takes the whole."""
+    """Adjacent windows of equal size, aligned to the epoch. Add aggregates, and pass it to a job as `window=`."""
 
     size_ms: int
     lateness_ms: int = 0
@@ -87,16 +87,16 @@ class Tumbling:
 
     @property
     def typed_paths(self) -> tuple[tuple[str, frozenset[str]], ...]:
-        """The fields of which only some values can be added up, with the JSON types of these."""
+        """The fields that are aggregated and accept only some JSON types, with these types."""
         return tuple((one.path, one.takes) for one in self.aggregates if one.path is not None and one.takes)
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The fields that are added up, each once."""
+        """The fields that are aggregated, each once."""
         return tuple(dict.fromkeys(one.path for one in self.aggregates if one.path is not None))
 
     def count(self, name: str = "count", where: Callable[[Mapping[str, Any]], bool] | None = None) -> Tumbling:
-        """How many events there were, or how many of them `where` holds for."""
+        """The number of events, or of those for which `where` is true."""
         if where is not None and not callable(where):
             raise JobInvalid(f"The aggregate {name!r} counts events for which `where`, a function of them, holds.")
         return self._and(name, lambda: 0, lambda n, event: n + (where is None or bool(where(event))))
@@ -128,25 +128,25 @@ class Tumbling:
         )
 
     def count_distinct(self, name: str, path: str) -> Tumbling:
-        """How many different values there were at `path`; exact, so each is kept until the window is forgotten."""
+        """How many different values there were at `path`; exact, so each is kept until the window is deleted."""
         return self._and(name, dict, lambda seen, event: _seen(seen, get_path(event, path)), len, path=path)
 
     def least(self, name: str, path: str) -> Tumbling:
-        """What earlier versions called `min`."""
+        """The name of `min` in earlier versions."""
         return self.min(name, path)
 
     def greatest(self, name: str, path: str) -> Tumbling:
-        """What earlier versions called `max`."""
+        """The name of `max` in earlier versions."""
         return self.max(name, path)
 
     def distinct(self, name: str, path: str) -> Tumbling:
-        """What earlier versions called `count_distinct`."""
+        """The name of `count_distinct` in earlier versions."""
         return self.count_distinct(name, path)
 
     def step(self, name: str, key: Callable[[Any, Context], Any]) -> PerKey:
-        """The windows of each key as a step; what it passes on are `Window`s."""
+        """The windows of each key as a step, which emits `Window`s."""
         if not self.aggregates:
-            raise JobInvalid("A window without an aggregate says nothing.", hint="Add .count(), or another one.")
+            raise JobInvalid("A window without an aggregate has no result.", hint="Add .count(), or another one.")
 
         def key_of(event: Any, context: Context) -> Any:
             return [key(event, context), self._start(context)]
@@ -197,7 +197,7 @@ class Tumbling:
             aggregate.name: aggregate.finish(value)
             for aggregate, value in zip(self.aggregates, state["values"], strict=True)
         }
-        # JSON knows no tuples; people who gave one get one back.
+        # JSON has no tuples; a key that was a tuple is one again.
         key = tuple(key) if isinstance(key, list) else key
         return Transition(state, events=[Window(key, start, start + self.size_ms, values)])
 
@@ -233,7 +233,7 @@ def _seen(seen: dict[str, int], value: Any) -> dict[str, int]:
 
 
 def _name(value: Any) -> str:
-    """Text that tells JSON values apart. Text is itself, unless it could be the JSON of another value: "1" is not 1."""
+    """Text that distinguishes JSON values. Text is unchanged, unless it could be the JSON of another: "1" is not 1."""
     if not isinstance(value, str):
         return identity(value).decode()
     if value[:1] not in _FIRST_OF_JSON or not _JSON.fullmatch(value):

@@ -1,4 +1,4 @@
-"""Records of a log as the elements that steps take: decoded, with their event time and what they derive from."""
+"""Decodes records of a log into the elements that steps process, with their event time and lineage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headwater.streams.stream import Stream
 
 
 def place_of(record: StoredRecord) -> str:
-    """Where a record is in the log, in words: `topic/partition/offset`."""
+    """Where a record is in the log: `topic/partition/offset`."""
     return f"{record.topic}/{record.partition}/{record.offset}"
 
 
@@ -41,20 +41,20 @@ def elements_of(
     now_ms: int,
     canaries: bool,
 ) -> list[Element]:
-    """The elements of `records`, whose times `watermarks` is shown. `streams` by topic.
+    """The elements of `records`, whose event times `watermarks` records. `streams` by topic.
 
-    Tombstones are left out, and canaries where the job does not want them; bytes that are no event are failures.
+    Tombstones are left out, and canaries unless the job wants them; bytes that are not an event are failures.
     """
     elements = []
     for record in records:
         if not record.value:
-            # Another tool's mark that its key is to be forgotten; no event was ever empty.
+            # A tombstone of another tool, to delete its key; events are never empty.
             continue
         stream = streams[record.topic]
         try:
             value = decode_stored(record.value, record.headers)
             if not isinstance(value, dict):
-                raise EventMalformed("The record is no JSON object.")
+                raise EventMalformed("The record is not a JSON object.")
         except (orjson.JSONDecodeError, EventMalformed) as error:
             results.failures.append(Failure(undecoded(record, stream), "decode", error))
             continue

@@ -1,4 +1,4 @@
-"""A batch through the steps of a job: events and due timers, with the state of each key in memory until the commit."""
+"""Folds a batch through the steps of a job: events and due timers, with the state of each key in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headwater.processing.stores.contract import JobStore
 
 @dataclass(slots=True)
 class Batch:
-    """What a batch has come to so far. `fired`: whether any timer did; `more`: whether due timers are left."""
+    """The results of a batch so far. `fired`: whether any timer fired; `more`: whether due timers are left."""
 
     results: Results = field(default_factory=Results)
     fired: bool = False
@@ -25,28 +25,28 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Up to when timers fire, in epoch milliseconds; None fires none. `strict_ms` is for those that wait for events."""
+    """Up to when timers fire (epoch milliseconds); None fires none. `strict_ms`: those that do not fire when idle."""
 
     until_ms: int
     strict_ms: int | None
 
 
 class LoopTurn:
-    """The event loop is shared with everything else in the process: after `seconds` it is everybody else's turn."""
+    """Yields the event loop, which the rest of the process shares, after each `seconds` of work."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._began = 0.0
 
     async def pause(self) -> None:
-        """Let others run, where the turn is over."""
+        """Let other tasks run if the time is over."""
         if time.perf_counter() - self._began > self._seconds:
             await asyncio.sleep(0)
             self._began = time.perf_counter()
 
 
 class StepFold:
-    """Folds through the steps of one job, on the state that `store` has. Belongs to one run of one runner."""
+    """Folds through the steps of one job, with the state in `store`. Belongs to one run of one runner."""
 
     def __init__(self, job: Job, store: JobStore, turn: LoopTurn, *, timers_max: int) -> None:
         self._job = job
@@ -55,9 +55,10 @@ class StepFold:
         self._state = {step.name: KeyedState(store, job.name, step.name) for step in job.keyed_steps}
 
     async def fold(self, elements: list[Element], batch: Batch, watermark_ms: int, *, moved_ms: int, due: Due) -> None:
-        """Take `elements`, and the timers that are `due`, through all steps.
+        """Fold `elements`, and the timers that are `due`, through all steps.
 
-        Events are judged by `watermark_ms`, as it was before the batch; timers see it where the batch has `moved` it.
+        Whether an event is late depends on `watermark_ms`, the watermark before the batch; timers get `moved_ms`, the
+        one after it.
         """
         for step in self._job.steps:
             results = Results(failures=batch.results.failures, late=batch.results.late)
@@ -75,11 +76,11 @@ class StepFold:
         batch.results.items = elements
 
     def changes(self) -> list[StateChange]:
-        """What a commit has to change in the store."""
+        """The state changes for the next commit."""
         return [change for state in self._state.values() for change in state.changes()]
 
     def committed(self) -> None:
-        """The changes are in the store now."""
+        """The changes were committed."""
         for state in self._state.values():
             state.committed()
 

@@ -1,9 +1,9 @@
-"""The keyed state of one step between two commits: cells read from the store, changed in memory, written with a commit.
+"""The keyed state of one step between two commits: cells are read from the store, changed in memory, then committed.
 
-How this works: a cell (state and timers of one key) lies in the job's store under namespace `job/NAME/STEP/cells`. So
-that due timers are found without looking at every key, `…/timers` has an entry for each, sorted by time: 1 byte
-whether it is strict, 8 bytes time, the timer's name, a zero byte, the key. Nothing is changed in the store before the
-runner commits; after a failed commit a new KeyedState begins from what the store has.
+How this works: a cell (state and timers of one key) is in the job's store under the namespace `job/NAME/STEP/cells`. To
+find due timers without reading every key, `…/timers` has an entry for each, sorted by time: 1 byte whether it is strict
+(does not fire when idle), 8 bytes time, the timer's name, a zero byte, the key. Nothing is changed in the store before
+the runner commits; after a failed commit a new KeyedState starts from the content of the store.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NEVER = 2**62
 
 
 class DueTimer(NamedTuple):
-    """A timer whose time has come."""
+    """A timer that is due."""
 
     at_ms: int
     strict: bool
@@ -44,7 +44,7 @@ class KeyedState:
         self._earliest = {False: NO_WATERMARK, True: NO_WATERMARK}
 
     async def load(self, keys: Iterable[bytes]) -> None:
-        """Bring the cells of `keys` into memory."""
+        """Load the cells of `keys` into memory."""
         wanted = [key for key in dict.fromkeys(keys) if key not in self._before]
         if wanted:
             found = await self._store.state_get(self._cells_name, wanted)
@@ -52,7 +52,7 @@ class KeyedState:
                 self._before[key] = found.get(key)
 
     def get(self, key: bytes) -> bytes | None:
-        """The cell of a loaded key, as changed so far."""
+        """The cell of a loaded key, with the changes so far."""
         return self._now[key] if key in self._now else self._before[key]
 
     def put(self, key: bytes, cell: bytes | None) -> None:
@@ -62,7 +62,7 @@ class KeyedState:
             self._changed_timers = None
 
     async def due(self, until_ms: int, *, strict: bool, timers_max: int) -> list[DueTimer]:
-        """Timers of one kind with a time up to `until_ms`, oldest first, changes not yet committed included."""
+        """Timers of one kind due up to `until_ms`, oldest first, including changes that are not committed yet."""
         found = []
         prefix = b"\1" if strict else b"\0"
         removed, added = self._timer_changes()
@@ -75,7 +75,7 @@ class KeyedState:
         return sorted(found)[:timers_max]
 
     def changes(self) -> list[StateChange]:
-        """What a commit has to change in the store."""
+        """The state changes for the next commit."""
         removed, added = self._timer_changes()
         return [
             *(StateChange(self._cells_name, key, cell) for key, cell in self._now.items() if cell != self._before[key]),
@@ -84,7 +84,7 @@ class KeyedState:
         ]
 
     def committed(self) -> None:
-        """The changes are in the store now."""
+        """The changes were committed."""
         for entry in self._timer_changes()[1]:
             timer = _timer_of(entry)
             self._earliest[timer.strict] = min(self._earliest[timer.strict], timer.at_ms)
@@ -115,7 +115,7 @@ class KeyedState:
         return found
 
     def _timer_changes(self) -> tuple[set[bytes], set[bytes]]:
-        """The entries of the timer index that go, and those that come."""
+        """The entries to remove from the timer index, and those to add."""
         if self._changed_timers is not None:
             return self._changed_timers
         removed: set[bytes] = set()

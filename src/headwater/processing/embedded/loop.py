@@ -2,9 +2,9 @@
 
 How this works: it reads a batch after the committed position, folds it through the steps one after the other, and
 commits outputs, error events, keyed state, timers, watermark and the new position to its `JobStore`, together: a kill
-at any moment leaves all of a batch or nothing. The watermark moves between batches, so an event is judged by what came
-before its batch. What a job's own functions raise becomes error events; only the troubles of source and store end
-`run`, after retries.
+at any moment leaves all of a batch or nothing. The watermark moves between batches, so whether an event is late depends
+on what came before its batch. Errors raised by a job's own functions become error events; only errors of source and
+store end `run`, after retries.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from headwater.processing.stores.contract import JobStore, ReplacesRefused
 from headwater.streams.stream import Stream
 
 PROGRESS_KEY = b"progress"
-# Further than any time an event can have.
+# Later than any event time.
 END_OF_TIME = 2**61
 
 _log = logging.getLogger(__name__)
@@ -44,23 +44,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
-    """How the runner goes about it."""
+    """Sizes, times and retries of a runner."""
 
     batch_records_max: int = 500
     batch_bytes_max: int = 4_194_304
     timers_max: int = 1000
     wait_seconds: float = 1.0
-    # The loop is shared with everything else in the process: after so long it is everybody else's turn.
+    # The event loop is shared with the rest of the process: how long a job may use it at a time.
     turn_seconds: float = 0.002
     retries_max: int = 6
     retry_seconds: float = 0.1
     retry_seconds_max: float = 5.0
-    # Whether the job ends, instead of beginning anew, where its log was replaced.
+    # Whether the job ends, instead of starting from the beginning, if its log was replaced.
     stops_where_replaced: bool = False
 
 
 class EmbeddedRunner:
-    """Runs one job. `run` returns when it was stopped or, with `drain`, when the input is used up."""
+    """Runs one job. `run` returns when it was stopped or, with `drain`, when all input is processed."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class EmbeddedRunner:
         status: RunnerStatus,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Raises JobInvalid where this runner cannot run the job. `runner_on` makes source and store, too."""
+        """Raises JobInvalid if this runner cannot run the job. `runner_on` makes source and store, too."""
         self.features = RunnerFeatures(
             streams=store.takes_events,
             keyed_state=store.keeps_state,
@@ -104,26 +104,26 @@ class EmbeddedRunner:
         self._fold = StepFold(job, store, self._turn, timers_max=settings.timers_max)
         self._streams: dict[str, Stream] = {}
         self._suspects = Suspects()
-        self._at_hand: Sequence[StoredRecord] = ()
+        self._current: Sequence[StoredRecord] = ()
 
     def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
         return self.features.unsupported_reasons(job)
 
     def stop(self) -> None:
-        """Ask `run` to return after the batch at hand."""
+        """Ask `run` to return after the current batch."""
         self._stopping.set()
 
     async def run(self, *, drain: bool = False) -> None:
-        """Process events until stopped. May be called again after it raised: it goes on from what is committed.
+        """Process events until stopped. May be called again after it raised: it resumes from what is committed.
 
-        `drain`: process what there is now, in any order without anything being late, fire what waits for the end
-        of its time, and return. Raises LogUnavailable, SinkUnavailable when retrying did not help.
+        `drain`: process what there is now, in any order and nothing of it late, fire all timers, and return. Raises
+        LogUnavailable, SinkUnavailable when retries did not help.
         """
         self._stopping.clear()
         try:
             await self._begin()
             await self._run(drain=drain)
-            # Whoever comes after this one counts on reading what it committed.
+            # The next run expects to read what this one committed.
             await self._retries.of(self._store.flush)
         finally:
             await self._store.close()
@@ -145,7 +145,7 @@ class EmbeddedRunner:
                 await self._process_idleness()
 
     async def fence(self) -> None:
-        """End what an earlier process has left open for the job; `run` does so too. Raises what the log raises."""
+        """Fence earlier processes that ran the job; `run` does so too. Raises what the store raises."""
         if self._store.rows is None or not self._store.rows.token_in_target:
             try:
                 await self._retries.of(self._store.open)
@@ -153,8 +153,8 @@ class EmbeddedRunner:
                 await self._store.close()
 
     def cancelled_itself(self) -> None:
-        """The job's code cancelled the task of `run`: one of the records at hand did it."""
-        self._suspects.failed(self._at_hand, asyncio.CancelledError("it cancelled the task it runs in"))
+        """The job's code cancelled the task of `run`, while it processed one of the current records."""
+        self._suspects.failed(self._current, asyncio.CancelledError("it cancelled the task it runs in"))
 
     async def lag(self) -> int:
         """How many records of its sources the job has not processed."""
@@ -184,43 +184,43 @@ class EmbeddedRunner:
         return records
 
     async def _leave_old_rows(self) -> None:
-        """Rows of a log that is gone are no rows of this one: they are kept beside the table, which is filled anew."""
+        """Keep the rows of a log that was replaced as another table, and fill an empty one."""
         if (rows := self._store.rows) is None or not self._source.was_replaced():
             return
         kept_as = await self._retries.of(rows.set_aside)
         if kept_as is not None:
-            _log.warning("job %s: the rows of the log before are kept as the table %s.", self.job.name, kept_as)
+            _log.warning("job %s: the rows of the replaced log are kept as the table %s.", self.job.name, kept_as)
 
     async def _process_or_set_aside(self, records: Sequence[StoredRecord], *, hold_watermark: bool) -> None:
         if (rows := self._store.rows) is not None and self._suspects.among(self._source.position):
-            # A sink that does not even take nothing has other troubles than the record.
+            # If the target does not even accept a write without rows, the record is not the cause.
             token = self._source.token(self._source.position)
             await self._retries.of(lambda: rows.ready(token))
         verdict = self._suspects.verdict(records)
         if verdict is not None:
             await self._set_aside(records[0], verdict)
             return
-        self._at_hand = records
+        self._current = records
         try:
             await self._process(records, hold_watermark=hold_watermark)
         except Exception as error:
             self._suspects.failed(records, error)
             raise
-        self._at_hand = ()
+        self._current = ()
 
     async def _set_aside(self, record: StoredRecord, error: BaseException) -> None:
-        """Go on after a record that cannot be processed, with an error event about it."""
+        """Skip a record that cannot be processed, with an error event about it."""
         batch = Batch()
         try:
             elements = self._elements([record], batch)
-        except Exception:  # reading it may be what fails
+        except Exception:  # decoding may be what fails
             elements = [undecoded(record, self._streams[record.topic])]
         batch.results.failures += [Failure(element, "process", error) for element in elements]
         await self._commit(batch, self._source.after([record]))
         self.status.read(1, self._watermarks.watermark_ms)
 
     async def _process(self, records: Sequence[StoredRecord], *, hold_watermark: bool) -> None:
-        """Fold records through the steps and commit; then whatever timers did not fit into that commit."""
+        """Fold records through the steps and commit; then fire the due timers that did not fit into that commit."""
         batch = Batch()
         elements = self._elements(records, batch)
         position = self._source.after(records)
@@ -235,13 +235,13 @@ class EmbeddedRunner:
             batch = await self._fire(Due(moved_ms, moved_ms))
 
     async def _move_watermark(self, position: Position, records: Sequence[StoredRecord] = ()) -> None:
-        """As far as the partitions allow that were just read, and those that have records still to read."""
+        """Move it as far as the partitions allow that were just read or have more records to read."""
         parts = set(position.offsets)
         read = {(record.topic, record.partition) for record in records}
         if len(parts) <= 1:
             active = parts
         elif records and not self.job.keeps_state:
-            # Where nothing depends on it, the brokers are not asked for ends.
+            # If nothing depends on it, the brokers are not asked for ends.
             active = read
         elif records:
             active = await self._source.with_backlog(position, read)
@@ -250,13 +250,13 @@ class EmbeddedRunner:
         self._watermarks.advance(active, self.job.out_of_order_ms)
 
     async def _process_idleness(self) -> None:
-        """Fire by the wall clock what no event will fire: the watermark itself stays where events put it."""
+        """Fire timers by the wall clock that no event will fire; only events move the watermark itself."""
         idle_ms = (self._clock() - self._idle_since) * 1000
         if self.job.keeps_state and idle_ms >= self.job.idle_ms:
             await self._fire_all(int(self._clock() * 1000) - self.job.out_of_order_ms)
 
     async def _finish(self) -> None:
-        """The input is used up: fire everything that waits for an event, then move the watermark where it belongs."""
+        """All input is processed: fire everything that waits for an event, then move the watermark accordingly."""
         await self._fire_all(END_OF_TIME)
         if self._stopping.is_set():
             return
@@ -273,7 +273,7 @@ class EmbeddedRunner:
                 return
 
     async def _fire(self, due: Due, *, commit: bool = False) -> Batch:
-        """One commit's worth of due timers, without events."""
+        """Fire and commit as many due timers as fit into one commit, without events."""
         batch, watermark_ms = Batch(), self._watermarks.watermark_ms
         await self._fold.fold([], batch, watermark_ms, moved_ms=watermark_ms, due=due)
         if batch.fired or commit:
@@ -281,7 +281,7 @@ class EmbeddedRunner:
         return batch
 
     async def _commit(self, batch: Batch, position: Position) -> None:
-        """Make everything the batch came to durable, in one transaction, and go on from there."""
+        """Commit all results of the batch in one transaction, and move the position."""
         results = batch.results
         made = [await self._made(self._outputs.late(one), batch) for one in results.late if self._writes.late]
         if self._writes.output is not None:
@@ -302,7 +302,7 @@ class EmbeddedRunner:
         self.status.committed(len(outputs) + len(rows) - rejected, results, position.token())
 
     def _rows(self, batch: Batch) -> list[Delivery]:
-        """What can be rows of the job's table; what never will is a failure."""
+        """The rows for the job's table; an event that can never be a row is a failure."""
         if (target := self._store.rows) is None:
             return []
         rows: list[Delivery] = []
@@ -317,7 +317,7 @@ class EmbeddedRunner:
         for element in batch.results.items:
             try:
                 target.check(row := delivery_of(element))
-            except BaseException as error:  # the event is wrong, or the sink's code fails with it
+            except BaseException as error:  # the event is invalid, or the sink's code fails on it
                 contain(error)
                 batch.results.failures.append(Failure(element, "table", error))
             else:
@@ -334,7 +334,7 @@ class EmbeddedRunner:
         return made
 
     async def _refused(self, record: Record, error: HeadwaterError) -> Record | None:
-        """What the store relays instead of a record that the log will not take any more."""
+        """The record that the store relays instead of one that the log no longer accepts."""
         _log.warning("job %s: an event for %s was refused by the log: %s", self.job.label, record.topic, error)
         return await self._outputs.instead_of(record, error, int(self._clock() * 1000))
 

@@ -1,9 +1,10 @@
 """Runs this process's share of a stateless job: a loop for each partition that the log assigns to it.
 
-How this works: the processes that run the job are a group; the log gives each of them some of the partitions, and
-others when one comes, leaves or dies. Every partition is an `EmbeddedRunner` of its own that sees nothing but it and
-commits to a group of its own (`shared_store`). Beginning with a partition fences whoever had it, so that a handover is
-safe however late the other hears of it: what that one still writes is refused, and it lets go.
+How this works: the processes that run the job are a consumer group; the log assigns some of the partitions to each of
+them, and reassigns them when one joins, leaves or dies. Every partition has an `EmbeddedRunner` of its own, which reads
+only that partition and commits to a group of its own (`stores.partitions`). Starting with a partition fences its
+previous owner, so that a handover is safe however late that one hears of it: its further writes are refused, and it
+stops.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from headwater.processing.stores.partitions import PartitionStore, Unpartitioned
 from headwater.processing.supervisor import Supervisor
 from headwater.telemetry import Telemetry
 
-# As long as the brokers take to miss a process: until then the two may not agree whose the partition is.
+# As long as the brokers take to notice that a process is gone: until then two may claim the partition.
 FENCED_PAUSE_SECONDS = 6.0
-# Less than the job's own supervisor has, so that no loop outlives the runner.
+# Less than that of the job's own supervisor, so that no loop outlives the runner.
 PATIENCE_SECONDS = 3.0
 
 _log = logging.getLogger(__name__)
 
 
 def can_share(job: Job) -> bool:
-    """Whether processes can share the job's partitions: it remembers nothing but its position, which is in the log."""
+    """Whether processes can share the job's partitions: it keeps nothing but its position, which is in the log."""
     return not shared_features(streams=True).unsupported_reasons(job)
 
 
 def shared_features(*, streams: bool) -> RunnerFeatures:
-    """What the processes that share a job can do: nothing is kept but the position. `streams`: as the log can."""
+    """What processes that share a job support: only the position is kept. `streams`: whether the log supports it."""
     return RunnerFeatures(
         streams=streams,
         keyed_state=False,
@@ -53,7 +54,7 @@ def shared_features(*, streams: bool) -> RunnerFeatures:
 
 
 class PartitionRunner:
-    """One partition, for as long as it is this process's. That another has it is no failure."""
+    """Runs one partition while it is assigned to this process. That another process has it is not a failure."""
 
     def __init__(
         self,
@@ -115,7 +116,7 @@ class PartitionRunner:
 
 
 class SharedStatus(RunnerStatus):
-    """What all partitions of this process come to, those it no longer has included."""
+    """The sum of all partitions of this process, including those it no longer has."""
 
     def __init__(self, job: Job, telemetry: Telemetry) -> None:
         super().__init__(job, telemetry)
@@ -124,7 +125,7 @@ class SharedStatus(RunnerStatus):
         self._before = super().report()
 
     def part(self, part: Hashable) -> RunnerStatus:
-        """The status of a part that begins."""
+        """The status of a part that starts."""
         status = self._parts[part] = RunnerStatus(self.job, self._telemetry, self._announcements)
         return status
 
@@ -166,9 +167,9 @@ class SharedRunner:
         settings: RunnerSettings | None = None,
         stall_seconds_max: float = 60.0,
     ) -> None:
-        """`stall_seconds_max`: for so long may the event loop stand still until others take over the partitions.
+        """`stall_seconds_max`: how long the event loop may be blocked before others take over the partitions.
 
-        Raises JobInvalid where the job's partitions cannot be shared.
+        Raises JobInvalid if the job's partitions cannot be shared.
         """
         self.features = shared_features(streams=log.features.transactional_commit)
         require_supported(job, self.unsupported_reasons(job))
@@ -187,17 +188,17 @@ class SharedRunner:
 
     @property
     def partitions(self) -> frozenset[TopicPartition]:
-        """The (topic, partition) pairs this process works on; one it lost until the batch at hand has ended."""
+        """The (topic, partition) pairs this process works on; a lost one until its current batch has ended."""
         return frozenset(self._parts)
 
     def stop(self) -> None:
-        """Ask `run` to return after the batches at hand."""
+        """Ask `run` to return after the current batches."""
         self._stopping.set()
 
     async def run(self, *, drain: bool = False) -> None:
-        """Process what is assigned to this process until stopped. `drain`: as the only one, process all there is.
+        """Process what is assigned to this process until stopped. `drain`: process all there is, as the only process.
 
-        Raises LogUnavailable where the brokers refuse the group.
+        Raises LogUnavailable if the brokers refuse the group.
         """
         self._stopping.clear()
         if drain:
@@ -224,18 +225,18 @@ class SharedRunner:
                 await membership.close()
 
     def cancelled_itself(self) -> None:
-        """The job's code runs in tasks of its partitions, never in that of `run`."""
+        """Nothing to do: the job's code runs in the tasks of its partitions, never in that of `run`."""
 
     async def fence(self) -> None:
-        """End what earlier processes have left open for the job, all of them. Raises LogUnavailable, WriterFenced."""
+        """Fence all earlier processes that ran the job. Raises LogUnavailable, WriterFenced."""
         await UnpartitionedStore(self._log, self.job.group).open()
 
     async def lag(self) -> int:
-        """How many records of the partitions it has are not processed."""
+        """How many records of its partitions are not processed."""
         return sum(await asyncio.gather(*(part.runner.lag() for part in list(self._parts.values()))))
 
     async def _follow(self, assigned: frozenset[TopicPartition]) -> None:
-        """Stop what is no longer ours, then begin with what is."""
+        """Stop the partitions that are no longer assigned, then start those that are."""
         lost = [place for place in self._parts if place not in assigned]
         await asyncio.gather(*(self._parts[place].stop(patience_seconds=PATIENCE_SECONDS) for place in lost))
         for place in lost:

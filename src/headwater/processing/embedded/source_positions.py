@@ -1,9 +1,9 @@
-"""Where a job reads on in its sources while they change: partitions are added, topics made again, logs replaced.
+"""Where a job resumes in its sources when they change: partitions are added, topics recreated, logs replaced.
 
 How this works: every few seconds the log is asked which topics and partitions there are. New partitions are read from
-their beginning. A topic of another id, or one that ends before the position, is another one than before: what the
-position has counted is not in it, so it too is read from its beginning. The ids are kept with the position: beside it
-in the log, by `committed`, or inside the token of a table (`with_ids`), whose rows may outlive the log.
+their beginning. A topic with another id, or one that ends before the position, is a different topic: it does not have
+the records that the position counts, so it too is read from its beginning. The ids are kept with the position: in a
+group of their own in the log (`committed`), or in the token of a table (`with_ids`), whose rows may outlive the log.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from headwater.processing.status import RunnerStatus
 
 LOOK_SECONDS = 2.0
 IDS_GROUP = "headwater.topics/"
-# No topic has such a name; it stands in the token of a table, with the topic and its id.
+# No topic has such a name; in the token of a table it precedes a topic and its id.
 ID_ENTRY = "id/"
 
 _log = logging.getLogger(__name__)
 
 
 class SourcePositions:
-    """Finds where one job begins, and goes on when something was added, made again or lost."""
+    """Finds where one job starts, and where it resumes after something was added, recreated or lost."""
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class SourcePositions:
         stops: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`label` names the job in messages. `only`: the one partition it has. `ids_in_token`: the caller keeps
-        `with_ids` of its position.
+        """`label` names the job in messages. `only`: the one partition to read. `ids_in_token`: the caller commits
+        `with_ids` of its token.
 
-        Without that and `ids_in_log`, position and events are one file, and cannot be of different logs. `stops`: what
-        was made again or replaced raises PositionLost, and nothing is changed.
+        Without that and `ids_in_log`, position and events are in one file, and cannot be of different logs. `stops`: a
+        recreated or replaced topic raises PositionLost, and nothing is changed.
         """
         self._log = log
         self._group = IDS_GROUP + group
@@ -67,11 +67,11 @@ class SourcePositions:
     async def begin(self, token: str | None, topics: Collection[str]) -> Position:
         """The position of a committed `token`, completed and corrected.
 
-        Raises TopicUnknown, LogUnavailable, and PositionLost where the job is to stop.
+        Raises TopicUnknown, LogUnavailable, and PositionLost if the job must stop.
         """
         self._topics = list(topics)
         known, kept = _split(Position.parse(token) if token else Position(), self._topics)
-        # Of the last run in this process, which has seen more than what was kept.
+        # `_ids` is of the last run in this process, which may know more than what was committed.
         before = {**(await self._saved() if self._ids_in_log else kept), **self._ids}
         position = await self._completed(Position(known))
         position = await self._compared(position, before)
@@ -79,25 +79,25 @@ class SourcePositions:
         return position
 
     async def look(self, position: Position) -> Position:
-        """`position`, after a look at the log every now and then: with what was added, without what is another now."""
+        """`position`, at intervals compared with the log: with added partitions, and recreated topics reset."""
         if self._clock() < self._look_at:
             return position
         self._look_at = self._clock() + LOOK_SECONDS
         try:
-            # Which partitions are whose is for the group to say.
+            # The consumer group assigns partitions, so that one alone never gets more.
             counts = {} if self._only else await self._log.partition_counts(self._topics)
             have = {topic: sum(place[0] == topic for place in position.offsets) for topic in counts}
             if any(count > have[topic] for topic, count in counts.items()):
                 position = await self._completed(position)
             return await self._compared(position, dict(self._ids))
         except LogUnavailable:
-            # Who reads is told.
+            # The next read raises it.
             return position
 
     async def lost(self, position: Position, error: PositionLost) -> Position:
-        """Where to go on after `error`: at the oldest record that is kept, or where a partition ends before the
-        position, at its beginning. Raises LogUnavailable where nothing of `position` is lost (any more), PositionLost
-        where the job is to stop."""
+        """Where to resume after `error`: at the oldest record that is kept, or at the beginning of a partition that
+        ends before the position. Raises LogUnavailable if nothing of `position` is lost (any more), PositionLost if the
+        job must stop."""
         if (compared := await self._compared(position, dict(self._ids))) != position:
             return compared
         first = self._own(await self._log.first(self._topics))
@@ -109,28 +109,28 @@ class SourcePositions:
             elif at > last.get(place, at) and await self._is_lost(place, at):
                 if self._stops:
                     raise self._stopped((place[0],))
-                # A log that is one file was replaced as a whole, by an older copy of it perhaps.
+                # A log in one file was replaced as a whole, perhaps by an older copy.
                 self._is_other_log = self._log.features.keyed_state
                 moved.update(first if self._is_other_log else {place: first[place]})
         self._status.position_lost(error)
         offsets = {place: moved.get(place, at) for place, at in position.offsets.items() if place in first}
         if not moved:
-            raise LogUnavailable(f"{error.message} It may be there in a moment.", hint="Try again.")
-        _log.warning("job %s: %s The job goes on from %s.", self._label, error.message, _shown(moved))
+            raise LogUnavailable(f"{error.message} It may be available in a moment.", hint="Try again.")
+        _log.warning("job %s: %s The job resumes from %s.", self._label, error.message, _shown(moved))
         return Position(offsets)
 
     def met_other_log(self) -> bool:
-        """Whether the log was found to be another one than the position was of; answered once."""
+        """Whether the log was found to be another one than the position belonged to; True once."""
         found, self._is_other_log = self._is_other_log, False
         return found
 
     def with_ids(self, token: str) -> str:
-        """The token with the ids of the topics, for who keeps both in one place."""
+        """The token with the ids of the topics added, if both are kept in one place."""
         ids = {(f"{ID_ENTRY}{topic}/{one}", 0): 0 for topic, one in self._ids.items()}
         return Position({**Position.parse(token).offsets, **ids}).token() if ids else token
 
     async def committed(self) -> None:
-        """What `begin`, `look` or `lost` answered last has been committed: from now on the ids belong to it."""
+        """The last result of `begin`, `look` or `lost` was committed: from now on the ids belong to it."""
         if self._unsaved and self._ids_in_log:
             await self._log.commit(self._group, orjson.dumps(self._ids, option=orjson.OPT_SORT_KEYS).decode())
         self._unsaved = False
@@ -140,12 +140,12 @@ class SourcePositions:
         return offsets if self._only is None else {place: at for place, at in offsets.items() if place == self._only}
 
     async def _completed(self, position: Position) -> Position:
-        """With partitions that came later, at their beginning, and without topics the job no longer reads."""
+        """With partitions that were added, at their beginning, and without topics the job no longer reads."""
         first = self._own(await self._log.first(self._topics))
         return Position({place: position.offsets.get(place, offset) for place, offset in first.items()})
 
     async def _compared(self, position: Position, before: Mapping[str, str]) -> Position:
-        """`position` with topics at their beginning whose ids are others than `before`."""
+        """`position`, at the beginning of those topics whose ids differ from `before`."""
         ids = dict(await self._log.topic_ids(self._topics)) if self._ids_in_token or self._ids_in_log else {}
         again = {topic for topic, one in ids.items() if before.get(topic, one) != one}
         if again:
@@ -160,12 +160,12 @@ class SourcePositions:
             if read:
                 if self._stops:
                     raise self._stopped(again)
-                # In a log that is one file no topic is made again: the file is another one.
+                # In a log in one file no topic is recreated: the file was replaced.
                 self._is_other_log = self._log.features.keyed_state
-                self._status.position_lost(PositionLost(f"{', '.join(sorted(again))} was made again."))
+                self._status.position_lost(PositionLost(f"{', '.join(sorted(again))} was recreated."))
                 _log.warning(
-                    "job %s: %s was made again since: what the job has read of it is not what it has now. The job goes"
-                    " on from %s.",
+                    "job %s: %s was recreated: it no longer has the records that the job has read. The job resumes"
+                    " from %s.",
                     self._label,
                     ", ".join(sorted(again)),
                     _shown(moved),
@@ -176,12 +176,12 @@ class SourcePositions:
 
     def _stopped(self, topics: Collection[str]) -> PositionLost:
         return PositionLost(
-            f"The log was replaced: the job's position in {', '.join(sorted(topics))} is not one of the log there is.",
-            hint="Bring the log back, or set jobs.on_replaced_log: start_anew to read it from its beginning.",
+            f"The log was replaced: the job's position in {', '.join(sorted(topics))} does not belong to this log.",
+            hint="Restore the log, or set jobs.on_replaced_log: start_anew to read it from its beginning.",
         )
 
     async def _is_lost(self, place: TopicPartition, at: int) -> bool:
-        """Whether the log says so of this partition: what waits for a transaction to end is behind its end, too."""
+        """Whether the log confirms it: records of an open transaction are after the end, too."""
         try:
             await self._log.read(Position({place: at}), records_max=1)
         except PositionLost:
@@ -211,6 +211,6 @@ def _split(position: Position, topics: Collection[str]) -> tuple[dict[TopicParti
 
 
 def _shown(places: Mapping[TopicPartition, int]) -> str:
-    """Where partitions begin, in a message: the first few."""
+    """The first few of these places, for a message."""
     shown = [f"{topic}/{number} at {at}" for (topic, number), at in sorted(places.items())]
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")

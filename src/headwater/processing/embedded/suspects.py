@@ -1,8 +1,8 @@
-"""Finds the record that a batch fails with each time, so that it is set aside instead of being tried for ever.
+"""Finds the record that makes its batch fail each time, so that it is set aside instead of being retried for ever.
 
-How this works: what a job's functions raise never gets this far. Where processing fails all the same, in a sink or
-while the results are stored, and not because log or target are away, the records of that batch are read again one by
-one. The one that fails by itself `ATTEMPTS` times becomes an error event.
+How this works: errors raised by a job's functions never get this far. If processing fails all the same, in a sink or
+while the results are stored, and not because log or target are unavailable, the records of that batch are read again
+one by one. The one that fails by itself `ATTEMPTS` times becomes an error event.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ ATTEMPTS = 2
 
 
 class Suspects:
-    """The records of failed batches. Belongs to one runner, and outlives its attempts."""
+    """The records of failed batches. Belongs to one runner, across its restarts."""
 
     def __init__(self) -> None:
-        # The last offset of each partition to be read by itself.
+        # The last offset of each partition whose records are to be read one by one.
         self._until: dict[TopicPartition, int] = {}
         self._place: tuple[str, int, int] | None = None
         self._times = 0
@@ -38,7 +38,7 @@ class Suspects:
             self._place, self._error = place, error
 
     def among(self, position: Position) -> bool:
-        """Whether any may come next, so that records are to be read one by one."""
+        """Whether any of them may be next, so that records are to be read one by one."""
         if not self._until:
             return False
         offsets = position.offsets
@@ -49,7 +49,7 @@ class Suspects:
         return False
 
     def verdict(self, records: Sequence[StoredRecord]) -> BaseException | None:
-        """What this record fails with each time; None where it may be tried."""
+        """The error with which this record fails each time; None if it may be tried."""
         if self._times < ATTEMPTS or len(records) != 1 or _place(records[0]) != self._place:
             return None
         return self._error

@@ -1,7 +1,7 @@
-"""How far a job has come in event time: the watermark, kept with the job's position.
+"""How far a job has progressed in event time: the watermark, committed with the job's position.
 
-The watermark says "events older than this are late". It is the newest event time seen in a partition, less the job's
-`out_of_order`; of several partitions the one furthest behind counts, unless it has been idle. It never goes back.
+Events older than the watermark are late. It is the newest event time seen in a partition minus the job's
+`out_of_order`; of several partitions the one furthest behind counts, unless it is idle. It never moves back.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from headwater.log.contract import TopicPartition
 
 
 class Watermarks:
-    """The newest event time of each partition, and the watermark that follows from them."""
+    """The newest event time of each partition, and the watermark computed from them."""
 
     def __init__(self, encoded: bytes | None = None) -> None:
         value: dict[str, Any] = orjson.loads(encoded) if encoded else {}
@@ -30,7 +30,7 @@ class Watermarks:
         return orjson.dumps({"watermark_ms": self.watermark_ms, "newest": newest})
 
     def saw(self, partition: TopicPartition, event_time_ms: int) -> None:
-        """An event of this time was read."""
+        """Record that an event of this time was read."""
         if event_time_ms > self._newest.get(partition, NO_WATERMARK):
             self._newest[partition] = event_time_ms
 
@@ -39,7 +39,7 @@ class Watermarks:
         return partition in self._newest
 
     def advance(self, active: Iterable[TopicPartition], out_of_order_ms: int) -> None:
-        """Move the watermark as far as the `active` partitions allow; one not seen yet holds it."""
+        """Move the watermark as far as the `active` partitions allow; one without events so far holds it."""
         times = [self._newest.get(partition, NO_WATERMARK) for partition in active]
         if times and min(times) > NO_WATERMARK:
             self.watermark_ms = max(self.watermark_ms, min(times) - out_of_order_ms)

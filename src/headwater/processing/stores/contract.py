@@ -104,8 +104,8 @@ OnRefused = Callable[[Record, HeadwaterError], Awaitable[Record | None]]
 
 @runtime_checkable
 class ReplacesRefused(Protocol):
-    """A store that has committed records before the log has taken them: `on_refused` makes what goes there instead of
-    one that the log will never take (None: nothing)."""
+    """A store that commits records before the log has accepted them: `on_refused` makes the replacement of a record
+    that the log will never accept (None: nothing)."""
 
     on_refused: OnRefused | None
 
@@ -121,7 +121,7 @@ class LogStore:
         self._log = log
         self._group = group
         self._is_sure = True
-        # What the group was committed to last, by this store or before it.
+        # The last committed token of the group, by this store or before it.
         self._known: str | None = None
 
     async def open(self) -> str | None:
@@ -143,11 +143,11 @@ class LogStore:
         if self._log.features.keyed_state:
             await self._log.append(records, commit=Commit(self._group, token, tuple(changes)))
             return
-        # Brokers may have committed without our hearing of it; each commit of a job without state moves the token.
+        # Brokers may have committed although the answer was lost; each commit of a job without state moves the token.
         found = self._known if self._is_sure else await self._log.claim(self._group)
         if found not in (token, self._known):
             raise WriterFenced(
-                f"Another process has written for the group {self._group!r}: what this one was about to commit is not.",
+                f"Another process has written for the group {self._group!r}; the commit of this one was not made.",
                 hint="Run a job once only; restart this process to take the group back.",
             )
         if self._is_sure or found != token:
@@ -156,7 +156,7 @@ class LogStore:
         self._is_sure, self._known = True, token
 
     async def flush(self) -> None:
-        """What was appended can be read."""
+        """Nothing to wait for: what was appended can be read."""
 
     async def close(self) -> None:
-        """The log is not ours to close."""
+        """Nothing to release: the log is closed by its owner."""

@@ -1,11 +1,11 @@
-"""Jobs with state on a log that keeps none: a transactional outbox beside the log, relayed in the log's transactions.
+"""Jobs with state on a log that keeps none: a transactional outbox in a file, relayed in the log's transactions.
 
 How this works: a commit goes into a `StateFile` first: state, position and events in one transaction of that file. A
 task relays the events: those of one or several commits, in order, in one transaction of the log that also commits the
-number of the last of them, as part of the token of the job's group. After a crash, the token says how far the relay
-came, and it goes on there: no event is lost and none is there twice for those who read what is committed. Taking the
-group over first makes sure that no transaction of a predecessor can still end. A file that does not fit the token (it
-was lost, or is an old copy) is refused: going on with it would lose or repeat events.
+number of the last of them, as part of the token of the job's group. After a crash, the relay resumes after the commit
+that the token names: readers of committed events see each once, and none is lost. Taking the group over first makes
+sure that no transaction of a predecessor can still end. A file that does not fit the token (it was lost, or is an old
+copy) is refused: resuming from it would lose or repeat events.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def state_file(directory: Path, job: str) -> Path:
 
 
 def published_token(token: str, file_id: str, number: int) -> str:
-    """The token of a job's group in the log: the input's position, and the last commit of its file that arrived."""
+    """The token of a job's group in the log: the input's position, and the last commit of its file that was relayed."""
     return Position({**Position.parse(token).offsets, (OUTBOX + file_id, 0): number}).token()
 
 
 def parse_published(token: str | None) -> tuple[Position, dict[str, int]]:
-    """The input's position in such a token, and of each file (by its id) the number. Raises TokenInvalid."""
+    """The input's position in such a token, and the number for each file, by its id. Raises TokenInvalid."""
     offsets = Position.parse(token).offsets if token else {}
     boxes = {place[0].removeprefix(OUTBOX): number for place, number in offsets.items() if place[0].startswith(OUTBOX)}
     return Position({place: at for place, at in offsets.items() if not place[0].startswith(OUTBOX)}), boxes
@@ -135,30 +135,30 @@ class OutboxStore:
     ) -> tuple[str | None, int]:
         """The input's position by the log's token, and the number of the last commit in the log.
 
-        Raises StateMismatch where the file and the log do not belong together.
+        Raises StateMismatch if the file and the log do not belong together.
         """
         position, boxes = parse_published(published)
         known_since = waiting[0].number - 1 if waiting else file.number
         arrived = boxes.get(file.id, 0)
         if boxes.keys() - {file.id} or (file.number and published is not None and not boxes):
-            what = "is not the one the job went on with" if file.number else "is new, but the job has run before"
+            what = "is not the one that the job last used" if file.number else "is new, but the job has run before"
         elif not known_since <= arrived <= file.number:
             what = "is older than what the log has" if arrived > file.number else "is newer than what the log has"
         else:
             return (position.token() if position.offsets else None), arrived
         raise StateMismatch(
             f"The state of {self._group!r} in {file.path} does not fit the log: it {what}.",
-            hint="Bring back the right file, or begin anew with another name for the job (docs/reference/kafka.md).",
+            hint="Restore the right file, or start over with another name for the job (docs/reference/kafka.md).",
         )
 
     def _start_relay(self) -> None:
         task = self._relaying
-        # A failure stays until `_check_relay` has raised it.
+        # A failure is kept until `_check_relay` has raised it.
         if self._waiting and (task is None or (task.done() and not task.cancelled() and task.exception() is None)):
             self._relaying = asyncio.get_running_loop().create_task(self._relay(), name=f"relay of {self._group}")
 
     def _check_relay(self) -> None:
-        """Raise, once, why the relay has ended early, and let it try again."""
+        """Raise, once, the error that ended the relay, and restart it."""
         task = self._relaying
         if task is not None and task.done():
             self._relaying = None
@@ -183,7 +183,7 @@ class OutboxStore:
                 try:
                     await self._log.append(records, commit=Commit(self._group, token))
                 except (EventTooLarge, KeyFieldMissing):
-                    # Taken when the job made them, and not since: the topic is kept otherwise now.
+                    # Accepted when the job made them; the settings of the topic have changed since.
                     records = await self._acceptable(records)
                     await self._log.append(records, commit=Commit(self._group, token))
                 self._is_sure = True
@@ -195,7 +195,7 @@ class OutboxStore:
             self._moved.set()
 
     async def _acceptable(self, records: Sequence[Record]) -> list[Record]:
-        """`records`, with what stands for those that the log will never take."""
+        """`records`, with replacements for those that the log will never accept."""
         if self.on_refused is None or not isinstance(self._log, RefusesRecords):
             return list(records)
         taken: list[Record] = []
@@ -206,7 +206,7 @@ class OutboxStore:
         return taken
 
     async def _make_sure(self) -> None:
-        """After an append whose end was not heard: whether its events are in the log, the token tells."""
+        """After an append whose answer was lost: the token shows whether its events are in the log."""
         published = await self._log.claim(self._group)
         _, self._arrived = self._arrived_by(published, self._opened(), tuple(self._waiting))
         while self._waiting and self._waiting[0].number <= self._arrived:

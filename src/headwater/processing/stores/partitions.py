@@ -1,9 +1,10 @@
 """Where the processes that share a stateless job commit: every partition is a group of its own, with its own token.
 
-How this works: the group of a partition is `<job's group>/<topic>/<partition>`. Who begins with a partition claims that
-group, which fences whoever had it. A job may also be run whole, by one process, under the job's own group; the two ways
-may follow each other and even meet, so each claims what the other writes with, and goes on from whichever token is
-further. For that, a partition's group has a token before anything is processed: who runs the job whole finds it.
+How this works: the group of a partition is `<job's group>/<topic>/<partition>`. A process that starts with a partition
+claims that group, which fences its previous owner. A job may also be run whole, by one process, under the job's own
+group; the two ways may follow each other and even overlap, so each claims the groups of the other, and resumes from the
+token that is further. For that, a partition's group has a token before anything is processed, which a process that runs
+the job whole then finds.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class PartitionStore(LogStore):
             token = _only(first, self._place).token()
             await self._shared.append([], commit=Commit(self._own, token))
             self._known = token
-        # With the token there, who claimed the whole before this is fenced, and who does after finds the token.
+        # A process that claimed the whole before this commit is fenced now; one that does so later finds the token.
         whole = await _claim(self._shared, self._whole)
         return _only(_furthest((token, whole)), self._place).token()
 
@@ -64,14 +65,14 @@ class UnpartitionedStore(LogStore):
         tokens = await asyncio.gather(*(_claim(self._shared, name) for name in groups))
         furthest = _furthest((token, *tokens)).token()
         if furthest != token:
-            # Logs without sharing know this group only: a copy of this one made now goes on from here.
+            # Logs without sharing have this group only: a job moved to one now resumes from here.
             await self._shared.append([], commit=Commit(self._whole, furthest))
             self._known = furthest
         return furthest
 
 
 async def _claim(log: GroupLog, group: str) -> str | None:
-    """Fence whoever writes for `group`, without keeping it; others may be about to do the same."""
+    """Fence the current writer of `group`, without keeping it; others may be about to do the same."""
     backoff = Backoff(CLAIM_PAUSE_SECONDS, CLAIM_PAUSE_SECONDS, spread=(0, 1))
     for _ in range(CLAIMS_MAX - 1):
         try:
@@ -84,7 +85,7 @@ async def _claim(log: GroupLog, group: str) -> str | None:
 
 
 def _furthest(tokens: Iterable[str | None]) -> Position:
-    """Of each partition the furthest offset: positions only go forward, and each began at the furthest before it."""
+    """The furthest offset of each partition: positions only move forward, each from the furthest before it."""
     offsets: dict[TopicPartition, int] = {}
     for token in tokens:
         for place, offset in Position.parse(token).offsets.items() if token else ():

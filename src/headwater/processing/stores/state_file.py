@@ -1,10 +1,10 @@
-"""The file in which one job keeps its state, position and outbox where the log keeps no state: one SQLite database.
+"""The file of one job for its state, position and outbox, if the log keeps no state: one SQLite database.
 
-How this works: a commit is one transaction: the changes of the state, the position they belong to, and the events they
-come with as one row of the *outbox*, numbered without gaps. A row goes once its events are known to be in the log, with
-the next commit. The file has an id, so that a log can tell it from another one, and belongs to one process at a time.
-A job that moves between logs has its file replaced or read; the file then notes the number at which that was, so that
-one that has not gone on since can be told from one that has. Everything here blocks; one thread at a time.
+How this works: a commit is one transaction: the changes of the state, the position they belong to, and their events as
+one row of the *outbox*, numbered without gaps. Once the events of a row are known to be in the log, the next commit
+deletes it. The file has an id, so that a log can distinguish it from another one, and belongs to one process at a time.
+If a job moves between logs, its file is replaced or read; the file then records the number at which that was, to show
+whether there were commits since. Everything here blocks; one thread at a time.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class StateFile:
     def __init__(self, path: Path, *, durability: str = "fsync") -> None:
         """Open or create. `durability` as the log's: "fsync" survives a power cut, "os" the end of the process.
 
-        Raises StateUnavailable where it cannot be opened now, StateMismatch where it is something else.
+        Raises StateUnavailable if it cannot be opened now, StateMismatch if it is something else.
         """
         self.path = path
         try:
@@ -75,7 +75,7 @@ class StateFile:
         return [Outgoing(number, token, _decode(records)) for number, token, records in rows]
 
     def get(self, namespace: str, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The present values of `keys`; absent keys are left out."""
+        """The current values of `keys`; absent keys are left out."""
         found: dict[bytes, bytes] = {}
         with self._translated():
             for start in range(0, len(keys), KEYS_AT_ONCE):
@@ -105,19 +105,19 @@ class StateFile:
         return int(found[b"number"]) if found else None
 
     def mark_migrated(self) -> None:
-        """What the file has now was moved elsewhere."""
+        """Record that the current content was moved elsewhere."""
         with self._translated(), self._transaction():
             self._note_moved()
 
     def begin_replacing(self) -> None:
-        """Forget state and outbox, undone unless `end_replacing` follows. Only `put` and reading may come between."""
+        """Delete state and outbox; undone unless `end_replacing` follows. Only `put` and reads may come between."""
         with self._translated():
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("DELETE FROM state")
             self._connection.execute("DELETE FROM outbox")
 
     def put(self, namespace: str, rows: Sequence[tuple[bytes, bytes]]) -> None:
-        """Keep these (key, value) pairs."""
+        """Store these (key, value) pairs."""
         with self._translated():
             self._connection.executemany(
                 "INSERT OR REPLACE INTO state VALUES (?, ?, ?)", [(namespace, key, value) for key, value in rows]
@@ -138,14 +138,14 @@ class StateFile:
         self.token = token
 
     def undo_replacing(self) -> None:
-        """Have everything again as it was before `begin_replacing`; does nothing where that has ended."""
+        """Roll back to the content before `begin_replacing`; does nothing after `end_replacing`."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("ROLLBACK")
 
     def commit(
         self, records: Sequence[Record], token: str, changes: Sequence[StateChange], *, arrived: int
     ) -> Outgoing:
-        """Make one batch durable, and forget the events of commits up to the number `arrived`."""
+        """Make one batch durable, and delete the events of commits up to the number `arrived`."""
         number = self.number + 1
         kept = [(change.namespace, change.key, change.value) for change in changes if change.value is not None]
         gone = [(change.namespace, change.key) for change in changes if change.value is None]
@@ -170,7 +170,7 @@ class StateFile:
 
     def _prepare(self, durability: str) -> tuple[str, int, str | None]:
         connection = self._connection
-        # Whoever holds the file keeps it until it ends, however that comes: two processes would both run the job.
+        # The process that has opened the file keeps it until it ends in any way: otherwise two would run the job.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'fsync' else 'NORMAL'}")
@@ -188,7 +188,7 @@ class StateFile:
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
             elif application != APPLICATION_ID or version != FORMAT:
                 raise StateMismatch(
-                    f"{self.path} is not a file of a job's state that this version knows.",
+                    f"{self.path} is not a state file of a job that this version can read.",
                     hint="Move it away, or name another directory in `jobs.state_path`.",
                 )
             found: tuple[str, int, str | None] = connection.execute("SELECT id, number, token FROM job").fetchone()
@@ -217,8 +217,8 @@ class StateFile:
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorname in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
                 raise StateMismatch(
-                    f"{self.path} is damaged, or no file of a job's state: {error}.",
-                    hint="Restore it, or move it away: the job then begins anew (docs/reference/kafka.md).",
+                    f"{self.path} is damaged, or not a state file of a job: {error}.",
+                    hint="Restore it, or move it away: the job then starts over (docs/reference/kafka.md).",
                 ) from None
             raise self._unavailable(error) from None
 
