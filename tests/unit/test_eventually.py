@@ -33,7 +33,7 @@ async def test_a_coroutine_function_is_awaited_each_time() -> None:
 
 
 async def test_the_error_holds_the_last_answer() -> None:
-    with pytest.raises(AssertionError, match=r"not within 0 seconds; the last answer was \[\]"):
+    with pytest.raises(AssertionError, match=r"not within 0 seconds; the last result was \[\]"):
         await eventually(list, seconds=0)
 
 
@@ -41,5 +41,5 @@ def test_the_blocking_one_does_the_same_beside_threads() -> None:
     done = threading.Event()
     threading.Thread(target=done.set).start()
     assert eventually_blocking(done.is_set) is True
-    with pytest.raises(AssertionError, match="not within 0 seconds; the last answer was None"):
+    with pytest.raises(AssertionError, match="not within 0 seconds; the last result was None"):
         eventually_blocking(lambda: None, seconds=0)

@@ -20,15 +20,15 @@ _BROWSER_PRODUCER = "metrics_platform_client"
 
 def for_browser(stream: Stream) -> dict[str, Any] | None:
     """Whether to send, and which share: `enabled`, `sample`, `client`."""
-    told: dict[str, Any] = {}
+    shown: dict[str, Any] = {}
     if not stream.enabled:
-        told["enabled"] = False
+        shown["enabled"] = False
     if stream.sample is not None:
-        told["sample"] = dict(stream.sample)
+        shown["sample"] = dict(stream.sample)
     client = _producers(stream).get(_BROWSER_PRODUCER)
     if client:
-        told["client"] = client
-    return told
+        shown["client"] = client
+    return shown
 
 
 def for_public(stream: Stream) -> dict[str, Any] | None:
@@ -93,8 +93,8 @@ OPEN_AUDIENCES = frozenset({"public", "browser"})
 def project(streams: Iterable[Stream], audience: str) -> dict[str, dict[str, Any]]:
     """{name: what `audience` may see} of the streams it may see."""
     projection = AUDIENCES[audience]
-    told = ((stream.name, projection(stream)) for stream in streams)
-    return {name: one for name, one in told if one is not None}
+    shown = ((stream.name, projection(stream)) for stream in streams)
+    return {name: one for name, one in shown if one is not None}
 
 
 def etag_of(body: bytes) -> str:

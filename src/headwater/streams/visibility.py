@@ -77,13 +77,13 @@ class Access:
 
     def asks_sender(self, stream: Stream | None) -> bool:
         """Whether sending events to a stream needs an API key; None: to an undeclared stream."""
-        said = stream.producer_keys if stream is not None else None
-        return self.sends_with_key if said is None else said == "required"
+        declared = stream.producer_keys if stream is not None else None
+        return self.sends_with_key if declared is None else declared == "required"
 
     def asks_reader(self, stream: Stream) -> bool:
         """Whether reading the events of a stream needs an API key."""
-        said = stream.consumer_keys
-        return self.reads_with_key if said is None else said == "required"
+        declared = stream.consumer_keys
+        return self.reads_with_key if declared is None else declared == "required"
 
 
 def is_error_stream(stream: Stream, access: Access) -> bool:

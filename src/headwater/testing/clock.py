@@ -1,10 +1,10 @@
-"""A clock that moves only when told, for everything that is handed its time."""
+"""A clock that moves only on request, for everything that accepts a clock."""
 
 from __future__ import annotations
 
 
 class ManualClock:
-    """Call it for the time (epoch seconds); `advance` moves it, backwards too."""
+    """Call it for the time (epoch seconds); `advance` moves it, also backwards."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.now = now

@@ -1,8 +1,8 @@
-"""Waiting in tests for what happens by itself: a condition is asked again until it holds, with a deadline.
+"""Waits in tests for what happens asynchronously: a condition is polled until it holds, with a deadline.
 
-The deadline only bounds a test that fails. It is to be far longer than the thing takes on a slow, busy machine; a test
-never sleeps for a time in which something "will have happened". To show that something does not happen, bring about
-something that comes after it and wait for that.
+The deadline only bounds a failing test. It must be far longer than the event takes on a slow, busy machine; a test
+never sleeps for a time in which something "will have happened". To show that something does not happen, cause something
+that comes after it and wait for that.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ ROUNDS = 200
 
 
 async def eventually(condition: Callable[[], Any], *, seconds: float = DEADLINE_SECONDS) -> Any:
-    """The first answer of `condition` that counts as true; the event loop runs in between.
+    """The first true result of `condition`; the event loop runs in between.
 
     `condition` may be a function or a coroutine function.
 
-    :raises AssertionError: no answer was true within `seconds`; the message holds the last one.
+    :raises AssertionError: no result was true within `seconds`; the message has the last one.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -34,12 +34,12 @@ async def eventually(condition: Callable[[], Any], *, seconds: float = DEADLINE_
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} seconds; the last answer was {answer!r}")
+            raise AssertionError(f"not within {seconds:g} seconds; the last result was {answer!r}")
         await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def let_others_run() -> None:
-    """Let the event loop go round so often that every task runs on until it waits for something from outside.
+    """Run the event loop often enough that every task continues until it waits for something from outside.
 
     No time passes: for tests whose parts run in this loop only, without threads, sockets or timers.
     """
@@ -50,11 +50,11 @@ async def let_others_run() -> None:
 def eventually_blocking(condition: Callable[[], T], *, seconds: float = DEADLINE_SECONDS) -> T:
     """`eventually` for a test or a thread without an event loop.
 
-    :raises AssertionError: no answer was true within `seconds`; the message holds the last one.
+    :raises AssertionError: no result was true within `seconds`; the message has the last one.
     """
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} seconds; the last answer was {answer!r}")
+            raise AssertionError(f"not within {seconds:g} seconds; the last result was {answer!r}")
         time.sleep(PAUSE_SECONDS)
     return answer

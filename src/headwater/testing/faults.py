@@ -1,4 +1,4 @@
-"""Faults for file images: flipped bits, cut ends, zeroed pages; each says what it has done."""
+"""Faults for file images: flipped bits, cut ends, zeroed pages; each returns a description."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def flip_bit(path: Path, chance: random.Random, *, start: int = 0) -> str:
-    """Flip one bit somewhere from byte `start` on."""
+    """Flip one random bit from byte `start` on."""
     data = bytearray(path.read_bytes())
     place = chance.randrange(start, len(data))
     bit = chance.randrange(8)
@@ -17,7 +17,7 @@ def flip_bit(path: Path, chance: random.Random, *, start: int = 0) -> str:
 
 
 def cut_end(path: Path, chance: random.Random) -> str:
-    """Cut the file somewhere."""
+    """Cut the file at a random place."""
     size = chance.randrange(path.stat().st_size)
     with open(path, "r+b") as file:
         file.truncate(size)
@@ -25,7 +25,7 @@ def cut_end(path: Path, chance: random.Random) -> str:
 
 
 def zero_block(path: Path, chance: random.Random, *, block_bytes: int = 4096) -> str:
-    """Overwrite one block with zeros, as a disk does that has forgotten a write."""
+    """Overwrite one block with zeros, like a disk that has lost a write."""
     data = bytearray(path.read_bytes())
     block = chance.randrange(max(1, len(data) // block_bytes))
     data[block * block_bytes : (block + 1) * block_bytes] = bytes(block_bytes)

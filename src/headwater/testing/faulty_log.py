@@ -1,4 +1,4 @@
-"""A log whose appends fail or wait when told to, for tests of what stands before it."""
+"""A log whose appends fail or wait on request, for tests of the code that uses it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from headwater.testing.oracle_log import OracleLog
 class FaultyLog(OracleLog):
     """An oracle log with three switches.
 
-    `failure` is raised by every append while it is set; `gate` holds every append until it is set again;
-    `appends` counts the appends that were tried.
+    `failure` is raised by every append while it is set; `gate` delays every append until it is set again; `appends`
+    counts the attempted appends.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:

@@ -1,8 +1,8 @@
-"""Measures how long others wait for `/healthz` while a service is given something large to do.
+"""Measures how long other clients wait for `/healthz` while a service processes something large.
 
-How this works: a process of its own asks over new connections, one after the other, until its input ends. From each
-wait it takes the time in which the kernel had others run instead of it or of a thread of the service, which is the
-machine's and not the program's.
+How this works: a separate process requests it over new connections, one after the other, until its input ends. From
+each wait it subtracts the time in which the kernel ran other processes instead of it or of a thread of the service,
+which is due to the machine and not to the program.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAUSE_SECONDS = 0.01
 
 @dataclass(slots=True)
 class Waits:
-    """How often `/healthz` was asked, and the longest wait; known when the block of `asking_meanwhile` has ended."""
+    """How often `/healthz` was requested, and the longest wait; valid after the block of `asking_meanwhile`."""
 
     asked: int = 0
     worst_seconds: float = 0.0
@@ -33,13 +33,13 @@ class Waits:
 
 @contextlib.contextmanager
 def asking_meanwhile(address: str, pid: int) -> Iterator[Waits]:
-    """Ask the service at `address`, whose process is `pid`, for the length of a `with` block."""
+    """Request it from the service at `address`, whose process is `pid`, for the duration of a `with` block."""
     waits = Waits()
     command = [sys.executable, "-m", __name__, address, str(pid)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        # The first answer has come.
+        # The first response has arrived.
         process.stdout.readline()
         try:
             yield waits
@@ -49,10 +49,10 @@ def asking_meanwhile(address: str, pid: int) -> Iterator[Waits]:
 
 
 def delayed_seconds(pid: int) -> float:
-    """For how long threads of a process have waited for a processor in all; 0 where the system does not say."""
+    """How long the threads of a process have waited for a processor in total; 0 if the system does not report it."""
     total = 0
     for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        # A thread may have ended meanwhile.
+        # A thread may have ended in the meantime.
         with contextlib.suppress(OSError, IndexError, ValueError):
             total += int(file.read_text().split()[1])
     return total / 1e9
@@ -69,7 +69,7 @@ def _wait(host: str, port: int, pid: int) -> float:
 
 
 def _own_delayed_seconds() -> float:
-    """As `delayed_seconds`, of the thread that asks."""
+    """As `delayed_seconds`, for the calling thread."""
     with contextlib.suppress(OSError, IndexError, ValueError):
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     return 0.0

@@ -1,4 +1,4 @@
-"""Runs a job on an in-memory log with schemas that admit everything, so that a job's test is events in, events out."""
+"""Runs a job on an in-memory log with schemas that accept everything, so that a job's test is events in, events out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from headwater.testing.clock import ManualClock
 from headwater.testing.eventually import eventually
 from headwater.testing.oracle_log import OracleLog
 
-# Declares what the intake fills in, and nothing else.
+# Declares only what the intake fills in.
 OPEN: Mapping[str, Any] = {
     "$schema": DRAFT_07,
     "type": "object",
@@ -34,7 +34,7 @@ OPEN: Mapping[str, Any] = {
 
 
 class OpenSchemas:
-    """A schema for every URI; those given are checked, all others admit any object."""
+    """A schema for every URI; the given ones are checked, all others accept any object."""
 
     def __init__(self, documents: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._documents = dict(documents or {})
@@ -48,11 +48,11 @@ class OpenSchemas:
         return tuple(self._documents)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """There is nothing to close."""
 
 
 def streams_of(job: Job) -> StreamRegistry:
-    """The streams that a job reads and writes, with nothing declared of them."""
+    """The streams that a job reads and writes, declared only by name."""
     names = dict.fromkeys((*job.reads(), *job.writes().streams))
     return StreamRegistry([Stream(name=name) for name in names])
 
@@ -62,15 +62,15 @@ def open_gate(
     clock: Callable[[], float] = time.time,
     schemas: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Gate:
-    """A gate that admits every event; `schemas`: but those that one of these refuses."""
+    """A gate that accepts every event; `schemas`: except those that one of these refuses."""
     return Gate(streams, Validator(OpenSchemas(schemas)), GateSettings(enforce_streams=False), clock)
 
 
 class JobKit:
     """One job, its streams and a log.
 
-    Time stands still, and moves on to the time of an event that is put from later. A test that sets or advances `clock`
-    has time in its own hands from then on: an event from later is then one of a clock that runs ahead.
+    The clock does not run: it advances to the time of an event that is later. Once a test sets or advances `clock`, it
+    controls the time: a later event then comes from a clock that runs ahead.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class JobKit:
         )
 
     async def open(self) -> None:
-        """Open the log and make the topics."""
+        """Open the log and create the topics."""
         await self.log.open()
         for stream in self.streams.all():
             await self.log.ensure_topic(stream.name, TopicSettings(partitions=self.partitions))
@@ -122,18 +122,18 @@ class JobKit:
         return self.clock.now == self._followed_to
 
     def _receipt_ms(self, topic: str, events: Iterable[Mapping[str, Any]]) -> int | None:
-        """The latest time that `events` say, where the clock follows them and is behind; else None: the present."""
+        """The latest time in `events`, if the clock follows them and is behind; else None: the present."""
         field = self.streams.get(topic).event_time_field
-        said = [at for event in events if (at := event_time_ms(event, field)) is not None]
-        latest = max(said, default=0)
+        times = [at for event in events if (at := event_time_ms(event, field)) is not None]
+        latest = max(times, default=0)
         return latest if self._follows_events and latest > self._log_clock() * 1000 else None
 
     async def run(self) -> None:
-        """Process what there is, to the end."""
+        """Process the input to its end, and emit every open window."""
         await self.runner.run(drain=True)
 
     async def run_live(self, *, pause_seconds: float = 0.15) -> None:
-        """Process what there is as a job does that goes on: until nothing is left, and for `pause_seconds` at least."""
+        """Process the input like a running job: until nothing is left, and for at least `pause_seconds`."""
         task = asyncio.create_task(self.runner.run())
         await asyncio.sleep(pause_seconds)
 
@@ -145,7 +145,7 @@ class JobKit:
         await task
 
     async def events(self, stream: str | None = None) -> list[dict[str, Any]]:
-        """All events of a stream, by default of the one the job writes."""
+        """All events of a stream, by default of the job's output."""
         topic = stream or self.job.writes().output or ""
         position = await self.log.first([topic])
         found: list[dict[str, Any]] = []
@@ -160,5 +160,5 @@ class JobKit:
 
 
 def without_envelope(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Events without `$schema` and `meta`, for comparing what a job made."""
+    """Events without `$schema` and `meta`, for comparing a job's output."""
     return [{name: part for name, part in event.items() if name not in ("$schema", "meta")} for event in events]

@@ -1,12 +1,12 @@
-"""A Hypothesis state machine that does anything to a log, and the same to the oracle, and compares.
+"""A Hypothesis state machine that applies random operations to a log and to the oracle, and compares them.
 
     class Machine(LogMachine):
         def make(self, directory, clock): return SqliteLog(directory / "events.db", clock=clock)
     TestSqliteLog = Machine.TestCase
 
-What retention and compaction may remove is not fixed to the record: the machine checks that what went was allowed to
-go and that what is owed stayed, and then lets the oracle forget the same records. Where transactions take offsets, the
-machine checks that they take one each and no more, and then lets the oracle leave out the same offsets.
+Which records retention and compaction remove is not exactly defined: the machine checks that removed records may be
+removed and that the others stayed, and then removes the same records from the oracle. If transactions take offsets, the
+machine checks that they take one each, and then lets the oracle skip the same offsets.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ commits = st.none() | st.builds(
 
 
 class LogMachine(RuleBasedStateMachine):
-    """Subclasses say how to make the log, and which files are the log when it has stopped without warning.
+    """Subclasses define how to make the log, and which files it consists of after a crash.
 
-    What the log declares that it cannot do (`Log.features`) is not asked of it.
+    Features that the log does not declare (`Log.features`) are not tested.
     """
 
     # Whether `make` with the same directory, while another is open, gives a log with the same content.
@@ -83,7 +83,7 @@ class LogMachine(RuleBasedStateMachine):
         raise NotImplementedError
 
     def crash_files(self, directory: Path) -> list[Path]:
-        """What a sudden stop would leave; [] when the log cannot be restarted so."""
+        """The files that a crash would leave; [] if the log cannot be restarted that way."""
         return []
 
     def new_clock(self) -> ManualClock:
@@ -140,7 +140,7 @@ class LogMachine(RuleBasedStateMachine):
         if not self.is_shared and not self.crash_files(self.directory):
             return
         if not self.log.features.keyed_state:
-            # Where a group belongs to one writer at a time, this would take it away from the other log.
+            # If a group belongs to one writer at a time, this would take it from the other log.
             commit = None
         other = self.make(self.directory, self.clock)
         self.run_(other.open())
@@ -224,9 +224,10 @@ class LogMachine(RuleBasedStateMachine):
         found = self.run_(self.log.at([topic], wanted_ms))
         for place, offset in expected.offsets.items():
             if found.offsets[place] < offset and not self.log.features.offsets_without_gaps:
-                # What ends a transaction has a time too, its server's: never too late, but perhaps early.
+                # The mark that ends a transaction also has a timestamp, from its server: never too late, but possibly
+                # early.
                 continue
-            # Positions in front of the same record are equally good: compaction leaves holes.
+            # Positions before the same record are equivalent: compaction leaves gaps.
             between = sorted((offset, found.offsets[place]))
             assert not [r for r in self.oracle.partition(*place).records if between[0] <= r.offset < between[1]]
 
@@ -266,10 +267,10 @@ class LogMachine(RuleBasedStateMachine):
             shutil.rmtree(self.root, ignore_errors=True)
 
     def check_sound(self) -> None:
-        """What else an implementation can say about itself."""
+        """What else an implementation can report about itself."""
 
     def settings_of(self, topic: str) -> TopicSettings:
-        """How a topic is kept. A log that trims in its own time must not do so while the machine runs."""
+        """The settings of a topic. A log that trims by itself must not do so while the machine runs."""
         settings = TOPICS[topic]
         if self.log.features.trim_on_demand:
             return settings
@@ -279,13 +280,13 @@ class LogMachine(RuleBasedStateMachine):
         )
 
     def fitting(self, records: list[Record]) -> list[Record]:
-        """The records that the log takes."""
+        """The records that the log accepts."""
         if self.log.features.compacts_without_keys:
             return records
         return [record for record in records if record.key is not None or not TOPICS[record.topic].compact]
 
     def possible(self, commit: Commit | None) -> Commit | None:
-        """The commit as far as the log can do it."""
+        """The part of the commit that the log supports."""
         features = self.log.features
         if commit is None or not features.transactional_commit:
             return None
@@ -298,7 +299,7 @@ class LogMachine(RuleBasedStateMachine):
                 await self.take_over(batch, placed, log)
                 return
             for (records, commit), placements in zip(batch, placed, strict=True):
-                # Which partition a record without a key goes to is the log's choice; the rest is not.
+                # Only the partition of a record without a key is the log's choice.
                 pinned = [
                     msgspec.structs.replace(r, partition=p.partition if r.key is None else None)
                     for r, p in zip(records, placements, strict=True)
@@ -308,7 +309,7 @@ class LogMachine(RuleBasedStateMachine):
         self.run_(both())
 
     async def take_over(self, batch: Batch, placed: Sequence[Sequence[Placement]], log: Log) -> None:
-        """Check where appends went whose order among one another is free, and give the oracle the same."""
+        """Check the offsets of appends whose relative order is free, and append the same to the oracle."""
         arrived: dict[TopicPartition, dict[int, Record]] = {}
         markers: Counter[TopicPartition] = Counter()
         for (records, commit), placements in zip(batch, placed, strict=True):
@@ -328,7 +329,7 @@ class LogMachine(RuleBasedStateMachine):
         ends = (await log.last(list(TOPICS))).offsets
         for place, records_at in arrived.items():
             partition = self.oracle.partition(*place)
-            assert min(records_at) >= partition.next, "an offset was given again"
+            assert min(records_at) >= partition.next, "an offset was reused"
             assert ends[place] - partition.next == len(records_at) + markers[place], "offsets are missing"
             for offset, r in sorted(records_at.items()):
                 time_ms = int(self.clock() * 1000) if r.timestamp_ms is None else r.timestamp_ms
@@ -340,7 +341,9 @@ class LogMachine(RuleBasedStateMachine):
             await self.oracle.commit(group, token or "")
 
     def check_trimmed(self, topic: str, number: int) -> int:
-        """Check what a trim has done to one partition, do it to the oracle, and answer how much it was."""
+        """Check the effect of a trim on one partition, apply it to the oracle, and return how many records it
+        removed.
+        """
         settings = TOPICS[topic]
         partition = self.oracle.partition(topic, number)
         floor = self.run_(self.log.first([topic])).offsets[topic, number]
@@ -359,7 +362,7 @@ class LogMachine(RuleBasedStateMachine):
             expired = settings.retention_seconds is not None and record.timestamp_ms < oldest_ms
             crowded = settings.retention_bytes is not None and record.offset != partition.next - 1
             replaced = settings.compact and record.key is not None and newest[record.key] > record.offset
-            assert ((expired or crowded) and record.offset < floor) or replaced, f"{record} was owed"
+            assert ((expired or crowded) and record.offset < floor) or replaced, f"{record} must not be removed"
         if settings.retention_seconds is not None:
             assert not [r for r in kept if r.timestamp_ms < int(oldest_ms)], "expired records stayed"
         gone = len(partition.records) - len(kept)

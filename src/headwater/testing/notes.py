@@ -1,4 +1,4 @@
-"""The project that tests need most: a schema `note`, streams of notes, and the events themselves."""
+"""The example project of tests: a schema `note`, streams of notes, and their events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def note_schema(
     meta_texts: Sequence[str] = ("stream", "id", "dt"),
     **properties: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The schema of a note: a text, and in `meta` the texts named. `properties` are added, or replace what there is."""
+    """The schema of a note: a text, and in `meta` the texts named. `properties` are added, or replace existing ones."""
     return {
         "title": "note",
         "$id": NOTE_URI,

@@ -1,7 +1,7 @@
 """A log with Kafka's features in memory: transactions without keyed state, fencing, group members, gaps in offsets.
 
-How this works: `OracleBrokers` has what brokers have; an `OracleKafkaLog` is what one process has, and several may be
-on the same brokers. It is for tests of what is built on such a log, and it passes the suites that `KafkaLog` passes.
+How this works: `OracleBrokers` has the state of brokers; an `OracleKafkaLog` is one process's log, and several may use
+the same brokers. It is for tests of code that uses such a log, and it passes the suites that `KafkaLog` passes.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ RECORD_BYTES_MAX = 1_048_576
 
 
 class OracleBrokers:
-    """What several logs have in common, and how their brokers are to fail.
+    """What several logs share, and how their brokers fail.
 
-    `record_bytes_max`: the largest record they take, as long as no other limit is in `limits`, by topic.
-    `answers_to_lose`: so many of the next transactions are committed without their writer being told.
+    `record_bytes_max`: the largest record they accept, unless `limits` has another limit for the topic.
+    `answers_to_lose`: this many of the next transactions are committed without a response to their writer.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class OracleBrokers:
         self.record_bytes_max = RECORD_BYTES_MAX
         self.limits: dict[str, int] = {}
         self.answers_to_lose = 0
-        # By group, how often it was claimed: only who did so last may write for it.
+        # By group, how often it was claimed: only the last claimant may write for it.
         self.epochs: defaultdict[str, int] = defaultdict(int)
         self._members: defaultdict[str, list[OracleMembership]] = defaultdict(list)
 
@@ -46,18 +46,18 @@ class OracleBrokers:
         return self.limits.get(topic, self.record_bytes_max)
 
     def enter(self, member: OracleMembership) -> None:
-        """Let a process take part in its group."""
+        """Let a process join its group."""
         self._members[member.group].append(member)
         self.balance(member.group)
 
     def leave(self, member: OracleMembership) -> None:
-        """Give what a process had to the others of its group."""
+        """Give the partitions of a process to the other members of its group."""
         if member in self._members[member.group]:
             self._members[member.group].remove(member)
             self.balance(member.group)
 
     def balance(self, group: str | None = None) -> None:
-        """Share the partitions there are among the members of a group, or of every group."""
+        """Assign the partitions to the members of a group, or of every group."""
         for members in [self._members[group]] if group is not None else list(self._members.values()):
             topics = {topic for member in members for topic in member.topics}
             places = [place for place in sorted(self.content.partitions) if place[0] in topics]
@@ -84,14 +84,14 @@ class OracleMembership:
         self._brokers.leave(self)
 
     def assign(self, places: frozenset[TopicPartition]) -> None:
-        """These partitions are its own from now on."""
+        """From now on these partitions are assigned to it."""
         if places != self.assigned:
             self.assigned = places
             self._changed.set()
 
 
 class OracleKafkaLog(OracleLog):
-    """What one process has of the brokers; by default of brokers of its own."""
+    """The log of one process on the brokers; by default on brokers of its own."""
 
     features = Features(
         transactional_commit=True,
@@ -125,11 +125,11 @@ class OracleKafkaLog(OracleLog):
         self._check_writer(commit.group)
         placements = await super().append(records, commit=commit)
         for place in {(placement.topic, placement.partition) for placement in placements}:
-            # The mark that ends a transaction is a record that nobody is given.
+            # The mark that ends a transaction is a record that readers do not receive.
             self.brokers.content.partitions[place].next += 1
         if self.brokers.answers_to_lose:
             self.brokers.answers_to_lose -= 1
-            raise LogUnavailable("Whether the transaction was committed is not known.", hint="Claim the group again.")
+            raise LogUnavailable("It is unknown whether the transaction was committed.", hint="Claim the group again.")
         return placements
 
     async def open(self) -> None:
@@ -146,7 +146,7 @@ class OracleKafkaLog(OracleLog):
         self.brokers.balance()
 
     async def commit(self, group: str, token: str) -> None:
-        # As on the brokers: a plain record, which asks for no claim and fences nobody.
+        # As on the brokers: a plain record, which needs no claim and fences no process.
         await super().append((), commit=Commit(group, token))
 
     async def claim(self, group: str) -> str | None:
@@ -188,7 +188,7 @@ class OracleKafkaLog(OracleLog):
         raise self._no_state()
 
     async def trim(self) -> int:
-        """Nothing: brokers do so in their own time, which is when a test calls `OracleLog.trim` on their content."""
+        """Does nothing: brokers trim by themselves, which is when a test calls `OracleLog.trim` on their content."""
         return 0
 
     def _take(self, group: str) -> None:
@@ -205,7 +205,7 @@ class OracleKafkaLog(OracleLog):
     def _refusal(self, record: Record) -> HeadwaterError | None:
         settings = self._settings.get(record.topic)
         if settings is not None and settings.compact and record.key is None:
-            return KeyFieldMissing(f"The topic {record.topic!r} is compacted, and takes no record without a key.")
+            return KeyFieldMissing(f"The topic {record.topic!r} is compacted, and refuses records without a key.")
         size = len(record.value) + len(record.key or b"")
         limit = self.brokers.limit_of(record.topic)
         if size > limit:
@@ -215,14 +215,14 @@ class OracleKafkaLog(OracleLog):
         return None
 
     def _time_of(self, record: Record, partition: OraclePartition) -> int:
-        # The sender's own: another process may be behind.
+        # According to the sender: another process may be behind.
         self._newest_ms = max(self._newest_ms, int(self._clock() * 1000))
         return self._newest_ms if record.timestamp_ms is None else record.timestamp_ms
 
     def _is_fenced(self, group: str) -> WriterFenced:
         return WriterFenced(
             f"Another process has taken over the group {group!r}.",
-            hint="Run a job once only; restart this process to take the group back.",
+            hint="Run a job in one process only; restart this process to take over the group again.",
         )
 
     def _no_state(self) -> FeatureUnsupported:

@@ -1,4 +1,4 @@
-"""The oracle: `Log` as plainly as it can be written, in memory, to check the others against."""
+"""The oracle: the simplest implementation of `Log`, in memory, which others are checked against."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class OraclePartition:
 
 
 class OracleContent:
-    """All that a log has; several logs may have the same."""
+    """The content of a log; several logs may share it."""
 
     def __init__(self) -> None:
         self.id = uuid.uuid4().hex
@@ -47,7 +47,7 @@ class OracleContent:
         self.grown = asyncio.Event()
 
     def wake_readers(self) -> None:
-        """There is something new, or the log is closed."""
+        """Wait until there is something new, or the log is closed."""
         self.grown.set()
         self.grown = asyncio.Event()
 
@@ -101,7 +101,7 @@ class OracleLog:
             if found or left <= 0:
                 return found
             try:
-                # Unlike `wait_for`, it never takes a cancellation for an answer.
+                # Unlike `wait_for`, it never treats a cancellation as a result.
                 async with asyncio.timeout(left):
                     await grown.wait()
             except TimeoutError:
@@ -153,7 +153,7 @@ class OracleLog:
         self._content.wake_readers()
 
     def close_within(self, seconds_max: float) -> None:
-        """Closing waits for nobody else."""
+        """Closing never waits."""
 
     def troubles(self) -> Sequence[str]:
         return ()
@@ -221,7 +221,7 @@ class OracleLog:
         return before - sum(len(partition.records) for partition in self._partitions.values())
 
     def partition(self, topic: str, number: int) -> OraclePartition:
-        """The content itself, for a test that compares or corrects it."""
+        """The content, for a test that compares or corrects it."""
         return self._partitions[topic, number]
 
     def partitions(self) -> list[TopicPartition]:
@@ -229,13 +229,13 @@ class OracleLog:
         return sorted(self._partitions)
 
     def delete_topic(self, topic: str) -> None:
-        """As an administrator of a shared log deletes one: it is not there any more, nor is what it had."""
+        """Delete a topic with its records, as an administrator of a shared log does."""
         for place in [place for place in self._partitions if place[0] == topic]:
             del self._partitions[place]
         del self._settings[topic]
 
     def replace_partition(self, topic: str, number: int) -> None:
-        """As where a topic was deleted and made again: the partition is empty and its offsets begin at 0."""
+        """Recreate a topic: the partition is empty and its offsets begin at 0."""
         self._partitions[topic, number] = OraclePartition()
 
     def settings(self, topic: str) -> TopicSettings:

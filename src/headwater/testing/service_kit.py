@@ -1,4 +1,4 @@
-"""A whole service for tests that are not asynchronous themselves: a project on disk, served from a thread."""
+"""A whole service for synchronous tests: a project on disk, served from a thread."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ def write_project(directory: Path, schemas: Sequence[Mapping[str, Any]], streams
 def served_project(
     directory: Path, *, workers: int = 1, **sections: Mapping[str, Any]
 ) -> Iterator[tuple[str, Platform]]:
-    """Serve the project on a free port; gives the address and the platform, which belongs to the thread.
+    """Serve the project on a free port; yields the address and the platform, which belongs to the thread.
 
-    `workers`: so many servers of the one platform, as if each were a process of its own; the address is the last one's.
+    `workers`: how many servers of the one platform, as if each were a process of its own; the address is the last
+    one's.
     """
     overrides = {"web": {"port": 0}, "log": {"durability": "os"}} | sections
     platform = build(load_config(directory, environment={}, overrides=overrides))
@@ -79,7 +80,7 @@ def served_project(
 
 
 def places(count: int) -> list[WorkerPlace | None]:
-    """Where so many workers stand, each on a port of its own; None for one that is alone."""
+    """The addresses of this many workers, each on a port of its own; None for a single one."""
     if count == 1:
         return [None]
     sockets = [listening("127.0.0.1", 0) for _ in range(count)]

@@ -1,9 +1,9 @@
-"""Measures how long an event loop stands still, on machines where other programs run as well.
+"""Measures how long an event loop is blocked, on machines where other programs run as well.
 
-How this works: a timer of the loop asks to be called every few milliseconds. What it comes late is a stall, less two
-things that are the machine's and not the program's: the time in which the thread was ready and the kernel ran others,
-and whatever exceeds the processor time that the whole process used meanwhile, since who stands still for a reason of
-its own computes, in this thread or in one that keeps the interpreter to itself.
+How this works: a timer of the loop is due every few milliseconds. Its delay is a stall, minus two parts that are due to
+the machine and not to the program: the time in which the thread was ready and the kernel ran others, and whatever
+exceeds the processor time that the whole process used meanwhile, since a program that blocks its own loop computes, in
+this thread or in one that holds the interpreter lock.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 TICK_SECONDS = 0.002
 # How often the machine is compared with an idle one.
 COMPARED_SECONDS = 0.2
-# What `slowness` computes takes so long, in processor time, on a machine that does nothing else.
+# The processor time of the computation in `slowness` on an idle machine.
 _IDLE_SECONDS = 0.0012
 _ROUNDS = 20_000
 
 
 def slowness() -> float:
-    """How much longer the same work takes now than on an idle machine, whose caches nobody shares; at least 1."""
+    """How much longer the same work takes now than on an idle machine with unshared caches; at least 1."""
     began, total = time.thread_time(), 0
     for number in range(_ROUNDS):
         total += number * number % 7
@@ -30,7 +30,7 @@ def slowness() -> float:
 
 
 class StallProbe:
-    """Watches the loop it is started on.
+    """Observes the loop it is started on.
 
     Since `reset`: `worst_seconds` is the longest stall, `worst_slowness` how slow the machine was at its slowest.
     """
@@ -54,7 +54,7 @@ class StallProbe:
             self._watching.cancel()
 
     def reset(self) -> None:
-        """Forget what was measured."""
+        """Discard the measurements."""
         self.worst_seconds, self.worst_slowness = 0.0, 1.0
 
     def _ask(self) -> None:
@@ -72,7 +72,7 @@ class StallProbe:
         self._ask()
 
     def _waited_seconds(self) -> float:
-        """For how long the kernel has let the thread wait for a processor; 0 where it does not say."""
+        """How long the thread has waited for a processor; 0 if the kernel does not report it."""
         try:
             return int(self._waits.read_text().split()[1]) / 1e9
         except (OSError, IndexError, ValueError):

@@ -1,4 +1,4 @@
-"""Serving streams on a free port, and a client that sees every byte and can hang up after any of them, for tests."""
+"""Serves streams on a free port for tests, with a client that sees every byte and can disconnect after any of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from headwater.web.stream import StreamEndpoint
 
 
 class Frame(NamedTuple):
-    """One complete SSE block: what stood in its fields, and its comment if it had one."""
+    """One complete SSE block: its fields, and its comment if it had one."""
 
     event: str
     id: str | None
@@ -43,7 +43,7 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving_streams(hub: StreamHub) -> AsyncIterator[int]:
-    """Serve `/v2/stream/…` of `hub` on a free port of the loopback address; gives the port."""
+    """Serve `/v2/stream/…` of `hub` on a free port of the loopback address; yields the port."""
     app = Starlette(routes=[Route("/v2/stream/{streams:path}", StreamEndpoint(hub), methods=["GET", "HEAD"])])
     config = uvicorn.Config(
         app, port=0, http=HeadwaterProtocol, ws="none", lifespan="off", log_level="warning", access_log=False
@@ -61,7 +61,7 @@ async def serving_streams(hub: StreamHub) -> AsyncIterator[int]:
 
 @dataclass
 class RawAnswer:
-    """What came back: status line, headers, and the body's bytes so far, without their chunk frames."""
+    """The response: status line, headers, and the body's bytes so far, without their chunk frames."""
 
     status: int
     reason: str
@@ -73,7 +73,7 @@ class RawAnswer:
 
     @property
     def body(self) -> bytes:
-        """The bytes of the body received so far; those of a chunk that was cut too."""
+        """The bytes of the body received so far; including those of an incomplete chunk."""
         if self.headers.get("transfer-encoding") != "chunked":
             return bytes(self.raw)
         return b"".join(_chunks(bytes(self.raw)))
@@ -88,7 +88,7 @@ class RawAnswer:
         return next((frame.id for frame in reversed(self.frames()) if frame.id is not None), None)
 
     async def receive(self, *, bytes_max: int = 65_536, seconds: float = 5.0) -> bool:
-        """Take in some more bytes; False at the end, or when nothing came in time."""
+        """Receive some more bytes; False at the end, or if nothing arrived in time."""
         try:
             data = await asyncio.wait_for(self.reader.read(bytes_max), seconds)
         except (TimeoutError, ConnectionError):
@@ -105,7 +105,7 @@ class RawAnswer:
         return True
 
     async def to_end(self, *, seconds: float = 10.0) -> None:
-        """Receive until the server ends the answer."""
+        """Receive until the server ends the response."""
         while not self.ended and await self.receive(seconds=seconds):
             pass
 
@@ -122,7 +122,7 @@ async def request(
     method: str = "GET",
     receive_buffer_bytes: int | None = None,
 ) -> RawAnswer:
-    """Send a request and read the head of its answer. A small receive buffer makes a slow reader slow sooner."""
+    """Send a request and read the head of its response. With a small receive buffer a slow reader blocks sooner."""
     connection = socket.socket()
     connection.setblocking(False)
     if receive_buffer_bytes:

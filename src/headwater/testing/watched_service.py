@@ -1,7 +1,7 @@
-"""A service in a process of its own whose event loop is watched, for tests of what one request costs the others.
+"""A service in a separate process whose event loop is observed, for tests of the effect of a request on others.
 
-How this works: the process is given a project and its settings, says its address on a line, and then answers each line
-it reads with what it has measured since the last one, as JSON.
+How this works: the process gets a project and its settings, prints its address on a line, and then answers each line it
+reads with its measurements since the last one, as JSON.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from headwater.testing.stall_probe import StallProbe, slowness
 from headwater.web.server import serving
 
 STOP_SECONDS_MAX = 20.0
-# What a case may leave, compared with the idle service, and when.
+# How much memory a case may leave, compared with the idle service, and when.
 LEFT_BYTES_MAX = 20_000_000
 LEFT_SECONDS_MAX = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a service did since it was last asked, the memory it has now, and the `slowness` of its machine."""
+    """What a service did since the last request, its present memory, and the `slowness` of its machine."""
 
     stall_seconds: float
     cpu_seconds: float
@@ -43,7 +43,7 @@ class Measured:
 
 
 class WatchedService:
-    """The client's side. Not safe to use from several threads."""
+    """The client's side. Not thread-safe."""
 
     def __init__(self, process: subprocess.Popen[str], address: str) -> None:
         self._process = process
@@ -51,11 +51,11 @@ class WatchedService:
 
     @property
     def pid(self) -> int:
-        """Of the service's process."""
+        """The id of the service's process."""
         return self._process.pid
 
     def measured(self) -> Measured:
-        """Since the last call, or the start."""
+        """The measurements since the last call, or the start."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(file=self._process.stdin, flush=True)
@@ -70,9 +70,10 @@ class WatchedService:
         return sorted(had)[len(had) // 2]
 
     def bytes_left(self, idle_bytes: int, bytes_max: int = LEFT_BYTES_MAX) -> int:
-        """How much more memory it has than when it was idle: once that is `bytes_max`, or after ten seconds.
+        """How much more memory it has than when it was idle: as soon as that is at most `bytes_max`, or after ten
+        seconds.
 
-        On a slow machine it has that much longer.
+        On a slow machine it has proportionally longer.
         """
         began, allowed = time.monotonic(), LEFT_SECONDS_MAX * max(1.0, self.measured().slowness)
         while (left := self._bytes() - idle_bytes) > bytes_max and time.monotonic() - began < allowed:
@@ -80,14 +81,14 @@ class WatchedService:
         return left
 
     def _bytes(self) -> int:
-        """Without asking it, which would be work."""
+        """Read without a request to it, which would be work."""
         statm = Path(f"/proc/{self._process.pid}/statm")
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
 
 
 @contextlib.contextmanager
 def watched_service(directory: Path, **sections: Mapping[str, Any]) -> Iterator[WatchedService]:
-    """Serve the project on a free port for the length of a `with` block. Raises RuntimeError if it does not start."""
+    """Serve the project on a free port for the duration of a `with` block. Raises RuntimeError if it does not start."""
     overrides = {"web": {"port": 0}, "log": {"durability": "os"}} | sections
     command = [sys.executable, "-m", __name__, str(directory), json.dumps(overrides)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -131,7 +132,7 @@ async def _serve(directory: Path, overrides: Mapping[str, Any]) -> None:
 
 
 def _memory() -> dict[str, int]:
-    """What the process has, and the most it has had since the last call, where the system says so."""
+    """The memory of the process, and its maximum since the last call, if the system reports it."""
     status = Path("/proc/self/status")
     if not status.exists():
         return {"bytes": 0, "peak_bytes": 0}

@@ -36,7 +36,7 @@ def all_right() -> tuple[Sent, Found]:
     for feed, number in ((feed, number) for feed in FEEDS for number in range(NUMBERS)):
         name, order = identifier(feed, number), order_of(feed, number, BASE_MS)
         if is_refused(number):
-            sent.refused_sent[name], sent.refused_told[name] = 2, 1
+            sent.refused_sent[name], sent.refusals[name] = 2, 1
             kept(found, ERRORS, f"error-{name}", raw_event=json.dumps({"meta": {"id": name}}), message="no")
             continue
         sent.accepted.add(name)

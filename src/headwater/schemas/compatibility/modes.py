@@ -108,7 +108,7 @@ def check_evolution(
     """
     chosen = mode if isinstance(mode, Mode) else mode_named(mode)
     ordered = sorted(versions, key=lambda pair: version_of(pair[0]) or (0, 0, 0))
-    said: set[tuple[str, str, str, str]] = set()
+    reported: set[tuple[str, str, str, str]] = set()
     findings: list[Incompatibility] = []
     latest = ordered[-1][0] if ordered else ""
     for (old_version, old), (new_version, new) in _pairs(ordered, chosen, scope):
@@ -116,8 +116,8 @@ def check_evolution(
             continue
         for rule, verdict, reason in judge(old, new, chosen, content_model=content_model, repository=repository):
             key = (old_version, rule, reason.pointer, reason.keyword)
-            if key not in said:
-                said.add(key)
+            if key not in reported:
+                reported.add(key)
                 findings.append(Incompatibility(rule, old_version, new_version, verdict, reason))
     return findings
 
@@ -170,8 +170,8 @@ def judge(
     for question in mode.asks:
         found.extend(_broken(f"compatibility.{question}", getattr(comparison, question)))
     if mode is Mode.EVENT:
-        told = {reason.pointer for reason in comparison.storage.reasons}
-        found.extend(("compatibility.removal", "no", reason) for reason in _removals(before, after, told))
+        reported = {reason.pointer for reason in comparison.storage.reasons}
+        found.extend(("compatibility.removal", "no", reason) for reason in _removals(before, after, reported))
     return found
 
 
@@ -182,10 +182,10 @@ def _broken(rule: str, answer: Answer) -> list[Judgement]:
     return [(rule, "no", reason) for reason in answer.reasons]
 
 
-def _removals(old: Mapping[str, Any], new: Mapping[str, Any], told: set[str]) -> Iterator[Reason]:
+def _removals(old: Mapping[str, Any], new: Mapping[str, Any], reported: set[str]) -> Iterator[Reason]:
     """Removed fields that are not columns: those without a type, or in a place that is not part of a table."""
     for change in changes(old, new):
-        if change.kind == "field removed" and change.pointer not in told and change.old is not False:
+        if change.kind == "field removed" and change.pointer not in reported and change.old is not False:
             fix = "Keep the field declared, and state in its description that it is not used any more."
             yield Reason(change.pointer, "properties", change.sentence, fix, change.schema_pointer)
 

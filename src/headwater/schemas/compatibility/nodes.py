@@ -291,7 +291,7 @@ class Nodes:
         return self.add(OneOfValues(frozenset(keys))) if keys else FALSE
 
     def name(self, name: Any, formula: Formula) -> None:
-        """Define what a Named stands for."""
+        """Define the formula of a Named."""
         self._named[name] = formula
 
     def resolve(self, formula: Formula) -> Formula:

@@ -155,8 +155,8 @@ class Search:
                 if part > 0 and isinstance(listed, OneOfValues):
                     values = [self.nodes.values[key] for key in listed.keys]
                     values.sort(key=lambda value: (type_of(value), repr(value)))
-                    judged = all(self._evaluator.holds_all(state, value) is not None for value in values)
-                    return values if judged else None
+                    is_decided = all(self._evaluator.holds_all(state, value) is not None for value in values)
+                    return values if is_decided else None
         return None
 
     def _kinds(self, state: State) -> list[str]:

@@ -66,8 +66,8 @@ class Columns:
             if place is None or target is None or not isinstance(target.schema, dict):
                 return schema
             if not place.ref_replaces:
-                beside = {word: value for word, value in schema.items() if word != "$ref"}
-                return {**self._resolved(target.schema), **beside}
+                siblings = {word: value for word, value in schema.items() if word != "$ref"}
+                return {**self._resolved(target.schema), **siblings}
             schema = target.schema
         return schema
 

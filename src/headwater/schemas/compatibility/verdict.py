@@ -44,7 +44,7 @@ _LIMITS = ValidationLimits(allow_insecure_schemas=True)
 
 
 class _NoRepository:
-    """For documents that stand alone."""
+    """For self-contained documents."""
 
     def get(self, uri: str) -> Schema:
         raise SchemaNotFound(

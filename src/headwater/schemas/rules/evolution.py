@@ -71,7 +71,7 @@ def releases(
     Compared with revision `since` (None: the last commit), the lock file if there is one, and with `history` the commit
     that first added each version. Outside Git only the lock file is used.
     """
-    told: set[str] = set()
+    reported: set[str] = set()
     found: list[tuple[ReleaseChange, bool]] = []
     lock = copy.root / LOCK_FILE
     if lock.is_file():
@@ -85,9 +85,9 @@ def releases(
             raise
     for change, is_new in found:
         # The history does not follow renames: a schema that was moved long ago is not a removed release.
-        if change.uri in told or (not is_new and change.effect in ("text", "removed")):
+        if change.uri in reported or (not is_new and change.effect in ("text", "removed")):
             continue
-        told.add(change.uri)
+        reported.add(change.uri)
         rule = "version-immutable" if is_new else "version-was-changed"
         severity = Severity.NOTE if change.severity == "notice" else None
         message = f"{change.sentence} (since {change.since})"

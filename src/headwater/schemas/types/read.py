@@ -146,13 +146,13 @@ class _Reader:
             guess = _type_without_name(parts)
             unnamed = Untyped("has no `type`")
             return unnamed if guess is None else Choice(unnamed, self._named_type(guess, parts, path))
-        told = Untyped(f"has a list of types ({', '.join(map(str, types))}), and `type` must be text")
+        own = Untyped(f"has a list of types ({', '.join(map(str, types))}), and `type` must be text")
         others = [name for name in types if name != "null"]
         if len(others) != 1:
             return Untyped(f"has several types ({', '.join(map(str, types))})") if others else Scalar("null")
         kind = self._named_type(others[0], parts, path)
         united = kind if len(types) == 1 else Nullable(kind)
-        return Untyped(kind.why) if isinstance(kind, Untyped) else Choice(told, united)
+        return Untyped(kind.why) if isinstance(kind, Untyped) else Choice(own, united)
 
     def _named_type(self, name: Any, parts: Sequence[_Located], path: str) -> DataType:
         if name == "string" and _first(parts, "format") == "date-time":
@@ -236,8 +236,8 @@ class _Reader:
             reference = schema.get("$ref")
             if isinstance(reference, str) and reference:
                 target = self._target(reference, place)
-                beside = {word: value for word, value in schema.items() if word != "$ref"}
-                plain += self._linear([replace(target, schema=beside, document=place.document), target])
+                siblings = {word: value for word, value in schema.items() if word != "$ref"}
+                plain += self._linear([replace(target, schema=siblings, document=place.document), target])
                 continue
             plain.append(replace(place, schema={word: value for word, value in schema.items() if word != "allOf"}))
             branches = schema.get("allOf")

@@ -103,8 +103,8 @@ class _Copier:
             self._chain.pop()
         if isinstance(copy, dict) and len(value) > 1:
             copy = dict(copy)
-            beside = ((name, child) for name, child in value.items() if name != "$ref")
-            copy.update((name, self.copy(child, document, depth + 1)) for name, child in beside)
+            siblings = ((name, child) for name, child in value.items() if name != "$ref")
+            copy.update((name, self.copy(child, document, depth + 1)) for name, child in siblings)
         return copy
 
     def _target(self, reference: str, document: Document, depth: int) -> tuple[Any, Document]:

@@ -161,9 +161,9 @@ def _bounded(schema: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(child, dict):
             bounded[name] = child
         elif child.get("type") in ("integer", "number"):
-            said = {key: value for key, value in child.items() if value not in (-_INTEGER_MAX, _INTEGER_MAX)}
-            least = said.get("minimum", min(0, said.get("maximum", 0)))
-            bounded[name] = {**said, "minimum": least, "maximum": said.get("maximum", max(100, least))}
+            declared = {key: value for key, value in child.items() if value not in (-_INTEGER_MAX, _INTEGER_MAX)}
+            least = declared.get("minimum", min(0, declared.get("maximum", 0)))
+            bounded[name] = {**declared, "minimum": least, "maximum": declared.get("maximum", max(100, least))}
         else:
             bounded[name] = _bounded(child) if "properties" in child else child
     return {**schema, "properties": bounded} if bounded else dict(schema)

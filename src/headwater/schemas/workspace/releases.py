@@ -93,9 +93,9 @@ def write_lock(copy: WorkingCopy, file: Path, *, errata: Mapping[str, str] | Non
             added += [uri] if uri not in lock else []
             lock[uri] = {"sha256": _sha256(path.read_bytes())} | ({"erratum": reason} if reason else {})
     text = json.dumps(dict(sorted(lock.items())), indent=1, ensure_ascii=False) + "\n"
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(file)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
     return added
 
 

@@ -116,25 +116,25 @@ class _Export:
         for layer in pile:
             patch = lay_over(patch, dict(layer.set))
         under = self._settings(name, Scope(None, realm))
-        return self._said(legacy_settings(patch), under, f"{name or 'defaults'} ({pile[-1].when})")
+        return self._legacy_patch(legacy_settings(patch), under, f"{name or 'defaults'} ({pile[-1].when})")
 
-    def _said(self, high: Tree, low: Any, where: str) -> Tree:
+    def _legacy_patch(self, high: Tree, low: Any, where: str) -> Tree:
         """The patch with which the legacy rules give the same result as ours."""
-        said: Tree = {}
+        patch: Tree = {}
         for name, value in high.items():
             under = low.get(name) if isinstance(low, dict) else None
             if isinstance(value, dict) and isinstance(under, dict):
-                said[name] = self._said(value, under, where)
+                patch[name] = self._legacy_patch(value, under, where)
             elif isinstance(value, list) and isinstance(under, list) and under:
                 # The legacy rule appends the existing items.
                 if value[-len(under) :] != under:
                     self._unsaid[f"{where}: the list {name} cannot replace another list."] = None
-                said[name] = value[: -len(under)] if value[-len(under) :] == under else value
+                patch[name] = value[: -len(under)] if value[-len(under) :] == under else value
             else:
                 if (value is None or value is False) and under is not None and under is not value:
                     self._unsaid[f"{where}: {name} cannot become {'null' if value is None else 'false'}."] = None
-                said[name] = value
-        return said
+                patch[name] = value
+        return patch
 
     def _settings(self, name: str | None, scope: Scope) -> Tree:
         """The settings of one stack alone, without defaults."""

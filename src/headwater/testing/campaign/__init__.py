@@ -1,1 +1,1 @@
-"""The kill campaign: a whole platform is killed again and again while clients repeat; then everything is compared."""
+"""The kill campaign: a whole platform is killed again and again while clients retry; then everything is compared."""

@@ -1,9 +1,9 @@
-"""Runs the schedule against clients that repeat, lets the last server process the rest, and compares everything.
+"""Runs the schedule against clients that retry, lets the last server process the rest, and compares everything.
 
-How this works: all processes have the same project and log; which database file the tables are in is drawn for each,
-so that both kinds are filled in turns, each from its own position on. Three servers come last that are not killed: one
-until every client has its answers and every stream a canary, and two without canaries, one for each file, until their
-jobs have nothing left to read. Then nothing comes in any more, and what was counted can be compared with what there is.
+How this works: all processes have the same project and log; the database file of the tables is chosen at random for
+each, so that both kinds are filled in turns, each from its own position. The last three servers are not killed: one
+runs until every client has its responses and every stream a canary, and two without canaries, one for each file, until
+their jobs have nothing left to read. Then no more events arrive, and the counts can be compared with the log.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _JOB_EVENTS = re.compile(rb"^headwater_job_events_total\{[^}]*\} (\S+)$", re.MUL
 
 @dataclass(slots=True)
 class CampaignReport:
-    """What a campaign came to. Sound when `problems` is empty."""
+    """The result of a campaign. It has passed if `problems` is empty."""
 
     seed: int
     kills: int = 0
@@ -74,19 +74,19 @@ class Campaign:
         self.report = CampaignReport(seed)
 
     async def run(self, kills: int, say: Callable[[str], None]) -> CampaignReport:
-        """Kill so often, and compare."""
+        """Kill this many times, and compare."""
         started = time.monotonic()
         write_whole_project(self._directory, PROJECT)
         clients = asyncio.create_task(self._clients.run())
         try:
             for run in schedule(self.report.seed, kills):
                 await self._run(run)
-                said = f"kill {self.report.kills} of {kills}: {run.ending}, {self._sent.requests} requests"
-                say(f"{time.monotonic() - started:6.1f} s  {said}")
+                progress = f"kill {self.report.kills} of {kills}: {run.ending}, {self._sent.requests} requests"
+                say(f"{time.monotonic() - started:6.1f} s  {progress}")
                 if clients.done():
                     await clients
             found = await self._finish(clients)
-            say(f"{time.monotonic() - started:6.1f} s  all is processed")
+            say(f"{time.monotonic() - started:6.1f} s  everything is processed")
         finally:
             clients.cancel()
         await self._compare(found)
@@ -142,7 +142,7 @@ class Campaign:
         self._expect(up.exit_code == 0, f"SIGTERM ended the platform with {up.exit_code}: {up.printed()[-2000:]}")
 
     async def _finish(self, clients: asyncio.Task[None]) -> Found:
-        """Let everything be answered and processed; what was counted in the end."""
+        """Wait until everything is answered and processed; returns the counts at the end."""
         found = Found()
         async with self._serving({}) as address:
             self._clients.finish()
@@ -168,7 +168,7 @@ class Campaign:
             up.kill()
 
     async def _canaries_seen(self, address: tuple[str, int]) -> None:
-        """Until each stream has had one, which the servers before may have been too short for."""
+        """Wait until each stream has had one; earlier servers may have run too briefly for that."""
         connection = Connection(*address)
         until = time.monotonic() + DRAIN_SECONDS_MAX
         while time.monotonic() < until:
@@ -179,7 +179,7 @@ class Campaign:
         connection.abort()
 
     async def _drained(self, address: tuple[str, int]) -> None:
-        """Until the jobs have moved nothing for a while."""
+        """Wait until the jobs have not moved for a while."""
         connection = Connection(*address)
         until = time.monotonic() + DRAIN_SECONDS_MAX
         moved, since = -1.0, time.monotonic()
@@ -239,6 +239,6 @@ class Campaign:
 
 
 async def _verify(log: Log, found: Found) -> None:
-    """Add damage that the log itself finds; only that of one machine looks for it."""
+    """Add damage that the log itself finds; only the embedded log searches for it."""
     if isinstance(log, SqliteLog):
         found.problems += [f"verify: {one.where}: {one.reason}" for one in (await log.verify()).damages]

@@ -1,4 +1,4 @@
-"""Clients that repeat every request until each of its orders is acknowledged or refused, whichever server is there."""
+"""Clients that retry every request until each of its orders is acknowledged or refused, by any server."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ CLIENTS = ((0, 60), (0, 60), (1, BATCH_EVENTS_MAX), (1, 40), (2, 1), (3, 30))
 
 @dataclass(slots=True)
 class Sent:
-    """What the clients know. Ids of orders, and for refused ones how often they were sent and told so."""
+    """What the clients know: ids of orders, and for refused ones how often they were sent and refused."""
 
     base_ms: int
     numbers: dict[int, int] = field(default_factory=dict)
     accepted: set[str] = field(default_factory=set)
     refused_sent: Counter[str] = field(default_factory=Counter)
-    refused_told: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
     requests: int = 0
     repeated: int = 0
     problems: list[str] = field(default_factory=list)
 
 
 class Clients:
-    """All clients of a campaign; `serve_at` tells them where the server is now."""
+    """All clients of a campaign; `serve_at` gives them the current address of the server."""
 
     def __init__(self, seed: int, base_ms: int) -> None:
         self.sent = Sent(base_ms)
@@ -43,7 +43,7 @@ class Clients:
         self._finishing = False
 
     def serve_at(self, address: tuple[str, int] | None) -> None:
-        """None: there is no server now."""
+        """None: there is no server at present."""
         self._address = address
         if address is None:
             self._changed.clear()
@@ -51,11 +51,11 @@ class Clients:
             self._changed.set()
 
     def finish(self) -> None:
-        """Let every client end after the request it is at."""
+        """Let every client end after its current request."""
         self._finishing = True
 
     async def run(self) -> None:
-        """Until they have finished."""
+        """Wait until they have finished."""
         await asyncio.gather(*(self._run(number, *client) for number, client in enumerate(CLIENTS)))
 
     async def _run(self, client: int, feed: int, batch_max: int) -> None:
@@ -94,21 +94,21 @@ class Clients:
             connection.abort()
 
     def _settle(self, answer: Answer, left: dict[str, int]) -> bool:
-        """Take out of `left` what was decided; whether anything was."""
+        """Remove from `left` what was decided; returns whether anything was."""
         if answer.status not in (201, 207, 400):
             if answer.status not in (503, 507):
                 self._problem(f"{answer.status} was answered to orders: {answer.body[:300]!r}")
             return False
         lists = json.loads(answer.body) if answer.body else {}
         invalid = {entry["event"]["meta"]["id"] for entry in lists.get("invalid", ())}
-        # What could not be stored is sent again.
+        # Orders that could not be stored are sent again.
         failed = {entry["event"]["meta"]["id"] for entry in lists.get("error", ())}
         for name in [name for name in left if name not in failed]:
             number = left.pop(name)
             if is_refused(number) != (name in invalid):
                 self._problem(f"{name} was {'refused' if name in invalid else 'accepted'} with {answer.status}")
             elif name in invalid:
-                self.sent.refused_told[name] += 1
+                self.sent.refusals[name] += 1
             else:
                 self.sent.accepted.add(name)
         return len(failed) < len(left) + 1

@@ -1,7 +1,7 @@
-"""What differs between what clients were told, what the log holds, what jobs made of it, and what was counted.
+"""Compares the responses to clients, the log, the outputs of jobs, and the counts.
 
-How this works: each function recomputes one thing from the records of the stage before it, in plain Python that shares
-nothing with jobs, windows, sinks and counters, and yields a sentence for each difference, with ids, places and tables.
+How this works: each function recomputes one result from the records of the stage before it, in plain Python that shares
+no code with jobs, windows, sinks and counters, and yields a sentence for each difference, with ids, offsets and tables.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LATENESS_MS = 3_600_000
 
 
 def differences(sent: Sent, found: Found) -> list[str]:
-    """Everything that differs; of each kind EACH_MAX are named and the rest is counted."""
+    """All differences; of each kind EACH_MAX are named and the rest is counted."""
     kinds: tuple[Callable[[Sent, Found], Iterable[str]], ...] = (
         _stored,
         _canaries,
@@ -37,13 +37,13 @@ def differences(sent: Sent, found: Found) -> list[str]:
         _tables,
         _hours,
     )
-    told: list[str] = [*sent.problems, *found.problems]
+    problems: list[str] = [*sent.problems, *found.problems]
     for kind in kinds:
         all_of_it = list(kind(sent, found))
-        told += all_of_it[:EACH_MAX]
+        problems += all_of_it[:EACH_MAX]
         if len(all_of_it) > EACH_MAX:
-            told.append(f"and {len(all_of_it) - EACH_MAX} more ({kind.__name__.strip('_')})")
-    return told
+            problems.append(f"and {len(all_of_it) - EACH_MAX} more ({kind.__name__.strip('_')})")
+    return problems
 
 
 def _stored(sent: Sent, found: Found) -> Iterator[str]:
@@ -73,7 +73,7 @@ def _canaries(_: Sent, found: Found) -> Iterator[str]:
         canaries = [one for one in found.records.get(topic, ()) if one.is_canary]
         yield from _more_than_once(_by(canaries, lambda one: one.identifier), "is a canary that is stored")
         if not canaries:
-            yield f"{topic} has no canaries: their way was not tried"
+            yield f"{topic} has no canaries, so their path was not tested"
 
 
 def _passed(_: Sent, found: Found) -> Iterator[str]:
@@ -82,7 +82,7 @@ def _passed(_: Sent, found: Found) -> Iterator[str]:
     yield from _made_once(orders, made, PASSED)
     for name, ones in made.items():
         if name in orders and any(ones[0].event[key] != orders[name].event[key] for key in ("dt", "shop", "amount")):
-            yield f"{ones[0].place} differs from the order {name} at {orders[name].place} that it was made of"
+            yield f"{ones[0].place} differs from the order {name} at {orders[name].place} that it was made from"
 
 
 def _numbered(_: Sent, found: Found) -> Iterator[str]:
@@ -91,7 +91,7 @@ def _numbered(_: Sent, found: Found) -> Iterator[str]:
     for shop, ones in _by(found.events(NUMBERED), lambda one: str(one.event["shop"])).items():
         for wanted, one in enumerate(ones, 1):
             if one.event["number"] != wanted:
-                yield f"{shop} has the number {one.event['number']} at {one.place}, where {wanted} is due"
+                yield f"{shop} has the number {one.event['number']} at {one.place}, where {wanted} is expected"
                 break
 
 
@@ -116,10 +116,10 @@ def _refused(sent: Sent, found: Found) -> Iterator[str]:
         if name not in sent.refused_sent:
             yield f"{one.place} says that {name} was refused: {one.event['message']}"
     for name, sent_times in sent.refused_sent.items():
-        # An answer that a kill has cut off may have been given or not.
-        if not sent.refused_told[name] <= kept[name] <= sent_times:
+        # A response that a kill interrupted may have been sent or not.
+        if not sent.refusals[name] <= kept[name] <= sent_times:
             yield (
-                f"{name} was sent {sent_times} times and refused {sent.refused_told[name]} times;"
+                f"{name} was sent {sent_times} times and refused {sent.refusals[name]} times;"
                 f" {ERRORS} has it {kept[name]} times"
             )
 
@@ -197,7 +197,7 @@ def _made_once(sources: Mapping[str, Kept], made: Mapping[str, list[Kept]], topi
         if name not in made:
             yield f"{name} at {one.place} has no event in {topic}"
     for name in made.keys() - sources.keys():
-        yield f"{made[name][0].place} was made of {name}, which is not in the stream before {topic}"
+        yield f"{made[name][0].place} was made from {name}, which is not in the stream before {topic}"
 
 
 def _more_than_once(kept: Mapping[str, list[Kept]], what: str) -> Iterator[str]:
@@ -214,6 +214,6 @@ def _by(records: Iterable[Kept], key: Callable[[Kept], Any]) -> dict[str, list[K
 
 
 def _hour_of(text: str) -> int:
-    """The hour since the epoch of a time in UTC as it was sent, read without the platform's own reader of times."""
+    """The hour since the epoch of a time in UTC as it was sent, parsed without the platform's own parser."""
     days = date(int(text[:4]), int(text[5:7]), int(text[8:10])).toordinal() - date(1970, 1, 1).toordinal()
     return days * 24 + int(text[11:13])

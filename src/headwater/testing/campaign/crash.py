@@ -1,12 +1,12 @@
-"""The crash campaign: kill a process that writes to the embedded log, again and again, and miss nothing afterwards.
+"""The crash campaign: kill a process that writes to the embedded log, again and again, and check that nothing is lost.
 
     python -m headwater.testing.campaign.crash --kills 1000
 
 How this works: a child opens the log and appends from several writers at once, each append to several topics together
-with the writer's position and state, while retention and compaction run. Every value is a function of who wrote it
-and when, so the parent can tell an altered or invented record without keeping any. The child prints a line for each
-answered append; the parent kills it with SIGKILL at a random moment, mostly lets the next child recover by itself,
-and now and then reads everything new: all acknowledged appends must be there, whole and in order, and each writer's
+with the writer's position and state, while retention and compaction run. Every value is a function of its writer and
+number, so the parent recognises an altered or invented record without storing any. The child prints a line for each
+acknowledged append; the parent kills it with SIGKILL at a random moment, usually lets the next child recover by itself,
+and sometimes reads everything new: all acknowledged appends must be there, whole and in order, and each writer's
 position and state must be those of its last append, acknowledged or not.
 """
 
@@ -45,7 +45,7 @@ KILL_SECONDS_MAX = 0.5
 
 @dataclass(slots=True)
 class CrashReport:
-    """What a campaign found. Sound when `problems` is empty."""
+    """The result of a campaign. It has passed if `problems` is empty."""
 
     kills: int = 0
     appends_acknowledged: int = 0
@@ -119,7 +119,7 @@ class Campaign:
         self.report = CrashReport()
 
     def kill_once(self) -> None:
-        """Start a child, kill it at a random moment, and note what it was told."""
+        """Start a child, kill it at a random moment, and record what was acknowledged."""
         options = ["--child", str(self._run), "--file", str(self._path), "--durability", self._durability]
         child = subprocess.Popen([sys.executable, "-m", __spec__.name, *options], stdout=subprocess.PIPE)
         assert child.stdout is not None
@@ -127,7 +127,7 @@ class Campaign:
             first = child.stdout.readline()
             if first != b"ready\n":
                 self.report.problems.append(f"run {self._run}: the child did not start on the files it found")
-            # The pipe is small: a child that is not read from would stop writing.
+            # The pipe is small: a child whose output is not read would stop writing.
             lines = _read_for(child.stdout.fileno(), self._random.random() ** 2 * KILL_SECONDS_MAX)
         finally:
             child.send_signal(signal.SIGKILL)
@@ -230,7 +230,9 @@ class Campaign:
             if latest.get(name.encode()) != expected.encode():
                 self._problem(f"the compacted record of {name} is {latest.get(name.encode())!r}, not {expected}")
             if self._last_acknowledged.get(writer, (-1, -1)) > (run, number):
-                self._problem(f"{name} was told {self._last_acknowledged[writer]}, its last records are of {expected}")
+                self._problem(
+                    f"{self._last_acknowledged[writer]} was acknowledged to {name}, its last records are of {expected}"
+                )
 
     def _problem(self, text: str) -> None:
         if len(self.report.problems) < 100:
@@ -277,12 +279,12 @@ def run_campaign(path: Path, kills: int, *, durability: Durability = "fsync", se
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; 0 when nothing was lost, invented, altered or out of order."""
+    """The command; 0 if nothing was lost, invented, altered or out of order."""
     parser = argparse.ArgumentParser(
         prog="python -m headwater.testing.campaign.crash", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--kills", type=int, default=30, help="how often to kill (default 30)")
-    parser.add_argument("--seed", type=int, help="for the moments of the kills")
+    parser.add_argument("--seed", type=int, help="the seed of the moments of the kills")
     parser.add_argument("--durability", choices=["fsync", "os"], default="fsync")
     parser.add_argument("--file", type=Path, help="the log (default: a temporary one)")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)

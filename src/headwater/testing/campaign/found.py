@@ -1,4 +1,4 @@
-"""What a campaign left behind, read without the platform's own sinks and counters: records, rows and counted hours."""
+"""The results of a campaign, read without the platform's own sinks and counters: records, rows and hourly counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ERRORS_MAX = 5
 ERROR_CHARS_MAX = 2_000
 STREAMS = (ORDERS, PASSED, NUMBERED, PER_MINUTE)
 JOB_ERRORS = tuple(f"{job}.error" for job in (*JOBS, "table.orders", "table.running", "table.per_minute"))
-# What each table has, in the order in which its rows are compared.
+# The columns of each table, in the order in which its rows are compared.
 COLUMNS = {
     "orders": ("slot", "shop", "amount", "order_id"),
     "running": ("shop", "number"),
@@ -61,7 +61,7 @@ class Found:
     problems: list[str] = field(default_factory=list)
 
     def events(self, topic: str) -> list[Kept]:
-        """Records of a topic, canaries left out."""
+        """Records of a topic, without canaries."""
         return [one for one in self.records.get(topic, ()) if not one.is_canary]
 
 
@@ -84,7 +84,7 @@ def _kept(record: StoredRecord) -> Kept:
 
 
 def read_errors_printed(file: Path, found: Found) -> None:
-    """Add what the processes printed as errors: being killed and started again is none."""
+    """Add what the processes printed as errors; kills and restarts do not count."""
     text = file.read_text(encoding="utf-8", errors="replace")
     entries = re.split(r"^(?=\d{4}-\d\d-\d\dT[\d:]+\S* [A-Z]+ )", text, flags=re.MULTILINE)
     errors = Counter(entry[:ERROR_CHARS_MAX] for entry in map(_without_time, entries) if entry.startswith("ERROR "))
@@ -96,7 +96,7 @@ def _without_time(entry: str) -> str:
 
 
 def read_rows(file: Path, found: Found) -> None:
-    """Read every table of a database file; a table that was never made has no rows."""
+    """Read every table of a database file; a table that was never created has no rows."""
     for table, columns in COLUMNS.items():
         query = f'SELECT {", ".join(columns)} FROM "{table}" ORDER BY 1, 2'
         found.rows[file.name, table] = sorted(_rows(file, query, table))

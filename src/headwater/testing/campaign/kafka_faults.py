@@ -1,11 +1,11 @@
-"""The broker campaign: kill, pause and restart Kafka nodes while the intake takes events, and miss nothing afterwards.
+"""The broker campaign: kill, pause and restart Kafka nodes under load, and check that no accepted event is lost.
 
 How this works: writers send events through an Intake on the log under test, each event with an id of its own, in order,
-keyed by its writer; what was accepted is noted with its place. Every other writer sends an event that failed again
-until it is accepted, as producers do; the rest send each event once. Meanwhile one node after the other is struck, held
-so for a while, and healed; nothing else is restarted. Afterwards a log opened anew reads everything: every accepted
-event must be there, at the place that was named, none may be there twice, and each writer's events must be in the order
-sent. An event that failed and was not sent again may be there or not: its producer was promised neither.
+keyed by its writer; accepted events are recorded with their offset. Every second writer retries a failed event until it
+is accepted, as producers do; the others send each event once. Meanwhile one node after the other is hit by a fault for
+a while, and then healed; nothing else is restarted. Afterwards a newly opened log reads everything: every accepted
+event must be there, at the acknowledged offset, none may be there twice, and each writer's events must be in the order
+sent. An event that failed and was not retried may be there or not: its producer has no guarantee.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ HEADINGS = f"{'fault':28}{'node':8}{'accepted':>10}{'failed':>8}{'silence s':>11
 
 
 class Brokers(Protocol):
-    """Three Kafka nodes that can be struck; the calls block."""
+    """Three Kafka nodes to inject faults into; the calls block."""
 
     bootstrap: str
 
@@ -55,7 +55,7 @@ class Brokers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is done to how many nodes, the leader of the first partition first, or one that follows it."""
+    """What is done to how many nodes, beginning with the leader of the first partition, or with a follower."""
 
     name: str
     method: str
@@ -71,7 +71,7 @@ FAULTS = {
         Fault("leader killed", "kill", "restart"),
         Fault("leader paused", "pause", "resume"),
         Fault("follower paused", "pause", "resume", hits_leader=False),
-        Fault("leader stopped in order", "terminate", "restart"),
+        Fault("leader shut down", "terminate", "restart"),
         Fault("two of three killed", "kill", "restart", nodes=2),
         Fault("two of three paused", "pause", "resume", nodes=2),
     )
@@ -80,7 +80,7 @@ FAULTS = {
 
 @dataclass(slots=True)
 class FaultFigures:
-    """What was seen of one fault, from the strike until the intake had recovered.
+    """The figures of one fault, from its injection until the intake had recovered.
 
     `silence_seconds`: the longest time without an accepted event. `recovery_seconds`: from the end of healing to the
     first acceptance of an event sent after it.
@@ -101,10 +101,10 @@ class FaultFigures:
 
 @dataclass(slots=True)
 class BrokerReport:
-    """What a campaign found, in events. Sound when `problems` is empty.
+    """The result of a campaign, in events. It has passed if `problems` is empty.
 
-    `failed` events were never accepted; `retried` ones were, after a failure. `stored_again` counts those retried that
-    are there twice: the producer's idempotence alone does not prevent that, the intake does, by their ids.
+    `failed` events were never accepted; `retried` ones were, after a failure. `stored_again` counts retried events that
+    are stored twice: the producer's idempotence alone does not prevent that, the intake does, by their ids.
     """
 
     sent: int = 0
@@ -131,14 +131,14 @@ class BrokerReport:
 
 
 class Load:
-    """Writers that send events until told to stop, and what they were told."""
+    """Writers that send events until they are stopped, and the outcomes."""
 
     def __init__(self, intake: Intake, stream: str) -> None:
         self._intake = intake
         self._stream = stream
         self._stopping = asyncio.Event()
         self._writers: list[asyncio.Task[None]] = []
-        # The place of each accepted event; None for one that the intake recognised as stored already.
+        # The offset of each accepted event; None for one that the intake recognised as a duplicate.
         self.accepted: dict[str, tuple[int, int] | None] = {}
         self.failed: set[str] = set()
         self.retried: set[str] = set()
@@ -146,14 +146,14 @@ class Load:
         self.failures = 0
         self.last_accepted_at = time.monotonic()
         self.longest_silence = 0.0
-        # When the request was sent whose acceptance is the latest: an answer to an old one says nothing of now.
+        # When the latest accepted request was sent: a response to an old request does not show the present state.
         self.newest_accepted_sent_at = 0.0
 
     def start(self) -> None:
         self._writers = [asyncio.create_task(self._write(number)) for number in range(WRITERS)]
 
     async def stop(self) -> None:
-        """Wait for the answers that are owed. Raises what a writer raised."""
+        """Wait for the outstanding responses. Raises what a writer raised."""
         self._stopping.set()
         await asyncio.gather(*self._writers)
 
@@ -204,7 +204,7 @@ class Load:
 
 
 class BrokerCampaign:
-    """Strikes brokers under load; one stream for the whole campaign."""
+    """Injects faults into brokers under load; one stream for the whole campaign."""
 
     def __init__(
         self, brokers: Brokers, new_log: Callable[[], Log], *, stream: str = "faults", seed: int | None = None
@@ -221,9 +221,9 @@ class BrokerCampaign:
     async def run(
         self, faults: Sequence[Fault], *, hold_seconds: float = 6.0, tell: Callable[[FaultFigures], None] | None = None
     ) -> BrokerReport:
-        """Strike with each fault in turn, and verify at the end; `tell` is told of each as it ends.
+        """Inject each fault in turn, and verify at the end; `tell` is called with each as it ends.
 
-        Nodes are whole again, whatever happens.
+        The nodes are healed in any case.
         """
         started = time.monotonic()
         async with self._loaded() as load:
@@ -271,7 +271,7 @@ class BrokerCampaign:
             await asyncio.sleep(hold_seconds)
         finally:
             heal = getattr(self._brokers, fault.heals_by)
-            # Together: one of two dead controllers alone does not get ready.
+            # Together: one of two dead controllers alone does not become ready.
             await asyncio.gather(*(asyncio.to_thread(heal, node) for node in nodes))
         healed_at = time.monotonic()
         await self._await_acceptance(load, f"after '{fault.name}' of node {figures.node}")
@@ -293,7 +293,7 @@ class BrokerCampaign:
             await asyncio.sleep(0.01)
 
     def _nodes(self, fault: Fault) -> list[int]:
-        """The nodes to strike: the leader of partition 0, or not it, and others."""
+        """The nodes for the fault: the leader of partition 0, or a follower, and others."""
         topic = self._stream.topics[0]
         metadata = AdminClient({"bootstrap.servers": self._brokers.bootstrap}).list_topics(topic, timeout=30)
         leader: int = metadata.topics[topic].partitions[0].leader
@@ -335,7 +335,7 @@ class BrokerCampaign:
                 self.report.stored_twice += 1
                 self._problem(f"event {event_id} was sent once and is at {found}")
             if event_id not in load.accepted and event_id not in load.failed:
-                self._problem(f"event {event_id} is there, and nobody was told of it")
+                self._problem(f"event {event_id} is stored, but was never accepted")
         self.report.failed_but_stored = sum(event_id in load.failed for event_id in places)
 
     def _problem(self, text: str) -> None:

@@ -24,7 +24,7 @@ def identifier(feed: int, number: int) -> str:
 
 
 def is_refused(number: int) -> bool:
-    """Whether the order breaks its schema."""
+    """Whether the order violates its schema."""
     return number % 19 == 7
 
 

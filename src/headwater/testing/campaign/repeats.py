@@ -1,12 +1,12 @@
-"""The repeats campaign: kill an intake, let its clients repeat what was not answered, and find no event stored twice.
+"""The repeats campaign: kill an intake, let its clients retry, and check that no event is stored twice.
 
     python -m headwater.testing.campaign.repeats --kills 30
 
-How this works: a child runs an intake on the embedded log and takes numbered requests of several clients on its
+How this works: a child runs an intake on the embedded log and reads numbered requests of several clients from its
 standard input; it prints each number once the request is stored. The parent keeps every client one request ahead, kills
-the child with SIGKILL at a random moment, and starts the next one, to which each client first repeats the request that
-was not answered and the one before it, whose answer it may not have seen. At the end every event of every answered
-request must be in the log exactly once, and no other one twice.
+the child with SIGKILL at a random moment, and starts the next one, to which each client first repeats the unanswered
+request and the one before it, whose response it may have missed. At the end every event of every answered request must
+be in the log exactly once, and no other event twice.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CLIENTS = 4
 EVENTS_MAX = 400
 KILL_SECONDS_MAX = 0.6
 START_SECONDS_MAX = 60.0
-# Half of them is what is remembered at least: more than is stored between two kills.
+# At least half of them are remembered: more than is stored between two kills.
 IDS_MAX = 1_000_000
 
 Request = tuple[int, int]
@@ -126,13 +126,13 @@ class _Server:
             self._requests.flush()
 
     def lines(self, seconds: float) -> list[bytes]:
-        """What the child has printed, after so long a wait for it."""
+        """The output of the child, after waiting this long for it."""
         if not self._selector.select(seconds):
             return []
         return self._split(os.read(self._answers.fileno(), 1 << 16))
 
     def kill(self) -> list[bytes]:
-        """End it; what it has printed and nobody has read."""
+        """End it; returns its unread output."""
         self._process.kill()
         self._process.wait()
         os.set_blocking(self._answers.fileno(), True)
@@ -149,7 +149,7 @@ class _Server:
 
 
 class Campaign:
-    """Clients that repeat, and servers that are killed; one log for all of it."""
+    """Clients that retry, and servers that are killed; one log for all."""
 
     def __init__(self, path: Path, seed: int | None = None) -> None:
         self._path = path
@@ -159,7 +159,7 @@ class Campaign:
         self.report = RepeatsReport()
 
     def kill_once(self) -> None:
-        """Start a server, repeat what is not known to be stored, go on for a moment, and kill it."""
+        """Start a server, repeat what is not known to be stored, continue for a moment, and kill it."""
         server = _Server(self._path)
         try:
             if not self._is_ready(server):
@@ -233,7 +233,7 @@ def run_campaign(path: Path, kills: int, *, seed: int | None = None) -> RepeatsR
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; 0 when nothing was lost or stored twice."""
+    """The command; 0 if nothing was lost or stored twice."""
     parser = argparse.ArgumentParser(
         prog="python -m headwater.testing.campaign.repeats", description=__doc__.split("\n")[0]
     )

@@ -1,4 +1,4 @@
-"""When and how each process of a campaign ends: a list that a seed makes."""
+"""When and how each process of a campaign ends: a list derived from a seed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _PAUSED_SHARE = 0.2
 class Run:
     """One process, from its start to its end.
 
-    `start_share`: where it is killed while starting, after so much of the time that a start takes. `seconds`: for how
-    long it serves. `pause_seconds`: for how long it is held with SIGSTOP meanwhile. `stopping_seconds`: how long after
-    SIGTERM it is killed.
+    `start_share`: if it is killed while starting, after which share of the start-up time. `seconds`: how long it
+    serves. `pause_seconds`: how long it is paused with SIGSTOP meanwhile. `stopping_seconds`: how long after SIGTERM it
+    is killed.
     """
 
     ending: Ending
@@ -39,7 +39,7 @@ class Run:
 
 
 def schedule(seed: int, kills: int) -> Iterator[Run]:
-    """Runs until so many of them are kills; ends by SIGTERM alone come in between."""
+    """Runs until this many of them are kills; some in between end by SIGTERM alone."""
     chance = random.Random(seed)
     done = 0
     while done < kills:
@@ -47,7 +47,7 @@ def schedule(seed: int, kills: int) -> Iterator[Run]:
             ending=chance.choices(list(_ENDINGS), list(_ENDINGS.values()))[0],
             tables=chance.choice(TABLE_FILES),
             start_share=chance.random() * 1.1,
-            # Short ones are frequent: what is done first after a start is what a kill before it has left.
+            # Short ones are frequent: recovery from the previous kill comes first after a start.
             seconds=chance.random() ** 2 * RUN_SECONDS_MAX,
             pause_seconds=chance.random() * PAUSE_SECONDS_MAX if chance.random() < _PAUSED_SHARE else 0.0,
             stopping_seconds=chance.random() * STOPPING_SECONDS_MAX,

@@ -1,1 +1,1 @@
-"""The fuzz campaign: changed inputs for everything that strangers and authors hand in, and what must hold for all."""
+"""The fuzz campaign: mutated inputs for everything that accepts bytes from outside, and what must hold for them."""

@@ -24,15 +24,17 @@ OUTCOMES_SHOWN = 8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """1 where something was found, else 0. Inputs that were found are written to `--output-dir`."""
-    parser = argparse.ArgumentParser(description="Try changed inputs on everything that takes bytes from outside.")
+    """1 if something was found, else 0. Failing inputs are written to `--output-dir`."""
+    parser = argparse.ArgumentParser(description="Try mutated inputs on everything that accepts bytes from outside.")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"any of {', '.join(TARGETS)}; all by default")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="for each target")
     parser.add_argument("--cases", type=int, default=None, help="for all targets together")
-    parser.add_argument("--seed", type=int, default=0, help="another seed tries other inputs")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of the mutations")
     parser.add_argument("--at-once", type=int, default=1, help="how many targets run at the same time")
     parser.add_argument("--input", type=Path, nargs="+", help="files to try once, on one target")
-    parser.add_argument("--output-dir", type=Path, default=Path("fuzz-findings"), help="where inputs are written")
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path("fuzz-findings"), help="where failing inputs are written"
+    )
     parser.add_argument("--corpus-dir", type=Path, help="where inputs that reach new code are kept between campaigns")
     parser.add_argument("--missed", action="store_true", help="name the functions under test that no input reached")
     given = parser.parse_args(arguments)
@@ -43,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.input is not None:
         return _repeated(names[0], given.input)
     if given.cases is None and given.seconds == float("inf"):
-        parser.error("say when to end, with --seconds or --cases")
+        parser.error("give a limit with --seconds or --cases")
     cases = max(1, given.cases // len(names)) if given.cases else sys.maxsize
     reports = []
-    # A process for each target: what grows is its own.
+    # A process for each target, so that memory growth is its own.
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max(1, given.at_once), mp_context=spawned, max_tasks_per_child=1) as pool:
         running = [
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _repeated(name: str, files: Sequence[Path]) -> int:
-    """Try files once; 1 where one fails, 2 where one cannot be read."""
+    """Try files once; 1 if one fails, 2 if one cannot be read."""
     target, failed = TARGETS[name], 0
     with target.opened():
         for file in files:
@@ -71,10 +73,10 @@ def _repeated(name: str, files: Sequence[Path]) -> int:
                 return 2
             started = time.perf_counter()
             try:
-                told = target.run(data).what
+                outcome = target.run(data).what
             except Exception as error:
-                told, failed = f"{type(error).__name__}: {error}", 1
-            print(f"{file}: {told} ({(time.perf_counter() - started) * 1000:.0f} ms)", flush=True)
+                outcome, failed = f"{type(error).__name__}: {error}", 1
+            print(f"{file}: {outcome} ({(time.perf_counter() - started) * 1000:.0f} ms)", flush=True)
     return failed
 
 

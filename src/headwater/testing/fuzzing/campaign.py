@@ -1,10 +1,10 @@
-"""Tries changed inputs on a target, keeps those that reach something new, and reports what must not happen.
+"""Tries mutated inputs on a target, keeps those that reach something new, and reports failures.
 
-How this works: inputs begin as the target's own examples and are changed at random. One in `TRACED_EVERY` is run with
-its lines recorded, which is slow, and fewer while nothing new is reached; where it reaches a line of ours that none
-before it has, it joins the examples, as does one with an outcome (a status, a code of an error) that is new. An input
-that takes longer than the limit is run again, and counts where it does so every time, since machines are shared.
-Memory counts from a quarter of the campaign on, when what is made once is there, to its end.
+How this works: inputs start from the target's examples and are mutated at random. One in `TRACED_EVERY` is run with its
+lines recorded, which is slow, and fewer while nothing new is reached; if it reaches a new line of our code, it joins
+the examples, as does one with a new outcome (a status, an error code). An input that takes longer than the limit is run
+again, and counts if it does so every time, since machines are shared. Memory growth is measured from a quarter of the
+campaign, when caches are filled, to its end.
 """
 
 from __future__ import annotations
@@ -32,44 +32,44 @@ MINIMIZING_RUNS_MAX = 300
 STALL_RUNS_MAX = 5
 _WARM_CASES_MIN = 5_000
 _NEWEST = 20
-# So many inputs that reach nothing new halve how often lines are recorded.
+# After this many inputs that reach nothing new, lines are recorded half as often.
 _IN_VAIN_MAX = 200
 
 
 class Outcome(NamedTuple):
-    """What became of an input: a word or two, and for how long it held up others, where that is not the whole time."""
+    """The outcome of an input: a word or two, and how long it blocked others, if that is not the whole time."""
 
     what: str
     stalled_seconds: float | None = None
 
 
 class Target(Protocol):
-    """Something that takes bytes from outside. `run` raises where something happens that must not."""
+    """Code that accepts bytes from outside. `run` raises if something happens that must not."""
 
     name: str
     words: Sequence[bytes]
-    # The modules whose lines are counted to say how deep inputs reach.
+    # The modules whose lines are counted to measure coverage.
     modules: Sequence[str]
-    # How long one input may hold up others, in seconds.
+    # How long one input may block others, in seconds.
     stall_seconds_max: float
 
     @property
     def examples(self) -> Sequence[bytes]:
-        """Inputs to begin with; asked for inside `opened`."""
+        """Initial inputs; called inside `opened`."""
         ...
 
     def opened(self) -> AbstractContextManager[None]:
-        """What is needed for running, for the length of the block."""
+        """What `run` needs, for the duration of the block."""
         ...
 
     def run(self, data: bytes) -> Outcome:
-        """Hand the input in. Returns where it was taken, or refused as it should be."""
+        """Process the input. Returns if it was accepted, or refused as it should be."""
         ...
 
 
 @dataclass(frozen=True)
 class Finding:
-    """An input and what it did."""
+    """An input and the failure it caused."""
 
     what: str
     data: bytes
@@ -77,7 +77,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """What a campaign came to."""
+    """The result of a campaign."""
 
     target: str
     cases: int = 0
@@ -106,7 +106,7 @@ class Campaign:
         self.report = Report(target.name)
 
     def run(self, *, seconds: float, cases: int) -> Report:
-        """Until that much time has passed or that many cases were tried, or there are FINDINGS_MAX findings."""
+        """Run until that much time has passed, that many cases were tried, or there are FINDINGS_MAX findings."""
         report = self.report
         started = time.monotonic()
         warm_bytes: int | None = None
@@ -130,7 +130,7 @@ class Campaign:
         return report
 
     def _example(self) -> bytes:
-        """An input to change: any, or one of the newest, which are at the edge of what was reached."""
+        """An input to mutate: any, or one of the newest, which are at the frontier of coverage."""
         newest = self._random.random() < 0.3
         return self._random.choice(self._examples[-_NEWEST:] if newest else self._examples)
 
@@ -177,7 +177,7 @@ class Campaign:
         return elapsed if outcome.stalled_seconds is None else outcome.stalled_seconds
 
     def _found(self, what: str, data: bytes) -> None:
-        """Keep a finding, as short as it can be made; of those that read alike but for numbers, a few."""
+        """Record a finding, minimised; of those that differ only in numbers, a few."""
         kind = _kind(what)
         self._kinds[kind] += 1
         if self._kinds[kind] <= ALIKE_MAX:
@@ -195,7 +195,7 @@ class Campaign:
 
 
 def minimized(data: bytes, fails: Callable[[bytes], bool]) -> bytes:
-    """A short part of `data` that still fails: pieces are left out, from halves to single bytes."""
+    """A short part of `data` that still fails: pieces are removed, from halves to single bytes."""
     runs, size = 0, max(1, len(data) // 2)
     while size:
         at = 0
@@ -213,7 +213,7 @@ def minimized(data: bytes, fails: Callable[[bytes], bool]) -> bytes:
 
 
 def memory_bytes() -> int:
-    """What this process has in memory once what nobody needs is collected; 0 where the system does not say."""
+    """The memory of this process after garbage collection; 0 if the system does not report it."""
     gc.collect()
     try:
         with open("/proc/self/statm", encoding="ascii") as file:

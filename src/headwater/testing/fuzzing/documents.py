@@ -23,7 +23,7 @@ from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream_format import SHAPE
 from headwater.testing.fuzzing.campaign import Outcome
 
-# Authors wait for what they have written.
+# Authors wait for the result, so the limit is higher.
 AUTHORS_SECONDS_MAX = 5.0
 _YAML_WORDS = (
     b"\n  ",
@@ -51,7 +51,7 @@ def _names(keys: Mapping[str, Field]) -> Iterator[str]:
 
 
 class Schemas:
-    """Schema documents, compiled and asked about values."""
+    """Schema documents, compiled and used to validate values."""
 
     name = "schemas"
     modules: Sequence[str] = (
@@ -247,15 +247,15 @@ class KeyFiles(_Files):
     )
 
     def _read(self, file: Path) -> None:
-        # What is no list at all is refused by those who call it, with the name of the file.
+        # A value that is not a list is refused by the caller, with the name of the file.
         with contextlib.suppress(ValueError):
             found = read_keys(file.read_bytes())
             if len(found.faults) != len(found.damaged):
-                raise AssertionError("an entry is a fault and not damaged, or the other way")
+                raise AssertionError("an entry has a fault but is not marked as damaged, or the reverse")
 
 
 class LegacySettings(_Files):
-    """Settings of streams as MediaWiki has them, in PHP or as JSON, imported."""
+    """Imports of MediaWiki's stream settings, in PHP or as JSON."""
 
     name = "legacy"
     modules: Sequence[str] = (

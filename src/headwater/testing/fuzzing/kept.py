@@ -1,4 +1,4 @@
-"""Runs one target's campaign in a process of its own, and keeps the inputs that reached new code between campaigns."""
+"""Runs one target's campaign in a process of its own, and stores the inputs that reached new code between campaigns."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from headwater.testing.fuzzing.targets import TARGETS
 
 
 def run_campaign(name: str, seed: int, seconds: float, cases: int, corpus: Path | None) -> Report:
-    """The report on a target. `corpus`: a directory with one of inputs for each target, read before, written after."""
-    # What is refused is logged, and here everything is refused.
+    """The report on a target. `corpus`: a directory with one directory of inputs per target, read before and written
+    after.
+    """
+    # Refusals are logged, and nearly every input is refused here.
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -29,5 +31,5 @@ def run_campaign(name: str, seed: int, seconds: float, cases: int, corpus: Path 
 
 
 def digest(data: bytes) -> str:
-    """The name of the file an input is kept in."""
+    """The name of the file an input is stored in."""
     return hashlib.sha256(data).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Changes inputs, at random and repeatably: bytes, words, numbers, lines, nodes of JSON, parts of other inputs."""
+"""Mutates inputs, at random but reproducibly: bytes, words, numbers, lines, nodes of JSON, parts of other inputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TEXTS = (
 )
 
 
-# What stands where something else was expected; deep and wide ones among them.
+# Unexpected values, including deep and wide ones.
 _VALUES: tuple[Any, ...] = (
     *(
         None,
@@ -53,7 +53,7 @@ _DEPTHS = (3, 20, 65, 300)
 
 
 class Mutator:
-    """Changes inputs of one format. `words` are what is written in it."""
+    """Mutates inputs of one format. `words` are its vocabulary."""
 
     def __init__(self, words: Sequence[bytes], random_numbers: random.Random) -> None:
         self._words = (*words, *_TEXTS, *_NUMBERS)
@@ -74,7 +74,7 @@ class Mutator:
         )
 
     def changed(self, data: bytes, other: bytes) -> bytes:
-        """A changed copy, perhaps with a part of another input in it; at most DATA_BYTES_MAX long."""
+        """A mutated copy, possibly with a part of another input; at most DATA_BYTES_MAX long."""
         if self._random.random() < 0.4 and b"}" in data:
             return self._tree(data)[:DATA_BYTES_MAX]
         for _ in range(self._random.choice((1, 1, 1, 2, 2, 3, 5, 8))):
@@ -135,7 +135,7 @@ class Mutator:
         return data[:at] + other[start:end] + data[at:]
 
     def _lines(self, data: bytes) -> bytes:
-        """A line left out, doubled, moved, or set further in or out, as YAML and HTTP are written."""
+        """A line removed, duplicated, moved, or indented differently, for line-based formats such as YAML and HTTP."""
         lines = data.split(b"\n")
         at, other = self._random.randrange(len(lines)), self._random.randrange(len(lines))
         line = lines[at]
@@ -153,7 +153,7 @@ class Mutator:
         return b"\n".join(lines)
 
     def _tree(self, data: bytes) -> bytes:
-        """The JSON inside an input with one node changed, so that what comes after the parser is reached."""
+        """The JSON inside an input with one node changed, so that code after the parser is reached."""
         start = min((at for at in (data.find(b"{"), data.find(b"[")) if at >= 0), default=-1)
         end = max(data.rfind(b"}"), data.rfind(b"]")) + 1
         if start < 0 or not 0 < end - start <= _JSON_BYTES_MAX:

@@ -1,4 +1,4 @@
-"""Records which lines of the code under test an input reaches, and which functions none has reached."""
+"""Records which lines of the code under test an input reaches, and which functions no input has reached."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PACKAGE = Path(__file__).parents[2]
 
 
 class Reached:
-    """The lines reached in everything of ours, and how many of the `modules` under test they are.
+    """The lines of our code that were reached, and how many of them are in the `modules` under test.
 
-    `modules`: names of modules, or of packages, which stand for all of their modules. Watched are the thread that calls
-    `recorded`, and those that were started inside `following_threads`. A function all of whose lines were reached costs
-    nothing more.
+    `modules`: names of modules, or of packages for all of their modules. Recorded are the thread that calls `recorded`,
+    and those that were started inside `following_threads`. A function all of whose lines were reached has no further
+    cost.
     """
 
     def __init__(self, modules: Sequence[str]) -> None:
@@ -32,7 +32,7 @@ class Reached:
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Watch this thread for the length of the block."""
+        """Record this thread for the duration of the block."""
         earlier = sys.gettrace()
         self._is_on = True
         sys.settrace(self._called)
@@ -44,7 +44,7 @@ class Reached:
 
     @contextmanager
     def following_threads(self) -> Iterator[None]:
-        """Have threads that are started in the block watched, too, while lines are recorded."""
+        """Also record threads that are started in the block, while lines are recorded."""
         earlier = threading.gettrace()
         threading.settrace(self._called)
         try:
@@ -53,7 +53,7 @@ class Reached:
             threading.settrace(earlier)
 
     def depth(self) -> tuple[int, int]:
-        """(lines reached, lines there are) inside the functions of the modules under test."""
+        """(lines reached, all lines) in the functions of the modules under test."""
         there = list(self._functions())
         reached = sum(len(lines & self._seen.get(place, set())) for place, lines in there)
         return reached, sum(len(lines) for _, lines in there)
@@ -99,7 +99,7 @@ def _files_of(module: str) -> Sequence[Path]:
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
-    """The functions in a module's code; the bodies of modules and classes ran when they were imported."""
+    """The functions in a module's code; the bodies of modules and classes were run by the import."""
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             if constant.co_flags & inspect.CO_NEWLOCALS:
@@ -108,5 +108,5 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _lines_of(code: CodeType) -> set[int]:
-    # The line of `def` itself is where generators begin, which is no step of theirs.
+    # Generators begin at the line of `def`, which is not a statement of theirs.
     return {line for _, _, line in code.co_lines() if line is not None} - {code.co_firstlineno}

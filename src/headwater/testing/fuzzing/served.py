@@ -1,7 +1,7 @@
-"""Fuzz targets that are asked over HTTP, on a server in the same thread: bodies, CloudEvents, requests and routes.
+"""Fuzz targets over HTTP, on a server in the same thread: bodies, CloudEvents, requests and routes.
 
 How this works: server and client share one event loop, which runs only while an input is tried, so that the server's
-lines can be recorded and the longest time the loop stood still is known: what `select` waits for does not count.
+lines can be recorded and the longest time the loop was blocked is known; waiting in `select` does not count.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _EVENT_WORDS: Sequence[bytes] = (
         b"request_headers",
     ),
 )
-# Small windows, so that what is kept for a while is all there before growth is measured.
+# Small windows, so that temporary data have reached their full size before growth is measured.
 _SECTIONS: dict[str, dict[str, Any]] = {
     "web": {"port": 0, "viewers_per_address_max": 100},
     "log": {"durability": "os", "retention_seconds_default": 30.0, "trim_interval_seconds": 5.0},
@@ -78,10 +78,10 @@ _SECTIONS: dict[str, dict[str, Any]] = {
     "control": {"requests_per_minute_max": 1_000_000, "attempts_per_minute_max": 1_000_000},
     "monitoring": {"canaries": False},
 }
-# What a server answers where a request is at fault; a 5xx never is.
+# Statuses for faulty requests; a 5xx is always a failure.
 _SERVER_FAULT = 500
 _ANSWER_SECONDS_MAX = 10.0
-# A long poll, and a feed without events, may say nothing for long; a part of a request, too.
+# A long poll, a feed without events and an incomplete request may remain silent for long.
 _QUIET_SECONDS = 0.02
 _READ_BYTES_MAX = 200_000
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
@@ -94,7 +94,7 @@ _IN_TARGETS = "/?&=%[]()!$'*+,;:@~|.\\{}^`<>\"-_"
 
 
 class _Watch(selectors.DefaultSelector):
-    """A selector that knows the longest time between being left and being entered again: how long the loop worked."""
+    """A selector that measures the longest time between leaving and re-entering it: how long the loop was busy."""
 
     longest_seconds = 0.0
     _left_at: float | None = None
@@ -112,7 +112,7 @@ class _Watch(selectors.DefaultSelector):
 
 
 class _Served:
-    """A target that is asked over HTTP."""
+    """A target over HTTP."""
 
     stall_seconds_max = STRANGERS_SECONDS_MAX
     _port = 0
@@ -150,7 +150,7 @@ class _Served:
         return Outcome(f"{number} {about[1].decode('latin-1') if about else ''}".rstrip(), stalled)
 
     def _request(self, data: bytes) -> bytes:
-        """What is sent, made before anything is measured."""
+        """The bytes to send, made before the measurement."""
         raise NotImplementedError
 
     async def _asked(self, request: bytes) -> bytes:
@@ -180,7 +180,7 @@ class _Served:
             run(self._loop.shutdown_default_executor())
 
     async def _answer_to(self, request: bytes) -> bytes:
-        """The beginning of the answer to a whole request; the connection is broken off then."""
+        """The beginning of the response to a whole request; then the connection is aborted."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=_READ_BYTES_MAX)
         try:
             writer.write(request)
@@ -217,7 +217,7 @@ def write_stream(file: Path, stream: dict[str, Any]) -> None:
 
 
 class Bodies(_Served):
-    """Bodies of events, in every content type and encoding that is taken, and in some that are not."""
+    """Bodies of events, in every accepted content type and encoding, and in some others."""
 
     name = "bodies"
     modules: Sequence[str] = (
@@ -244,7 +244,7 @@ class Bodies(_Served):
 
     @property
     def examples(self) -> Sequence[bytes]:
-        # Repeated ids are recognised and go no further.
+        # Repeated ids are recognised as duplicates and processed no further.
         fresh = EVENT.replace(b'"id":"1",', b"")
         packed = gzip.compress(fresh, mtime=0)
         made = [fresh, b"[" + fresh + b"," + EVENT + b"]", b"[]", b'{"a":1}', fresh.replace(b"notes", b"family.x")]
@@ -320,8 +320,9 @@ class CloudEvents(Bodies):
 
 
 class Routes(_Served):
-    """Every route there is, with changed paths, queries, headers and bodies, framed as HTTP wants it, so that they
-    arrive. The form is a line `METHOD target`, lines of headers, an empty line, a body; `{KEY}` is a good key."""
+    """All routes, with mutated paths, queries, headers and bodies in valid HTTP framing, so that they arrive. The
+    format is a line `METHOD target`, lines of headers, an empty line, a body; `{KEY}` is a valid key.
+    """
 
     name = "routes"
     modules: Sequence[str] = (
@@ -428,7 +429,7 @@ class Routes(_Served):
         request = [method, b" ", quote(target, safe=_IN_TARGETS).encode() or b"/", b" HTTP/1.1\r\n"]
         for line in lines:
             name = line.partition(b":")[0].strip().lower()
-            # These say how long a request is, which is for the other target to lie about.
+            # These declare the length of a request; the other target mutates that.
             if _HEADER_NAME.fullmatch(name) and name not in _FRAMING:
                 request += (line.translate(None, b"\r\0"), b"\r\n")
         if b"\nhost:" not in head:
@@ -511,13 +512,13 @@ class Requests(_Served):
         kind, request = (data[0] if data else 0), data[1:]
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=_READ_BYTES_MAX)
         answer = b""
-        # The server may have ended the connection already, which is its right.
+        # The server may already have closed the connection, which is allowed.
         with contextlib.suppress(OSError, TimeoutError):
             pieces = 1 + (kind >> 1) % 4
             step = len(request) // pieces + 1
             for at in range(0, len(request), step):
                 writer.write(request[at : at + step])
-                # The server's turn.
+                # Let the server run.
                 for _ in range(3 if pieces > 1 else 0):
                     await asyncio.sleep(0)
             if kind % 2:

@@ -1,4 +1,4 @@
-"""What is fuzzed: each door through which the bytes of strangers, authors, other programs and disks come."""
+"""The fuzz targets: everything that reads bytes of clients, authors, other programs and disks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from headwater.testing.fuzzing.served import Bodies, CloudEvents, Requests, Rout
 from headwater.testing.fuzzing.texts import Filters, StreamConfigs, Tokens
 from headwater.testing.fuzzing.wire import Batches, EventFiles, Events, Feeds, ProducerAnswers, RemoteSchemas
 
-# What strangers send comes first.
+# Bytes from the network come first.
 TARGETS: dict[str, Target] = {
     one.name: one
     for one in (

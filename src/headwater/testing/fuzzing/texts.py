@@ -1,4 +1,4 @@
-"""Fuzz targets for what strangers write into URLs: filters, resume tokens and questions to the legacy stream API."""
+"""Fuzz targets for text in URLs: filters, resume tokens and requests to the legacy stream API."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.testing.fuzzing.campaign import Outcome
 
-# Strangers must not hold anybody up.
+# A client must not delay others.
 STRANGERS_SECONDS_MAX = 0.1
 _QUESTION_BYTES_MAX = 16_384
 
 
 class Filters:
-    """Filter expressions, and the events they are asked about."""
+    """Filter expressions, and the events they are applied to."""
 
     name = "filters"
     modules: Sequence[str] = ("headwater.consumption.filter",)
@@ -78,7 +78,7 @@ class Filters:
 
 
 class Tokens:
-    """Resume tokens, legacy arrays and times to start at."""
+    """Resume tokens, legacy arrays and start times."""
 
     name = "tokens"
     modules: Sequence[str] = ("headwater.consumption.resume", "headwater.times")
@@ -119,7 +119,7 @@ class Tokens:
 
 
 class StreamConfigs:
-    """Query strings and forms of the legacy stream API, with its nested constraints; a line break parts the two."""
+    """Query strings and forms of the legacy stream API, with its nested constraints; a line break divides the two."""
 
     name = "streamconfigs"
     modules: Sequence[str] = ("headwater.streams.legacy.api", "headwater.streams.legacy.constraints")
@@ -150,7 +150,7 @@ class StreamConfigs:
         yield
 
     def run(self, data: bytes) -> Outcome:
-        # It is answered in a thread, so that only steps out of proportion are looked for.
+        # It is answered in a thread, so only disproportionate times count.
         data = data[:_QUESTION_BYTES_MAX]
         query, _, form = data.decode("latin-1").partition("\n")
         answered = answer(self._entries, Parameters.parse(query, form))

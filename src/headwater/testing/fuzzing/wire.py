@@ -1,4 +1,4 @@
-"""Fuzz targets for what comes from other programs and from disks: answers, feeds, files of events, stored batches."""
+"""Fuzz targets for bytes from other programs and disks: responses, feeds, files of events, stored batches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ANSWER_SECONDS_MAX = 2.0
 
 
 class Events:
-    """One event as JSON, decoded, and what is kept of it decoded again."""
+    """One event as JSON, decoded, and its stored form decoded again."""
 
     name = "events"
     modules: Sequence[str] = ("headwater.event",)
@@ -64,9 +64,9 @@ class Events:
         try:
             again, once_more, _ = decode_event(kept)
         except HeadwaterError as error:
-            raise AssertionError(f"what is kept of an event cannot be read: {error}") from None
+            raise AssertionError(f"the stored form of an event cannot be read: {error}") from None
         if once_more != kept or (value is not None and again != value):
-            raise AssertionError("what is kept of an event changes when it is read and kept again")
+            raise AssertionError("the stored form of an event changes when it is read and stored again")
         return Outcome(f"kept, flags {flags}")
 
 
@@ -113,7 +113,7 @@ class EventFiles:
 
 
 class Feeds:
-    """Server-sent events as a client reads them: cut anywhere they say the same."""
+    """Server-sent events as a client parses them: the result does not depend on where they are cut."""
 
     name = "feeds"
     modules: Sequence[str] = ("headwater.cli.sse",)
@@ -148,12 +148,12 @@ class Feeds:
         except SubscriptionRefused:
             return Outcome("refused")
         if (messages, whole.last_id, whole.retry_seconds) != (cut, pieces.last_id, pieces.retry_seconds):
-            raise AssertionError(f"cut in pieces of {step} bytes a feed says something else")
+            raise AssertionError(f"a feed cut into pieces of {step} bytes gives other messages")
         return Outcome("messages" if messages else "no message")
 
 
 class ProducerAnswers:
-    """What a server, or whatever stands before it, answers to our producer: every event is sent, refused or kept."""
+    """Responses of a server or a proxy to our producer: every event is sent, refused or kept."""
 
     name = "answers"
     modules: Sequence[str] = ("headwater.client.answer",)
@@ -189,7 +189,7 @@ class ProducerAnswers:
 
 
 class RemoteSchemas:
-    """Whole answers of a schema repository, as they come from the network."""
+    """Whole responses of a schema repository, as received from the network."""
 
     name = "remote"
     modules: Sequence[str] = ("headwater.schemas.remote",)
@@ -236,7 +236,7 @@ class RemoteSchemas:
 
     def run(self, data: bytes) -> Outcome:
         self._answer = data
-        # One each: what does not answer in time is left alone for a second.
+        # One each, because a repository that timed out is not asked for a second.
         repository = RemoteRepository(self._url, timeout_seconds=1.0, bytes_max=100_000)
         try:
             return Outcome(f"schema {repository.get('/a/1.0.0').dialect}")
@@ -259,7 +259,7 @@ class RemoteSchemas:
 
 
 class Batches:
-    """The packed bytes of a batch of the log, with a checksum that fits: of another version, or damaged before it."""
+    """The packed bytes of a batch of the log, with a valid checksum: of another version, or damaged before packing."""
 
     name = "batches"
     modules: Sequence[str] = ("headwater.log.record_batch",)
@@ -299,5 +299,5 @@ class Batches:
             return Outcome("damaged")
         for record in batch.records:
             if not isinstance(record.value, bytes) or not isinstance(record.offset, int):
-                raise AssertionError(f"a record that is none: {record!r}")
+                raise AssertionError(f"an invalid record: {record!r}")
         return Outcome("read")

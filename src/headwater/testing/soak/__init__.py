@@ -1,1 +1,1 @@
-"""The soak: a platform under steady load and a churn of clients, whose memory, handles and answers stay as they are."""
+"""The soak test: a platform under load and a churn of clients, whose memory, handles and latency stay constant."""

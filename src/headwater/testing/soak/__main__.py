@@ -16,26 +16,29 @@ from pathlib import Path
 from headwater.testing.soak.measurements import quantile
 from headwater.testing.soak.run import SoakReport, SoakSettings, soak
 
-# What is made once, such as caches and pools, is there after this share of the time.
+# Caches and pools are filled after this share of the time.
 WARM_UP_SHARE = 1 / 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """1 where something grew that must not, or was answered as it must not be; else 0."""
+    """1 if something grew that must not, or a response was wrong; else 0."""
     parser = argparse.ArgumentParser(
         prog="python -m headwater.testing.soak",
-        description="Run a whole platform at half of what it can take while clients come and go, and see what grows.",
+        description="Run a whole platform at half of its capacity while clients connect and disconnect, and "
+        "measure what grows.",
     )
     parser.add_argument("--minutes", type=float, default=30.0, help="how long, warm-up included (default 30)")
-    parser.add_argument("--warm-up-minutes", type=float, help="not measured (default: a third)")
-    parser.add_argument("--rate", type=float, help="events a second (default: half of what is measured first)")
-    parser.add_argument("--megabytes-per-hour-max", type=float, default=30.0, help="the most that memory may grow")
-    parser.add_argument("--health-seconds-max", type=float, default=2.0, help="the longest answer of /healthz")
+    parser.add_argument("--warm-up-minutes", type=float, help="the time that is not measured (default: a third)")
+    parser.add_argument("--rate", type=float, help="events per second (default: half of the measured capacity)")
     parser.add_argument(
-        "--leak-bytes", type=int, default=0, help="keep so much of each event, to see that it is noticed"
+        "--megabytes-per-hour-max", type=float, default=30.0, help="the most that memory may grow per hour"
     )
-    parser.add_argument("--seed", type=int, default=0, help="for what clients do")
-    parser.add_argument("--directory", type=Path, help="the project (default: a temporary one)")
+    parser.add_argument("--health-seconds-max", type=float, default=2.0, help="the longest response time of /healthz")
+    parser.add_argument(
+        "--leak-bytes", type=int, default=0, help="leak this much of each event, to show that it is detected"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the seed of what clients do")
+    parser.add_argument("--directory", type=Path, help="the directory of the project (default: a temporary one)")
     given = parser.parse_args(arguments)
     settings = SoakSettings(
         seconds=given.minutes * 60,
@@ -62,7 +65,7 @@ def _show(report: SoakReport) -> None:
     latencies = [took * 1000 for at, took in report.observed.latencies]
     third = len(latencies) // 3 or 1
     health = [took * 1000 for _, took in report.observed.health]
-    print(f"{report.observed.accepted:,} events accepted, {report.events_per_second:,.0f} a second asked for")
+    print(f"{report.observed.accepted:,} events accepted, {report.events_per_second:,.0f} per second requested")
     print("visits: " + ", ".join(f"{count} {kind}" for kind, count in sorted(report.visits.items())))
     for name, found in (("memory", report.memory), ("memory without pages of files", report.own_memory)):
         if found is not None:

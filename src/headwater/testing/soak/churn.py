@@ -1,4 +1,4 @@
-"""Clients that come and go: streams left in the middle, uploads given up, requests half sent, waits, refusals."""
+"""Clients that connect and disconnect: aborted streams and uploads, requests sent in part, long polls, refusals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLIENTS = 12
 PAUSE_SECONDS_MAX = 0.5
 STAY_SECONDS_MAX = 3.0
 STALL_SECONDS_MAX = 10.0
-# Some of them ask the log hundreds of times, which takes its time beside others.
+# Some of them read the log hundreds of times, which takes long next to other clients.
 PAGE_SECONDS_MAX = 30.0
 _FILTERS = ('shop == "shop1"', "amount > 50 and slot < 900", 'shop ~ "shop*" or not text', "slot in [1, 2, 3]", "((")
 _PAGES = ("/", "/monitoring", "/metrics", "/?spec", "/v1/completeness?stream=orders", "/v1/reconciliation", "/none")
@@ -29,7 +29,7 @@ Visit = Callable[[Connection], Awaitable[None]]
 
 
 class Churn:
-    """CLIENTS at a time, each a visit of a random kind on a connection of its own, ended without a word."""
+    """CLIENTS at a time, each with a random kind of visit on a connection of its own, which it drops."""
 
     def __init__(self, address: tuple[str, int], seed: int, faults: Counter[str]) -> None:
         self._address = address
@@ -52,7 +52,7 @@ class Churn:
         }
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Run until it is cancelled."""
         await asyncio.gather(*(self._come_and_go() for _ in range(CLIENTS)))
 
     async def _come_and_go(self) -> None:
@@ -83,7 +83,7 @@ class Churn:
         await self._read(connection, f"/v2/stream/{ORDERS}?since={since}", "Accept: application/x-ndjson\r\n")
 
     async def _stalled(self, connection: Connection) -> None:
-        """Ask for everything there is and take nothing of it."""
+        """Request everything and read none of it."""
         await connection.send(self._head("GET", f"/v2/stream/{ORDERS}?since=2020-01-01"))
         await asyncio.sleep(self._random.random() * STALL_SECONDS_MAX)
 
@@ -105,7 +105,7 @@ class Churn:
         await asyncio.sleep(self._random.random() * STAY_SECONDS_MAX)
 
     async def _wait(self, connection: Connection) -> None:
-        """Wait for a change of the streams that does not come, and leave before the wait is over."""
+        """Wait for a change of the streams that does not come, and disconnect before the wait is over."""
         answer = b""
         await connection.send(self._head("GET", "/v1/streams"))
         async with asyncio.timeout(STALL_SECONDS_MAX):
@@ -140,10 +140,10 @@ class Churn:
         two = one | {"meta": {"stream": f"none.{number}", "id": f"none-{number}"}}
         answer = await connection.request("POST", "/v1/events", json.dumps([one, two, {"$schema": number}]).encode())
         if answer.status != 400:
-            self._faults[f"what is to be refused was answered {answer.status}"] += 1
+            self._faults[f"a request that must be refused was answered {answer.status}"] += 1
 
     async def _read(self, connection: Connection, path: str, headers: str = "") -> bytes:
-        """Read for a while; what has come."""
+        """Read for a while; returns the received bytes."""
         await connection.send(self._head("GET", path, headers))
         read = b""
         with contextlib.suppress(TimeoutError):

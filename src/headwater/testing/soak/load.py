@@ -1,4 +1,4 @@
-"""The steady load of a soak: producers on a schedule, and how long answers and `/healthz` take meanwhile."""
+"""The steady load of a soak test: producers on a schedule, and the latency of responses and of `/healthz`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EVENT = (
 
 @dataclass(slots=True)
 class Observed:
-    """What clients saw: (seconds since the start, seconds it took) of each answer, and answers that are faults."""
+    """What clients saw: (seconds since the start, latency in seconds) of each response, and wrong responses."""
 
     accepted: int = 0
     latencies: list[tuple[float, float]] = field(default_factory=list)
@@ -35,7 +35,9 @@ class Observed:
 
 
 class Load:
-    """Orders at a rate, of producers that each wait for their answer; one that falls behind goes on without pause."""
+    """Orders at a rate, from producers that each wait for the response; one that falls behind continues without a
+    pause.
+    """
 
     def __init__(self, address: tuple[str, int], observed: Observed, started: float) -> None:
         self._address = address
@@ -45,12 +47,12 @@ class Load:
         self._name = f"{time.time_ns():x}".encode()
 
     async def run(self, events_per_second: float) -> None:
-        """Until it is cancelled; `inf`: as many as are answered."""
+        """Run until it is cancelled; `inf`: as fast as they are answered."""
         period = PRODUCERS * BATCH_EVENTS / events_per_second
         await asyncio.gather(*(self._produce(period, period * n / PRODUCERS) for n in range(PRODUCERS)))
 
     async def watch_health(self) -> None:
-        """Ask `/healthz` again and again, until it is cancelled."""
+        """Request `/healthz` again and again, until it is cancelled."""
         connection = Connection(*self._address)
         try:
             while True:
@@ -75,7 +77,7 @@ class Load:
             while True:
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 await self._post(connection)
-                # What was missed is not caught up with: that would be another load.
+                # Missed requests are not sent later: that would change the load.
                 due = max(due + period_seconds, time.monotonic() - period_seconds)
         finally:
             connection.abort()

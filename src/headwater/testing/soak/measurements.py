@@ -1,4 +1,4 @@
-"""What a process holds, sampled while it runs, and how fast that grows: a line by least squares, and how sure it is."""
+"""The resources of a process, sampled while it runs, and how fast they grow: a line by least squares."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Series = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What a process holds at one moment. `resident_bytes` includes pages of files, `own_bytes` does not."""
+    """The resources of a process at one moment. `resident_bytes` includes pages of files, `own_bytes` does not."""
 
     seconds: float
     resident_bytes: int
@@ -28,7 +28,7 @@ class Holdings:
 
 
 def holdings(pid: int, seconds: float) -> Holdings:
-    """The present moment, which is `seconds` after the start. Raises OSError where the process has ended."""
+    """The present values, `seconds` after the start. Raises OSError if the process has ended."""
     folder = Path("/proc") / str(pid)
     fields = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line)
     return Holdings(
@@ -42,22 +42,22 @@ def holdings(pid: int, seconds: float) -> Holdings:
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """Growth an hour, in the unit of the values, and half the width of its 95 % confidence interval."""
+    """Growth per hour, in the unit of the values, and half the width of its 95 % confidence interval."""
 
     per_hour: float
     uncertainty: float
 
     def exceeds(self, bound_per_hour: float) -> bool:
-        """Whether it is over the bound, and not by chance over zero."""
+        """Whether it is above the bound, and significantly above zero."""
         return self.per_hour > bound_per_hour and self.per_hour - self.uncertainty > 0
 
 
 def slope(series: Series) -> Slope:
     """The slope of (seconds, value) by least squares over the means of BLOCKS equal stretches of time.
 
-    What is sampled one after the other is alike, so neighbouring samples say less than they count: means of
-    stretches are taken, and what is left of it in their residuals widens the interval. Raises ValueError for fewer
-    than four stretches with samples.
+    Successive samples are correlated, so there is less information than their number suggests: means of stretches are
+    used, and the remaining correlation of their residuals widens the interval. Raises ValueError for fewer than four
+    stretches with samples.
     """
     means = block_means(series)
     if len(means) < 4:
@@ -77,7 +77,7 @@ def slope(series: Series) -> Slope:
 
 
 def block_means(series: Series) -> list[tuple[float, float]]:
-    """The mean time and value of each of BLOCKS equal stretches; of those without samples none."""
+    """The mean time and value of each of BLOCKS equal stretches, without empty ones."""
     if not series:
         return []
     begin, end = series[0][0], series[-1][0]
@@ -89,18 +89,18 @@ def block_means(series: Series) -> list[tuple[float, float]]:
 
 
 def rise(series: Series) -> float:
-    """By how much the median of the last third is above that of the first third."""
+    """The median of the last third minus that of the first third."""
     third = max(1, len(series) // 3)
     return statistics.median(y for _, y in series[-third:]) - statistics.median(y for _, y in series[:third])
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value that `share` of them do not exceed; 0 where there are none."""
+    """The value that `share` of them do not exceed; 0 for no values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
 
 def _student_quantile(freedom: int) -> float:
-    """The 97.5 % quantile of Student's distribution, by its expansion around the normal one."""
+    """The 97.5 % quantile of Student's distribution, by its expansion around the normal distribution."""
     z = _NORMAL_QUANTILE
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

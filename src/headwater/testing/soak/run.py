@@ -1,4 +1,4 @@
-"""One soak: measures what the platform can take, keeps half of it up with churn, and says what grew."""
+"""One soak test: measures the capacity of the platform, sustains half of it with churn, and reports what grew."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ THREADS_RISE_MAX = 4
 FAULTS_SHOWN_MAX = 20
 _JOB_READ = re.compile(rb'^headwater_job_events_total\{job="([^"]+)",what="read"\} (\S+)$', re.MULTILINE)
 _JOB_LOST = re.compile(rb'^headwater_job_positions_lost_total\{job="([^"]+)"\} (\S+)$', re.MULTILINE)
-# Through them all orders have gone once these have read them.
+# The last jobs of the chain: once they have read all orders, everything is processed.
 _LAST_JOBS = ("numbered", "per_minute", "table.orders", "table.running")
 
 
 @dataclass(frozen=True, slots=True)
 class SoakSettings:
-    """How long, how much, and what is too much. `events_per_second` None: half of what is measured."""
+    """Duration, load and limits. `events_per_second` None: half of the measured capacity."""
 
     seconds: float
     warm_up_seconds: float
@@ -49,7 +49,7 @@ class SoakSettings:
 
 @dataclass(slots=True)
 class SoakReport:
-    """What a soak came to. Sound when `problems` is empty."""
+    """The result of a soak test. It has passed if `problems` is empty."""
 
     events_per_second: float
     observed: Observed
@@ -61,12 +61,12 @@ class SoakReport:
     problems: list[str] = field(default_factory=list)
 
     def series(self, value: Callable[[Holdings], float]) -> Series:
-        """One figure of the samples that came after the warm-up."""
+        """One series of the samples after the warm-up."""
         return [(one.seconds, value(one)) for one in self.samples if one.seconds >= self.warm_up_seconds]
 
 
 async def soak(directory: Path, settings: SoakSettings, say: Callable[[str], None]) -> SoakReport:
-    """Run the platform of a new project in `directory`. Raises RuntimeError where it does not start."""
+    """Run the platform of a new project in `directory`. Raises RuntimeError if it does not start."""
     project = ProjectSettings(
         retention=RETENTION,
         lateness="1m",
@@ -81,7 +81,10 @@ async def soak(directory: Path, settings: SoakSettings, say: Callable[[str], Non
         if address is None:
             raise RuntimeError(f"The platform did not start:\n{up.printed()}")
         rate = settings.events_per_second or await _capacity(address) / 2
-        say(f"{rate:,.0f} events a second for {settings.seconds / 60:g} minutes, {CLIENTS} clients that come and go")
+        say(
+            f"{rate:,.0f} events a second for {settings.seconds / 60:g} minutes, {CLIENTS} clients that connect "
+            "and disconnect"
+        )
         report = await _loaded(up, address, settings, rate, say)
         if up.is_running:
             await _judge_jobs(address, report)
@@ -98,21 +101,21 @@ async def _judge_jobs(address: tuple[str, int], report: SoakReport) -> None:
     text = (await connection.request("GET", "/metrics")).body
     connection.abort()
     if lost := [job.decode() for job, count in _JOB_LOST.findall(text) if float(count)]:
-        # What they have not read they never will.
+        # They can no longer read what was removed.
         report.problems.append(f"retention ({RETENTION}) removed events before they were read by {', '.join(lost)}")
     elif not await _drained(address, report.observed.accepted):
         report.problems.append(f"jobs have not processed everything {DRAIN_SECONDS_MAX:g} s after the load ended")
 
 
 async def _capacity(address: tuple[str, int]) -> float:
-    """Events a second that go in and through all jobs, when producers send as fast as they are answered."""
+    """Events per second through the intake and all jobs, if producers send as fast as they are answered."""
     observed = Observed()
     before = time.monotonic()
     load = asyncio.create_task(Load(address, observed, before).run(float("inf")))
     await asyncio.sleep(CAPACITY_SECONDS)
     await _ended(load)
     if not await _drained(address, observed.accepted):
-        raise RuntimeError("The jobs did not process what was sent to see how much can be.")
+        raise RuntimeError("The jobs did not process the events of the capacity measurement.")
     return observed.accepted / (time.monotonic() - before)
 
 
@@ -126,7 +129,7 @@ async def _loaded(
     samples: list[Holdings] = []
     report = SoakReport(rate, observed, samples, churn.visits, settings.warm_up_seconds)
     tasks = [asyncio.create_task(work) for work in (load.run(rate), load.watch_health(), churn.run())]
-    said = 0
+    minutes_printed = 0
     while (seconds := time.monotonic() - started) < settings.seconds:
         await asyncio.sleep(SAMPLE_SECONDS)
         try:
@@ -136,9 +139,9 @@ async def _loaded(
             break
         if any(task.done() for task in tasks):
             break
-        if seconds // 60 > said:
-            said = int(seconds // 60)
-            say(_minute_line(said, samples[-1], observed))
+        if seconds // 60 > minutes_printed:
+            minutes_printed = int(seconds // 60)
+            say(_minute_line(minutes_printed, samples[-1], observed))
     for task in tasks:
         await _ended(task)
     return report
@@ -157,7 +160,7 @@ def _minute_line(minute: int, now: Holdings, observed: Observed) -> str:
 
 
 async def _drained(address: tuple[str, int], events: int) -> bool:
-    """Whether every job has read so many events before long."""
+    """Whether every job reads this many events in time."""
     connection = Connection(*address)
     until = time.monotonic() + DRAIN_SECONDS_MAX
     try:

@@ -1,4 +1,4 @@
-"""What suites of contracts have in common: the contracts they are of, and the classes a subclass runs them on."""
+"""The base of contract suites: their contracts, and the classes that a subclass runs them on."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 class ContractSuite:
     """The tests that every implementation of one or several contracts passes; subclass it once per implementation.
 
-    A suite names its `contracts`; who runs it names the `implementations` it is run on, whose fixtures are of these
-    classes. Both are for a test that asks whether every implementation passes its suite; without names, a suite does
-    not ask.
+    A suite names its `contracts`; a subclass names the `implementations`, the classes of the objects that its fixtures
+    return. Both are for a test that checks that every implementation passes its suite; without names, a suite does not
+    check that.
     """
 
     contracts: ClassVar[tuple[type[Any], ...]] = ()
     implementations: ClassVar[tuple[type[Any], ...]] = ()
 
     def check_implementation(self, made: object) -> None:
-        """Fail where the suite is run on something else than it names."""
+        """Fail if the suite is run on an object of another class than it names."""
         assert not self.implementations or type(made) in self.implementations, (
             f"{type(self).__name__} names {[one.__name__ for one in self.implementations]}, and is run on a"
             f" {type(made).__name__}"

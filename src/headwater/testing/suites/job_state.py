@@ -1,4 +1,4 @@
-"""What everything that has a job's position and state must do when the job moves, as tests of `JobState`.
+"""What every `JobState`, which has a job's position and state, must do when the job is migrated, as tests.
 
 class TestInLog(HoldingSuite):
     implementations = (InLog,)
@@ -23,7 +23,7 @@ CELLS = "job/j/step/cells"
 
 
 class Place(NamedTuple):
-    """`holding` what there is of the job `j`; `store` where it commits when it runs there. Both closed."""
+    """`holding` has the state of the job `j`; `store` is where it commits when it runs there. Both are closed."""
 
     holding: JobState
     store: JobStore
@@ -37,7 +37,7 @@ def position(offset: int) -> Position:
 
 
 async def run(place: Place, offset: int, values: Mapping[bytes, bytes | None]) -> None:
-    """Let the job run there, up to this offset."""
+    """Run the job there, up to this offset."""
     await place.store.open()
     changes = [StateChange(CELLS, key, value) for key, value in values.items()]
     await place.store.commit([], position(offset).token(), changes)
@@ -68,7 +68,7 @@ class JobStateSuite(ContractSuite):
 
     @pytest.fixture
     async def source(self, new_place: NewPlace) -> Place:
-        """Where the job has run before: three entries, at 7."""
+        """A place where the job has run before: three entries, at offset 7."""
         source = await new_place()
         await run(source, 7, {b"a": b"1", b"b": b"", b"\x00\xff": b"3"})
         return source

@@ -10,8 +10,8 @@ class TestLogStore(JobStoreSuite):
     def new_store(self, log):   # makes a closed store of the same job, as another process would
         return lambda: LogStore(log, "job.j")
 
-The job reads partition 0 of the topic `in`, and writes the topic `out`; the suite makes both. What a store cannot do is
-declared as attributes of the subclass, and not asked of it.
+The job reads partition 0 of the topic `in`, and writes the topic `out`; the suite makes both. Features that a store
+lacks are declared as attributes of the subclass, and not tested.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ NewStore = Callable[[], JobStore]
 
 
 def token(offset: int) -> str:
-    """The position of a job that has read so many records."""
+    """The position of a job that has read this many records."""
     return Position({("in", 0): offset}).token()
 
 
 async def repeated(attempt: Callable[[], Awaitable[None]]) -> None:
-    """Make an attempt as a runner does: again where the error says that this can help."""
+    """Make an attempt as a runner does: retry if the error is retriable."""
     try:
         await attempt()
     except HeadwaterError as error:
@@ -49,8 +49,8 @@ async def repeated(attempt: Callable[[], Awaitable[None]]) -> None:
 class JobStoreSuite(ContractSuite):
     """Subclass it; see the module.
 
-    `keeps_state`: whether it has keyed state. `second_opener`: what becomes of two processes with the same job: the
-    first is "fenced", or the second is "refused"; "unknown" where the log belongs to one process anyway.
+    `keeps_state`: whether it has keyed state. `second_opener`: what happens to two processes with the same job: the
+    first is "fenced", or the second is "refused"; "unknown" if the log belongs to one process anyway.
     """
 
     contracts = (JobStore, ReplacesRefused)
@@ -65,12 +65,12 @@ class JobStoreSuite(ContractSuite):
 
     @pytest.fixture
     async def store(self, new_store: NewStore, topics: None) -> JobStore:
-        """A store that is not yet open; it is closed by the test, as the suite's stores all are."""
+        """A store that is not yet open; the test closes it, like all stores of the suite."""
         return new_store()
 
     @pytest.fixture
     def lose_answer(self) -> Callable[[], None] | None:
-        """Lets the next commit to the log succeed without its writer being told; None where that cannot be."""
+        """Lets the next commit to the log succeed without a response to its writer; None if that is impossible."""
         return None
 
     def change(self, *changes: StateChange) -> Sequence[StateChange]:
@@ -84,7 +84,7 @@ class JobStoreSuite(ContractSuite):
 
     async def test_a_new_job_begins_at_the_beginning_and_without_state(self, store: JobStore) -> None:
         found = await store.open()
-        # A store of one partition may say where that begins.
+        # A store of one partition may return where that begins.
         assert found in (None, token(0))
         assert await store.state_get("n", [b"k"]) == {}
         await store.close()
@@ -123,7 +123,7 @@ class JobStoreSuite(ContractSuite):
             assert await store.open() in ([None, token(0)] if number == 0 else [token(number)])
             for n in range(number, number + 3):
                 await store.commit(records("out", 4, start=4 * n), token(n + 1), ())
-            # As at the end of a process: not settled.
+            # As at the end of a process: not flushed.
             await store.close()
         last = new_store()
         assert await last.open() == token(30)
@@ -196,7 +196,7 @@ class JobStoreSuite(ContractSuite):
 
     async def test_a_commit_that_fails_leaves_nothing(self, log: Log, store: JobStore, new_store: NewStore) -> None:
         if isinstance(store, ReplacesRefused):
-            pytest.skip("this store commits records before the log has taken them")
+            pytest.skip("this store commits records before the log has stored them")
         await store.open()
         await store.commit(records("out", 1), token(1), self.change(StateChange("n", b"k", b"1")))
         with pytest.raises(TopicUnknown):
@@ -216,7 +216,7 @@ class JobStoreSuite(ContractSuite):
         self, log: Log, store: JobStore
     ) -> None:
         if not isinstance(store, ReplacesRefused) or not isinstance(log, RefusesRecords):
-            pytest.skip("this store hears of refusals when it commits")
+            pytest.skip("this store learns of refusals when it commits")
         if log.features.compacts_without_keys:
             pytest.skip("this log refuses no record for its key")
         refused: list[tuple[bytes, str]] = []
@@ -239,7 +239,7 @@ class JobStoreSuite(ContractSuite):
         self, log: Log, store: JobStore, new_store: NewStore, lose_answer: Callable[[], None] | None
     ) -> None:
         if lose_answer is None:
-            pytest.skip("this log always hears how a commit ends")
+            pytest.skip("this log always knows the outcome of a commit")
         await store.open()
         for number in range(3):
             lose_answer()

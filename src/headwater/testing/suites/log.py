@@ -6,7 +6,7 @@ class TestSqliteLog(LogSuite):
     @pytest.fixture
     async def log(self, tmp_path, clock): ...   # yields an open, empty log that takes its time from `clock`
 
-What a log declares that it cannot do (`Log.features`) is not asked of it; that it says so when asked, is.
+Features that a log does not declare (`Log.features`) are not tested, except that it refuses to use them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def values(found: Sequence[StoredRecord]) -> list[bytes]:
 
 
 async def read_all(log: Log, topics: Sequence[str], *, records_max: int = 1000) -> list[StoredRecord]:
-    """Everything kept in `topics`."""
+    """All records stored in `topics`."""
     position = await log.first(topics)
     everything: list[StoredRecord] = []
     while found := await log.read(position, records_max=records_max):
@@ -56,7 +56,7 @@ async def read_all(log: Log, topics: Sequence[str], *, records_max: int = 1000) 
 
 
 def needs(log: Log, feature: str) -> None:
-    """Skip the test where the log declares that it lacks this feature."""
+    """Skip the test if the log declares that it lacks this feature."""
     if not getattr(log.features, feature):
         pytest.skip(f"this log declares that it has no {feature}")
 
@@ -67,7 +67,7 @@ def change(log: Log, *changes: StateChange) -> tuple[StateChange, ...]:
 
 
 class LogSuite(ContractSuite):
-    """Subclass it; see the module. What a log offers beside being a log is asked of it where it does."""
+    """Subclass it; see the module. Optional features are tested if the log has them."""
 
     contracts = (
         Log,
@@ -324,7 +324,7 @@ class LogSuite(ContractSuite):
         assert [r.timestamp_ms for r in await read_all(log, ["a"])] == kept
         await self.reopen(log)
         assert [r.timestamp_ms for r in await read_all(log, ["a"])] == kept
-        # The first record that is as new, as if what is older had not come later.
+        # The first record that is at least as new, even if older ones follow it.
         assert await log.at(["a"], now_ms - 5_000) == Position({("a", 0): 0})
         assert await log.at(["a"], now_ms - 4_000) == Position({("a", 0): 2})
         assert await log.at(["a"], now_ms + 1) == Position({("a", 0): 5})
@@ -509,7 +509,7 @@ class LogSuite(ContractSuite):
 
     async def test_a_sound_log_is_verified_and_counted(self, log: Log) -> None:
         if not (hasattr(log, "verify") and hasattr(log, "stats")):
-            pytest.skip("this log does not look into itself")
+            pytest.skip("this log has no diagnostics")
         await log.ensure_topic("a", TopicSettings(partitions=2))
         await log.append(records("a", 20, key=b"k"))
         steps: list[tuple[int, int]] = []
@@ -548,7 +548,7 @@ class LogSuite(ContractSuite):
 
     async def test_an_append_without_a_coroutine_is_an_append(self, log: Log) -> None:
         if not isinstance(log, Submits):
-            pytest.skip("this log takes appends with a coroutine only")
+            pytest.skip("this log accepts appends only by a coroutine")
         await log.ensure_topic("a", TopicSettings())
         placed = await asyncio.gather(*(log.submit(records("a", 2, start=2 * number)) for number in range(5)))
         assert [[p.offset for p in placements] for placements in placed] == [[2 * n, 2 * n + 1] for n in range(5)]

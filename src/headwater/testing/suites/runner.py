@@ -10,8 +10,8 @@ class TestEmbeddedRunner(RunnerSuite):
     def new_runner(self, log):   # makes a runner of the job, as another process would
         return lambda job, gate: runner_on(log, job, gate)
 
-The suite's jobs read partition 0 of a topic. What a runner says it cannot do (`features`) is not asked of it, only that
-it refuses the jobs that need it.
+The suite's jobs read partition 0 of a topic. Features that a runner does not declare (`features`) are not tested,
+except that it refuses the jobs that need them.
 """
 
 from __future__ import annotations
@@ -45,14 +45,16 @@ NewRunner = Callable[[Job, Gate], Runner]
 
 
 def passed_on(event: dict[str, Any], context: Context) -> dict[str, Any] | None:
-    """What the suite's job does: an event each, none for some, a failure for others, and once it cancels its task."""
+    """The function of the suite's job: one event each, none for some, an error for others, and once it cancels its
+    task.
+    """
     if event.get("does") == "fail":
         raise ValueError("this one fails")
     if event.get("does") == "cancel":
         task = asyncio.current_task()
         assert task is not None
         task.cancel()
-        # Long enough for a runner to let others have their turn, which is where it hears of it.
+        # Long enough for a runner to yield to the event loop, where it notices the cancellation.
         time.sleep(0.01)
     return None if event.get("does") == "nothing" else {"$schema": "/passed/1.0.0", "number": event["number"]}
 
@@ -64,7 +66,7 @@ def counted(state: Any, event: dict[str, Any], context: Context) -> Transition:
 
 
 def waited_for(state: Any, event: dict[str, Any], context: Context) -> Transition:
-    """Nothing yet: the event is passed on when its time is over."""
+    """No output yet: the event is emitted when its timer fires."""
     return Transition(event["number"], timers={"over": Timer(context.event_time_ms + 1)})
 
 
@@ -91,7 +93,7 @@ KINDS = (JOB, COUNTING, WAITING, FILLING, Job("passing", ("edits",), (COUNT,), T
 class RunnerSuite(ContractSuite):
     """Subclass it; see the module.
 
-    `takes_over`: whether `fence` keeps another runner of the job, which still runs, from writing.
+    `takes_over`: whether `fence` prevents another runner of the job, which is still running, from writing.
     """
 
     contracts = (Runner,)
@@ -122,11 +124,11 @@ class RunnerSuite(ContractSuite):
         return found
 
     async def numbers(self, log: Log) -> list[int]:
-        """What the job has made, in order."""
+        """The output of the job, in order."""
         return [event["number"] for event in await self.events(log, "passed")]
 
     async def wait_for(self, log: Log, numbers: Sequence[int]) -> None:
-        """Wait until the job has made so much; then it must be just that."""
+        """Wait until the job has written this much; then it must be exactly that."""
 
         async def has_come() -> bool:
             return len(await self.numbers(log)) >= len(numbers)
@@ -235,7 +237,7 @@ class RunnerSuite(ContractSuite):
         running = asyncio.create_task(runner.run())
         await self.wait_for(log, [0, 1])
         await log.close()
-        # A runner may end with the error or go on by itself: it is run again where it ended.
+        # A runner may end with the error or continue by itself: if it ended, it is run again.
         await asyncio.wait((running,), timeout=0.3)
         await log.open()
         await self.put(log, 2, 3)
@@ -264,7 +266,7 @@ class RunnerSuite(ContractSuite):
             await eventually(is_last_there)
         finally:
             await supervisor.stop()
-        # Where its output was on its way to the log before the run was cancelled, it stays.
+        # Output that was already sent to the log before the run was cancelled stays.
         numbers = await self.numbers(log)
         set_aside = [json.loads(error["raw_event"])["number"] for error in await self.events(log, "passing.error")]
         assert sorted([*numbers, *set_aside]) == [0, 1, 2, 3, 4]
@@ -291,10 +293,10 @@ class RunnerSuite(ContractSuite):
         await other.fence()
         await self.put(log, 1, 2)
         await asyncio.sleep(0.2)
-        assert await self.numbers(log) == [0], "it still writes though its job was taken over"
+        assert await self.numbers(log) == [0], "it still writes although its job was taken over"
         await other.run(drain=True)
         runner.stop()
-        # Who was fenced may say so.
+        # A fenced runner may raise an error.
         with contextlib.suppress(HeadwaterError):
             async with asyncio.timeout(SECONDS_MAX):
                 await running

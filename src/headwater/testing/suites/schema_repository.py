@@ -38,7 +38,7 @@ def text_of(uri: str) -> str:
 
 
 class SchemaRepositorySuite(ContractSuite):
-    """Subclass it; see the module. `lists`: it can list what it has; `knows_latest`: it has `latest`."""
+    """Subclass it; see the module. `lists`: it can list its schemas; `knows_latest`: it has `latest`."""
 
     contracts = (SchemaRepository,)
     lists: ClassVar[bool] = True
@@ -46,13 +46,15 @@ class SchemaRepositorySuite(ContractSuite):
 
     @pytest.fixture
     def base(self, tmp_path: Path) -> Path:
-        """Three versions of a schema, one of another, a file that is no schema, and what must never be read."""
+        """Three versions of a schema, one of another, a file that is not a schema, and files that must never be
+        read.
+        """
         base = tmp_path / "base"
         for uri in (*URIS, "/other/1.0.0"):
             file = base / f"{uri[1:]}.yaml"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text_of(uri), encoding="utf-8")
-        # Where files are served over HTTP, the greatest version has this name besides.
+        # If files are served over HTTP, the greatest version has this name as well.
         (base / "test" / "event" / "latest.yaml").write_text(text_of(URIS[-1]), encoding="utf-8")
         (base / "broken").mkdir()
         (base / "broken" / "1.0.0.yaml").write_text("- a list\n", encoding="utf-8")
@@ -62,7 +64,7 @@ class SchemaRepositorySuite(ContractSuite):
 
     @pytest.fixture
     def repository(self, base: Path, new_repository: NewRepository) -> SchemaRepository:
-        """Closed by the test that asks for it."""
+        """The test that requests it closes it."""
         return new_repository(base)
 
     def test_the_suite_is_run_on_what_it_names(self, repository: SchemaRepository) -> None:

@@ -1,4 +1,4 @@
-"""What every `GroupLog` must do beside what `LogSuite` asks, as tests: several processes on one log.
+"""What every `GroupLog` must do in addition to `LogSuite`, as tests: several processes on one log.
 
 class TestKafkaLog(SharedLogSuite):
     implementations = (KafkaLog, KafkaMembership)
@@ -23,7 +23,7 @@ from headwater.processing.stores.contract import RefusesRecords
 from headwater.testing.suites.contract_suite import ContractSuite
 from headwater.testing.suites.log import read_all, records, values
 
-# Members of a real group are told of a change within seconds.
+# Members of a real group learn of a change within seconds.
 BALANCED_SECONDS_MAX = 40.0
 
 NewLog = Callable[[], Awaitable[GroupLog]]
@@ -120,7 +120,7 @@ class GroupLogSuite(ContractSuite):
             async with joined(other) as [second]:
                 await balanced([first, second], everything)
                 assert all(member.assigned for member in (first, second))
-            # Who leaves says so: what it had goes to who is left.
+            # A member that leaves says so: its partitions go to the remaining ones.
             await balanced([first], everything)
 
     async def test_a_member_that_has_left_may_leave_again(self, log: GroupLog) -> None:
@@ -131,7 +131,7 @@ class GroupLogSuite(ContractSuite):
 
 @contextlib.asynccontextmanager
 async def joined(*logs: GroupLog) -> AsyncIterator[Sequence[Membership]]:
-    """Members of the group `g`, one for each log, for as long as the block lasts."""
+    """Members of the group `g`, one for each log, for the duration of the block."""
     members = [await log.join("g", ["a"]) for log in logs]
     try:
         yield members
@@ -141,7 +141,7 @@ async def joined(*logs: GroupLog) -> AsyncIterator[Sequence[Membership]]:
 
 
 async def balanced(members: Sequence[Membership], everything: set[TopicPartition]) -> None:
-    """Wait until every partition is one member's, and each member has its share."""
+    """Wait until every partition has one member, and each member has its share."""
 
     def is_balanced() -> bool:
         shares = [member.assigned for member in members]

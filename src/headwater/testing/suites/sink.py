@@ -199,7 +199,7 @@ class SinkSuite(DeliverySuite):
     async def test_rows_that_are_set_aside_are_kept_and_the_table_begins_anew(self, new_sink: NewSink) -> None:
         sink = new_sink(EDITS)
         if not isinstance(sink, SetsAside):
-            pytest.skip("this sink sets nothing aside")
+            pytest.skip("this sink keeps no old rows")
         await sink.open()
         assert await sink.set_aside() is None
         await sink.write([delivery("a", 1)], "t1")

@@ -4,14 +4,14 @@ class TestStreamSource(SourceSuite):
     implementations = (StreamSource,)
 
     @pytest.fixture
-    def new_source(self, log):   # makes a closed source, always of the same place
+    def new_source(self, log):   # makes a closed source, always of the same system
         return lambda: StreamSource(log, {"edits": "edits"})
 
     @pytest.fixture
-    def put(self, log): ...      # `await put(event, …)`: adds events to that place, in order
+    def put(self, log): ...      # `await put(event, …)`: adds events to that system, in order
 
-A source may have several partitions: events are in order where the place keeps them so, which `put` does, into any one
-of them. `put_into(partition, event, …)` is for sources with partitions.
+A source may have several partitions: events are in order as far as the system keeps them so, which `put` does, into any
+one of them. `put_into(partition, event, …)` is for sources with partitions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def event(number: int, **more: Any) -> dict[str, Any]:
 
 
 async def read_all(source: Source, *, deliveries_max: int = 1000) -> list[tuple[Delivery, str]]:
-    """All there is from an open source, each delivery with the token to go on from behind it."""
+    """All deliveries of an open source, each with the token to resume from after it."""
     return [(delivery, token) for delivery, token, _ in await read_phases(source, deliveries_max=deliveries_max)]
 
 
@@ -70,16 +70,16 @@ class SourceSuite(ContractSuite):
 
     @pytest.fixture
     def lose(self) -> Callable[[], Awaitable[None]] | None:
-        """Removes the oldest events of the place; None where it never loses any."""
+        """Removes the oldest events of the system; None if it never loses any."""
         return None
 
     @pytest.fixture
     def put_into(self) -> PutInto | None:
-        """None where the place has no partitions."""
+        """None if the system has no partitions."""
         return None
 
     async def numbers(self, source: Source, token: str | None, *, deliveries_max: int = 1000) -> list[int]:
-        """What a source gives from a token on."""
+        """What a source delivers from a token on."""
         await source.open(token)
         found = await read_all(source, deliveries_max=deliveries_max)
         await source.close()

@@ -1,1 +1,1 @@
-"""A platform with everything in it, run as its own process: what the kill campaign and the soak work on."""
+"""A platform with all features, run as a separate process: for the kill campaign and the soak test."""

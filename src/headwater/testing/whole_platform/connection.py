@@ -1,4 +1,4 @@
-"""A connection that clients of the campaigns send their requests on, with little work of their own."""
+"""A connection for the requests of campaign clients, at little cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ HEAD_BYTES_MAX = 65_536
 
 
 class ConnectionEnded(Exception):
-    """The server was not there, hung up, or did not answer in time: whether it did what was asked is not known."""
+    """The server was unreachable, disconnected, or did not answer in time: it is unknown whether the request was
+    processed.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class Answer:
 
 
 class Connection:
-    """Requests one after the other to one server; what goes wrong with the transport is a ConnectionEnded."""
+    """Requests one after the other to one server; a transport error is a ConnectionEnded."""
 
     def __init__(self, host: str, port: int, seconds_max: float = 10.0) -> None:
         self._host, self._port = host, port
@@ -30,7 +32,7 @@ class Connection:
         self.writer: asyncio.StreamWriter | None = None
 
     async def request(self, method: str, path: str, body: bytes = b"") -> Answer:
-        """Ask, and wait for the whole answer."""
+        """Send a request, and wait for the whole response."""
         head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nContent-Length: {len(body)}\r\n"
         content = "Content-Type: application/json\r\n\r\n" if body else "\r\n"
         try:
@@ -49,12 +51,12 @@ class Connection:
         await self.writer.drain()
 
     async def received(self, bytes_max: int = HEAD_BYTES_MAX) -> bytes:
-        """What the server sends next; nothing where it has hung up. Raises OSError."""
+        """What the server sends next; empty if it has disconnected. Raises OSError."""
         assert self._reader is not None
         return await self._reader.read(bytes_max)
 
     def abort(self) -> None:
-        """Hang up at once, as a process does that is killed."""
+        """Disconnect at once, like a killed process."""
         if self.writer is not None:
             self.writer.transport.abort()
         self._reader = self.writer = None

@@ -1,4 +1,4 @@
-"""`headwater up` as a process of its own: started, signalled, and what it said when it would not start."""
+"""Runs `headwater up` as a separate process: starts and signals it, and keeps its output."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pathlib import Path
 
 _ADDRESS = re.compile(rb"is at http://([0-9.]+):([0-9]+)/")
 _POLL_SECONDS = 0.02
-# The file of a project that takes what its processes print, one after the other.
+# The file of a project with the output of its processes, one after the other.
 OUTPUT = "up.txt"
 
 
 def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables of settings, which are given by dotted keys."""
+    """The environment variables for settings, given by dotted keys."""
     return {f"HEADWATER_{key.replace('.', '_').upper()}": value for key, value in settings.items()}
 
 
 class UpProcess:
-    """One run of the platform of a project; what it prints goes to a file, so that it never waits for a reader."""
+    """One run of the platform of a project; its output goes to a file, so that it never waits for a reader."""
 
     def __init__(self, project: Path, settings: Mapping[str, str] | None = None) -> None:
-        """`settings` of the configuration, by dotted keys: over those of the project's file."""
+        """`settings` of the configuration, by dotted keys: they override those of the project's file."""
         self.output = project / OUTPUT
         self._printed = self.output.stat().st_size if self.output.exists() else 0
         command = [sys.executable, "-c", "from headwater.cli import main; main()", "up"]
@@ -49,15 +49,15 @@ class UpProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; below zero where a signal ended it."""
+        """None while it runs; negative if a signal ended it."""
         return self._process.poll()
 
     def printed(self) -> str:
-        """What it has said since its start."""
+        """Its output since its start."""
         return self._said().decode(errors="replace")
 
     def address(self, seconds_max: float) -> tuple[str, int] | None:
-        """Host and port, as soon as it serves there; None where it has ended or it takes longer."""
+        """Host and port, as soon as it serves there; None if it has ended or takes longer."""
         until = time.monotonic() + seconds_max
         while time.monotonic() < until:
             found = _ADDRESS.search(self._said())
@@ -69,11 +69,11 @@ class UpProcess:
         return None
 
     def signal(self, number: signal.Signals) -> None:
-        """Does nothing where it has ended."""
+        """Does nothing if it has ended."""
         self._process.send_signal(number)
 
     def ended(self, seconds_max: float) -> bool:
-        """Wait for its end; whether it came in time."""
+        """Wait for its end; returns whether it ended in time."""
         try:
             self._process.wait(seconds_max)
         except subprocess.TimeoutExpired:
@@ -81,7 +81,7 @@ class UpProcess:
         return True
 
     def stop(self, seconds_max: float) -> bool:
-        """SIGTERM, and SIGKILL where that does not end it in time; whether SIGTERM did."""
+        """SIGTERM, and SIGKILL if that does not end it in time; returns whether SIGTERM did."""
         self.signal(signal.SIGTERM)
         if self.ended(seconds_max):
             return True

@@ -1,7 +1,8 @@
-"""A project with everything in it: intake, canaries, a job of each kind, chained, and tables of their outputs.
+"""A project with all features: intake, canaries, a chain of jobs of each kind, and tables of their outputs.
 
-How this works: orders come in and are refused or stored. `passed` copies them without state; of its output `numbered`
-keeps a number per shop and `per_minute` a window per shop and minute; three tables are filled from the three outputs.
+How this works: orders come in and are refused or stored. `passed` copies them without state; from its output `numbered`
+counts the orders per shop, and `per_minute` aggregates per shop and minute; three tables are filled from the three
+outputs.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ minutes = table("per_minute", source="orders_per_minute", key=("shop", "start"),
 
 @dataclass(frozen=True, slots=True)
 class ProjectSettings:
-    """How a project differs from another. `leak_bytes` are kept for ever for each order, to see that it is noticed."""
+    """The options of a project. `leak_bytes` are leaked for each order, to show that a leak is detected."""
 
     retention: str = "7d"
     lateness: str = "1d"
