@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import socket
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from headwater.testing.eventually import eventually_blocking
 from headwater.testing.service_kit import served_project, write_project
 from headwater.web.protocol import HeadwaterProtocol
 
@@ -104,21 +104,21 @@ def test_no_path_leaves_cycles(place: Place) -> None:
     for name, once in PATHS.items():
         for _ in range(3):
             once(place)
-        time.sleep(1)
+        _until_closed()
         gc.collect()
         gc.disable()
         try:
             for _ in range(TIMES):
                 once(place)
-            # Whoever has hung up is noticed with the next write at the latest.
-            until = time.monotonic() + SECONDS_MAX
-            while _open_connections() and time.monotonic() < until:
-                time.sleep(0.1)
+            _until_closed()
             left[name] = unreachable()
         finally:
             gc.enable()
     assert {name: found for name, found in left.items() if found.total() > UNREACHABLE_MAX} == {}
 
 
-def _open_connections() -> int:
-    return sum(type(one) is HeadwaterProtocol for one in gc.get_objects())
+def _until_closed() -> None:
+    """Wait until no connection is open: whoever has hung up is noticed with the next write at the latest."""
+    eventually_blocking(
+        lambda: not any(type(one) is HeadwaterProtocol for one in gc.get_objects()), seconds=SECONDS_MAX
+    )
