@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,10 @@ from headwater.log.contract import Position
 from headwater.platform import Platform, build
 
 KILLS = 8
-# A process on Kafka has to be the only writer of its groups first, which takes a moment.
-SECONDS_MAX = {"sqlite": 0.1, "kafka": 0.6}
+# A process is killed while it starts, or after it has read up to so many events; together they are not all of them.
+EVENTS_READ_MAX = 200
+SECONDS_MAX = 0.005
+STARTING_SECONDS_MAX = 0.5
 EVENTS = 3000
 WIKIS = 7
 
@@ -65,21 +66,30 @@ counted = table("counts", source="counts", key=("wiki", "start"),
 """,
 }
 
-# Small batches, so that there are many moments between two commits.
+# Small batches, so that there are many moments between two commits. The thread that kills does not wait for the event
+# loop, so that it does so at any moment.
 CHILD = """
-import asyncio, sys
+import asyncio, os, signal, sys, threading, time
 from pathlib import Path
 from headwater.config import load_config
 from headwater.platform import build
 from headwater.processing.embedded.loop import RunnerSettings
 
+def kill(report, events, seconds):
+    deadline = time.monotonic() + 60
+    while report().read < events and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
+
 async def main():
     platform = build(load_config(Path(sys.argv[1]), environment={}, overrides={"log.url": sys.argv[2]}))
     for supervisor in platform.runners.values():
         supervisor.runner.settings = RunnerSettings(batch_records_max=20)
+    arguments = (platform.runners["counts"].report, int(sys.argv[3]), float(sys.argv[4]))
+    threading.Thread(target=kill, args=arguments, daemon=True).start()
     await platform.start()
-    print("started", flush=True)
-    await asyncio.sleep(60)
+    await asyncio.sleep(90)
 
 asyncio.run(main())
 """
@@ -94,12 +104,9 @@ def edit(number: int) -> dict[str, Any]:
     }
 
 
-def run_and_kill(project: Path, log_url: str, seconds: float) -> None:
-    with subprocess.Popen([sys.executable, "-c", CHILD, str(project), log_url], stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"started\n"
-        time.sleep(seconds)
-        child.send_signal(signal.SIGKILL)
+def run_and_kill(project: Path, log_url: str, events: int, seconds: float) -> None:
+    command = [sys.executable, "-c", CHILD, str(project), log_url, str(events), str(seconds)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
 
 
 async def read_so_far(config: Config) -> int:
@@ -124,9 +131,11 @@ async def test_counts_and_states_are_exact_whenever_the_process_is_killed(tmp_pa
 
     chance = random.Random(8)
     partly = 0
-    for _ in range(KILLS):
-        seconds = chance.uniform(0.0, SECONDS_MAX[log_url.partition(":")[0]])
-        await asyncio.to_thread(run_and_kill, tmp_path, log_url, seconds)
+    for number in range(KILLS):
+        is_starting = number % 4 == 0
+        events = 0 if is_starting else chance.randrange(1, EVENTS_READ_MAX)
+        seconds = chance.uniform(0.0, STARTING_SECONDS_MAX if is_starting else SECONDS_MAX)
+        await asyncio.to_thread(run_and_kill, tmp_path, log_url, events, seconds)
         partly += 0 < await read_so_far(config) < EVENTS
     assert partly > 0, "no kill fell between two commits: the test proves nothing"
 
