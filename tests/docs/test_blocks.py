@@ -58,7 +58,7 @@ def test_what_cannot_be_run_is_marked_with_its_reason(capsys: pytest.CaptureFixt
         "import-stream-configuration.md": 1,
         "manage-schemas.md": 1,
         "monitor-streams.md": 4,
-        "test-an-adapter.md": 1,
+        "test-an-adapter.md": 2,
         "test-servers.md": 2,
     }
 
