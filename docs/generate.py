@@ -24,6 +24,7 @@ from headwater.checking.questions import READING
 from headwater.cli.main import VERBS, main
 from headwater.connectors.registry import SINKS, SUFFIXES, sink_spec
 from headwater.errors import HeadwaterError
+from headwater.jobs.sinks import CONNECTOR, TableOptions
 from headwater.options import is_required
 from headwater.web import problems
 
@@ -147,36 +148,80 @@ def configuration_page() -> str:
     return "\n".join(parts)
 
 
+CONNECTORS_BEFORE = """\
+A connector exchanges events with another system. A sink keeps a table filled with the events of one stream; it is
+configured in the [file of the stream](stream-file.md), under `sinks`:
+
+```yaml
+stream: shop.orders.v1
+schema_title: shop/order
+sinks:
+  - connector: sqlite
+    path: var/orders.db
+    columns: { id: text, customer: [text, customer.name], placed_at: text }
+    key: id
+    version: placed_at
+```
+
+[Fill a database table](../how-to/fill-a-table.md) describes it step by step. Each sink is a job without steps, named
+`sink.<table>`: it resumes, retries and reports errors as [jobs](jobs.md#what-is-guaranteed) do. Canaries are not
+written.
+
+A secret option takes a reference, `${env:NAME}` or `${file:PATH}`, which is resolved when the server starts; a relative
+path is relative to the project. The value appears in no log, no error and no plan.
+
+A table that a job declares with [`table()`](jobs.md) is kept in the file that `jobs.tables_path` names, whose suffix
+selects the sink: SUFFIXES.
+
+A connector is one module with a `SPEC`, which states its features and options. A package adds one with an entry
+point of the group `headwater.sinks`; `headwater.connectors.registry.sink_spec` finds it by name.
+[Test an adapter](../how-to/test-an-adapter.md) describes how to test your own.
+"""
+
+
 def connectors_page() -> str:
-    """Each sink: what it is for, what it can do, and its options."""
+    """How sinks are configured, and each of them: what it is for, what it can do, and its options."""
+    suffixes = ", ".join(f"`{suffix}` for {name}" for suffix, name in SUFFIXES.items())
     parts = [
         "# Connectors",
         NOTICE,
-        "A connector is one module with a `SPEC`, which holds what it can do and its options. A package adds one with",
-        "an entry point of the group `headwater.sinks`; `headwater.connectors.registry.sink_spec` finds it by name.",
-        "[Test an adapter](../how-to/test-an-adapter.md) says how to test one of your own.",
+        CONNECTORS_BEFORE.replace("SUFFIXES", suffixes),
+        "## Options of every sink",
         "",
-        "No setting names a sink yet: a table of a job is filled in the file that `jobs.tables_path` names, and the",
-        "ending of the file says which sink fills it:",
-        f"{', '.join(f'`{suffix}` for {name}' for suffix, name in SUFFIXES.items())}.",
-        "",
+        *_table(
+            ["option", "takes", "default", "meaning"],
+            [
+                [f"`{CONNECTOR}`", "text", "must be given", f"Its name: {', '.join(f'`{name}`' for name in SINKS)}."],
+                *_option_rows(TableOptions),
+            ],
+        ),
         "## Sinks",
         "",
     ]
     for name in SINKS:
         spec = sink_spec(name)
-        can = ["the token is stored with the rows, so that nothing is doubled"] if spec.features.token_in_target else []
+        can = ["rows and position are written in one transaction: nothing is written twice"]
+        can = can if spec.features.token_in_target else ["after a crash the last batch is written again"]
         can += ["a row replaces the one with the same key"] if spec.features.upsert else []
         parts += [f"### {name}", "", spec.summary, ""]
         parts += [f"Needs `headwater[{spec.extra}]`.", ""] if spec.extra else []
-        parts += [f"{'; '.join(can).capitalize()}.", ""] if can else []
-        hints = typing.get_type_hints(spec.options)
-        rows = [
-            [f"`{one.name}`", _kind(hints[one.name]), _shown_default(one), one.metadata["meaning"]]
-            for one in dataclasses.fields(spec.options)
-        ]
-        parts += _table(["option", "takes", "default", "meaning"], rows)
+        parts += [f"{'; '.join(can).capitalize()}.", ""]
+        parts += _table(["option", "takes", "default", "meaning"], _option_rows(spec.options))
     return "\n".join(parts)
+
+
+def _option_rows(options: type[Any]) -> list[list[str]]:
+    """Each option of a section: its name, what it takes, its default and its meaning."""
+    hints = typing.get_type_hints(options)
+    return [
+        [f"`{one.name}`", _kind(hints[one.name]), _shown_default(one), _meaning(one)]
+        for one in dataclasses.fields(options)
+    ]
+
+
+def _meaning(option: dataclasses.Field[Any]) -> str:
+    text: str = option.metadata["meaning"]
+    return text if option.repr else f"{text} A secret: takes a reference."
 
 
 def cli_page() -> str:

@@ -82,10 +82,16 @@ class Config:
 
     def kafka_options(self, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The options of the Kafka client, references resolved; may hold secrets. Raises ConfigInvalid."""
+        return self.dereferenced(self.log.kafka, "log.kafka", environment)
+
+    def dereferenced(
+        self, written: Mapping[str, Any], where: str, environment: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """`written` with its references resolved; may hold secrets. Raises ConfigInvalid that starts with `where`."""
         read_from = os.environ if environment is None else environment
         return {
-            name: dereferenced(value, f"log.kafka: {name}", read_from, self.project_dir)
-            for name, value in self.log.kafka.items()
+            name: dereferenced(value, f"{where}: {name}", read_from, self.project_dir)
+            for name, value in written.items()
         }
 
     def canary_keys(self, environment: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -12,8 +12,9 @@ from headwater.access.api_keys import ApiKeys
 from headwater.checking.damage import damaged_at_start
 from headwater.checking.project import Project, schemas_of
 from headwater.config import Config
-from headwater.connectors.registry import table_sink
-from headwater.connectors.spec import TableSink
+from headwater.connectors.contract import TableShape
+from headwater.connectors.registry import sink_spec, table_sink
+from headwater.connectors.spec import ConfiguredSink, TableSink
 from headwater.connectors.tables import TableView
 from headwater.consumption.hub import StreamHub
 from headwater.control.stream_control import StreamControl
@@ -25,6 +26,7 @@ from headwater.intake.topics import settings_of
 from headwater.jobs.flow import in_order_of_flow
 from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
+from headwater.jobs.sinks import sink_jobs
 from headwater.log.consumer_group import GroupLog
 from headwater.log.contract import Log, TopicSettings
 from headwater.log.damage_book import NotesDamage
@@ -137,9 +139,10 @@ class Platform:
         except BaseException:
             await self.stop()
             raise
-        damaged = await damaged_at_start(self.config, self.log) if run_jobs else {}
+        damaged = await damaged_at_start(self.config, self.log, self.jobs) if run_jobs else {}
         for runner in self.runners.values():
-            if (error := damaged.get(self._file_of(runner.job))) is not None:
+            file = self._file_of(runner.job)
+            if file is not None and (error := damaged.get(file)) is not None:
                 runner.runner.status.ended(error)
             elif run_jobs or (run_shared_jobs and runner.runner.features.shares_partitions):
                 runner.start()
@@ -239,17 +242,20 @@ class Platform:
         )
         return Supervisor(runner)
 
-    def _file_of(self, job: Job) -> Path:
-        """The file that a job writes in addition to the log: its table, or its state."""
-        if job.writes().table is not None:
+    def _file_of(self, job: Job) -> Path | None:
+        """The file that a job writes in addition to the log: its table, or its state; None if its table is in none."""
+        writes = job.writes()
+        if writes.sink is not None:
+            return writes.sink.file(self.config.project_dir)
+        if writes.table is not None:
             return self.config.path(self.config.jobs.tables_path)
         return state_file(self.config.path(self.config.jobs.state_path), job.name)
 
     def _store(self, job: Job) -> JobStore | None:
         """Where a job commits, if not to the log alone."""
-        table = job.writes().table
-        if table is not None:
-            sink = self.tables[table.name] = table_sink(self.config.path(self.config.jobs.tables_path), table)
+        writes = job.writes()
+        if writes.table is not None:
+            sink = self.tables[writes.table.name] = self._sink(writes.table, writes.sink)
             return SinkStore(sink, self.log, job.group)
         if isinstance(self.log, GroupLog) and can_share(job):
             return UnpartitionedStore(self.log, job.group)
@@ -257,6 +263,12 @@ class Platform:
             return None
         path = state_file(self.config.path(self.config.jobs.state_path), job.name)
         return OutboxStore(self.log, job.group, path, durability=self.config.log.durability)
+
+    def _sink(self, table: TableShape, chosen: ConfiguredSink | None) -> TableSink:
+        if chosen is None:
+            return table_sink(self.config.path(self.config.jobs.tables_path), table)
+        secrets = self.config.dereferenced(chosen.references, f"{chosen.place}: the sink of {table.name}")
+        return chosen.made(table, secrets, self.config.project_dir)
 
     def _job_progress(self) -> list[JobProgress]:
         return [JobProgress(job.name, job.reads(), self.runners[job.name].report().position) for job in self.jobs]
@@ -313,7 +325,8 @@ def declarations(config: Config) -> tuple[StreamRegistry, list[Job]]:
     path = config.path(config.streams.path)
     scope = Scope(site=config.streams.site, realm=config.streams.realm)
     declared = StreamRegistry.load(path, scope=scope) if path.exists() else StreamRegistry(scope=scope)
-    jobs = load_jobs(config.path(config.jobs.path), config.project_dir)
+    sinks = sink_jobs(declared, sink_spec, config.project_dir)
+    jobs = load_jobs(config.path(config.jobs.path), config.project_dir, others=sinks)
     return with_error_streams(config, declared, jobs), jobs
 
 

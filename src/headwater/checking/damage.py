@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from headwater.config import Config
-from headwater.connectors.registry import look_into_tables
-from headwater.errors import HeadwaterError, LogCorrupt
+from headwater.connectors.registry import look_into_tables, sink_spec
+from headwater.errors import ConfigInvalid, HeadwaterError, LogCorrupt
+from headwater.jobs.job import Job
+from headwater.jobs.sinks import sink_jobs
 from headwater.log.contract import Log
 from headwater.log.inspection import FileLook, LooksForDamage
+from headwater.streams.layers import Scope
+from headwater.streams.registry import StreamRegistry
 
 # At a start; half of it for the log.
 START_SECONDS_MAX = 2.0
@@ -26,21 +30,46 @@ HINT = (
 _log = logging.getLogger(__name__)
 
 
-def files_of(config: Config) -> Iterator[Path]:
-    """The files that a project's jobs keep tables and state in, where they, or their write-ahead logs, are there."""
+def files_of(config: Config, jobs: Iterable[Job] = ()) -> Iterator[Path]:
+    """The files that a project's jobs keep tables and state in, where they, or their write-ahead logs, are there.
+
+    `jobs`: those whose sinks may fill files of their own.
+    """
     tables, state = config.path(config.jobs.tables_path), config.path(config.jobs.state_path)
-    if tables.is_file() or _wal(tables).is_file():
-        yield tables
+    for path in dict.fromkeys((tables, *sink_files(config, jobs))):
+        if path.is_file() or _wal(path).is_file():
+            yield path
     if state.is_dir():
         found = {one for one in state.glob("*.db") if one.is_file()}
         left = {one.with_name(one.name.removesuffix(WAL_SUFFIX)) for one in state.glob(f"*.db{WAL_SUFFIX}")}
         yield from sorted(found | {one for one in left if not one.exists()})
 
 
-def look_into_files(config: Config, seconds_max: float | None = None) -> Iterator[FileLook]:
+def sink_files(config: Config, jobs: Iterable[Job]) -> Iterator[Path]:
+    """The files of this machine that sinks of stream files fill."""
+    for job in jobs:
+        sink = job.writes().sink
+        if sink is not None and (path := sink.file(config.project_dir)) is not None:
+            yield path
+
+
+def declared_sinks(config: Config) -> Sequence[Job]:
+    """The jobs of the sinks in stream files, without those that cannot be read; no code of the project is run."""
+    path = config.path(config.streams.path)
+    if not path.exists():
+        return ()
+    scope = Scope(site=config.streams.site, realm=config.streams.realm)
+    try:
+        streams = StreamRegistry.load(path, scope=scope)
+    except ConfigInvalid:
+        return ()
+    return tuple(sink_jobs(streams, sink_spec, config.project_dir, refused=lambda error: None))
+
+
+def look_into_files(config: Config, seconds_max: float | None = None, jobs: Iterable[Job] = ()) -> Iterator[FileLook]:
     """What is damaged in each of them; `seconds_max` for all together. Reads them: call it in a thread."""
     deadline = None if seconds_max is None else time.monotonic() + seconds_max
-    for path in files_of(config):
+    for path in files_of(config, jobs):
         left = None if deadline is None else max(0.05, deadline - time.monotonic())
         try:
             yield look_into_tables(path, left)
@@ -52,14 +81,14 @@ def _wal(path: Path) -> Path:
     return path.with_name(path.name + WAL_SUFFIX)
 
 
-async def damaged_at_start(config: Config, log: Log) -> Mapping[Path, LogCorrupt]:
+async def damaged_at_start(config: Config, log: Log, jobs: Sequence[Job] = ()) -> Mapping[Path, LogCorrupt]:
     """Look at the log and the files for a moment and say what is found; the files that are to be left alone."""
     began = time.monotonic()
     unseen: list[str] = []
     if isinstance(log, LooksForDamage) and not await log.look(START_SECONDS_MAX / 2):
         unseen.append("the log")
     damaged: dict[Path, LogCorrupt] = {}
-    for look in await asyncio.to_thread(lambda: list(look_into_files(config, START_SECONDS_MAX / 2))):
+    for look in await asyncio.to_thread(lambda: list(look_into_files(config, START_SECONDS_MAX / 2, jobs))):
         if look.damages:
             more = f", and {len(look.damages) - 1} more" if len(look.damages) > 1 else ""
             error = LogCorrupt(f"{look.path} is damaged: {look.damages[0].reason.rstrip('.')}{more}.", hint=HINT)

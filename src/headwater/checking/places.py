@@ -10,6 +10,7 @@ from pathlib import Path
 
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
+from headwater.checking.settings import keeps_tables
 
 # Who checks a project is not always who runs it: what is forbidden here says nothing.
 _OF_WHO_ASKS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -21,7 +22,7 @@ def places_can_be_made(project: Project) -> Iterator[Problem]:
     places: list[tuple[str, str, Path]] = []
     if not config.log.is_kafka:
         places.append(("log", "url", config.log_path))
-    if any(job.writes().table is not None for job in project.jobs):
+    if keeps_tables(project):
         places.append(("jobs", "tables_path", config.path(config.jobs.tables_path)))
     if config.log.is_kafka and any(job.keeps_state for job in project.jobs):
         places.append(("jobs", "state_path", config.path(config.jobs.state_path)))

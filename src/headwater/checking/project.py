@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from headwater.checking.problem import Problem, problem_of
 from headwater.config import CONFIG_FILE, Config
+from headwater.connectors.registry import sink_spec
 from headwater.declaration import Declaration, read_declaration
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid, SchemaInvalid
 from headwater.jobs.loader import load_jobs
+from headwater.jobs.sinks import sink_jobs
 from headwater.schemas.repository import open_repositories
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.files import read_layers
@@ -90,7 +92,7 @@ def read_project(config: Config, watch: Watch = iter) -> Project:
     streams, unread_streams = _streams(config, unread)
     validator = schemas_of(config)
     schemas, count = _schemas(config, validator, watch, unread)
-    jobs = _jobs(config, unread)
+    jobs = _jobs(config, streams, unread)
     file = config.project_dir / CONFIG_FILE
     settings = read_declaration(file) if file.exists() else Declaration(CONFIG_FILE, {})
     return Project(config, streams, jobs, validator, schemas, count, unread, unread_streams, settings)
@@ -180,8 +182,9 @@ def _schema_file(config: Config, uri: str) -> str:
     return uri
 
 
-def _jobs(config: Config, unread: list[Problem]) -> list[Job]:
-    def refused(error: JobInvalid) -> None:
-        unread.append(problem_of(error, "job-file-invalid"))
+def _jobs(config: Config, streams: StreamRegistry | None, unread: list[Problem]) -> list[Job]:
+    def refused(error: ConfigInvalid) -> None:
+        unread.append(problem_of(error, "job-file-invalid" if isinstance(error, JobInvalid) else "sink-invalid"))
 
-    return load_jobs(config.path(config.jobs.path), config.project_dir, refused)
+    sinks = sink_jobs(streams or StreamRegistry(), sink_spec, config.project_dir, refused)
+    return load_jobs(config.path(config.jobs.path), config.project_dir, refused, others=sinks)

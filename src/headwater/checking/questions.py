@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headwater.checking import jobs, places, settings, streams, tables, topics
+from headwater.checking import jobs, places, settings, sinks, streams, tables, topics
 from headwater.checking.problem import Problem, problem_of, relative
 from headwater.checking.project import Project, Watch, read_project
 from headwater.checking.schemas import rules_of_repositories
@@ -99,6 +99,18 @@ QUESTIONS: Sequence[Question] = (
         Severity.WARNING,
         "The platform listens on an address that others reach, and asks them for no API key. `up` prints it in full.",
         settings.strangers_are_kept_out,
+    ),
+    Question(
+        "sink-file-impossible",
+        Severity.ERROR,
+        "The file that a sink is to fill is a directory, or cannot be made.",
+        sinks.files_can_be_made,
+    ),
+    Question(
+        "sink-file-collides",
+        Severity.ERROR,
+        "A sink is to fill a file in which something else is kept, or two kinds of database are to be one file.",
+        sinks.files_are_databases_of_their_own,
     ),
     Question(
         "place-impossible",
@@ -270,6 +282,7 @@ READING: Sequence[tuple[str, str]] = (
     ("stream-file-invalid", "A stream file cannot be read, or declares a stream that cannot be."),
     ("schema-invalid", "A schema cannot be read or compiled."),
     ("job-file-invalid", "A file of jobs cannot be loaded, or describes a job that cannot be."),
+    ("sink-invalid", "A sink of a stream file names no known connector, or has an option that cannot be."),
 )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from headwater.access.key_file import read_keys
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
-from headwater.config import check_canary_keys
+from headwater.config import Config, check_canary_keys
 from headwater.connectors.registry import SINKS, SUFFIXES
 from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid, ExtraMissing, StreamUnknown
@@ -106,7 +106,7 @@ def copies_fit(project: Project) -> Iterator[Problem]:
 def tables_can_be_kept(project: Project) -> Iterator[Problem]:
     """The file of the tables says which database it is, and that one's driver is installed."""
     path = project.config.path(project.config.jobs.tables_path)
-    if not any(job.writes().table is not None for job in project.jobs):
+    if not keeps_tables(project):
         return
     kind = SUFFIXES.get(path.suffix)
     extra = SINKS[kind].extra if kind else None
@@ -120,9 +120,25 @@ def tables_can_be_kept(project: Project) -> Iterator[Problem]:
         yield project.at_setting("jobs", "tables_path", f"{path} is a directory.", "Name a file in it.")
 
 
+def keeps_tables(project: Project) -> bool:
+    """Whether any table is in the project's own database."""
+    return any(job.writes().table is not None and job.writes().sink is None for job in project.jobs)
+
+
 def files_differ(project: Project) -> Iterator[Problem]:
     """The log, the tables, the keys, the state of jobs and the spool are kept in places of their own."""
     config = project.config
+    first: dict[str, str] = {}
+    for section, key, path in own_places(config):
+        # Where file names ignore case, capital letters make no difference.
+        other = first.setdefault(str(path.resolve()).lower(), f"{section}.{key}")
+        if other != f"{section}.{key}":
+            message = f"{section}.{key} and {other} name one place, {path}."
+            yield project.at_setting(section, key, message, "Give each a place of its own.")
+
+
+def own_places(config: Config) -> list[tuple[str, str, Path]]:
+    """Where the platform keeps what is its own, by section and key of the setting that says so."""
     places: list[tuple[str, str, Path]] = [] if config.log.is_kafka else [("log", "url", config.log_path)]
     places += [
         ("jobs", "tables_path", config.path(config.jobs.tables_path)),
@@ -131,13 +147,7 @@ def files_differ(project: Project) -> Iterator[Problem]:
     ]
     if config.intake.hasty_spool_path:
         places.append(("intake", "hasty_spool_path", config.path(config.intake.hasty_spool_path)))
-    first: dict[str, str] = {}
-    for section, key, path in places:
-        # Where file names ignore case, capital letters make no difference.
-        other = first.setdefault(str(path.resolve()).lower(), f"{section}.{key}")
-        if other != f"{section}.{key}":
-            message = f"{section}.{key} and {other} name one place, {path}."
-            yield project.at_setting(section, key, message, "Give each a place of its own.")
+    return places
 
 
 def spool_can_be_kept(project: Project) -> Iterator[Problem]:

@@ -45,23 +45,29 @@ project_option = click.option(
 def command(context: click.Context, project: Path, as_json: bool) -> None:
     """Compare the log's topics with what the project's streams and jobs declare. Nothing is changed.
 
+    The tables that sinks of stream files fill are shown with their columns and the statements that create them; the
+    server creates them itself, and adds columns that are missing.
+
     The exit code is 0 when there is nothing to do, 2 when something has to change, and 1 when that cannot be told.
     Topics that no declaration names are listed; they are never deleted.
     """
     try:
-        plan = asyncio.run(ask(load_declared(project)))
+        declared = load_declared(project)
+        plan = asyncio.run(ask(declared))
     except HeadwaterError as error:
         # 2 says "changes" here, as scripts expect of a plan, so nothing else may say it.
         if context.find_root().params.get("debug"):
             raise
         report_error(error.message, error.hint)
         raise SystemExit(EXIT_UNKNOWN) from None
+    tables = planned_tables(declared)
     if as_json:
-        print_json(plan_as_json(plan))
+        print_json({**plan_as_json(plan), "tables": [asdict(table) for table in tables]})
     else:
         show_plan(plan)
         if plan.changes:
             click.echo("Make these changes with `headwater apply`.")
+        show_tables(tables)
     raise SystemExit(0 if plan.is_fulfilled else EXIT_CHANGES)
 
 
@@ -83,6 +89,46 @@ def load_declared(project: Path) -> Declared:
     streams, jobs = declarations(config)
     # Jobs that cannot run on this log need their topics all the same.
     return Declared(Platform(config, streams, ()), jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTable:
+    """A table that a sink of a stream file fills: where, from what, and the statements that create it."""
+
+    name: str
+    stream: str
+    connector: str
+    file: str | None
+    place: str
+    columns: Sequence[Mapping[str, str]]
+    key: Sequence[str]
+    version: str
+    statements: Sequence[str]
+
+
+def planned_tables(project: Declared) -> list[PlannedTable]:
+    """The tables of all sinks. Nothing of their options is in them but the file, since others may be secrets."""
+    directory = project.platform.config.project_dir
+    found = []
+    for job in project.jobs:
+        writes = job.writes()
+        if writes.table is None or writes.sink is None:
+            continue
+        spec, shape, file = writes.sink.spec, writes.table, writes.sink.file(directory)
+        found.append(
+            PlannedTable(
+                name=shape.name,
+                stream=job.reads()[0],
+                connector=spec.name,
+                file=None if file is None else _within(file, directory),
+                place=writes.sink.place,
+                columns=[{"name": one.name, "type": one.type, "path": one.path} for one in shape.columns],
+                key=shape.key,
+                version=shape.version,
+                statements=spec.statements(shape),
+            )
+        )
+    return found
 
 
 async def ask(project: Declared) -> TopicPlan:
@@ -143,10 +189,13 @@ def _declared(platform: Platform, stream: Stream, topic: str) -> DeclaredTopic:
     place = None
     if stream.file is not None:
         path = Path(stream.file)
-        project = platform.config.project_dir
-        place = f"{path.relative_to(project) if path.is_relative_to(project) else path}:{stream.line or 1}"
+        place = f"{_within(path, platform.config.project_dir)}:{stream.line or 1}"
     settings = platform.topic_settings(stream)
     return DeclaredTopic(topic, stream.name, settings, place, keyed=bool(stream.message_key_fields))
+
+
+def _within(path: Path, project: Path) -> str:
+    return str(path.relative_to(project) if path.is_relative_to(project) else path)
 
 
 def plan_as_json(plan: TopicPlan) -> dict[str, Any]:
@@ -197,6 +246,21 @@ def show_plan(plan: TopicPlan) -> None:
         *([f"{len(plan.impossible)} impossible"] if plan.impossible else []),
     ]
     click.secho(f"Topics: {', '.join(counted)}.", bold=True)
+
+
+def show_tables(tables: Sequence[PlannedTable]) -> None:
+    """The tables of sinks for people, each with its columns and its statements."""
+    for table in tables:
+        file = "" if table.file is None else f" {table.file}"
+        click.echo(f"Table {table.name}: {table.connector}{file}, filled from {table.stream} ({table.place})")
+        for column in table.columns:
+            notes = [f"from {column['path']}"] if column["path"] != column["name"] else []
+            notes += ["key"] if column["name"] in table.key else []
+            notes += ["version"] if column["name"] == table.version else []
+            noted = f"  ({', '.join(notes)})" if notes else ""
+            click.echo(f"           {column['name']} {column['type']}{noted}")
+        for statement in table.statements:
+            click.secho(f"           {statement}", fg="cyan")
 
 
 def _in_words(change: TopicChange) -> str:

@@ -7,14 +7,14 @@ connector adds its own file and a line in the registry, or an entry point in a p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from headwater.connectors.contract import Readable, Sink, SinkFeatures, TableShape
-from headwater.declaration import Declaration
-from headwater.options import dereferenced, fields_of, read_section
+from headwater.declaration import Declaration, KeyPath, dotted
+from headwater.options import REFERENCE, fields_of, read_section
 
 
 class TableSink(Sink, Readable, Protocol):
@@ -26,7 +26,8 @@ class SinkSpec:
     """A kind of sink.
 
     `options` is a dataclass of `settings.setting` fields; `make(options, shape, directory)` answers a closed sink, with
-    relative paths in the project's directory. `extra` is the one of headwater that installs its driver.
+    relative paths in the project's directory. `extra` is the one of headwater that installs its driver. `statements`
+    are those that create a table in the target. `file` is the path, among the options, of the local file that it fills.
     """
 
     name: str
@@ -35,21 +36,44 @@ class SinkSpec:
     make: Callable[[Any, TableShape, Path], TableSink]
     features: SinkFeatures
     extra: str | None = None
+    statements: Callable[[TableShape], Sequence[str]] = lambda shape: ()
+    file: Callable[[Any], str] | None = None
 
-    def read(
-        self,
-        written: Any,
-        source: Declaration,
-        path: tuple[str | int, ...],
-        *,
-        environment: Mapping[str, str],
-        directory: Path,
-    ) -> Any:
-        """The options written at `path`, secrets put in for their references. Raises ConfigInvalid."""
+    def read(self, written: Any, source: Declaration, path: KeyPath) -> Any:
+        """The options written at `path`; secrets are the references to them. Raises ConfigInvalid."""
         options = read_section(self.options, written, source, path)
-        secrets = {
-            key: dereferenced(getattr(options, key), f"{source.file}: {key}", environment, directory)
-            for key, (field, _) in fields_of(self.options).items()
-            if not field.repr
-        }
-        return dataclasses.replace(options, **secrets) if secrets else options
+        for key in self.secrets:
+            value = getattr(options, key)
+            if value is not None and not (isinstance(value, str) and REFERENCE.fullmatch(value)):
+                at = (*path, key)
+                hint = "Write `${env:NAME}` or `${file:PATH}`: stream files are shown to others."
+                raise source.refusal(at, f"{dotted(at)} is a secret and must be a reference.", hint=hint)
+        return options
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The options that may hold passwords."""
+        return tuple(key for key, (field, _) in fields_of(self.options).items() if not field.repr)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredSink:
+    """A sink as a stream file configures it: its options, in which secrets are references. `place` is where."""
+
+    spec: SinkSpec
+    options: Any
+    place: str = ""
+
+    @property
+    def references(self) -> dict[str, Any]:
+        """What is written for each secret option."""
+        return {key: getattr(self.options, key) for key in self.spec.secrets}
+
+    def file(self, directory: Path) -> Path | None:
+        """The file of this machine that it fills, if it fills one."""
+        return None if self.spec.file is None else directory / self.spec.file(self.options)
+
+    def made(self, shape: TableShape, secrets: Mapping[str, Any], directory: Path) -> TableSink:
+        """The sink, closed, with `secrets` put in for their references."""
+        options = dataclasses.replace(self.options, **secrets) if secrets else self.options
+        return self.spec.make(options, shape, directory)

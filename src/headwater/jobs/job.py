@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Never, Required, TypedDict, Unpack, assert_never, cast
 
 from headwater.connectors.contract import Column, ColumnType, TableShape
+from headwater.connectors.spec import ConfiguredSink
 from headwater.errors import JobInvalid
 from headwater.event import get_path
 from headwater.jobs.arguments import Arguments, is_texts, shown
@@ -43,9 +44,10 @@ class ToStream:
 
 @dataclass(frozen=True, slots=True)
 class ToTable:
-    """The table a job fills."""
+    """The table a job fills; in the project's database of tables, or where `sink` says."""
 
     shape: TableShape
+    sink: ConfiguredSink | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,8 @@ class Job:
         match self.output:
             case ToStream(stream):
                 return Writes(self.error_stream, output=stream, late=self.late_stream)
-            case ToTable(shape):
-                return Writes(self.error_stream, table=shape, late=self.late_stream)
+            case ToTable(shape, sink):
+                return Writes(self.error_stream, table=shape, sink=sink, late=self.late_stream)
             case None:
                 return Writes(self.error_stream, late=self.late_stream)
             case _:

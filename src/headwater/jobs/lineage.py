@@ -5,16 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headwater.connectors.contract import TableShape
+from headwater.connectors.spec import ConfiguredSink
 
 
 @dataclass(frozen=True, slots=True)
 class Writes:
-    """The outputs of a job. `errors`: the stream of the events it could not process; every job has one."""
+    """The outputs of a job. `errors`: the stream of the events it could not process; every job has one.
+
+    `sink`: the one that fills `table`; None means the database of the project's tables.
+    """
 
     errors: str
     output: str | None = None
     late: str | None = None
     table: TableShape | None = None
+    sink: ConfiguredSink | None = None
 
     @property
     def results(self) -> tuple[str, ...]:

@@ -44,12 +44,19 @@ _CONTENTS: Mapping[type, Callable[[Any], Iterable[Any]]] = {
 }
 
 
-def load_jobs(directory: Path, project: Path, refused: Callable[[JobInvalid], None] | None = None) -> list[Job]:
+def load_jobs(
+    directory: Path,
+    project: Path,
+    refused: Callable[[ConfigInvalid], None] | None = None,
+    *,
+    others: Iterable[Job] = (),
+) -> list[Job]:
     """The jobs in `directory`, by file and then in order of definition; [] without the directory.
 
     The files are run, as Python files are when they are imported. Their places, and those in errors, are relative to
-    `project`. Raises JobInvalid with file and line; if `refused` is given, it is called with each of these errors
-    instead, and the invalid jobs are left out.
+    `project`. `others` are jobs from elsewhere, which come last. Raises JobInvalid with file and line, and
+    ConfigInvalid about one of the others; if `refused` is given, it is called with each of these errors instead, and
+    the invalid jobs are left out.
     """
     found: dict[str, Job] = {}
     tables: dict[str, Job] = {}
@@ -64,14 +71,25 @@ def load_jobs(directory: Path, project: Path, refused: Callable[[JobInvalid], No
             if refused is None:
                 raise
             refused(error)
+    for job in others:
+        try:
+            _check_names(job, found, tables, project)
+            found[job.name] = job
+        except JobInvalid as error:
+            # It is no file of jobs that is wrong.
+            clash = ConfigInvalid(error.detail, file=error.file, line=error.line, hint=error.hint)
+            if refused is None:
+                raise clash from None
+            refused(clash)
     return [_placed(job, project) for job in found.values()]
 
 
 def _check_names(job: Job, found: Mapping[str, Job], tables: dict[str, Job], project: Path) -> None:
-    other = found.get(job.name, job)
-    if other is not job:
+    other, writes = found.get(job.name, job), job.writes()
+    # The job of a sink is named after its table.
+    if other is not job and (writes.sink is None or other.writes().table is None):
         raise _twice(job, other, f"There is another job {job.name}", "Rename one.", project)
-    if (table := job.writes().table) is not None:
+    if (table := writes.table) is not None:
         name = table.name
         filling = tables.setdefault(name, job)
         if filling is not job:

@@ -222,6 +222,15 @@ SHAPE: Mapping[str, Field] = {
             ),
         },
     ),
+    "sinks": Field(
+        "Tables that are kept filled with its events; the options of each connector are in "
+        "[connectors](connectors.md).",
+        "a list of mappings",
+        keys.is_list_of_mappings,
+        keys.MAPPINGS,
+        item_keys={"connector": keys.text("The connector by name, such as sqlite.")},
+        open=True,
+    ),
     "overrides": Field(
         "Changes for some sites, in order: the last one that applies wins.",
         "a list of mappings",

@@ -74,6 +74,10 @@ def _table(arguments: str) -> dict[str, str | None]:
     return {"jobs/odd.py": TABLE.format(arguments=arguments)}
 
 
+def _sink(written: str) -> dict[str, str | None]:
+    return {**_value(), **_stream("odd", f"sinks:\n- {written}\n")}
+
+
 def _odd_table(columns: str) -> dict[str, str | None]:
     return {**_value(), **_stream("odd"), **_table(f'"odd", source="odd", columns={columns}')}
 
@@ -103,6 +107,26 @@ BROKEN = [
     Broken("job-file-invalid",
            _job('source="demo.edit", key="wiki", window=tumbling("1m").count("n", where=1)'),
            "jobs/odd.py", 4, "where"),
+    Broken("sink-invalid", _sink("{connector: sqlit}"), "streams/odd.yaml", 4, "sqlite"),
+    Broken("sink-invalid", _sink("{connector: sqlite, pth: x.db}"), "streams/odd.yaml", 4, "path"),
+    Broken("sink-invalid", _sink("{connector: sqlite, path: x.db, columns: {text: txt}}"), "streams/odd.yaml", 4,
+           "text"),
+    Broken("sink-invalid", _sink("{connector: sqlite, path: x.db, columns: {text: text}, table: most_edited_pages}"),
+           "streams/odd.yaml", 4, "is filled by another job"),
+    Broken("table-column-undeclared", _sink("{connector: sqlite, path: x.db, columns: {tixt: text}}"),
+           "streams/odd.yaml", 4, "text"),
+    Broken("table-column-type", _sink("{connector: sqlite, path: x.db, columns: {whole: text}}"),
+           "streams/odd.yaml", 4, "integer"),
+    Broken("sink-file-impossible", _sink("{connector: sqlite, path: streams, columns: {text: text}}"),
+           "streams/odd.yaml", 4, "directory"),
+    Broken("sink-file-impossible", _sink("{connector: sqlite, path: README.md/x.db, columns: {text: text}}"),
+           "streams/odd.yaml", 4, "README.md"),
+    Broken("sink-file-collides", _sink("{connector: sqlite, path: var/../var/Events.db, columns: {text: text}}"),
+           "streams/odd.yaml", 4, "log.url"),
+    Broken("sink-file-collides", _sink("{connector: sqlite, path: var/api-keys.json, columns: {text: text}}"),
+           "streams/odd.yaml", 4, "control.api_keys_path"),
+    Broken("sink-file-collides", _sink("{connector: duckdb, path: var/tables.db, columns: {text: text}}"),
+           "streams/odd.yaml", 4, "sqlite"),
     Broken("directory-missing", {SETTINGS: "schemas: shemas\n"}, SETTINGS, 1, "shemas"),
     Broken("directory-missing", {SETTINGS: "schemas:\n  base_uris: [schemas, shemas]\n"}, SETTINGS, 2, "shemas"),
     Broken("directory-missing", {SETTINGS: "streams: steams\n"}, SETTINGS, 1, "steams"),
@@ -310,6 +334,10 @@ SOUND: dict[str, Mapping[str, str | None]] = {
     "columns of every kind": _odd_table(
         '{"text": "text", "whole": "integer", "number": "real", "n": ("real", "whole"), "either": "json",'
         ' "stream": ("text", "meta.stream"), "free": ("integer", "open.anything.below")}'
+    ),
+    "sinks of one file and of several": _sink(
+        "{connector: sqlite, path: var/tables.db, columns: {text: text}}\n"
+        "- {connector: duckdb, path: var/odd.duckdb, table: other, columns: {text: text, n: [integer, whole]}, key: n}"
     ),
     "no directory of jobs": {
         "jobs/edits.py": None,

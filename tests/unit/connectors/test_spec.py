@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from headwater.config import load_config
 from headwater.connectors.contract import Column, SinkFeatures, TableShape
 from headwater.connectors.registry import SINKS, sink_names, sink_spec
 from headwater.connectors.sinks.sqlite import SqliteSink
-from headwater.connectors.spec import SinkSpec
+from headwater.connectors.spec import ConfiguredSink, SinkSpec
 from headwater.declaration import parse_declaration
 from headwater.errors import ConfigInvalid
 from headwater.options import fields_of
@@ -39,23 +40,33 @@ SPEC = SinkSpec(
 )
 
 
-def read(text: str, tmp_path: Path, **environment: str) -> Options:
+def read(text: str) -> Options:
     source = parse_declaration(text, file="streams/edit.yaml")
-    options = SPEC.read(source.value["sinks"][0], source, ("sinks", 0), environment=environment, directory=tmp_path)
+    options = SPEC.read(source.value["sinks"][0], source, ("sinks", 0))
     assert isinstance(options, Options)
     return options
 
 
-def test_options_have_their_types_and_defaults(tmp_path: Path) -> None:
-    assert read("sinks:\n- {host: a, password: b}\n", tmp_path) == Options("a", "b", 500)
+def test_options_have_their_types_and_defaults() -> None:
+    assert read("sinks:\n- {host: a, password: '${env:P}'}\n") == Options("a", "${env:P}", 500)
 
 
-def test_secrets_are_read_where_their_references_say_and_shown_nowhere(tmp_path: Path) -> None:
+def test_secrets_are_references_and_are_shown_nowhere(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("hunter2\n")
-    of_file = read("sinks:\n- {host: a, password: '${file:password}'}\n", tmp_path)
-    of_environment = read("sinks:\n- {host: a, password: '${env:PASSWORD}'}\n", tmp_path, PASSWORD="hunter3")
-    assert (of_file.password, of_environment.password) == ("hunter2", "hunter3")
-    assert "hunter" not in repr(of_file) + repr(of_environment)
+    config = load_config(tmp_path, environment={})
+    for reference, secret in (("${file:password}", "hunter2"), ("${env:PASSWORD}", "hunter3")):
+        sink = ConfiguredSink(SPEC, read(f"sinks:\n- {{host: a, password: '{reference}'}}\n"), "streams/edit.yaml:2")
+        secrets = config.dereferenced(sink.references, sink.place, {"PASSWORD": "hunter3"})
+        assert secrets == {"password": secret}
+        assert "hunter" not in repr(sink)
+        assert sink.made(SHAPE, secrets, tmp_path).shape == SHAPE
+
+
+def test_a_secret_that_is_not_there_is_said_with_its_place(tmp_path: Path) -> None:
+    config = load_config(tmp_path, environment={})
+    for reference, says in (("${env:ABSENT}", "ABSENT"), ("${file:absent}", "absent")):
+        with pytest.raises(ConfigInvalid, match=rf"edit\.yaml:2: password .*{says}"):
+            config.dereferenced({"password": reference}, "streams/edit.yaml:2", {})
 
 
 @pytest.mark.parametrize(
@@ -64,23 +75,21 @@ def test_secrets_are_read_where_their_references_say_and_shown_nowhere(tmp_path:
         ("sinks:\n- {host: a, pasword: b}\n", 'edit.yaml:2: unknown key "pasword" in sinks.*Did you mean "password"'),
         ("sinks:\n- {host: a}\n", "edit.yaml:2: sinks.* needs password"),
         ("sinks:\n- {}\n", "needs host and password"),
-        ("sinks:\n- {host: 1, password: b}\n", "sinks.*host must be text, not 1"),
-        ("sinks:\n- {host: a, password: b, batch_rows_max: 0}\n", "must be at least 1, not 0"),
-        ("sinks:\n- {host: a, password: b, batch_rows_max: '7'}\n", "must be a whole number"),
+        ("sinks:\n- {host: 1, password: '${env:B}'}\n", "sinks.*host must be text, not 1"),
+        ("sinks:\n- {host: a, password: '${env:B}', batch_rows_max: 0}\n", "must be at least 1, not 0"),
+        ("sinks:\n- {host: a, password: '${env:B}', batch_rows_max: '7'}\n", "must be a whole number"),
         ("sinks:\n- sqlite\n", "must be a mapping.*host, password, batch_rows_max"),
-        (
-            "sinks:\n- {host: a, password: '${env:ABSENT}'}\n",
-            "password is read from the environment variable ABSENT, which is not set",
-        ),
-        ("sinks:\n- {host: a, password: '${file:absent}'}\n", "password is read from .*absent, which cannot be read"),
+        ("sinks:\n- {host: a, password: hunter2}\n", "edit.yaml:2: sinks.*password is a secret.* Write .*env:NAME"),
+        ("sinks:\n- {host: a, password: 'x${env:A}'}\n", "password is a secret"),
     ],
 )
-def test_what_cannot_be_read_is_said_with_its_place(text: str, message: str, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_said_with_its_place(text: str, message: str) -> None:
     with pytest.raises(ConfigInvalid) as caught:
-        read(text, tmp_path)
+        read(text)
     error = caught.value
     shown = f"{error.file}:{error.line}: {error.message} {error.hint}"
     assert re.search(message, shown), shown
+    assert "hunter2" not in shown
 
 
 @pytest.mark.parametrize("name", sorted(SINKS))

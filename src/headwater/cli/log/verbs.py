@@ -50,10 +50,11 @@ class Chosen:
         """What is damaged in the files of the project's jobs; none where a log is named alone."""
         if self._url is not None:
             return ()
-        from headwater.checking.damage import look_into_files
+        from headwater.checking.damage import declared_sinks, look_into_files
         from headwater.config import load_config
 
-        return tuple(look_into_files(load_config(self._project)))
+        config = load_config(self._project)
+        return tuple(look_into_files(config, jobs=declared_sinks(config)))
 
     def _options(self) -> dict[str, Any]:
         """What the project says of talking to Kafka brokers, for whichever URL was given."""

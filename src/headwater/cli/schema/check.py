@@ -177,13 +177,16 @@ def users_in(project: Path, titles: Sequence[str]) -> dict[str, list[str]]:
     """Who in a project has to do with events of these schemas: title → sentences. Raises ConfigInvalid, JobInvalid."""
     from headwater.cli.up.up import require_project
     from headwater.config import load_config
+    from headwater.connectors.registry import sink_spec
     from headwater.jobs.loader import load_jobs
+    from headwater.jobs.sinks import sink_jobs
     from headwater.streams.registry import StreamRegistry
 
     require_project(project)
     config = load_config(project)
     streams = StreamRegistry.load(config.path(config.streams.path))
-    jobs = load_jobs(config.path(config.jobs.path), config.project_dir)
+    sinks = sink_jobs(streams, sink_spec, config.project_dir)
+    jobs = load_jobs(config.path(config.jobs.path), config.project_dir, others=sinks)
     found: dict[str, list[str]] = {}
     for title in titles:
         named = [stream.name for stream in streams.entries() if stream.schema_title == title]

@@ -14,7 +14,7 @@ import duckdb
 
 from headwater.connectors.contract import ColumnType, TableShape
 from headwater.connectors.spec import SinkSpec
-from headwater.connectors.sql_table import SQL_FEATURES, Dialect, SqlTableSink, on_conflict, quoted
+from headwater.connectors.sql_table import SQL_FEATURES, Dialect, SqlTableSink, create_statement, on_conflict, quoted
 from headwater.private_files import make_private_directory
 from headwater.settings import REQUIRED, setting
 
@@ -98,5 +98,7 @@ SPEC = SinkSpec(
     options=DuckdbOptions,
     make=lambda options, shape, directory: DuckdbSink(directory / options.path, shape),
     features=SQL_FEATURES,
+    statements=lambda shape: [create_statement(shape, DuckdbDialect.types)],
+    file=lambda options: str(options.path),
     extra="duckdb",
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 from headwater.connectors.contract import ColumnType, TableShape
 from headwater.connectors.spec import SinkSpec
-from headwater.connectors.sql_table import SQL_FEATURES, Dialect, SqlTableSink, on_conflict, quoted
+from headwater.connectors.sql_table import SQL_FEATURES, Dialect, SqlTableSink, create_statement, on_conflict, quoted
 from headwater.private_files import make_private_file
 from headwater.settings import REQUIRED, setting
 
@@ -88,4 +88,6 @@ SPEC = SinkSpec(
     options=SqliteOptions,
     make=lambda options, shape, directory: SqliteSink(directory / options.path, shape),
     features=SQL_FEATURES,
+    statements=lambda shape: [create_statement(shape, SqliteDialect.types)],
+    file=lambda options: str(options.path),
 )

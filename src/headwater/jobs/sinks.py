@@ -1,0 +1,141 @@
+"""The `sinks:` of stream files as jobs without steps: each fills a table with the events of one stream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headwater.connectors.contract import COLUMN_TYPES, Column, TableShape
+from headwater.connectors.spec import ConfiguredSink, SinkSpec
+from headwater.declaration import Declaration, KeyPath, dotted, nearest
+from headwater.errors import ConfigInvalid, ExtraMissing, JobInvalid
+from headwater.jobs.job import Job, ToTable
+from headwater.jobs.place import Place, relative_file
+from headwater.options import fields_of, read_section
+from headwater.settings import REQUIRED, setting
+from headwater.streams.registry import StreamRegistry
+from headwater.streams.stream import Stream
+
+CONNECTOR = "connector"
+SINKS = "sinks"
+_COLUMN_TAKES = "a type, or a list of a type and a dotted path"
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """What every sink of a table takes, besides the options of its connector."""
+
+    columns: Mapping[str, Any] = setting(
+        REQUIRED,
+        "Column → type, or `[type, dotted path]` where the field has another name. Types: "
+        f"{', '.join(f'`{kind}`' for kind in COLUMN_TYPES)}.",
+    )
+    table: str | None = setting(
+        None,
+        "The table's name; null: that of the stream in lower case, with `_` for all but letters and digits. Each table"
+        " of a project has a name of its own.",
+    )
+    key: tuple[str, ...] = setting(
+        (), "The columns that identify a row: an event replaces the row with the same key. Without it, a row per event."
+    )
+    version: str = setting(
+        "",
+        "The column by which rows of a key are newer or older: an older event never replaces a newer one. Without it"
+        " the event that comes last is the row.",
+    )
+    order: str = setting("", "The order in which the table is shown, such as `edits desc, wiki`.")
+
+
+FindSink = Callable[[str], SinkSpec]
+Refused = Callable[[ConfigInvalid], None]
+
+
+def sink_jobs(
+    streams: StreamRegistry, find_sink: FindSink, project: Path, refused: Refused | None = None
+) -> Iterator[Job]:
+    """A job for each sink of each stream, in order of declaration. `find_sink` finds a connector by name.
+
+    Raises ConfigInvalid and ExtraMissing with file and line; with `refused` it is called with each of them, and what is
+    wrong is left out.
+    """
+    for stream in streams.entries():
+        if not (written := stream.declared.get(SINKS)):
+            continue
+        source = _declaration(streams, stream)
+        if stream.is_family and source.file != stream.file:
+            # The defaults are meant for the streams of its members that are declared by name.
+            continue
+        for index in range(len(written)):
+            try:
+                yield _job(stream, index, source, find_sink, project)
+            except ConfigInvalid as error:
+                if refused is None:
+                    raise
+                refused(error)
+
+
+def _declaration(streams: StreamRegistry, stream: Stream) -> Declaration:
+    """The stream's declaration, with the lines of the file that says which sinks it has."""
+    layer = streams.layers.setter(stream.name, (SINKS,), streams.scope)
+    file = (layer.file if layer is not None else None) or stream.file or stream.name
+    return Declaration(file, stream.declared, layer.lines if layer is not None else {})
+
+
+def _job(stream: Stream, index: int, source: Declaration, find_sink: FindSink, project: Path) -> Job:
+    path: KeyPath = (SINKS, index)
+    if stream.is_family:
+        raise source.refusal(path, "a family of streams has no sinks.", hint="Declare a stream of it by name.")
+    written = source.value[SINKS][index]
+    if CONNECTOR not in written:
+        raise source.refusal(path, f"{dotted(path)} needs a connector.", hint="Such as `connector: sqlite`.")
+    spec = _spec(source, (*path, CONNECTOR), written[CONNECTOR], find_sink)
+    common, own = fields_of(TableOptions), fields_of(spec.options)
+    source.refuse_unknown_keys(path, written, (CONNECTOR, *common, *own))
+    table = read_section(TableOptions, {key: value for key, value in written.items() if key in common}, source, path)
+    options = spec.read({key: value for key, value in written.items() if key in own}, source, path)
+    shape = _shape(stream, table, source, path)
+    place = Place(relative_file(Path(source.file), project), source.line(path) or 1)
+    return Job(
+        name=f"sink.{shape.name}",
+        sources=(stream.name,),
+        output=ToTable(shape, ConfiguredSink(spec, options, str(place))),
+        summary=f"Fills the table {shape.name} by the connector {spec.name}.",
+        place=place,
+        project=project,
+    )
+
+
+def _spec(source: Declaration, path: KeyPath, name: Any, find_sink: FindSink) -> SinkSpec:
+    try:
+        return find_sink(str(name))
+    except ConfigInvalid as error:
+        raise source.refusal(path, error.detail, hint=error.hint) from None
+    except ExtraMissing as error:
+        raise source.refusal(path, error.message, hint=error.hint) from None
+
+
+def _shape(stream: Stream, options: TableOptions, source: Declaration, path: KeyPath) -> TableShape:
+    name = options.table or re.sub(r"[^a-z0-9]", "_", stream.name.lower())
+    columns = tuple(_column(*item, source, (*path, "columns", item[0])) for item in options.columns.items())
+    try:
+        return TableShape(name, columns, options.key, options.order, options.version)
+    except JobInvalid as error:
+        raise source.refusal(path, error.detail, hint=error.hint) from None
+
+
+def _column(name: str, written: Any, source: Declaration, path: KeyPath) -> Column:
+    kind, at = (written, name) if isinstance(written, str) else written if _is_pair(written) else (None, None)
+    if not isinstance(kind, str) or not isinstance(at, str) or not all(at.split(".")):
+        raise source.refusal(path, f"{dotted(path)} must be {_COLUMN_TAKES}.", hint="Such as `[text, performer.name]`.")
+    if kind not in COLUMN_TYPES:
+        near = nearest(kind, COLUMN_TYPES)
+        hint = f'Did you mean "{near}"?' if near else f"Known: {', '.join(COLUMN_TYPES)}."
+        raise source.refusal(path, f"{dotted(path)} has the unknown type {kind!r}.", hint=hint)
+    return Column(name, kind, at)
+
+
+def _is_pair(written: Any) -> bool:
+    return isinstance(written, list) and len(written) == 2

@@ -1,0 +1,190 @@
+"""Sinks of stream files: read with their options as jobs without steps, and refused with file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from headwater.connectors.contract import Column, SinkFeatures, TableShape
+from headwater.connectors.registry import SINKS, sink_spec
+from headwater.connectors.sinks.sqlite import SqliteSink
+from headwater.connectors.spec import SinkSpec
+from headwater.errors import ConfigInvalid, ExtraMissing
+from headwater.jobs.job import Job
+from headwater.jobs.loader import load_jobs
+from headwater.jobs.sinks import CONNECTOR, TableOptions, sink_jobs
+from headwater.options import fields_of
+from headwater.settings import REQUIRED, setting
+from headwater.streams.layers import Scope
+from headwater.streams.registry import StreamRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the connector of these tests takes."""
+
+    host: str = setting(REQUIRED, "Where it is.")
+    password: str | None = setting(None, "What lets it in.", secret=True)
+
+
+SPEC = SinkSpec(
+    name="remote",
+    summary="A table for tests.",
+    options=Options,
+    make=lambda options, shape, directory: SqliteSink(directory / f"{options.host}-{options.password}.db", shape),
+    features=SinkFeatures(token_in_target=True, upsert=True),
+)
+
+
+def find_sink(name: str) -> SinkSpec:
+    if name == "absent":
+        raise ExtraMissing("The absent sink needs a driver.", hint="Install headwater[absent].")
+    return SPEC if name == SPEC.name else sink_spec(name)
+
+
+def jobs_of(project: Path, files: Mapping[str, str], scope: Scope | None = None) -> list[Job]:
+    for name, text in files.items():
+        (project / "streams" / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / "streams" / name).write_text(text)
+    streams = StreamRegistry.load(project / "streams", scope=scope or Scope())
+    return load_jobs(project / "jobs", project, others=sink_jobs(streams, find_sink, project))
+
+
+def stream(sinks: str, name: str = "shop.orders") -> str:
+    return f"stream: {name}\nschema_title: shop/order\nsinks:\n{sinks}"
+
+
+SMALL = "- {connector: sqlite, path: var/a.db, columns: {id: text}}\n"
+
+
+def test_a_sink_is_a_job_without_steps(tmp_path: Path) -> None:
+    text = stream(
+        "- connector: sqlite\n  path: var/orders.db\n  table: orders\n  columns: {id: text, who: [text, customer.name],"
+        " rev: integer}\n  key: id\n  version: rev\n  order: id desc\n"
+    )
+    (job,) = jobs_of(tmp_path, {"shop.orders.yaml": text})
+    shape = TableShape(
+        "orders",
+        (Column("id", "text", "id"), Column("who", "text", "customer.name"), Column("rev", "integer", "rev")),
+        ("id",),
+        "id desc",
+        "rev",
+    )
+    writes = job.writes()
+    assert (job.name, job.reads(), job.steps, job.canaries) == ("sink.orders", ("shop.orders",), (), False)
+    assert (writes.table, writes.errors, writes.results) == (shape, "sink.orders.error", ())
+    assert str(job.place) == "streams/shop.orders.yaml:4"
+    assert writes.sink is not None
+    assert writes.sink.spec is sink_spec("sqlite")
+    assert writes.sink.file(tmp_path) == tmp_path / "var/orders.db"
+    assert writes.sink.made(shape, {}, tmp_path).shape == shape
+
+
+def test_the_name_of_a_table_follows_from_the_stream(tmp_path: Path) -> None:
+    files = {"Shop.Orders-v1.yaml": stream(SMALL, "Shop.Orders-v1")}
+    assert [job.name for job in jobs_of(tmp_path, files)] == ["sink.shop_orders_v1"]
+
+
+def test_sinks_come_from_defaults_and_overrides_as_all_keys_do(tmp_path: Path) -> None:
+    files = {
+        "defaults.yaml": f"sinks:\n{SMALL}",
+        "a.yaml": "stream: a\nschema_title: a\n",
+        "families/all.yaml": "stream: /^x\\./\nschema_title: x\n",
+        "b.yaml": "stream: b\nschema_title: b\nsinks: []\n",
+        "c.yaml": "stream: c\nschema_title: c\noverrides:\n- when: {site: north}\n  set:\n    sinks:\n"
+        "    - {connector: sqlite, path: x.db, columns: {id: txt}}\n",
+    }
+    assert [job.name for job in jobs_of(tmp_path, files)] == ["sink.a", "sink.c"]
+    assert [str(job.place) for job in jobs_of(tmp_path, files)] == ["streams/defaults.yaml:2"] * 2
+    with pytest.raises(ConfigInvalid) as caught:
+        jobs_of(tmp_path, files, Scope(site="north"))
+    assert (Path(caught.value.file or "").name, caught.value.line) == ("c.yaml", 7)
+
+
+def test_an_error_in_one_sink_leaves_the_others(tmp_path: Path) -> None:
+    refused: list[ConfigInvalid] = []
+    directory = tmp_path / "streams"
+    directory.mkdir()
+    (directory / "a.yaml").write_text(stream(f"- {{}}\n{SMALL}- {{connector: x}}\n", "a"))
+    found = list(sink_jobs(StreamRegistry.load(directory), find_sink, tmp_path, refused.append))
+    assert [job.name for job in found] == ["sink.a"]
+    assert [error.line for error in refused] == [4, 6]
+
+
+@pytest.mark.parametrize(
+    ("sinks", "line", "says"),
+    [
+        ("- {}\n", 4, "sinks[0] needs a connector."),
+        (f"{SMALL}- {{connector: sqlit}}\n", 5, 'Did you mean "sqlite"?'),
+        ("- {connector: absent}\n", 4, "Install headwater[absent]."),
+        ("- connector: 7\n", 4, "sinks[0].connector must be text"),
+        ("- connector: sqlite\n  pth: x\n", 5, 'unknown key "pth" in sinks[0]. Did you mean "path"?'),
+        ("- connector: sqlite\n  colums: x\n", 5, 'Did you mean "columns"?'),
+        ("- connector: sqlite\n  host: x\n", 5, 'unknown key "host"'),
+        ("- {connector: sqlite, path: x.db}\n", 4, "needs columns"),
+        ("- {connector: sqlite, columns: {id: text}}\n", 4, "needs path"),
+        ("- connector: sqlite\n  columns: {id: text}\n  path: 7\n", 6, "sinks[0].path must be text, not 7."),
+        ("- connector: sqlite\n  path: x\n  columns:\n    id: txt\n", 7, 'Did you mean "text"?'),
+        ("- connector: sqlite\n  path: x\n  columns:\n    id: [text]\n", 7, "must be a type, or a list"),
+        ("- connector: sqlite\n  path: x\n  columns:\n    id: [text, a..b]\n", 7, "must be a type, or a list"),
+        ("- connector: sqlite\n  path: x\n  columns:\n    id: null\n", 7, "must be a type, or a list"),
+        ("- connector: sqlite\n  path: x\n  columns: [id]\n", 6, "must be a mapping"),
+        ("- {connector: sqlite, path: x, columns: {}}\n", 4, "needs columns"),
+        ("- {connector: sqlite, path: x, columns: {'a b': text}}\n", 4, "cannot name"),
+        ("- {connector: sqlite, path: x, columns: {id: text}, key: no}\n", 4, "its key among them: no"),
+        ("- {connector: sqlite, path: x, columns: {id: text}, version: id}\n", 4, "cannot be the version"),
+        ("- {connector: sqlite, path: x, columns: {id: text}, order: no}\n", 4, "is not an order"),
+        ("- {connector: sqlite, path: x, columns: {id: text}, table: 'a b'}\n", 4, "cannot name"),
+        ("- connector: remote\n  host: h\n  columns: {id: text}\n  password: hunter2\n", 7, "must be a reference"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_line(tmp_path: Path, sinks: str, line: int, says: str) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        jobs_of(tmp_path, {"shop.orders.yaml": stream(sinks)})
+    assert says in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert (Path(caught.value.file or "").name, caught.value.line) == ("shop.orders.yaml", line)
+
+
+@pytest.mark.parametrize("sinks", ["{}", "sqlite", "[sqlite]"])
+def test_sinks_are_a_list_of_mappings(tmp_path: Path, sinks: str) -> None:
+    with pytest.raises(ConfigInvalid, match="sinks must be a list of mappings"):
+        jobs_of(tmp_path, {"a.yaml": f"stream: a\nsinks: {sinks}\n"})
+
+
+def test_a_family_has_no_sinks(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match="a family of streams has no sinks"):
+        jobs_of(tmp_path, {"families/all.yaml": stream(SMALL, "/^a\\./")})
+
+
+def test_two_sinks_of_one_table_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match=r"streams/a\.yaml:5: .*table a .*streams/a\.yaml:4"):
+        jobs_of(tmp_path, {"a.yaml": stream(SMALL + SMALL, "a")})
+
+
+def test_a_table_of_a_job_and_a_sink_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "a.py").write_text(
+        'from headwater.jobs import table\na = table("a", source="a", columns={"id": "text"})\n'
+    )
+    with pytest.raises(ConfigInvalid, match=r"streams/a\.yaml:4: .*table a .*jobs/a\.py:2"):
+        jobs_of(tmp_path, {"a.yaml": stream(SMALL, "a")})
+
+
+def test_secrets_stay_references_until_the_sink_is_made(tmp_path: Path) -> None:
+    sinks = "- {connector: remote, host: h, columns: {id: text}, password: '${env:PASSWORD}'}\n"
+    (job,) = jobs_of(tmp_path, {"shop.orders.yaml": stream(sinks)})
+    writes = job.writes()
+    assert writes.sink is not None
+    assert writes.table is not None
+    assert writes.sink.references == {"password": "${env:PASSWORD}"}
+    assert "PASSWORD" not in repr(job)
+    assert "hunter2-" not in repr(writes.sink.made(writes.table, {"password": "hunter2"}, tmp_path))
+
+
+@pytest.mark.parametrize("name", sorted(SINKS))
+def test_no_option_of_a_connector_has_the_name_of_one_of_all(name: str) -> None:
+    assert set(fields_of(sink_spec(name).options)) & {CONNECTOR, *fields_of(TableOptions)} == set()
