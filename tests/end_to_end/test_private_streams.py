@@ -395,7 +395,7 @@ def test_feeds_show_public_outcomes_and_no_others(service: Service) -> None:
     seen = service.read("/v1/_page/feed", ["event: outcomes", "event: tables", "wrong type", "event: state"])
     assert '"shop.order"' in seen
     assert '"event_invalid"' in seen
-    assert "It names no stream that is declared." in seen
+    assert "The event names no declared stream." in seen
     assert told(seen) == []
     changes = service.read("/v1/stream-changes/live", ["event: put"])
     assert "shop.order" in changes

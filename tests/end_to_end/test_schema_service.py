@@ -484,7 +484,7 @@ def test_repositories_are_called_as_their_directories(primary: Path, secondary: 
     assert [index.name for index in indexes.indexes] == ["primary", "secondary"]
     with pytest.raises(ConfigInvalid, match="Two repositories"):
         RepositoryIndexes.of([("a", settings_at(primary)), ("a", settings_at(secondary))])
-    with pytest.raises(ConfigInvalid, match="served as"):
+    with pytest.raises(ConfigInvalid, match="cannot be served"):
         RepositoryIndexes.of([("a/b", settings_at(primary))])
     with pytest.raises(ConfigInvalid, match="no directory"):
         settings_at(tmp_path / "none")

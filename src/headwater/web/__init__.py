@@ -1,1 +1,1 @@
-"""HTTP, and nothing but HTTP: requests become calls of the rooms below, outcomes become answers."""
+"""HTTP, and nothing but HTTP: requests become calls of lower layers, and results become responses."""

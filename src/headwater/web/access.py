@@ -1,12 +1,12 @@
-"""Which requests need an API key, and with which scope: the one decision, taken before a request gets to any endpoint.
+"""Which requests need an API key, and with which scope: decided once, before a request reaches any endpoint.
 
-How this works: `DECISIONS` says for each path, or for all that begin so, what is done there: sending events, reading
-events, or reading what else the platform tells. `intake.keys` and `consumption.keys` say whether a key is needed for
-that. A path that is not in the table is read like the rest, so a stranger is given one answer for what there is and for
-what there is not. Which keys may change things is decided by the endpoints of control, with keys only, always.
+How this works: `DECISIONS` says for each path, or for all paths with a prefix, what it is for: sending events, reading
+events, or reading anything else. `intake.keys` and `consumption.keys` say whether that needs a key. A path that is not
+in the table counts as reading anything else, so the response to a client without a key does not reveal which paths
+exist. Changes always need a key; which one, the endpoints of control decide.
 
-A browser sends a password that its user has given along with whatever any page has it send here. So a password counts
-where something is read, and where something is sent only if the page that sends it is one of ours.
+A browser attaches a saved password to every request to this server, whichever page causes it. So a password is
+accepted for reading, and for sending only if the page is one of ours.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 class Use(enum.Enum):
-    """What is done at a path."""
+    """What a path is for."""
 
-    ALIVE = "says that the process lives, and nothing else"
-    SEND = "takes events"
+    ALIVE = "reports only that the process is alive"
+    SEND = "accepts events"
     TRY = "sends the configured test events"
-    EVENTS = "gives events"
-    READ = "tells anything else"
+    EVENTS = "delivers events"
+    READ = "shows anything else"
 
 
 # Exact paths; and beginnings, which end in a slash.
@@ -61,12 +61,12 @@ EVENTS_PATHS = frozenset(path for path, use in DECISIONS.items() if use is Use.S
 
 
 def is_events_path(path: str) -> bool:
-    """Whether events are sent there, in any of the ways in which the path may be written."""
+    """Whether events are sent to this path, in any of its accepted spellings."""
     return path in EVENTS_PATHS or path.rstrip("/").lower() in EVENTS_PATHS
 
 
 def decided(path: str) -> Use | None:
-    """What is done at a path; None where nobody has decided that."""
+    """What a path is for; None if it is not in the table."""
     if path in DECISIONS:
         return DECISIONS[path]
     if is_events_path(path):
@@ -76,7 +76,7 @@ def decided(path: str) -> Use | None:
 
 
 class Doors:
-    """Lets the requests to one platform pass, or not. `reads_with_key`: everything but liveness needs a key."""
+    """Checks the requests to one platform. `reads_with_key`: everything but liveness needs a key."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -86,9 +86,9 @@ class Doors:
         self._tries_with_key = self.reads_with_key or platform.config.intake.keys == "required"
 
     def check(self, scope: Scope) -> None:
-        """Raise KeyRequired, ScopeMissing, KeysDamaged or TooManyRequests where a request may not pass.
+        """Raise KeyRequired, ScopeMissing, KeysDamaged or TooManyRequests if a request is not permitted.
 
-        Those that send events pass: `check_sender` is asked about them where their answer is made.
+        Requests that send events pass: their endpoint calls `check_sender`.
         """
         if not self._tries_with_key:
             return
@@ -106,7 +106,7 @@ class Doors:
             self._admit(scope["headers"], peer, scopes, sends=method not in _SAFE_METHODS)
 
     def refusal(self, scope: Scope) -> HeadwaterError | None:
-        """Why a request may not pass; None where it may."""
+        """Why a request is not permitted; None if it is."""
         try:
             self.check(scope)
         except HeadwaterError as error:
@@ -115,14 +115,14 @@ class Doors:
 
     @property
     def senders(self) -> KeysOfSenders:
-        """Whose events need a key at present."""
+        """Which events need a key at present."""
         return self._platform.gate.streams.outside.keys
 
     def check_sender(self, headers: RawHeaders, peer: str | None) -> bool:
-        """Whether who sends events has a key for it, where some streams ask for one.
+        """Whether the sender of events has a key for it, if some streams require one.
 
-        Raises KeyRequired where all streams do, and where the key that was sent is not good; ScopeMissing,
-        KeysDamaged, TooManyRequests.
+        Raises KeyRequired if all streams require one, or the key is not valid; ScopeMissing, KeysDamaged,
+        TooManyRequests.
         """
         if self.senders is KeysOfSenders.SOMETIMES and not any(name == b"authorization" for name, _ in headers):
             return False
@@ -133,13 +133,13 @@ class Doors:
         authorization = _text(headers, b"authorization")
         if sends and is_basic(authorization) and _is_from_elsewhere(headers):
             raise KeyRequired(
-                "A password is not taken from a page of another origin.",
+                "A password is not accepted from a page of another origin.",
                 hint="Send the key as `Authorization: Bearer …`.",
             )
         self._keys.admit(authorization, scopes, client_address(headers, peer, self._address_header))
 
     def _is_open_stream(self, path: str) -> bool:
-        """Whether all streams that are asked for need no key, by their stream files."""
+        """Whether none of the requested streams needs a key, by their stream files."""
         try:
             self._platform.hub.resolve(path.removeprefix(STREAM_PATH).split(","), Sight.PUBLIC)
         except (StreamUnknown, KeyRequired):
@@ -152,7 +152,7 @@ def _text(headers: RawHeaders, wanted: bytes) -> str | None:
 
 
 def _is_from_elsewhere(headers: RawHeaders) -> bool:
-    """Whether a browser says that a page of another origin sends this. Programs say nothing about that."""
+    """Whether a browser reports that a page of another origin sends this. Other programs do not send that header."""
     site = _text(headers, b"sec-fetch-site")
     if site is not None and site not in ("same-origin", "none"):
         return True

@@ -38,10 +38,10 @@ from headwater.web.streamconfigs import streamconfigs
 from headwater.web.streams_api import StreamsApi
 from headwater.web.workers import Workers
 
-# What a browser is told that it may send, where all paths are answered alike.
+# The methods a preflight permits if all paths get the same response.
 ALL_METHODS = frozenset({"GET", "HEAD", "POST"})
 READ_METHODS = frozenset({"GET", "HEAD"})
-# `/` is the page, or the description of the interface, which is for everybody.
+# `/` is the page, or the description of the interface, which is public.
 _DESCRIPTION = re.compile(rb"(?:^|&)(?:spec|doc)(?:[=&]|$)")
 
 
@@ -93,14 +93,14 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
         for_pages.append(Route("/v1/stream-configs", info.stream_configs, methods=["GET"]))
         for_pages.append(Route("/v1/stream-configs/{names:path}", info.stream_configs, methods=["GET"]))
     stream = Route(f"{STREAM_PATH}{{streams:path}}", streams_api.listing, methods=["GET"])
-    # Which pages of other origins may use what: those that the intake's setting names, or all.
+    # Which pages of other origins may use a path: those in the intake's setting, or all.
     origins = [*((route, intake.cors) for route in [*for_pages, stream]), *((route, "*") for route in for_all)]
     routes = [*ours, *for_pages, *for_all]
     return Application(platform, pages, streams_api, routes=routes, origins=origins, indexes=indexes)
 
 
 class Application:
-    """The ASGI application: what is called thousands of times a second first, Starlette for the rest."""
+    """The ASGI application: the hot paths first, Starlette for the rest."""
 
     def __init__(
         self,
@@ -120,12 +120,12 @@ class Application:
         self.doors = Doors(platform)
         self.events = EventsEndpoint(platform.intake, intake, default_headers, public_url, doors=self.doors)
         self.stream = StreamEndpoint(platform.hub, default_headers, public_url, keys=platform.keys)
-        # The protocol keeps its limits on time.
+        # The protocol enforces its time limits.
         self.web = platform.config.web
         self.hosts = Hosts(platform.config.web)
         self.pages = pages
         self.streams_api = streams_api
-        # Set where this is one of several workers.
+        # Set if this is one of several workers.
         self.workers: Workers | None = None
         rest = Starlette(
             routes=routes,
@@ -136,7 +136,7 @@ class Application:
         rest.state.events = self.events
         rest.state.indexes = indexes
         rest.state.looking = SharedWork()
-        # Pages of other origins read what is on the list of origins, the intake, and what is no endpoint.
+        # Pages of other origins may read paths with configured origins, the intake, and unknown paths.
         self._closed = {_endpoint(route) for route in routes} - {_endpoint(route) for route, _ in origins}
         self._closed.discard(run_test_events)
         no_cors = make_default_headers(None, intake.csp)
@@ -151,7 +151,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path: str = scope["path"]
-            # What another worker sends on was looked at by that one.
+            # A request forwarded by another worker was checked by that one.
             is_admitted = self.workers is not None and self.workers.admit(scope)
             if not is_admitted and (error := self._misdirected(scope)) is not None:
                 await ProblemResponse(error, method=scope["method"], uri=request_uri(scope))(scope, receive, send)
@@ -180,7 +180,7 @@ class Application:
         await self._rest(scope, receive, send)
 
     def _misdirected(self, scope: Scope) -> HeadwaterError | None:
-        """What is wrong with the `Host` of a request, or with headers that are there more than once."""
+        """What is wrong with the `Host` of a request, or with repeated headers."""
         try:
             check_single(scope["headers"])
         except HeaderRepeated as error:
@@ -196,26 +196,26 @@ class Application:
         return None
 
     def _is_closed(self, scope: Scope) -> bool:
-        """Whether an answer is for pages of the platform's own origin only."""
+        """Whether a response is for pages of the platform's own origin only."""
         return scope.get("endpoint") in self._closed and not _is_description(scope)
 
     def _description_asked(self, scope: Scope) -> tuple[frozenset[str], str | None] | None:
-        """What a preflight for the description is answered."""
+        """The response to a preflight for the description."""
         return (READ_METHODS, self._cors) if _is_description(scope) else None
 
     def _refused(self, error: HeadwaterError, scope: Scope) -> Answer:
-        """The same answer for every path, whether there is something or not."""
+        """The same response for every path, whether it exists or not."""
         found = ProblemResponse(error, method=scope["method"], uri=request_uri(scope))
         return Answer(found.status_code, b"", [*self._standing, *found.raw_headers], bytes(found.body))
 
     def refusal(self, error: HeadwaterError, method: str, uri: str) -> Answer:
-        """The answer to a request that never became one, in the form of its place."""
+        """The response to an invalid HTTP request, in the format of its path."""
         found = error_answer(error, method, uri)
         return Answer(found.status_code, b"", [*self._standing, *found.raw_headers], bytes(found.body))
 
 
 def _not_shared(send: Send) -> Send:
-    """`send` for answers that are for who has a key: no cache between keeps them for others."""
+    """`send` for responses to clients with a key: shared caches must not store them."""
 
     async def privately(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -229,7 +229,7 @@ def _not_shared(send: Send) -> Send:
 
 
 def _is_description(scope: Scope) -> bool:
-    """Whether a request is for the description of the interface, which has its path from the page."""
+    """Whether a request is for the description of the interface, which shares its path with the page."""
     return scope["path"] == "/" and _DESCRIPTION.search(scope["query_string"]) is not None
 
 
@@ -238,12 +238,12 @@ def _endpoint(route: BaseRoute) -> Any:
 
 
 async def run_test_events(scope_request: Request) -> Response:
-    """GET /v1/_test/events: as if the configured test events had been posted."""
+    """GET /v1/_test/events: as if the configured test events were posted."""
     return _TestEvents(scope_request)
 
 
 class _TestEvents(Response):
-    """Written as an ASGI application, since a reason phrase has no place in a Starlette response."""
+    """An ASGI application, since Starlette responses have no reason phrase."""
 
     def __init__(self, request: Request) -> None:
         super().__init__()
@@ -257,7 +257,7 @@ class _TestEvents(Response):
 
 
 async def events_other_methods(scope: Scope, receive: Receive, send: Send) -> None:
-    """OPTIONS says POST, unless a browser asks; anything else is no route. Both as in EventGate."""
+    """OPTIONS answers POST, except for a preflight; other methods are unknown routes. Both as in EventGate."""
     if scope["method"] == "OPTIONS":
         response: Response = HTMLResponse("POST", headers={"allow": "POST"})
     else:

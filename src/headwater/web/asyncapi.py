@@ -1,4 +1,4 @@
-"""GET /asyncapi.json and /asyncapi/{stream}.json: the streams as AsyncAPI 3, of what they are at this moment."""
+"""GET /asyncapi.json and /asyncapi/{stream}.json: the current streams as AsyncAPI 3."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from headwater.web.sight import address_of
 
 AUDIENCES = ("public", "internal")
 MEDIA_TYPE = "application/vnd.aai.asyncapi+json;version=3.0.0"
-# The whole document takes a while to make; how many are remembered, by place.
+# The complete document takes a while to generate; this many are cached, by base URL.
 REMEMBERED_MAX = 4
 
 
 class AsyncApi:
-    """The documents of one platform. `?audience=internal` takes a key, and names topics, producers and consumers."""
+    """The documents of one platform. `?audience=internal` needs a key, and includes topics, producers and consumers."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -58,11 +58,11 @@ class AsyncApi:
         return _answer(request, body, place)
 
     async def one(self, request: Request) -> Response:
-        """One stream, or a member of a family. 404 where there is none that may be told of."""
+        """One stream, or a member of a family. 404 if it does not exist or may not be shown."""
         streams = self._platform.seen(Sight.PUBLIC)
         stream = streams.get(request.path_params["name"])
         if not exportable([stream], streams.visibility):
-            raise StreamUnknown(f"{stream.name} is in no document: it cannot be read by everybody.")
+            raise StreamUnknown(f"{stream.name} has no AsyncAPI document: it is not public.")
         place = self._place(request)
 
         def make() -> bytes:
@@ -81,7 +81,7 @@ class AsyncApi:
     def _place(self, request: Request) -> Place:
         audience = request.query_params.get("audience", "public")
         if audience not in AUDIENCES:
-            raise StreamUnknown(f"There is no audience {audience!r}.", hint=suggestion(audience, AUDIENCES))
+            raise StreamUnknown(f"Unknown audience {audience!r}.", hint=suggestion(audience, AUDIENCES))
         is_internal = audience == "internal"
         if is_internal:
             self._platform.keys.check(request.headers.get("authorization"), "streams:read", address_of(request))

@@ -1,4 +1,4 @@
-"""GET /clients/headwater.js: the producer for web pages, so that a page needs nothing from anywhere else."""
+"""GET /clients/headwater.js: the producer for web pages, so that a page loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from starlette.routing import BaseRoute
 
 from headwater.web.http.route import Route
 
-# The whole of what is served: a request's path never becomes a path on disk.
+# The complete list of served files: a request's path never becomes a path on disk.
 _FILES = {
     "headwater.js": "text/javascript; charset=utf-8",
     "headwater.d.ts": "text/plain; charset=utf-8",
 }
-# Pages of other origins import it, whatever the intake's CORS setting: there is nothing private in it.
+# Pages of other origins may import it regardless of the intake's CORS setting: it contains nothing private.
 _HEADERS = {
     "access-control-allow-origin": "*",
     "cross-origin-resource-policy": "cross-origin",
@@ -28,7 +28,7 @@ _HEADERS = {
 
 
 def browser_client_routes() -> list[BaseRoute]:
-    """The client's files; their ETag is made of their content."""
+    """The client's files; their ETag is a hash of the content."""
     return [Route("/clients/{name}", browser_client, methods=["GET"])]
 
 

@@ -1,10 +1,10 @@
 """CloudEvents 1.0 in and out: attributes become fields of our events, and fields become attributes again.
 
-How this works: an event of ours is the `data` of a CloudEvent, whole, and its attributes follow from it: `id` is
+How this works: the `data` of a CloudEvent is our complete event, and its attributes are derived from it: `id` is
 `meta.id`, `source` is `meta.uri` or else `meta.domain`, `subject` is the stream, `time` is `dt` or else `meta.dt`,
-`type` is the schema's title and `dataschema` the address of the schema. On the way in an attribute that does not follow
-from the data fills the field it stands for where that is empty; where it is not, and for attributes without a field
-such as extensions, it is kept in `meta.cloudevent`, from where it comes out again. So nothing is lost either way.
+`type` is the schema's title and `dataschema` the URL of the schema. On input, an attribute that differs from the
+derived one sets its field if that is empty. Otherwise, and for attributes without a field such as extensions, it is
+stored in `meta.cloudevent`, from which it is restored on output. So nothing is lost in either direction.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from headwater.web.paths import MERGED, REPOSITORIES, SCHEMA_FOLDER
 SPECIFICATION_VERSION = "1.0"
 STRUCTURED, BATCH = b"application/cloudevents+json", b"application/cloudevents-batch+json"
 BINARY_MARK = b"ce-specversion"
-# Where attributes lie that no field of an event stands for.
+# Where attributes are stored that correspond to no field of an event.
 KEPT = "cloudevent"
-# All schemas of the platform, whichever repository they are in.
+# All schemas of the platform, from all repositories.
 SCHEMAS_PATH = f"{REPOSITORIES}/{MERGED}/{SCHEMA_FOLDER}"
 
 _NAME = re.compile(r"[a-z0-9]{1,40}")
-# The standard library remembers the last addresses it took apart, however long they are; no schema has a longer one.
+# The standard library caches the last URLs it parsed, however long they are; no schema has a longer URL.
 SCHEMA_CHARS_MAX = 2_048
 _SCHEMA_URI = re.compile(r"(/[A-Za-z0-9._/-]+/\d+\.\d+\.\d+)(\.(?:json|yaml))?$")
 _NOT_ATTRIBUTES = frozenset({"data", "data_base64", "specversion"})
@@ -46,12 +46,12 @@ _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class CloudEventsOut:
-    """Makes CloudEvents of events. `url` is the platform's, which schemas are named under. Equal ones do the same."""
+    """Converts events to CloudEvents. `url` is the platform's, the base of schema URLs. Equal ones are equivalent."""
 
     url: str
 
     def __call__(self, event: dict[str, Any]) -> dict[str, Any]:
-        """The CloudEvent of an event as a stream delivers it, in structured form. The event may be changed."""
+        """The CloudEvent of an event as a stream delivers it, in structured form. May modify the event."""
         meta = event.get("meta")
         kept = meta.pop(KEPT, None) if isinstance(meta, dict) else None
         attributes = {"specversion": SPECIFICATION_VERSION, **attributes_of(event, self.url)}
@@ -62,7 +62,7 @@ class CloudEventsOut:
 
 
 def attributes_of(event: Mapping[str, Any], url: str) -> dict[str, str]:
-    """The attributes that follow from an event."""
+    """The attributes derived from an event."""
     meta = event.get("meta")
     fields: Mapping[str, Any] = meta if isinstance(meta, Mapping) else {}
     stream, uri = _text(fields, "stream"), _text(event, "$schema")
@@ -80,12 +80,12 @@ def attributes_of(event: Mapping[str, Any], url: str) -> dict[str, str]:
 
 
 def url_of(public_url: str | None, scheme: str, host: str) -> str:
-    """How the client of a request reaches the platform, where the configuration does not say."""
+    """The URL by which the client of a request reaches the platform, if it is not configured."""
     return (public_url or f"{scheme}://{host}").rstrip("/")
 
 
 def form_of(headers: RawHeaders, content_type: bytes) -> bytes | None:
-    """STRUCTURED, BATCH or BINARY_MARK, as a request's headers say; None where it has no CloudEvents."""
+    """STRUCTURED, BATCH or BINARY_MARK, by a request's headers; None if it contains no CloudEvents."""
     media_type = content_type.partition(b";")[0].strip().lower()
     if media_type in (STRUCTURED, BATCH):
         return media_type
@@ -94,9 +94,9 @@ def form_of(headers: RawHeaders, content_type: bytes) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class CloudEventsIn:
-    """Makes events of CloudEvents. `is_stream` says whether a name is a stream's; `url` is as on the way out.
+    """Converts CloudEvents to events. `is_stream` says whether a stream has that name; `url` is as for output.
 
-    `on_repaired` is told the stream of each whose text was not Unicode.
+    `on_repaired` is called with the stream of each event whose text was not Unicode.
     """
 
     is_stream: Callable[[str], bool]
@@ -106,9 +106,9 @@ class CloudEventsIn:
     def events(
         self, form: bytes, headers: RawHeaders, slices: list[bytes]
     ) -> tuple[list[bytes], dict[int, HeadwaterError]]:
-        """The JSON text of our event for that of each CloudEvent of a request, and why there is none for some of them.
+        """The JSON text of our event for each CloudEvent of a request, and the reasons for those that have none.
 
-        In the place of those stands what was received. Raises ContentUnsupported for a single one of another type.
+        For those the text is the received one. Raises ContentUnsupported for a single event of another type.
         """
         attributes = _attributes_in(headers) if form == BINARY_MARK else None
         texts = list(slices)
@@ -120,7 +120,7 @@ class CloudEventsIn:
                 event = self.event(cloud, f" at {index}" if form == BATCH else "")
                 texts[index], _ = encode_read(event)
                 if flags & REPAIRED:
-                    # It is Unicode when the Gate sees it.
+                    # It is valid Unicode by the time the Gate sees it.
                     self.on_repaired(event["meta"]["stream"])
             except ContentUnsupported as error:
                 if form != BATCH:
@@ -131,19 +131,19 @@ class CloudEventsIn:
         return texts, refused
 
     def event(self, cloud: Any, where: str = "") -> dict[str, Any]:
-        """The event of one structured CloudEvent; `where` is said in complaints. Raises EventMalformed."""
+        """The event of one structured CloudEvent; `where` is part of error messages. Raises EventMalformed."""
         given = _checked(cloud, where)
         event = _data_of(cloud, where)
         meta = event.get("meta", {})
         if not isinstance(meta, dict):
-            _refuse(f"`data.meta`{where} is not an object.", "Leave it out, or make it one.")
+            _refuse(f"`data.meta`{where} is not an object.", "Omit it, or send an object.")
         event["meta"] = meta = dict(meta)
         if not meta.get("stream"):
             named = (given.get(name) for name in ("stream", "subject", "type"))
             meta["stream"] = next((name for name in named if isinstance(name, str) and self.is_stream(name)), "")
             if not meta["stream"]:
                 _refuse(
-                    f"The CloudEvent{where} names no stream that is declared.",
+                    f"The CloudEvent{where} names no declared stream.",
                     "Name it in `data.meta.stream`, or in the attribute `stream`, `subject` or `type`.",
                 )
         kept = {name: value for name, value in given.items() if not self._settle(event, meta, name, value)}
@@ -152,7 +152,7 @@ class CloudEventsIn:
         return event
 
     def _settle(self, event: dict[str, Any], meta: dict[str, Any], name: str, value: Any) -> bool:
-        """Whether the event says what this attribute does, if need be from now on."""
+        """Whether the event has this attribute's value; an empty field is set to it."""
         if name == "dataschema" and not event.get("$schema"):
             event["$schema"] = _schema_uri(str(value))
         if name == "datacontenttype":
@@ -167,11 +167,13 @@ class CloudEventsIn:
 
 
 def _checked(cloud: Any, where: str) -> dict[str, Any]:
-    """The attributes of a CloudEvent, the version apart. Raises EventMalformed."""
+    """The attributes of a CloudEvent except the version. Raises EventMalformed."""
     if not isinstance(cloud, dict):
         _refuse(f"The CloudEvent{where} is not an object.", "Send one JSON object for each event.")
     if cloud.get("specversion") != SPECIFICATION_VERSION:
-        _refuse(f"The CloudEvent{where} has the version {cloud.get('specversion')!r}.", "Only 1.0 is understood.")
+        _refuse(
+            f"The CloudEvent{where} has the version {cloud.get('specversion')!r}.", "Only version 1.0 is supported."
+        )
     for name in _REQUIRED:
         if not isinstance(cloud.get(name), str) or not cloud[name]:
             _refuse(f"The CloudEvent{where} has no `{name}`.", "It needs `id`, `source` and `type`.")
@@ -179,7 +181,8 @@ def _checked(cloud: Any, where: str) -> dict[str, Any]:
     for name, value in given.items():
         if not _is_attribute(name, value):
             _refuse(
-                f"The attribute {name!r}{where} cannot be one.", "Names are lower-case letters and digits; no objects."
+                f"{name!r}{where} is not a valid attribute.",
+                "Names are lower-case letters and digits; values are not objects.",
             )
     return given
 
@@ -208,10 +211,10 @@ def _data_of(cloud: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def json_type(form: bytes, headers: RawHeaders) -> bytes:
-    """The content type of a request as plain JSON's, its charset kept; another one where the body is not JSON.
+    """The content type of a request as that of plain JSON, with its charset; unchanged if the body is not JSON.
 
-    The data of a CloudEvent in binary form is JSON where nothing says otherwise, as in structured form. Java's
-    HttpURLConnection says application/x-www-form-urlencoded where the program says nothing.
+    The data of a CloudEvent in binary form is JSON by default, as in structured form. Java's HttpURLConnection sends
+    application/x-www-form-urlencoded by default.
     """
     content_type = next((value for name, value in headers if name == b"content-type"), b"")
     media_type, semicolon, parameters = content_type.partition(b";")
@@ -228,25 +231,28 @@ def _attributes_in(headers: RawHeaders) -> dict[str, Any]:
         if name.startswith(_HEADER_PREFIX):
             attribute = name.removeprefix(_HEADER_PREFIX).decode("latin-1")
             if attribute in found:
-                _refuse(f"The header ce-{attribute} is there twice.", "Send each attribute once.")
+                _refuse(f"The header ce-{attribute} occurs twice.", "Send each attribute once.")
             try:
                 found[attribute] = _header_text(value)
             except UnicodeDecodeError:
-                _refuse(f"The header ce-{attribute} is not UTF-8, percent-encoded.", "Encode it anew.")
+                _refuse(
+                    f"The header ce-{attribute} is not UTF-8, percent-encoded.",
+                    "Encode it as UTF-8 with percent-encoding.",
+                )
         elif name == b"content-type" and value.partition(b";")[0].strip().lower() not in _UNSAID:
             found["datacontenttype"] = value.decode("utf-8", "replace")
     return found
 
 
 def _header_text(value: bytes) -> str:
-    """What a header means (HTTP binding 3.1.3.2): a quoted value is unquoted, then its percent signs are decoded."""
+    """The value of a header (HTTP binding 3.1.3.2): quotes are removed, then percent-encoding is decoded."""
     if len(value) > 1 and value.startswith(b'"') and value.endswith(b'"'):
         value = _ESCAPED.sub(rb"\1", value[1:-1])
     return unquote_to_bytes(value).decode("utf-8")
 
 
 def _schema_uri(dataschema: str) -> str:
-    """The URI in a repository that an address of a schema means: the path behind what is known to lead there."""
+    """The URI in a repository for the URL of a schema: the path after a known base."""
     if len(dataschema) > SCHEMA_CHARS_MAX:
         return dataschema
     path = unquote(urlsplit(dataschema).path) or dataschema

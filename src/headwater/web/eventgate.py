@@ -1,4 +1,4 @@
-"""The answer to a request in EventGate's words: its status, its reason phrase, its `invalid` and `error` lists."""
+"""The response to a request in EventGate's format: its status, its reason phrase, its `invalid` and `error` lists."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from headwater.event import decode_event, encode_json, json_bytes
 from headwater.intake.outcome import Failed, Receipt, Refused
 from headwater.schemas.validation.validator import legacy_errors_text
 
-# The lists of an answer: what makes an entry of something, and of what.
+# The lists of a response: the function that formats an entry, and the items.
 Lists = Mapping[str, tuple[Callable[[Any], dict[str, Any]], Sequence[Any]]]
 TOO_DEEP = "(nested too deeply to be shown)"
 
 
 class LegacyAnswer(NamedTuple):
-    """`retry_after_seconds` is set where the fault is ours and the same request may succeed later.
+    """`retry_after_seconds` is set if the fault is ours and the same request may succeed later.
 
-    `lists`: what the body says, None where there is none.
+    `lists`: the content of the body, None if there is none.
     """
 
     status: int
@@ -38,11 +38,11 @@ class LegacyAnswer(NamedTuple):
 
     @property
     def body(self) -> bytes:
-        """The whole body at once."""
+        """The complete body."""
         return b"".join(self.parts())
 
     def parts(self) -> Iterator[bytes]:
-        """The body in parts, none of which is longer than its event and what is wrong with it."""
+        """The body in parts, each at most one event and its errors."""
         if self.lists is None:
             return
         before = b"{"
@@ -57,7 +57,7 @@ class LegacyAnswer(NamedTuple):
 
 
 def legacy_answer(receipt: Receipt, retry_after_seconds: int) -> LegacyAnswer:
-    """How EventGate would answer, but for our own rules: a producer's fault is 400, ours is 503 or 507, never 500."""
+    """EventGate's response, except for our own rules: a producer's fault is 400, ours is 503 or 507, never 500."""
     count = receipt.count
     if not receipt.refused and not receipt.failed:
         return LegacyAnswer(201, f"All {count} out of {count} events were accepted.")
@@ -83,7 +83,7 @@ def legacy_answer(receipt: Receipt, retry_after_seconds: int) -> LegacyAnswer:
 
 
 def legacy_message(refused: Refused) -> str:
-    """What EventGate says about an event it could not judge."""
+    """EventGate's message about an event that it could not validate."""
     reason = refused.reason
     if isinstance(reason, SchemaNotFound):
         return f"Failed loading schema at {refused.schema_uri}"
@@ -134,7 +134,7 @@ def _encoded(entry: dict[str, Any]) -> bytes:
 
 
 def shown(event: Any) -> Any:
-    """The event; a sentence in its place where it could be read and is nested too deeply to be written again."""
+    """The event; a sentence instead if it could be parsed but is nested too deeply to be written again."""
     try:
         return orjson.Fragment(encode_json(event))
     except (TypeError, RecursionError):

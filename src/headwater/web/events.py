@@ -1,8 +1,8 @@
-"""POST /v1/events and /v2/events: the request to slices, the receipt to an answer. The hot path of the platform.
+"""POST /v1/events and /v2/events: from request to slices, and from receipt to response. The hot path of the platform.
 
-How this works: `EventsEndpoint.answer` takes the parts of a request and gives the parts of a response; it knows no
-server. Calling the endpoint itself is the ASGI application around it. `answer_at_once` is the same without a coroutine
-for requests in which nothing is unusual; `protocol.py` calls it directly to save the detour.
+How this works: `EventsEndpoint.answer` takes the parts of a request and returns the parts of a response, independently
+of the server. The endpoint itself is the ASGI application around it. `answer_at_once` is the same without a coroutine,
+for requests with nothing unusual; `protocol.py` calls it directly, past ASGI.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ EMPTY_REASON = "Request body was empty. Must provide JSON encoded events."
 JSON_TYPE = (b"content-type", b"application/json; charset=utf-8")
 JSON_MEDIA_TYPE = b"application/json"
 PROBLEM_TYPE = (b"content-type", MEDIA_TYPE.encode())
-# Pages of other origins may read `retry-after` only where it is named, beside what all answers name.
+# Pages of other origins may read `retry-after` only if it is exposed, in addition to the headers of all responses.
 RETRY_EXPOSED = (b"access-control-expose-headers", b"retry-after")
 
 
-# A longer body is judged in steps.
+# A longer body is validated in steps.
 AT_ONCE_BYTES_MAX = 262_144
 
-# An array with more commas is divided in a thread: nearly all of them are within events, or there are too many.
+# An array with more commas is split in a thread: most commas are inside events, or there are too many events.
 COMMAS_MAX = 250_000
 
 Default = TypeVar("Default")
 
 
 class Answer:
-    """A response: `reason` is the reason phrase (HTTP/1.1 only), b"" for the usual one."""
+    """A response: `reason` is the reason phrase (HTTP/1.1 only), b"" for the standard one."""
 
     __slots__ = ("body", "head", "headers", "reason", "status")
 
@@ -73,14 +73,14 @@ class Answer:
         self.reason = reason
         self.headers = headers
         self.body = body
-        # Status line and headers as they stand on the wire; most answers are sent many times.
+        # Status line and headers as sent; most responses are sent many times.
         phrase = reason or HTTPStatus(status).phrase.encode()
         lines = [part for name, value in headers for part in (name, b": ", value, b"\r\n")]
         self.head = b"".join((b"HTTP/1.1 %d %s\r\n" % (status, phrase), *lines))
 
 
 class RequestHeaders(Mapping[str, str]):
-    """The headers of a request as the Gate asks for them; worked out only when it does."""
+    """The headers of a request as the Gate needs them; computed only on demand."""
 
     __slots__ = ("_has_key", "_peer", "_raw", "_text")
 
@@ -104,7 +104,7 @@ class RequestHeaders(Mapping[str, str]):
     @overload
     def get(self, name: str, default: str | Default, /) -> str | Default: ...
     def get(self, name: str, default: Any = None, /) -> Any:
-        # The one the Gate calls; Mapping's own raises and catches KeyError.
+        # The method the Gate calls; Mapping's own raises and catches KeyError.
         return self._texts().get(name, default)
 
     def _texts(self) -> dict[str, str]:
@@ -123,9 +123,9 @@ class RequestHeaders(Mapping[str, str]):
 
 
 class EventsEndpoint:
-    """Takes events over HTTP. `default_headers` are the headers every answer carries; `public_url` is the platform's.
+    """Accepts events over HTTP. `default_headers` are sent with every response; `public_url` is the platform's.
 
-    `doors` say who may send; without them everybody may.
+    `doors` decide who may send; without them anyone may.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class EventsEndpoint:
         self._standing = default_headers
         self._default_headers_empty = [*default_headers, (b"content-length", b"0")]
         self._test_events = [orjson.dumps(event) for event in config.test_events]
-        # Nearly every answer says that all of so many events were accepted.
+        # Nearly every response reports that all events, of some number, were accepted.
         self._all_accepted: dict[int, Answer] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -166,7 +166,7 @@ class EventsEndpoint:
         await send_answer(answer, send)
 
     async def answer(self, headers: RawHeaders, query: bytes, body: bytes, peer: str | None, uri: str) -> Answer:
-        """Judge and store the events in `body`; never raises for anything a client can send."""
+        """Validate and store the events in `body`; never raises for anything a client can send."""
         content_type = encoding = b""
         is_cloud = False
         for name, value in headers:
@@ -194,10 +194,10 @@ class EventsEndpoint:
     def answer_at_once(
         self, headers: RawHeaders, body: bytes, peer: str | None, uri: bytes, respond: Callable[[Answer], None]
     ) -> Coroutine[Any, Any, Answer] | None:
-        """Judge and store the events in a body that is plain JSON, without a query.
+        """Validate and store the events in a body that is plain JSON, without a query.
 
-        None: `respond` is called when the answer is known, perhaps at once. Otherwise something is unusual, nothing
-        was stored, and the coroutine gives the answer.
+        None: `respond` is called with the response, possibly before this returns. Otherwise something is unusual,
+        nothing was stored, and the coroutine returns the response.
         """
         if len(body) > AT_ONCE_BYTES_MAX:
             return self.answer(headers, b"", body, peer, uri.decode("latin-1"))
@@ -223,11 +223,11 @@ class EventsEndpoint:
 
     @property
     def asks_key(self) -> bool:
-        """Whether there is a stream that takes events from who has an API key only."""
+        """Whether there is a stream that accepts events only with an API key."""
         return self._doors is not None and self._intake.gate.asks_keys
 
     def _sent(self, headers: RawHeaders, peer: str | None) -> RequestHeaders:
-        """The headers of a request as the Gate asks for them. Raises KeyRequired and what else its key may be."""
+        """The headers of a request as the Gate needs them. Raises KeyRequired and the other errors of keys."""
         if self._doors is None or not self._intake.gate.asks_keys:
             return RequestHeaders(headers, peer)
         return RequestHeaders(headers, peer, has_key=self._doors.check_sender(headers, peer))
@@ -241,7 +241,7 @@ class EventsEndpoint:
             return self.problem(error, "GET", "/v1/_test/events")
 
     def cloud_events(self, headers: RawHeaders) -> cloudevents.CloudEventsIn:
-        """What makes our events of the CloudEvents of a request."""
+        """The converter of the CloudEvents of a request."""
         host = next((value.decode("latin-1") for name, value in headers if name == b"host"), "")
         url = cloudevents.url_of(self._public_url, "http", host)
         gate = self._intake.gate
@@ -249,7 +249,7 @@ class EventsEndpoint:
 
     def problem(self, error: HeadwaterError, method: str, uri: str) -> Answer:
         """A request that failed as a whole."""
-        # An error of an event is part of the receipt, which the frames that it was raised in hold.
+        # An error of an event is part of the receipt, and would keep the frames it was raised in.
         forget_where(error)
         document = problem_document(error, method=method, uri=uri)
         extra = [(name.encode(), value.encode()) for name, value in problem_headers(error).items()]
@@ -267,7 +267,7 @@ class EventsEndpoint:
         sent: RequestHeaders,
         **how: bool,
     ) -> Answer:
-        """As `_take_slices`, for the CloudEvents of a request; what cannot be an event of ours is refused alone."""
+        """As `_take_slices`, for the CloudEvents of a request; invalid ones are refused individually."""
         body = await decode_body(body, cloudevents.json_type(form, headers), encoding, self.config.request_bytes_max)
         if not body:
             return self._answer(400, EMPTY_REASON)
@@ -281,7 +281,7 @@ class EventsEndpoint:
                     hint="Send a single one as application/cloudevents+json.",
                 )
             if form == cloudevents.BATCH and not slices:
-                # The specification has batches of none.
+                # The specification allows empty batches.
                 return await self._explained([], []) if how["dry_run"] else self._received(Receipt(0))
         making = self.cloud_events(headers).events
         if len(body) <= ON_THE_LOOP_BYTES_MAX:
@@ -309,17 +309,17 @@ class EventsEndpoint:
         return await self._received_apart(await self._intake.write_slices(slices, sent, unreadable), slices)
 
     def _received(self, receipt: Receipt) -> Answer:
-        """The answer to a request. Raises the reason where nothing in it is JSON, and where all of it needs a key."""
+        """The response to a request. Raises if nothing in it is JSON, or if all of it needs a key."""
         found = self._as_legacy(receipt)
         return found if isinstance(found, Answer) else self._told(found, found.body)
 
     async def _received_apart(self, receipt: Receipt, slices: Sequence[bytes]) -> Answer:
-        """As `_received`, for an answer that may be long: it repeats the events it refuses."""
+        """As `_received`, for a response that may be long: it repeats the refused events."""
         found = self._as_legacy(receipt)
         return found if isinstance(found, Answer) else self._told(found, await _body_of(found, slices))
 
     def _as_legacy(self, receipt: Receipt) -> Answer | LegacyAnswer:
-        """What is to be answered to a request; as it goes out where it has no body."""
+        """The response to a request; ready to be sent if it has no body."""
         if receipt.accepted == receipt.count:
             known = self._all_accepted.get(receipt.count)
             if known is None:
@@ -355,7 +355,7 @@ class EventsEndpoint:
 
 
 async def send_answer(answer: Answer, send: Send) -> None:
-    """As ASGI messages; `reason` is honoured by our own protocol class and ignored by other servers."""
+    """As ASGI messages; `reason` is used by our own protocol class and ignored by other servers."""
     await send(
         {"type": "http.response.start", "status": answer.status, "headers": answer.headers, "reason": answer.reason}
     )
@@ -363,21 +363,21 @@ async def send_answer(answer: Answer, send: Send) -> None:
 
 
 def values_of(query: bytes, name: str) -> list[str]:
-    """What a query string gives for a name; "" where it has no value."""
+    """The value of a name in a query string; "" if it has none."""
     return [value for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if key == name]
 
 
 def is_hasty(query: bytes) -> bool:
-    """Whether the answer is wanted before the events are stored. Without a value it is not, as in EventGate."""
+    """Whether to respond before the events are stored. Without a value it is false, as in EventGate."""
     given = values_of(query, "hasty")
     return given != [""] and is_on(given)
 
 
 async def sliced(body: bytes, events_max: int) -> list[bytes]:
-    """The text of each event of a body, [] where it has none. Raises EventMalformed, RequestTooLarge."""
+    """The text of each event of a body, [] if it has none. Raises EventMalformed, RequestTooLarge."""
     if not body:
         return []
-    # Of an array with very many members they are all made before they can be counted.
+    # All members of a very long array would be created before they can be counted.
     if body.startswith(b"{") or body.count(b",") <= COMMAS_MAX:
         try:
             return slice_events(body, events_max)
@@ -388,7 +388,7 @@ async def sliced(body: bytes, events_max: int) -> list[bytes]:
 
 
 async def _body_of(told: LegacyAnswer, slices: Sequence[bytes]) -> bytes:
-    """The body of an answer about these events, made in a thread where they are large or many."""
+    """The body of a response about these events, written in a thread if they are large or many."""
     if len(slices) <= IN_A_TURN_MAX and sum(map(len, slices)) <= ON_THE_LOOP_BYTES_MAX:
         return told.body
     return await asyncio.to_thread(lambda: told.body)

@@ -1,4 +1,4 @@
-"""Small facts about the running service: who it is, whether it is well, what streams it has, what crawlers may do."""
+"""Facts about the running service: its identity, its health, its stream configuration, and what crawlers may do."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from headwater.platform import Platform
 from headwater.web.jobs import jobs_in_trouble
 from headwater.web.sight import seen
 
-DESCRIPTION = "An event platform: takes schema-checked events, keeps them, streams them live."
+DESCRIPTION = "An event platform: validates events against schemas, stores them and streams them live."
 HOME = "/?doc"
 READY_SECONDS_MAX = 1.0
 
 
 class JsonResponse(Response):
-    """A JSON answer with the content type EventGate's clients know."""
+    """A JSON response with the content type that EventGate's clients expect."""
 
     media_type = "application/json; charset=utf-8"
 
@@ -51,20 +51,20 @@ async def robots(_: Request) -> Response:
 
 
 async def healthz(_: Request) -> Response:
-    """Alive: answers as long as the event loop turns, whatever happens to the log."""
+    """Liveness: answers as long as the event loop runs, whatever the state of the log."""
     return JsonResponse({"status": "ok"})
 
 
 async def readyz(request: Request) -> Response:
-    """Ready: the log can be read, and takes events of some stream. `degraded` where jobs are in trouble, or where that
-    is not so of every stream: the others are served all the same.
+    """Readiness: the log can be read, and accepts events of at least one stream. `degraded` if jobs fail, or if the log
+    does not accept events of every stream: the others are still served.
 
     A full disk does not make it unready, since readers are still served.
     """
     platform = request.app.state.platform
     try:
         async with asyncio.timeout(READY_SECONDS_MAX):
-            # Probes come together; looks side by side take longer than one after the other.
+            # Probes arrive together; concurrent checks take longer than consecutive ones.
             topics = await request.app.state.looking.awaited("topics", platform.log.topics)
     except Exception as error:
         return JsonResponse({"status": "unavailable", "reason": type(error).__name__}, status_code=503)
@@ -79,16 +79,16 @@ async def readyz(request: Request) -> Response:
 
 
 def _log_troubles(platform: Platform, there: set[str]) -> list[str]:
-    """What the log cannot do for some streams. Anybody may ask: the names are in the server's own log."""
+    """What the log cannot do for some streams. Public, so the names are only in the server's own log."""
     troubles = list(platform.log.troubles())
     missing = sum(topic not in there for stream in platform.streams.all() for topic in stream.topics)
     if missing:
-        troubles.append(f"{missing} declared topics are not in the log: `headwater apply` makes them.")
+        troubles.append(f"{missing} declared topics are not in the log: create them with `headwater apply`.")
     return troubles
 
 
 def stream_configs(request: Request) -> Response:
-    """`/v1/stream-configs[/{a,b}]`: the legacy settings of all streams or of some; unknown names are left out."""
+    """`/v1/stream-configs[/{a,b}]`: the legacy settings of all or some streams; unknown names are omitted."""
     streams = seen(request)
     named = request.path_params.get("names")
     if named is None:

@@ -1,4 +1,4 @@
-"""What is told of the jobs: how each is and what is wrong with it, and of those on private streams only that."""
+"""What clients can see of the jobs: status and error of each; of jobs on private streams, only that one exists."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ PRIVATE_NAME = "a job of private streams"
 
 
 def jobs_told(platform: Platform, seen: SeenStreams) -> list[dict[str, Any]]:
-    """`[{name, place, state, read, written, errors, late, restarts, trouble}]`, as who sees these streams is told.
+    """`[{name, place, state, read, written, errors, late, restarts, trouble}]`, for a client that sees these streams.
 
-    `trouble` is None where all is well.
+    `trouble` is None for a job without errors.
     """
     return [_told(platform, job, seen) for job in platform.jobs]
 
 
 def jobs_in_trouble(platform: Platform, seen: SeenStreams) -> list[dict[str, Any]]:
-    """Those of them with which something is wrong now."""
+    """The jobs that have an error now."""
     return [job for job in jobs_told(platform, seen) if job["trouble"] is not None]
 
 
@@ -31,7 +31,7 @@ def _told(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
     if not seen.visibility.names_job(job.name, seen.sight):
         name, place = PRIVATE_NAME, None
     if trouble is not None:
-        # What an exception says may be part of an event.
+        # The text of an exception may contain part of an event.
         readable = seen.visibility.reads_job(job.name, seen.sight)
         trouble = without_paths(trouble, job.project) if readable else trouble.partition(":")[0]
     return {

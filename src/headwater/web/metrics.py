@@ -1,4 +1,4 @@
-"""GET /metrics: what the platform counts about itself, for Prometheus."""
+"""GET /metrics: the metrics of the platform, for Prometheus."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from headwater.web.sight import address_of
 
 
 async def metrics(request: Request) -> Response:
-    """All samples; those of private streams, and of their jobs, are told together where there is no key."""
+    """All samples; without a key, those of private streams and their jobs are aggregated."""
     body = metrics_text(request.app.state.platform, request.headers.get("authorization"), address_of(request))
     return Response(body, headers={"content-type": CONTENT_TYPE})
 
 
 def metrics_text(platform: Platform, authorization: str | None, address: str = "") -> bytes:
-    """The metrics of one process, for who sends this header. Raises KeyRequired."""
+    """The metrics of one process, for a client with this header. Raises KeyRequired."""
     return platform.telemetry.render(concealing(platform.seen(platform.keys.sight(authorization, address))))
 
 
 def concealing(streams: SeenStreams) -> Callable[[str, str], bool] | None:
-    """Whether the value of a label may not be told to a reader; None where all may be."""
+    """Whether the value of a label must be hidden from a reader; None if none must be."""
     visibility, sight = streams.visibility, streams.sight
     if streams.sees_all:
         return None

@@ -1,4 +1,4 @@
-"""How the streams are: /v1/canaries, /v1/completeness and /v1/reconciliation for machines, /monitoring for people."""
+"""The condition of streams: /v1/canaries, /v1/completeness and /v1/reconciliation as JSON, /monitoring as a page."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from headwater.web.pages.page import PAGE_HEADERS, breakable
 from headwater.web.sight import seen
 
 HOURS_DEFAULT = 24
-# One answer is a day of many streams, or a month of one.
+# One response holds a day of many streams, or a month of one.
 CELLS_MAX = 20_000
-# As many streams as are looked at before others have their turn.
+# How many streams are processed before the event loop runs other tasks.
 IN_A_TURN_MAX = 50
 HOURS_IN_A_TURN_MAX = 250
 BASES = ("event", "receipt")
-# What needs somebody stands first, what is well after it.
+# Conditions that need attention come first.
 _ORDER = {condition: place for place, condition in enumerate(CONDITIONS)}
 
 
@@ -69,7 +69,7 @@ class Monitoring:
         ]
 
     async def canaries(self, request: Request) -> Response:
-        """Every stream, how it is, and how far its canaries come; `stream` and `condition` choose, both repeatable."""
+        """The condition of streams, and how far their canaries get; `stream` and `condition` (repeatable) select."""
         names = [stream.name for stream in self._asked(request)] if "stream" in request.query_params else None
         conditions = request.query_params.getlist("condition")
         for condition in conditions:
@@ -94,7 +94,7 @@ class Monitoring:
         monitor = self._platform.monitor
         streams = self._asked(request)
         if not streams:
-            raise StreamUnknown("No stream is named.", hint="Ask with ?stream=NAME; it may be repeated.")
+            raise StreamUnknown("No stream is named.", hint="Use ?stream=NAME; it may be repeated.")
         by = cast("Literal['event', 'receipt']", _one_of("by", request.query_params.get("by", "event"), BASES))
         first, last = _range(request, len(streams))
         found = []
@@ -116,7 +116,7 @@ class Monitoring:
         return _json({"by": by, "counted_until": time_text(monitor.book.counted_until_ms), "streams": found})
 
     async def reconciliation(self, request: Request) -> Response:
-        """Accepted, stored and delivered, by hour of receipt; with `differing` only where they differ."""
+        """Accepted, stored and delivered, by hour of receipt; with `differing` only hours in which they differ."""
         monitor = self._platform.monitor
         streams = self._asked(request) or list(seen(request).all())
         first, last = _range(request, len(streams))
@@ -140,7 +140,7 @@ class Monitoring:
         return await in_thread(told)
 
     async def page(self, request: Request) -> Response:
-        """The streams by how they are, with their last hours; `show` narrows it to one condition."""
+        """The streams by condition, with their last hours; `show` selects one condition."""
         found = sorted(await self._found(request), key=lambda one: (_ORDER[one.condition], one.name))
         show = request.query_params.get("show", "")
         now = int(time.time() * 1000)
@@ -167,7 +167,7 @@ class Monitoring:
         return HTMLResponse(content, headers=PAGE_HEADERS)
 
     async def _hours(self, health: StreamHealth, last: int) -> Sequence[StreamHour]:
-        """The last day, by receipt; nothing where nothing can be said of it."""
+        """The last day, by receipt; empty if nothing is known about it."""
         if not health.topics:
             return ()
         await asyncio.sleep(0)
@@ -175,12 +175,12 @@ class Monitoring:
         return self._platform.monitor.hours(stream, last - HOURS_DEFAULT, last, by="receipt")
 
     def _asked(self, request: Request) -> list[Stream]:
-        """The streams named. Raises StreamUnknown."""
+        """The named streams. Raises StreamUnknown."""
         streams = seen(request)
         return [streams.get(name) for name in request.query_params.getlist("stream")]
 
     async def _found(self, request: Request) -> list[StreamHealth]:
-        """How the streams are that the sender may know of, with the jobs among their hops that it may know of."""
+        """The condition of the streams that the client may see, with the jobs among their hops that it may see."""
         streams = seen(request)
         names = {stream.name for stream in (*streams.all(), *streams.families())}
         found = []
@@ -193,7 +193,7 @@ class Monitoring:
 
 
 def _range(request: Request, streams: int) -> tuple[int, int]:
-    """The hours asked for, the last one excluded: `hour`, or `from` and `to`, else the last day up to now."""
+    """The requested hours, the last one excluded: `hour`, or `from` and `to`, else the last day up to now."""
     asked = request.query_params
     now = int(time.time()) // 3600
     if "hour" in asked:
@@ -204,15 +204,17 @@ def _range(request: Request, streams: int) -> tuple[int, int]:
         first = read_hour(asked["from"]) if "from" in asked else last - HOURS_DEFAULT
     if (last - first) * streams > CELLS_MAX:
         raise RequestTooLarge(
-            f"{last - first} hours of {streams} streams are more than one answer holds ({CELLS_MAX}).",
-            hint="Ask for fewer hours, or fewer streams, at a time.",
+            f"{last - first} hours of {streams} streams are more than one response can hold ({CELLS_MAX}).",
+            hint="Request fewer hours or fewer streams.",
         )
     return first, last
 
 
 def _one_of(name: str, value: str, known: Iterable[str]) -> str:
     if value not in known:
-        raise FilterInvalid(f"{name} is one of {', '.join(known)}, not {value[:80]!r}.", hint=suggestion(value, known))
+        raise FilterInvalid(
+            f"{name} must be one of {', '.join(known)}, not {value[:80]!r}.", hint=suggestion(value, known)
+        )
     return value
 
 

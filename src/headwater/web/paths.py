@@ -1,10 +1,10 @@
-"""The paths that more than one module of this room names."""
+"""Paths that several modules of this package use."""
 
 from __future__ import annotations
 
 REPOSITORIES = "/repositories"
-# Clients of a registry list its schemas here, and people type it when they look for the pages.
+# Clients of a registry list its schemas here, and people type it to find the pages.
 SCHEMA_LISTING = "/schemas"
-# What all repositories hold together goes by this name, and schemas lie in this folder of a repository.
+# The name of all repositories merged, and the folder of the schemas in a repository.
 MERGED = "all"
 SCHEMA_FOLDER = "jsonschema"

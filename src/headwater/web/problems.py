@@ -1,4 +1,4 @@
-"""How an error becomes an HTTP answer: the class → status table, and problem documents (RFC 9457)."""
+"""Converts errors to HTTP responses: the class → status table, and problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headwater.event import json_bytes
 
 MEDIA_TYPE = "application/problem+json"
 
-# The nearest class in the error's ancestry counts, so a subclass needs a row only where it differs.
+# The nearest base class counts, so a subclass needs a row only if it differs.
 STATUS: dict[type[HeadwaterError], int] = {
     HeadwaterError: 500,
     errors.ConfigInvalid: 500,
@@ -64,12 +64,12 @@ RETRY_AFTER_SECONDS_DEFAULT = 1
 
 
 def status_of(error: HeadwaterError) -> int:
-    """The HTTP status that stands for `error`."""
+    """The HTTP status of `error`."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
 def problem_document(error: HeadwaterError, *, method: str, uri: str) -> dict[str, Any]:
-    """`{status, type, title, detail, method, uri}`, and `hint` where there is one. `type` is the error's code."""
+    """`{status, type, title, detail, method, uri}`, and `hint` if there is one. `type` is the error's code."""
     document = {
         "status": status_of(error),
         "type": error.code,
@@ -83,26 +83,26 @@ def problem_document(error: HeadwaterError, *, method: str, uri: str) -> dict[st
     return document
 
 
-# How a key is sent: to programs, and to browsers, which ask their user for a name and a password.
+# How to send a key: for programs, and for browsers, which ask their user for a name and a password.
 CHALLENGES = ('Bearer realm="Headwater"', 'Basic realm="Headwater", charset="UTF-8"')
 
 
 def challenge_headers(error: HeadwaterError) -> list[tuple[bytes, bytes]]:
-    """`www-authenticate`, one for each way, for what needs an API key, which no cache may keep for who has one."""
+    """`www-authenticate`, one for each scheme, for what needs an API key; shared caches must not store it."""
     if not isinstance(error, errors.KeyRequired):
         return []
     return [*((b"www-authenticate", one.encode()) for one in CHALLENGES), (b"cache-control", b"no-store")]
 
 
 def problem_headers(error: HeadwaterError) -> dict[str, str]:
-    """`retry-after` for what may succeed when simply tried again."""
+    """`retry-after` for errors that a retry may resolve."""
     if not error.retriable:
         return {}
     return {"retry-after": str(getattr(error, "retry_after_seconds", RETRY_AFTER_SECONDS_DEFAULT))}
 
 
 class ProblemResponse(Response):
-    """The answer to a request that failed with `error`."""
+    """The response to a request that failed with `error`."""
 
     media_type = MEDIA_TYPE
 

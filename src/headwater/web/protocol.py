@@ -1,22 +1,22 @@
 """uvicorn's HTTP/1.1 protocol with EventGate's reason phrases, and a short cut for the intake's hot path.
 
-How this works: ASGI has no field for a reason phrase, so `http.response.start` may carry `reason`, which only this
-class honours. The short cut takes the plainest requests past ASGI: POST of JSON to /v1/events or /v2/events, with a
-content-length within the limit, no query, no encoding, and nothing else under way on the connection. They need no
-scope, no message dictionaries and, where all goes well, no task: what the parser hands over goes straight to the
-endpoint, and the answer is written when the log has the events. Everything else goes uvicorn's own way. A request on
-the short cut looks like a request to uvicorn, as long as it lasts: pipelined requests queue behind it, a shutdown waits
-for it, and a lost connection marks it.
+How this works: ASGI has no field for a reason phrase, so `http.response.start` may contain `reason`, which only this
+class uses. The short cut takes the simplest requests past ASGI: POST of JSON to /v1/events or /v2/events, with a
+content-length within the limit, no query, no encoding, and no other request in progress on the connection. They need no
+scope, no message dictionaries and, normally, no task: the parser's output goes straight to the endpoint, and the
+response is written when the log has the events. Everything else takes uvicorn's normal path. To uvicorn, a request on
+the short cut looks like one of its own: pipelined requests queue behind it, a shutdown waits for it, and a lost
+connection marks it.
 
-Whatever else HTTP asks of a server is here, too. An offer to go on in another protocol (`Upgrade`) is declined: the
-parser takes what follows such a request for the other protocol, so the request is given to a new parser without the
-offer. A client that has sent its request and closes its half of the connection still gets the answer; while that has
-no end, something without a meaning is written from time to time, since only a write finds out that nobody reads. One
-timer for each connection, which looks when it fires, keeps the limits on how long requests and pauses may take.
+Other requirements of HTTP are met here, too. An offer of another protocol (`Upgrade`) is declined: the parser would
+treat what follows such a request as that protocol, so the request is passed to a new parser without the offer. A client
+that has sent its request and closes its sending side still gets the response; if that is endless, something without a
+meaning is written from time to time, since only a write detects that the client has gone. One timer per connection,
+which checks when it fires, enforces the limits on how long requests and pauses may take.
 
-Requests that come before an earlier one is answered wait: what was parsed with it in the pipeline, and the rest as the
-bytes they are, up to a bound. The connection is read meanwhile, since who has hung up is noticed only by reading, and
-an answer without end would be given to nobody.
+Requests that arrive before an earlier one is answered wait: those parsed together with it in the pipeline, and the rest
+as bytes, up to a limit. The connection is still read meanwhile, since only reading detects a disconnect, and an endless
+response would otherwise continue without a client.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ from headwater.web.http.stalls import ABORT_EXTENSION
 from headwater.web.short_cut import ShortCut
 
 _PATHS = frozenset({b"/v1/events", b"/v2/events"})
-# A request that has one of these is not plain.
+# A request with one of these headers does not take the short cut.
 _UNUSUAL = frozenset({b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", BINARY_MARK})
-# What an offer of another protocol consists of.
+# The headers that offer another protocol.
 _OFFER = frozenset({b"upgrade", b"http2-settings"})
-# How often it is tried whether a client that has closed its half of the connection still reads.
+# How often to test whether a client that has closed its sending side still reads.
 PROBE_SECONDS = 1.0
-# How much of the address an answer repeats where the request was refused.
+# How much of the URL the response to a refused request repeats.
 SHOWN_URL_BYTES_MAX = 2_048
-# How much is given to the parser at once where more has come: what is parsed behind an open request cannot be unread.
+# How much the parser gets at once if more has arrived: what is parsed behind an open request cannot be unread.
 SLICE_BYTES = 4_096
-# How much that was not parsed may wait for earlier answers before no more is read.
+# How much unparsed data may wait for earlier responses before reading stops.
 HELD_BYTES_MAX = 65_536
-# What the parser is in.
+# The parts of a request that the parser can be in.
 _NOTHING, _HEADERS, _BODY = range(3)
 _log = logging.getLogger(__name__)
 
@@ -78,29 +78,29 @@ class HeadwaterProtocol(HttpToolsProtocol):
         self._endpoint: EventsEndpoint | None = endpoint if plain else None
         limits = getattr(config.loaded_app, "web", None) or WebConfig()
         hosts = getattr(config.loaded_app, "hosts", None)
-        # Values of `Host` that need no second look; None: none needs one.
+        # Values of `Host` that need no second check; None: no value needs one.
         self._known_hosts: set[bytes] | None = hosts.known if hosts is not None and hosts.is_checked else None
         self._seconds_max = {_HEADERS: limits.headers_seconds_max, _BODY: limits.body_seconds_max}
         self._headers_max, self._headers_bytes_max = limits.headers_max, limits.headers_bytes_max
-        # How much was read at last, and how much since a message, or anything of its body, came in an earlier reading.
+        # Bytes of the last read, and bytes since a message, or part of its body, arrived in an earlier read.
         self._read_bytes = self._open_bytes = 0
         self._trailers: list[tuple[bytes, bytes]] = []
         self._refusal: HeadwaterError | None = None
         self._phase = _NOTHING
-        # Since when the parser waits for the rest of that, where it does.
+        # Since when the parser waits for the rest of that, if it does.
         self._phase_since: float | None = None
         self._probing: TimerHandle | None = None
-        # The request the parser is in, where that one takes the short cut.
+        # The request the parser is in, if it takes the short cut.
         self._short_cut: ShortCut | None = None
-        # What has come and is not parsed before earlier requests are answered.
+        # Received data that is not parsed until earlier requests are answered.
         self._held = bytearray()
         self._is_full = False
-        # The request that is being answered, where others wait behind it.
+        # The request that is being answered, if others wait behind it.
         self._served: Any = None
-        # Whether the client has closed its half of the connection, and what says so to requests that have it wait.
+        # Whether the client has closed its sending side, and the event by which its pending requests learn of that.
         self._is_ended = False
         self._ended: Event | None = None
-        # When the last answer was given; None while a request is coming in or being answered.
+        # When the last response was sent; None while a request is being received or answered.
         self._idle_since: float | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
@@ -117,7 +117,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
             self._feed_in_slices(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends nothing more. True: the connection stays, for an answer that is under way."""
+        """The client has closed its sending side. True: the connection stays open, for a response in progress."""
         self._is_ended = True
         if self._ended is not None:
             self._ended.set()
@@ -135,7 +135,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
         return True
 
     def _feed(self, data: bytes) -> bool:
-        """Give what has come to the parser. False: the connection has ended with it."""
+        """Pass received data to the parser. False: that ended the connection."""
         self._idle_since = None
         self._read_bytes = len(data)
         try:
@@ -161,7 +161,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
         return not self.transport.is_closing()
 
     def _feed_in_slices(self, data: bytes) -> None:
-        """Give the parser what has come, until a request has to wait for an earlier one; the rest is held."""
+        """Pass received data to the parser until a request has to wait for an earlier one; the rest is held."""
         start = 0
         while start < len(data):
             if self.pipeline:
@@ -173,28 +173,28 @@ class HeadwaterProtocol(HttpToolsProtocol):
             start = end
 
     def _body_bytes_left(self) -> int:
-        """How much of a body on the short cut is to come, which needs no slices."""
+        """How much of a body on the short cut is still to come, which needs no limit on the step."""
         if self._short_cut is None or self._phase != _BODY:
             return 0
         length = next(value for name, value in self.headers if name == b"content-length")
         return int(length) - sum(map(len, self._short_cut.parts))
 
     def _hold(self, data: bytes) -> None:
-        """Keep what has come until earlier requests are answered; of too much, read no more."""
+        """Hold received data until earlier requests are answered; above the limit, stop reading."""
         self._held += data
         if self._is_full or len(self._held) <= HELD_BYTES_MAX:
             return
-        # Not by uvicorn's control of the flow, which goes on with every answer.
+        # Not by uvicorn's flow control, which resumes with every response.
         self._is_full = True
         self.transport.pause_reading()
         if self._ended is not None:
             self._ended.set()
-        # Only writing notices now that a client has hung up.
+        # Now only writing detects a disconnect.
         if self._probing is None:
             self._probing = self.loop.call_later(PROBE_SECONDS, self._probe)
 
     def _go_on(self) -> None:
-        """Earlier requests are answered: read on in what is held."""
+        """Earlier requests are answered: continue with the held data."""
         if self.transport.is_closing() or self.pipeline:
             return
         if self._is_full:
@@ -219,7 +219,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if self._phase == _BODY:
-            # Nobody asks for trailers.
+            # Trailers are not used.
             self._trailers.append((name, value))
             self._check_size(self._trailers)
             return
@@ -230,7 +230,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if (
             len(self.headers) > self._headers_max
-            # What came at once, and was little, needs no counting.
+            # Data that arrived in one small read needs no counting.
             or self._open_bytes + self._read_bytes > 0
             or self._read_bytes > self._headers_bytes_max
         ):
@@ -247,14 +247,14 @@ class HeadwaterProtocol(HttpToolsProtocol):
             return
         self._short_cut = None
         if self.parser.should_upgrade():
-            # It comes again, without the offer.
+            # The request is parsed again, without the offer.
             return
         before = self.cycle
         self._make_scope()
         super().on_headers_complete()
         if self.cycle is not before and self.cycle is not None:
             if self.pipeline:
-                # uvicorn has stopped reading. What comes is held, and a client that has hung up is noticed.
+                # uvicorn has paused reading: resume it, so that data is held and a disconnect is detected.
                 self.flow.resume_reading()
                 if len(self.pipeline) == 1:
                     self._served = before
@@ -295,11 +295,11 @@ class HeadwaterProtocol(HttpToolsProtocol):
             self._set_timer(self._idle_since + self.timeout_keep_alive)
 
     def _unset_keepalive_if_required(self) -> None:
-        # One timer per connection that looks when it fires costs less than one per request that is cancelled.
+        # One timer per connection that checks when it fires costs less than one per request that is cancelled.
         self._idle_since = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """What the connection's timer does, whatever it is that may have taken too long."""
+        """Check all time limits of the connection, when its timer fires."""
         self.timeout_keep_alive_task = None
         if self.transport.is_closing():
             return
@@ -334,7 +334,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
             self._ended.set()
         self._served = self._ended = None
         self._held.clear()
-        # Requests and their connection know each other: what has come of a body would stay until cycles are collected.
+        # Requests and their connection reference each other: a partial body would stay until cycles are collected.
         self._short_cut = None
         self.cycle = self.scope = None  # type: ignore[assignment]
         self.pipeline.clear()
@@ -349,16 +349,16 @@ class HeadwaterProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_at(at, self.timeout_keep_alive_handler)
 
     def _is_waiting_for_us(self) -> bool:
-        """Whether the rest of a request may be late because an earlier one is not answered, or we do not read."""
+        """Whether the rest of a request may be late because an earlier one is unanswered, or reading is paused."""
         is_earlier_open = self.cycle is not None and not self.cycle.response_complete and self._phase == _HEADERS
         return is_earlier_open or bool(self.pipeline) or bool(self._held) or self.flow.read_paused
 
     def _decline(self, rest: memoryview) -> None:
-        """Read the request that has just ended, and what follows it, as if it offered no other protocol."""
+        """Parse the request that has just ended, and what follows it, as if it offered no other protocol."""
         while True:
             method, version = self.parser.get_method(), self.parser.get_http_version().encode()
             if method == b"CONNECT":
-                self.send_400_response("There is no proxy here.")
+                self.send_400_response("This server is not a proxy.")
                 return
             head = [method, b" ", self.url, b" HTTP/", version, b"\r\n"]
             for name, value in self.headers:
@@ -379,7 +379,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
                 return
 
     def _check_size(self, headers: list[tuple[bytes, bytes]], url_bytes: int = 0) -> None:
-        """Raises HeadersTooLarge, which ends the parser and is the connection's refusal."""
+        """Raise HeadersTooLarge above the limit, which ends the parser and refuses the request."""
         size = url_bytes + sum(len(name) + len(value) + 4 for name, value in headers)
         if len(headers) > self._headers_max or size > self._headers_bytes_max:
             self._refusal = self._too_large()
@@ -388,12 +388,12 @@ class HeadwaterProtocol(HttpToolsProtocol):
     def _too_large(self) -> HeadersTooLarge:
         part = "trailers" if self._phase == _BODY else "request line and headers"
         return HeadersTooLarge(
-            f"The {part} of the request are more than {self._headers_max} headers or {self._headers_bytes_max} bytes.",
-            hint="Send fewer or shorter ones; web.headers_max and web.headers_bytes_max are the limits.",
+            f"The {part} of the request exceed {self._headers_max} headers or {self._headers_bytes_max} bytes.",
+            hint="Send fewer or shorter headers; the limits are `web.headers_max` and `web.headers_bytes_max`.",
         )
 
     def _refuse_unreadable(self) -> None:
-        """End a connection whose parser cannot go on."""
+        """End a connection whose parser cannot continue."""
         refusal, self._refusal = self._refusal, None
         self._phase = _NOTHING
         if refusal is None:
@@ -404,10 +404,10 @@ class HeadwaterProtocol(HttpToolsProtocol):
             self._refuse(refusal)
 
     def _refuse(self, error: HeadwaterError) -> None:
-        """Answer a request that is not complete, and end the connection."""
+        """Answer an incomplete request, and end the connection."""
         cycle = self._served if self.pipeline else self.cycle
         if getattr(cycle, "response_started", False) and not cycle.response_complete:
-            # There is no place for another answer in the one that is under way.
+            # Another response cannot be sent within the one in progress.
             self.transport.close()
             return
         if cycle is not None and not cycle.response_complete:
@@ -422,7 +422,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
         self.transport.set_protocol(Ending(self.transport, self.loop, self.connection_lost))
 
     def _probe(self) -> None:
-        """While an answer without end is under way: whether anybody is still there to read it."""
+        """During an endless response: test whether the client is still there."""
         self._probing = None
         cycle = self._served if self.pipeline else self.cycle
         if self.transport.is_closing() or cycle is None or cycle.response_complete:
@@ -434,7 +434,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
         self._probing = self.loop.call_later(PROBE_SECONDS, self._probe)
 
     def standing_lines(self) -> bytes:
-        """The headers uvicorn gives to every answer, as they stand on the wire; the list is a new one every second."""
+        """The headers that uvicorn adds to every response, as sent; the list is renewed every second."""
         headers = self.server_state.default_headers
         known, lines = HeadwaterProtocol._standing
         if known is not headers:
@@ -443,19 +443,19 @@ class HeadwaterProtocol(HttpToolsProtocol):
         return lines
 
     def _make_scope(self) -> None:
-        """What uvicorn makes of every request at its first byte, and the short cut does without."""
+        """What uvicorn prepares for every request at its first byte, and the short cut does not need."""
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.headers.extend(headers)
         self.url, self.expect_100_continue = url, expect
 
     def _add_extensions(self) -> None:
-        """What endpoints may ask of the connection."""
+        """The functions of the connection that endpoints may use."""
         if self._ended is None:
             self._ended = Event()
             if self._is_ended:
                 self._ended.set()
-        # How the stream endpoint drops a client whose buffers are full, without waiting for it.
+        # The stream endpoint calls it to drop a client whose buffers are full, without waiting.
         extensions: dict[str, Any] = {ABORT_EXTENSION: self.transport.abort, ENDED_EXTENSION: self._ended.wait}
         if not self.url.startswith(b"/"):
             extensions[WHOLE_TARGET] = True
@@ -469,7 +469,7 @@ class HeadwaterProtocol(HttpToolsProtocol):
         if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
             return False
         headers = dict(self.headers)
-        # Of headers that are there twice it is decided elsewhere.
+        # Repeated headers are handled elsewhere.
         if len(headers) != len(self.headers) or not _UNUSUAL.isdisjoint(headers):
             return False
         if headers.get(b"content-type") != b"application/json":
@@ -479,11 +479,11 @@ class HeadwaterProtocol(HttpToolsProtocol):
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or not 0 < int(length) <= endpoint.config.request_bytes_max:
             return False
-        # From senders without a key nothing is read at once, where one is asked for.
+        # If a key is required, nothing is read immediately from senders without one.
         return not endpoint.asks_key or b"authorization" in headers
 
 
 def _without_offer(connection: bytes) -> bytes:
-    """The value of a `Connection` header without the words that belong to an offer of another protocol."""
+    """The value of a `Connection` header without the words of an offer of another protocol."""
     words = [word.strip() for word in connection.split(b",")]
     return b", ".join(word for word in words if word.lower() not in _OFFER)

@@ -1,4 +1,4 @@
-"""The schema service by itself: repositories, pages and the registry API, without a platform."""
+"""The standalone schema service: repositories, pages and the registry API, without a platform."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def create_schema_app(
 ) -> Starlette:
     """The ASGI application over some repositories.
 
-    `streams_of`: title → the streams that carry it, as it is now; schemas of the `hidden` titles are left out.
+    `streams_of`: title → the streams with that schema now; schemas of the `hidden` titles are omitted.
     """
 
     async def root(request: Request) -> Response:
-        # Registry clients ask for `/` to see whether anybody is there.
+        # Registry clients request `/` to test whether the server is available.
         return RedirectResponse(f"{REPOSITORIES}/", 307) if wants_page(request) else JSONResponse({})
 
     async def healthz(request: Request) -> Response:
@@ -58,8 +58,8 @@ def create_schema_app(
 def indexes_of(base_uris: Sequence[str], root: Path) -> RepositoryIndexes:
     """The repositories of a project's configuration that are directories, each under its directory's name.
 
-    `…/primary/jsonschema` is `primary`. Repositories over HTTP are served by whoever has them. A directory that is not
-    there (yet) is left out.
+    `…/primary/jsonschema` is `primary`. Repositories over HTTP are served by their own servers. A directory that does
+    not exist (yet) is omitted.
     """
     places: list[tuple[str, WorkingSettings]] = []
     for base in base_uris:
@@ -71,10 +71,10 @@ def indexes_of(base_uris: Sequence[str], root: Path) -> RepositoryIndexes:
 
 
 def platform_schema_routes(indexes: RepositoryIndexes) -> list[BaseRoute]:
-    """The same for a platform: its own repositories, and which of its streams have which schema."""
+    """The same for a platform: its own repositories, and the schemas of its streams."""
 
     def told_of(request: Request) -> Told:
-        # Asked anew each time: streams may be declared while the platform runs.
+        # Evaluated each time: streams may be declared while the platform runs.
         streams = seen(request)
         return Told(streams_by_title(streams.all()), streams.titles_hidden(), streams.sight is Sight.PUBLIC)
 
@@ -82,13 +82,13 @@ def platform_schema_routes(indexes: RepositoryIndexes) -> list[BaseRoute]:
 
 
 def name_of(path: Path) -> str:
-    """What a directory is served as when nobody names it."""
+    """The default name of a served directory."""
     path = path.resolve()
     return path.parent.name if path.name == "jsonschema" and path.parent.name else path.name
 
 
 def streams_by_title(streams: Iterable[Stream]) -> dict[str, list[str]]:
-    """Schema title → the names of the streams that carry it, ascending."""
+    """Schema title → the names of its streams, ascending."""
     found: dict[str, list[str]] = {}
     for stream in streams:
         if stream.schema_title:
@@ -98,7 +98,7 @@ def streams_by_title(streams: Iterable[Stream]) -> dict[str, list[str]]:
 
 @contextlib.asynccontextmanager
 async def serving_schemas(app: Starlette, host: str, port: int) -> AsyncIterator[str]:
-    """Serve for the length of a `with` block; gives the address. `port` 0 takes a free one."""
+    """Serve for the duration of a `with` block; yields the address. `port` 0 uses a free one."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -115,7 +115,7 @@ async def serving_schemas(app: Starlette, host: str, port: int) -> AsyncIterator
     try:
         while not server.started:
             if running.done():
-                raise RuntimeError("The server stopped before it served.") from running.exception()
+                raise RuntimeError("The server stopped before it was ready.") from running.exception()
             await asyncio.sleep(0.01)
         given_host, given_port = server.servers[0].sockets[0].getsockname()[:2]
         yield f"http://[{given_host}]:{given_port}" if ":" in given_host else f"http://{given_host}:{given_port}"

@@ -1,4 +1,4 @@
-"""Serves a platform over HTTP until it is told to stop: uvicorn with our protocol, drained before the log closes."""
+"""Serves a platform over HTTP until it is stopped: uvicorn with our protocol, drained before the log closes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from headwater.web.workers import WorkerPlace, Workers
 
 KEEP_ALIVE_SECONDS = 75
 SHUTDOWN_SECONDS_MAX = 10
-# A thousand clients may connect in the same moment.
+# A thousand clients may connect at the same moment.
 BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which says when it serves, and ends open feeds and streams, which would hold it up."""
+    """uvicorn's server, which signals when it is ready, and ends open feeds and streams, which would delay its stop."""
 
     def __init__(self, config: uvicorn.Config, app: Application) -> None:
         super().__init__(config)
@@ -45,7 +45,7 @@ class Server(uvicorn.Server):
 
 
 def server_of(platform: Platform, *, notice: str | None = None) -> Server:
-    """A server for a platform that is started already, on the configured address."""
+    """A server for a started platform, on the configured address."""
     app = create_app(platform, notice=notice)
     config = uvicorn.Config(
         app,
@@ -58,7 +58,7 @@ def server_of(platform: Platform, *, notice: str | None = None) -> Server:
         access_log=False,
         log_level="warning",
         server_header=False,
-        # Which address counts is decided where it is used (http.client_ip, limits per address), each by its own rule.
+        # The client's address is determined where it is used (http.client_ip, limits), each by its own rule.
         proxy_headers=False,
         date_header=True,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -76,22 +76,22 @@ async def serving(
     place: WorkerPlace | None = None,
     sockets: Sequence[socket.socket] = (),
 ) -> AsyncIterator[str]:
-    """Serve a started platform for the length of a `with` block; gives the address.
+    """Serve a started platform for the duration of a `with` block; yields the address.
 
-    `place`: as one of many workers. `sockets`: on these, which listen already, and not on the configured address.
+    `place`: as one of several workers. `sockets`: listening sockets to use instead of the configured address.
     """
     server = server_of(platform, notice=notice)
     if place is not None:
         server.application.workers = Workers(
             place, functools.partial(metrics_text, platform), platform.config.consumption
         )
-    # Signals stay with whoever runs the block.
+    # The caller of the block handles signals.
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    # Who waits may have been cancelled by then.
+    # The waiting task may have been cancelled by then.
     server.on_started = lambda served: None if address.done() else address.set_result(served)
     listening = list(place.sockets) if place is not None else list(sockets)
     running = asyncio.create_task(server._serve(listening or None))
-    # A server that stops before it serves ends the wait, too.
+    # A server that stops before it is ready ends the wait, too.
     running.add_done_callback(lambda _: address.done() or address.cancel())
     try:
         try:
@@ -99,7 +99,7 @@ async def serving(
         except asyncio.CancelledError:
             if not running.done():
                 raise
-            raise RuntimeError("The server stopped before it served.") from running.exception()
+            raise RuntimeError("The server stopped before it was ready.") from running.exception()
         yield served_at
     finally:
         server.should_exit = True
@@ -107,6 +107,6 @@ async def serving(
 
 
 def address_of(server: uvicorn.Server) -> str:
-    """`http://host:port` of a server that has started, with the port it really got."""
+    """`http://host:port` of a server that has started, with its actual port."""
     host, port = server.servers[0].sockets[0].getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

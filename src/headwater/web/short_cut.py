@@ -1,4 +1,4 @@
-"""One request on the short cut past ASGI, which looks to uvicorn like one of its own."""
+"""One request on the short cut past ASGI, which looks like one of uvicorn's own."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class Connection(Protocol):
     transport: Any
 
     def standing_lines(self) -> bytes:
-        """The headers that every answer has, as they stand on the wire."""
+        """The headers of every response, as sent."""
         ...
 
     def on_response_complete(self) -> None:
-        """Go on to the next request."""
+        """Continue with the next request."""
 
 
 _FAILED = Answer(500, b"", [(b"content-length", b"0")])
 
 
 class _Nobody:
-    """Stands where uvicorn expects the event its own requests wait for."""
+    """Takes the place of the event that uvicorn's own requests wait for."""
 
     def set(self) -> None:
-        """Nobody waits."""
+        """Does nothing: a request on the short cut does not wait for it."""
 
 
 class ShortCut:
@@ -92,7 +92,7 @@ class ShortCut:
         self.respond(answer)
 
     def respond(self, answer: Answer) -> None:
-        """Write the answer, and let the connection go on to its next request."""
+        """Write the response, and let the connection continue with its next request."""
         protocol = self._protocol
         self.response_complete = True
         if self.disconnected or protocol.transport.is_closing():

@@ -1,4 +1,4 @@
-"""What the sender of a request may see: every endpoint that tells of streams asks here, and shows no others."""
+"""What the client of a request may see: every endpoint that shows streams asks here, and shows no others."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from headwater.web.http.headers import client_address
 
 
 def sight_of(request: Request, *, again: bool = False) -> Sight:
-    """What the API key of a request lets its sender see. Raises KeyRequired for a key that is not good.
+    """What the API key of a request lets the client see. Raises KeyRequired for an invalid key.
 
-    `again`: it was asked before, and no attempt is counted.
+    `again`: a repeated check of the same request, which does not count as an attempt.
     """
     keys = request.app.state.platform.keys
     sight: Sight = keys.sight(request.headers.get("authorization"), None if again else address_of(request))
@@ -26,6 +26,6 @@ def address_of(request: Request) -> str:
 
 
 def seen(request: Request, *, again: bool = False) -> SeenStreams:
-    """The streams as the sender of a request sees them. Raises KeyRequired."""
+    """The streams that the client of a request may see. Raises KeyRequired."""
     streams: SeenStreams = request.app.state.platform.seen(sight_of(request, again=again))
     return streams

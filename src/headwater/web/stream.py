@@ -1,4 +1,4 @@
-"""GET and HEAD /v2/stream/{a,b}: a request becomes a wish, and a reader's bytes go to the wire as they come."""
+"""GET and HEAD /v2/stream/{a,b}: parses a request, and sends a reader's bytes as they arrive."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ JSON_TYPE = b"application/json; charset=utf-8"
 NDJSON = "application/x-ndjson"
 _MISSING_ADDRESS = "is a required request header"
 
-# What EventStreams says: status, type, title. Other errors are problem documents as everywhere else.
+# The responses of EventStreams: status, type, title. Other errors are problem documents as everywhere else.
 _LEGACY_PROBLEMS: dict[type[HeadwaterError], tuple[int, str, str]] = {
     StreamUnknown: (400, "not_found", "Stream Not Found"),
     TimestampInvalid: (400, "invalid_timestamp", "Invalid timestamp"),
@@ -68,7 +68,7 @@ _LEGACY_PROBLEMS: dict[type[HeadwaterError], tuple[int, str, str]] = {
 
 
 class StreamEndpoint:
-    """Serves streams over HTTP. `default_headers` are headers every answer carries.
+    """Serves streams over HTTP. `default_headers` are sent with every response.
 
     A scope extension `headwater.abort`, where the server has one, is called to drop a client whose buffers are full.
     """
@@ -81,7 +81,7 @@ class StreamEndpoint:
         *,
         keys: ApiKeys | None = None,
     ) -> None:
-        """Without `keys`, everybody sees what is public."""
+        """Without `keys`, only public streams are visible."""
         self._hub = hub
         self._keys = keys
         self._public_url = public_url
@@ -127,14 +127,14 @@ class StreamEndpoint:
             self._hub.admission.leave(address)
 
     async def close(self) -> None:
-        """End all streams with a last token; open ones would hold up the end of the server."""
+        """End all streams with a last token; open ones would delay the stop of the server."""
         await self._hub.close()
 
     def _sight(self, headers: Mapping[str, str], address: str | None) -> Sight:
         return self._keys.sight(headers.get("authorization"), address) if self._keys else Sight.PUBLIC
 
     def _still_reads(self, headers: Mapping[str, str], sight: Sight) -> bool:
-        """Whether the key of a connection is as good as it was when the client came."""
+        """Whether the key of a connection is still as valid as when the client connected."""
         try:
             return self._sight(headers, None) >= sight
         except (KeyRequired, KeysDamaged):
@@ -146,7 +146,7 @@ class StreamEndpoint:
             (b"content-type", media),
             (b"cache-control", b"no-cache"),
             (b"connection", b"keep-alive"),
-            # Proxies such as nginx would hold frames back until a buffer is full.
+            # Proxies such as nginx would delay frames until a buffer is full.
             (b"x-accel-buffering", b"no"),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": head})
@@ -161,7 +161,7 @@ class StreamEndpoint:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except asyncio.CancelledError:
-            # Our own abort leaves the answer incomplete, which makes the server close the connection.
+            # Our own abort leaves the response incomplete, so that the server closes the connection.
             if not connection.is_aborted:
                 raise
         finally:
@@ -172,7 +172,7 @@ class StreamEndpoint:
     async def _refuse_error(
         self, scope: Scope, send: Send, error: HeadwaterError, *, resume: str | None = None, topics: Sequence[str] = ()
     ) -> None:
-        """The answer EventStreams or KafkaSSE would give, with a content type."""
+        """The response that EventStreams or KafkaSSE would send, with a content type."""
         kafka_sse = _kafka_sse_error(error, resume, topics)
         if kafka_sse is not None:
             reason = f"{kafka_sse['name']}: {kafka_sse['message']}".encode("latin-1", "replace")
@@ -208,15 +208,15 @@ class StreamEndpoint:
 
 
 def form_of(accept: str) -> Format:
-    """NDJSON for those whose `Accept` begins with a JSON type, SSE for all others (contract intake §5)."""
+    """NDJSON if `Accept` begins with a JSON type, otherwise SSE (contract intake §5)."""
     return "json" if accept.startswith(("application/json", NDJSON, STRUCTURED.decode())) else "sse"
 
 
 def rendering(accept: str, query: Mapping[str, str], url: str) -> CloudEventsOut | None:
-    """What is made of events for a client that asks for CloudEvents. Raises ContentUnsupported."""
+    """The converter for a client that requests CloudEvents. Raises ContentUnsupported."""
     asked = query.get("format", "").lower()
     if asked not in ("", CLOUD_EVENTS):
-        raise ContentUnsupported(f"There is no format {asked[:100]!r}.", hint=f"There is {CLOUD_EVENTS!r}.")
+        raise ContentUnsupported(f"Unknown format {asked[:100]!r}.", hint=f"Supported: {CLOUD_EVENTS!r}.")
     return CloudEventsOut(url) if asked or accept.startswith(STRUCTURED.decode()) else None
 
 
@@ -247,18 +247,20 @@ def _wish(
 
 
 def _legacy_ids(asked: str | None) -> bool | None:
-    """Which form of ids is asked for. Raises FilterInvalid."""
+    """The requested format of ids. Raises FilterInvalid."""
     if asked is None or asked in IDS:
         return None if asked is None else asked == "legacy"
-    raise FilterInvalid(f"id is one of {', '.join(IDS)}, not {asked[:80]!r}.", hint=suggestion(asked, IDS))
+    raise FilterInvalid(f"`id` must be one of {', '.join(IDS)}, not {asked[:80]!r}.", hint=suggestion(asked, IDS))
 
 
 def _heartbeat(asked: str | None) -> float | None:
-    """The seconds asked for. Raises FilterInvalid."""
+    """The requested seconds. Raises FilterInvalid."""
     if asked is None:
         return None
     if not _SECONDS.fullmatch(asked):
-        raise FilterInvalid(f"heartbeat is a number of seconds, not {asked[:80]!r}.", hint="Write it as 4 or 0.5.")
+        raise FilterInvalid(
+            f"`heartbeat` must be a number of seconds, not {asked[:80]!r}.", hint="Write it as 4 or 0.5."
+        )
     return float(asked)
 
 
@@ -292,7 +294,7 @@ def _missing_address(scope: Scope, header: str) -> dict[str, Any]:
 
 
 def _kafka_sse_error(error: HeadwaterError, resume: str | None, topics: Sequence[str]) -> dict[str, Any] | None:
-    """The errors that the original's KafkaSSE library answers, in its shape; None for all others."""
+    """The response to errors that the original's KafkaSSE library handles, in its format; None for all others."""
     document: dict[str, Any] = {"message": str(error), "origin": "KafkaSSE"}
     if isinstance(error, TokenInvalid) and resume is not None:
         document["name"] = "InvalidAssignmentError"

@@ -22,7 +22,7 @@ ERROR_HEADER = "MediaWiki-API-Error"
 
 
 async def streamconfigs(request: Request) -> Response:
-    """The settings of the streams asked for. Errors are 200 too, with their code in `MediaWiki-API-Error`."""
+    """The settings of the requested streams. Errors have status 200, too, with their code in `MediaWiki-API-Error`."""
     platform, streams = request.app.state.platform, seen(request)
     query = request.scope["query_string"].decode("latin-1")
     parameters = await in_thread(Parameters.parse, query, await _form(request))
@@ -47,7 +47,7 @@ async def streamconfigs(request: Request) -> Response:
 
 
 def _is_current(if_none_match: str | None, etag: str) -> bool:
-    """Whether the client has this very answer; a weak mark means the same here (RFC 9110, 13.1.2)."""
+    """Whether the client has this exact response; a weak entity tag is equivalent here (RFC 9110, 13.1.2)."""
     held = [mark.strip().removeprefix("W/") for mark in (if_none_match or "").split(",")]
     return etag in held or "*" in held
 

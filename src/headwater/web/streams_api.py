@@ -1,4 +1,4 @@
-"""The native API of streams: /v1/streams lists, searches and waits; /v1/stream-changes tells and takes changes."""
+"""The native API of streams: /v1/streams lists, searches and waits; /v1/stream-changes lists and accepts changes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class StreamsApi:
         self._ahead = Ahead()
 
     def routes(self) -> list[BaseRoute]:
-        """What clients ask of the streams."""
+        """The endpoints that read streams."""
         return [
             Route("/v1/streams", self.listing, methods=["GET"]),
             Route("/v1/streams/{name:path}", self.get, methods=["GET"]),
@@ -60,7 +60,7 @@ class StreamsApi:
         ]
 
     def control_routes(self) -> list[BaseRoute]:
-        """What changes streams, and tells who changed them."""
+        """The endpoints that change streams, and list the changes."""
         return [
             Route("/v1/stream-changes", self.history, methods=["GET"]),
             Route("/v1/stream-changes", self.change, methods=["POST"]),
@@ -70,11 +70,11 @@ class StreamsApi:
         ]
 
     def close(self) -> None:
-        """End the long polls and streams that are open."""
+        """End the open long polls and streams."""
         self._closing.set()
 
     async def listing(self, request: Request) -> Response:
-        """The streams of an audience, those asked for; with `wait`, not before they differ from what the client has."""
+        """The requested streams, as an audience sees them; with `wait`, when they differ from the client's copy."""
         audience = self._audience(request)
         held = request.headers.get("if-none-match")
         wait = _seconds(request.query_params.get("wait"))
@@ -98,7 +98,7 @@ class StreamsApi:
                 ended.cancel()
 
     async def get(self, request: Request) -> Response:
-        """One stream. 404 with the nearest name where there is none."""
+        """One stream. 404 with the nearest name if it is unknown."""
         audience = self._audience(request)
         asked = self._asked(request, audience)
         stream = find(request.path_params["name"], asked.seen(), audience, asked.sight)
@@ -110,7 +110,7 @@ class StreamsApi:
         return _answer(request, body, etag, audience)
 
     async def history(self, request: Request) -> Response:
-        """The latest revisions, newest first, and the rules there are."""
+        """The latest revisions, newest first, and the current rules."""
         self._platform.keys.check(request.headers.get("authorization"), "streams:read", address_of(request))
         control = self._platform.control
         limit = min(HISTORY_MAX, _count(request.query_params.get("limit"), 100))
@@ -123,50 +123,50 @@ class StreamsApi:
         )
 
     async def revision(self, request: Request) -> Response:
-        """One revision, and what it changed where it holds everywhere and now."""
+        """One revision, and what it changed if it applies everywhere and now."""
         self._platform.keys.check(request.headers.get("authorization"), "streams:read", address_of(request))
         number = request.path_params["number"]
         found = next((one for one in self._platform.control.history if one.number == number), None)
         if found is None:
             raise RevisionUnknown(
-                f"There is no revision {number}.", hint="GET /v1/stream-changes lists those there are."
+                f"There is no revision {number}.", hint="List the revisions with GET /v1/stream-changes."
             )
         return _json(found.as_json())
 
     async def change(self, request: Request) -> Response:
-        """Put and remove rules. `dry_run=true`: only say what would change."""
+        """Add and remove rules. `dry_run=true`: only report what would change."""
         actor = self._platform.keys.check(request.headers.get("authorization"), "streams:write", address_of(request))
         written = await _body(request)
         rules, removed = written.get("put", []), written.get("remove", [])
         if not isinstance(rules, list) or not isinstance(removed, list):
-            raise ChangeRefused("`put` is a list of rules, `remove` a list of their ids.")
+            raise ChangeRefused("`put` must be a list of rules, `remove` a list of ids.")
         put = tuple(Rule.from_json(rule) for rule in rules)
         expected = _expected(request, written)
         change = Change(actor, text_of(written, "reason"), put, tuple(map(str, removed)), expected)
         return await self._take(request, change)
 
     async def rollback(self, request: Request) -> Response:
-        """Go back to the rules of an earlier revision, by a new one."""
+        """Restore the rules of an earlier revision, as a new one."""
         actor = self._platform.keys.check(request.headers.get("authorization"), "streams:write", address_of(request))
         written = await _body(request)
         to = written.get("to")
         if type(to) is not int:
-            raise ChangeRefused("`to` is the number of a revision.")
+            raise ChangeRefused("`to` must be the number of a revision.")
         reason, expected = text_of(written, "reason"), _expected(request, written)
         return await self._take(request, self._platform.control.rollback(to, actor, reason, expected))
 
     async def kill(self, request: Request) -> Response:
-        """Make a stream ("*": all) refuse every event; `on: false` takes that back."""
+        """Make a stream ("*": all) refuse every event; `on: false` ends that."""
         actor = self._platform.keys.check(request.headers.get("authorization"), "streams:kill", address_of(request))
         written = await _body(request)
         stream, on = text_of(written, "stream", 200), written.get("on", True)
         if not isinstance(on, bool):
-            raise ChangeRefused("`on` is true or false.")
+            raise ChangeRefused("`on` must be true or false.")
         change = self._platform.control.kill(stream, actor, text_of(written, "reason"), on=on)
         return await self._take(request, change)
 
     async def live(self, request: Request) -> Response:
-        """Server-sent events: everything at first, then the streams that changed, each with the state it leads to."""
+        """Server-sent events: first everything, then the streams that changed, with their new state."""
         audience = self._audience(request)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return self._seats.answer(request, self._messages(request, audience), headers)
@@ -181,11 +181,11 @@ class StreamsApi:
                 asked = self._asked(request, audience, again=True)
                 now, soon, etag = await self._read.of(asked.key, partial(_now_and_soon, asked))
             except KeyRequired:
-                # Revoked, or expired, since the client came.
+                # Revoked, or expired, since the client connected.
                 return
             news = {"revision": asked.state.number, "at": utc_milliseconds(ms_of(time.time())), "upcoming": soon}
             if told is None and resumed == etag:
-                # The client has this already.
+                # The client has this state.
                 yield b": resumed\n"
             elif told is None:
                 yield _message("put", etag, {**news, "streams": now})
@@ -208,7 +208,7 @@ class StreamsApi:
         return _json({**revision.as_json(), **effect}, status=201, headers={"etag": f'"{revision.number}"'})
 
     def _effect(self, request: Request, change: Change, after: State) -> dict[str, Any]:
-        """What a change changes, and why rules it puts change nothing."""
+        """What a revision changes, and why some of its rules have no effect."""
         control, site = self._platform.control, request.query_params.get("site")
         found = control.differences(after, site=site)
         idle = control.idle(change, found, site=site)
@@ -218,7 +218,7 @@ class StreamsApi:
         }
 
     def _asked(self, request: Request, audience: str, *, again: bool = False) -> Question:
-        """What a request asks of the streams as they are now. Raises KeyRequired; `again` as in `sight_of`."""
+        """The question of a request about the current streams. Raises KeyRequired; `again` as in `sight_of`."""
         control = self._platform.control
         sight = sight_of(request, again=again)
         return Question(
@@ -226,18 +226,18 @@ class StreamsApi:
         )
 
     def _audience(self, request: Request) -> str:
-        """The audience asked for. Those that are told inner settings need a key."""
+        """The requested audience. Those that see internal settings need a key."""
         audience = request.query_params.get("audience", "public")
         if audience not in AUDIENCES:
-            raise StreamUnknown(f"There is no audience {audience!r}.", hint=suggestion(audience, AUDIENCES))
+            raise StreamUnknown(f"Unknown audience {audience!r}.", hint=suggestion(audience, AUDIENCES))
         if audience not in OPEN_AUDIENCES:
             self._platform.keys.check(request.headers.get("authorization"), "streams:read", address_of(request))
         return audience
 
     async def _news(self, version: int, seconds: float, ended: asyncio.Future[None] | None = None) -> int:
-        """Wait for the next version; a little longer, so that a burst of changes is told once.
+        """Wait for the next version; a little longer, so that a burst of changes is reported once.
 
-        Not beyond the end of the server, or the moment when `ended` is done.
+        At most until the server stops, or `ended` is done.
         """
         closing = asyncio.ensure_future(self._closing.wait())
         news = asyncio.ensure_future(self._platform.control.wait(version, seconds))
@@ -258,7 +258,7 @@ def _listing(asked: Question) -> tuple[bytes, str]:
 
 
 def _now_and_soon(asked: Question) -> tuple[Any, Any, str]:
-    """The streams now, what is going to change, and the mark of both."""
+    """The streams now, upcoming changes, and the entity tag of both."""
     listed = read_json(asked.answer())
     now, soon = listed["streams"], listed.get("upcoming", [])
     return now, soon, etag_of(json_bytes([now, soon]))
@@ -301,12 +301,12 @@ async def _body(request: Request) -> dict[str, Any]:
     except ValueError as error:
         raise ChangeRefused(f"The body is not JSON: {error}.") from None
     if not isinstance(written, dict):
-        raise ChangeRefused("The body is a JSON object.")
+        raise ChangeRefused("The body must be a JSON object.")
     return written
 
 
 def _expected(request: Request, written: Mapping[str, Any]) -> int | None:
-    """The revision a change was made on: If-Match, or `expected` in the body."""
+    """The revision a change is based on: If-Match, or `expected` in the body."""
     given: Any = written.get("expected")
     match = request.headers.get("if-match")
     if match is not None:

@@ -1,8 +1,8 @@
-"""What clients are told of the streams, now and of moments to come: made in threads, of what does not change meanwhile.
+"""What clients see of the streams, now and in the near future, computed in threads from immutable snapshots.
 
-How this works: streams change on the event loop while threads make answers. So what an answer is made of is taken on
-the loop, once, as a `Question` whose parts never change, and a thread looks at nothing else. What the threads remember
-together is behind a lock.
+How this works: streams change on the event loop while threads compute responses. So the input of a response is captured
+on the loop, once, as a `Question` whose parts never change, and a thread reads nothing else. The cache that the threads
+share is protected by a lock.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
 from headwater.times import ms_of, utc_milliseconds
 
-# Clients are told so far ahead, and of so many moments, what rules with a window of time are going to change.
+# How far ahead, and for how many moments, clients see what rules with a time window will change.
 AHEAD_SECONDS = 86_400
 AHEAD_MAX = 10
-# What streams will be at those moments is remembered for each site and realm asked for, up to so many streams in all.
+# The streams at those moments are cached for each requested site and realm, up to this many streams in total.
 AHEAD_STREAMS_MAX = 20_000
 
 
 class Ahead:
-    """The streams at moments to come, remembered while one version of them holds. Safe to use from several threads."""
+    """The streams at future moments, cached while their version is current. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -42,7 +42,7 @@ class Ahead:
         self._known: dict[tuple[str | None, str | None, float], StreamRegistry] = {}
 
     def seen(self, version: int, streams: StreamRegistry, scope: Scope, at: float) -> StreamRegistry:
-        """The streams as a scope will see them then; `version` grows with every change of `streams`."""
+        """The streams as a scope will see them then; `version` increases with every change of `streams`."""
         key = (scope.site, scope.realm, at)
         with self._lock:
             if version > self._version or (len(self._known) - AHEAD_MAX) * len(streams) >= AHEAD_STREAMS_MAX:
@@ -57,7 +57,7 @@ class Ahead:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of the streams, and the streams as they were when it was asked."""
+    """A request about the streams, and the streams as they were at that time."""
 
     version: int
     state: State
@@ -69,24 +69,24 @@ class Question:
 
     @property
     def key(self) -> tuple[int, str, Sight, str]:
-        """Equal for questions that have the same answer."""
+        """Equal for questions with the same result."""
         return self.version, self.audience, self.sight, str(self.query)
 
     @property
     def scope(self) -> Scope:
-        """The site and realm asked for, else our own."""
+        """The requested site and realm, else our own."""
         own = self.streams.scope
         return Scope(self.query.get("site") or own.site, self.query.get("realm") or own.realm, own.at)
 
     def seen(self, at: float | None = None) -> StreamRegistry:
-        """The streams as the site asked for sees them now, or at a moment to come."""
+        """The streams as the requested site sees them now, or at a future moment."""
         if at is not None:
             return self.ahead.seen(self.version, self.streams, self.scope, at)
         is_ours = "site" not in self.query and "realm" not in self.query
         return self.streams if is_ours else self.streams.seen_from(self.scope)
 
     def answer(self) -> bytes:
-        """The streams asked for, those that are unknown, and what is going to change, as JSON."""
+        """The requested streams, the unknown names, and upcoming changes, as JSON."""
         asked = [name for part in self.query.getlist("names") for name in part.split(",") if name]
         streams: list[Stream] = []
         unknown: dict[str, str | None] = {}
@@ -111,7 +111,7 @@ class Question:
         return project([stream for stream in streams if _fits(stream, self.query)], self.audience)
 
     def _upcoming(self, told: Mapping[str, Any], asked: list[str]) -> list[dict[str, Any]]:
-        """What is going to change, and when, for clients that may not be reached then."""
+        """Upcoming changes and their times, for clients that may be unreachable then."""
         now = time.time()
         edges = [edge for edge in self.state.edges() if now < edge <= now + AHEAD_SECONDS]
         found = []
@@ -132,15 +132,15 @@ class Question:
 
 
 def find(name: str, streams: StreamRegistry, audience: str, sight: Sight) -> Stream:
-    """A stream asked for by name. Raises StreamUnknown where the reader may not know of it.
+    """A stream by name. Raises StreamUnknown if the client may not see it.
 
-    Who sends to a private stream knows its name, and is told whether and how much to send.
+    A sender to a private stream knows its name, and may see whether and how much to send.
     """
     return streams.get(name) if audience == "browser" else SeenStreams(streams, sight).get(name)
 
 
 def _fits(stream: Stream, asked: Mapping[str, str]) -> bool:
-    """Whether a stream has what `q` looks for, and equals every `where=key=value` and legacy `constraints`."""
+    """Whether a stream matches `q`, every `where=key=value` and the legacy `constraints`."""
     words = asked.get("q", "").lower().split()
     text = f"{stream.name} {stream.schema_title} {stream.summary} {stream.owner}".lower()
     if not all(word in text for word in words):

@@ -1,4 +1,4 @@
-"""What a server answers while its log is not there yet: that it lives, that it is not ready, and when to ask again."""
+"""The responses of a server while its log is not available yet: alive, not ready, and when to retry."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ SHUTDOWN_SECONDS_MAX = 2
 
 @contextlib.asynccontextmanager
 async def waiting(config: Config, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
-    """Answer on `sockets`, for the length of a `with` block, that the log cannot be reached."""
-    # Anybody may ask: where the brokers are is in the server's own log.
+    """Answer on `sockets`, for the duration of a `with` block, that the log is unavailable."""
+    # This is public, so the addresses of the brokers are only in the server's own log.
     error = LogUnavailable(
-        "The server has started and waits for its log, which does not answer.",
-        hint="Send the request again later.",
+        "The server has started and is waiting for its log, which is unavailable.",
+        hint="Retry later.",
         retry_after_seconds=config.intake.retry_after_seconds,
     )
 
@@ -55,7 +55,7 @@ async def waiting(config: Config, sockets: Sequence[socket.socket]) -> AsyncIter
             timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,
         )
     )
-    # Closing a server closes its sockets; those that were handed in are still needed.
+    # Closing a server closes its sockets, but the given ones are still needed.
     running = asyncio.create_task(server._serve([one.dup() for one in sockets]))
     try:
         yield

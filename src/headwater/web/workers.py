@@ -1,12 +1,12 @@
-"""Several worker processes on one port: the first one's pages through any of them, the metrics of all in one place.
+"""Several worker processes on one port: any of them serves the pages of the first, and the metrics of all.
 
-How this works: who starts the workers gives each, besides the port they share, a loopback port of its own, and tells
-all of them those ports. A worker answers the intake, streams and questions about its health itself. What only the first
-can know – the page, its tables – it fetches from the first, and for `/metrics` it asks everybody: which worker a
-scraper's connection reaches is chance, so an answer about one of them would be of no use.
+How this works: besides the port they share, each worker has a loopback port of its own, and all workers know these
+ports. A worker handles the intake, streams and health checks itself. It forwards requests for what only the first
+worker has – the page, its tables – to the first, and for `/metrics` it asks all of them: which worker a scraper's
+connection reaches is random, so the metrics of one would be useless.
 
-Whom a request comes from goes along with it in a header, together with a secret that only the workers know. From
-anybody else that header is taken off and counts for nothing: the ports of the workers are open to all of the machine.
+A forwarded request has a header with the client's address and a secret that only the workers know. From any other
+sender that header is removed and ignored, since every program on the machine can reach the workers' ports.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from headwater.web.http.stalls import unless_stalled
 from headwater.web.problems import ProblemResponse, request_uri
 
 OWN_METRICS = b"worker"
-# Holds the secret of the workers and the client's address, with a blank between.
+# Contains the secret of the workers and the client's address, separated by a space.
 FORWARDED = b"x-headwater-forwarded"
 METRICS_SECONDS_MAX = 1.0
 CONNECT_SECONDS_MAX = 2.0
 REQUEST_BYTES_MAX = 10_485_760
 
-# What every worker answers for itself.
+# What every worker handles itself.
 _OWN_PATHS = ("/healthz", "/readyz", "/robots.txt", "/_info")
-# Headers of one connection, which are not handed on.
+# Headers of one connection, which are not forwarded.
 _HOP = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"content-length"})
-# Headers every answer gets anyway.
+# Headers that every response gets anyway.
 _OURS = frozenset({b"date", b"server"})
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{)?")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlace:
-    """Where a worker stands: its number (from 0), the sockets it listens on, and the loopback ports of all workers.
+    """The identity of a worker: its number (from 0), the sockets it listens on, and the loopback ports of all workers.
 
-    `secret` is what the workers of one start know each other by.
+    By `secret` the workers of one platform recognise each other.
     """
 
     number: int
@@ -66,17 +66,17 @@ class WorkerPlace:
 
 
 class Workers:
-    """What one worker asks the others. `close` it with the server."""
+    """Forwards requests from one worker to the others. `close` it with the server."""
 
     def __init__(
         self, place: WorkerPlace, own_metrics: Callable[[str | None, str], bytes], consumption: ConsumptionConfig
     ) -> None:
-        """`own_metrics`: those of this process, as told to who sends this `Authorization` header from this address.
+        """`own_metrics`: those of this process, for a client with this `Authorization` header and address.
 
-        `consumption` says where a trusted proxy puts the client's address, and how long a client may take nothing.
+        `consumption` has the header of a trusted proxy with the client's address, and how long a client may stall.
         """
         if not place.secret:
-            raise ValueError("Workers need a secret to know each other by.")
+            raise ValueError("Workers need a shared secret.")
         self._place = place
         self._secret = place.secret.encode("latin-1")
         self._own_metrics = own_metrics
@@ -91,7 +91,7 @@ class Workers:
         await self._client.aclose()
 
     def admit(self, scope: Scope) -> bool:
-        """Whether another worker sends this on; then `scope` is changed to what the client sent, from its address."""
+        """Whether another worker forwarded this; then `scope` is restored to the client's own request and address."""
         sent = [value for name, value in scope["headers"] if name == FORWARDED]
         if not sent:
             return False
@@ -103,13 +103,13 @@ class Workers:
         return True
 
     def _forwarded(self, scope: Scope) -> tuple[bytes, bytes]:
-        """The header by which another worker knows that this one sends a request on, and for whom."""
+        """The header that marks a request as forwarded by this worker, with the client's address."""
         client = scope.get("client")
         address = client[0].encode("latin-1") if client else b""
         return FORWARDED, self._secret + b" " + address
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Answer what is not for this worker alone; False, with nothing done, for the rest."""
+        """Answer requests that need other workers; False, with nothing done, for the rest."""
         path: str = scope["path"]
         if path == "/metrics":
             if scope["query_string"] == OWN_METRICS:
@@ -124,7 +124,7 @@ class Workers:
     async def metrics(self, scope: Scope) -> bytes:
         """The metrics of all workers, each sample with the label `worker`; those of one that is down are missing.
 
-        As each tells them to who sends this request. Raises KeyRequired.
+        As each shows them to the client of this request. Raises KeyRequired.
         """
         sent = next((value for name, value in scope["headers"] if name == b"authorization"), None)
         peer = scope["client"][0] if scope.get("client") else None
@@ -172,7 +172,7 @@ class Workers:
                 await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
                 ended.cancel()
                 if not asked.done():
-                    # The first worker would have somebody wait who may have gone; the last value counts.
+                    # The first worker would let a client wait that may have disconnected; the last value counts.
                     asked.cancel()
                     asked = asyncio.ensure_future(self._ask(scope["method"], f"{url}&wait=0", headers, body))
             response = await asked
@@ -180,7 +180,7 @@ class Workers:
             return
         except (HeadwaterError, httpx.HTTPError) as error:
             if not isinstance(error, HeadwaterError):
-                error = LogUnavailable("The first worker, which has this page, is not there.", hint="Try again soon.")
+                error = LogUnavailable("The first worker, which serves this page, is unavailable.", hint="Retry soon.")
             await ProblemResponse(error, method=scope["method"], uri=request_uri(scope))(scope, receive, send)
             return
         relay = asyncio.ensure_future(_relay(response, unless_stalled(send, scope, self._stall_seconds_max)))

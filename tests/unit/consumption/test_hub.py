@@ -151,7 +151,7 @@ async def test_a_heartbeat_that_is_no_number_is_refused(log: OracleLog, asked: s
     async with serving_streams(_hub(log)) as port:
         async with _client(port, f"/v2/stream/edits?heartbeat={quote(asked)}") as answer:
             assert answer.status == 400
-            assert await answer.until(b"heartbeat is a number of seconds")
+            assert await answer.until(b"must be a number of seconds")
 
 
 async def test_ids_are_legacy_arrays_for_those_who_ask_are_configured_or_resume_with_one(log: OracleLog) -> None:
@@ -182,7 +182,7 @@ async def test_ids_are_legacy_arrays_for_those_who_ask_are_configured_or_resume_
                 assert answer.last_id() == expected, (settings, query, headers)
     async with serving_streams(_hub(log)) as port, _client(port, "/v2/stream/edits?id=json") as answer:
         assert answer.status == 400
-        assert await answer.until(b"id is one of token, legacy")
+        assert await answer.until(b"must be one of token, legacy")
 
 
 @pytest.mark.parametrize("form", ["token", "legacy"])

@@ -15,11 +15,11 @@ from headwater.errors import ContentUnsupported, EventMalformed, RequestTooLarge
 from headwater.web.http.headers import RawHeaders
 
 MEDIA_TYPES = frozenset({b"application/json", b"text/plain", b"application/reports+json"})
-# How much is decoded before others have their turn: about a millisecond's work.
+# How much is decoded before the event loop runs other tasks: about a millisecond's work.
 STEP_BYTES = 262_144
-# How much compressed text the decompressor is given at once; it copies what is left of that behind each member.
+# How much compressed text the decompressor gets at once; it copies the unused rest after each member.
 PACKED_STEP_BYTES = 16_384
-# A gzip body may consist of several (RFC 1952); programs that compress in blocks make one of every 64 KB or more.
+# A gzip body may have several (RFC 1952); programs that compress in blocks write one for every 64 KB or more.
 MEMBERS_MAX = 1_000
 MEMBERS_PER_STEP = 50
 DISCARDED_BYTES_MAX = 134_217_728
@@ -30,7 +30,7 @@ _BYTE_ORDER_MARKS = {
 }
 _DOLLAR = ord("$")
 _COMMA, _QUOTE = b',"'
-# What divides a JSON text: whole strings, brackets and commas.
+# The tokens of a JSON text that matter for splitting: complete strings, brackets and commas.
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[][{},"]', re.DOTALL)
 _CLOSER_OF = {ord("["): ord("]"), ord("{"): ord("}")}
 _CLOSERS = frozenset(_CLOSER_OF.values())
@@ -38,15 +38,15 @@ _raw_events = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Disconnected(Exception):
-    """Nobody waits for an answer any more."""
+    """The client disconnected before the request was complete."""
 
 
 async def read_body(receive: Receive, headers: RawHeaders, bytes_max: int) -> bytes:
     """The whole body as sent. Raises RequestTooLarge without keeping any of it, and Disconnected."""
     declared, expects = _announced(headers)
     if declared is not None and declared > bytes_max:
-        # A client that asked first has sent nothing yet. Others are still sending: hanging up on them would reset
-        # the connection and lose them the answer, so what they send is thrown away, up to a point.
+        # A client that sent `Expect` has sent no body yet. Others are still sending: closing the connection would reset
+        # it and lose the response, so what they send is discarded, up to a limit.
         if not expects and declared <= DISCARDED_BYTES_MAX:
             await _discard(receive, declared)
         raise too_large(bytes_max)
@@ -76,7 +76,7 @@ async def read_body(receive: Receive, headers: RawHeaders, bytes_max: int) -> by
 
 
 async def decode_body(body: bytes, content_type: bytes, encoding: bytes, bytes_max: int) -> bytes:
-    """The body as UTF-8 JSON text, b"" where empty; in steps, between which others have their turn.
+    """The body as UTF-8 JSON text, b"" if empty; in steps, between which other tasks run.
 
     Raises ContentUnsupported, RequestTooLarge, EventMalformed.
     """
@@ -87,7 +87,7 @@ async def decode_body(body: bytes, content_type: bytes, encoding: bytes, bytes_m
     media_type, _, parameters = content_type.partition(b";")
     if media_type.strip().lower() not in MEDIA_TYPES:
         raise ContentUnsupported(
-            f"The content type {_shown(media_type) or 'is absent, which'} is not JSON.",
+            f"The content type {_shown(media_type) or '(missing)'} is not JSON.",
             hint="Send application/json, or text/plain as beacons do.",
         )
     if parameters:
@@ -118,15 +118,15 @@ def slice_events(body: bytes, events_max: int) -> list[bytes]:
 def split_optimistically(body: bytes) -> list[bytes]:
     """The text of each event of an array whose events all begin with `$schema`; [] where it does not look like one.
 
-    Four times as fast as `slice_events`, and right only if every text it gives is JSON: texts of JSON values with
-    commas between and brackets around are an array of just these values, and can be no other. So whoever takes them
-    has to parse all of them before believing any.
+    Four times as fast as `slice_events`, and correct only if every returned text is JSON: JSON values with commas
+    between them and brackets around them are an array of exactly these values. So the caller must parse all of them
+    before using any.
     """
     if not (body.startswith(b'[{"$schema"') and body.endswith(b"}]")):
         return []
     slices: list[bytes] = []
     find, start = body.find, 1
-    # One byte is found many times faster than a text is, and this one is rare.
+    # Finding one byte is many times faster than finding a text, and this byte is rare.
     at = find(_DOLLAR, len(b'[{"$'))
     while at >= 0:
         if body[at - 4 : at + 8] == b'},{"$schema"':
@@ -141,9 +141,9 @@ def split_optimistically(body: bytes) -> list[bytes]:
 
 
 def slice_at_brackets(body: bytes, events_max: int) -> list[bytes]:
-    """As `slice_events`, also where an event is not JSON: an array is divided wherever its members can be told apart.
+    """As `slice_events`, but also if an event is not JSON: the array is split if its members can be distinguished.
 
-    A member is what stands between two commas outside of strings and inner brackets. Raises EventMalformed where the
+    A member is the text between two commas outside of strings and inner brackets. Raises EventMalformed if the
     brackets do not match, RequestTooLarge.
     """
     body = body.strip(b" \t\r\n")
@@ -155,9 +155,9 @@ def slice_at_brackets(body: bytes, events_max: int) -> list[bytes]:
 
 
 def _commas_between_members(body: bytes, members_max: int) -> list[int]:
-    """Where the members of an array are divided.
+    """The positions at which an array is split into its members.
 
-    Raises EventMalformed where its brackets do not match, RequestTooLarge when there are too many of them.
+    Raises EventMalformed if its brackets do not match, RequestTooLarge if there are too many members.
     """
     commas: list[int] = []
     closers = bytearray()
@@ -176,11 +176,11 @@ def _commas_between_members(body: bytes, members_max: int) -> list[int]:
             if token.end() < len(body):
                 break
             return commas
-    raise EventMalformed("The body is not JSON: its brackets do not match, or a string in it does not end.")
+    raise EventMalformed("The body is not JSON: its brackets do not match, or a string is not terminated.")
 
 
 def _is_misplaced(mark: int, token: bytes, closers: bytearray) -> bool:
-    """Whether a closing bracket is not the one that is due, which is taken off `closers`, or a string has no end."""
+    """Whether a string is not terminated, or a closing bracket is not the expected one (removed from `closers`)."""
     if mark in _CLOSERS:
         return not closers or closers.pop() != mark
     return mark == _QUOTE and len(token) == 1
@@ -193,7 +193,7 @@ def _few(slices: list[bytes], events_max: int) -> list[bytes]:
 
 
 def _announced(headers: RawHeaders) -> tuple[int | None, bool]:
-    """The content-length where there is one that can be read, and whether the client waits for 100 Continue."""
+    """The content-length, if it is valid, and whether the client waits for 100 Continue."""
     declared, expects = None, False
     for name, value in headers:
         if name == b"content-length":
@@ -214,7 +214,7 @@ async def _discard(receive: Receive, bytes_max: int) -> None:
 
 
 def too_large(bytes_max: int) -> RequestTooLarge:
-    return RequestTooLarge(f"The request body is larger than {bytes_max} bytes.", hint="Send fewer events at once.")
+    return RequestTooLarge(f"The request body is larger than {bytes_max} bytes.", hint="Send fewer events per request.")
 
 
 async def _inflate(body: bytes, encoding: bytes, bytes_max: int) -> bytes:
@@ -223,16 +223,16 @@ async def _inflate(body: bytes, encoding: bytes, bytes_max: int) -> bytes:
     if encoding in (b"gzip", b"x-gzip"):
         return await _inflate_members(body, zlib.MAX_WBITS | 16, bytes_max)
     if encoding == b"deflate":
-        # Both forms are sent under this name; the zlib header has these low bits.
+        # Clients send raw deflate and zlib under this name; a zlib header has these low bits.
         zlib_form = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
         return await _inflate_members(body, zlib.MAX_WBITS if zlib_form else -zlib.MAX_WBITS, bytes_max)
     raise ContentUnsupported(
-        f"The content encoding {_shown(encoding)} is not understood.", hint="Send gzip, deflate or none."
+        f"The content encoding {_shown(encoding)} is not supported.", hint="Use gzip, deflate or no encoding."
     )
 
 
 async def _inflate_members(body: bytes, window_bits: int, bytes_max: int) -> bytes:
-    """Decompress in steps, so that a small body which unfolds to gigabytes is refused at the limit."""
+    """Decompress in steps, so that a small body that expands to gigabytes is refused at the limit."""
     parts: list[bytes] = []
     packed = memoryview(body)
     size = at = members = done = 0
@@ -241,7 +241,7 @@ async def _inflate_members(body: bytes, window_bits: int, bytes_max: int) -> byt
         if members > MEMBERS_MAX:
             raise EventMalformed(
                 f"The compressed body consists of more than {MEMBERS_MAX} members.",
-                hint="Compress the body as a whole.",
+                hint="Compress the body as one member.",
             )
         inflater = zlib.decompressobj(window_bits)
         while not inflater.eof:
@@ -276,12 +276,12 @@ async def _to_utf8(body: bytes, parameters: bytes) -> bytes:
         if charset in ("utf-8", "utf8", "us-ascii"):
             return body
         if not charset.startswith(("utf-16", "utf-32")):
-            raise ContentUnsupported(f"The charset {_shown(value)} is not understood.", hint="Send UTF-8.")
+            raise ContentUnsupported(f"The charset {_shown(value)} is not supported.", hint="Send UTF-8.")
         try:
-            # Half a character becomes no UTF-8, which is repaired where each event is read.
+            # Lone surrogates become invalid UTF-8, which is repaired when each event is read.
             return await _transcoded(body, charset)
         except LookupError:
-            raise ContentUnsupported(f"The charset {_shown(value)} is not understood.", hint="Send UTF-8.") from None
+            raise ContentUnsupported(f"The charset {_shown(value)} is not supported.", hint="Send UTF-8.") from None
         except UnicodeError as error:
             raise EventMalformed(f"The body is not {charset}: {getattr(error, 'reason', error)}.") from None
     return body
@@ -291,7 +291,7 @@ async def _transcoded(body: bytes, charset: str) -> bytes:
     """The text as UTF-8. Raises LookupError, UnicodeError."""
     name = codecs.lookup(charset).name
     if name in _BYTE_ORDER_MARKS and not body.startswith(_BYTE_ORDER_MARKS[name]):
-        # Decoders that work in steps insist on the mark.
+        # Incremental decoders require the byte order mark.
         name += "-le" if sys.byteorder == "little" else "-be"
     decoder = codecs.getincrementaldecoder(name)("surrogatepass")
     parts: list[bytes] = []

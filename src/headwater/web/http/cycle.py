@@ -1,4 +1,4 @@
-"""One request and its answer beside the short cut: uvicorn's cycle, with reason phrases and answers for HTTP/1.0."""
+"""One request and its response outside the short cut: uvicorn's cycle, with reason phrases and support for HTTP/1.0."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-# What may stand between two writes of an answer without end, and means nothing there: by how the content type begins.
+# Text that may be sent between two writes of an endless response without a meaning, by prefix of the content type.
 _PROBES = ((b"text/event-stream", b":\n"), (b"application/json", b"\n"), (b"application/x-ndjson", b"\n"))
 
 
 class Cycle(RequestResponseCycle):
     """One request of HTTP/1.1 and its response."""
 
-    # Those of the answer, as the application gave them.
+    # Those of the response, as the application sent them.
     _answered: Any = ()
 
     async def send(self, message: Any) -> None:
@@ -34,7 +34,7 @@ class Cycle(RequestResponseCycle):
             self.transport = transport
 
     def probe(self) -> None:
-        """Write something without a meaning, which fails where nobody reads any more."""
+        """Write something without a meaning, which fails if the client no longer reads."""
         nothing = _meaningless(self._answered)
         if not self.response_started or self.response_complete or self.disconnected or not nothing:
             return
@@ -42,7 +42,7 @@ class Cycle(RequestResponseCycle):
 
 
 class UnchunkedCycle(Cycle):
-    """The same for HTTP/1.0, which has no chunked encoding: an answer of unknown length ends with its connection."""
+    """The same for HTTP/1.0, which has no chunked encoding: a response of unknown length ends with its connection."""
 
     _measured = True
 
@@ -63,7 +63,7 @@ class UnchunkedCycle(Cycle):
 
 
 def _meaningless(headers: Any) -> bytes:
-    """What may be written between two parts of an answer with these headers; b"" for nothing."""
+    """What may be written between two parts of a response with these headers; b"" for nothing."""
     given = dict(headers)
     kind = given.get(b"content-type", b"")
     if b"content-length" in given:

@@ -1,18 +1,18 @@
-"""The end of a connection whose request was refused before it was complete: the client still reads why."""
+"""The end of a connection whose request was refused before it was complete: the client can still read the reason."""
 
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, Protocol, Transport
 from collections.abc import Callable
 
-# For so long a client that is still sending may read why it was refused.
+# How long a client that is still sending may take to read why it was refused.
 ENDING_SECONDS = 2.0
-# How much of what it still sends is read meanwhile.
+# How much of what it still sends is read in that time.
 ENDING_BYTES_MAX = 1_048_576
 
 
 class Ending(Protocol):
-    """Takes over a connection on which the last was said: closed at once, it would be reset, and the answer lost."""
+    """Takes over a connection after its last response: closed immediately, it would be reset, and the response lost."""
 
     def __init__(self, transport: Transport, loop: AbstractEventLoop, lost: Callable[[Exception | None], None]) -> None:
         self._transport = transport

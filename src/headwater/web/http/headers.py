@@ -1,4 +1,4 @@
-"""The headers every answer carries (who may read it, what a browser may do with it), and numbers that clients write."""
+"""The headers of every response (who may read it, what a browser may do with it), and numbers that clients send."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headwater.errors import HeaderRepeated
 RawHeaders = list[tuple[bytes, bytes]]
 
 NUMBER_DIGITS_MAX = 18
-# Each decides how a request is answered: of two, a proxy in front might have looked at the other one.
+# Each affects how a request is answered: of two values, a proxy might have used the other one.
 SINGLE = frozenset(
     {
         *(b"authorization", b"content-encoding", b"content-length", b"content-type", b"host", b"if-match"),
@@ -29,7 +29,7 @@ CSP_SERVICE = (
 
 
 def make_default_headers(cors: str | None, csp: bool) -> RawHeaders:
-    """CORS headers for `cors` (None: none of them), security headers where `csp`."""
+    """CORS headers for `cors` (None: none of them), security headers if `csp`."""
     headers: RawHeaders = []
     if cors:
         headers += [
@@ -50,7 +50,7 @@ def make_default_headers(cors: str | None, csp: bool) -> RawHeaders:
 
 
 def check_single(headers: RawHeaders) -> None:
-    """Raise HeaderRepeated where one of `SINGLE` is there more than once; a content type may be repeated as it is."""
+    """Raise HeaderRepeated if one of `SINGLE` occurs more than once; an identical content type may be repeated."""
     if len(dict(headers)) == len(headers):
         return
     first: dict[bytes, bytes] = {}
@@ -62,9 +62,9 @@ def check_single(headers: RawHeaders) -> None:
 
 
 def client_address(headers: RawHeaders, peer: str | None, named: str | None) -> str:
-    """Where a request comes from: the connection `peer`, or what a trusted proxy says in the header `named`.
+    """The client's address: the connection's `peer`, or the one that a trusted proxy puts into the header `named`.
 
-    Of several the last one: that is the proxy's, whatever its client sent before.
+    Of several values the last one: that is the proxy's, whatever its client sent before.
     """
     wanted = named.lower().encode("latin-1", "replace") if named else None
     said = next((value for name, value in reversed(headers) if name == wanted), b"").decode("latin-1").strip()
@@ -72,7 +72,7 @@ def client_address(headers: RawHeaders, peer: str | None, named: str | None) -> 
 
 
 def joined(headers: RawHeaders) -> dict[str, str]:
-    """The headers by name; one that is there more than once has its values in one list, as HTTP says."""
+    """The headers by name; the values of a repeated one are joined as a list, as HTTP defines."""
     found: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
@@ -81,22 +81,22 @@ def joined(headers: RawHeaders) -> dict[str, str]:
 
 
 def is_number(text: str) -> bool:
-    """Whether what a client wrote is a whole number that `int` reads: digits as ASCII has them, not too many."""
+    """Whether a client's text is a whole number that `int` can read: ASCII digits, and not too many."""
     return text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX
 
 
 def is_on(given: Sequence[str]) -> bool:
-    """Whether a flag of a query string is set, from all values given for it: it is where it has none, as in `?flag`.
+    """Whether a flag of a query string is set, from all its values: `?flag` without a value sets it.
 
-    Given more than once it is set, as it is a list then (as recorded).
+    A flag that is given more than once is set, since it is a list then (as recorded).
     """
     return len(given) > 1 or (len(given) == 1 and given[0].strip().lower() not in FALSE_WORDS)
 
 
 class DefaultHeaders:
-    """ASGI middleware that adds `headers` to every answer that has not set them itself.
+    """ASGI middleware that adds `headers` to every response that has not set them itself.
 
-    `headers_of`: those of one answer, where they depend on what has answered; asked when the answer begins.
+    `headers_of`: the headers of one response, if they depend on the endpoint; called when the response starts.
     """
 
     def __init__(

@@ -1,13 +1,13 @@
-"""By which names a server answers: a page that makes a name of its own point to this machine reads nothing here.
+"""The host names a server accepts, so that a page cannot read from it through a name that resolves to this machine.
 
-How this works: a browser lets a page read what its own origin answers, and an origin is a name. Whoever owns a name can
-have it resolve to 127.0.0.1, and then the page reads the platform of whoever visits it (DNS rebinding). The name still
-stands in `Host`, so a server that listens on loopback answers to loopback names, to its own addresses, to names without
-a dot, which nobody can own, and to the names that the settings give, and to no others. Elsewhere proxies and service
-names are legion: there the settings decide.
+How this works: a browser lets a page read responses of its own origin, and an origin is a name. The owner of a name can
+make it resolve to 127.0.0.1, and then the page could read the platform of its visitor (DNS rebinding). The name is
+still in `Host`, so a server that listens on loopback accepts only loopback names, its own addresses, names without a
+dot, which cannot be registered, and the configured names. Servers on other addresses are reached through proxies and
+service names of many kinds: there only the settings decide.
 
-A request whose target is a whole URL (`GET http://name/path`) passes, whatever the name: only a client that was given
-this server as its proxy writes that, which no page can have its browser do. Clients of EventStreams are led here so.
+A request whose target is a complete URL (`GET http://name/path`) passes, whatever the name: only a client that uses
+this server as its proxy sends that, which a page cannot cause. Clients of EventStreams can be redirected here that way.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from headwater.errors import HostUnknown
 from headwater.settings import is_loopback
 
 ANY = "*"
-# The key, in the `extensions` of a scope, of a request whose target is a whole URL.
+# The key, in the `extensions` of a scope, of a request whose target is a complete URL.
 WHOLE_TARGET = "headwater.whole_target"
-# Values that were admitted are remembered, up to so many.
+# Accepted values are cached, up to this many.
 KNOWN_MAX = 256
-# No name with a port is longer; what addresses are made of is remembered in more than one place.
+# No name with a port is longer; values derived from it are cached in more than one place.
 HOST_BYTES_MAX = 260
 _UNSPECIFIED = "0.0.0.0"
 
 
 class Hosts:
-    """The names of one server. `known`: values of `Host` that are good, without looking at them again."""
+    """The names of one server. `known`: values of `Host` that were accepted, and need no second check."""
 
     def __init__(self, config: WebConfig) -> None:
         self.known: set[bytes] = set()
@@ -38,7 +38,7 @@ class Hosts:
         self.is_checked = ANY not in self._names and (config.hosts is not None or is_loopback(config.host))
 
     def check(self, value: bytes | None, own_address: str | None) -> None:
-        """Raise HostUnknown for a `Host` that is no name of ours; `own_address`: where the connection arrived."""
+        """Raise HostUnknown for a `Host` that is not one of our names; `own_address`: where the connection arrived."""
         if value is None or value in self.known:
             return
         if len(value) > HOST_BYTES_MAX:
@@ -48,8 +48,8 @@ class Hosts:
         name = host_name(value.decode("latin-1"))
         if name != (own_address or "").lower() and name not in self._names and not is_local(name):
             raise HostUnknown(
-                f"This server is not {name[:200]!r}.",
-                hint="Ask for it by one of its own names; web.public_url and web.hosts say which others it has.",
+                f"This server does not accept the host name {name[:200]!r}.",
+                hint="Use one of the server's own names, or add this one to `web.hosts`.",
             )
         if len(self.known) < KNOWN_MAX:
             self.known.add(value)
@@ -65,5 +65,5 @@ def host_name(value: str) -> str:
 
 
 def is_local(name: str) -> bool:
-    """Whether a name can mean this machine, or one of its network, only: nobody elsewhere decides where it points."""
+    """Whether a name can only refer to this machine or its network, and cannot be registered elsewhere."""
     return ("." not in name and ":" not in name) or name == _UNSPECIFIED or is_loopback(name)

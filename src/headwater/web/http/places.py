@@ -1,4 +1,4 @@
-"""Answers that no endpoint gave, in the form of their place: the registry's JSON, a problem document, or a page."""
+"""Errors outside endpoints, in the format of their path: the registry's JSON, a problem document, or a page."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from headwater.errors import HeadwaterError
 from headwater.web.problems import MEDIA_TYPE, ProblemResponse, request_uri, status_of
 
 REGISTRY_MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
-# What clients of a schema registry ask for, with everything below it.
+# The paths of the schema registry's clients, with everything below them.
 _REGISTRY = ("/subjects", "/schemas", "/config", "/mode", "/compatibility", "/contexts", "/exporters", "/v1/metadata")
-# Where programs ask; elsewhere an unknown path has the page that EventGate's framework has for it.
+# The paths of programs; elsewhere an unknown path gets the page of EventGate's framework.
 _PROGRAMS = (
     *("/v1/streams", "/v1/stream-changes", "/v1/canaries", "/v1/completeness", "/v1/reconciliation", "/v1/_page"),
     *("/asyncapi", "/clients", "/repositories", "/_info", "/healthz", "/readyz"),
 )
-# The registry's own code for a failure of what is behind it.
+# The registry's own code for a failure of its backend.
 _BACKEND = 50001
 
 
 def is_registry(path: str) -> bool:
-    """Whether clients of a schema registry ask there."""
+    """Whether a path belongs to the schema registry API."""
     return _is_in(path, _REGISTRY)
 
 
 def exception_handlers() -> dict[Any, Any]:
-    """Exception class → what answers it, for an application."""
+    """Exception class → handler, for an application."""
     return {
         HTTPException: _unrouted,
         HeadwaterError: _failed,
@@ -43,7 +43,7 @@ def exception_handlers() -> dict[Any, Any]:
 
 
 def registry_failure(status: int, code: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error as the schema registry's clients read it."""
+    """An error in the schema registry's format."""
     return Response(
         orjson.dumps({"error_code": code, "message": message}),
         status_code=status,
@@ -53,7 +53,7 @@ def registry_failure(status: int, code: int, message: str, headers: Mapping[str,
 
 
 def error_answer(error: HeadwaterError, method: str, uri: str) -> Response:
-    """A request that failed, at its place."""
+    """A failed request, in the format of its path."""
     if not is_registry(uri.partition("?")[0]):
         return ProblemResponse(error, method=method, uri=uri)
     status = status_of(error)
@@ -63,9 +63,9 @@ def error_answer(error: HeadwaterError, method: str, uri: str) -> Response:
 
 
 def page_of_error(status: int, method: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
-    """The page of EventGate's framework for a path or a method that it has not."""
+    """The page of EventGate's framework for an unknown path or method."""
     sentence = escape(f"Cannot {method} {path}")
-    # Part of such a page whatever is configured, as in EventGate's framework.
+    # Part of such a page regardless of the configuration, as in EventGate's framework.
     own = {"content-security-policy": "default-src 'none'", "x-content-type-options": "nosniff"}
     return HTMLResponse(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Error</title>\n</head>\n'
@@ -92,7 +92,7 @@ async def _failed(request: Request, error: HeadwaterError) -> Response:
 
 
 async def _abandoned(request: Request, error: ClientDisconnect) -> Response:
-    """Nobody reads this."""
+    """An empty response, since the client has gone."""
     return Response(status_code=400)
 
 

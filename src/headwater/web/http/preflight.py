@@ -1,4 +1,4 @@
-"""Preflights: what a browser asks before it sends to another origin, answered by the methods of the path."""
+"""Preflights: the requests of a browser before it sends to another origin, answered with the methods of the path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headwater.web.http.headers import RawHeaders
 from headwater.web.http.route import Route
 
 MAX_AGE_SECONDS = 86_400
-# What our clients, CloudEvents' and those that trace requests send. Whatever else is asked for is added to it.
+# The headers of our clients, of CloudEvents, and of tracing. Any other requested header is added to them.
 ALLOWED_HEADERS = (
     *("accept", "authorization", "cache-control", "content-encoding", "content-type", "if-match", "if-none-match"),
     *("last-event-id", "traceparent", "tracestate", "x-request-id", "x-requested-with"),
@@ -25,11 +25,11 @@ _OPTIONS = "OPTIONS"
 
 
 class Preflights:
-    """ASGI middleware that answers `OPTIONS` for the paths of some routes, and gives everything else to `app`.
+    """ASGI middleware that answers `OPTIONS` for the paths of some routes, and passes everything else to `app`.
 
-    `origins`: route → the value of `access-control-allow-origin`, None for an answer without it. The paths of routes
-    that are not among them are not for pages of other origins. `by_query`: for paths where the query decides, the
-    methods that a request asks about, and the origin; None for others.
+    `origins`: route → the value of `access-control-allow-origin`, None for a response without it. Other routes are not
+    available to pages of other origins. `by_query`: for paths where the query decides, the methods of the requested
+    resource, and the origin; None for others.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Preflights:
 
 
 def preflight(methods: Collection[str], origin: str | None, headers: RawHeaders) -> Response:
-    """The answer for a path that has these methods, to a request with these headers."""
+    """The response for a path with these methods, to a request with these headers."""
     allowed = ", ".join(sorted({*methods, _OPTIONS}))
     answer = {"allow": allowed}
     if origin is not None:
@@ -70,7 +70,7 @@ def preflight(methods: Collection[str], origin: str | None, headers: RawHeaders)
 
 
 def is_preflight(headers: RawHeaders) -> bool:
-    """Whether a browser asks with these headers which methods and headers it may send."""
+    """Whether these are the headers of a preflight request."""
     return any(name == b"access-control-request-method" for name, _ in headers)
 
 

@@ -1,4 +1,4 @@
-"""Routes whose names may hold every character there is."""
+"""Routes whose path parameters may contain any character."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headwater.web.http.threads import apart
 
 
 class _Revision(IntegerConvertor):
-    """A number in a path, with no more digits than Python reads, and any revision has."""
+    """A number in a path, with no more digits than Python can read or a revision can have."""
 
     regex = "[0-9]{1,18}"
 
@@ -24,12 +24,12 @@ register_url_convertor("revision", _Revision())
 
 
 class Route(routing.Route):
-    """Starlette's route, whose `{name:path}` also takes line breaks, and gives them to the endpoint.
+    """Starlette's route, whose `{name:path}` also matches line breaks and passes them to the endpoint.
 
     An endpoint that is a plain function is called in a thread, see `threads`.
     """
 
     def __init__(self, path: str, endpoint: Callable[[Request], Any], **options: Any) -> None:
         super().__init__(path, endpoint if inspect.iscoroutinefunction(endpoint) else apart(endpoint), **options)
-        # `.` leaves out line breaks, and `$` also fits before the last of them.
+        # `.` does not match line breaks, and `$` also matches before the last one.
         self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)

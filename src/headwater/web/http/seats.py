@@ -1,4 +1,4 @@
-"""Seats of long-lived answers: so many in all, and so many for each address, given back however the answer ends."""
+"""Limits the number of long-lived responses, in total and per address; each seat is returned when its response ends."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from headwater.consumption.hub import stall_seconds_max
 from headwater.web.http.headers import client_address
 from headwater.web.http.stalls import unless_stalled
 
-# The key, in the `extensions` of a scope, of a coroutine function: it ends when the client sends nothing more.
+# The key, in the `extensions` of a scope, of a coroutine function: it returns when the client stops sending.
 ENDED_EXTENSION = "headwater.ended"
 
 
 class Seats:
-    """Those of one kind of endpoint. `consumption` says where a trusted proxy puts the client's address, and how long a
-    client may take nothing."""
+    """The seats of one kind of endpoint. `consumption` has the header of a trusted proxy with the client's address, and
+    how long a client may stall."""
 
     def __init__(self, seats_max: int, per_address_max: int, consumption: ConsumptionConfig) -> None:
         self._admission = ConnectionLimits(seats_max, per_address_max)
@@ -30,18 +30,18 @@ class Seats:
 
     @property
     def taken(self) -> int:
-        """How many are taken now."""
+        """How many seats are taken now."""
         return self._admission.connections
 
     def take(self, request: Request) -> Callable[[], None]:
-        """Take a seat; the function gives it back. Raises TooManyConnections."""
+        """Take a seat; the returned function returns it. Raises TooManyConnections."""
         peer = request.client.host if request.client else None
         address = client_address(request.scope["headers"], peer, self._address_header)
         self._admission.enter(address)
         return lambda: self._admission.leave(address)
 
     def answer(self, request: Request, events: AsyncIterator[bytes], headers: Mapping[str, str]) -> Response:
-        """Server-sent events, with a seat for as long as they last. Raises TooManyConnections."""
+        """A response of server-sent events that has a seat until it ends. Raises TooManyConnections."""
         leave = self.take(request)
         answer = _SeatedResponse(events, media_type="text/event-stream", headers=dict(headers))
         answer.leave, answer.stall_seconds_max = leave, self._stall_seconds_max
@@ -49,9 +49,9 @@ class Seats:
 
 
 class _SeatedResponse(StreamingResponse):
-    """A stream that gives its seat back when it ends, also where it never began.
+    """A stream that returns its seat when it ends, even if it never started.
 
-    It ends when the client has gone, or takes nothing any more, and leaves no cycle of references behind.
+    It ends when the client disconnects or stalls, and leaves no reference cycle.
     """
 
     leave: Callable[[], None]
@@ -72,10 +72,9 @@ class _SeatedResponse(StreamingResponse):
 
 
 async def until_ended(scope: Scope, receive: Receive) -> None:
-    """Wait until the client has gone or, where the server knows of that, sends nothing more.
+    """Wait until the client has disconnected or, if the server can detect it, has closed its sending side.
 
-    Who has closed its half of the connection may have gone altogether. Only an answer shows it, so there is no use in
-    having it wait for one.
+    Such a client may have disconnected completely, which only a response would show: so do not keep it waiting.
     """
     wait = (scope.get("extensions") or {}).get(ENDED_EXTENSION)
     if wait is not None:

@@ -1,4 +1,4 @@
-"""Clients that stay connected and take nothing: after a while their connection is dropped, with what waits for them."""
+"""Clients that stay connected without reading: after a while their connection is dropped, with its buffered data."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ ABORT_EXTENSION = "headwater.abort"
 
 
 class ClientStalled(Exception):
-    """The client has taken nothing for too long, and the server has no way to drop its connection."""
+    """The client has not read for too long, and the server has no way to drop its connection."""
 
 
 def abort_of(scope: Scope) -> Callable[[], None] | None:
-    """What drops the connection of a request at once; None where the server does not say."""
+    """The function that drops the connection of a request immediately; None if the server has none."""
     found: Callable[[], None] | None = (scope.get("extensions") or {}).get(ABORT_EXTENSION)
     return found
 
 
 def unless_stalled(send: Send, scope: Scope, stall_seconds_max: float) -> Send:
-    """`send`, which drops the connection where the client takes nothing for so long."""
+    """`send`, which drops the connection if the client does not read for this long."""
 
     async def send_in_time(message: Message) -> None:
         try:
@@ -33,7 +33,7 @@ def unless_stalled(send: Send, scope: Scope, stall_seconds_max: float) -> Send:
             if abort is None:
                 raise ClientStalled from None
             abort()
-            # Whoever waits for the end of the connection ends this.
+            # The task that waits for the end of the connection cancels this one.
             await asyncio.Event().wait()
 
     return send_in_time

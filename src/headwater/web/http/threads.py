@@ -1,9 +1,9 @@
-"""Work that takes long is done in threads, few at a time, and shared by all who ask for the same meanwhile.
+"""Runs long work in threads, few at a time, and shares the result between identical concurrent requests.
 
-How this works: an endpoint that is a plain function is such work (see `Route`). A thread that computes lets the event
-loop have the interpreter again after some milliseconds; with many of them the loop would wait for one after the other.
-So there are few, and the others wait. Requests that would be given the same answer, which are those of one sender or
-of many with the same path, query and headers that matter, wait for one answer together.
+How this works: an endpoint that is a plain function is such work (see `Route`). A computing thread yields the
+interpreter to the event loop after some milliseconds; with many threads, the loop would wait for each in turn. So there
+are few threads, and other work queues. Requests that have the same response, because path, query and relevant headers
+are equal, wait for one result together, even from different clients.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from starlette.responses import Response
 from headwater.garbage import uncollected
 
 THREADS_MAX = 2
-# What an endpoint may look at besides the path and the query.
+# The headers an endpoint may read, apart from the path and the query.
 _HEADERS = ("accept", "authorization", "host", "if-none-match")
 
 Result = TypeVar("Result")
@@ -29,7 +29,7 @@ _limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("
 
 
 async def in_thread(work: Callable[..., Result], *arguments: Any) -> Result:
-    """What `work` gives, made in a thread when there is one free."""
+    """The result of `work`, run in a thread as soon as one is free."""
     try:
         limiter = _limiter.get()
     except LookupError:
@@ -39,13 +39,13 @@ async def in_thread(work: Callable[..., Result], *arguments: Any) -> Result:
 
 
 class SharedWork:
-    """Work that is done once for all who ask for it while it is being done. Belongs to one event loop."""
+    """Work that runs once for all callers that ask for it while it runs. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._doing: dict[Hashable, asyncio.Task[Any]] = {}
 
     async def of(self, key: Hashable, work: Callable[[], Result]) -> Result:
-        """What `work` gives, made in a thread; or what the same work gives that was begun with this key before."""
+        """The result of `work`, run in a thread; or of the work that is already running with this key."""
         return await self.awaited(key, lambda: in_thread(work))
 
     async def awaited(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
@@ -54,19 +54,19 @@ class SharedWork:
         if doing is None:
             doing = self._doing[key] = asyncio.ensure_future(work())
             doing.add_done_callback(lambda done: self._done(key, done))
-        # Whoever goes away leaves it to the others.
+        # A cancelled caller leaves the work to the others.
         result: Result = await asyncio.shield(doing)
         return result
 
     def _done(self, key: Hashable, done: asyncio.Task[Any]) -> None:
         del self._doing[key]
         if not done.cancelled():
-            # Somebody may have asked and gone away; an error is not said to be lost then.
+            # All callers may be gone: read the error, so that asyncio does not report it as never retrieved.
             done.exception()
 
 
 def apart(endpoint: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint that is a plain function, called in a thread, and once for requests that get the same answer."""
+    """An endpoint that is a plain function, called in a thread, and once for requests with the same response."""
     shared = SharedWork()
 
     async def answer(request: Request) -> Response:

@@ -29,28 +29,28 @@ from headwater.web.sight import seen
 
 # In the order of the page.
 TAGS = {
-    spec_events.TAG: "Taking events, and reading them as they happen.",
-    spec_streams.TAG: "What streams there are, as each audience is told of them, now and live.",
-    spec_streams.CHANGES_TAG: "Rules laid over the stream files while the platform runs, with their history.",
+    spec_events.TAG: "Send events, and read them as they happen.",
+    spec_streams.TAG: "The declared streams, as each audience sees them, once or live.",
+    spec_streams.CHANGES_TAG: "Rules that override the stream files at run time, with their history.",
     spec_streams.LEGACY_TAG: "The same streams for clients of MediaWiki's and EventGate's interfaces.",
     spec_monitoring.TAG: "Whether events arrive, whether hours are complete, and whether the counts agree.",
     spec_schemas.TAG: "The schema repositories: directories, versions, search.",
-    spec_registry.TAG: "The schemas as clients of Confluent's registry read them.",
+    spec_registry.TAG: "The schemas for clients of Confluent's schema registry.",
     spec_service.DESCRIPTIONS_TAG: "The streams as AsyncAPI, and the producer for web pages.",
-    spec_service.TAG: "Who it is, whether it is well, what it counts.",
+    spec_service.TAG: "Identity, health and metrics of the service.",
 }
 
-# What the server answers and the document does not name: "METHOD path", as in the route table, or a method everywhere.
+# Endpoints that the document omits: "METHOD path", as in the route table, or a method of all paths.
 LEFT_OUT = {
-    "HEAD": "Answers as GET does, without the content.",
-    "OPTIONS": "What browsers ask by themselves before they send to another origin.",
+    "HEAD": "The response to GET, without the content.",
+    "OPTIONS": "Sent by browsers before a request to another origin.",
     "GET /_info/": "The same as /_info.",
-    "GET /monitoring": "A page for people; /v1/canaries has what it shows.",
-    "GET /static/{name}": "Style and script of the pages.",
+    "GET /monitoring": "A page for people; /v1/canaries has the same data.",
+    "GET /static/{name}": "Styles and scripts of the pages.",
     "GET /schemas/": "The same as /schemas.",
-    "GET /repositories/-/static/{name}": "Style of the pages of schemas.",
-    "GET /v1/_page/feed": "Keeps the page at / alive; its form is the page's own.",
-    "GET /v1/_page/state": "The same, once.",
+    "GET /repositories/-/static/{name}": "Styles of the schema pages.",
+    "GET /v1/_page/feed": "Updates the page at /; the format is internal.",
+    "GET /v1/_page/state": "The same data, once.",
     "GET /v1/_page/tables": "The tables on the page at /.",
 }
 
@@ -58,18 +58,19 @@ _API_KEY = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "hwk_…",
-    "description": "Some operations need an API key, sent as `Authorization: Bearer …`. `headwater keys create` makes "
-    "one with one or more of the scopes `streams:read`, `streams:write`, `streams:kill` and `events:read`; `x-scope` "
-    "says which. Any key also shows private streams wherever streams are told of, and `events:read` their events.",
+    "description": "Some operations need an API key, sent as `Authorization: Bearer …`. Create one with `headwater "
+    "keys create` and one or more of the scopes `streams:read`, `streams:write`, `streams:kill`, `events:read` and "
+    "`events:write`; `x-scope` names the required scope. With any key, private streams are listed, too; with "
+    "`events:read`, also their events.",
 }
 
 
 def specification(
     platform: Any, streams: SeenStreams | None = None, indexes: RepositoryIndexes | None = None
 ) -> dict[str, Any]:
-    """The OpenAPI document of a platform, with the names of these streams; None: of those that everybody sees.
+    """The OpenAPI document of a platform, with the names of these streams; None: of the public ones.
 
-    Examples are made of streams that everybody sees, and of the schemas of `indexes`.
+    Examples use public streams, and the schemas of `indexes`.
     """
     config = platform.config
     public = platform.seen(Sight.PUBLIC)
@@ -110,7 +111,7 @@ def spec(request: Request) -> Response:
 
 
 def doc(request: Request) -> Response:
-    """The specification as a page for people; without assets of its own, so nothing is served under `path`."""
+    """The specification as a page for people; it has no assets of its own, so nothing is served under `path`."""
     asset = request.query_params.get("path")
     if asset is not None:
         uri = request_uri(request.scope)

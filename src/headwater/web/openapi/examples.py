@@ -1,8 +1,8 @@
-"""Examples with which every described operation succeeds, made of what the platform has, for tools that try all out.
+"""Examples with which every described operation succeeds, for tools that try out all of them.
 
-They are `x-amples`, as EventGate's and EventStreams' own descriptions have them: a request with the parameters of its
-path and query, its headers and body, and the status it is answered. An operation for which there is nothing to ask is
-marked with `x-monitor: false`, as those are that never end, or change something.
+They are `x-amples`, as in EventGate's and EventStreams' own descriptions: a request with the parameters of its path and
+query, its headers and body, and the status of its response. An operation without a possible example is marked with
+`x-monitor: false`, as are those that never end, or that change something.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from headwater.web.streamconfigs import PATHS as STREAMCONFIGS
 _JSON = {"content-type": "application/json"}
 _PARTS_OF_IDS = ("", "/schema", "/subjects", "/versions")
 _FORM = {"content-type": "application/x-www-form-urlencoded"}
-# Schemas that are looked into for one that can be served.
+# How many schemas are tried to find one that can be served.
 _TRIED_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A schema version that can be asked for, under all its names."""
+    """A schema version for examples, under all its names."""
 
     repository: str
     title: str
@@ -40,9 +40,9 @@ class _Known:
 def with_amples(
     paths: Mapping[str, Node], seen: Sequence[str], read: Sequence[str], indexes: RepositoryIndexes | None
 ) -> dict[str, Node]:
-    """`paths` with an example in each operation that cannot be asked without.
+    """`paths` with an example in each operation that needs one.
 
-    `seen` and `read` are the names of the streams that everybody may know of, and may read.
+    `seen` and `read` are the names of the public streams, and of those whose events are public.
     """
     amples = {**_always(), **_of_streams(next(iter([*read, *seen]), None)), **_of_schemas(_known(indexes))}
     if read:
@@ -84,7 +84,7 @@ def _always() -> dict[str, Node]:
 
 
 def _of_streams(name: str | None) -> dict[str, Node]:
-    # What would become of an event can be asked of any event.
+    # A dry run works for any event.
     event = {"$schema": "/some/schema/1.0.0", "meta": {"stream": name or "some.stream"}}
     dry_run = _ample(query={"dry_run": True}, headers=_JSON, body=event)
     found = {"POST /v1/events": dry_run, "POST /v2/events": dry_run}
@@ -125,7 +125,7 @@ def _of_schemas(known: _Known | None) -> dict[str, Node]:
 
 
 def _known(indexes: RepositoryIndexes | None) -> _Known | None:
-    """The first schema that can be served; None where there is none."""
+    """The first schema that can be served; None if there is none."""
     found = ((index, title) for index in (indexes.indexes if indexes else ()) for title in index.folders)
     for (index, title), _ in zip(found, range(_TRIED_MAX), strict=False):
         known = _newest(index, title)

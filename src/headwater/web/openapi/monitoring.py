@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of monitoring: canaries, complete hours, and counts that agree."""
+"""The OpenAPI description of monitoring: canaries, complete hours, and reconciliation."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def schemas() -> dict[str, Node]:
     return {
         "canaries": record(
             {
-                "at": moment("When this was so."),
+                "at": moment("The time of this report."),
                 "sending": boolean("Whether this process sends canaries."),
-                "conditions": map_of(integer(), "How many streams are in each condition."),
+                "conditions": map_of(integer(), "Number of streams in each condition."),
                 "streams": array_of(_health()),
             }
         ),
         "completeness": record(
             {
                 "by": one_of(("event", "receipt")),
-                "counted_until": _time("All that was received until then is counted; null: nothing yet."),
+                "counted_until": _time("Everything received before this time is counted; null: nothing yet."),
                 "streams": array_of(
                     record(
                         {
                             "stream": text(),
                             "whole": boolean("Whether all these hours are complete or empty."),
-                            "max_lateness_seconds": number("How late an event may come to its hour."),
+                            "max_lateness_seconds": number("How late an event of an hour may arrive."),
                             "hours": array_of(_hour()),
                         }
                     )
@@ -53,9 +53,9 @@ def schemas() -> dict[str, Node]:
             {
                 "from": moment("The first hour."),
                 "to": moment("The hour after the last one."),
-                "counted_until": _time("All that was received until then is counted; null: nothing yet."),
+                "counted_until": _time("Everything received before this time is counted; null: nothing yet."),
                 "agrees": boolean("Whether no hour differs."),
-                "compared": integer("How many hours of streams were compared."),
+                "compared": integer("Number of stream hours that were compared."),
                 "hours": array_of(_reconciled()),
             }
         ),
@@ -75,10 +75,10 @@ def _canaries() -> Node:
     return operation(
         "canaries",
         TAG,
-        "How the streams are, and how far their canaries come",
+        "The condition of streams, and how far their canaries get",
         {
             "200": answer("The streams", {JSON: ref("canaries")}),
-            **problems({"400": "There is no such condition", "404": "There is no such stream"}),
+            **problems({"400": "Unknown condition", "404": "Unknown stream"}),
         },
         parameters=[
             repeated("stream", "Only these streams."),
@@ -92,10 +92,10 @@ def _completeness() -> Node:
         "completeness",
         TAG,
         "Whether the hours of streams are complete",
-        {"200": answer("The hours, and whether batch work may begin", {JSON: ref("completeness")}), **_refusals()},
+        {"200": answer("The hours, and whether batch jobs may start", {JSON: ref("completeness")}), **_refusals()},
         parameters=[
             repeated("stream", "The streams; at least one.") | {"required": True},
-            query("by", "Hours of the events' own time, or of receipt.", one_of(("event", "receipt"))),
+            query("by", "Hours of event time, or of the time of receipt.", one_of(("event", "receipt"))),
             *_hours(),
         ],
     )
@@ -105,10 +105,10 @@ def _reconciliation() -> Node:
     return operation(
         "reconciliation",
         TAG,
-        "What was accepted, stored and delivered, by hour of receipt",
+        "Counts of accepted, stored and delivered events, by hour of receipt",
         {"200": answer("The counts", {JSON: ref("reconciliation")}), **_refusals()},
         parameters=[
-            repeated("stream", "The streams; all where none is named."),
+            repeated("stream", "The streams; all by default."),
             query("differing", "Only hours in which the counts differ.", boolean()),
             *_hours(),
         ],
@@ -118,17 +118,17 @@ def _reconciliation() -> Node:
 def _hours() -> list[Node]:
     return [
         query("hour", "One hour, such as `2026-01-31T13`, in UTC."),
-        query("from", "The first hour; without it, 24 hours before `to`."),
-        query("to", "The hour after the last one; without it, up to now."),
+        query("from", "The first hour (default: 24 hours before `to`)."),
+        query("to", "The hour after the last one (default: now)."),
     ]
 
 
 def _refusals() -> dict[str, Node]:
     return problems(
         {
-            "400": "What is asked for cannot be read",
-            "404": "There is no such stream, or none is named",
-            "413": "More hours of streams than one answer holds (20,000)",
+            "400": "Invalid parameters",
+            "404": "Unknown stream, or none is named",
+            "413": "More stream hours than one response can hold (20,000)",
         }
     )
 
@@ -137,21 +137,21 @@ def _health() -> Node:
     topic = record(
         {
             "topic": text(),
-            "prefix": text("The datacenter's prefix, empty where there is none."),
+            "prefix": text("The datacenter prefix, empty if there is none."),
             "up": boolean("Whether its canaries arrive."),
             "hops": map_of(_time(), "Hop → when the newest canary that passed it was sent."),
-            "error": text("What became of the last canary, where it did not arrive."),
+            "error": text("What happened to the last canary, if it did not arrive."),
         },
         optional=("error",),
     )
     ahead = record(
         {
-            "hours": integer("Of so many last hours this is said."),
-            "events": integer("Events that said they happened after their receipt."),
-            "seconds_max": number("By how much at most."),
+            "hours": integer("The number of hours this covers."),
+            "events": integer("Events whose event time is after their receipt."),
+            "seconds_max": number("The largest difference."),
         }
     )
-    ahead["description"] = "Clocks of its producers that run ahead; absent where none does."
+    ahead["description"] = "Producers' clocks that run ahead; absent if none does."
     return record(
         {
             "stream": text(),
@@ -159,8 +159,8 @@ def _health() -> Node:
             "reason": text("Why it is in this condition, in a sentence."),
             "last_canary": _time(),
             "last_event": _time(),
-            "events_last_hour": integer("By receipt, in the last whole hour."),
-            "required_within_seconds": number("How soon a canary has to arrive.", nullable=True),
+            "events_last_hour": integer("By receipt, in the last complete hour."),
+            "required_within_seconds": number("The time within which a canary must arrive.", nullable=True),
             "clock_ahead": ahead,
             "topics": array_of(topic),
         },
@@ -172,7 +172,7 @@ def _hour() -> Node:
     counted = {
         "state": one_of(STATES),
         "events": integer(),
-        "late": integer("After the hour was closed."),
+        "late": integer("Events that arrived after the hour was closed."),
         "canaries": integer(),
     }
     partition = record({"topic": text(), "partition": integer(), **counted})
@@ -181,7 +181,7 @@ def _hour() -> Node:
             "hour": moment(),
             **counted,
             "whole": boolean("Complete or empty."),
-            "reason": text("Why it is neither."),
+            "reason": text("The reason if it is neither."),
             "partitions": array_of(partition),
         },
         optional=("reason",),
@@ -193,14 +193,14 @@ def _reconciled() -> Node:
         {
             "stream": text(),
             "hour": moment(),
-            "accepted": integer("By the intakes; null before they were counted.", nullable=True),
+            "accepted": integer("By the intakes; null before counting started.", nullable=True),
             "written": integer("By jobs, and as error events."),
-            "stored": integer("By the log's own account; null where it has none.", nullable=True),
-            "delivered": integer("To the reader that counts."),
+            "stored": integer("By the log's own count; null if it has none.", nullable=True),
+            "delivered": integer("To the counting reader."),
             "duplicates": integer(),
             "refused": integer(),
             "agrees": boolean(),
-            "differences": map_of(integer(), "Which counts differ by more than may be, and by how much."),
+            "differences": map_of(integer(), "Which counts differ by more than is allowed, and by how much."),
             "notes": array_of(text()),
         }
     )

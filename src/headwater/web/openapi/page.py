@@ -28,7 +28,7 @@ _LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A line of a table of fields. `name` is dotted from the top, as `streams[].hours[].state`; "": an alternative."""
+    """A line of a table of fields. `name` is the dotted path, as `streams[].hours[].state`; "": an alternative."""
 
     name: str
     kind: Markup
@@ -46,12 +46,12 @@ class Operation:
 
     @property
     def anchor(self) -> str:
-        """What leads to it on the page."""
+        """Its anchor on the page."""
         return str(self.described["operationId"])
 
     @property
     def key(self) -> str:
-        """What key it needs, in a word or two; empty for none."""
+        """The key it needs, in a word or two; empty for none."""
         security = self.described.get("security")
         if not security:
             return ""
@@ -60,7 +60,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The operations of one subject."""
+    """The operations with one tag."""
 
     name: str
     description: str
@@ -68,12 +68,12 @@ class Group:
 
     @property
     def anchor(self) -> str:
-        """What leads to it on the page."""
+        """Its anchor on the page."""
         return "about-" + re.sub(r"[^a-z]+", "-", self.name.lower()).strip("-")
 
 
 def render(document: Mapping[str, Any], left_out: Mapping[str, str]) -> str:
-    """The page of an OpenAPI document. `left_out`: what the document does not name → why."""
+    """The page of an OpenAPI document. `left_out`: endpoints that the document omits → why."""
     return _template().render(
         info=document["info"],
         groups=groups_of(document),
@@ -108,7 +108,7 @@ def groups_of(document: Mapping[str, Any]) -> list[Group]:
 
 
 def kind_of(schema: Node) -> Markup:
-    """What a value is, in a few words: `integer number, at least 0`, or a link to a schema by name."""
+    """The type of a value, in a few words: `integer number, at least 0`, or a link to a schema by name."""
     if "$ref" in schema:
         name = schema["$ref"].rsplit("/", 1)[-1]
         return Markup('<a href="#schema-{0}">{0}</a>').format(name)
@@ -131,7 +131,7 @@ def kind_of(schema: Node) -> Markup:
 
 
 def fields_of(schema: Node, above: str = "") -> Iterator[Field]:
-    """The fields of a schema, those below others after them. Schemas by name are not looked into."""
+    """The fields of a schema, nested ones after their parents. Referenced schemas are not expanded."""
     required = schema.get("required", ())
     for name, inner in schema.get("properties", {}).items():
         path = f"{above}.{name}" if above else name
@@ -148,7 +148,7 @@ def fields_of(schema: Node, above: str = "") -> Iterator[Field]:
 
 
 def with_code(text: str) -> Markup:
-    """A sentence with what stands in backticks as code."""
+    """A sentence in which text in backticks is code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
@@ -158,7 +158,7 @@ def _alternative(schema: Node) -> Markup:
 
 def _limits(schema: Node) -> Markup:
     if schema.get("pattern") == ONE_LINE:
-        # That goes without saying.
+        # Not worth mentioning.
         schema = {name: value for name, value in schema.items() if name not in ("pattern", "minLength")}
     told = [
         text.format(_written(schema[name])) for name, text in _LIMITS.items() if schema.get(name, ONE_LINE) != ONE_LINE
@@ -172,7 +172,7 @@ def _written(value: Any) -> str:
 
 
 def _address(path: str) -> Markup:
-    """A path whose parameters stand out, and that may be broken after its slashes."""
+    """A path with highlighted parameters and possible line breaks after slashes."""
     parts = re.split(r"(\{[^}]*\})", path)
     marked = (Markup("<var>{}</var>").format(one) if one.startswith("{") else escape(one) for one in parts)
     return Markup("").join(one if "<var>" in one else Markup(one.replace("/", Markup("/<wbr>"))) for one in marked)

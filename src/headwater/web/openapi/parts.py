@@ -1,4 +1,4 @@
-"""The parts that OpenAPI descriptions are made of: operations, parameters, bodies, answers. Plain JSON values, all."""
+"""Builds the parts of OpenAPI descriptions: operations, parameters, bodies, responses. All are plain JSON values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EVENT_STREAM = "text/event-stream"
 PROBLEM = "application/problem+json"
 # The name of the security scheme of API keys.
 API_KEY = "api_key"
-# What parts of a path are: no route takes a line break.
+# Segments of a path: no route accepts a line break.
 ONE_LINE = r"^[^\r\n]+$"
 
 
@@ -30,13 +30,13 @@ def operation(operation_id: str, tag: str, summary: str, answers: Mapping[str, N
 
 
 def needing_key(described: Node, scope: str, *, always: bool = True) -> Node:
-    """The operation as one that needs an API key with a scope; not `always`: for a part of what it answers."""
+    """The operation, marked as one that needs an API key with a scope; not `always`: only for part of the response."""
     key: Node = {API_KEY: []}
     refusals = problems(
         {
-            "401": "There is no API key in `Authorization`, or one that is not known, revoked or expired",
-            "403": f"The API key has not the scope `{scope}`",
-            "429": "The API key was used too often, or too many clients wait; `Retry-After` says how long to stay away",
+            "401": "`Authorization` has no API key, or one that is unknown, revoked or expired",
+            "403": f"The API key lacks the scope `{scope}`",
+            "429": "The API key was used too often, or too many clients are waiting; retry after `Retry-After`",
         }
     )
     responses = dict(sorted({**refusals, **described["responses"]}.items()))
@@ -45,12 +45,12 @@ def needing_key(described: Node, scope: str, *, always: bool = True) -> Node:
 
 
 def unending(described: Node) -> Node:
-    """The operation marked as one that tools which try out every path must leave alone: it never ends, or changes."""
+    """The operation, marked for tools that try out every path to skip it, since it never ends or changes data."""
     return {**described, "x-monitor": False}
 
 
 def query(name: str, description: str, schema: Node | None = None, **more: Any) -> Node:
-    """A parameter of the query string, a text where no schema is given."""
+    """A parameter of the query string, a text by default."""
     return {"name": name, "in": "query", "description": description, "schema": schema or {"type": "string"}, **more}
 
 
@@ -65,7 +65,7 @@ def header(name: str, description: str, schema: Node | None = None) -> Node:
 
 
 def path(name: str, description: str, schema: Node | None = None) -> Node:
-    """A part of the path; slashes in it are written %2F."""
+    """A parameter of the path; slashes in it are written %2F."""
     given = schema or {"type": "string", "minLength": 1, "pattern": ONE_LINE}
     return {"name": name, "in": "path", "required": True, "description": description, "schema": given}
 
@@ -73,7 +73,7 @@ def path(name: str, description: str, schema: Node | None = None) -> Node:
 def answer(
     description: str, schemas: Mapping[str, Node] | None = None, headers: Mapping[str, str] | None = None
 ) -> Node:
-    """A response. `schemas`: media type → what it holds, nothing for an answer without content."""
+    """A response. `schemas`: media type → schema, nothing for a response without content."""
     described: Node = {"description": description}
     if headers:
         described["headers"] = {name: {"description": told, "schema": text()} for name, told in headers.items()}
@@ -83,10 +83,10 @@ def answer(
 
 
 def content(schemas: Mapping[str, Node]) -> Node:
-    """Media type → schema, as bodies and answers have it."""
+    """Media type → schema, as in bodies and responses."""
     return {media_type: {"schema": schema} for media_type, schema in schemas.items()}
 
 
 def problems(described: Mapping[str, str]) -> dict[str, Node]:
-    """Status → a problem document, from status → when that is."""
+    """Status → a problem document, from status → when it occurs."""
     return {status: answer(told, {PROBLEM: ref("problem")}) for status, told in described.items()}

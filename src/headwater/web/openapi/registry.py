@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the schema registry's API, the reading side of Confluent's."""
+"""The OpenAPI description of the schema registry API: the read endpoints of Confluent's."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from headwater.web.openapi.value_schemas import Node, array_of, boolean, integer
 
 TAG = "Schema registry"
 _REFUSALS = {
-    "404": "There is no such subject, version or schema",
+    "404": "Unknown subject, version or schema",
     "413": "The body is over the limit",
-    "422": "This is no version, or no schema, or the subject cannot be written",
+    "422": "Invalid version or schema, or the subject is read-only",
     "500": "A schema cannot be read",
 }
 
@@ -19,7 +19,7 @@ def schemas() -> dict[str, Node]:
     """The schemas that the operations here refer to."""
     schema_text = text("The JSON schema, as text.")
     registered = {
-        "subject": text("A schema's title, or a stream's name with `-value` behind it."),
+        "subject": text("A schema's title, or a stream's name followed by `-value`."),
         "version": integer("1.2.3 as 1002003."),
         "id": integer("31 bits of a hash of title and version: the same everywhere."),
         "schemaType": one_of(("JSON",)),
@@ -40,16 +40,16 @@ def paths() -> dict[str, Node]:
     """Path → operations."""
     subject, version, id_ = _subject(), _version(), path("id", "The id of a schema.", integer(minimum=0))
     names, numbers = array_of(text()), array_of(integer())
-    prefix = query("subjectPrefix", "Only subjects that begin so.")
-    latest = query("latestOnly", "Only the newest version of each.", boolean())
-    default = query("defaultToGlobal", "What holds for all, where nothing of its own does.", boolean())
+    prefix = query("subjectPrefix", "Only subjects with this prefix.")
+    latest = query("latestOnly", "Only the latest version of each.", boolean())
+    default = query("defaultToGlobal", "The global value, if the subject has none of its own.", boolean())
     pairs = array_of(record({"subject": text(), "version": integer()}))
     one, raw = ref("registered_schema"), ref("json_schema")
     posting = {
-        "/subjects/{subject}": _post("lookUpSchema", "Under which version a schema stands", one, also=("404",)),
+        "/subjects/{subject}": _post("lookUpSchema", "The version of a schema", one, also=("404",)),
         "/subjects/{subject}/versions": _post(
             "registerSchema",
-            "The id of a schema that is there already; new ones come through the repository",
+            "The id of an existing schema; new ones are added to the repository",
             ref("schema_id"),
         ),
     }
@@ -58,23 +58,23 @@ def paths() -> dict[str, Node]:
         "/subjects/{subject}/versions": _get("subjectVersions", "The versions of a subject", numbers, [subject]),
         "/subjects/{subject}/versions/{version}": _get("subjectVersion", "One version", one, [subject, version]),
         "/subjects/{subject}/versions/{version}/schema": _get(
-            "subjectVersionSchema", "The schema of a version, by itself", raw, [subject, version]
+            "subjectVersionSchema", "Only the schema of a version", raw, [subject, version]
         ),
         "/subjects/{subject}/versions/{version}/referencedby": _get(
-            "subjectVersionReferencedBy", "Ids of the schemas that pull this version in", numbers, [subject, version]
+            "subjectVersionReferencedBy", "Ids of the schemas that reference this version", numbers, [subject, version]
         ),
         "/schemas": _get("registeredSchemas", "All schemas", array_of(one), [prefix, latest]),
-        "/schemas/types": _get("schemaTypes", "The kinds of schemas there are", array_of(one_of(("JSON",)))),
+        "/schemas/types": _get("schemaTypes", "The supported types of schemas", array_of(one_of(("JSON",)))),
         "/schemas/ids/{id}": _get("schemaById", "The schema with an id", ref("schema_by_id"), [id_]),
-        "/schemas/ids/{id}/schema": _get("schemaByIdSchema", "The same, by itself", raw, [id_]),
-        "/schemas/ids/{id}/subjects": _get("schemaByIdSubjects", "The subjects that have it", names, [id_]),
-        "/schemas/ids/{id}/versions": _get("schemaByIdVersions", "The subjects and versions that are it", pairs, [id_]),
-        "/config": _get("registryConfig", "How schemas may change", ref("compatibility_level")),
+        "/schemas/ids/{id}/schema": _get("schemaByIdSchema", "Only the schema with an id", raw, [id_]),
+        "/schemas/ids/{id}/subjects": _get("schemaByIdSubjects", "The subjects that have a schema", names, [id_]),
+        "/schemas/ids/{id}/versions": _get("schemaByIdVersions", "The subjects and versions of a schema", pairs, [id_]),
+        "/config": _get("registryConfig", "The compatibility mode", ref("compatibility_level")),
         "/config/{subject}": _get(
-            "subjectConfig", "The same of a subject", ref("compatibility_level"), [subject, default]
+            "subjectConfig", "The same for a subject", ref("compatibility_level"), [subject, default]
         ),
-        "/mode": _get("registryMode", "What may be done here: read", ref("registry_mode")),
-        "/mode/{subject}": _get("subjectMode", "The same of a subject", ref("registry_mode"), [subject, default]),
+        "/mode": _get("registryMode", "The access mode: read-only", ref("registry_mode")),
+        "/mode/{subject}": _get("subjectMode", "The same for a subject", ref("registry_mode"), [subject, default]),
     }
     found: dict[str, Node] = {address: {"get": described} for address, described in reading.items()}
     for address, described in posting.items():
@@ -115,7 +115,7 @@ def _refusals(statuses: list[str] | tuple[str, ...]) -> dict[str, Node]:
 
 
 def _subject() -> Node:
-    return path("subject", "A schema's title, or a stream's name with `-value` behind it.")
+    return path("subject", "A schema's title, or a stream's name followed by `-value`.")
 
 
 def _version() -> Node:

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the service itself: who it is, how it is, its descriptions and its clients."""
+"""The OpenAPI description of the service itself: identity, health, descriptions and clients."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ DESCRIPTIONS_TAG = "Descriptions and clients"
 
 def schemas() -> dict[str, Node]:
     """The schemas that the operations here refer to."""
-    facts = {"name": text(), "version": text(), "description": text(), "home": text("Where the documentation is.")}
+    facts = {"name": text(), "version": text(), "description": text(), "home": text("URL of the documentation.")}
     return {
         "facts": record(facts),
         "readiness": record(
             {
                 "status": one_of(
-                    ("ok", "degraded"), "Degraded: jobs or some topics are in trouble; all else is served."
+                    ("ok", "degraded"), "Degraded: some jobs or topics have errors; everything else is served."
                 ),
-                "topics": integer("How many topics the log has."),
-                "jobs": array_of(record({"name": text(), "reason": text()}), "The jobs in trouble."),
+                "topics": integer("Number of topics in the log."),
+                "jobs": array_of(record({"name": text(), "reason": text()}), "The failing jobs."),
                 "log": array_of(text(), "What the log cannot do for some topics."),
             },
             optional=("jobs", "log"),
@@ -31,8 +31,8 @@ def schemas() -> dict[str, Node]:
             {
                 "asyncapi": one_of(("3.0.0",)),
                 "info": record({"title": text(), "version": text()}),
-                "channels": anything("Where events are sent and read."),
-                "operations": anything("Who does what there."),
+                "channels": anything("The server on which events are sent and read."),
+                "operations": anything("The operations."),
                 "components": anything("Messages and schemas."),
             }
         ),
@@ -44,18 +44,20 @@ def paths() -> dict[str, Node]:
     """Path → operations."""
     alive = record({"status": one_of(("ok",))})
     ready = {**_get("readyz", "Whether requests can be served", {JSON: ref("readiness")})}
-    ready["responses"]["503"] = answer("Not now", {JSON: ref("unreadiness")})
-    home = operation("infoHome", TAG, "To the documentation", {"301": answer("Moved", headers={"location": "Where."})})
+    ready["responses"]["503"] = answer("Not at the moment", {JSON: ref("unreadiness")})
+    home = operation(
+        "infoHome", TAG, "Redirect to the documentation", {"301": answer("Moved", headers={"location": "Where."})}
+    )
     found = {
         "/": _root(),
         "/_info": _get("info", "Name, version, description and home of the service", {JSON: ref("facts")}),
         "/_info/name": _get("infoName", "The service's name", {JSON: record({"name": text()})}),
         "/_info/version": _get("infoVersion", "The service's version", {JSON: record({"version": text()})}),
         "/_info/home": home,
-        "/robots.txt": _get("robots", "What crawlers may do: nothing", {TEXT: text()}),
-        "/healthz": _get("healthz", "Whether the process lives", {JSON: alive}),
+        "/robots.txt": _get("robots", "Rules for crawlers: nothing is allowed", {TEXT: text()}),
+        "/healthz": _get("healthz", "Whether the process is alive", {JSON: alive}),
         "/readyz": ready,
-        "/metrics": _get("metrics", "Counters for Prometheus", {TEXT: text()}),
+        "/metrics": _get("metrics", "Metrics for Prometheus", {TEXT: text()}),
         "/asyncapi.json": _asyncapi("asyncapi", "The streams as AsyncAPI 3", []),
         "/asyncapi/{name}.json": _asyncapi("asyncapiStream", "One stream as AsyncAPI 3", [path("name", "The stream.")]),
         "/clients/{name}": _client(),
@@ -64,7 +66,7 @@ def paths() -> dict[str, Node]:
 
 
 def _root() -> Node:
-    summary = "The page; with ?spec this document, with ?doc the same for people"
+    summary = "The page; with ?spec this document, with ?doc the document as a page"
     described = _get("root", summary, {HTML: text()})
     described["responses"]["200"]["content"][JSON] = {"schema": {"type": "object"}}
     described["x-amples"] = [
@@ -86,14 +88,14 @@ def _asyncapi(operation_id: str, summary: str, parameters: list[Node]) -> Node:
         summary,
         {
             "200": answer("The document", {asyncapi.MEDIA_TYPE.partition(";")[0]: ref("asyncapi")}),
-            "304": answer("The client has this already"),
-            **problems({"404": "There is no such stream or audience"}),
+            "304": answer("Not modified"),
+            **problems({"404": "Unknown stream or audience"}),
         },
-        description="Without private streams. `internal` also names topics, producers and consumers, and needs a key.",
+        description="Without private streams. `internal` adds topics, producers and consumers, and needs a key.",
         parameters=[
             *parameters,
-            query("audience", "Who asks.", audience),
-            header("If-None-Match", "The ETag of what the client has."),
+            query("audience", "The audience.", audience),
+            header("If-None-Match", "The ETag of the client's copy."),
         ],
     )
     return needing_key(described, "streams:read", always=False)
@@ -106,12 +108,12 @@ def _client() -> Node:
         "The producer for web pages",
         {
             "200": answer("The file", {"text/javascript": text(), TEXT: text("The types, for TypeScript.")}),
-            "304": answer("The client has this already"),
-            "404": answer("There is no such file"),
+            "304": answer("Not modified"),
+            "404": answer("Unknown file"),
         },
         parameters=[
             path("name", "The file.", one_of(("headwater.js", "headwater.d.ts"))),
-            header("If-None-Match", "The ETag of what the client has."),
+            header("If-None-Match", "The ETag of the client's copy."),
         ],
     )
 

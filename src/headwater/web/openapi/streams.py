@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of streams: what they are, how they are changed, and their legacy configuration."""
+"""The OpenAPI description of streams: their declarations, changes, and legacy configuration."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ TAG = "Streams"
 CHANGES_TAG = "Stream changes"
 LEGACY_TAG = "Stream configuration (legacy)"
 FORM = "application/x-www-form-urlencoded"
-_ETAG = {"etag": "A strong mark of this content, for If-None-Match."}
-_NOT_CHANGED = "Nothing is different from what the client has"
+_ETAG = {"etag": "A strong entity tag, for If-None-Match."}
+_NOT_CHANGED = "Not modified"
 
 
 def schemas() -> dict[str, Node]:
     """The schemas that the operations here refer to."""
     revision: dict[str, Node] = {
         "revision": integer("Its number; the first is 1."),
-        "parent": integer("The revision it was made on."),
+        "parent": integer("The revision it is based on."),
         "at": moment(),
         "actor": text("The name of the API key."),
         "reason": text(),
@@ -57,18 +57,18 @@ def schemas() -> dict[str, Node]:
         "remove": array_of(text(), "The ids of rules."),
     }
     effect: dict[str, Node] = {
-        "differences": array_of(ref("difference"), "What the change changes here and now."),
-        "without_effect": map_of(array_of(text()), "Ids of rules that change nothing here and now → why."),
+        "differences": array_of(ref("difference"), "What the revision changes here and now."),
+        "without_effect": map_of(array_of(text()), "Ids of rules without effect here and now → why."),
     }
     rule = _rule()
-    default_headers = {**rule, "revision": integer("The revision that put it.")}
+    default_headers = {**rule, "revision": integer("The revision that added it.")}
     return {
         "stream_listing": record(
             {
                 "revision": integer("The latest revision of the streams."),
-                "streams": map_of({"anyOf": _told({})}, "Name → what the audience is told of it."),
-                "unknown": map_of(text(nullable=True), "Names asked for that there are not → what to try instead."),
-                "upcoming": array_of(_upcoming(), "What is going to change within a day; for browsers."),
+                "streams": map_of({"anyOf": _told({})}, "Name → what the audience sees of it."),
+                "unknown": map_of(text(nullable=True), "Unknown requested names → what to try instead."),
+                "upcoming": array_of(_upcoming(), "Changes of the next 24 hours; for browsers."),
             },
             optional=("unknown", "upcoming"),
         ),
@@ -81,14 +81,14 @@ def schemas() -> dict[str, Node]:
             {
                 "stream": text(),
                 "path": text("The dotted key."),
-                "before": {"nullable": True, "description": "null: there was no such key."},
-                "after": {"nullable": True, "description": "null: there is no such key any more."},
+                "before": {"nullable": True, "description": "null: the key was absent."},
+                "after": {"nullable": True, "description": "null: the key was removed."},
             }
         ),
         "history": record(
             {
                 "revision": integer("The latest revision; 0 before the first."),
-                "rules": array_of(record(default_headers), "The rules there are."),
+                "rules": array_of(record(default_headers), "The current rules."),
                 "changes": array_of(ref("revision"), "Newest first."),
             }
         ),
@@ -100,7 +100,7 @@ def schemas() -> dict[str, Node]:
 
 
 def paths(*, has_legacy: bool) -> dict[str, Node]:
-    """Path → operations; `has_legacy`: the settings of streams can be asked for as EventGate tells them."""
+    """Path → operations; `has_legacy`: settings of streams are also available in EventGate's format."""
     found = {
         "/v1/streams": {"get": _listing()},
         "/v1/streams/{name}": {"get": _one()},
@@ -112,7 +112,7 @@ def paths(*, has_legacy: bool) -> dict[str, Node]:
     }
     if has_legacy:
         found["/v1/stream-configs"] = {"get": _legacy("streamConfigs", "Settings of all streams, by name")}
-        some = _legacy("someStreamConfigs", "Settings of some streams; unknown names are left out")
+        some = _legacy("someStreamConfigs", "Settings of some streams; unknown names are omitted")
         named = text(pattern="^[A-Za-z0-9._,|-]+$")
         some["parameters"] = [path("names", "Stream names, separated by commas or |.", named)]
         some["responses"]["404"] = answer("No such path", {HTML: text()})
@@ -127,17 +127,17 @@ def _listing() -> Node:
         _audience(),
         query("names", "Only these, separated by commas; unknown ones are reported."),
         *_chosen(),
-        query("wait", "Seconds, 60 at most: with `If-None-Match`, no answer before something is different.", number()),
+        query("wait", "Seconds, at most 60: with `If-None-Match`, wait this long for a change.", number()),
         _held(),
     ]
     listing = answer("The streams", {JSON: ref("stream_listing")}, _ETAG)
-    answers = {"200": listing, "304": answer(_NOT_CHANGED), **problems({"404": "There is no such audience"})}
+    answers = {"200": listing, "304": answer(_NOT_CHANGED), **problems({"404": "Unknown audience"})}
     described = operation(
         "streams",
         TAG,
-        "The streams, as an audience is told of them",
+        "The streams, as an audience sees them",
         answers,
-        description="`public` and `browser` are told to everybody, the others need a key. With `wait`, a long poll.",
+        description="`public` and `browser` need no key, the other audiences do. With `wait`, a long poll.",
         parameters=parameters,
     )
     return needing_key(described, "streams:read", always=False)
@@ -151,7 +151,7 @@ def _one() -> Node:
         {
             "200": answer("The stream", {JSON: ref("stream")}, _ETAG),
             "304": answer(_NOT_CHANGED),
-            **problems({"404": "There is no such stream (the hint names the nearest), or no such audience"}),
+            **problems({"404": "Unknown stream (the hint names the nearest), or unknown audience"}),
         },
         parameters=[path("name", "The name."), _audience(), *_seen_from(), _held()],
     )
@@ -159,32 +159,32 @@ def _one() -> Node:
 
 
 def _live() -> Node:
-    told = "`put` with everything at first, then `patch` with the streams that changed and the names `removed`."
+    told = "First `put` with everything, then `patch` with the streams that changed and the names `removed`."
     described = operation(
         "streamChangesLive",
         TAG,
         "The streams, and every change of them as it happens",
         {
-            "200": answer("Server-sent events, until the client goes", {EVENT_STREAM: text(told)}),
-            **problems({"404": "There is no such audience"}),
+            "200": answer("Server-sent events, until the client disconnects", {EVENT_STREAM: text(told)}),
+            **problems({"404": "Unknown audience"}),
         },
         description=f"{told} `data` is JSON with `revision`, `at`, `streams` and `upcoming`.",
         parameters=[
             _audience(),
             query("names", "Only these, separated by commas."),
             *_chosen(),
-            header("Last-Event-ID", "The `id` of the last message; nothing is sent again where that is the newest."),
+            header("Last-Event-ID", "The `id` of the last message; if it is the newest, nothing is sent again."),
         ],
     )
     return unending(needing_key(described, "streams:read", always=False))
 
 
 def _history() -> Node:
-    limit = query("limit", "How many revisions, 1,000 at most; 100 where it is no number.", integer(minimum=0))
+    limit = query("limit", "Number of revisions, at most 1,000; 100 if it is not a number.", integer(minimum=0))
     described = operation(
         "streamChanges",
         CHANGES_TAG,
-        "The rules there are, and the revisions that led to them",
+        "The current rules, and the revisions that led to them",
         {"200": answer("The revisions, newest first", {JSON: ref("history")})},
         parameters=[limit],
     )
@@ -198,9 +198,7 @@ def _revision() -> Node:
         "One revision",
         {
             "200": answer("The revision", {JSON: ref("revision")}),
-            "404": answer(
-                "There is no such revision; a page where this is no number", {PROBLEM: ref("problem"), HTML: text()}
-            ),
+            "404": answer("Unknown revision; a page if the number is invalid", {PROBLEM: ref("problem"), HTML: text()}),
         },
         parameters=[path("number", "The number of the revision.", integer(minimum=0))],
     )
@@ -210,12 +208,14 @@ def _revision() -> Node:
 def _change() -> Node:
     body = {
         "reason": _reason(),
-        "put": array_of(ref("rule"), f"Rules to put; one of the same id is replaced. At most {RULES_MAX:,} in all."),
+        "put": array_of(
+            ref("rule"), f"Rules to add; a rule with the same id is replaced. At most {RULES_MAX:,} in total."
+        ),
         "remove": array_of(text(), "The ids of rules to remove."),
         "expected": integer("Refuse the change unless this is the latest revision.", minimum=0),
     }
     return _taking(
-        ("changeStreams", "Put and remove rules, as one revision", "streams:write"),
+        ("changeStreams", "Add and remove rules, as one revision", "streams:write"),
         record(body, optional=("put", "remove", "expected")),
         parameters=[header("If-Match", "The latest revision, as `expected` in the body.")],
     )
@@ -223,12 +223,12 @@ def _change() -> Node:
 
 def _rollback() -> Node:
     body = {
-        "to": integer("The number of the revision; 0 is the files alone.", minimum=0),
+        "to": integer("The number of the revision; 0 means only the files.", minimum=0),
         "reason": _reason(),
         "expected": integer("Refuse the change unless this is the latest revision.", minimum=0),
     }
     return _taking(
-        ("rollbackStreams", "Go back to the rules of an earlier revision, by a new one", "streams:write"),
+        ("rollbackStreams", "Restore the rules of an earlier revision, as a new one", "streams:write"),
         record(body, optional=("expected",)),
         parameters=[header("If-Match", "The latest revision, as `expected` in the body.")],
     )
@@ -238,20 +238,20 @@ def _kill() -> Node:
     body = {
         "stream": text("The stream, or `*` for all.", minLength=1, maxLength=200),
         "reason": _reason(),
-        "on": boolean("false: take it back.", default=True),
+        "on": boolean("false: end it.", default=True),
     }
     return _taking(
-        ("killStream", "Make a stream, or all of them, refuse every event", "streams:kill"),
+        ("killStream", "Make a stream, or all streams, refuse every event", "streams:kill"),
         record(body, optional=("on",)),
     )
 
 
 def _taking(named: tuple[str, str, str], body: Node, parameters: list[Node] | None = None) -> Node:
-    """An operation that makes a revision. `named`: operation id, summary, scope."""
+    """An operation that creates a revision. `named`: operation id, summary, scope."""
     operation_id, summary, scope = named
     given = [
-        query("dry_run", "Say what would change, and change nothing.", boolean()),
-        query("site", "Tell the differences as this site sees the streams."),
+        query("dry_run", "Report what would change, and change nothing.", boolean()),
+        query("site", "Report the differences for this site."),
         *(parameters or []),
     ]
     described = operation(
@@ -263,10 +263,10 @@ def _taking(named: tuple[str, str, str], body: Node, parameters: list[Node] | No
             "201": answer("The revision, durable and in effect", {JSON: ref("changed")}, {"etag": "Its number."}),
             **problems(
                 {
-                    "412": "Another change came first, or the revision expected is not the latest",
+                    "412": "There was another change, or the expected revision is not the latest",
                     "413": "The body is over the limit",
-                    "422": "The change is no change, or is not allowed; nothing was changed",
-                    "503": "The log cannot be written now",
+                    "422": "The change is invalid, or not allowed; nothing was changed",
+                    "503": "The log cannot be written at the moment",
                     "507": "The disk is full; nothing was stored",
                 }
             ),
@@ -286,13 +286,13 @@ def _mediawiki(operation_id: str, *, is_form: bool = False) -> Node:
     many = "several separated by |"
     told = {
         "action": "`streamconfigs`.",
-        "streams": f"Names, {many}; all where it is absent.",
+        "streams": f"Names, {many} (default: all).",
         "constraints": f"Settings the streams must have, such as `sample[unit]=session`; {many}.",
-        "all_settings": "Accepted, and without effect: all settings are told.",
-        "format": "`json`, for errors: they are pages otherwise. They are answered with 200 too.",
+        "all_settings": "Accepted, but without effect: all settings are returned.",
+        "format": "`json`, for errors: otherwise they are pages. Errors have status 200, too.",
         "formatversion": "`2` or `latest`.",
-        "callback": "The name of a JavaScript function to call with the answer.",
-        "origin": "`*`: pages of other origins may read the answer.",
+        "callback": "The name of a JavaScript function to call with the response.",
+        "origin": "`*`: pages of other origins may read the response.",
     }
     schema = {name: text(description) for name, description in told.items()}
     schema["action"]["enum"] = ["streamconfigs"]
@@ -320,9 +320,9 @@ def _mediawiki(operation_id: str, *, is_form: bool = False) -> Node:
 
 
 def _legacy_answer() -> Node:
-    """What the legacy API answers as JSON: the streams, or an error."""
+    """The JSON responses of the legacy API: the streams, or an error."""
     error = record({"error": record({"code": text(), "info": text()})})
-    return {"anyOf": [record({"streams": {"description": "Name → settings; [] where there are none."}}), error]}
+    return {"anyOf": [record({"streams": {"description": "Name → settings; [] if there are none."}}), error]}
 
 
 def _rule() -> dict[str, Node]:
@@ -331,40 +331,40 @@ def _rule() -> dict[str, Node]:
         "site": place,
         "site_group": place,
         "realm": place,
-        "percent": number("Of the sites, drawn by the rule's id.", minimum=0, maximum=100),
+        "percent": number("The share of sites, selected by a hash of the rule's id.", minimum=0, maximum=100),
         "from": moment(),
         "until": moment(),
     }
     return {
-        "id": text("Its name; putting it again replaces it.", minLength=1, maxLength=100),
+        "id": text("Its name; a rule with the same id replaces it.", minLength=1, maxLength=100),
         "stream": text("The stream, the pattern of a family, or `*` for all.", minLength=1, maxLength=200),
-        "set": anything("Keys of the stream file, laid over."),
+        "set": anything("Keys of the stream file that it overrides."),
         "unset": array_of(text(), "Dotted keys that are removed first."),
         "when": record(when, optional=tuple(when), closed=True),
         "priority": integer(
-            "Of rules that hold, the highest and then the latest wins.", minimum=-1_000_000, maximum=1_000_000
+            "If several rules apply, the highest and then the latest wins.", minimum=-1_000_000, maximum=1_000_000
         ),
     }
 
 
 def _reason() -> Node:
-    return text("Why, for the history.", minLength=1, maxLength=TEXT_CHARS_MAX, pattern=r"\S")
+    return text("The reason, for the history.", minLength=1, maxLength=TEXT_CHARS_MAX, pattern=r"\S")
 
 
 def _upcoming() -> Node:
     return record(
         {
             "at": moment(),
-            "streams": map_of({"anyOf": _told({})}, "Those that change then."),
+            "streams": map_of({"anyOf": _told({})}, "The streams that change then."),
             "removed": array_of(text()),
         }
     )
 
 
 def _told(named: Mapping[str, Node]) -> list[Node]:
-    """What each audience is told of a stream, and `named` before it."""
+    """What each audience sees of a stream, preceded by `named`."""
     title, topics = text("The title of its schema.", nullable=True), array_of(text())
-    key_fields = map_of(text(), "Key → the field it is made of.")
+    key_fields = map_of(text(), "Key → the field it is taken from.")
     public = {
         "schema_title": title,
         "summary": text(),
@@ -397,7 +397,7 @@ def _told(named: Mapping[str, Node]) -> list[Node]:
     }
     browser = {
         "enabled": boolean("false: send nothing."),
-        "sample": anything("How many to send: `unit`, `rate`."),
+        "sample": anything("The share to send: `unit`, `rate`."),
         "client": anything("Settings of the client library."),
     }
     return [
@@ -415,16 +415,16 @@ def _told(named: Mapping[str, Node]) -> list[Node]:
 
 
 def _audience() -> Node:
-    return query("audience", "Who asks.", {**one_of(tuple(AUDIENCES)), "default": "public"})
+    return query("audience", "The audience.", {**one_of(tuple(AUDIENCES)), "default": "public"})
 
 
 def _seen_from() -> list[Node]:
-    return [query("site", "As this site sees the streams."), query("realm", "As this realm sees the streams.")]
+    return [query("site", "The site, whose overrides apply."), query("realm", "The realm, whose overrides apply.")]
 
 
 def _chosen() -> list[Node]:
     return [
-        query("q", "Words that must all be in name, schema title, summary or owner."),
+        query("q", "Words that must all occur in name, schema title, summary or owner."),
         query(
             "constraints", "`key=value`, several separated by |: dotted keys of the stream file, or legacy settings."
         ),
@@ -433,4 +433,4 @@ def _chosen() -> list[Node]:
 
 
 def _held() -> Node:
-    return header("If-None-Match", "The ETag of what the client has.")
+    return header("If-None-Match", "The ETag of the client's copy.")

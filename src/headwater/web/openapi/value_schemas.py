@@ -1,4 +1,4 @@
-"""The schemas that OpenAPI descriptions are made of: texts, numbers, records, lists. Plain JSON values, all."""
+"""Builds the schemas of OpenAPI descriptions: texts, numbers, records, lists. All are plain JSON values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def ref(name: str) -> Node:
 
 
 def record(properties: Mapping[str, Node], *, optional: Collection[str] = (), closed: bool = False) -> Node:
-    """An object with these properties, all of which are there but the `optional` ones; `closed`: and no others."""
+    """An object with these properties, required except for the `optional` ones; `closed`: no other properties."""
     described: Node = {"type": "object", "properties": dict(properties)}
     required = [name for name in properties if name not in optional]
     if required:
@@ -47,7 +47,7 @@ def moment(description: str = "", **more: Any) -> Node:
 
 
 def one_of(values: Sequence[str], description: str = "") -> Node:
-    """One of some texts."""
+    """One of several texts."""
     return _typed("string", description, {"enum": list(values)})
 
 
@@ -57,12 +57,12 @@ def array_of(items: Node, description: str = "") -> Node:
 
 
 def map_of(values: Node, description: str = "") -> Node:
-    """An object whose keys are names, and whose values are alike."""
+    """An object whose keys are names, and whose values have one schema."""
     return _typed("object", description, {"additionalProperties": values})
 
 
 def anything(description: str) -> Node:
-    """An object that others define; the description says who."""
+    """An object defined elsewhere; the description says where."""
     return _typed("object", description, {})
 
 

@@ -1,4 +1,4 @@
-"""One valid and one invalid example event for each stream, for the box on the page to start from."""
+"""One valid and one invalid example event for each stream, for the input box of the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXAMPLES_MAX = 40
 
 
 def example_events(streams: Sequence[Stream], validator: Validator, schemas: Mapping[str, Schema]) -> dict[str, Any]:
-    """`{stream name: {valid, invalid}}` for streams whose schema brings an example; `schemas` is keyed by title."""
+    """`{stream name: {valid, invalid}}` for streams whose schema has an example; `schemas` is keyed by title."""
     examples: dict[str, Any] = {}
     for stream in streams[: EXAMPLES_MAX * 4]:
         schema = schemas.get(stream.schema_title or "")
@@ -30,7 +30,7 @@ def example_events(streams: Sequence[Stream], validator: Validator, schemas: Map
 
 
 def valid_example(stream_name: str, schema: Schema) -> dict[str, Any] | None:
-    """The schema's first example, addressed to the stream and without the id of an event that exists already."""
+    """The schema's first example, addressed to the stream and without `meta.id`, which may be stored already."""
     given = schema.document.get("examples")
     if not isinstance(given, list) or not given or not isinstance(given[0], dict):
         return None
@@ -40,7 +40,7 @@ def valid_example(stream_name: str, schema: Schema) -> dict[str, Any] | None:
 
 
 def invalid_example(valid: Mapping[str, Any], schema: Schema, validator: Validator) -> dict[str, Any]:
-    """The example with its numbers and flags turned into words and a required field left out, as hasty code does."""
+    """The example with numbers and flags turned into words and a required field removed: typical mistakes."""
     properties = schema.document.get("properties") or {}
     event = copy.deepcopy(dict(valid))
     typed = [n for n in event if (properties.get(n) or {}).get("type") in {"integer", "number", "boolean"}]

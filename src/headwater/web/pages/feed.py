@@ -1,9 +1,9 @@
-"""What the page shows, as plain data: totals, rates, streams, the last outcomes and the rows of the jobs' tables.
+"""The data of the page: totals, rates, streams, the last outcomes and the rows of the jobs' tables.
 
-How this works: nothing runs while nobody watches. What passed the intake in the last two minutes comes from its bounded
-memory, so a page that is opened has it at once; what passes faster than a page can show is counted as skipped. Of the
-streams each open page asks for a sample about once a second; whoever asks first takes it, the others share it. Their
-rates are differences between samples, so the first one after a pause is the average over that pause.
+How this works: nothing runs unless a page is open. The events of the last two minutes come from the bounded memory of
+the intake, so a new page has them immediately; events that pass faster than a page can show are counted as skipped.
+Each open page requests a sample of the streams about once a second; the first request takes it, the others share it.
+Rates are differences between samples, so the first one after a pause is the average over that pause.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ TICK_SECONDS = 0.25
 TABLES_EVERY_TICKS = 8
 OUTCOMES_PER_TICK_MAX = 20
 STREAMS_MAX = 60
-# As many streams as are looked at before others have their turn.
+# How many streams are processed before the event loop runs other tasks.
 IN_A_TURN_MAX = 100
 JOBS_MAX = 20
 ROWS_MAX = 50
 GIST_CHARS_MAX = 160
 
-# An empty pointer is the whole event; people read over two quotes with nothing between.
+# An empty pointer means the event itself; two quotes with nothing between are easily overlooked.
 _ROOT_POINTER = re.compile(r"(^|; )'' ")
 
-_WITHHELD = "It names no stream that is declared. It is not shown, since it may have been meant for a private one."
+_WITHHELD = "The event names no declared stream. It is not shown, since it may have been meant for a private one."
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How many records each topic has ever had, and has now; and how many canaries came to each stream."""
+    """The number of records each topic has ever had, and has now, and the number of canaries of each stream."""
 
     at: float
     canaries: Mapping[str, int]
@@ -56,9 +56,9 @@ class Sample:
 
 
 class PageFeed:
-    """The page's view of one platform. `read_tables` takes the most rows wanted and may block: a thread calls it.
+    """The page's view of one platform. `read_tables` takes the maximum number of rows and may block: a thread calls it.
 
-    `canaries_kept`: how many of a stream's records are canaries, which are left out of all counts.
+    `canaries_kept`: how many of a stream's records are canaries, which are excluded from all counts.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class PageFeed:
     async def state(self, seen: SeenStreams) -> dict[str, Any]:
         """`{totals: {accepted, refused}, rates: [{accepted, refused}], streams: [{name, summary, count, …}], jobs}`.
 
-        `rates` is one entry a second, oldest first; `streams` the busiest of those that may be known of, `reads`
-        whether their events may be read; `jobs` those in trouble. Totals and rates count all streams.
+        `rates` is one entry per second, oldest first; `streams` the busiest of the visible ones, `reads` whether their
+        events may be read; `jobs` the failing ones. Totals and rates count all streams.
         """
         await self._sample()
         latest = self._samples[-1]
@@ -96,13 +96,13 @@ class PageFeed:
         return {
             "totals": {"accepted": self._recent.accepted_total, "refused": self._recent.refused_total},
             "rates": [{"accepted": accepted, "refused": refused} for accepted, refused in self._recent.per_second()],
-            # Streams that hold nothing, such as those of errors that never happened, come last.
+            # Empty streams, such as error streams without errors, come last.
             "streams": sorted(shown, key=lambda row: (row["count"] == 0, row["name"])),
             "jobs": list(self._jobs_in_trouble(seen))[:JOBS_MAX],
         }
 
     async def _rows(self, seen: SeenStreams, latest: Sample, before: Sample) -> list[dict[str, Any]]:
-        """The rows of the busiest streams; worked out once for all who see the same streams in the same sample."""
+        """The rows of the busiest streams; computed once per sample for all clients that see the same streams."""
         known = self._known_rows.get(seen.sight)
         if known is not None and known[0] is latest and known[1] is seen.visibility:
             return known[2]
@@ -118,11 +118,11 @@ class PageFeed:
         return rows
 
     async def tables(self, seen: SeenStreams) -> list[dict[str, Any]]:
-        """`[{name, columns, rows, rows_total}]` of the tables made of what may be read; the last known rows while one
+        """`[{name, columns, rows, rows_total}]` of the tables whose sources may be read; the last known rows while one
         is busy."""
         async with self._sampling:
             if self._clock() - self._tables_read_at >= SAMPLE_SECONDS:
-                # A table that cannot be read now keeps the rows that were last seen.
+                # A table that cannot be read now keeps its last known rows.
                 with contextlib.suppress(HeadwaterError):
                     views = await asyncio.to_thread(self._read_tables, ROWS_MAX)
                     self._tables = [_table(view) for view in views]
@@ -130,11 +130,11 @@ class PageFeed:
         return [one for one in self._tables if seen.visibility.reads_table(one["name"], seen.sight)]
 
     def outcomes_since(self, number: int, seen: SeenStreams) -> tuple[dict[str, Any], int]:
-        """`{outcomes: […], skipped: n}` after the outcome `number`, and the number to ask with next."""
+        """`{outcomes: […], skipped: n}` after the outcome `number`, and the number for the next call."""
         latest = self._recent.number
         remembered = self._recent.since(number)
         found = [told for one in remembered if (told := _as_seen(one, seen)) is not None]
-        # Who has just come gets all there is; the rest of the time what a person can follow.
+        # A new page gets everything; later only as much as a person can follow.
         shown = _fair_choice(found) if number else found
         hidden = len(remembered) - len(found)
         skipped = max(0, latest - number - hidden - len(shown)) if number else 0
@@ -145,7 +145,7 @@ class PageFeed:
     ) -> AsyncIterator[bytes]:
         """Server-sent events for one open page: `state` each second, `outcomes` and `tables` as they change.
 
-        `seeing` gives the streams as its reader sees them now.
+        `seeing` returns the streams as its reader sees them now.
         """
         number = 0
         tick = 0
@@ -195,7 +195,7 @@ def _stream_row(stream: Stream, latest: Sample, before: Sample, canaries: int) -
 
 
 def _fair_choice(found: Sequence[RecentOutcome]) -> Sequence[RecentOutcome]:
-    """The newest outcomes, at most so many, half of the room kept for refusals: those are what people look for."""
+    """The newest outcomes, up to a limit, half of which is reserved for refusals, which matter most."""
     if len(found) <= OUTCOMES_PER_TICK_MAX:
         return found
     half = OUTCOMES_PER_TICK_MAX // 2
@@ -205,7 +205,7 @@ def _fair_choice(found: Sequence[RecentOutcome]) -> Sequence[RecentOutcome]:
 
 
 def _as_seen(one: RecentOutcome, seen: SeenStreams) -> RecentOutcome | None:
-    """What a reader is shown of an outcome: all, nothing, or only that an event that named no stream was refused."""
+    """What a reader may see of an outcome: all, nothing, or only that an event without a stream was refused."""
     if seen.visibility.reads_of(one.stream, seen.sight):
         return one
     if one.accepted or seen.visibility.knows(one.stream):
@@ -227,7 +227,7 @@ def _outcome(one: RecentOutcome) -> dict[str, Any]:
 
 
 def _gist(event_text: str) -> str:
-    """The event's own simple fields in one line; the text may have been cut and then says nothing."""
+    """The event's own simple fields in one line; empty if the text was cut and is not JSON."""
     try:
         value = decode_json(event_text)
     except EventMalformed:

@@ -1,4 +1,4 @@
-"""The page at `/`: rendered here once with what is known, then kept alive by one event feed; nothing from elsewhere."""
+"""The page at `/`: rendered once, then updated by one event feed; it loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PAGE_HEADERS = {
     "cache-control": "no-cache",
 }
 
-# The whole of what may be served: a request's path is looked up here and never becomes a path on disk.
+# The complete list of served files: a request's path is looked up here and never becomes a path on disk.
 _STATIC = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
@@ -55,7 +55,7 @@ _STATIC = {
 
 
 class Pages:
-    """The page of one platform. `notice` is a line shown on top, such as that the data is synthetic."""
+    """The page of one platform. `notice` is a line at the top, such as that the data is synthetic."""
 
     def __init__(self, platform: Platform, notice: str | None = None) -> None:
         self._platform = platform
@@ -83,7 +83,7 @@ class Pages:
         self._examples = SharedWork()
 
     def routes(self) -> list[BaseRoute]:
-        """The page's own routes but `/` itself, which the application gives to `page` when no `?spec` is asked for."""
+        """The page's own routes except `/`, which the application routes to `page` unless `?spec` is requested."""
         return [
             Route("/static/{name}", self.static, methods=["GET"]),
             Route("/v1/_page/feed", self.feed, methods=["GET"]),
@@ -116,7 +116,7 @@ class Pages:
         name = request.path_params["name"]
         if name not in _STATIC:
             raise HTTPException(404)
-        # A new release asks with another ?v=, so what has been fetched once never needs to be asked for again.
+        # A new release uses another ?v=, so a cached file never needs to be revalidated.
         age = "public, max-age=31536000, immutable" if "v" in request.query_params else "no-cache"
         headers = {"content-type": _STATIC[name], "cache-control": age}
         return Response(self._static[name], headers=headers)
@@ -134,7 +134,7 @@ class Pages:
 
     async def _messages(self, request: Request) -> AsyncIterator[bytes]:
         yield b"retry: 2000\n"
-        # Asked again and again: streams change, and keys are revoked.
+        # Evaluated each time: streams change, and keys are revoked.
         seeing = functools.partial(seen, request, again=True)
         with contextlib.suppress(KeyRequired):
             async for message in self._feed.messages(seeing, ended=lambda: self._closing):
@@ -144,14 +144,14 @@ class Pages:
         return example_events(streams, self._platform.schemas, self._schemas_by_title())
 
     def _schemas_by_title(self) -> Mapping[str, Schema]:
-        """The newest schema of each title, looked for once: schemas do not change while a platform runs."""
+        """The latest schema of each title, determined once: schemas do not change while a platform runs."""
         if self._schemas is None:
             self._schemas = newest_schemas(self._platform)
         return self._schemas
 
 
 def newest_schemas(platform: Platform) -> dict[str, Schema]:
-    """Title → the schema with the highest version among those the repositories can list."""
+    """Title → the schema with the highest version among those that the repositories list."""
     newest: dict[str, tuple[tuple[int, ...], Schema]] = {}
     for uri in platform.schemas.repository.uris():
         version = _version(uri)
@@ -172,7 +172,7 @@ def _version(uri: str) -> tuple[int, ...] | None:
 
 
 def breakable(name: str) -> Markup:
-    """A long dotted name that may be broken after its dots and underscores."""
+    """A long dotted name with possible line breaks after dots and underscores."""
     return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(name))))
 
 

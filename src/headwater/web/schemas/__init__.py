@@ -1,1 +1,1 @@
-"""Schema repositories over HTTP: files, pages, and the reading side of a schema registry."""
+"""Schema repositories over HTTP: files, pages, and the read endpoints of a schema registry."""

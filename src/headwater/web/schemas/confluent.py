@@ -1,8 +1,8 @@
-"""Confluent's schema registry API, reading side: what serdes and consoles ask, answered from the repositories.
+"""The read endpoints of Confluent's schema registry API, for serdes and consoles, answered from the repositories.
 
 How this works: a subject is a schema's title, and for each stream of the platform `<stream>-value`. A version is the
-semantic version as one number (1.2.3 is 1002003), an id 31 bits of the SHA-256 of `/title/version`: both depend on the
-version's name alone, so they are the same after a restart, on another machine and after any addition.
+semantic version as one number (1.2.3 is 1002003), an id 31 bits of the SHA-256 of `/title/version`: both depend only on
+the version's name, so they are the same after a restart, on another machine and after any addition.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SEMANTIC_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){2}")
 
 @dataclass(frozen=True, slots=True)
 class _Registered:
-    """One version of a schema as the registry names it."""
+    """One version of a schema with the registry's names."""
 
     index: RepositoryIndex
     folder: SchemaFolder
@@ -50,7 +50,7 @@ class _Registered:
     id: int
 
     def schema(self) -> str:
-        """The schema as JSON text, its dialect under the name that the registry's clients know."""
+        """The schema as JSON text, with its dialect under the name that the registry's clients know."""
         return with_proper_names(self.index.text(self.folder.versions[self.version], "json").data.decode())
 
 
@@ -63,7 +63,7 @@ class RegistryError(Exception):
 
 
 def number_of(version: Version) -> int | None:
-    """1.2.3 → 1002003; None for a version that has no such number."""
+    """1.2.3 → 1002003; None for a version without such a number."""
     major, minor, patch = version
     if major > _MAJOR_MAX or minor > _PART_MAX or patch > _PART_MAX or version == (0, 0, 0):
         return None
@@ -81,7 +81,7 @@ _Endpoint = Callable[["ConfluentReader", Request], Any]
 
 
 class ConfluentReader:
-    """The endpoints. `told_of`: what the sender of a request is told."""
+    """The endpoints. `told_of`: what the client of a request may see."""
 
     def __init__(self, indexes: RepositoryIndexes, told_of: ToldOf) -> None:
         self._shelves = indexes
@@ -107,7 +107,7 @@ class ConfluentReader:
             ("/mode/{subject:path}", ConfluentReader.mode),
         ]
         routes: list[BaseRoute] = [Route(path, self._reading(endpoint), methods=["GET"]) for path, endpoint in table]
-        # Longest first: a subject may contain slashes, and the first route that fits answers.
+        # Longest first: a subject may contain slashes, and the first matching route is used.
         routes.sort(key=lambda route: -len(getattr(route, "path", "")))
         return [
             *routes,
@@ -121,7 +121,7 @@ class ConfluentReader:
 
     def subjects(self, request: Request) -> list[str]:
         prefix = request.query_params.get("subjectPrefix", "")
-        # `:*:` is how clients say "of every context"; there is one here.
+        # `:*:` means "of every context"; there is only one here.
         return sorted(subject for subject in self._subjects() if subject.startswith(prefix.removeprefix(":*:")))
 
     def versions(self, request: Request) -> list[int]:
@@ -135,7 +135,7 @@ class ConfluentReader:
         return _Raw(self._version(request.path_params["subject"], request.path_params["version"]).schema())
 
     def referenced_by(self, request: Request) -> list[int]:
-        """Ids of the newest versions of the schemas that pull this version in."""
+        """Ids of the latest versions of the schemas that reference this version."""
         chosen = self._version(request.path_params["subject"], request.path_params["version"])
         name = version_text(chosen.version)
         titles = [one.title for one in self._shelves.referring(chosen.folder.title) if one.version == name]
@@ -181,7 +181,7 @@ class ConfluentReader:
         raise RegistryError(404, 40409, f"Subject '{subject}' does not have subject-level mode configured")
 
     async def look_up(self, request: Request) -> Response:
-        """POST /subjects/{subject}: under which version a schema stands there, compared as JSON."""
+        """POST /subjects/{subject}: the version of a schema in the subject, compared as JSON."""
         try:
             wanted, subject = await _posted_schema(request), request.path_params["subject"]
             return await in_thread(lambda: _answer(_document(subject, self._seen(request)._same(subject, wanted))))
@@ -189,7 +189,7 @@ class ConfluentReader:
             return _failure(error)
 
     async def register(self, request: Request) -> Response:
-        """POST …/versions: the id of a schema that is there already; new ones come through the repository."""
+        """POST …/versions: the id of an existing schema; new ones are added to the repository."""
         try:
             wanted, subject = await _posted_schema(request), request.path_params["subject"]
             try:
@@ -203,7 +203,7 @@ class ConfluentReader:
             return _failure(error)
 
     def _seen(self, request: Request) -> ConfluentReader:
-        """The same with what the sender of a request is told."""
+        """The same, as the client of a request may see it."""
         seen = copy.copy(self)
         seen._told = self._told_of(request)
         seen._shelves = self._shelves.without(seen._told.hidden)
@@ -217,7 +217,7 @@ class ConfluentReader:
             except RegistryError as error:
                 return _failure(error)
             except SchemaInvalid as error:
-                return _failure(RegistryError(422, 42201, f"The file of this version is no schema: {error}"))
+                return _failure(RegistryError(422, 42201, f"The file of this version is not a valid schema: {error}"))
             except HeadwaterError as error:
                 return _failure(RegistryError(500, 50001, f"Error in the backend data store: {error}"))
 
@@ -225,7 +225,7 @@ class ConfluentReader:
 
     def _subjects(self) -> list[str]:
         schemas = (folder for _, folder in self._shelves.schemas())
-        # One without a version that has a number here is no subject.
+        # A schema is a subject only if one of its versions has a number here.
         titles = [folder.title for folder in schemas if any(map(number_of, folder.versions))]
         streams = self._told.streams
         return [*titles, *(name + _VALUE for title in titles for name in streams.get(title, ()))]
@@ -234,7 +234,7 @@ class ConfluentReader:
         return [name + _VALUE for name in self._told.streams.get(title, ())]
 
     def _title_of(self, subject: str) -> str:
-        """The title a subject means: its own name, or that of the stream's schema."""
+        """The schema title of a subject: its own name, or that of the stream's schema."""
         stream = subject.removesuffix(_VALUE)
         if stream != subject:
             for title, names in self._told.streams.items():
@@ -243,7 +243,7 @@ class ConfluentReader:
         return subject.strip("/")
 
     def _of_title(self, title: str) -> list[_Registered]:
-        """The versions of a title, ascending; none where there is no such title."""
+        """The versions of a title, ascending; empty for an unknown title."""
         index = next((index for index in self._shelves.indexes if title in index.folders), None)
         if index is None:
             return []
@@ -299,14 +299,14 @@ class ConfluentReader:
 
 
 def _with_proper_name(schema: Any) -> Any:
-    """The schema as the registry gives it, to compare it with what it gave."""
+    """The schema as the registry returns it, to compare it with one that it returned."""
     name = proper_name(schema.get("$schema")) if isinstance(schema, dict) else None
     return schema if name is None else {**schema, "$schema": name}
 
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """JSON text that is the answer itself."""
+    """JSON text that is the complete response."""
 
     text: str
 
@@ -322,7 +322,7 @@ def _document(subject: str, one: _Registered) -> dict[str, Any]:
 
 
 def _readable(subject: str, one: _Registered) -> dict[str, Any] | None:
-    """The document of a version, None where its file is no schema: a list says what can be said of the others."""
+    """The document of a version, None if its file is not a valid schema: a list still contains the others."""
     try:
         return _document(subject, one)
     except SchemaInvalid:
@@ -333,7 +333,7 @@ def _answer(document: Any) -> Response:
     if isinstance(document, _Raw):
         data = document.text.encode()
     elif isinstance(document, list):
-        # One by one: it may be all schemas there are, and the interpreter does nothing else meanwhile.
+        # One by one: it may be every schema, and encoding them at once would block the interpreter.
         data = b"[" + b",".join(map(json_bytes, document)) + b"]"
     else:
         data = json_bytes(document)

@@ -30,7 +30,7 @@ _CORS = {
 
 
 def schema_routes(indexes: RepositoryIndexes, told_of: ToldOf = everything) -> list[BaseRoute]:
-    """Everything the schema service answers, for any application. `told_of`: what the sender of a request is told."""
+    """All routes of the schema service, for any application. `told_of`: what the client of a request may see."""
     pages = SchemaPages(indexes)
     files = SchemaFiles(indexes, pages, told_of)
     registry = ConfluentReader(indexes, told_of)
@@ -49,7 +49,7 @@ def schema_routes(indexes: RepositoryIndexes, told_of: ToldOf = everything) -> l
 
 
 class SchemaFiles:
-    """The files of the repositories: versions for ever, `latest` and `current` to be asked for again."""
+    """The files of the repositories: versions are immutable, `latest` and `current` must be revalidated."""
 
     def __init__(self, indexes: RepositoryIndexes, pages: SchemaPages, told_of: ToldOf) -> None:
         self._shelves = indexes
@@ -65,19 +65,19 @@ class SchemaFiles:
         return seen._pages.search(request) if request.query_params.get("q") else seen._pages.index(request)
 
     def to_schemas(self, request: Request) -> Response:
-        """The directory a shortened address means."""
+        """The directory of a shortened URL."""
         name = request.path_params.get("name")
         return RedirectResponse(
             f"{REPOSITORIES}/{name}/{SCHEMA_FOLDER}/" if name else f"{REPOSITORIES}/", status_code=308
         )
 
     def answer(self, request: Request) -> Response:
-        """A schema, a directory, or what is beside a schema."""
+        """A schema, a directory, or a file next to a schema."""
         seen = self._seen(request)
         try:
             return seen._answer(request)
         except HeadwaterError as error:
-            # A file that is no schema is a finding about that file; nothing here has failed.
+            # An invalid schema file is a finding about that file, not an error of the server.
             status = 422 if isinstance(error, SchemaInvalid) else status_of(error)
             if wants_page(request):
                 return seen._pages.problem(request, error, status)
@@ -86,7 +86,7 @@ class SchemaFiles:
             return answer
 
     def _seen(self, request: Request) -> SchemaFiles:
-        """The same with the schemas that the sender may know of."""
+        """The same with the schemas that the client may see."""
         told, seen = self._told_of(request), copy.copy(self)
         seen._shelves, seen._is_public = self._shelves.without(told.hidden), told.is_public
         seen._pages = self._pages.seen(seen._shelves, told)
@@ -96,7 +96,7 @@ class SchemaFiles:
         path: str = request.path_params["path"]
         indexes = self._shelves.named(request.path_params["name"])
         inner = path.rstrip("/")
-        # Refuses whatever is not plainly a path in here, before anything is looked up.
+        # Refuses everything that is not clearly a path in the repository, before any look-up.
         title = canonical_uri(inner).strip("/") if inner else ""
         if self._is_directory(title, indexes):
             if not path.endswith("/") and path:
@@ -136,19 +136,19 @@ class SchemaFiles:
         return self._send(request, text, headers)
 
     def _find_file(self, title: str, stem: str, indexes: tuple[RepositoryIndex, ...]) -> tuple[RepositoryIndex, Any]:
-        """From the first repository that has it; a later one may have the version an earlier one lacks."""
+        """From the first repository that has it; a later one may have a version that an earlier one lacks."""
         failure: SchemaNotFound | None = None
         for index in indexes:
             try:
                 return index, index.file(title, stem)
             except SchemaNotFound as error:
-                # Of several, the one that knows the title says more.
+                # Of several errors, that of a repository with the title is more specific.
                 failure = error if failure is None or title in index.folders else failure
         assert failure is not None
         raise failure
 
     def _listing(self, request: Request, title: str, indexes: tuple[RepositoryIndex, ...]) -> Response:
-        """A directory for machines: the directories below it and, where it is a schema, its versions."""
+        """A directory as JSON: the directories below it and, if it is a schema, its versions."""
         below = f"{title}/" if title else ""
         inside = {name for index in indexes for name in index.folders if name.startswith(below) and name != title}
         names = sorted({name.removeprefix(below).split("/")[0] for name in inside})
@@ -185,14 +185,15 @@ class SchemaFiles:
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a browser asks. Of directories only: files are never pages, since Java's own client prefers text/html."""
+    """Whether to respond with a page. Only for directories: Java's HTTP client prefers text/html for files, too."""
     return "text/html" in request.headers.get("accept", "").lower()
 
 
 def prefers_page(request: Request) -> bool:
-    """Whether a browser asks, where clients of a registry ask too: some are written in Java and say nothing themselves.
+    """Whether a browser sends a request to a path that clients of a registry use, too.
 
-    Java's own client then says that it prefers text/html, and takes `*`, which no browser says.
+    Some of those are written in Java and do not set `Accept`: Java's HTTP client then prefers text/html and accepts
+    `*`, which browsers never send.
     """
     qualities = _qualities(request)
     page = qualities.get("text/html", 0.0)
@@ -212,7 +213,7 @@ def _listing(registry: ConfluentReader, pages: str) -> Callable[[Request], Respo
 
 
 def matches(if_none_match: str | None, tag: str) -> bool:
-    """Whether the client has this representation already (RFC 9110, weak comparison)."""
+    """Whether the client has this representation (RFC 9110, weak comparison)."""
     if not if_none_match:
         return False
     given = [one.strip().removeprefix("W/") for one in if_none_match.split(",")]
@@ -220,7 +221,7 @@ def matches(if_none_match: str | None, tag: str) -> bool:
 
 
 def _negotiated(request: Request) -> str:
-    """`json` only where it is asked for by name and preferred; an extensionless answer is YAML otherwise (§1)."""
+    """`json` only if `Accept` names and prefers it; without an extension the format is YAML otherwise (§1)."""
     best, form = 0.0, "yaml"
     for kind, quality in _qualities(request).items():
         is_json = kind in ("application/json", "application/schema+json", "text/json")
@@ -231,7 +232,7 @@ def _negotiated(request: Request) -> str:
 
 
 def _qualities(request: Request) -> dict[str, float]:
-    """Media type → how much it is wanted (0 to 1), in the order of the header `Accept`."""
+    """Media type → quality (0 to 1), in the order of the header `Accept`."""
     found: dict[str, float] = {}
     for part in ",".join(request.headers.getlist("accept")).lower().split(","):
         kind, *parameters = [word.strip() for word in part.split(";")]

@@ -28,7 +28,7 @@ from headwater.web.schemas.repository_index import RepositoryIndex, RepositoryIn
 
 FOUND_MAX = 200
 EXAMPLES_MAX = 5
-# Each is looked for in every field of every schema.
+# Each is searched in every field of every schema.
 WORDS_MAX = 20
 _STATIC = {
     "page.css": "text/css; charset=utf-8",
@@ -48,7 +48,7 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of a directory: a schema (`latest` is its newest version), a directory of them, or both."""
+    """A line of a directory: a schema (`latest` is its latest version), a directory of schemas, or both."""
 
     name: str
     href: str
@@ -62,7 +62,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A schema a search found: the fields that match, and how well, more being better."""
+    """A search result: a schema, its matching fields, and a score, higher being better."""
 
     repository: str
     title: str
@@ -72,7 +72,7 @@ class Hit:
 
 
 class SchemaPages:
-    """Renders what `schemas.SchemaFiles` has decided to show as a page."""
+    """Renders as a page what `schemas.SchemaFiles` has decided to show."""
 
     def __init__(self, indexes: RepositoryIndexes) -> None:
         self._shelves = indexes
@@ -90,13 +90,13 @@ class SchemaPages:
         }
 
     def seen(self, indexes: RepositoryIndexes, told: Told) -> SchemaPages:
-        """The same pages about what one reader is told."""
+        """The same pages, limited to what one client may see."""
         seen = copy.copy(self)
         seen._shelves, seen._told = indexes, told
         return seen
 
     def static(self, request: Request) -> Response:
-        """The style of the pages; a new release asks with another `?v=`."""
+        """The style of the pages; a new release uses another `?v=`."""
         name = request.path_params["name"]
         if name not in _STATIC:
             raise HTTPException(404)
@@ -104,19 +104,19 @@ class SchemaPages:
         return Response(self._static[name], headers={"content-type": _STATIC[name], "cache-control": age})
 
     def index(self, request: Request) -> Response:
-        """Every repository and what stands at its top."""
+        """Every repository with its top directory."""
         indexes = [(index, self._entries("", (index,))) for index in self._shelves.indexes]
         return self._page(request, "index", indexes=indexes)
 
     def directory(self, request: Request, title: str, indexes: Sequence[RepositoryIndex]) -> Response:
-        """The directory at `title`: a schema's own page where there is one, with what is below it."""
+        """The directory at `title`: the page of the schema, if it is one, and the directories below it."""
         if any(title in index.folders for index in indexes):
             index, folder = self._shelves.find(title, indexes)
             return self._schema(request, index, folder, self._entries(title, indexes))
         return self._page(request, "directory", title=title, steps=_steps(title), entries=self._entries(title, indexes))
 
     def search(self, request: Request) -> Response:
-        """Schemas whose title, description or fields have every word of `?q=`."""
+        """Schemas whose title, description or fields contain every word of `?q=`."""
         query = request.query_params["q"].strip()
         hits = self._hits(query)
         return self._page(request, "search", query=query, hits=hits[:FOUND_MAX], hits_total=len(hits))
@@ -129,7 +129,7 @@ class SchemaPages:
         ]
 
     def problem(self, request: Request, error: HeadwaterError, status: int) -> Response:
-        """A page that says what is wrong and where to go."""
+        """A page with an error and its hint."""
         return self._page(request, "problem", status=status, error=error)
 
     def _schema(self, request: Request, index: RepositoryIndex, folder: SchemaFolder, below: list[Entry]) -> Response:
@@ -180,7 +180,7 @@ class SchemaPages:
         return self._page(request, "difference", **known, before=before, shown=shown, lines=lines)
 
     def _types(self, document: Mapping[str, Any], target: str) -> tuple[str, list[str], str | None]:
-        """The types' text, remarks, and what does not fit; with JSON columns where it would not fit otherwise."""
+        """The types' text, remarks, and what cannot be represented; with JSON columns if needed."""
         trouble = None
         try:
             typed = read_types(document, self._shelves.document_at)
@@ -218,7 +218,7 @@ class SchemaPages:
     def _hits(self, query: str) -> list[Hit]:
         words = list(dict.fromkeys(query.lower().split()))
         if len(words) > WORDS_MAX:
-            raise FilterInvalid(f"A search has {len(words):,} words; at most {WORDS_MAX} are looked for.")
+            raise FilterInvalid(f"A search has {len(words):,} words; at most {WORDS_MAX} are allowed.")
         found = []
         for index, folder in self._shelves.schemas():
             hit = _hit(index, folder, words)
@@ -228,7 +228,7 @@ class SchemaPages:
 
     def _page(self, request: Request, template: str, **known: Any) -> Response:
         top = f"{request.scope.get('root_path', '')}/"
-        # By itself the schema service has no other pages to lead to.
+        # The standalone schema service has no other pages to link to.
         platform = getattr(request.app.state, "platform", None)
         content = self._templates[template].render(
             root=f"{top}repositories",
@@ -247,7 +247,7 @@ class SchemaPages:
 
 
 def _hit(index: RepositoryIndex, folder: SchemaFolder, words: Sequence[str]) -> Hit | None:
-    """Every word has to be somewhere in the schema; a title counts more than a field, a name more than a text."""
+    """Every word must occur in the schema; a title counts more than a field, a name more than a text."""
     document = _document(index, folder)
     description = str(document.get("description", ""))
     rows = field_rows(document)
@@ -265,7 +265,7 @@ def _hit(index: RepositoryIndex, folder: SchemaFolder, words: Sequence[str]) -> 
 
 
 def _document(index: RepositoryIndex, folder: SchemaFolder) -> Mapping[str, Any]:
-    """The newest document, or nothing where it cannot be read: one bad file hides no other."""
+    """The latest document, or {} if it cannot be read: one bad file must not hide the others."""
     file = index.newest(folder)
     try:
         return index.document(file) if file is not None else {}
@@ -274,7 +274,7 @@ def _document(index: RepositoryIndex, folder: SchemaFolder) -> Mapping[str, Any]
 
 
 def _steps(title: str) -> list[tuple[str, str]]:
-    """The directories on the way to a title, each as (name, path with a slash at its end)."""
+    """The parent directories of a title, each as (name, path with a slash at its end)."""
     names = title.split("/") if title else []
     return [(name, "/".join(names[: index + 1]) + "/") for index, name in enumerate(names)]
 
@@ -287,10 +287,10 @@ def _first_sentence(document: Mapping[str, Any]) -> str:
 
 
 def _breakable(name: str) -> Markup:
-    """A long path that may be broken after its dots, slashes and underscores."""
+    """A long path with possible line breaks after dots, slashes and underscores."""
     return Markup(re.sub(r"([._/])", r"\1<wbr>", str(escape(name))))
 
 
 def _with_code(text: str) -> Markup:
-    """A sentence with what stands in backticks as code."""
+    """A sentence in which text in backticks is code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))

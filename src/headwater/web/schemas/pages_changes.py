@@ -1,4 +1,4 @@
-"""What differs between two versions of a schema, for people: changes in words, verdicts, lines of text."""
+"""The difference between two versions of a schema, for people: changes in words, verdicts, lines of text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _QUESTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class ShownReason:
-    """Why an answer is no: the sentence, what to do, and an event that proves it (pretty JSON) where there is one."""
+    """Why an answer is no: the sentence, what to do, and an event that proves it (formatted JSON), if there is one."""
 
     sentence: str
     fix: str
@@ -49,7 +49,7 @@ class ShownVerdict:
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """A line of the text; "gap" stands for lines left out."""
+    """A line of the text; "gap" represents omitted lines."""
 
     sign: Literal["added", "removed", "same", "gap"]
     text: str
@@ -57,7 +57,7 @@ class DiffLine:
 
 @dataclass(frozen=True, slots=True)
 class ShownDifference:
-    """Everything the page of a difference shows. `bump` is None where the schemas cannot be compared."""
+    """Everything the page of a difference shows. `bump` is None if the schemas cannot be compared."""
 
     changes: tuple[Change, ...]
     verdicts: tuple[ShownVerdict, ...]
@@ -66,7 +66,7 @@ class ShownDifference:
 
 
 class ShelfRepository:
-    """The served repositories as one, for references between schemas."""
+    """The served repositories merged, for references between schemas."""
 
     def __init__(self, indexes: RepositoryIndexes) -> None:
         self._shelves = indexes
@@ -88,11 +88,11 @@ class ShelfRepository:
             yield from (folder.uri(version) for version in folder.versions)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing: no resources are open."""
 
 
 def schema_of(uri: str, document: Mapping[str, Any]) -> Schema:
-    """A document under its URI. Raises SchemaInvalid for a dialect nobody knows."""
+    """A document with its URI. Raises SchemaInvalid for an unknown dialect."""
     title = document.get("title")
     return Schema(uri, document, title if isinstance(title, str) else None, dialect_of(document, uri))
 
@@ -116,7 +116,7 @@ def difference(
 
 
 def diff_lines(old: bytes, new: bytes, *, around: int = 4) -> list[DiffLine]:
-    """The two texts line by line, with `around` lines of what is the same; at most LINES_MAX."""
+    """The two texts line by line, with `around` lines of unchanged context; at most LINES_MAX."""
     signs: dict[str, Literal["added", "removed", "same"]] = {"+": "added", "-": "removed", " ": "same"}
     lines: list[DiffLine] = []
     for line in difflib.unified_diff(_lines(old), _lines(new), n=around, lineterm=""):
@@ -139,7 +139,7 @@ def previous_of(folder: SchemaFolder, name: str) -> str | None:
 
 
 def _is_version_change(change: Change) -> bool:
-    """`$id` names the version, and examples are made from the rest: both differ between any two versions."""
+    """`$id` contains the version, and examples are generated: both differ between any two versions."""
     return change.is_annotation and change.schema_pointer in ("/$id", "/examples")
 
 

@@ -30,10 +30,10 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class FieldRow:
-    """One field. `path` is dotted with `[]` for items and `{}` for map values; `level` how deep it stands, from 0.
+    """One field. `path` is dotted with `[]` for items and `{}` for map values; `level` its depth, from 0.
 
     `kind` is its type in words, `limits` its constraints, `values` those of an enum or const, `deprecated` whether the
-    schema says so.
+    schema marks it so.
     """
 
     path: str
@@ -49,7 +49,7 @@ class FieldRow:
 
 
 def field_rows(document: Mapping[str, Any]) -> list[FieldRow]:
-    """Every declared field of a materialized schema, parents before what is in them; at most ROWS_MAX."""
+    """Every declared field of a materialized schema, parents before their fields; at most ROWS_MAX."""
     rows: list[FieldRow] = []
     for row in _rows(document, "", 0):
         rows.append(row)
@@ -59,7 +59,7 @@ def field_rows(document: Mapping[str, Any]) -> list[FieldRow]:
 
 
 def field_count(document: Mapping[str, Any]) -> int:
-    """How many fields that is."""
+    """The number of these fields."""
     return len(field_rows(document))
 
 
@@ -132,13 +132,13 @@ def _limits(field: Mapping[str, Any]) -> Iterator[str]:
         value = field.get(keyword)
         if value is None or isinstance(value, bool):
             continue
-        # Filled into nearly every number by the tools, so they say nothing.
+        # The tools add these to nearly every number, so they carry no information.
         if keyword in ("minimum", "maximum") and abs(value) == _BOUND_OF_NO_INTEREST:
             continue
         text = words.format(value)
         yield text.removesuffix("s") if value == 1 and text.endswith(("characters", "items", "keys")) else text
     if field.get("uniqueItems") is True:
-        yield "no item twice"
+        yield "unique items"
 
 
 def _values(field: Mapping[str, Any]) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""The schema repositories that are served: what stands in them, read anew when it changes, and who uses what.
+"""The served schema repositories: their files, read again when they change, and the references between schemas.
 
-How this works: a request never becomes a path on disk. A repository is listed (at most every few seconds), and what is
-asked for is looked up in the list; links are not followed. A file is parsed once for each state it is seen in.
+How this works: a request never becomes a path on disk. A repository is listed (at most every few seconds), and requests
+are looked up in the list; links are not followed. A file is parsed once for each state in which it is seen.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the sender of a request is told: the streams that carry each title, and no schemas of the `hidden` titles.
+    """What the client of a request may see: the streams of each title, and no schemas of the `hidden` titles.
 
-    `is_public`: whether everybody is told the same.
+    `is_public`: whether it is the same for every client.
     """
 
     streams: Mapping[str, list[str]] = field(default_factory=dict)
@@ -51,13 +51,13 @@ ToldOf = Callable[[Request], Told]
 
 
 def everything(_: Request) -> Told:
-    """What is told where there are no streams."""
+    """What clients see if there are no streams."""
     return Told()
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaText:
-    """A schema as it goes over the wire: `data`, its media type, and a strong entity tag of exactly these bytes."""
+    """A schema as it is sent: `data`, its media type, and a strong entity tag of exactly these bytes."""
 
     data: bytes
     media_type: str
@@ -66,8 +66,8 @@ class SchemaText:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One end of a `$ref` between schemas: the `title` there, the `version` of the one pulled in, and whether that is
-    its latest."""
+    """One end of a `$ref` between schemas: the `title` at that end, the referenced `version`, and whether that is the
+    latest."""
 
     title: str
     version: str
@@ -83,7 +83,7 @@ class _Listing:
 
 
 class RepositoryIndex:
-    """One repository under the name it is served by. Safe to use from several threads."""
+    """One repository and the name under which it is served. Safe to use from several threads."""
 
     def __init__(self, name: str, settings: WorkingSettings, *, clock: Clock = time.monotonic) -> None:
         self.name = name
@@ -98,7 +98,7 @@ class RepositoryIndex:
 
     @property
     def path(self) -> Path:
-        """The directory whose schemas are served; nothing outside it ever is."""
+        """The directory whose schemas are served; nothing outside it is."""
         return self._settings.base_path
 
     @property
@@ -116,7 +116,7 @@ class RepositoryIndex:
         return view
 
     def folder(self, title: str) -> SchemaFolder:
-        """One schema. Raises SchemaNotFound, naming the nearest titles."""
+        """One schema. Raises SchemaNotFound with the nearest titles."""
         found = self.folders.get(title)
         if found is None:
             raise _no_title(title, self.folders, self.name)
@@ -125,7 +125,7 @@ class RepositoryIndex:
     def file(self, title: str, name: str) -> Path:
         """The file behind a last path segment: `1.0.0`, `latest`, `current`, or the name of a Markdown file.
 
-        Raises SchemaNotFound, naming what there is.
+        Raises SchemaNotFound with the available names.
         """
         folder = self.folder(title)
         if name == "latest" and folder.latest is not None:
@@ -139,10 +139,10 @@ class RepositoryIndex:
             if path.name == name:
                 return path
         there = ", ".join(version_text(version) for version in folder.versions) or "none"
-        raise SchemaNotFound(f"{title} has no {name} in {self.name}.", hint=f"Its versions: {there}.")
+        raise SchemaNotFound(f"{title} has no {name} in {self.name}.", hint=f"Available: {there}.")
 
     def notes(self, folder: SchemaFolder) -> list[Path]:
-        """The Markdown files beside a schema's versions, such as its changelog; no links."""
+        """The Markdown files next to a schema's versions, such as its changelog; no links."""
         try:
             found = sorted(folder.path.iterdir())
         except OSError:
@@ -169,7 +169,7 @@ class RepositoryIndex:
         return text
 
     def faults(self) -> Iterator[SchemaInvalid]:
-        """What is wrong with each file that is no schema. Reads them all, which takes a while."""
+        """The error of each file that is not a valid schema. Reads all files, which takes a while."""
         for folder in self.folders.values():
             files = [file for kinds in folder.files.values() for file in kinds.values()]
             for file in (*files, *([folder.current] if folder.current else [])):
@@ -186,7 +186,7 @@ class RepositoryIndex:
         return SchemaText(data, "text/plain; charset=utf-8", tag_of(data))
 
     def newest(self, folder: SchemaFolder) -> Path | None:
-        """The file people mean by the schema: its greatest version, or else its current file."""
+        """The file that represents the schema: its latest version, or else its current file."""
         return folder.versions[folder.latest] if folder.latest is not None else folder.current
 
     def referring(self, title: str) -> list[tuple[str, str]]:
@@ -197,14 +197,14 @@ class RepositoryIndex:
         return [one for one in listing.references.get(title, []) if one[0] not in self._hidden]
 
     def uses(self, folder: SchemaFolder) -> list[tuple[str, str]]:
-        """The (title, version)s a schema's current file refers to, or its newest version where it has none."""
+        """The (title, version) pairs that a schema's current file refers to, or its latest version if it has none."""
         file = folder.current or self.newest(folder)
         if file is None:
             return []
         try:
             document = self.document(file)
         except HeadwaterError:
-            # What cannot be read says nothing, and must not hide what the others say.
+            # A file that cannot be read must not hide the references of the others.
             return []
         named = {named_by(reference) for _, reference in references(document)}
         return sorted((title, version_text(version)) for title, version in named if title and version)
@@ -244,23 +244,25 @@ class RepositoryIndex:
 
 @dataclass(frozen=True)
 class RepositoryIndexes:
-    """Several repositories in order: where two have a schema, the first one's counts."""
+    """Several repositories in order: if two have the same schema, the first one is used."""
 
     indexes: tuple[RepositoryIndex, ...]
     by_name: Mapping[str, RepositoryIndex] = field(default_factory=dict)
 
     @classmethod
     def of(cls, places: Sequence[tuple[str, WorkingSettings]]) -> RepositoryIndexes:
-        """The repositories of `(name, settings)`. Raises ConfigInvalid for a name that no URL can have, or two have."""
+        """The repositories of `(name, settings)`. Raises ConfigInvalid for a duplicate name, or one invalid in URLs."""
         indexes: list[RepositoryIndex] = []
         for name, settings in places:
             if not _NAME.fullmatch(name) or name == MERGED:
                 raise ConfigInvalid(
-                    f"A repository cannot be served as {name!r}.",
-                    hint=f"Use letters, digits, dots and dashes, and not {MERGED!r}, which means all of them.",
+                    f"A repository cannot be served under the name {name!r}.",
+                    hint=f"Use letters, digits, dots and dashes, but not {MERGED!r}, which means all repositories.",
                 )
             if any(index.name == name for index in indexes):
-                raise ConfigInvalid(f"Two repositories are called {name!r}.", hint="Name them: NAME=DIRECTORY.")
+                raise ConfigInvalid(
+                    f"Two repositories have the name {name!r}.", hint="Give each its own name: NAME=DIRECTORY."
+                )
             indexes.append(RepositoryIndex(name, settings))
         return cls(tuple(indexes), {index.name: index for index in indexes})
 
@@ -277,7 +279,7 @@ class RepositoryIndexes:
             return self.indexes
         if name not in self.by_name:
             raise SchemaNotFound(
-                f"There is no repository {name}.", hint=f"There is {', '.join([*self.by_name, MERGED])}."
+                f"There is no repository {name}.", hint=f"Available: {', '.join([*self.by_name, MERGED])}."
             )
         return (self.by_name[name],)
 
@@ -309,7 +311,7 @@ class RepositoryIndexes:
         return index.document(index.file(folder.title, re.sub(r"\.(yaml|json)$", "", name)))
 
     def referring(self, title: str) -> list[Reference]:
-        """Who refers to a schema, in any repository."""
+        """The schemas that refer to a schema, in any repository."""
         found = [one for index in self.indexes for one in index.referring(title)]
         return [Reference(by, version, self._is_latest(title, version)) for by, version in found]
 
@@ -319,15 +321,15 @@ class RepositoryIndexes:
         return [Reference(title, version, self._is_latest(title, version)) for title, version in used]
 
     def _is_latest(self, title: str, version: str) -> bool:
-        """Whether no later version is here; a schema that nobody here has is not behind."""
+        """Whether there is no later version; a schema that no repository has counts as latest."""
         folder = next((index.folders[title] for index in self.indexes if title in index.folders), None)
         return folder is None or folder.latest is None or version_text(folder.latest) == version
 
 
 def settings_at(directory: Path) -> WorkingSettings:
-    """A repository named by its directory, or by that of its schemas: its settings file's, or the usual layout.
+    """A repository given by its directory, or by that of its schemas: with its settings file, or the usual layout.
 
-    Raises ConfigInvalid where there is no such directory. No settings file above it is looked for.
+    Raises ConfigInvalid if the directory does not exist. Settings files in parent directories are ignored.
     """
     if not directory.is_dir():
         raise ConfigInvalid(f"There is no directory {directory}.", hint="Name the directory of a schema repository.")
@@ -338,7 +340,7 @@ def settings_at(directory: Path) -> WorkingSettings:
 
 
 def json_text(value: Any) -> str:
-    """JSON for people and machines. Not orjson's: schemas have bounds beyond 64 bits."""
+    """Indented JSON. Not orjson's, since schemas have bounds beyond 64 bits."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
@@ -353,7 +355,7 @@ def versions_of(folder: SchemaFolder) -> list[Version]:
 
 
 def _bytes(file: Path, known: tuple[int, int] | None = None) -> tuple[tuple[int, int], bytes]:
-    """The file's state and content; no content where it is in the state that is known already."""
+    """The file's state and content; no content if it is in the known state."""
     limit = ValidationLimits().document_bytes_max
     try:
         status = file.stat()

@@ -1,4 +1,4 @@
-// Keeps the monitoring page fresh and finds streams by name. Without it the page is as it was when it was loaded.
+// Updates the monitoring page and searches streams by name. Without it the page shows the state when it was loaded.
 "use strict";
 
 const REFRESH_MS = 10_000;
@@ -24,7 +24,7 @@ async function refresh() {
   } catch {
     return;
   }
-  // What somebody types, has opened or stands on stays as it is.
+  // Do not replace what the user is typing in, has opened or has focused.
   if (document.activeElement?.closest("#streams, .conditions")) return;
   const open = openNames();
   for (const selector of [".conditions", "#streams", "#streams-heading", ".jobs"]) {

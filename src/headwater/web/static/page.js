@@ -1,4 +1,4 @@
-// Keeps the page alive: one event feed in, the figures, the chart, the tail and the tables out. Event content is only ever set as text.
+// Updates the page from one event feed: figures, chart, live events and tables. Event content is only ever set as text.
 "use strict";
 
 (() => {
@@ -45,10 +45,10 @@
       item.append(`: ${job.trouble} `, make("span", "quiet", counts));
       return item;
     });
-    // Only what has changed is said again to those who hear the page.
-    const told = items.map((item) => item.textContent).join("\n");
-    if (told === state.toldOfJobs) return;
-    state.toldOfJobs = told;
+    // Change only what differs, so that screen readers do not announce the rest again.
+    const shown = items.map((item) => item.textContent).join("\n");
+    if (shown === state.shownJobs) return;
+    state.shownJobs = shown;
     byId("jobs-list").replaceChildren(...items);
     byId("jobs").hidden = !items.length;
   }
@@ -124,7 +124,7 @@
     }
     const skipped = byId("tail-skipped");
     skipped.hidden = state.skipped === 0;
-    skipped.textContent = `${whole.format(state.skipped)} more passed too quickly to show.`;
+    skipped.textContent = `${whole.format(state.skipped)} more arrived too quickly to be shown.`;
   }
 
   byId("pause").addEventListener("click", (click) => {
@@ -137,7 +137,7 @@
     radio.addEventListener("change", () => { byId("tail").dataset.show = radio.value; });
   }
 
-  // ---- the tables the jobs fill ------------------------------------------------------------------------------
+  // ---- the jobs' tables -------------------------------------------------------------------------------------
 
   function showTables(tables) {
     const holder = byId("tables");
@@ -191,7 +191,7 @@
     return card;
   }
 
-  // ---- the box to post an event ------------------------------------------------------------------------------
+  // ---- the form to post an event -----------------------------------------------------------------------------
 
   const examples = JSON.parse(byId("examples").textContent);
 
