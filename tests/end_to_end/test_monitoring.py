@@ -155,9 +155,9 @@ async def test_streams_that_claim_canaries_they_cannot_have_are_told_loudly(
         assert "first example of its schema is not valid" in reasons["bad"]
         assert "No schema has the title gone" in reasons["lost"]
         assert platform.telemetry.value("headwater_canary_impossible", {"stream": "bad"}) == 1
-        told = [one.getMessage() for one in caplog.records if "claims canaries it cannot have" in one.getMessage()]
-        assert {" ".join(one.split()[:2]) for one in told} <= {"bad claims", "lost claims"}
-        assert len(told) == 2 or "So do 1 more" in told[0]
+        told = [one.getMessage() for one in caplog.records if "declares canaries it cannot have" in one.getMessage()]
+        assert {" ".join(one.split()[:2]) for one in told} <= {"bad declares", "lost declares"}
+        assert len(told) == 2 or "applies to 1 more" in told[0]
     finally:
         await platform.stop()
 
@@ -250,7 +250,7 @@ async def test_the_api_the_page_and_the_verbs_say_the_same(platform: Platform, p
         assert sent.output.splitlines() == [
             "accepted  demo.edit",
             "accepted  eqiad.notes",
-            "left out  codfw.notes: only the platform itself writes to it",
+            "skipped   codfw.notes: only the platform itself writes to it",
         ]
         assert await canaries_in(platform, "demo.edit") > before
         assert (await verb("canary", "run", "demo.page_edits", "--project", str(project))).exit_code == 1
@@ -268,7 +268,7 @@ async def test_streams_whose_clocks_run_ahead_are_named_also_after_a_restart(pro
         assert [one.name for one in platform.monitor.streams() if one.clock_ahead] == ["demo.edit"]
         async with serving(platform) as address, httpx.AsyncClient(base_url=address) as client:
             page = (await client.get("/monitoring")).text
-            assert page.count("Clocks of its producers run ahead, by up to 7,") == 1
+            assert page.count("Producers' clocks run ahead by up to 7,") == 1
             [told] = (await client.get("/v1/canaries", params={"stream": "demo.edit"})).json()["streams"]
             assert told["clock_ahead"]["events"] == 1
             metrics = (await client.get("/metrics")).text

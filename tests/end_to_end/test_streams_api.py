@@ -230,7 +230,7 @@ async def test_a_rule_for_a_percentage_of_the_sites_draws_more_of_them_as_it_gro
     assert drawn[0] < drawn[1] < drawn[2] < drawn[3] == set(sites)
     assert "sample" not in (await client.get("/v1/streams/clicks?audience=browser")).json()
     wrong = await client.post("/v1/stream-changes", json=rate(0.5, when={"percent": 101}), headers=headers)
-    assert (wrong.status_code, wrong.json()["detail"]) == (422, "`when.percent` is a number from 0 to 100.")
+    assert (wrong.status_code, wrong.json()["detail"]) == (422, "`when.percent` must be a number from 0 to 100.")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ async def test_a_rule_for_a_percentage_of_the_sites_draws_more_of_them_as_it_gro
         (b"{", 422, "not JSON"),
         (b"[]", 422, "JSON object"),
         (b"{}", 422, "`reason`"),
-        (orjson.dumps({"reason": "x"}), 422, "puts no rule"),
+        (orjson.dumps({"reason": "x"}), 422, "adds no rule"),
         (orjson.dumps(rate(7)), 422, "from 0 to 1"),
         (orjson.dumps(rate(0.5, "clikcs")), 422, "not declared"),
         (orjson.dumps({"reason": "x", "remove": ["y"]}), 422, "no rule 'y'"),

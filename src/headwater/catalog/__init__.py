@@ -1,1 +1,1 @@
-"""How people and their tools find streams: exports made of the declarations alone."""
+"""Exports of the declarations by which people and their tools find streams."""

@@ -1,9 +1,9 @@
-"""Alerting rules for Prometheus, made of what the streams declare about themselves: canaries, rates and owners.
+"""Alerting rules for Prometheus, generated from the stream declarations: canaries, rates and owners.
 
-How this works: a rule of a stream names its owner as a label, so that whoever routes alerts needs no list of streams.
-Thresholds are those of the declarations. Whether a canary is late is judged by the platform, which knows about changes
-made while it runs; the rules ask for the verdict, and for its absence. Prometheus calls our label `job`
-`exported_job`, unless it is told to honour labels, because it has a `job` of its own.
+How this works: a rule of a stream has its owner as a label, so that routing alerts needs no list of streams. Thresholds
+are those of the declarations. The platform decides whether a canary is late, since it knows about changes at run time;
+the rules query the result, and alert if it is absent. Prometheus renames our label `job` to `exported_job`, unless
+`honor_labels` is set, because it has a `job` of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def alerting_rules(streams: Iterable[Stream], config: Config) -> dict[str, Any]:
 
 
 def owner_of(stream: Stream) -> str:
-    """Who answers for a stream, as a label."""
+    """The owner of a stream, as a label."""
     return stream.owner or NOBODY
 
 
@@ -71,13 +71,13 @@ def _canary_rules(stream: Stream, config: Config) -> Iterator[_Rule]:
         f"absent(headwater_canary_up{{stream={name}}}) unless on () ({impossible})",
         wait=within,
         severity="critical",
-        summary=f"Nothing is known of the canaries of {stream.name}: silence would say nothing.",
+        summary=f"There is no data about the canaries of {stream.name}: a failure would go unnoticed.",
         stream=stream,
     )
 
 
 def required_within_seconds(stream: Stream, config: Config) -> float:
-    """How old the newest canary of a stream may be, as it declares or the configuration says."""
+    """How old the newest canary of a stream may be, by its declaration or by the configuration."""
     written = value_at(stream, "monitor.canary.required_within")
     if isinstance(written, str):
         return duration_seconds(written)
@@ -95,7 +95,7 @@ def _rate_rule(stream: Stream, least: float) -> _Rule:
         f"({accepted} or vector(0)) - ({canaries} or vector(0)) < {least:g}",
         wait="15m",
         severity="warning",
-        summary=f"{stream.name} has fewer than the {least:g} events an hour it expects.",
+        summary=f"{stream.name} has fewer than the expected {least:g} events per hour.",
         stream=stream,
     )
 
@@ -106,13 +106,13 @@ def _completeness_rule(stream: Stream) -> _Rule:
         f'max by (stream) (headwater_completeness_hours{{stream={quoted(stream.name)}, state="missing"}}) > 0',
         wait="5m",
         severity="warning",
-        summary=f"Hours of the last day of {stream.name} are missing events.",
+        summary=f"Some hours of {stream.name} in the last 24 hours may lack events.",
         stream=stream,
     )
 
 
 def _platform_rules() -> Iterator[_Rule]:
-    """What is wrong whatever is declared."""
+    """Alerts that do not depend on declarations."""
     taken = f"sum by (stream) (increase(headwater_intake_events_total{{{_TAKEN}}}[15m]))"
     judged = "sum by (stream) (increase(headwater_intake_events_total[15m]))"
     yield _rule(
@@ -127,7 +127,7 @@ def _platform_rules() -> Iterator[_Rule]:
         'sum(increase(headwater_intake_events_total{outcome=~"log_.*"}[5m])) > 0',
         wait="5m",
         severity="critical",
-        summary="The log does not take events.",
+        summary="The log does not accept events.",
     )
     yield _rule(
         "HeadwaterEventsLost",
@@ -135,47 +135,47 @@ def _platform_rules() -> Iterator[_Rule]:
         " + sum(increase(headwater_intake_error_events_lost_total[15m])) > 0",
         wait="0m",
         severity="critical",
-        summary="Events that were answered could not be stored.",
+        summary="Events were acknowledged but could not be stored.",
     )
     yield _rule(
         "HeadwaterCanaryImpossible",
         "max by (stream) (headwater_canary_impossible) == 1",
         wait="5m",
         severity="warning",
-        summary="{{ $labels.stream }} claims canaries it cannot have.",
+        summary="{{ $labels.stream }} declares canaries that it cannot have.",
     )
     yield _rule(
         "HeadwaterCountsDiffer",
         "max by (stream) (headwater_reconciliation_differing_hours) > 0",
         wait="15m",
         severity="critical",
-        summary="Accepted, stored and delivered events of {{ $labels.stream }} differ.",
+        summary="The counts of accepted, stored and delivered events of {{ $labels.stream }} differ.",
     )
     yield _rule(
         "HeadwaterLogDamaged",
         "max(headwater_log_damaged_offsets) > 0",
         wait="0m",
         severity="critical",
-        summary="Part of the log is damaged and passed over; headwater log verify names it.",
+        summary="Part of the log is damaged and skipped; run headwater log verify for details.",
     )
     yield _rule(
         "HeadwaterJobFailing",
         f"sum {BY_JOB} (increase(headwater_job_restarts_total[15m])) > 2",
         wait="0m",
         severity="critical",
-        summary=f"The job {_JOB_NAMED} fails again and again.",
+        summary=f"The job {_JOB_NAMED} fails repeatedly.",
     )
     yield _rule(
         "HeadwaterJobLostEvents",
         f"sum {BY_JOB} (increase(headwater_job_positions_lost_total[1h])) > 0",
         wait="0m",
         severity="critical",
-        summary=f"Events were removed or damaged before the job {_JOB_NAMED} had read them.",
+        summary=f"Events were removed or damaged before the job {_JOB_NAMED} read them.",
     )
 
 
 def _rule(alert: str, expr: str, *, wait: str, severity: str, summary: str, stream: Stream | None = None) -> _Rule:
-    """`wait`: how long it must be so. A stream's own words are no templates, so its braces are kept from being any."""
+    """`wait`: how long the condition must last. Braces in a stream's texts are escaped: they are not templates."""
     labels = {"severity": severity}
     annotations = {"summary": summary}
     if stream is not None:

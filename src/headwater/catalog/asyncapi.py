@@ -1,9 +1,9 @@
-"""Streams as AsyncAPI 3: where their events are sent and read, what they hold, and who answers for them.
+"""Streams as AsyncAPI 3: where their events are sent and read, their schemas and their owners.
 
-How this works: operations are seen from a client of the platform, so producers `send` and consumers `receive`. A stream
-has a channel for reading it live; all streams share the channel of the intake. On Kafka every topic is a channel too,
-but topics, brokers, producers and consumers are inner matters: only an `internal` document names them. Private streams
-are in no document at all.
+How this works: operations are those of a client of the platform, so producers `send` and consumers `receive`. A stream
+has a channel for reading it live; all streams share the channel of the intake. On Kafka every topic is a channel, too,
+but topics, brokers, producers and consumers are internal: only an `internal` document contains them. Private streams
+are in no document.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Node = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Kafka:
-    """The brokers a log is on: `host:port` each, and what the names of topics begin with there."""
+    """The brokers of a log, `host:port` each, and the prefix of its topic names."""
 
     servers: Sequence[str]
     namespace: str
@@ -41,7 +41,7 @@ class Kafka:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a platform is. `url` is how clients reach it; `kafka` makes a document an internal one."""
+    """Where a platform is. `url` is its address for clients; `kafka` makes a document an internal one."""
 
     name: str
     url: str
@@ -51,12 +51,12 @@ class Place:
 
 
 def exportable(streams: Iterable[Stream], visibility: Visibility) -> list[Stream]:
-    """The streams a document may be about: those that everybody may read and that have one name."""
+    """The streams a document may contain: public ones that are not families."""
     return [stream for stream in streams if not stream.is_family and visibility.reads(stream, Sight.PUBLIC)]
 
 
 def stream_document(stream: Stream, payload: Payload | None, place: Place) -> _Node:
-    """One stream, which is exportable, as an AsyncAPI document."""
+    """One exportable stream as an AsyncAPI document."""
     docs = stream.declared.get("docs", {})
     info: _Node = {"title": stream.name, "version": payload.version if payload else _UNKNOWN_VERSION}
     _put(info, "description", docs.get("description") or stream.summary)
@@ -73,11 +73,11 @@ def stream_document(stream: Stream, payload: Payload | None, place: Place) -> _N
 
 
 def whole_document(streams: Iterable[Stream], found: Mapping[str, Payload], place: Place) -> _Node:
-    """These streams, which are exportable, in one AsyncAPI document. `found`: {schema title: payload}."""
+    """Exportable streams in one AsyncAPI document. `found`: {schema title: payload}."""
     info = {
         "title": place.name,
         "version": place.version,
-        "description": "All public streams of this platform. Operations are seen from its clients.",
+        "description": "All public streams of this platform. Operations are those of its clients.",
     }
     document = {"asyncapi": ASYNCAPI_VERSION, "id": f"urn:headwater:platform:{quote(place.name)}", "info": info}
     return document | _body(list(streams), found, place)
@@ -112,8 +112,8 @@ def _servers(place: Place) -> _Node:
     http = {"host": parts.netloc, "protocol": parts.scheme}
     _put(http, "pathname", parts.path.rstrip("/"))
     servers: _Node = {
-        "intake": {**http, "title": "Takes events."},
-        "live": {**http, "title": "Gives events as they come, as server-sent events or NDJSON."},
+        "intake": {**http, "title": "Accepts events."},
+        "live": {**http, "title": "Delivers events as they arrive, as server-sent events or NDJSON."},
     }
     if place.kafka is not None:
         protocol = "kafka-secure" if place.kafka.is_secure else "kafka"
@@ -125,7 +125,7 @@ def _servers(place: Place) -> _Node:
 def _intake_channel(streams: Sequence[Stream]) -> _Node:
     return {
         "address": INTAKE_PATH,
-        "title": "Where events of every stream are posted, one or an array of them.",
+        "title": "Events of every stream are posted here, one or an array of them.",
         "servers": [_ref("servers", "intake")],
         "messages": {key_of(stream.name): _ref("components", "messages", key_of(stream.name)) for stream in streams},
     }
@@ -177,7 +177,7 @@ def _receiving(stream: Stream, place: Place) -> _Node:
     operation = {
         "action": "receive",
         "channel": _ref("channels", channel),
-        "summary": f"Follow {stream.name} live, or from a moment or an id on.",
+        "summary": f"Follow {stream.name} live, or from a time or an id.",
         "messages": [_ref("channels", channel, "messages", "event")],
         "bindings": {"http": {"method": "GET", "bindingVersion": HTTP_BINDING_VERSION}},
     }
@@ -205,7 +205,7 @@ def _message(stream: Stream, found: Mapping[str, Payload], place: Place) -> _Nod
     if stream.declared.get("lifecycle", {}).get("stage") == "deprecated":
         message["deprecated"] = True
     if payload is None:
-        message["payload"] = {"type": "object", "description": "The schema is not known here."}
+        message["payload"] = {"type": "object", "description": "The schema is unknown."}
         return message | _key_binding(stream, None, place)
     message["payload"] = _ref("components", "schemas", key_of(payload.title))
     message["x-schema-uri"] = payload.uri
@@ -219,7 +219,7 @@ def _schema(payload: Payload) -> _Node:
 
 
 def _key_binding(stream: Stream, payload: Payload | None, place: Place) -> _Node:
-    """What the key of a record holds; nobody sees one but readers of Kafka."""
+    """The key of a record; only readers of Kafka see it."""
     fields = stream.message_key_fields
     if place.kafka is None or not fields:
         return {}
@@ -233,7 +233,7 @@ def _only_type(schema: Mapping[str, Any]) -> _Node:
 
 
 def _of_stream(example: Mapping[str, Any], name: str) -> _Node:
-    """An example as an event of this stream: schemas are shared, and name another stream or none."""
+    """An example as an event of this stream: schemas are shared, so their examples name another stream or none."""
     meta = example.get("meta")
     return {**example, "meta": {**(meta if isinstance(meta, Mapping) else {}), "stream": name}}
 
@@ -264,7 +264,7 @@ def _contact(written: Any) -> _Node:
 
 
 def key_of(name: str) -> str:
-    """A name as a key of a document; what other characters there are becomes an underscore."""
+    """A name as a key of a document; other characters become underscores."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name.replace("/", "."))
 
 

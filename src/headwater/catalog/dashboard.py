@@ -1,4 +1,4 @@
-"""A Grafana dashboard of the platform: everything at a glance, then a row for each owner with the streams they have."""
+"""A Grafana dashboard of the platform: an overview, then a row for each owner with its streams."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
 def dashboard(streams: Iterable[Stream], name: str) -> dict[str, Any]:
-    """The dashboard as Grafana imports it; `name` is the platform's. It asks for its data source."""
+    """The dashboard as Grafana imports it; `name` is the platform's. Its data source is chosen on import."""
     by_owner: dict[str, list[Stream]] = {}
     for stream in streams:
         if not stream.is_family:
@@ -59,7 +59,7 @@ def _platform_row() -> Iterable[_Panel]:
         unit="s",
     )
     yield _series(
-        "Hours of the last day that are not whole",
+        "Incomplete hours of the last 24 hours",
         [
             (f'max by (stream) (headwater_completeness_hours{{{chosen}, state="missing"}}) > 0', "{{stream}}: missing"),
             (
@@ -70,16 +70,16 @@ def _platform_row() -> Iterable[_Panel]:
         unit="short",
     )
     yield _series(
-        "Clients reading live",
+        "Connected clients",
         [(f"sum by (stream) (eventstreams_connected_clients{{{chosen}}})", "{{stream}}")],
         unit="short",
     )
     yield _series(
-        "Jobs: events read, and how far behind",
+        "Jobs: events read, and lag",
         [
             (
                 f'sum {BY_JOB} (rate(headwater_job_events_total{{what="read"}}[5m]))',
-                "{{job}} {{exported_job}}: read each second",
+                "{{job}} {{exported_job}}: read per second",
             ),
             (f"time() - max {BY_JOB} (headwater_job_watermark_seconds)", "{{job}} {{exported_job}}: seconds behind"),
         ],
@@ -90,10 +90,10 @@ def _platform_row() -> Iterable[_Panel]:
 def _owner_row(owner: str, streams: Sequence[Stream]) -> _Panel:
     names = _one_of([stream.name for stream in streams])
     chosen = f"stream=~{names}"
-    title = "Streams nobody answers for" if owner == NOBODY else owner
+    title = "Streams without an owner" if owner == NOBODY else owner
     panels = [
         _series(
-            "Events accepted each hour",
+            "Events accepted per hour",
             [
                 (
                     f'sum by (stream) (increase(headwater_intake_events_total{{{chosen}, outcome="accepted"}}[1h]))',
@@ -113,13 +113,13 @@ def _owner_row(owner: str, streams: Sequence[Stream]) -> _Panel:
 
 
 def _least(streams: Sequence[Stream]) -> list[float]:
-    """The rates that streams expect at least, as lines in their panel."""
+    """The minimum rates that streams expect, as lines in their panel."""
     rates = {value_at(stream, "monitor.expect.min_rate_per_hour") for stream in streams}
     return sorted(rate for rate in rates if isinstance(rate, (int, float)) and rate > 0)
 
 
 def _series(title: str, queries: Sequence[tuple[str, str]], *, unit: str, lines: Sequence[float] = ()) -> _Panel:
-    """A graph of PromQL queries, each with the words of its legend; `lines` are drawn across it."""
+    """A graph of PromQL queries, each with its legend; `lines` are horizontal lines."""
     steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
     steps += [{"color": "orange", "value": line} for line in lines]
     drawn = {"thresholdsStyle": {"mode": "line" if lines else "off"}}
@@ -163,12 +163,12 @@ def _variable_stream() -> dict[str, Any]:
 
 def _changes() -> dict[str, Any]:
     return {
-        "name": "Changes of streams",
+        "name": "Stream changes",
         "datasource": _SOURCE,
         "enable": True,
         "iconColor": "blue",
         "expr": "changes(max(headwater_stream_revision)[2m:30s]) > 0",
-        "titleFormat": "The streams were changed",
+        "titleFormat": "Streams were changed",
     }
 
 
@@ -196,5 +196,5 @@ def _placed(panels: Sequence[_Panel]) -> list[_Panel]:
 
 
 def _one_of(names: Sequence[str]) -> str:
-    """A regular expression that means these names, as a string of PromQL."""
+    """A regular expression that matches these names, as a string of PromQL."""
     return quoted("|".join(re.escape(name).replace("\\-", "-") for name in names))

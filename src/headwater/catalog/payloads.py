@@ -1,4 +1,4 @@
-"""The schemas of streams as documents that stand alone: every reference filled in, and the version they are of."""
+"""The schemas of streams as self-contained documents: with all references resolved, and their version."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """The newest schema of a title. `uri` is its place in the repository; `document` holds no `$ref` to elsewhere."""
+    """The latest schema of a title. `uri` is its path in the repository; `document` has no external `$ref`."""
 
     title: str
     uri: str
@@ -31,7 +31,7 @@ class Payload:
 
     @property
     def media_type(self) -> str:
-        """The schema's format in the words of AsyncAPI."""
+        """AsyncAPI's name for the schema's format."""
         return FORMATS[self.dialect]
 
     @property
@@ -41,13 +41,13 @@ class Payload:
 
 
 def payloads(titles: Iterable[str], repository: SchemaRepository) -> dict[str, Payload]:
-    """{title: its newest schema} of those that have one that can be read. Blocks on disk or network."""
+    """{title: its latest schema}, for titles with a readable one. Blocks on disk or network."""
     found = ((title, _payload(title, repository)) for title in dict.fromkeys(titles))
     return {title: payload for title, payload in found if payload is not None}
 
 
 def field_schema(payload: Payload | None, dotted: str) -> Mapping[str, Any]:
-    """What a schema says of a field (`page.page_id`); {} where it says nothing."""
+    """The schema of a field (`page.page_id`); {} if it is not declared."""
     schema: Any = payload.document if payload is not None else {}
     for name in dotted.split("."):
         properties = schema.get("properties") if isinstance(schema, Mapping) else None

@@ -1,4 +1,4 @@
-"""Where a platform is, as its configuration says: what an export tells others to connect to."""
+"""The addresses of a platform in exports, from its configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headwater.streams.stream import Stream
 def place_of(
     config: Config, topic_settings: Callable[[Stream], TopicSettings], *, url: str | None = None, is_internal: bool
 ) -> Place:
-    """The place to put into a document; `url` is how clients reach it. Raises ConfigInvalid."""
+    """The place for a document; `url` is its address for clients. Raises ConfigInvalid."""
     reached = url or config.web.public_url or f"http://{config.web.host}:{config.web.port}"
     kafka = None
     if is_internal and config.log.is_kafka:

@@ -1,1 +1,1 @@
-"""Changes what is declared of streams while the platform runs: audited revisions on top of the files."""
+"""Changes stream declarations at run time: audited revisions on top of the files."""

@@ -1,9 +1,8 @@
-"""What a revision may change: rules that are complete, about streams there are, touching only what is safe to touch.
+"""What a revision may change: its rules must be complete, name declared streams, and set only what is safe to set.
 
-How this works: a running service must not be led astray by a rule, so only what says how producers behave, how a stream
-is watched and described may be changed this way; schemas, topics and keys are changed in the files, by review. A rule
-is tried on the declared streams before it is taken, so a key or value that no stream file may have is refused with the
-sentence the file's author would get.
+How this works: a rule must not break a running service, so it may only change how producers behave, and how a stream is
+monitored and described; schemas, topics and keys are changed in the files, by review. A rule is applied to the declared
+streams before it is accepted, so a key or value that a stream file may not have is refused with the same message.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream_format import check_patch
 
-# What may be set, as dotted beginnings.
+# What may be set, as dotted prefixes.
 ALLOWED = ("produce.enabled", "produce.sample", "produce.client", "produce.by", "monitor", "docs", "lifecycle")
 
 
 def check_rule(rule: Rule, declared: StreamRegistry) -> None:
-    """Raise ChangeRefused where a rule may not be."""
+    """Raise ChangeRefused for a rule that is not allowed."""
     if not rule.set and not rule.unset:
-        raise ChangeRefused(f"The rule {rule.id!r} changes nothing.", hint="Give it a `set` or an `unset`.")
+        raise ChangeRefused(f"The rule {rule.id!r} has no effect.", hint="Add `set` or `unset`.")
     for path in (*_paths(rule.set), *rule.unset):
         if not any(path == allowed or path.startswith(f"{allowed}.") for allowed in ALLOWED):
             raise ChangeRefused(
-                f"{path!r} cannot be changed while the platform runs.",
+                f"{path!r} cannot be changed at run time.",
                 hint=f"Change the stream's file instead. A revision may change {', '.join(ALLOWED)}.",
             )
     if rule.stream != ALL_STREAMS and rule.stream not in declared.layers.entries:
@@ -37,11 +36,11 @@ def check_rule(rule: Rule, declared: StreamRegistry) -> None:
             declared.get(rule.stream)
         except StreamUnknown as error:
             raise ChangeRefused(error.message, hint=error.hint) from None
-        raise ChangeRefused(f"{rule.stream!r} is a member of a family.", hint="Name the family's own pattern instead.")
+        raise ChangeRefused(f"{rule.stream!r} is a member of a family.", hint="Use the pattern of the family instead.")
     _check_sample(rule)
     try:
         check_patch(Declaration(f"rule {rule.id}", {"set": dict(rule.set)}), ("set",), rule.set)
-        # A layer without its conditions, so that what holds only elsewhere, or later, is tried too.
+        # Without its conditions, so that a rule that applies only elsewhere, or later, is checked, too.
         layer = Rule(rule.id, rule.stream, rule.set, rule.unset).layer(0)
         declared.revised([layer]).seen_from(Scope(declared.scope.site, declared.scope.realm))
     except ConfigInvalid as error:
@@ -49,11 +48,11 @@ def check_rule(rule: Rule, declared: StreamRegistry) -> None:
 
 
 def check_state(state: State) -> None:
-    """Raise ChangeRefused where a state would hold more than it may."""
+    """Raise ChangeRefused if a state would exceed its limits."""
     if len(state.rules) > RULES_MAX:
         raise ChangeRefused(
             f"There would be {len(state.rules)} rules; the limit is {RULES_MAX}.",
-            hint="Remove rules whose time is over, or move them into the files.",
+            hint="Remove rules that have ended, or move them into the files.",
         )
 
 
@@ -63,7 +62,7 @@ def _check_sample(rule: Rule) -> None:
         return
     rate = sample.get("rate")
     if rate is not None and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1):
-        raise ChangeRefused("`produce.sample.rate` is a number from 0 to 1.")
+        raise ChangeRefused("`produce.sample.rate` must be a number from 0 to 1.")
 
 
 def _paths(block: Mapping[str, Any], above: str = "") -> list[str]:

@@ -1,10 +1,10 @@
-"""Keeps the streams as files and revisions say they are now, and takes changes.
+"""Maintains the streams as files and revisions declare them now, and accepts changes.
 
 How this works: revisions are records of one topic of the log. Every process reads it from the beginning, folds it and
-follows it; what counts is decided by the order in the log alone (see revision.py), so all processes agree, and a
-restart finds what there was. Where a rule has a window of time, the streams are made anew at its edges. A rule that
-does not fit the files any more, because a stream was renamed, say, is left out alone, and logged. While the log is away
-the last good streams stay.
+follows it; only the order in the log decides which are valid (see revision.py), so all processes agree, also after a
+restart. If a rule has a time window, the streams are recomputed at its start and end. A rule that no longer fits the
+files, for example because a stream was renamed, is ignored and logged. While the log is unavailable, the last streams
+stay in effect.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What somebody wants to be changed. `expected`: the revision it was made on; None: whatever is the latest."""
+    """A requested change. `expected`: the revision it is based on; None: the latest."""
 
     actor: str
     reason: str
@@ -55,7 +55,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One key of one stream that a change changes, for people; None where there is no such key."""
+    """One key of one stream that a change affects, for people; None for an absent key."""
 
     stream: str
     path: str
@@ -74,7 +74,7 @@ class StreamControl:
         on_change: Callable[[StreamRegistry], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`on_change` is called with the streams whenever they are others than before."""
+        """`on_change` is called with the streams whenever they have changed."""
         self.streams = declared
         self.state = State()
         self.history: list[Revision] = []
@@ -90,18 +90,18 @@ class StreamControl:
         self._version = 0
         self._applied_at = clock()
         self._changes = telemetry.counter(
-            "headwater_stream_changes", "Revisions of streams taken, by kind.", (closed("kind"),)
+            "headwater_stream_changes", "Revisions of streams applied, by kind.", (closed("kind"),)
         )
         number = telemetry.gauge("headwater_stream_revision", "The latest revision of the streams.")
         number.set_function(lambda: self.state.number)
 
     @property
     def version(self) -> int:
-        """A number that grows in this process whenever the streams change, also at the edge of a window."""
+        """A number that increases in this process whenever the streams change, also at the start or end of a window."""
         return self._version
 
     async def start(self) -> None:
-        """Read all revisions there are and begin to follow. Raises LogUnavailable."""
+        """Read all revisions and start to follow. Raises LogUnavailable."""
         await self._log.ensure_topic(TOPIC, TopicSettings())
         self._position = await self._log.first([TOPIC])
         while await self._read(0):
@@ -116,23 +116,21 @@ class StreamControl:
             self._following = None
 
     def check(self, change: Change) -> tuple[Revision, State]:
-        """The revision a change would be, and the state after it. Raises ChangeRefused, ChangeConflict."""
+        """The revision that a change would create, and the state after it. Raises ChangeRefused, ChangeConflict."""
         if change.expected is not None and change.expected != self.state.number:
             raise ChangeConflict(
                 f"The streams are at revision {self.state.number}, not {change.expected}.",
-                hint="Look at what was changed in the meantime, and send the change again on top of it.",
+                hint="Check what has changed meanwhile, and send the change again, based on the latest revision.",
             )
         for rule in change.put:
             check_rule(rule, self._declared)
         for name in change.remove:
             if name not in self.state.rules:
-                raise ChangeRefused(
-                    f"There is no rule {name!r}.", hint="`GET /v1/stream-changes` names those there are."
-                )
+                raise ChangeRefused(f"There is no rule {name!r}.", hint="List the rules with `GET /v1/stream-changes`.")
         if not change.put and not change.remove:
-            raise ChangeRefused("The change puts no rule and removes none.")
+            raise ChangeRefused("The change adds no rule and removes none.")
         number = self.state.number
-        # As exact as it is written.
+        # In the precision in which it is written.
         at = round(self._clock(), 3)
         revision = Revision(number + 1, number, at, change.actor, change.reason, change.kind, change.put, change.remove)
         after = self.state.after(revision)
@@ -140,7 +138,7 @@ class StreamControl:
         return revision, after
 
     def differences(self, after: State, *, site: str | None = None) -> list[Difference]:
-        """What a state would change now, for a site. Rules that hold elsewhere, or later, are not seen."""
+        """What a state would change now, for a site. Rules that apply elsewhere, or later, are not included."""
         scope = self._seen_from(site)
         found = []
         old = self._declared.layers.with_revisions(self._fitting(self.state))
@@ -152,12 +150,12 @@ class StreamControl:
         return found
 
     def idle(self, change: Change, found: Sequence[Difference], *, site: str | None = None) -> dict[str, list[str]]:
-        """{id: reasons} of the rules a change puts without making a difference now, for a site; `found`: those made."""
+        """{id: reasons} of the added rules without an effect now, for a site; `found`: the changes."""
         changed = {difference.stream for difference in found}
         return idle_rules(change.put, changed, self._declared.layers, self._seen_from(site))
 
     async def change(self, change: Change) -> Revision:
-        """Make a revision, durable and in effect here on return.
+        """Create a revision, durable and in effect here on return.
 
         Raises ChangeRefused, ChangeConflict, LogUnavailable.
         """
@@ -169,22 +167,26 @@ class StreamControl:
                     await self._read(FOLLOW_SECONDS, placement.offset)
         except TimeoutError:
             raise ChangeConflict(
-                "The change was written but could not be read back.", hint="Look at the history."
+                "The change was written but could not be read back.", hint="Check the history."
             ) from None
         if not any(known == revision for known in self.history[-100:]):
-            raise ChangeConflict("Another change came first.", hint="Look at it, and send yours again on top of it.")
+            raise ChangeConflict(
+                "Another change was made first.", hint="Check it, and send yours again, based on the latest revision."
+            )
         return revision
 
     def rollback(self, to: int, actor: str, reason: str, expected: int | None = None) -> Change:
         """The change that leads back to the rules of revision `to`. Raises ChangeRefused."""
         target = self._states.get(to)
         if target is None:
-            raise ChangeRefused(f"There is no revision {to}.", hint=f"There are 0 to {self.state.number}.")
+            raise ChangeRefused(
+                f"There is no revision {to}.", hint=f"Revisions are numbered from 0 to {self.state.number}."
+            )
         put, remove = self.state.going_to(target)
         return Change(actor, reason, put, remove, expected, "rollback")
 
     def kill(self, stream: str, actor: str, reason: str, *, on: bool = True) -> Change:
-        """The change that makes a stream, or all ("*"), refuse every event, or take them again."""
+        """The change that makes a stream, or all ("*"), refuse every event, or accept them again."""
         name = KILL_PREFIX + stream
         if not on:
             return Change(actor, reason, remove=(name,), kind="revive")
@@ -196,7 +198,7 @@ class StreamControl:
         return self._states.get(number)
 
     async def wait(self, version: int, seconds: float) -> int:
-        """The version, once it is another than `version` or `seconds` have passed."""
+        """The version, once it differs from `version` or `seconds` have passed."""
         if self._version == version:
             news = self._news
             try:
@@ -215,7 +217,7 @@ class StreamControl:
                 if edge is not None and self._applied_at < edge <= self._clock():
                     self._apply()
             except HeadwaterError as error:
-                # A log that is away says so itself, once.
+                # An unavailable log reports that itself, once.
                 level = logging.DEBUG if error.is_away else logging.WARNING
                 _log.log(level, "stream changes cannot be read: %s", error)
                 await asyncio.sleep(FOLLOW_SECONDS)
@@ -224,10 +226,10 @@ class StreamControl:
                 await asyncio.sleep(FOLLOW_SECONDS)
 
     async def _read(self, wait_seconds: float, offset: int | None = None) -> bool:
-        """Fold what is new; whether there was anything. With `offset`, only where that is not folded already."""
+        """Fold new records; whether there were any. With `offset`, only if that is not folded yet."""
         async with self._reading:
             if offset is not None and self._position.offsets.get((TOPIC, 0), 0) > offset:
-                # Whoever read before has seen it: a wait would be for the next change.
+                # An earlier read has folded it: waiting would be for the next change.
                 return True
             try:
                 records = await self._log.read(self._position, wait_seconds=wait_seconds)
@@ -236,7 +238,10 @@ class StreamControl:
                 return True
             except LogCorrupt as error:
                 self._position = passed(self._position, error)
-                _log.error("changes of streams made there no longer count: look at `headwater streams list`. %s", error)
+                _log.error(
+                    "changes of streams made there are no longer in effect: check with `headwater streams list`. %s",
+                    error,
+                )
                 return True
             number = self.state.number
             for record in records:
@@ -247,8 +252,8 @@ class StreamControl:
         return bool(records)
 
     async def _begin_anew(self, error: HeadwaterError) -> None:
-        """Somebody has emptied the topic, or deleted it: what is there now counts, as for a process that starts."""
-        _log.warning("the changes of streams are read anew: %s", error.message)
+        """The topic was emptied or deleted: use its present content, as a starting process does."""
+        _log.warning("the changes of streams are read again from the beginning: %s", error.message)
         await self._log.ensure_topic(TOPIC, TopicSettings())
         self._position = await self._log.first([TOPIC])
         self.state, self.history = State(), []
@@ -264,8 +269,8 @@ class StreamControl:
             revision = Revision.decode(data)
             self.state = self.state.after(revision)
         except ChangeRefused as error:
-            # Somebody else was first; whoever made it has been told.
-            _log.info("a revision does not count: %s", error)
+            # Another revision was first; the author of this one got an error.
+            _log.info("ignored an invalid revision: %s", error)
             return
         self.history.append(revision)
         self._states[revision.number] = self.state
@@ -278,11 +283,11 @@ class StreamControl:
         return replace(self._scope(), site=site) if site else self._scope()
 
     def _fitting(self, state: State) -> Sequence[Layer]:
-        """The layers of the rules that fit the declared streams; the others are left out."""
+        """The layers of the rules that fit the declared streams; the others are ignored."""
         fitting = []
         for layer in state.layers():
             if layer.stream is not None and layer.stream not in self._declared.layers.entries:
-                _log.warning("%s is about %r, which is not declared any more: left out", layer.name, layer.stream)
+                _log.warning("%s is about %r, which is no longer declared: ignored", layer.name, layer.stream)
                 continue
             fitting.append(layer)
         return fitting
@@ -307,14 +312,14 @@ class StreamControl:
             try:
                 self._declared.revised([*fitting, layer]).seen_from(scope)
             except ConfigInvalid as error:
-                _log.warning("%s does not fit what is declared, and is left out: %s", layer.name, error)
+                _log.warning("%s does not fit the declarations and is ignored: %s", layer.name, error)
             else:
                 fitting.append(layer)
         return fitting
 
 
 def _leaves(document: Any, above: str = "") -> dict[str, Any]:
-    """{dotted path: value} of everything that is no mapping, or an empty one."""
+    """{dotted path: value} of every value that is not a mapping, or is an empty one."""
     if not isinstance(document, dict) or not document:
         return {above: document}
     found: dict[str, Any] = {}

@@ -1,1 +1,1 @@
-"""Whether streams flow: canary events, whole hours, and counts that must agree."""
+"""Monitors streams: canary events, complete hours, and reconciliation of counts."""

@@ -1,8 +1,8 @@
-"""Sends the canaries of all streams, each in its own time, and knows how fresh each hop of each stream is.
+"""Sends the canaries of all streams, each with its own period, and records how recent each hop of each stream is.
 
-How this works: one task looks once a second for canaries that are due and starts them, a few at once. The streams and
-schemas are looked at anew whenever the streams change, and now and then, so that a stream that could not have canaries
-gets them once it can. A canary that failed is sent again soon, since it may be the first sign of trouble or nothing.
+How this works: one task checks once a second for canaries that are due and starts them, a few at once. Streams and
+schemas are read again whenever the streams change, and periodically, so that a stream that could not have canaries gets
+them as soon as it can. A failed canary is retried soon, to find out whether the error persists.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from headwater.streams.registry import StreamRegistry
 from headwater.telemetry import Telemetry, closed, declared
 
 TICK_SECONDS = 1.0
-# At a start the canaries of all streams are due: over so long they are spread.
+# After a start the canaries of all streams are due: they are spread over this time.
 SPREAD_SECONDS_MAX = 30.0
-# Of streams that claim what they cannot have, so many are told one by one.
+# How many streams with impossible canaries are logged one by one.
 TOLD_MAX = 3
 RETRY_SECONDS_MAX = 60.0
 PLAN_AGAIN_SECONDS = 600.0
 JOURNEYS_KEPT = 8
-# Periods of all streams would fall together for ever if they were all equally long.
+# With equal periods the canaries of all streams would always coincide.
 JITTER_SHARE = 0.1
 
-# Before the name of a job, among the hops of a stream.
+# Prefix of a job's name among the hops of a stream.
 JOB_HOP = "job:"
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """How far a job is: what it reads and the resume token of its last commit, None before the first."""
+    """The progress of a job: what it reads and the resume token of its last commit, None before the first."""
 
     name: str
     sources: tuple[str, ...]
@@ -55,7 +55,7 @@ class JobProgress:
 
 @dataclass(slots=True)
 class Track:
-    """What is known of the canaries of one topic. Times are epoch milliseconds."""
+    """The state of the canaries of one topic. Times are epoch milliseconds."""
 
     plan: CanaryPlan
     target: Target
@@ -75,12 +75,12 @@ def _position(token: str) -> Position:
     try:
         return Position.parse(token)
     except TokenInvalid:
-        # A table may keep a position of another kind.
+        # A table may store a position of another kind.
         return Position()
 
 
 class Canaries:
-    """The canaries of one platform. `start` begins to send, `stop` ends it; `plans` and `tracks` tell how it goes."""
+    """The canaries of one platform. `start` starts sending, `stop` ends it; `plans` and `tracks` hold the state."""
 
     def __init__(
         self,
@@ -113,17 +113,17 @@ class Canaries:
         self._random = random.Random()
         self._sent = telemetry.counter(
             "headwater_canaries",
-            "Canary events sent, by what became of them.",
+            "Canary events sent, by outcome.",
             (declared("stream"), declared("prefix"), closed("outcome")),
         )
         self._age = telemetry.gauge(
             "headwater_canary_age_seconds",
-            "Age of the newest canary that passed the hop; since the start where none has.",
+            "Age of the newest canary that passed the hop; since the start if none has.",
             (declared("stream"), declared("prefix"), declared("hop")),
         )
         self._up = telemetry.gauge(
             "headwater_canary_up",
-            "1 where a canary arrived in the time it must, else 0.",
+            "1 if a canary arrived within the required time, else 0.",
             (declared("stream"), declared("prefix")),
         )
         self._within = telemetry.gauge(
@@ -132,14 +132,16 @@ class Canaries:
             (declared("stream"),),
         )
         self._impossible = telemetry.gauge(
-            "headwater_canary_impossible", "1 for streams that claim canaries they cannot have.", (declared("stream"),)
+            "headwater_canary_impossible",
+            "1 for streams that declare canaries they cannot have.",
+            (declared("stream"),),
         )
 
     def start(self) -> None:
         self._running = asyncio.create_task(self._run(), name="canaries")
 
     async def stop(self) -> None:
-        """Send no more; those under way are given up."""
+        """Stop sending; canaries in flight are abandoned."""
         tasks = [*([self._running] if self._running else ()), *self._under_way.values()]
         for task in tasks:
             task.cancel()
@@ -149,11 +151,11 @@ class Canaries:
 
     @property
     def impossible(self) -> dict[str, CanaryPlan]:
-        """The streams that claim canaries and can have none, or not on every topic."""
+        """The streams that declare canaries and cannot have them, at least on some topic."""
         return {name: plan for name, plan in self.plans.items() if plan.problems}
 
     async def plan(self) -> None:
-        """Find out anew which streams get canaries. Reads schemas; sends nothing."""
+        """Determine again which streams get canaries. Reads schemas; sends nothing."""
         registry = self._streams()
         claims = list(claiming(registry))
         schemas = await asyncio.to_thread(find_schemas, claims, self._repository, self._topology)
@@ -219,7 +221,7 @@ class Canaries:
             if track is None:
                 return
             failed = True
-            # Whatever goes wrong with one is no reason to send no more of them.
+            # An error of one canary must not stop the others.
             with contextlib.suppress(HeadwaterError):
                 failed = (await self.send(key)).error is not None
             period = track.plan.period_seconds
@@ -228,7 +230,7 @@ class Canaries:
                 self._due[key] = self._clock() + pause * (1 - JITTER_SHARE * self._random.random())
 
     async def _checked(self, plan: CanaryPlan) -> CanaryPlan:
-        """The plan, or none where the intake itself would refuse the canary."""
+        """The plan, without targets if the intake itself would refuse the canary."""
         if not plan.is_possible or plan.schema is None:
             return plan
         try:
@@ -245,9 +247,11 @@ class Canaries:
         known = {name: plan.problems for name, plan in self.plans.items()}
         odd = [plan for name, plan in plans.items() if plan.problems and known.get(name) != plan.problems]
         for plan in odd[:TOLD_MAX]:
-            _log.warning("%s claims canaries it cannot have: %s", plan.stream.name, " ".join(plan.problems))
+            _log.warning("%s declares canaries it cannot have: %s", plan.stream.name, " ".join(plan.problems))
         if len(odd) > TOLD_MAX:
-            _log.warning("So do %d more streams; `headwater canary status` lists them.", len(odd) - TOLD_MAX)
+            _log.warning(
+                "The same applies to %d more streams; `headwater canary status` lists them.", len(odd) - TOLD_MAX
+            )
         self.plans = plans
         now, old = self._clock(), self.tracks
         self.tracks = {}
@@ -266,7 +270,7 @@ class Canaries:
         self.on_planned()
 
     def _show(self) -> None:
-        """The gauges of the streams there are now; their values are worked out when they are asked for."""
+        """The gauges of the current streams; their values are computed on demand."""
         for gauge in (self._age, self._up, self._within, self._impossible):
             gauge.clear()
         for name, plan in self.plans.items():
@@ -281,12 +285,12 @@ class Canaries:
                 self._age.labels(*names, hop).set_function(partial(self.age_seconds, track, hop))
 
     def age_seconds(self, track: Track, hop: str) -> float:
-        """How old the newest canary is that passed the hop; where none has, how long one has been waited for."""
+        """The age of the newest canary that passed the hop; if none has, the time since the start."""
         sent = self.hops(track).get(hop)
         return self._clock() - (track.watched_since_ms if sent is None else sent) / 1000
 
     def is_up(self, track: Track) -> bool:
-        """Whether a canary arrived within the time one must; also while the first may still be on its way."""
+        """Whether a canary arrived within the required time; also true while the first may still be in flight."""
         if track.error and track.newest_ms() is None:
             return False
         newest = track.newest_ms() or track.watched_since_ms

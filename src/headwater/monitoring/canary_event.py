@@ -1,4 +1,4 @@
-"""The canary event of a stream: its schema's first example, marked, with a fresh id and the present time."""
+"""The canary event of a stream: its schema's first example, marked, with a new id and the current time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from headwater.times import utc_milliseconds
 def canary_event(
     stream: Stream, schema: Schema, now_ms: int, new_id: Callable[[], str] = new_event_id
 ) -> dict[str, Any]:
-    """A canary of `stream`, made of the first of the schema's `examples`. Raises SchemaInvalid where there is none.
+    """A canary of `stream`, from the first of the schema's `examples`. Raises SchemaInvalid if there is none.
 
-    `meta.domain`, `meta.stream`, `meta.id`, `meta.dt` and the stream's event time are set where the schema has a place
-    for them; the rest is as in the example.
+    `meta.domain`, `meta.stream`, `meta.id`, `meta.dt` and the stream's event time are set if the schema declares them;
+    the rest is as in the example.
     """
     missing = missing_example(schema)
     if missing is not None:
@@ -33,7 +33,7 @@ def canary_event(
     meta = event.get("meta")
     meta = event["meta"] = dict(meta) if isinstance(meta, dict) else {}
     meta.update(domain=CANARY_DOMAIN, stream=stream.name)
-    # The example's own id and times are those of an event long ago.
+    # The example's own id and times are those of an old event.
     for name, value in (("id", new_id()), ("dt", now)):
         if name in meta or schema.declares(f"meta.{name}"):
             meta[name] = value
@@ -42,15 +42,15 @@ def canary_event(
 
 
 def missing_example(schema: Schema) -> str | None:
-    """What to say where a schema has no example to make a canary of; None where it has one."""
+    """The error of a schema without an example for canaries; None if it has one."""
     examples = schema.document.get("examples")
     if isinstance(examples, list) and examples and isinstance(examples[0], dict):
         return None
-    return f"The schema {schema.uri} has no example to make a canary of. Write a whole event under `examples`."
+    return f"The schema {schema.uri} has no example, which canaries need. Add a complete event to `examples`."
 
 
 def newest_by_title(repository: SchemaRepository) -> dict[str, str]:
-    """Title → URI of its newest version, of all schemas the repository can list. Blocks on the disk."""
+    """Title → URI of its latest version, for all schemas that the repository lists. Blocks on disk."""
     newest: dict[str, tuple[Any, str]] = {}
     for uri in repository.uris():
         directory, _, name = uri.rpartition("/")
@@ -69,7 +69,7 @@ def newest_by_title(repository: SchemaRepository) -> dict[str, str]:
 
 
 def newest_schema(repository: SchemaRepository, titles: Mapping[str, str], title: str) -> Schema:
-    """The newest version of a title. Raises SchemaNotFound, SchemaInvalid, SchemaUnavailable. Blocks."""
+    """The latest version of a title. Raises SchemaNotFound, SchemaInvalid, SchemaUnavailable. Blocks."""
     found = repository.get(titles.get(title) or f"/{title}/{LATEST}")
     own = found.document.get("$id")
     if found.uri.endswith(f"/{LATEST}") and isinstance(own, str):

@@ -1,4 +1,4 @@
-"""Which streams get canaries, through which intake and how often; and which cannot have them although they say so."""
+"""Which streams get canaries, through which intake and how often; and which declare canaries but cannot have them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class CanaryPlan:
-    """What a stream with canaries gets. `problems` say why it gets none, or why some topics get none.
+    """The canaries of a stream. `problems` say why it, or some of its topics, gets none.
 
     Without `schema` and `targets` it gets none. Times are in seconds.
     """
@@ -46,7 +46,7 @@ class CanaryPlan:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """What is known of the intakes: their addresses, and what the one in this process writes."""
+    """The known intakes: their addresses, and what the one in this process writes."""
 
     intakes: Intakes
     own_service: str = ""
@@ -54,14 +54,14 @@ class Topology:
 
 
 def claiming(streams: StreamRegistry) -> Iterator[Stream]:
-    """The streams and families that say they have canaries, except those whose producers were switched off."""
+    """The streams and families that declare canaries, except those whose producers are switched off."""
     for stream in (*streams.all(), *streams.families()):
         if stream.canary_events_enabled and stream.enabled:
             yield stream
 
 
 def plan_of(stream: Stream, schema: Schema | HeadwaterError, topology: Topology, config: Config) -> CanaryPlan:
-    """The plan for one stream; `schema` is its newest, or why there is none."""
+    """The plan for one stream; `schema` is its latest, or why there is none."""
     written = stream.declared.get("monitor", {}).get("canary", {})
     settings = config.monitoring
     period = _seconds(written.get("period"), settings.canary_period_seconds)
@@ -85,12 +85,12 @@ def plan_of(stream: Stream, schema: Schema | HeadwaterError, topology: Topology,
 def find_schemas(
     claims: Iterable[Stream], repository: SchemaRepository, topology: Topology
 ) -> dict[str, Schema | HeadwaterError]:
-    """Stream → the newest schema of its title, or why there is none. Blocks on the repository."""
+    """Stream → the latest schema of its title, or why there is none. Blocks on the repository."""
     titles = newest_by_title(repository)
     found: dict[str, Schema | HeadwaterError] = {}
     for stream in claims:
         if impossibility(stream, topology) is not None or stream.schema_title is None:
-            found[stream.name] = SchemaNotFound("It was not looked for.")
+            found[stream.name] = SchemaNotFound("The schema was not looked up.")
             continue
         try:
             found[stream.name] = newest_schema(repository, titles, stream.schema_title)
@@ -103,25 +103,23 @@ def find_schemas(
 
 
 def impossibility(stream: Stream, topology: Topology) -> str | None:
-    """Why this declaration cannot have canaries at all, before anything is read; None where it can."""
+    """Why this declaration cannot have canaries at all, before anything is read; None if it can."""
     service = stream.destination_event_service
     if stream.is_family:
-        return (
-            "It is a family: there is no one stream to send canaries to. Declare its members, or switch canaries off."
-        )
+        return "A family is not a stream to which canaries could be sent. Declare its members, or switch canaries off."
     if stream.schema_title is None:
-        return "It has no schema_title, so there is no schema to make a canary of."
+        return "It has no `schema_title`, so there is no schema for canaries."
     if not service:
-        return "It names no intake. Write produce.destination_event_service, or set monitor.canary.enabled to false."
+        return "It names no intake. Set `produce.destination_event_service`, or set `monitor.canary.enabled` to false."
     if not topology.intakes.knows(service):
         return f'Its intake "{service}" is not in services.yaml.'
     if stream.compact:
-        return "It is compacted: a canary would replace the newest event of its key. Switch its canaries off."
+        return "It is compacted: a canary would replace the latest event of its key. Switch its canaries off."
     return None
 
 
 def _topics(stream: Stream) -> Iterator[tuple[str, str | None]]:
-    """Each topic and the prefix by which an intake writes it; None where no prefix leads there."""
+    """Each topic and the prefix by which an intake writes it; None if there is no such prefix."""
     by_topic: dict[str, str] = {}
     for prefix in stream.topic_prefixes:
         by_topic.setdefault(_topic_for(stream, prefix), prefix)
@@ -140,7 +138,7 @@ def _topic_for(stream: Stream, prefix: str) -> str:
 
 def _target(stream: Stream, topic: str, prefix: str | None, topology: Topology) -> Target | str:
     if prefix is None:
-        return f"No intake writes to the topic {topic}: no prefix of the stream leads there."
+        return f"No intake writes to the topic {topic}: it has none of the stream's prefixes."
     service = stream.destination_event_service or ""
     url = topology.intakes.url(service, prefix)
     own = topology.own_prefix
@@ -150,9 +148,9 @@ def _target(stream: Stream, topic: str, prefix: str | None, topology: Topology) 
     if url is not None:
         return Target(topic, prefix, url)
     if is_own:
-        # An intake without a datacenter of its own is the only one: it answers for all of them.
+        # An intake without a datacenter of its own is the only one: it serves all of them.
         return Target(topic, prefix)
-    return f'No intake is known for "{prefix}": give services.yaml the URL of {service} there.'
+    return f'No intake is known for "{prefix}": add the URL of {service} there to services.yaml.'
 
 
 def _seconds(written: str | None, default: float) -> float:

@@ -1,4 +1,4 @@
-"""Sends one canary through an intake and watches how far it comes: accepted, in the log, seen by a subscription."""
+"""Sends one canary through an intake and records how far it gets: accepted, in the log, delivered to a subscription."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from headwater.schemas.schema import Schema
 from headwater.streams.stream import Stream
 
 ACCEPTED, IN_LOG, SUBSCRIBED = HOPS = ("accepted", "log", "subscription")
-# Of an answer by somebody else's intake, as much as a person reads.
+# How much of another intake's response is shown.
 ANSWER_CHARS_MAX = 300
 READ_RECORDS_MAX = 500
 
 
 @dataclass(slots=True)
 class Journey:
-    """How far one canary came: the hops it passed with their times (epoch ms), where it lies, and what stopped it."""
+    """How far one canary got: the hops it passed with times (epoch ms), where it is stored, and its error."""
 
     sent_ms: int
     passed: dict[str, int] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class CanarySender:
         keys: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`shared_log`: what other intakes take can be read back here, too. `keys`: API keys by the intake's origin."""
+        """`shared_log`: events of other intakes can be read here, too. `keys`: API keys by the intake's origin."""
         self._intake = intake
         self._log = log
         self._timeout_seconds = timeout_seconds
@@ -71,11 +71,11 @@ class CanarySender:
             self._client = None
 
     async def check(self, stream: Stream, schema: Schema, target: Target) -> None:
-        """Raise what the intake would answer to a canary of this stream; nothing is sent."""
+        """Raise the error with which the intake would refuse a canary of this stream; nothing is sent."""
         await self._judged(stream, canary_event(stream, schema, self._now()), target)
 
     async def send(self, plan: CanaryPlan, target: Target) -> Journey:
-        """Send one canary and wait until it is seen, or its time is up."""
+        """Send one canary and wait until it is delivered, or the timeout."""
         journey = Journey(self._now())
         assert plan.schema is not None
         try:
@@ -94,7 +94,7 @@ class CanarySender:
         return journey
 
     async def _judged(self, stream: Stream, event: Mapping[str, object], target: Target) -> tuple[bytes, Admitted]:
-        """The event's bytes and the Gate's verdict, an Admitted. Raises the reason of a refusal."""
+        """The event's bytes and the Gate's result, an Admitted. Raises the reason of a refusal."""
         gate = self._gate(target.prefix if stream.topic_prefixes else "")
         encoded = orjson.dumps(event)
         for _ in range(3):
@@ -104,7 +104,7 @@ class CanarySender:
             if not isinstance(verdict, SchemaPending):
                 return encoded, verdict
             await asyncio.to_thread(gate.compile, verdict.uri)
-        raise LogUnavailable("The schema of the canary cannot be had now.")
+        raise LogUnavailable("The schema of the canary is unavailable.")
 
     async def _store(self, stream: Stream, event: Mapping[str, object], target: Target) -> None:
         encoded, verdict = await self._judged(stream, event, target)
@@ -114,7 +114,7 @@ class CanarySender:
             raise reasons[0]
 
     def _gate(self, prefix: str) -> Gate:
-        """The Gate that writes to this datacenter's topics: the intake's own, or one like it with another prefix."""
+        """The Gate that writes to this datacenter's topics: the intake's own, or a copy with another prefix."""
         own = self._intake.gate
         if not prefix or prefix == own.settings.topic_prefix:
             return own
@@ -152,11 +152,11 @@ class CanarySender:
         if delivered is not None and any(record.offset == found.offset for record, _ in delivered.events):
             journey.passed[SUBSCRIBED] = self._now()
         else:
-            journey.error = "It is in the log, and a subscription was not given it."
+            journey.error = "It is in the log, but was not delivered to a subscription."
 
     async def _find(self, topic: str, event_id: object, before: Position | None) -> StoredRecord:
         position = before or await self._log.first([topic])
-        # Where the schema has no place for an id, any canary that came since will do.
+        # If the schema declares no id, any canary that arrived since then is accepted.
         wanted = event_id.encode() if isinstance(event_id, str) else b""
         while True:
             try:
@@ -174,24 +174,24 @@ class CanarySender:
 
 
 async def post_canary(client: httpx.AsyncClient, event: Mapping[str, object], url: str, key: str | None = None) -> None:
-    """Post one canary to an intake over HTTP. Raises LogUnavailable unless it was taken, httpx.HTTPError."""
+    """Post one canary to an intake over HTTP. Raises LogUnavailable unless it was accepted, httpx.HTTPError."""
     headers = {"authorization": f"Bearer {key}"} if key is not None else {}
     response = await client.post(url, json=[event], headers=headers)
-    # 207 says that some of one event was not taken: it was not.
+    # 207 means that not all events were accepted; of one event, that it was not.
     if response.status_code not in (201, 202):
         text = response.text.strip().replace("\n", " ")
-        # An intake may repeat what it was sent, and this is shown to everybody.
+        # An intake may repeat the event it was sent, and this message is public.
         text = (text if key is None else text.replace(key, "…"))[:ANSWER_CHARS_MAX]
         raise LogUnavailable(f"{url} answered {response.status_code} {response.reason_phrase}: {text}")
 
 
 def key_for(url: str, keys: Mapping[str, str]) -> str | None:
-    """The API key for an intake, by its origin: no other one is shown it."""
+    """The API key for an intake, by its origin: it must not be sent to another."""
     return keys.get(origin_of(url) or "")
 
 
 def why_invalid(error: HeadwaterError) -> str:
-    """What to say of a stream whose example the intake refuses."""
+    """The problem of a stream whose example the intake refuses."""
     if isinstance(error, EventInvalid):
         return f"The first example of its schema is not valid: {error.message}"
     if isinstance(error, SchemaInvalid):

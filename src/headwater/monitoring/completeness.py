@@ -1,8 +1,8 @@
-"""Whether an hour of a stream is whole: complete, empty, missing, unknown, or still open.
+"""The state of each hour of a stream: complete, empty, missing, unknown, or still open.
 
-How this works: an hour of a partition is judged once everything that was received until its end, and until its events
-may be late, has been counted. A canary in its topic then proves that the way was open: what is there is all there is,
-and nothing means that nothing happened. Without a canary nothing is proved, which is an alarm where one was due.
+How this works: the state of a partition's hour is decided once everything received before its end, plus the allowed
+lateness, has been counted. A canary in its topic then proves that events could arrive: the hour has all of its events,
+and an hour without events is empty. Without a canary nothing is proved, which is an error if one was due.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from headwater.streams.stream import Stream
 State = Literal["complete", "empty", "missing", "unknown", "open"]
 Basis = Literal["event", "receipt"]
 
-# The most that stamping and counting may be apart, and clocks of several machines.
+# The largest delay between time stamp and count, and difference between clocks of several machines.
 SETTLE_MS = 30_000
-# The state of the whole is the first of these that one of its parts has.
+# The state of a stream's hour is the first of these that one of its partitions has.
 _WORST_FIRST: tuple[State, ...] = ("missing", "unknown", "open", "complete", "empty")
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionHour:
-    """One hour of one partition. `events` by the basis asked for, without canaries; `late` of them came late."""
+    """One hour of one partition. `events` by the requested basis, without canaries; `late` of them arrived late."""
 
     topic: str
     partition: int
@@ -39,7 +39,7 @@ class PartitionHour:
 
 @dataclass(frozen=True, slots=True)
 class StreamHour:
-    """One hour of a stream: its state, and why it is unknown or missing. `is_whole`: batch work may begin."""
+    """One hour of a stream: its state, and why it is unknown or missing. `is_whole`: batch jobs may start."""
 
     stream: str
     hour: int
@@ -76,7 +76,7 @@ class StreamHour:
 
 
 class Completeness:
-    """Judges hours by what a book has counted."""
+    """Decides the state of hours from the counts of a book."""
 
     def __init__(self, book: HourlyCounts) -> None:
         self._book = book
@@ -84,7 +84,7 @@ class Completeness:
     def hours(
         self, stream: Stream, first: int, last: int, *, by: Basis = "event", max_lateness_ms: int = 0
     ) -> Iterator[StreamHour]:
-        """The hours from `first` up to and without `last`. By receipt no event is late."""
+        """The hours from `first` up to `last`, exclusive. By receipt no event is late."""
         for hour in range(first, last):
             yield self.hour(stream, hour, by=by, max_lateness_ms=max_lateness_ms)
 
@@ -112,19 +112,19 @@ class Completeness:
         book, progress = self._book, self._book.topic(topic)
         until = book.counted_until_ms
         if until is None:
-            return "open", "The events are being counted; ask again soon."
+            return "open", "The events are still being counted; retry soon."
         if hour < until // HOUR_MS - book.hours_kept:
-            return "unknown", f"Counts are kept for {book.hours_kept} hours only."
+            return "unknown", f"Counts are only kept for {book.hours_kept} hours."
         if until < closes_ms:
             return "open", None
         if book.counts.topic_total(topic, hour).canaries:
             return "complete", None
         since = progress.canaries_since_ms
         if since is None:
-            return "unknown", f"{topic} has no canaries: events may be missing, and nothing would tell."
+            return "unknown", f"{topic} has no canaries: missing events would go unnoticed."
         if hour * HOUR_MS < since:
-            return "unknown", f"{topic} has canaries since a later time only."
-        return "missing", f"No canary came to {topic} in this hour: the way was not open, or not all of the time."
+            return "unknown", f"{topic} has had canaries only since a later time."
+        return "missing", f"No canary arrived in {topic} in this hour: events may be missing."
 
 
 def _of_partition(state: State, events: int) -> State:

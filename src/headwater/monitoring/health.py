@@ -1,4 +1,4 @@
-"""How each stream is: live, idle, below what is expected, broken, or not watched; the difference canaries make."""
+"""The condition of each stream, derived from canaries and counts: live, idle, low, broken, or not monitored."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from headwater.streams.stream import Stream
 
 Condition = Literal["broken", "impossible", "low", "waiting", "live", "idle", "unwatched"]
 
-# In this order people want to see them.
+# In the order in which they are shown.
 CONDITIONS: dict[Condition, str] = {
     "broken": "Canaries do not arrive: events may be lost.",
-    "impossible": "Canaries are wanted, and cannot be had.",
-    "low": "Canaries arrive; fewer events come than are expected.",
-    "waiting": "The first canary is on its way.",
-    "live": "Canaries arrive, and events come.",
-    "idle": "Canaries arrive; there are no other events: no traffic.",
-    "unwatched": "No canaries: silence would say nothing.",
+    "impossible": "Canaries are declared, but impossible.",
+    "low": "Canaries arrive; fewer events than expected.",
+    "waiting": "Waiting for the first canary.",
+    "live": "Canaries and events arrive.",
+    "idle": "Canaries arrive; no other events.",
+    "unwatched": "No canaries: a failure would go unnoticed.",
 }
 IDLE_AFTER_MS = HOUR_MS
-# For so many hours a stream is shown to have a producer whose clock runs ahead.
+# How many hours a stream is shown to have a producer whose clock runs ahead.
 AHEAD_HOURS = 24
 
 
 @dataclass(frozen=True, slots=True)
 class HopAge:
-    """When the newest canary that passed a hop was sent; None where none has."""
+    """When the newest canary that passed a hop was sent; None if none has."""
 
     hop: str
     sent_ms: int | None
@@ -41,7 +41,7 @@ class HopAge:
 
 @dataclass(frozen=True, slots=True)
 class TopicHealth:
-    """One topic of a stream. `error` is what became of the last canary, where it did not arrive."""
+    """One topic of a stream. `error` is the error of the last canary, if it did not arrive."""
 
     topic: str
     prefix: str
@@ -52,7 +52,7 @@ class TopicHealth:
 
 @dataclass(frozen=True, slots=True)
 class StreamHealth:
-    """One stream. Times are epoch milliseconds; `events_last_hour` by receipt, of the last whole hour."""
+    """One stream. Times are epoch milliseconds; `events_last_hour` by receipt, of the last complete hour."""
 
     name: str
     condition: Condition
@@ -62,11 +62,11 @@ class StreamHealth:
     events_last_hour: int
     required_within_seconds: float | None
     topics: tuple[TopicHealth, ...]
-    # Of the last `AHEAD_HOURS`; None where no event was ahead of its receipt.
+    # Of the last `AHEAD_HOURS`; None if no event was ahead of its receipt.
     clock_ahead: Ahead | None = None
 
     def without_hops(self, left_out: Callable[[str], bool]) -> StreamHealth:
-        """The same without the hops for which `left_out` says so."""
+        """The same without the hops for which `left_out` is true."""
         topics = [
             dataclasses.replace(topic, hops=tuple(one for one in topic.hops if not left_out(one.hop)))
             for topic in self.topics
@@ -108,7 +108,7 @@ class StreamHealth:
 
 
 class Health:
-    """Judges streams by their canaries and by what was counted."""
+    """Derives the condition of streams from their canaries and counts."""
 
     def __init__(self, canaries: Canaries, book: HourlyCounts) -> None:
         self._canaries = canaries
@@ -144,7 +144,7 @@ class Health:
         )
 
     def _newest(self, track: Track) -> int | None:
-        """The newest canary that arrived, by whomever it was seen, also before the process started."""
+        """The newest canary that arrived, whichever process saw it, also before this one started."""
         seen = (track.newest_ms(), self._book.topic(track.target.topic).last_canary_ms)
         return max((at for at in seen if at is not None), default=None)
 
@@ -167,13 +167,13 @@ class Health:
             return "waiting", CONDITIONS["waiting"]
         least = stream.declared.get("monitor", {}).get("expect", {}).get("min_rate_per_hour")
         if least is not None and events < least and self._counts_whole(stream, now_ms):
-            return "low", f"{events:,} events in the last whole hour; {least:,} are expected."
+            return "low", f"{events:,} events in the last complete hour; at least {least:,} are expected."
         if last_event is None or now_ms - last_event > IDLE_AFTER_MS:
             return "idle", CONDITIONS["idle"]
         return "live", CONDITIONS["live"]
 
     def _counts_whole(self, stream: Stream, now_ms: int) -> bool:
-        """Whether the last hour was watched from its beginning to its end."""
+        """Whether the last hour was monitored from start to end."""
         began = now_ms // HOUR_MS * HOUR_MS - HOUR_MS
         since = [self._book.topic(topic).canaries_since_ms for topic in stream.topics]
         return all(at is not None and at <= began for at in since)

@@ -1,4 +1,4 @@
-"""How many events and canaries each hour of each partition has: plain counting, safe to repeat.
+"""Counts the events and canaries of each hour of each partition, idempotently.
 
 How this works: one `DayRow` for each topic and day. A record counts in two places: an event in the hour in which it
 happened, every record in the hour in which it was received. Each row knows up to which offset of each partition it has
@@ -61,7 +61,7 @@ class DayRow:
 
 
 class HourCounts:
-    """The counts of all topics. Hours are whole hours since the epoch (UTC)."""
+    """The counts of all topics. Hours are numbered since the epoch (UTC)."""
 
     def __init__(self, hours_kept: int) -> None:
         self.rows: dict[tuple[str, int], DayRow] = {}
@@ -86,10 +86,10 @@ class HourCounts:
         return hour, canary
 
     def count_run(self, records: Sequence[StoredRecord], start: int) -> int:
-        """Count the plain records from `start` on that differ in nothing that is counted; the index behind them.
+        """Count the run of plain records from `start` that count in the same way; the index after it.
 
-        Plain: no canary, in the hour in which it was received, new to the row. That is nearly every record, and
-        looking for its row once for a run of them costs a fraction of doing so for each. Other records are left.
+        Plain: not a canary, in the hour in which it was received, new to the row. Nearly every record is, and finding
+        the row once for a run costs a fraction of finding it for each. Other records are left.
         """
         first = records[start]
         topic, partition, offset = first.topic, first.partition, first.offset
@@ -110,7 +110,7 @@ class HourCounts:
             ):
                 break
             text = headers[0][1]
-            # In the last hour of a day a leap second belongs to the next one.
+            # A leap second in the last hour of a day belongs to the next one.
             if not text or text[-1] != _Z or (is_last and text[17:19] == b"60"):
                 break
             if text[:13] != dt:
@@ -146,7 +146,7 @@ class HourCounts:
         return total
 
     def canaries(self, topic: str, first_hour: int, last_hour: int) -> int:
-        """How many canaries a topic was sent in these hours of receipt, both included."""
+        """The number of canaries a topic received in these hours of receipt, both included."""
         days = range(first_hour // HOURS_A_DAY, last_hour // HOURS_A_DAY + 1)
         rows = [row for day in days if (row := self.rows.get((topic, day))) is not None]
         return sum(count.canaries for row in rows for (_, hour), count in row.counts.items() if hour >= first_hour)
@@ -157,7 +157,7 @@ class HourCounts:
             self.changed.discard(key)
 
     def _hour(self, record: StoredRecord, hour: int, *, again: bool = False) -> HourCount | None:
-        """The count to change; None where the record was counted before. `again`: a second place in the same row."""
+        """The count to change; None if the record was counted before. `again`: a second place in the same row."""
         key = (record.topic, hour // HOURS_A_DAY)
         row = self.rows.get(key)
         if row is None:
@@ -175,7 +175,7 @@ class HourCounts:
 
 
 def event_hour(record: StoredRecord, event_time_field: str) -> int:
-    """The hour in which an event happened, and no later one than that of its receipt."""
+    """The hour in which an event happened, at the latest that of its receipt."""
     return event_time_of(record, event_time_field) // HOUR_MS
 
 

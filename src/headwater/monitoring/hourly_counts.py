@@ -1,9 +1,10 @@
-"""Follows all topics, counts every hour of them, and keeps the counts in the log itself, so that they survive.
+"""Follows all topics, counts every hour of them, and stores the counts durably in the log itself.
 
-How this works: every few seconds what is new in the topics is read and counted. Changed rows, one for each topic and
-day, are appended as keyed records to one compacted topic, then how far each topic is counted. A crash between the two
-only means that records are read again, which rows know how to ignore (hour_counts.py). A start folds that topic. Every
-process adds there what its intake has counted (intake_counts.py), so whoever follows it can compare. No other database.
+How this works: every few seconds new records of the topics are read and counted. Changed rows, one for each topic and
+day, are appended as keyed records to one compacted topic, followed by the position up to which each topic is counted. A
+crash between the two only means that records are read again, which rows ignore (hour_counts.py). A start folds that
+topic. Every process adds the counts of its intake there (intake_counts.py), for reconciliation. No other database is
+needed.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from headwater.monitoring.hours import HOUR_MS
 TOPIC = "headwater.event_counts"
 READ_RECORDS_MAX = 1000
 READ_BYTES_MAX = 2_097_152
-# Counting may take this share of the time, for producers and consumers come first: the least while it is close behind
-# them, the most once it is so far behind.
+# Counting may take this share of the time, since producers and consumers have priority: the minimum while its lag is
+# small, the maximum once it is large.
 BUSY_SHARE_MIN = 0.02
 BUSY_SHARE_MAX = 0.1
 BEHIND_SECONDS = 600.0
-# Longer than the counts themselves are kept, so that what is folded at a start is whole.
+# Longer than the counts themselves are kept, so that the fold at a start is complete.
 KEPT_HOURS_MORE = 48
 
 
 @dataclass(slots=True)
 class CountedTopic:
-    """How a topic is counted: the stream it belongs to, where its events say when they happened, and how late."""
+    """How a topic is counted: its stream, the field of the event time, and the allowed lateness."""
 
     stream: str
     event_time_field: str
@@ -45,7 +46,7 @@ class CountedTopic:
 
 @dataclass(slots=True)
 class TopicProgress:
-    """How far a topic is counted, and what was last seen in it. Times are receipt times (epoch ms)."""
+    """How far a topic is counted, and the last records in it. Times are receipt times (epoch ms)."""
 
     next: dict[int, int] = field(default_factory=dict)
     canaries_since_ms: int | None = None
@@ -69,17 +70,17 @@ class TopicProgress:
 
 
 def busy_share(behind_seconds: float) -> float:
-    """The share of the time that counting may take, so far behind."""
+    """The share of the time that counting may take at this lag."""
     return min(BUSY_SHARE_MAX, max(BUSY_SHARE_MIN, BUSY_SHARE_MAX * behind_seconds / BEHIND_SECONDS))
 
 
 class HourlyCounts:
-    """The counts of one platform. `open` before use; `read_on` counts what is new, `save` makes it durable."""
+    """The counts of one platform. `open` before use; `read_on` counts new records, `save` makes the counts durable."""
 
     def __init__(self, log: Log, hours_kept: int, clock: Callable[[], float] = time.time) -> None:
         self.counts = HourCounts(hours_kept)
         self.hours_kept = hours_kept
-        # Everything received before this moment is counted (epoch ms); None until all of it has been once.
+        # Everything received before this time is counted (epoch ms); None until everything has been counted once.
         self.counted_until_ms: int | None = None
         # Hour → process → what its intake counted (intake_counts.py), and since when any did (epoch ms).
         self.intakes: dict[int, dict[str, Any]] = {}
@@ -93,7 +94,7 @@ class HourlyCounts:
         self._since_ms = int(clock() * 1000)
 
     async def open(self) -> None:
-        """Fold what was kept. Raises LogUnavailable."""
+        """Fold the stored counts. Raises LogUnavailable."""
         if self._is_open:
             return
         settings = TopicSettings(compact=True, retention_seconds=(self.hours_kept + KEPT_HOURS_MORE) * 3600.0)
@@ -110,11 +111,11 @@ class HourlyCounts:
         return self._is_open
 
     def topic(self, name: str) -> TopicProgress:
-        """What is known of a topic; nothing where it was never counted."""
+        """The state of a topic; empty if it was never counted."""
         return self._topics.get(name) or TopicProgress()
 
     def expect_canaries(self, topics: Iterable[str]) -> None:
-        """From now on these topics have canaries, and the others have none."""
+        """Set the topics that have canaries from now on."""
         expected = set(topics)
         now = int(self._clock() * 1000)
         for name in expected | set(self._topics):
@@ -124,7 +125,7 @@ class HourlyCounts:
                 self._moved.add(name)
 
     async def read_on(self, watched: dict[str, CountedTopic]) -> int:
-        """Count everything there is in these topics; how many records. Raises LogUnavailable, LogCorrupt."""
+        """Count everything in these topics; the number of records. Raises LogUnavailable, LogCorrupt."""
         began = int(self._clock() * 1000)
         ends: dict[TopicPartition, int] = {}
         for info in await self._log.topics():
@@ -133,12 +134,12 @@ class HourlyCounts:
                 for partition, end in enumerate(info.next):
                     first = info.first[partition]
                     reached = progress.next.get(partition, first)
-                    # Further than the end: the topic was made again, and all that it has is still to be counted.
+                    # Beyond the end: the topic was recreated, and everything in it is still to be counted.
                     progress.next[partition] = first if reached > end else max(first, reached)
                     ends[info.name, partition] = end
         read, pause = 0, 0.0
         while behind := self._behind(ends):
-            # At least a breath, so that a long way does not keep others from theirs.
+            # At least a short pause, so that a large lag does not block other tasks.
             await asyncio.sleep(pause)
             turn = time.perf_counter()
             records = await self._read(behind, ends, watched)
@@ -152,9 +153,9 @@ class HourlyCounts:
         return read
 
     async def save(self) -> None:
-        """Make durable what has changed. Raises LogUnavailable; it can be tried again."""
+        """Make changed counts durable. Raises LogUnavailable; it can be retried."""
         rows, moved = set(self.counts.changed), set(self._moved)
-        # What changes while the log stores it is changed again.
+        # A row that changes while the log stores it counts as changed again.
         self.counts.changed -= rows
         self._moved -= moved
         try:
@@ -166,11 +167,11 @@ class HourlyCounts:
             raise
 
     async def save_intake(self, records: dict[str, Any]) -> None:
-        """Make durable what an intake counted, by key. Raises LogUnavailable."""
+        """Make the counts of an intake durable, by key. Raises LogUnavailable."""
         await self._append({f"intake|{key}": orjson.dumps(value) for key, value in records.items()})
 
     async def follow_intakes(self) -> None:
-        """Take in what the intakes of other processes have counted. Raises LogUnavailable."""
+        """Read the counts of other processes' intakes. Raises LogUnavailable."""
         await self._fold(own_too=False)
 
     def _behind(self, ends: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
@@ -202,7 +203,7 @@ class HourlyCounts:
                 after = index + 1
             index = after
         if not records:
-            # What is left below the end are gaps, of transactions or compaction.
+            # What remains below the end are gaps, of transactions or compaction.
             for topic, partition in behind:
                 self._move(topic, partition, ends[topic, partition])
         return records
@@ -233,7 +234,7 @@ class HourlyCounts:
                 try:
                     records = await self._log.read(self._followed, records_max=READ_RECORDS_MAX)
                 except LogCorrupt as error:
-                    # What was counted there is counted from the hours after it.
+                    # Counting restarts with the hours after those counted there.
                     self._followed = passed(self._followed, error)
                     continue
                 if not records:
@@ -243,7 +244,7 @@ class HourlyCounts:
                     self._fold_one(record, own_too=own_too)
                 await asyncio.sleep(0)
         except (PositionLost, TopicUnknown):
-            # Somebody has emptied or deleted the topic: the next time it is made where it is missing, and read anew.
+            # The topic was emptied or deleted: next time it is created if missing, and read from the beginning.
             self._is_open = False
             raise
 

@@ -1,4 +1,4 @@
-"""Hours as numbers: whole hours since the epoch (UTC), how people write them, and moments in milliseconds."""
+"""Hours as numbers of hours since the epoch (UTC), as text, and times in milliseconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from headwater.errors import TimestampInvalid
 from headwater.times import time_ms, utc_milliseconds, utc_text
 
 HOUR_MS = 3_600_000
-# The hours that can be asked for: 1970 up to 9998. Beyond what a calendar has, no hour could be written.
+# The valid hours: 1970 up to 9998. Hours beyond the calendar have no text.
 _READ_MS_MAX = 253_370_764_800_000
 
 
@@ -21,8 +21,8 @@ def time_text(at_ms: int | None) -> str | None:
 
 
 def read_hour(text: str) -> int:
-    """The hour that a text such as `2026-01-31T13` (or any moment in it) names. Raises TimestampInvalid."""
+    """The hour of a text such as `2026-01-31T13` (or of any time in it). Raises TimestampInvalid."""
     at = time_ms(text.strip())
     if at is None or not 0 <= at < _READ_MS_MAX:
-        raise TimestampInvalid(f"{text[:80]!r} is not an hour.", hint="Write one like 2026-01-31T13, in UTC.")
+        raise TimestampInvalid(f"{text[:80]!r} is not an hour.", hint="Write it like 2026-01-31T13, in UTC.")
     return at // HOUR_MS

@@ -1,8 +1,8 @@
-"""What this process's intake and jobs have let in, by stream and hour: the other side of what the log holds.
+"""Counts the events that this process's intake and jobs have accepted, by stream and hour, to compare with the log.
 
-How this works: the counters that `/metrics` shows are looked at every few seconds, at the turn of each hour and a
-moment after it; the differences are added to the hour. An event that is counted in the first moments of an hour may
-have been stored in the hour before: those are `turning`, and say how far an honest comparison may be off.
+How this works: the counters of `/metrics` are read every few seconds, at the turn of each hour and a moment after it;
+the differences are added to the hour. An event that is counted in the first moments of an hour may have been stored in
+the hour before: those are `turning`, and give the tolerance of a comparison.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from headwater.telemetry import Telemetry, bounded, closed
 TURN_SECONDS = 2.0
 LATE_SECONDS = 0.1
 ACCEPTED, DUPLICATE = "accepted", "duplicate"
-# What comes into the log without passing the intake's own count of the stream.
+# What enters the log without the intake's own count of the stream.
 JOB, ERROR_EVENT = "written_by_jobs", "error_events"
 TURNING = "turning"
 STORING = (ACCEPTED, JOB, ERROR_EVENT)
@@ -29,14 +29,14 @@ Totals = dict[tuple[str, str], float]
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """Events that say they happened after their receipt, and the largest lead among them."""
+    """Events whose event time is after their receipt, and the largest lead among them."""
 
     events: int
     lead_ms: int
 
 
 class IntakeCounts:
-    """The counts of one process. `take` adds what is new; `records` are to be kept by their keys."""
+    """The counts of one process. `take` adds new counts; `records` are to be stored by their keys."""
 
     def __init__(
         self,
@@ -66,19 +66,19 @@ class IntakeCounts:
         self._not_refusals = {error.code for error in _family(HeadwaterError) if error.fault is not Fault.PRODUCER}
 
     def next_look(self, interval_seconds: float) -> float:
-        """Seconds until it is time to look again: after the interval, or at a turn of the hour."""
+        """Seconds until the next reading: after the interval, or at a turn of the hour."""
         now = self._clock()
         into = now % 3600
         turns = [at - into for at in (TURN_SECONDS, 3600.0) if at > into]
         return min([interval_seconds, *turns]) + 0.001
 
     def take(self) -> None:
-        """Add what was counted since the last time."""
+        """Add the counts since the last time."""
         now = self._clock()
         totals = self._totals()
         hour = int(self._taken_at) // 3600
         is_first = self._taken_at % 3600 < TURN_SECONDS
-        # A look that came late: what it found belongs to one of two hours, and nobody can tell to which.
+        # A late reading: its counts belong to one of two hours, and it is unknown to which.
         is_late = now - (hour + 1) * 3600 > LATE_SECONDS
         for (stream, outcome), total in totals.items():
             count = round(total - self._known.get((stream, outcome), 0))
@@ -103,7 +103,7 @@ class IntakeCounts:
             self._changed.add(hour)
 
     def records(self, *, ended: bool = False) -> dict[str, Any]:
-        """Key → content of what has changed since the last call, to be made durable."""
+        """Key → content of the counts that have changed since the last call, to be made durable."""
         changed = self._changed | ({max(self.hours)} if ended and self.hours else set())
         self._changed = set()
         until = int(self._taken_at * 1000)
@@ -120,14 +120,16 @@ class IntakeCounts:
         return records
 
     def keep_changed(self, records: Mapping[str, Any]) -> None:
-        """These could not be made durable: they are to be given again."""
+        """These could not be made durable: `records` returns them again."""
         self._changed |= {int(key.rpartition("|")[2]) for key in records}
 
     def _totals(self) -> Totals:
         totals: Totals = {}
         refused = 0.0
         events = self._telemetry.counter(
-            "headwater_intake_events", "Events judged, by stream and outcome.", (bounded("stream"), closed("outcome"))
+            "headwater_intake_events",
+            "Events validated, by stream and outcome.",
+            (bounded("stream"), closed("outcome")),
         )
         for metric in events.collect():
             for sample in metric.samples:
@@ -148,12 +150,12 @@ class IntakeCounts:
 def hour_of(records: Mapping[int, Mapping[str, Any]], stream: str, hour: int) -> tuple[dict[str, int], bool]:
     """All intakes' counts of one stream and hour; and whether a process died in it, so that some are missing.
 
-    `records`: hour → process → what it counted.
+    `records`: hour → process → its counts.
     """
     total: dict[str, int] = {}
     broken_off = False
     for instance, record in records.get(hour, {}).items():
-        # It says neither that it ended nor that it went on into the next hour.
+        # It recorded neither its end nor that it continued into the next hour.
         went_on = record["until"] >= (hour + 1) * HOUR_MS or any(
             instance in records[later] for later in records if later > hour
         )
@@ -164,7 +166,7 @@ def hour_of(records: Mapping[int, Mapping[str, Any]], stream: str, hour: int) ->
 
 
 def ahead_in(records: Mapping[int, Mapping[str, Any]], first: int) -> dict[str, Ahead]:
-    """Stream → what all intakes counted of clocks that run ahead, from the hour `first` on; `records` as above."""
+    """Stream → all intakes' counts of clocks that run ahead, from the hour `first` on; `records` as above."""
     found: dict[str, Ahead] = {}
     for hour, by_process in records.items():
         for record in by_process.values() if hour >= first else ():

@@ -1,4 +1,4 @@
-"""Which intake takes the canaries of a stream for a datacenter: this process's own, or another one by its address."""
+"""Which intake accepts the canaries of a stream for a datacenter: this process's own, or another one by its address."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ EVENTS_PATH = "/v1/events"
 
 
 class Intakes:
-    """The addresses in `services.yaml`: intake → datacenter → URL. Without the file nothing is known of any intake."""
+    """The addresses in `services.yaml`: intake → datacenter → URL. Without the file no intake is known."""
 
     def __init__(self, addresses: Mapping[str, Mapping[str, str]] | None = None) -> None:
-        """`addresses`: None where there is no such file; a datacenter is a topic prefix without its dot."""
+        """`addresses`: None without such a file; a datacenter is a topic prefix without its dot."""
         self._addresses = addresses
 
     @classmethod
     def load(cls, config: Config) -> Intakes:
-        """As the project's `services.yaml` says. Raises ConfigInvalid with file and line."""
+        """Read the project's `services.yaml`. Raises ConfigInvalid with file and line."""
         path = config.path(config.streams.path)
         return cls(read_intakes((path if path.is_dir() else path.parent) / SERVICES_FILE))
 
@@ -32,16 +32,16 @@ class Intakes:
         return self._addresses is None or name in self._addresses
 
     def url(self, name: str, prefix: str) -> str | None:
-        """Where events for the datacenter with this topic prefix are posted; None where no address is given.
+        """Where events for the datacenter with this topic prefix are posted; None if no address is given.
 
-        Without a prefix any datacenter will do: the first one is taken.
+        Without a prefix any datacenter is suitable: the first one is used.
         """
         found = (self._addresses or {}).get(name, {})
         return found.get(prefix.rstrip(".")) if prefix else next(iter(found.values()), None)
 
 
 def read_intakes(file: Path) -> dict[str, dict[str, str]] | None:
-    """`{intake: {datacenter: URL of its /v1/events}}`; None where there is no such file. Raises ConfigInvalid."""
+    """`{intake: {datacenter: URL of its /v1/events}}`; None without such a file. Raises ConfigInvalid."""
     if not file.exists():
         return None
     declaration = read_declaration(file)

@@ -1,4 +1,4 @@
-"""Everything that watches the streams of one platform, put together, started and stopped."""
+"""Assembles, starts and stops the monitoring of one platform's streams."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from headwater.telemetry import Telemetry, closed, declared
 from headwater.times import duration_seconds
 
 RETRY_SECONDS = 10.0
-# The hours that the gauges about hours speak of.
+# The number of hours that the gauges about hours cover.
 GAUGED_HOURS = 24
 _log = logging.getLogger(__name__)
 
 
 class Monitor:
-    """The watch over one platform. Of several processes one is told to lead: it sends canaries and counts hours."""
+    """The monitoring of one platform. Of several processes one leads: it sends canaries and counts hours."""
 
     def __init__(
         self,
@@ -47,9 +47,9 @@ class Monitor:
         job_totals: Callable[[], Mapping[str, int]] = dict,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`jobs` tells how far jobs are, `job_totals` how many events they have written into each stream.
+        """`jobs` returns the progress of jobs, `job_totals` how many events they have written into each stream.
 
-        Raises ConfigInvalid where services.yaml, or a key for another intake, cannot be used.
+        Raises ConfigInvalid if services.yaml, or a key for another intake, cannot be used.
         """
         settings = config.monitoring
         self.book = HourlyCounts(log, settings.hours_kept, clock)
@@ -60,7 +60,7 @@ class Monitor:
             log,
             timeout_seconds=settings.canary_timeout_seconds,
             shared_log=config.log.is_kafka,
-            # Where none are sent, their keys need not be there.
+            # If none are sent, their keys are not needed.
             keys=config.canary_keys() if settings.canaries else None,
             clock=clock,
         )
@@ -82,7 +82,7 @@ class Monitor:
             clock=clock,
         )
         self._recent = intake.recent
-        # Stream → canaries among what is kept, as far as was counted at that moment.
+        # Stream → number of stored canaries, as far as counted at that time.
         self._canaries_kept: dict[str, int] = {}
         self._canaries_until_ms = 0
         self._counting: asyncio.Task[None] | None = None
@@ -103,16 +103,16 @@ class Monitor:
         )
         self._last_event = telemetry.gauge(
             "headwater_stream_last_event_timestamp_seconds",
-            "When the last event came that is no canary.",
+            "When the last event that is not a canary arrived.",
             (declared("stream"),),
         )
         counted = telemetry.gauge(
-            "headwater_completeness_counted_until_seconds", "Everything received before this moment is counted."
+            "headwater_completeness_counted_until_seconds", "Everything received before this time is counted."
         )
         counted.set_function(lambda: (self.book.counted_until_ms or 0) / 1000)
 
     def start(self, *, leads: bool = True) -> None:
-        """Begin to count and, where this process `leads`, to send canaries. The log is open."""
+        """Start to count and, if this process `leads`, to send canaries. The log is open."""
         self._leads = leads
         if self._settings.completeness:
             self._counting = asyncio.create_task(self._count(), name="event counts")
@@ -120,7 +120,7 @@ class Monitor:
             self.canaries.start()
 
     async def stop(self) -> None:
-        """End, and make durable what was counted. The intake has stopped, the log is still open."""
+        """Stop, and make the counts durable. The intake has stopped, the log is still open."""
         await self.canaries.stop()
         if self._counting is None:
             return
@@ -132,25 +132,25 @@ class Monitor:
             if self.book.is_open and self._leads:
                 await self.book.save()
         except HeadwaterError as error:
-            _log.log(_level_of(error), "the last event counts are not kept: %s", error)
+            _log.log(_level_of(error), "the last event counts could not be stored: %s", error)
 
     def streams(self) -> Iterator[StreamHealth]:
-        """How every declared stream and every impossible family is now; each is looked at when it is asked for."""
+        """The condition of every declared stream and every impossible family; each is computed on demand."""
         registry = self._streams()
         families = [stream for stream in registry.families() if stream.name in self.canaries.plans]
         return self.health.of((*registry.all(), *families), int(self._clock() * 1000))
 
     def hours(self, stream: Stream, first: int, last: int, *, by: Basis = "event") -> list[StreamHour]:
-        """The hours of a stream from `first` up to and without `last`, judged."""
+        """The hours of a stream from `first` up to `last`, exclusive, with their states."""
         lateness = self.max_lateness_ms(stream)
         return list(self.completeness.hours(stream, first, last, by=by, max_lateness_ms=lateness))
 
     async def reconciled(self, streams: Sequence[Stream], first: int, last: int) -> list[Reconciled]:
-        """What was accepted, stored and delivered, for the hours that are over. Raises LogUnavailable."""
+        """The counts of accepted, stored and delivered events, for the hours that are over. Raises LogUnavailable."""
         return await self.reconciliation.hours(streams, first, last)
 
     def canaries_kept(self, stream: Stream) -> int:
-        """About how many of the records that the log keeps of a stream are canaries."""
+        """The approximate number of canaries among the records of a stream in the log."""
         until_ms = self.book.counted_until_ms or 0
         if until_ms != self._canaries_until_ms:
             self._canaries_until_ms = until_ms
@@ -166,13 +166,13 @@ class Monitor:
         return self._canaries_kept[stream.name] + self._recent.canaries_since(until_ms / 1000, stream.name)
 
     def max_lateness_ms(self, stream: Stream) -> int:
-        """How late events of a stream may come: as it says, else as is configured."""
+        """How late events of a stream may arrive: as declared, else as configured."""
         written = stream.declared.get("monitor", {}).get("expect", {}).get("max_lateness")
         seconds = self._settings.max_lateness_seconds if written is None else duration_seconds(written)
         return round(seconds * 1000)
 
     async def count_now(self) -> None:
-        """Count everything there is and make it durable. Raises LogUnavailable, LogCorrupt."""
+        """Count everything and make it durable. Raises LogUnavailable, LogCorrupt."""
         await self.book.open()
         await self._keep_intake_counts()
         await self.book.follow_intakes()
@@ -181,7 +181,7 @@ class Monitor:
 
     async def _count(self) -> None:
         while True:
-            # First a while: who runs for a moment only has nothing to count.
+            # Wait first: a process that runs only for a moment has nothing to count.
             await asyncio.sleep(self._intake_counts.next_look(self._settings.count_interval_seconds))
             try:
                 if self._leads:
@@ -219,7 +219,7 @@ class Monitor:
         self.book.expect_canaries(topic for _, topic in self.canaries.tracks)
 
     async def _tell(self) -> None:
-        """Bring the gauges up to date: the times always, the hours when another one is over."""
+        """Update the gauges: the times always, the hours when another one is over."""
         streams = self._streams().all()
         for stream in streams:
             last = max((self.book.topic(topic).last_event_ms or 0 for topic in stream.topics), default=0)
@@ -243,5 +243,5 @@ class Monitor:
 
 
 def _level_of(error: HeadwaterError) -> int:
-    """A log that is away says so itself, once."""
+    """An unavailable log reports that itself, once."""
     return logging.DEBUG if error.is_away else logging.WARNING

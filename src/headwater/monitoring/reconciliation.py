@@ -1,4 +1,4 @@
-"""Whether counts agree, by stream and hour: what was accepted, what the log holds, what a reader was given."""
+"""Reconciles counts by stream and hour: events accepted, stored in the log, and delivered to a reader."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from headwater.monitoring.hours import HOUR_MS, hour_text
 from headwater.monitoring.intake_counts import ACCEPTED, DUPLICATE, ERROR_EVENT, JOB, STORING, TURNING
 from headwater.streams.stream import Stream
 
-# As many hours as are looked at before others have their turn.
+# How many hours are processed before the event loop runs other tasks.
 IN_A_TURN_MAX = 100
-# How many questions the log is asked at the same time.
+# How many requests the log gets concurrently.
 AT_ONCE_MAX = 2
 
 Offsets = Mapping[TopicPartition, int]
@@ -27,10 +27,10 @@ Offsets = Mapping[TopicPartition, int]
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """One hour (of receipt) of a stream. Counts include canaries; None where a count is not to be had.
+    """One hour (of receipt) of a stream. Counts include canaries; None for a count that is not available.
 
-    `accepted` by the intake, `written` otherwise (by jobs, as error events), `stored` by the log's own account,
-    `delivered` to the reader that counts. `tolerance`: events whose hour is not certain, being at a turn of it.
+    `accepted` by the intake, `written` otherwise (by jobs, as error events), `stored` by the log's own count,
+    `delivered` to the counting reader. `tolerance`: events whose hour is uncertain, being at the turn of an hour.
     """
 
     stream: str
@@ -46,7 +46,7 @@ class Reconciled:
 
     @property
     def differences(self) -> dict[str, int]:
-        """Which counts differ by more than what may be, and by how much; {} where all is well."""
+        """Which counts differ by more than the tolerance, and by how much; {} if none does."""
         found = {}
         stored = self.delivered if self.stored is None else self.stored
         if self.accepted is not None:
@@ -75,14 +75,14 @@ class Reconciled:
 
 
 class Reconciliation:
-    """Compares counts of whole hours."""
+    """Compares counts of complete hours."""
 
     def __init__(self, log: Log, book: HourlyCounts) -> None:
         self._log = log
         self._book = book
 
     async def hours(self, streams: Sequence[Stream], first: int, last: int) -> list[Reconciled]:
-        """The hours from `first` up to and without `last` that are over and counted, of these streams."""
+        """The hours from `first` up to `last`, exclusive, that are over and counted, of these streams."""
         until = self._book.counted_until_ms
         over = -1 if until is None else (until - SETTLE_MS) // HOUR_MS
         found: list[Reconciled] = []
@@ -95,7 +95,7 @@ class Reconciliation:
         for stream in streams:
             for hour in range(first, last):
                 found.append(self._reconciled(stream, hour, (kept, edges[hour - first], edges[hour - first + 1])))
-                # A day of hundreds of streams, or years of one, take a while: everybody else's turn in between.
+                # A day of hundreds of streams, or years of one, take a while: let other tasks run in between.
                 if len(found) % IN_A_TURN_MAX == 0:
                     await asyncio.sleep(0)
         return found
@@ -104,7 +104,7 @@ class Reconciliation:
         return (await self._log.first({topic for topic, _ in places})).offsets if places else {}
 
     async def _topics(self, streams: Sequence[Stream]) -> set[str]:
-        """Those whose offsets count their records; none where the log's offsets do not."""
+        """The topics whose offsets count their records; none if the log's offsets do not."""
         if not self._log.features.offsets_without_gaps or not self._log.features.times_never_go_back:
             return set()
         topics = {topic for stream in streams if not stream.compact for topic in stream.topics}
@@ -113,8 +113,8 @@ class Reconciliation:
     async def _edges(self, topics: set[str], first: int, last: int) -> list[Offsets]:
         """The offsets at the beginning of each hour from `first` to `last`, both included.
 
-        Offsets only grow with time. So where a topic has the same ones at two hours, it has them at all hours between,
-        and is not asked about.
+        Offsets only increase with time. So if a topic has the same ones at two hours, it has them at all hours between,
+        and the log is not asked.
         """
         edges: list[dict[TopicPartition, int]] = [{} for _ in range(first, last + 1)]
         turns = asyncio.Semaphore(AT_ONCE_MAX)
@@ -159,9 +159,9 @@ class Reconciliation:
         accepted: int | None = counts.get(ACCEPTED, 0)
         if since is None or hour * HOUR_MS < since:
             accepted = None
-            notes.append("Intakes were not counted from the beginning of this hour on.")
+            notes.append("The counts of intakes do not cover this hour from its start.")
         elif broken_off:
-            notes.append("A process ended without saying so: the last moments of its counts are missing.")
+            notes.append("A process ended unexpectedly: its last counts are missing.")
         delivered = sum(self._book.counts.topic_total(topic, hour).received for topic in stream.topics)
         stored = _stored(stream, *edges)
         return Reconciled(
@@ -179,15 +179,15 @@ class Reconciliation:
 
 
 def _moved(topics: set[str], before: Offsets, after: Offsets) -> set[str]:
-    """Those of the topics of which something came between, or of which one of both is not known."""
+    """The topics whose offsets differ between the two hours, or are unknown at one of them."""
     known = {topic for topic, _ in before} & {topic for topic, _ in after}
     differing = {topic for (topic, number), offset in after.items() if before.get((topic, number)) != offset}
     return (topics & differing) | (topics - known)
 
 
 def _stored(stream: Stream, kept: Offsets, begin: Offsets, end: Offsets) -> int | None:
-    """How many offsets the hour has; None where the log cannot tell, or retention has taken some of it."""
-    # Partitions are numbered without gaps; looking through all of `end` would be topics times streams.
+    """The number of offsets of the hour; None if the log does not know, or retention has removed some."""
+    # Partitions are numbered without gaps; iterating over all of `end` would cost topics times streams.
     numbered = (((topic, number) for number in count()) for topic in stream.topics)
     places = [place for of_topic in numbered for place in takewhile(end.__contains__, of_topic)]
     if not places or any(place not in begin or 0 < kept.get(place, 0) >= begin[place] for place in places):

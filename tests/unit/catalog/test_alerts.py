@@ -231,7 +231,7 @@ def test_the_dashboard_has_a_row_for_each_owner_and_nothing_overlaps(dashboard: 
         "The platform",
         "team:demo (3)",
         "team:watch (1)",
-        "Streams nobody answers for (1)",
+        "Streams without an owner (1)",
     ]
     assert 'stream=~"quiet\\\\.one-two"' in rows[3]["panels"][0]["targets"][0]["expr"]
     lines = rows[2]["panels"][0]["fieldConfig"]["defaults"]["thresholds"]["steps"]

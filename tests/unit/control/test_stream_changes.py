@@ -159,23 +159,23 @@ GROUPED = StreamLayers.of_entries(
 @pytest.mark.parametrize(
     ("when", "site", "words"),
     [
-        ({"from": "2033-01-01T00:00:00Z"}, None, ["begins on 2033-01-01T00:00:00Z"]),
-        ({"until": "2001-01-01T00:00:00Z"}, None, ["ended on 2001-01-01T00:00:00Z"]),
+        ({"from": "2033-01-01T00:00:00Z"}, None, ["no effect before 2033-01-01T00:00:00Z"]),
+        ({"until": "2001-01-01T00:00:00Z"}, None, ["no effect since 2001-01-01T00:00:00Z"]),
         ({"from": "2001-01-01T00:00:00Z", "until": "2033-01-01T00:00:00Z"}, None, []),
         ({"site_group": "larg"}, None, ['no site group "larg". Did you mean "large"?']),
-        ({"site_group": "nowhere"}, "enwiki", ['no site group "nowhere". The file sites.yaml']),
-        ({"site_group": "large"}, None, ["how no particular site sees the streams"]),
-        ({"site_group": ["large", "nowhere"]}, "lawiki", ['no site group "nowhere"', "how the site lawiki sees"]),
+        ({"site_group": "nowhere"}, "enwiki", ['no site group "nowhere". Groups are declared in sites.yaml']),
+        ({"site_group": "large"}, None, ["the view of no particular site"]),
+        ({"site_group": ["large", "nowhere"]}, "lawiki", ['no site group "nowhere"', "the view of the site lawiki"]),
         ({"site_group": "large"}, "dewiki", []),
-        ({"site": "frwiki"}, "dewiki", ["how the site dewiki sees"]),
-        ({"percent": 100}, None, ["how no particular site sees"]),
-        ({"percent": 0}, "dewiki", ["how the site dewiki sees"]),
+        ({"site": "frwiki"}, "dewiki", ["the view of the site dewiki"]),
+        ({"percent": 100}, None, ["the view of no particular site"]),
+        ({"percent": 0}, "dewiki", ["the view of the site dewiki"]),
         ({"percent": 100}, "dewiki", []),
-        ({"realm": "beta"}, None, ["in the realm beta; this platform is production"]),
+        ({"realm": "beta"}, None, ["in the realm beta; this platform is in production"]),
         (
             {"site_group": "small", "from": "2033-01-01T00:00:00Z"},
             None,
-            ["begins on 2033-01-01", "how no particular site sees"],
+            ["no effect before 2033-01-01", "the view of no particular site"],
         ),
     ],
 )
@@ -197,7 +197,7 @@ async def test_a_rule_that_says_what_is_so_already_is_without_effect_too() -> No
     await control.change(change)
     again = Change("ada", "x", put=(rule(name="again"),))
     _, after = control.check(again)
-    assert "is so already" in control.idle(again, control.differences(after))["again"][0]
+    assert "are set already" in control.idle(again, control.differences(after))["again"][0]
     await control.stop()
 
 
@@ -216,13 +216,13 @@ async def test_a_rule_that_does_not_fit_any_more_is_left_out_alone() -> None:
 @pytest.mark.parametrize(
     ("written", "sentence"),
     [
-        ({"set": {"schema_title": "other"}}, "cannot be changed while the platform runs"),
-        ({"set": {"transport": {"topics": ["x"]}}}, "cannot be changed while the platform runs"),
-        ({"set": {"produce": {"smaple": {"rate": 1}}}}, "cannot be changed while"),
+        ({"set": {"schema_title": "other"}}, "cannot be changed at run time"),
+        ({"set": {"transport": {"topics": ["x"]}}}, "cannot be changed at run time"),
+        ({"set": {"produce": {"smaple": {"rate": 1}}}}, "cannot be changed at"),
         ({"set": {"docs": {"sumary": "x"}}}, 'unknown key "sumary"'),
         ({"set": {"produce": {"sample": {"rate": 2}}}}, "produce.sample.rate"),
-        ({"set": {}, "unset": ["schema_title"]}, "cannot be changed while"),
-        ({"set": {}}, "changes nothing"),
+        ({"set": {}, "unset": ["schema_title"]}, "cannot be changed at"),
+        ({"set": {}}, "has no effect"),
         ({"stream": "clicsk", "set": {"produce": {"enabled": False}}}, "not declared"),
         ({"set": {"produce": {"enabled": "no"}}}, "produce.enabled must be"),
     ],
@@ -243,7 +243,7 @@ async def test_what_must_not_be_changed_is_refused_with_a_reason(written: dict[s
         ({"id": "", "stream": "s"}, "`id` must be a text"),
         ({"id": "r", "stream": "s", "sett": {}}, "no key 'sett'"),
         ({"id": "r", "stream": "s", "when": {"day": "x"}}, "no key 'day'"),
-        ({"id": "r", "stream": "s", "when": {"from": "tomorrow"}}, "is no time"),
+        ({"id": "r", "stream": "s", "when": {"from": "tomorrow"}}, "is not a time"),
         ({"id": "r", "stream": "s", "when": {"from": "2026-01-31T12:00:00"}}, "no time zone"),
         (
             {"id": "r", "stream": "s", "when": {"from": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}},

@@ -110,7 +110,7 @@ def test_an_intake_of_one_datacenter_leaves_the_other_to_its_address() -> None:
 def test_a_datacenter_without_an_address_is_a_problem_of_that_stream() -> None:
     plan = planned(stream(topic_prefixes=PREFIXES), alone("eqiad."))
     assert plan.targets == (Target("eqiad.notes", "eqiad."),)
-    assert plan.problems == ('No intake is known for "codfw.": give services.yaml the URL of main there.',)
+    assert plan.problems == ('No intake is known for "codfw.": add the URL of main there to services.yaml.',)
 
 
 def test_the_intake_of_this_process_is_not_asked_over_http() -> None:
@@ -139,7 +139,7 @@ def test_a_stream_without_prefixes_gets_one_canary() -> None:
     [
         ({"destination_event_service": None}, "names no intake"),
         ({"destination_event_service": "unheard"}, "not in services.yaml"),
-        ({"schema_title": None}, "no schema_title"),
+        ({"schema_title": None}, "no `schema_title`"),
         ({"name": "/^notes\\..+/"}, "family"),
         ({"compact": True, "message_key_fields": {"id": "meta.id"}}, "compacted"),
     ],

@@ -106,7 +106,7 @@ async def test_events_without_a_canary_are_no_whole_hour() -> None:
     await world.at(10, record(START + 600))
     hour = await world.judged(71)
     assert (hour.state, hour.is_whole) == ("missing", False)
-    assert "No canary came to notes" in (hour.reason or "")
+    assert "No canary arrived in notes" in (hour.reason or "")
 
 
 async def test_nothing_is_said_of_topics_that_have_no_canaries_or_had_none_yet() -> None:
@@ -302,7 +302,7 @@ async def test_a_process_that_was_killed_is_named_as_the_reason() -> None:
     await counted.take(11)
     found = await counted.compared(70)
     assert found.differences == {"stored - accepted": 2}
-    assert "ended without saying so" in found.notes[0]
+    assert "ended unexpectedly" in found.notes[0]
 
 
 async def test_a_process_that_ended_in_order_leaves_no_doubt() -> None:
