@@ -7,7 +7,7 @@ export interface Sample {
   rate: number;
   /** Default "legacy32". */
   algorithm?: "legacy32" | "hash64";
-  /** With hash64: streams with other salts draw other units. */
+  /** With hash64: streams with different salts select different units. */
   salt?: string;
 }
 
@@ -16,16 +16,16 @@ export interface StreamSettings {
   enabled?: boolean;
   /** Absent: everything is sent. */
   sample?: Sample;
-  /** `stream_name`: where its events go instead. `provide_values`: what interactions carry of the context. */
+  /** `stream_name`: the stream to send to instead. `provide_values`: the fields of the context in interactions. */
   client?: { stream_name?: string; provide_values?: string[] };
-  /** Where legacy settings have `client`. */
+  /** The same in legacy settings. */
   producers?: { metrics_platform_client?: { stream_name?: string; provide_values?: string[] } };
 }
 
-/** An event; `$schema` is needed. */
+/** An event; `$schema` is required. */
 export type Event = { $schema: string; meta?: Record<string, unknown> } & Record<string, unknown>;
 
-/** An event that was not sent, or not taken, and why. */
+/** An event that was not sent, or not accepted, and why. */
 export interface Unsent {
   event: Event;
   stream: string;
@@ -35,21 +35,21 @@ export interface Unsent {
 export interface Options {
   /** The server, such as "https://events.example.org". */
   url: string;
-  /** The streams whose settings are followed; absent: all. False: no settings are asked for, everything is sent. */
+  /** The streams whose settings are followed; absent: all. False: settings are not requested, everything is sent. */
   streams?: false | string[];
   /** Fixed settings instead of the service's. */
   settings?: Record<string, StreamSettings> | false;
-  /** False: settings are polled only. */
+  /** False: settings are only polled. */
   live?: boolean;
   /** Default 30. */
   pollSeconds?: number;
-  /** What becomes of events when the page ends before settings came; default "send". */
+  /** What to do with events if the page is closed before settings arrive; default "send". */
   unsettled?: "send" | "drop";
-  /** Ids of units, such as {session: "…"}, instead of those made and kept here. Units not named have none. */
+  /** Ids of units, such as {session: "…"}, instead of generated ones. Other units have none. */
   ids?: Record<string, string>;
-  /** The units an id may be made for; default pageview, session and device. */
+  /** The units for which ids may be generated; default pageview, session and device. */
   units?: string[];
-  /** What interactions may carry: {page: {id: 7}, performer: {is_logged_in: false}}. */
+  /** Fields that interactions may contain: {page: {id: 7}, performer: {is_logged_in: false}}. */
   context?: Record<string, Record<string, unknown>>;
   /** `agent.client_platform` of interactions; default "web". */
   clientPlatform?: string;
@@ -58,21 +58,21 @@ export interface Options {
   /** `meta.domain`; default the page's host. */
   domain?: string;
   /**
-   * False: neither `meta.id` nor `meta.sample` is set, for events just as the Metrics Platform library sends them.
-   * What is sent again after a lost answer is then stored again, and refusals cannot be told apart by id.
+   * False: neither `meta.id` nor `meta.sample` is set, for events exactly as the Metrics Platform library sends them.
+   * A retry after a lost response is then stored again, and refusals cannot be matched by id.
    */
   stamp?: boolean;
   /** How long an event may wait for others; default 2. */
   lingerSeconds?: number;
   /** Default 50. */
   batchEventsMax?: number;
-  /** Default 60000; browsers take no beacon above 65536. */
+  /** Default 60000; browsers accept no beacon above 65536. */
   batchBytesMax?: number;
-  /** Where there are more, the oldest are dropped; default 1000. */
+  /** Above this, the oldest are dropped; default 1000. */
   queueEventsMax?: number;
   /** Default 1000000. */
   queueBytesMax?: number;
-  /** Keep what cannot be sent in localStorage when the page ends, instead of dropping it; default false. */
+  /** Keep unsent events in localStorage when the page is closed, instead of dropping them; default false. */
   persist?: boolean;
   /** Default 1. */
   backoffSecondsFirst?: number;
@@ -82,7 +82,7 @@ export interface Options {
   onDropped?: (dropped: Unsent) => void;
   /** Default: console.warn. */
   onWarning?: (text: string) => void;
-  /** Called whenever settings have come. */
+  /** Called whenever settings have arrived. */
   onSettings?: (revision: number | null) => void;
   /** Epoch milliseconds; default Date.now. */
   now?: () => number;
@@ -94,9 +94,9 @@ export interface Statistics {
   accepted: number;
   refused: number;
   dropped: number;
-  /** Requests sent again. */
+  /** Retried requests. */
   repeated: number;
-  /** Events handed to the browser by beacons, whose answer nobody reads. */
+  /** Events passed to the browser in beacons, whose response cannot be read. */
   beaconed: number;
 }
 
@@ -107,12 +107,12 @@ export declare class Producer {
   submitInteraction(stream: string, schema: string, action: string, data?: Record<string, unknown>): void;
   submitClick(stream: string, data?: Record<string, unknown>): void;
   /**
-   * Send now what was submitted, also what waits for the settings of its stream. Resolves to whether all of it was
-   * answered: false where settings did not come, or the intake could not be reached.
+   * Send submitted events now, including those that wait for the settings of their stream. Resolves to whether all of
+   * them were answered: false if settings did not arrive, or the intake could not be reached.
    */
   flush(): Promise<boolean>;
-  /** Send what is queued as when the page ends: by beacons, what those do not take by requests. What remains is kept
-   * (`persist`) or reported to `onDropped`, which may be after this has returned. */
+  /** Send queued events as when the page is closed: by beacons, or else by requests. What remains is kept (`persist`) or
+   * reported to `onDropped`, possibly after this has returned. */
   close(): void;
 }
 

@@ -1,13 +1,13 @@
 /**
- * Sends events from web pages to Headwater: sampled as the streams say, in batches, also when a page goes away.
+ * Sends events from web pages to Headwater: sampled as the streams declare, in batches, also when a page is closed.
  *
- * How this works: `submit` decides at once whether an event is sent, by the stream's settings as they are at that
- * moment, and puts its text into a queue. One request at a time empties the queue; what the intake refuses is told and
- * dropped, what it could not take is sent again later, under the same `meta.id`, so that it is stored once. A page that
- * is hidden may never run again: what is queued then leaves by `navigator.sendBeacon`, of which browsers take 64 KB for a
- * page. What no beacon takes goes by requests that may outlive the page; what is left of a page that ends is kept in
- * storage where that is wanted, and reported as dropped where it is not. Settings come from the service by server-sent
- * events, with polling beside them for as long as those are down. Types: headwater.d.ts.
+ * How this works: `submit` decides immediately whether an event is sent, by the current settings of its stream, and adds
+ * its text to a queue. One request at a time empties the queue; events that the intake refuses are reported and dropped,
+ * events that it could not store are retried with the same `meta.id`, so that they are stored once. A page that is hidden
+ * may never run again: queued events are then sent by `navigator.sendBeacon`, which browsers limit to 64 KB per page.
+ * Events that no beacon accepts are sent by requests that may outlive the page; what remains of a closed page is kept in
+ * storage if that is enabled, and otherwise reported as dropped. Settings come from the service by server-sent events,
+ * with polling while those are unavailable. Types: headwater.d.ts.
  */
 
 /** @typedef {import("./headwater.d.ts").Options} Options */
@@ -16,9 +16,9 @@
 /** @typedef {{id?: string, stream: string, text: string, bytes: number}} Queued */
 
 const AGAIN = new Set([408, 425, 429, 500, 502, 503, 504, 507]);
-// Browsers let requests outlive their page as long as those under way have no more than 65536 bytes together.
+// Browsers let requests outlive their page if those in flight have at most 65536 bytes together.
 const KEEPALIVE_BYTES_MAX = 60_000;
-// So long a beacon may be under way.
+// How long a beacon may be in flight.
 const BEACON_MS = 30_000;
 const SESSION_MS = 30 * 60 * 1000;
 const SETTINGS_AGE_MS_MAX = 24 * 60 * 60 * 1000;
@@ -26,7 +26,7 @@ const PREFIX = "headwater.";
 
 // ---- Sampling: the rules of src/headwater/streams/sampling.py ----
 
-/** The number in [0, 1] the legacy rule compares with the rate. @param {string} id @returns {number} */
+/** The number in [0, 1] that the legacy rule compares with the rate. @param {string} id @returns {number} */
 export function legacy32Value(id) {
   return parseInt(id.slice(0, 8), 16) / 0xffffffff;
 }
@@ -52,10 +52,10 @@ export function hash64(salt, stream, id) {
 }
 
 /**
- * Whether a unit is in the sample, and what is then recorded as `meta.sample`.
+ * Whether a unit is in the sample, and what is recorded as `meta.sample`.
  *
- * @param {string} stream @param {Sample | null | undefined} sample Absent: everything is in.
- * @param {(unit: string) => string | undefined} idOf A unit without an id is out.
+ * @param {string} stream @param {Sample | null | undefined} sample Absent: everything is included.
+ * @param {(unit: string) => string | undefined} idOf A unit without an id is excluded.
  */
 export function decide(stream, sample, idOf) {
   if (!sample) return { included: true, applied: null };
@@ -196,10 +196,10 @@ class Settings {
     this.heard = false;
     source.addEventListener("put", (message) => heard(message, true));
     source.addEventListener("patch", (message) => heard(message, false));
-    // A proxy may let a connection open and hold back what it brings: only one that has brought something counts.
+    // A proxy may open a connection and hold back its data: only one that has delivered data counts.
     source.onopen = () => (this.up = this.heard);
     source.onerror = () => {
-      // Polling runs beside the source, which connects again by itself unless it was refused.
+      // Polling runs in parallel with the source, which reconnects by itself unless it was refused.
       this.up = false;
       this.poll(1000);
       if (source.readyState !== EventSource.CLOSED || this.source !== source) return;
@@ -231,10 +231,10 @@ class Settings {
     try {
       // The browser's cache keeps the ETag: naming it here would cost another request across origins.
       const response = await fetch(`${this.base}/v1/streams${this.query}`, { cache: "no-cache", credentials: "omit" });
-      const told = response.ok && (await response.json());
-      if (told && !this.up) this.take(told, true);
+      const news = response.ok && (await response.json());
+      if (news && !this.up) this.take(news, true);
     } catch {
-      // What is known stays.
+      // Keep the known settings.
     }
   }
 
@@ -245,21 +245,21 @@ class Settings {
     await Promise.race([come, this.ask()]);
   }
 
-  take(told, whole) {
+  take(news, whole) {
     if (this.closed) return;
     if (whole) this.streams = {};
-    this.patch(told);
-    this.upcoming = told.upcoming ?? [];
-    if (told.at) this.skewMs = Date.parse(told.at) - this.now();
+    this.patch(news);
+    this.upcoming = news.upcoming ?? [];
+    if (news.at) this.skewMs = Date.parse(news.at) - this.now();
     store.put(this.key, { at: this.now(), streams: this.streams, upcoming: this.upcoming });
-    this.options.onSettings?.(told.revision ?? null);
+    this.options.onSettings?.(news.revision ?? null);
     this.changed();
     this.onFirst?.();
   }
 
-  patch(told) {
-    this.streams = { ...this.streams, ...told.streams };
-    for (const name of told.removed ?? []) delete this.streams[name];
+  patch(news) {
+    this.streams = { ...this.streams, ...news.streams };
+    for (const name of news.removed ?? []) delete this.streams[name];
   }
 }
 
@@ -267,7 +267,7 @@ function isFamilyOf(pattern, name) {
   try {
     return /^\/.+\/$/.test(pattern) && new RegExp(pattern.slice(1, -1)).test(name);
   } catch {
-    // Written for another engine.
+    // An expression of another engine.
     return false;
   }
 }
@@ -310,7 +310,7 @@ export class Producer {
       pageshow: () => this.back(),
       online: () => this.retryNow(),
     };
-    // visibilitychange rises from the document to the window.
+    // visibilitychange bubbles from the document to the window.
     for (const name in this.listeners) globalThis.addEventListener?.(name, this.listeners[name]);
     if (options.persist) this.adopt();
   }
@@ -401,7 +401,7 @@ export class Producer {
     const target = clientOf(settings).stream_name ?? stream;
     const there = this.settings.of(target);
     if (settings.enabled === false || there?.enabled === false) {
-      this.drop({ event, stream, reason: "the stream is switched off" });
+      this.drop({ event, stream, reason: "the stream is disabled" });
     } else if (!sampled.included) {
       this.statistics.sampledOut++;
       this.warn(`The stream ${stream} is out of sample. No event will be sent`);
@@ -512,25 +512,25 @@ export class Producer {
   }
 
   async post(batch, keepalive) {
-    let response, told;
+    let response, reported;
     try {
       // As text, like a beacon: JSON would cost another request across origins.
       const body = bodyOf(batch);
       response = await fetch(`${this.base}/v1/events`, { method: "POST", body, keepalive, credentials: "omit" });
-      told = [201, 202].includes(response.status) ? {} : await response.json().catch(() => null);
+      reported = [201, 202].includes(response.status) ? {} : await response.json().catch(() => null);
     } catch {
       return { again: batch, pauseSeconds: null };
     }
     const after = response.headers.get("retry-after");
     const pauseSeconds = after === null ? null : Math.max(0, Number(after)) || 1;
     const isOurs = pauseSeconds !== null || AGAIN.has(response.status);
-    if (!response.ok && !told?.invalid && !told?.error) {
+    if (!response.ok && !reported?.invalid && !reported?.error) {
       if (isOurs) return { again: batch, pauseSeconds };
-      for (const entry of batch) this.refuse(entry, told?.detail ?? `${response.status} ${response.statusText}`);
+      for (const entry of batch) this.refuse(entry, reported?.detail ?? `${response.status} ${response.statusText}`);
       return { again: [], pauseSeconds };
     }
-    const refused = new Map([...(isOurs ? [] : (told?.error ?? [])), ...(told?.invalid ?? [])].map(reasonOf));
-    const failed = new Map((isOurs ? (told?.error ?? []) : []).map(reasonOf));
+    const refused = new Map([...(isOurs ? [] : (reported?.error ?? [])), ...(reported?.invalid ?? [])].map(reasonOf));
+    const failed = new Map((isOurs ? (reported?.error ?? []) : []).map(reasonOf));
     const again = batch.filter((entry) => failed.has(entry.id) && !refused.has(entry.id));
     for (const entry of batch) {
       if (refused.has(entry.id)) this.refuse(entry, refused.get(entry.id));
@@ -542,7 +542,7 @@ export class Producer {
 
   // ---- Pages that come and go ----
 
-  /** The page is hidden and may never run again. `isEnd`: what is submitted after this leaves at once. */
+  /** The page is hidden and may never run again. `isEnd`: later events are sent immediately. */
   leave(isEnd, isLast = false) {
     this.settings.stop();
     this.isLast = isLast;
@@ -553,10 +553,10 @@ export class Producer {
     this.handOver();
   }
 
-  /** The page is seen again. */
+  /** The page is visible again. */
   back() {
     if (this.kept && !store.get(this.keptKey)) {
-      // Another page has taken over what this one had kept.
+      // Another page has taken over the events that this one had kept.
       this.queue = this.queue.filter((entry) => !this.kept?.includes(entry));
       this.queueBytes = sum(this.queue);
     }
@@ -575,9 +575,9 @@ export class Producer {
     if (this.queue.length) this.pump(0);
   }
 
-  /** Give what is queued to the browser, for it to send even when the page has gone. */
+  /** Pass queued events to the browser, which sends them even after the page is closed. */
   handOver() {
-    // Offline, a browser takes a beacon and loses it.
+    // Offline, a browser accepts a beacon and loses it.
     const isOffline = globalThis.navigator?.onLine === false;
     while (!isOffline && this.queue.length) {
       const refused = this.beacon(this.batch());
@@ -586,18 +586,18 @@ export class Producer {
     }
     if (this.queue.length || this.leaving || this.kept) this.keep();
     if (!this.queue.length) return;
-    if (isOffline) this.endQueue("the page ended while there was no network");
+    if (isOffline) this.endQueue("the page was closed while offline");
     else if (this.leaving) this.sendRest();
     else this.pump(0);
   }
 
-  /** Send a batch by beacons: whole, or the parts of it there is room for. The events that none took. */
+  /** Send a batch by beacons: complete, or in parts that fit. Returns the events that no beacon accepted. */
   beacon(batch) {
     let isTaken = false;
     try {
       isTaken = Boolean(navigator.sendBeacon(`${this.base}/v1/events`, bodyOf(batch)));
     } catch {
-      // As when the browser has no room for it.
+      // As if the browser has no room for it.
     }
     if (isTaken) {
       this.statistics.beaconed += batch.length;
@@ -626,17 +626,17 @@ export class Producer {
     }
     this.finishing = false;
     if (!this.leaving) this.pump(0);
-    else if (!isReached) this.endQueue("the page ended before it could be sent");
+    else if (!isReached) this.endQueue("the page was closed before it could be sent");
   }
 
-  /** Where there is no later, nor a page after this one that takes over: report what is queued as dropped. */
+  /** If there is no later chance, and no later page takes over: report queued events as dropped. */
   endQueue(reason) {
     if (!this.isLast || this.kept) return;
     this.queueBytes = 0;
     for (const { stream, text } of this.queue.splice(0)) this.drop({ event: JSON.parse(text), stream, reason });
   }
 
-  /** Leave what is unanswered to whichever page of this origin is next. */
+  /** Leave unanswered events to the next page of this origin. */
   keep() {
     if (!this.options.persist) return;
     const unanswered = [...this.sending, ...this.queue];
@@ -644,7 +644,7 @@ export class Producer {
     this.kept = isKept && unanswered.length ? unanswered : null;
   }
 
-  /** Take over what earlier pages could not send. */
+  /** Take over events that earlier pages could not send. */
   adopt() {
     for (const name of store.names("queue.")) {
       this.enqueue(store.get(name) ?? []);
@@ -657,10 +657,10 @@ export class Producer {
     for (const one of this.undecided.splice(0)) this.judge(one);
   }
 
-  /** Settings never came. */
+  /** Settings never arrived. */
   endUndecided() {
     for (const one of this.undecided.splice(0)) {
-      if (this.options.unsettled === "drop") this.drop({ ...one, reason: "no settings came" });
+      if (this.options.unsettled === "drop") this.drop({ ...one, reason: "no settings arrived" });
       else {
         if (one.isInteraction) this.addContext(one.event, {});
         this.put(one.at, one.stream, one.event, null);
@@ -693,7 +693,7 @@ function clientOf(settings) {
   return settings.client ?? settings.producers?.metrics_platform_client ?? {};
 }
 
-/** [meta.id, why] of an entry of an answer's lists. @returns {[string, string]} */
+/** [meta.id, reason] of an entry of a response's lists. @returns {[string, string]} */
 function reasonOf(entry) {
   return [entry.event?.meta?.id, entry.context?.errorsText ?? entry.context?.message ?? "refused"];
 }

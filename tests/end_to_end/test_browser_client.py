@@ -254,7 +254,7 @@ async def test_a_changed_rate_and_the_kill_switch_reach_an_open_page_within_five
     await page.evaluate("note('sampled', 'revived')")
     events = await world.stored("sampled", "revived")
     assert [event["text"] for event in events] == ["before", "in again", "revived"]
-    assert [one["reason"] for one in await page.evaluate("told.dropped")] == ["the stream is switched off"] * 2
+    assert [one["reason"] for one in await page.evaluate("told.dropped")] == ["the stream is disabled"] * 2
     assert (await page.evaluate("producer.statistics"))["sampledOut"] == 1
 
 

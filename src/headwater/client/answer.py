@@ -1,8 +1,8 @@
-"""Reads an intake's answer to a batch: what is stored, what is refused for good, what is to be sent again.
+"""Reads an intake's response to a batch: which events are stored, which are finally refused, which to retry.
 
-How this works: the answer's lists of refused events carry the events as they were judged, and every event of ours has a
-`meta.id`. A refusal is final. An `error` entry is final, too, unless the answer says when to come back: then some of
-them were not the producer's fault, and all of them are sent again; those that were come back alone the next time.
+How this works: the response's lists of refused events contain the events as they were validated, and every event of
+ours has a `meta.id`. A refusal is final. An `error` entry is final, too, unless the response has `retry-after`: then
+some of them were not the producer's fault, and all are retried; the others are refused again, alone, the next time.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import orjson
 
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
 REASON_CHARS_MAX = 500
-# Whoever says more, such as 1e999, has made a mistake, and events wait meanwhile.
+# A longer pause, such as 1e999, is a mistake of the server, and events wait meanwhile.
 RETRY_SECONDS_MAX = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An event on its way: its `meta.id`, its stream, and its JSON text."""
+    """An event in flight: its `meta.id`, its stream, and its JSON text."""
 
     event_id: str
     stream: str
@@ -31,7 +31,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An event that will never be taken, and why."""
+    """An event that will never be accepted, and why."""
 
     event_id: str
     stream: str
@@ -41,7 +41,7 @@ class Refusal:
 
 @dataclass(slots=True)
 class Answer:
-    """What became of a batch. `pause_seconds`: how long the server asks to wait, where it does."""
+    """The outcome of a batch. `pause_seconds`: how long the server asks to wait, if it does."""
 
     accepted: int = 0
     refused: list[Refusal] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Answer:
 
 
 def read_answer(response: httpx.Response, batch: Sequence[Waiting]) -> Answer:
-    """What `response` says of each event of `batch`."""
+    """The outcome of each event of `batch` according to `response`."""
     status = response.status_code
     pause = _retry_after(response.headers)
     if status in {201, 202}:
@@ -78,7 +78,7 @@ def read_answer(response: httpx.Response, batch: Sequence[Waiting]) -> Answer:
 
 
 def _entries(response: httpx.Response) -> tuple[dict[str, str], dict[str, str]] | None:
-    """({meta.id: reason} of the invalid, the same of the other errors), or None where the body has no such lists."""
+    """({meta.id: reason} of the invalid, the same of the other errors), or None if the body has no such lists."""
     try:
         body = orjson.loads(response.content)
     except orjson.JSONDecodeError:
@@ -91,7 +91,7 @@ def _entries(response: httpx.Response) -> tuple[dict[str, str], dict[str, str]] 
         for entry in listed if isinstance(listed, list) else ():
             event_id = _id_of(entry)
             if event_id is None:
-                # An entry that names no event of ours says nothing sure about any of them.
+                # An entry without one of our events makes the outcome of all of them uncertain.
                 return None
             reasons[event_id] = _reason_of(entry)
     return found

@@ -1,9 +1,9 @@
-"""The events that wait to be sent: a bounded queue in memory and, where a directory is given, files behind it.
+"""The events that wait to be sent: a bounded queue in memory, backed by files if a directory is given.
 
-How this works: events leave in the order they came. While there are files, what comes goes behind them, so that order
-holds; a file holds JSON lines, is written whole, synced and renamed into place, and is removed when every
-event of it has been answered. A process that died leaves its files to the next one that uses the directory, which sends
-them again: the intake recognises what it has by `meta.id`. Without a directory a full queue refuses.
+How this works: events leave in the order in which they were added. While there are files, new events go behind them, to
+keep the order; a file contains JSON lines, is written completely, synced and renamed into place, and is removed when
+all of its events have been answered. The files of a process that died are sent by the next one that uses the directory:
+the intake recognises duplicates by `meta.id`. Without a directory a full queue raises an error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from headwater.errors import ConfigInvalid, LogUnavailable
 
 FILE_EVENTS_MAX = 1000
 _SUFFIX = ".events.jsonl"
-# Files are read in the order of their numbers; there is room between any two for what memory held.
+# Files are read in the order of their numbers; gaps between them leave room for the events in memory.
 _NUMBER_FIRST = 10**11
 _NUMBER_STEP = 10**5
 
@@ -48,7 +48,7 @@ class Outbox:
         self._file_bytes = 0
         self._file_events = 0
         self._number = _NUMBER_FIRST
-        # The file whose events are in the queue's front part, and how many of them have not been answered.
+        # The file whose events are at the front of the queue, and how many of them are unanswered.
         self._reading: tuple[Path, int] | None = None
         self._spilling: list[Waiting] = []
         self._closed = False
@@ -72,14 +72,14 @@ class Outbox:
                 return
             if self._directory is None:
                 raise LogUnavailable(
-                    f"{len(self._queue)} events wait to be sent already.",
-                    hint="The intake is slow or away. Send fewer, wait, or give the producer a `buffer_directory`.",
+                    f"{len(self._queue)} events are already waiting to be sent.",
+                    hint="The intake is slow or unavailable. Send fewer events, wait, or set a `buffer_directory`.",
                 )
             spilled = self._file_bytes + sum(len(waiting.data) for waiting in self._spilling)
             if spilled + len(one.data) > self._directory_bytes_max:
                 raise LogUnavailable(
-                    f"{spilled} bytes wait in {self._directory} already.",
-                    hint="The intake is away. Raise `buffer_bytes_max`, or wait.",
+                    f"{spilled} bytes are already waiting in {self._directory}.",
+                    hint="The intake is unavailable. Increase `buffer_bytes_max`, or wait.",
                 )
             self._spilling.append(one)
             if len(self._spilling) >= FILE_EVENTS_MAX:
@@ -115,7 +115,7 @@ class Outbox:
             self._bytes += sum(len(one.data) for one in batch)
 
     def answered(self, count: int) -> None:
-        """So many events, from the front, need not be kept any longer."""
+        """Remove this many events from the front, which have been answered."""
         with self._changed:
             if self._reading is not None:
                 path, left = self._reading
@@ -125,13 +125,13 @@ class Outbox:
                     self._reading = None
 
     def close(self) -> None:
-        """No more events come; `take` gives what is left and then []."""
+        """Accept no more events; `take` returns the remaining ones and then []."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def keep(self) -> int:
-        """Write what is left to files, for the next process; how many events were left without any, and are lost."""
+        """Write the remaining events to files, for the next process; returns how many are lost without a file."""
         with self._changed:
             left = list(self._queue)
             self._queue.clear()
@@ -139,9 +139,9 @@ class Outbox:
                 return len(left) + len(self._spilling)
             self._write_behind()
             if self._reading is not None:
-                # These are in their file already.
+                # These are already in their file.
                 left = left[self._reading[1] :]
-            # What is in memory is older than the files.
+            # The events in memory are older than the files.
             before = min([_number_of(path) for path in self._files], default=self._number)
             parts = [left[start : start + FILE_EVENTS_MAX] for start in range(0, len(left), FILE_EVENTS_MAX)]
             for number, part in enumerate(parts, before - len(parts)):
@@ -152,7 +152,7 @@ class Outbox:
             return 0
 
     def _refill(self) -> bool:
-        """Move what waits behind the queue into it; whether there was anything."""
+        """Move the events behind the queue into it; whether there were any."""
         if self._reading is not None:
             return False
         if self._files:
@@ -216,7 +216,7 @@ def _number_of(path: Path) -> int:
 
 
 def _read(path: Path) -> list[Waiting]:
-    """The events of a file; lines that are none, as a damaged disk leaves them, are passed over."""
+    """The events of a file; invalid lines, as left by a damaged disk, are skipped."""
     found = []
     for line in path.read_bytes().splitlines():
         try:

@@ -1,10 +1,10 @@
-"""The producer: `send` queues an event and returns at once; a thread of its own batches, posts and repeats.
+"""The producer: `send` queues an event and returns immediately; a background thread batches, posts and retries.
 
-How this works: every event gets a `meta.id` before it is queued, so that repeating a batch after a lost answer stores
-nothing twice as long as the intake remembers the ids. Batches go one after the other, in order; while the intake is
-busy or away the batch at the front is repeated with growing, jittered pauses, or as the intake asks. What is refused is
-reported once and never repeated. At exit the queue is flushed; what cannot be sent by then is kept in the buffer
-directory, where there is one, and otherwise counted as lost and logged.
+How this works: every event gets a `meta.id` before it is queued, so that retrying a batch after a lost response stores
+nothing twice as long as the intake remembers the ids. Batches are sent one after the other, in order; while the intake
+is busy or unavailable, the first batch is retried with backoff and jitter, or as the intake asks. A refused event is
+reported once and never retried. At exit the queue is flushed; events that cannot be sent are kept in the buffer
+directory, if there is one, and otherwise counted as lost and logged.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ProducerSettings:
-    """How a producer behaves. `hasty`: the intake answers before it has stored, so an answer promises less.
+    """The settings of a producer. `hasty`: the intake responds before it has stored the events, which may be lost.
 
-    `sampling`: whether streams' sampling settings are read from the service and applied. `buffer_directory`: where
-    events wait that do not fit into memory or are left at exit; one process each.
+    `sampling`: whether streams' sampling settings are read from the service and applied. `buffer_directory`: for
+    events that do not fit into memory or are left at exit; each process needs its own.
     """
 
     batch_events_max: int = 100
@@ -64,7 +64,7 @@ class ProducerSettings:
 
 @dataclass(slots=True)
 class Statistics:
-    """Running totals of a producer. `lost`: left in memory when it had to end."""
+    """Running totals of a producer. `lost`: left in memory at the end."""
 
     queued: int = 0
     sampled_out: int = 0
@@ -75,7 +75,7 @@ class Statistics:
 
 
 class Producer:
-    """Sends events to one intake. Threads may share it; a process that forks makes its own.
+    """Sends events to one intake. Threads may share it; a forked process must create its own.
 
     >>> with Producer("http://localhost:8080") as producer:      # doctest: +SKIP
     ...     producer.send("shop.order", {"$schema": "/shop/order/1.0.0", "product": "tea", "pieces": 2})
@@ -89,7 +89,7 @@ class Producer:
         on_refused: Callable[[Refusal], None] | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`url`: the server, or its events address. `on_refused` is called by the sending thread for each refusal."""
+        """`url`: the server, or its events URL. `on_refused` is called by the sending thread for each refusal."""
         self.settings = settings or ProducerSettings()
         self.statistics = Statistics()
         self._events_url, self._base_url = _addresses(url, hasty=self.settings.hasty)
@@ -123,14 +123,14 @@ class Producer:
         self.close()
 
     def send(self, stream: str, event: Mapping[str, Any], *, unit_ids: Mapping[str, str] | None = None) -> bool:
-        """Queue an event for `stream`; False when the stream's sampling leaves it out.
+        """Queue an event for `stream`; False if the stream's sampling excludes it.
 
-        `unit_ids`: {"session": …, "pageview": …, "device": …}, whatever the stream may be sampled by. `meta.stream` is
-        set, `meta.id` and `dt` where absent. Raises EventMalformed, EventTooLarge, and LogUnavailable when the queue
-        is full.
+        `unit_ids`: {"session": …, "pageview": …, "device": …}, the units by which the stream may be sampled.
+        `meta.stream` is set, `meta.id` and `dt` if absent. Raises EventMalformed, EventTooLarge, and LogUnavailable
+        when the queue is full.
         """
         if self._closing.is_set():
-            raise LogUnavailable("The producer is closed.", hint="Make a new one.")
+            raise LogUnavailable("The producer is closed.", hint="Create a new one.")
         sampled = decide(stream, self._streams.sample(stream), unit_ids or {})
         if not sampled.included:
             self.statistics.sampled_out += 1
@@ -138,8 +138,8 @@ class Producer:
         one = _prepared(stream, event, sampled.applied)
         if len(one.data) > self.settings.batch_bytes_max:
             raise EventTooLarge(
-                f"The event has {len(one.data)} bytes; a batch may have {self.settings.batch_bytes_max}.",
-                hint="Send less, or raise `batch_bytes_max` as far as the intake allows.",
+                f"The event has {len(one.data)} bytes; the limit for a batch is {self.settings.batch_bytes_max}.",
+                hint="Send a smaller event, or increase `batch_bytes_max`, up to the limit of the intake.",
             )
         with self._idle:
             self._outbox.put(one)
@@ -148,7 +148,7 @@ class Producer:
         return True
 
     def flush(self, timeout_seconds: float = 10.0) -> bool:
-        """Wait until everything queued so far is answered; False when time ran out first."""
+        """Wait until everything queued so far is answered; False after the timeout."""
         with self._idle:
             return self._idle.wait_for(lambda: self._unanswered <= 0 or not self._thread.is_alive(), timeout_seconds)
 
@@ -166,7 +166,7 @@ class Producer:
         lost = self._outbox.keep()
         if lost:
             self.statistics.lost += lost
-            _log.error("%d events could not be sent to %s before the end, and are lost", lost, self._events_url)
+            _log.error("%d events could not be sent to %s before the end and are lost", lost, self._events_url)
         self._http.close()
         atexit.unregister(_close)
 
@@ -186,7 +186,7 @@ class Producer:
                 break
 
     def _deliver(self, batch: list[Waiting]) -> list[Waiting]:
-        """Post a batch until all of it is answered; what is not when there is no time left."""
+        """Post a batch until all of it is answered; returns the events that are not at the timeout."""
         backoff = Backoff(self.settings.backoff_seconds_first, self.settings.backoff_seconds_max, spread=(0, 1))
         is_first = True
         while batch:
@@ -198,7 +198,7 @@ class Producer:
             if not batch:
                 break
             if is_first:
-                _log.warning("%s: %s; trying again", self._events_url, answer.reason or "no answer")
+                _log.warning("%s: %s; retrying", self._events_url, answer.reason or "no response")
             is_first = False
             pause = self._pause(backoff, answer.pause_seconds)
             self.statistics.repeated_requests += 1
@@ -221,7 +221,7 @@ class Producer:
             return Answer(again=batch, reason=f"{type(error).__name__}: {error}")
 
     def _pause(self, backoff: Backoff, asked: float | None) -> float:
-        """Full jitter below a doubling bound; where the server asks for a pause, at least that and a little more."""
+        """Full jitter below a doubling limit; if the server asks for a pause, at least that and a little more."""
         own = backoff.next_pause()
         return own if asked is None else min(asked, self.settings.backoff_seconds_max) + 0.1 * own
 
@@ -250,18 +250,18 @@ def _prepared(stream: str, event: Mapping[str, Any], applied: Mapping[str, Any] 
     if "dt" not in value and "client_dt" not in value:
         value["dt"] = utc_milliseconds(ms_of(time.time()))
     if not isinstance(value.get("$schema"), str):
-        raise EventMalformed("The event has no `$schema`.", hint='Give it one, such as "/demo/edit/1.0.0".')
+        raise EventMalformed("The event has no `$schema`.", hint='Set it to a schema URI, such as "/demo/edit/1.0.0".')
     return Waiting(str(event_id), stream, encode_event(value)[0])
 
 
 def _addresses(url: str, *, hasty: bool) -> tuple[str, str]:
-    """(where events are posted, the server) of either of the two."""
+    """(events URL, server URL) from either of the two."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ConfigInvalid(f"{url!r} is not an address: {error}.") from None
+        raise ConfigInvalid(f"{url!r} is not a URL: {error}.") from None
     if parsed.scheme not in {"http", "https"} or not parsed.host:
-        raise ConfigInvalid(f"{url!r} is not the address of a server.", hint="Give one like http://localhost:8080.")
+        raise ConfigInvalid(f"{url!r} is not a server address.", hint="Use an address such as http://localhost:8080.")
     path = parsed.path.rstrip("/")
     base = path
     if path.lower().endswith("/events"):

@@ -1,8 +1,8 @@
-"""What the service says of streams a producer may send to: their sampling, kept fresh by a long poll in a thread.
+"""The service's settings of streams for a producer: their sampling, updated by a long poll in a thread.
 
-How this works: `GET /v1/streams?audience=browser&wait=S` answers when something has changed or after S seconds, with an
-ETag. The last good copy stays while the service is away. Until a first copy is there, and for streams it does not name,
-nothing is known, and everything is sent: the intake decides.
+How this works: `GET /v1/streams?audience=browser&wait=S` responds when something has changed or after S seconds, with
+an ETag. The last copy stays in use while the service is unavailable. Before the first copy, and for streams that it
+does not contain, everything is sent: the intake decides.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class StreamSettings:
-    """The present settings of all streams; `start` fetches them, and keeps them fresh until `stop`."""
+    """The current settings of all streams; `start` fetches them and updates them until `stop`."""
 
     def __init__(self, base_url: str, http: httpx.Client, wait_seconds: float) -> None:
         self._url = f"{base_url}/v1/streams"
@@ -36,20 +36,20 @@ class StreamSettings:
         self._first = threading.Event()
 
     def start(self) -> None:
-        """Begin in the background; returns when there is a first copy, or after a moment without one."""
+        """Start in the background; returns with the first copy, or after a short timeout without one."""
         threading.Thread(target=self._run, name="headwater-stream-settings", daemon=True).start()
         self._first.wait(FIRST_COPY_SECONDS_MAX)
 
     def stop(self) -> None:
-        """End after the poll that is under way."""
+        """Stop after the current poll."""
         self._stopping.set()
 
     def sample(self, stream: str) -> Mapping[str, Any] | None:
-        """The `sample` setting of a stream; None where everything is to be sent."""
+        """The `sample` setting of a stream; None if everything is to be sent."""
         return self._samples.get(stream)
 
     def fetch(self, wait_seconds: float) -> bool:
-        """One poll; False where the service did not answer as it should."""
+        """One poll; False if the service did not respond as expected."""
         headers = {"if-none-match": self._etag} if self._etag else {}
         params = {"audience": "browser", "wait": f"{wait_seconds:g}"}
         response = self._http.get(self._url, params=params, headers=headers, timeout=wait_seconds + 10)
@@ -68,7 +68,7 @@ class StreamSettings:
             try:
                 well = self.fetch(self._wait_seconds if self._etag else 0)
             except (httpx.HTTPError, RuntimeError, orjson.JSONDecodeError, KeyError, AttributeError) as error:
-                # RuntimeError: the connection pool was closed in the meantime.
+                # RuntimeError: the connection pool was closed meanwhile.
                 if not self._stopping.is_set():
                     _log.debug("%s: %s", self._url, error)
                 well = False
