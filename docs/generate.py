@@ -28,7 +28,7 @@ from headwater.jobs.sinks import CONNECTOR, TableOptions
 from headwater.options import is_required
 from headwater.web import problems
 
-# The rules are those by which the tests judge; they are no part of the package.
+# The rules are those of the tests; they are not part of the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from deviations import eventgate, eventgate_kafka, eventstreams
 
@@ -36,50 +36,49 @@ REFERENCE = Path(__file__).resolve().parent / "reference"
 NOTICE = "<!-- Written by docs/generate.py: change the code it describes, then run `make docs`. -->\n"
 
 CHECKS_BEFORE = """\
-`headwater check` reads a project and asks these questions of it, without starting anything. `headwater up` (also
-with `--workers`) and `headwater demo` ask the same list first: an error stops them. With `--force` they start all the
-same and say so: what cannot be read is left out, and what an error is about will fail. Warnings are
-counted in one line.
+`headwater check` reads a project and runs these checks, without starting anything. `headwater up` (also with
+`--workers`) and `headwater demo` run the same checks first: an error stops them. With `--force` they print the
+errors and start anyway: files that cannot be read are ignored, and the affected parts will fail. Warnings are counted
+in one line.
 
-Each finding has the id of its rule, the file and the line, and mostly a hint. The ids are stable. `--json` prints one
-object a line: `message`, `file`, `line`, `hint`, `rule`, `severity`. The exit code is 1 when there are errors. One file
-that cannot be read is one finding: the rest of the project is checked all the same.
+Each finding has the id of its rule, the file and the line, and usually a hint. The ids are stable. `--json` prints one
+object per line: `message`, `file`, `line`, `hint`, `rule`, `severity`. The exit code is 1 if there are errors. A file
+that cannot be read is one finding: the rest of the project is still checked.
 
-What only the machine of the server knows is not asked, since a check runs elsewhere, too: whether a port is free,
-brokers answer, an environment variable is set. `headwater up` says so when it starts.
+What depends on the machine of the server is not checked, since a check also runs elsewhere: whether a port is free,
+brokers answer, an environment variable is set. `headwater up` reports these when it starts.
 """
 DIFFERENCES_BEFORE = """\
 What EventGate and EventStreams answered was recorded from the real services and is replayed against a running
-platform. Everything that differs on purpose stands here, each difference once, as a rule: when it applies, what the
-original does, what Headwater does, and why. The tests judge every record by these rules: a difference that none of
-them names fails, as does an answer that is not what a rule says, and a rule that applies where nothing differs any
-more.
+platform. Every deliberate difference is listed here once, as a rule: when it applies, what the original does, what
+Headwater does, and why. The tests compare every record by these rules: a difference without a rule fails, as does a
+response that a rule does not describe, and a rule that applies although nothing differs any more.
 """
 EVENTGATE_BEFORE = (
-    "The first rule that applies to a request says how its answer differs; all else of it is compared as recorded."
+    "The first rule that applies to a request describes how its response differs; the rest of it must be as recorded."
 )
 KAFKA_BEFORE = """\
 Recorded from EventGate with its Kafka producers (the Wikimedia factory of 2019, and the default factory), replayed
 with `log: kafka://…` on a broker, which is killed before the last records. Repeated ids are not recognised in the
 replay (`dedupe_window_seconds: 0`), since every recorded event has the same one.
 
-What was in each topic is compared, too: keys, values, and where the timestamp of a record comes from. Partitions are
-not, since records without a key go anywhere; of error events, what all forms of them say is. Three rules hold for
-messages:
+The content of each topic is compared, too: keys, values, and the source of a record's timestamp. Partitions are not,
+since records without a key go to any of them; of error events, only the fields that all versions have are. Three rules
+apply to messages:
 
-- A record's timestamp is the time of receipt, from which a broker counts retention: with the event's own time, an
-  accepted event that is old would be deleted at once.
-- There is an error event for every refusal, not only for violations of a schema, and it needs no setting up; an
-  invalid error event makes none about itself.
-- What is refused here (a day that does not exist, a name no topic can have) is in no topic."""
+- A record's timestamp is the time of receipt, from which a broker counts retention: with the event time, an old
+  accepted event would be deleted immediately.
+- There is an error event for every refusal, not only for violations of a schema, and it needs no configuration; an
+  invalid error event does not create another one.
+- Events that are refused here (a day that does not exist, an invalid topic name) are in no topic."""
 EVENTSTREAMS_BEFORE = """\
-All rules that apply to a request count. The order of events between partitions is promised by neither, and not
+All rules that apply to a request count. Neither service guarantees an order of events between partitions, so it is not
 compared."""
 CHECKS_AFTER = """\
 ## Rules of streams and schemas
 
-The check also asks the [rules of stream files](stream-file.md#what-headwater-check-finds) and, of repositories that
-have settings of their own, the [rules of schemas](schema-rules.md).
+The check also applies the [rules of stream files](stream-file.md#what-headwater-check-finds) and, to repositories with
+their own settings, the [rules of schemas](schema-rules.md).
 """
 
 
@@ -96,7 +95,7 @@ def pages() -> dict[Path, str]:
 
 
 def errors_page() -> str:
-    """Each error of the family: its code, what it means, who must act, and how HTTP says it."""
+    """Each error of the family: its code, its meaning, who must act, and its HTTP status."""
     rows = [
         [
             f"`{error.code}`",
@@ -111,28 +110,28 @@ def errors_page() -> str:
         [
             "# Errors",
             NOTICE,
-            "Every error Headwater raises on purpose has a stable code. It is the `type` of a problem document on the",
-            "native API, a label in the metrics, and what the command line prints. *Who acts* says whose move it is;",
-            "*try again* whether the identical call may succeed later. The compatible intake endpoint answers with the",
-            "bodies its clients know (see [compatibility](compatibility.md)).",
+            "Every error that Headwater raises deliberately has a stable code. It is the `type` of a problem document",
+            "on the native API, a label in the metrics, and what the command line prints. *Who acts* says who must act",
+            "before a retry; *retry* whether the identical call may succeed later. The compatible intake endpoint",
+            "responds with the bodies that its clients know (see [compatibility](compatibility.md)).",
             "",
-            *_table(["code", "meaning", "who acts", "try again", "HTTP status"], rows),
+            *_table(["code", "meaning", "who acts", "retry", "HTTP status"], rows),
         ]
     )
 
 
 def configuration_page() -> str:
-    """Each setting: its key, default, what it means and takes."""
+    """Each setting: its key, allowed values, default and meaning."""
     parts = [
         "# Configuration",
         NOTICE,
-        "Settings stand in `headwater.yaml`, in the project directory. Each can be overridden by an environment",
+        "Settings are in `headwater.yaml`, in the project directory. Each can be overridden by an environment",
         "variable, `HEADWATER_<SECTION>_<KEY>`. A section with a *short form* may be written as that one value. An",
         "unknown key is an error that names the file, the line and the nearest known key.",
         "",
-        "**A change of `headwater.yaml`, of stream files or of jobs needs a restart**: what runs goes on as it was",
-        "started, and says on its console that files have changed. Versions of schemas that are added are found",
-        "without one, and what [may be changed over HTTP](http-api-control.md) holds at once.",
+        "**A change of `headwater.yaml`, of stream files or of jobs needs a restart**: a running platform prints a",
+        "reminder that files have changed. New versions of schemas are found without a restart, and",
+        "[changes over HTTP](http-api-control.md) take effect immediately.",
         "",
     ]
     for name, section in config.SECTIONS.items():
@@ -144,7 +143,7 @@ def configuration_page() -> str:
             [f"`{field.name}`", _kind(hints[field.name]), f"`{_default(field)}`", field.metadata["meaning"]]
             for field in dataclasses.fields(section)
         ]
-        parts += _table(["key", "takes", "default", "meaning"], rows)
+        parts += _table(["key", "value", "default", "meaning"], rows)
     return "\n".join(parts)
 
 
@@ -189,9 +188,9 @@ def connectors_page() -> str:
         "## Options of every sink",
         "",
         *_table(
-            ["option", "takes", "default", "meaning"],
+            ["option", "value", "default", "meaning"],
             [
-                [f"`{CONNECTOR}`", "text", "must be given", f"Its name: {', '.join(f'`{name}`' for name in SINKS)}."],
+                [f"`{CONNECTOR}`", "text", "required", f"Its name: {', '.join(f'`{name}`' for name in SINKS)}."],
                 *_option_rows(TableOptions),
             ],
         ),
@@ -206,12 +205,12 @@ def connectors_page() -> str:
         parts += [f"### {name}", "", spec.summary, ""]
         parts += [f"Needs `headwater[{spec.extra}]`.", ""] if spec.extra else []
         parts += [f"{'; '.join(can).capitalize()}.", ""]
-        parts += _table(["option", "takes", "default", "meaning"], _option_rows(spec.options))
+        parts += _table(["option", "value", "default", "meaning"], _option_rows(spec.options))
     return "\n".join(parts)
 
 
 def _option_rows(options: type[Any]) -> list[list[str]]:
-    """Each option of a section: its name, what it takes, its default and its meaning."""
+    """Each option of a section: its name, its values, its default and its meaning."""
     hints = typing.get_type_hints(options)
     return [
         [f"`{one.name}`", _kind(hints[one.name]), _shown_default(one), _meaning(one)]
@@ -229,7 +228,7 @@ def cli_page() -> str:
     parts = [
         "# Command line",
         NOTICE,
-        "`headwater VERB --help` prints what stands here.",
+        "This page shows the output of `headwater VERB --help`.",
         "",
         *_table(
             ["verb", "what it does"], [[f"[`{verb}`](#headwater-{verb})", line] for verb, (_, line) in VERBS.items()]
@@ -244,28 +243,28 @@ def cli_page() -> str:
 
 
 def checks_page() -> str:
-    """Every question of the check: its rule, how grave it is, and what it means."""
+    """Every check: its rule, its severity, and its meaning."""
     reading = [[f"`{rule}`", "error", meaning] for rule, meaning in READING]
     asked = [[f"`{one.id}`", one.severity.value, one.meaning] for one in QUESTIONS]
     return "\n".join(
         [
-            "# What `headwater check` asks",
+            "# Checks of `headwater check`",
             NOTICE,
             CHECKS_BEFORE,
             "## Reading",
             "",
-            *_table(["rule", "severity", "what it means"], reading),
-            "## Questions",
+            *_table(["rule", "severity", "meaning"], reading),
+            "## Checks",
             "",
-            *_table(["rule", "severity", "what it means"], asked),
+            *_table(["rule", "severity", "meaning"], asked),
             CHECKS_AFTER,
         ]
     )
 
 
 def differences_page() -> str:
-    """The rules by which the tests of recorded answers judge what differs."""
-    parts = ["# Recorded answers that differ", NOTICE, DIFFERENCES_BEFORE]
+    """The rules by which the tests accept differences from recorded responses."""
+    parts = ["# Recorded differences", NOTICE, DIFFERENCES_BEFORE]
     for title, before, rules in (
         ("EventGate", EVENTGATE_BEFORE, eventgate.RULES),
         ("EventGate on Kafka", KAFKA_BEFORE, eventgate_kafka.RULES),
@@ -274,7 +273,7 @@ def differences_page() -> str:
         rows = [[one.when, one.original, one.here, one.because] for one in rules]
         parts += [f"## {title}", "", before, "", *_table(["when", "original", "here", "because"], rows)]
     headers = [[f"`{name}`", what, because] for name, (what, because) in eventstreams.HEADERS.items()]
-    parts += ["Headers that differ on every answer, where the rest of it is the same:", ""]
+    parts += ["Headers that differ in every response that is otherwise the same:", ""]
     parts += [*_table(["header", "differs in", "because"], headers)]
     return "\n".join(parts)
 
@@ -299,7 +298,7 @@ def _family(error: type[HeadwaterError]) -> set[type[HeadwaterError]]:
 def _sentence(thing: Any) -> str:
     """The first paragraph of a docstring, on one line."""
     if thing is HeadwaterError:
-        return "Something went wrong that should not have; the log of the server has the details."
+        return "An unexpected error; the details are in the log of the server."
     return " ".join((inspect.getdoc(thing) or "").split("\n\n", 1)[0].split())
 
 
@@ -309,7 +308,7 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def _shown_default(field: dataclasses.Field[Any]) -> str:
-    return "must be given" if is_required(field) else f"`{_default(field)}`"
+    return "required" if is_required(field) else f"`{_default(field)}`"
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
@@ -319,7 +318,7 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 
 def _kind(hint: Any) -> str:
-    """A type hint in words people know."""
+    """A type hint in words."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(hint, types.UnionType):
         return " or ".join(_kind(option) for option in arguments)

@@ -1,3 +1,3 @@
-"""Headwater: an event platform. Schema-checked events in, a durable log, live streams, jobs and tables out."""
+"""Headwater: an event platform with schema validation, a durable log, live streams, jobs and tables."""
 
 __version__ = "0.1.0"

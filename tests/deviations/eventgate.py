@@ -87,19 +87,19 @@ def tells_internals(record: Record) -> bool:
 
 RULES = (
     Deviation(
-        "a body that is not JSON comes with a request that needs none (a GET, an unknown path)",
+        "a request that needs no body (a GET, an unknown path) has one that is not JSON",
         "500",
-        "the answer there is without the body",
-        "A body is only read where one is wanted.",
+        "the response without the body",
+        "A body is only read if it is needed.",
         frozenset(("status", "reason", "body", "headers", "type")),
         lambda record: record.title == "SyntaxError" and (record.method == "GET" or record.path not in INTAKES),
         is_status(200, 301, 302, 404),
     ),
     Deviation(
-        "the path is not percent-encoded as it should be",
+        "the percent-encoding of the path is invalid",
         "500",
-        "404, with the headers of every answer",
-        "An unknown path is a 404 however it is spelled.",
+        "404, with the headers of every response",
+        "An unknown path is a 404, whatever its spelling.",
         frozenset(("status", "reason", "body", "headers", "type")),
         lambda record: record.title == "URIError",
         is_status(404),
@@ -108,7 +108,7 @@ RULES = (
         "`/_info` and below",
         "the name and version of EventGate",
         "those of Headwater",
-        "We are not EventGate, and say so.",
+        "The service identifies itself as Headwater.",
         frozenset(("body",)),
         lambda record: record.path.startswith("/_info") and record.status < 400,
         lambda record, ours: ours.status == record.status,
@@ -134,7 +134,7 @@ RULES = (
     Deviation(
         "another path that the platform serves (`/metrics`, `/static/…`, `/schemas`, …)",
         "404, a page",
-        "what is there, or a 404 in the form of its place; without CORS headers where it is the platform's own",
+        "the resource, or a 404 in the format of the path; without CORS headers if it is the platform's own",
         "The platform is more than an intake.",
         frozenset(("status", "reason", "body", "headers", "type")),
         lambda record: record.status == 404 and record.path.startswith(OWN_PATHS),
@@ -142,9 +142,9 @@ RULES = (
     ),
     Deviation(
         "an event for one of the streams at which the mock producer of the recording fails",
-        "failures made up by the mock",
+        "simulated failures",
         "the event is stored",
-        "Ours is a log; what its failures do to a request is tested with real ones (see below).",
+        "The log is real; the effects of its failures are tested with real ones (see below).",
         WHOLE,
         names_mock_stream,
         is_status(201, 202, 207),
@@ -152,14 +152,14 @@ RULES = (
     Deviation(
         "malformed JSON, or a body that is neither an object nor an array",
         "500",
-        "400, a problem document whose `detail` says what is wrong; events whose ends are found are stored",
+        "400, a problem document whose `detail` describes the error; events that can be separated are stored",
         "It is the producer's fault.",
         WHOLE,
         lambda record: record.title == "SyntaxError",
         is_refused,
     ),
     Deviation(
-        "a body that is damaged in its compression",
+        "a body with damaged compression",
         "500",
         "400",
         "It is the producer's fault.",
@@ -181,7 +181,7 @@ RULES = (
         is_status(413),
     ),
     Deviation(
-        "an unknown charset or content encoding",
+        "an unsupported charset or content encoding",
         "500",
         "415, a problem document",
         "It is the producer's fault.",
@@ -190,10 +190,10 @@ RULES = (
         is_status(415),
     ),
     Deviation(
-        "a body that is there and is not JSON by its content type, or has none",
+        "a body whose content type is not JSON, or missing",
         '400, "Request body was empty."',
         "415, a problem document",
-        "It is not called empty.",
+        "The body is not empty.",
         WHOLE,
         lambda record: (
             record.path in INTAKES and bool(record.text) and record.status == 400 and not is_json_type(record)
@@ -201,8 +201,8 @@ RULES = (
         is_status(415),
     ),
     Deviation(
-        "`hasty` with a value that means no (`false`, `0`, `no`, `off`)",
-        "202, received hastily",
+        "`hasty` with a false value (`false`, `0`, `no`, `off`)",
+        '202, "hastily received"',
         "as without it",
         "`hasty` is a boolean.",
         WHOLE,
@@ -210,10 +210,10 @@ RULES = (
         lambda _, ours: ours.status in (200, 201, 207, 400),
     ),
     Deviation(
-        "a schema URI that is absolute or names a host or file, a metaschema too",
-        "it is fetched, wherever it is",
-        "400, an error that says so; nothing is fetched",
-        "An event must not choose where its schema comes from.",
+        "a schema URI that is absolute or names a host or file, including a metaschema",
+        "it is fetched from there",
+        "400, a specific error; nothing is fetched",
+        "An event must not determine where its schema comes from.",
         WHOLE,
         lambda record: any(is_absolute(uri) for uri in schema_uris(record)),
         lambda record, ours: (
@@ -222,27 +222,27 @@ RULES = (
     ),
     Deviation(
         "`..` in a schema URI",
-        "files outside of the repository are read",
+        "files outside the repository are read",
         "400, an error",
-        "No file outside of a repository is ever read.",
+        "No file outside a repository may be read.",
         WHOLE,
         lambda record: any(climbs(uri) for uri in schema_uris(record)),
         is_refused,
     ),
     Deviation(
         "a fragment (`#/…`) in a schema URI",
-        "the part of the schema decides",
+        "validated against that part of the schema",
         "400, an error",
-        "A part of a schema is no schema of events.",
+        "A part of a schema is not a schema of events.",
         WHOLE,
         lambda record: any(uri.partition("#")[2] for uri in schema_uris(record)),
         is_refused,
     ),
     Deviation(
-        "an event without a stream, where the service asks for none",
+        "an event without a stream, if the service does not require one",
         "201",
         "400, an error",
-        "Every event needs a stream, since there is a log to put it in.",
+        "Every event needs a stream, which selects its topic in the log.",
         WHOLE,
         lambda record: (
             record.status in (200, 201, 202, 207)
@@ -252,10 +252,10 @@ RULES = (
         is_refused,
     ),
     Deviation(
-        "a schema URI without its leading slash, of a schema that is there",
-        "500 where the base has no trailing slash",
+        "the URI of an existing schema without its leading slash",
+        "500 if the base URI has no trailing slash",
         "the schema is used",
-        "A leading slash is optional whatever the base looks like: `test/0.0.2` is `/test/0.0.2`.",
+        "A leading slash is optional with any base URI: `test/0.0.2` is `/test/0.0.2`.",
         WHOLE,
         lambda record: (
             bool(record.refusals("error"))
@@ -267,7 +267,7 @@ RULES = (
         "a schema that is insecure only through a `$ref`",
         "the event is invalid",
         "400, an error",
-        "An insecure schema is the schema's fault wherever it is found.",
+        "An insecure schema is a fault of the schema, not of the event.",
         WHOLE,
         lambda record: any(
             str(violation.get("dataPath", "")).startswith(".properties[")
@@ -278,18 +278,18 @@ RULES = (
     ),
     Deviation(
         "two schemas with the same `$id`",
-        "500 for the second that is used",
+        "500 for the one that is used second",
         "both work",
-        "A schema is known by the URI it is asked for.",
+        "A schema is identified by its requested URI.",
         WHOLE,
         lambda record: any("already exists" in text for text in record.messages),
         is_status(201, 202, 207),
     ),
     Deviation(
-        "a schema that is there and cannot be used (insecure, an unknown format, not YAML, not valid)",
+        "an existing schema that cannot be used (insecure, unknown format, not YAML, invalid)",
         "500, with the text of an internal error, sometimes with paths of the server",
-        "400, an error that says what is wrong with the schema",
-        "The producer chose it; whoever reads the answer wants to know why.",
+        "400, an error that describes the fault of the schema",
+        "The producer chose the schema and needs the reason.",
         frozenset(("status", "body")),
         lambda record: (
             record.status in (500, 207)
@@ -309,7 +309,7 @@ RULES = (
         "no event of the request is accepted, and at least one for another fault of its producer",
         "500",
         "400, with the same lists",
-        "A producer's fault is never 500, which asks to try again.",
+        "A producer's fault is never 500, which means that a retry may succeed.",
         STATUS,
         lambda record: record.status == 500 and bool(record.refusals("error")),
         is_status(400),

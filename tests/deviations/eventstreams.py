@@ -42,10 +42,10 @@ def is_status(*statuses: int) -> Any:
 
 RULES = (
     Deviation(
-        "a stream over SSE begins",
+        "the start of a stream over SSE",
         "`:ok`",
-        "`:ok`, then how long to wait before connecting again, and no empty line",
-        "Lenient readers take whatever an empty line ends for a message.",
+        "`:ok`, then the delay before a reconnect, without an empty line",
+        "Lenient readers treat anything before an empty line as a message.",
         frozenset(("opening",)),
         is_sse,
         is_status(200),
@@ -53,29 +53,29 @@ RULES = (
     Deviation(
         "an event over SSE has an `id`",
         "an array of positions, by time where there is only one topic",
-        "a compact token, or the array form where the client resumed with one, asked for it (`?id=legacy`) or it is "
-        "configured (`consumption.event_ids`), always with exact offsets and what tells the log from others; both are "
-        "taken back, quoted or not, also without the latter",
-        "A time is shared by many events, so that resuming there repeats some or misses some; the offset of a log that "
-        "was replaced means another event.",
+        "a compact token, or the array if the client resumed with one, requested it (`?id=legacy`) or it is configured "
+        "(`consumption.event_ids`), always with exact offsets and the identity of the log; both are accepted, quoted "
+        "or not, also without the identity",
+        "Many events share a time, so resuming there would repeat or miss some; the offset of a log that was replaced "
+        "belongs to another event.",
         frozenset(("ids",)),
         is_sse,
         is_status(200),
     ),
     Deviation(
         "events of a stream, over SSE or as lines of JSON",
-        "canary events among them; keys as bytes",
-        "no canary events unless they are asked for; keys as text",
-        "Canary events are for those who watch the platform.",
+        "including canary events; keys as bytes",
+        "canary events only on request; keys as text",
+        "Canary events are only of interest to monitoring.",
         frozenset(("canaries", "keys")),
         is_stream,
         is_status(200),
     ),
     Deviation(
         "a client resumes at an offset that the log does not have",
-        "it begins at the end without a word",
-        "the same, after an event `position-lost` that says what happened",
-        "Nothing is skipped in silence.",
+        "it silently starts at the end",
+        "the same, after an event `position-lost` that reports the gap",
+        "Nothing is skipped silently.",
         frozenset(("notice",)),
         resumes_at_offset,
         is_status(200, 400, 404),
@@ -92,8 +92,8 @@ RULES = (
     Deviation(
         "a stream whose topics do not exist yet",
         "500",
-        "200; topics of declared streams are made when the platform starts",
-        "Where they do not exist all the same, the answer is as recorded.",
+        "200; topics of declared streams are created when the platform starts",
+        "If they still do not exist, the response is as recorded.",
         frozenset(("status", "reason", "body", "headers")),
         lambda record: error(record).get("name") == "ConfigurationError",
         is_status(200),
@@ -101,17 +101,17 @@ RULES = (
     Deviation(
         "a declared stream without `topics`",
         "400",
-        "200: it lives in the topic of its own name",
-        "A declaration of a stream need not name what can be known.",
+        "200: its topic has the name of the stream",
+        "A stream declaration need not contain defaults.",
         frozenset(("status", "reason", "body", "headers")),
         lambda record: record.status == 400 and record.path.endswith("/no.topics"),
         is_status(200),
     ),
     Deviation(
         "a `Last-Event-ID` that is not JSON",
-        "400, in the words of the JSON parser",
-        "400, in the words of ours; a token of ours, or an array in quotes, is taken",
-        "The sentence about what is wrong with the JSON is the parser's.",
+        "400, with the message of its JSON parser",
+        "400, with the message of ours; a token, or a quoted array, is accepted",
+        "The message about invalid JSON is the parser's.",
         frozenset(("reason", "body", "headers")),
         lambda record: error(record).get("originalName") == "SyntaxError",
         is_status(400),
@@ -120,7 +120,7 @@ RULES = (
         "an error before a stream begins",
         "JSON sent in chunks, without a content type",
         "the same body with `content-type` and `content-length`",
-        "A JSON body says so, and its length is known.",
+        "The type and the length of the body are known.",
         frozenset(("headers",)),
         lambda record: bool(error(record)),
         always,
@@ -129,7 +129,7 @@ RULES = (
         "`HEAD` on a stream",
         "never answered",
         "the status and headers of a `GET`",
-        "HTTP asks for it.",
+        "HTTP requires it.",
         frozenset(("answer",)),
         lambda record: record.method == "HEAD",
         is_status(200),
@@ -147,7 +147,7 @@ RULES = (
         "`/rc`, `/v2/ui` and below",
         "a redirect, a page",
         "404",
-        "The predecessor's path is not kept, and there is one page, at `/`.",
+        "The path of the predecessor is not supported, and there is only one page, at `/`.",
         frozenset(("status", "reason", "body", "headers")),
         lambda record: record.path.startswith(PAGES),
         is_status(404),
@@ -156,16 +156,16 @@ RULES = (
         "`/_info` and below",
         "the name and version of EventStreams",
         "those of Headwater",
-        "We are not EventStreams, and say so.",
+        "The service identifies itself as Headwater.",
         frozenset(("body",)),
         lambda record: record.path.startswith("/_info"),
         lambda record, ours: ours.status == record.status,
     ),
 )
-# Headers that differ on every answer, which is otherwise the same: name → what differs, and why.
+# Headers that differ in every response that is otherwise the same: name → what differs, and why.
 HEADERS = {
-    "content-security-policy": ("value", "One policy for the whole service, which is the intake's stricter one."),
-    "x-content-security-policy": ("absent", "No browser has read it for ten years."),
-    "x-webkit-csp": ("absent", "No browser has read it for ten years."),
-    "connection": ("absent", "Sent on streams only; elsewhere `keep-alive` is what HTTP/1.1 means without it."),
+    "content-security-policy": ("value", "One policy for the whole service: the intake's, which is stricter."),
+    "x-content-security-policy": ("absent", "No browser has used it for ten years."),
+    "x-webkit-csp": ("absent", "No browser has used it for ten years."),
+    "connection": ("absent", "Only sent on streams; elsewhere `keep-alive` is the default of HTTP/1.1."),
 }

@@ -51,7 +51,7 @@ def test_a_server_that_starts_before_its_brokers_waits_for_them(tmp_path: Path, 
             # Nobody is refused a connection in between.
             assert answers <= {503}
             assert server.ask("/v1/events", edit(1))[0] == 201
-            assert [line for line in server.said if "The log answers" in line]
+            assert [line for line in server.said if "The log is available" in line]
             assert server.stop() < 13
     finally:
         if not is_back:

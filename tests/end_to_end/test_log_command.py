@@ -103,4 +103,4 @@ def test_a_log_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 
 
 def test_a_time_that_is_none_is_refused(log_path: Path) -> None:
-    assert "is no time" in run("read", "demo.edit", "--log", str(log_path), "--at", "noon", code=1).stderr
+    assert "is not a time" in run("read", "demo.edit", "--log", str(log_path), "--at", "noon", code=1).stderr

@@ -346,7 +346,7 @@ def test_what_the_source_itself_keeps_no_longer_is_left_out_and_told(tmp_path: P
 
     in_logs(expired, tmp_path / "source.db")
     shown = run(str(tmp_path / "source.db"), str(tmp_path / "target.db")).stdout
-    assert "2 records older than the target keeps them were left out" in shown
+    assert "2 records older than the target's retention were not copied" in shown
     assert [one[3] for one in in_logs(content, tmp_path / "target.db")["a", 0]] == [b"2"]
 
 

@@ -419,7 +419,7 @@ def test_a_file_that_belongs_to_another_log_is_left_alone(project: Project, kafk
     project.url = before
     shown = project.copy(f"{kafka_url}other.").stdout
     state = project.path / "var" / "state" / "running.db"
-    assert f"group job.running: not carried: {state} is of another log: move it away" in shown
+    assert f"group job.running: not migrated: {state} is of another log: move it away" in shown
     for name in ("running", "minutes", "doubled"):
         (state.parent / f"{name}.db").rename(state.parent / f"{name}.old")
     assert f"with its state in {state}: " in project.copy(f"{kafka_url}other.").stdout
@@ -436,7 +436,7 @@ def test_a_running_job_is_left_where_it_is(project: Project, kafka_url: str) -> 
             return await asyncio.to_thread(project.copy, project.file("back.db"))
 
     shown = asyncio.run(copy_meanwhile()).stdout
-    assert "group job.running: not carried: the state of a job, " in shown
+    assert "group job.running: not migrated: the state of a job, " in shown
     assert "is in use by another process: stop it and copy again" in shown
 
 
@@ -482,5 +482,5 @@ def test_outside_of_a_project_it_is_said_that_state_needs_one(project: Project, 
     project.work()
     words = ["log", "copy", project.url, kafka_url, "--project", str(tmp_path)]
     shown = CliRunner().invoke(main, words).stdout
-    assert "group job.running: not carried: its state is kept in a file of a project" in shown
+    assert "group job.running: not migrated: its state is kept in a file of a project" in shown
     assert "group job.passed: at hw1;edit:0=20\n" in shown

@@ -141,5 +141,5 @@ def test_a_port_taken_by_a_server_of_the_same_name_is_said_to_be_that(server: Ru
     port = server.address.rpartition(":")[2]
     taken = _run("up", "--project", str(tmp_path / "other"), "--port", port)
     assert taken.returncode == 2
-    assert f"Port {port} of 127.0.0.1 is taken by a Headwater server of the same name" in taken.stderr
-    assert "it runs already" in taken.stderr
+    assert f"Port {port} of 127.0.0.1 is in use by a Headwater server of the same name" in taken.stderr
+    assert "use it or stop it first" in taken.stderr

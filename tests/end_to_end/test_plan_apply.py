@@ -147,7 +147,7 @@ def test_compression_is_set_where_the_log_has_topics_of_their_own_compression(pr
     if not keeps:
         run("plan", project)
         return
-    assert "compression the log's own → zstd" in run("plan", project, code=2).stdout
+    assert "compression the log's default → zstd" in run("plan", project, code=2).stdout
     run("apply", project, "--yes")
     assert topics(project)["dc1.page.edit"].settings.compression == "zstd"
     declare(project, "retention: 1d")
@@ -160,14 +160,14 @@ def test_undeclared_topics_are_told_of_and_kept_and_members_of_families_are_not_
     write(project, "left.over", TopicSettings(partitions=2))
     write(project, "job.send", TopicSettings(retention_seconds=172_800.0))
     result = run("plan", project)
-    assert "? drift  left.over  no stream declares it (1 offsets kept)" in result.stdout
+    assert "? drift  left.over  not declared (1 offsets kept)" in result.stdout
     assert "job.send" not in result.stdout
     run("apply", project, "--yes")
     assert sum(topics(project)["left.over"].next) == 1
 
 
 def test_without_a_person_to_ask_apply_wants_to_be_told(project: Path) -> None:
-    assert "Say --yes" in run("apply", project, code=2).stderr
+    assert "Use --yes" in run("apply", project, code=2).stderr
     assert not (project / "events.db").exists()
 
 

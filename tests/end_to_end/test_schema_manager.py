@@ -166,7 +166,7 @@ def test_another_repository_is_imported_and_conflicts_stop_it(root: Path, tmp_pa
 
     edit(other / "jsonschema/shop/order/1.0.0.yaml", "title: shop/order", "title: shop/order\nx-more: 1")
     before = files(root)
-    assert "here already with other content" in run("import", str(other), code=2).stderr
+    assert "exists already with different content" in run("import", str(other), code=2).stderr
     assert files(root) == before
 
 

@@ -60,7 +60,7 @@ def test_an_error_stops_the_start_with_file_and_line(project: Path, what: str, v
     started = _run(*verb.split(), *where)
     assert started.returncode == 2
     assert place in started.stderr
-    assert "is not started" in started.stderr
+    assert "was not started" in started.stderr
     assert "--force" in started.stderr
     assert started.stdout == ""
     assert not (project / "var").exists()
@@ -72,7 +72,7 @@ def test_forced_it_starts_and_says_so_and_the_rest_works(project: Path, what: st
     _written(project, name, text)
     with up(project, "--force") as server:
         assert place in server.said
-        assert re.search(r"Started by --force in spite of \d+ error", server.said)
+        assert re.search(r"Started with --force despite \d+ error", server.said)
         assert httpx.post(f"{server.address}/v1/events", json=[EDIT], timeout=20).status_code == 201
         assert server.stop()[0] == 0
 
@@ -83,7 +83,7 @@ def test_warnings_are_one_line_that_says_where_they_are_listed(project: Path) ->
         _written(project, f"streams/{name}.yaml", f"stream: {name}\nschema_title: demo/edit\n")
     with up(project, environment={"HEADWATER_LOG_DURABILITY": "os"}) as server:
         warnings, address = server.said.splitlines()
-        assert warnings == "30 warnings: `headwater check` lists what they say."
+        assert warnings == "30 warnings: run `headwater check` to list them."
         assert "Headwater is at" in address
         assert server.stop()[0] == 0
 
@@ -97,11 +97,11 @@ def test_job_files_are_run_once_at_a_start(project: Path) -> None:
 
 def test_changed_files_are_said_on_the_console_once_with_what_to_do(project: Path) -> None:
     with up(project) as server:
-        assert "changed files need a restart" in server.said
+        assert "restart after changing files" in server.said
         _written(project, "streams/new.one.yaml", "stream: new.one\nschema_title: demo/edit\n")
         told = server.read_line()
         assert told.startswith("streams/new.one.yaml has changed.")
-        assert "restart" in told
+        assert "Restart" in told
         (project / "jobs" / "edits.py").touch()
         assert server.read_line().startswith("jobs/edits.py has changed.")
         assert server.stop(signal.SIGHUP) == (0, "")

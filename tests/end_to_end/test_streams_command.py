@@ -80,7 +80,7 @@ def test_explain_finds_families_and_near_names(imported: Path) -> None:
     wrong = run("streams", "explain", "mediawiki.page_chnage.v1", "--project", imported)
     assert (wrong.exit_code, 'Did you mean "mediawiki.page_change.v1"?' in wrong.stderr) == (1, True)
     elsewhere = run("streams", "explain", "desktop_mobile_link_clicks", "--project", imported)
-    assert "There is no such stream here" in elsewhere.stdout
+    assert "The stream does not exist on this site" in elsewhere.stdout
 
 
 def test_list_takes_the_legacy_constraints_and_a_site(imported: Path) -> None:
@@ -112,7 +112,7 @@ def test_import_leaves_a_directory_with_something_in_it_alone(
     nothing = tmp_path / "nothing.yaml"
     nothing.write_text("a: 1\n", encoding="utf-8")
     unknown = run("streams", "import", nothing, "--into", tmp_path / "new")
-    assert (unknown.exit_code, "nothing.yaml:1: is no stream configuration" in unknown.stderr) == (2, True)
+    assert (unknown.exit_code, "nothing.yaml:1: is not a stream configuration" in unknown.stderr) == (2, True)
     assert not (tmp_path / "new").exists()
 
 
@@ -121,7 +121,7 @@ def test_export_says_aloud_what_the_legacy_shape_cannot_say(tmp_path: Path) -> N
     (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
     result = run("streams", "export", "--legacy", "--streams", tmp_path)
     assert (result.exit_code, yaml.safe_load(result.stdout)["stream_count"]) == (1, 1)
-    assert "Not said: override 1 of s.yaml" in result.stderr
+    assert "Not exported: override 1 of s.yaml" in result.stderr
 
 
 def test_the_site_of_the_project_decides_what_its_platform_serves(imported: Path, tmp_path: Path) -> None:

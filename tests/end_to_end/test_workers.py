@@ -150,7 +150,7 @@ def test_a_worker_that_is_killed_is_replaced_and_sigterm_ends_them_all(tmp_path:
         eventually_blocking(lambda: running.metric("headwater_worker_up") == {'worker="0"': 1.0, 'worker="1"': 1.0})
         assert running.process.stderr is not None
         line = running.process.stderr.readline()
-        assert re.fullmatch(r"Worker 1 was ended by SIGKILL; another one starts in 0\.[01]\d* s\.\n", line)
+        assert re.fullmatch(r"Worker 1 was ended by SIGKILL; starting another one in 0\.[01]\d* s\.\n", line)
         running.process.terminate()
         assert running.process.wait(40) == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in after.values())

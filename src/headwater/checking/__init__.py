@@ -1,4 +1,4 @@
-"""Checking a project: everything that would go wrong with it, asked before anything is started."""
+"""Checks a project for errors before anything is started."""
 
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project

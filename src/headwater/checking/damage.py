@@ -1,4 +1,4 @@
-"""Looks for damage in what a project keeps beside its log: tables, and the state of jobs."""
+"""Searches for damage in the files next to a project's log: tables, and the state of jobs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from headwater.streams.registry import StreamRegistry
 START_SECONDS_MAX = 2.0
 WAL_SUFFIX = "-wal"
 HINT = (
-    "Nothing is written into it, and its jobs stand. Stop the server and bring back a copy, or move the file away with"
-    " what is beside it, such as its -wal: tables are then filled anew from what the log still has. `headwater log"
-    " verify` looks at all of it."
+    "Nothing is written into it, and its jobs do not run. Stop the server and restore a backup, or move the file away"
+    " together with its companions, such as its -wal: tables are then filled again from the events that are still in"
+    " the log. `headwater log verify` checks all of it."
 )
 
 _log = logging.getLogger(__name__)
 
 
 def files_of(config: Config, jobs: Iterable[Job] = ()) -> Iterator[Path]:
-    """The files that a project's jobs keep tables and state in, where they, or their write-ahead logs, are there.
+    """The files of tables and state of a project's jobs, if they, or their write-ahead logs, exist.
 
     `jobs`: those whose sinks may fill files of their own.
     """
@@ -67,7 +67,7 @@ def declared_sinks(config: Config) -> Sequence[Job]:
 
 
 def look_into_files(config: Config, seconds_max: float | None = None, jobs: Iterable[Job] = ()) -> Iterator[FileLook]:
-    """What is damaged in each of them; `seconds_max` for all together. Reads them: call it in a thread."""
+    """The damage in each of them; `seconds_max` for all together. Reads the files: call it in a thread."""
     deadline = None if seconds_max is None else time.monotonic() + seconds_max
     for path in files_of(config, jobs):
         left = None if deadline is None else max(0.05, deadline - time.monotonic())
@@ -82,7 +82,7 @@ def _wal(path: Path) -> Path:
 
 
 async def damaged_at_start(config: Config, log: Log, jobs: Sequence[Job] = ()) -> Mapping[Path, LogCorrupt]:
-    """Look at the log and the files for a moment and say what is found; the files that are to be left alone."""
+    """Check the log and the files briefly and report damage; returns the files that must not be used."""
     began = time.monotonic()
     unseen: list[str] = []
     if isinstance(log, LooksForDamage) and not await log.look(START_SECONDS_MAX / 2):
@@ -98,7 +98,7 @@ async def damaged_at_start(config: Config, log: Log, jobs: Sequence[Job] = ()) -
             unseen.append(look.path.name)
     if unseen:
         _log.info(
-            "Looked for damage for %.1f s; not all was seen of %s: `headwater log verify` looks at everything.",
+            "Searched for damage for %.1f s, but did not finish %s: `headwater log verify` checks everything.",
             time.monotonic() - began,
             ", ".join(unseen),
         )

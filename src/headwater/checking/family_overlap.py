@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from headwater.schemas.compatibility.expressions import automaton
 
-# A walk that has seen so many pairs of states is given up.
+# The search is abandoned after this many pairs of states.
 PAIRS_MAX = 20_000
 NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789._-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def name_in_both(first: str, second: str) -> str | None:
-    """The shortest name of a stream that two families (`/regex/`) are both found in; None where there is none.
+    """The shortest stream name that both families (`/regex/`) match; None if there is none.
 
-    Raises ValueError where that cannot be said: flags, back-references, or too large a search.
+    Raises ValueError if that cannot be determined: flags, back-references, or too large a search.
     """
     bodies = [name[1:].rpartition("/") for name in (first, second)]
     one, other = (automaton(body) if not flags else None for body, _, flags in bodies)

@@ -1,8 +1,8 @@
-"""What a schema says of one field: whether there can be one, of which types and formats, found by a dotted path.
+"""What a schema declares for one field, given by a dotted path: whether it can exist, and its types and formats.
 
 How this works: the walk follows every part of a schema that may describe the field (properties, patterns, branches,
-references within the document) and stays on the safe side. What it cannot see into — a reference to another document,
-an object that lists nothing — may hold anything, so that nobody is told of an error that is none.
+references within the document) and is conservative. Parts that it cannot evaluate — a reference to another document, an
+object that declares nothing — may contain anything, so that there are no false errors.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ STEPS_MAX = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What is known of a field. `types` has "integer" wherever it has "number"; None: anything may be there."""
+    """The declaration of a field. `types` has "integer" wherever it has "number"; None: any type is possible."""
 
     types: frozenset[str] | None
     formats: frozenset[str] = frozenset()
 
     @property
     def values(self) -> frozenset[str]:
-        """The types of the values there can be, apart from null; none where anything can be."""
+        """The possible types of its values, except null; empty if any type is possible."""
         return (self.types or frozenset()) - {"null"}
 
     @property
@@ -42,7 +42,7 @@ ANYTHING = Field(None)
 
 
 def field_at(document: Any, path: str) -> Field | None:
-    """The field at a dotted path such as `meta.dt`; None where no event of this schema is expected to have one."""
+    """The field at a dotted path such as `meta.dt`; None if the schema does not declare it."""
     walk = _Walk(document)
     parts = list(walk.reached(document, path.split(".")))
     if not parts:
@@ -51,13 +51,13 @@ def field_at(document: Any, path: str) -> Field | None:
 
 
 def field_in_any(documents: Sequence[Any], path: str) -> Field | None:
-    """The field in whichever of these schemas have it; None where none has."""
+    """The field in those of these schemas that declare it; None if none does."""
     found = [field for document in documents if (field := field_at(document, path)) is not None]
     return _either(found) if found else None
 
 
 def nearest_field(documents: Iterable[Any], path: str) -> str | None:
-    """The path, with another last step, of the declared field that looks most like this one."""
+    """The path of the declared field with the most similar last step."""
     parent, _, name = path.rpartition(".")
     found = nearest(name, {known for document in documents for known in _names_below(document, parent)})
     return None if found is None else f"{parent}.{found}" if parent else found
@@ -67,12 +67,12 @@ def _names_below(document: Any, path: str) -> list[str]:
     """The names of the members that the object at a dotted path declares; "" is the event itself."""
     walk = _Walk(document)
     parts = walk.reached(document, path.split(".") if path else [])
-    # A branch of the event itself describes it too.
+    # A branch of the event itself describes it, too.
     return sorted({name for part in parts for name in walk.members(part)})
 
 
 def _either(fields: Iterable[Field]) -> Field:
-    """What holds of a value that is in one of these fields."""
+    """The declaration of a value that is in one of these fields."""
     types: frozenset[str] | None = frozenset()
     formats: frozenset[str] = frozenset()
     for field in fields:
@@ -82,7 +82,7 @@ def _either(fields: Iterable[Field]) -> Field:
 
 
 class _Walk:
-    """One look into one document, which gives up, and lets anything be there, after STEPS_MAX steps."""
+    """One walk through one document; after STEPS_MAX steps it gives up and assumes that anything is possible."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
@@ -119,12 +119,12 @@ class _Walk:
                 yield from self.members(part)
 
     def field(self, node: Any) -> Field:
-        """What a part that describes a value says of it."""
+        """The declaration of a value by one part of the schema."""
         self._steps += 1
         if not isinstance(node, Mapping) or self._steps > STEPS_MAX:
             return ANYTHING
         if "$ref" in node:
-            # Older drafts ignore what stands beside it, so nothing more is concluded from that.
+            # Older drafts ignore its siblings, so these are not considered.
             target = self._target(node["$ref"])
             return ANYTHING if target is None else self.field(target)
         said = [_own(node)]
@@ -137,7 +137,7 @@ class _Walk:
         return Field(types, frozenset().union(*(field.formats for field in said)))
 
     def _target(self, reference: Any) -> Any:
-        """What a reference within the document leads to; None where it leads elsewhere, or in a circle."""
+        """The target of a reference within the document; None if it is external or circular."""
         if not isinstance(reference, str) or not reference.startswith("#"):
             return None
         node = self._root
@@ -153,7 +153,7 @@ class _Walk:
 
 
 def _children(node: Mapping[str, Any], name: str) -> Iterator[Any]:
-    """What `node` says of its member of this name."""
+    """The parts of `node` that describe its member of this name."""
     properties, patterns = node.get("properties"), node.get("patternProperties")
     found = False
     if isinstance(properties, Mapping) and name in properties:
@@ -173,7 +173,7 @@ def _children(node: Mapping[str, Any], name: str) -> Iterator[Any]:
 
 
 def _is_open(node: Mapping[str, Any]) -> bool:
-    """Whether an object lists nothing at all, so that anything may be in it."""
+    """Whether an object declares nothing at all, so that anything may be in it."""
     listing = ("properties", "patternProperties", "$ref", *BRANCHES)
     return not any(node.get(name) for name in listing) and "object" in node.get("type", "object")
 
@@ -206,7 +206,7 @@ def _type_of(value: Any) -> str:
 
 
 def _parts(value: Any) -> Sequence[Any]:
-    """The schemas of `allOf` and its like, or the one of `then`."""
+    """The schemas of `allOf`, `anyOf` or `oneOf`, or the one of `then`."""
     return value if isinstance(value, list) else () if value is None else (value,)
 
 
@@ -214,5 +214,5 @@ def _matches(pattern: Any, name: str) -> bool:
     try:
         return re.search(str(pattern), name) is not None
     except re.error:
-        # ECMAScript has expressions that Python has not: it may match.
+        # ECMAScript has expressions that Python does not support: it may match.
         return True

@@ -1,4 +1,4 @@
-"""What is asked of a project's jobs: whatever would keep one from starting, or fail its first event."""
+"""The checks of a project's jobs: anything that would prevent one from starting, or fail its first event."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def streams_are_declared(project: Project) -> Iterator[Problem]:
 
 
 def outputs_have_a_schema(project: Project) -> Iterator[Problem]:
-    """The schema of a job's output is there, in the version it names."""
+    """The schema of a job's output exists, in the version that the job names."""
     if project.streams is None or not project.schemas:
         return
     for job in project.jobs:
@@ -41,24 +41,24 @@ def outputs_have_a_schema(project: Project) -> Iterator[Problem]:
             if uri is not None:
                 project.validator.compile(uri)
         except (StreamUnknown, SchemaInvalid, SchemaUnavailable):
-            # Found by other questions; or nothing is known of it now.
+            # Found by other checks, or currently unknown.
             continue
         except HeadwaterError as error:
             yield about_job(job, getattr(error, "detail", error.message), error.hint)
 
 
 def outputs_are_taken(project: Project) -> Iterator[Problem]:
-    """The streams a job writes take events."""
+    """The streams that a job writes accept events."""
     for job in project.jobs:
         for name in job.writes().results:
             stream = stream_named(project, name)
             if stream is not None and not stream.enabled:
-                message = f'it writes "{name}", whose producers are switched off (produce.enabled).'
-                yield about_job(job, message, "Enable the stream, or let the job write another one.")
+                message = f'it writes "{name}", whose producers are disabled (produce.enabled).'
+                yield about_job(job, message, "Enable the stream, or let the job write to another one.")
 
 
 def late_events_fit_their_stream(project: Project) -> Iterator[Problem]:
-    """Late events are sent on as they are, so their stream has the schema of the source."""
+    """Late events are forwarded unchanged, so their stream must have the schema of the source."""
     for job in project.jobs:
         into = job.writes().late
         late = stream_named(project, into) if into else None
@@ -83,53 +83,57 @@ def error_streams_take_errors(project: Project) -> Iterator[Problem]:
                 f'"{name}" is the stream of errors of {whose}; its schema title is "{ERROR_TITLE}", not'
                 f' "{stream.schema_title}".'
             )
-            yield project.at_stream(stream, [("schema_title",)], message, f'Write "schema_title: {ERROR_TITLE}".')
+            yield project.at_stream(stream, [("schema_title",)], message, f'Set "schema_title: {ERROR_TITLE}".')
 
 
 def fields_read_are_declared(project: Project) -> Iterator[Problem]:
-    """The fields that a job's key and its window name are declared by a schema of its sources."""
+    """The fields of a job's key and window are declared by a schema of its sources."""
     for job in project.jobs:
         for path in job.fields_read:
             yield from undeclared(project, job, path, f"it reads {path}")
 
 
 def fields_added_up_can_be(project: Project) -> Iterator[Problem]:
-    """The fields that a job's window adds up have a type that can be added up."""
+    """The fields that a job's window sums are numbers."""
     for job in project.jobs:
         documents = documents_of(project, job)
         for path, takes in job.fields_added_up:
             field = field_in_any(documents, path)
             if field is not None and field.values and not field.values & takes:
                 hint = "Correct the path, or count the events."
-                yield about_job(job, f"its window adds up {path}, which is {field.words}.", hint)
+                yield about_job(job, f"its window sums {path}, which is {field.words}.", hint)
 
 
 def names_differ(project: Project) -> Iterator[Problem]:
-    """Two jobs' names do not differ in capital letters alone: files are named after them."""
+    """The names of two jobs do not differ only in case: files are named after them."""
     first: dict[str, Job] = {}
     for job in project.jobs:
         if job.writes().table is not None:
             continue
         other = first.setdefault(job.name.lower(), job)
         if other is not job:
-            message = f"its name differs from {other.label} in capital letters only."
-            yield about_job(job, message, "Rename one: where file names ignore case, their states would be one file.")
+            message = f"its name differs from {other.label} only in case."
+            yield about_job(
+                job, message, "Rename one: on a case-insensitive file system their states would be one file."
+            )
 
 
 def no_circle(project: Project) -> Iterator[Problem]:
-    """No job reads, by way of others, what it writes."""
+    """No job reads, even indirectly, what it writes."""
     try:
         in_order_of_flow(project.jobs)
     except JobInvalid as error:
-        yield Problem(error.detail, error.file, error.line, "Break the circle, or every event comes round for ever.")
+        yield Problem(
+            error.detail, error.file, error.line, "Break the cycle, or every event would circulate endlessly."
+        )
 
 
 def undeclared(project: Project, job: Job, path: str, what: str) -> Iterator[Problem]:
-    """A problem where no version of any source's schema declares the field."""
+    """A problem if no version of any source's schema declares the field."""
     sources = [source for name in job.reads() if (source := stream_named(project, name)) is not None]
     schemas = [(source, project.schemas_of(source)) for source in sources]
     if len(schemas) < len(job.reads()) or not all(found for _, found in schemas):
-        # Something of a source is not known: the field may be there.
+        # Part of a source is unknown: the field may exist.
         return
     documents = [schema.document for _, found in schemas for schema in found]
     if field_in_any(documents, path) is not None:
@@ -141,13 +145,13 @@ def undeclared(project: Project, job: Job, path: str, what: str) -> Iterator[Pro
 
 
 def documents_of(project: Project, job: Job) -> list[Any]:
-    """The schemas of a job's sources, in all versions, as far as they are known."""
+    """The schemas of a job's sources, in all known versions."""
     sources = [source for name in job.reads() if (source := stream_named(project, name)) is not None]
     return [schema.document for source in sources for schema in project.schemas_of(source)]
 
 
 def stream_named(project: Project, name: str) -> Stream | None:
-    """The stream a job names; None where it is not known."""
+    """The stream a job names; None if it is unknown."""
     try:
         return None if project.streams is None else project.streams.get(name)
     except StreamUnknown:
@@ -155,11 +159,11 @@ def stream_named(project: Project, name: str) -> Stream | None:
 
 
 def about_job(job: Job, message: str, hint: str | None = None) -> Problem:
-    """A problem at the place of a job."""
+    """A problem at the location of a job."""
     file, line = job.place or (None, None)
     return Problem(f"the job {job.name}: {message}", file, line, hint)
 
 
 def _is_error_stream(project: Project, name: str) -> bool:
-    """Those need no declaration."""
+    """Error streams, which need no declaration."""
     return name == project.config.intake.error_stream_name or any(name == job.writes().errors for job in project.jobs)

@@ -1,4 +1,4 @@
-"""What is asked of the places that a project writes to: whether there can be a file, or a directory."""
+"""The checks of the paths that a project writes to: whether a file or directory can exist there."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from headwater.checking.problem import Problem
 from headwater.checking.project import Project
 from headwater.checking.settings import keeps_tables
 
-# Who checks a project is not always who runs it: what is forbidden here says nothing.
+# A project may be checked by another user than the one who runs it: missing permissions are ignored.
 _OF_WHO_ASKS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def places_can_be_made(project: Project) -> Iterator[Problem]:
-    """What the platform writes can be where the settings say: the directories above it are there, or can be made."""
+    """What the platform writes can be created at the configured paths: parent directories exist, or can be created."""
     config = project.config
     places: list[tuple[str, str, Path]] = []
     if not config.log.is_kafka:
@@ -31,12 +31,12 @@ def places_can_be_made(project: Project) -> Iterator[Problem]:
     places.append(("control", "api_keys_path", config.path(config.control.api_keys_path)))
     for section, key, path in places:
         if why := why_not_made(path):
-            message = f"{section}.{key}: {path} cannot be made: {why}."
-            yield project.at_setting(section, key, message, "Name a place that can be written.")
+            message = f"{section}.{key}: {path} cannot be created: {why}."
+            yield project.at_setting(section, key, message, "Use a writable path.")
 
 
 def why_not_made(path: Path) -> str | None:
-    """Why there can be nothing at `path`; None where there is something, or could be. Leaves nothing behind."""
+    """Why nothing can be created at `path`; None if it exists, or can be created. Leaves no files."""
     above = path.parent
     try:
         if path.exists():
@@ -54,4 +54,4 @@ def why_not_made(path: Path) -> str | None:
     except OSError as error:
         if error.errno in _OF_WHO_ASKS:
             return None
-        return f"nothing can be made in {above} ({error.strerror})"
+        return f"nothing can be created in {above} ({error.strerror})"

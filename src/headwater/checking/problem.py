@@ -11,7 +11,7 @@ from headwater.finding import Severity
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong. `file` is relative to the project; `line` is 1-based."""
+    """One problem. `file` is relative to the project; `line` is 1-based."""
 
     message: str
     file: str | None = None
@@ -27,14 +27,14 @@ class Problem:
 
 
 def problem_of(error: HeadwaterError, rule: str | None = None) -> Problem:
-    """The problem that an error describes, at its file and line where it has them."""
+    """The problem that an error describes, at its file and line, if it has them."""
     if isinstance(error, ConfigInvalid | SchemaInvalid):
         return Problem(error.detail, error.file, error.line, error.hint, rule)
     return Problem(error.message, hint=error.hint, rule=rule)
 
 
 def relative(file: str | None, project: Path) -> str | None:
-    """`file` as people in the project write it; as it is where it is elsewhere."""
+    """`file` relative to the project; unchanged if it is outside."""
     if file is None:
         return None
     try:

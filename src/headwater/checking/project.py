@@ -1,7 +1,7 @@
-"""A project as it is checked: all that can be read of it, and what is wrong with the rest.
+"""A project as read for checks: everything that can be read of it, and the problems of the rest.
 
-How this works: one file that cannot be read takes nothing else down. Its problem is kept, the rest is read, and what is
-unread is known by name, so that no other question complains of what that file may well declare.
+How this works: a file that cannot be read does not affect the others. Its problem is recorded, the rest is read, and
+the names it may declare are known, so that no other check reports them as missing.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from headwater.streams.merge import Path as KeyPath
     from headwater.streams.stream import Stream
 
-# Lets whoever asks for a check show how far it is: called with all URIs, yields each before it is compiled.
+# For a progress display: called with all URIs, yields each before it is compiled.
 Watch = Callable[[Sequence[str]], Iterable[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What was read of a project; `unread` is what was wrong with the rest.
+    """What was read of a project; `unread` are the problems of the rest.
 
-    `streams` None: none could be read at all. `schemas`: title → schemas, the newest version last; a title whose
-    schemas cannot be used has none. `unread_streams`: names that a file which cannot be read may declare.
+    `streams` None: none could be read at all. `schemas`: title → schemas, latest version last; empty for a title whose
+    schemas are invalid. `unread_streams`: names that an unreadable file may declare.
     """
 
     config: Config
@@ -54,11 +54,11 @@ class Project:
     settings: Declaration = field(default_factory=lambda: Declaration(CONFIG_FILE, {}))
 
     def at_setting(self, section: str, key: str, message: str, hint: str | None = None) -> Problem:
-        """A problem with a setting, at its line of headwater.yaml where it stands there."""
+        """A problem with a setting, at its line in headwater.yaml, if it is there."""
         return Problem(message, CONFIG_FILE, self.settings.line((section, key)), hint)
 
     def declared_streams(self) -> Iterator[Stream]:
-        """The streams and families that are declared; none where none can be read."""
+        """The declared streams and families; empty if none can be read."""
         return iter(()) if self.streams is None else iter(self.streams.entries())
 
     def at_stream(self, stream: Stream, paths: Sequence[KeyPath], message: str, hint: str | None = None) -> Problem:
@@ -71,23 +71,23 @@ class Project:
         return Problem(message, stream.file, stream.line, hint)
 
     def schemas_of(self, stream: Stream) -> Sequence[Schema]:
-        """The versions of a stream's schema, the newest last; none where they are not known."""
+        """The versions of a stream's schema, latest last; empty if they are unknown."""
         return self.schemas.get(stream.schema_title or "", ())
 
     def file_of_schema(self, title: str) -> str | None:
-        """The file of the newest version of a title, where it is one."""
+        """The file of the latest version of a title, if it is a file."""
         found = self.schemas.get(title)
         return _schema_file(self.config, found[-1].uri) if found else None
 
     def says(self, section: str, key: str) -> bool:
-        """Whether headwater.yaml says something of this setting, in its section or in the section's short form."""
+        """Whether headwater.yaml has this setting, in its section or in the section's short form."""
         tree = self.settings.value if isinstance(self.settings.value, dict) else {}
         written = tree.get(section)
         return key in written if isinstance(written, dict) else written is not None
 
 
 def read_project(config: Config, watch: Watch = iter) -> Project:
-    """Read all there is. Raises nothing about the project: what cannot be read is among its `unread` problems."""
+    """Read everything. Raises no errors about the project: what cannot be read is among its `unread` problems."""
     unread: list[Problem] = []
     streams, unread_streams = _streams(config, unread)
     validator = schemas_of(config)
@@ -111,12 +111,12 @@ def schemas_of(config: Config) -> Validator:
 
 
 def _streams(config: Config, unread: list[Problem]) -> tuple[StreamRegistry | None, frozenset[str]]:
-    """The streams whose files can be read, as the project's site sees them, and the names of the others."""
+    """The streams of readable files, as the project's site sees them, and the names of the others."""
     refused: list[ConfigInvalid] = []
     path = config.path(config.streams.path)
     scope = Scope(site=config.streams.site, realm=config.streams.realm)
     if not path.exists():
-        # That it is missing is a question of its own.
+        # Its absence is a check of its own.
         return None, frozenset()
     try:
         layers = _makeable(read_layers(path, refused=refused.append), (scope, Scope()), refused.append)
@@ -129,7 +129,7 @@ def _streams(config: Config, unread: list[Problem]) -> tuple[StreamRegistry | No
 
 
 def _makeable(layers: StreamLayers, scopes: Iterable[Scope], refused: Callable[[ConfigInvalid], None]) -> StreamLayers:
-    """The layers without the streams that cannot be made of them."""
+    """The layers without the streams that are invalid."""
     entries = dict(layers.entries)
     for name in layers.entries:
         try:
@@ -153,14 +153,14 @@ def _schemas(
             if schema.title:
                 found.setdefault(schema.title, []).append(schema)
         except HeadwaterError as error:
-            # Streams of this title have something to be repaired, but not their title.
+            # The title exists, although its schema must be repaired.
             found.setdefault(uri.rpartition("/")[0].strip("/"), [])
             unread.append(_unusable(config, uri, error))
     return found, len(uris)
 
 
 def _unusable(config: Config, uri: str, error: HeadwaterError) -> Problem:
-    """The problem with a schema, at the place in the file that is wrong, which may be one it refers to."""
+    """The problem with a schema, at its location in the file, which may be one that it refers to."""
     if isinstance(error, SchemaInvalid) and error.file and error.line:
         file = next((file for base in config.schema_base_uris if (file := Path(base + error.file)).is_file()), None)
         if file is not None:

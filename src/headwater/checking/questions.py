@@ -1,7 +1,7 @@
-"""Every question that is asked of a project before it is started: the one list, for `check`, `up` and `demo`.
+"""All checks of a project before it is started: one list, for `check`, `up` and `demo`.
 
-To add one: write a function that yields a Problem for each thing that is wrong, and give it a row here. Everything else
-follows from the row: it is asked by `headwater check` and `headwater up`, and stands in docs/reference/checks.md.
+To add one: write a function that yields a Problem for each fault, and give it a row here. Everything else follows from
+the row: `headwater check` and `headwater up` run it, and docs/reference/checks.md lists it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from headwater.config import Config, load_config
 from headwater.errors import ConfigInvalid
 from headwater.finding import Severity
 
-# The rule of what a start prints in full.
+# The rule whose warnings a start prints in full.
 OPEN_TO_STRANGERS = "open-to-strangers"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One thing that is asked of a project. `id` is stable; the problems that `ask` yields get it and the severity."""
+    """One check of a project. `id` is stable; the problems that `ask` yields get it and the severity."""
 
     id: str
     severity: Severity
@@ -37,7 +37,7 @@ QUESTIONS: Sequence[Question] = (
     Question(
         "directory-missing",
         Severity.ERROR,
-        "A directory of schemas, streams or jobs that the settings name is not there.",
+        "A configured directory of schemas, streams or jobs does not exist.",
         settings.directories_exist,
     ),
     Question(
@@ -49,55 +49,55 @@ QUESTIONS: Sequence[Question] = (
     Question(
         "kafka-option-refused",
         Severity.ERROR,
-        "`log.kafka` has an option that the Kafka client does not know, or that would break a promise of the log.",
+        "`log.kafka` has an option that the Kafka client does not know, or that would violate a guarantee of the log.",
         settings.kafka_options_are_taken,
     ),
     Question(
         "canary-keys-refused",
         Severity.ERROR,
-        "`monitoring.canary_keys` names what is no address of an intake, or has a key itself and not where it is.",
+        "`monitoring.canary_keys` has an invalid URL of an intake, or a key in plain text instead of a reference.",
         settings.canary_keys_are_references,
     ),
     Question(
         "copies-impossible",
         Severity.ERROR,
-        "More copies on Kafka must have an event than a topic has.",
+        "More replicas on Kafka must acknowledge an event than a topic has.",
         settings.copies_fit,
     ),
     Question(
         "tables-impossible",
         Severity.ERROR,
-        "`jobs.tables_path` names no database that is known and installed, and jobs fill tables.",
+        "Jobs fill tables, but `jobs.tables_path` does not name a supported and installed database.",
         settings.tables_can_be_kept,
     ),
     Question(
         "state-impossible",
         Severity.ERROR,
-        "`jobs.state_path` is no directory, and the log is on Kafka.",
+        "The log is on Kafka, and `jobs.state_path` is not a directory.",
         settings.state_can_be_kept,
     ),
     Question(
         "spool-impossible",
         Severity.ERROR,
-        "`intake.hasty_spool_path` is no directory.",
+        "`intake.hasty_spool_path` is not a directory.",
         settings.spool_can_be_kept,
     ),
     Question(
         "keys-damaged",
         Severity.WARNING,
-        "The file of API keys cannot be read, or an entry of it is no key.",
+        "The file of API keys cannot be read, or an entry is not a valid key.",
         settings.keys_can_be_read,
     ),
     Question(
         "keys-missing",
         Severity.WARNING,
-        "`consumption.keys` or `intake.keys` is `required`, and there is no API key with the scope for it.",
+        "`consumption.keys` or `intake.keys` is `required`, but no API key has the required scope.",
         settings.required_keys_exist,
     ),
     Question(
         OPEN_TO_STRANGERS,
         Severity.WARNING,
-        "The platform listens on an address that others reach, and asks them for no API key. `up` prints it in full.",
+        "The platform listens on a public address without requiring an API key. `up` prints this warning in full.",
         settings.strangers_are_kept_out,
     ),
     Question(
@@ -115,13 +115,13 @@ QUESTIONS: Sequence[Question] = (
     Question(
         "place-impossible",
         Severity.ERROR,
-        "The log, the tables, the state of jobs, the spool or the API keys are to be where nothing can be made.",
+        "The path of the log, the tables, the state of jobs, the spool or the API keys cannot be created.",
         places.places_can_be_made,
     ),
     Question(
         "files-collide",
         Severity.ERROR,
-        "Two of the log, the tables, the state of jobs, the API keys and the spool are one place.",
+        "Two of the log, the tables, the state of jobs, the API keys and the spool have the same path.",
         settings.files_differ,
     ),
     Question(
@@ -133,25 +133,25 @@ QUESTIONS: Sequence[Question] = (
     Question(
         "partitions-limit",
         Severity.ERROR,
-        "A topic on SQLite has more partitions than there can be.",
+        "A topic on SQLite has more partitions than are possible.",
         topics.partitions_within_limits,
     ),
     Question(
         "retention-limit",
         Severity.ERROR,
-        "A stream keeps its events for no time, or for more time or bytes than a log can count.",
+        "The retention of a stream is zero, or more time or bytes than a log can count.",
         topics.retention_within_limits,
     ),
     Question(
         "topic-name",
         Severity.ERROR,
-        "A topic has a name that the log does not take: too long or, on Kafka, other characters.",
+        "The name of a topic is invalid: too long or, on Kafka, with characters that are not allowed.",
         topics.names_fit_the_log,
     ),
     Question(
         "topics-collide",
         Severity.ERROR,
-        "Two topics on Kafka differ in dots and underscores only.",
+        "The names of two topics on Kafka differ only in dots and underscores.",
         topics.names_stay_apart_on_kafka,
     ),
     Question(
@@ -163,25 +163,25 @@ QUESTIONS: Sequence[Question] = (
     Question(
         "event-time-type",
         Severity.ERROR,
-        "The field of `event_time` is a number or something else that is no date-time.",
+        "The field of `event_time` has a type that is not a date-time, such as a number.",
         streams.event_times_can_be_times,
     ),
     Question(
         "event-time-format",
         Severity.WARNING,
-        "The field of `event_time` is a text that no version declares to be a `date-time`.",
+        "The field of `event_time` is a text, but no version declares it as `date-time`.",
         streams.event_times_are_date_times,
     ),
     Question(
         "titles-differ-in-case",
         Severity.WARNING,
-        "Two titles of schemas differ in capital letters only.",
+        "The titles of two schemas differ only in case.",
         streams.titles_differ,
     ),
     Question(
         "error-stream-schema",
         Severity.ERROR,
-        "A declared stream of error events has another schema title than `error`.",
+        "A declared error stream has a schema title other than `error`.",
         jobs.error_streams_take_errors,
     ),
     Question(
@@ -193,19 +193,19 @@ QUESTIONS: Sequence[Question] = (
     Question(
         "job-output-schema",
         Severity.ERROR,
-        "The schema of a job's output is not there, or not in the version that it names.",
+        "The schema of a job's output does not exist, or not in the version that the job names.",
         jobs.outputs_have_a_schema,
     ),
     Question(
         "job-output-disabled",
         Severity.ERROR,
-        "A job writes a stream whose producers are switched off.",
+        "A job writes to a stream whose producers are disabled.",
         jobs.outputs_are_taken,
     ),
     Question(
         "job-late-schema",
         Severity.ERROR,
-        "A job sends late events to a stream with another schema title than their own.",
+        "A job sends late events to a stream with another schema title.",
         jobs.late_events_fit_their_stream,
     ),
     Question(
@@ -217,19 +217,19 @@ QUESTIONS: Sequence[Question] = (
     Question(
         "job-field-type",
         Severity.ERROR,
-        "A job's window adds up a field of a type that has no values to add up.",
+        "A job's window sums a field that is not a number.",
         jobs.fields_added_up_can_be,
     ),
     Question(
         "jobs-in-a-circle",
         Severity.WARNING,
-        "Jobs read each other's streams in a circle.",
+        "Jobs read each other's streams in a cycle.",
         jobs.no_circle,
     ),
     Question(
         "jobs-differ-in-case",
         Severity.ERROR,
-        "Two jobs' names differ in capital letters only.",
+        "The names of two jobs differ only in case.",
         jobs.names_differ,
     ),
     Question(
@@ -241,54 +241,54 @@ QUESTIONS: Sequence[Question] = (
     Question(
         "table-column-type",
         Severity.ERROR,
-        "A column has a type that takes none of its field's values.",
+        "A column has a type that cannot hold any of its field's values.",
         tables.columns_have_a_fitting_type,
     ),
     Question(
         "table-column-partly",
         Severity.WARNING,
-        "A column has a type that takes some of its field's values only.",
+        "A column has a type that can hold only some of its field's values.",
         tables.columns_take_all_values,
     ),
     Question(
         "tables-differ-in-case",
         Severity.ERROR,
-        "Two tables, or two columns of one, differ in capital letters only.",
+        "The names of two tables, or of two columns of one, differ only in case.",
         tables.names_differ,
     ),
     Question(
         "table-name-reserved",
         Severity.ERROR,
-        "A table has a name that the database keeps for itself.",
+        "The name of a table is reserved by the database.",
         tables.names_are_free,
     ),
     Question(
         "private-in-public",
         Severity.ERROR,
-        "A job that reads a private stream puts its late events into a stream that is public.",
+        "A job that reads a private stream sends its late events to a public stream.",
         streams.late_events_stay_private,
     ),
     Question(
         "private-derived",
         Severity.WARNING,
-        "A stream whose file says public is filled by a job from a private one.",
+        "A stream that is declared public is filled by a job from a private stream.",
         streams.outputs_stay_private,
     ),
 )
 
-# What reading a project finds by itself: the rule, and what it means.
+# The rules of reading a project, and their meanings.
 READING: Sequence[tuple[str, str]] = (
-    ("settings-invalid", "`headwater.yaml`, or a variable that overrides it, says something that cannot be."),
-    ("stream-file-invalid", "A stream file cannot be read, or declares a stream that cannot be."),
+    ("settings-invalid", "`headwater.yaml`, or a variable that overrides it, is invalid."),
+    ("stream-file-invalid", "A stream file cannot be read, or its declaration is invalid."),
     ("schema-invalid", "A schema cannot be read or compiled."),
-    ("job-file-invalid", "A file of jobs cannot be loaded, or describes a job that cannot be."),
+    ("job-file-invalid", "A job file cannot be loaded, or declares an invalid job."),
     ("sink-invalid", "A sink of a stream file names no known connector, or has an option that cannot be."),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found, in the order of the questions; `project` is None where the settings cannot be read."""
+    """The findings, in the order of the checks; `project` is None if the settings cannot be read."""
 
     problems: Sequence[Problem]
     project: Project | None = field(default=None, repr=False)
@@ -303,7 +303,7 @@ class Report:
 
 
 def check_settings(directory: Path, watch: Watch = iter) -> Report:
-    """Everything that is wrong with the project in `directory`, its settings among it."""
+    """All problems of the project in `directory`, including its settings."""
     try:
         config = load_config(directory)
     except ConfigInvalid as error:
@@ -313,7 +313,7 @@ def check_settings(directory: Path, watch: Watch = iter) -> Report:
 
 
 def check_project(config: Config, watch: Watch = iter) -> Report:
-    """Everything that is wrong with a project of these settings, as far as it shows without running it."""
+    """All problems of a project with these settings that can be found without running it."""
     project = read_project(config, watch)
     of_rules = list(rules_of_repositories(project))
     found = [*_said_once(project.unread, of_rules), *_answers(project), *of_rules, *streams.lint_rules(project)]
@@ -321,7 +321,7 @@ def check_project(config: Config, watch: Watch = iter) -> Report:
 
 
 def _said_once(unread: Sequence[Problem], of_rules: Sequence[Problem]) -> list[Problem]:
-    """What could not be read, without schemas that the rules find at fault too: they know the line."""
+    """What could not be read, except schemas that the schema rules report, too: those know the line."""
     told = {problem.file for problem in of_rules if problem.severity == Severity.ERROR and problem.line}
     return [problem for problem in unread if problem.rule != "schema-invalid" or problem.file not in told]
 

@@ -1,4 +1,4 @@
-"""What is asked of a project's schemas: the rules of `headwater schema check`."""
+"""The checks of a project's schemas: the rules of `headwater schema check`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from headwater.schemas.workspace.working_settings import SETTINGS_FILE
 
 
 def rules_of_repositories(project: Project) -> Iterator[Problem]:
-    """What the rules find, in each directory of schemas that has settings of its own."""
+    """The findings of the rules in each directory of schemas that has its own settings."""
     known = {(Path(one.file).resolve(), one.line, one.message) for one in project.unread if one.file}
     for base in project.config.schema_base_uris:
-        # Without settings a directory may hold released versions only, and nothing to make them from.
+        # Without settings a directory may contain only released versions, without current files.
         if base.startswith(("http://", "https://")) or not Path(base).is_dir():
             continue
         try:
@@ -27,7 +27,7 @@ def rules_of_repositories(project: Project) -> Iterator[Problem]:
             yield problem_of(error, "schema-invalid")
             continue
         for one in found:
-            # That a version compiles, and its references, was looked at already.
+            # Whether a version compiles, and its references, has been checked already.
             if one.waived is None and one.rule.id != "schema-compiles":
                 file = str(copy.root / one.file) if one.file else None
                 if file is None or (Path(file).resolve(), one.line, one.message) not in known:

@@ -1,4 +1,4 @@
-"""What is asked of a project's settings: whether what they name is there."""
+"""The checks of a project's settings: whether what they refer to exists."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ NAMES_SHOWN_MAX = 5
 
 
 def directories_exist(project: Project) -> Iterator[Problem]:
-    """Schemas, streams and jobs are looked for in directories that are there.
+    """The directories of schemas, streams and jobs exist.
 
-    Of the usual name, a directory of jobs that is not there means that there are none: Git keeps no empty ones.
+    If the default directory of jobs does not exist, there are no jobs: Git does not store empty directories.
     """
     config = project.config
     for base in config.schemas.base_uris:
@@ -43,7 +43,9 @@ def _missing(project: Project, section: str, key: str, written: str, *, file: bo
     siblings = [one.name for one in _directories(path.parent) if not one.name.startswith(".")]
     near = nearest(path.name, siblings)
     what = "is not a directory" if os.path.exists(path) else "does not exist"
-    hint = f'Did you mean "{Path(written).with_name(near).as_posix()}"?' if near else f"Make it, or correct {section}."
+    hint = (
+        f'Did you mean "{Path(written).with_name(near).as_posix()}"?' if near else f"Create it, or correct {section}."
+    )
     yield project.at_setting(section, key, f"{section}: the directory {written} {what}.", hint)
 
 
@@ -55,20 +57,22 @@ def _directories(parent: Path) -> list[Path]:
 
 
 def log_can_be_opened(project: Project) -> Iterator[Problem]:
-    """The log's URL names brokers and there is a client for them, or it names what can be a file."""
+    """The log's URL names brokers and the client for them is installed, or it names a file."""
     config = project.config
     try:
         if config.log.is_kafka:
             parse_url(config.log.url)
             require_client()
         elif config.log.url == "sqlite:///" or os.path.isdir(config.log_path):
-            raise ConfigInvalid(f"{config.log.url} names no file.", hint="Write sqlite:///var/events.db, for instance.")
+            raise ConfigInvalid(
+                f"{config.log.url} does not name a file.", hint="Use sqlite:///var/events.db, for example."
+            )
     except (ConfigInvalid, ExtraMissing) as error:
         yield project.at_setting("log", "url", error.message, error.hint)
 
 
 def kafka_options_are_taken(project: Project) -> Iterator[Problem]:
-    """The Kafka client knows the options it is given, and none of them breaks what the log promises."""
+    """The Kafka client knows its options, and none of them violates a guarantee of the log."""
     if not project.config.log.is_kafka or importlib.util.find_spec("confluent_kafka") is None:
         return
     from headwater.log.kafka.settings import check_options
@@ -80,7 +84,7 @@ def kafka_options_are_taken(project: Project) -> Iterator[Problem]:
 
 
 def canary_keys_are_references(project: Project) -> Iterator[Problem]:
-    """Keys for other intakes are said by where they are; whether they are there is seen where the platform runs."""
+    """Keys for other intakes are references; whether their targets exist is checked when the platform starts."""
     try:
         check_canary_keys(project.config.monitoring.canary_keys)
     except ConfigInvalid as error:
@@ -88,36 +92,38 @@ def canary_keys_are_references(project: Project) -> Iterator[Problem]:
 
 
 def copies_fit(project: Project) -> Iterator[Problem]:
-    """No more copies must have an event than there are of a topic."""
+    """At most as many replicas must have an event as a topic has."""
     log = project.config.log
     if not log.is_kafka or log.min_insync_replicas is None:
         return
     message = "log.min_insync_replicas is {}, and {} {}: no event could ever be acknowledged."
-    hint = "Lower it, or have more copies."
+    hint = "Decrease it, or use more replicas."
     if log.replication_factor is not None and log.min_insync_replicas > log.replication_factor:
         said = message.format(log.min_insync_replicas, "log.replication_factor", log.replication_factor)
         yield project.at_setting("log", "min_insync_replicas", said, hint)
     for stream in project.declared_streams():
         if stream.replicas is not None and log.min_insync_replicas > stream.replicas:
-            said = message.format(log.min_insync_replicas, f'the copies of "{stream.name}"', stream.replicas)
+            said = message.format(log.min_insync_replicas, f'the replicas of "{stream.name}"', stream.replicas)
             yield project.at_stream(stream, [("transport", "kafka", "replicas")], said, hint)
 
 
 def tables_can_be_kept(project: Project) -> Iterator[Problem]:
-    """The file of the tables says which database it is, and that one's driver is installed."""
+    """The extension of the tables' file selects a database, and its driver is installed."""
     path = project.config.path(project.config.jobs.tables_path)
     if not keeps_tables(project):
         return
     kind = SUFFIXES.get(path.suffix)
     extra = SINKS[kind].extra if kind else None
     if kind is None:
-        hint = f"End it in {' or '.join(SUFFIXES)}."
-        yield project.at_setting("jobs", "tables_path", f"{path.name!r} does not say which database it is.", hint)
+        hint = f"Use the extension {' or '.join(SUFFIXES)}."
+        yield project.at_setting(
+            "jobs", "tables_path", f"The extension of {path.name!r} does not select a database.", hint
+        )
     elif extra and importlib.util.find_spec(extra) is None:
         hint = f"Install headwater[{extra}]."
-        yield project.at_setting("jobs", "tables_path", f"The {kind} sink needs {extra}, not installed here.", hint)
+        yield project.at_setting("jobs", "tables_path", f"The {kind} sink needs {extra}, which is not installed.", hint)
     elif os.path.isdir(path):
-        yield project.at_setting("jobs", "tables_path", f"{path} is a directory.", "Name a file in it.")
+        yield project.at_setting("jobs", "tables_path", f"{path} is a directory.", "Use a file in it.")
 
 
 def keeps_tables(project: Project) -> bool:
@@ -126,15 +132,15 @@ def keeps_tables(project: Project) -> bool:
 
 
 def files_differ(project: Project) -> Iterator[Problem]:
-    """The log, the tables, the keys, the state of jobs and the spool are kept in places of their own."""
+    """The log, the tables, the keys, the state of jobs and the spool have different paths."""
     config = project.config
     first: dict[str, str] = {}
     for section, key, path in own_places(config):
-        # Where file names ignore case, capital letters make no difference.
+        # On some file systems names are case-insensitive.
         other = first.setdefault(str(path.resolve()).lower(), f"{section}.{key}")
         if other != f"{section}.{key}":
-            message = f"{section}.{key} and {other} name one place, {path}."
-            yield project.at_setting(section, key, message, "Give each a place of its own.")
+            message = f"{section}.{key} and {other} have the same path, {path}."
+            yield project.at_setting(section, key, message, "Use a different path for each.")
 
 
 def own_places(config: Config) -> list[tuple[str, str, Path]]:
@@ -151,30 +157,32 @@ def own_places(config: Config) -> list[tuple[str, str, Path]]:
 
 
 def spool_can_be_kept(project: Project) -> Iterator[Problem]:
-    """The spool of hasty events is in a directory."""
+    """The spool of events received with `hasty` is a directory."""
     written = project.config.intake.hasty_spool_path
     if written and os.path.exists(place := project.config.path(written)) and not os.path.isdir(place):
         message = f"intake.hasty_spool_path: {written} is not a directory."
-        yield project.at_setting("intake", "hasty_spool_path", message, "Name a directory.")
+        yield project.at_setting("intake", "hasty_spool_path", message, "Use a directory.")
 
 
 def keys_can_be_read(project: Project) -> Iterator[Problem]:
-    """The file of API keys, where there is one, is a list of keys."""
+    """The file of API keys, if there is one, is a list of keys."""
     path = project.config.path(project.config.control.api_keys_path)
     if not os.path.exists(path):
         return
-    hint = "Correct it, or make the key anew with `headwater keys create`."
+    hint = "Correct it, or create a new key with `headwater keys create`."
     try:
         for sentence, line in read_keys(path.read_bytes()).faults:
             yield Problem(sentence, str(path), line, hint)
     except OSError as error:
-        yield Problem(f"it cannot be read: {error.strerror}.", str(path), None, "It is a file, for this user to read.")
+        yield Problem(
+            f"it cannot be read: {error.strerror}.", str(path), None, "It must be a file that this user can read."
+        )
     except ValueError as error:
-        yield Problem(f"it is no list of API keys: {error}.", str(path), getattr(error, "lineno", 1), hint)
+        yield Problem(f"it is not a list of API keys: {error}.", str(path), getattr(error, "lineno", 1), hint)
 
 
 def strangers_are_kept_out(project: Project) -> Iterator[Problem]:
-    """A platform that others can reach asks them for keys, or says what it does not ask for."""
+    """A platform on a public address requires keys; a warning lists what it allows without them."""
     config = project.config
     if is_loopback(config.web.host):
         return
@@ -187,17 +195,17 @@ def strangers_are_kept_out(project: Project) -> Iterator[Problem]:
         may.append(f"read the pages, schemas, metrics and {events}")
         close.append("consumption.keys: required")
     if config.intake.keys != "required":
-        may.append("send events to every stream whose file asks for no key")
+        may.append("send events to every stream whose file does not require a key")
         close.append("intake.keys: required")
     if may:
         place = f"{config.web.host or 'any address of this machine'}, port {config.web.port}"
-        message = f"Everybody who reaches {place} may {', and '.join(may)}: no API key is asked for."
-        hint = f"Set {' and '.join(close)}; or listen on 127.0.0.1, behind a proxy that asks who they are."
+        message = f"Anyone who can reach {place} may {', and '.join(may)}: no API key is required."
+        hint = f"Set {' and '.join(close)}; or listen on 127.0.0.1, behind a proxy that authenticates clients."
         yield project.at_setting("web", "host", message, hint)
 
 
 def required_keys_exist(project: Project) -> Iterator[Problem]:
-    """Where keys are required there is one."""
+    """If keys are required, there is one."""
     config = project.config
     path = config.path(config.control.api_keys_path)
     try:
@@ -213,24 +221,24 @@ def required_keys_exist(project: Project) -> Iterator[Problem]:
             yield project.at_setting(
                 section,
                 "keys",
-                f"{section}.keys is required, and no key has the scope {scope}: nobody can {does} events.",
-                f"Make one: headwater keys create NAME --scope {scope}",
+                f"{section}.keys is required, but no key has the scope {scope}: no client can {does} events.",
+                f"Create one: headwater keys create NAME --scope {scope}",
             )
 
 
 def state_can_be_kept(project: Project) -> Iterator[Problem]:
-    """Where the log keeps no state of jobs, its directory is one."""
+    """If the log does not store the state of jobs, its path is a directory."""
     path = project.config.path(project.config.jobs.state_path)
     if project.config.log.is_kafka and os.path.exists(path) and not os.path.isdir(path):
-        yield project.at_setting("jobs", "state_path", f"{path} is not a directory.", "Name a directory.")
+        yield project.at_setting("jobs", "state_path", f"{path} is not a directory.", "Use a directory.")
 
 
 def readable_streams_exist(project: Project) -> Iterator[Problem]:
-    """Streams that may be read, and those that other names stand for, are declared."""
+    """Streams that may be read, and those with aliases, are declared."""
     streams, consumption = project.streams, project.config.consumption
     if streams is None:
         return
-    # Those of errors need no declaration.
+    # Error streams need no declaration.
     implied = {project.config.intake.error_stream_name, *(job.writes().errors for job in project.jobs)}
     named = [("stream_aliases", name) for name in consumption.stream_aliases.values()]
     named += [("allowed_streams", name) for name in consumption.allowed_streams or ()]

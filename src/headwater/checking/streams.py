@@ -1,4 +1,4 @@
-"""What is asked of a project's streams beyond what each file says: the lint, and what a log can keep."""
+"""The checks of a project's streams beyond each file: the lint, event times, names and privacy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headwater.streams.stream import PRIVACY_CLASS_UNSPECIFIED, Stream
 
 
 def lint_rules(project: Project) -> Iterator[Problem]:
-    """What the lint of the streams finds in a project with these schemas and settings."""
+    """The findings of the stream lint in a project with these schemas and settings."""
     if project.streams is None:
         return
     directory = project.config.path(project.config.streams.path)
@@ -38,7 +38,7 @@ def lint_rules(project: Project) -> Iterator[Problem]:
 
 
 def event_times_are_declared(project: Project) -> Iterator[Problem]:
-    """The field that says when an event happened is declared by some version of the stream's schema."""
+    """The field of the event time is declared by some version of the stream's schema."""
     for stream, path in _event_times(project):
         documents = [schema.document for schema in project.schemas_of(stream)]
         if documents and field_in_any(documents, path) is None:
@@ -50,31 +50,31 @@ def event_times_are_declared(project: Project) -> Iterator[Problem]:
 
 
 def event_times_can_be_times(project: Project) -> Iterator[Problem]:
-    """The field that says when an event happened can be a text, as date-times are."""
+    """The field of the event time can be a text, as date-times are."""
     for stream, path, field in _event_time_fields(project):
         if field.types is not None and "string" not in field.types:
-            message = f'the event time of "{stream.name}" is {path}, which is {field.words} and no date-time.'
-            hint = "Name a field of the type string and the format date-time."
+            message = f'the event time of "{stream.name}" is {path}, which is {field.words}, not a date-time.'
+            hint = "Use a field with the type string and the format date-time."
             yield project.at_stream(stream, [("event_time",)], message, hint)
 
 
 def event_times_are_date_times(project: Project) -> Iterator[Problem]:
-    """The field that says when an event happened is declared to be a date-time."""
+    """The field of the event time is declared as a date-time."""
     for stream, path, field in _event_time_fields(project):
-        # The intake itself writes that one, whatever the schema says of it.
+        # The intake itself sets that one, whatever the schema declares.
         if path == "meta.dt" or field.types is None or "string" not in field.types:
             continue
         if "date-time" not in field.formats:
             message = (
-                f'the event time of "{stream.name}" is {path}, which no version of {stream.schema_title} says to be'
-                " a date-time."
+                f'the event time of "{stream.name}" is {path}, which no version of {stream.schema_title}'
+                " declares as a date-time."
             )
-            hint = "Declare `format: date-time`: events whose time cannot be read count at their receipt."
+            hint = "Declare `format: date-time`: events with an invalid time count at their time of receipt."
             yield project.at_stream(stream, [("event_time",)], message, hint)
 
 
 def _event_times(project: Project) -> Iterator[tuple[Stream, str]]:
-    """Each stream that says where its events' time is."""
+    """Each stream that declares the field of its event time."""
     for stream in project.declared_streams():
         if "event_time" in stream.declared:
             yield stream, stream.event_time_field
@@ -88,17 +88,17 @@ def _event_time_fields(project: Project) -> Iterator[tuple[Stream, str, Field]]:
 
 
 def titles_differ(project: Project) -> Iterator[Problem]:
-    """Two titles of schemas do not differ in capital letters alone: their directories would be one."""
+    """The titles of two schemas do not differ only in case: their directories would be one."""
     first: dict[str, str] = {}
     for title in project.schemas:
         other = first.setdefault(title.lower(), title)
         if other != title:
-            message = f"the schema titles {other} and {title} are one directory where file names ignore case."
+            message = f"the schema titles {other} and {title} are one directory on a case-insensitive file system."
             yield Problem(message, project.file_of_schema(title), 1, "Rename one of the two.")
 
 
 def _readable(project: Project) -> frozenset[str]:
-    """The streams that may be read over HTTP without being meant: private ones are not, unless an alias is listed."""
+    """The streams that are readable over HTTP by name: not private ones, unless an alias is listed."""
     assert project.streams is not None
     allowed = project.config.consumption.allowed_streams
     aliases = project.config.consumption.stream_aliases
@@ -108,7 +108,7 @@ def _readable(project: Project) -> frozenset[str]:
 
 
 def _opened(project: Project) -> frozenset[str]:
-    """The private streams that are to be read by everybody: those that the settings name."""
+    """The private streams that the settings make public."""
     assert project.streams is not None
     allowed = project.config.consumption.allowed_streams or ()
     found = [project.streams.find(name) for name in allowed]
@@ -116,19 +116,19 @@ def _opened(project: Project) -> frozenset[str]:
 
 
 def late_events_stay_private(project: Project) -> Iterator[Problem]:
-    """Late events are copied whole: where a job reads a private stream, the stream of them cannot be public."""
+    """Late events are copied completely: if a job reads a private stream, their stream must not be public."""
     for job in project.jobs:
-        yield from _made_public(project, job, job.writes().late, "gets late events of")
+        yield from _made_public(project, job, job.writes().late, "receives late events of")
 
 
 def outputs_stay_private(project: Project) -> Iterator[Problem]:
-    """What a job makes of private events is for everybody where the file of its stream says so: is that meant?"""
+    """The output of a job with a private source is public if its stream is declared public: this may be unintended."""
     for job in project.jobs:
         yield from _made_public(project, job, job.writes().output, "is filled from")
 
 
 def _made_public(project: Project, job: Job, name: str | None, how: str) -> Iterator[Problem]:
-    """A finding where the stream `name`, which `job` writes, says it is public and a source of the job is private."""
+    """A finding if the stream `name`, which `job` writes, is declared public and a source of the job is private."""
     if project.streams is None or name is None:
         return
     written = project.streams.find(name)
@@ -136,5 +136,5 @@ def _made_public(project: Project, job: Job, name: str | None, how: str) -> Iter
     if written is None or not private or written.is_private or written.privacy_class == PRIVACY_CLASS_UNSPECIFIED:
         return
     message = f'"{written.name}" is {written.privacy_class}, and {how} the private stream "{private[0]}"'
-    hint = f"Give {written.name} the privacy class of {private[0]}, or none: then it has the job's."
+    hint = f"Give {written.name} the privacy class of {private[0]}, or remove it: then the job's applies."
     yield Problem(f"{message}, through the job {job.name}.", written.file, written.line, hint)

@@ -1,4 +1,4 @@
-"""What is asked of a project's tables: whether their rows can be made of the events they are filled from."""
+"""The checks of a project's tables: whether their rows can be derived from their source events."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from headwater.checking.project import Project
 from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.jobs.job import Job
 
-# The JSON types whose values each type of a column takes; `json` takes all.
+# The JSON types that each column type can hold; `json` can hold all.
 ACCEPTED: Mapping[ColumnType, frozenset[str]] = {
     "text": frozenset({"string"}),
     "integer": frozenset({"integer"}),
     "real": frozenset({"integer", "number"}),
     "boolean": frozenset({"boolean"}),
 }
-# Names that a database keeps for itself.
+# Names that a database reserves.
 RESERVED_PREFIXES = ("sqlite_", "duckdb_", "headwater_")
 
 
@@ -30,46 +30,46 @@ def columns_are_declared(project: Project) -> Iterator[Problem]:
 
 
 def columns_have_a_fitting_type(project: Project) -> Iterator[Problem]:
-    """No column has a type that takes none of its field's values."""
+    """No column has a type that cannot hold any of its field's values."""
     for job, column, field in _typed(project):
         if field.values and not field.values & ACCEPTED[column.type]:
             message = f"column {column.name} is {column.type}, and {column.path} is {field.words}."
-            yield about_job(job, message, f"Write {_fitting(field.values)}, or correct the path.")
+            yield about_job(job, message, f"Use {_fitting(field.values)}, or correct the path.")
 
 
 def columns_take_all_values(project: Project) -> Iterator[Problem]:
-    """Each column takes every value that the schema allows for its field."""
+    """Each column can hold every value that the schema allows for its field."""
     for job, column, field in _typed(project):
         values = field.values
         if values & ACCEPTED[column.type] and values - ACCEPTED[column.type]:
             message = (
-                f"column {column.name} is {column.type}, and {column.path} may be {field.words}: other rows go to"
-                f" {job.writes().errors}."
+                f"column {column.name} is {column.type}, and {column.path} may be {field.words}: events with other"
+                f" values go to {job.writes().errors}."
             )
-            yield about_job(job, message, f"Write {_fitting(values)}, or narrow the schema.")
+            yield about_job(job, message, f"Use {_fitting(values)}, or restrict the schema.")
 
 
 def names_differ(project: Project) -> Iterator[Problem]:
-    """Two tables, or two columns of one, do not differ in capital letters alone: to a database they are one."""
+    """Two tables, or two columns of one, do not differ only in case: databases treat them as the same."""
     first: dict[str, tuple[Job, str]] = {}
     for job, shape in _tables(project):
         other, name = first.setdefault(shape.name.lower(), (job, shape.name))
         if other is not job:
-            message = f"to a database its table {shape.name} is the table {name} of {other.label}."
+            message = f"its table {shape.name} and the table {name} of {other.label} differ only in case."
             yield about_job(job, message, "Rename one of the two.")
         columns: dict[str, str] = {}
         for column in shape.columns:
             known = columns.setdefault(column.name.lower(), column.name)
             if known != column.name:
-                message = f"the columns {known} and {column.name} of the table {shape.name} are one to a database."
+                message = f"the columns {known} and {column.name} of the table {shape.name} differ only in case."
                 yield about_job(job, message, "Rename one of the two.")
 
 
 def names_are_free(project: Project) -> Iterator[Problem]:
-    """No table has a name that the database, or Headwater, keeps for itself."""
+    """No table has a name that the database or Headwater reserves."""
     for job, shape in _tables(project):
         if shape.name.lower().startswith(RESERVED_PREFIXES):
-            message = f"the name {shape.name} is reserved: tables do not begin with {', '.join(RESERVED_PREFIXES)}."
+            message = f"the name {shape.name} is reserved: tables must not begin with {', '.join(RESERVED_PREFIXES)}."
             yield about_job(job, message, "Rename the table.")
 
 
@@ -80,7 +80,7 @@ def _tables(project: Project) -> Iterator[tuple[Job, TableShape]]:
 
 
 def _typed(project: Project) -> Iterator[tuple[Job, Column, Field]]:
-    """Each column whose field is known, and what the schemas of all sources say of it."""
+    """Each column whose field is known, with its declaration in the schemas of all sources."""
     for job, shape in _tables(project):
         documents = documents_of(project, job)
         for column in shape.columns if _rows_are_events(job) and documents else ():
@@ -90,10 +90,10 @@ def _typed(project: Project) -> Iterator[tuple[Job, Column, Field]]:
 
 
 def _rows_are_events(job: Job) -> bool:
-    """Whether the rows are made of the source's events, which nothing but a filter stands before."""
+    """Whether the rows come directly from the source's events, with at most a filter."""
     return all(step.name == "where" for step in job.steps)
 
 
 def _fitting(types: frozenset[str]) -> str:
-    """The narrowest type of a column that takes these."""
+    """The narrowest column type that can hold these."""
     return next((f'"{name}"' for name, accepted in ACCEPTED.items() if types <= accepted), '"json"')

@@ -1,4 +1,4 @@
-"""The `headwater` command: one file per verb, loaded when it is called for."""
+"""The `headwater` command: one file per verb, loaded when it is used."""
 
 from headwater.cli.main import main
 

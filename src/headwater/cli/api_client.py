@@ -1,4 +1,4 @@
-"""Questions to a running platform over HTTP, for the verbs that tell how it is."""
+"""Requests to a running platform over HTTP, for the verbs that report its state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def headers_with(key_file: TextIO | None) -> dict[str, str]:
 
 
 def key_in(key_file: TextIO | None) -> str | None:
-    """The key in a file; None where no file is named."""
+    """The key in a file; None if no file is named."""
     return None if key_file is None else key_file.read().strip()
 
 
@@ -31,7 +31,9 @@ def ask(
     address = server if "://" in server else f"http://{server}"
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ConfigInvalid(f"{server!r} is not the address of a server.", hint="Give one like http://localhost:8080.")
+        raise ConfigInvalid(
+            f"{server!r} is not a server address.", hint="Use an address such as http://localhost:8080."
+        )
     try:
         response = httpx.get(
             f"{address.rstrip('/')}{path}", params=list(params), headers=headers, timeout=ANSWER_SECONDS_MAX

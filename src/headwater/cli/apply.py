@@ -1,4 +1,4 @@
-"""`headwater apply`: makes the log's topics what the project declares, by doing exactly what `headwater plan` shows."""
+"""`headwater apply`: changes the log's topics as the project declares them, exactly as `headwater plan` shows."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ CHECK_PAUSE_SECONDS = 0.25
     epilog="Example:  headwater apply --project my-platform --yes",
 )
 @project_option
-@click.option("--yes", is_flag=True, help="Do it without asking.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as one JSON object; needs --yes.")
 def command(project: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Create the topics that are missing and alter those that are kept otherwise than declared.
+    """Create the topics that are missing and alter those that differ from their declaration.
 
-    It shows the plan and asks first. Partitions are only ever added, and no topic is deleted. Afterwards the log is
-    compared again. Where something declared cannot be, nothing is done. The exit code is 0 when all is as declared.
+    It shows the plan and asks for confirmation. Partitions are only ever added, and no topic is deleted. Afterwards the
+    log is compared again. If a declared change is impossible, nothing is changed. The exit code is 0 when all is as
+    declared.
     """
     if as_json and not (yes or dry_run):
-        raise click.UsageError("--json needs --yes: there is nobody to ask.")
+        raise click.UsageError("--json needs --yes: it cannot ask for confirmation.")
     declared = load_declared(project)
     plan = asyncio.run(ask(declared))
     if not as_json:
@@ -55,14 +56,14 @@ def command(project: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
 
 
 def refuse_impossible(plan: TopicPlan) -> None:
-    """Raise ConfigInvalid for the first thing that cannot be; the plan has shown them all."""
+    """Raise ConfigInvalid for the first impossible change; the plan has listed them all."""
     for one in plan.impossible:
         more = f" ({len(plan.impossible) - 1} more are listed by `headwater plan`.)" if len(plan.impossible) > 1 else ""
         raise ConfigInvalid(f"{one.sentence} Nothing was changed.{more}", hint=one.hint)
 
 
 async def make_changes(declared: Declared, plan: TopicPlan) -> None:
-    """Make the changes of `plan`, and see that the log has them. Raises LogUnavailable where it does not."""
+    """Make the changes of `plan`, and check that the log has them. Raises LogUnavailable if it does not."""
     log = declared.platform.log
     await log.open()
     try:
@@ -70,12 +71,12 @@ async def make_changes(declared: Declared, plan: TopicPlan) -> None:
             try:
                 await log.ensure_topic(change.topic, change.settings)
             except HeadwaterError as error:
-                done = f"{number} of {len(plan.changes)} topics were done before it."
+                done = f"{number} of {len(plan.changes)} topics were changed before this error."
                 error.message = f"{change.topic}: {error.message} {done}"
                 raise
     finally:
         await log.close()
-    # A cluster may take a moment to tell of what it has agreed to.
+    # A cluster may take a moment to report changes that it has accepted.
     for _ in range(CHECKS_MAX):
         left = await ask(declared)
         if left.is_fulfilled:
@@ -83,12 +84,15 @@ async def make_changes(declared: Declared, plan: TopicPlan) -> None:
         await asyncio.sleep(CHECK_PAUSE_SECONDS)
     names = ", ".join(change.topic for change in left.changes[:5])
     raise LogUnavailable(
-        f"The log took the changes and does not show them: {names}.",
-        hint="See with `headwater plan` what differs; the log may refuse a setting, or something else may set it back.",
+        f"The log accepted the changes but does not show them: {names}.",
+        hint="Run `headwater plan` to see what differs; the log may ignore a setting, or another program may reset it.",
     )
 
 
 def _agree(plan: TopicPlan) -> None:
     if not sys.stdin.isatty():
-        raise ConfigInvalid("There is nobody to ask.", hint="Say --yes to make these changes, --dry-run to see them.")
+        raise ConfigInvalid(
+            "Confirmation is required, but this is not a terminal.",
+            hint="Use --yes to make these changes, or --dry-run to see them.",
+        )
     click.confirm(f"Make {len(plan.changes)} changes?", abort=True)

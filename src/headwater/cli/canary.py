@@ -1,4 +1,4 @@
-"""`headwater canary`: sends canaries from outside like any producer, and tells how far those of a platform come."""
+"""`headwater canary`: sends canaries from outside like any producer, and reports how far a platform's canaries get."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ if TYPE_CHECKING:
     from headwater.config import Config
     from headwater.monitoring.canary_plan import CanaryPlan, Target, Topology
 
-# The conditions of a stream that somebody has to look at.
+# The conditions of a stream that need attention.
 ALARMS = frozenset({"broken", "impossible"})
 
 
-@click.group(short_help="Send canary events, and see how far they come.", epilog="Example:  headwater canary status")
+@click.group(short_help="Send canary events, and show how far they get.", epilog="Example:  headwater canary status")
 def command() -> None:
-    """Canaries: artificial events that prove that the way from producer to consumer is open."""
+    """Canaries: artificial events that show that a stream works from producer to consumer."""
 
 
 @command.command(epilog="Example:  headwater canary status --condition broken")
-@click.option("--condition", "conditions", multiple=True, help="Only streams like this, such as broken or idle.")
-@click.option("--json", "as_json", is_flag=True, help="For machines: JSON, one stream a line.")
+@click.option(
+    "--condition", "conditions", multiple=True, help="Only streams in this condition, such as broken or idle."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one stream per line.")
 @server_option()
 @key_option
 def status(*, conditions: tuple[str, ...], as_json: bool, server: str, key_file: TextIO | None) -> None:
-    """Print how the streams of a running platform are: live, idle (no traffic), broken, …
+    """Print the condition of each stream of a running platform: live, idle (no traffic), broken, …
 
-    The exit code is 1 where one is broken, or claims canaries it cannot have.
+    The exit code is 1 if a stream is broken, or declares canaries that it cannot have.
     """
     answer = ask(server, "/v1/canaries", [("condition", one) for one in conditions], headers_with(key_file))
     if as_json:
@@ -62,16 +64,16 @@ Examples:
     "--project",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=Path(),
-    help="The project directory; the present one by default.",
+    help="Project directory (default: current directory).",
 )
-@click.option("--dry-run", is_flag=True, help="Print the canaries as JSON, one a line, and send none.")
+@click.option("--dry-run", is_flag=True, help="Print the canaries as JSON, one per line, and send none.")
 @server_option()
 @key_option
 def run(*, names: tuple[str, ...], project: Path, dry_run: bool, server: str, key_file: TextIO | None) -> None:
-    """Send one canary for each STREAM (all that have them by default) to every datacenter's intake, now.
+    """Send one canary for each STREAM (default: all that declare canaries) to every datacenter's intake, now.
 
-    services.yaml says where the intakes are; --server is the one that has no address there. All are tried; the exit
-    code is 1 where one was not taken, or a stream claims canaries it cannot have.
+    The addresses of the intakes are in services.yaml; --server is used for one that has no address there. All are
+    tried; the exit code is 1 if one was not accepted, or a stream declares canaries that it cannot have.
     """
     from headwater.cli.up.up import require_project
     from headwater.config import load_config
@@ -121,7 +123,7 @@ def _targets(plans: Sequence[CanaryPlan]) -> Iterator[tuple[CanaryPlan, Target]]
 
 
 def _url(plan: CanaryPlan, target: Target, topology: Topology, server: str) -> str | None:
-    """Where to post; None for topics that only the platform itself can reach, being another datacenter's."""
+    """Where to post; None for topics of another datacenter, which only the platform itself can reach."""
     if target.url is not None:
         return target.url
     try:
@@ -145,7 +147,7 @@ async def _send_all(
     config: Config,
     key: str | None,
 ) -> int:
-    """How many were not taken. One after the other: nobody is in a hurry, and intakes have others to serve."""
+    """How many were not accepted. They are sent one after the other, to leave the intakes free for other producers."""
     from headwater.monitoring.canary_sender import key_for, post_canary
 
     failed = 0
@@ -154,10 +156,10 @@ async def _send_all(
         for plan, target in targets:
             url = _url(plan, target, topology, server)
             if url is None:
-                click.echo(f"left out  {target.topic}: only the platform itself writes to it")
+                click.echo(f"skipped   {target.topic}: only the platform itself writes to it")
                 continue
             try:
-                # The key is this server's: other intakes are not shown it.
+                # The key is for this server: other intakes must not receive it.
                 await post_canary(client, _event(plan), url, key if target.url is None else key_for(url, keys))
             except (HeadwaterError, httpx.HTTPError) as error:
                 failed += 1

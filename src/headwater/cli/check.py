@@ -1,4 +1,4 @@
-"""`headwater check`: validates everything in a project and says file, line and what to do; the gate before a change."""
+"""`headwater check`: validates everything in a project and prints file, line and hint of each problem."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     "--project",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(),
-    help="The project directory; the present one by default.",
+    help="Project directory (default: current directory).",
 )
-@click.option("--notes", is_flag=True, help="Print notes too: what could be better, but is not wrong.")
+@click.option("--notes", is_flag=True, help="Print notes too: possible improvements that are not faults.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per problem.")
 def command(project: Path, notes: bool, as_json: bool) -> None:
     """Check settings, schemas, streams and jobs of a project. The exit code is 1 when there are errors."""
@@ -48,7 +48,7 @@ def command(project: Path, notes: bool, as_json: bool) -> None:
 
 def _print_verdict(problems: Sequence[Problem], errors: int, project: Project | None) -> None:
     looked_at = "the settings" if project is None else _looked_at(project)
-    verdict = f"{counted(errors, 'error')} in" if errors else "All is well with"
+    verdict = f"{counted(errors, 'error')} in" if errors else "No errors in"
     counts = [(sum(one.severity == name for one in problems), name) for name in ("warning", "note")]
     others = "".join(f" {counted(count, name)}." for count, name in counts if count)
     click.secho(f"{verdict} {looked_at}.{others}", fg="red" if errors else "green")

@@ -1,4 +1,4 @@
-"""`headwater completeness`: which hours of a stream are whole, for batch work that must not begin too early."""
+"""`headwater completeness`: which hours of a stream are complete, for batch jobs that must not start too early."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLOURS = {"complete": "green", "empty": "green", "missing": "red"}
 
 
 @click.command(
-    short_help="Say which hours of a stream are whole.",
+    short_help="Show which hours of a stream are complete.",
     epilog="""\b
 Examples:
   headwater completeness mediawiki.page_change.v1 --hour 2026-01-31T13 && ./load-the-hour
@@ -27,19 +27,19 @@ Examples:
 )
 @click.argument("streams", metavar="[STREAM…]", nargs=-1)
 @click.option("--hour", help="This hour (UTC), such as 2026-01-31T13.")
-@click.option("--since", help="From this hour on; by default the last 24 hours.")
-@click.option("--until", help="Up to, and without, this hour.")
+@click.option("--since", help="From this hour on (default: the last 24 hours).")
+@click.option("--until", help="Up to this hour, exclusive.")
 @click.option(
     "--by",
     type=click.Choice(["event", "receipt"]),
     default="event",
     show_default=True,
-    help="Whether an hour is when events happened, or when they were received.",
+    help="Whether hours are of event time or of the time of receipt.",
 )
-@click.option("--wait", type=click.FloatRange(0), default=0.0, help="Wait so many seconds for hours that are open.")
-@click.option("--reconcile", is_flag=True, help="Compare what was accepted, stored and delivered instead.")
+@click.option("--wait", type=click.FloatRange(0), default=0.0, help="Wait up to this many seconds for open hours.")
+@click.option("--reconcile", is_flag=True, help="Compare the counts of accepted, stored and delivered events instead.")
 @click.option("--differing", is_flag=True, help="With --reconcile: only hours in which they differ.")
-@click.option("--json", "as_json", is_flag=True, help="For machines: JSON, one hour a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one hour per line.")
 @server_option()
 @key_option
 def command(
@@ -58,8 +58,7 @@ def command(
 ) -> None:
     """Print the hours of each STREAM: complete, empty, missing, unknown or open.
 
-    The exit code is 0 where all hours asked for are whole (complete or empty), or with --reconcile where all counts
-    agree; else 1.
+    The exit code is 0 if all these hours are complete or empty, or with --reconcile if all counts agree; else 1.
     """
     if not streams and not reconcile:
         raise click.UsageError("Name a STREAM.")

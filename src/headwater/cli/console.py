@@ -1,4 +1,4 @@
-"""What the verbs say and how: results on standard output, everything else on standard error, colour where seen."""
+"""How the verbs print: results on standard output, everything else on standard error, colour on terminals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def report_error(message: str, hint: str | None = None) -> None:
-    """One red line, and a line that says what to do."""
+    """One red line, and a line with the hint."""
     click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
     click.secho(message, fg="red", err=True)
     if hint:
@@ -29,12 +29,12 @@ def report_error(message: str, hint: str | None = None) -> None:
 
 
 def say(message: str) -> None:
-    """A line for the person at the terminal; never mixed into output a machine reads."""
+    """A line for the person at the terminal, on standard error so that it never mixes with machine-readable output."""
     click.echo(message, err=True)
 
 
 def date_log_lines() -> None:
-    """Give what is logged its time and its level: without a handler of its own it goes to standard error as it is."""
+    """Add time and level to log messages, which Python otherwise prints to standard error without them."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(
             logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
@@ -51,14 +51,14 @@ def print_json(value: Any) -> None:
 
 
 def has_terminal() -> bool:
-    """Whether a person can see our output and answer it."""
+    """Whether a person can see our output and answer questions."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def called_as(*, elsewhere: bool = False) -> str:
-    """How a shell finds this command: `headwater` where that leads here, else its path.
+    """How a shell finds this command: `headwater` if that is this one, else its path.
 
-    `elsewhere`: from another directory than the present one.
+    `elsewhere`: from a directory other than the current one.
     """
     own = Path(sys.argv[0])
     found = shutil.which("headwater")
@@ -68,23 +68,23 @@ def called_as(*, elsewhere: bool = False) -> str:
 
 
 def output() -> Console:
-    """Rich output on standard output (imported late: it costs more than most verbs)."""
+    """Rich output on standard output (imported late: the import takes longer than most verbs)."""
     from rich.console import Console
 
     return Console(highlight=False)
 
 
 class Advance(Protocol):
-    """Tells a progress bar that `step` more units are done; `note` is shown beside it."""
+    """Advances a progress bar by `step` units; `note` is shown next to it."""
 
     def __call__(self, step: int, note: str = "") -> None: ...
 
 
 @contextmanager
 def progress(title: str, total: int | None, *, unit: str = "events", quiet: bool = False) -> Iterator[Advance]:
-    """A progress bar on standard error while the block runs; nothing at all where no terminal sees it.
+    """A progress bar on standard error while the block runs; nothing if that is not a terminal.
 
-    `total` None: no end is known. `unit` "bytes" counts bytes.
+    `total` None: the total is unknown. `unit` "bytes" counts bytes.
     """
     if quiet or not sys.stderr.isatty():
         yield lambda step, note="": None

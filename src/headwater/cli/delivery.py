@@ -1,9 +1,9 @@
-"""Posts events to an intake over HTTP for produce, replay and demo: batches, patience with a busy server, and a tally.
+"""Posts events to an intake over HTTP for produce, replay and demo: batches, retries while the server is busy, a tally.
 
-How this works: a batch is one request. The answer's lists of refused events come in input order, so each refusal is
-led back to its line by walking the batch once. Refusals are final; what the server could not store, or a request that
-never got an answer, is sent again with growing pauses until `patience_seconds` are used up. A repeat after a lost
-answer is harmless while the intake still remembers the events' `meta.id`.
+How this works: a batch is one request. The response lists refused events in input order, so each refusal is matched
+with its line in one pass over the batch. Refusals are final; events that the server could not store, and requests
+without a response, are retried with backoff until `patience_seconds` have passed. A retry after a lost response is
+harmless while the intake still remembers the events' `meta.id`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PAUSE_SECONDS_MAX = 10.0
 PAUSE_SPREAD = (0.7, 1.3)
 BUSY = frozenset({429, 502, 503, 504, 507})
 
-# The answer's shape is EventGate's and has no codes: they are read from its fixed phrases.
+# The response has EventGate's format, which has no codes: they are derived from its fixed phrases.
 UNKNOWN_CODE = "error"
 _CODES_BY_PHRASE = {
     "Failed loading schema at ": "schema_not_found",
@@ -52,7 +52,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why one event was not taken. `code` is stable, `reason` for people."""
+    """Why one event was not accepted. `code` is stable, `reason` is for people."""
 
     number: int | None
     code: str
@@ -61,7 +61,7 @@ class Refusal:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of everything sent. `refusals` holds the first few; `refused_by_code` counts all of them."""
+    """The outcome of everything sent. `refusals` holds the first few; `refused_by_code` counts all of them."""
 
     accepted: int = 0
     refused: int = 0
@@ -100,10 +100,12 @@ class Tally:
 
 
 def intake_url(address: str) -> str:
-    """The events address of a server named by `address` (`localhost:8080`, `http://host/base`, or in full)."""
+    """The events URL of the server at `address` (`localhost:8080`, `http://host/base`, or in full)."""
     parts = urlsplit(address if "://" in address else f"http://{address}")
     if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ConfigInvalid(f"{address!r} is not the address of a server.", hint="Give one like http://localhost:8080.")
+        raise ConfigInvalid(
+            f"{address!r} is not a server address.", hint="Use an address such as http://localhost:8080."
+        )
     path = parts.path.rstrip("/")
     if not path.lower().endswith("/events"):
         path += "/v1/events"
@@ -132,9 +134,9 @@ class Delivery:
         await self._client.aclose()
 
     async def send(self, lines: Sequence[Line]) -> None:
-        """Post `lines` as one request (or smaller ones where the server finds it too large).
+        """Post `lines` as one request (or smaller ones if the server answers that it is too large).
 
-        Raises LogUnavailable when the server stayed away or busy for longer than our patience.
+        Raises LogUnavailable when the server was unreachable or busy for longer than `patience_seconds`.
         """
         started = time.perf_counter()
         try:
@@ -143,9 +145,9 @@ class Delivery:
             self.tally.seconds += time.perf_counter() - started
 
     def _read(self, line: Line) -> Line | None:
-        """The line as the intake would keep it; None, and the reason in the tally, where it would not take it.
+        """The line as the intake would store it; None, with the reason in the tally, if the intake would refuse it.
 
-        One bad line could make the whole request unreadable, so it is refused here and its neighbours are not.
+        One malformed line could make the whole request unreadable, so it is refused here and the others are sent.
         """
         try:
             require_whole(line.data)
@@ -176,7 +178,7 @@ class Delivery:
             if time.monotonic() + pause > deadline:
                 self.tally.failed += len(lines)
                 raise LogUnavailable(
-                    f"{self.url} did not take the events for {self._patience_seconds:g} seconds: {trouble}",
+                    f"{self.url} did not accept the events within {self._patience_seconds:g} seconds: {trouble}",
                     hint="Is the server running? Start one with `headwater up`.",
                 )
             self.tally.retries += 1
@@ -191,7 +193,7 @@ class Delivery:
         return response, f"{response.status_code} {response.reason_phrase}"
 
     def _account(self, lines: Sequence[Line], response: httpx.Response) -> list[Line]:
-        """Count one answer; the lines worth sending again."""
+        """Count one response; the lines to retry."""
         if response.status_code in {200, 201, 202}:
             self.tally.accepted += len(lines)
             return []
@@ -207,7 +209,7 @@ class Delivery:
         for element in elements:
             place = located.get(id(element))
             code, reason = reason_of(element)
-            # Only an answer that asks to come back has events among its errors that were not stored for our reasons.
+            # Only a response that asks for a retry lists events that were not stored because of a fault of the server.
             if code == UNKNOWN_CODE and place is not None and "retry-after" in response.headers:
                 again.append(place)
             else:
@@ -259,7 +261,7 @@ def _retry_after(response: httpx.Response | None) -> float:
 
 
 def unanswered(error: httpx.HTTPError, address: str) -> HeadwaterError:
-    """What to tell a person whose server does not answer."""
+    """The error for a server that does not answer."""
     return LogUnavailable(
         f"{address} does not answer: {str(error) or type(error).__name__}.",
         hint="Is the server running? Start one with `headwater up`.",

@@ -1,4 +1,4 @@
-"""`headwater init`: makes a project directory that passes `headwater check` and runs as it is."""
+"""`headwater init`: creates a project directory that passes `headwater check` and runs unchanged."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import click
 from headwater.cli.console import called_as
 from headwater.errors import ConfigInvalid
 
-# Under a name that version control and tools do not act on while it is only a template.
+# In the template it has a name that version control and tools ignore.
 _RENAMED = {"gitignore": ".gitignore", "jsonschema-tools.yaml": ".jsonschema-tools.yaml"}
 
 
-@click.command(short_help="Make a new project directory.", epilog="Example:  headwater init my-platform")
+@click.command(short_help="Create a new project directory.", epilog="Example:  headwater init my-platform")
 @click.argument("directory", metavar="NAME", type=click.Path(file_okay=False, path_type=Path))
 def command(directory: Path) -> None:
-    """Make the project directory NAME with an example schema, streams and jobs."""
+    """Create the project directory NAME with an example schema, streams and jobs."""
     written = write_project(directory)
     headwater = called_as(elsewhere=True)
     click.echo(
-        f"Made {directory} with {len(written)} files. Next:\n  cd {directory}\n  {headwater} check\n  {headwater} up"
+        f"Created {directory} with {len(written)} files. Next:\n  cd {directory}\n  {headwater} check\n  {headwater} up"
     )
 
 

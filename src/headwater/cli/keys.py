@@ -1,4 +1,4 @@
-"""`headwater keys`: makes, lists and revokes the API keys with which programs and people send, read and change."""
+"""`headwater keys`: creates, lists and revokes the API keys with which clients send, read and change."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ _project = click.option(
     "--project",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=Path(),
-    help="The project directory; the present one by default.",
+    help="Project directory (default: current directory).",
 )
 
 
-@click.group(short_help="Make and revoke API keys.", epilog="Example:  headwater keys create ada --scope streams:write")
+@click.group(
+    short_help="Create and revoke API keys.", epilog="Example:  headwater keys create ada --scope streams:write"
+)
 def command() -> None:
-    """API keys: for changing streams, for reading what is not for everybody, for sending. Only hashes are kept."""
+    """API keys: to change streams, to read private streams, and to send events. Only hashes are stored."""
 
 
 @command.command(epilog="Example:  headwater keys create ada --scope streams:read --scope streams:write --days 90")
@@ -34,24 +36,23 @@ def command() -> None:
     multiple=True,
     default=("streams:read", "streams:write"),
     show_default=True,
-    help="What the key is good for: streams:read, streams:write, streams:kill, events:read, events:write. "
-    "May be repeated.",
+    help="What the key permits: streams:read, streams:write, streams:kill, events:read, events:write. May be repeated.",
 )
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it is good; for ever by default.")
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it is valid (default: no limit).")
 @_project
 def create(name: str, scopes: tuple[str, ...], days: float | None, project: Path) -> None:
-    """Make the key NAME and print it, once."""
+    """Create the key NAME and print it, once."""
     expires = datetime.now(UTC) + timedelta(days=days) if days else None
     key = _keys(project).create(name, scopes, expires)
-    say(f"The key {name}, for {', '.join(scopes)}. It is not shown again:")
+    say(f"The key {name}, for {', '.join(scopes)}. It will not be shown again:")
     click.echo(key)
 
 
 @command.command("list", epilog="Example:  headwater keys list --json | jq .name")
-@click.option("--json", "as_json", is_flag=True, help="For machines: JSON, one object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 @_project
 def list_keys(as_json: bool, project: Path) -> None:
-    """Print the names and scopes of the keys there are."""
+    """Print the names and scopes of all keys."""
     for key in _keys(project).all():
         if as_json:
             shown = {"name": key.name, "scopes": list(key.scopes), "created": key.created, "expires": key.expires}
@@ -65,9 +66,9 @@ def list_keys(as_json: bool, project: Path) -> None:
 @click.argument("name")
 @_project
 def revoke(name: str, project: Path) -> None:
-    """Forget the key NAME. A running platform refuses it within a second."""
+    """Revoke the key NAME. A running platform refuses it within a second."""
     _keys(project).revoke(name)
-    say(f"The key {name} is good for nothing now.")
+    say(f"The key {name} is revoked.")
 
 
 def _keys(project: Path) -> ApiKeys:

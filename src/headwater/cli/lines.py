@@ -1,9 +1,9 @@
-"""Reads files of events, one JSON event per line: plain or gzipped, as they come from any system, damaged ones too.
+"""Reads files of events, one JSON event per line: plain or gzipped, from any system, damaged ones too.
 
 How this works: `LineSource` yields every complete line that can be read. A byte order mark is skipped, a line is never
 longer in memory than `LINE_BYTES_MAX`, and where a compressed file is damaged the lines before the damage are yielded
-first; `damage` then says what is wrong and how far the file could be read. Whoever reads to the end asks `damage`
-after having dealt with the lines.
+first; `damage` then describes what is wrong and how far the file could be read. Callers check `damage` after they have
+processed the lines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from headwater.errors import ConfigInvalid, EventTooLarge
 if TYPE_CHECKING:
     from zlib import _Decompress as Inflater
 
-# Longer than any event may be by default; what is longer is cut here and refused by `require_whole`.
+# Longer than any event may be by default; a longer line is cut here and refused by `require_whole`.
 LINE_BYTES_MAX = 16_777_216
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # In this order: the mark of UTF-32 begins with that of UTF-16.
@@ -76,7 +76,7 @@ class _Inflated(io.RawIOBase):
         return len(data)
 
     def _step(self, bytes_max: int) -> None:
-        """Decompress some more, at most `bytes_max` where nothing is damaged."""
+        """Decompress more, at most `bytes_max` if nothing is damaged."""
         packed, self._input = self._input or self._packed.read(_PIECE_BYTES), b""
         if not self._in_member:
             # Between members and at the end there may be padding.
@@ -107,7 +107,7 @@ class _Inflated(io.RawIOBase):
 
 
 def _readable(inflater: Inflater, packed: bytes) -> bytes:
-    """What comes before the damaged byte in a piece; a piece that fails gives nothing, so it is read byte by byte."""
+    """The output before the damaged byte of a piece; a piece that fails yields nothing, so it is fed byte by byte."""
     readable = bytearray()
     for at in range(len(packed)):
         try:
@@ -163,7 +163,7 @@ class LineSource:
             self.damage = Damage(self._inflated.damage, lines, 0)
 
     def bytes_since_last_asked(self) -> int:
-        """How much more of the file has been read, in bytes; 0 where its size is not known."""
+        """How much more of the file has been read, in bytes; 0 if its size is unknown."""
         if self.bytes_total is None:
             return 0
         now = self._raw.tell()
@@ -178,7 +178,7 @@ class LineSource:
         for mark, name in marks:
             if beginning.startswith(mark):
                 self._stack.close()
-                raise ConfigInvalid(f"The file is {what.format(name)}, which is not read here.", hint=hint)
+                raise ConfigInvalid(f"The file is {what.format(name)}, which is not supported.", hint=hint)
 
 
 def open_lines(file: Path) -> LineSource:
@@ -198,5 +198,5 @@ def _reason(error: zlib.error) -> str:
     """What zlib says, without its numbers: `Error -3 while decompressing data: invalid code lengths set`."""
     reason = str(error).rpartition(": ")[2]
     if reason in {"incorrect data check", "incorrect length check"}:
-        return "its checksum does not match, so that any line may have changed"
+        return "its checksum does not match, so any line may have been altered"
     return reason

@@ -8,22 +8,22 @@ from headwater import __version__
 from headwater.cli.verbs import Table, Verbs
 
 VERBS: Table = {
-    "init": ("headwater.cli.init", "Make a new project directory."),
-    "up": ("headwater.cli.up.up", "Run the platform and its page."),
-    "demo": ("headwater.cli.demo.demo", "Show everything at work on a synthetic stream of edits."),
+    "init": ("headwater.cli.init", "Create a new project directory."),
+    "up": ("headwater.cli.up.up", "Run the platform and its web pages."),
+    "demo": ("headwater.cli.demo.demo", "Run a whole platform on a synthetic stream of edits."),
     "check": ("headwater.cli.check", "Validate everything in a project."),
     "produce": ("headwater.cli.produce", "Post one event."),
     "tail": ("headwater.cli.tail", "Follow streams and print their events."),
     "replay": ("headwater.cli.replay", "Send a file of events through the intake."),
-    "schema": ("headwater.cli.schema.verbs", "Manage schemas: make, check, compare, release, serve them."),
-    "streams": ("headwater.cli.streams.verbs", "List, explain, import and export declarations of streams."),
-    "keys": ("headwater.cli.keys", "Make and revoke API keys."),
-    "export": ("headwater.cli.export.verbs", "Write what is declared for AsyncAPI, Prometheus and Grafana."),
-    "canary": ("headwater.cli.canary", "Send canary events, and see how far they come."),
-    "completeness": ("headwater.cli.completeness", "Say which hours of a stream are whole."),
+    "schema": ("headwater.cli.schema.verbs", "Manage schemas: create, check, compare, release, serve."),
+    "streams": ("headwater.cli.streams.verbs", "List, explain, import and export stream declarations."),
+    "keys": ("headwater.cli.keys", "Create and revoke API keys."),
+    "export": ("headwater.cli.export.verbs", "Export the declarations for AsyncAPI, Prometheus and Grafana."),
+    "canary": ("headwater.cli.canary", "Send canary events, and show how far they get."),
+    "completeness": ("headwater.cli.completeness", "Show which hours of a stream are complete."),
     "plan": ("headwater.cli.plan", "Show what would change in the log's topics."),
     "apply": ("headwater.cli.apply", "Create and alter the log's topics as declared."),
-    "log": ("headwater.cli.log.verbs", "Look into the log, move it, and load files into it."),
+    "log": ("headwater.cli.log.verbs", "Inspect, copy, repair and load the log."),
 }
 
 
@@ -36,4 +36,4 @@ VERBS: Table = {
 @click.version_option(__version__, "-V", "--version", prog_name="headwater", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
-    """Headwater: schema-checked events in, a durable log, live streams, Python jobs and tables out."""
+    """Headwater: an event platform with schema validation, a durable log, live streams, Python jobs and tables."""

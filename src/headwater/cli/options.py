@@ -1,4 +1,4 @@
-"""Options that several verbs have, under one name each; names that a verb had before are still taken."""
+"""Options that several verbs share, under one name each; former names are still accepted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class RenamedOption(click.Option):
-    """An option that is also taken under the names it had before, which help does not show."""
+    """An option that is also accepted under its former names, which the help does not show."""
 
     def __init__(self, declarations: Sequence[str], *, old_names: Sequence[str] = (), **settings: Any) -> None:
         self.old_names = tuple(old_names)
@@ -36,7 +36,7 @@ def server_option(*old_names: str) -> Callable[[Command], Command]:
         old_names=old_names,
         default=SERVER,
         show_default=True,
-        help="The address of the running platform.",
+        help="Address of the running platform.",
     )
 
 
@@ -49,12 +49,12 @@ repositories_option = click.option(
     old_names=["--schemas"],
     multiple=True,
     metavar="DIR_OR_URL",
-    help="A schema repository; may be repeated, the first that has a schema wins.  [default: the project's]",
+    help="Schema repository; may be repeated: the first that has a schema is used.  [default: the project's]",
 )
 
 # As the argument `key_file`.
 key_option = click.option(
     "--key-file",
     type=click.File(),
-    help="A file that holds an API key, where one is needed; `-` reads it from standard input.",
+    help="File with the API key, if one is needed; `-` reads it from standard input.",
 )

@@ -1,4 +1,4 @@
-"""`headwater plan`: shows what the log's topics lack against what the project declares, and changes nothing."""
+"""`headwater plan`: shows how the log's topics differ from what the project declares, and changes nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ project_option = click.option(
     "--project",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(),
-    help="The project directory; the present one by default.",
+    help="Project directory (default: current directory).",
 )
 
 
@@ -48,14 +48,14 @@ def command(context: click.Context, project: Path, as_json: bool) -> None:
     The tables that sinks of stream files fill are shown with their columns and the statements that create them; the
     server creates them itself, and adds columns that are missing.
 
-    The exit code is 0 when there is nothing to do, 2 when something has to change, and 1 when that cannot be told.
-    Topics that no declaration names are listed; they are never deleted.
+    The exit code is 0 when there is nothing to do, 2 when something has to change, and 1 after an error. Topics
+    without a declaration are listed; they are never deleted.
     """
     try:
         declared = load_declared(project)
         plan = asyncio.run(ask(declared))
     except HeadwaterError as error:
-        # 2 says "changes" here, as scripts expect of a plan, so nothing else may say it.
+        # 2 means "changes" here, as scripts expect of a plan, so nothing else may exit with it.
         if context.find_root().params.get("debug"):
             raise
         report_error(error.message, error.hint)
@@ -66,7 +66,7 @@ def command(context: click.Context, project: Path, as_json: bool) -> None:
     else:
         show_plan(plan)
         if plan.changes:
-            click.echo("Make these changes with `headwater apply`.")
+            click.echo("Run `headwater apply` to make these changes.")
         show_tables(tables)
     raise SystemExit(0 if plan.is_fulfilled else EXIT_CHANGES)
 
@@ -87,7 +87,7 @@ def load_declared(project: Path) -> Declared:
     require_project(project)
     config = load_config(project)
     streams, jobs = declarations(config)
-    # Jobs that cannot run on this log need their topics all the same.
+    # Jobs that cannot run on this log still need their topics.
     return Declared(Platform(config, streams, ()), jobs)
 
 
@@ -132,7 +132,7 @@ def planned_tables(project: Declared) -> list[PlannedTable]:
 
 
 async def ask(project: Declared) -> TopicPlan:
-    """The plan for the project's log. An embedded log that is not there yet is not made."""
+    """The plan for the project's log. An embedded log that does not exist yet is not created."""
     from headwater.log.inspection import log_at
     from headwater.log.topic_plan import plan_topics, without_refused
 
@@ -142,11 +142,11 @@ async def ask(project: Declared) -> TopicPlan:
     if platform.config.log.url.startswith("sqlite:") and not platform.config.log_path.is_file():
         return plan_topics(declared, (), features)
     config = platform.config
-    # A file is opened for reading, so that the plan can be made of a log that nobody may write.
+    # A file is opened for reading only, so that a plan is possible for a log that cannot be written.
     log: Log = platform.log if config.log.is_kafka else log_at(f"{SQLITE}{config.log_path}")
     await log.open()
     try:
-        # What the platform keeps for itself is no drift.
+        # The platform's internal topics are not drift.
         present = [info for info in await log.topics() if not info.name.startswith(OWN_TOPICS)]
         plan = plan_topics(declared, present, features, family_of=lambda topic: family_topic(platform, topic))
         if log.features.topic_rules:
@@ -199,7 +199,7 @@ def _within(path: Path, project: Path) -> str:
 
 
 def plan_as_json(plan: TopicPlan) -> dict[str, Any]:
-    """The plan for machines; `drift` is what the log has otherwise than declared, or without a declaration."""
+    """The plan for machines; `drift` lists the topics that differ from their declaration or have none."""
     return {
         "fulfilled": plan.is_fulfilled,
         "as_declared": plan.as_declared,
@@ -224,7 +224,7 @@ def plan_as_json(plan: TopicPlan) -> dict[str, Any]:
 
 
 def show_plan(plan: TopicPlan) -> None:
-    """The plan for people: one line for each topic that is not as declared."""
+    """The plan for people: one line for each topic that differs from its declaration."""
     for change in plan.changes:
         sign, colour = ("+ create ", "green") if change.creates else ("~ alter  ", "yellow")
         click.secho(sign, fg=colour, nl=False)
@@ -237,7 +237,7 @@ def show_plan(plan: TopicPlan) -> None:
     for info in plan.undeclared:
         kept = sum(info.next) - sum(info.first)
         click.secho("? drift  ", fg="cyan", nl=False)
-        click.echo(f"{info.name}  no stream declares it ({kept:,} offsets kept); it stays as it is")
+        click.echo(f"{info.name}  not declared ({kept:,} offsets kept); left unchanged")
     counted = [
         f"{sum(change.creates for change in plan.changes)} to create",
         f"{sum(not change.creates for change in plan.changes)} to alter",
@@ -291,9 +291,9 @@ def _label(setting: str) -> str:
 
 def _value(setting: str, value: SettingValue) -> str:
     if setting == "retention_seconds":
-        return "for ever" if value is None else duration_text(float(value))
+        return "unlimited" if value is None else duration_text(float(value))
     if setting == "retention_bytes":
-        return "unlimited" if value is None else f"{value:,} bytes a partition"
+        return "unlimited" if value is None else f"{value:,} bytes per partition"
     if setting == "compact":
         return "on" if value else "off"
-    return "the log's own" if value is None else str(value)
+    return "the log's default" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""How what a check finds is printed, wherever it is run."""
+"""How findings of a check are printed, by every verb that runs one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def watch_compiling(uris: Sequence[str]) -> Iterator[str]:
 
 
 def print_problem(problem: Problem, to: TextIO | None = None) -> None:
-    """A line with place and rule, and one with what to do; on standard output where nothing else is said."""
+    """A line with place and rule, and one with the hint; on standard output unless `to` is given."""
     severity = "" if problem.severity == "error" else f"{problem.severity}: "
     click.secho(f"{severity}{problem}", file=to, fg=_COLOURS[problem.severity], nl=False)
     click.secho(f" [{problem.rule}]" if problem.rule else "", file=to, dim=True)

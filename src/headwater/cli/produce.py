@@ -1,4 +1,4 @@
-"""`headwater produce`: posts one event, given as text or on standard input, and says what the intake answered."""
+"""`headwater produce`: posts one event, given as text or on standard input, and prints the intake's response."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ Examples:
 @click.option("--stream", help="Set `meta.stream`.")
 @click.option("--schema", help="Set `$schema`.")
 @key_option
-@click.option("--patience", type=float, default=5.0, show_default=True, help="Seconds to wait for a busy server.")
+@click.option(
+    "--patience", type=float, default=5.0, show_default=True, help="Seconds to keep retrying while the server is busy."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 def command(
     *,

@@ -1,4 +1,4 @@
-"""`headwater replay`: sends a file of events through an intake, in order, and says what became of each."""
+"""`headwater replay`: sends a file of events through an intake, in order, and reports the outcome."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ from headwater.errors import LogUnavailable
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @server_option("--to")
 @click.option("--batch", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Events per request.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="At most this many events per second.")
-@click.option("--skip", type=click.IntRange(0), default=0, help="Leave out this many lines at the start.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Maximum number of events per second.")
+@click.option("--skip", type=click.IntRange(0), default=0, help="Skip this many lines at the start.")
 @key_option
-@click.option("--patience", type=float, default=60.0, show_default=True, help="Seconds to wait for a busy server.")
+@click.option(
+    "--patience", type=float, default=60.0, show_default=True, help="Seconds to keep retrying while the server is busy."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 def command(
     *,
@@ -44,16 +46,16 @@ def command(
 ) -> None:
     """Send FILE (JSON lines, also gzipped; - reads standard input) through the intake of a server.
 
-    Events are sent in the order of the file. What the server cannot store now is sent again; what it refuses is
-    listed with its line and the reason. Of a damaged gzip file every line before the damage is sent. The exit code is
-    0 when every event of a whole file was accepted, else 1.
+    Events are sent in the order of the file. Events that the server cannot store now are retried; refused events are
+    listed with their line and the reason. Of a damaged gzip file every line before the damage is sent. The exit code
+    is 0 when the file was read to its end and every event was accepted, else 1.
     """
     delivery = Delivery(server, patience_seconds=patience, headers=headers_with(key_file))
     sent = _Sent(lines=skip)
     try:
         asyncio.run(_replay(file, delivery, sent, batch=batch, rate=rate))
     except KeyboardInterrupt:
-        say(f"Stopped: {delivery.tally.accepted:,} events were accepted. Go on with `--skip {sent.lines}`.")
+        say(f"Stopped: {delivery.tally.accepted:,} events were accepted. Resume with `--skip {sent.lines}`.")
         raise click.exceptions.Exit(130) from None
     tally = delivery.tally
     if as_json:
@@ -61,20 +63,20 @@ def command(
     else:
         show(tally)
     if sent.damage:
-        report_error(str(sent.damage), f"Get the file once more, and go on with `--skip {sent.damage.lines}`.")
+        report_error(str(sent.damage), f"Get the file again, and resume with `--skip {sent.damage.lines}`.")
     raise SystemExit(0 if tally.all_accepted and not sent.damage else 1)
 
 
 @dataclass(slots=True)
 class _Sent:
-    """How many lines of the file are done, those left out among them, and what is wrong with the file."""
+    """How many lines of the file are done, skipped ones included, and what is wrong with the file."""
 
     lines: int
     damage: Damage | None = None
 
 
 async def _replay(file: Path, delivery: Delivery, sent: _Sent, *, batch: int, rate: float | None) -> None:
-    # Few events a second would otherwise arrive in one lump per batch.
+    # At a low rate the events would otherwise arrive in one burst per batch.
     batch = min(batch, max(1, int(rate / 10))) if rate else batch
     async with delivery:
         with open_lines(file) as source, progress(file.name, source.bytes_total, unit="bytes") as advance:
@@ -84,7 +86,7 @@ async def _replay(file: Path, delivery: Delivery, sent: _Sent, *, batch: int, ra
                 try:
                     await delivery.send(lines)
                 except LogUnavailable as error:
-                    error.hint = f"{error.hint} Go on with `--skip {lines[0].number - 1}`."
+                    error.hint = f"{error.hint} Resume with `--skip {lines[0].number - 1}`."
                     raise
                 events += len(lines)
                 sent.lines = lines[-1].number

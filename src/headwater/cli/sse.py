@@ -1,4 +1,4 @@
-"""Reads server-sent events over HTTP and goes on where a lost connection ended; for tail and the live demo."""
+"""Reads server-sent events over HTTP and resumes after a lost connection; for tail and the live demo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headwater.backoff import Backoff
 from headwater.errors import HeadwaterError, LogUnavailable
 
 LINE_BYTES_MAX = 33_554_432
-# A longer pause, in milliseconds, is no pause.
+# In milliseconds: a longer pause than this is ignored.
 RETRY_DIGITS_MAX = 9
 PAUSE_SECONDS_FIRST = 0.5
 PAUSE_SECONDS_MAX = 15.0
@@ -29,11 +29,11 @@ class Message:
     id: str | None
 
 
-STREAMS_HINT = "`headwater streams list` names the streams of a project; a server reads their files when it is started."
+STREAMS_HINT = "List the project's streams with `headwater streams list`; restart the server after adding one."
 
 
 class SubscriptionRefused(HeadwaterError):
-    """The server answered that it will not give this stream, and asking again would not change that."""
+    """The server refused this subscription, and a retry would be refused again."""
 
     code = "subscription_refused"
 
@@ -55,7 +55,7 @@ class MessageParser:
         is_ended = self._rest.endswith(b"\r") or b"\n" in chunk or b"\r" in chunk
         self._rest += chunk
         if not is_ended:
-            # A long line that comes in many pieces is looked through once.
+            # A long line that arrives in many pieces is searched only once.
             self._require_end()
             return messages
         # A lone CR also ends a line, but may be half of CRLF: the last byte of a chunk waits for the next one.
@@ -105,10 +105,10 @@ async def follow(
     last_id: str | None = None,
     attempts_max: int | None = None,
 ) -> AsyncGenerator[Message, None]:
-    """The messages at `url`, for ever: a connection that ends or breaks is opened again after the last id.
+    """The messages at `url`, without end: a connection that ends or breaks is reopened after the last id.
 
-    Raises SubscriptionRefused for an answer that will not change, LogUnavailable when the server was never reached in
-    `attempts_max` attempts (None: never gives up); one that was there and went away is waited for.
+    Raises SubscriptionRefused for a permanent refusal, LogUnavailable if the server was never reached in
+    `attempts_max` attempts (None: no limit). Once it was reached, it is retried without limit.
     """
     parser = MessageParser()
     parser.last_id = last_id
@@ -132,7 +132,7 @@ async def follow(
                 trouble = str(error) or type(error).__name__
             if attempts_max is not None and attempts >= attempts_max:
                 raise LogUnavailable(f"{url} does not answer: {trouble}.", hint="Is the server running?")
-            # What was cut off in the middle of a message comes again after the last id.
+            # A message that was cut off is sent again after the last id.
             fresh = MessageParser()
             fresh.last_id, fresh.retry_seconds = parser.last_id, parser.retry_seconds
             parser = fresh
@@ -157,7 +157,7 @@ async def _check(answer: httpx.Response) -> None:
 
 
 def _detail(body: str) -> tuple[str, str | None]:
-    """What the answer says is wrong, and what to do about it."""
+    """The message and the hint of an error response."""
     import orjson
 
     try:

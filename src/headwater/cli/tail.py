@@ -1,4 +1,4 @@
-"""`headwater tail`: follows streams of a running server and prints their events, across lost connections."""
+"""`headwater tail`: follows streams of a running server, prints their events, and resumes after lost connections."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ Examples:
 @server_option("--from")
 @click.option("--since", help="Start at this time (ISO 8601, or epoch milliseconds) instead of now.")
 @click.option("--after", help="Start after this resume token.")
-@click.option("--filter", "expression", help="Only events that match, e.g. 'wiki == \"dewiki\"'.")
+@click.option("--filter", "expression", help="Only events that match this filter, e.g. 'wiki == \"dewiki\"'.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many events.")
-@click.option("--json", "as_json", is_flag=True, help="One event a line, as JSON (implied where output is piped).")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one event per line, as JSON (implied when the output is piped)."
+)
 @key_option
 def command(
     *,
@@ -46,23 +48,25 @@ def command(
     as_json: bool,
     key_file: TextIO | None,
 ) -> None:
-    """Print the events of STREAM (or several, separated by commas) as they arrive. Ctrl + C ends it."""
+    """Print the events of STREAM (or several, separated by commas) as they arrive. Press Ctrl + C to stop."""
     given = {"since": since, "filter": expression}
-    # Positions also without events: a connection that is cut before its first event goes on where it began.
+    # Ask for positions without events, too: a connection that is cut before its first event resumes where it began.
     params = {"positions": "true", **{name: text for name, text in given.items() if text}}
     tailing = Tailing(stream_url(server, streams), params, after, headers_with(key_file))
     try:
         asyncio.run(tailing.run(count, as_json=as_json or not sys.stdout.isatty()))
     except KeyboardInterrupt:
         if tailing.last_id and sys.stderr.isatty():
-            say(f"\nGo on from here with  --after '{tailing.last_id}'")
+            say(f"\nTo resume from here:  --after '{tailing.last_id}'")
 
 
 def stream_url(address: str, streams: str) -> str:
     """The address of `streams` on a server named by `address`."""
     parts = urlsplit(address if "://" in address else f"http://{address}")
     if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ConfigInvalid(f"{address!r} is not the address of a server.", hint="Give one like http://localhost:8080.")
+        raise ConfigInvalid(
+            f"{address!r} is not a server address.", hint="Use an address such as http://localhost:8080."
+        )
     path = f"{parts.path.rstrip('/')}/v2/stream/{quote(streams, safe=',')}"
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
@@ -79,7 +83,7 @@ class Tailing:
         self._params = params
 
     async def run(self, count: int | None, *, as_json: bool) -> None:
-        """Print events, `count` of them or for ever. Raises SubscriptionRefused, LogUnavailable."""
+        """Print events, `count` of them or without end. Raises SubscriptionRefused, LogUnavailable."""
         seen = 0
         messages = follow(self._url, params=self._params, headers=self._headers, last_id=self.last_id, attempts_max=5)
         async with contextlib.aclosing(messages):
@@ -100,19 +104,19 @@ class Tailing:
 
 
 def notice_of(message: Message) -> str | None:
-    """What to say of a message that is no event of the stream; None for one that is."""
+    """The line to print for a message that is not an event of the stream; None for an event."""
     if message.event == "position-lost":
         lost = decode_json(message.data)
-        why = "that position is of another log" if lost.get("reason") else "the log does not have that position"
+        why = "that position is from another log" if lost.get("reason") else "the log no longer has that position"
         return (
-            f"{lost['topic']}/{lost['partition']}: {why} ({lost['asked']:,}). Reading goes on at {lost['resumed']:,};"
-            " --since begins at a time."
+            f"{lost['topic']}/{lost['partition']}: {why} ({lost['asked']:,}). Reading resumes at {lost['resumed']:,};"
+            " use --since to start at a time."
         )
     if message.event != "error":
         return None
     error = decode_json(message.data)
     is_passed = "first_offset" in error
-    return f"{'Passed over' if is_passed else 'The server ended the stream'}: {error.get('message', message.data)}"
+    return f"{'Skipped' if is_passed else 'The server ended the stream'}: {error.get('message', message.data)}"
 
 
 def _show(data: str) -> None:

@@ -15,7 +15,7 @@ from headwater.errors import Fault, HeadwaterError
 EXIT_FAILED = 1
 EXIT_OPERATOR = 2
 
-# Verb → (module with `command`, one line for the list of verbs): the line stands there so that help imports nothing.
+# Verb → (module with `command`, one line for the list of verbs): the line is here so that help imports nothing.
 Table = Mapping[str, tuple[str, str]]
 
 

@@ -59,7 +59,7 @@ def test_an_operators_mistake_is_one_line_and_a_hint_and_exit_code_2(tmp_path: P
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
         f"Error: {tmp_path} has no headwater.yaml.",
-        "  → Make a project with `headwater init NAME`, or name one with --project.",
+        "  → Create a project with `headwater init NAME`, or name one with --project.",
     ]
 
 
@@ -71,7 +71,7 @@ def test_debug_shows_the_traceback_instead(tmp_path: Path) -> None:
 def test_a_server_that_is_not_there_is_said_to_be_not_there() -> None:
     result = RUNNER.invoke(main, ["produce", "--to", "http://127.0.0.1:9", "--patience", "0.1", "wiki=enwiki"])
     assert result.exit_code == 1
-    assert "did not take the events" in result.stderr
+    assert "did not accept the events" in result.stderr
     assert "headwater up" in result.stderr
 
 
@@ -82,7 +82,7 @@ def test_a_taken_port_is_said_to_be_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = RUNNER.invoke(main, ["up", "--project", str(tmp_path / "mine"), "--port", str(port)])
-    assert (result.exit_code, f"Port {port} of 127.0.0.1 is taken." in result.stderr) == (2, True)
+    assert (result.exit_code, f"Port {port} of 127.0.0.1 is in use." in result.stderr) == (2, True)
 
 
 # ---- init and check ------------------------------------------------------------------------------------------------

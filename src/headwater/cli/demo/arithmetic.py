@@ -1,4 +1,4 @@
-"""The demo's own arithmetic: what the platform should have counted, worked out apart from it, and where they differ."""
+"""The demo's own arithmetic: what the platform should have counted, computed independently, and where they differ."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Expected:
             return
         event = sample.event
         self.accepted += 1
-        # The minute an edit belongs to begins at its own time with the seconds cut off: 2026-01-31T12:00:00Z.
+        # The minute of an edit starts at its event time with the seconds cut off: 2026-01-31T12:00:00Z.
         window = self.windows.setdefault((event["dt"][:16] + ":00Z", event["wiki"]), [0, 0, 0])
         window[0] += 1
         window[1] += event["bot"]
@@ -42,7 +42,7 @@ class Expected:
         self.titles_by_wiki.setdefault(event["wiki"], []).append(event["title"])
 
     def table_differences(self, views: Sequence[TableView]) -> list[str]:
-        """In which rows the tables the jobs fill differ from our own counts; [] where they agree."""
+        """The rows in which the jobs' tables differ from our own counts; [] if they agree."""
         windows = {key: tuple(figures) for key, figures in self.windows.items()}
         pages = {key: (edits,) for key, edits in self.pages.items()}
         return [
@@ -51,7 +51,7 @@ class Expected:
         ]
 
     def stream_differences(self, events: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Whether a stream read back has every accepted edit once, those of each wiki in the order they were posted."""
+        """Whether a stream, read back, has every accepted edit once, and those of each wiki in the order of posting."""
         read: dict[str, list[str]] = {}
         for event in events:
             read.setdefault(event["wiki"], []).append(event["title"])

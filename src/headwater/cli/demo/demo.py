@@ -1,4 +1,4 @@
-"""`headwater demo`: a whole platform at work in one command, which checks its own counts when it runs `--once`."""
+"""`headwater demo`: a whole running platform in one command; with `--once` it checks its own counts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Samples = AsyncGenerator[Sample, None]
 
 @dataclass(slots=True)
 class Summary:
-    """What one bounded run showed; `differences` is empty when everything agrees with our own counts."""
+    """The result of one bounded run; `differences` is empty when everything agrees with our own counts."""
 
     source: str
     tally: Tally
@@ -73,7 +73,7 @@ class Summary:
 
 
 @click.command(
-    short_help="Show everything at work on a synthetic stream of edits.",
+    short_help="Run a whole platform on a synthetic stream of edits.",
     epilog="""\b
 Examples:
   headwater demo
@@ -86,12 +86,16 @@ Examples:
     cls=RenamedOption,
     old_names=["--dir"],
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep the project here.",
+    help="Create the project in this directory.",
 )
-@click.option("--port", type=click.IntRange(0, 65_535), help="The port to listen on; 8080, or a free one.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on (default: 8080, or a free one).")
 @click.option("--live", is_flag=True, help="Read Wikimedia's public recent changes instead of synthetic edits.")
 @click.option("--once", is_flag=True, help="Post some events, check every count, print a summary and end.")
-@click.option("--events", type=click.IntRange(1), help=f"How many events; {EVENTS_ONCE} with --once, else no end.")
+@click.option(
+    "--events",
+    type=click.IntRange(1),
+    help=f"Number of events (default: {EVENTS_ONCE} with --once, otherwise unlimited).",
+)
 @click.option("--rate", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="Events per second.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: print the summary as one JSON object.")
 @force_option
@@ -106,7 +110,7 @@ def command(
     as_json: bool,
     force: bool,
 ) -> None:
-    """Start a project with schemas, streams and jobs of its own, send it edits and show what becomes of them.
+    """Start a new project with its own schemas, streams and jobs, send it edits and show the results.
 
     Without a terminal, --once is implied, so that scripts end.
     """
@@ -139,7 +143,7 @@ def _project(directory: Path, port: int | None, *, once: bool) -> Config:
     if once and config.log_path.exists():
         raise ConfigInvalid(
             f"{config.log_path} has events already, so the counts of this run could not be checked.",
-            hint="Name another directory with --dir, or none.",
+            hint="Use another directory with --dir, or omit it.",
         )
     if port is None:
         free = not once and port_is_free(config.web.host, config.web.port)
@@ -172,7 +176,7 @@ async def _once(project: Project, live: bool, events: int, *, show: bool) -> Sum
         summary.read_back = len(read)
         summary.differences += expected.stream_differences(read)
         if live:
-            # The minutes of live edits are not over yet; the jobs are told that nothing more will come.
+            # The last minutes of live edits are not over yet: drain the jobs, so that open windows are emitted.
             await platform.finish_jobs()
         summary.differences += await _tables_differ(platform, expected, summary)
     return summary
@@ -184,12 +188,12 @@ def _running(project: Project, *, live: bool) -> AbstractAsyncContextManager[tup
 
 
 async def _require_empty(platform: Platform) -> None:
-    """Raise ConfigInvalid where the log has events of the demo's stream: what is counted then is not ours alone."""
+    """Raise ConfigInvalid if the log has events of the demo's stream already: the counts would include them."""
     topics = platform.streams.get(STREAM).topics
     if (await platform.log.first(topics)).offsets != (await platform.log.last(topics)).offsets:
         raise ConfigInvalid(
             f"{platform.config.log.url} has events already, so the counts of this run could not be checked.",
-            hint="Give the run a place of its own, such as another --dir, or kafka://HOST:PORT/demo2. on Kafka.",
+            hint="Use an empty log: another --dir, or on Kafka another namespace, such as kafka://HOST:PORT/demo2.",
         )
 
 
@@ -204,7 +208,7 @@ async def _post(delivery: Delivery, samples: list[Sample], expected: Expected) -
 async def _post_all(
     delivery: Delivery, source: Samples, expected: Expected, *, events: int | None, batch: int, advance: Advance
 ) -> None:
-    """Post what `source` gives, `events` of them or all, and close it."""
+    """Post what `source` yields, `events` of them or all, and close it."""
     left = events
     waiting: list[Sample] = []
     async with contextlib.aclosing(source):
@@ -221,7 +225,7 @@ async def _post_all(
 
 
 async def _read_back(address: str, count: int, since: datetime) -> list[dict[str, Any]]:
-    """The events of the demo's stream since then: `count` of them, and whatever else comes in the moment after."""
+    """The events of the demo's stream since then: `count` of them, and any that follow immediately."""
     read: list[dict[str, Any]] = []
     messages = follow(stream_url(address, STREAM), params={"since": iso(since)}, attempts_max=3)
     with contextlib.suppress(TimeoutError):
@@ -230,13 +234,13 @@ async def _read_back(address: str, count: int, since: datetime) -> list[dict[str
                 if message.event == "message":
                     read.append(orjson.loads(message.data))
                 if len(read) == count:
-                    # Nothing more should come; half a second is enough to see that something does.
+                    # No more events should arrive; half a second is enough to notice surplus ones.
                     limit.reschedule(asyncio.get_running_loop().time() + 0.5)
     return read
 
 
 async def _tables_differ(platform: Platform, expected: Expected, summary: Summary) -> list[str]:
-    """Wait until the jobs' tables agree with our counts; what still differs when our patience ends."""
+    """Wait until the jobs' tables agree with our counts; what still differs at the timeout."""
     deadline = time.monotonic() + SETTLE_SECONDS_MAX
     with progress("Waiting for the last window to close", None, unit="looks") as advance:
         while True:
@@ -253,12 +257,12 @@ async def _until_stopped(project: Project, live: bool, events: int | None, rate:
     async with _running(project, live=live) as (_, address):
         _welcome(project.config, address)
         await keep_posting(address, live=live, events=events, rate=rate)
-        click.echo("All events are posted; the platform runs on until Ctrl + C.")
+        click.echo("All events are posted; the platform keeps running until Ctrl + C.")
         await asyncio.Event().wait()
 
 
 async def keep_posting(address: str, *, live: bool = False, events: int | None = None, rate: float = 20.0) -> None:
-    """Post edits at their pace, `events` of them or for ever; synthetic ones after some minutes of history."""
+    """Post edits at their rate, `events` of them or without end; synthetic ones after some minutes of history."""
     expected = Expected()
     async with Delivery(address) as delivery:
         with progress("Posting live edits" if live else "Posting synthetic edits", None) as advance:
@@ -267,7 +271,7 @@ async def keep_posting(address: str, *, live: bool = False, events: int | None =
 
 
 async def _with_history(delivery: Delivery, expected: Expected, rate: float, advance: Advance) -> Samples:
-    """Post some minutes of history, so that the tables have rows at once; answers with the edits from now on."""
+    """Post some minutes of history, so that the tables have rows at once; returns the edits from now on."""
     history = _several(past_edits(datetime.now(UTC)))
     await _post_all(delivery, history, expected, events=HISTORY_EVENTS, batch=BATCH, advance=advance)
     return _paced(synthetic_edits(SEED + 1, datetime.now(UTC), 1 / rate))
@@ -276,7 +280,7 @@ async def _with_history(delivery: Delivery, expected: Expected, rate: float, adv
 def past_edits(end: datetime) -> Iterator[Sample]:
     """`HISTORY_EVENTS` synthetic edits of about `HISTORY_SECONDS`, the last of them at `end`."""
     between = HISTORY_SECONDS / HISTORY_EVENTS
-    # How long they take is chance: from any start they take as long as from this one.
+    # Their total duration is random but independent of the start, so it is measured first, from any start.
     *_, last = islice(synthetic_edits(SEED, end, between), HISTORY_EVENTS)
     return islice(synthetic_edits(SEED, end - (moment_of(last.event["dt"]) - end), between), HISTORY_EVENTS)
 
@@ -313,7 +317,7 @@ def _welcome(config: Config, address: str) -> None:
     click.echo(f"{_curl(address, bad)}\n")
     click.echo(f"Follow the stream:   {called_as()} tail {STREAM} --server {address}")
     click.echo(f"The project is in    {config.project_dir}")
-    click.echo("Ctrl + C ends it.\n")
+    click.echo("Press Ctrl + C to stop.\n")
 
 
 def _show(summary: Summary) -> None:

@@ -20,7 +20,7 @@ STREAM = "demo.edit"
 SCHEMA_URI = "/demo/edit/1.0.0"
 LIVE_URL = "https://stream.wikimedia.org/v2/stream/recentchange"
 
-# Invented: names of small waters that exist nowhere, so that nobody takes these edits for real ones.
+# Invented names of small waters that do not exist, so that these edits are not mistaken for real ones.
 _WIKIS = {"enwiki": 45, "dewiki": 18, "frwiki": 14, "jawiki": 9, "eswiki": 8, "arwiki": 4, "cywiki": 2}
 _WATERS = ("Alder", "Bramble", "Cinder", "Dapple", "Ember", "Fallow", "Gannet", "Harrow", "Ivory", "Juniper", "Kestrel")
 _KINDS = ("Brook", "Spring", "Beck", "Mere", "Weir", "Ford", "Falls", "Tarn")
@@ -38,7 +38,7 @@ class Sample:
 
 
 def synthetic_edits(seed: int, start: datetime, seconds_between: float, *, bad_share: float = 0.06) -> Iterator[Sample]:
-    """Edits for ever, `seconds_between` apart on average, a share of them wrong in one of four ways."""
+    """An endless series of edits, `seconds_between` apart on average, some of them invalid in one of four ways."""
     chance = random.Random(seed)
     titles = [f"{water} {kind}" for water in _WATERS for kind in _KINDS]
     # A few pages are edited often and most seldom, as on every wiki.

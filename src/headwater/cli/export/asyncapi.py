@@ -16,11 +16,13 @@ from headwater.cli.plan import load_declared, project_option
 )
 @click.argument("name", required=False, metavar="[STREAM]")
 @project_option
-@click.option("--url", help="How clients reach the platform; `web.public_url`, or where it listens, by default.")
-@click.option("--public", is_flag=True, help="Only what everybody may know: no topics, producers or consumers.")
+@click.option(
+    "--url", help="URL at which clients reach the platform (default: `web.public_url`, or the address it listens on)."
+)
+@click.option("--public", is_flag=True, help="Only public information: no topics, producers or consumers.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of YAML.")
 def command(*, project: Path, name: str | None, url: str | None, public: bool, as_json: bool) -> None:
-    """Print STREAM, or all streams in one document. Private streams, and error streams, are in none."""
+    """Print STREAM, or all streams in one document. Private streams and error streams are never included."""
     from headwater.catalog.asyncapi import exportable, stream_document, whole_document
     from headwater.catalog.payloads import payloads
     from headwater.catalog.place import place_of
@@ -37,7 +39,7 @@ def command(*, project: Path, name: str | None, url: str | None, public: bool, a
     else:
         stream = platform.streams.get(name)
         if not exportable([stream], platform.streams.visibility):
-            why = "a family, not a stream" if stream.is_family else "not for everybody to read"
+            why = "a family, not a stream" if stream.is_family else "not public"
             raise StreamUnknown(f'"{name}" is {why}.', hint="Name one of its members." if stream.is_family else None)
         title = stream.schema_title or ""
         document = stream_document(stream, payloads([title], repository).get(title), place)

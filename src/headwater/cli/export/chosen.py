@@ -1,4 +1,4 @@
-"""Which streams an export is about: those that everybody may know of, and with `--private` the others too."""
+"""Which streams an export includes: the public ones, and with `--private` the others too."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def private_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """The option `--private`, as the argument `private`."""
-    meaning = "Private streams too: for who scrapes metrics with an API key."
+    meaning = "Include private streams, for a scraper of metrics that has an API key."
     return click.option("--private", is_flag=True, help=meaning)(function)
 
 
 def exported_streams(platform: Platform, *, private: bool) -> Sequence[Stream]:
-    """The streams and families to export; says on standard error how many are left out."""
+    """The streams and families to export; prints to standard error how many are left out."""
     from headwater.streams.visibility import Sight
 
     everything = platform.streams.entries()

@@ -1,4 +1,4 @@
-"""`headwater export grafana`: a dashboard made of what the streams declare."""
+"""`headwater export grafana`: a dashboard generated from the stream declarations."""
 
 from __future__ import annotations
 

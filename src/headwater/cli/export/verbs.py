@@ -16,8 +16,8 @@ VERBS: Table = {
 @click.command(
     cls=Verbs,
     table=VERBS,
-    short_help="Make what other tools read of the declarations.",
+    short_help="Export the declarations for other tools.",
     epilog="Example:  headwater export prometheus > headwater.rules.yaml",
 )
 def command() -> None:
-    """Make what other tools read of a project's declarations. Nothing has to run."""
+    """Export a project's declarations for other tools. The platform need not be running."""

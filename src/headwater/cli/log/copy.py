@@ -1,4 +1,4 @@
-"""`headwater log copy`: moves topics, with the positions of their readers and the jobs, from one log to another."""
+"""`headwater log copy`: copies topics, the positions of their readers and the jobs from one log to another."""
 
 from __future__ import annotations
 
@@ -39,22 +39,25 @@ Examples:
     type=click.Choice(["refuse", "skip"]),
     default="refuse",
     show_default=True,
-    help="What to do where records are older than the target keeps them.",
+    help="What to do with records that are older than the target's retention.",
 )
-@click.option("--group", "groups", multiple=True, help="Carry this group's position; by default all that are known.")
-@click.option("--no-groups", is_flag=True, help="Carry no positions of readers, and no jobs.")
+@click.option(
+    "--group", "groups", multiple=True, help="Migrate the position of this group (default: all known groups)."
+)
+@click.option("--no-groups", is_flag=True, help="Migrate no positions of readers, and no jobs.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was copied as one JSON object.")
 @click.option(
     "--project",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(),
-    help="The project whose `log.kafka` says how to talk to brokers, and whose jobs keep their state in"
-    " `jobs.state_path` on Kafka; the present directory by default.",
+    help="Project with the settings for brokers (`log.kafka`) and, for jobs on Kafka, the state files in"
+    " `jobs.state_path` (default: current directory).",
 )
 @click.option(
     "--state-path",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where TO's files of jobs' state go, if not into the project's `jobs.state_path`: from one Kafka to another.",
+    help="Directory for the state files of jobs in TO, when copying from one Kafka to another (default: the project's"
+    " `jobs.state_path`).",
 )
 def command(
     *,
@@ -70,16 +73,16 @@ def command(
 ) -> None:
     """Copy the topics of the log FROM into the log TO: sqlite:///PATH, a path, or kafka://HOST:PORT.
 
-    Partitions, order, keys, headers and times of receipt stay as they are; topics that are missing in TO are made with
-    the settings they have in FROM. Interrupted, the same command goes on where it stopped, and later it brings what
-    has come since. At the end TO is read back and compared by count and checksum: the exit code is 0 when all agree.
+    Partitions, order, keys, headers and times of receipt are preserved; topics that are missing in TO are created with
+    their settings in FROM. After an interruption the same command resumes, and run again later it copies new records.
+    At the end TO is read back and compared by count and checksum: the exit code is 0 when all agree.
 
-    Readers go on in TO where they were, and so do jobs that stood still during the copy: their state goes with their
-    position, also into the files in which a project on Kafka keeps it. Who has gone on in TO by itself is left alone.
+    Readers resume in TO where they were, and so do jobs that were stopped during the copy: their state is copied with
+    their position, also into the state files of a project on Kafka. A position that is already ahead in TO is kept.
     """
     urls = (log_url(source), log_url(target))
     if urls[0] == urls[1]:
-        raise ConfigInvalid(f"{source} and {target} are the same log.", hint="Name another log to copy into.")
+        raise ConfigInvalid(f"{source} and {target} are the same log.", hint="Name a different log to copy into.")
     wanted = () if no_groups else (groups or None)
     config = _config(urls, project)
     try:
@@ -88,7 +91,7 @@ def command(
         with _owned(urls[1]):
             copied, carried = asyncio.run(_copy(logs, asked, *_project(config, wanted, state_path)))
     except KeyboardInterrupt:
-        say("Stopped. The same command goes on from here.")
+        say("Stopped. Run the same command to resume.")
         raise click.exceptions.Exit(130) from None
     if as_json:
         print_json(report(copied, carried))
@@ -99,9 +102,9 @@ def command(
 
 @contextlib.contextmanager
 def _owned(target: str) -> Iterator[None]:
-    """Nobody serves the target while it is filled. Raises LogInUse where somebody does.
+    """Lock the target against servers while it is filled. Raises LogInUse if one is using it.
 
-    A server would write between what is copied, and its jobs would go on where they are instead of where they were.
+    A server would write between the copied records, and its jobs would not resume at the migrated positions.
     """
     from headwater.log.sqlite.owner import LogOwner
 
@@ -117,13 +120,13 @@ def _owned(target: str) -> Iterator[None]:
 
 
 def log_url(text: str) -> str:
-    """A log's URL from what a person writes: a path is the embedded log's file."""
+    """The URL of a log given as a URL or as a path, which is the file of an embedded log."""
     return text if "://" in text else f"sqlite:///{Path(text).absolute()}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is to be copied: of `topics` none means all; of `groups` None means all."""
+    """What to copy: no `topics` means all; `groups` None means all."""
 
     topics: Sequence[str]
     groups: Sequence[str] | None
@@ -132,7 +135,7 @@ class _Asked:
 
 
 def _config(urls: tuple[str, str], project: Path) -> Config | None:
-    """The project, where there is one and it matters. Raises ConfigInvalid."""
+    """The project, if there is one and it is needed. Raises ConfigInvalid."""
     if not any(url.startswith("kafka://") for url in urls) or not (project / CONFIG_FILE).exists():
         return None
     from headwater.config import load_config
@@ -170,7 +173,7 @@ async def _copy(
 
     source, target = logs
     async with contextlib.AsyncExitStack() as stack:
-        # The source first: where it cannot be opened, no target is made.
+        # The source first: if it cannot be opened, no target is created.
         for log in logs:
             await log.open()
             stack.push_async_callback(log.close)
@@ -178,10 +181,10 @@ async def _copy(
         await asking.topics(asked.topics)
         moving = JobMigration(source, target, files, jobs, told=say)
         stack.push_async_callback(moving.close)
-        # Before the topics: what a job still has to write into them is there when they are copied.
+        # Before the topics, so that what a job still has to write is in them when they are copied.
         await moving.begin(asked.groups)
         total = 2 * sum(sum(info.next) - sum(info.first) for info in await asking.topics(asked.topics))
-        # What commits all in one file has nothing under way that could still arrive.
+        # A log in one file commits everything together: nothing can be in flight.
         settle = 0.0 if target.features.keyed_state else SETTLE_SECONDS
         with progress("copying", total, unit="records", quiet=asked.quiet) as advance:
             copying = TopicCopy(source, target, told=advance, skip_expired=asked.skip_expired, settle_seconds=settle)
@@ -234,7 +237,7 @@ def _show(copied: Sequence[CopiedTopic], carried: Sequence[CarriedGroup]) -> Non
         Column("topic", overflow="fold"),
         "partitions",
         "records",
-        "copied now",
+        "copied",
         "checksum",
         "verified",
         box=None,
@@ -248,24 +251,26 @@ def _show(copied: Sequence[CopiedTopic], carried: Sequence[CarriedGroup]) -> Non
         for problem in one.problems:
             click.secho(f"{one.topic}, {problem}", fg="red")
         if one.skipped:
-            click.echo(f"{one.topic}: {one.skipped:,} records older than the target keeps them were left out.")
+            click.echo(f"{one.topic}: {one.skipped:,} records older than the target's retention were not copied.")
         if one.arrived_since:
-            click.echo(f"{one.topic}: {one.arrived_since:,} records came meanwhile; the same command brings them.")
+            click.echo(
+                f"{one.topic}: {one.arrived_since:,} records arrived meanwhile; run the same command to copy them."
+            )
         for ledger in one.ledgers:
             if ledger.has_holes or ledger.source_first != ledger.target_first:
                 click.echo(
                     f"{one.topic}, partition {ledger.partition}: offsets {ledger.source_first} to {ledger.source_next}"
-                    f" are {ledger.target_first} to {ledger.target_next} now: resume tokens from before do not fit,"
-                    " a `since` does."
+                    f" are now {ledger.target_first} to {ledger.target_next}: old resume tokens are invalid here;"
+                    " use `since`."
                 )
     for group in carried:
         click.echo(f"group {group.group}: {_outcome(group)}")
 
 
 def _outcome(group: CarriedGroup) -> str:
-    """What became of one group, for people."""
+    """The outcome for one group, for people."""
     if group.token is None:
-        return f"not carried: {group.note}"
+        return f"not migrated: {group.note}"
     note = f" ({group.note})" if group.note else ""
     if group.state is None:
         return f"at {group.token}{note}"

@@ -1,9 +1,9 @@
-"""`headwater log load`: brings a file of events into the log through the Gate, in this process, as fast as it can.
+"""`headwater log load`: loads a file of events into the log through the Gate, in this process, as fast as possible.
 
-How this works: lines are judged batch by batch as the intake judges what is posted, and what is admitted is appended
-while the next batch is being judged. How many lines are done is committed with the records themselves (`LoadNote`), so
-that an interrupted load goes on behind the last line that is in the log. Refused lines go to a file with their reasons
-instead of the stream of error events.
+How this works: lines are validated batch by batch as the intake validates posted events, and accepted events are
+appended while the next batch is validated. The number of processed lines is committed with the records (`LoadNote`),
+so that an interrupted load resumes after the last line that is in the log. Refused lines go to a file with their
+reasons instead of the stream of error events.
 """
 
 from __future__ import annotations
@@ -43,25 +43,29 @@ BATCH_BYTES_MAX = 8_388_608
 
 
 @click.command(
-    short_help="Bring a file of events into the log.",
+    short_help="Load a file of events into the log.",
     epilog="Example:  headwater log load edits.jsonl.gz --timestamp-field meta.dt",
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--timestamp-field",
     metavar="PATH",
-    help="The field with the time to count retention and `since` from; by default it is the time of the load.",
+    help="Field with the time from which retention and `since` count (default: the time of the load).",
 )
 @click.option(
     "--refused",
     "refused_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file refused lines go to, with their reasons; by default FILE.refused.jsonl.",
+    help="File for refused lines and their reasons (default: FILE.refused.jsonl).",
 )
 @click.option(
-    "--batch", type=click.IntRange(1, 10_000), default=1_000, show_default=True, help="Events stored at once."
+    "--batch",
+    type=click.IntRange(1, 10_000),
+    default=1_000,
+    show_default=True,
+    help="Number of events stored in one batch.",
 )
-@click.option("--again", is_flag=True, help="Begin at the first line although this file was loaded before.")
+@click.option("--again", is_flag=True, help="Start at the first line even if this file was loaded before.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 @project_option
 def command(
@@ -74,13 +78,13 @@ def command(
     as_json: bool,
     project: Path,
 ) -> None:
-    """Bring the events of FILE (JSON lines, also gzipped) into the project's log without a server.
+    """Load the events of FILE (JSON lines, also gzipped) into the project's log without a server.
 
-    Each is judged as if it had been posted, but streams which take no events from outside take these. What is refused
-    is listed with its line and goes to a file; no error events are made. Interrupted, the same command goes on where
-    it stopped. With --timestamp-field an event older than its stream is kept for is refused, and a time ahead of now
-    counts as now. Of a damaged gzip file every line before the damage is loaded. The exit code is 0 when every event
-    of a whole file is in the log, else 1.
+    Each event is validated as if it had been posted, but streams that accept no events over HTTP are allowed, too.
+    Refused events are listed with their line and written to a file; no error events are created. After an interruption
+    the same command resumes. With --timestamp-field, an event older than the retention of its stream is refused, and a
+    time in the future counts as now. Of a damaged gzip file every line before the damage is loaded. The exit code is 0
+    when the file was read to its end and all its events are in the log, else 1.
     """
     platform = load_declared(project).platform
     path = refused_path or file.with_name(f"{file.name}.refused.jsonl")
@@ -88,7 +92,7 @@ def command(
     try:
         asyncio.run(_load(load, file, path, again=again, quiet=as_json))
     except KeyboardInterrupt:
-        say("Stopped. The same command goes on from here.")
+        say("Stopped. Run the same command to resume.")
         raise click.exceptions.Exit(130) from None
     tally = load.tally
     if as_json:
@@ -96,15 +100,13 @@ def command(
     else:
         _show(tally, path)
     if tally.damage:
-        report_error(
-            str(tally.damage), "Get the file once more and run the same command: it goes on after these lines."
-        )
+        report_error(str(tally.damage), "Get the file again and run the same command: it resumes after these lines.")
     raise SystemExit(0 if tally.note.refused == 0 and not tally.damage else 1)
 
 
 @dataclass(slots=True)
 class LoadNote:
-    """How much of a file is in the log: lines done, and what became of their events; `digest` is of its beginning."""
+    """How much of a file is in the log: lines done, and the outcome of their events; `digest` is of its beginning."""
 
     group: str
     hashed_bytes: int
@@ -129,7 +131,7 @@ class LoadNote:
         return cls(group, len(beginning), _digest(beginning))
 
     def restored(self, file: Path, token: str | None) -> LoadNote:
-        """What the log says of this file; self where it says nothing, or means another file."""
+        """The note in the log about this file; self if there is none, or it is about another file."""
         version, hashed, digest, *counts = token.split(" ") if token and token.count(" ") == 6 else [""] * 7
         if version != NOTE_VERSION:
             return self
@@ -141,7 +143,7 @@ class LoadNote:
 
 @dataclass(slots=True)
 class LoadTally:
-    """What became of the lines; `note` counts those of earlier runs too."""
+    """The outcome of the lines; `note` counts those of earlier runs too."""
 
     note: LoadNote
     resumed_lines: int = 0
@@ -166,7 +168,7 @@ class LoadTally:
 
 @dataclass(slots=True)
 class _Batch:
-    """Lines that were judged together: what to store, and what was refused."""
+    """Lines that were validated together: what to store, and what was refused."""
 
     last_line: int
     records: list[Record] = field(default_factory=list)
@@ -187,14 +189,14 @@ class Load:
         self._timestamp_field = timestamp_field
         self._batch = batch
         intake = platform.config.intake
-        # Not for how long but how many: here a minute may be a year of events.
+        # Bounded by number, not by time: a minute of a load may be a year of events.
         seconds = float("inf") if intake.dedupe_window_seconds > 0 else 0.0
         self._ids_max = intake.dedupe_ids_max
         self._window = DuplicateWindow(seconds, intake.dedupe_ids_max, time.time)
         self._topics: dict[str, float | None] = {}
 
     async def run(self, source: LineSource, refused: RefusedFile, advance: Advance) -> None:
-        """Load what is not in the log yet. Raises LogUnavailable, SchemaUnavailable; run again to go on."""
+        """Load what is not in the log yet. Raises LogUnavailable, SchemaUnavailable; run it again to resume."""
         from headwater.intake.duplicates import Reservation
 
         note = self.tally.note
@@ -254,7 +256,7 @@ class Load:
         return judged
 
     def _admit(self, data: bytes) -> tuple[Admitted, Any]:
-        """The Gate's verdict and the event as it stands then. Raises why it is refused."""
+        """The Gate's result and the event with its defaults. Raises the reason why it is refused."""
         from headwater.intake.outcome import Refused
 
         require_whole(data)
@@ -267,7 +269,7 @@ class Load:
         return verdict, value
 
     async def _ensure(self, admitted: Admitted) -> None:
-        """Make the topics of a stream seen for the first time, as the intake does."""
+        """Create the topics of a stream seen for the first time, as the intake does."""
         if admitted.topic not in self._topics:
             settings = self._platform.topic_settings(admitted.stream)
             for topic in {*admitted.stream.topics, admitted.topic}:
@@ -286,20 +288,20 @@ class Load:
         text = get_path(value, name)
         time_ms = event_time_ms(text)
         if time_ms is None:
-            said = "is absent" if text is None else f"is {text!r:.60}, which is no time"
-            raise TimestampInvalid(f"{name} {said}.", hint="Times are ISO 8601 text or epoch seconds or milliseconds.")
+            said = "is absent" if text is None else f"is {text!r:.60}, which is not a time"
+            raise TimestampInvalid(f"{name} {said}.", hint="Use ISO 8601 text, or epoch seconds or milliseconds.")
         now_ms = int(time.time() * 1000)
         kept_seconds = self._topics[admitted.topic]
         if kept_seconds is not None and time_ms < now_ms - kept_seconds * 1000:
             raise CopyRefused(
                 f"{name} says {utc_seconds(time_ms)}, and {admitted.stream.name} keeps events for {kept_seconds:,.0f}"
                 f" seconds, now since {utc_seconds(now_ms - int(kept_seconds * 1000))}: the log would remove it.",
-                hint="Load without --timestamp-field, or keep the stream longer.",
+                hint="Load without --timestamp-field, or increase the retention of the stream.",
             )
         return msgspec.structs.replace(admitted.record, timestamp_ms=min(time_ms, now_ms))
 
     async def _store(self, judged: _Batch, refused: RefusedFile) -> None:
-        """Write the refused lines, then the records together with the note that says so."""
+        """Write the refused lines, then the records together with the note."""
         from headwater.log.contract import Commit
 
         for line, error in judged.refused:
@@ -331,9 +333,7 @@ async def _load(load: Load, file: Path, refused_path: Path, *, again: bool, quie
         load.tally.note = note
         load.tally.resumed_lines = note.lines
         if note.lines and not quiet:
-            say(
-                f"{note.lines:,} lines of this file were loaded before; going on behind them (--again: from the first)."
-            )
+            say(f"{note.lines:,} lines of this file were loaded before; resuming after them (--again: restart).")
         with (
             open_lines(file) as source,
             RefusedFile(refused_path, note.lines) as refused,
@@ -377,7 +377,7 @@ class RefusedFile:
 
 
 def event_time_ms(value: Any) -> int | None:
-    """Epoch milliseconds of what an event says: ISO 8601 text (UTC where it has no zone), or an epoch; else None."""
+    """Epoch milliseconds of a value of an event: ISO 8601 text (UTC if it has no zone), or an epoch; else None."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None
     at = time_ms(value) if isinstance(value, str) else epoch_ms(value)
@@ -385,7 +385,7 @@ def event_time_ms(value: Any) -> int | None:
 
 
 def _batches(numbered: Iterator[tuple[int, bytes]], batch: int) -> Iterator[tuple[list[Line], int]]:
-    """Lines with something on them, in batches of bounded size, each with the number of the last line read for it."""
+    """Lines that are not blank, in batches of bounded size, each with the number of the last line read for it."""
     lines: list[Line] = []
     size = last = 0
     for number, data in numbered:
@@ -416,7 +416,7 @@ def _show(tally: LoadTally, refused_path: Path) -> None:
     note = tally.note
     lines = [("accepted", note.accepted), ("refused", note.refused)]
     lines += [(f"  {code}", count) for code, count in tally.refused_by_code.most_common()]
-    lines += [("repeats, kept once", note.duplicates)] if note.duplicates else []
+    lines += [("duplicates, not stored again", note.duplicates)] if note.duplicates else []
     for name, count in lines:
         click.echo(f"{name:<26}{count:>10,}")
     done = note.lines - tally.resumed_lines

@@ -1,4 +1,4 @@
-"""`headwater log repair`: sets damaged parts of an embedded log aside, so that everything else goes on without them."""
+"""`headwater log repair`: sets damaged parts of an embedded log aside, so that the rest can be used without them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     short_help="Set damaged parts of the log aside.",
     epilog="Example:  headwater log repair --project my-platform --dry-run",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be set aside.")
+@click.option("--dry-run", is_flag=True, help="Print what would be set aside; change nothing.")
 @as_json_option
 @chosen_log
 def command(*, chosen: Chosen, dry_run: bool, as_json: bool) -> None:
-    """Set aside what `headwater log verify` finds damaged, so that everything else goes on without it.
+    """Set aside what `headwater log verify` finds damaged, so that the rest can be used without it.
 
-    What is set aside is copied into a new directory beside the log first. Its offsets stay empty: no other event is
-    given them. The server must not be running. Exits 1 when damage is left that cannot be repaired.
+    It is first copied into a new directory next to the log. Its offsets stay empty: no other event gets them. The
+    server must not be running. The exit code is 1 if damage remains that cannot be repaired.
     """
     from headwater.log.sqlite.owner import require_unowned
     from headwater.log.sqlite.repair import repair
@@ -36,11 +36,11 @@ def command(*, chosen: Chosen, dry_run: bool, as_json: bool) -> None:
     url = chosen.log_url()
     if not url.startswith(URL_PREFIX):
         raise ConfigInvalid(
-            f"{url} is repaired by its brokers.", hint="`headwater log repair` is for a log on SQLite: sqlite:///PATH."
+            f"{url} is repaired by its brokers.", hint="Use `headwater log repair` for a log in SQLite: sqlite:///PATH."
         )
     path = Path(url.removeprefix(URL_PREFIX))
     if not path.is_file() and not path.with_name(f"{path.name}-wal").is_file():
-        raise ConfigInvalid(f"There is no log at {path}.", hint="It is made by the first `headwater up`.")
+        raise ConfigInvalid(f"There is no log at {path}.", hint="The first `headwater up` creates it.")
     require_unowned(path)
     now = utc_seconds(ms_of(time.time())).replace("-", "").replace(":", "")
     report = repair(path, path.with_name(f"{path.name}-damaged-{now}"), dry_run=dry_run)
@@ -61,11 +61,11 @@ def _say(report: RepairReport) -> None:
         done = f"set aside in {report.directory}" if report.done else f"would be set aside in {report.directory}"
         say(f"{len(report.set_aside)} {'thing' if len(report.set_aside) == 1 else 'things'} {done}.")
         if not report.done:
-            say("Nothing was changed. Without --dry-run it is done.")
+            say("Nothing was changed. Run it without --dry-run to repair.")
     if report.left:
         say(
-            "What is left cannot be repaired in place: `headwater log copy` brings what can be read into a new log, or"
-            " restore the file from a copy."
+            "The rest cannot be repaired in place: copy what can be read into a new log with `headwater log copy`, or"
+            " restore the file from a backup."
         )
     elif not report.set_aside:
         say("Nothing is damaged.")

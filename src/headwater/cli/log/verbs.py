@@ -1,4 +1,4 @@
-"""`headwater log`: looks into the log, also while a server is using it, and changes nothing."""
+"""`headwater log`: inspects the log, also while a server is using it, without changing it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Chosen:
         return config.log.url if config.log.is_kafka else URL_PREFIX + str(config.log_path)
 
     def look_into_files(self) -> tuple[FileLook, ...]:
-        """What is damaged in the files of the project's jobs; none where a log is named alone."""
+        """The damage in the files of the project's jobs; none if only a log is named."""
         if self._url is not None:
             return ()
         from headwater.checking.damage import declared_sinks, look_into_files
@@ -57,7 +57,7 @@ class Chosen:
         return tuple(look_into_files(config, jobs=declared_sinks(config)))
 
     def _options(self) -> dict[str, Any]:
-        """What the project says of talking to Kafka brokers, for whichever URL was given."""
+        """The project's settings for Kafka brokers, for whichever URL was given."""
         from headwater.config import CONFIG_FILE, load_config
 
         return load_config(self._project).kafka_options() if (self._project / CONFIG_FILE).exists() else {}
@@ -93,36 +93,36 @@ def chosen_log(function: Callable[..., Any]) -> Callable[..., Any]:
         "--project",
         type=click.Path(file_okay=False, path_type=Path),
         default=Path(),
-        help="The project directory; the present one by default.",
+        help="Project directory (default: current directory).",
     )(named)
 
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="For machines: JSON, one object a line.")
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 
 
 # Verbs in modules of their own.
 VERBS: Table = {
     "copy": ("headwater.cli.log.copy", "Copy topics to another log, verified."),
     "repair": ("headwater.cli.log.repair", "Set damaged parts of the log aside."),
-    "load": ("headwater.cli.log.load", "Bring a file of events into the log."),
+    "load": ("headwater.cli.log.load", "Load a file of events into the log."),
 }
 
 
 @click.group(
     cls=Verbs,
     table=VERBS,
-    short_help="Look into the log: topics, records, checksums.",
+    short_help="Inspect the log: topics, records, checksums.",
     epilog="Example:  headwater log topics",
 )
 def command() -> None:
-    """Look into the log, also while a server is using it, and move what is in it."""
+    """Inspect the log, also while a server is using it, and copy, repair or load it."""
 
 
 @command.command(epilog="Example:  headwater log topics --json | jq .name")
 @as_json_option
 @chosen_log
 def topics(*, chosen: Chosen, as_json: bool) -> None:
-    """List the topics with their sizes and how long they are kept."""
+    """List the topics with their sizes and retention."""
 
     async def ask() -> Sequence[TopicInfo]:
         async with chosen.opened() as log:
@@ -144,7 +144,7 @@ def topics(*, chosen: Chosen, as_json: bool) -> None:
         )
         for info in infos
     ]
-    _print_table(("topic", "partitions", "offsets kept", "ever", "stored", "kept for"), rows)
+    _print_table(("topic", "partitions", "offsets kept", "ever", "stored", "retention"), rows)
 
 
 @command.command(
@@ -158,30 +158,28 @@ Examples:
     "--since",
     cls=RenamedOption,
     old_names=["--at"],
-    help="Begin with what was received then (ISO 8601, or an epoch).",
+    help="Start at this time of receipt (ISO 8601, or an epoch).",
 )
-@click.option("--after", help="Begin after this resume token.")
+@click.option("--after", help="Start after this resume token.")
 @click.option("--partition", type=click.IntRange(0), help="Only this partition.")
-@click.option("--offset", type=click.IntRange(0), help="Begin at this offset (of --partition, or of all).")
+@click.option("--offset", type=click.IntRange(0), help="Start at this offset (of --partition, or of all).")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many records.")
 @as_json_option
 @chosen_log
 def read(*, chosen: Chosen, topics: tuple[str, ...], count: int | None, as_json: bool, **start: Any) -> None:
-    """Print the records of TOPIC, from the oldest on, and stop at the end."""
+    """Print the records of TOPIC, oldest first, and stop at the end."""
     _run(_print_records(chosen, topics, start, count, as_json=as_json, follow=False))
 
 
 @command.command(epilog="Example:  headwater log tail demo.edit --json | jq .value.title")
 @click.argument("topics", nargs=-1, required=True, metavar="TOPIC…")
-@click.option(
-    "--since", cls=RenamedOption, old_names=["--at"], help="Begin with what was received then instead of now."
-)
-@click.option("--after", help="Begin after this resume token.")
+@click.option("--since", cls=RenamedOption, old_names=["--at"], help="Start at this time of receipt instead of now.")
+@click.option("--after", help="Start after this resume token.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many records.")
 @as_json_option
 @chosen_log
 def tail(*, chosen: Chosen, topics: tuple[str, ...], count: int | None, as_json: bool, **start: Any) -> None:
-    """Print the records of TOPIC as they arrive. Ctrl + C ends it."""
+    """Print the records of TOPIC as they arrive. Press Ctrl + C to stop."""
     _run(_print_records(chosen, topics, start, count, as_json=as_json, follow=True))
 
 
@@ -189,9 +187,9 @@ def tail(*, chosen: Chosen, topics: tuple[str, ...], count: int | None, as_json:
 @as_json_option
 @chosen_log
 def verify(*, chosen: Chosen, as_json: bool) -> None:
-    """Check every checksum, offset and page; say what is damaged and where. Exits 1 when something is.
+    """Check every checksum, offset and page, and print what is damaged and where. The exit code is 1 if anything is.
 
-    With a project, the files in which its jobs keep tables (SQLite, DuckDB) and state are looked at, too.
+    With a project, the files of its jobs' tables (SQLite, DuckDB) and state are checked, too.
     """
 
     async def ask() -> VerifyReport:
@@ -274,7 +272,7 @@ async def _print_records(
                 sys.stdout.flush()
         finally:
             if sys.stderr.isatty():
-                say(f"Go on from here with  --after '{position.token()}'")
+                say(f"To resume from here:  --after '{position.token()}'")
 
 
 async def _start(log: InspectableLog, topics: Sequence[str], start: Mapping[str, Any], *, follow: bool) -> Position:
@@ -297,7 +295,7 @@ async def _start(log: InspectableLog, topics: Sequence[str], start: Mapping[str,
 
 
 async def _given(log: InspectableLog, token: str) -> Position:
-    """The position of a token. Raises TokenInvalid, PositionLost for one of another log."""
+    """The position of a token. Raises TokenInvalid, or PositionLost for a token of another log."""
     from headwater.errors import PositionLost
     from headwater.log.contract import Position
     from headwater.log.token_marks import former_of, marks_in, marks_of, replaced
@@ -305,23 +303,23 @@ async def _given(log: InspectableLog, token: str) -> Position:
     position, marks = Position.parse(token), marks_in(token)
     if other := replaced(position, marks, await marks_of(log, marks), await former_of(log)):
         raise PositionLost(
-            f"The token is of another log: what it counts of {', '.join(sorted(other))} is not in this one.",
-            hint="Begin with --since and a time, or at the beginning without either.",
+            f"The token is from another log: its offsets of {', '.join(sorted(other))} are not in this one.",
+            hint="Start at a time with --since, or at the beginning without either option.",
         )
     return position
 
 
 def parse_time_ms(text: str) -> int:
-    """Epoch milliseconds of ISO 8601 text (UTC where it has no zone) or of an epoch. Raises TimestampInvalid."""
-    # A small number is an epoch here too, though no event would be read so.
+    """Epoch milliseconds of ISO 8601 text (UTC if it has no zone) or of an epoch. Raises TimestampInvalid."""
+    # A small number is an epoch here, although events are not read that way.
     at = epoch_ms(int(text)) if text.isascii() and text.isdigit() else time_ms(text.strip())
     if at is None:
-        raise TimestampInvalid(f"{text!r} is no time.", hint="Write it like 2026-01-31T12:00:00Z.")
+        raise TimestampInvalid(f"{text!r} is not a time.", hint="Write it like 2026-01-31T12:00:00Z.")
     return at
 
 
 def print_record(record: StoredRecord, *, as_json: bool) -> None:
-    """One line: for people shortened, as JSON whole (bytes that are no text in base64)."""
+    """One line: shortened for people, complete as JSON (bytes that are not text in base64)."""
     if not as_json:
         value = record.value.decode(errors="replace")
         shortened = value if len(value) <= VALUE_CHARS_MAX else f"{value[:VALUE_CHARS_MAX]}…"
@@ -386,7 +384,7 @@ def _kept(info: TopicInfo) -> str:
     if settings.retention_seconds is not None:
         limits.append(duration_text(settings.retention_seconds))
     if settings.retention_bytes is not None:
-        limits.append(f"{_size(settings.retention_bytes)} a partition")
+        limits.append(f"{_size(settings.retention_bytes)} per partition")
     if settings.compact:
         limits.append("newest of each key")
     return ", ".join(limits) or "ever"

@@ -24,20 +24,20 @@ Examples:
   headwater schema bump page/edit --to 2.0.0 --materialize""",
 )
 @click.argument("name", metavar="SCHEMA")
-@click.option("--to", "version", metavar="VERSION", help="This version, whatever would be suggested.")
+@click.option("--to", "version", metavar="VERSION", help="This version, regardless of the suggestion.")
 @click.option("--major", "level", flag_value="major", help="The next major version.")
 @click.option("--minor", "level", flag_value="minor", help="The next minor version.")
 @click.option("--patch", "level", flag_value="patch", help="The next patch version.")
-@click.option("--suggest", is_flag=True, help="Only say what is suggested and why; write nothing.")
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would be written; write nothing.")
-@click.option("--materialize", is_flag=True, help="Make the version file too.")
+@click.option("--suggest", is_flag=True, help="Print the suggestion and the reasons; write nothing.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print what would be written; write nothing.")
+@click.option("--materialize", is_flag=True, help="Materialize the version file, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @repository_options
 def command(copy: WorkingCopy, name: str, **options: Any) -> None:
     """Compare SCHEMA's current file with its latest version and write the version that the change calls for.
 
-    Major where events of the latest version would be refused or a table would not live on; patch where only
-    documentation differs; else minor.
+    Major if events of the latest version would be refused or its tables could not be kept; patch if only documentation
+    differs; otherwise minor.
     """
     from headwater.schemas.workspace.fragment_upgrade import edit_of
 
@@ -59,7 +59,7 @@ def _bumped(copy: WorkingCopy, folder: SchemaFolder, edit: CurrentEdit, options:
 
     version = _asked(options["version"])
     if version is not None and options["level"]:
-        raise click.UsageError("Say --to, or one of --major, --minor and --patch; not both.")
+        raise click.UsageError("Use --to, or one of --major, --minor and --patch, but not both.")
     if options["level"]:
         version = next_version(folder.latest, options["level"]) if folder.latest else (1, 0, 0)
     if version is None:
@@ -76,7 +76,7 @@ def _asked(text: str | None) -> Version | None:
         return None
     version = version_of(text)
     if version is None:
-        raise click.UsageError(f"{text!r} is not a version; write it as 1.2.3.")
+        raise click.UsageError(f"{text!r} is not a version; write it like 1.2.3.")
     return version
 
 
@@ -89,7 +89,7 @@ def _say(folder: SchemaFolder, edit: CurrentEdit) -> None:
     for reason in edit.advice.reasons:
         say(reason)
     if not edit.changes:
-        say(f"{folder.title}: {version_text(edit.made.version)} stays, after {version_text(folder.latest)}.")
+        say(f"{folder.title}: {version_text(edit.made.version)} unchanged, after {version_text(folder.latest)}.")
     elif edit.advice.level != "none":
         say(f"{folder.title}: a {edit.advice.level} change of {version_text(folder.latest)}.")
 

@@ -18,31 +18,31 @@ if TYPE_CHECKING:
     from headwater.schemas.rules import CheckResult
     from headwater.schemas.workspace.working_copy import WorkingCopy
 
-# The formats of headwater.schemas.reports.report, said here so that help imports nothing.
+# The formats of headwater.schemas.reports.report, repeated here so that help imports nothing.
 FORMATS = ("text", "json", "sarif", "junit")
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
 @click.command(
-    short_help="Ask every rule: files, content, compatibility, releases.",
+    short_help="Check every rule: files, content, compatibility, releases.",
     epilog="""\b
 Examples:
   headwater schema check                             the whole repository
   headwater schema check page/edit                   one schema, by its title, directory or file
   headwater schema check --changed-since origin/main what a branch changes
   headwater schema check --format sarif > check.sarif
-  headwater schema check --as jsonschema-tools       what its tests ask, and nothing else
-  headwater schema check --baseline baseline.json    fail on what was not wrong before
+  headwater schema check --as jsonschema-tools       only the rules of its tests
+  headwater schema check --baseline baseline.json    fail on new findings only
   headwater schema check --changed-since origin/main --report markdown --project ../platform
 
 \b
 Exit codes:
   0  no errors (with --strict: no warnings either)
-  1  something is wrong
-  2  the check could not be made: settings, a revision or a name""",
+  1  there are errors
+  2  the check could not be run: invalid settings, an unknown revision or name""",
 )
 @click.argument("names", nargs=-1, metavar="[SCHEMA]...")
-@click.option("--changed-since", "since", metavar="REVISION", help="Only schemas that differ from a git revision.")
+@click.option("--changed-since", "since", metavar="REVISION", help="Only schemas that differ from a Git revision.")
 @click.option(
     "--format",
     "format_name",
@@ -57,36 +57,36 @@ Exit codes:
 @click.option(
     "--project",
     type=click.Path(file_okay=False, exists=True, path_type=Path),
-    help="A Headwater project whose streams, jobs and sinks the report names.",
+    help="A Headwater project; the report lists its streams, jobs and sinks that use the schemas.",
 )
 @click.option(
     "--as",
     "check_as",
     type=click.Choice(["jsonschema-tools"]),
-    help="Ask exactly the rules of this tool, whatever the settings say of ours.",
+    help="Check exactly the rules of this tool, regardless of the settings for ours.",
 )
 @click.option(
     "--baseline",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file with findings that are known: only others fail. Written with today's where it is absent.",
+    help="File with known findings: only others fail. If it does not exist, it is written with the current findings.",
 )
-@click.option("--update-baseline", is_flag=True, help="Write the baseline anew with today's findings.")
-@click.option("--notes", is_flag=True, help="Notes too: what could be better, but is not wrong.")
-@click.option("--strict", is_flag=True, help="Fail on warnings too.")
+@click.option("--update-baseline", is_flag=True, help="Replace the baseline with the current findings.")
+@click.option("--notes", is_flag=True, help="Print notes too: possible improvements that are not faults.")
+@click.option("--strict", is_flag=True, help="Fail on warnings, too.")
 @repository_options
 def command(copy: WorkingCopy, names: tuple[str, ...], since: str | None, **options: Any) -> None:
     """Check every SCHEMA (all of the repository when none is named).
 
-    All rules are asked of all of them: files and names, content, whether the version files are up to date,
-    compatibility with earlier versions (EVENT unless the settings say otherwise), and whether released versions stayed
-    as they were. Nothing is written and nothing is fetched.
+    All rules are checked: files and names, content, whether the version files are up to date, compatibility with
+    earlier versions (EVENT unless the settings name another mode), and whether released versions are unchanged.
+    Nothing is written and nothing is fetched.
     """
     report, project = options["report"], options["project"]
     format_name = "json" if options["as_json"] else options["format_name"]
     if report and since is None:
-        raise click.UsageError("A report is about a change: say what it is compared with, by --changed-since.")
+        raise click.UsageError("A report compares two revisions: name the earlier one with --changed-since.")
     if project and not report:
-        raise click.UsageError("--project is for the report; add --report markdown.")
+        raise click.UsageError("--project is only used for the report: add --report markdown.")
     partial = bool(names) or since is not None
     _require_whole(options, partial=partial)
     result = _checked(copy, names, since, notes=options["notes"], as_original=options["check_as"] is not None)
@@ -112,7 +112,7 @@ def _require_whole(options: dict[str, Any], *, partial: bool) -> None:
         raise click.UsageError("--update-baseline needs --baseline FILE.")
     if baseline is not None and partial and (options["update_baseline"] or not baseline.is_file()):
         raise click.UsageError(
-            f"{baseline} is written from a check of the whole repository: leave out names and --changed-since."
+            f"{baseline} must be written from a check of the whole repository: omit names and --changed-since."
         )
 
 
@@ -122,20 +122,20 @@ def _with_baseline(result: CheckResult, file: Path, *, update: bool, partial: bo
     if update or not file.is_file():
         baseline = Baseline.of(result)
         baseline.write(file)
-        say(f"{baseline.counts.total()} findings of today are recorded in {file}; from now on only others count.")
+        say(f"{baseline.counts.total()} current findings are recorded in {file}; from now on only others count.")
     else:
         baseline = Baseline.read(file)
         gone = 0 if partial else baseline.gone(result)
         if gone:
-            say(f"{gone} findings recorded in {file} are gone: run again with --update-baseline to forget them.")
+            say(f"{gone} findings recorded in {file} no longer occur: run again with --update-baseline to remove them.")
     return baseline.applied(result, file.name)
 
 
 def _checked(
     copy: WorkingCopy, names: tuple[str, ...], since: str | None, *, notes: bool, as_original: bool
 ) -> CheckResult:
-    """The check; exits with 2 where a name or a revision is nobody's, which is no verdict on any schema."""
-    # What the check holds has no cycles, and looking for them takes a tenth of its time (measured).
+    """The check; exits with status 2 if a schema name or Git revision does not exist: a usage error, not a finding."""
+    # The check's objects have no cycles, and the collector would take a tenth of its time (measured).
     gc.disable()
     try:
         from headwater.schemas.rules import check_schemas, read_policy
@@ -174,7 +174,7 @@ def _report(copy: WorkingCopy, result: CheckResult, since: str, project: Path | 
 
 
 def users_in(project: Path, titles: Sequence[str]) -> dict[str, list[str]]:
-    """Who in a project has to do with events of these schemas: title → sentences. Raises ConfigInvalid, JobInvalid."""
+    """What of a project uses the schemas: title → sentences. Raises ConfigInvalid, JobInvalid."""
     from headwater.cli.up.up import require_project
     from headwater.config import load_config
     from headwater.connectors.registry import sink_spec

@@ -1,4 +1,4 @@
-"""Which two schemas a person means by two files, or by a title and two versions, read for comparing."""
+"""Reads the two schemas to compare, given as two files or as a title and two versions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LATEST = "latest"
 
 @dataclass(frozen=True)
 class Side:
-    """A schema as it is compared: `name` says where it is from, references to other schemas are resolved."""
+    """A schema to compare: `name` says where it is from; references to other schemas are resolved."""
 
     name: str
     document: Mapping[str, Any]
@@ -40,9 +40,9 @@ def side_of_file(file: Path) -> Side:
 
 
 def sides_of_title(copy: WorkingCopy, folder: SchemaFolder, old: str | None, new: str | None) -> tuple[Side, Side]:
-    """Two versions of a schema: as named, else the latest and the current file. Raises SchemaNotFound."""
+    """Two versions of a schema: those named, by default the latest and the current file. Raises SchemaNotFound."""
     if old is None and new is None:
-        # A current file that names the latest version is that version unless it was edited; then its edit shows.
+        # A current file that names the latest version is that version unless it was edited; then compare the edit.
         old, new = LATEST, CURRENT
     elif new is None:
         new = LATEST
@@ -59,7 +59,8 @@ def _version(copy: WorkingCopy, folder: SchemaFolder, name: str) -> Side:
     if version is None or version not in folder.versions:
         known = ", ".join(version_text(one) for one in folder.versions) or "none yet"
         raise SchemaNotFound(
-            f"{folder.title} has no version {name}.", hint=f"It has {known}; `current` is the file its author edits."
+            f"{folder.title} has no version {name}.",
+            hint=f"It has {known}; `current` is the file that its author edits.",
         )
     return Side(f"{folder.title} {version_text(version)}", _whole(copy, folder, folder.versions[version]))
 
@@ -71,7 +72,7 @@ def _current(copy: WorkingCopy, folder: SchemaFolder) -> Mapping[str, Any]:
 
 
 def _whole(copy: WorkingCopy, folder: SchemaFolder, file: Path) -> Mapping[str, Any]:
-    """A version as it stands; where it still refers to other schemas, with those."""
+    """A version as released; references to other schemas that are left in it are resolved."""
     from headwater.schemas.workspace.materialize import Materializer
 
     source = copy.source(file)

@@ -1,4 +1,4 @@
-"""`headwater schema compat`: whether data and tables survive the step from one schema to another."""
+"""`headwater schema compat`: whether data and tables stay valid from one schema to another."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _COLOURS = {"yes": "green", "no": "red", "unknown": "yellow", "n/a": "bright_bla
 _QUESTIONS = {
     "backward": "Is everything the old schema allows allowed by the new one?",
     "forward": "Is everything the new schema allows allowed by the old one?",
-    "storage": "Can tables of the old schema hold the new data, with columns added?",
+    "storage": "Can tables of the old schema store the new data, with columns added?",
 }
 _REASONS_SHOWN = 5
 _WITNESS_CHARACTERS_MAX = 300
 
 
 @click.command(
-    short_help="Say whether data and tables survive the step from one schema to another.",
+    short_help="Say whether data and tables stay valid from one schema to another.",
     epilog="""\b
 Examples:
   headwater schema compat page/edit/1.0.0.yaml page/edit/1.1.0.yaml
@@ -43,22 +43,25 @@ Examples:
     "--mode",
     type=click.Choice(MODES, case_sensitive=False),
     default="EVENT",
-    help="The rule that decides the exit code: 0 when it is kept, else 1.  [default: EVENT]",
+    help="The mode that decides the exit code: 0 if the schemas are compatible by it, else 1.  [default: EVENT]",
 )
 @click.option(
     "--content-model",
     type=click.Choice(["declared", "strict"]),
     default="declared",
-    help="declared: writers send only names their schema declares; strict: anything it allows.  [default: declared]",
+    help="declared: writers send only fields that their schema declares; strict: all it allows.  [default: declared]",
 )
-@click.option("--draft", type=click.Choice(["draft-07", "2020-12"]), help="The dialect of a file that names none.")
+@click.option(
+    "--draft", type=click.Choice(["draft-07", "2020-12"]), help="JSON Schema dialect of a file that names none."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(old: Path, new: Path, mode: str, **options: Any) -> None:
     """Compare the schemas in the files OLD and NEW.
 
     Three answers: backward (new readers understand old data), forward (old readers understand new data) and storage
-    (tables live on). Every "no" comes with an instance that one schema accepts and the other refuses. Where nothing
-    could be proved and no instance was found, the answer is "unknown", which counts as broken.
+    (existing tables can store new data). Every "no" comes with an instance that one schema accepts and the other
+    refuses. If nothing could be proved and no instance was found, the answer is "unknown", which counts as
+    incompatible.
     """
     sides = side_of_file(old), side_of_file(new)
     comparison, broken = judged(sides, mode, options["content_model"], options["draft"])
@@ -73,7 +76,7 @@ def command(old: Path, new: Path, mode: str, **options: Any) -> None:
 def judged(
     sides: Sequence[Side], mode: str, content_model: str, draft: str | None = None
 ) -> tuple[Comparison, list[dict[str, Any]]]:
-    """The comparison of two sides, and how it breaks the rule of a mode."""
+    """The comparison of two schemas, and how it violates the rule of a mode."""
     from headwater.schemas.compatibility import compare, judge, mode_named
     from headwater.schemas.dialect import DRAFT_2020_12
 
@@ -101,7 +104,7 @@ def print_comparison(comparison: Comparison) -> None:
         for reason in answer.reasons[:_REASONS_SHOWN]:
             _print_reason(reason)
         if len(answer.reasons) > _REASONS_SHOWN:
-            click.echo(f"          … and {len(answer.reasons) - _REASONS_SHOWN} more; --json lists them.")
+            click.echo(f"          … and {len(answer.reasons) - _REASONS_SHOWN} more; --json lists them all.")
     click.echo(f"suggested version step: {suggest_bump(comparison)}")
 
 

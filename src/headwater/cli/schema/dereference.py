@@ -1,4 +1,4 @@
-"""`headwater schema dereference`: prints schemas without `$ref` and `allOf`, nothing else changed."""
+"""`headwater schema dereference`: prints schemas without `$ref` and `allOf`, otherwise unchanged."""
 
 from __future__ import annotations
 

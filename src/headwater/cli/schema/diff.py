@@ -1,4 +1,4 @@
-"""`headwater schema diff`: what changed between two versions of a schema, field by field, and what that does."""
+"""`headwater schema diff`: what changed between two versions of a schema, field by field, and with what effect."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ Examples:
 @click.argument("schema", metavar="SCHEMA_OR_FILE")
 @click.argument("old", required=False, metavar="[VERSION|FILE]")
 @click.argument("new", required=False, metavar="[VERSION]")
-@click.option("--verdicts/--no-verdicts", default=True, help="Whether to say what the change does to data and tables.")
+@click.option("--verdicts/--no-verdicts", default=True, help="Whether to print the effect on data and tables.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @repository_options
 def command(copy: WorkingCopy, schema: str, old: str | None, new: str | None, **options: Any) -> None:
     """Show the changes of a schema, or between two files.
 
     A version is a number, `latest`, or `current` for the file its author edits (materialized first). The exit code is 0
-    whether something changed or not.
+    whether or not something changed.
     """
     from headwater.schemas.compatibility.semantic_diff import changes
 

@@ -25,14 +25,17 @@ Examples:
 )
 @click.argument("names", nargs=-1, metavar="[SCHEMA]...")
 @click.option(
-    "-o", "--output-dir", type=click.Path(file_okay=False, path_type=Path), help="Write pages and an index there."
+    "-o",
+    "--output-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write pages and an index into this directory.",
 )
 @click.option(
     "--format", "form", type=click.Choice(["md", "html"]), default="md", help="Markdown or HTML.  [default: md]"
 )
 @repository_options
 def command(copy: WorkingCopy, names: tuple[str, ...], output_dir: Path | None, form: str) -> None:
-    """Describe each SCHEMA (all when none is named) by its latest version: fields, examples, what it uses, who uses it.
+    """Describe the latest version of each SCHEMA (default: all): fields, examples, what it uses and what uses it.
 
     Without --output-dir the pages are printed.
     """

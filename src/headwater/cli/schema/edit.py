@@ -1,4 +1,4 @@
-"""What the verbs that edit current files share: showing an edit, writing it, and making its version."""
+"""Shared by the verbs that edit current files: printing an edit, writing it, and materializing its version."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def show_edit(copy: WorkingCopy, edit: CurrentEdit) -> None:
 
 
 def write_edits(copy: WorkingCopy, edits: Sequence[CurrentEdit], *, materialize: bool) -> None:
-    """Write the current files and, if asked, the version files they come to. Raises SchemaUnavailable."""
+    """Write the current files and, if asked, their version files. Raises SchemaUnavailable."""
     from headwater.schemas.workspace.version_files import VersionFile, version_files, write_changed
 
     files = [VersionFile(edit.file, content=edit.text.encode("utf-8")) for edit in edits]
     if any(edit.file.is_symlink() for edit in edits):
-        raise SchemaUnavailable("A current file is a symbolic link.", hint="Edit the file it leads to.")
+        raise SchemaUnavailable("A current file is a symbolic link.", hint="Edit the file that it points to.")
     if materialize:
         files += [file for edit in edits for file in version_files(edit.made, copy.base / edit.title, copy.settings)]
     written = write_changed(files)

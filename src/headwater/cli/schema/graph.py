@@ -1,4 +1,4 @@
-"""`headwater schema graph`: who uses which version of which fragment, and who is behind."""
+"""`headwater schema graph`: which schemas use which version of which fragment, and which are behind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Show who uses which fragment version, and who is behind.",
+    short_help="Show which schemas use which version of a fragment.",
     epilog="""\b
 Examples:
   headwater schema graph
@@ -30,7 +30,7 @@ Examples:
     "form",
     type=click.Choice(["text", "json", "dot", "mermaid"]),
     default="text",
-    help="How to print it; json is one object per reference.  [default: text]",
+    help="Output format; json is one object per reference.  [default: text]",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @repository_options
@@ -59,7 +59,7 @@ def _print_text(uses: Sequence[FragmentUse], title: str | None, indirect: Sequen
         by_used.setdefault(use.used, []).append(use)
     for used, group in sorted(by_used.items()):
         latest = group[0].latest
-        known = f"latest {version_text(latest)}" if latest else "neither here nor pinned"
+        known = f"latest {version_text(latest)}" if latest else "not in the repository and not pinned"
         click.echo(f"{click.style(used, bold=True)}  ({known})")
         versions = {use.version for use in group}
         for version in sorted(versions, key=lambda one: one or (0, 0, 0), reverse=True):
@@ -69,7 +69,7 @@ def _print_text(uses: Sequence[FragmentUse], title: str | None, indirect: Sequen
             for user in users:
                 click.echo(f"  {version_text(version) if version else '(none)':<8} {mark}  {user}")
     for user in indirect:
-        click.echo(f"  through the above  {user}")
+        click.echo(f"  indirectly  {user}")
     late = len({(use.user, use.used) for use in uses if use.is_behind})
     subject = f"on {title}" if title else "between schemas"
     say(f"{len(uses)} references {subject}; {late} schemas refer to a version that is not the latest.")

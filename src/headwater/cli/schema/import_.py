@@ -1,4 +1,4 @@
-"""`headwater schema import`: takes over another schema repository, a registry's export, or pins a repository."""
+"""`headwater schema import`: imports another schema repository or a registry's export, or pins a repository."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headwater.schemas.workspace.working_copy import WorkingCopy
 
 _CLONE_TIMEOUT_SECONDS = 600
-# What holds without a settings file, written out because a file of settings has other defaults.
+# The behaviour without a settings file, written out because a settings file has other defaults.
 _PLAIN_SETTINGS = """\
 schemaBasePath: {base}
 contentTypes: [yaml]
@@ -31,7 +31,7 @@ shouldSymlinkLatest: false
 
 
 @click.command(
-    short_help="Take over a repository or a registry export.",
+    short_help="Import a repository or a registry export.",
     epilog="""\b
 Examples:
   headwater schema import ../schemas-event-primary --only fragment/common
@@ -40,18 +40,18 @@ Examples:
 )
 @click.argument("source")
 @click.option("--only", multiple=True, metavar="TITLE", help="Only this schema of a repository; may be repeated.")
-@click.option("--prefix", default="", help="Put the schemas of a registry export below this title.")
-@click.option("--revision", metavar="COMMIT", help="The commit, tag or branch of a git repository.")
+@click.option("--prefix", default="", help="Import the schemas of a registry export below this title.")
+@click.option("--revision", metavar="COMMIT", help="Commit, tag or branch of a Git repository.")
 @click.option(
-    "--pin", metavar="NAME", help="Keep the released versions at .headwater/NAME for references, held by hash."
+    "--pin", metavar="NAME", help="Store the released versions in .headwater/NAME for references, verified by hash."
 )
-@click.option("--replaces", metavar="URL", help="With --pin: the entry of schemaBaseUris it stands for.")
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would be written; write nothing.")
+@click.option("--replaces", metavar="URL", help="With --pin: the entry of schemaBaseUris that it replaces.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print what would be written; write nothing.")
 @repository_options
 def command(copy: WorkingCopy, source: str, **options: Any) -> None:
-    """Take over the schemas of SOURCE: a directory, a git address, or the JSON a registry gives at /schemas.
+    """Import the schemas of SOURCE: a directory, a Git URL, or the JSON that a registry serves at /schemas.
 
-    Versions that are here already with other content are conflicts, and then nothing is written.
+    A version that exists already with different content is a conflict; then nothing is written.
     """
     from headwater.schemas.workspace.repository_import import plan_registry_export, plan_repository
 
@@ -69,7 +69,7 @@ def command(copy: WorkingCopy, source: str, **options: Any) -> None:
 
 @contextmanager
 def _repository(source: str, revision: str | None) -> Iterator[tuple[WorkingCopy, str]]:
-    """Another repository, cloned for as long as the block runs where it is an address, and where it came from."""
+    """The other repository (a URL is cloned for the duration of the block), and where it came from."""
     from headwater.schemas.workspace.git_changes import commit_of
     from headwater.schemas.workspace.working_copy import WorkingCopy
 
@@ -79,7 +79,7 @@ def _repository(source: str, revision: str | None) -> Iterator[tuple[WorkingCopy
         yield other, f"{Path(source).resolve().name}@{commit}" if commit else Path(source).resolve().name
         return
     if source.startswith("-") or (revision or "").startswith("-"):
-        raise click.UsageError("Neither an address nor a revision begins with a dash.")
+        raise click.UsageError("A URL or a revision must not begin with a dash.")
     with tempfile.TemporaryDirectory() as scratch:
         _git("clone", "--quiet", "--no-checkout", "--", source, scratch)
         _git("-C", scratch, "checkout", "--quiet", "--detach", revision or "HEAD", "--")
@@ -101,9 +101,9 @@ def _carry_out(copy: WorkingCopy, plan: ImportPlan, *, dry_run: bool) -> None:
     for note in plan.notes:
         say(note)
     for conflict in plan.conflicts:
-        report_error(f"{copy.shown(conflict)} is here already with other content.")
+        report_error(f"{copy.shown(conflict)} exists already with different content.")
     if plan.conflicts:
-        say("Nothing was written. Name the schemas to take with --only, or remove what is here.")
+        say("Nothing was written. Select the schemas to import with --only, or remove the existing ones.")
         raise SystemExit(EXIT_OPERATOR)
     for file in plan.files:
         click.echo(f"{'would write' if dry_run else 'written'}: {copy.shown(file.path)}")

@@ -1,8 +1,8 @@
 """`headwater schema legacy`: the verbs and flags of jsonschema-tools, so that scripts and hooks keep working.
 
 How this works: the verbs are thin. Each reads the settings files as the original does (from the working directory, with
-no search upwards), lays its flags over them, and hands over to the same code as our own verbs. The defects of the
-original are not kept: short flags work, `--dry-run` writes nothing anywhere, an unknown verb is an error.
+no search upwards), overrides them with its flags, and calls the same code as our own verbs. The defects of the original
+are not reproduced: short flags work, `--dry-run` writes nothing anywhere, an unknown verb is an error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _EXIT_FAILED = 1
 _HOOK = """\
 #!/bin/sh
-# Makes the version files of staged schemas. A tool that is missing must not keep anyone from committing.
+# Materializes staged schemas. Commits must work without the tool, too.
 if ! command -v headwater >/dev/null 2>&1; then
     echo "headwater is not installed, so no schemas are materialized." >&2
     exit 0
@@ -43,11 +43,11 @@ exec headwater schema legacy materialize-modified --staged {base}
     epilog="Example:  headwater schema legacy materialize-modified --staged",
 )
 def command() -> None:
-    """The verbs of jsonschema-tools under their own names, with their flags and their settings file."""
+    """The verbs of jsonschema-tools under their own names, with their flags and settings file."""
 
 
 def _split(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
-    """Lists may be separated by commas, or the flag repeated."""
+    """Lists may be separated by commas, or the flag may be repeated."""
     return tuple(dict.fromkeys(part for value in values for part in value.split(",") if part))
 
 
@@ -60,7 +60,7 @@ _FLAGS: dict[str, Callable[[Any], Any]] = {
     "no_dereference": click.option("-D", "--no-dereference", is_flag=True),
     "no_symlink_extensionless": click.option("-S", "--no-symlink-extensionless", is_flag=True),
     "no_symlink_latest": click.option("-L", "--no-symlink-latest", is_flag=True),
-    "dry_run": click.option("-n", "--dry-run", is_flag=True, help="Write nothing; say what would be written."),
+    "dry_run": click.option("-n", "--dry-run", is_flag=True, help="Print what would be written; write nothing."),
     "verbose": click.option("-v", "--verbose", is_flag=True),
     "config_paths": click.option("-C", "--config-paths", multiple=True, callback=_split, metavar="FILES"),
     "staged": click.option("-s", "--staged", is_flag=True, help="Only files that are staged."),
@@ -110,7 +110,7 @@ def _opened(flags: dict[str, Any], base_path: Path | None = None) -> WorkingCopy
         values["schemaBasePath"] = str(base_path)
     settings = with_values(settings, values, root=root)
     if not settings.base_path.is_dir():
-        raise SchemaInvalid(f"There is no directory {settings.base_path}.", hint="Name the base path of the schemas.")
+        raise SchemaInvalid(f"There is no directory {settings.base_path}.", hint="Use the base path of the schemas.")
     return WorkingCopy(root, settings)
 
 
@@ -127,12 +127,12 @@ def dereference(paths: tuple[Path, ...], **flags: Any) -> None:
     print_text(documents[0] if len(documents) == 1 else documents, content_type)
 
 
-@command.command("materialize", short_help="Make the version files of named current files.")
+@command.command("materialize", short_help="Materialize the given current files.")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("-O", "--stdout", "to_stdout", is_flag=True, help="Print the text; write nothing.")
 @_with_flags(*_MAKING)
 def materialize(paths: tuple[Path, ...], to_stdout: bool, **flags: Any) -> None:
-    """Make the version files of each schema file; standard input when none is named, which needs --output-dir."""
+    """Materialize each schema file; standard input when none is named, which needs --output-dir."""
     from headwater.schemas.workspace.materialize import Materializer
     from headwater.schemas.workspace.working_copy import parse_file
 
@@ -164,24 +164,23 @@ def _from_stdin(copy: WorkingCopy) -> Materialized:
     return Materializer(copy).document(source, str(source.content.get("title", "stdin")))
 
 
-@command.command("materialize-all", short_help="Make the version files of every current file.")
+@command.command("materialize-all", short_help="Materialize every current file.")
 @click.argument("base_path", required=False, type=click.Path(file_okay=False, path_type=Path))
 @_with_flags(*(name for name in _MAKING if name != "output_dir"))
 def materialize_every(base_path: Path | None, **flags: Any) -> None:
-    """Make the version files of every schema below BASE_PATH."""
+    """Materialize every schema below BASE_PATH."""
     copy = _opened(flags, base_path)
     _write(copy, _made(copy, None), flags)
 
 
-@command.command("materialize-modified", short_help="Make the version files of changed current files.")
+@command.command("materialize-modified", short_help="Materialize changed current files.")
 @click.argument("base_path", required=False, type=click.Path(file_okay=False, path_type=Path))
 @_with_flags(*(name for name in _MAKING if name != "output_dir"), "staged", "no_git_add")
 def materialize_modified(base_path: Path | None, **flags: Any) -> None:
-    """Make the version files of schemas whose current file `git diff` names, and stage them.
+    """Materialize schemas whose current file `git diff` lists, and stage the version files.
 
-    That is what differs from the index, or with --staged what is in the index: new files have to be staged first. The
-    setting ignoreSchemas is for checks and does not count here. `headwater schema materialize --modified` is the verb
-    that sees new files too.
+    These are files that differ from the index, or with --staged files in the index: new files must be staged first. The
+    setting ignoreSchemas applies to checks only. `headwater schema materialize --modified` finds new files, too.
     """
     from headwater.schemas.workspace.git_changes import add_to_index, modified_files
     from headwater.schemas.workspace.working_copy import WorkingCopy
@@ -200,7 +199,7 @@ def materialize_modified(base_path: Path | None, **flags: Any) -> None:
 @click.argument("base_path", required=False, type=click.Path(file_okay=False, path_type=Path))
 @_with_flags("dry_run", "verbose", "config_paths")
 def install_git_hook(base_path: Path | None, **flags: Any) -> None:
-    """Write the pre-commit hook of this git repository; one that is there already is kept beside it."""
+    """Write the pre-commit hook of this Git repository; an existing hook is kept next to it."""
     from shlex import quote
 
     from headwater.schemas.workspace.git_changes import git_path
@@ -215,7 +214,7 @@ def install_git_hook(base_path: Path | None, **flags: Any) -> None:
     if file.exists() and file.read_bytes() != text:
         kept = file.with_name("pre-commit.before-headwater")
         file.replace(kept)
-        say(f"The hook that was there is kept as {kept}.")
+        say(f"The previous hook is kept as {kept}.")
     VersionFile(file, content=text).write()
     file.chmod(0o755)
     say(f"{file} written.")
@@ -224,7 +223,7 @@ def install_git_hook(base_path: Path | None, **flags: Any) -> None:
 @command.command("diff", short_help="Compare changed version files with the versions before them.")
 @click.argument("base_path", required=False, type=click.Path(file_okay=False, path_type=Path))
 @click.option("-d", "--diff-command", default="diff --unified=0", help="How to compare.  [default: diff --unified=0]")
-@click.option("-T", "--commit", default="HEAD^", help="Version files changed since it.  [default: HEAD^]")
+@click.option("-T", "--commit", default="HEAD^", help="Version files changed since this commit.  [default: HEAD^]")
 @_with_flags("content_types", "verbose", "config_paths")
 def diff(base_path: Path | None, diff_command: str, commit: str, **flags: Any) -> None:
     """Print how each version file that has changed since a commit differs from the version before it."""

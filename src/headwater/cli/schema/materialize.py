@@ -1,4 +1,4 @@
-"""`headwater schema materialize`: makes the version files of schemas from their current files."""
+"""`headwater schema materialize`: writes the version files of schemas from their current files."""
 
 from __future__ import annotations
 
@@ -20,32 +20,40 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Make version files from current files.",
+    short_help="Write version files from current files.",
     epilog="""\b
 Examples:
   headwater schema materialize                      every schema of the repository
   headwater schema materialize page/edit            one, by its title, directory or file
   headwater schema materialize --modified           those that are not committed yet
-  headwater schema materialize --check              would anything change? Writes nothing.
+  headwater schema materialize --check              fail if anything would change; write nothing
   headwater schema materialize - --stdout < current.yaml""",
 )
 @click.argument("names", nargs=-1, metavar="[SCHEMA]...")
-@click.option("-m", "--modified", is_flag=True, help="Those whose current file is not committed; stages what it makes.")
-@click.option("-s", "--staged", is_flag=True, help="Those whose current file is staged; stages what it makes.")
-@click.option("--no-git-add", is_flag=True, help="Stage nothing, whatever the settings say.")
-@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit with 1 when something would change.")
-@click.option("-n", "--dry-run", is_flag=True, help="Write nothing; say what would be written.")
+@click.option(
+    "-m",
+    "--modified",
+    is_flag=True,
+    help="Schemas whose current file has uncommitted changes; stages the version files.",
+)
+@click.option("-s", "--staged", is_flag=True, help="Schemas whose current file is staged; stages the version files.")
+@click.option("--no-git-add", is_flag=True, help="Stage nothing, regardless of the settings.")
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit with 1 if something would change.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print what would be written; write nothing.")
 @click.option("--stdout", "to_stdout", is_flag=True, help="Print the text instead of writing it.")
 @click.option(
-    "-o", "--output-dir", type=click.Path(file_okay=False, path_type=Path), help="Write there, not beside the schema."
+    "-o",
+    "--output-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write into this directory, not next to the schema.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 @repository_options
 def command(copy: WorkingCopy, names: tuple[str, ...], **options: Any) -> None:
-    """Make the version files of every SCHEMA (all of the repository when none is named; - is standard input).
+    """Write the version files of every SCHEMA (default: all of the repository; - is standard input).
 
-    A failure anywhere means that nothing at all is written. What one schema needs of another is made first, so that a
-    repository can be built from its current files alone.
+    If any schema fails, nothing is written. Schemas that others refer to are materialized first, so that a repository
+    can be built from its current files alone.
     """
     only_check, dry_run = options["only_check"], options["dry_run"] or copy.settings.dry_run
     if names == ("-",):
@@ -67,7 +75,7 @@ def command(copy: WorkingCopy, names: tuple[str, ...], **options: Any) -> None:
     if (options["modified"] or options["staged"]) and not (only_check or dry_run):
         _stage(copy, files, options)
     if any(file.content is not None and states[file.path] == "different" for file in changed) and not only_check:
-        say("Versions that were there have changed. Those that are released: restore them, and use `schema bump`.")
+        say("Existing versions would change. If one is released, restore it and use `headwater schema bump`.")
     if not options["as_json"]:
         _summarize(len(made), len(changed), only_check=only_check, dry_run=dry_run)
     raise SystemExit(1 if only_check and changed else 0)
@@ -78,7 +86,7 @@ def _materialized(copy: WorkingCopy, names: Sequence[str], options: dict[str, An
 
     if options["modified"] or options["staged"]:
         if names:
-            raise click.UsageError("Name schemas, or say --modified or --staged; not both.")
+            raise click.UsageError("Name schemas, or use --modified or --staged, but not both.")
         return materialize_all(copy, _changed_titles(copy, staged=options["staged"]))
     if not names:
         return materialize_all(copy)
@@ -91,7 +99,7 @@ def _changed_titles(copy: WorkingCopy, *, staged: bool) -> list[str]:
     files = [file for file in changed_files(copy.base, staged=staged) if file.name == copy.settings.current_file]
     if staged:
         for file in partly_staged(copy.base, files):
-            say(f"{copy.shown(file)} has changes that are not staged; it is made from what is on disk.")
+            say(f"{copy.shown(file)} has unstaged changes; the file on disk is materialized.")
     titles = [file.parent.relative_to(copy.base).as_posix() for file in files if file.parent != copy.base]
     return [title for title in titles if title in copy.schemas]
 
@@ -112,7 +120,7 @@ def _report_failures(result: MaterializeResult) -> None:
         report_error(error.message, error.hint)
     if result.failures:
         count = len(result.failures)
-        say(f"{count} {'schema' if count == 1 else 'schemas'} could not be made, so nothing was written.")
+        say(f"{count} {'schema' if count == 1 else 'schemas'} could not be materialized, so nothing was written.")
         raise SystemExit(EXIT_OPERATOR)
 
 
@@ -153,7 +161,7 @@ def _summarize(schemas: int, changed: int, *, only_check: bool, dry_run: bool) -
     if not changed:
         say(f"{counted}: nothing to change.")
     elif only_check:
-        say(f"{counted}: {files} not as the current files have it. Run `headwater schema materialize`.")
+        say(f"{counted}: {files} out of date. Run `headwater schema materialize`.")
     elif dry_run:
         say(f"{counted}: {files} would be written.")
     else:

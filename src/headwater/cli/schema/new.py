@@ -1,4 +1,4 @@
-"""`headwater schema new`: the first current file of a schema, and of a schema repository where there is none."""
+"""`headwater schema new`: writes the first current file of a schema, and creates the repository if there is none."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Start a schema.",
+    short_help="Create a schema.",
     epilog="""\b
 Examples:
   headwater schema new page/edit --field wiki:string! --field bytes:integer --description "A page was changed."
   headwater schema new fragment/performer --field name:string!""",
 )
 @click.argument("title")
-@click.option("--description", default="", help="What one event says.")
+@click.option("--description", default="", help="Description of one event.")
 @click.option(
     "--field",
     "fields",
     multiple=True,
     metavar="NAME:TYPE[!]",
-    help="A field; may be repeated. Types: string, integer, number, boolean, date-time, uri, string[], integer[], map."
+    help="Field; may be repeated. Types: string, integer, number, boolean, date-time, uri, string[], integer[], map."
     " A ! makes it required.",
 )
 @click.option(
     "--include",
     metavar="REF",
-    help="A fragment to take in, as in /fragment/common/1.0.0#; what it lacks of $schema, meta and dt is written out."
+    help="Fragment to include, such as /fragment/common/1.0.0#; $schema, meta and dt are added if it lacks them."
     "  [default: the latest fragment/common of the repository]",
 )
 @click.option(
@@ -44,13 +44,13 @@ Examples:
     "--repository",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(),
-    help="The schema repository; found from the present directory by default.",
+    help="Schema repository (default: found from the current directory).",
 )
 def command(title: str, description: str, fields: tuple[str, ...], include: str | None, repository: Path) -> None:
     """Write the current file of a new schema TITLE, version 1.0.0, with an example that is valid.
 
-    A TITLE below fragment/ becomes a fragment: a part for other schemas. In a directory that is no schema repository
-    yet, the settings of one are written too.
+    A TITLE below fragment/ becomes a fragment: a part for other schemas. If the directory is not a schema repository
+    yet, the settings of one are written, too.
     """
     from headwater.schemas.workspace.new_schema import new_current
 
@@ -58,12 +58,12 @@ def command(title: str, description: str, fields: tuple[str, ...], include: str 
     title = title.strip("/")
     file = copy.base / title / copy.settings.current_file
     if file.exists():
-        raise SchemaInvalid(f"{copy.shown(file)} is there already.", hint="Edit it, or choose another title.")
+        raise SchemaInvalid(f"{copy.shown(file)} exists already.", hint="Edit it, or choose another title.")
     is_fragment = title.startswith("fragment/")
     reference = None if is_fragment else include or _common_fragment(copy)
     text = new_current(
         title,
-        description or f"TODO: describe {'this part' if is_fragment else 'one event'}.",
+        description or f"TODO: describe {'this fragment' if is_fragment else 'one event'}.",
         fields,
         meta_reference=reference,
         brought=_brought(copy, reference) if reference else None,
@@ -77,7 +77,7 @@ def command(title: str, description: str, fields: tuple[str, ...], include: str 
 
 
 def _brought(copy: WorkingCopy, reference: str) -> Mapping[str, Any] | None:
-    """What a fragment comes to; None where it is not here, or no schema."""
+    """A fragment with its references resolved; None if it is not in the repository or not a schema."""
     from headwater.schemas.dialect import DRAFT_07
     from headwater.schemas.source import read_source
     from headwater.schemas.workspace.materialize import Materializer
@@ -91,17 +91,17 @@ def _brought(copy: WorkingCopy, reference: str) -> Mapping[str, Any] | None:
 
 
 def _check(copy: WorkingCopy, text: str, where: str, title: str) -> None:
-    """Raises SchemaInvalid, with the place, where what the file includes is no schema."""
+    """Raise SchemaInvalid, with the place, if an included fragment is not a valid schema."""
     from headwater.schemas.source import read_source
     from headwater.schemas.workspace.materialize import Materializer
 
     try:
         Materializer(copy).document(read_source(text.encode(), where, copy.limits), title)
     except SchemaUnavailable:
-        # A fragment on the network is not asked for here.
+        # Fragments on the network are not fetched here.
         return
     except SchemaInvalid as error:
-        # A fragment may come later; one that is there and no schema is said now.
+        # A fragment may be added later; one that exists and is invalid is reported now.
         if error.line is not None:
             raise
 

@@ -21,14 +21,14 @@ def repository_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--repository",
         type=click.Path(file_okay=False, path_type=Path),
         default=Path(),
-        help="The schema repository; found from the present directory by default.",
+        help="Schema repository (default: found from the current directory).",
     )
     @click.option(
         "--settings",
         "settings_files",
         multiple=True,
         type=click.Path(dir_okay=False, exists=True, path_type=Path),
-        help="A settings file in place of .jsonschema-tools.yaml; may be repeated, later ones win.",
+        help="Settings file instead of .jsonschema-tools.yaml; may be repeated: later ones take precedence.",
     )
     @functools.wraps(command)
     def wrapped(repository: Path, settings_files: tuple[Path, ...], **named: Any) -> Any:
@@ -41,7 +41,7 @@ def repository_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def folder_named(copy: WorkingCopy, name: str) -> SchemaFolder:
-    """The schema a person means: by title, by its directory, or by one of its files. Raises SchemaNotFound."""
+    """The schema with a title, of a directory, or of one of its files. Raises SchemaNotFound."""
     path = Path(name)
     if path.is_file():
         return copy.folder_of(path)

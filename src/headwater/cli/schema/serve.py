@@ -26,27 +26,27 @@ Examples:
   headwater schema serve primary=/srv/primary secondary=/srv/secondary --host 0.0.0.0""",
 )
 @click.argument("repositories", nargs=-1, metavar="[[NAME=]DIRECTORY]...")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
     default=8081,
     show_default=True,
-    help="The port to listen on; 0 takes a free one.",
+    help="Port to listen on; 0 uses a free one.",
 )
 def command(repositories: tuple[str, ...], host: str, port: int) -> None:
     """Serve the schema repositories at the directories given, in that order, or those of the project.
 
-    Schemas are at /repositories/NAME/jsonschema/TITLE/VERSION, pages for people at /repositories/, and the reading side
-    of Confluent's schema registry API at /subjects and /schemas. Changes on disk are seen within seconds. Ctrl + C or
-    SIGTERM stops it.
+    Schemas are at /repositories/NAME/jsonschema/TITLE/VERSION, pages for people at /repositories/, and the read
+    endpoints of Confluent's schema registry API at /subjects and /schemas. Changes on disk are served within seconds.
+    Ctrl + C or SIGTERM stops the server.
     """
     from headwater.cli.up.up import port_is_free, run_until_stopped
 
     indexes, told = _chosen(repositories)
     if port and not port_is_free(host, port):
         raise ConfigInvalid(
-            f"Port {port} of {host} is taken.",
+            f"Port {port} of {host} is in use.",
             hint="Stop what uses it, or choose another with --port (0: any free one).",
         )
     run_until_stopped(_serve(indexes, told, host, port))
@@ -60,22 +60,22 @@ async def _serve(indexes: RepositoryIndexes, told: Told, host: str, port: int) -
     ) as address:
         for index in indexes.indexes:
             say(f"{index.name}: {len(index.folders)} schemas from {index.path}")
-        say(f"Schemas are at {address}/repositories/ (Ctrl + C stops it)")
+        say(f"Schemas are at {address}/repositories/ (press Ctrl + C to stop)")
         await asyncio.to_thread(_report_faults, indexes)
         await asyncio.Event().wait()
 
 
 def _report_faults(indexes: RepositoryIndexes) -> None:
-    """Say which files are no schemas; they are answered 422, and all others are served."""
+    """Print which files are not valid schemas: they are answered with 422, and all others are served."""
     faults = [fault for index in indexes.indexes for fault in index.faults()]
     for fault in faults[:FAULTS_SHOWN_MAX]:
         report_error(fault.message, fault.hint)
     if len(faults) > FAULTS_SHOWN_MAX:
-        say(f"{len(faults) - FAULTS_SHOWN_MAX} more files are no schemas; `headwater schema check` lists them.")
+        say(f"{len(faults) - FAULTS_SHOWN_MAX} more files are not valid schemas; `headwater schema check` lists them.")
 
 
 def _chosen(repositories: tuple[str, ...]) -> tuple[RepositoryIndexes, Told]:
-    """The repositories, and where they are a project's, what everybody is told of its streams."""
+    """The repositories and, if they belong to a project, its public streams."""
     from headwater.web.schema_server import indexes_of, name_of, streams_by_title
     from headwater.web.schemas.repository_index import RepositoryIndexes, Told, settings_at
 
@@ -96,7 +96,7 @@ def _chosen(repositories: tuple[str, ...]) -> tuple[RepositoryIndexes, Told]:
     if not indexes.indexes:
         raise ConfigInvalid(
             "There is no schema repository to serve here.",
-            hint="Name its directory: headwater schema serve DIRECTORY.",
+            hint="Name a directory: headwater schema serve DIRECTORY.",
         )
     seen = SeenStreams(declarations(config)[0], Sight.PUBLIC)
     return indexes, Told(streams_by_title(seen.all()), seen.titles_hidden())

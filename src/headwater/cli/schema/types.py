@@ -1,4 +1,4 @@
-"""`headwater schema types`: a schema's fields in the types of a database or format, and the ALTERs between versions."""
+"""`headwater schema types`: a schema's fields in the types of a database or format, and ALTERs between versions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TARGET_NAMES = ("postgres", "mysql", "duckdb", "iceberg", "arrow", "avro", "flin
 
 
 @click.command(
-    short_help="A schema's fields in the types of a database or format.",
+    short_help="Print a schema's fields in the types of a database or format.",
     epilog="""\b
 Examples:
   headwater schema types shop/order --to postgres
@@ -31,34 +31,38 @@ Examples:
   headwater schema types shop/order --to arrow --json | jq '.columns[].type'""",
 )
 @click.argument("schema", metavar="TITLE_OR_FILE")
-@click.option("--to", "target", required=True, type=click.Choice(TARGET_NAMES), help="What the types are for.")
-@click.option("--version", metavar="VERSION", help="The version of TITLE.  [default: the latest]")
+@click.option("--to", "target", required=True, type=click.Choice(TARGET_NAMES), help="Database or format of the types.")
+@click.option("--version", metavar="VERSION", help="Version of TITLE.  [default: the latest]")
 @click.option(
     "--alter-from",
     metavar="VERSION_OR_FILE",
-    help="Print what a table of this version needs to hold the other, instead of how to make it.",
+    help="Print how to alter a table of this version so that it can store the other one, instead of how to create it.",
 )
-@click.option("--table", metavar="NAME", help="The table's name.  [default: from the title]")
+@click.option("--table", metavar="NAME", help="Name of the table.  [default: from the title]")
 @click.option(
-    "--json-columns", is_flag=True, help="Keep what has no one type as JSON text, and look at alternatives everywhere."
+    "--json-columns",
+    is_flag=True,
+    help="Store fields of several types as JSON text, and consider alternatives (anyOf, oneOf) at every level.",
 )
 @click.option(
     "--dates-as-text/--dates-as-timestamps",
     default=None,
-    help="What date-times become.  [default: text for hive, else timestamps]",
+    help="Type of date-times.  [default: text for hive, else timestamps]",
 )
-@click.option("--all-nullable", is_flag=True, help="No NOT NULL: for a table that several versions are written to.")
+@click.option("--all-nullable", is_flag=True, help="No NOT NULL: for a table into which several versions are written.")
 @click.option("--comments/--no-comments", default=True, help="Whether descriptions become comments.")
-@click.option("--widen", is_flag=True, help="With --alter-from: let integer columns become floating-point, or wider.")
-@click.option("--keep-removed", is_flag=True, help="With --alter-from: leave the columns of removed fields in place.")
+@click.option(
+    "--widen", is_flag=True, help="With --alter-from: allow integer columns to become floating-point, or wider."
+)
+@click.option("--keep-removed", is_flag=True, help="With --alter-from: keep the columns of removed fields.")
 @repositories_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(schema: str, target: str, **options: Any) -> None:
-    """Print how a table (or a record, for Avro and Arrow) of the events of TITLE_OR_FILE is made.
+    """Print the definition of a table (or of a record, for Avro and Arrow) for the events of TITLE_OR_FILE.
 
-    Fields that the target has no type or no name for are refused, all of them at once, with the reason of each.
-    Remarks on names and types go to standard error. With --alter-from the exit code is 1 where older rows would be
-    lost or misread, and nothing but the reasons is printed.
+    If the target has no type or no name for some fields, all of them are listed with the reasons, and nothing else is
+    printed. Remarks on names and types go to standard error. With --alter-from the exit code is 1 if existing rows
+    would be lost or misread, and only the reasons are printed.
     """
     from headwater.schemas.types.fit import FitOptions
 
@@ -79,7 +83,7 @@ def command(schema: str, target: str, **options: Any) -> None:
 
 
 class _Finder:
-    """Where the schemas a command names come from: the repositories, and plain files."""
+    """Where the schemas of a command come from: the repositories, and plain files."""
 
     def __init__(self, bases: tuple[str, ...]) -> None:
         from headwater.config import load_config
@@ -95,7 +99,7 @@ class _Finder:
         """The field tree of a file, or of a version (the latest by default) of a title."""
         if Path(schema).is_file():
             if version is not None:
-                raise click.UsageError("--version chooses among the versions of a TITLE; a file is one version.")
+                raise click.UsageError("--version selects a version of a TITLE; a file is one version.")
             return self._typed_file(Path(schema))
         title = schema.strip("/")
         try:
@@ -113,14 +117,14 @@ class _Finder:
         return self._read(found.document)
 
     def typed_version(self, schema: str, wanted: TypedSchema, version: str) -> TypedSchema:
-        """Another version of the schema that was named by title, or as a file beside its versions."""
+        """Another version of the schema that was named by title, or by one of its version files."""
         if not Path(schema).is_file():
             return self.typed(schema, version)
         beside = Path(schema).with_name(f"{version}{Path(schema).suffix}")
         if beside.is_file():
             return self._typed_file(beside)
         if wanted.title is None:
-            raise SchemaNotFound(f"There is no {beside}, and the file has no title to look for.")
+            raise SchemaNotFound(f"There is no {beside}, and the file has no title by which to find the version.")
         return self.typed(wanted.title, version)
 
     def _typed_file(self, file: Path) -> TypedSchema:
@@ -136,7 +140,7 @@ class _Finder:
         repositories = self._repositories
         title = document.get("title")
         if file is not None and isinstance(title, str) and file.parent.resolve().as_posix().endswith("/" + title):
-            # The file stands in a repository of its own, whose fragments it refers to.
+            # The file is in a repository of its own, and refers to fragments there.
             base = file.resolve().parents[len(title.split("/"))]
             repositories = LayeredRepository([LocalRepository(base), self._repositories])
         return read_types(document, lambda path: repositories.get(path).document)
@@ -195,7 +199,7 @@ def _print_plan(
         reasons = [(change.path, change.sentence) for change in plan.refused]
         sentence = "; ".join(f"{path or 'the event'} {why}" for path, why in reasons)
         raise TypeUnmappable(
-            f"A {target} table of {new.title or 'the schema'} {old.version} cannot hold {new.version}: {sentence}.",
+            f"A {target} table of {new.title or 'the schema'} {old.version} cannot store {new.version}: {sentence}.",
             refusals=reasons,
         )
     for statement in plan.statements:
@@ -203,7 +207,7 @@ def _print_plan(
     for change in plan.changes:
         click.echo(f"note: {change.path or 'the event'} {change.sentence}", err=True)
     if not plan.changes:
-        say(f"A table of {old.version} holds {new.version} as it is.")
+        say(f"A table of {old.version} can store {new.version} without changes.")
 
 
 def _plan_document(plan: AlterPlan) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`headwater schema upgrade-fragment`: moves every schema that uses a fragment to another version of it."""
+"""`headwater schema upgrade-fragment`: changes every schema that uses a fragment to another version of it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Move schemas to another version of a fragment.",
+    short_help="Change schemas to another version of a fragment.",
     epilog="""\b
 Examples:
   headwater schema upgrade-fragment fragment/common --dry-run
   headwater schema upgrade-fragment fragment/common --to 2.0.0 --in page/edit""",
 )
 @click.argument("fragment")
-@click.option("--to", "version", metavar="VERSION", help="The version to refer to.  [default: the latest]")
+@click.option("--to", "version", metavar="VERSION", help="Version to refer to.  [default: the latest]")
 @click.option("--in", "names", multiple=True, metavar="SCHEMA", help="Only in this schema; may be repeated.")
-@click.option("--no-materialize", is_flag=True, help="Edit the current files and make no version files.")
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would change; write nothing.")
+@click.option("--no-materialize", is_flag=True, help="Edit the current files and write no version files.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print what would change; write nothing.")
 @repository_options
 def command(copy: WorkingCopy, fragment: str, version: str | None, names: tuple[str, ...], **options: bool) -> None:
-    """Change every reference to FRAGMENT, and give each schema the version that this calls for.
+    """Change every reference to FRAGMENT, and give each schema the version number that the change requires.
 
-    Comments and layout of the current files stay as they are. A failure anywhere means that nothing is written.
+    Comments and layout of the current files are preserved. If any schema fails, nothing is written.
     """
     from headwater.schemas.workspace.fragment_upgrade import greatest_version
     from headwater.schemas.workspace.working_copy import version_text
@@ -69,6 +69,6 @@ def _edits(copy: WorkingCopy, titles: list[str], fragment: str, version: tuple[i
         if edit is not None:
             edits.append(edit)
     if failed:
-        say(f"{failed} schemas cannot move to that version, so nothing was written.")
+        say(f"{failed} schemas cannot use that version, so nothing was written.")
         raise SystemExit(EXIT_OPERATOR)
     return edits

@@ -1,4 +1,4 @@
-"""`headwater schema validate`: the verdict of every line of a file of events."""
+"""`headwater schema validate`: validates every line of a file of events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Judge every event of a file by its schema.",
+    short_help="Validate every event of a file.",
     epilog="""\b
 Examples:
   headwater schema validate events.jsonl
@@ -25,18 +25,18 @@ Examples:
   headwater schema validate - --json < events.jsonl | jq 'select(.valid | not)'""",
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @repositories_option
 @click.option(
     "--file-extension",
     metavar="EXTENSION",
-    help="What is appended to a schema URI without one; empty for nothing.  [default: the project's, or .yaml]",
+    help="Extension appended to a schema URI that has none; may be empty.  [default: the project's, or .yaml]",
 )
 def command(file: str, as_json: bool, bases: tuple[str, ...], file_extension: str | None) -> None:
-    """Say of every line of FILE (one event each; .gz is read too; - is standard input) whether it is valid.
+    """Validate every line of FILE (one event each; .gz is read, too; - is standard input).
 
-    Each event is judged by the schema its `$schema` names, after defaults are filled in. The exit code is 0 when every
-    line is valid, else 1.
+    Each event is validated against the schema named by its `$schema`, after defaults are set. The exit code is 0 when
+    every line is valid, else 1.
     """
     validator = _open_validator(bases, file_extension)
     total = invalid = 0
@@ -54,7 +54,7 @@ def command(file: str, as_json: bool, bases: tuple[str, ...], file_extension: st
     if not as_json:
         say(f"{total - invalid} of {total} events are valid.")
     if source.damage:
-        report_error(str(source.damage), "Get the file once more.")
+        report_error(str(source.damage), "Get the file again.")
     raise SystemExit(1 if invalid or source.damage else 0)
 
 
@@ -73,7 +73,7 @@ def _open_validator(bases: tuple[str, ...], extension: str | None) -> Validator:
 
 
 def _judge(line: bytes, validator: Validator) -> dict[str, Any]:
-    """The verdict as plain values. Raises only where the schemas, not the event, are at fault and cannot be reached."""
+    """The result as plain values. Raises only if a schema cannot be loaded, which is not the event's fault."""
     from headwater.event import Event
     from headwater.schemas import check_producer_uri
 

@@ -7,20 +7,20 @@ import click
 from headwater.cli.verbs import Table, Verbs
 
 VERBS: Table = {
-    "new": ("headwater.cli.schema.new", "Start a schema."),
-    "materialize": ("headwater.cli.schema.materialize", "Make version files from current files."),
+    "new": ("headwater.cli.schema.new", "Create a schema."),
+    "materialize": ("headwater.cli.schema.materialize", "Write version files from current files."),
     "dereference": ("headwater.cli.schema.dereference", "Print schemas without $ref and allOf."),
-    "check": ("headwater.cli.schema.check", "Ask every rule: files, content, compatibility, releases."),
+    "check": ("headwater.cli.schema.check", "Check every rule: files, content, compatibility, releases."),
     "bump": ("headwater.cli.schema.bump", "Suggest and write the next version."),
-    "graph": ("headwater.cli.schema.graph", "Show who uses which fragment version, and who is behind."),
-    "upgrade-fragment": ("headwater.cli.schema.upgrade_fragment", "Move schemas to another version of a fragment."),
-    "compat": ("headwater.cli.schema.compat", "Say whether data and tables survive the step between two schemas."),
+    "graph": ("headwater.cli.schema.graph", "Show which schemas use which version of a fragment."),
+    "upgrade-fragment": ("headwater.cli.schema.upgrade_fragment", "Change schemas to another version of a fragment."),
+    "compat": ("headwater.cli.schema.compat", "Check whether data and tables stay valid from one schema to another."),
     "diff": ("headwater.cli.schema.diff", "Show what changed between two versions of a schema, field by field."),
     "docs": ("headwater.cli.schema.docs", "Write pages about schemas."),
-    "import": ("headwater.cli.schema.import_", "Take over a repository or a registry export."),
+    "import": ("headwater.cli.schema.import_", "Import a repository or a registry export."),
     "serve": ("headwater.cli.schema.serve", "Serve schema repositories over HTTP."),
-    "types": ("headwater.cli.schema.types", "A schema's fields in the types of a database or format."),
-    "validate": ("headwater.cli.schema.validate", "Judge every event of a file by its schema."),
+    "types": ("headwater.cli.schema.types", "Print a schema's fields in the types of a database or format."),
+    "validate": ("headwater.cli.schema.validate", "Validate every event of a file."),
     "legacy": ("headwater.cli.schema.legacy", "The verbs and flags of jsonschema-tools."),
 }
 
@@ -28,8 +28,8 @@ VERBS: Table = {
 @click.command(
     cls=Verbs,
     table=VERBS,
-    short_help="Work with schemas and judge events by them.",
+    short_help="Work with schemas, and validate events.",
     epilog="Example:  headwater schema validate events.jsonl",
 )
 def command() -> None:
-    """Work with schemas and judge events by them."""
+    """Work with schemas, and validate events."""

@@ -1,4 +1,4 @@
-"""Which streams a verb is about: those of a project, or of a directory or file given instead."""
+"""Which streams a verb reads: those of a project, or of a directory or file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headwater.cli.up.up import require_project
 
 
 def streams_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say where the streams are, as one argument `path`."""
+    """The options for where the streams are, as one argument `path`."""
 
     def call(*, project: Path, streams: Path | None, **options: Any) -> Any:
         return function(path=streams if streams is not None else _of_project(project), **options)
@@ -22,22 +22,20 @@ def streams_option(function: Callable[..., Any]) -> Callable[..., Any]:
     given = click.option(
         "--streams",
         type=click.Path(exists=True, path_type=Path),
-        help="A directory of stream files, or one file of many. Instead of --project.",
+        help="Directory of stream files, or one file with many streams. Instead of --project.",
     )(call)
     return click.option(
         "--project",
         type=click.Path(file_okay=False, path_type=Path),
         default=Path(),
-        help="The project directory; the present one by default.",
+        help="Project directory (default: current directory).",
     )(given)
 
 
 def scope_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say for whom: `site` and `realm`."""
-    with_realm = click.option("--realm", default="production", show_default=True, help="The realm of the site.")(
-        function
-    )
-    return click.option("--site", help="As this site sees them; by default as no particular site does.")(with_realm)
+    """The options `site` and `realm`."""
+    with_realm = click.option("--realm", default="production", show_default=True, help="Realm of the site.")(function)
+    return click.option("--site", help="Apply the overrides of this site (default: none).")(with_realm)
 
 
 def _of_project(project: Path) -> Path:

@@ -1,4 +1,4 @@
-"""`headwater streams explain`: every key of a stream with its value, the layer that set it, and what that covered."""
+"""`headwater streams explain`: every key of a stream with its value, the layer that set it, and overridden values."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ KEY_CHARS_MAX = 60
 
 
 @click.command(
-    short_help="Show what a stream is made of, and which layer set what.",
+    short_help="Show every setting of a stream, and which layer set it.",
     epilog="Example:  headwater streams explain mediawiki.web_ui_actions --site enwiki",
 )
 @click.argument("name", metavar="NAME")
-@click.option("--json", "as_json", is_flag=True, help="For machines: JSON, one key a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one key per line.")
 @scope_options
 @streams_option
 def command(*, name: str, path: Path, as_json: bool, site: str | None, realm: str) -> None:
     """Show every key of the stream NAME, its value, and the file and line that set it.
 
-    Values that were set by a lower layer and covered stand below, in grey; so do keys that were removed.
+    Overridden values of lower layers, and removed keys, are shown below, in grey.
     """
     from headwater.streams.files import read_layers
     from headwater.streams.layers import Scope
@@ -51,12 +51,12 @@ def command(*, name: str, path: Path, as_json: bool, site: str | None, realm: st
         click.secho(f"{name} is a member of the family {entry}.", dim=True)
     click.secho(f"{entry}{f' for {for_whom}' if for_whom else ''}", bold=True)
     if layers.document(entry, scope).get("exists") is False:
-        click.secho("There is no such stream here: exists is false.", fg="red")
+        click.secho("The stream does not exist on this site: `exists` is false.", fg="red")
     _print_steps(steps, path if path.is_dir() else path.parent)
 
 
 def _declared_name(layers: StreamLayers, name: str) -> str:
-    """The entry a name means: itself, else the first family it is a member of. Raises StreamUnknown."""
+    """The declaration of a name: its own, else that of the first family it belongs to. Raises StreamUnknown."""
     from headwater.declaration import nearest
     from headwater.streams import matching as legacy
 
@@ -66,7 +66,7 @@ def _declared_name(layers: StreamLayers, name: str) -> str:
         if legacy.is_family(entry) and not legacy.is_family(name) and legacy.matches(entry, name):
             return entry
     near = nearest(name, layers.entries)
-    hint = f'Did you mean "{near}"?' if near else "`headwater streams list` names them all."
+    hint = f'Did you mean "{near}"?' if near else "List all streams with `headwater streams list`."
     raise StreamUnknown(f'The stream "{name}" is not declared.', hint=hint)
 
 

@@ -1,4 +1,4 @@
-"""`headwater streams export`: the declared streams in a shape other software reads."""
+"""`headwater streams export`: the declared streams in a format for other software."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from headwater.errors import ConfigInvalid
 
 
 @click.command(
-    short_help="Print the streams in the shape of the legacy configuration.",
+    short_help="Print the streams in the format of the legacy configuration.",
     epilog="Example:  headwater streams export --legacy --output-dir legacy",
 )
-@click.option("--legacy", is_flag=True, required=True, help="The shape of the legacy stream configuration.")
+@click.option("--legacy", is_flag=True, required=True, help="The format of the legacy stream configuration.")
 @click.option("--overrides", is_flag=True, help="Print the overrides by site instead of the streams.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of YAML.")
 @click.option(
@@ -31,13 +31,13 @@ from headwater.errors import ConfigInvalid
 )
 @streams_option
 def command(*, path: Path, legacy: bool, overrides: bool, as_json: bool, into: Path | None) -> None:
-    """Print the streams in the shape of the legacy configuration. The exit code is 1 when it cannot say all of them."""
+    """Print the streams in the format of the legacy configuration. The exit code is 1 if some cannot be expressed."""
     from headwater.streams.files import read_layers
     from headwater.streams.legacy.export import exported
     from headwater.streams.writing import yaml_text
 
     if not legacy:
-        raise ConfigInvalid("No shape is given.", hint="Add --legacy.")
+        raise ConfigInvalid("No format is given.", hint="Add --legacy.")
     made = exported(read_layers(path), path)
     extension = "json" if as_json else "yaml"
 
@@ -52,5 +52,5 @@ def command(*, path: Path, legacy: bool, overrides: bool, as_json: bool, into: P
             (into / f"{name}.{extension}").write_text(text(tree), encoding="utf-8")
         say(f"Wrote {into}/streams.{extension} and {into}/overrides.{extension}.")
     for sentence in made.unsaid:
-        click.secho(f"Not said: {sentence}", fg="red", err=True)
+        click.secho(f"Not exported: {sentence}", fg="red", err=True)
     raise SystemExit(1 if made.unsaid else 0)

@@ -1,4 +1,4 @@
-"""`headwater streams import`: a legacy stream configuration becomes a directory of stream files that means the same."""
+"""`headwater streams import`: converts a legacy stream configuration into a directory of equivalent stream files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headwater.errors import ConfigInvalid
 
 
 @click.command(
-    short_help="Make stream files of a legacy stream configuration.",
+    short_help="Convert a legacy stream configuration into stream files.",
     epilog="Example:  headwater streams import streams.yaml overrides.yaml --output-dir streams",
 )
 @click.argument(
@@ -29,13 +29,13 @@ from headwater.errors import ConfigInvalid
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("streams"),
     show_default=True,
-    help="The directory to make; it must be absent or empty.",
+    help="Directory to create; it must be empty or not exist yet.",
 )
 def command(files: tuple[Path, ...], into: Path) -> None:
-    """Make stream files of a legacy stream configuration: YAML, JSON or PHP.
+    """Convert a legacy stream configuration (YAML, JSON or PHP) into stream files.
 
-    Give the streams first, then overrides by site, if any. What was written is read back and compared, stream by stream
-    and site by site, with what the legacy rules make of the files; every difference is named.
+    Name the file of streams first, then the file of overrides by site, if any. The result is read back and compared,
+    stream by stream and site by site, with the legacy configuration; every difference is reported.
     """
     from headwater.streams.legacy.importer import differences, imported
     from headwater.streams.legacy.php_arrays import read_legacy_declaration
@@ -62,5 +62,5 @@ def command(files: tuple[Path, ...], into: Path) -> None:
         say(f"Note: {note}")
     for difference in found:
         click.secho(f"Differs: {difference}", fg="red", err=True)
-    click.echo(f"Made {into} with {made.streams} streams. Next:\n  headwater check")
+    click.echo(f"Created {into} with {made.streams} streams. Next:\n  headwater check")
     raise SystemExit(1 if found else 0)

@@ -1,4 +1,4 @@
-"""`headwater streams list`: names, or whole declarations, of the streams a site sees."""
+"""`headwater streams list`: names, or complete declarations, of the streams of a site."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     "constraints",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Only those with this legacy setting, such as consumers[tables][enabled]=1; may be repeated.",
+    help="Only streams with this legacy setting, such as consumers[tables][enabled]=1; may be repeated.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For machines: JSON, one stream a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one stream per line.")
 @scope_options
 @streams_option
 def command(*, path: Path, constraints: tuple[str, ...], as_json: bool, site: str | None, realm: str) -> None:

@@ -1,4 +1,4 @@
-"""Says on the console when files of a running project have changed, since nothing takes them over but a restart."""
+"""Prints a message when files of a running project have changed, since they only take effect after a restart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from headwater.config import Config
 
 LOOK_SECONDS = 2.0
-# More files than these are not looked at, and more names than these not said.
+# At most this many files are watched, and at most this many names printed.
 FILES_MAX = 20_000
 NAMES_MAX = 3
 
@@ -21,14 +21,14 @@ Seen = Mapping[Path, tuple[int, int]]
 
 
 class ChangedFiles:
-    """The settings, streams and jobs of a project as they are now, when they are about to be read."""
+    """The settings, streams and jobs of a project as they are now, just before they are read."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._known = _seen(config)
 
     async def tell(self, pause_seconds: float = LOOK_SECONDS) -> None:
-        """Look at them until cancelled; each change is said once, when the files have settled."""
+        """Watch the files until cancelled; each change is reported once, when the files have settled."""
         before = self._known
         while True:
             now = await asyncio.to_thread(_seen, self._config)
@@ -45,13 +45,11 @@ def _sentence(config: Config, changed: list[Path]) -> str:
     names = [path.relative_to(config.project_dir).as_posix() for path in changed[:NAMES_MAX]]
     more = f" and {len(changed) - NAMES_MAX} more" if len(changed) > NAMES_MAX else ""
     have = "has" if len(changed) == 1 else "have"
-    return (
-        f"{', '.join(names)}{more} {have} changed. What runs goes on as it was started: restart it to take that over."
-    )
+    return f"{', '.join(names)}{more} {have} changed. Restart the platform to apply the changes."
 
 
 def _seen(config: Config) -> Seen:
-    """Each file that is read at a start only, with when it was changed and its size."""
+    """Each file that is read only at the start, with its size and when it was changed."""
     seen: dict[Path, tuple[int, int]] = {}
     for path in _files(config):
         try:

@@ -1,9 +1,9 @@
-"""Keeps the memory of a long-running process near what it needs: what a large request has freed goes to the system.
+"""Keeps the memory of a long-running process near what it needs: memory freed after a large request is returned.
 
-How this works: the allocator of glibc gives back only what is free at the end of a heap. A large request is many small
-pieces, a few of which stay somewhere above the others, so hundreds of megabytes would be kept that are free.
-`malloc_trim` gives them back, and is called when the process has grown and has little to do; under load, seldom. It
-leaves the end of the heaps of threads alone, so there are few of those, and how much may be free at their end is fixed.
+How this works: the allocator of glibc returns only what is free at the end of a heap. A large request is many small
+pieces, and a few that are still in use above the others would keep hundreds of free megabytes in the process.
+`malloc_trim` returns them; it is called when the process has grown and is nearly idle, and rarely under load. It does
+not trim the end of the heaps of threads, so their number, and how much may be free at their end, is limited.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from pathlib import Path
 
 LOOK_SECONDS = 2.0
 GROWTH_BYTES_MIN = 8_388_608
-# With more work than this part of a processor the memory is likely to be needed again soon.
+# Above this share of a processor, the memory is likely to be needed again soon.
 BUSY_PART = 0.25
 BUSY_SECONDS_MAX = 60.0
-# Of processor time: before there was so much work again, nothing can have been freed that is worth it.
+# Of processor time: with less work since the last time, too little can have been freed to be worth it.
 WORK_SECONDS_MIN = 0.1
 
-# Of the allocator: heaps for all threads together; a piece as large as this has pages of its own; what may be free at
-# the end of a heap. Without them it raises the last two, to 32 and 64 MB, with each large piece that is freed.
+# Settings of the allocator: number of heaps for all threads; size from which a piece has pages of its own; bytes that
+# may be free at the end of a heap. Unset, the last two grow up to 32 and 64 MB when large pieces are freed.
 HEAPS_MAX = 2
 PIECE_BYTES_MAX = 1_048_576
 FREE_END_BYTES_MAX = 4_194_304
-# Their numbers in <malloc.h>.
+# Their constants in <malloc.h>.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 _STATM = Path("/proc/self/statm")
 
 
 def bound_free_memory() -> None:
-    """Tell the allocator of glibc how much it may keep. To be called before there are threads; elsewhere nothing."""
+    """Limit how much free memory glibc's allocator keeps. Call it before starting threads; a no-op elsewhere."""
     if (library := _glibc()) is not None:
         library.mallopt(_M_ARENA_MAX, HEAPS_MAX)
         library.mallopt(_M_MMAP_THRESHOLD, PIECE_BYTES_MAX)
@@ -46,7 +46,7 @@ def bound_free_memory() -> None:
 
 @contextlib.asynccontextmanager
 async def returning_memory() -> AsyncIterator[None]:
-    """Give free memory back to the system during the block, where the system and its allocator can do that."""
+    """Return free memory to the system during the block, if the system and its allocator support that."""
     library = _glibc()
     if library is None:
         yield
@@ -76,13 +76,13 @@ async def _return_memory(library: ctypes.CDLL, smallest: int) -> None:
             continue
         await asyncio.to_thread(_return_free, library)
         returned_at = time.monotonic()
-        # Where much was returned more may follow, of what was still in use: it is tried again.
+        # If much was returned, memory that was still in use may follow: try again.
         if resident - _resident_bytes() < GROWTH_BYTES_MIN:
             used_at_return = time.process_time()
 
 
 def _glibc() -> ctypes.CDLL | None:
-    """The C library of this process, where it is glibc and the system says what memory a process has."""
+    """The C library of this process, if it is glibc and the system reports the memory of a process."""
     if not _STATM.exists():
         return None
     try:
@@ -96,7 +96,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def _return_free(library: ctypes.CDLL) -> None:
-    # What only the collector can free would wait for much work to be done.
+    # Objects that only the collector can free would otherwise stay until much work has been done.
     gc.collect()
     library.malloc_trim(0)
 

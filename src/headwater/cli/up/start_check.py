@@ -1,4 +1,4 @@
-"""The check before a start: what `headwater check` calls an error stops `up` and `demo`, unless they are forced."""
+"""The check before a start: an error found by `headwater check` stops `up` and `demo`, unless they are forced."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 PROBLEMS_SHOWN_MAX = 20
 
 force_option = click.option(
-    "--force", is_flag=True, help="Start although `headwater check` finds errors; what cannot be read is left out."
+    "--force", is_flag=True, help="Start even if `headwater check` finds errors; files that cannot be read are ignored."
 )
 
 
 def checked(config: Config, *, force: bool) -> Project:
     """The project, read once for the check and for the start. Raises ConfigInvalid for errors, unless forced.
 
-    Errors are printed, and so is what everybody may do; other warnings are counted in one line.
+    Errors and warnings about public access are printed; other warnings are counted in one line.
     """
     from headwater.checking import OPEN_TO_STRANGERS, check_project
 
@@ -36,16 +36,16 @@ def checked(config: Config, *, force: bool) -> Project:
     if report.errors and not force:
         count = counted(len(report.errors), "error")
         raise ConfigInvalid(
-            f"The project has {count} and is not started.",
-            hint="`headwater check` lists all there is to repair; `--force` starts all the same.",
+            f"The project has {count} and was not started.",
+            hint="Run `headwater check` to list what to fix, or use `--force` to start anyway.",
         )
     if report.errors:
-        say(f"Started by --force in spite of {counted(len(report.errors), 'error')}: what they are about will fail.")
+        say(f"Started with --force despite {counted(len(report.errors), 'error')}: the affected parts will fail.")
     for problem in report.warnings:
         if problem.rule == OPEN_TO_STRANGERS:
             print_problem(problem, to=sys.stderr)
     if report.warnings:
-        say(f"{counted(len(report.warnings), 'warning')}: `headwater check` lists what they say.")
+        say(f"{counted(len(report.warnings), 'warning')}: run `headwater check` to list them.")
     return report.project
 
 

@@ -1,4 +1,4 @@
-"""Bounds how long a process takes to stop: what it waits for is said, and in the end it is not waited for any more."""
+"""Bounds how long a process takes to stop: it reports what it waits for, and finally stops without waiting."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import threading
 from headwater.cli.console import say
 
 SAID_AFTER_SECONDS = 12.0
-# What waits for brokers gives up before.
+# Code that waits for brokers gives up earlier.
 SECONDS_MAX = 60.0
 NAMES_MAX = 5
 
 
 class Stopping:
-    """The stop of one event loop. `begin` may be called from a signal handler, and again."""
+    """The stop of one event loop. `begin` may be called from a signal handler, and more than once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -26,13 +26,13 @@ class Stopping:
         self._watch: threading.Thread | None = None
 
     def begin(self) -> None:
-        """From now on the time counts."""
+        """Start the time limit."""
         if self._watch is None:
             self._watch = threading.Thread(target=self._wait, name="stopping", daemon=True)
             self._watch.start()
 
     def over(self) -> None:
-        """Everything has ended, threads too."""
+        """Everything has ended, including threads."""
         self._over.set()
 
     def _wait(self) -> None:
@@ -42,17 +42,17 @@ class Stopping:
         if self._over.wait(self._seconds_max - self._said_after_seconds):
             return
         say(
-            f"It did not stop in {self._seconds_max:g} s and is ended now; what was acknowledged is stored. It waited"
-            f" for {self._waited_for()}."
+            f"It did not stop within {self._seconds_max:g} s and is terminated; everything acknowledged is"
+            f" stored. It waited for {self._waited_for()}."
         )
         os._exit(1)
 
     def _waited_for(self) -> str:
         names: list[str] = []
-        # Tasks come and go meanwhile, in another thread.
+        # Meanwhile, tasks start and end in another thread.
         with contextlib.suppress(RuntimeError):
             names = sorted(f"the task {task.get_name()!r}" for task in asyncio.all_tasks(self._loop))
         ours = (threading.current_thread(), threading.main_thread())
         names += sorted(f"the thread {one.name!r}" for one in threading.enumerate() if one not in ours)
         more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
-        return (", ".join(names[:NAMES_MAX]) or "nothing that has a name") + more
+        return (", ".join(names[:NAMES_MAX]) or "unnamed tasks or threads") + more

@@ -1,4 +1,4 @@
-"""`headwater up`: runs a project's platform, its jobs and its page, until it is told to stop."""
+"""`headwater up`: runs a project's platform, its jobs and its web pages until it is stopped."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ if TYPE_CHECKING:
     from headwater.web.workers import WorkerPlace
 
 CONFIG_FILE = "headwater.yaml"
-# How long who listens on a taken port may take to say who it is.
+# How long a server on a port that is in use may take to answer with its name.
 PROBE_SECONDS_MAX = 1.0
-# The loop waits so long for a thread that computes, several times for each request. Python's own 5 ms add up.
+# The event loop waits this long for a computing thread, several times per request. Python's default of 5 ms adds up.
 SWITCH_SECONDS = 0.001
 
 
 @click.command(
-    short_help="Run the platform and its page.",
+    short_help="Run the platform and its web pages.",
     epilog="Example:  headwater up --project my-platform --port 8080",
 )
 @click.option(
     "--project",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(),
-    help="The project directory; the present one by default.",
+    help="Project directory (default: current directory).",
 )
-@click.option("--host", help="The address to listen on; the project's by default.")
-@click.option("--port", type=click.IntRange(0, 65_535), help="The port to listen on; 0 takes a free one.")
+@click.option("--host", help="Address to listen on (default: the project's).")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on; 0 uses a free one.")
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
     default=1,
-    help="How many processes take events and stream them, on one port; more than one needs a log they can share.",
+    help="Number of processes that accept and stream events on one port; more than one needs a log they can share.",
 )
 @force_option
 def command(project: Path, host: str | None, port: int | None, workers: int, force: bool) -> None:
-    """Run the platform of a project: intake, log, streams, jobs and the page. Ctrl + C or SIGTERM stops it.
+    """Run the platform of a project: intake, log, streams, jobs and web pages. Ctrl + C or SIGTERM stops it.
 
-    What `headwater check` calls an error stops the start. Settings, schemas, streams and jobs are read once: when their
-    files have changed, restart it.
+    It does not start if `headwater check` finds errors. Settings, streams and jobs are read once: restart it after
+    their files have changed.
     """
     from headwater.config import load_config
 
@@ -82,7 +82,7 @@ def command(project: Path, host: str | None, port: int | None, workers: int, for
 
 async def _serve(project: Project, files: ChangedFiles) -> None:
     async with running(project.config, project=project) as (_, address):
-        say(f"Headwater is at {address}/ (Ctrl + C stops it; changed files need a restart)")
+        say(f"Headwater is at {address}/ (press Ctrl + C to stop; restart after changing files)")
         await files.tell()
 
 
@@ -95,9 +95,9 @@ async def running(
     project: Project | None = None,
     command: str = "up",
 ) -> AsyncIterator[tuple[Platform, str]]:
-    """The project's platform, started by the verb `command` and served at an address for the length of the block.
+    """The project's platform, started by the verb `command` and served at an address for the duration of the block.
 
-    `project`: as the check has read it, so that it is not read again.
+    `project`: as read by the check, so that it is not read again.
     `place`: as one of several workers, of which only the first runs the jobs that are not shared.
     """
     from headwater.cli.up.wait import started
@@ -117,14 +117,14 @@ async def running(
                 platform.prepare_stop()
     finally:
         await platform.stop()
-        # Python ends with a look at what is left, in which drivers written in C report what stays as their own leaks.
+        # When Python ends it finalizes what is left, and drivers written in C would report frozen objects as leaks.
         gc.unfreeze()
 
 
 def prepare_interpreter() -> None:
-    """Set the interpreter up for serving: the event loop waits little for threads, and rarely for the collector."""
+    """Configure the interpreter for serving: the event loop waits little for threads, and rarely for the collector."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    # What is there now stays; and events make much garbage but few cycles, so looking for them often is in vain.
+    # Existing objects stay; and events create much garbage but few cycles, so frequent collections would find nothing.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
@@ -134,9 +134,9 @@ Result = TypeVar("Result")
 
 
 def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result | None:
-    """Run `work` on the fastest event loop there is; SIGINT, SIGTERM and SIGHUP cancel it, and None is the answer then.
+    """Run `work` on the fastest event loop available; SIGINT, SIGTERM and SIGHUP cancel it: the result is None.
 
-    A SIGHUP that is ignored, as under `nohup`, stays so. How long it may then take is bounded (`Stopping`).
+    A SIGHUP that is ignored, as under `nohup`, stays ignored. The time to stop is bounded (`Stopping`).
     """
     loop_factory = None
     with contextlib.suppress(ImportError):
@@ -169,17 +169,17 @@ def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result | None:
 
 
 def require_project(project: Path) -> None:
-    """Raise ConfigInvalid where the directory is no project, before something is created in it."""
+    """Raise ConfigInvalid if the directory is not a project, before anything is created in it."""
     if not (project / CONFIG_FILE).is_file():
         raise ConfigInvalid(
             f"{project.resolve()} has no {CONFIG_FILE}.",
-            hint="Make a project with `headwater init NAME`, or name one with --project.",
+            hint="Create a project with `headwater init NAME`, or name one with --project.",
         )
 
 
 def require_free_place(config: Config) -> None:
-    """Raise LogInUse or ConfigInvalid where another server has the project's log, or its port."""
-    # Before the port: whose server runs already needs no other port, but no second server.
+    """Raise LogInUse or ConfigInvalid if another server uses the project's log, or its port."""
+    # Before the port: if the project is running already, the advice is to use it, not to take another port.
     require_free_log(config)
     host, port = config.web.host, config.web.port
     if not port or port_is_free(host, port):
@@ -187,18 +187,18 @@ def require_free_place(config: Config) -> None:
     name = _server_at(host, port)
     if name == config.intake.service_name:
         raise ConfigInvalid(
-            f'Port {port} of {host} is taken by a Headwater server of the same name, "{name}".',
-            hint="If it is this project's, it runs already: use it, or stop it first. If not, choose another port"
+            f'Port {port} of {host} is in use by a Headwater server of the same name, "{name}".',
+            hint="If it is this project's server, use it or stop it first. If not, choose another port"
             " with --port (0: any free one).",
         )
     raise ConfigInvalid(
-        f"Port {port} of {host} is taken{f' by the Headwater server {name!r}' if name else ''}.",
+        f"Port {port} of {host} is in use{f' by the Headwater server {name!r}' if name else ''}.",
         hint="Stop what uses it, or choose another with --port (0: any free one).",
     )
 
 
 def require_free_log(config: Config) -> None:
-    """Raise LogInUse where another process serves the project's log, and the log has room for one."""
+    """Raise LogInUse if another process serves the project's log and the log allows only one."""
     if not config.log.is_kafka:
         from headwater.log.sqlite.owner import require_unowned
 
@@ -206,7 +206,7 @@ def require_free_log(config: Config) -> None:
 
 
 def _server_at(host: str, port: int) -> str | None:
-    """The name of the Headwater server that answers there; None where something else does, or nobody in time."""
+    """The name of the Headwater server that answers there; None if another server answers, or none in time."""
     import httpx
 
     wildcards = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
@@ -220,11 +220,13 @@ def _server_at(host: str, port: int) -> str | None:
 
 
 def port_is_free(host: str, port: int) -> bool:
-    """Whether something could listen there now."""
+    """Whether a server could listen there now."""
     try:
         place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror:
-        raise ConfigInvalid(f"{host!r} is no address of this machine.", hint="Correct web.host, or --host.") from None
+        raise ConfigInvalid(
+            f"{host!r} is not an address of this machine.", hint="Correct `web.host`, or use --host."
+        ) from None
     with socket.socket(place[0], place[1]) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

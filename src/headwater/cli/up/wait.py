@@ -1,4 +1,4 @@
-"""Starts a project's platform, and where its log is on brokers that do not answer yet, waits for them and says so."""
+"""Starts a project's platform; if its log is on brokers that do not answer yet, waits for them and reports it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     Attempt = Callable[[], Awaitable[Platform]]
 
 PAUSE_SECONDS = 1.0
-# After so long, and from then on each time twice as long, it is said that the waiting goes on.
+# The first reminder that it is still waiting; each further one comes after twice as long.
 REMIND_SECONDS = 60.0
 
 
 async def started(
     config: Config, *, place: WorkerPlace | None, project: Project | None, command: str
 ) -> tuple[Platform, Sequence[socket.socket]]:
-    """The platform, started, and the sockets on which it was waited for it; none where there was nothing to wait for.
+    """The started platform, and the sockets that were served while waiting for it; empty without a wait.
 
-    Who asks meanwhile is answered 503. Raises what `Platform.start` does, but for brokers that do not answer.
+    Requests are answered with 503 meanwhile. Raises what `Platform.start` does, except for unreachable brokers.
     """
     from headwater.platform import build
 
     async def attempt() -> Platform:
         nonlocal project
         platform = build(config, project)
-        # A platform that stops closes what was read with the project.
+        # A platform that stops closes what the project has opened.
         project = None
         await platform.start(run_jobs=place is None or place.is_first, run_shared_jobs=True, command=command)
         return platform
@@ -50,7 +50,7 @@ async def started(
     from headwater.web.waiting import waiting
 
     sockets = list(place.sockets) if place is not None else [listening(config.web.host, config.web.port)]
-    say(f"{reason.message} Waiting for it; until then /readyz and all requests are answered 503.")
+    say(f"{reason.message} Waiting for it; until then all requests, /readyz included, are answered with 503.")
     async with waiting(config, sockets):
         return await _once_it_answers(attempt, config), sockets
 
@@ -71,12 +71,12 @@ async def _once_it_answers(attempt: Attempt, config: Config) -> Platform:
                 say(f"Still waiting, for {loop.time() - began:.0f} s: {error.message}")
                 remind_at += 2 * (remind_at - began)
             continue
-        say(f"The log answers, after {loop.time() - began:.0f} s.")
+        say(f"The log is available, after {loop.time() - began:.0f} s.")
         return platform
 
 
 async def _ask(config: Config) -> None:
-    """Whether the log can be opened, without anything else: that is asked often."""
+    """Whether the log can be opened. It opens nothing else, since it is called often."""
     from headwater.platform import log_of
 
     log = log_of(config)

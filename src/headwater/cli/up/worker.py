@@ -20,7 +20,7 @@ from headwater.errors import Fault, HeadwaterError
 
 
 def main() -> None:
-    """Run as the JSON in the first argument says, until SIGTERM, SIGINT or the end of standard input.
+    """Run with the options in the first argument (JSON), until SIGTERM, SIGINT or the end of standard input.
 
     The first line of standard input is the secret of the workers.
     """
@@ -42,7 +42,7 @@ async def _work(config: Config, specification: Mapping[str, Any], secret: str) -
 
     task = asyncio.current_task()
     assert task is not None
-    # Nothing more is ever sent: what there is to read is the end, when the parent is gone.
+    # Nothing more is ever sent: a read returns at the end of the input, when the parent is gone.
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), task.cancel)
     sockets = [socket.socket(fileno=descriptor) for descriptor in specification["sockets"]]
     place = WorkerPlace(specification["number"], sockets, specification["ports"], secret)
@@ -50,11 +50,11 @@ async def _work(config: Config, specification: Mapping[str, Any], secret: str) -
     if specification["force"]:
         from headwater.checking.project import read_project
 
-        # What is wrong with it was said by the parent.
+        # The parent has already reported what is wrong with it.
         project = read_project(config)
     async with running(config, place=place, project=project):
         os.write(1, READY)
-        # What a job prints belongs to the terminal, and not into a pipe nobody reads.
+        # Output of jobs belongs on the terminal, not in a pipe that is not read.
         os.dup2(2, 1)
         await asyncio.Event().wait()
 

@@ -1,11 +1,10 @@
-"""`headwater up --workers N`: several processes on one port, watched and replaced by a parent that does nothing else.
+"""`headwater up --workers N`: several processes on one port, supervised by a parent that does nothing else.
 
-How this works: the parent binds the port once and hands the listening socket to every worker, so that a worker that
-dies takes no waiting connection with it. The first worker alone has the page, and runs the jobs that are not shared. A
-worker (worker.py) is given the secret by which the workers know each other on its standard input, where no other user
-of the machine can read it. It says "ready" on its standard output, and stops when its standard input ends, as it does
-when the parent dies. One that ends by itself is replaced, at once the first time and with growing pauses when that
-keeps happening.
+How this works: the parent binds the port once and passes the listening socket to every worker, so that no waiting
+connection is lost when a worker dies. Only the first worker serves the web pages and runs the jobs that are not shared.
+A worker (worker.py) receives the secret that the workers share on its standard input, where no other user of the
+machine can read it. It prints "ready" on its standard output, and stops when its standard input ends, as it does when
+the parent dies. A worker that ends by itself is replaced: immediately the first time, then with backoff.
 """
 
 from __future__ import annotations
@@ -30,29 +29,29 @@ from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable
 BACKLOG = 2048
 PAUSE_SECONDS_FIRST = 0.1
 PAUSE_SECONDS_MAX = 30.0
-# A worker that lived for so long is replaced as if it were the first to die.
+# The backoff is reset after a worker has run for this long.
 SETTLED_SECONDS = 60.0
-# The server's own ten seconds, and what the intake and the jobs then still have under way.
+# The server's own ten seconds, and what the intake and the jobs then still have in flight.
 DRAIN_SECONDS_MAX = 30.0
 READY = b"ready\n"
 
 
 def require_shared_log(config: Config) -> None:
-    """Raise ConfigInvalid where the project's log has room for one writing process only."""
+    """Raise ConfigInvalid if the project's log allows only one writing process."""
     if not config.log.is_kafka:
         raise ConfigInvalid(
             "--workers needs a log that several processes can write, such as kafka://…; "
             f"this project's log is {config.log.url}.",
-            hint="Run it without --workers: SQLite has one writer, and further processes would only wait for it.",
+            hint="Omit --workers: SQLite has one writer, and further processes would only wait for it.",
         )
 
 
 async def keep_running(
     config: Config, overrides: Mapping[str, Any], count: int, files: ChangedFiles, *, force: bool = False
 ) -> None:
-    """Run `count` workers until this is cancelled. Raises ConfigInvalid where the first ones cannot start.
+    """Run `count` workers until this is cancelled. Raises ConfigInvalid if the first ones cannot start.
 
-    `force`: without what of the project cannot be read.
+    `force`: ignore files of the project that cannot be read.
     """
     listener = listening(config.web.host, config.web.port)
     own = [listening("127.0.0.1", 0) for _ in range(count)]
@@ -72,13 +71,13 @@ async def keep_running(
                 await worker.ready.wait()
             host, port = listener.getsockname()[:2]
             address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            stops = "Ctrl + C stops them; changed files need a restart"
+            stops = "press Ctrl + C to stop; restart after changing files"
             say(f"Headwater is at http://{address}/ with {count} workers ({stops})")
             await files.tell()
     except* HeadwaterError as errors:
         raise errors.exceptions[0] from None
     finally:
-        # No further connections while the workers finish those they have.
+        # Accept no further connections while the workers finish the open ones.
         for each in (listener, *own):
             each.close()
         await asyncio.gather(*(worker.stop() for worker in workers))
@@ -109,7 +108,7 @@ class _Worker:
                 backoff.reset()
             pause = backoff.next_pause()
             how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-            say(f"Worker {self.number} {how}; another one starts in {pause:.2g} s.")
+            say(f"Worker {self.number} {how}; starting another one in {pause:.2g} s.")
             await asyncio.sleep(pause)
 
     async def _run_one(self) -> int:
@@ -129,7 +128,7 @@ class _Worker:
         return await process.wait()
 
     async def stop(self) -> None:
-        """Let the worker finish what it has, and kill it where that takes too long."""
+        """Let the worker finish its requests, and kill it if that takes too long."""
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -139,15 +138,15 @@ class _Worker:
             async with asyncio.timeout(DRAIN_SECONDS_MAX):
                 await process.wait()
         except TimeoutError:
-            say(f"Worker {self.number} did not stop within {DRAIN_SECONDS_MAX:g} s and is killed.")
+            say(f"Worker {self.number} did not stop within {DRAIN_SECONDS_MAX:g} s and was killed.")
             process.kill()
             await process.wait()
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises ConfigInvalid where nothing can."""
+    """A socket that listens there. Raises ConfigInvalid if that is impossible."""
     family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    # Only where it is named, asyncio sends at once what is written: otherwise an answer waits for the client's ACK.
+    # asyncio sets TCP_NODELAY only if the protocol is given: otherwise a response waits for the client's ACK.
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -155,7 +154,7 @@ def listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConfigInvalid(
-            f"Port {port} of {host} cannot be listened on: {error.strerror or error}.",
+            f"Port {port} of {host} cannot be used: {error.strerror or error}.",
             hint="Choose another with --port (0: any free one).",
         ) from None
     listener.listen(BACKLOG)

@@ -41,7 +41,7 @@ def summary(result: CheckResult) -> str:
     """One line: the verdict, and further counts."""
     errors = len(result.of(Severity.ERROR))
     looked_at = f"{_counted(len(result.titles), 'schema')}, {_counted(result.documents, 'file')}"
-    verdict = f"{_counted(errors, 'error')} in {looked_at}" if errors else f"All is well with {looked_at}"
+    verdict = f"{_counted(errors, 'error')} in {looked_at}" if errors else f"No errors in {looked_at}"
     counts = Counter(finding.severity for finding in result.findings if finding.waived is None)
     others = [_counted(counts[one], one.value) for one in (Severity.WARNING, Severity.NOTE) if counts[one]]
     waived = sum(finding.waived is not None for finding in result.findings)

@@ -43,7 +43,7 @@ def test_a_stop_that_does_not_end_is_ended(wait: str) -> None:
     assert code == 1
     assert seconds < 40
     assert "Still stopping after 0.3 s" in said
-    assert "is ended now" in said
+    assert "is terminated" in said
     if wait == "a task":
         assert "the task 'somebody slow'" in said
 
@@ -53,7 +53,7 @@ def test_a_slow_stop_says_what_it_waits_for_and_ends_by_itself(wait: str) -> Non
     code, said, _ = stopped(wait, seconds=2, seconds_max=50)
     assert code == 0
     assert "Still stopping" in said
-    assert "is ended now" not in said
+    assert "is terminated" not in said
 
 
 def test_a_stop_in_time_says_nothing() -> None:

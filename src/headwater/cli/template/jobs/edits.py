@@ -1,4 +1,4 @@
-"""What is computed from the edits: how many there are per wiki and minute, and which pages are edited most."""
+"""The jobs of this project: edits per wiki and minute, and the most edited pages."""
 
 from typing import Any
 
