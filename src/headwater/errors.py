@@ -414,7 +414,7 @@ class WriterFenced(HeadwaterError):
 
 
 class FeatureUnsupported(HeadwaterError):
-    """This log does not support what was asked of it; its `features` say so."""
+    """The log does not declare the feature that this needs (`Features`); the hint says what to do instead."""
 
     code = "feature_unsupported"
     fault = Fault.OPERATOR

@@ -27,9 +27,7 @@ from headwater.jobs.flow import in_order_of_flow
 from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
 from headwater.jobs.sinks import sink_jobs
-from headwater.log.consumer_group import GroupLog
 from headwater.log.contract import Log, TopicSettings
-from headwater.log.damage_book import NotesDamage
 from headwater.log.sqlite.log import SqliteLog
 from headwater.log.sqlite.owner import LogOwner
 from headwater.log.sqlite.space import DiskLimits
@@ -106,12 +104,11 @@ class Platform:
             jobs=self._job_progress,
             job_totals=self._job_totals,
         )
-        if isinstance(self.log, NotesDamage):
-            damages = self.log.damages
-            telemetry = self.telemetry.gauge(
+        if self.log.features.finds_damage:
+            gauge = self.telemetry.gauge(
                 "headwater_log_damaged_offsets", "Offsets found damaged since the start and skipped."
             )
-            telemetry.set_function(lambda: float(damages.offsets))
+            gauge.set_function(lambda: float(self.log.damaged_offsets()))
         self._trimming: asyncio.Task[None] | None = None
         self._started = False
 
@@ -231,7 +228,7 @@ class Platform:
 
     def _supervisor(self, job: Job) -> Supervisor:
         settings = RunnerSettings(stops_where_replaced=self.config.jobs.on_replaced_log == "stop")
-        if self.config.jobs.shared and isinstance(self.log, GroupLog) and can_share(job):
+        if self.config.jobs.shared and self.log.features.shares_partitions and can_share(job):
             stall = self.config.jobs.shared_stall_seconds_max
             shared = SharedRunner(
                 job, self.log, self.gate, telemetry=self.telemetry, settings=settings, stall_seconds_max=stall
@@ -257,7 +254,7 @@ class Platform:
         if writes.table is not None:
             sink = self.tables[writes.table.name] = self._sink(writes.table, writes.sink)
             return SinkStore(sink, self.log, job.group)
-        if isinstance(self.log, GroupLog) and can_share(job):
+        if self.log.features.shares_partitions and can_share(job):
             return UnpartitionedStore(self.log, job.group)
         if self.log.features.keyed_state or not job.keeps_state:
             return None

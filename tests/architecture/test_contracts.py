@@ -44,9 +44,7 @@ NO_IMPLEMENTATIONS = {
     ("SqlTableSink", "*"): "what the sinks of all SQL databases inherit; the suite is run on each of them",
     ("SinkStore", "SetsAside"): "hands on to the sink, whose suite asks it",
     ("OpenSchemas", "SchemaRepository"): "has a schema for every URI, on purpose",
-    ("Sender", "Submits"): "the half of a log that its own log hands on to",
-    ("GroupTokens", "ListsGroups"): "the same",
-    ("Tokens", "ListsGroups"): "the same",
+    ("LogDefaults", "*"): "what every log inherits; the suite is run on each of them",
 }
 
 

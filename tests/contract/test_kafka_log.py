@@ -11,7 +11,7 @@ import pytest
 from headwater.log.contract import Log
 from headwater.log.kafka.log import KafkaLog
 from headwater.testing.clock import ManualClock
-from headwater.testing.suites.log import LogSuite
+from headwater.testing.suites.log import InspectableLogSuite
 from servers.kafka import KafkaCluster
 
 
@@ -30,7 +30,7 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
             deleted.result(timeout=20)
 
 
-class KafkaSuite(LogSuite):
+class KafkaSuite(InspectableLogSuite):
     implementations = (KafkaLog,)
 
     @pytest.fixture

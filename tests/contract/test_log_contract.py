@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from headwater.log.contract import Log, TopicSettings
+from headwater.log.contract import Features, Log, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.testing.clock import ManualClock
 from headwater.testing.faulty_log import FaultyLog
 from headwater.testing.oracle_kafka import OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
-from headwater.testing.suites.log import LogSuite
+from headwater.testing.suites.log import InspectableLogSuite, LogSuite
 
 
 class TestOracleLog(LogSuite):
@@ -41,6 +41,23 @@ class TestFaultyLog(LogSuite):
         await log.close()
 
 
+class PlainLog(OracleLog):
+    """Declares as little as a log can."""
+
+    features = Features(transactional_commit=False, keyed_state=False, seek_by_time=False, compaction=True)
+
+
+class TestLogWithoutFeatures(LogSuite):
+    implementations = (PlainLog,)
+
+    @pytest.fixture
+    async def log(self, clock: ManualClock) -> AsyncIterator[Log]:
+        log = PlainLog(clock=clock)
+        await log.open()
+        yield log
+        await log.close()
+
+
 class TestOracleKafkaLog(LogSuite):
     implementations = (OracleKafkaLog,)
 
@@ -52,7 +69,7 @@ class TestOracleKafkaLog(LogSuite):
         await log.close()
 
 
-class TestSqliteLog(LogSuite):
+class TestSqliteLog(InspectableLogSuite):
     implementations = (SqliteLog,)
 
     @pytest.fixture
@@ -63,7 +80,7 @@ class TestSqliteLog(LogSuite):
         await log.close()
 
 
-class TestSqliteLogWithoutMemory(LogSuite):
+class TestSqliteLogWithoutMemory(InspectableLogSuite):
     """The same with a cache and a write-ahead log too small to be of use."""
 
     @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from headwater.log.consumer_group import GroupLog
+from headwater.log.contract import Log
 from headwater.log.kafka.log import KafkaLog
 from headwater.log.kafka.membership import KafkaMembership
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog, OracleMembership
@@ -20,9 +20,9 @@ class TestOracleKafkaLog(GroupLogSuite):
     @pytest.fixture
     async def new_log(self) -> AsyncIterator[NewLog]:
         brokers = OracleBrokers()
-        made: list[GroupLog] = []
+        made: list[Log] = []
 
-        async def another() -> GroupLog:
+        async def another() -> Log:
             made.append(OracleKafkaLog(brokers))
             await made[-1].open()
             return made[-1]
@@ -38,9 +38,9 @@ class TestKafkaLog(GroupLogSuite):
     @pytest.fixture
     async def new_log(self, kafka_server: str) -> AsyncIterator[NewLog]:
         url = f"kafka://{kafka_server}/shared-suite-{uuid.uuid4().hex[:10]}."
-        made: list[GroupLog] = []
+        made: list[Log] = []
 
-        async def another() -> GroupLog:
+        async def another() -> Log:
             made.append(KafkaLog(url))
             await made[-1].open()
             return made[-1]

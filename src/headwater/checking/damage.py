@@ -14,7 +14,7 @@ from headwater.errors import ConfigInvalid, HeadwaterError, LogCorrupt
 from headwater.jobs.job import Job
 from headwater.jobs.sinks import sink_jobs
 from headwater.log.contract import Log
-from headwater.log.inspection import FileLook, LooksForDamage
+from headwater.log.inspection import FileLook
 from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
 
@@ -85,7 +85,7 @@ async def damaged_at_start(config: Config, log: Log, jobs: Sequence[Job] = ()) -
     """Check the log and the files briefly and report damage; returns the files that must not be used."""
     began = time.monotonic()
     unseen: list[str] = []
-    if isinstance(log, LooksForDamage) and not await log.look(START_SECONDS_MAX / 2):
+    if log.features.finds_damage and not await log.look(START_SECONDS_MAX / 2):
         unseen.append("the log")
     damaged: dict[Path, LogCorrupt] = {}
     for look in await asyncio.to_thread(lambda: list(look_into_files(config, START_SECONDS_MAX / 2, jobs))):

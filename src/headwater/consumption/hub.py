@@ -19,7 +19,7 @@ from headwater.consumption.resume import Start, find_start
 from headwater.consumption.subscription import topics_of
 from headwater.consumption.tail import LiveTail
 from headwater.errors import ConfigInvalid, KeyRequired, ScopeMissing, StreamUnknown
-from headwater.log.contract import LogReader, TopicPartition
+from headwater.log.contract import Log, TopicPartition
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
@@ -86,7 +86,7 @@ class StreamHub:
 
     def __init__(
         self,
-        log: LogReader,
+        log: Log,
         streams: StreamRegistry,
         config: ConsumptionConfig,
         telemetry: Telemetry,

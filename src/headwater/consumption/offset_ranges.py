@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headwater.errors import ConfigInvalid, HeadwaterError, LogCorrupt, LogFull, LogUnavailable, TopicUnknown
-from headwater.log.contract import LogReader, Position, TopicPartition
+from headwater.log.contract import Log, Position, TopicPartition
 from headwater.log.token_marks import Former, former_of, marks_of
 
 # By topic, the oldest kept and the next offset of each partition.
@@ -47,7 +47,7 @@ class _Query:
 class OffsetRanges:
     """Finds out for everybody which partitions exist, and how far they reach. Belongs to one event loop."""
 
-    def __init__(self, log: LogReader) -> None:
+    def __init__(self, log: Log) -> None:
         # Of every topic asked for, as last seen.
         self.marks: dict[str, str] = {}
         self._former: Former | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from headwater.errors import AppendIncomplete, HeadwaterError, LogUnavailable
 from headwater.log.contract import Placement, Record
@@ -34,13 +34,6 @@ class Waiting(Protocol):
 
 
 Gathered = list[tuple[list[Record], Waiting]]
-
-
-@runtime_checkable
-class Submits(Protocol):
-    """A log that takes an append without a coroutine, as the embedded log does."""
-
-    def submit(self, records: Sequence[Record]) -> asyncio.Future[Sequence[Placement]]: ...
 
 
 class AppendBatcher:

@@ -28,7 +28,7 @@ from headwater.errors import (
     TooManyStreams,
 )
 from headwater.event import encode_event
-from headwater.intake.append_batcher import AppendBatcher, Submits, append_exactly, failure_of, failures_of
+from headwater.intake.append_batcher import AppendBatcher, append_exactly, failure_of, failures_of
 from headwater.intake.counters import Counters
 from headwater.intake.dry_run import explanation
 from headwater.intake.duplicates import DuplicateWindow, Reservation
@@ -126,7 +126,7 @@ class Intake:
         self._judging = Judging(gate)
         self.judge, self.judge_readable = self._judging.all, self._judging.readable
         self._log = log
-        self._submit = log.submit if isinstance(log, Submits) else self._append_in_task
+        self._submit = log.submit
         self._gathering = AppendBatcher(self._submit, config.append_timeout_seconds)
         self._clock = clock
         self._made = IntakeTopics(gate, log, topic_settings or settings_of, config.made_topics_max)
@@ -533,9 +533,6 @@ class Intake:
         if not future.done():
             raise self._no_answer()
         return future.result()
-
-    def _append_in_task(self, records: Sequence[Record]) -> asyncio.Future[Sequence[Placement]]:
-        return asyncio.ensure_future(self._log.append(records))
 
     def _no_answer(self) -> LogUnavailable:
         return LogUnavailable(

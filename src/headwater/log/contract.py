@@ -8,6 +8,7 @@ msgspec structs because they are made by the hundred thousand a second: 0.07 µs
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -15,7 +16,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from headwater.errors import TokenInvalid
+from headwater.errors import HeadwaterError, TokenInvalid
 
 TOKEN_PREFIX = "hw1"
 # Between a topic in a token and the mark of its log; percent-encoded in the names of topics themselves.
@@ -122,14 +123,21 @@ class TopicInfo:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What an implementation can do, asked before anything starts.
+    """What an implementation can do; callers ask these, and never for its class, before anything starts.
 
+    A method that belongs to a feature raises FeatureUnsupported in a log that does not declare it, if its description
+    says nothing else (`headwater.log.defaults`).
+
+    `transactional_commit`: `append` takes a commit. `keyed_state`: it stores the state of jobs (`KeyedState`).
+    `seek_by_time`: it finds records by their time (`LogReader.at`). `compaction`: it compacts topics.
     `trim_on_demand`: `trim` applies retention and compaction at once; otherwise the log does so in its own time.
     `offsets_without_gaps`: only compaction leaves out offsets; otherwise transactions do too. `times_never_go_back`:
     within a partition, whoever writes and however their clocks differ; otherwise within one process only.
     `compacts_without_keys`: compacted topics take records without a key too; otherwise KeyFieldMissing is raised.
     `topic_rules`: it has rules of its own about topics (`Log.refused_topics`). `record_limits`: its topics have limits
-    of their own for the size of a record (`Log.smallest_limit`).
+    of their own for the size of a record (`Log.smallest_limit`). `refuses_records`: it never stores some records, and
+    says so beforehand (`LogWriter.refusal`). `shares_partitions`: processes can divide the partitions of topics
+    (`Log.join`). `finds_damage`: it looks for damage (`Log.look`) and counts it (`Log.damaged_offsets`).
     """
 
     transactional_commit: bool
@@ -143,6 +151,9 @@ class Features:
     compacts_without_keys: bool = True
     topic_rules: bool = False
     record_limits: bool = False
+    refuses_records: bool = False
+    shares_partitions: bool = False
+    finds_damage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +218,20 @@ class LogWriter(Protocol):
         """
         ...
 
+    def submit(self, records: Sequence[Record]) -> asyncio.Future[Sequence[Placement]]:
+        """`append` without a coroutine: the future ends when the records are durable.
+
+        Raises as `append` does, at once or from the future. `records` must not be changed afterwards.
+        """
+        ...
+
+    async def refusal(self, record: Record) -> HeadwaterError | None:
+        """Why the log would refuse the record at every attempt; None where it would store it.
+
+        `Features.refuses_records`. Raises TopicUnknown, LogUnavailable.
+        """
+        ...
+
 
 class LogReader(Protocol):
     """The half of a log that subscriptions and runners read from; safe for many concurrent readers."""
@@ -252,7 +277,76 @@ class LogReader(Protocol):
         ...
 
 
-class Log(LogWriter, LogReader, Protocol):
+class Membership(Protocol):
+    """One process's part in a group whose members share partitions. A hint and no lock: writers are fenced."""
+
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        """The (topic, partition) pairs this process is to work on now."""
+        ...
+
+    async def changes(self) -> frozenset[TopicPartition]:
+        """Wait for the next change of `assigned`, and answer it. Raises LogUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Leave at once; idempotent."""
+        ...
+
+
+class GroupTokens(Protocol):
+    """The part of a log that remembers a token for each group, which is the name of a reader."""
+
+    async def commit(self, group: str, token: str) -> None:
+        """Remember `token` for `group`, durable on return."""
+        ...
+
+    async def committed(self, group: str) -> str | None:
+        """The last committed token of `group`, or None."""
+        ...
+
+    async def groups(self) -> Sequence[str]:
+        """The groups that have committed a token, sorted. Raises LogUnavailable."""
+        ...
+
+    async def claim(self, group: str) -> str | None:
+        """Take `group` over: appends that others committed for it have ended, and their further ones are refused.
+
+        Answers the last committed token, or None. In a log that one process writes there are no others. Raises
+        LogUnavailable, WriterFenced (another process has taken it from this one).
+        """
+        ...
+
+    async def release(self, group: str) -> None:
+        """Give up a claimed group, after what is in flight for it; it can be claimed again, also after WriterFenced.
+
+        Does nothing in a log that one process writes.
+        """
+        ...
+
+
+class KeyedState(Protocol):
+    """The part of a log that stores the state of jobs, by namespace and key; `Features.keyed_state`.
+
+    State is changed by `append` with a commit.
+    """
+
+    async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """The values of `keys`; keys without a value are left out."""
+        ...
+
+    async def state_scan(
+        self, namespace: str, *, after: bytes = b"", rows_max: int = 1000
+    ) -> Sequence[tuple[bytes, bytes]]:
+        """Up to `rows_max` (key, value) pairs with key > `after`, in key order."""
+        ...
+
+    async def namespaces(self) -> Sequence[str]:
+        """The namespaces that have state, sorted."""
+        ...
+
+
+class Log(LogWriter, LogReader, GroupTokens, KeyedState, Protocol):
     """A whole log. Every implementation passes `headwater.testing.suites.log`."""
 
     features: Features
@@ -298,30 +392,23 @@ class Log(LogWriter, LogReader, Protocol):
         """
         ...
 
-    async def commit(self, group: str, token: str) -> None:
-        """Remember `token` for `group`, durable on return."""
-        ...
+    async def join(self, group: str, topics: Iterable[str], *, stall_seconds_max: float = 60.0) -> Membership:
+        """Become a member of `group`, whose members divide the partitions of `topics`; `Features.shares_partitions`.
 
-    async def committed(self, group: str) -> str | None:
-        """The last committed token of `group`, or None."""
-        ...
-
-    async def claim(self, group: str) -> str | None:
-        """Take `group` over: appends that others committed for it have ended, and further ones of theirs are refused.
-
-        Answers the last committed token, or None. A log that one process writes has nobody to take it from. Raises
-        LogUnavailable, WriterFenced (another process has taken it from this one).
+        After the event loop has been blocked for `stall_seconds_max`, others get this member's partitions until it
+        continues. Raises LogUnavailable, ConfigInvalid.
         """
         ...
 
-    async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        """The present values of `keys`; absent keys are left out."""
+    async def look(self, seconds_max: float) -> bool:
+        """Look for damage in the newest batches, the positions and the state, and record it; `Features.finds_damage`.
+
+        Answers whether it has seen everything within `seconds_max`.
+        """
         ...
 
-    async def state_scan(
-        self, namespace: str, *, after: bytes = b"", rows_max: int = 1000
-    ) -> Sequence[tuple[bytes, bytes]]:
-        """Up to `rows_max` (key, value) pairs with key > `after`, in key order."""
+    def damaged_offsets(self) -> int:
+        """How many offsets were found damaged since it was opened; `Features.finds_damage`."""
         ...
 
     async def trim(self) -> int:

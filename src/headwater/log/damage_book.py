@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol, runtime_checkable
 
 from headwater.errors import DamagedOffsets, LogCorrupt
 
@@ -11,13 +10,6 @@ from headwater.errors import DamagedOffsets, LogCorrupt
 DAMAGES_MAX = 1_000
 
 _log = logging.getLogger(__name__)
-
-
-@runtime_checkable
-class NotesDamage(Protocol):
-    """A log that keeps such a book."""
-
-    damages: DamageBook
 
 
 class DamageBook:

@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast
 
 from headwater.errors import ConfigInvalid
 from headwater.log.contract import Log
@@ -45,15 +45,6 @@ class FileLook:
     damages: tuple[Damage, ...] = ()
     rows: int | None = None
     unseen: str | None = None
-
-
-@runtime_checkable
-class LooksForDamage(Protocol):
-    """A log that can look for damage in a bounded time."""
-
-    async def look(self, seconds_max: float) -> bool:
-        """Look at the newest batches, positions and state, and note what is damaged; whether all was looked at."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Protocol, runtime_checkable
 from urllib.parse import unquote
 
 import orjson
 
-from headwater.log.contract import MARK, TOKEN_PREFIX, LogReader, Position
+from headwater.log.contract import MARK, TOKEN_PREFIX, GroupTokens, LogReader, Position
 
 MARK_BYTES = 4
 FORMER_GROUP = "headwater.former"
@@ -25,13 +24,6 @@ FORMER_MAX = 8
 
 # By topic, the ids of those it was copied from; by partition, up to where their offsets are the same.
 Former = Mapping[str, Mapping[str, Mapping[int, int]]]
-
-
-@runtime_checkable
-class RemembersGroups(Protocol):
-    """A log that keeps tokens of groups."""
-
-    async def committed(self, group: str) -> str | None: ...
 
 
 def mark_of(topic_id: str) -> str:
@@ -80,9 +72,9 @@ def holds(former: Former, topic: str, one: str, position: Position) -> bool:
     return False
 
 
-async def former_of(log: LogReader) -> Former:
+async def former_of(log: GroupTokens) -> Former:
     """What a log remembers of the logs that were copied into it. Raises LogUnavailable, LogCorrupt."""
-    text = await log.committed(FORMER_GROUP) if isinstance(log, RemembersGroups) else None
+    text = await log.committed(FORMER_GROUP)
     found = orjson.loads(text) if text else {}
     return {
         topic: {one: {int(number): end for number, end in ends.items()} for one, ends in ids.items()}

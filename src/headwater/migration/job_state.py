@@ -19,7 +19,7 @@ import msgspec
 
 from headwater.errors import CopyRefused, StateMismatch
 from headwater.log.contract import Commit, Log, Position, StateChange
-from headwater.migration.positions import FURTHER, ListsGroups, namespaces_of
+from headwater.migration.positions import FURTHER, namespaces_of
 from headwater.processing.stores.outbox import OutboxStore, parse_published, published_token
 from headwater.processing.stores.state_file import StateFile
 
@@ -145,12 +145,12 @@ class LogJobState:
         """The log is not ours to close."""
 
     async def _namespaces(self) -> list[str]:
-        return await namespaces_of(self._log, self._prefix) if self._log.features.keyed_state else []
+        return await namespaces_of(self._log, self._prefix)
 
     async def _token(self) -> str | None:
         """That of the job. Processes that share a job have one for each partition, and the furthest counts."""
         token = await self._log.committed(self._group)
-        if self._log.features.keyed_state or not isinstance(self._log, ListsGroups):
+        if not self._log.features.shares_partitions:
             return token
         offsets = dict(parse_published(token)[0].offsets)
         for group in await self._log.groups():

@@ -7,9 +7,8 @@ carried by `headwater.migration.jobs`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 from headwater.errors import TokenInvalid
 from headwater.log.contract import Log, Position, TopicPartition
@@ -20,24 +19,6 @@ FURTHER = "it has gone further in the target by itself"
 MOVING = "it was moving: stop it and copy again"
 NO_OFFSETS = "its token names no offsets"
 BEHIND = "it had read more than was copied"
-
-
-@runtime_checkable
-class ListsGroups(Protocol):
-    """A log that can say which groups it keeps tokens of."""
-
-    async def groups(self) -> Sequence[str]:
-        """The groups that have committed a token, sorted."""
-        ...
-
-
-@runtime_checkable
-class ListsState(Protocol):
-    """A log that can say which state it keeps."""
-
-    async def namespaces(self) -> Sequence[str]:
-        """The namespaces that have state, sorted."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +42,13 @@ class CarriedGroup:
 
 
 async def groups_of(source: Log) -> list[str]:
-    """The groups of readers in a log that can list them, else none."""
-    if not isinstance(source, ListsGroups):
-        return []
+    """The groups of readers, without those of Headwater itself. Raises LogUnavailable."""
     return [group for group in await source.groups() if not group.startswith("headwater.")]
 
 
 async def namespaces_of(source: Log, prefix: str) -> list[str]:
-    """The namespaces of state that begin so, in a log that can list them, else none."""
-    if not isinstance(source, ListsState):
+    """The namespaces of state with this prefix; [] in a log that stores no state. Raises LogUnavailable."""
+    if not source.features.keyed_state:
         return []
     return [name for name in await source.namespaces() if name.startswith(prefix)]
 

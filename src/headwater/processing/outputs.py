@@ -20,9 +20,8 @@ from headwater.intake.outcome import Admitted, Refused
 from headwater.jobs.job import Job
 from headwater.jobs.output_schema import output_schema_uri
 from headwater.jobs.steps import Element, Failure
-from headwater.log.contract import Record
+from headwater.log.contract import LogWriter, Record
 from headwater.processing.stack import bare_stack_text, stack_text, without_paths
-from headwater.processing.stores.contract import RefusesRecords
 from headwater.schemas.validation.validator import CompiledSchema
 from headwater.times import utc_text
 
@@ -46,8 +45,8 @@ def derived_id(job: str, stream: str, lineage_id: str) -> str:
 class OutputBuilder:
     """Turns the results of the steps of one job into records that passed the Gate."""
 
-    def __init__(self, job: Job, gate: Gate, log: RefusesRecords | None = None) -> None:
-        """`log`, if given, is asked whether it would ever accept a record."""
+    def __init__(self, job: Job, gate: Gate, log: LogWriter | None = None) -> None:
+        """`log`, which has `Features.refuses_records`, is asked whether it would store each record."""
         self._job = job
         self._writes = job.writes()
         self._gate = gate

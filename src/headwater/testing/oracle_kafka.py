@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from headwater.errors import (
     EventTooLarge,
-    FeatureUnsupported,
     HeadwaterError,
     KeyFieldMissing,
     LogUnavailable,
@@ -104,6 +103,8 @@ class OracleKafkaLog(OracleLog):
         times_never_go_back=False,
         compacts_without_keys=False,
         record_limits=True,
+        refuses_records=True,
+        shares_partitions=True,
     )
 
     def __init__(self, brokers: OracleBrokers | None = None, *, clock: Callable[[], float] = time.time) -> None:
@@ -115,8 +116,6 @@ class OracleKafkaLog(OracleLog):
 
     async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
         self._check_open()
-        if commit is not None and commit.state:
-            raise self._no_state()
         for record in records:
             if (refusal := self._refusal(record)) is not None:
                 raise refusal
@@ -166,10 +165,6 @@ class OracleKafkaLog(OracleLog):
         self.brokers.enter(member)
         return member
 
-    async def groups(self) -> Sequence[str]:
-        self._check_open()
-        return sorted(self._positions)
-
     async def refusal(self, record: Record) -> HeadwaterError | None:
         self._check_open()
         self._partition_of(record, {})
@@ -178,14 +173,6 @@ class OracleKafkaLog(OracleLog):
     async def smallest_limit(self, topics: Iterable[str]) -> tuple[int, str] | None:
         self._places(names := list(topics))
         return min(((self.brokers.limit_of(name), name) for name in names), default=None)
-
-    async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        raise self._no_state()
-
-    async def state_scan(
-        self, namespace: str, *, after: bytes = b"", rows_max: int = 1000
-    ) -> Sequence[tuple[bytes, bytes]]:
-        raise self._no_state()
 
     async def trim(self) -> int:
         """Does nothing: brokers trim by themselves, which is when a test calls `OracleLog.trim` on their content."""
@@ -224,6 +211,3 @@ class OracleKafkaLog(OracleLog):
             f"Another process has taken over the group {group!r}.",
             hint="Run a job in one process only; restart this process to take over the group again.",
         )
-
-    def _no_state(self) -> FeatureUnsupported:
-        return FeatureUnsupported("This log keeps no keyed state (features.keyed_state).")

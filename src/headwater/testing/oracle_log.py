@@ -15,12 +15,12 @@ from headwater.log.contract import (
     Placement,
     Position,
     Record,
-    Refusal,
     StoredRecord,
     TopicInfo,
     TopicPartition,
     TopicSettings,
 )
+from headwater.log.defaults import LogDefaults, unsupported
 from headwater.log.record_batch import partition_of_key
 
 
@@ -52,7 +52,7 @@ class OracleContent:
         self.grown = asyncio.Event()
 
 
-class OracleLog:
+class OracleLog(LogDefaults):
     """Keeps everything in lists and dictionaries; `close` and `open` keep the content."""
 
     features = Features(transactional_commit=True, keyed_state=True, seek_by_time=True, compaction=True)
@@ -66,6 +66,10 @@ class OracleLog:
 
     async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
         self._check_open()
+        if commit is not None and records and not self.features.transactional_commit:
+            raise unsupported(self, "transactional_commit")
+        if commit is not None and commit.state:
+            self._check_state()
         turns = dict(self._turns)
         places = [(record.topic, self._partition_of(record, turns)) for record in records]
         for topic in {record.topic for record in records}:
@@ -88,6 +92,9 @@ class OracleLog:
                     space[change.key] = change.value
         self._content.wake_readers()
         return placements
+
+    def submit(self, records: Sequence[Record]) -> asyncio.Future[Sequence[Placement]]:
+        return asyncio.get_running_loop().create_task(self.append(records))
 
     async def read(
         self, position: Position, *, records_max: int = 1000, bytes_max: int = 4_194_304, wait_seconds: float = 0.0
@@ -114,6 +121,8 @@ class OracleLog:
         return Position({place: self._partitions[place].next for place in self._places(topics)})
 
     async def at(self, topics: Iterable[str], timestamp_ms: int) -> Position:
+        if not self.features.seek_by_time:
+            raise unsupported(self, "seek_by_time")
         return Position(
             {
                 place: next(
@@ -152,21 +161,6 @@ class OracleLog:
         self._is_open = False
         self._content.wake_readers()
 
-    def close_within(self, seconds_max: float) -> None:
-        """Closing never waits."""
-
-    def troubles(self) -> Sequence[str]:
-        return ()
-
-    def cannot_serve(self) -> str | None:
-        return None
-
-    async def refused_topics(self, declared: Mapping[str, TopicSettings]) -> Sequence[Refusal]:
-        return ()
-
-    async def smallest_limit(self, topics: Iterable[str]) -> tuple[int, str] | None:
-        return None
-
     async def ensure_topic(self, name: str, settings: TopicSettings) -> None:
         self._check_open()
         present = self._settings.get(name)
@@ -184,19 +178,27 @@ class OracleLog:
         self._check_open()
         return self._positions.get(group)
 
+    async def groups(self) -> Sequence[str]:
+        self._check_open()
+        return sorted(self._positions)
+
     async def claim(self, group: str) -> str | None:
         return await self.committed(group)
 
     async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        self._check_open()
+        self._check_state()
         space = self._state.get(namespace, {})
         return {key: space[key] for key in keys if key in space}
 
     async def state_scan(
         self, namespace: str, *, after: bytes = b"", rows_max: int = 1000
     ) -> Sequence[tuple[bytes, bytes]]:
-        self._check_open()
+        self._check_state()
         return sorted(item for item in self._state.get(namespace, {}).items() if item[0] > after)[:rows_max]
+
+    async def namespaces(self) -> Sequence[str]:
+        self._check_state()
+        return sorted(name for name, space in self._state.items() if space)
 
     async def trim(self) -> int:
         self._check_open()
@@ -287,6 +289,11 @@ class OracleLog:
                 raise TopicUnknown(f"The log has no topic {topic!r}.")
             places.extend((topic, number) for number in range(self._settings[topic].partitions))
         return places
+
+    def _check_state(self) -> None:
+        self._check_open()
+        if not self.features.keyed_state:
+            raise unsupported(self, "keyed_state")
 
     def _check_open(self) -> None:
         if not self._is_open:

@@ -18,7 +18,6 @@ import msgspec
 
 from headwater.errors import (
     EventTooLarge,
-    FeatureUnsupported,
     HeadwaterError,
     KeyFieldMissing,
     LogCorrupt,
@@ -38,6 +37,7 @@ from headwater.log.contract import (
     TopicPartition,
     TopicSettings,
 )
+from headwater.log.defaults import LogDefaults, unsupported
 from headwater.log.inspection import Damage, LogStats, VerifyReport
 from headwater.log.kafka.follower import Follower
 from headwater.log.kafka.group_tokens import GroupTokens, Headers
@@ -63,7 +63,7 @@ CHECK_SECONDS = 30.0
 T = TypeVar("T")
 
 
-class KafkaLog:
+class KafkaLog(LogDefaults):
     """One namespace of one cluster; see `Log` for what each method promises."""
 
     features = Features(
@@ -78,6 +78,8 @@ class KafkaLog:
         compacts_without_keys=False,
         topic_rules=True,
         record_limits=True,
+        refuses_records=True,
+        shares_partitions=True,
     )
 
     def __init__(
@@ -130,14 +132,10 @@ class KafkaLog:
         return await self.submit(records, commit)
 
     def submit(self, records: Sequence[Record], commit: Commit | None = None) -> asyncio.Future[Sequence[Placement]]:
-        """`append` without a coroutine: the future ends when the records are durable. Raises as `append` does.
-
-        `records` must not be changed afterwards.
-        """
         if commit is None:
             return self._sender.submit(records)
         if commit.state:
-            raise self._no_state()
+            raise unsupported(self, "keyed_state")
         return asyncio.get_running_loop().create_task(self._append_and_commit(records, commit))
 
     async def read(
@@ -296,14 +294,6 @@ class KafkaLog:
             return error
         return None
 
-    async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        raise self._no_state()
-
-    async def state_scan(
-        self, namespace: str, *, after: bytes = b"", rows_max: int = 1000
-    ) -> Sequence[tuple[bytes, bytes]]:
-        raise self._no_state()
-
     async def trim(self) -> int:
         return 0
 
@@ -341,7 +331,6 @@ class KafkaLog:
         )
 
     async def groups(self) -> Sequence[str]:
-        """The groups that have committed a token, sorted."""
         self._check_open()
         return await self._tokens.groups()
 
@@ -482,9 +471,3 @@ class KafkaLog:
     def _check_open(self) -> None:
         if self._pool is None:
             raise LogUnavailable("The log is not open.")
-
-    def _no_state(self) -> FeatureUnsupported:
-        return FeatureUnsupported(
-            "The Kafka log keeps no state of jobs, only records and positions.",
-            hint="Ask features.keyed_state; a stateful job keeps its state beside the log.",
-        )

@@ -27,12 +27,12 @@ from headwater.log.contract import (
     Placement,
     Position,
     Record,
-    Refusal,
     StoredRecord,
     TopicInfo,
     TopicSettings,
 )
 from headwater.log.damage_book import DamageBook
+from headwater.log.defaults import LogDefaults
 from headwater.log.inspection import LogStats, VerifyReport
 from headwater.log.record_batch import decode_batch
 from headwater.log.sqlite.catalogue import TopicEntry, ensure_topic
@@ -69,10 +69,12 @@ class ReadCounts:
     searches: int = 0  # of the file, for new records of every partition that is followed
 
 
-class SqliteLog:
+class SqliteLog(LogDefaults):
     """One file; see `Log` for what each method promises."""
 
-    features = Features(transactional_commit=True, keyed_state=True, seek_by_time=True, compaction=True)
+    features = Features(
+        transactional_commit=True, keyed_state=True, seek_by_time=True, compaction=True, finds_damage=True
+    )
 
     def __init__(
         self,
@@ -128,10 +130,6 @@ class SqliteLog:
         return await self._writer.submit(records, commit)
 
     def submit(self, records: Sequence[Record], commit: Commit | None = None) -> asyncio.Future[Sequence[Placement]]:
-        """`append` without a coroutine: the future ends when the records are durable. Raises as `append` does.
-
-        `records` must not be changed afterwards.
-        """
         return self._writer.submit(records, commit)
 
     async def read(
@@ -176,18 +174,6 @@ class SqliteLog:
     def troubles(self) -> Sequence[str]:
         summary = self.damages.summary()
         return (summary,) if summary else ()
-
-    def cannot_serve(self) -> str | None:
-        return None
-
-    def close_within(self, seconds_max: float) -> None:
-        """Closing waits for nobody else."""
-
-    async def refused_topics(self, declared: Mapping[str, TopicSettings]) -> Sequence[Refusal]:
-        return ()
-
-    async def smallest_limit(self, topics: Iterable[str]) -> tuple[int, str] | None:
-        return None
 
     async def first(self, topics: Iterable[str]) -> Position:
         slots = await self._slots(topics)
@@ -304,22 +290,23 @@ class SqliteLog:
             return removed
 
     async def look(self, seconds_max: float) -> bool:
-        """As `LooksForDamage`: what is damaged is said once, and counted."""
+        """As in the contract; each damage is logged once."""
         found, is_whole = await self._in_thread(look, self._reader, seconds_max)
         for error in found:
             self.damages.note(error)
         return is_whole
+
+    def damaged_offsets(self) -> int:
+        return self.damages.offsets
 
     async def verify(self, *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
         """Check every batch, row and page. `progress(batches_done, batches_estimated)` is called from a thread."""
         return await self._in_thread(verify, self._reader, progress)
 
     async def groups(self) -> Sequence[str]:
-        """The groups that have committed a token, sorted."""
         return await self._in_thread(self._reader.groups)
 
     async def namespaces(self) -> Sequence[str]:
-        """The namespaces that have state, sorted."""
         return await self._in_thread(self._reader.namespaces)
 
     async def stats(self) -> LogStats:

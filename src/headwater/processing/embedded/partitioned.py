@@ -18,8 +18,7 @@ from dataclasses import replace
 from headwater.errors import WriterFenced
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
-from headwater.log.consumer_group import GroupLog
-from headwater.log.contract import Position, TopicPartition
+from headwater.log.contract import Log, Position, TopicPartition
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.log_source import LogSource
 from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
@@ -59,7 +58,7 @@ class PartitionRunner:
     def __init__(
         self,
         job: Job,
-        log: GroupLog,
+        log: Log,
         gate: Gate,
         place: TopicPartition,
         *,
@@ -160,7 +159,7 @@ class SharedRunner:
     def __init__(
         self,
         job: Job,
-        log: GroupLog,
+        log: Log,
         gate: Gate,
         *,
         telemetry: Telemetry | None = None,

@@ -11,17 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from headwater.connectors.contract import Delivery
 from headwater.errors import HeadwaterError, WriterFenced
-from headwater.log.contract import Commit, Log, Record, StateChange
-
-
-@runtime_checkable
-class RefusesRecords(Protocol):
-    """A log that can be asked whether it would ever accept a record."""
-
-    async def refusal(self, record: Record) -> HeadwaterError | None:
-        """Why the log will never accept the record; None if it will."""
-        ...
-
+from headwater.log.contract import Commit, Log, LogWriter, Record, StateChange
 
 # Called with the index of a row of the commit and the target's reason; returns the error event to store, if any.
 OnRejected = Callable[[int, Exception], Awaitable[Record | None]]
@@ -61,7 +51,7 @@ class JobStore(Protocol):
     takes_events: bool
     keeps_state: bool
     rows: RowTarget | None
-    refuses: RefusesRecords | None
+    refuses: LogWriter | None
 
     async def open(self) -> str | None:
         """Take the job over from its previous runner. Returns the token to resume after, None at the beginning.
@@ -117,7 +107,7 @@ class LogStore:
         self.takes_events = log.features.transactional_commit
         self.keeps_state = log.features.keyed_state
         self.rows: RowTarget | None = None
-        self.refuses: RefusesRecords | None = log if isinstance(log, RefusesRecords) else None
+        self.refuses: LogWriter | None = log if log.features.refuses_records else None
         self._log = log
         self._group = group
         self._is_sure = True

@@ -20,8 +20,8 @@ from typing import TypeVar
 from headwater.connectors.contract import Delivery
 from headwater.errors import EventTooLarge, KeyFieldMissing, StateMismatch, StateUnavailable
 from headwater.file_names import file_name
-from headwater.log.contract import Commit, Log, Position, Record, StateChange
-from headwater.processing.stores.contract import OnRefused, RefusesRecords, RowTarget
+from headwater.log.contract import Commit, Log, LogWriter, Position, Record, StateChange
+from headwater.processing.stores.contract import OnRefused, RowTarget
 from headwater.processing.stores.state_file import Outgoing, StateFile
 
 # No topic has such a name; its "offset" is the number of the last commit that was relayed.
@@ -57,7 +57,7 @@ class OutboxStore:
     def __init__(self, log: Log, group: str, path: Path, *, durability: str = "fsync") -> None:
         self.takes_events = log.features.transactional_commit
         self.rows: RowTarget | None = None
-        self.refuses: RefusesRecords | None = log if isinstance(log, RefusesRecords) else None
+        self.refuses: LogWriter | None = log if log.features.refuses_records else None
         self._log = log
         self._group = group
         self._path = path
@@ -196,11 +196,11 @@ class OutboxStore:
 
     async def _acceptable(self, records: Sequence[Record]) -> list[Record]:
         """`records`, with replacements for those that the log will never accept."""
-        if self.on_refused is None or not isinstance(self._log, RefusesRecords):
+        if self.on_refused is None or self.refuses is None:
             return list(records)
         taken: list[Record] = []
         for record in records:
-            refusal = await self._log.refusal(record)
+            refusal = await self.refuses.refusal(record)
             made = record if refusal is None else await self.on_refused(record, refusal)
             taken += [made] if made is not None else []
         return taken

@@ -14,8 +14,7 @@ from collections.abc import Iterable
 
 from headwater.backoff import Backoff
 from headwater.errors import WriterFenced
-from headwater.log.consumer_group import GroupLog
-from headwater.log.contract import Commit, Position, TopicPartition
+from headwater.log.contract import Commit, Log, Position, TopicPartition
 from headwater.processing.stores.contract import LogStore
 
 CLAIMS_MAX = 8
@@ -30,7 +29,7 @@ def group_of(group: str, place: TopicPartition) -> str:
 class PartitionStore(LogStore):
     """What is committed for one partition."""
 
-    def __init__(self, log: GroupLog, group: str, place: TopicPartition) -> None:
+    def __init__(self, log: Log, group: str, place: TopicPartition) -> None:
         super().__init__(log, group_of(group, place))
         self._shared = log
         self._own = group_of(group, place)
@@ -52,7 +51,7 @@ class PartitionStore(LogStore):
 class UnpartitionedStore(LogStore):
     """What is committed for all partitions by one process alone."""
 
-    def __init__(self, log: GroupLog, group: str) -> None:
+    def __init__(self, log: Log, group: str) -> None:
         super().__init__(log, group)
         self._shared = log
         self._whole = group
@@ -71,7 +70,7 @@ class UnpartitionedStore(LogStore):
         return furthest
 
 
-async def _claim(log: GroupLog, group: str) -> str | None:
+async def _claim(log: Log, group: str) -> str | None:
     """Fence the current writer of `group`, without keeping it; others may be about to do the same."""
     backoff = Backoff(CLAIM_PAUSE_SECONDS, CLAIM_PAUSE_SECONDS, spread=(0, 1))
     for _ in range(CLAIMS_MAX - 1):

@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from headwater.connectors.contained import ContainedSink
 from headwater.connectors.contract import Delivery, Sink
 from headwater.errors import SinkUnavailable, WriteIncomplete
-from headwater.log.contract import Log, Record, StateChange
-from headwater.processing.stores.contract import LogStore, OnRejected, RefusesRecords, RowTarget
+from headwater.log.contract import Log, LogWriter, Record, StateChange
+from headwater.processing.stores.contract import LogStore, OnRejected, RowTarget
 
 
 class SinkStore:
@@ -35,7 +35,7 @@ class SinkStore:
         self._unfinished: _Write | None = None
         self.on_rejected: OnRejected | None = None
         self.rows: RowTarget | None = self
-        self.refuses: RefusesRecords | None = log if isinstance(log, RefusesRecords) else None
+        self.refuses: LogWriter | None = log if log.features.refuses_records else None
 
     async def open(self) -> str | None:
         """The token in the target, or that of the group. Raises SinkUnavailable, ExtraMissing, LogUnavailable."""

@@ -12,81 +12,36 @@ Features that a log does not declare (`Log.features`) are not tested, except tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import pytest
 
-from headwater.errors import FeatureUnsupported, KeyFieldMissing, LogUnavailable, PositionLost, TopicUnknown
-from headwater.intake.append_batcher import Submits
+from headwater.errors import LogUnavailable, PositionLost, TopicUnknown
 from headwater.log.contract import (
     Commit,
     Log,
     Position,
     Record,
     StateChange,
-    StoredRecord,
     TopicPartition,
     TopicSettings,
 )
-from headwater.log.damage_book import NotesDamage
-from headwater.log.inspection import InspectableLog, LooksForDamage
-from headwater.migration.positions import ListsGroups, ListsState
+from headwater.log.inspection import InspectableLog
 from headwater.testing.clock import ManualClock
-from headwater.testing.suites.contract_suite import ContractSuite
+from headwater.testing.suites.log_features import FeatureTests
+from headwater.testing.suites.log_records import change, needs, read_all, records, values
+
+__all__ = ["InspectableLogSuite", "LogSuite", "needs", "read_all", "records", "values"]
 
 
-def records(topic: str, count: int, *, start: int = 0, key: bytes | None = None) -> list[Record]:
-    """Distinct records."""
-    return [Record(topic, b"%s %d" % (topic.encode(), number), key) for number in range(start, start + count)]
+class LogSuite(FeatureTests):
+    """Subclass it; see the module."""
 
-
-def values(found: Sequence[StoredRecord]) -> list[bytes]:
-    return [record.value for record in found]
-
-
-async def read_all(log: Log, topics: Sequence[str], *, records_max: int = 1000) -> list[StoredRecord]:
-    """All records stored in `topics`."""
-    position = await log.first(topics)
-    everything: list[StoredRecord] = []
-    while found := await log.read(position, records_max=records_max):
-        everything.extend(found)
-        for record in found:
-            position = position.after(record)
-    return everything
-
-
-def needs(log: Log, feature: str) -> None:
-    """Skip the test if the log declares that it lacks this feature."""
-    if not getattr(log.features, feature):
-        pytest.skip(f"this log declares that it has no {feature}")
-
-
-def change(log: Log, *changes: StateChange) -> tuple[StateChange, ...]:
-    """The changes, for a log that keeps state."""
-    return changes if log.features.keyed_state else ()
-
-
-class LogSuite(ContractSuite):
-    """Subclass it; see the module. Optional features are tested if the log has them."""
-
-    contracts = (
-        Log,
-        InspectableLog,
-        LooksForDamage,
-        ListsGroups,
-        ListsState,
-        NotesDamage,
-        Submits,
-    )
+    contracts: ClassVar[tuple[type[Any], ...]] = (Log,)
 
     @pytest.fixture
     def clock(self) -> ManualClock:
         return ManualClock()
-
-    async def reopen(self, log: Log) -> None:
-        """Stop and start again on the same storage."""
-        await log.close()
-        await log.open()
 
     async def test_the_suite_is_run_on_what_it_names(self, log: Log) -> None:
         self.check_implementation(log)
@@ -254,8 +209,9 @@ class LogSuite(ContractSuite):
         for ask in (log.first, log.last):
             with pytest.raises(TopicUnknown):
                 await ask(["missing"])
-        with pytest.raises(TopicUnknown):
-            await log.at(["missing"], 0)
+        if log.features.seek_by_time:
+            with pytest.raises(TopicUnknown):
+                await log.at(["missing"], 0)
 
     async def test_first_and_last_name_every_partition(self, log: Log) -> None:
         await log.ensure_topic("a", TopicSettings(partitions=2))
@@ -269,18 +225,6 @@ class LogSuite(ContractSuite):
         assert await log.partition_counts(["a", "b", "missing"]) == {"a": 2, "b": 1}
         await log.ensure_topic("b", TopicSettings(partitions=3))
         assert await log.partition_counts(iter(["b"])) == {"b": 3}
-
-    async def test_seeking_a_time_finds_the_first_record_received_then(self, log: Log, clock: ManualClock) -> None:
-        await log.ensure_topic("a", TopicSettings())
-        times = []
-        for number in range(20):
-            times.append(int(clock() * 1000))
-            await log.append(records("a", 3, start=3 * number))
-            clock.advance(10)
-        for number, time_ms in enumerate(times):
-            assert await log.at(["a"], time_ms) == Position({("a", 0): 3 * number})
-            assert await log.at(["a"], time_ms - 1) == Position({("a", 0): 3 * number})
-            assert await log.at(["a"], time_ms + 1) == Position({("a", 0): 3 * number + 3})
 
     async def test_times_never_go_back_within_a_partition(self, log: Log, clock: ManualClock) -> None:
         needs(log, "times_never_go_back")
@@ -324,6 +268,8 @@ class LogSuite(ContractSuite):
         assert [r.timestamp_ms for r in await read_all(log, ["a"])] == kept
         await self.reopen(log)
         assert [r.timestamp_ms for r in await read_all(log, ["a"])] == kept
+        if not log.features.seek_by_time:
+            return
         # The first record that is at least as new, even if older ones follow it.
         assert await log.at(["a"], now_ms - 5_000) == Position({("a", 0): 0})
         assert await log.at(["a"], now_ms - 4_000) == Position({("a", 0): 2})
@@ -337,72 +283,6 @@ class LogSuite(ContractSuite):
         assert await log.committed("g") == "two"
         await self.reopen(log)
         assert (await log.committed("g"), await log.committed("h")) == ("two", "other")
-
-    async def test_records_and_position_commit_together(self, log: Log) -> None:
-        needs(log, "transactional_commit")
-        await log.ensure_topic("a", TopicSettings(partitions=3))
-        position = await log.first(["a"])
-        for number in range(4):
-            commit = Commit("g", f"t{number}")
-            placements = await log.append(
-                [Record("a", b"%d %d" % (number, n), b"%d" % n) for n in range(5)], commit=commit
-            )
-            assert len(placements) == 5
-            assert await log.committed("g") == f"t{number}"
-            found = await log.read(position)
-            assert sorted(values(found)) == [b"%d %d" % (number, n) for n in range(5)]
-            assert {(p.partition, p.offset) for p in placements} == {(r.partition, r.offset) for r in found}
-            for record in found:
-                position = position.after(record)
-            assert await log.read(position) == []
-        await log.append((), commit=Commit("g", "last"))
-        await log.append((), commit=Commit("h", "other"))
-        await self.reopen(log)
-        assert (await log.committed("g"), await log.committed("h")) == ("last", "other")
-        assert await log.read(position, wait_seconds=0.05) == []
-
-    async def test_a_log_without_state_says_so(self, log: Log) -> None:
-        if log.features.keyed_state:
-            pytest.skip("this log keeps state")
-        await log.ensure_topic("a", TopicSettings())
-        with pytest.raises(FeatureUnsupported):
-            await log.append(records("a", 1), commit=Commit("g", "t", (StateChange("n", b"k", b"v"),)))
-        with pytest.raises(FeatureUnsupported):
-            await log.state_get("n", [b"k"])
-        with pytest.raises(FeatureUnsupported):
-            await log.state_scan("n")
-        assert await read_all(log, ["a"]) == []
-
-    async def test_records_position_and_state_commit_together(self, log: Log) -> None:
-        needs(log, "keyed_state")
-        await log.ensure_topic("a", TopicSettings())
-        changes = (StateChange("n", b"one", b"1"), StateChange("n", b"two", b"2"), StateChange("m", b"one", b"x"))
-        await log.append(records("a", 2), commit=Commit("g", "t1", changes))
-        later = (StateChange("n", b"one", None), StateChange("n", b"three", b""), StateChange("n", b"absent", None))
-        await log.append((), commit=Commit("g", "t2", later))
-        await self.reopen(log)
-        assert await log.committed("g") == "t2"
-        assert await log.state_get("n", [b"one", b"two", b"three"]) == {b"two": b"2", b"three": b""}
-        assert await log.state_get("m", [b"one"]) == {b"one": b"x"}
-
-    async def test_state_is_scanned_in_key_order(self, log: Log) -> None:
-        needs(log, "keyed_state")
-        pairs = [(b"%03d" % n, b"v%d" % n) for n in range(25)]
-        await log.append((), commit=Commit("g", "t", tuple(StateChange("n", k, v) for k, v in reversed(pairs))))
-        scanned: list[tuple[bytes, bytes]] = []
-        after = b""
-        while some := await log.state_scan("n", after=after, rows_max=7):
-            scanned.extend(some)
-            after = some[-1][0]
-        assert scanned == pairs
-        assert list(await log.state_scan("other")) == []
-
-    async def test_many_keys_are_looked_up_at_once(self, log: Log) -> None:
-        needs(log, "keyed_state")
-        changes = tuple(StateChange("n", b"%d" % n, b"v%d" % n) for n in range(1500))
-        await log.append((), commit=Commit("g", "t", changes))
-        found = await log.state_get("n", [b"%d" % n for n in range(-5, 1500)])
-        assert found == {change.key: change.value for change in changes}
 
     async def test_everything_is_there_after_a_restart(self, log: Log) -> None:
         await log.ensure_topic("a", TopicSettings(partitions=2, retention_seconds=5.0, retention_bytes=9, compact=True))
@@ -478,15 +358,6 @@ class LogSuite(ContractSuite):
         assert await log.trim() == 0
         assert len(await read_all(log, ["a"])) == len(found) + 1
 
-    async def test_a_compacted_topic_that_needs_keys_refuses_an_append_without(self, log: Log) -> None:
-        if log.features.compacts_without_keys:
-            pytest.skip("this log compacts topics whose records have no keys")
-        await log.ensure_topic("a", TopicSettings(compact=True))
-        await log.ensure_topic("b", TopicSettings())
-        with pytest.raises(KeyFieldMissing):
-            await log.append([Record("b", b"1"), Record("a", b"2", b"k"), Record("a", b"3")])
-        assert await read_all(log, ["a", "b"]) == []
-
     async def test_a_closed_log_says_so(self, log: Log) -> None:
         await log.ensure_topic("a", TopicSettings())
         await log.close()
@@ -496,65 +367,14 @@ class LogSuite(ContractSuite):
         with pytest.raises(LogUnavailable):
             await log.committed("g")
 
-    async def test_groups_and_state_are_listed(self, log: Log) -> None:
-        if isinstance(log, ListsGroups):
-            assert list(await log.groups()) == []
-            for group in ("z", "a/b"):
-                await log.commit(group, "t")
-            assert list(await log.groups()) == ["a/b", "z"]
-        if isinstance(log, ListsState):
-            changes = (StateChange("n/2", b"k", b"v"), StateChange("n/1", b"k", b""), StateChange("gone", b"k", None))
-            await log.append((), commit=Commit("a/b", "t2", changes))
-            assert list(await log.namespaces()) == ["n/1", "n/2"]
-
-    async def test_a_sound_log_is_verified_and_counted(self, log: Log) -> None:
-        if not (hasattr(log, "verify") and hasattr(log, "stats")):
-            pytest.skip("this log has no diagnostics")
-        await log.ensure_topic("a", TopicSettings(partitions=2))
-        await log.append(records("a", 20, key=b"k"))
-        steps: list[tuple[int, int]] = []
-        report = await log.verify(progress=lambda done, expected: steps.append((done, expected)))
-        assert (report.records, report.damages) == (20, ())
-        stats = await log.stats()
-        assert (stats.topics, stats.partitions) == (1, 2)
-
-    async def test_a_sound_log_has_no_troubles_and_no_damage(self, log: Log) -> None:
-        await log.ensure_topic("a", TopicSettings())
-        await log.append(records("a", 3))
-        await read_all(log, ["a"])
-        assert (list(log.troubles()), log.cannot_serve()) == ([], None)
-        if isinstance(log, LooksForDamage):
-            assert await log.look(60.0) is True
-        if isinstance(log, NotesDamage):
-            assert (log.damages.offsets, log.damages.summary()) == (0, None)
-
-    async def test_asking_whether_topics_could_be_changes_nothing(self, log: Log) -> None:
-        assert list(await log.refused_topics({"a": TopicSettings(partitions=2)})) == []
-        assert list(await log.topics()) == []
-
-    async def test_the_smallest_limit_is_that_of_one_of_the_topics(self, log: Log) -> None:
-        await log.ensure_topic("a", TopicSettings())
-        await log.ensure_topic("b", TopicSettings())
-        assert await log.smallest_limit([]) is None
-        if not log.features.record_limits:
-            assert await log.smallest_limit(["a", "b"]) is None
-            return
-        found = await log.smallest_limit(["a", "b"])
-        assert found is not None
-        assert found[0] > 1_000
-        assert found[1] in ("a", "b")
-        with pytest.raises(TopicUnknown):
-            await log.smallest_limit(["a", "missing"])
-
     async def test_an_append_without_a_coroutine_is_an_append(self, log: Log) -> None:
-        if not isinstance(log, Submits):
-            pytest.skip("this log accepts appends only by a coroutine")
         await log.ensure_topic("a", TopicSettings())
         placed = await asyncio.gather(*(log.submit(records("a", 2, start=2 * number)) for number in range(5)))
         assert [[p.offset for p in placements] for placements in placed] == [[2 * n, 2 * n + 1] for n in range(5)]
         assert values(await read_all(log, ["a"])) == [r.value for r in records("a", 10)]
         with pytest.raises(TopicUnknown):
             await log.submit([Record("missing", b"x")])
+        assert values(await read_all(log, ["a"])) == [r.value for r in records("a", 10)]
 
     async def test_a_log_that_is_to_be_closed_in_time_is(self, log: Log) -> None:
         await log.ensure_topic("a", TopicSettings())
@@ -564,3 +384,18 @@ class LogSuite(ContractSuite):
             await log.close()
         await log.open()
         assert values(await read_all(log, ["a"])) == [b"a 0"]
+
+
+class InspectableLogSuite(LogSuite):
+    """For a log whose storage can be looked at, instead of `LogSuite`."""
+
+    contracts: ClassVar[tuple[type[Any], ...]] = (InspectableLog,)
+
+    async def test_a_sound_log_is_verified_and_counted(self, log: InspectableLog) -> None:
+        await log.ensure_topic("a", TopicSettings(partitions=2))
+        await log.append(records("a", 20, key=b"k"))
+        steps: list[tuple[int, int]] = []
+        report = await log.verify(progress=lambda done, expected: steps.append((done, expected)))
+        assert (report.records, report.damages) == (20, ())
+        stats = await log.stats()
+        assert (stats.topics, stats.partitions) == (1, 2)
