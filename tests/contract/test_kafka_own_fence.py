@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from contract.kafka_logs import logs_on
 from headwater.errors import LogUnavailable, WriterFenced
-from headwater.log.contract import Commit, TopicSettings
+from headwater.log.contract import Commit
 from headwater.processing.stores.contract import LogStore
 from headwater.testing.suites.log import read_all, records, values
 
@@ -19,21 +19,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def logs(kafka_server: str) -> AsyncIterator[Callable[[], Any]]:
-    from headwater.log.kafka.log import KafkaLog
-
-    url = f"kafka://{kafka_server}/own-{uuid.uuid4().hex[:10]}."
-    opened: list[KafkaLog] = []
-
-    async def another() -> KafkaLog:
-        log = KafkaLog(url)
-        await log.open()
-        opened.append(log)
-        await log.ensure_topic("a", TopicSettings())
-        return log
-
-    yield another
-    for log in opened:
-        await log.close()
+    async with logs_on(kafka_server) as another:
+        yield another
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ import asyncio
 import random
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from contract.kafka_logs import logs_on
 from headwater.errors import HeadwaterError, LogUnavailable, WriterFenced
-from headwater.log.contract import Commit, Record, TopicSettings
+from headwater.log.contract import Commit, Record
 from headwater.testing.eventually import eventually
 from headwater.testing.suites.log import read_all, records, values
 
@@ -29,22 +29,8 @@ CLEANUP_SECONDS = 1.0
 
 @pytest.fixture
 async def logs(kafka_server: str) -> AsyncIterator[Callable[[], Any]]:
-    """Opens the log as another process would have it open, all of them in one namespace."""
-    from headwater.log.kafka.log import KafkaLog
-
-    url = f"kafka://{kafka_server}/ends-{uuid.uuid4().hex[:10]}."
-    opened: list[KafkaLog] = []
-
-    async def another() -> KafkaLog:
-        log = KafkaLog(url, delivery_seconds_max=DELIVERY_SECONDS_MAX)
-        await log.open()
-        opened.append(log)
-        await log.ensure_topic("a", TopicSettings())
-        return log
-
-    yield another
-    for log in opened:
-        await log.close()
+    async with logs_on(kafka_server, delivery_seconds_max=DELIVERY_SECONDS_MAX) as another:
+        yield another
 
 
 class Interfering:

@@ -16,19 +16,9 @@ from typing import Any
 import orjson
 import pytest
 
+from end_to_end.demo import DEMO_EDIT
 from end_to_end.running import HEADWATER, up
 from headwater.cli.init import write_project
-
-EDIT = {
-    "$schema": "/demo/edit/1.0.0",
-    "meta": {"stream": "demo.edit"},
-    "dt": "2026-01-31T12:00:00Z",
-    "wiki": "enwiki",
-    "title": "River",
-    "user": "Ada",
-    "bot": False,
-    "bytes": 42,
-}
 
 
 def _run(*arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -64,13 +54,13 @@ def test_an_event_produced_is_an_event_tailed(address: str) -> None:
 
 
 def test_an_event_can_be_given_on_standard_input_and_is_refused_with_a_reason(address: str) -> None:
-    refused = _run("produce", "--to", address, "-", given=orjson.dumps({**EDIT, "bytes": "many"}).decode())
+    refused = _run("produce", "--to", address, "-", given=orjson.dumps({**DEMO_EDIT, "bytes": "many"}).decode())
     assert refused.returncode == 1
     assert "'.bytes' should be integer" in refused.stderr
 
 
 def test_a_replayed_file_is_in_the_stream_in_its_order(address: str, tmp_path: Path) -> None:
-    edits = [{**EDIT, "wiki": "frwiki", "title": f"Page {number}"} for number in range(250)]
+    edits = [{**DEMO_EDIT, "wiki": "frwiki", "title": f"Page {number}"} for number in range(250)]
     path = tmp_path / "edits.jsonl.gz"
     path.write_bytes(gzip.compress(b"".join(orjson.dumps(edit) + b"\n" for edit in edits)))
     replayed = _run("replay", str(path), "--to", address, "--batch", "40", "--json")
@@ -92,7 +82,7 @@ def test_a_replayed_file_is_in_the_stream_in_its_order(address: str, tmp_path: P
 
 
 def test_a_replay_sends_every_line_before_the_damage_and_says_where_to_go_on(address: str, tmp_path: Path) -> None:
-    lines = [{**EDIT, "title": uuid.uuid4().hex} for _ in range(90)]
+    lines = [{**DEMO_EDIT, "title": uuid.uuid4().hex} for _ in range(90)]
     path = tmp_path / "cut.jsonl.gz"
     path.write_bytes(gzip.compress(b"\n".join(orjson.dumps(line) for line in lines))[:-400])
     replayed = _run("replay", str(path), "--to", address, "--batch", "1000", "--json")
@@ -104,10 +94,10 @@ def test_a_replay_sends_every_line_before_the_damage_and_says_where_to_go_on(add
 
 
 def test_a_replay_lists_what_was_refused_by_line_and_fails(address: str, tmp_path: Path) -> None:
-    edits: list[object] = [{**EDIT, "title": f"Page {number}"} for number in range(30)]
-    edits[4] = {**EDIT, "bot": "no"}
-    edits[9] = {**EDIT, "$schema": "/demo/edit/7.0.0"}
-    edits[14] = {**EDIT, "meta": {"stream": "demo.edits"}}
+    edits: list[object] = [{**DEMO_EDIT, "title": f"Page {number}"} for number in range(30)]
+    edits[4] = {**DEMO_EDIT, "bot": "no"}
+    edits[9] = {**DEMO_EDIT, "$schema": "/demo/edit/7.0.0"}
+    edits[14] = {**DEMO_EDIT, "meta": {"stream": "demo.edits"}}
     lines = [orjson.dumps(edit) for edit in edits]
     lines[19] = b'{"$schema":'
     path = tmp_path / "edits.jsonl"
@@ -126,7 +116,7 @@ def test_a_replay_lists_what_was_refused_by_line_and_fails(address: str, tmp_pat
 
 def test_a_stream_that_is_not_there_can_be_neither_tailed_nor_sent_to(address: str) -> None:
     tailed = _run("tail", "demo.nothing", "--from", address)
-    sent = _run("produce", "--to", address, "--stream", "demo.nothing", orjson.dumps(EDIT).decode())
+    sent = _run("produce", "--to", address, "--stream", "demo.nothing", orjson.dumps(DEMO_EDIT).decode())
     for run in (tailed, sent):
         assert run.returncode == 1
         assert "demo.nothing" in run.stderr

@@ -43,6 +43,16 @@ def made_platform(directory: Path, **intake: Any) -> Platform:
     return build(load_config(directory, environment={}, overrides=settings))
 
 
+def with_faulty_log(directory: Path) -> tuple[Platform, FaultyLog]:
+    """A platform on a log whose appends fail or wait when a test says so."""
+    platform, log = made_platform(directory), FaultyLog()
+    platform.log = log
+    platform.intake = Intake(platform.gate, log, platform.config.intake, platform.telemetry)
+    platform.control = StreamControl(log, platform.streams, platform.telemetry, platform._use_streams)
+    platform.hub = StreamHub(log, platform.streams, platform.config.consumption, platform.telemetry)
+    return platform, log
+
+
 @contextlib.asynccontextmanager
 async def running(platform: Platform) -> AsyncIterator[httpx.AsyncClient]:
     await platform.start()
@@ -225,12 +235,7 @@ async def test_the_clients_address_comes_from_proxies_or_the_connection(
 
 
 async def test_a_full_disk_is_507_and_what_comes_after_it_is_taken(tmp_path: Path) -> None:
-    platform = made_platform(tmp_path)
-    log = FaultyLog()
-    platform.log = log
-    platform.intake = Intake(platform.gate, log, platform.config.intake, platform.telemetry)
-    platform.control = StreamControl(log, platform.streams, platform.telemetry, platform._use_streams)
-    platform.hub = StreamHub(log, platform.streams, platform.config.consumption, platform.telemetry)
+    platform, log = with_faulty_log(tmp_path)
     async with running(platform) as client:
         log.failure = LogFull("The disk under the log is full.", hint="Make room.")
         response = await client.post("/v1/events", json=[note("a", id="1"), note(1)])
@@ -384,12 +389,7 @@ async def test_http_1_0_and_half_requests_do_no_harm(client: httpx.AsyncClient, 
 
 
 async def test_requests_under_way_are_answered_when_the_server_stops(tmp_path: Path) -> None:
-    platform = made_platform(tmp_path)
-    log = FaultyLog()
-    platform.log = log
-    platform.intake = Intake(platform.gate, log, platform.config.intake, platform.telemetry)
-    platform.control = StreamControl(log, platform.streams, platform.telemetry, platform._use_streams)
-    platform.hub = StreamHub(log, platform.streams, platform.config.consumption, platform.telemetry)
+    platform, log = with_faulty_log(tmp_path)
     await platform.start()
     async with httpx.AsyncClient(trust_env=False) as client:
         async with serving(platform) as address:

@@ -30,6 +30,7 @@ from headwater.migration.topics import CopiedTopic, TopicCopy
 from headwater.processing import ToTable, table
 from headwater.testing.clock import ManualClock
 from headwater.testing.job_kit import JobKit
+from headwater.testing.suites.log import read_all
 
 if TYPE_CHECKING:
     from servers.kafka import SecureListener
@@ -60,21 +61,11 @@ def in_logs(work: Callable[..., Coroutine[Any, Any, Any]], *paths: Path) -> Any:
     return asyncio.run(running())
 
 
-async def records_of(log: Log, topics: Sequence[str]) -> list[StoredRecord]:
-    position = await log.first(topics)
-    everything: list[StoredRecord] = []
-    while found := await log.read(position):
-        everything += found
-        for record in found:
-            position = position.after(record)
-    return everything
-
-
 async def content(log: Log) -> Content:
     """What must be the same on both sides, by partition."""
     topics = [info.name for info in await log.topics()]
     found: Content = {(info.name, number): [] for info in await log.topics() for number in range(len(info.next))}
-    for record in await records_of(log, topics):
+    for record in await read_all(log, topics):
         found[record.topic, record.partition].append((record.timestamp_ms, record.key, record.headers, record.value))
     return found
 

@@ -11,18 +11,19 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from end_to_end.logs import in_log
 from headwater.cli.log.load import event_time_ms
 from headwater.cli.main import main
 from headwater.config import load_config
-from headwater.log.contract import Log, StoredRecord
+from headwater.log.contract import StoredRecord
 from headwater.platform import build
+from headwater.testing.suites.log import read_all
 
 SCHEMA = """
 title: page/edit
@@ -86,29 +87,8 @@ def load(project: Path, file: Path, *arguments: str, code: int = 0) -> Result:
 
 
 def stored(project: Path, topic: str = "page.edit") -> list[StoredRecord]:
-    async def read(log: Log) -> list[StoredRecord]:
-        position = await log.first([topic])
-        everything: list[StoredRecord] = []
-        while found := await log.read(position):
-            everything += found
-            for record in found:
-                position = position.after(record)
-        return everything
-
-    found: list[StoredRecord] = in_log(project, read)
+    found: list[StoredRecord] = in_log(project, lambda log: read_all(log, [topic]))
     return found
-
-
-def in_log(project: Path, work: Callable[[Log], Coroutine[Any, Any, Any]]) -> Any:
-    async def running() -> Any:
-        log = build(load_config(project)).log
-        await log.open()
-        try:
-            return await work(log)
-        finally:
-            await log.close()
-
-    return asyncio.run(running())
 
 
 def iso(seconds_ago: float) -> str:

@@ -12,19 +12,9 @@ import httpx
 import orjson
 import pytest
 
+from end_to_end.demo import DEMO_EDIT
 from end_to_end.running import HEADWATER, RunningServer, up
 from headwater.cli.init import write_project
-
-EDIT = {
-    "$schema": "/demo/edit/1.0.0",
-    "meta": {"stream": "demo.edit"},
-    "dt": "2026-01-31T12:00:00Z",
-    "wiki": "enwiki",
-    "title": "River",
-    "user": "Ada",
-    "bot": False,
-    "bytes": 42,
-}
 
 
 def _run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -46,7 +36,7 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
 
 
 def _post(server: RunningServer, *titles: str) -> int:
-    events = [{**EDIT, "title": title} for title in titles]
+    events = [{**DEMO_EDIT, "title": title} for title in titles]
     return httpx.post(f"{server.address}/v1/events", json=events, timeout=20).status_code
 
 
@@ -109,7 +99,7 @@ def test_commands_that_only_read_work_beside_a_server(server: RunningServer, ver
 def test_a_load_and_a_changed_topic_beside_a_server_are_taken_up_by_it(server: RunningServer, tmp_path: Path) -> None:
     assert _post(server, "Brook") == 201
     lines = tmp_path / "edits.jsonl"
-    lines.write_bytes(b"".join(orjson.dumps({**EDIT, "title": f"Loaded {i}"}) + b"\n" for i in range(20)))
+    lines.write_bytes(b"".join(orjson.dumps({**DEMO_EDIT, "title": f"Loaded {i}"}) + b"\n" for i in range(20)))
     loaded = _run("log", "load", str(lines), "--project", str(server.project))
     assert loaded.returncode == 0, loaded.stderr
     stream = server.project / "streams" / "demo.edit.yaml"

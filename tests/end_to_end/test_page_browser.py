@@ -16,6 +16,7 @@ import orjson
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
+from end_to_end.demo import DEMO_EDIT
 from headwater.cli.demo.demo import SYNTHETIC_NOTICE, keep_posting
 from headwater.cli.init import write_project
 from headwater.cli.up.up import running
@@ -32,16 +33,6 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-EDIT = {
-    "$schema": "/demo/edit/1.0.0",
-    "meta": {"stream": "demo.edit"},
-    "dt": "2026-01-31T12:00:00Z",
-    "wiki": "enwiki",
-    "title": "River",
-    "user": "Ada",
-    "bot": False,
-    "bytes": 42,
-}
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +78,7 @@ async def test_accepted_and_refused_events_appear_as_they_happen_with_the_reason
 ) -> None:
     async with _browsing(chromium_executable, address) as page:
         await expect(page.locator("#connection")).to_have_text("live")
-        await _post(address, EDIT, {**EDIT, "bytes": "many"}, {**EDIT, "meta": {"stream": "demo.edits"}})
+        await _post(address, DEMO_EDIT, {**DEMO_EDIT, "bytes": "many"}, {**DEMO_EDIT, "meta": {"stream": "demo.edits"}})
         await expect(page.locator("#tail li.accepted")).to_have_count(1)
         await expect(page.locator("#tail li.refused")).to_have_count(2)
         await expect(page.locator("#tail li.refused .reason").last).to_contain_text("integer")
@@ -100,9 +91,9 @@ async def test_accepted_and_refused_events_appear_as_they_happen_with_the_reason
 
 async def test_what_came_before_the_page_was_opened_is_shown_at_once(chromium_executable: str, address: str) -> None:
     for number in range(25):
-        await _post(address, {**EDIT, "bytes": number})
-    await _post(address, {**EDIT, "bytes": "many"})
-    canary = {**EDIT, "meta": {**EDIT["meta"], "domain": "canary"}}
+        await _post(address, {**DEMO_EDIT, "bytes": number})
+    await _post(address, {**DEMO_EDIT, "bytes": "many"})
+    canary = {**DEMO_EDIT, "meta": {**DEMO_EDIT["meta"], "domain": "canary"}}
     assert (await _post(address, canary)).status_code == 201
     # The second at hand is shown when it is over.
     await asyncio.sleep(1)
@@ -163,7 +154,7 @@ async def test_the_box_posts_the_examples_and_shows_the_answer(chromium_executab
 
 async def test_markup_in_an_event_is_shown_as_the_text_it_is(chromium_executable: str, address: str) -> None:
     hostile = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
-    await _post(address, {**EDIT, "title": hostile, "user": hostile}, {**EDIT, "meta": {"stream": hostile}})
+    await _post(address, {**DEMO_EDIT, "title": hostile, "user": hostile}, {**DEMO_EDIT, "meta": {"stream": hostile}})
     async with _browsing(chromium_executable, address) as page:
         await expect(page.locator("#tail li")).to_have_count(2)
         await page.locator("#tail li.accepted summary").click()
@@ -195,7 +186,7 @@ async def test_everything_can_be_done_with_the_keyboard(chromium_executable: str
         await page.focus("#pause")
         await page.keyboard.press("Space")
         await expect(page.locator("#pause")).to_have_attribute("aria-pressed", "true")
-        await _post(address, EDIT, EDIT)
+        await _post(address, DEMO_EDIT, DEMO_EDIT)
         await expect(page.locator("#pause")).to_have_text("Resume (2)")
         await expect(page.locator("#tail li")).to_have_count(1)
         await page.keyboard.press("Space")
@@ -236,7 +227,7 @@ CONTRAST = """() => {
 async def test_text_can_be_read_and_controls_have_names_in_both_themes(
     chromium_executable: str, address: str, scheme: str
 ) -> None:
-    await _post(address, EDIT, {**EDIT, "bytes": "many"})
+    await _post(address, DEMO_EDIT, {**DEMO_EDIT, "bytes": "many"})
     async with _browsing(chromium_executable, address, color_scheme=scheme, reduced_motion="reduce") as page:
         await page.click("#invalid-example")
         await page.click("#composer .primary")
@@ -250,7 +241,7 @@ async def test_text_can_be_read_and_controls_have_names_in_both_themes(
 
 @pytest.mark.parametrize("width", [340, 768, 1920])
 async def test_nothing_is_cut_off_at_any_width(chromium_executable: str, address: str, width: int) -> None:
-    await _post(address, {**EDIT, "title": "A" * 200}, {**EDIT, "bytes": "many"})
+    await _post(address, {**DEMO_EDIT, "title": "A" * 200}, {**DEMO_EDIT, "bytes": "many"})
     async with _browsing(chromium_executable, address, viewport={"width": width, "height": 800}) as page:
         await expect(page.locator("#tail li")).to_have_count(2)
         await expect(page.locator("[data-table=most_edited_pages] tbody tr")).to_have_count(1, timeout=15_000)
@@ -258,7 +249,7 @@ async def test_nothing_is_cut_off_at_any_width(chromium_executable: str, address
 
 
 async def test_without_javascript_the_state_at_loading_is_shown(chromium_executable: str, address: str) -> None:
-    await _post(address, EDIT)
+    await _post(address, DEMO_EDIT)
     async with _browsing(chromium_executable, address, java_script_enabled=False) as page:
         row = page.locator("#streams tr[data-stream='demo.edit']")
         await expect(row.locator("[data-field=count]")).to_have_text("1")
@@ -276,11 +267,11 @@ async def test_the_page_says_when_the_server_is_gone(chromium_executable: str, t
 
 
 async def test_the_feed_of_many_outcomes_is_bounded_and_says_what_it_left_out(address: str) -> None:
-    await _post(address, *({**EDIT, "bytes": number if number % 2 else "many"} for number in range(400)))
+    await _post(address, *({**DEMO_EDIT, "bytes": number if number % 2 else "many"} for number in range(400)))
     outcomes: dict[str, Any] = {}
     async with httpx.AsyncClient() as client, client.stream("GET", f"{address}/v1/_page/feed") as feed:
         async with asyncio.timeout(10):
-            await _post(address, *({**EDIT, "bytes": number} for number in range(400)))
+            await _post(address, *({**DEMO_EDIT, "bytes": number} for number in range(400)))
             async for line in feed.aiter_lines():
                 if line.startswith("data: ") and "skipped" in line:
                     outcomes = orjson.loads(line[6:])

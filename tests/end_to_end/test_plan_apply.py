@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import uuid
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from end_to_end.logs import in_log
 from headwater.cli.main import main
 from headwater.config import load_config
 from headwater.log.contract import Log, Record, TopicInfo, TopicSettings
@@ -59,18 +57,6 @@ def run(verb: str, project: Path, *arguments: str, code: int = 0) -> Result:
     result = CliRunner().invoke(main, [verb, "--project", str(project), *arguments])
     assert result.exit_code == code, result.output
     return result
-
-
-def in_log(project: Path, work: Callable[[Log], Coroutine[Any, Any, Any]]) -> Any:
-    async def running() -> Any:
-        log = build(load_config(project)).log
-        await log.open()
-        try:
-            return await work(log)
-        finally:
-            await log.close()
-
-    return asyncio.run(running())
 
 
 def topics(project: Path) -> dict[str, TopicInfo]:

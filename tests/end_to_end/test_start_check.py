@@ -10,19 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from end_to_end.demo import DEMO_EDIT
 from end_to_end.running import HEADWATER, up
 from headwater.cli.init import write_project
 
-EDIT = {
-    "$schema": "/demo/edit/1.0.0",
-    "meta": {"stream": "demo.edit"},
-    "dt": "2026-01-31T12:00:00Z",
-    "wiki": "enwiki",
-    "title": "River",
-    "user": "Ada",
-    "bot": False,
-    "bytes": 42,
-}
 BROKEN = {
     "a stream file": ("streams/odd.yaml", "stream: odd\nschema_titel: demo/edit\n", "streams/odd.yaml:2"),
     "a schema title": ("streams/odd.yaml", "stream: odd\nschema_title: demo/edits\n", "streams/odd.yaml:2"),
@@ -73,7 +64,7 @@ def test_forced_it_starts_and_says_so_and_the_rest_works(project: Path, what: st
     with up(project, "--force") as server:
         assert place in server.said
         assert re.search(r"Started with --force despite \d+ error", server.said)
-        assert httpx.post(f"{server.address}/v1/events", json=[EDIT], timeout=20).status_code == 201
+        assert httpx.post(f"{server.address}/v1/events", json=[DEMO_EDIT], timeout=20).status_code == 201
         assert server.stop()[0] == 0
 
 

@@ -5,24 +5,23 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from end_to_end.sockets import SECONDS_MAX, Place, answer, etag, opened, status
 from headwater.config import ConsumptionConfig
 from headwater.testing.notes import note_schema, write_notes
 from headwater.testing.service_kit import served_project
 from headwater.web.workers import FORWARDED, WorkerPlace, Workers
 
-SECONDS_MAX = 10.0
 PER_ADDRESS = 2
 ATTEMPTS = 5
 LASTING = ["/v1/_page/feed", "/v1/stream-changes/live", "/v1/streams?wait=30"]
 HEADER = FORWARDED.decode()
 FORGED = ["192.0.2.9", " 192.0.2.9", "x 192.0.2.9", "", "x" * 43 + " 192.0.2.9", "\xff 192.0.2.9"]
-Place = tuple[str, int]
 
 
 @pytest.fixture
@@ -37,40 +36,9 @@ def place(tmp_path: Path) -> Iterator[Place]:
         yield where.hostname or "", where.port or 0
 
 
-def opened(place: Place, path: str, source: str, headers: Sequence[tuple[str, str]] = ()) -> socket.socket:
-    one = socket.create_connection(place, timeout=SECONDS_MAX, source_address=(source, 0))
-    lines = [f"GET {path} HTTP/1.1", "Host: localhost", *(f"{name}: {value}" for name, value in headers)]
-    one.sendall("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
-    return one
-
-
-def status(one: socket.socket, seconds: float = SECONDS_MAX) -> int:
-    """The status of the answer; 0 where none comes in this time."""
-    one.settimeout(seconds)
-    try:
-        return int(one.recv(12).split(b" ")[1])
-    except TimeoutError:
-        return 0
-
-
 def asked(place: Place, path: str, source: str, *headers: tuple[str, str]) -> int:
     with opened(place, path, source, [*headers, ("Connection", "close")]) as one:
         return status(one)
-
-
-def answer(one: socket.socket) -> bytes:
-    """All that comes until the end."""
-    got = b""
-    one.settimeout(SECONDS_MAX)
-    while part := one.recv(65_536):
-        got += part
-    return got
-
-
-def etag(place: Place) -> str:
-    with opened(place, "/v1/streams", "127.0.0.1", [("Connection", "close")]) as one:
-        head = answer(one).partition(b"\r\n\r\n")[0].decode()
-    return next(line.partition(": ")[2] for line in head.split("\r\n") if line.lower().startswith("etag:"))
 
 
 def until(holds: Callable[[], bool]) -> None:

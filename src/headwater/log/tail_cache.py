@@ -136,6 +136,14 @@ def take(
     records = batch.records
     if batch.bytes_total <= bytes_max and len(records) - start <= records_max:
         return (records if start == 0 else records[start:]), batch.bytes_total, True
+    found, size = within(records, start, records_max, bytes_max, first=first)
+    return found, size, start + len(found) == len(records)
+
+
+def within(
+    records: Sequence[StoredRecord], start: int, records_max: int, bytes_max: int, *, first: bool
+) -> tuple[Sequence[StoredRecord], int]:
+    """Records from index `start` on within the limits, at least one where it is the `first`; and their size."""
     end, size = start, 0
     while end < len(records) and end - start < records_max:
         own = record_bytes(records[end])
@@ -143,7 +151,7 @@ def take(
             break
         size += own
         end += 1
-    return records[start:end], size, end == len(records)
+    return records[start:end], size
 
 
 def record_bytes(record: StoredRecord) -> int:

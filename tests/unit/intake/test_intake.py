@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +39,6 @@ def made_intake(directory: Path, log: Log, streams: tuple[Stream, ...] = (), **c
     settings = GateSettings(enforce_streams=config.pop("enforce_streams", True))
     gate = Gate(StreamRegistry(declared), Validator(LocalRepository(schemas)), settings)
     return Intake(gate, log, dataclasses.replace(IntakeConfig(), **config), Telemetry())
-
-
-@pytest.fixture
-async def log() -> AsyncIterator[FaultyLog]:
-    log = FaultyLog()
-    await log.open()
-    yield log
-    await log.close()
 
 
 @pytest.fixture

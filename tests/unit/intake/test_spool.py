@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import errno
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -220,14 +219,6 @@ def test_a_directory_that_cannot_be_used_is_a_mistake_in_the_configuration(tmp_p
 
 
 # The intake with a spool
-
-
-@pytest.fixture
-async def log() -> AsyncIterator[FaultyLog]:
-    log = FaultyLog()
-    await log.open()
-    yield log
-    await log.close()
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def command(old: Path, new: Path, mode: str, **options: Any) -> None:
     incompatible.
     """
     sides = side_of_file(old), side_of_file(new)
-    comparison, broken = judged(sides, mode, options["content_model"], options["draft"])
+    comparison, broken = compare_sides(sides, mode, options["content_model"], options["draft"])
     if options["as_json"]:
         print_json({"mode": mode.upper(), "kept": not broken, "broken": broken, **comparison.as_json()})
     else:
@@ -73,7 +73,7 @@ def command(old: Path, new: Path, mode: str, **options: Any) -> None:
     raise SystemExit(1 if broken else 0)
 
 
-def judged(
+def compare_sides(
     sides: Sequence[Side], mode: str, content_model: str, draft: str | None = None
 ) -> tuple[Comparison, list[dict[str, Any]]]:
     """The comparison of two schemas, and how it violates the rule of a mode."""

@@ -10,7 +10,7 @@ import click
 
 from headwater.cli.console import print_json, say
 from headwater.cli.schema.comparison_inputs import Side, side_of_file, sides_of_title
-from headwater.cli.schema.compat import judged, print_comparison
+from headwater.cli.schema.compat import compare_sides, print_comparison
 from headwater.cli.schema.repository_option import folder_named, repository_options
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def command(copy: WorkingCopy, schema: str, old: str | None, new: str | None, **
 
     before, after = _sides(copy, schema, old, new)
     found = changes(before.document, after.document)
-    comparison = judged((before, after), "NONE", "declared")[0] if options["verdicts"] else None
+    comparison = compare_sides((before, after), "NONE", "declared")[0] if options["verdicts"] else None
     if options["as_json"]:
         print_json(
             {

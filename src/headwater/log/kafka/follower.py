@@ -19,7 +19,7 @@ from headwater.errors import HeadwaterError
 from headwater.log.contract import StoredRecord, TopicPartition
 from headwater.log.kafka.feed import Arrivals, Feed
 from headwater.log.kafka.settings import KafkaSettings
-from headwater.log.tail_cache import AppendSignal, record_bytes
+from headwater.log.tail_cache import AppendSignal, record_bytes, within
 
 # Beyond that, feeds grow.
 FEEDS_MAX = 32
@@ -122,7 +122,7 @@ class Follower:
                 some: Sequence[StoredRecord] = chunk.records
                 bytes_max -= chunk.size
             else:
-                some, used = _within(chunk.records, index, records_max, bytes_max, first=not taken)
+                some, used = within(chunk.records, index, records_max, bytes_max, first=not taken)
                 bytes_max -= used
             taken.extend(some)
             records_max -= len(some)
@@ -259,20 +259,6 @@ class Follower:
     def _forget(self, tail: Tail) -> None:
         self._bytes -= sum(chunk.size + OVERHEAD_BYTES * len(chunk.records) for chunk in tail.chunks)
         tail.chunks.clear()
-
-
-def _within(
-    records: Sequence[StoredRecord], start: int, records_max: int, bytes_max: int, *, first: bool
-) -> tuple[Sequence[StoredRecord], int]:
-    """Records from index `start` on within the limits, at least one where it is the `first`; and their size."""
-    end, size = start, 0
-    while end < len(records) and end - start < records_max:
-        own = record_bytes(records[end])
-        if size + own > bytes_max and not (first and end == start):
-            break
-        size += own
-        end += 1
-    return records[start:end], size
 
 
 def _start_of(chunk: Chunk) -> int:

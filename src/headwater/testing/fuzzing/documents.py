@@ -22,9 +22,8 @@ from headwater.streams.legacy.source import LegacySource
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream_format import SHAPE
 from headwater.testing.fuzzing.campaign import Outcome
+from headwater.testing.fuzzing.target import AUTHORS_SECONDS_MAX, FromFiles
 
-# Authors wait for the result, so the limit is higher.
-AUTHORS_SECONDS_MAX = 5.0
 _YAML_WORDS = (
     b"\n  ",
     b"\n- ",
@@ -50,7 +49,7 @@ def _names(keys: Mapping[str, Field]) -> Iterator[str]:
         yield from _names(key.item_keys)
 
 
-class Schemas:
+class Schemas(FromFiles):
     """Schema documents, compiled and used to validate values."""
 
     name = "schemas"
@@ -59,7 +58,6 @@ class Schemas:
         *("headwater.schemas.dialect", "headwater.schemas.keyword_shapes", "headwater.schemas.validation.engine"),
         *("headwater.schemas.security", "headwater.schemas.validation.formats", "headwater.declaration"),
     )
-    stall_seconds_max = AUTHORS_SECONDS_MAX
     examples: Sequence[bytes] = (
         b"title: a/b\n$id: /a/b/1.0.0\ntype: object\nrequired: [x]\nproperties: {x: {type: integer, default: 5}}\n",
         b'{"allOf":[{"$ref":"#/definitions/d"}],"definitions":{"d":{"type":"object","additionalProperties":false}}}',
@@ -85,9 +83,6 @@ class Schemas:
         *({}, {"x": 1, "a": 1, "b": [1, "2"]}, [1, "x"], "text", 5, None),
         {"a": "x", "b": [0.01, 1, 1.0, 1], "xy": 5, "y": "2026-01-01T00:00:00Z", "z": "aaaaaaaaaaaaaaaaaaaaaa!"},
     )
-
-    def opened(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
 
     def run(self, data: bytes) -> Outcome:
         limits = ValidationLimits()

@@ -24,7 +24,7 @@ from urllib.parse import quote
 from headwater.config import load_config
 from headwater.platform import build
 from headwater.testing.fuzzing.campaign import Outcome
-from headwater.testing.fuzzing.texts import STRANGERS_SECONDS_MAX
+from headwater.testing.fuzzing.target import STRANGERS_SECONDS_MAX
 from headwater.testing.service_kit import write_project
 from headwater.web.app import create_app
 from headwater.web.server import serving

@@ -16,18 +16,16 @@ from headwater.streams.legacy.api import Parameters, answer
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.testing.fuzzing.campaign import Outcome
+from headwater.testing.fuzzing.target import STRANGERS_SECONDS_MAX, FromNetwork
 
-# A client must not delay others.
-STRANGERS_SECONDS_MAX = 0.1
 _QUESTION_BYTES_MAX = 16_384
 
 
-class Filters:
+class Filters(FromNetwork):
     """Filter expressions, and the events they are applied to."""
 
     name = "filters"
     modules: Sequence[str] = ("headwater.consumption.filter",)
-    stall_seconds_max = STRANGERS_SECONDS_MAX
     examples: Sequence[bytes] = (
         b'wiki == "enwiki" and (bytes > 100 or not bot)',
         b'page.title ~ "A*b?" && a in ["x", 1, null]',
@@ -63,9 +61,6 @@ class Filters:
         {},
     )
 
-    def opened(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
     def run(self, data: bytes) -> Outcome:
         try:
             parsed = parse_filter(data.decode("utf-8", "replace"))
@@ -77,12 +72,11 @@ class Filters:
         return Outcome("matches" if any(matched) else "matches nothing")
 
 
-class Tokens:
+class Tokens(FromNetwork):
     """Resume tokens, legacy arrays and start times."""
 
     name = "tokens"
     modules: Sequence[str] = ("headwater.consumption.resume", "headwater.times")
-    stall_seconds_max = STRANGERS_SECONDS_MAX
     examples: Sequence[bytes] = (
         Position({("eqiad.demo.edit", 0): 5, ("x", 11): 2**40}).token().encode(),
         b'[{"topic":"eqiad.demo.edit","partition":0,"offset":5},{"topic":"a","partition":1,"timestamp":1700000000000}]',
@@ -97,9 +91,6 @@ class Tokens:
         *(b"hw1", b";", b":", b"=", b",", b'"topic"', b'"offset":', b'"partition":', b'"timestamp":', b"-1", b"null"),
         *(b"+24:00", b"GMT", b"T", b"%2F", b"%", b"2026-02-29", b"Feb", b"-"),
     )
-
-    def opened(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
 
     def run(self, data: bytes) -> Outcome:
         text = data.decode("utf-8", "replace")

@@ -19,18 +19,16 @@ from headwater.event import EXACT, decode_event, decode_json
 from headwater.log.record_batch import BatchCodec, BatchDamaged, BatchHeader, Columns, checksum, decode_batch
 from headwater.schemas.remote import RemoteRepository
 from headwater.testing.fuzzing.campaign import Outcome
-from headwater.testing.fuzzing.documents import AUTHORS_SECONDS_MAX
-from headwater.testing.fuzzing.texts import STRANGERS_SECONDS_MAX
+from headwater.testing.fuzzing.target import STRANGERS_SECONDS_MAX, FromFiles, FromNetwork
 
 _ANSWER_SECONDS_MAX = 2.0
 
 
-class Events:
+class Events(FromNetwork):
     """One event as JSON, decoded, and its stored form decoded again."""
 
     name = "events"
     modules: Sequence[str] = ("headwater.event",)
-    stall_seconds_max = STRANGERS_SECONDS_MAX
     examples: Sequence[bytes] = (
         b'{"a":1.10,"b":[1e5,0.1,12345678901234567890],"c":{"d":"\\u00e9\\ud83d\\ude00"},"a":2}',
         b' { "x" : -0.0 , "y" : 1E-7 , "z" : 9007199254740993.5 } ',
@@ -52,9 +50,6 @@ class Events:
         b"1e22",
     )
 
-    def opened(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
     def run(self, data: bytes) -> Outcome:
         try:
             _, kept, flags = decode_event(data)
@@ -70,12 +65,11 @@ class Events:
         return Outcome(f"kept, flags {flags}")
 
 
-class EventFiles:
+class EventFiles(FromFiles):
     """Files of events by line, plain and gzipped, cut short and damaged."""
 
     name = "event-files"
     modules: Sequence[str] = ("headwater.cli.lines",)
-    stall_seconds_max = AUTHORS_SECONDS_MAX
     words: Sequence[bytes] = (
         b"\n",
         b"\r\n",
@@ -94,9 +88,6 @@ class EventFiles:
         whole = packed.compress(lines) + packed.flush()
         return (lines, b"\xef\xbb\xbf" + lines, whole, whole + whole, whole[:-9], whole + b"\0" * 20)
 
-    def opened(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
     def run(self, data: bytes) -> Outcome:
         lines = 0
         try:
@@ -112,12 +103,11 @@ class EventFiles:
         return Outcome("read")
 
 
-class Feeds:
+class Feeds(FromFiles):
     """Server-sent events as a client parses them: the result does not depend on where they are cut."""
 
     name = "feeds"
     modules: Sequence[str] = ("headwater.cli.sse",)
-    stall_seconds_max = AUTHORS_SECONDS_MAX
     examples: Sequence[bytes] = (
         b'event: message\nid: [{"topic":"a","partition":0,"offset":5}]\ndata: {"a":1}\ndata: x\n\n:\n'
         b"\nretry: 500\r\n\r\n",
@@ -136,9 +126,6 @@ class Feeds:
         b"error",
     )
 
-    def opened(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
     def run(self, data: bytes) -> Outcome:
         whole, pieces = MessageParser(), MessageParser()
         step = 1 + len(data) % 7
@@ -152,12 +139,11 @@ class Feeds:
         return Outcome("messages" if messages else "no message")
 
 
-class ProducerAnswers:
+class ProducerAnswers(FromNetwork):
     """Responses of a server or a proxy to our producer: every event is sent, refused or kept."""
 
     name = "answers"
     modules: Sequence[str] = ("headwater.client.answer",)
-    stall_seconds_max = STRANGERS_SECONDS_MAX
     examples: Sequence[bytes] = (
         b'207\nretry-after: 5\n\n{"invalid":[{"event":{"meta":{"id":"1"}},"context":{"message":"no"}}],'
         b'"error":[{"event":{"meta":{"id":"2"}},"context":{"errorsText":"full"}}]}',
@@ -170,9 +156,6 @@ class ProducerAnswers:
         *(b'"context"', b'"message"', b"207", b"500", b"413", b"429"),
     )
     _BATCH = (Waiting("1", "a", b"{}"), Waiting("2", "a", b"{}"))
-
-    def opened(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
 
     def run(self, data: bytes) -> Outcome:
         head, _, body = data.partition(b"\n\n")
