@@ -94,7 +94,9 @@ class RawAnswer:
         except (TimeoutError, ConnectionError):
             return False
         self.raw += data
-        self.ended = self.ended or not data or self.raw.endswith(b"0\r\n\r\n")
+        length = self.headers.get("content-length")
+        is_whole = self.raw.endswith(b"0\r\n\r\n") if length is None else len(self.raw) >= int(length)
+        self.ended = self.ended or not data or is_whole
         return bool(data)
 
     async def until(self, text: bytes, *, seconds: float = 5.0) -> bool:
@@ -135,7 +137,7 @@ async def request(
     _, status, *reason = head[0].split(" ", 2)
     pairs = (line.partition(":") for line in head[1:] if line)
     found = {name.lower(): value.strip() for name, _, value in pairs}
-    return RawAnswer(int(status), reason[0] if reason else "", found, reader, writer)
+    return RawAnswer(int(status), reason[0] if reason else "", found, reader, writer, ended=method == "HEAD")
 
 
 def _chunks(raw: bytes) -> Iterator[bytes]:
