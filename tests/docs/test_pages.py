@@ -94,9 +94,9 @@ def test_every_page_is_reached_from_the_index() -> None:
 
 
 def test_the_places_for_new_code_exist() -> None:
-    """Each path in CONTRIBUTING's table is there, or its folder is where the name is yet to be chosen."""
+    """Each path in CONTRIBUTING's tables exists, or its folder if the name is yet to be chosen."""
     section = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8").split("\n## Where new code goes\n")[1]
-    paths = re.findall(r"`(src/[^`]+)`", section.split("\n## ", maxsplit=1)[0])
-    places = [REPOSITORY / path.partition("NAME")[0] for path in paths]
+    paths = re.findall(r"`((?:src|tests|docs)/[^`]+)`", section.split("\n## ", maxsplit=1)[0])
+    places = [(REPOSITORY / path).parent if "NAME" in path else REPOSITORY / path for path in paths]
     assert [str(place) for place in places if not place.exists()] == []
     assert len(paths) > 10

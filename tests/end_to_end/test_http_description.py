@@ -271,7 +271,7 @@ def test_every_described_json_answer_says_which_properties_are_always_there(serv
 
 def test_what_a_platform_answers_is_what_is_described(service: Service) -> None:
     data = {path for path, method, _ in service.operations() if method == "get" and service.is_data(path, method)}
-    assert data == ASKED.keys()
+    assert data == ASKED.keys(), "name the requests to a new path in ASKED"
     (some, *_) = service.client.get("/schemas?subjectPrefix=demo/edit&latestOnly=true").json()
     for path, (values, queries) in ASKED.items():
         asked = {name: str(some["id"]) if value == "ID" else value for name, value in values.items()}
