@@ -1,4 +1,4 @@
-"""Printing measurements: ratios first, as minimum, median and maximum over the rounds."""
+"""Prints measurements: ratios first, as minimum, median and maximum over the rounds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def spread(values: Sequence[float]) -> str:
-    """`min/median/max`, with digits that fit the size."""
+    """`min/median/max`, with digits according to the size."""
     return "/".join(_digits(value) for value in (min(values), statistics.median(values), max(values)))
 
 
@@ -36,7 +36,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def conditions(note: str) -> None:
-    """Print on what, and how, was measured: a figure without it means nothing."""
+    """Print the machine and the conditions of the measurement, without which figures are meaningless."""
     model = next(
         (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "unknown"
     )
@@ -45,7 +45,7 @@ def conditions(note: str) -> None:
 
 
 def progress(text: str) -> None:
-    """Say on stderr what is being measured now."""
+    """Print to standard error what is being measured now."""
     print(f"  … {text}", file=sys.stderr, flush=True)
 
 

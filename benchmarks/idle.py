@@ -1,4 +1,4 @@
-"""What a platform costs while nothing happens, and how long it takes from its start to the first accepted event."""
+"""The cost of an idle platform, and the time from its start to the first accepted event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from machine import Server
 
 
 def accept_one(server: Server) -> None:
-    """Post one event; raises where it is not accepted."""
+    """Post one event; raises if it is not accepted."""
     request = urllib.request.Request(
         f"http://{server.host}:{server.port}{server.path}",
         data=sample.body_maker(1)(),

@@ -1,14 +1,14 @@
-"""How many events per second, and per second of processor time, an intake takes: ours beside another, in turns.
+"""How many events per second, and per second of processor time, an intake accepts: ours and another, in turns.
 
-    python benchmarks/intake.py                            # ours beside the Node yardstick
+    python benchmarks/intake.py                            # ours and the Node yardstick
     python benchmarks/intake.py --other http://host:port/v1/events
     python benchmarks/intake.py --url http://127.0.0.1:8080/v1/events --no-other
     python benchmarks/intake.py --log kafka://127.0.0.1:9092 --workers 2 --connections 4,32
     python benchmarks/intake.py --no-other --sizes 100 --topics 10,100,1000 --skew 1
 
 Each round measures both servers, the order changing every round, so that a machine that speeds up or slows down does
-not favour one of them. What counts is the ratio of events per second of server processor time. With `--log kafka://…`
-the yardstick produces to the same broker; what counts is what their own processes cost, without the broker's.
+not favour one of them. The result is the ratio of events per second of server processor time. With `--log kafka://…`
+the yardstick produces to the same broker; only the servers' own processes are measured, not the broker.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Round:
 def started(
     options: argparse.Namespace, workers: int, topics: int, stack: contextlib.ExitStack, log: str | None
 ) -> list[Server]:
-    """Ours, and what it is compared with, running until `stack` is closed."""
+    """Our server and the one it is compared with, running until `stack` is closed."""
     if options.url:
         servers = [machine.from_url(options.url)]
     else:
@@ -66,7 +66,7 @@ def started(
 
 
 def measure(server: Server, bodies: Callable[[], bytes], per_request: int, seconds: float, connections: int) -> Round:
-    """Load one server; stops the benchmark when anything but 201 (or 204, 202) comes back."""
+    """Load one server; stops the benchmark at any response other than 201 (or 204, 202)."""
     generator = Generator(server, bodies, connections)
     try:
         generator.run(WARM_UP_SECONDS)
@@ -124,19 +124,24 @@ def rows(
 
 
 def main() -> None:
-    """Read the options, start what is to be started, measure and print."""
+    """Read the options, start the servers, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", help="our server, if it runs already; by default one is started")
-    parser.add_argument("--other", metavar="URL", help="the server to compare with; by default the Node yardstick")
-    parser.add_argument("--no-other", action="store_true", help="measure ours alone")
-    parser.add_argument("--durability", choices=("fsync", "os"), default="fsync", help="of the server started here")
+    parser.add_argument("--url", help="our server, if it is running (default: start one)")
+    parser.add_argument("--other", metavar="URL", help="the server to compare with (default: the Node yardstick)")
+    parser.add_argument("--no-other", action="store_true", help="measure only ours")
+    parser.add_argument(
+        "--durability", choices=("fsync", "os"), default="fsync", help="durability of the started server"
+    )
     parser.add_argument("--sizes", default="1,10,100", help="events per request (default 1,10,100)")
     parser.add_argument("--connections", default="32", help="keep-alive connections (default 32)")
-    parser.add_argument("--log", metavar="URL", help="kafka://HOST:PORT of a broker that runs; by default SQLite")
-    parser.add_argument("--workers", default="1", help="worker processes of the server started here (default 1)")
-    parser.add_argument("--topics", default="1", help="streams the events belong to, by chance (default 1)")
+    parser.add_argument("--log", metavar="URL", help="kafka://HOST:PORT of a running broker (default: SQLite)")
+    parser.add_argument("--workers", default="1", help="worker processes of the started server (default 1)")
+    parser.add_argument("--topics", default="1", help="number of streams, chosen at random for each event (default 1)")
     parser.add_argument(
-        "--skew", type=float, default=0.0, help="0: all streams alike; 1: the n-th one has 1/n of the first one's"
+        "--skew",
+        type=float,
+        default=0.0,
+        help="0: all streams are equally frequent; 1: the n-th has 1/n of the first one's events",
     )
     parser.add_argument(
         "--yardstick-poll-ms", type=int, default=100, help="how often Node asks for delivery reports (EventGate: 100)"
@@ -148,7 +153,7 @@ def main() -> None:
     log = options.log if options.log and options.log.startswith("kafka://") else None
     figures.conditions(
         f"{options.rounds} rounds of {options.seconds:g} s, "
-        + (f"log {log}, broker beside the load, " if log else f"durability {options.durability}, ")
+        + (f"log {log}, broker on the load's core, " if log else f"durability {options.durability}, ")
         + f"server on core {machine.SERVER_CORE}, load on core {machine.LOAD_CORE}"
     )
     lines = []

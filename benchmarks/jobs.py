@@ -1,10 +1,10 @@
-"""What jobs cost: events a second and processor time per event of a backlog, and from an event to what is made of it.
+"""The cost of jobs: events per second and processor time per event of a backlog, and latency from input to output.
 
-How this works: a process on the servers' core runs nothing but one job, on a backlog that was written before; with two
-processes, that share the job, the second is on the other core and the backlog comes once each has its partitions. All
-is processed when the job's position in the log, committed with its outputs, is at the end. Latency is that of a whole
-platform in one process: single events are sent at a steady rate, each carrying when, and what the job makes of them is
-read from the log. `--log kafka://HOST:PORT` adds a broker that runs; it is kept on the load's core.
+How this works: a process on the servers' core runs only one job, on a backlog that was written before; with two
+processes that share the job, the second is on the other core, and the backlog is written once each has its partitions.
+The run ends when the job's position in the log, committed with its outputs, is at the end. Latency is that of a whole
+platform in one process: single events are sent at a steady rate, each with its send time, and the job's outputs are
+read from the log. `--log kafka://HOST:PORT` adds a running broker; it is kept on the load's core.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one round of a case came to; seconds."""
+    """The result of one round of a case, in seconds."""
 
     rate: float
     cpu_per_event: float
@@ -92,7 +92,7 @@ class Figures:
 
 
 class Process:
-    """A process of this file's, told what to do by a line and telling by a line that it did."""
+    """A process of this file that reads commands and writes results, one per line."""
 
     def __init__(self, project: Path, overrides: dict[str, object], core: int) -> None:
         command = [sys.executable, __file__, "--child", str(project), json.dumps(overrides)]
@@ -101,12 +101,12 @@ class Process:
         self.heard()
 
     def tell(self, order: str) -> None:
-        """Say what to do."""
+        """Send a command."""
         _pipe(self._process.stdin).write(f"{order}\n")
         _pipe(self._process.stdin).flush()
 
     def heard(self) -> str:
-        """The next line it says."""
+        """The next line of its output."""
         line = _pipe(self._process.stdout).readline().strip()
         if not line:
             raise SystemExit("The process with the job has ended early; see above.")
@@ -159,7 +159,7 @@ def platform_of(project: Path, overrides: dict[str, object]) -> Platform:
 
 
 async def append_backlog(platform: Platform, count: int) -> None:
-    """Write `count` events past the intake, over all partitions."""
+    """Write `count` events directly into the log, over all partitions."""
     (topic,) = platform.streams.get(sample.STREAM).topics
     body = sample.body_maker(1)
     for start in range(0, count, PER_APPEND):
@@ -192,7 +192,7 @@ async def _backlog_alone(case: Case, project: Path, overrides: dict[str, object]
     await platform.stop()
     with processes(case, project, overrides) as (process,):
         process.tell(f"process {count}")
-        # From the first batch on: starting is measured by `idle`.
+        # From the first batch on: the start is measured by `idle`.
         count -= int(await asyncio.to_thread(process.heard))
         cpu, start = process.cpu_seconds(), time.perf_counter()
         await asyncio.to_thread(process.heard)
@@ -215,7 +215,7 @@ async def _backlog_shared(case: Case, project: Path, overrides: dict[str, object
 
 
 def _start_sharing(case: Case, running: Sequence[Process]) -> None:
-    """Let the processes share the job, and wait until each has as much of it as the other."""
+    """Let the processes share the job, and wait until each has half of the partitions."""
     if case.sharing:
         for process in running:
             process.tell("share")
@@ -239,7 +239,7 @@ async def _until_all_is_processed(platform: Platform) -> None:
 
 
 async def child(project: Path, overrides: dict[str, object]) -> None:
-    """Do what the lines say until ended."""
+    """Execute commands from standard input until the end."""
     platform = platform_of(project, overrides)
     supervisor = platform.runners[JOB]
     runner: Any = supervisor.runner
@@ -258,7 +258,7 @@ async def child(project: Path, overrides: dict[str, object]) -> None:
                 await platform.start(run_jobs=False, run_shared_jobs=True)
             case ["await", partitions]:
                 await _until(lambda: len(runner.partitions), int(partitions))
-                # Who lost partitions is still ending with them, and who has them is still beginning.
+                # The process that lost partitions may still be stopping, and the one that has them still starting.
                 await asyncio.sleep(3.0)
                 print("done", flush=True)
             case ["latency", rate, seconds]:
@@ -274,7 +274,7 @@ async def _until(now: Callable[[], object], wanted: object) -> None:
 
 
 async def latencies_of(platform: Platform, rate: float, seconds: float) -> list[float]:
-    """Send single events at `rate` a second; how long it took until what the job made of each could be read."""
+    """Send single events at `rate` per second; returns the time until each output of the job could be read."""
     await _until(lambda: platform.runners[JOB].report().state, "running")
     topics = platform.streams.get(SINK).topics
     position = await platform.log.last(topics)
@@ -289,7 +289,7 @@ async def latencies_of(platform: Platform, rate: float, seconds: float) -> list[
     await sending
     if len(found) < count:
         raise SystemExit(f"Of {count} events {len(found)} came out of the job.")
-    # The first second is the connections' and the caches'.
+    # The first second is affected by connections and caches.
     return found[int(rate) :]
 
 
@@ -331,10 +331,10 @@ async def run(options: argparse.Namespace) -> None:
 def main() -> None:
     """Read the options, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--log", help="kafka://HOST:PORT of a broker that runs; by default only SQLite is measured")
-    parser.add_argument("--events", type=int, default=30_000, help="in a backlog")
-    parser.add_argument("--rate", type=float, default=100.0, help="events a second while latency is measured")
-    parser.add_argument("--seconds", type=float, default=6.0, help="for which latency is measured")
+    parser.add_argument("--log", help="kafka://HOST:PORT of a running broker (default: only SQLite is measured)")
+    parser.add_argument("--events", type=int, default=30_000, help="events in a backlog")
+    parser.add_argument("--rate", type=float, default=100.0, help="events per second while latency is measured")
+    parser.add_argument("--seconds", type=float, default=6.0, help="seconds for which latency is measured")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", help="where to put the log: the disk to measure (default: the temporary folder)")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)

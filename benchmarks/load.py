@@ -1,7 +1,7 @@
 """A closed-loop HTTP load: keep-alive connections that each send the next request when the last one is answered.
 
-How this works: raw non-blocking sockets on epoll. Answers repeat byte for byte within a second, so an answer seen
-before costs one look-up; others are parsed once. That keeps the generator far cheaper than the server it measures.
+How this works: raw non-blocking sockets on epoll. Responses repeat byte for byte within a second, so a known response
+costs one look-up; others are parsed once. That keeps the generator far cheaper than the server it measures.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KNOWN_ANSWERS_MAX = 1000
 
 @dataclass(slots=True)
 class Load:
-    """What came back: answers by status, and how long each took in seconds."""
+    """The responses by status, and the duration of each in seconds."""
 
     seconds: float = 0.0
     requests: int = 0
@@ -43,7 +43,7 @@ class _Connection:
         self.sent_at = 0.0
 
     def send(self, data: bytes) -> bool:
-        """Send what fits; True when all of it is on its way."""
+        """Send what fits; True when everything is sent."""
         try:
             sent = self.socket.send(data)
         except BlockingIOError:
@@ -53,7 +53,7 @@ class _Connection:
 
 
 class Generator:
-    """Keep-alive connections to one server, posting what `next_body` gives."""
+    """Keep-alive connections to one server that post the bodies of `next_body`."""
 
     def __init__(self, server: Server, next_body: Callable[[], bytes], connections: int = 32) -> None:
         self._server = server
@@ -77,7 +77,7 @@ class Generator:
         self._poll.close()
 
     def run(self, seconds: float) -> Load:
-        """Load the server for `seconds`, then wait for the answers still due."""
+        """Load the server for `seconds`, then wait for outstanding responses."""
         load = Load()
         cpu = self._server.cpu_seconds()
         start = now = time.perf_counter()
@@ -117,7 +117,7 @@ class Generator:
             self._poll.modify(connection.socket, select.EPOLLIN | select.EPOLLOUT)
 
     def _answer(self, connection: _Connection) -> int:
-        """The status of a complete answer, or 0 while some of it is missing."""
+        """The status of a complete response, or 0 while some of it is missing."""
         data = connection.socket.recv(262_144)
         if not data:
             raise SystemExit(f"{self._server.name} closed a connection.")

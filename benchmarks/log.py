@@ -1,4 +1,4 @@
-"""How fast the embedded log takes and gives records: appends of 1 to 1000 per commit, then reading all back."""
+"""The speed of the embedded log: appends of 1 to 1000 records per commit, then reading all of them."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--durability", choices=("fsync", "os"), default="fsync")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds of each measurement")
     parser.add_argument("--folder", help="where to put the log: the disk to measure (default: the temporary folder)")
     options = parser.parse_args()
     os.sched_setaffinity(0, {machine.SERVER_CORE, machine.LOAD_CORE})

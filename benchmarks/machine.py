@@ -1,8 +1,8 @@
-"""Starting servers for a measurement, keeping them apart from the load, and reading what they cost.
+"""Starts servers for a measurement, isolates them from the load, and reads their cost.
 
 How this works: a server is pinned to one core and the load generator to another, so that neither takes the other's
-time. What a server costs is read from /proc for its whole process tree; of a server started by someone else, the
-process is found by the port it listens on.
+time. The cost of a server is read from /proc for its whole process tree; the process of a server that was already
+running is found by the port it listens on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ START_SECONDS_MAX = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server to measure; `pid` None where its cost cannot be read."""
+    """A server to measure; `pid` None if its cost cannot be read."""
 
     name: str
     host: str
@@ -56,7 +56,7 @@ def pin_load() -> None:
 
 
 def from_url(url: str) -> Server:
-    """A server that runs already."""
+    """A server that is already running."""
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     return Server(f"{host}:{port}", host, port, parts.path or "/v1/events", listening_pid(port))
@@ -80,9 +80,9 @@ def headwater(name: str = "headwater", workers: int = 1, **settings: str) -> Ite
 
 @contextlib.contextmanager
 def yardstick(brokers: str | None = None, poll_milliseconds: int = 100) -> Iterator[Server]:
-    """The obvious Node intake: Express, its JSON body parser, ajv with the same schema, answer 201, store nothing.
+    """A straightforward Node intake: Express, its JSON body parser, ajv with the same schema, response 201, no storage.
 
-    With `brokers` (`HOST:PORT`) it produces to Kafka with node-rdkafka, and answers when every event is delivered.
+    With `brokers` (`HOST:PORT`) it produces to Kafka with node-rdkafka, and responds when every event is delivered.
     """
     node, npm = shutil.which("node"), shutil.which("npm")
     if not (node and npm):
@@ -104,7 +104,7 @@ def yardstick(brokers: str | None = None, poll_milliseconds: int = 100) -> Itera
 
 
 def make_topic(brokers: str, name: str) -> None:
-    """A topic of one partition, where there is none yet."""
+    """Create a topic of one partition, if it does not exist."""
     from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
     client = AdminClient({"bootstrap.servers": brokers})
@@ -115,9 +115,9 @@ def make_topic(brokers: str, name: str) -> None:
 
 @contextlib.contextmanager
 def namespace(brokers: str, topics: Sequence[str]) -> Iterator[str]:
-    """The name of an empty part of a broker, with `topics` of one partition; all of it is deleted when the block ends.
+    """A new namespace on a broker, with `topics` of one partition; it is deleted when the block ends.
 
-    Made here because that takes a broker longer than a server should need to start.
+    Created here because that takes a broker longer than a server should need to start.
     """
     from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
@@ -149,14 +149,14 @@ def with_streams(
             settings["LOG"] = f"{log}/{stack.enter_context(namespace(brokers, names))}"
         server = stack.enter_context(headwater(name, workers, **settings))
         if log:
-            # Not before: making topics is work that the broker may do on all cores.
+            # Not before: the broker may use all cores to create topics.
             stack.enter_context(broker_beside_the_load(brokers))
         yield server
 
 
 @contextlib.contextmanager
 def broker_beside_the_load(brokers: str) -> Iterator[None]:
-    """Keep a broker that runs on this machine off the servers' core until the block ends."""
+    """Keep a broker on this machine off the servers' core until the block ends."""
     port = int(brokers.split(",", maxsplit=1)[0].rsplit(":", 1)[1])
     pid = listening_pid(port)
     if pid is None:
@@ -203,7 +203,7 @@ def running(
 
 
 def free_port() -> int:
-    """A TCP port nobody listens on now."""
+    """A free TCP port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

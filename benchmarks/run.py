@@ -17,12 +17,12 @@ SHORT = {
     "jobs": ["--rounds", "1", "--events", "10000", "--seconds", "3"],
     "idle": ["--rounds", "2", "--seconds", "5"],
 }
-# Not part of all: it needs a schema repository to be named.
+# Not part of `all`: it needs a schema repository.
 SCHEMAS = "schemas"
 
 
 def main() -> int:
-    """Run what the command line names; the exit status."""
+    """Run the benchmark named on the command line; returns the exit status."""
     name, *options = sys.argv[1:] or ["all"]
     if name != "all" and name not in SHORT and name != SCHEMAS:
         print(f"There is no benchmark {name!r}: choose {', '.join(SHORT)}, {SCHEMAS}, or all.", file=sys.stderr)

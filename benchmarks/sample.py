@@ -1,7 +1,7 @@
-"""Synthetic page-change events of 1.9 KB, the project directory that takes them, and request bodies made of them.
+"""Synthetic page-change events of 1.9 KB, a project directory for them, and request bodies.
 
-Nothing here is real: names, titles and numbers are drawn from a fixed seed. Every event sent has an id of its own,
-because a repeated id is answered without being stored, which would flatter the server.
+Nothing here is real: names, titles and numbers are generated from a fixed seed. Every event sent has its own id,
+because a duplicate is answered without being stored, which would flatter the server.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def _event(chance: random.Random, number: int) -> dict[str, Any]:
 
 
 def write_project(folder: Path) -> Path:
-    """A project directory that takes the events; JSON is YAML, so the files need no library to write."""
+    """A project directory for the events; JSON is YAML, so writing the files needs no library."""
     version = folder / "schemas" / TITLE / "1.0.0.yaml"
     stream = folder / "streams" / f"{STREAM}.yaml"
     for room in (version.parent, stream.parent, folder / "jobs"):
@@ -217,7 +217,7 @@ def write_project(folder: Path) -> Path:
 
 
 def streams(count: int) -> list[str]:
-    """The names of so many streams; the first is the one of all benchmarks."""
+    """The names of this many streams; the first is that of all benchmarks."""
     return [STREAM, *(f"{STREAM}.{number}" for number in range(1, count))]
 
 
@@ -228,9 +228,9 @@ def write_streams(folder: Path, names: Sequence[str]) -> None:
 
 
 def body_maker(per_request: int, names: Sequence[str] = (STREAM,), *, skew: float = 0.0) -> Callable[[], bytes]:
-    """A function that gives the next request body with `per_request` events, each with a new id.
+    """A function that returns the next request body with `per_request` events, each with a new id.
 
-    Each event belongs to one of the streams, by chance: all alike, or the n-th as often as 1 / n ** `skew` says.
+    Each event belongs to a random stream: all are equally frequent, or the n-th is weighted by 1 / n ** `skew`.
     """
     chance = random.Random(5)
     weights = [1 / place**skew for place in range(1, len(names) + 1)]

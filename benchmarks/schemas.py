@@ -1,4 +1,4 @@
-"""What a schema repository's chores cost: checking all, materializing all, one file; beside jsonschema-tools.
+"""The cost of checking and materializing a schema repository, all of it and one file, compared with jsonschema-tools.
 
 make bench ARGS="schemas --repository ../schemas --original ../node"
 
@@ -42,7 +42,7 @@ class Chore:
     cpu_seconds: list[float] = field(default_factory=list)
 
     def run(self, directory: Path) -> None:
-        """One round. Raises SystemExit where the command itself fails; findings are no failure."""
+        """One round. Raises SystemExit if the command itself fails; findings are not a failure."""
         before, started = os.times(), time.perf_counter()
         done = subprocess.run(self.command, cwd=directory, env=_environment(), capture_output=True, check=False)
         self.wall_seconds.append(time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""What it costs to send live events to many clients: messages per second, processor time per message, and latency.
+"""The cost of live events for many clients: messages per second, processor time per message, and latency.
 
 How this works: this process connects all clients on one epoll and also posts the events, each carrying the moment it
 was sent, so that both ends of a latency come from one clock. Of every client the messages are counted; of some of them,
@@ -207,15 +207,15 @@ def measure(server: Server, case: Case, options: argparse.Namespace) -> list[str
 
 
 def main() -> None:
-    """Read the options, start what is to be started, measure and print."""
+    """Read the options, start the servers, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", help="a server that runs already (its POST address); by default one is started")
+    parser.add_argument("--url", help="a running server (its POST URL; default: start one)")
     parser.add_argument("--other", metavar="URL", help="another server, measured in turn")
-    parser.add_argument("--log", metavar="URL", help="kafka://HOST:PORT of a broker that runs; by default SQLite")
-    parser.add_argument("--path", default="/v2/stream", help="the streams' path")
-    parser.add_argument("--cases", default="1x1000,100x400,1000x40", help="comma separated, see above")
+    parser.add_argument("--log", metavar="URL", help="kafka://HOST:PORT of a running broker (default: SQLite)")
+    parser.add_argument("--path", default="/v2/stream", help="path of the streams")
+    parser.add_argument("--cases", default="1x1000,100x400,1000x40", help="separated by commas, see above")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds of each measurement")
     parser.add_argument(
         "--idle", type=float, default=0.0, help="seconds to measure what the connected clients cost idle"
     )
@@ -223,7 +223,7 @@ def main() -> None:
     machine.pin_load()
     figures.conditions(
         f"1.9 KB events, {options.rounds} rounds of {options.seconds:g} s, acknowledged when durable"
-        + (f", log {options.log}, broker beside the load" if options.log else "")
+        + (f", log {options.log}, broker on the load's core" if options.log else "")
     )
     lines = []
     for case in map(Case.parse, options.cases.split(",")):

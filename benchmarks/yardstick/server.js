@@ -1,6 +1,6 @@
 'use strict';
 
-// The obvious Node intake: parse, validate with every error, serialise as a producer would be handed it, answer 201.
+// A straightforward Node intake: parse, validate with every error, serialise as for a producer, respond with 201.
 // Usage: node server.js SCHEMA.json PORT                                        stores nothing
 //        node server.js SCHEMA.json PORT BROKERS TOPIC [POLL_MILLISECONDS]      answers when Kafka has every event
 
@@ -42,7 +42,7 @@ function producer() {
     });
 }
 
-// What would be handed to a broker: one buffer per event.
+// What would be passed to a broker: one buffer per event.
 async function accept(event, store) {
     const validate = validators.get(event.$schema);
     if (!validate) {

@@ -437,7 +437,7 @@ def test_an_attribute_of_a_cloudevent_is_there_once(url: str, again: tuple[str, 
         headers = [*ATTRIBUTES, *([once] if once else []), second, ("content-type", "application/json")]
         answer = httpx.post(f"{url}/v1/events", content=b"{}", headers=headers, trust_env=False)
         assert (answer.status_code, answer.json()["type"]) == (400, "event_malformed")
-        assert f"{again[0].lower()} is there twice" in answer.json()["detail"]
+        assert f"{again[0].lower()} occurs twice" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("types", [("application/json", "text/plain"), ("text/plain", "application/json")])

@@ -27,5 +27,5 @@ async def test_what_is_written_is_sent_at_once_on_any_event_loop() -> None:
 
 
 def test_a_port_that_is_taken_is_a_setting_to_change() -> None:
-    with listening("127.0.0.1", 0) as taken, pytest.raises(ConfigInvalid, match="cannot be listened on"):
+    with listening("127.0.0.1", 0) as taken, pytest.raises(ConfigInvalid, match="cannot be used"):
         listening("127.0.0.1", taken.getsockname()[1])
