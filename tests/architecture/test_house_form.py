@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -134,16 +135,17 @@ def _is_within(module: str, rooms: Sequence[str]) -> bool:
     return any(module == room or module.startswith(f"{room}.") for room in rooms)
 
 
-def _imports(name: str) -> Iterator[tuple[str, int]]:
+@functools.cache
+def _imports(name: str) -> Sequence[tuple[str, int]]:
     """Every module imported anywhere in `name`, also inside functions; `from a import b` gives `a` and `a.b`."""
+    found: list[tuple[str, int]] = []
     for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, node.lineno
+            found += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
-                yield node.module, node.lineno
-                yield f"{node.module}.{alias.name}", node.lineno
+                found += [(node.module, node.lineno), (f"{node.module}.{alias.name}", node.lineno)]
+    return found
 
 
 def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -213,6 +215,7 @@ def _is_click_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return any("click." in ast.unparse(decorator) for decorator in function.decorator_list)
 
 
+@functools.cache
 def _class_sizes() -> dict[str, tuple[int, int]]:
     """Lines, the docstring not counted, and methods of every class, by its dotted name."""
     sizes = {}
