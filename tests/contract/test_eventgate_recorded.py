@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import orjson
 import pytest
 
-from deviations.eventgate import RULES
+from deviations.eventgate import RULES, STANDING_HEADERS
 from deviations.rule import Record, judge, stored_schemas, unused
 from headwater.config import load_config
 from headwater.platform import build
@@ -24,16 +24,6 @@ from headwater.web.server import serving
 
 SCHEMA_SERVER_PORT = 18999
 KEPT_HEADERS = ("allow", "location", "content-type")
-STANDING_HEADERS = (
-    "access-control-allow-origin",
-    "access-control-allow-headers",
-    "access-control-expose-headers",
-    "access-control-allow-methods",
-    "x-xss-protection",
-    "x-content-type-options",
-    "x-frame-options",
-    "content-security-policy",
-)
 
 
 class Answer(NamedTuple):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
+from contract.kinds_of_logs import OnBrokers, OnOracleLog, OnSqlite
 from headwater.log.contract import Log, Record, TopicPartition, TopicSettings
-from headwater.log.sqlite.log import SqliteLog
 from headwater.processing.embedded.log_source import LogSource
 from headwater.processing.status import RunnerStatus
 from headwater.telemetry import Telemetry
-from headwater.testing.oracle_kafka import OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
 from headwater.testing.suites.job_source import PARTITION, TOPICS, JobSourceSuite, NewJobSource, read
 from headwater.testing.suites.log import values
@@ -23,47 +19,26 @@ def source_of(log: Log, *, only: TopicPartition | None = None, ids_in_token: boo
     return LogSource(log, JOB, RunnerStatus(JOB, Telemetry()), only=only, ids_in_token=ids_in_token)
 
 
-class TestLogSourceOnOracleLog(JobSourceSuite):
+class TestLogSourceOnOracleLog(OnOracleLog, JobSourceSuite):
     implementations = (LogSource,)
-
-    @pytest.fixture
-    async def log(self) -> AsyncIterator[Log]:
-        log = OracleLog()
-        await log.open()
-        yield log
-        await log.close()
 
     @pytest.fixture
     def new_source(self, log: Log) -> NewJobSource:
         return lambda: source_of(log)
 
 
-class TestLogSourceOnSqlite(JobSourceSuite):
+class TestLogSourceOnSqlite(OnSqlite, JobSourceSuite):
     """For a table, whose token has the ids of the topics."""
 
     implementations = (LogSource,)
-
-    @pytest.fixture
-    async def log(self, tmp_path: Path) -> AsyncIterator[Log]:
-        log = SqliteLog(tmp_path / "events.db", durability="os")
-        await log.open()
-        yield log
-        await log.close()
 
     @pytest.fixture
     def new_source(self, log: Log) -> NewJobSource:
         return lambda: source_of(log, ids_in_token=True)
 
 
-class BrokersSuite(JobSourceSuite):
+class BrokersSuite(OnBrokers, JobSourceSuite):
     """On a log with gaps in its offsets."""
-
-    @pytest.fixture
-    async def log(self) -> AsyncIterator[Log]:
-        log = OracleKafkaLog()
-        await log.open()
-        yield log
-        await log.close()
 
 
 class TestLogSourceOnBrokers(BrokersSuite):

@@ -4,69 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from contract.kinds_of_logs import OnBrokers, OnOracleLog, OnSqlite
 from headwater.connectors.sinks.sqlite import SqliteSink
 from headwater.errors import LogUnavailable, WriterFenced
 from headwater.log.contract import Log, Position, TopicSettings
-from headwater.log.sqlite.log import SqliteLog
 from headwater.processing.stores.contract import LogStore
 from headwater.processing.stores.outbox import OutboxStore
 from headwater.processing.stores.partitions import PartitionStore, UnpartitionedStore
 from headwater.processing.stores.sink import SinkStore
 from headwater.testing.memory_sink import WITHOUT_TOKEN, MemorySink, MemoryTarget
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
-from headwater.testing.oracle_log import OracleLog
 from headwater.testing.suites.job_store import JobStoreSuite, NewStore, repeated, token
 from headwater.testing.suites.log import read_all, records, values
 from headwater.testing.suites.sink import LINES
 
 
-class TestLogStoreOnOracleLog(JobStoreSuite):
+class TestLogStoreOnOracleLog(OnOracleLog, JobStoreSuite):
     implementations = (LogStore,)
-
-    @pytest.fixture
-    async def log(self) -> AsyncIterator[Log]:
-        log = OracleLog()
-        await log.open()
-        yield log
-        await log.close()
 
     @pytest.fixture
     def new_store(self, log: Log) -> NewStore:
         return lambda: LogStore(log, "job.j")
 
 
-class TestLogStoreOnSqlite(JobStoreSuite):
+class TestLogStoreOnSqlite(OnSqlite, JobStoreSuite):
     implementations = (LogStore,)
-
-    @pytest.fixture
-    async def log(self, tmp_path: Path) -> AsyncIterator[Log]:
-        log = SqliteLog(tmp_path / "events.db", durability="os")
-        await log.open()
-        yield log
-        await log.close()
 
     @pytest.fixture
     def new_store(self, log: Log) -> NewStore:
         return lambda: LogStore(log, "job.j")
 
 
-class TestSinkStore(JobStoreSuite):
+class TestSinkStore(OnOracleLog, JobStoreSuite):
     """On a table; the events that it is given are appended to the log before."""
 
     implementations = (SinkStore,)
     keeps_state = False
-
-    @pytest.fixture
-    async def log(self) -> AsyncIterator[Log]:
-        log = OracleLog()
-        await log.open()
-        yield log
-        await log.close()
 
     @pytest.fixture
     async def new_store(self, log: Log, tmp_path: Path) -> AsyncIterator[NewStore]:
@@ -81,18 +59,11 @@ class TestSinkStore(JobStoreSuite):
             await sink.close()
 
 
-class TestSinkStoreWithItsTokenInTheLog(JobStoreSuite):
+class TestSinkStoreWithItsTokenInTheLog(OnOracleLog, JobStoreSuite):
     """On a table that keeps no token; the log has it."""
 
     implementations = (SinkStore,)
     keeps_state = False
-
-    @pytest.fixture
-    async def log(self) -> AsyncIterator[Log]:
-        log = OracleLog()
-        await log.open()
-        yield log
-        await log.close()
 
     @pytest.fixture
     def new_store(self, log: Log) -> NewStore:
@@ -100,32 +71,15 @@ class TestSinkStoreWithItsTokenInTheLog(JobStoreSuite):
         return lambda: SinkStore(MemorySink(target, LINES), log, "job.j")
 
 
-class BrokersSuite(JobStoreSuite):
+class BrokersSuite(OnBrokers, JobStoreSuite):
     """On a log that keeps no state; each store has a log of its own, as another process has."""
 
     second_opener = "fenced"
 
     @pytest.fixture
-    def brokers(self) -> OracleBrokers:
-        return OracleBrokers()
-
-    @pytest.fixture
-    async def log(self, brokers: OracleBrokers) -> AsyncIterator[Log]:
-        log = OracleKafkaLog(brokers)
-        await log.open()
-        yield log
-        await log.close()
-
-    @pytest.fixture
-    async def logs(self, brokers: OracleBrokers) -> AsyncIterator[Callable[[], OracleKafkaLog]]:
+    def logs(self, others: Iterator[OracleKafkaLog]) -> Callable[[], OracleKafkaLog]:
         """Other processes' logs, open."""
-        made = [OracleKafkaLog(brokers) for _ in range(12)]
-        for log in made:
-            await log.open()
-        unused = iter(made)
-        yield lambda: next(unused)
-        for log in made:
-            await log.close()
+        return lambda: next(others)
 
     @pytest.fixture
     def lose_answer(self, brokers: OracleBrokers) -> Callable[[], None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.kinds_of_logs import opened
 from headwater.log.contract import Features, Log, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.testing.clock import ManualClock
@@ -22,10 +23,8 @@ class TestOracleLog(LogSuite):
 
     @pytest.fixture
     async def log(self, clock: ManualClock) -> AsyncIterator[Log]:
-        log = OracleLog(clock=clock)
-        await log.open()
-        yield log
-        await log.close()
+        async with opened(OracleLog(clock=clock)) as log:
+            yield log
 
 
 class TestFaultyLog(LogSuite):
@@ -35,10 +34,8 @@ class TestFaultyLog(LogSuite):
 
     @pytest.fixture
     async def log(self, clock: ManualClock) -> AsyncIterator[Log]:
-        log = FaultyLog(clock=clock)
-        await log.open()
-        yield log
-        await log.close()
+        async with opened(FaultyLog(clock=clock)) as log:
+            yield log
 
 
 class PlainLog(OracleLog):
@@ -52,10 +49,8 @@ class TestLogWithoutFeatures(LogSuite):
 
     @pytest.fixture
     async def log(self, clock: ManualClock) -> AsyncIterator[Log]:
-        log = PlainLog(clock=clock)
-        await log.open()
-        yield log
-        await log.close()
+        async with opened(PlainLog(clock=clock)) as log:
+            yield log
 
 
 class TestOracleKafkaLog(LogSuite):
@@ -63,10 +58,8 @@ class TestOracleKafkaLog(LogSuite):
 
     @pytest.fixture
     async def log(self, clock: ManualClock) -> AsyncIterator[Log]:
-        log = OracleKafkaLog(clock=clock)
-        await log.open()
-        yield log
-        await log.close()
+        async with opened(OracleKafkaLog(clock=clock)) as log:
+            yield log
 
 
 class TestSqliteLog(InspectableLogSuite):
@@ -74,10 +67,8 @@ class TestSqliteLog(InspectableLogSuite):
 
     @pytest.fixture
     async def log(self, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Log]:
-        log = SqliteLog(tmp_path / "events.db", clock=clock)
-        await log.open()
-        yield log
-        await log.close()
+        async with opened(SqliteLog(tmp_path / "events.db", clock=clock)) as log:
+            yield log
 
 
 class TestSqliteLogWithoutMemory(InspectableLogSuite):
@@ -85,16 +76,16 @@ class TestSqliteLogWithoutMemory(InspectableLogSuite):
 
     @pytest.fixture
     async def log(self, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Log]:
-        log = SqliteLog(
-            tmp_path / "events.db",
-            clock=clock,
-            durability="os",
-            cache_bytes_max=0,
-            wal_bytes_max=65_536,
-        )
-        await log.open()
-        yield log
-        await log.close()
+        async with opened(
+            SqliteLog(
+                tmp_path / "events.db",
+                clock=clock,
+                durability="os",
+                cache_bytes_max=0,
+                wal_bytes_max=65_536,
+            )
+        ) as log:
+            yield log
 
 
 async def test_all_who_ask_a_new_file_at_once_are_given_the_same_ids(tmp_path: Path) -> None:

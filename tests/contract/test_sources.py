@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from contract.kinds_of_logs import OnBrokers, OnOracleLog
 from headwater.connectors.stream_source import StreamSource
 from headwater.event import json_bytes
 from headwater.log.contract import Commit, Log, Record, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.testing.clock import ManualClock
 from headwater.testing.memory_source import MemoryPlace, MemorySource
-from headwater.testing.oracle_kafka import OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
 from headwater.testing.suites.source import NewSource, Put, PutInto, SourceSuite, event, read_all
 
@@ -48,26 +48,12 @@ class StreamSourceSuite(SourceSuite):
         return put_into
 
 
-class TestStreamSourceOnOracleLog(StreamSourceSuite):
+class TestStreamSourceOnOracleLog(OnOracleLog, StreamSourceSuite):
     implementations = (StreamSource,)
 
-    @pytest.fixture
-    async def log(self) -> AsyncIterator[Log]:
-        log = OracleLog()
-        await log.open()
-        yield log
-        await log.close()
 
-
-class TestStreamSourceOnBrokers(StreamSourceSuite):
+class TestStreamSourceOnBrokers(OnBrokers, StreamSourceSuite):
     implementations = (StreamSource,)
-
-    @pytest.fixture
-    async def log(self) -> AsyncIterator[Log]:
-        log = OracleKafkaLog()
-        await log.open()
-        yield log
-        await log.close()
 
 
 class TestStreamSourceOnSqlite(StreamSourceSuite):

@@ -20,6 +20,17 @@ OWN_PATHS = (
     *("/v1/streams", "/v1/stream-changes", "/v1/completeness", "/v1/canaries", "/v1/reconciliation"),
 )
 INTAKES = ("/v1/events", "/v2/events")
+# Those of every answer.
+STANDING_HEADERS = (
+    "access-control-allow-origin",
+    "access-control-allow-headers",
+    "access-control-expose-headers",
+    "access-control-allow-methods",
+    "x-xss-protection",
+    "x-content-type-options",
+    "x-frame-options",
+    "content-security-policy",
+)
 
 
 def schema_uris(record: Record) -> list[str]:
