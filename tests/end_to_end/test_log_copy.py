@@ -303,7 +303,7 @@ def test_a_changed_record_in_the_target_is_found(source: Path, tmp_path: Path, m
 
     monkeypatch.setattr(SqliteLog, "append", corrupted)
     result = run(str(source), str(tmp_path / "target.db"), "--topic", "begun.late", code=1)
-    assert "begun.late, partition 0: the records there are not those that were copied" in result.stdout
+    assert "begun.late, partition 0: the records in the target are not those that were copied" in result.stdout
 
 
 def test_records_that_the_target_would_remove_are_refused_or_skipped(tmp_path: Path) -> None:

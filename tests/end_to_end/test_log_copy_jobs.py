@@ -405,7 +405,7 @@ def test_a_job_that_has_gone_on_in_the_target_is_left_alone(project: Project, ka
     groups = {one["group"]: one for one in printed["groups"]}
     for job in ("running", "passed", "minutes"):
         assert groups[f"job.{job}"]["token"] is None
-        assert "it has gone further in the target by itself" in groups[f"job.{job}"]["note"]
+        assert "the target's position is already ahead; it was not overwritten" in groups[f"job.{job}"]["note"]
     assert state.read_bytes() == kept
 
 
@@ -419,7 +419,7 @@ def test_a_file_that_belongs_to_another_log_is_left_alone(project: Project, kafk
     project.url = before
     shown = project.copy(f"{kafka_url}other.").stdout
     state = project.path / "var" / "state" / "running.db"
-    assert f"group job.running: not migrated: {state} is of another log: move it away" in shown
+    assert f"group job.running: not migrated: {state} belongs to another log: move it away" in shown
     for name in ("running", "minutes", "doubled"):
         (state.parent / f"{name}.db").rename(state.parent / f"{name}.old")
     assert f"with its state in {state}: " in project.copy(f"{kafka_url}other.").stdout

@@ -75,7 +75,7 @@ async def test_others_take_over_from_a_process_that_hangs_and_what_it_writes_whe
         assert time.monotonic() - hung_at > STALL_SECONDS_MAX / 2
         await write(first, range(400, 500))
         await check_exact(first, 500)
-        assert "stood still for 1.5 s" in (tmp_path / "said").read_text()
+        assert "was blocked for 1.5 s" in (tmp_path / "said").read_text()
 
         (tmp_path / "awake").touch()
         # It ends its batch and wants to commit it, then takes part again.

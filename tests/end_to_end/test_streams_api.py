@@ -198,7 +198,7 @@ async def test_the_kill_switch_refuses_events_at_once_and_lets_them_in_again(
     assert (await client.post("/v1/stream-changes/kill", json=off, headers=headers)).status_code == 201
     refused = await client.post("/v1/events", json=event)
     assert refused.status_code == 400
-    assert "takes no events at present" in refused.text
+    assert "accepts no events at present" in refused.text
     assert (await client.get("/v1/streams/clicks?audience=browser")).json()["enabled"] is False
     await client.post("/v1/stream-changes/kill", json=off | {"on": False}, headers=headers)
     assert (await client.post("/v1/events", json=event)).status_code == 201

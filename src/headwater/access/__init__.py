@@ -1,1 +1,1 @@
-"""Who may do what: API keys, the file that keeps them, and failed attempts."""
+"""Access control: API keys, the file that stores them, and failed attempts."""

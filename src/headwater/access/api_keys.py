@@ -1,8 +1,8 @@
-"""API keys: who may send, read and change what, kept as hashes in a file, checked in constant time, limited in rate.
+"""API keys: who may send, read and change what; stored as hashes in a file, checked in constant time, rate-limited.
 
-How this works: a key is `hwk_` and 43 random characters, shown once when it is made. So long a secret needs no slow
-hash: SHA-256 is kept. The file is read again when it changes, so a key that is revoked stops working within a second.
-Requests are answered on the event loop and in threads: what they all look at and count is behind one lock.
+How this works: a key is `hwk_` and 43 random characters, shown once when it is created. Such a long secret needs no
+slow hash: its SHA-256 is stored. The file is read again when it changes, so a revoked key stops working within a
+second. Requests are answered on the event loop and in threads: their shared data is protected by one lock.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ApiKeys:
             return sorted(self._keys.values(), key=lambda key: key.name)
 
     def report(self) -> None:
-        """Say in the log of this process what is wrong with the file, if anything is."""
+        """Log what is wrong with the file, if anything is."""
         try:
             with self._lock:
                 self._load()
@@ -102,8 +102,8 @@ class ApiKeys:
     def admit(self, authorization: str | None, scopes: Collection[str], address: str) -> None:
         """Let a request pass that has a key with one of these scopes.
 
-        What it raises says the same of everything that is asked for: KeyRequired, KeysDamaged, ScopeMissing,
-        TooManyRequests.
+        Raises KeyRequired, KeysDamaged, ScopeMissing, TooManyRequests, with a message that does not depend on what is
+        requested.
         """
         given = key_in(authorization)
         if not given:
@@ -178,7 +178,7 @@ class ApiKeys:
             said = error.message.replace(str(self._path), self._path.name)
             raise KeysDamaged(said, hint=_REPAIR) from None
         digest = hash_of(given)
-        # All of them, so that the time says nothing of which one it is.
+        # All of them, so that the time does not reveal which one it is.
         found = [key for key in self._keys.values() if hmac.compare_digest(key.hash, digest)]
         if not found:
             if address is not None:
@@ -187,7 +187,7 @@ class ApiKeys:
         return self._unexpired(found[0])
 
     def _unknown(self, digest: str) -> KeyRequired | KeysDamaged:
-        """Why a key is not good: nobody knows it, or its entry may be one that is damaged."""
+        """Why a key is refused: it is unknown, or its entry may be a damaged one."""
         for (sentence, line), written in zip(self._file.faults, self._file.damaged, strict=True):
             if written is None or hmac.compare_digest(written, digest):
                 return KeysDamaged(f"{self._path.name}:{line}: {sentence}", hint=_REPAIR)
@@ -231,13 +231,13 @@ class ApiKeys:
             raise ConfigInvalid(f"it cannot be read: {error.strerror}.", file=str(self._path)) from None
         except ValueError as error:
             raise ConfigInvalid(f"it is no list of API keys: {error}.", file=str(self._path)) from None
-        # One that somebody has damaged locks nobody else out.
+        # A damaged entry does not affect other keys.
         for sentence, line in found.faults:
             _log.warning("%s:%d: %s It is not taken.", self._path, line, sentence)
         self._keys, self._file, self._modified = dict(found.keys), found, modified
 
     def _save(self, damaged: Sequence[Any]) -> None:
-        """Write the keys, and the damaged entries as they are, for whoever repairs them."""
+        """Write the keys, and the damaged entries unchanged, so that they can be repaired."""
         make_private_directory(self._path.parent)
         unfinished = self._path.with_name(self._path.name + ".part")
         entries = [*(asdict(key) for key in self._keys.values()), *damaged]
@@ -261,7 +261,7 @@ def is_basic(authorization: str | None) -> bool:
 
 
 def key_in(authorization: str | None) -> str | None:
-    """What is given as a key: a bearer token, or the password of `Basic`, with whatever name; None where nothing is."""
+    """The key of a request: a bearer token, or the password of `Basic` with any user name; None without one."""
     if not is_basic(authorization):
         return bearer(authorization)
     given = (authorization or "").strip().partition(" ")[2].strip()

@@ -1,4 +1,4 @@
-"""Failed attempts to use an API key, counted by address, so that nobody tries keys at leisure."""
+"""Failed attempts to use an API key, counted by address, so that keys cannot be guessed by trying."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Attempts:
 
 
 def network_of(address: str) -> str:
-    """What one client has of addresses: an IPv4 address, or the /64 of an IPv6 address; else the text as it is."""
+    """The address range of one client: an IPv4 address, or the /64 of an IPv6 address; else the text unchanged."""
     if ":" not in address:
         return address
     try:

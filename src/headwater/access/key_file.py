@@ -1,4 +1,4 @@
-"""The file of API keys as people may have edited it: the entries that are sound, and what is wrong with the others."""
+"""The file of API keys, which may have been edited by hand: the valid entries, and what is wrong with the others."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """The keys by name, and (sentence, 1-based line) for each entry that is none; it counts for nothing."""
+    """The keys by name, and (sentence, 1-based line) for each invalid entry, which is ignored."""
 
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
     faults: Sequence[tuple[str, int]] = ()
-    # The hash of each of those entries, None where it is none: whose key it is cannot be known then.
+    # The hash of each invalid entry, None if that is invalid too: then it is unknown which key it is.
     damaged: Sequence[str | None] = ()
-    # Those entries as they are, to be kept for whoever repairs them.
+    # The invalid entries unchanged, so that they can be repaired.
     entries: Sequence[Any] = ()
 
     def entries_but(self, name: str) -> list[Any]:
-        """The entries that are none, without those of this name."""
+        """The invalid entries, without those of this name."""
         return [one for one in self.entries if not (isinstance(one, dict) and one.get("name") == name)]
 
 
@@ -88,6 +88,6 @@ def _fault(entry: Any, known: Mapping[str, ApiKey]) -> str | None:
 
 
 def _line(data: bytes, name: Any) -> int:
-    """The line on which the name stands, the first one where it is not found."""
+    """The line of the name, the first line if it is not found."""
     place = data.find(orjson.dumps(name)) if isinstance(name, str) and name else -1
     return data.count(b"\n", 0, max(place, 0)) + 1

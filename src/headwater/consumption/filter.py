@@ -1,9 +1,9 @@
-"""A small, safe expression language over the fields of an event, so that a client receives only what it asked for.
+"""A small, safe expression language over the fields of an event, so that a client receives only what it requested.
 
-How this works: the text is cut into tokens, a recursive-descent parser turns them into nested closures, and
+How this works: the text is split into tokens, a recursive-descent parser turns them into nested closures, and
 matching calls the outermost one. Nothing is evaluated as Python, nothing recurses deeper than `DEPTH_MAX`, and what an
-expression may look at in one event is bounded by `WORK_MAX`, so one from a stranger costs a few milliseconds at worst
-and microseconds in general. An event that takes more work is given as if there were no filter: nothing is lost.
+expression may examine in one event is bounded by `WORK_MAX`, so an untrusted one costs a few milliseconds at worst and
+usually microseconds. An event that takes more work is delivered as if there were no filter: nothing is lost.
 
     expression := and ("or" and)*            and := not ("and" not)*
     not        := "not" not | "(" expression ")" | test
@@ -11,8 +11,8 @@ and microseconds in general. An event that takes more work is given as if there 
     operator   := == != < <= > >= contains startswith endswith ~      (~ "*.wikipedia.org": * stands for any text)
 
 `&&`, `||` and `!` may be written for `and`, `or` and `not`. A path is dotted (`meta.domain`, `tags.0`); a path alone
-means "present and neither null nor false". An absent field equals null. Values of different JSON types are unequal
-and in no order.
+means "exists and is neither null nor false". An absent field equals null. Values of different JSON types are unequal
+and unordered.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TOKENS_MAX = 512
 DEPTH_MAX = 32
 # Items of lists, and eighths of the characters of texts, that the expression may look through in one event.
 WORK_MAX = 100_000
-# Looking closer at an item takes so many times longer than finding out that it differs.
+# Comparing an item in full takes this many times longer than finding out that it differs.
 _CLOSER_LOOK = 8
 
 Test = Callable[[Any], bool]

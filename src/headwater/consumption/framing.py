@@ -22,7 +22,7 @@ from headwater.log.token_marks import marked
 
 Format = Literal["sse", "json"]
 Notice = Literal["error", "position-lost"]
-# How long frames are made before others have their turn, and after how many events the clock is looked at.
+# How long frames are made before other tasks run, and after how many events the clock is read.
 SLICE_SECONDS = 0.003
 LOOKED_AT_CLOCK = 4
 # No stream file declares names that begin so.
@@ -44,10 +44,10 @@ class Selection:
     render: Render | None = None
 
     def value_of(self, record: StoredRecord) -> Any:
-        """The event as its reader sees it, or None when it is not for this reader.
+        """The event as its reader sees it, or None if the reader does not get it.
 
         Adds `meta.topic`, `meta.partition`, `meta.offset` and, for keyed records, `meta.key` (contract intake §5).
-        Redaction comes before the filter, or the filter would tell what redaction withholds.
+        Redaction comes before the filter, or the filter would reveal what redaction withholds.
         """
         try:
             value = decode_stored(record.value, record.headers)
@@ -73,7 +73,7 @@ class Selection:
 
     def text_of(self, record: StoredRecord) -> bytes | None:
         """`value_of` as JSON text."""
-        # What is withheld or rendered may stand anywhere in the event.
+        # What is withheld or rendered may be anywhere in the event.
         if len(record.value) > LARGE_BYTES and self.redact is None and self.render is None:
             with contextlib.suppress(NotPlain):
                 return text_of(record, self.filter, canaries=self.canaries)
@@ -166,7 +166,7 @@ class Framer:
         return Position(dict(self._offsets))
 
     def move(self, position: Position) -> None:
-        """Go on from `position`, which may follow other partitions than before."""
+        """Continue from `position`, which may follow other partitions than before."""
         self._offsets = dict(position.offsets)
         self._writer = TokenWriter(position, legacy=self._legacy, marks=self._marks)
 
@@ -177,7 +177,7 @@ class Framer:
     def some_frames(
         self, records: Sequence[StoredRecord], start: int, seconds_max: float = SLICE_SECONDS
     ) -> tuple[Chunk, int]:
-        """As `frames`, for the records from `start` on and for about so long; and where to go on."""
+        """As `frames`, for the records from `start` on and for about this long; and where to continue."""
         offsets, after, text_of, sse = self._offsets, self._writer.after, self._chosen.text_of, self.form == "sse"
         parts: list[bytes] = []
         last_token, until, end = b"", time.perf_counter() + seconds_max, start
@@ -193,9 +193,9 @@ class Framer:
         return Chunk(b"".join(parts), len(parts), self.position, self._writer.token(), last_token), end
 
     def notice(self, kind: Notice, token: bytes, details: Mapping[str, Any]) -> bytes:
-        """What is said that is no event of a stream: an SSE event of its own type, or a line that looks like an event.
+        """A notice that is not an event of a stream: an SSE event of another type, or a line in the form of an event.
 
-        The line names a stream that cannot be declared, and the position to go on from.
+        The line names a stream that cannot be declared, and the position to resume from.
         """
         if self.form == "sse":
             return b"event: %b\nid: %b\ndata: %b\n\n" % (kind.encode(), token, orjson.dumps(details))
@@ -206,7 +206,7 @@ class Framer:
         return orjson.dumps(value if render is None else render(value)) + b"\n"
 
     def damaged(self, error: LogCorrupt) -> bytes:
-        """The notice of records that cannot be read, and were passed over."""
+        """The notice of records that cannot be read, and were skipped."""
         details: dict[str, Any] = {"code": error.code, "message": str(error), "retriable": error.retriable}
         if error.damaged is not None:
             details |= error.damaged._asdict()
@@ -221,10 +221,10 @@ def _encoded(value: Any) -> bytes:
 
 
 def opening(form: Format, token: bytes, retry_ms: int, *, positions: bool = False) -> bytes:
-    """The first bytes, sent at once. With `positions` they have a token, so that a client cut before its first event
-    resumes where it began instead of at a later end.
+    """The first bytes, sent at once. With `positions` they have a token, so that a client that is disconnected before
+    its first event resumes where it began instead of at a later end.
 
-    Without, no empty line follows: lenient readers take every block that one ends for a message, whatever is in it.
+    Without, no empty line follows: lenient readers treat every block that ends in one as a message.
     """
     if form != "sse":
         return b"\n"

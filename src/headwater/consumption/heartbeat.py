@@ -1,8 +1,8 @@
-"""The beat by which clients that wait hear from us, and live tails of partitions made since: one for all of them.
+"""One heartbeat for all: it sends signs of life to idle clients, and lets live tails follow new partitions.
 
-How this works: sixteen times in the heartbeat's time every tail is asked to wake those of its readers that have been
-silent for long enough; that costs nearly nothing for the others. Four times in it, one look finds out which partitions
-there are of all topics that are followed, so a thousand tails cost the log no more than one.
+How this works: sixteen times per heartbeat interval every tail wakes those of its readers that have been idle for long
+enough; that costs nearly nothing for the others. Four times per interval, one request finds out which partitions all
+followed topics have, so a thousand tails cost the log no more than one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Heartbeat:
             self._beating = asyncio.get_running_loop().create_task(self._beat(), name="pulse of streams")
 
     async def stop(self) -> None:
-        """Beat no more."""
+        """Stop the heartbeat."""
         for task in (self._beating, self._looking):
             if task is not None:
                 task.cancel()
@@ -83,16 +83,16 @@ class Heartbeat:
         self._seconds = self._usual
 
     async def _look(self) -> None:
-        """Let tails follow what was made since; those whose topics have gone fail."""
+        """Let tails follow new partitions; those whose topics were deleted fail."""
         tails = [tail for tail in self._tails() if tail.topics and tail.failure is None]
-        # A log that cannot be reached now, or a topic that goes meanwhile, is for the next look.
+        # A log that cannot be reached now, or a topic deleted in the meantime, is handled by the next round.
         with contextlib.suppress(HeadwaterError):
             counts = await self._log.partition_counts({topic for tail in tails for topic in tail.topics})
             made: set[str] = set()
             for tail in tails:
                 gone = next((topic for topic, _ in tail.position.offsets if topic not in counts), None)
                 if gone is not None:
-                    tail.fail(TopicUnknown(f"The log has no topic {gone!r} any more."))
+                    tail.fail(TopicUnknown(f"The log has no topic {gone!r} any longer."))
                 made.update(topic for topic, _ in _missing(tail, counts))
             if made:
                 first = (await self._log.first(sorted(made))).offsets

@@ -1,4 +1,4 @@
-"""Where clients come for streams: names become topics, limits are kept, and equal wishes share one live tail."""
+"""Serves streams to clients: names become topics, limits are enforced, and equal requests share one live tail."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from headwater.streams.stream import Stream
 from headwater.streams.visibility import Sight
 from headwater.telemetry import Telemetry, bounded, closed
 
-# A client that has taken nothing for so many heartbeats is gone, or its network is; a joined one gets less.
+# A client that has received nothing for this many heartbeats is disconnected; a joined one gets less.
 STALLED_HEARTBEATS_MAX = 4.0
 BEHIND_HEARTBEATS_MAX = 1.0
 
 
 def stall_seconds_max(heartbeat_seconds: float, *, is_behind: bool = False) -> float:
-    """After so many seconds in which a client took nothing, its connection is dropped."""
+    """After this many seconds in which a client received nothing, its connection is dropped."""
     return heartbeat_seconds * (BEHIND_HEARTBEATS_MAX if is_behind else STALLED_HEARTBEATS_MAX)
 
 
@@ -48,7 +48,7 @@ class StreamRequest:
     render: Render | None = None
     # Whether ids are legacy arrays; None: as configured, and for those who resume with one.
     legacy_ids: bool | None = None
-    # Whether positions are told in blocks without data, also where there is no event.
+    # Whether positions are sent in blocks without data, also if there is no event.
     positions: bool = False
     heartbeat_seconds: float | None = None
 
@@ -68,7 +68,7 @@ class Connection:
     reader: StreamReader
     wanted: StreamRequest
     key: TailKey
-    # Drops the client's connection at once; set by whoever serves it.
+    # Drops the client's connection at once; set by its server.
     abort: Callable[[], None] | None = None
     is_aborted: bool = False
     # Whether the client may be given more; None: always. Asked before each piece that is sent.
@@ -118,7 +118,7 @@ class StreamHub:
 
     @property
     def tails(self) -> int:
-        """How many different wishes are being served live."""
+        """How many different requests are being served live."""
         return len(self._tails)
 
     @property
@@ -134,15 +134,15 @@ class StreamHub:
     def resolve(self, names: Sequence[str], sight: Sight = Sight.PUBLIC) -> tuple[Stream, ...]:
         """The streams of these names or aliases, each once. Raises StreamUnknown naming all that cannot be read.
 
-        What a reader with this `sight` may not read is unknown to it; where it may know the name, ScopeMissing says so,
-        and KeyRequired where the stream file asks for a key.
+        Streams that a reader with this `sight` may not read are unknown to it; if it may know the name, ScopeMissing is
+        raised, and KeyRequired if the stream file requires a key.
         """
         found: dict[str, Stream] = {}
         unknown: list[str] = []
         for name in names:
             stream = self._find(name, sight)
             if stream is None and sight is Sight.DECLARED and self._find(name, Sight.EVENTS) is not None:
-                raise ScopeMissing(f"{name} is not for everybody.", hint="Read it with a key that has events:read.")
+                raise ScopeMissing(f"{name} is not public.", hint="Read it with a key that has events:read.")
             if stream is None and (named := self._asks_for_key(name, sight)):
                 raise KeyRequired(
                     f"The events of {named} are read with an API key that has the scope events:read.",
@@ -157,7 +157,7 @@ class StreamHub:
         return tuple(found.values())
 
     def readable(self) -> Sequence[Stream]:
-        """The declared streams that everybody may read here, by name."""
+        """The declared streams that are public here, by name."""
         found = (stream for stream in self._streams.all() if self._find(stream.name, Sight.PUBLIC) is stream)
         return sorted(found, key=lambda stream: stream.name)
 
@@ -166,7 +166,7 @@ class StreamHub:
         return dict(self._aliases)
 
     async def connect(self, wanted: StreamRequest) -> Connection:
-        """A connection whose reader stands where the wish says. Call `disconnect` when done.
+        """A connection whose reader is at the requested position. Call `disconnect` when done.
 
         Raises TokenInvalid, PositionLost, TopicUnknown, TimestampInvalid, ConfigInvalid (no topic exists),
         LogUnavailable.
@@ -182,7 +182,7 @@ class StreamHub:
         )
         selection = Selection(wanted.filter, wanted.canaries, self._redact, wanted.render)
         listed = frozenset(start.position.offsets) if start.listed else None
-        # Our token could not tell partitions that were left out from those made later.
+        # Our token cannot distinguish partitions that were left out from those created later.
         legacy = start.listed or self._asks_for_legacy(wanted) or (wanted.legacy_ids is None and start.legacy)
         key: TailKey = (
             frozenset(wanted.topics),
@@ -225,11 +225,11 @@ class StreamHub:
         return max(least, min(most, wanted.heartbeat_seconds))
 
     async def offset_range(self, wanted: StreamRequest) -> OffsetRange:
-        """What exists of the wished topics. Raises ConfigInvalid, or StreamUnknown for undeclared family members."""
+        """The requested topics that exist. Raises ConfigInvalid, or StreamUnknown for undeclared family members."""
         try:
             return await self._extents.of(wanted.topics)
         except ConfigInvalid:
-            # Anybody can make up a name that a family matches; that it has no topic is not the operator's mistake.
+            # A client can invent a name that a family matches; a missing topic is then not the operator's mistake.
             made_up = [stream.name for stream in wanted.streams if stream.family is not None]
             if made_up:
                 raise StreamUnknown(f"Invalid streams: {','.join(made_up)}") from None
@@ -253,7 +253,7 @@ class StreamHub:
                 await shared.tail.stop()
 
     async def close(self, *, grace_seconds: float = 1.0) -> None:
-        """Take no more, and end all connections with a last token; those that do not take it are cut."""
+        """Accept no more, and end all connections with a last token; those that do not receive it are dropped."""
         self._is_closed = True
         for connection in self._connections:
             connection.reader.end()
@@ -323,7 +323,7 @@ class StreamHub:
         return connection
 
     async def _abort_stalled(self) -> None:
-        """A client that takes nothing at all cannot even be told that it is cut off; while there are clients."""
+        """Drop clients that receive nothing at all, as long as there are clients: no closing frame would arrive."""
         usual = self.config.heartbeat_seconds
         while self._connections:
             await asyncio.sleep(usual / 4)

@@ -1,8 +1,8 @@
-"""Makes the text of a large event for readers without decoding what nobody asks for: that would hold up all others.
+"""Makes the text of a large event for readers without decoding all of it, which would delay all other readers.
 
-How this works: the JSON reader passes over the members of the event and gives the text of each, in a fraction of the
-time. Only `meta` and what a filter compares are decoded; everything else is copied. What is not as the intake writes
-events is left to the usual way.
+How this works: the JSON reader skips the members of the event and returns the text of each, in a fraction of the time.
+Only `meta` and what a filter compares are decoded; everything else is copied. Text that the intake would not write in
+this form is decoded in full.
 """
 
 from __future__ import annotations

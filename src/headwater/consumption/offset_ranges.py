@@ -1,8 +1,7 @@
-"""Which partitions the wanted topics have now, and how far they reach: asked for by all at once, not by each.
+"""The partitions and offset ranges of the requested topics, queried for all callers at once instead of for each.
 
-How this works: a query takes a log some milliseconds, whether it is for one topic or for all. Who comes while one is
-under way waits for the next, which is for everybody who has come by then; so a thousand clients that connect at once
-cost a few queries.
+How this works: a query takes a log some milliseconds, for one topic as for all. Callers that arrive during a query wait
+for the next, which serves all that have arrived by then; so a thousand clients that connect at once cost a few queries.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ Bounds = Mapping[str, Mapping[TopicPartition, tuple[int, int]]]
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """The partitions that exist now under the wanted topics, with their oldest kept and next offsets."""
+    """The partitions that the requested topics have now, with their oldest and next offsets."""
 
     first: Mapping[TopicPartition, int]
     next: Mapping[TopicPartition, int]
-    # What tells the topics from others of their names, for those the log can tell (`headwater.log.token_marks`).
+    # The marks of the topics, if known; another topic of the same name has another (`headwater.log.token_marks`).
     marks: Mapping[str, str] = field(default_factory=dict)
     former: Former = field(default_factory=dict)
 
@@ -45,15 +44,15 @@ class _Query:
 
 
 class OffsetRanges:
-    """Finds out for everybody which partitions exist, and how far they reach. Belongs to one event loop."""
+    """Finds out, for all callers, which partitions exist and their offset ranges. Belongs to one event loop."""
 
     def __init__(self, log: Log) -> None:
-        # Of every topic asked for, as last seen.
+        # The mark of every requested topic, as last seen.
         self.marks: dict[str, str] = {}
         self._former: Former | None = None
         self._log = log
         self._existing: frozenset[str] = frozenset()
-        # Topics that were there once.
+        # Topics that have existed.
         self._seen: set[str] = set()
         self._listing: asyncio.Task[frozenset[str]] | None = None
         self._coming: _Query | None = None
@@ -62,13 +61,13 @@ class OffsetRanges:
     async def of(self, topics: Sequence[str]) -> OffsetRange:
         """As it is now. Topics that do not exist yet are left out.
 
-        Raises ConfigInvalid when none of `topics` ever existed, LogUnavailable.
+        Raises ConfigInvalid if none of `topics` ever existed, LogUnavailable.
         """
         found = await self._present(topics)
         try:
             bounds = await self._bounds(found)
         except TopicUnknown:
-            # Whose topic has gone has to hear it, and nobody else.
+            # Only callers whose topic was deleted get the error.
             try:
                 bounds = await self._ask(found)
             except TopicUnknown as error:
@@ -83,7 +82,7 @@ class OffsetRanges:
         )
 
     async def close(self) -> None:
-        """Ask no more."""
+        """Stop querying."""
         tasks = [task for task in (self._asking, self._listing) if task is not None]
         for task in tasks:
             task.cancel()
@@ -107,7 +106,7 @@ class OffsetRanges:
                 query.answer.set_result(await self._ask(sorted(query.topics)))
             except HeadwaterError as error:
                 query.answer.set_exception(error)
-                # Those who asked may have gone.
+                # The callers may have been cancelled.
                 query.answer.exception()
             except BaseException:
                 query.answer.cancel()
@@ -120,13 +119,13 @@ class OffsetRanges:
         for place, offset in first.items():
             if place in last:
                 if offset < 0 or last[place] < 0:
-                    raise LogUnavailable(f"The log does not say how far {place[0]!r} reaches.", hint="Try again.")
+                    raise LogUnavailable(f"The offset range of {place[0]!r} is unknown.", hint="Try again.")
                 bounds.setdefault(place[0], {})[place] = (offset, last[place])
-        # A log that has no room to write down its id, or whose id is damaged, is read all the same.
+        # A log without space to store its id, or whose id is damaged, can still be read.
         with contextlib.suppress(LogCorrupt, LogFull):
             self.marks.update(await marks_of(self._log, topics))
             if self._former is None:
-                # Nobody copies into a log that is served.
+                # No log is copied into one that is being served.
                 self._former = await former_of(self._log)
         return bounds
 
@@ -139,7 +138,7 @@ class OffsetRanges:
         found = [topic for topic in topics if topic in self._existing]
         self._seen.update(found)
         if not found and not self._seen.isdisjoint(topics):
-            raise gone(TopicUnknown(f"The log has no topic {topics[0]!r} any more."))
+            raise gone(TopicUnknown(f"The log has no topic {topics[0]!r} any longer."))
         if not found:
             raise ConfigInvalid(
                 "No topics available for consumption. This likely means that the configured allowedTopics do not "
@@ -152,5 +151,5 @@ class OffsetRanges:
 
 
 def gone(error: TopicUnknown) -> LogUnavailable:
-    """What a client is told of a declared stream whose topic somebody has deleted: it is not the client's to repair."""
+    """The error for a client of a declared stream whose topic was deleted: the client cannot repair it."""
     return LogUnavailable(error.message, hint="Connect again later: `headwater apply` makes the topic.")

@@ -1,9 +1,9 @@
-"""One client's way through the events: from the log alone until it meets the live tail, then along with the others.
+"""One client's reading of the events: from the log until it reaches the live tail, then together with the others.
 
-How this works: `next` gives ready bytes. A reader first reads the log up to a snapshot of the tail's position, which it
-then stands on exactly, so that it can take the tail's chunks from there: nothing between is skipped, nothing given
-twice. A reader still on its way holds nobody up and is held to its own pace; one that has joined and then falls out of
-the tail's ring ends with `consumer_too_slow` and the token of the last event it was given.
+How this works: `next` returns bytes that are ready to be sent. A reader first reads the log up to a snapshot of the
+tail's position, so that it can continue with the tail's chunks exactly from there: nothing is skipped, nothing is sent
+twice. A reader that is catching up delays no other and has its own pace; one that has joined and then falls out of the
+tail's ring ends with `consumer_too_slow` and the token of the last event it was sent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SEND_BYTES_MAX = 262_144
 RETRY_MS = 2000
 # Of the heartbeat's time, after which silence is broken.
 SILENT_SHARE = 0.75
-# For so long the tail is expected to come by itself.
+# For this long the reader waits for the tail.
 GAP_SECONDS = 0.1
 
 
@@ -69,7 +69,7 @@ class StreamReader:
 
     @property
     def is_behind(self) -> bool:
-        """Whether what it should take next is already gone, though it may not know yet."""
+        """Whether the next chunk was already dropped, though the reader may not have noticed."""
         return self._number is not None and self._tail.since(self._number) is None
 
     @property
@@ -88,12 +88,12 @@ class StreamReader:
         return self._error
 
     def end(self) -> None:
-        """Finish after a last token, as soon as it is asked for more."""
+        """Finish after a last token, at the next request for more."""
         self._ending = True
         self._stop_waiting()
 
     def finish(self) -> None:
-        """Give nothing more: the client has gone."""
+        """Return nothing more: the client has disconnected."""
         self._finished = True
         self._stop_waiting()
 
@@ -167,7 +167,7 @@ class StreamReader:
         return heartbeat(self._framer.form, news)
 
     async def _catch_up(self) -> bytes:
-        """Read the log up to the target, a snapshot of the tail's position, and stand on it."""
+        """Read the log exactly up to the target, a snapshot of the tail's position."""
         if self._tail.failure is not None:
             raise self._tail.failure
         target, number = self._target or (self._tail.position, self._tail.next_number)
@@ -220,7 +220,7 @@ class StreamReader:
         except PositionLost:
             start = within(await self._look(), Start(self._framer.position))
             if not start.lost:
-                # By now the log has it, or does not know: the next look tells.
+                # By now the log has it, or does not know it: the next read shows.
                 raise LogUnavailable("The log does not have the position just now.", hint="Try again.") from None
             self._framer.move(start.position)
             self._token = self._framer.token
@@ -233,7 +233,7 @@ class StreamReader:
                 if chunk.data:
                     parts.append(chunk.data)
                     self._token = chunk.last_token
-                # Whoever waits for a turn gets it after others have had theirs.
+                # A waiting reader continues after other tasks have run.
                 await asyncio.sleep(0)
         if len(wanted) < len(records) or not records:
             self._arrive(records, behind, target)

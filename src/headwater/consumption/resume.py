@@ -1,4 +1,4 @@
-"""Where a client goes on: our resume token, the legacy `Last-Event-ID` array, `since`, or the end of the streams."""
+"""Where a client resumes: our resume token, the legacy `Last-Event-ID` array, `since`, or the end of the streams."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _LEGACY_RULE = (
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A position that the log does not have, and where reading goes on instead.
+    """A position that the log does not have, and where reading resumes instead.
 
-    `is_other`: the topic that was read is not the one there is, which has its name.
+    `is_other`: the topic was replaced since by another one of the same name.
     """
 
     topic: str
@@ -51,7 +51,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a subscription begins. `legacy`: a legacy array said so; `listed`: it follows only the partitions in it."""
+    """Where a subscription begins. `legacy`: given by a legacy array; `listed`: it follows only its partitions."""
 
     position: Position
     legacy: bool = False
@@ -81,8 +81,8 @@ async def find_start(
 ) -> Start:
     """The starting position, in the contract's order: a token if there is one, else `since`, else the end.
 
-    What a token says of a topic that was replaced since counts for nothing: there the client begins as one that has no
-    token. `growing`: partitions that a legacy array does not list, of topics it names, were made after it and are
+    A token's offsets of a topic that was replaced since are ignored: there the client begins like one without a token.
+    `growing`: partitions that a legacy array does not list, of topics it names, were created after it and are
     followed, too. `stops`: a position of a log that was replaced is an error. Raises TokenInvalid, TopicUnknown (a
     legacy array names other topics), TimestampInvalid, PositionLost.
     """
@@ -117,7 +117,7 @@ async def find_start(
 
 
 def _refuse_lost(offset_range: OffsetRange, start: Start) -> None:
-    """Raise PositionLost where a position is of a log that is gone; what retention removed is no such position."""
+    """Raise PositionLost for a position in a log that was replaced; what retention removed is not such a position."""
     topics = sorted(
         {one.topic for one in start.lost if one.is_other or one.asked > offset_range.next[one.topic, one.partition]}
     )
@@ -158,7 +158,7 @@ def within(offset_range: OffsetRange, start: Start) -> Start:
 
 
 def parse_since(text: str) -> int | None:
-    """Epoch milliseconds of an ISO 8601 or RFC 2822 date-time (UTC unless it says otherwise) or of an epoch in
+    """Epoch milliseconds of an ISO 8601 or RFC 2822 date-time (UTC by default) or of an epoch in
     seconds or milliseconds; None for the empty text. Raises TimestampInvalid."""
     text = text.strip()
     if not text:

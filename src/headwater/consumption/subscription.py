@@ -13,9 +13,9 @@ from headwater.streams.stream import Stream
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What one read gave: wanted events, each with the token to go on after it, and the token after the whole read.
+    """The result of one read: matching events, each with the token to resume after it, and the token after the read.
 
-    `token` also passes what a filter removed, so that nobody reads it again.
+    `token` is also after what a filter removed, so that it is not read again.
     """
 
     events: Sequence[tuple[StoredRecord, str]]

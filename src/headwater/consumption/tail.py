@@ -1,8 +1,8 @@
-"""One reading of the newest events for all clients that want the same: each frame is made once and kept for a moment.
+"""One reading of the newest events for all clients with equal requests: each frame is made once and kept briefly.
 
-How this works: the tail reads the log from its position on and turns every read into one Chunk of ready bytes. Chunks
-are numbered and stand in a ring of bounded size. A client owns nothing but the number of the chunk it takes next, so a
-thousand clients cost no more memory than one, and nobody waits for anybody. Whoever falls out of the ring was too slow.
+How this works: the tail reads the log from its position on and turns every read into one Chunk of bytes to send. Chunks
+are numbered and kept in a ring of bounded size. A client has only the number of its next chunk, so a thousand clients
+need no more memory than one, and none waits for another. A client that falls out of the ring was too slow.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from headwater.log.reading_on import passed
 
 READ_RECORDS_MAX = 500
 READ_BYTES_MAX = 262_144
-# From so many bytes on, what was read takes milliseconds to decode.
+# From this many bytes on, what was read takes milliseconds to decode.
 LARGE_BYTES = 131_072
 RETRY_SECONDS = 0.5
 # What comes ends a read at once.
@@ -76,7 +76,7 @@ class LiveTail:
         self._task = self._loop.create_task(self._run(self._readings), name="live tail")
 
     async def stop(self) -> None:
-        """End the reading and wake everybody who waits for it; idempotent."""
+        """Stop reading and wake all waiting readers; idempotent."""
         tasks = [task for task in (self._task, self._passing) if task is not None]
         self._task = self._passing = None
         self._readings += 1
@@ -87,9 +87,9 @@ class LiveTail:
         self.wake()
 
     def turn(self, records: Sequence[StoredRecord]) -> contextlib.AbstractAsyncContextManager[Any]:
-        """When these records may be made frames of: every tail decodes them, and large ones one tail after the other.
+        """When these records may be turned into frames: every tail decodes them, and large ones one tail at a time.
 
-        Did all of them do it in the same moment, nobody else would have a turn meanwhile.
+        If all of them did it at the same moment, no other task could run.
         """
         is_large = sum(len(one.value) for one in records) >= LARGE_BYTES
         return self._turns if is_large else contextlib.nullcontext()
@@ -111,12 +111,12 @@ class LiveTail:
     def wait(self, until: float = 0.0) -> asyncio.Future[None]:
         """Done when there is a new chunk, or at the first tick at or after `until`.
 
-        A future of one's own: cancelling it harms nobody.
+        Each caller has its own future, which it may cancel.
         """
         return self._wait_in(self._waiting, until)
 
     def wait_to_move(self) -> asyncio.Future[None]:
-        """Done when the position has moved, even past events that nobody here wants, or at the next tick."""
+        """Done when the position has moved, even past events that no reader here gets, or at the next tick."""
         return self._wait_in(self._joining, 0.0)
 
     def _wait_in(self, waiting: Waiting, until: float) -> asyncio.Future[None]:
@@ -133,7 +133,7 @@ class LiveTail:
         if now < self._due:
             return
         due = [one for one, until in self._waiting if until <= now]
-        # Of clients that have gone, nothing is kept.
+        # Nothing is kept for clients that have disconnected.
         self._waiting = [(one, until) for one, until in self._waiting if until > now and not one.done()]
         self._due = min((until for _, until in self._waiting), default=float("inf"))
         _end(due)
@@ -148,9 +148,9 @@ class LiveTail:
             self.start()
 
     async def pass_gap(self, position: Position) -> None:
-        """Move up to `position` where no record is left before it: transactions leave marks that nobody reads.
+        """Move up to `position` if no record is left before it: transactions leave marks that are not records.
 
-        Those who ask at once share the answer.
+        Concurrent callers share one request.
         """
         if self._passing is None or self._passing.done():
             self._passing = self._loop.create_task(self._pass_gap(position), name="live tail passes a gap")
@@ -164,21 +164,21 @@ class LiveTail:
         try:
             found = await self._log.read(Position({key: before[key] for key in ahead}), records_max=1)
         except HeadwaterError:
-            # The tail's own reading meets the same trouble, and deals with it.
+            # The tail's own reading gets the same error, and handles it.
             return
-        # Nothing at all says it of every partition, a record of its own only.
+        # An empty result covers every partition, a record only its own.
         passed = {(one.topic, one.partition): ahead[one.topic, one.partition] for one in found} if found else ahead
         if any(one.offset < ahead[one.topic, one.partition] for one in found):
             return
         now = self.position.offsets
-        # What came meanwhile has moved the tail itself.
+        # Records that arrived in the meantime have moved the tail itself.
         moved = {key: at for key, at in passed.items() if now.get(key) == before[key]}
         if moved:
             self._move({**now, **moved})
             self._wake(self._joining)
 
     def wake(self) -> None:
-        """Let everybody look again. A future of a client that has gone is done already."""
+        """Let all readers check again. The future of a client that has disconnected is already done."""
         self._wake(self._waiting)
         self._wake(self._joining)
 
@@ -197,13 +197,13 @@ class LiveTail:
                 self.fail(error)
                 return
             except Exception:
-                # A mistake of ours: clients are told and come back to a new tail, instead of waiting here for ever.
+                # A defect of ours: clients get the error and reconnect to a new tail, instead of waiting here for ever.
                 _log.exception("a live tail has failed")
                 self.fail(HeadwaterError("The live stream broke off.", hint="Resume with the last id."))
                 return
 
     def fail(self, error: HeadwaterError) -> None:
-        """Tell everybody who reads here that there will be nothing more, and why."""
+        """End all readers of this tail with this error."""
         self.failure = error
         self.wake()
 

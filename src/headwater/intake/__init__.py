@@ -1,4 +1,4 @@
-"""The one door into the log: the Gate judges every event, and the Intake makes what it admitted durable."""
+"""The one way into the log: the Gate validates every event, and the Intake stores what it admits."""
 
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake

@@ -1,9 +1,9 @@
-"""Gathers what many requests append in one turn of the event loop into one append: one hand-over, one answer for all.
+"""Combines what many requests append in one iteration of the event loop into one append: one call, one result.
 
-How this works: the first append of a turn schedules the hand-over for the end of the turn, when everything that had
-arrived by then is there. Where the joint append fails, each is tried again on its own, since an append is all or none
-and one may have spoilt it for all; where the log says what became of each record, nothing is tried again. Either way
-everyone gets the answer to their own.
+How this works: the first append of an iteration schedules the joint append for its end, when everything that had
+arrived by then is included. If the joint append fails, each is retried separately, since an append is all or none and
+one may have made all of them fail; if the log reports the outcome of each record, nothing is retried. In both cases
+each caller gets the result of its own append.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Submit = Callable[[Sequence[Record]], "asyncio.Future[Sequence[Placement]]"]
 
 
 class Waiting(Protocol):
-    """Somebody whose records are being appended."""
+    """A caller whose records are being appended."""
 
     def ended(self, error: HeadwaterError | None) -> None:
         """The records are durable (None), or none of them was stored, or some (AppendIncomplete)."""
         ...
 
     def late(self) -> None:
-        """The log has not answered in time; `ended` may still be called."""
+        """The log has not responded in time; `ended` may still be called."""
         ...
 
 
@@ -40,7 +40,7 @@ class AppendBatcher:
     """Appends on their way to the log. Belongs to one event loop."""
 
     def __init__(self, submit: Submit, seconds_max: float) -> None:
-        """`seconds_max`: how long an append may take before those who wait are told that it is late."""
+        """`seconds_max`: how long an append may take before `late` of its callers is called."""
         self._submit = submit
         self._seconds_max = seconds_max
         self._gathered: Gathered = []
@@ -48,7 +48,7 @@ class AppendBatcher:
         self._bytes = 0
 
     def add(self, records: list[Record], waiting: Waiting) -> None:
-        """Append `records` with the others of this turn. `waiting` is told how it ended, never before this returns."""
+        """Append `records` with the others of this iteration; `waiting.ended` is called after this has returned."""
         if not self._gathered:
             asyncio.get_running_loop().call_soon(self._hand_over)
         self._gathered.append((records, waiting))
@@ -109,7 +109,7 @@ class AppendBatcher:
 
 
 async def append_exactly(submit: Submit, records: Sequence[Record]) -> Sequence[Placement]:
-    """Append records, and where one of them is wrong for good, the others without it. Raises AppendIncomplete."""
+    """Append records, and if one of them can never be stored, the others without it. Raises AppendIncomplete."""
     try:
         return await submit(records)
     except HeadwaterError as error:
@@ -119,7 +119,7 @@ async def append_exactly(submit: Submit, records: Sequence[Record]) -> Sequence[
 
 
 async def append_apart(submit: Submit, records: Sequence[Record]) -> Sequence[Placement]:
-    """Append records one by one, since something is wrong with one of them for good. Raises AppendIncomplete."""
+    """Append records one by one, since one of them can never be stored. Raises AppendIncomplete."""
     placements: dict[int, Placement] = {}
     failures: dict[int, HeadwaterError] = {}
     futures: dict[int, asyncio.Future[Sequence[Placement]]] = {}

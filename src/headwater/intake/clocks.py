@@ -11,7 +11,7 @@ LEAD_MS_MIN = 1_000
 
 
 class ClocksAhead:
-    """Counts accepted events that say they happened more than `LEAD_MS_MIN` after their receipt."""
+    """Counts accepted events whose time is more than `LEAD_MS_MIN` after their receipt."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._events = telemetry.counter(

@@ -8,7 +8,7 @@ from headwater.intake.clocks import ClocksAhead
 from headwater.intake.outcome import Admitted, Failed, Refused
 from headwater.telemetry import Counter, Telemetry, bounded, closed
 
-# A stream that is not declared is a name anybody can make up: no label.
+# The name of an undeclared stream is chosen by the client: no label.
 _NAMELESS_CODES = frozenset(
     {"stream_unknown", "event_malformed", "schema_not_found", "schema_uri_refused", "schema_invalid"}
     | {"too_many_streams"}
@@ -20,19 +20,21 @@ class Counters:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._events: Counter = telemetry.counter(
-            "headwater_intake_events", "Events judged, by stream and outcome.", (bounded("stream"), closed("outcome"))
+            "headwater_intake_events",
+            "Events validated, by stream and outcome.",
+            (bounded("stream"), closed("outcome")),
         )
         self.clocks = ClocksAhead(telemetry)
-        self.hasty = telemetry.counter("headwater_intake_hasty_events", "Events received hastily.")
+        self.hasty = telemetry.counter("headwater_intake_hasty_events", "Fire-and-forget events received.")
         self.hasty_refused = telemetry.counter(
-            "headwater_intake_hasty_refused_events", "Hasty events refused because the backlog was full."
+            "headwater_intake_hasty_refused_events", "Fire-and-forget events refused because the backlog was full."
         )
         self.hasty_lost = telemetry.counter(
-            "headwater_intake_hasty_lost_events", "Hasty events answered 202 that could not be stored."
+            "headwater_intake_hasty_lost_events", "Fire-and-forget events answered 202 that could not be stored."
         )
         self.hasty_spooled = telemetry.counter(
             "headwater_intake_hasty_spooled_events",
-            "Hasty events spooled because the log was slow or away.",
+            "Fire-and-forget events spooled because the log was slow or unavailable.",
         )
         self.hasty_spool_damaged = telemetry.counter(
             "headwater_intake_hasty_spool_damaged_bytes", "Bytes of the spool that were torn or damaged, and are lost."

@@ -21,7 +21,7 @@ class Reservation:
 
     def __init__(self) -> None:
         self.keys: list[str] = []
-        # Where all of them stand, if they were reserved together.
+        # Where all of them are, if they were reserved together.
         self.generation: dict[str, Reservation | float] | None = None
         self.missed: Collection[str | None] = ()
         self.stored_at: float | None = None
@@ -40,7 +40,7 @@ class Reservation:
         return self.stored
 
     def finish(self, stored_at: float | None) -> None:
-        """Tell those who wait."""
+        """Wake those who wait."""
         self.stored_at = stored_at
         if isinstance(self._done, asyncio.Event):
             self._done.set()

@@ -1,4 +1,4 @@
-"""Error events: for every refused event, an event that tells its producer's team what was refused and why."""
+"""Error events: for every refused event, an event that shows its producer's team what was refused and why."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from headwater.streams.stream import Stream
 
 RAW_EVENT_BYTES_MAX = 65_536
 UNKNOWN = "unknown"
-# What stands in place of an event whose stream is read by fewer than the stream of error events.
+# Replaces an event whose stream has fewer readers than the stream of error events.
 WITHHELD = ""
-WITHHELD_MESSAGE = "The event is not shown: its stream is not for everybody."
+WITHHELD_MESSAGE = "The event is not shown: its stream is not public."
 
 # Tried in this order when the project declares the error stream itself; the newest form first.
 SCHEMA_URIS = ("/error/2.1.0", "/error/1.0.0")
@@ -104,9 +104,9 @@ def _built_in_schema() -> CompiledSchema:
 def error_event(
     refused: Refused, form: BuiltIn, emitter: str, now: str, raw: bytes | None = None, *, withheld: bool = False
 ) -> dict[str, Any]:
-    """The error event about `refused`; `raw` is the event as received, where it is still at hand.
+    """The error event about `refused`; `raw` is the event as received, if it is still available.
 
-    `withheld`: nothing of the event is in it, since more people read the stream of error events than its own.
+    `withheld`: nothing of the event is included, since the stream of error events has more readers than its own.
     """
     if withheld:
         refused, raw = replace(refused, event_value=None, stream_name=None, schema_uri=None), WITHHELD.encode()

@@ -1,8 +1,8 @@
-"""The key under which an event is remembered: its topic's mark and its `meta.id`, or a hash of one that is long.
+"""The key under which an event is remembered: its topic's mark and its `meta.id`, or a hash of a long id.
 
-How this works: most ids are UUIDs, and the text of one is remembered as it is: to make sixteen bytes of it takes half
-as long again as all the rest of remembering, and saves a fifth. What is longer is a hash of it, so that what strangers
-send as ids takes no more memory than what everybody sends.
+How this works: most ids are UUIDs, whose text is remembered unchanged: converting it to sixteen bytes takes half as
+long as everything else that remembering does, and saves a fifth. A longer id is replaced by a hash, so that ids chosen
+by clients take no more memory than UUIDs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TEXT_CHARS_MAX = 64
 
 @lru_cache(maxsize=4096)
 def topic_mark(topic: str) -> str:
-    """What tells the ids of one topic from those of others: ten characters."""
+    """A prefix that distinguishes the ids of one topic from those of others: ten characters."""
     return b85encode(blake2b(topic.encode("utf-8", "surrogatepass"), digest_size=8).digest()).decode()
 
 

@@ -1,9 +1,9 @@
-"""The Gate: decides, without any I/O of its own, whether one event may enter the log, and where it would go.
+"""The Gate: decides, without any I/O, whether one event may be stored in the log, and in which topic.
 
-How this works: an event is judged by what its (`$schema`, stream) pair implies – compiled schema, topic, key, which
-fields are filled in. That is worked out once per pair and kept as a `_Route`; judging an event is then one dictionary
-look-up, the missing fields, and the compiled schema. Only a schema that was never seen needs I/O: `try_admit` says so
-with `SchemaPending` instead of doing it, `admit` does it.
+How this works: an event is checked against what its (`$schema`, stream) pair implies – compiled schema, topic, key,
+which fields are filled in. That is determined once per pair and cached as a `_Route`; checking an event is then one
+dictionary look-up, the missing fields, and the compiled schema. Only a schema that was never seen needs I/O:
+`try_admit` returns `SchemaPending` instead of doing it, `admit` does it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ EVENT_DEPTH_MAX = ValidationLimits().event_depth_max
 RESERVED_PREFIX = "headwater."
 
 _STREAM_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
-# Texts of this shape sort as their times do, and nearly every event has it; others are read and written anew. Days that
+# Texts of this form sort as their times do, and nearly every event has it; others are parsed and reformatted. Days that
 # only some months have are left to the reader.
 _UTC_TIME = re.compile(
     r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8]|(?<!02-)(?:29|30)|(?<=(?:0[13578]|1[02])-)31)"
@@ -123,7 +123,7 @@ class GateSettings:
 
 @dataclass(frozen=True, slots=True)
 class SchemaPending:
-    """The event cannot be judged before the schema at `uri` was fetched and compiled."""
+    """The event cannot be validated before the schema at `uri` is fetched and compiled."""
 
     uri: str
 
@@ -144,7 +144,7 @@ class _Route:
     header_fields: tuple[tuple[str, str], ...]
     key_fields: tuple[tuple[str, str], ...]
     event_time_field: str
-    # The next four repeat what stands above, in the form in which each event needs it.
+    # The next four repeat the fields above, in the form that is needed for each event.
     fills: bool
     fills_meta_only: bool
     is_valid: Callable[[Any], bool]
@@ -158,7 +158,7 @@ def new_event_id() -> str:
 
 
 class Gate:
-    """Judges events. Safe to share between threads; never raises for a producer's fault."""
+    """Validates events. Safe to share between threads; never raises for a producer's fault."""
 
     def __init__(
         self,
@@ -170,11 +170,11 @@ class Gate:
     ) -> None:
         self.settings = settings
         self.streams = streams
-        # Whether some stream takes events from who has an API key only.
+        # Whether some stream accepts only events sent with an API key.
         self.asks_keys = streams.outside.keys is not KeysOfSenders.NEVER
         self.validator = validator
         self.built_in: BuiltIn = built_in(settings.error_stream, streams, validator)
-        # Told the stream of each event that is admitted with repaired text.
+        # Called with the stream of each event that is admitted with repaired text.
         self.on_repaired: Callable[[str], None] = _ignored
         self._clock = clock
         self._new_id = new_id
@@ -196,12 +196,12 @@ class Gate:
         *,
         own: bool = False,
     ) -> Admitted | Refused:
-        """Judge one event, fetching its schema when it is new. `value` may be changed: missing fields are filled in.
+        """Validate one event, fetching its schema if it is new. `value` may be changed: missing fields are filled in.
 
-        `headers` are the request's, names in lower case. `value`, `raw` and `flags` are what `decode_event` gives:
-        `raw` is stored as it is where nothing was filled in; without it `value` is what a program made. `own`: the
-        platform itself, or its operator, writes it, also into streams that take nothing from outside. Raises
-        SchemaUnavailable when the schema repository does not answer.
+        `headers` are the request's, names in lower case. `value`, `raw` and `flags` are results of `decode_event`:
+        `raw` is stored unchanged if nothing was filled in; without it, `value` was created by a program. `own`: the
+        platform itself, or its operator, writes it, also into streams that accept nothing from outside. Raises
+        SchemaUnavailable if the schema repository does not answer.
         """
         if raw is not None and (b"\n" in raw or b"\r" in raw):
             # Line breaks between tokens: an event is one line for every reader.
@@ -254,14 +254,14 @@ class Gate:
         return self._judge(route, value, headers, raw, flags)
 
     def use_streams(self, streams: StreamRegistry) -> None:
-        """Judge by these declarations from now on."""
+        """Use these declarations from now on."""
         self.streams = streams
         self.asks_keys = streams.outside.keys is not KeysOfSenders.NEVER
         self._routes.clear()
         self._own_routes.clear()
 
     def apart(self) -> Gate:
-        """The same for another thread: it judges by the streams of now, and leaves no traces here."""
+        """A copy for another thread: it uses the current streams, and does not change this one."""
         gate = copy.copy(self)
         gate._routes, gate._own_routes = dict(self._routes), dict(self._own_routes)
         return gate
@@ -281,7 +281,7 @@ class Gate:
     def _judge(
         self, route: _Route, value: dict[str, Any], headers: Mapping[str, str], raw: bytes | None, flags: int
     ) -> Admitted | Refused:
-        # Every line here is paid for by every event; docs/reference/performance.md says what that costs.
+        # Every line here costs time for every event, as docs/reference/performance.md shows.
         now = self._clock()
         stream = route.stream
         meta = value.get("meta")
@@ -386,7 +386,7 @@ class Gate:
         return utc_milliseconds(max(at, _YEAR_0_MS)).encode(), 0
 
     def _names_of(self, value: Any) -> tuple[Any, Any]:
-        """What the event gives as schema URI and stream name, of whatever type; None where absent."""
+        """The schema URI and stream name in the event, of any type; None if absent."""
         uri = next((at for field in self.settings.schema_uri_fields if (at := _at(value, field)) is not _MISSING), None)
         if not self.settings.stream_field:
             return uri, stream_name_from_uri(uri) if isinstance(uri, str) else None
@@ -394,14 +394,14 @@ class Gate:
         return uri, None if stream_name is _MISSING else stream_name
 
     def _find_route(self, value: Any, uri: Any, stream_name: Any, *, own: bool) -> _Route | Refused | SchemaPending:
-        """The route of a pair seen for the first time, or why there is none."""
+        """The route of a pair seen for the first time, or why it has none."""
         if not isinstance(uri, str):
             return self.refuse(value, _field_missing(self.settings.schema_uri_fields))
         compiled = self._compiled(uri)
         if compiled is None:
             return SchemaPending(uri)
         try:
-            # It may have been compiled for somebody else, who may ask for versions that move.
+            # It may have been compiled for another caller, who may use versions that move.
             check_released(uri, compiled.schema.document.get("$id"))
         except HeadwaterError as error:
             return self.refuse(value, error)
@@ -411,7 +411,8 @@ class Gate:
             stream = self._stream(stream_name)
             if not stream.enabled:
                 raise StreamDisabled(
-                    f"{stream_name} takes no events at present.", hint="Its producers were switched off; ask its owner."
+                    f"{stream_name} accepts no events at present.",
+                    hint="Its producers were switched off; ask its owner.",
                 )
             if self.settings.enforce_streams:
                 _check_title(stream, compiled, uri)
@@ -439,7 +440,7 @@ class Gate:
         return Refused(value, stream_name, EventInvalid(violations), uri, errors)
 
     def _compiled(self, uri: str) -> CompiledSchema | None:
-        # What is kept stands under its canonical URI, which begins with a slash.
+        # The cache uses the canonical URI, which begins with a slash.
         known = self.validator.known(uri) or self.validator.known("/" + uri)
         if known is None and uri == self.built_in.compiled.schema.uri:
             return self.built_in.compiled
@@ -537,15 +538,15 @@ def _field_missing(fields: tuple[str, ...]) -> EventMalformed:
 
 
 def _drop_id(meta: Any, route: _Route) -> None:
-    """An empty id tells no event from another: it is as good as none, and makes room for one that is filled in."""
+    """An empty id distinguishes no events: it counts as absent, and is replaced by one that is filled in."""
     if route.fills_id:
         del meta["id"]
 
 
 def _key(route: _Route, value: Any) -> bytes | None:
-    """The message key; None where all of its parts are empty: it would say of unrelated events that they are one.
+    """The message key; None if all of its parts are empty: unrelated events would get the same key.
 
-    Raises KeyFieldMissing for a part that is absent, and for an empty key where the log keeps one event for each key.
+    Raises KeyFieldMissing for a part that is absent, and for an empty key if the log keeps one event for each key.
     """
     parts = {}
     is_empty = True
@@ -564,11 +565,11 @@ def _key(route: _Route, value: Any) -> bytes | None:
 
 
 def _ignored(_: str) -> None:
-    """Nobody counts."""
+    """Count nothing."""
 
 
 def _at(value: Any, path: str) -> Any:
-    """The value at a dotted path, or _MISSING; null is present."""
+    """The value at a dotted path, or _MISSING; null is a value."""
     for part in path.split("."):
         if value.__class__ is not dict or part not in value:
             return _MISSING
@@ -577,7 +578,7 @@ def _at(value: Any, path: str) -> Any:
 
 
 def _set_absent(value: dict[str, Any], path: str, text: str) -> bool:
-    """Set the field at `path`, making objects on the way; False where it is present or something else is in the way."""
+    """Set the field at `path`, creating objects on the way; False if it exists, or a value on the way is no object."""
     *parents, name = path.split(".")
     for parent in parents:
         value = value.setdefault(parent, {})

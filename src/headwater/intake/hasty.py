@@ -1,10 +1,10 @@
-"""Takes events hastily: answered before they are stored, kept in a bounded backlog, or on disk while the log is slow.
+"""Accepts `hasty` events: answered before they are stored, in a bounded backlog, or on disk while the log is slow.
 
-How this works: while the log keeps up, a request waits in memory for its append, as any other. With a spool, that
+How this works: while the log keeps up, a request waits in memory for its append, like any other. With a spool, that
 changes as soon as the oldest of them has waited for a second, a quarter of the backlog is full, or something is
-spooled already: events are then judged and written to the spool before they are answered, and one task delivers them
-from there, oldest first, for as long as that takes. What could not be stored from memory goes the same way. Without a
-spool it is lost, and counted.
+already spooled: events are then validated and written to the spool before they are answered, and one task delivers
+them from there, oldest first, for as long as that takes. What could not be stored from memory is spooled as well.
+Without a spool it is lost, and counted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class Writes(Protocol):
-    """The intake, as far as hasty events need it."""
+    """The intake, as far as `hasty` events need it."""
 
     def judge(self, slices: Sequence[bytes], headers: Mapping[str, str]) -> Sequence[object]: ...
 
@@ -47,7 +47,7 @@ class Writes(Protocol):
 
 
 class HastyQueue:
-    """What was received hastily and is not stored yet. Belongs to one event loop; `start` it before the first event."""
+    """The `hasty` events that are not stored yet. Belongs to one event loop; `start` it before the first event."""
 
     def __init__(
         self, intake: Writes, config: IntakeConfig, counters: Counters, telemetry: Telemetry, spool: Spool | None
@@ -63,10 +63,10 @@ class HastyQueue:
         self._drain: asyncio.Task[None] | None = None
         self._sync: asyncio.Task[None] | None = None
         self._stopping = False
-        backlog = telemetry.gauge("headwater_intake_hasty_backlog_bytes", "Bytes of hastily received events that wait.")
+        backlog = telemetry.gauge("headwater_intake_hasty_backlog_bytes", "Bytes of fire-and-forget events in memory.")
         backlog.set_function(lambda: self._backlog_bytes)
         if spool is not None:
-            spooled = telemetry.gauge("headwater_intake_hasty_spool_bytes", "Bytes of the spool of hasty events.")
+            spooled = telemetry.gauge("headwater_intake_hasty_spool_bytes", "Bytes of fire-and-forget events on disk.")
             spooled.set_function(lambda: spool.bytes_stored)
 
     def start(self) -> None:
@@ -131,9 +131,7 @@ class HastyQueue:
     def _keep(self, slices: Sequence[bytes], headers: Mapping[str, str], unreadable: Unreadable) -> None:
         size = sum(map(len, slices))
         if self._backlog_bytes + size > self._config.hasty_backlog_bytes_max and self._backlog_bytes:
-            raise LogUnavailable(
-                "Too many hastily received events are waiting.", hint="Send them again a little later."
-            )
+            raise LogUnavailable("Too many fire-and-forget events are waiting.", hint="Send them again a little later.")
         self._backlog_bytes += size
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._write(self._intake.write_slices(slices, headers, unreadable), size))
@@ -155,7 +153,7 @@ class HastyQueue:
             try:
                 self._to_spool(later)
             except LogUnavailable as error:
-                _log.warning("%d hasty events are lost: %s", len(later), error)
+                _log.warning("%d fire-and-forget events are lost: %s", len(later), error)
                 lost += len(later)
         self._counters.hasty_lost.inc(lost)
 
@@ -185,7 +183,7 @@ class HastyQueue:
             await self._deliver_batch(spool, batch)
 
     async def _deliver_batch(self, spool: Spool, batch: Batch) -> None:
-        """Try until the log has taken every event of the batch, or the intake stops: then the rest is spooled anew."""
+        """Retry until the log has stored every event of the batch, or the intake stops; then spool the rest again."""
         left: Sequence[bytes] = batch.events
         backoff = Backoff(PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX)
         while True:
@@ -199,7 +197,7 @@ class HastyQueue:
             failed = [one for _, one in receipt.failed]
             others = [one for one in failed if not isinstance(one.reason, LogUnavailable)]
             left = [one.encoded for one in failed if isinstance(one.reason, LogUnavailable)]
-            # What waits for something else than the log goes to the end of the queue, out of the others' way.
+            # Events that wait for something other than the log move to the end of the queue, so others need not wait.
             self._settle(others)
             if not left and not others:
                 break

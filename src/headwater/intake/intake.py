@@ -1,11 +1,11 @@
-"""The Intake: makes what the Gate admits durable, tells producers what became of each event, and forgets nothing.
+"""The Intake: stores what the Gate admits, reports the outcome of each event to producers, and recognises repeats.
 
-How this works: a request's events are judged one by one, each parsed tree dropped as soon as it is judged (keeping
-them across the commit costs half the throughput of batches). Everything admitted, and an error event for everything
-refused, goes to the log in one append: durable together, answered after. A request whose events are all admitted and
-none of whose ids is being stored by another takes `try_append`, without a coroutine; the others take `_finish`.
-Unknown schemas are fetched in a thread, once however many requests want them. Hasty requests are answered before they
-are stored (hasty.py). An append that outlasts its request still decides whether its ids are known.
+How this works: a request's events are validated one by one, each parsed tree dropped as soon as it is validated
+(keeping them across the commit costs half the throughput of batches). Everything admitted, and an error event for
+everything refused, goes to the log in one append: durable together, answered after. A request whose events are all
+admitted and none of whose ids is being stored by another uses `try_append`, without a coroutine; the others use
+`_finish`. Unknown schemas are fetched in a thread, once for all requests that need them. `hasty` requests are answered
+before they are stored (`hasty.py`). An append that outlasts its request still decides whether its ids are known.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ from headwater.times import utc_milliseconds
 SCHEMA_FETCHES_AT_ONCE_MAX = 4
 DUPLICATE_ROUNDS_MAX = 3
 RESTORE_SECONDS_MAX = 0.5
-# As many refusals or explanations as are made before others have their turn.
+# This many refusals or explanations are made before other tasks run.
 IN_A_TURN_MAX = 20
 
 _log = logging.getLogger(__name__)
 _ALL_ADMITTED = {Admitted}
-# From so many events on, looking at all of them at once costs less than at one after the other.
+# From this many events on, checking all of them at once costs less than one after the other.
 _FEW = 4
 OnReceipt = Callable[[Receipt], None]
 
@@ -81,7 +81,7 @@ class _Pass:
 
 
 class _FastPath:
-    """One request that is being stored without a coroutine. `on_receipt` is None once it has been told."""
+    """One request that is being stored without a coroutine. `on_receipt` is None once it has been called."""
 
     __slots__ = ("admitted", "intake", "on_receipt", "reservation", "verdicts")
 
@@ -96,14 +96,14 @@ class _FastPath:
         self.intake._ended_at_once(self, error)
 
     def late(self) -> None:
-        """Tell the client that there is no answer; the append goes on, and settles its ids when it ends."""
+        """Report to the client that the log did not respond; the append continues, and settles its ids when it ends."""
         on_receipt, self.on_receipt = self.on_receipt, None
         if on_receipt is not None:
             self.intake._deliver_receipt(self, on_receipt, failures_of(self.intake._no_answer(), len(self.admitted)))
 
 
 class Intake:
-    """The one door into the log. Belongs to one event loop; `start` before the first write, `stop` after the last."""
+    """The one way into the log. Belongs to one event loop; `start` before the first write, `stop` after the last."""
 
     def __init__(
         self,
@@ -116,9 +116,9 @@ class Intake:
         spool: Spool | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`topic_settings` says how the topics of a stream are kept; by default as the stream itself says.
+        """`topic_settings` gives the settings of a stream's topics; by default those of its declaration.
 
-        `spool` keeps hasty events while the log is slow or away; without one they wait in memory.
+        `spool` stores `hasty` events while the log is slow or unavailable; without one they wait in memory.
         """
         self.gate = gate
         self.config = config
@@ -140,7 +140,7 @@ class Intake:
         self._hasty = HastyQueue(self, config, self._counters, telemetry, spool)
 
     async def start(self) -> None:
-        """Make sure that the topics of all declared streams exist, and remember what was accepted just before."""
+        """Create missing topics of declared streams, and remember what was accepted just before the start."""
         streams = [*self.gate.streams.all(), self.gate.built_in.stream]
         await self._made.start(streams)
         if self._window.enabled:
@@ -148,7 +148,7 @@ class Intake:
         self._hasty.start()
 
     async def _remember(self) -> None:
-        """The ids of what was stored before; nothing is answered until they are known."""
+        """Load the ids of what was stored before; nothing is answered until they are known."""
         until_ms = int(self._clock() * 1000)
         since_ms = until_ms - int(self.config.dedupe_window_seconds * 1000)
         try:
@@ -167,12 +167,12 @@ class Intake:
         try:
             found = await recent_outcomes(self._log, streams, errors.topics, since_ms, RESTORE_SECONDS_MAX)
         except HeadwaterError as error:
-            _log.warning("the outcomes before the start are not known: %s", error)
+            _log.warning("the outcomes from before the start are unknown: %s", error)
         else:
             self.recent.recall(found)
 
     async def stop(self) -> None:
-        """Wait until everything received hastily is stored or spooled."""
+        """Wait until all `hasty` events are stored or spooled."""
         await self._hasty.stop()
 
     async def write(
@@ -182,7 +182,7 @@ class Intake:
         *,
         raw: Sequence[bytes] | None = None,
     ) -> list[Outcome]:
-        """Judge and store events; one outcome each, in order, durable where Accepted. `raw`: the bytes of each.
+        """Validate and store events; one outcome each, in order, durable if Accepted. `raw`: the bytes of each.
 
         The values are not changed. Raises EventMalformed for a value that is not JSON.
         """
@@ -197,9 +197,9 @@ class Intake:
         headers: Mapping[str, str] = NO_HEADERS,
         unreadable: Unreadable = NOTHING_UNREADABLE,
     ) -> Receipt:
-        """As `write`, for the JSON text of each event, and with an answer that costs nothing where all went well.
+        """As `write`, for the JSON text of each event, and with a receipt that costs nothing if all are accepted.
 
-        A text that is not JSON is refused alone. `unreadable` are those that are refused already, by their place.
+        A text that is not JSON is refused alone. `unreadable` are those that are already refused, by their index.
         """
         verdicts = await self._judging.in_turns(slices, headers, unreadable)
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
@@ -215,7 +215,7 @@ class Intake:
     def try_append(self, verdicts: Sequence[Verdict], on_receipt: OnReceipt) -> bool:
         """Append a request in which nothing is unusual; `on_receipt` is called with its receipt, perhaps at once.
 
-        False, with nothing done, where something is: then it takes `write_judged`.
+        False, with nothing done, if something is: then use `write_judged`.
         """
         if len(verdicts) < _FEW:
             for one in verdicts:
@@ -247,7 +247,7 @@ class Intake:
         return self._reserve_news(attempt)
 
     def _reserve_news(self, attempt: _FastPath) -> list[Record] | None:
-        """As `_reserve`, one after the other, leaving out those that were stored before."""
+        """As `_reserve`, one by one, without those that were stored before."""
         admitted: list[Admitted] = []
         for one in attempt.verdicts:
             if one.duplicate_key is not None:
@@ -312,7 +312,7 @@ class Intake:
     async def write_judged(
         self, slices: Sequence[bytes], verdicts: list[Verdict], headers: Mapping[str, str] = NO_HEADERS
     ) -> Receipt:
-        """Finish what `judge` began, whatever it found."""
+        """Finish what `judge` began, for any verdicts."""
         work = _Pass(slices, verdicts, Receipt(len(slices)))
         await self._finish(work, headers)
         return work.receipt
@@ -323,7 +323,7 @@ class Intake:
         headers: Mapping[str, str] = NO_HEADERS,
         unreadable: Unreadable = NOTHING_UNREADABLE,
     ) -> None:
-        """Take events to be judged and stored later. Raises LogUnavailable when there is no room for them."""
+        """Accept events to be validated and stored later. Raises LogUnavailable if there is no room for them."""
         self._hasty.take(slices, headers, unreadable)
 
     async def explain(self, values: Sequence[Any], headers: Mapping[str, str] = NO_HEADERS) -> list[Explanation]:
@@ -363,7 +363,7 @@ class Intake:
         self._counters.duplicates([work.verdicts[index] for index in receipt.duplicates])  # type: ignore[misc]
 
     async def _fetch_schemas(self, work: _Pass, headers: Mapping[str, str]) -> None:
-        """Judge anew what waits for a schema, once it is there or is known not to be."""
+        """Validate again what waits for a schema, once the schema is fetched or known to be missing."""
         pending = [index for index, verdict in enumerate(work.verdicts) if isinstance(verdict, SchemaPending)]
         if not pending:
             return
@@ -381,7 +381,7 @@ class Intake:
             work.verdicts[index] = verdict
 
     async def _fetch(self, uri: str, deadline: float) -> HeadwaterError | None:
-        """Compile the schema at `uri` in a thread, joining a fetch that is under way; why it cannot be had, or None."""
+        """Compile the schema at `uri` in a thread, joining a fetch in progress. Returns why that failed, or None."""
         loop = asyncio.get_running_loop()
         if loop.time() > deadline:
             return SchemaUnavailable(f"The schema {uri[:200]} was not fetched in time.", hint="Send the event again.")
@@ -389,7 +389,7 @@ class Intake:
         if fetch is None:
             fetch = self._fetching[uri] = loop.create_task(self._compile(uri))
             fetch.add_done_callback(lambda _: self._fetching.pop(uri, None))
-        # Shielded: other requests may wait for the same schema when this one goes away.
+        # Shielded: other requests may wait for the same schema when this one is cancelled.
         try:
             await asyncio.shield(fetch)
         except HeadwaterError as error:
@@ -428,7 +428,7 @@ class Intake:
                 continue
             work.receipt.refused.append((index, verdict))
             if verdict.reason.__class__ is KeyRequired:
-                # Who has no key fills neither the page nor the error stream.
+                # Events without the required key fill neither the page nor the error stream.
                 continue
             self.recent.refused(verdict, received)
             if verdict.stream_name == self.gate.built_in.stream.name:
@@ -515,7 +515,7 @@ class Intake:
     async def _append(
         self, admitted: list[Admitted], errors: list[Admitted], reservation: Reservation
     ) -> Sequence[Placement]:
-        """One append, whose outcome settles the reservation, also when nobody waits for it any more."""
+        """One append, whose outcome settles the reservation, also if its request no longer waits for it."""
         records = [one.record for one in (*admitted, *errors)]
         try:
             missing = {record.topic for record in records}.difference(self._topics)

@@ -1,9 +1,9 @@
-"""From the texts of a request to the Gate's verdicts, in turns and in threads where a request takes long.
+"""From the texts of a request to the Gate's verdicts, in slices and in threads if a request takes long.
 
-How this works: nearly all requests are judged at once, on the event loop. What would make others wait is not: many
-events are judged in turns, which grow while they are short; an event that is large is judged in a thread, by a copy of
-the Gate, so that the one on the loop stays with the loop; and a text that has to be read slowly, for the sake of its
-numbers, is read on the loop only where it is short.
+How this works: nearly all requests are validated at once, on the event loop. What would delay others is not: many
+events are validated in slices, which grow while they are short; a large event is validated in a thread, by a copy of
+the Gate, so that the event loop keeps its own; and a text that needs the slow reader, because of its numbers, is read
+on the loop only if it is short.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ JUDGED_AT_ONCE_MAX = 256
 JUDGED_BYTES_MAX = 65_536
 JUDGED_BYTES_MIN = 4_096
 TURN_SECONDS = 0.01
-# A larger event is judged in a thread.
+# A larger event is validated in a thread.
 ON_THE_LOOP_BYTES_MAX = 32_768
 # How much of a request may be read slowly at once, as texts are whose numbers have many digits: some milliseconds.
 READ_SLOWLY_BYTES_MAX = 8_192
@@ -42,7 +42,7 @@ class Judging:
     def readable(self, slices: Sequence[bytes], headers: Mapping[str, str]) -> list[Verdict]:
         """The Gate's verdict on each text, without I/O.
 
-        Raises EventMalformed where one cannot be read as it is, or would take long to read.
+        Raises EventMalformed if one cannot be read strictly, or would take long to read.
         """
         admit = self._gate.try_admit
         explanation_budget.set(ExplanationBudget())
@@ -64,7 +64,7 @@ class Judging:
     async def in_turns(
         self, slices: Sequence[bytes], headers: Mapping[str, str], unreadable: Unreadable
     ) -> list[Verdict]:
-        """`all` for one request; others have their turn in between: ten thousand events take a tenth of a second."""
+        """`all` for one request; other tasks run in between: ten thousand events take a tenth of a second."""
         explanation_budget.set(ExplanationBudget())
         verdicts: list[Verdict] = []
         size, bytes_most = 0, JUDGED_BYTES_MIN

@@ -17,10 +17,10 @@ GONE_HINT = "`headwater apply` makes it again; then send the event again."
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False):
-    """An event the Gate let through, ready to be appended; it keeps bytes and no parsed tree.
+    """An event that the Gate admitted, ready to be appended; it holds bytes and no parsed tree.
 
-    `duplicate_key` is set where a repeat can be recognised: the producer gave a `meta.id` and the stream wants it.
-    `lead_ms`: how much later than its receipt the event says that it happened.
+    `duplicate_key` is set if a repeat can be recognised: the producer sent a `meta.id` and the stream deduplicates.
+    `lead_ms`: how much later than its receipt the time in the event is.
     """
 
     record: Record
@@ -48,7 +48,7 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The event is durable. `placement` is None for a `duplicate`, which is in the log already."""
+    """The event is durable. `placement` is None for a `duplicate`, which is already in the log."""
 
     admitted: Admitted
     placement: Placement | None
@@ -66,9 +66,9 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The event is the producer's to repair. `event_value` is the event as it stood, automatic fields filled in.
+    """The producer must repair the event. `event_value` is the event with automatic fields filled in.
 
-    `legacy_errors` are the violations in the shape EventGate answers with; None unless `reason` is EventInvalid.
+    `legacy_errors` are the violations in EventGate's format; None unless `reason` is EventInvalid.
     """
 
     event_value: Any
@@ -83,7 +83,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The event is good, or could not be judged, and was not stored; the same request may succeed later.
+    """The event is valid, or could not be validated, and was not stored; the same request may succeed later.
 
     `encoded` is the event as it would have been stored, or as it was received.
     """
@@ -123,7 +123,7 @@ class Receipt(msgspec.Struct):
     def not_stored(self, index: int, one: Admitted, reason: HeadwaterError) -> None:
         """Note an event that the Gate admitted and the log did not take: for now, or because of the event itself."""
         if isinstance(reason, TopicUnknown):
-            # It was there when the event was admitted, or was to be made: not for whoever sent it to repair.
+            # The topic existed when the event was admitted, or was to be created: the producer cannot repair it.
             reason = LogUnavailable(reason.message, hint=GONE_HINT)
         if reason.fault is Fault.PRODUCER:
             self.refused.append((index, Refused(decode_json(one.encoded), one.stream.name, reason)))

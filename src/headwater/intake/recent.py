@@ -1,7 +1,7 @@
-"""The last outcomes at the door, for people who watch: a bounded memory, cheap to write and read rarely.
+"""The last outcomes of the intake, for the page: a bounded memory, cheap to write and rarely read.
 
-How this works: the outcomes of the last two minutes are counted by the second as they come, so that whoever begins to
-watch has all of them at once, while nothing runs as long as nobody does. Canaries are only counted, and apart.
+How this works: the outcomes of the last two minutes are counted by second as they occur, so that a new viewer gets all
+of them at once, while nothing runs without viewers. Canaries are only counted, and separately.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CANARY_TIMES_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class RecentOutcome:
-    """One outcome: `number` grows by one with each; `code` and `message` say why an event was refused."""
+    """One outcome: `number` grows by one with each; `code` and `message` are the reason why an event was refused."""
 
     number: int
     at: float
@@ -35,7 +35,7 @@ class RecentOutcome:
 
 
 class RecentOutcomes:
-    """The last accepted and refused events, each kind with its own room, so that neither drives out the other."""
+    """The last accepted and refused events, each kind with its own limit, so that neither displaces the other."""
 
     def __init__(self, clock: Callable[[], float], outcomes_max: int = OUTCOMES_MAX) -> None:
         self._clock = clock

@@ -54,8 +54,8 @@ async def duplicate_keys(
 ) -> AsyncIterator[list[str]]:
     """The keys (see `Admitted.duplicate_key`) of what was received since, oldest first; about the newest `ids_max`.
 
-    All of them, however long that takes: a client whose answer was lost repeats the newest of all. What is damaged is
-    passed over. Raises LogUnavailable.
+    All of them, even if that takes long: a client whose response was lost repeats the newest ones. Damaged records are
+    skipped. Raises LogUnavailable.
     """
     end = await log.last(topics)
     position = await _newest(log, topics, (since_ms, until_ms), end, ids_max)
@@ -73,7 +73,7 @@ async def duplicate_keys(
             if isinstance(event_id, str) and event_id.strip():
                 keys.append(event_key(topic_mark(record.topic), event_id))
         yield keys
-        # On a log in this process a read may not give way to others by itself.
+        # On a log in this process a read may not yield to the event loop.
         await asyncio.sleep(0)
 
 
@@ -125,7 +125,7 @@ async def recent_outcomes(
 
 
 def _refused(at: float, value: bytes) -> Recalled:
-    """The refusal that an error event tells of."""
+    """The refusal that an error event reports."""
     try:
         event = msgspec.json.decode(value, type=_Refusal)
     except msgspec.DecodeError:

@@ -1,10 +1,10 @@
-"""The spool: a first-in, first-out queue of events in files, for events taken hastily while the log does not keep up.
+"""The spool: a first-in, first-out queue of events in files, for `hasty` events while the log does not keep up.
 
 How this works: events are appended in *frames* (length, checksum, the events as msgpack) to *segment* files, and read
-back in the same order. The first bytes of a segment say how far it was drained, so a segment is all that is needed to
-go on after a restart, and is removed once it is drained. What was appended survives the process at once and the machine
-after `sync`. A torn or damaged frame ends its segment: what stands before it is delivered, the rest is counted as lost.
-A process owns a numbered directory by a file lock, and takes over the segments of directories nobody owns any more.
+back in the same order. The first bytes of a segment record how far it was drained, so a segment is all that is needed
+to resume after a restart, and is removed once it is drained. What was appended survives the process at once and the
+machine after `sync`. A torn or damaged frame ends its segment: what precedes it is delivered, the rest is counted as
+lost. A process owns a numbered directory by a file lock, and takes over the segments of directories without an owner.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Spool:
         data = b"".join(_frames(events))
         if self.bytes_stored + len(data) + _HEAD.size > self._bytes_max:
             raise LogUnavailable(
-                f"The spool of hastily received events is full ({self._bytes_max} bytes).",
+                f"The spool of fire-and-forget events is full ({self._bytes_max} bytes).",
                 hint="Send them again a little later.",
             )
         segment = None
@@ -142,9 +142,9 @@ class Spool:
             self._unsynced.append(segment)
 
     def peek(self, events_max: int, bytes_max: int) -> Batch | None:
-        """The oldest events, in order; None when there are none. They stay until `advance`.
+        """The oldest events, in order; None if there are none. They stay until `advance`.
 
-        More than asked for only where one frame has more (up to 1 MB, or one event).
+        More than requested only if one frame has more (up to 1 MB, or one event).
         """
         while self._segments:
             segment = self._segments[0]
@@ -181,7 +181,7 @@ class Spool:
             try:
                 os.fsync(segment.descriptor)
             except OSError as error:
-                # Delivered and removed meanwhile, or a disk that fails, which the next append says.
+                # Delivered and removed in the meantime, or a disk that fails, which the next append reports.
                 _log.debug("%s: %s", segment.path, error)
         if unsynced and self._lock is not None and self._own is not None:
             # The names of new segments are kept by the directory.

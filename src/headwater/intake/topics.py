@@ -66,7 +66,7 @@ class IntakeTopics:
 
 
 def settings_of(stream: Stream) -> TopicSettings:
-    """How the topics of a stream are kept, as the stream says."""
+    """The settings of a stream's topics, as the stream declares them."""
     return TopicSettings(
         partitions=stream.partitions,
         retention_seconds=stream.retention_seconds,

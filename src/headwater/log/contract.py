@@ -1,4 +1,4 @@
-"""What every log promises: order within a partition, durability on return, positions that never skip or repeat.
+"""What every log guarantees: order within a partition, durability on return, positions that never skip or repeat.
 
 How this works: a *topic* has numbered *partitions*; each is a sequence of records with offsets 0, 1, 2, ….
 `append` is all-or-none, in order, and durable when it returns. A `Position` names the next offset to read of every
@@ -24,10 +24,10 @@ MARK = "@"
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record on its way in. `partition` None: chosen from `key`, or round robin without one.
+    """One record to append. `partition` None: chosen from `key`, or round robin without one.
 
-    `timestamp_ms` None: the time of receipt, which never goes back within a partition. Given (epoch, UTC), it is kept
-    as it is: for records that were received before, elsewhere.
+    `timestamp_ms` None: the time of receipt, which never goes back within a partition. A given one (epoch, UTC) is
+    stored unchanged: for records that were received earlier, elsewhere.
     """
 
     topic: str
@@ -39,7 +39,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoredRecord(msgspec.Struct, frozen=True, gc=False):
-    """One record as the log keeps it; `timestamp_ms` is the time of receipt (epoch, UTC)."""
+    """One record as the log stores it; `timestamp_ms` is the time of receipt (epoch, UTC)."""
 
     topic: str
     partition: int
@@ -84,10 +84,10 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class TopicSettings:
-    """How a topic is kept. None means without that limit. `compact`: only the newest record of each key is owed.
+    """The settings of a topic. None means no such limit. `compact`: only the newest record of each key must be kept.
 
-    `compression`: the codec of this topic where the log has `Features.topic_compression`; None: the log's own choice.
-    `replicas`: copies of a topic that is made, in a log that has copies; None: the log's own choice.
+    `compression`: the codec of this topic if the log has `Features.topic_compression`; None: the log's default.
+    `replicas`: copies of a topic that is created, in a log that has replicas; None: the log's default.
     """
 
     partitions: int = 1
@@ -100,7 +100,7 @@ class TopicSettings:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a log would not keep a topic as it is declared, and what to do."""
+    """Why a log would not accept the settings that a topic is declared with, and what to do."""
 
     topic: str
     sentence: str
@@ -111,7 +111,7 @@ class Refusal:
 class TopicInfo:
     """What the log knows of one topic; `first`/`next` are offsets per partition.
 
-    `bytes_stored` is on disk; None where the log cannot tell.
+    `bytes_stored` is on disk; None if unknown.
     """
 
     name: str
@@ -123,21 +123,21 @@ class TopicInfo:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What an implementation can do; callers ask these, and never for its class, before anything starts.
+    """What an implementation can do; callers check these, never its class, before anything starts.
 
-    A method that belongs to a feature raises FeatureUnsupported in a log that does not declare it, if its description
-    says nothing else (`headwater.log.defaults`).
+    A method that needs a feature raises FeatureUnsupported in a log that does not declare it, unless its description
+    says otherwise (`headwater.log.defaults`).
 
     `transactional_commit`: `append` takes a commit. `keyed_state`: it stores the state of jobs (`KeyedState`).
     `seek_by_time`: it finds records by their time (`LogReader.at`). `compaction`: it compacts topics.
-    `trim_on_demand`: `trim` applies retention and compaction at once; otherwise the log does so in its own time.
+    `trim_on_demand`: `trim` applies retention and compaction at once; otherwise the log does so on its own schedule.
     `offsets_without_gaps`: only compaction leaves out offsets; otherwise transactions do too. `times_never_go_back`:
-    within a partition, whoever writes and however their clocks differ; otherwise within one process only.
-    `compacts_without_keys`: compacted topics take records without a key too; otherwise KeyFieldMissing is raised.
-    `topic_rules`: it has rules of its own about topics (`Log.refused_topics`). `record_limits`: its topics have limits
-    of their own for the size of a record (`Log.smallest_limit`). `refuses_records`: it never stores some records, and
-    says so beforehand (`LogWriter.refusal`). `shares_partitions`: processes can divide the partitions of topics
-    (`Log.join`). `finds_damage`: it looks for damage (`Log.look`) and counts it (`Log.damaged_offsets`).
+    within a partition, for all writers together, even if their clocks differ; otherwise within one process only.
+    `compacts_without_keys`: compacted topics accept records without a key too; otherwise KeyFieldMissing is raised.
+    `topic_rules`: it may refuse the settings of topics (`Log.refused_topics`). `record_limits`: its topics limit the
+    size of a record (`Log.smallest_limit`). `refuses_records`: it never stores some records, and reports that
+    beforehand (`LogWriter.refusal`). `shares_partitions`: processes can divide the partitions of topics (`Log.join`).
+    `finds_damage`: it looks for damage (`Log.look`) and counts it (`Log.damaged_offsets`).
     """
 
     transactional_commit: bool
@@ -178,7 +178,7 @@ class Position:
 
     @classmethod
     def parse(cls, token: str) -> Self:
-        """Read a token; marks of topics are passed over (`headwater.log.token_marks`). Raises TokenInvalid."""
+        """Parse a token; marks of topics are ignored (`headwater.log.token_marks`). Raises TokenInvalid."""
         prefix, *parts = token.split(";")
         if prefix != TOKEN_PREFIX or len(token) > 65_536:
             raise TokenInvalid(f"{token[:80]!r} is not a resume token.", hint=f"Tokens start with '{TOKEN_PREFIX};'.")
@@ -207,19 +207,19 @@ def _is_count(text: str) -> bool:
 
 
 class LogWriter(Protocol):
-    """The half of a log that only the intake (and the job runner's commit) is given."""
+    """The part of a log that appends; only the intake and the commits of jobs use it."""
 
     async def append(self, records: Sequence[Record], *, commit: Commit | None = None) -> Sequence[Placement]:
-        """Store all `records`, or none, in order; durable on return. Answers where each one went, in input order.
+        """Store all `records`, or none, in order; durable on return. Returns where each one is, in input order.
 
         With `commit`, the group's token and state change in the same transaction (`Features.transactional_commit`).
         Topics must exist. Raises TopicUnknown, LogFull, LogUnavailable (nothing was stored). A log that stores each
-        record on its own raises AppendIncomplete where some were not, which says for each what became of it.
+        record separately raises AppendIncomplete if some were not stored, with the outcome of each record.
         """
         ...
 
     def submit(self, records: Sequence[Record]) -> asyncio.Future[Sequence[Placement]]:
-        """`append` without a coroutine: the future ends when the records are durable.
+        """`append` without a coroutine: the future completes when the records are durable.
 
         Raises as `append` does, at once or from the future. `records` must not be changed afterwards.
         """
@@ -234,15 +234,15 @@ class LogWriter(Protocol):
 
 
 class LogReader(Protocol):
-    """The half of a log that subscriptions and runners read from; safe for many concurrent readers."""
+    """The part of a log that subscriptions and runners read from; safe for many concurrent readers."""
 
     async def read(
         self, position: Position, *, records_max: int = 1000, bytes_max: int = 4_194_304, wait_seconds: float = 0.0
     ) -> Sequence[StoredRecord]:
-        """Records at and after `position`, in offset order within each partition; [] after `wait_seconds` of none.
+        """Records at and after `position`, in offset order within each partition; [] if none come in `wait_seconds`.
 
-        Always at least one record when there is one, whatever its size. Raises PositionLost where retention has
-        overtaken the position, LogCorrupt for bytes that fail their checksum, TopicUnknown.
+        Always at least one record if there is one, of any size. Raises PositionLost if retention has removed the
+        record at the position, LogCorrupt for bytes that fail their checksum, TopicUnknown.
         """
         ...
 
@@ -259,16 +259,16 @@ class LogReader(Protocol):
         ...
 
     async def partition_counts(self, topics: Iterable[str]) -> Mapping[str, int]:
-        """How many partitions each of `topics` has, whoever made them; without those that there are not.
+        """The number of partitions of each of `topics`; topics that do not exist are left out.
 
-        Cheap enough to be asked of a thousand topics now and then, and up to a few seconds old. Raises LogUnavailable.
+        Cheap enough to call for a thousand topics now and then; up to a few seconds old. Raises LogUnavailable.
         """
         ...
 
     async def topic_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
-        """What tells each of `topics` from others that had or will have its name, whose offsets mean something else.
+        """An id for each of `topics`: another topic of the same name, earlier or later, has another id.
 
-        Up to a few seconds old; without those there are not, or whose id the log cannot tell. Raises LogUnavailable.
+        Up to a few seconds old; topics that do not exist, or whose id is unknown, are left out. Raises LogUnavailable.
         """
         ...
 
@@ -286,7 +286,7 @@ class Membership(Protocol):
         ...
 
     async def changes(self) -> frozenset[TopicPartition]:
-        """Wait for the next change of `assigned`, and answer it. Raises LogUnavailable."""
+        """Wait for the next change of `assigned`, and return it. Raises LogUnavailable."""
         ...
 
     async def close(self) -> None:
@@ -310,17 +310,17 @@ class GroupTokens(Protocol):
         ...
 
     async def claim(self, group: str) -> str | None:
-        """Take `group` over: appends that others committed for it have ended, and their further ones are refused.
+        """Fence other writers of `group`: their appends for it have ended, and further ones raise WriterFenced.
 
-        Answers the last committed token, or None. In a log that one process writes there are no others. Raises
-        LogUnavailable, WriterFenced (another process has taken it from this one).
+        Returns the last committed token, or None. A log that only one process writes has no others to fence. Raises
+        LogUnavailable, WriterFenced (another process has taken the group over).
         """
         ...
 
     async def release(self, group: str) -> None:
         """Give up a claimed group, after what is in flight for it; it can be claimed again, also after WriterFenced.
 
-        Does nothing in a log that one process writes.
+        Does nothing in a log that only one process writes.
         """
         ...
 
@@ -360,18 +360,18 @@ class Log(LogWriter, LogReader, GroupTokens, KeyedState, Protocol):
         ...
 
     def close_within(self, seconds_max: float) -> None:
-        """It will be closed soon: after this time nothing is waited for any more, and who waits is answered.
+        """Announce `close`: after this time nothing waits for the log any longer; pending calls fail.
 
-        Does nothing where closing never waits for others.
+        Does nothing if closing never waits.
         """
         ...
 
     def troubles(self) -> Sequence[str]:
-        """What it cannot do for some topics, without their names, though it answers; empty where all is well."""
+        """The current problems, a sentence each without names of topics, while the log works otherwise; else empty."""
         ...
 
     def cannot_serve(self) -> str | None:
-        """Why it can do nothing at all for producers or readers; None where it can."""
+        """Why the log can serve neither producers nor readers; None if it can."""
         ...
 
     async def ensure_topic(self, name: str, settings: TopicSettings) -> None:
@@ -379,16 +379,16 @@ class Log(LogWriter, LogReader, GroupTokens, KeyedState, Protocol):
         ...
 
     async def refused_topics(self, declared: Mapping[str, TopicSettings]) -> Sequence[Refusal]:
-        """Which of these topics it would not make or keep, and why; changes nothing. Raises LogUnavailable.
+        """Which of these topics it would refuse to create or change, and why; changes nothing. Raises LogUnavailable.
 
-        None of them without `Features.topic_rules`.
+        Always empty without `Features.topic_rules`.
         """
         ...
 
     async def smallest_limit(self, topics: Iterable[str]) -> tuple[int, str] | None:
         """The smallest limit for a record, in bytes, and its topic. Raises LogUnavailable, TopicUnknown.
 
-        None without topics, and without `Features.record_limits`.
+        None if `topics` is empty, and without `Features.record_limits`.
         """
         ...
 
@@ -403,7 +403,7 @@ class Log(LogWriter, LogReader, GroupTokens, KeyedState, Protocol):
     async def look(self, seconds_max: float) -> bool:
         """Look for damage in the newest batches, the positions and the state, and record it; `Features.finds_damage`.
 
-        Answers whether it has seen everything within `seconds_max`.
+        Returns whether it has checked everything within `seconds_max`.
         """
         ...
 
@@ -412,5 +412,5 @@ class Log(LogWriter, LogReader, GroupTokens, KeyedState, Protocol):
         ...
 
     async def trim(self) -> int:
-        """Apply retention and compaction in small steps that never stall writers; records removed."""
+        """Apply retention and compaction in small steps that never block writers. Returns the records removed."""
         ...

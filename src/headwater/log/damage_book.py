@@ -1,4 +1,4 @@
-"""What readers of a log have found damaged since it was opened: said once each, counted, and told to whoever asks."""
+"""Records the damage that readers have found in a log since it was opened: each is logged once, and counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 
 from headwater.errors import DamagedOffsets, LogCorrupt
 
-# A log that is damaged all over needs no list of every place.
+# A log that is damaged everywhere needs no complete list.
 DAMAGES_MAX = 1_000
 
 _log = logging.getLogger(__name__)
@@ -19,10 +19,10 @@ class DamageBook:
         self._found: set[DamagedOffsets] = set()
 
     def note(self, error: LogCorrupt) -> None:
-        """Say what was found, where it is new."""
+        """Record and log the damage, unless it is known."""
         damaged = error.damaged
         if damaged is None:
-            # Positions and state of jobs: whom it concerns stops, and says so again.
+            # Positions and state of jobs: the job concerned stops and reports it again.
             _log.error("%s", error)
             return
         if damaged in self._found or len(self._found) >= DAMAGES_MAX:
@@ -32,11 +32,11 @@ class DamageBook:
 
     @property
     def offsets(self) -> int:
-        """How many offsets were found damaged, without those of places beyond the first `DAMAGES_MAX`."""
+        """How many offsets were found damaged, in the first `DAMAGES_MAX` places."""
         return sum(one.last_offset - one.first_offset + 1 for one in self._found)
 
     def summary(self) -> str | None:
-        """One sentence without the names of topics; None where nothing is damaged."""
+        """One sentence without names of topics; None if nothing is damaged."""
         if not self._found:
             return None
         places = f"{len(self._found):,} {'place' if len(self._found) == 1 else 'places'}"

@@ -16,7 +16,7 @@ _LACKS = {
     "seek_by_time": ("finds no records by their time", "read from the first record, or from a position"),
     "keyed_state": (
         "stores no state of jobs, only records and positions",
-        "a job with state stores it in a file beside the log (`jobs.state_path`)",
+        "a job with state stores it in a file next to the log (`jobs.state_path`)",
     ),
     "refuses_records": ("cannot say beforehand which records it would refuse", "append the record"),
     "shares_partitions": (

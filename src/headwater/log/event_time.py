@@ -17,9 +17,9 @@ CLOCK_SKEW_MS_MAX = 10_000
 
 
 def own_time_ms(record: StoredRecord, field: str, value: Any = None) -> int | None:
-    """What the event says (epoch milliseconds): its `dt` header, else `field`, else `meta.dt`; None where nothing does.
+    """The time in the event (epoch milliseconds): its `dt` header, else `field`, else `meta.dt`; None without any.
 
-    `value`: the event, where it is decoded already.
+    `value`: the event, if it is already decoded.
     """
     for name, content in record.headers:
         if name == HEADER:
@@ -36,10 +36,10 @@ def own_time_ms(record: StoredRecord, field: str, value: Any = None) -> int | No
 
 
 def event_time_of(record: StoredRecord, field: str, value: Any = None, *, now_ms: int | None = None) -> int:
-    """When the event happened (epoch milliseconds): the earlier of what it says and its time of receipt.
+    """When the event happened (epoch milliseconds): the earlier of the time in it and its time of receipt.
 
-    A clock that runs ahead counts at receipt, so that it makes no other event late. A record that says it was received
-    more than `CLOCK_SKEW_MS_MAX` after `now_ms`, as records that other programs write to Kafka may, counts at `now_ms`.
+    So a producer's clock that is ahead makes no other event late. If the time of receipt is more than
+    `CLOCK_SKEW_MS_MAX` after `now_ms`, as it may be in records that other programs write to Kafka, `now_ms` is used.
     """
     receipt = record.timestamp_ms
     if now_ms is not None and receipt > now_ms + CLOCK_SKEW_MS_MAX:

@@ -1,6 +1,6 @@
-"""Looking into a log from outside: what it can say about itself, and the log that a URL names.
+"""Inspecting a log from outside: the reports it can give about its storage, and the log that a URL names.
 
-Implementations are named in the table below and imported when they are asked for.
+Implementations are named in the table below and imported on demand.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INSPECTABLE = {
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One damaged place. Offsets are None where the damage has none."""
+    """One damaged place. Offsets are None if the damage has none."""
 
     where: str
     reason: str
@@ -36,9 +36,9 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class FileLook:
-    """What a look into one file beside the log found. `rows`: of all its tables, None where they were not counted.
+    """The result of checking one file other than the log. `rows`: in all its tables, None if they were not counted.
 
-    `unseen`: why not all of it was looked at.
+    `unseen`: why not all of it was checked.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class FileLook:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What `verify` found; sound when `damages` is empty. `batches` is None where the log does not show them."""
+    """What `verify` found; sound if `damages` is empty. `batches` is None if the log does not expose them."""
 
     batches: int | None
     records: int
@@ -71,9 +71,9 @@ class VerifyReport:
 
 @dataclass(frozen=True, slots=True)
 class LogStats:
-    """Sizes in bytes; `free_bytes` of the file are not in use, `wal_bytes` are in the write-ahead log beside it.
+    """Sizes in bytes; `free_bytes` of the file are unused, `wal_bytes` are in its write-ahead log.
 
-    None is what this kind of log does not have, or cannot tell.
+    None: this kind of log does not have it, or it is unknown.
     """
 
     topics: int
@@ -88,21 +88,21 @@ class LogStats:
 
 
 class InspectableLog(Log, Protocol):
-    """A log whose storage can be looked at."""
+    """A log whose storage can be inspected."""
 
     async def verify(self, *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
         """Check everything that is stored. `progress(batches_done, batches_estimated)` may come from a thread."""
         ...
 
     async def stats(self) -> LogStats:
-        """Sizes and counts, for people and for metrics."""
+        """Sizes and counts, for display and for metrics."""
         ...
 
 
 def log_at(url: str, *, create: bool = False, options: Mapping[str, Any] | None = None) -> InspectableLog:
-    """The log at `sqlite:///PATH`, which must be there unless `create`, or `kafka://HOST:PORT`; not yet open.
+    """The log at `sqlite:///PATH`, which must exist unless `create`, or at `kafka://HOST:PORT`; not yet open.
 
-    Without `create` it is for reading, also where nothing can be written.
+    Without `create` it is opened for reading, also on a read-only file system.
     `options` are for the Kafka client. Raises ConfigInvalid, ExtraMissing.
     """
     for prefix, (module, name) in INSPECTABLE.items():
@@ -113,10 +113,8 @@ def log_at(url: str, *, create: bool = False, options: Mapping[str, Any] | None 
                 return cast("InspectableLog", make(url, options=options))
             path = Path(url.removeprefix(prefix))
             if not create and not path.is_file():
-                # Its write-ahead log alone is no empty log.
+                # A write-ahead log without its file is not an empty log.
                 importlib.import_module("headwater.log.sqlite.wal").check_wal(path, ordered=False)
-                raise ConfigInvalid(f"There is no log at {path}.", hint="It is made by the first `headwater up`.")
+                raise ConfigInvalid(f"There is no log at {path}.", hint="The first `headwater up` creates it.")
             return cast("InspectableLog", getattr(importlib.import_module(module), name)(path, only_read=not create))
-    raise ConfigInvalid(
-        f"{url!r} is not a log that can be looked into.", hint="Give sqlite:///PATH or kafka://HOST:PORT."
-    )
+    raise ConfigInvalid(f"{url!r} is not the URL of a log.", hint="Use sqlite:///PATH or kafka://HOST:PORT.")

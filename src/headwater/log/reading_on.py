@@ -1,4 +1,4 @@
-"""Reading that goes on after records that are damaged or gone, for who wants what is left rather than all there was."""
+"""Reading that skips damaged and removed records, for callers that want what is left rather than everything."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ async def read_on(
 ) -> tuple[Sequence[StoredRecord], Position]:
     """The next records that can be read, and the position after them; [] at the end.
 
-    What is damaged, or was removed meanwhile, is passed over: the log itself says what it finds damaged. Raises
-    LogUnavailable, and LogCorrupt where the log cannot say how far the damage goes.
+    Damaged records, and those removed in the meantime, are skipped: the log itself reports damage. Raises
+    LogUnavailable, and LogCorrupt if the log does not know how far the damage extends.
     """
     while True:
         try:
@@ -29,7 +29,7 @@ async def read_on(
 
 
 def passed(position: Position, error: LogCorrupt | PositionLost) -> Position:
-    """Where to go on after `error`. Raises it where that cannot be known, or would be further back."""
+    """Where to resume after `error`. Raises it if that is unknown, or would be further back."""
     if isinstance(error, LogCorrupt):
         found = error.damaged
         later = {} if found is None else {(found.topic, found.partition): found.last_offset + 1}

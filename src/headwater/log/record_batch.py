@@ -1,11 +1,11 @@
 """The record batch: how the records of one commit become one checksummed, compressed row, and come back.
 
-How this works: the records of one topic partition in one commit are kept as columns (values, keys, headers, gaps,
-times), packed with MessagePack and, where it pays, compressed with zstd. Columns that would say nothing are left out:
-without compaction offsets are contiguous and one commit has one time of receipt. The checksum covers the packed bytes
-*and* every header field, and the header includes where the batch belongs, so a batch whose row was damaged, or which
-turns up in another place, is recognised. Partitioning by key is Kafka's murmur2, so that a project moved to Kafka
-finds the same key in the same partition.
+How this works: the records of one topic partition in one commit are stored as columns (values, keys, headers, gaps,
+times), packed with MessagePack and, if it saves enough, compressed with zstd. Redundant columns are left out: without
+compaction offsets are contiguous and one commit has one time of receipt. The checksum covers the packed bytes *and*
+every header field, and the header includes where the batch belongs, so a batch whose row was damaged, or which is
+found in another place, is recognised. Partitioning by key is Kafka's murmur2, so that in a project moved to Kafka each
+key is in the same partition.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Batch(NamedTuple):
 
 
 class BatchDamaged(Exception):
-    """The row is not what was written. Translated to LogCorrupt by whoever knows topic, partition and offsets."""
+    """The row is not what was written. Translated to LogCorrupt where topic, partition and offsets are known."""
 
 
 def _offset_of(record: StoredRecord) -> int:
@@ -111,7 +111,7 @@ class BatchCodec:
             raise BatchDamaged(f"it holds {len(columns.values)} records, not {header.records}")
         beside = (columns.keys, columns.headers, columns.offset_deltas, columns.timestamp_deltas)
         if any(column is not None and len(column) != header.records for column in beside):
-            raise BatchDamaged(f"it does not say of each of its {header.records} records what it says of some")
+            raise BatchDamaged(f"its columns do not all have values for its {header.records} records")
         return columns
 
 

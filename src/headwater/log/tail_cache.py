@@ -1,7 +1,7 @@
-"""What is fresh in memory for readers: decoded batches, the known ends, and the bell that wakes those who wait.
+"""Recent records in memory for readers: decoded batches, the known ends, and the signal that wakes waiting readers.
 
-Readers that keep up take what the writer has just written from here and never touch the file; many readers of one
-stream share each decoded batch. Only the bell belongs to the event loop; the cache is used by reading threads too.
+Readers that keep up get what the writer has just written from here and never touch the file; many readers of one
+stream share each decoded batch. Only the signal belongs to the event loop; the cache is used by reading threads too.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class BatchCache:
 
 
 class AppendSignal:
-    """Wakes those who wait for partitions to grow. Belongs to one event loop."""
+    """Wakes readers that wait for partitions to grow. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, set[asyncio.Future[None]]] = {}
@@ -124,14 +124,14 @@ class AppendSignal:
                 future.set_result(None)
 
     def slots(self) -> list[int]:
-        """The slots someone waits for."""
+        """The slots that readers wait for."""
         return list(self._waiting)
 
 
 def take(
     batch: Batch, offset: int, records_max: int, bytes_max: int, first: bool
 ) -> tuple[Sequence[StoredRecord], int, bool]:
-    """Records of the batch from `offset` within the limits, their size, and whether the batch is used up."""
+    """Records of the batch from `offset` within the limits, their size, and whether they reach the end of the batch."""
     start = batch.index_of(offset)
     records = batch.records
     if batch.bytes_total <= bytes_max and len(records) - start <= records_max:

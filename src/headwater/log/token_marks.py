@@ -1,10 +1,10 @@
 """Marks resume tokens with the log they belong to, so that a position is never looked up in another log.
 
 How this works: a topic in a token may carry a mark, `hw1;topic@5f3a91c2:0=12`, eight hexadecimal digits made of the
-topic's id (`LogReader.topic_ids`). Topics whose mark is another than that of the log's own topic belong to a log that
-was replaced, or on Kafka to a topic that was deleted and made again. Tokens without marks are taken as they are. A log
-into which topics were copied has an id of its own and remembers theirs (`Former`): up to the end of the copy the same
-offsets are the same records, and tokens of the log that was copied go on there.
+topic's id (`LogReader.topic_ids`). A topic whose mark differs from that of the log's own topic belongs to a log that
+was replaced, or on Kafka to a topic that was deleted and recreated. Tokens without marks are accepted. A log into which
+topics were copied has its own id and remembers theirs (`Former`): up to the end of the copy the same offsets are the
+same records, and tokens of the log that was copied remain valid there.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Former = Mapping[str, Mapping[str, Mapping[int, int]]]
 
 
 def mark_of(topic_id: str) -> str:
-    """The mark that stands for the id of a topic."""
+    """The mark that represents the id of a topic."""
     return hashlib.blake2b(topic_id.encode(), digest_size=MARK_BYTES).hexdigest()
 
 
 async def marks_of(log: LogReader, topics: Iterable[str]) -> dict[str, str]:
-    """The marks of those `topics` whose ids the log can tell. Raises LogUnavailable."""
+    """The marks of those `topics` whose ids are known. Raises LogUnavailable."""
     return {topic: mark_of(one) for topic, one in (await log.topic_ids(topics)).items()}
 
 
@@ -43,7 +43,7 @@ def marks_in(token: str) -> dict[str, str]:
 
 
 def marked(token: str, marks: Mapping[str, str]) -> str:
-    """The same token with these marks; those it has of other topics stay away."""
+    """The same token with these marks, and without those of other topics."""
     parts = []
     for part in token.split(";")[1:]:
         topic, _, pairs = part.partition(":")
@@ -56,7 +56,7 @@ def marked(token: str, marks: Mapping[str, str]) -> str:
 def replaced(
     position: Position, given: Mapping[str, str], present: Mapping[str, str], former: Former
 ) -> frozenset[str]:
-    """The topics of `position` that are others now; of those without a mark on either side nothing is known."""
+    """The topics of `position` that were replaced since; without a mark on both sides a topic counts as the same."""
     return frozenset(
         topic
         for topic, mark in given.items()
@@ -73,7 +73,7 @@ def holds(former: Former, topic: str, one: str, position: Position) -> bool:
 
 
 async def former_of(log: GroupTokens) -> Former:
-    """What a log remembers of the logs that were copied into it. Raises LogUnavailable, LogCorrupt."""
+    """The ids of the logs that were copied into a log. Raises LogUnavailable, LogCorrupt."""
     text = await log.committed(FORMER_GROUP)
     found = orjson.loads(text) if text else {}
     return {
@@ -83,7 +83,7 @@ async def former_of(log: GroupTokens) -> Former:
 
 
 def former_text(former: Former) -> str:
-    """What is kept as the token of `FORMER_GROUP`."""
+    """The text that is stored as the token of `FORMER_GROUP`."""
     kept = {
         topic: {
             one: {str(number): end for number, end in ends.items()} for one, ends in list(ids.items())[-FORMER_MAX:]

@@ -1,7 +1,7 @@
-"""What declarations want of the log's topics beside what the log has: what to change, what cannot be, what is left.
+"""Compares the declared topics with those of the log: what to change, what is impossible, what is undeclared.
 
-How this works: everything here is a comparison of two descriptions; nothing is read and nothing is changed. A topic
-that no declaration names is told of and never touched. Settings that a log does not keep are not compared.
+How this works: everything here compares two descriptions; nothing is read and nothing is changed. A topic that no
+declaration names is reported and never changed. Settings that a log does not support are not compared.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ SettingValue = int | float | bool | str | None
 
 @dataclass(frozen=True, slots=True)
 class DeclaredTopic:
-    """A topic that a stream lives in. `place` is where it is declared (`file:line`), None where nothing is written.
+    """A topic of a stream. `place` is where it is declared (`file:line`), None if it is in no file.
 
-    `keyed`: its events have keys, whose order hangs on the number of partitions.
+    `keyed`: its events have keys, whose order depends on the number of partitions.
     """
 
     topic: str
@@ -39,9 +39,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class TopicChange:
-    """What to do with one topic: `creates` it, or change what `differences` says. `settings` is how it will be kept.
+    """What to do with one topic: create it (`creates`), or apply `differences`. `settings` are those afterwards.
 
-    `notes` are consequences a person should know before agreeing.
+    `notes` are consequences that an operator should know before agreeing.
     """
 
     declared: DeclaredTopic
@@ -57,7 +57,7 @@ class TopicChange:
 
 @dataclass(frozen=True, slots=True)
 class Impossible:
-    """Something declared that no log can be brought to, and what to do instead."""
+    """A declaration that no log can fulfil, and what to do instead."""
 
     topic: str
     sentence: str
@@ -66,7 +66,7 @@ class Impossible:
 
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
-    """Everything that is to be said about the topics. `undeclared` topics stay as they are."""
+    """All that is to be reported about the topics. `undeclared` topics stay unchanged."""
 
     changes: tuple[TopicChange, ...]
     impossible: tuple[Impossible, ...]
@@ -75,7 +75,7 @@ class TopicPlan:
 
     @property
     def is_fulfilled(self) -> bool:
-        """Whether the log is as declared; topics that nobody declares do not count."""
+        """Whether the log is as declared; undeclared topics do not count."""
         return not self.changes and not self.impossible
 
 
@@ -116,7 +116,7 @@ def plan_topics(
 
 
 def without_refused(plan: TopicPlan, refusals: Sequence[Refusal]) -> TopicPlan:
-    """The plan of a log that has said what it would refuse: that is impossible, and no change any more."""
+    """The plan with what the log would refuse: that is impossible, and no longer a change."""
     known = {one.topic for one in plan.impossible}
     places = {change.topic: _at(change.declared) for change in plan.changes}
     added = [
@@ -138,9 +138,9 @@ def _by_topic(declared: Iterable[DeclaredTopic]) -> tuple[dict[str, DeclaredTopi
         if first.settings != one.settings:
             clashes[one.topic] = Impossible(
                 one.topic,
-                f'The streams "{first.stream}" and "{one.stream}" share the topic {one.topic} and want it kept'
+                f'The streams "{first.stream}" and "{one.stream}" share the topic {one.topic} and declare it'
                 f" differently{_at(first)}{_at(one)}.",
-                "Give both the same partitions, retention and compaction, or one of them another topic.",
+                "Declare the same partitions, retention and compaction for both, or another topic for one of them.",
             )
         elif one.keyed and not first.keyed:
             found[one.topic] = replace(first, keyed=True)
@@ -152,7 +152,7 @@ def _shrinking(one: DeclaredTopic, info: TopicInfo) -> Impossible:
     return Impossible(
         one.topic,
         f'The topic {one.topic} has {has} partitions and the stream "{one.stream}" declares {wants}{_at(one)}:'
-        " partitions cannot be taken away, their events would be lost.",
+        " partitions cannot be removed, their events would be lost.",
         f"Declare `partitions: {has}`, or give the events a stream of another name and replay them into it.",
     )
 

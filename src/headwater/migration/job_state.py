@@ -1,9 +1,9 @@
-"""What a log has of one job, its position and state, to be read and replaced when the job moves to another log.
+"""The position and state of one job in a log, to be read and replaced when the job moves to another log.
 
-How this works: a log that keeps state has both (`LogJobState`); so has any log where a job has no state. Otherwise
-they are in the job's file (`FileJobState`), and the log has the number of the last commit that arrived. A replacement
-is there as a whole or not at all: in a file it is one transaction; a log takes it in pieces, and meanwhile the job
-has a token that no runner accepts. A note of it is kept beside it, so that a job that has gone on since is recognised.
+How this works: a log with keyed state has both (`LogJobState`), as has any log for a job without state. Otherwise they
+are in the job's file (`FileJobState`), and the log has the number of the last commit that arrived. A replacement is
+complete or absent: in a file it is one transaction; in a log it is written in pieces, and until it is complete the job
+has a token that no runner accepts. A note about it is stored too, so that a job that has run since is recognised.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ class JobState(Protocol):
         ...
 
     async def replace(self, position: Position, source: JobState, state: StateDigest, is_still: IsUnchanged) -> bool:
-        """Have the source's state, which comes to `state`, and this position, or nothing where `is_still` says no.
+        """Store the source's state, whose digest is `state`, and this position, or nothing if `is_still` returns False.
 
-        Raises CopyRefused where what was written is not what was read.
+        Raises CopyRefused if what was written is not what was read.
         """
         ...
 
     async def mark_migrated(self) -> None:
-        """What is here has been carried elsewhere: until it goes on here, it may be replaced."""
+        """Note that this state was migrated: until the job runs here again, it may be replaced."""
         ...
 
     async def close(self) -> None:
@@ -139,10 +139,10 @@ class LogJobState:
         return True
 
     async def mark_migrated(self) -> None:
-        """The next copy into this log is one of the log it came from, which has its own ways to tell."""
+        """Nothing to note: the log that a later copy comes from detects changes itself."""
 
     async def close(self) -> None:
-        """The log is not ours to close."""
+        """The log is closed by its owner."""
 
     async def _namespaces(self) -> list[str]:
         return await namespaces_of(self._log, self._prefix)
@@ -235,14 +235,14 @@ class FileJobState:
         _, boxes = parse_published(await self._log.committed(self._group))
         own = boxes.pop(state.id, None) if state else None
         if boxes:
-            return f"it has run there by itself, with another file than {self._path}"
+            return f"it has run in the target, with another file than {self._path}"
         if state is None or not state.number:
             return ""
         if own is not None and own > state.number:
-            return f"it has gone on there by itself, and {self._path} is an old copy"
+            return f"it has run in the target since the copy, and {self._path} is an old copy"
         if await asyncio.to_thread(state.moved_at) == state.number:
             return ""
-        return f"{self._path} is of another log: move it away and copy again" if own is None else FURTHER
+        return f"{self._path} belongs to another log: move it away and copy again" if own is None else FURTHER
 
     async def replace(self, position: Position, source: JobState, state: StateDigest, is_still: IsUnchanged) -> bool:
         token = position.token()
@@ -298,7 +298,7 @@ def _check(found: StateDigest, expected: StateDigest, group: str) -> None:
 
 
 def _parse_mark(text: str | None) -> JobSnapshot | None:
-    """The note about what a copy left; None where there is none, or one of an earlier version."""
+    """The note that a copy has left; None without one, and for one of an earlier version."""
     version, entries, checksum, token = text.split(" ", 3) if text and text.count(" ") >= 3 else [""] * 4
     if version != MARK_VERSION or not entries.isdigit():
         return None

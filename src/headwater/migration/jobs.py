@@ -1,8 +1,8 @@
-"""Moves jobs from one log to another, behind the records that were copied: position and state together, or neither.
+"""Migrates jobs from one log to another, after the records were copied: position and state together, or neither.
 
-How this works: before the records are copied, every job is looked at, and held where it can be; after that, it is
-carried if it stood still all the while, so that what it wrote and what it remembers belong together. The position is
-translated as that of any reader. A job that has gone on in the target by itself is left alone.
+How this works: before the records are copied, a snapshot of every job is taken, and the job is stopped if possible;
+afterwards it is migrated if it has not changed in between, so that its output and its state belong together. The
+position is translated like that of any reader. A job that has already run further in the target is not changed.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class JobMigration:
         *,
         told: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """`files` and `jobs`: those of the project; None and none where it is not known. `told` hears of waiting."""
+        """`files` and `jobs`: those of the project; None and none if it is unknown. `told` is called while waiting."""
         self._source = source
         self._target = target
         self._files = files
@@ -100,7 +100,7 @@ class JobMigration:
             await asyncio.sleep(VISIBLE_SECONDS)
 
     async def carry(self, positions: PositionMigration) -> list[CarriedGroup]:
-        """Carry what stood still since `begin`. Raises LogUnavailable, CopyRefused."""
+        """Migrate what has not changed since `begin`. Raises LogUnavailable, CopyRefused."""
         carried = []
         for name, held in self._held.items():
             group = GROUP_PREFIX + name

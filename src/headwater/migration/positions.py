@@ -1,8 +1,8 @@
-"""Carries the positions of readers behind records that were copied from one log to another.
+"""Migrates the positions of readers, after records were copied from one log to another.
 
 How this works: a group's token names offsets of the source; each is translated into the target's with the ledger of its
-partition. A group that has gone further in the target by itself is left alone. What else a job has, its state, is
-carried by `headwater.migration.jobs`.
+partition. A group that is already further in the target is not changed. The state of jobs is migrated by
+`headwater.migration.jobs`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from headwater.log.contract import Log, Position, TopicPartition
 from headwater.log.token_marks import FORMER_GROUP, former_of, former_text
 from headwater.migration.topics import Ledger, translated
 
-FURTHER = "it has gone further in the target by itself"
-MOVING = "it was moving: stop it and copy again"
-NO_OFFSETS = "its token names no offsets"
-BEHIND = "it had read more than was copied"
+FURTHER = "the target's position is already ahead; it was not overwritten"
+MOVING = "it was still running during the copy; stop it and run the command again"
+NO_OFFSETS = "its token has no offsets"
+BEHIND = "it had read further than what was copied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class CarriedState:
 
 @dataclass(frozen=True, slots=True)
 class CarriedGroup:
-    """What became of one group: its `token` in the target, None where it was not carried, and why not or how."""
+    """The result for one group: its `token` in the target, None if it was not migrated, and a note why not or how."""
 
     group: str
     token: str | None
@@ -67,7 +67,7 @@ async def note_former(source: Log, target: Log, ledgers: Iterable[Ledger]) -> No
     noted = {topic: dict(known) for topic, known in ours.items()}
     for topic, ends in same.items():
         known = noted.setdefault(topic, {})
-        # What was copied into the source before, as far as it is here too.
+        # What was copied into the source before, as far as it is in the target too.
         for other, until in theirs.get(topic, {}).items():
             known[other] = {number: min(end, ends[number]) for number, end in until.items() if number in ends}
         if topic in ids:
@@ -78,7 +78,7 @@ async def note_former(source: Log, target: Log, ledgers: Iterable[Ledger]) -> No
 
 
 class PositionMigration:
-    """Carries groups between two open logs."""
+    """Migrates groups between two open logs."""
 
     def __init__(self, source: Log, target: Log, ledgers: Mapping[TopicPartition, Ledger]) -> None:
         self._source = source
@@ -86,7 +86,7 @@ class PositionMigration:
         self._ledgers = ledgers
 
     async def carry(self, group: str) -> CarriedGroup | None:
-        """Carry one group; None where it has no position among what was copied."""
+        """Migrate one group; None if it has no position in what was copied."""
         token = await self._source.committed(group)
         if token is None:
             return None
@@ -111,7 +111,7 @@ class PositionMigration:
         return any(place in self._ledgers for place in position.offsets)
 
     def conflict(self, position: Position) -> str:
-        """Why a position of the source has none in the target; empty where it has."""
+        """Why a position of the source has no equivalent in the target; empty if it has one."""
         left_out = sorted({topic for topic, partition in position.offsets if (topic, partition) not in self._ledgers})
         return f"it also reads {', '.join(left_out)}, which was not copied" if left_out else ""
 
@@ -125,13 +125,13 @@ class PositionMigration:
         )
 
     def note(self, position: Position) -> str:
-        """What is to be said of a position of the source that was carried; mostly nothing."""
+        """A note about a position of the source that was migrated; usually empty."""
         behind = any(offset > self._ledgers[place].source_next for place, offset in position.offsets.items())
         return BEHIND if behind else ""
 
 
 def is_further(token: str | None, position: Position) -> bool:
-    """Whether somebody with this token has read anything behind `position`."""
+    """Whether a reader with this token has read anything after `position`."""
     if token is None:
         return False
     try:

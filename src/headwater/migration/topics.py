@@ -1,10 +1,10 @@
-"""Copies topics from one log to another: resumable at any moment without a repeat, times kept, verified at the end.
+"""Copies topics from one log to another: resumable at any time without duplicates, times preserved, verified.
 
-How this works: the records of a partition are appended, in order, to the same partition of the target. How far that
-has come is kept in the target as the token of a group (`Ledger`): where source and target began, where they are, how
-many records it was, and a running checksum of them. It is committed now and then, so after a crash the target may hold
-more than it says. The next run reads that rest from both logs, compares it record by record, and goes on behind it;
-whatever else it finds there stops it. At the end the target is read back and must come to the ledger's checksum.
+How this works: the records of a partition are appended, in order, to the same partition of the target. The progress is
+stored in the target as the token of a group (`Ledger`): where source and target began, where they are, how many records
+were copied, and a running checksum of them. It is committed now and then, so after a crash the target may have more
+records. The next run reads those from both logs, compares them one by one, and resumes after them; any difference stops
+it. At the end the target is read back and must have the ledger's checksum.
 """
 
 from __future__ import annotations
@@ -145,10 +145,10 @@ class TopicCopy:
         skip_expired: bool = False,
         settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
-        """`told(step, note)` hears of each `step` records copied, and again of each verified. `skip_expired`: leave out
-        what the target would remove.
+        """`told(step, note)` is called for each `step` records copied, and verified. `skip_expired`: leave out what the
+        target would remove.
 
-        `settle_seconds`: how long the target's ends must stand still before an interrupted copy goes on.
+        `settle_seconds`: how long the target's ends must be unchanged before an interrupted copy resumes.
         """
         self._source = source
         self._target = target
@@ -180,7 +180,7 @@ class TopicCopy:
         return copied
 
     async def _prepare(self, info: TopicInfo) -> tuple[CopiedTopic, Mapping[TopicPartition, int]]:
-        """Make the topic where it is missing, and find out where to go on."""
+        """Create the topic if it is missing, and find out where to resume."""
         settings = await self._ensure(info)
         ends = (await self._source.last([info.name])).offsets
         starts = (await self._source.first([info.name])).offsets
@@ -229,7 +229,7 @@ class TopicCopy:
         return None if token is None else Ledger.parse(topic, partition, token)
 
     async def _settle(self, topic: str) -> None:
-        """Wait until the ends of the target stand still: once, for all that are to be copied."""
+        """Wait until the ends of the target do not change: once, for all that are to be copied."""
         if topic in self._settled:
             return
         present = {info.name for info in await self._target.topics()}
@@ -251,7 +251,7 @@ class TopicCopy:
             raise CopyRefused(
                 f"The target ends at offset {target_end} of {where}, but {ledger.target_next} were copied into it:"
                 " it is not the log it was.",
-                hint="Begin anew with an empty log.",
+                hint="Start again with an empty log.",
             )
         before = ledger.records
         if target_end == ledger.target_next:
@@ -265,7 +265,7 @@ class TopicCopy:
                     raise CopyRefused(
                         f"The target has another record at offset {theirs_one.offset} of {where} than the source has"
                         " to copy there: something else writes into it.",
-                        hint="Nothing else may write into the target during a copy; begin anew with an empty log.",
+                        hint="Nothing else may write into the target during a copy; start again with an empty log.",
                     )
                 ledger.add(ours_one)
         return ledger.records - before
@@ -277,14 +277,14 @@ class TopicCopy:
         begins: Mapping[TopicPartition, int],
         ends: Mapping[TopicPartition, int],
     ) -> Mapping[TopicPartition, int]:
-        """`begins`, behind what the target would remove at once. Raises CopyRefused where the source still owes it."""
+        """`begins`, after what the target would remove at once. Raises CopyRefused if the source must still keep it."""
         if settings.retention_seconds is None:
             return begins
         limit_ms = int((self._clock() - settings.retention_seconds) * 1000)
         kept = await self._begins_at(info.name, limit_ms, begins, ends)
         owed = begins
         if info.settings.retention_seconds is not None:
-            # What is over the source's own limit may go there at any moment too: nobody misses it.
+            # What is over the source's own limit may be removed there at any moment too: it need not be copied.
             own_ms = int((self._clock() - info.settings.retention_seconds) * 1000)
             owed = await self._begins_at(info.name, own_ms, begins, ends)
         expired = sum(max(0, kept[place] - owed[place]) for place in begins)
@@ -334,7 +334,7 @@ class TopicCopy:
             if storing is not None:
                 await storing
         finally:
-            # Also when the source fails: what was stored meanwhile is noted.
+            # Also if the source fails: what was stored until then is recorded.
             if storing is not None and not storing.done():
                 await asyncio.wait([storing])
             await self._note(copied.ledgers)
@@ -350,7 +350,7 @@ class TopicCopy:
                 raise CopyRefused(
                     f"Offset {ledger.target_next} of {record.topic}, partition {record.partition}, of the target was"
                     " taken by something else while this copy was writing.",
-                    hint="Stop what writes into the target; begin anew with an empty log.",
+                    hint="Stop what writes into the target; start again with an empty log.",
                 )
             ledger.add(record)
         self._told(len(records), records[-1].topic if records else "")
@@ -385,12 +385,12 @@ class TopicCopy:
                 copied.problems.append(f"partition {ledger.partition}: {counts}")
             elif there is not None and there.checksum != ledger.checksum:
                 copied.problems.append(
-                    f"partition {ledger.partition}: the records there are not those that were copied"
+                    f"partition {ledger.partition}: the records in the target are not those that were copied"
                 )
 
 
 async def translated(source: Log, ledger: Ledger, offset: int) -> int:
-    """The target's offset for the source's `offset`: the next to read for somebody who had read so far there."""
+    """The target's offset for the source's `offset`: the next to read for a reader that had read up to there."""
     if offset >= ledger.source_next:
         return ledger.target_next
     if not ledger.has_holes:
@@ -410,7 +410,7 @@ def _content(record: StoredRecord) -> tuple[object, ...]:
 
 
 async def _records(log: Log, spans: Mapping[TopicPartition, tuple[int, int]]) -> AsyncGenerator[StoredRecord]:
-    """The records in these spans of offsets, in order within each partition; less where there are none any more."""
+    """The records in these ranges of offsets, in order within each partition; fewer if some no longer exist."""
     offsets = {place: begin for place, (begin, end) in spans.items() if begin < end}
     while offsets and (found := await _read(log, Position(offsets))):
         for record in found:

@@ -87,7 +87,10 @@ async def test_a_job_that_goes_on_while_records_are_copied_stays_where_it_is(log
     moving = await begin(logs)
     await go_on(logs.source, 4, (b"k", b"2"))
     carried = await carry(logs, moving)
-    assert (carried.token, carried.note) == (None, "it was moving: stop it and copy again")
+    assert (carried.token, carried.note) == (
+        None,
+        "it was still running during the copy; stop it and run the command again",
+    )
     assert await logs.target.committed("job.count") is None
     assert await logs.target.namespaces() == []
 
@@ -96,7 +99,7 @@ async def test_a_timer_that_fires_meanwhile_counts_as_moving_too(logs: Logs) -> 
     await go_on(logs.source, 3, (b"k", b"1"))
     moving = await begin(logs)
     await go_on(logs.source, 3, (b"k", None))
-    assert (await carry(logs, moving)).note == "it was moving: stop it and copy again"
+    assert (await carry(logs, moving)).note == "it was still running during the copy; stop it and run the command again"
 
 
 @pytest.mark.parametrize("offset", [3, 4], ids=["by timers only", "by events"])
@@ -105,7 +108,9 @@ async def test_what_has_gone_on_in_the_target_is_not_replaced(logs: Logs, offset
     await carry(logs, await begin(logs))
     await go_on(logs.target, offset, (b"k", b"other"))
     await go_on(logs.source, 9, (b"k", b"2"))
-    assert (await carry(logs, await begin(logs))).note == "it has gone further in the target by itself"
+    assert (
+        await carry(logs, await begin(logs))
+    ).note == "the target's position is already ahead; it was not overwritten"
     assert await logs.target.state_scan(CELLS) == [(b"k", b"other")]
 
 

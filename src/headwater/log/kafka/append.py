@@ -1,8 +1,8 @@
-"""One append to Kafka: its records on their way, where each of them went, and which of them failed.
+"""One append to Kafka: its records in flight, where each of them was stored, and which of them failed.
 
-How this works: each record is delivered on its own, and its report says which record of the append it was. Reports come
-by the hundred thousand a second, so as little as possible is done for each, and `Placement`s are made when somebody
-asks for them.
+How this works: each record is delivered separately, and its delivery report names its index in the append. There are
+hundreds of thousands of reports per second, so as little as possible is done for each, and `Placement`s are created on
+demand.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO
 
 
 class PendingAppend:
-    """One append under way. `delivered` and `untold` are called by the polling thread.
+    """One append in flight. `delivered` and `untold` are called by the polling thread.
 
-    `partitions` are the records' own, -1 until one chosen by the key is known; `offsets` are -1 until they are.
+    `partitions` and `offsets` are those of the records, -1 until known.
     """
 
     __slots__ = (
@@ -68,7 +68,7 @@ class PendingAppend:
         self.finished = finished
         self.future = future
         self.failures: dict[int, KafkaError] = {}
-        # Why records failed of which nothing was told.
+        # Why records without a delivery report failed.
         self.reason: KafkaError | None = None
 
     def delivered(self, index: int, error: KafkaError | None, message: Message) -> None:
@@ -84,7 +84,7 @@ class PendingAppend:
             self.finished.append(self)
 
     def untold(self, count: int, error: KafkaError) -> None:
-        """Of so many records nothing more will be told."""
+        """There will be no delivery report for this many records."""
         self.reason = error
         self.left -= count
         if not self.left:
@@ -224,7 +224,7 @@ def failure(error: KafkaError, record: Record, servers: str) -> HeadwaterError:
     if code in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
         return LogUnavailable("The log was closed before the Kafka broker confirmed it.", hint="Send it again.")
     if code in AWAY:
-        # Told to whoever sent the event, who need not know where the brokers are.
+        # Reported to the sender of the event, who need not know where the brokers are.
         return LogUnavailable(
             "The Kafka broker did not confirm the event in time.", hint="Send it again.", is_away=True
         )

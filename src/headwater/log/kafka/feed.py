@@ -25,9 +25,9 @@ from headwater.log.kafka.settings import KafkaError, KafkaException, KafkaSettin
 # Few enough that a fetch costs about what it does of one partition, enough for few feeds: each is threads, connections.
 PARTITIONS_MAX = 128
 POLL_SECONDS = 0.05
-# Where nothing is taken up any more, nobody waits for the answer to an order.
+# If nothing new is followed, no caller waits for the answer to an order.
 POLL_SECONDS_FULL = 0.25
-# What comes ends the wait at once, but a partition taken up meanwhile is in the next fetch only.
+# A record ends the wait at once, but a partition added during the wait is in the next fetch only.
 FETCH_WAIT_MS = 250
 QUEUED_KIB_MAX = 4_096
 TAKEN_AT_ONCE = 1_000
@@ -109,7 +109,7 @@ class Feed:
         finally:
             consumer.close()
             if not self._ending.is_set():
-                # The event loop may have ended first: then there is nobody to tell.
+                # The event loop may have been closed first: then nothing waits for this.
                 with contextlib.suppress(RuntimeError):
                     loop.call_soon_threadsafe(self._ended_early, self)
 

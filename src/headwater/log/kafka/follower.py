@@ -1,9 +1,9 @@
-"""Follows the ends of partitions for all readers that keep up, and keeps what is fresh in memory.
+"""Follows the ends of partitions for all readers that keep up, and keeps recent records in memory.
 
-How this works: a partition is followed from the moment a reader waits at its end until nobody has read it for a while.
-A `Feed`, one of few, takes what has come and hands it to the event loop in one call; there it goes into a `Tail`, whose
-records every reader shares, and the bell wakes those who wait. A tail holds all records from `low` on up to `next`; who
-is behind that reads through the seekers until it has caught up.
+How this works: a partition is followed from the moment a reader waits at its end until no reader has read it for some
+time. A `Feed`, one of few, fetches new records and passes them to the event loop in one call; there they are added to a
+`Tail`, whose records all readers share, and waiting readers are woken. A tail holds all records from `low` up to
+`next`; a reader that is behind reads through the seekers until it has caught up.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FEEDS_MAX = 32
 UNREAD_SECONDS = 30.0
 SWEEP_SECONDS = 5.0
 OVERHEAD_BYTES = 200
-# After so long, tails are compared with the brokers, so many with one question.
+# After this time, tails are compared with the brokers, this many in one request.
 CONFIRM_SECONDS = 15.0
 CONFIRMED_AT_ONCE = 250
 
@@ -50,7 +50,7 @@ class Tail:
     __slots__ = ("checked_at", "chunks", "feed", "low", "next", "number", "place", "read_at", "slot")
 
     def __init__(self, place: TopicPartition, feed: Feed, *, slot: int, number: int, low: int, following: int) -> None:
-        """`number` tells this tail from earlier ones of the same partition."""
+        """`number` distinguishes this tail from earlier ones of the same partition."""
         now = time.monotonic()
         self.place = place
         self.feed = feed
@@ -198,7 +198,7 @@ class Follower:
             self.stop()
 
     def _sweep(self) -> None:
-        """Let go of what nobody reads any more, and of feeds that are left with nothing."""
+        """Stop following partitions that are no longer read, and close feeds without partitions."""
         limit = time.monotonic() - UNREAD_SECONDS
         for place in [place for place, tail in self._tails.items() if tail.read_at < limit]:
             self.unfollow(place)
@@ -221,7 +221,7 @@ class Follower:
             try:
                 ends = await self._ends([tail.place for tail, _ in some])
             except HeadwaterError:
-                # Who reads what is wrong here asks for itself, and is told.
+                # A reader of a failing partition asks the brokers itself and gets the error.
                 return
             now = time.monotonic()
             for tail, before in some:

@@ -1,9 +1,9 @@
-"""Remembers the token of every group in a compacted topic, and shows it to the brokers' own tools as group offsets.
+"""Stores the token of every group in a compacted topic, and shows it to the brokers' own tools as group offsets.
 
 How this works: a token is a record whose key is the group, so that it can be committed in one transaction with others,
-and lasts as long as the topic: offsets of consumer groups are forgotten after a week without a reader. What was read of
-the topic stays in memory; asking for a token reads on to its end. The consumer group of the same name is given the
-offsets the token names now and then: that is for people, and nobody reads it back.
+and lasts as long as the topic: offsets of consumer groups expire after a week without a reader. What was read of the
+topic stays in memory; a request for a token reads on to the topic's end. From time to time the offsets in the token are
+committed to the consumer group of the same name; they are for display only and never read back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MIRROR_SECONDS_MAX = 2.0
 READ_RECORDS = 10_000
 SETTLE_SECONDS_MAX = 10.0
 SETTLE_PAUSE_SECONDS = 0.01
-# Small segments are compacted soon, and what has not been is read by everybody who starts.
+# Small segments are compacted soon; every process that starts reads what is not compacted yet.
 TOPIC_CONFIG = {
     "segment.bytes": "4194304",
     "segment.ms": "3600000",
@@ -54,12 +54,12 @@ class GroupTokens:
             await self._topics.ensure(RESERVED, TopicSettings(compact=True), extra=TOPIC_CONFIG)
 
     def record(self, group: str, token: str) -> Record:
-        """The record that commits `token`; its header tells it from every other."""
+        """The record that commits `token`; its header distinguishes it from every other."""
         return Record(RESERVED, token.encode(), group.encode(), ((ID_HEADER, uuid.uuid4().bytes),), partition=0)
 
     async def settle(self) -> None:
         """Wait until every token written before this call can be read: transactions of other groups may be open, and
-        nobody reads past the first of them. Raises LogUnavailable."""
+        reading stops at the first of them. Raises LogUnavailable."""
         places = [(RESERVED, 0)]
         deadline = time.monotonic() + SETTLE_SECONDS_MAX
         try:
@@ -117,7 +117,7 @@ class GroupTokens:
                 # Nothing was ever committed.
                 self._known, self._position = {}, None
             except PositionLost:
-                # Somebody has emptied the topic: what is there now counts.
+                # The topic was emptied by another program: what is there now is valid.
                 self._known, self._position = {}, None
                 await self._read_on()
 

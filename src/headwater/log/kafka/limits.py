@@ -22,7 +22,7 @@ from headwater.log.kafka.settings import (
 )
 
 TRANSACTION_LIMIT = "transaction.max.timeout.ms"
-# A refusal of what was asked for, and not trouble of the cluster.
+# The request was refused; the cluster itself works.
 REFUSING = frozenset(
     {
         KafkaError.TOPIC_EXCEPTION,
@@ -34,7 +34,7 @@ REFUSING = frozenset(
         KafkaError.POLICY_VIOLATION,
     }
 )
-# Not to be told is not to be refused.
+# A missing answer is not a refusal.
 UNASKED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 
 
@@ -51,7 +51,7 @@ def refusal_of(topic: str, exception: BaseException, replicas: int, brokers: int
             f"Declare transport.kafka.replicas, or log.replication_factor, as {brokers} at most.",
         )
     said = error.str().removeprefix("Broker: ").rstrip(".")
-    return Refusal(topic, f"The cluster does not make the topic {topic}: {said}.", "Declare it as the cluster allows.")
+    return Refusal(topic, f"The cluster refuses to create {topic}: {said}.", "Declare it as the cluster allows.")
 
 
 async def refused_topics(
@@ -80,7 +80,7 @@ async def check_transactions(client: AdminClient, settings: KafkaSettings, broke
         [future] = client.describe_configs([resource], request_timeout=settings.answer_seconds_max).values()
         config = await asyncio.wrap_future(future)
     except KafkaException:
-        # Who hosts the cluster does not tell; a transaction that is too long is refused with the same hint.
+        # A hosted cluster may not report it; a transaction that is too long is refused with the same hint.
         return
     entry = config.get(TRANSACTION_LIMIT)
     limit_ms = int(entry.value) if entry is not None and entry.value else None

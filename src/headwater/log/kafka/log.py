@@ -1,9 +1,9 @@
-"""The shared log: `Log` on Apache Kafka, for as many machines and processes as there are.
+"""The shared log: `Log` on Apache Kafka, for any number of machines and processes.
 
-How this works: `kafka_producer` delivers appends and hears of each record, `kafka_reader` reads from any position with
-a few consumers for everybody, `kafka_follower` keeps what is fresh in memory with one more, so that readers that keep
-up share it; `kafka_topics` knows what there is, `kafka_transaction` appends records and a group's token together,
-`kafka_tokens` remembers tokens. The broker applies retention and compaction. See docs/reference/kafka.md.
+How this works: `producer` delivers appends and receives a report for each record, `reader` reads from any position with
+a few shared consumers, `follower` keeps recent records in memory with one more, shared by all readers that keep up;
+`topics` knows the topics, `transaction` appends records and a group's token together, `group_tokens` stores tokens. The
+brokers apply retention and compaction. See docs/reference/kafka.md.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ from headwater.log.urls import parse_url
 SEEKERS_MAX = 4
 CLOSE_SECONDS_MAX = 10.0
 VERIFIED_AT_ONCE = 5_000
-# Readers that waited at least so long have seen what had come when they began; others are answered by the broker.
+# A reader that waited at least this long has seen what had arrived when it began; others ask the broker.
 TRUSTED_WAIT_SECONDS = 0.5
-# How long the follower is believed that nothing has come.
+# How long the follower is trusted that nothing has arrived.
 CHECK_SECONDS = 30.0
 
 T = TypeVar("T")
@@ -97,8 +97,8 @@ class KafkaLog(LogDefaults):
         """`url`: `kafka://HOST:PORT[,HOST:PORT…][/NAMESPACE]`. `options`: librdkafka's own, by their dotted names.
 
         `delivery_seconds_max`: how long the brokers may take to confirm a record. `queue_bytes_max`: how much may wait
-        for them. `replication_factor` and `min_insync_replicas` are for topics made here; by default three replicas, or
-        as many as there are brokers, of which two (of three) must have a record. Raises ConfigInvalid.
+        for them. `replication_factor` and `min_insync_replicas` are for topics created here; by default three replicas,
+        or one for each broker if there are fewer, of which two (of three) must store a record. Raises ConfigInvalid.
         """
         servers, namespace = parse_url(url)
         self._settings = KafkaSettings(
@@ -118,7 +118,7 @@ class KafkaLog(LogDefaults):
         self._transactions = Transactions(self._settings, self._topics, self._sender)
         self._topics.on_grown += [self._sender.learn, self._transactions.learn]
         self._tokens = GroupTokens(self._topics, self, GroupOffsets(self._settings))
-        # What the last commit to a group was, as far as this process knows.
+        # The mark of the last commit to each group, as far as this process knows.
         self._marks: dict[str, Headers] = {}
         self._seekers = SeekerPool(self._settings, SEEKERS_MAX)
         self._follower = Follower(
@@ -158,7 +158,7 @@ class KafkaLog(LogDefaults):
                 if found is None or (not found and left <= 0 and not (checked and self._is_fresh(offsets))):
                     found = await self._look(offsets, records_max, bytes_max, follow=left > 0)
                     if not found and left > 0:
-                        # What has come meanwhile is in memory now.
+                        # Records that arrived during the request are in memory now.
                         checked = True
                         continue
                 if found or left <= 0:
@@ -217,13 +217,13 @@ class KafkaLog(LogDefaults):
         return self.outages.cannot_serve()
 
     def close_within(self, seconds_max: float) -> None:
-        """The log will be closed: what waits for the brokers is given up after this time, and answered for."""
+        """Announce `close`: calls that wait for the brokers fail after this time."""
         self._settings.closing.begin(seconds_max)
         if self._pool is not None and self._giving_up is None:
             self._giving_up = asyncio.get_running_loop().call_later(seconds_max, self._give_up)
 
     def _give_up(self) -> None:
-        # What is told from here on is of the closing.
+        # Errors from here on are caused by closing.
         self.outages.is_muted = True
         self._sender.give_up()
         self._topics.waits.give_up()
@@ -286,9 +286,9 @@ class KafkaLog(LogDefaults):
         return KafkaMembership(self._settings, group, topics, stall_seconds_max)
 
     async def refusal(self, record: Record) -> HeadwaterError | None:
-        """Why the brokers would never take the record: its size, or that it has no key; None where they will."""
+        """Why the brokers would never accept the record: its size, or a missing key; None if they would."""
         try:
-            # With a partition given, nobody's turn is used up.
+            # With a given partition, the round robin does not advance.
             await self._sender.prepare([msgspec.structs.replace(record, partition=record.partition or 0)])
         except (EventTooLarge, KeyFieldMissing) as error:
             return error
@@ -316,7 +316,7 @@ class KafkaLog(LogDefaults):
         return VerifyReport(None, records, tuple(damages))
 
     async def stats(self) -> LogStats:
-        """Counts, for people and for metrics; how much the brokers have stored is theirs to tell."""
+        """Counts, for display and for metrics; only the brokers know how much they store."""
         infos = await self.topics()
         return LogStats(
             topics=len(infos),
@@ -341,7 +341,7 @@ class KafkaLog(LogDefaults):
         try:
             placements = await self._transactions.append(records, commit.group, token)
         except OutcomeUnknown as unknown:
-            # The brokers have ended the transaction by now, one way or the other: the token is there or it is not.
+            # The brokers have committed or aborted the transaction by now: the token shows which.
             await self._tokens.settle()
             if await self._tokens.mark_of(commit.group) != token.headers:
                 raise LogUnavailable(
@@ -355,21 +355,21 @@ class KafkaLog(LogDefaults):
             raise LogUnavailable(
                 f"The transaction of {commit.group!r} was open for too long, or a late request of this process has"
                 " ended it.",
-                hint="Try again: nobody else has written for the group since.",
+                hint="Try again: no other process has written for the group since.",
             ) from None
         self._marks[commit.group] = token.headers
         self._tokens.show(commit.group, commit.token)
         return placements
 
     async def _check_successor(self, group: str, attempted: Headers) -> None:
-        """Let a fenced group be claimed again, if nobody has committed to it since; else raise WriterFenced.
+        """Release a fenced group if no other process has committed to it since; else raise WriterFenced.
 
-        `attempted`: the mark of what this process was about to commit, which may be there.
+        `attempted`: the mark of the commit this process was making, which may be stored.
         """
         await self._tokens.settle()
         if await self._tokens.mark_of(group) not in (self._marks.get(group), attempted or None):
             raise WriterFenced(
-                f"Another process has taken over the group {group!r} while this one stood still.",
+                f"Another process has taken over the group {group!r} while this one was suspended or blocked.",
                 hint="Run a job once only; restart this process to take the group back.",
             )
         await self._transactions.release(group)
@@ -377,8 +377,8 @@ class KafkaLog(LogDefaults):
     async def _look(
         self, offsets: dict[TopicPartition, int], records_max: int, bytes_max: int, *, follow: bool
     ) -> Sequence[StoredRecord]:
-        """What the brokers have from `offsets` on; where that is nothing, the ends are followed if there is a wish to,
-        and `offsets` moved there."""
+        """What the brokers have from `offsets` on; if that is nothing, the ends are followed if `follow`, and `offsets`
+        moved there."""
         ended: Mapping[TopicPartition, int] = {}
         if not self._seekers.goes_on(offsets):
             ended = await self._ended(offsets)
@@ -392,7 +392,7 @@ class KafkaLog(LogDefaults):
         for record in found.records:
             tail = self._follower.tail((record.topic, record.partition))
             if tail is not None and record.offset >= tail.next and not self._is_fresh([tail.place]):
-                # It should have come long ago.
+                # It should have arrived long ago.
                 self._follower.unfollow(tail.place)
         if not found.records:
             if follow or all(self._follower.tail(place) is not None for place in offsets):
@@ -424,7 +424,7 @@ class KafkaLog(LogDefaults):
             self._topics.ends_at(offsets, EARLIEST), self._topics.ends_at(offsets, LATEST)
         )
         beyond = [place for place, offset in offsets.items() if offset > last[place]]
-        # What waits for a transaction to end is there, though not yet for readers.
+        # Records of an open transaction are stored, but not yet readable.
         written = await self._topics.ends_at(beyond, LATEST, committed=False) if beyond else {}
         for place, offset in offsets.items():
             if offset < first[place] or offset > written.get(place, last[place]):
@@ -432,21 +432,21 @@ class KafkaLog(LogDefaults):
         return {place: offset for place, offset in offsets.items() if offset >= last[place]}
 
     async def _position_lost(self, offsets: Mapping[TopicPartition, int], place: TopicPartition) -> HeadwaterError:
-        """The error of an offset that does not exist, once the brokers have said so of the whole partition."""
+        """The error for an offset that does not exist, after the brokers have confirmed the partition's range."""
         floor, end = [
             (await self._topics.ends_at([place], spec, committed=False))[place] for spec in (EARLIEST, LATEST)
         ]
         if floor <= offsets[place] <= end:
-            # A leader that was chosen just now may not know yet what it has.
+            # A leader that was elected just now may not know its range yet.
             return LogUnavailable(
-                f"Offset {offsets[place]} of topic {place[0]!r}, partition {place[1]}, cannot be read just now.",
+                f"Offset {offsets[place]} of topic {place[0]!r}, partition {place[1]}, cannot be read at the moment.",
                 hint="Try again.",
             )
         earliest = Position({place: floor}).token()
         why = "retention has removed it" if offsets[place] < floor else "it is beyond the end"
         return PositionLost(
             f"Offset {offsets[place]} of topic {place[0]!r}, partition {place[1]}, is not in the log: {why}.",
-            hint=f"Go on from {earliest}.",
+            hint=f"Resume from {earliest}.",
             earliest=earliest,
         )
 

@@ -1,11 +1,11 @@
-"""Shares the partitions of topics among the processes of one consumer group, and tells each which are its own.
+"""Divides the partitions of topics among the processes of one consumer group, and reports to each its own.
 
-How this works: a consumer subscribes to the topics, so that the brokers know that this process lives, and give every
-partition to one member. All it is given is paused: it never reads. One thread polls it, and hands every change of the
-assignment to the event loop. Who leaves says so at once; who dies is missed after SESSION_MS. The client says that this
-process lives though nothing else in it may: so the thread asks the event loop for a sign of life, and leaves the group
-while there is none; where it cannot run itself, the client leaves (`max.poll.interval.ms`). An assignment is a hint and
-no lock: a process that stood still still believes the old one, so who writes must be fenced besides.
+How this works: a consumer subscribes to the topics, so that the brokers know that this process is alive and assign
+every partition to one member. All its partitions are paused: it never reads. One thread polls it and passes every
+change of the assignment to the event loop. A member that leaves is replaced at once, one that dies after SESSION_MS.
+The client sends heartbeats even if the rest of the process is blocked: so the thread checks that the event loop runs,
+and leaves the group while it does not; if the thread itself cannot run, the client leaves (`max.poll.interval.ms`). An
+assignment is a hint and not a lock: a process that was suspended still uses the old one, so writers are fenced as well.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class KafkaMembership:
         return self.assigned
 
     async def close(self) -> None:
-        """Leave the group, so that the others take over at once; idempotent."""
+        """Leave the group, so that the other members take over at once; idempotent."""
         self._ending.set()
         await self._loop.run_in_executor(None, self._thread.join)
 
@@ -108,7 +108,7 @@ class KafkaMembership:
                         return
                 if self._is_stalled():
                     self._sit_out(names)
-        except Exception as error:  # whatever it was: who waits for changes must hear of it
+        except Exception as error:  # any error: those who wait for changes must get it
             self._fail(error)
         finally:
             self._consumer.close()
@@ -117,7 +117,7 @@ class KafkaMembership:
         self._consumer.subscribe(names, on_assign=self._given, on_revoke=self._taken, on_lost=self._taken)
 
     def _is_stalled(self) -> bool:
-        """Whether the event loop has not gone on for too long; and ask it for the next sign of life."""
+        """Whether the event loop has been blocked for too long; also requests its next sign of life."""
         now = time.monotonic()
         if self._asked_at is None or self._alive_at >= self._asked_at:
             self._asked_at = now
@@ -125,13 +125,13 @@ class KafkaMembership:
         return now - self._asked_at > self._stall_seconds_max
 
     def _sit_out(self, names: list[str]) -> None:
-        """Leave the group until the event loop goes on."""
+        """Leave the group until the event loop continues."""
         _log.error(
-            "this process has stood still for %g s: others take over its partitions of the group %s",
+            "the event loop was blocked for %g s: other processes take over its partitions of the group %s",
             self._stall_seconds_max,
             self._group,
         )
-        # Unsubscribing tells the brokers at once; what was given is taken back by the next calls.
+        # Unsubscribing reaches the brokers at once; the assignment is revoked by the next calls.
         self._consumer.unsubscribe()
         while self._is_stalled() and not self._ending.is_set():
             self._consumer.poll(POLL_SECONDS)
@@ -163,7 +163,7 @@ class KafkaMembership:
         self._in_loop(self._apply, frozenset(self._held))
 
     def _in_loop(self, function: Callable[..., None], *arguments: object) -> None:
-        # The event loop may have ended first: then there is nobody to tell.
+        # The event loop may have been closed first: then nothing waits for this.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)
 

@@ -1,8 +1,8 @@
-"""Commits offsets of consumer groups that nobody reads back, so that the brokers' own tools can show them.
+"""Commits offsets of consumer groups for display in the brokers' own tools; they are never read back.
 
 How this works: one thread commits them with consumers that never join their group, one for each group and only a few at
-a time. The admin client could do it with one connection for all, but it ends the whole process where the broker that
-keeps the group goes away in the midst of it (librdkafka issues 3663 and 4605).
+a time. The admin client could do it with one connection for all, but it aborts the whole process if the coordinator of
+the group becomes unreachable during the request (librdkafka issues 3663 and 4605).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Order = tuple[str, Sequence[KafkaPartition]] | None
 
 
 class GroupOffsets:
-    """The offsets of the groups of one namespace. What cannot be committed is left out: the next will say more."""
+    """The offsets of the groups of one namespace. A commit that fails is skipped: the next one includes it."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -42,7 +42,7 @@ class GroupOffsets:
     def commit(self, group: str, partitions: Sequence[KafkaPartition]) -> None:
         """Commit the offsets of `partitions` for `group` (its name without the namespace), soon."""
         if self._thread is None:
-            # A daemon: the client may be waiting for a broker that is away when the process ends.
+            # A daemon: the client may be waiting for an unreachable broker when the process ends.
             self._thread = threading.Thread(target=self._run, name="headwater-log-groups", daemon=True)
             self._thread.start()
         self._orders.put((group, partitions))

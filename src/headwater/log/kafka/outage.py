@@ -1,8 +1,8 @@
-"""Says once that the brokers are away, or refuse something, and once that this is over; bounds the time of closing.
+"""Logs once that the brokers are unreachable or refuse something, and once that this is over; bounds closing.
 
-How this works: whoever asks the brokers tells how it ended. The first failure of a kind is a line in the log, those
-that follow are not; the first success after some quiet seconds is another line. A cluster of which a part is away fails
-and answers by turns, so each time that a trouble comes back soon, more quiet is asked for before it is called over.
+How this works: each caller of the brokers reports the result. The first failure of a kind is logged, those that follow
+are not; the first success after some quiet seconds is logged too. A cluster of which a part is down alternates between
+errors and answers, so each time a problem returns soon, a longer quiet time is required before it counts as over.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from headwater.errors import HeadwaterError, LogUnavailable
 
 QUIET_SECONDS = 4.0
 QUIET_SECONDS_MAX = 120.0
-# A trouble that comes back within this is the same one.
+# A problem that returns within this time is the same one.
 AGAIN_SECONDS = 300.0
 AWAY = "the brokers"
 STORING = "Storing in "
@@ -34,7 +34,7 @@ class _Trouble:
 
 
 class Outages:
-    """The troubles of one log with its brokers. Belongs to one event loop."""
+    """The current problems of one log with its brokers. Belongs to one event loop."""
 
     def __init__(self, servers: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._servers = servers
@@ -42,14 +42,14 @@ class Outages:
         self._open: dict[str, _Trouble] = {}
         self._stored_at = float("-inf")
         self._quiet: dict[str, tuple[float, float]] = {}
-        # Who opens the log hears it by himself.
+        # The caller of `open` gets the error anyway.
         self.is_muted = True
-        # Called when the brokers are away, to find out when they are back.
+        # Called while the brokers are unreachable, to find out when they are back.
         self.on_away: Callable[[], None] = lambda: None
 
     @property
     def is_open(self) -> bool:
-        """Whether there is any trouble now; free to ask for every append."""
+        """Whether there is any problem now; cheap enough to check for every append."""
         return bool(self._open)
 
     @property
@@ -58,7 +58,7 @@ class Outages:
         return AWAY in self._open
 
     def current(self) -> list[str]:
-        """The troubles of now, as sentences."""
+        """The current problems, as sentences."""
         return [trouble.message for trouble in self._open.values()]
 
     def troubles(self) -> list[str]:
@@ -71,7 +71,7 @@ class Outages:
         return found
 
     def cannot_serve(self) -> str | None:
-        """Why nothing works, or nothing has been stored since the first trouble with that began; None where some is."""
+        """Why nothing works, or nothing was stored since the first such problem; None if something was."""
         if self.is_away:
             return "the brokers do not answer"
         began = min((trouble.began for key, trouble in self._open.items() if key.startswith(STORING)), default=None)
@@ -84,7 +84,7 @@ class Outages:
         self.worked(STORING + repr(topic))
 
     def failed(self, what: str, error: HeadwaterError) -> None:
-        """`what`, such as "Storing in 't'", ended with `error`. That of who asked for too much is none of ours."""
+        """`what`, such as "Storing in 't'", ended with `error`. An error caused by the request itself is ignored."""
         if self.is_muted or not isinstance(error, LogUnavailable):
             return
         key = AWAY if error.is_away else what
@@ -102,7 +102,7 @@ class Outages:
             _log.warning("%s", error)
 
     def worked(self, what: str) -> None:
-        """`what` ended well. Costs nothing while there is no trouble."""
+        """`what` succeeded. Costs nothing while there is no problem."""
         if not self._open:
             return
         for key in [key for key in (AWAY, what) if key in self._open]:
@@ -124,7 +124,7 @@ class Outages:
 
     def _quiet_seconds(self, key: str, began: float) -> float:
         if key != AWAY:
-            # Whoever was refused has now been let: nothing else says it.
+            # What was refused is now accepted: no other line reports it.
             return 0.0
         ended, seconds = self._quiet.get(key, (float("-inf"), 0.0))
         return min(QUIET_SECONDS_MAX, 2 * seconds) if seconds and began - ended < AGAIN_SECONDS else QUIET_SECONDS

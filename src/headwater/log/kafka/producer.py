@@ -1,12 +1,11 @@
-"""Appends on their way to the brokers, and the thread that hears how they ended.
+"""Appends in flight to the brokers, and the thread that receives their delivery reports.
 
-How this works: `submit` checks everything that can be wrong with an append before the first record is handed to the
-client, in the event loop and without waiting; from then on each record is delivered on its own, in order within its
-partition, with retries that cannot repeat it. One thread polls for delivery reports. A report is one short callback on
-the append it belongs to; when the last has come, the append is finished, and all that finished in one burst are told
-to the event loop in one call. Where each record went is worked out only when somebody asks. Where a broker takes a
-batch for too large, since the limit of its topic was made smaller, its records are sent again in smaller batches, and
-then alone.
+How this works: `submit` checks everything that can be wrong with an append before the first record is passed to the
+client, in the event loop and without waiting; from then on each record is delivered separately, in order within its
+partition, with retries that cannot duplicate it. One thread polls for delivery reports. A report is one short callback
+of its append; after the last one the append is finished, and all that finished in one burst are passed to the event
+loop in one call. Placements are computed on demand. If a broker refuses a batch as too large, because the limit of its
+topic was lowered, its records are sent again in smaller batches, and then one by one.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ class Sender:
         clock: Callable[[], float],
         outages: Outages | None = None,
     ) -> None:
-        """`outages` hears how appends ended."""
+        """`outages` gets the result of each append."""
         self._settings = settings
         self._outages = outages or Outages(settings.servers)
         self._topics = topics
@@ -91,20 +90,20 @@ class Sender:
         self._delivery = self._new_delivery()
 
     def give_up(self) -> None:
-        """Answer for everything that is under way: it was not confirmed in the time there was."""
+        """Fail everything in flight: it was not confirmed in time."""
         if self._delivery is not None:
             self._delivery.give_up()
 
     async def stop(self, seconds_max: float) -> None:
-        """Take no more; give what is under way `seconds_max`, then give it up."""
+        """Accept no more; wait `seconds_max` for what is in flight, then give it up."""
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             await asyncio.get_running_loop().run_in_executor(None, delivery.stop, seconds_max)
-            # What the last burst told the loop is still waiting there.
+            # The results of the last burst are still queued in the event loop.
             await asyncio.sleep(0)
 
     def learn(self, full_name: str, partitions: int) -> None:
-        """Let the client see that a topic has so many partitions. Blocks."""
+        """Let the client learn that a topic has this many partitions. Blocks."""
         delivery = self._delivery
         if delivery is not None:
             delivery.learn(full_name, partitions)
@@ -118,7 +117,7 @@ class Sender:
         if delivery is None or loop is None:
             raise LogUnavailable("The log is not open.")
         if delivery.broken:
-            # A fatal error of one producer: what it has is told as failed, and a new one takes over.
+            # A fatal error of one producer: its records are reported as failed, and a new one takes over.
             delivery.retire()
             delivery = self._delivery = self._new_delivery()
         if not records:
@@ -183,7 +182,7 @@ class Sender:
         return topics, partitions, size
 
     def _turn(self, topic: KafkaTopic, turns: dict[str, int]) -> int:
-        """The partition whose turn it is: one for all records without a key of one append."""
+        """The next partition in the round robin: one for all records without a key of one append."""
         partition = turns.get(topic.name)
         if partition is None:
             partition = turns[topic.name] = self._turns.get(topic.name, 0) % topic.partitions
@@ -223,7 +222,7 @@ class Sender:
         else:
             self._make_smaller()
             fitting = [index for index in refused if not self._note_too_large(pending.records[index], index, errors)]
-            # A limit that others keep, and topics do not tell, is met by a record that goes alone.
+            # A limit that topics do not report, such as a proxy's, is respected by sending records one by one.
             for some in [fitting] if pending.attempt == 0 else [[index] for index in fitting]:
                 await self._send_again(pending, some, errors)
         if future.done():
@@ -270,7 +269,7 @@ class Sender:
     def _tell(self, finished: list[PendingAppend]) -> None:
         """Hand a burst of finished appends to the event loop; called by the polling thread."""
         if self._loop is not None:
-            # The loop may have ended; then nobody waits.
+            # The event loop may have been closed; then nothing waits.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._settle, finished)
 
@@ -320,7 +319,7 @@ class Delivery:
         self._thread.start()
 
     def produce(self, pending: PendingAppend, topics: Sequence[KafkaTopic]) -> None:
-        """Hand every record to the client. What it does not take is told as failed."""
+        """Pass every record to the client. What it does not accept is reported as failed."""
         self._open.add(pending)
         stopped = hand_over(self._producer, pending, topics)
         if stopped is not None:
@@ -330,19 +329,19 @@ class Delivery:
             self._conclude()
 
     def learn(self, full_name: str, partitions: int) -> None:
-        """Ask for a topic's partitions until there are so many. Blocks."""
+        """Request a topic's partitions until there are this many. Blocks."""
         learn_partitions(self._producer, full_name, partitions)
 
     def retire(self) -> None:
-        """Another producer takes over; this one ends when everything it was given has been told."""
+        """Another producer takes over; this one ends when all its records have been reported."""
         self._stopping = True
 
     def give_up(self) -> None:
-        """Tell what is under way as failed."""
+        """Report what is in flight as failed."""
         self._producer.purge()
 
     def stop(self, seconds_max: float) -> None:
-        """Wait until everything is told, at most `seconds_max`; then give up the rest. Blocks."""
+        """Wait until everything is reported, at most `seconds_max`; then give up the rest. Blocks."""
         deadline = time.monotonic() + seconds_max
         while len(self._producer) and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -358,7 +357,7 @@ class Delivery:
             try:
                 poll(POLL_SECONDS)
             except (KafkaException, SystemError) as error:
-                # The client raises a fatal error here, and what it was about to tell just then is lost.
+                # The client raises a fatal error here, and loses the report it was about to deliver.
                 self._break(error_of(error))
             self._tell_finished()
         self._ended = True
@@ -376,7 +375,7 @@ class Delivery:
             self._tell(finished)
 
     def _conclude(self) -> None:
-        """Nobody polls any more: what is still open has failed, but for what is known to be stored."""
+        """Polling has ended: what is still open has failed, except what is known to be stored."""
         with self._concluding:
             self._tell_finished()
             for pending in list(self._open):
@@ -384,9 +383,9 @@ class Delivery:
             self._tell_finished()
 
     def _break(self, error: KafkaError) -> None:
-        """Nothing can be sent any more."""
+        """Nothing can be sent any longer."""
         if not self.broken:
-            _log.error("the Kafka producer cannot go on and is replaced: %s", error.str())
+            _log.error("the Kafka producer failed and is replaced: %s", error.str())
         self._reason = error
         self.broken = self._stopping = True
         deadline = time.monotonic() + BROKEN_SECONDS_MAX

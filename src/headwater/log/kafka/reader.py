@@ -1,8 +1,8 @@
-"""Reads records from any position: a few consumers for everybody, each placed where the next reader wants to be.
+"""Reads records from any position with a few shared consumers, each moved to where the next reader needs it.
 
 How this works: a consumer is assigned the partitions of a position and read until limits are reached or every partition
-says that it has ended. A reader that goes on where it stopped finds its consumer still there, with records fetched
-ahead; any other takes the one that was idle longest. Calls block, so they run in a pool of as many threads.
+reports its end. A reader that resumes where it stopped finds its consumer still there, with prefetched records; any
+other takes the one that was idle longest. Calls block, so they run in a pool with one thread for each consumer.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Seeker:
 
     @property
     def is_free(self) -> bool:
-        """Whether the last read left nothing to go on with."""
+        """Whether the last read left nothing to resume with."""
         return not self._offsets
 
     def stands_at(self, offsets: Mapping[TopicPartition, int]) -> bool:
@@ -96,7 +96,7 @@ class Seeker:
             self.release()
             raise
         if found.lost:
-            # Of several, the others are still to be told, and would be to the next reader.
+            # Of several errors, the others are still pending, and would be raised to the next reader.
             self.is_spoilt = True
         if found.lost or (not self._rest and len(found.ends) == len(offsets)):
             # Nothing more to fetch: an idle consumer would ask the brokers without end.
@@ -173,7 +173,7 @@ class Seeker:
             raise refused_read(error, place, message.offset(), self._settings, self._said)
 
     def _look_for_standing(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """A partition whose next record waits for a transaction to end says nothing at all: readers are at its end."""
+        """A partition whose next record belongs to an open transaction reports nothing: readers are at its end."""
         for place, offset in offsets.items():
             if place in self._ended:
                 continue
@@ -206,7 +206,7 @@ class SeekerPool:
         self._freed = threading.Condition()
 
     def goes_on(self, offsets: Mapping[TopicPartition, int]) -> bool:
-        """Whether a consumer stands just here."""
+        """Whether a consumer is at exactly these offsets."""
         with self._freed:
             return any(seeker.stands_at(offsets) for seeker in self._idle)
 
@@ -231,7 +231,7 @@ class SeekerPool:
                 seeker.close()
 
     def close_idle(self, idle_seconds: float = IDLE_SECONDS) -> int:
-        """Close what nobody has used for so long; how many are left."""
+        """Close consumers that were unused for this long. Returns how many are left."""
         limit = time.monotonic() - idle_seconds
         with self._freed:
             closing = [seeker for seeker in self._idle if seeker.used_at <= limit]
@@ -245,7 +245,7 @@ class SeekerPool:
         with self._freed:
             while True:
                 chosen = next((seeker for seeker in self._idle if seeker.stands_at(offsets)), None)
-                # Of the others, rather one that nobody may come back to.
+                # Of the others, prefer one that no reader will resume with.
                 chosen = chosen or next((seeker for seeker in self._idle if seeker.is_free), None)
                 if chosen is None and len(self._idle) + self._busy >= self._seekers_max:
                     chosen = min(self._idle, key=_used_at, default=None)
@@ -266,7 +266,7 @@ class SeekerPool:
 
 
 def meet(consumer: Consumer, full_names: Iterable[str], met: set[str], closing: Closing) -> None:
-    """Let the client ask for topics that are new to it now: by itself, it would within a second."""
+    """Let the client request new topics now: on its own, it would do so within a second."""
     new = set(full_names) - met
     with contextlib.suppress(KafkaException):
         if len(new) > ASKED_ONE_BY_ONE_MAX:

@@ -1,4 +1,4 @@
-"""How the Kafka log is told where its brokers are and how to talk to them, and how their errors are told to others."""
+"""The settings of the Kafka clients, and the translation of their errors into ours."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FORBIDDEN = {
     "isolation.level": "Readers never see what was not committed.",
     "group.id": "The log places its readers itself.",
     "enable.auto.commit": "The log keeps positions itself.",
-    "auto.offset.reset": "A lost position is told to the reader.",
+    "auto.offset.reset": "A lost position is reported to the reader.",
     "enable.partition.eof": "The log needs to know where partitions end.",
     "allow.auto.create.topics": "Topics are made by declaration only.",
     "partitioner": "All writers must place a key alike.",
@@ -42,7 +42,7 @@ FORBIDDEN = {
 }
 
 _log = logging.getLogger("headwater.log.kafka.log.client")
-# What matters of it comes as errors too; the rest, once a second while a broker is away, is for those who debug it.
+# What matters is reported as errors too; the rest, once a second while a broker is unreachable, is for debugging.
 _log.addFilter(lambda record: _log.isEnabledFor(logging.DEBUG))
 
 
@@ -80,7 +80,7 @@ class KafkaSettings:
             "socket.nagle.disable": True,
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 1_000,
-            # Where partitions were added or have moved, everybody knows within this.
+            # Added or moved partitions are known within this time.
             "topic.metadata.refresh.interval.ms": 5_000,
             "metadata.max.age.ms": 15_000,
             "log.connection.close": False,
@@ -177,7 +177,7 @@ def refused_option(exception: Exception, settings: KafkaSettings) -> ConfigInval
     # Any value may be a secret.
     for value in sorted(settings.options.values(), key=len, reverse=True):
         said = said.replace(value, "…") if len(value) > 2 else said
-    return ConfigInvalid(f"log.kafka: the Kafka client does not take these options: {said}.")
+    return ConfigInvalid(f"log.kafka: the Kafka client does not accept these options: {said}.")
 
 
 def error_of(exception: BaseException) -> KafkaError:
@@ -191,7 +191,7 @@ def error_of(exception: BaseException) -> KafkaError:
 
 
 def translate(exception: Exception, doing: str, servers: str, said: str = "") -> HeadwaterError:
-    """What went wrong between us and the broker, in our words. `said`: the client's last complaint."""
+    """The error of a request to the broker, as one of ours. `said`: the client's last error message."""
     error = error_of(exception)
     code = error.code()
     if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):

@@ -1,4 +1,4 @@
-"""One topic of the brokers: how its settings are said in their words, and how large its records may be."""
+"""One topic of the brokers: its settings as the brokers express them, and how large its records may be."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def kept(settings: TopicSettings) -> TopicSettings:
 
 
 def config_of(settings: TopicSettings) -> dict[str, str | None]:
-    """The topic's configuration in the brokers' words; None: as the broker does by itself."""
+    """The topic's configuration as the brokers express it; None: the broker's default."""
     limited = settings.retention_seconds is not None or settings.retention_bytes is not None
     policy = ["compact"] if settings.compact else []
     if limited or not settings.compact:

@@ -1,7 +1,7 @@
-"""What topics there are on the brokers, how they are kept, and how far they reach; made and changed on demand.
+"""The topics on the brokers: their settings and offset ranges; creates and changes them on demand.
 
-How this works: one admin client asks; what it has learnt is kept as a table of `KafkaTopic`, renewed when somebody
-names a topic or a partition that is not in it, and when it is older than a few seconds. Offsets are always asked for.
+How this works: one admin client sends the requests; the results are cached as a table of `KafkaTopic`, refreshed when a
+topic or a partition is requested that is not in it, and when it is older than a few seconds. Offsets are never cached.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ REPLICAS_MAX = 3
 VISIBLE_SECONDS_MAX = 10.0
 GONE_SECONDS = 5.0
 RESERVED = "headwater.tokens"
-# What a broker says while partitions change hands; it is over in a moment.
+# What a broker answers while partitions get another leader; it is over in a moment.
 PASSING_SECONDS = 0.2
 PROBE_SECONDS = 1.0
 ASKING_TOPICS = "Asking for the topics"
@@ -70,7 +70,7 @@ _PASSING = frozenset(
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.REPLICA_NOT_AVAILABLE,
         KafkaError.OFFSET_NOT_AVAILABLE,
-        # The client's own word for "no leader is known".
+        # The client's own error for "no leader is known".
         KafkaError._NOENT,
     }
 )
@@ -97,7 +97,7 @@ class KafkaTopics:
     """The brokers' topics under one namespace. Belongs to one event loop; `in_thread` runs what blocks."""
 
     def __init__(self, settings: KafkaSettings, in_thread: InThread, outages: Outages | None = None) -> None:
-        """`outages` hears how questions ended."""
+        """`outages` gets the result of each request."""
         self._settings = settings
         self._outages = outages or Outages(settings.servers)
         self._outages.on_away = self._begin_probing
@@ -119,7 +119,7 @@ class KafkaTopics:
         self._identified_at = float("-inf")
         self._identifying: asyncio.Task[None] | None = None
         self._ids: dict[str, str] = {}
-        # Told, in a thread, of topics with more partitions now: full name and count, before anybody writes there.
+        # Called, in a thread, for topics with more partitions than before: full name and count, before writing there.
         self.on_grown: list[Callable[[str, int], None]] = []
 
     async def open(self) -> None:
@@ -162,7 +162,7 @@ class KafkaTopics:
         return min((t.record_bytes_max for t in self._known.values() if t.record_bytes_max), default=1_000_000)
 
     async def find(self, name: str, partition: int = 0) -> KafkaTopic:
-        """The topic, asked for once more before saying that there is none. Raises TopicUnknown, PositionLost."""
+        """The topic, requested again before it counts as unknown. Raises TopicUnknown, PositionLost."""
         topic = self._known.get(name)
         if topic is None or partition >= topic.partitions:
             await self.renew()
@@ -188,7 +188,7 @@ class KafkaTopics:
         return TopicUnknown(f"The log has no topic {name!r}.", hint="`headwater apply` makes declared topics.")
 
     async def measured(self, name: str, *, age_seconds_max: float = float("inf")) -> KafkaTopic:
-        """The topic with its `record_bytes_max`, asked for anew where that is older.
+        """The topic with its `record_bytes_max`, requested again if that is too old.
 
         Raises TopicUnknown, LogUnavailable.
         """
@@ -200,7 +200,7 @@ class KafkaTopics:
             if topic.record_bytes_max is None:
                 # A topic that was just made is not known to every broker yet.
                 if time.monotonic() > began + self._settings.answer_seconds_max:
-                    raise LogUnavailable(f"The brokers do not say how topic {name!r} is kept.", hint="Try again.")
+                    raise LogUnavailable(f"The brokers report no settings of topic {name!r}.", hint="Try again.")
                 await asyncio.sleep(PASSING_SECONDS)
         return topic
 
@@ -231,7 +231,7 @@ class KafkaTopics:
             present = await self.find(name)
         if settings.partitions > present.partitions:
             await self._grow(present, settings.partitions)
-        # How many copies there are is for the brokers' own tools to change; `refused` tells of it.
+        # The number of replicas is changed with the brokers' own tools; `refused` reports a difference.
         wanted = replace(settings, partitions=max(settings.partitions, present.partitions), replicas=None)
         if present.settings is not None and replace(present.settings, partitions=wanted.partitions) != wanted:
             await self._alter(present, wanted)
@@ -251,7 +251,7 @@ class KafkaTopics:
         return {full[place]: offset for place, offset in (await self._offsets(full, spec, committed)).items()}
 
     async def ids(self, names: Iterable[str]) -> dict[str, str]:
-        """The brokers' ids of topics, without those there are not; who asks at once shares the answer."""
+        """The brokers' ids of topics that exist; concurrent calls share one request."""
         wanted = set(names)
         self._to_identify |= wanted
         # Again where the request that was on its way is not about all of them.
@@ -285,7 +285,7 @@ class KafkaTopics:
         return infos
 
     def partitions_of(self, position: Position) -> list[KafkaPartition]:
-        """The position as the client writes it, without topics that are not known (any more)."""
+        """The position as the client expresses it, without topics that are not known (any longer)."""
         return [
             KafkaPartition(topic.full_name, number, offset)
             for (name, number), offset in position.offsets.items()
@@ -326,7 +326,7 @@ class KafkaTopics:
                     known[name] = replace(topic, partitions=count, replicas=_copies_of(about))
                     self._seen_at[name] = now
         for name, present in before.items():
-            # One broker may be behind another; what is gone from all of them is soon gone here.
+            # One broker may lag behind another; a topic that all of them have deleted is soon deleted here.
             if name not in known and self._seen_at.get(name, 0.0) > now - GONE_SECONDS:
                 known[name] = present
         self._seen_at = {name: at for name, at in self._seen_at.items() if name in known}
@@ -392,7 +392,7 @@ class KafkaTopics:
         try:
             await self._answers(self._client().create_topics([new]), f"Making the topic {name!r}")
         except KafkaException as error:
-            # Somebody else may have been quicker.
+            # Another process may have been faster.
             if error_of(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 refusal = refusal_of(name, error, new.replication_factor, len(self._brokers))
                 if refusal is not None:
@@ -438,7 +438,7 @@ class KafkaTopics:
             await self._answers(self._client().incremental_alter_configs([resource]), doing)
         except KafkaException as error:
             raise self._error(error, doing) from None
-        # What was accepted may take a moment to be told by every broker.
+        # An accepted change may take a moment to be visible on every broker.
         self._put(replace(self._known[topic.name], settings=settings))
 
     async def _describe(self, names: Sequence[str]) -> None:
@@ -493,7 +493,7 @@ class KafkaTopics:
         found: dict[TopicPartition, int] = {}
         wanted = set(asked_for)
         give_up = time.monotonic() + self._settings.answer_seconds_max
-        # Of a time it means that nothing came since. Below, the client says that it does not know: leaders are moving.
+        # For a time it means that nothing arrived since. A lower value means that it is unknown: leaders are changing.
         least = 0 if spec in (EARLIEST, LATEST) else NOTHING_SINCE
         while wanted:
             self.counts.offset_requests += 1
@@ -519,7 +519,7 @@ class KafkaTopics:
         return {place: found[place] for place in asked_for}
 
     def _offset_in(self, future: Future[Any], full_name: str) -> int | None:
-        """The answer for one partition; None where it has to be asked for again. Raises what stays as it is."""
+        """The answer for one partition; None if it must be requested again. Raises errors that a retry cannot fix."""
         answer = future.exception() or future.result()
         if isinstance(answer, KafkaException):
             if error_of(answer).code() in _PASSING:
@@ -532,7 +532,7 @@ class KafkaTopics:
 
     def _without_leader(self, name: str) -> HeadwaterError:
         error = LogUnavailable(
-            f"The brokers do not say how far {name!r} reaches: no leader answers.",
+            f"The offset range of {name!r} is unknown: no leader answers.",
             hint="A broker that comes back is used again without help.",
             is_away=True,
         )
@@ -553,7 +553,7 @@ class KafkaTopics:
         return told
 
     def _begin_probing(self) -> None:
-        """Ask now and then until the brokers are back, so that this is known though nobody else asks."""
+        """Send a request now and then until the brokers are back, so that this is known without other requests."""
         if self._probing is None or self._probing.done():
             self._probing = asyncio.get_running_loop().create_task(self._probe(), name="headwater-log-probe")
 
@@ -571,7 +571,7 @@ def _heard(task: asyncio.Task[None]) -> None:
 
 
 def _copies_of(about: Any) -> int | None:
-    """How many copies the partitions of a topic have, by what a broker tells of them; None where it does not."""
+    """The number of replicas of a topic's partitions, as a broker reports it; None if it does not."""
     return min((len(partition.replicas) for partition in about.partitions.values()), default=0) or None
 
 

@@ -1,12 +1,12 @@
 """Appends records and a group's token in one Kafka transaction: readers see all of it, or nothing.
 
-How this works: each group has a producer of its own whose transactional id is made from the group's name. The first
-transaction of a process makes every older process with that name unable to write (it is *fenced*), and ends what that
-had left open. The calls block, so they run in threads, one transaction of a group after the other. Where the brokers'
-last word was not heard, a new producer asks for it before anything else is written. Not every fence is the work of
-another process: the brokers fence a producer whose transaction was open for too long, as when a process stood still,
-and a request of our own that was kept back on the network fences us when it arrives after its retry. `is_doubtful`
-says where a fence may be of that kind; who asks it then looks whether anybody else has written.
+How this works: each group has its own producer, whose transactional id is derived from the group's name. The first
+transaction of a process prevents every older process with that id from writing (it is *fenced*), and ends what that
+one had left open. The calls block, so they run in threads, one transaction of a group after the other. If the brokers'
+last answer was lost, a new producer requests the outcome before anything else is written. Not every fence is caused by
+another process: the brokers fence a producer whose transaction was open for too long, as when a process was suspended,
+and a request of our own that was delayed on the network fences us when it arrives after its retry. `is_doubtful` shows
+whether a fence may be of that kind; the caller then checks whether another process has written.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Transactions:
         self._sender = sender
         self._groups: dict[str, GroupWriter] = {}
         self._pool: ThreadPoolExecutor | None = None
-        # By group, until when a request for it may still arrive; also after the group was let go.
+        # By group, until when a request for it may still arrive; also after the group was released.
         self._late_until: dict[str, float] = {}
 
     async def append(self, records: Sequence[Record], group: str, token: Record) -> Sequence[Placement]:
@@ -110,14 +110,14 @@ class Transactions:
         return writer is not None and (writer.overdue or time.monotonic() < self._late_until.get(group, 0.0))
 
     async def release(self, group: str) -> None:
-        """Let the group go, after what is under way; a later claim begins anew, also where it was fenced."""
+        """Release the group, after what is in flight; a later claim starts afresh, also after a fence."""
         writer = self._groups.pop(group, None)
         if writer is not None:
             async with writer.lock:
                 await self._run(writer.release)
 
     def learn(self, full_name: str, partitions: int) -> None:
-        """Let the clients see that a topic has so many partitions. Blocks."""
+        """Let the clients learn that a topic has this many partitions. Blocks."""
         for writer in list(self._groups.values()):
             writer.learn(full_name, partitions)
 
@@ -194,7 +194,7 @@ class GroupWriter:
     def __init__(
         self, settings: KafkaSettings, group: str, expect_late: Callable[[str], None] = lambda group: None
     ) -> None:
-        """`expect_late` is told, in any thread, that a request for the group may arrive after a later one."""
+        """`expect_late` is called, in any thread, if a request for the group may arrive after a later one."""
         self.lock = asyncio.Lock()
         self._settings = settings
         self._group = group
@@ -203,7 +203,7 @@ class GroupWriter:
         # What every topic takes at once, and took when the producer was made.
         self.batch_bytes_max = self.made_for = BATCH_BYTES_MAX
         self._is_fenced = False
-        # By the wall clock, which goes on while the machine is asleep.
+        # By the wall clock, which continues while the machine is suspended.
         self._began_at: float | None = None
         # Whether the fence may be the brokers' own, for a transaction that was open for too long.
         self.overdue = False
@@ -227,22 +227,22 @@ class GroupWriter:
         self._began_at = None
 
     def claim(self) -> None:
-        """Begin anew as the only writer. Raises LogUnavailable, WriterFenced."""
+        """Start afresh as the only writer. Raises LogUnavailable, WriterFenced."""
         self.release()
         self._ready()
 
     def resolve(self) -> None:
-        """Let the brokers end what was left open, and hear how. Raises LogUnavailable, WriterFenced."""
+        """Let the brokers end what was left open, and get its outcome. Raises LogUnavailable, WriterFenced."""
         try:
             self._ready()
         except LogUnavailable as error:
             raise LogUnavailable(
                 f"Whether the transaction of {self._group!r} was committed is not known: {error.message}",
-                hint="Once the brokers answer, the group's committed token tells.",
+                hint="The group's committed token shows the outcome once the brokers answer.",
             ) from None
 
     def learn(self, full_name: str, partitions: int) -> None:
-        """Ask for a topic's partitions until there are so many."""
+        """Request a topic's partitions until there are this many."""
         producer = self._producer
         if producer is not None:
             learn_partitions(producer, full_name, partitions)
@@ -263,7 +263,7 @@ class GroupWriter:
                         **settings.producer(self.made_for),
                         "transactional.id": f"{settings.namespace}headwater.{self._group}",
                         "transaction.timeout.ms": int(self._settings.open_seconds_max * 1_000),
-                        # Without one, a fatal error is raised out of whatever is being called just then.
+                        # Without one, a fatal error is raised from any call that is running at the time.
                         "error_cb": self._hear,
                     }
                 )
@@ -296,7 +296,7 @@ class GroupWriter:
                 return left
 
     def _in_slices(self, call: Callable[[float], None], seconds_max: float) -> None:
-        """A call that goes on where it was when it is repeated after its time was over; so it can be given up."""
+        """A call that resumes when it is repeated after its timeout, so that it can be given up."""
         deadline = time.monotonic() + seconds_max
         while True:
             try:
@@ -378,6 +378,6 @@ class GroupWriter:
             )
         self.release()
         return WriterFenced(
-            f"Another process has taken over the group {self._group!r}: this one may not write for it any more.",
+            f"Another process has taken over the group {self._group!r}: this one may no longer write for it.",
             hint="Run a job once only; restart this process to take the group back.",
         )

@@ -19,7 +19,7 @@ class Waits:
         self._asked: set[asyncio.Future[None]] = set()
 
     def give_up(self) -> None:
-        """Wait for no answer any more: the log is being closed."""
+        """Stop waiting for answers: the log is being closed."""
         for future in list(self._asked):
             if not future.done():
                 future.set_exception(LogUnavailable("The log is being closed.", hint="Try again.", is_away=True))
@@ -35,7 +35,7 @@ class Waits:
                 done.set_result(None)
 
         def one_is_done(_: Future[Any]) -> None:
-            # To take a number is one step, whatever thread does it.
+            # Taking a number is atomic, in every thread.
             if next(left) == 0:
                 with contextlib.suppress(RuntimeError):
                     loop.call_soon_threadsafe(all_are_done)

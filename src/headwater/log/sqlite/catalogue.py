@@ -103,9 +103,9 @@ def slot_range(slot: int) -> tuple[int, int]:
 
 
 def last_damaged(connection: sqlite3.Connection, header: BatchHeader) -> int:
-    """The last offset of a batch whose header may be damaged too: the row after it says where it ended.
+    """The last offset of a batch whose header may be damaged too: the next row shows where it ended.
 
-    Without one, what the header says where it agrees with itself, and otherwise as much as any batch could hold.
+    Without one, that of the header if it is consistent, and otherwise the most that a batch can hold.
     """
     base, slot = header.place & OFFSET_MAX, header.place >> OFFSET_BITS
     following: int | None = connection.execute(

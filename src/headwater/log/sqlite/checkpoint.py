@@ -1,8 +1,8 @@
-"""Copies the write-ahead log into the file beside the commits, and caps its size.
+"""Copies the write-ahead log into the file in parallel with commits, and limits its size.
 
-How this works: a commit only appends to the write-ahead log. A thread with a connection of its own copies it back
-every few megabytes, so that no commit pays for that. Under saturation the copying never catches up and the log would
-never start over; when it reaches its cap the writer itself, between two commits, copies the small rest.
+How this works: a commit only appends to the write-ahead log. A thread with its own connection copies it back every few
+megabytes, so that no commit pays for that. Under saturation the copying never catches up and the write-ahead log would
+never restart; when it reaches its limit the writer itself, between two commits, copies the small rest.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Checkpointer:
         self._next_pass = self._pass_pages
         self._retry_at = 0
         self._has_failed = False
-        # Nothing is copied beside the commits: what little space there is, is for what removes.
+        # Nothing is copied in parallel: the little space there is belongs to retention.
         self.is_paused = False
         self._wake = threading.Event()
         self._stopping = False
@@ -58,7 +58,7 @@ class Checkpointer:
         return max(0, self._noted + self._base) * (PAGE_BYTES + FRAME_HEADER_BYTES)
 
     def note(self, pages: int) -> None:
-        """About so many pages were added to the write-ahead log."""
+        """About this many pages were added to the write-ahead log."""
         self._noted += pages
         if self._noted >= self._next_pass:
             self._next_pass = self._noted + self._pass_pages
@@ -117,7 +117,7 @@ class Checkpointer:
         try:
             busy, in_log, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:
-            # A full disk shows here first; the commits will say so to those who must know.
+            # A full disk is noticed here first; the commits will report it.
             if not self._has_failed:
                 _log.warning("the write-ahead log cannot be copied into the file: %s; it is tried again", error)
             self._has_failed = True
@@ -125,7 +125,7 @@ class Checkpointer:
         if self._has_failed:
             _log.info("the write-ahead log is copied into the file again")
         self._has_failed = False
-        # When all is copied, and nothing was added meanwhile, the next commit starts the log over.
+        # When everything is copied and nothing was added in the meantime, the next commit restarts the write-ahead log.
         complete = in_log == copied and noted == self._noted
         self._base = (0 if complete else max(in_log, 0)) - noted
         return bool(busy) or in_log != copied

@@ -161,13 +161,13 @@ class PendingBatch:
             self._pack(codec)
 
     def set_times(self, codec: BatchCodec, now_ms: int) -> None:
-        """Say when the records were received, once it is known what the newest time of the partition is."""
+        """Set the time of receipt of the records, once the newest time of the partition is known."""
         last_ms = self.partition.last_ms
         self.timestamp_ms = received_ms = max(now_ms, last_ms)
         if self.given is None:
             self.spans = [(received_ms, received_ms)] * len(self.packed)
             return
-        # What is looked up by time is the newest so far: it grows, whatever times the records come with.
+        # Lookups by time use the newest time so far: it only grows, even if records carry earlier times.
         newest = list(accumulate(self.given, partial(_newer, now_ms), initial=last_ms))[1:]
         self.times = [newest[index] if given is None else given for index, given in enumerate(self.given)]
         self.packed.clear()

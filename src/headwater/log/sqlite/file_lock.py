@@ -1,7 +1,8 @@
-"""A lock that a process holds on a file until it lets go or ends, however it ends.
+"""A lock that a process holds on a file until it releases it or ends, in whatever way.
 
 How this works: an advisory `flock` belongs to an open file, so the system releases it when the process is killed, and
-what is left of the file locks nobody out. A forked child would hold it too, and outlive its parent: it lets go at once.
+the file that is left locks no other process out. A forked child would inherit the lock and could outlive its parent: it
+releases the lock at once.
 """
 
 from __future__ import annotations
@@ -37,21 +38,21 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Let go; idempotent. The file stays: whoever waits for it has it open."""
+        """Release the lock; idempotent. The file stays: a process that waits for the lock has it open."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             _HELD.discard(self)
             os.close(descriptor)
 
     def write(self, text: bytes) -> None:
-        """Replace what the file says, while it is locked. Raises OSError."""
+        """Replace the content of the file, while it is locked. Raises OSError."""
         assert self._descriptor is not None, "only who holds the lock may write"
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text, 0)
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds the lock of this file now; makes no file. False where that cannot be found out."""
+    """Whether a process holds the lock of this file now; creates no file. False if that cannot be determined."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

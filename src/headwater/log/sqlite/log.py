@@ -1,9 +1,9 @@
 """The embedded log: `Log` on one SQLite file, with no server, for one machine.
 
-How this works: `sqlite_writer` is the one thread that writes, `sqlite_reader` reads through a small pool of threads,
-`sqlite_retention` removes what is no longer owed, `tail_cache` keeps what was just written in memory, so that readers
-that keep up never touch the file. Processes beside this one may read, and may write too (more slowly): their commits
-are noticed by asking `PRAGMA data_version` while somebody waits. See docs/explanation/embedded-log.md.
+How this works: `writer` is the one thread that writes, `reader` reads through a small pool of threads, `retention`
+removes what need not be kept, `tail_cache` keeps what was just written in memory, so that readers that keep up never
+touch the file. Other processes may read, and may write too (more slowly): their commits are noticed by polling `PRAGMA
+data_version` while a reader waits. See docs/explanation/embedded-log.md.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ POLL_SECONDS_ALONE = 0.100
 ALONE_AFTER_SECONDS = 5.0
 WARM_SECONDS = 1.0
 READER_THREADS = 2
-# The group under whose name a log keeps what tells it from others.
+# The group under whose name a log stores its id.
 ID_GROUP = "headwater.log"
 
 T = TypeVar("T")
@@ -62,11 +62,11 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(slots=True)
 class ReadCounts:
-    """What reading has cost since the log was opened, for measurements and tests."""
+    """The cost of reading since the log was opened, for measurements and tests."""
 
-    looks: int = 0  # into memory, by one reader
-    waits: int = 0  # begun, by one reader that found nothing
-    searches: int = 0  # of the file, for new records of every partition that is followed
+    looks: int = 0  # in memory, by one reader
+    waits: int = 0  # started, by one reader that found nothing
+    searches: int = 0  # of the file, for new records of every followed partition
 
 
 class SqliteLog(LogDefaults):
@@ -92,8 +92,8 @@ class SqliteLog(LogDefaults):
         """`durability` "fsync": an answered append survives power loss; "os": it survives the end of the process.
 
         `busy_seconds`: how long to wait for another process. `queue_bytes_max`: how much may wait to be written.
-        `disk`: how much of it may be used. `only_read`: nothing will be appended, so that a place where nothing can be
-        written will do.
+        `disk`: how much of it may be used. `only_read`: nothing will be appended, so that a read-only file system is
+        sufficient.
         """
         self._path = path
         self._durability: Durability = durability
@@ -150,7 +150,7 @@ class SqliteLog(LogDefaults):
                 self.counts.looks += 1
                 found = take_from_memory(self._cache, self._known_next, followed, records_max, bytes_max)
                 left = deadline - loop.time()
-                # What memory calls the end may be old, where others write: the file has the last word.
+                # The end known in memory may be old if other processes write: the file is authoritative.
                 if found is None or (not found and left <= 0):
                     generation = self._generation
                     found = await self._read_file(followed, records_max, bytes_max)
@@ -198,7 +198,7 @@ class SqliteLog(LogDefaults):
     async def topic_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
         # A topic lives as long as its file.
         async with self._naming:
-            # Jobs that begin together must not each give a new file an id of their own.
+            # Jobs that start together must not each give a new file another id.
             if self._id is None:
                 self._id = await self.committed(ID_GROUP)
             if self._id is None and self._only_read:
@@ -231,7 +231,7 @@ class SqliteLog(LogDefaults):
         if pool is None:
             return
         if self._written_slots:
-            # A later open can then tell a shorter partition from a damaged one. Only a help: errors do not matter.
+            # A later open can then distinguish a truncated partition. It is only a help: errors do not matter.
             with contextlib.suppress(HeadwaterError):
                 await self._writer.run(partial(count_slots, slots=sorted(self._written_slots)))
             self._written_slots.clear()
@@ -250,7 +250,7 @@ class SqliteLog(LogDefaults):
         self._id = None
 
     async def ensure_topic(self, name: str, settings: TopicSettings) -> None:
-        # Batches are compressed alike, whatever the topic.
+        # Batches of all topics are compressed in the same way.
         settings = dataclasses.replace(settings, compression=None) if settings.compression else settings
         present = self._entries.get(name)
         if present is None or present.settings != settings:
@@ -283,7 +283,7 @@ class SqliteLog(LogDefaults):
                     try:
                         removed += await self._retention.trim(self._in_thread, entry, partition, slot)
                     except LogCorrupt as error:
-                        # What is damaged stays, and so does what compaction would have merged with it.
+                        # Damaged batches stay, and so does what compaction would have merged with them.
                         self.damages.note(error)
                     self._cache.forget(slot)
             await self._retention.shrink(self._in_thread)
@@ -343,7 +343,7 @@ class SqliteLog(LogDefaults):
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     async def _entry(self, topic: str, partition: int = 0) -> TopicEntry:
-        """The topic, looked up once more in the file before saying that there is none."""
+        """The topic, looked up again in the file before it counts as unknown."""
         entry = self._entries.get(topic)
         if entry is None or partition >= len(entry.slots):
             self._entries = await self._in_thread(self._reader.topics)
@@ -386,7 +386,7 @@ class SqliteLog(LogDefaults):
             self._poll_task = asyncio.get_running_loop().create_task(self._notice_others(), name="headwater-log-poll")
 
     async def _notice_others(self) -> None:
-        """While somebody waits, see whether another process has committed."""
+        """While a reader waits, check whether another process has committed."""
         connection = await self._in_thread(self._poll_connection)
         try:
             pause, version = POLL_SECONDS_MIN, -1
@@ -426,15 +426,15 @@ class SqliteLog(LogDefaults):
         return None
 
     async def _refresh(self, slots: Sequence[int]) -> None:
-        """Look for new records where somebody waits, and trust nothing else that is known."""
-        # A read that is under way may have seen the file as it was.
+        """Look for new records in partitions that readers wait for, and discard everything else that is cached."""
+        # A read in progress may have seen an earlier state of the file.
         self._generation += 1
         self.counts.searches += 1
         self._known_next = {slot: self._known_next[slot] for slot in slots if slot in self._known_next}
         try:
             ends: Mapping[int, int | None] = await self._in_thread(self._reader.next_offsets, slots)
         except HeadwaterError:
-            # Those who wait shall look for themselves, and hear what is wrong with their partition.
+            # Waiting readers read for themselves, and get the error of their partition.
             ends = dict.fromkeys(slots)
             self._known_next.clear()
         for slot, end in ends.items():

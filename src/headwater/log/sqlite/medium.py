@@ -1,6 +1,6 @@
-"""Says what the place a SQLite file lies on allows: writing, reading only, or nothing more because it is full.
+"""Determines what the location of a SQLite file allows: writing, only reading, or nothing more because it is full.
 
-SQLite answers a full, a read-only and a forbidden directory with much the same error ("unable to open database file",
+SQLite reports a full, a read-only and a forbidden directory with much the same error ("unable to open database file",
 "disk I/O error"), so the operating system is asked.
 """
 
@@ -27,19 +27,17 @@ _OBSTACLES: dict[int, Obstacle] = {
     errno.EACCES: "forbidden",
     errno.EPERM: "forbidden",
 }
-FULL_HINT = (
-    "Free space on its disk, or keep streams for less long: what expires makes room, and writing resumes by itself."
-)
+FULL_HINT = "Free space on its disk, or shorten the retention of streams; writing resumes automatically."
 # Where the log is not open yet, nothing runs that could make room.
 FULL_AT_START_HINT = "Free space on its disk, and start again."
 READ_ONLY_HINT = (
-    "Mount it for writing, or copy the file, with the -wal beside it, elsewhere. `headwater log topics`, `read` and"
+    "Mount it for writing, or copy the file together with its -wal file elsewhere. `headwater log topics`, `read` and"
     " `verify` work on it as it is."
 )
 
 
 def obstacle_to_writing(path: Path) -> Obstacle | None:
-    """Why nothing can be written beside `path`, found by trying; None where it can, or for another reason."""
+    """Why nothing can be written in the directory of `path`, found by trying; None if it can, or for other reasons."""
     # An ENOSPC inside SQLite's shared memory, or a quota, arrives as a mere input/output error.
     probe = path.with_name(f"{path.name}.probe-{os.getpid()}")
     try:
@@ -81,10 +79,10 @@ def unmade(path: Path, error: OSError) -> LogUnavailable:
 
 
 def medium_for_reading(path: Path) -> Medium:
-    """How to open a log that is only read. Raises LogUnavailable where a part of it could not be read.
+    """How to open a log that is only read. Raises LogUnavailable if a part of it could not be read.
 
-    Where nothing can be written SQLite cannot make the index of the write-ahead log (`-shm`). Without such a log the
-    file is complete in itself; with one, what is in it would be missing without a word.
+    In a read-only directory SQLite cannot create the index of the write-ahead log (`-shm`). Without a write-ahead log
+    the file is complete; with one, its content would silently be missing.
     """
     if os.access(path.parent, os.W_OK) and os.access(path, os.W_OK):
         return "writable"
@@ -99,7 +97,7 @@ def medium_for_reading(path: Path) -> Medium:
 
 
 def uri_of(path: Path, medium: Medium) -> str:
-    """The file as SQLite wants to be told of it."""
+    """The file as a URI for SQLite."""
     options = {"writable": "", "read_only": "?mode=ro", "unchanging": "?mode=ro&immutable=1"}
     return path.absolute().as_uri() + options[medium]
 
@@ -110,6 +108,6 @@ def _require_no_wal(path: Path) -> None:
     if size:
         raise LogUnavailable(
             f"{path} cannot be read where it is: {size:,} bytes of it are in the write-ahead log {wal.name}, and its"
-            " index cannot be made beside it, since nothing may be written there.",
+            " index cannot be created there, because nothing may be written there.",
             hint=f"Copy {path.name} and {wal.name} to a directory that can be written, and name the copy with --log.",
         )

@@ -1,8 +1,8 @@
-"""Which process runs the server of an embedded log: one at a time, and those who come second are told who it is.
+"""Which process runs the server of an embedded log: one at a time; a second one gets an error that names the first.
 
-How this works: the owner holds a lock on a file beside the log (`events.db.lock`), whatever path or symbolic link the
-log is reached by, and writes into it who it is. Only the lock counts: what a killed process has left in the file locks
-nobody out. Whoever only reads, or appends a batch, asks for nothing.
+How this works: the owner holds a lock on a file next to the log (`events.db.lock`), the same for every path or symbolic
+link to the log, and writes into it which process it is. Only the lock counts: the content that a killed process has
+left locks no other process out. Processes that only read, or append a batch, need no lock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from headwater.log.sqlite.medium import obstacle_to_writing, unwritable
 from headwater.private_files import make_private_directory
 from headwater.times import ms_of, utc_seconds
 
-# For a moment somebody may only be asking, or be about to end.
+# For a moment another process may only be checking the lock, or be about to end.
 PATIENCE_SECONDS = 0.5
 PAUSE_SECONDS = 0.02
 TEXT_BYTES_MAX = 4096
@@ -30,7 +30,7 @@ TEXT_BYTES_MAX = 4096
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The process that owns a log, as it says itself. `since` is ISO 8601; `address` where it serves, once it does."""
+    """The process that owns a log, as it wrote itself. `since` is ISO 8601; `address` where it serves, once it does."""
 
     command: str
     pid: int
@@ -96,7 +96,7 @@ class LogOwner:
 
 
 def lock_path(log: Path) -> Path:
-    """The lock's file: beside the file that the log really is, so that all its names lead to one lock."""
+    """The lock's file: next to the real file of the log, so that all its names lead to one lock."""
     real = log.resolve()
     return real.with_name(f"{real.name}.lock")
 
@@ -108,18 +108,18 @@ def require_unowned(log: Path) -> None:
 
 
 def in_use(log: Path) -> LogInUse:
-    """The error that says who owns the log."""
+    """The error that names the owner of the log."""
     holder = _holder_of(log)
     who = f": {holder}" if holder else ""
     return LogInUse(
         f"The log {log} is in use by another process{who}.",
         hint="A log on SQLite has one server at a time. Use that one, or stop it: this one can start when it has ended."
-        " Commands that only read work beside it.",
+        " Commands that only read work at the same time.",
     )
 
 
 def _holder_of(log: Path) -> Holder | None:
-    """Who the owner says it is; None where that cannot be read, or is left from one that has ended."""
+    """The owner as written in the file; None if that cannot be read, or is left from one that has ended."""
     try:
         with lock_path(log).open("rb") as file:
             holder = Holder(**orjson.loads(file.read(TEXT_BYTES_MAX)))

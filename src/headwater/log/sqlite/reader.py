@@ -31,7 +31,7 @@ from headwater.log.tail_cache import BatchCache, Followed, take
 
 HEADER_COLUMNS = "id, last_offset, count, first_ms, last_ms, codec, crc"
 DAMAGE_HINT = (
-    "Run `headwater log verify` to see all damage; restore the log from a copy, or go on without these offsets after"
+    "Run `headwater log verify` to see all damage; restore the log from a copy, or continue without these offsets after"
     " `headwater log repair`."
 )
 _KEYS_PER_QUERY = 500
@@ -107,7 +107,7 @@ class Reader:
                 except LogCorrupt:
                     if not found:
                         raise
-                    # First what is sound; whoever goes on from there meets the damage.
+                    # The sound records first; a reader that resumes after them gets the error.
                     break
             return found
 
@@ -137,7 +137,7 @@ class Reader:
         try:
             batch = self._batch(connection, codec, one)
         except LogCorrupt:
-            # Whoever reads from here is told.
+            # A reader from here gets the error.
             return one.offset
         later = (record.offset for record in batch.records if record.timestamp_ms >= timestamp_ms)
         return next(later, batch.last_offset + 1)
@@ -148,7 +148,7 @@ class Reader:
             if row is None:
                 return None
             if row_crc(group, row[0]) != row[1]:
-                raise LogCorrupt(f"The position of group {group!r} is damaged.", hint="Commit it anew.")
+                raise LogCorrupt(f"The position of group {group!r} is damaged.", hint="Commit it again.")
             token: str = row[0]
             return token
 
@@ -200,7 +200,7 @@ def load_batch(
     base = header.place & OFFSET_MAX
     try:
         if row is None:
-            raise BatchDamaged("its row is gone")
+            raise BatchDamaged("its row is missing")
         columns = codec.unpack(header, crc, row[0])
     except BatchDamaged as error:
         last = last_damaged(connection, header)
@@ -221,7 +221,7 @@ def find_batch(connection: sqlite3.Connection, one: Followed) -> bool:
     ).fetchone()
     if row is not None:
         check_row((one.topic, one.partition), row)
-        # One that ends before it begins is damaged: whoever loads it is told.
+        # One that ends before it begins is damaged: loading it raises the error.
         if row[1] >= one.offset or row[1] < row[0] & OFFSET_MAX:
             one.header, one.crc = BatchHeader(*row[:6]), row[6]
             return True
@@ -301,7 +301,7 @@ def first_batch_at(connection: sqlite3.Connection, slot: int, timestamp_ms: int)
             (start, start + middle),
         ).fetchone()
         if row is None or not all(type(value) is int for value in row) or row[1] < middle:
-            # Only damage looks like this; the read that follows will say so.
+            # Only damage looks like this; the next read will report it.
             return low
         if row[2] >= timestamp_ms:
             high = row[0] & OFFSET_MAX
@@ -325,7 +325,7 @@ def _lost(one: Followed, floor: int, why: str) -> PositionLost:
     earliest = Position({(one.topic, one.partition): floor})
     return PositionLost(
         f"Offset {one.offset} of topic {one.topic!r}, partition {one.partition}, is not in the log: {why}.",
-        hint=f"Go on from {earliest.token()}.",
+        hint=f"Resume from {earliest.token()}.",
         earliest=earliest.token(),
     )
 

@@ -1,10 +1,10 @@
-"""Repairs the embedded log: sets aside what is damaged, with a copy of it, so that everything else goes on without it.
+"""Repairs the embedded log: sets aside what is damaged, with a copy of it, so that everything else works without it.
 
-How this works: what is to be done follows from what `check_wal` and `verify` find. A damaged write-ahead log is moved
-as it is. A damaged or missing batch is replaced by an empty one that covers the same offsets, as compaction leaves
-where it removes everything: no offset is given twice, and readers pass over it. Damaged rows of positions and state are
-removed. Before anything is changed its bytes are in a file of their own and on the disk. Damage of SQLite's own pages
-is left: nothing can be changed in such a file without making it worse.
+How this works: the steps follow from what `check_wal` and `verify` find. A damaged write-ahead log is moved away. A
+damaged or missing batch is replaced by an empty one that covers the same offsets, as compaction does if it removes
+everything: no offset is used twice, and readers skip it. Damaged rows of positions and state are removed. Before
+anything is changed its bytes are stored in a separate file, durably. Damage of SQLite's own pages is left: any change
+in such a file would make it worse.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SMALL_TABLES = {"positions": ("name", "token"), "state": ("namespace", "key", "v
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """One damaged thing, and what becomes of it. Offsets are None where it has none."""
+    """One damaged thing, and what is done with it. Offsets are None if it has none."""
 
     where: str
     reason: str
@@ -64,15 +64,15 @@ class RepairReport:
 
 
 def repair(path: Path, directory: Path, *, dry_run: bool) -> RepairReport:
-    """Set aside what is damaged in the log at `path`, into a new `directory`; with `dry_run` only say what.
+    """Set aside what is damaged in the log at `path`, into a new `directory`; with `dry_run` only report it.
 
-    Nobody else may have the log open. Raises LogUnavailable, LogCorrupt for a file that is no log, OSError.
+    No other process may have the log open. Raises LogUnavailable, LogCorrupt for a file that is not a log, OSError.
     """
     found: list[SetAside] = []
     try:
         check_wal(path, ordered=True)
     except LogCorrupt as error:
-        action = "moved away whole; what the file itself has goes on"
+        action = "moved away as a whole; the log continues with what is in its file"
         found.append(SetAside(wal_of(path).name, error.message, action))
         if dry_run:
             # To open the file now would be to lose it.
@@ -157,7 +157,7 @@ class _Work:
             self._connection.execute("DELETE FROM batches WHERE id BETWEEN ? AND ?", (low + first, low + last))
             self._insert_empty(slot, first, last)
             partition = load_partition(self._connection, slot)
-            # Counted anew, from the beginning.
+            # Counted again, from the beginning.
             store_partition(self._connection, partition._replace(counted_to=partition.floor, counted_bytes=0))
 
     def _is_sound(self, where: TopicPartition, row: tuple[Any, ...]) -> bool:
@@ -192,7 +192,9 @@ class _Work:
                 continue
             shown = " at ".join(repr(value) for value in row[: len(keys)])
             reason = "its checksum does not match"
-            action = "removed: its group begins anew" if table == "positions" else "removed: its job goes on without it"
+            action = (
+                "removed: its group starts again" if table == "positions" else "removed: its job continues without it"
+            )
             self.found.append(SetAside(f"{table}: {shown}", reason, action))
             self._keep({"table": table}, (*columns, "crc"), row)
             if self._kept is not None:

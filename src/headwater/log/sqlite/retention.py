@@ -1,10 +1,11 @@
-"""Removes from the embedded log what is no longer owed, in steps so small that writers do not notice.
+"""Removes from the embedded log what need not be kept, in steps so small that writers do not notice.
 
 How this works: retention removes whole batches from the front of a partition, moving `floor` in the same transaction.
-Compaction first learns, from the part it has not seen, the newest offset of every key (as many keys as fit in memory),
-then rewrites the batches before that point without the records that a newer one replaces; offsets stay, holes remain,
-rows keep tiling the offsets, and small neighbours become one row. Both decide on reading threads and change the file
-in steps of the writing thread. Freed pages are used again by new records; only a large surplus is given back.
+Compaction first collects, from the part it has not seen, the newest offset of every key (as many keys as fit in
+memory), then rewrites the batches before that point without the records that a newer one replaces; offsets do not
+change, gaps remain, rows still cover all offsets, and small adjacent rows are merged. Both decide on reading threads
+and change the file in steps of the writing thread. Freed pages are reused by new records; only a large surplus is
+returned to the file system.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class _Cut(NamedTuple):
 
 
 class _Rewrite(NamedTuple):
-    """Rows to replace by one; `expected` are their (id, crc), so that a change meanwhile is noticed."""
+    """Rows to replace by one; `expected` are their (id, crc), so that a concurrent change is noticed."""
 
     expected: tuple[tuple[int, int], ...]
     header: BatchHeader
@@ -178,7 +179,7 @@ class Retention:
     def _load(
         self, topic: str, partition: int, slot: int, offset: int, end: int
     ) -> tuple[list[tuple[BatchHeader, int, Batch]], int | None]:
-        """Some batches from `offset` on with their checksums, and where to go on (None: `end` is reached)."""
+        """Some batches from `offset` on with their checksums, and where to continue (None: `end` is reached)."""
         low, _ = slot_range(slot)
         loaded: list[tuple[BatchHeader, int, Batch]] = []
         size = 0
@@ -276,7 +277,7 @@ def apply_cut(connection: sqlite3.Connection, slot: int, cut: _Cut) -> Partition
 
 
 def apply_rewrite(connection: sqlite3.Connection, slot: int, rewrite: _Rewrite) -> None:
-    """Replace rows by their compacted form, in the caller's transaction, unless they have changed meanwhile."""
+    """Replace rows by their compacted form, in the caller's transaction, unless they have changed in the meantime."""
     header = rewrite.header
     row = load_partition(connection, slot)
     end = (header.place & ~OFFSET_MAX) + header.last_offset
@@ -296,7 +297,7 @@ def apply_rewrite(connection: sqlite3.Connection, slot: int, rewrite: _Rewrite) 
         change = len(rewrite.data) + ROW_OVERHEAD_BYTES - before
         store_partition(connection, row._replace(counted_bytes=max(0, row.counted_bytes + change)))
     elif row.counted_to > header.place & OFFSET_MAX:
-        # A merged row reaches past what was counted: count anew.
+        # A merged row extends beyond what was counted: count again.
         store_partition(connection, row._replace(counted_to=row.floor, counted_bytes=0))
 
 
@@ -306,11 +307,11 @@ def _store_clean(connection: sqlite3.Connection, slot: int, clean_to: int) -> No
 
 
 def _vacuum(connection: sqlite3.Connection, pages: int) -> None:
-    # A statement without rows is stepped once only, which gives back one page whatever number it is asked for.
+    # A statement without rows is stepped only once, which frees one page however many are requested.
     for _ in range(pages):
         connection.execute("PRAGMA incremental_vacuum(1)")
 
 
 def _digest(key: bytes) -> bytes:
-    # Keys may be long; sixteen bytes of a cryptographic hash stand for each in memory.
+    # Keys may be long; sixteen bytes of a cryptographic hash represent each in memory.
     return key if len(key) <= 16 else blake2b(key, digest_size=16).digest()

@@ -1,10 +1,10 @@
-"""Keeps space on the disk for what makes space: retention, and copying the write-ahead log into the file.
+"""Reserves disk space for what frees space: retention, and copying the write-ahead log into the file.
 
 How this works: an event needs space twice, in the write-ahead log and in the file when it is copied. So appends are
-taken only while what waits to be copied fits into half of what is free; before one is refused, the writer copies. What
-is free is looked at again when a quarter of it may have been used. And a file beside the log, `events.db.reserve`,
-holds space that nobody else can take: when others have filled the disk it is given up for retention and copying, and
-appends wait until it is there again.
+accepted only while what waits to be copied fits into half of the free space; before one is refused, the writer copies.
+The free space is determined again when a quarter of it may have been used. And a file next to the log,
+`events.db.reserve`, reserves space that no other program can use: when the disk is full it is released for retention
+and copying, and appends wait until it exists again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from headwater.log.sqlite.medium import FULL_HINT
 from headwater.log.sqlite.tables import PAGE_BYTES
 from headwater.private_files import make_private_file
 
-# Of a small disk no more than this part is kept back.
+# On a small disk no more than this part is reserved.
 RESERVE_SHARE_MAX = 1 / 20
 # Others write on the disk, too.
 LOOK_BYTES_MAX = 67_108_864
@@ -48,7 +48,7 @@ class Space:
         self._busy_seconds = busy_seconds
         self._checkpointer = checkpointer
         self._is_held = reserve_bytes <= 0
-        # So many bytes may be appended before the next look.
+        # This many bytes may be appended before free space is determined again.
         self._left = 0
 
     def require(self, connection: sqlite3.Connection, count: int) -> None:

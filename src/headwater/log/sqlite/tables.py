@@ -148,7 +148,7 @@ def _owner(connection: sqlite3.Connection) -> tuple[int, int]:
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
-    """Leave a transaction, if SQLite has not left it by itself."""
+    """Roll back a transaction, if SQLite has not done so itself."""
     with contextlib.suppress(sqlite3.Error):
         if connection.in_transaction:
             connection.execute("ROLLBACK")

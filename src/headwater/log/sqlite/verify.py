@@ -1,4 +1,4 @@
-"""Looks at every byte of the embedded log and says what is damaged and where; counts for people and metrics."""
+"""Checks every byte of the embedded log and reports what is damaged and where; counts for display and metrics."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class _Inspection:
         last_ms = 0
         while True:
             with self._reader.snapshot("verifying") as (connection, codec):
-                # Retention may have moved on meanwhile.
+                # Retention may have removed more in the meantime.
                 expected = max(expected, load_partition(connection, slot).floor)
                 rows = connection.execute(
                     f"SELECT {HEADER_COLUMNS} FROM batches WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
@@ -82,7 +82,7 @@ class _Inspection:
                         check_row((topic, partition), row)
                         batch = load_batch(connection, codec, (topic, partition), header, row[6])
                     except LogCorrupt as error:
-                        # A damaged header's last offset leads nowhere: the next row says where this one ends.
+                        # A damaged header's last offset is useless: the next row shows where this one ends.
                         following = connection.execute(
                             "SELECT min(id) FROM batches WHERE id > ? AND id <= ?", (header.place, high)
                         ).fetchone()[0]
@@ -182,14 +182,14 @@ def _small_rows(connection: sqlite3.Connection, found: list[LogCorrupt]) -> Iter
 
 
 def verify(reader: Reader, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
-    """Check every batch, small row and page; goes on after damage."""
+    """Check every batch, small row and page; continues after damage."""
     inspection = _Inspection(reader, progress)
     inspection.run()
     return VerifyReport(inspection.batches, inspection.records, tuple(inspection.damages))
 
 
 def measure(reader: Reader, path: Path, queued_bytes: int) -> LogStats:
-    """Present sizes and counts."""
+    """Current sizes and counts."""
     with reader.snapshot("measuring") as (connection, _):
         page_bytes = _one(connection, "PRAGMA page_size")
         wal = path.with_name(path.name + "-wal")

@@ -1,16 +1,16 @@
-"""Tells damage in the write-ahead log of a SQLite file from an unfinished write, which SQLite alone does not.
+"""Distinguishes damage in the write-ahead log of a SQLite file from an unfinished write, which SQLite does not.
 
 How this works: after an unclean stop SQLite reads the write-ahead log up to the first frame whose checksum fails and
-takes the rest for a commit that never finished. Usually it is. But with durability "fsync" the frames of a commit are
-written only after the commit before them is on the disk. So when more than one commit follows the end that SQLite has
+treats the rest as a commit that never finished. Usually it is. But with durability "fsync" the frames of a commit are
+written only after the commit before them is on the disk. So if more than one commit follows the end that SQLite has
 found, the failing frame had been on the disk, its records had been acknowledged, and it was damaged since: opening the
 log must not drop them. The checksums are left to SQLite, through a connection that may not write (and so does not
-clear the log away when it closes); only frame headers are read here, before, and what SQLite found, after.
+delete the write-ahead log when it closes); only frame headers are read here, before, and what SQLite found, after.
 
-Two damages SQLite does not look beyond at all: a broken header, for which the whole write-ahead log counts as empty,
-and a missing or empty file, beside which it is deleted. Then the frames tell what would be lost: their salt, which all
-frames of a round share, says which belong together, and their pages, which of them the file has already. How long a
-page is says the header; where that is broken, the file, or else the length at which the salts agree.
+Two kinds of damage make SQLite ignore the rest: a broken header, with which the whole write-ahead log counts as empty,
+and a missing or empty file, for which it is deleted. Then the frames show what would be lost: the salt, which all
+frames of a round share, shows which belong together, and the pages which of them are already in the file. The page size
+is in the header; if that is broken, in the file, or else it is the size at which the salts agree.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _MAGICS = (0x377F0682, 0x377F0683)
 _FILE_MAGIC = b"SQLite format 3\0"
 _FILE_PAGE = struct.Struct(">16sH")
 _PAGE_BYTES_MAX = 65_536
-# The embedded log's, and SQLite's own where nobody has chosen.
+# The embedded log's, and SQLite's default.
 _PAGE_LENGTHS = (PAGE_BYTES, 4_096)
 HINT = (
-    "Restore both files from a copy; or let `headwater log repair` set the write-ahead log aside, to go on without what"
-    " is in it. Until then nothing is changed."
+    "Restore both files from a copy; or let `headwater log repair` set the write-ahead log aside, to continue without"
+    " its content. Until then nothing is changed."
 )
 
 
 class _Survey(NamedTuple):
-    """The frames (from 1) of the log's present round, which its salt names, and those that end a commit.
+    """The frames (from 1) of the current round, which the salt identifies, and those that end a commit.
 
     `pages` has the number of the last committed frame of each page.
     """
@@ -71,7 +71,7 @@ def check_wal(path: Path, *, ordered: bool) -> None:
         return
     if survey.commits and not (path.exists() and path.stat().st_size):
         raise LogCorrupt(
-            f"{path} is {'empty' if path.exists() else 'missing'}, and {wal.name} beside it holds"
+            f"{path} is {'empty' if path.exists() else 'missing'}, and {wal.name} next to it has"
             f" {_counted(survey.commits)} of it, which would be lost.",
             hint=f"Restore {path.name} as it was when {wal.name} was written; or move {wal.name} away to begin with an"
             " empty log.",
@@ -128,7 +128,7 @@ def _surveyed(wal: Path, path: Path) -> _Survey:
         salt, frames = (0, 0), []
         for page_bytes in lengths:
             frames = _frames(file, page_bytes)
-            # Frames of rounds before follow those of the present one. Without a sound header the first two that agree
+            # Frames of earlier rounds follow those of the current one. Without a sound header the first two that agree
             # say it.
             salts = [salt for _, _, _, salt in frames]
             agreed = next((one for one, other in itertools.pairwise(salts) if one == other != (0, 0)), (0, 0))
@@ -150,7 +150,7 @@ def _surveyed(wal: Path, path: Path) -> _Survey:
 
 
 def _page_lengths(path: Path) -> tuple[int, ...]:
-    """How long pages may be, where the header of the write-ahead log does not say it: by the file, if that says it."""
+    """The possible page sizes if the header of the write-ahead log is broken: that of the file, if it has one."""
     try:
         with path.open("rb") as file:
             magic, length = _FILE_PAGE.unpack(file.read(_FILE_PAGE.size))

@@ -1,12 +1,12 @@
-"""The one thread that writes the embedded log: everything that waits goes into one transaction.
+"""The one thread that writes the embedded log: everything that is queued goes into one transaction.
 
 How this works: appends are queued from the event loop; the thread takes all that are waiting, packs the records of
 each topic partition into batches, and commits them with positions and state in one transaction (group commit: one
-fsync for all). Then it answers every append with a single call into the loop. Each append is all or none: what makes
-one fail is found before the transaction, and when a whole group fails its appends are tried one by one. Other work on
+fsync for all). Then it completes all appends with a single call into the loop. Each append is all or none: what makes
+one fail is found before the transaction, and if a whole group fails its appends are retried one by one. Other work on
 the file (topics, retention, compaction) comes as *steps*, small transactions between groups, so that this thread is
 the only writer in the process; another process may write too, which `PRAGMA data_version` reveals under the lock.
-Copying the write-ahead log into the file is done by `sqlite_checkpoint` beside the commits.
+`checkpoint` copies the write-ahead log into the file in parallel.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 
 class Look(NamedTuple):
-    """Queued: whoever asks whether others have committed."""
+    """Queued: a question whether other connections have committed."""
 
     future: asyncio.Future[int]
 
@@ -143,7 +143,7 @@ class Writer:
         return future
 
     def others(self) -> asyncio.Future[int]:
-        """Queue a question: the number is another one when another connection has committed meanwhile."""
+        """Queue a question: the number differs if another connection has committed in the meantime."""
         if self._thread is None or self._loop is None:
             raise LogUnavailable("The log is not open.")
         future: asyncio.Future[int] = self._loop.create_future()
@@ -169,7 +169,7 @@ class Writer:
             self._connection = None
 
     def _collect(self, first: Append, waiting: deque[Append | Step | Look | None]) -> list[Append]:
-        """`first` and the appends queued behind it, up to the first thing that is none."""
+        """`first` and the appends queued behind it, up to the first item that is not an append."""
         group, size = [first], first.bytes_total
         while size < GROUP_BYTES_MAX:
             try:
@@ -184,7 +184,7 @@ class Writer:
         return group
 
     def _commit(self, appends: list[Append]) -> None:
-        """Commit a group and answer it, whatever happens."""
+        """Commit a group and complete its appends, also after any error."""
         answers: list[tuple[asyncio.Future[Any], Any]] = []
         written: list[Written] = []
         try:
@@ -228,7 +228,7 @@ class Writer:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            # Others may have written since this log was closed; a new connection counts versions anew.
+            # Other processes may have written since this log was closed; a new connection restarts the version count.
             self._forget()
             self._data_version = -1
             self._connection = connect(
@@ -288,7 +288,7 @@ class Writer:
                 building.base_offset = offset = partition.next_offset
                 building.set_times(self._codec, now_ms)
                 if offset + building.count > OFFSET_MAX:
-                    raise LogFull(f"Partition {partition.number} of {partition.topic!r} has used up its offsets.")
+                    raise LogFull(f"Partition {partition.number} of {partition.topic!r} has no more offsets.")
                 for (columns, codec, data), (first_ms, last_ms) in zip(building.packed, building.spans, strict=True):
                     count = len(columns.values)
                     place = (partition.slot << OFFSET_BITS) | offset
@@ -327,7 +327,7 @@ class Writer:
     def _look(self, look: Look) -> None:
         try:
             if self._connection is None:
-                # Who has not written has no commits to tell from others'.
+                # A writer that has not written has no commits of its own to distinguish.
                 self._others += 1
             else:
                 self._meet_others(self._connection)
@@ -359,7 +359,7 @@ class Writer:
         try:
             self._codec.unpack(header, found[6], found[7])
         except BatchDamaged:
-            # Its row stays as it is, and its readers are told. Its times are worth nothing; nor may they go back.
+            # Its row stays unchanged, and its readers get the error. Its times are useless, and must not go back.
             end = last_damaged(connection, header) + 1
             last_ms = self._time_before(connection, header, row)
         # Where the end is missing its numbers are not given again: verify shows the gap.
@@ -418,7 +418,7 @@ class Writer:
             self._on_written(written)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
-        # The loop may be gone when a test, or a crash of the program, leaves the log open.
+        # The loop may be closed if a test, or a crash of the program, leaves the log open.
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(function, *arguments)
