@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from headwater.connectors.contract import ColumnType, Delivery, TableShape
 from headwater.errors import EventMalformed
@@ -12,15 +12,12 @@ from headwater.event import encode_json, get_path
 from headwater.schemas.json_value import identity, plain
 
 INTEGER_MAX = 2**63 - 1
-# The end of a time in UTC. Without it, times of any precision sort as texts.
+# The end of a time in UTC. Without it, times of any precision sort as texts do.
 UTC = "Z"
 
 
-class Row(NamedTuple):
-    """The row of one event, and where the event is in its batch."""
-
-    at: int
-    values: tuple[Any, ...]
+# The index of an event in its batch, and the values of its row. A plain tuple: one is made for each event.
+Row = tuple[int, tuple[Any, ...]]
 
 
 def row_of(shape: TableShape, delivery: Delivery) -> tuple[Any, ...]:
@@ -46,65 +43,65 @@ def row_of(shape: TableShape, delivery: Delivery) -> tuple[Any, ...]:
 
 
 def latest_rows(shape: TableShape, deliveries: Sequence[Delivery]) -> tuple[list[Row], dict[int, EventMalformed]]:
-    """The rows of a batch, the newest one of each key only: a database need not write the others.
+    """The rows of a batch, only the newest one of each key: the database does not need the others.
 
-    With them, by their index, the errors of the events that cannot be rows.
+    The second result has the errors of the events that cannot be rows, by their index.
     """
     rows: list[Row] = []
     rejected: dict[int, EventMalformed] = {}
     for index, delivery in enumerate(deliveries):
         try:
-            rows.append(Row(index, row_of(shape, delivery)))
+            rows.append((index, row_of(shape, delivery)))
         except EventMalformed as error:
             rejected[index] = error
     if not shape.key:
         return rows, rejected
     positions = [shape.column_names.index(name) for name in shape.key]
-    keyed = [(tuple(row.values[position] for position in positions), row) for row in rows]
+    keyed = [(tuple(row[1][position] for position in positions), row) for row in rows]
     if not shape.version:
         return list(dict(keyed).values()), rejected
     latest: dict[tuple[Any, ...], Row] = {}
     for key, row in keyed:
-        if key not in latest or is_newer(shape, row.values, latest[key].values):
+        if key not in latest or is_newer(shape, row[1], latest[key][1]):
             latest[key] = row
     return list(latest.values()), rejected
 
 
-def is_newer(shape: TableShape, values: tuple[Any, ...], there: tuple[Any, ...]) -> bool:
-    """Whether a row that comes later replaces the one with its key that is there, as `on_conflict` says in SQL."""
+def is_newer(shape: TableShape, values: tuple[Any, ...], present: tuple[Any, ...]) -> bool:
+    """Whether a row that arrives later replaces the present one with the same key; `on_conflict` says so in SQL."""
     if not shape.version:
         return True
     at = shape.column_names.index(shape.version)
-    return there[at] is None or bool(_age(values[at]) >= _age(there[at]))
+    return present[at] is None or bool(_age(values[at]) >= _age(present[at]))
 
 
 def _age(version: Any) -> Any:
-    """What versions are compared by, here and in the SQL of sinks: times with and without fractions sort by age."""
+    """The value by which versions are compared, here and in the SQL of sinks: times with and without fractions sort."""
     return version.rstrip(UTC) if isinstance(version, str) else version
 
 
 def refused_rows(
     rows: Sequence[Row], refusal: Callable[[Sequence[tuple[Any, ...]]], Exception | None], *, refused_max: int
 ) -> dict[int, Exception]:
-    """Which rows a database does not take, by their place in the batch, and why: the first `refused_max` of them.
+    """Which rows a database rejects, by their index in the batch, and why: at most the first `refused_max`.
 
-    `refusal` says why the database does not take some rows together, None where it does. A row may be good by itself
-    and not together with one before it. So the longest run of rows from the first one on is looked for that is taken,
-    in steps that double and are halved; the row behind it is one that is not.
+    `refusal` returns why the database rejects some rows together, None if it accepts them. A row may be accepted alone
+    but not together with an earlier one. Therefore the longest accepted run from the first row on is searched for, in
+    steps that are doubled and halved; the row after it is a rejected one.
     """
     refused: dict[int, Exception] = {}
-    taken: list[tuple[Any, ...]] = []
+    accepted: list[tuple[Any, ...]] = []
     at, step = 0, 1
     while at < len(rows) and len(refused) < refused_max:
-        some = [row.values for row in rows[at : at + step]]
-        error = refusal([*taken, *some])
+        some = [values for _, values in rows[at : at + step]]
+        error = refusal([*accepted, *some])
         if error is None:
-            taken += some
+            accepted += some
             at, step = at + len(some), 2 * step
         elif len(some) > 1:
             step = len(some) // 2
         else:
-            refused[rows[at].at] = error
+            refused[rows[at][0]] = error
             at += 1
     return refused
 

@@ -179,7 +179,7 @@ class SqlTableSink(Generic[_C]):
 
     def _write(self, rows: Sequence[Row], token: str) -> None:
         try:
-            self._write_all([row.values for row in rows], token)
+            self._write_all([values for _, values in rows], token)
         except self._dialect.row_errors as error:
             rejected = refused_rows(rows, self._refusal, refused_max=REJECTED_MAX)
             if not rejected:  # the database refuses them only when they are committed

@@ -48,10 +48,10 @@ class MemorySink:
             if self._target.tokens.get(self.shape.name) == token:
                 return
             self._target.tokens[self.shape.name] = token
-        for row in rows:
-            key = self._key(row.values)
-            if key not in there or is_newer(self.shape, row.values, there[key]):
-                there[key] = row.values
+        for _, values in rows:
+            key = self._key(values)
+            if key not in there or is_newer(self.shape, values, there[key]):
+                there[key] = values
         if rejected:
             raise WriteIncomplete(rejected=rejected)
 
