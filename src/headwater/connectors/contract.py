@@ -1,9 +1,9 @@
-"""What a source and a sink promise: batches with a resume token, safe when the call returns.
+"""What a source and a sink promise: batches with a resume token, durable when the call returns.
 
-Where the position of a sink is kept is one of its features. With `token_in_target` the sink stores the token of the
-last batch in its target, in the same transaction as the rows, and whoever runs it asks `open()` for that token: every
-event is written exactly once. Without it the position is committed in the log after the write: after a crash the last
-batch is written again, and a sink that upserts by key ends up with the same rows.
+Where the position of a sink is stored is one of its features. With `token_in_target` the sink stores the token of the
+last batch in its target, in the same transaction as the rows, and the runner gets that token from `open()`: every event
+is written exactly once. Without it the position is committed to the log after the write: after a crash the last batch
+is written again, and a sink that upserts by key ends up with the same rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 
 
 class Delivery(NamedTuple):
-    """One event on its way from a source or to a sink. Those of one `partition` are in order."""
+    """One event on its way from a source or to a sink. Events of one `partition` are in order."""
 
     value: Mapping[str, Any]
     event_id: str | None = None
@@ -47,9 +47,10 @@ class Column:
 class TableShape:
     """A table to fill. Rows with the same `key` replace each other; without a key every event is a row.
 
-    `version` is the column by which a row is newer than another one with its key: an older one never replaces a newer
-    one, whatever order they come in. Without it the row that comes last is kept. Versions are integers, numbers, or
-    texts that sort by age, such as times in UTC. `order` is how people want to see it, such as `edits desc, wiki`.
+    `version` is the column by which a row is newer than another one with the same key: an older row never replaces a
+    newer one, in whatever order they arrive. Without it the row that arrives last is kept. Versions are integers,
+    numbers, or texts that sort by age, such as times in UTC. `order` is the order for display, such as
+    `edits desc, wiki`.
     """
 
     name: str
@@ -59,7 +60,7 @@ class TableShape:
     version: str = ""
 
     def __post_init__(self) -> None:
-        """Raises JobInvalid where a name cannot be used, a type is unknown, or key or version is no column for it."""
+        """Raises JobInvalid if a name cannot be used, a type is unknown, or key or version is not a suitable column."""
         for name in (self.name, *self.column_names):
             if not _NAME.fullmatch(name):
                 raise JobInvalid(
@@ -108,8 +109,8 @@ class TableShape:
 class SinkFeatures:
     """What a kind of sink can do.
 
-    `token_in_target`: the token is stored with what is written, all or none, so that nothing is doubled; otherwise the
-    position is committed in the log after the write. `upsert`: what has a key replaces what has the same one.
+    `token_in_target`: the token is stored atomically with the rows, so that nothing is written twice; otherwise the
+    position is committed to the log after the write. `upsert`: a row replaces the one with the same key.
     """
 
     token_in_target: bool
@@ -122,23 +123,23 @@ class Sink(Protocol):
     features: SinkFeatures
 
     async def open(self) -> str | None:
-        """Connect, creating what is needed. Answers the token of the last batch written; None where there is none.
+        """Connect, and create what is needed. Returns the token of the last batch written, None if there is none.
 
-        Without `token_in_target` it answers None. Raises SinkUnavailable (try again), ExtraMissing.
+        Without `token_in_target` it returns None. Raises SinkUnavailable (retriable), ExtraMissing.
         """
         ...
 
     def check(self, delivery: Delivery) -> None:
-        """Raise EventMalformed where the event can never be written, so that it is set aside before a batch is."""
+        """Raise EventMalformed if the event can never be written, so that it does not get into a batch."""
         ...
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
-        """Write all of them, in order; safe on return.
+        """Write all of them, in order; durable on return.
 
-        With `token_in_target`: all or none, together with `token`, and a repeat of a batch changes nothing.
-        Raises SinkUnavailable where nothing was written, and WriteIncomplete, which says by index which events were
-        rejected for good and which are to be written again, and after how long. Any other error that is not retriable
-        has the events of the batch written again one by one, until it is known which one it is about.
+        With `token_in_target`: all or none, together with `token`, and repeating a batch changes nothing. Raises
+        SinkUnavailable if nothing was written, and WriteIncomplete, which says by index which events were rejected
+        permanently and which must be written again, and after how long. After any other error that is not retriable
+        the events of the batch are written again one by one, to find the one that causes it.
         """
         ...
 
@@ -179,9 +180,9 @@ Phase = Literal["snapshot", "stream"]
 class SourceFeatures:
     """What a kind of source can do.
 
-    `partitions`: it has several that can be read independently of one another. `snapshot`: it begins with what is in
-    the place already, and goes on with what changes. `forgets`: the place keeps what it has until it is confirmed, and
-    may forget it then.
+    `partitions`: it has several, which can be read independently of each other. `snapshot`: it starts with what exists
+    and continues with the changes. `forgets`: the upstream retains events until they are confirmed, and may then delete
+    them.
     """
 
     partitions: bool = False
@@ -191,9 +192,9 @@ class SourceFeatures:
 
 @dataclass(frozen=True, slots=True)
 class SourceBatch:
-    """What one read of a source has given, all of it of one phase.
+    """The result of one read of a source, all of it from one phase.
 
-    `token_after(count)` is the token to go on from behind the first `count` of the deliveries.
+    `token_after(count)` is the token to resume after the first `count` of the deliveries.
     """
 
     deliveries: Sequence[Delivery]
@@ -202,7 +203,7 @@ class SourceBatch:
 
     @property
     def token(self) -> str:
-        """The token to go on from behind all of it."""
+        """The token to resume after all of them."""
         return self.token_after(len(self.deliveries))
 
 
@@ -212,30 +213,30 @@ class Source(Protocol):
     features: SourceFeatures
 
     async def partitions(self) -> Sequence[str]:
-        """The names of its partitions, in the same order each time; more may come. Needs no `open`.
+        """The names of its partitions, always in the same order; partitions may be added. Needs no `open`.
 
-        A source without partitions has one, called "". Raises a retriable error where the place does not answer.
+        A source without partitions has one, named "". Raises a retriable error if the upstream does not answer.
         """
         ...
 
     async def open(self, token: str | None, partitions: Collection[str] | None = None) -> None:
-        """Connect and go on behind `token`, from the beginning without one.
+        """Connect and resume after `token`; from the beginning without one.
 
-        `partitions`: only these are read; all of them without it, those that come later included. A token says nothing
-        of partitions that were not read: they begin at their beginning. Raises TokenInvalid, PositionLost, and a
-        retriable error where the place does not answer.
+        `partitions`: read only these; by default all, including those added later. A token does not cover partitions
+        that were not read: these start at their beginning. Raises TokenInvalid, PositionLost, and a retriable error if
+        the upstream does not answer.
         """
         ...
 
     async def read(self, *, deliveries_max: int, wait_seconds: float) -> SourceBatch:
-        """The next deliveries; none after `wait_seconds` without any.
+        """The next deliveries; none if there are none within `wait_seconds`.
 
-        The phase "snapshot" comes before "stream" and never after it; a token remembers in which phase it is.
+        The phase "snapshot" precedes "stream" and never follows it; a token contains its phase.
         """
         ...
 
     async def confirm(self, token: str) -> None:
-        """Everything before `token` is stored for good: the place may forget it. Never called before that is so."""
+        """Everything before `token` is durably stored: the upstream may delete it. Never called earlier than that."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a connector says of itself: its options, what it can do, and how it is made; everything else is made of that.
+"""What a connector declares: its options, its features, and how it is created; everything else is derived from that.
 
 A connector is one module with a `SPEC`. `check`, `plan`, errors and docs/reference/connectors.md ask the spec, so a new
 connector adds its own file and a line in the registry, or an entry point in a package of its own.
@@ -25,7 +25,7 @@ class TableSink(Sink, Readable, Protocol):
 class SinkSpec:
     """A kind of sink.
 
-    `options` is a dataclass of `settings.setting` fields; `make(options, shape, directory)` answers a closed sink, with
+    `options` is a dataclass of `settings.setting` fields; `make(options, shape, directory)` returns a closed sink, with
     relative paths in the project's directory. `extra` is the one of headwater that installs its driver. `statements`
     are those that create a table in the target. `file` is the path, among the options, of the local file that it fills.
     """

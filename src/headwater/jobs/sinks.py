@@ -30,13 +30,13 @@ class TableOptions:
 
     columns: Mapping[str, Any] = setting(
         REQUIRED,
-        "Column → type, or `[type, dotted path]` where the field has another name. Types: "
+        "Column → type, or `[type, dotted path]` if the field has another name. Types: "
         f"{', '.join(f'`{kind}`' for kind in COLUMN_TYPES)}.",
     )
     table: str | None = setting(
         None,
-        "The table's name; null: that of the stream in lower case, with `_` for all but letters and digits. Each table"
-        " of a project has a name of its own.",
+        "The name of the table; null: the name of the stream in lower case, with `_` for everything but letters and"
+        " digits. Names of tables are unique in a project.",
     )
     key: tuple[str, ...] = setting(
         (), "The columns that identify a row: an event replaces the row with the same key. Without it, a row per event."
@@ -44,7 +44,7 @@ class TableOptions:
     version: str = setting(
         "",
         "The column by which rows of a key are newer or older: an older event never replaces a newer one. Without it"
-        " the event that comes last is the row.",
+        " the event that arrives last is the row.",
     )
     order: str = setting("", "The order in which the table is shown, such as `edits desc, wiki`.")
 
@@ -58,15 +58,15 @@ def sink_jobs(
 ) -> Iterator[Job]:
     """A job for each sink of each stream, in order of declaration. `find_sink` finds a connector by name.
 
-    Raises ConfigInvalid and ExtraMissing with file and line; with `refused` it is called with each of them, and what is
-    wrong is left out.
+    Raises ConfigInvalid with file and line; if `refused` is given, it is called with each of these errors instead, and
+    the invalid sinks are left out.
     """
     for stream in streams.entries():
         if not (written := stream.declared.get(SINKS)):
             continue
         source = _declaration(streams, stream)
         if stream.is_family and source.file != stream.file:
-            # The defaults are meant for the streams of its members that are declared by name.
+            # Sinks in the defaults apply to streams that are declared by name.
             continue
         for index in range(len(written)):
             try:

@@ -1,4 +1,4 @@
-"""A sink that goes wrong as it is asked to, around any other: for tests of sinks, and of what runs them."""
+"""A sink that fails on demand, in front of any other: for tests of sinks and of their runners."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from headwater.errors import SinkUnavailable, WriteIncomplete
 
 
 class Killed(Exception):
-    """The process ended here, as far as the test is concerned."""
+    """The simulated end of the process."""
 
 
 @dataclass(slots=True)
 class Faults:
-    """What goes wrong from now on, and what was seen. Shared by the sinks that are made one after the other.
+    """Which faults to inject, and what was observed. Shared by sinks that are created one after the other.
 
-    `rejects` says why an event is rejected for good; `postpones` which events have to be written again. `back_offs`
-    are the pauses, in seconds, that the next writes ask for; `away` is how many writes find the target away, `kill`
-    where the next write ends the process, `slow_seconds` how long each takes.
-    `attempts` has what each write was given, and when on the monotonic clock.
+    `rejects` returns why an event is rejected permanently; `postpones` whether it must be written again. `back_offs`
+    are the pauses, in seconds, that the next writes ask for; `away` is how many writes find the target unavailable,
+    `kill` when the next write ends the process, `slow_seconds` how long each write takes at least. `attempts` has the
+    time (monotonic clock) and the events of each write.
     """
 
     rejects: Callable[[Delivery], Exception | None] = lambda delivery: None
@@ -38,7 +38,7 @@ class Faults:
 
 
 class FaultySink:
-    """Hands on to `sink`, with faults."""
+    """Forwards to `sink`, with faults."""
 
     def __init__(self, sink: TableSink, faults: Faults) -> None:
         self._sink = sink

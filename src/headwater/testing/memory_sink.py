@@ -15,7 +15,7 @@ WITHOUT_TOKEN = SinkFeatures(token_in_target=False, upsert=True)
 
 
 class MemoryTarget:
-    """The tables of one place, and the token that each has where it keeps one."""
+    """The tables of one database, with the token of each if it stores one."""
 
     def __init__(self, features: SinkFeatures = WITHOUT_TOKEN) -> None:
         self.features = features
@@ -76,12 +76,12 @@ class MemorySink:
         return TableView(shape.name, shape.column_names, [self._wide(row) for row in rows[:rows_max]], len(rows))
 
     def _key(self, values: tuple[Any, ...]) -> Any:
-        """What a row is found by; a number of its own without a key."""
+        """The key of a row; without one, a number of its own."""
         names = self.shape.column_names
         return tuple(values[names.index(name)] for name in self.shape.key) or len(self._opened())
 
     def _wide(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """A row of before a column was added has no value for it."""
+        """A row that is older than a column has no value for it."""
         return values + (None,) * (len(self.shape.columns) - len(values))
 
     def _opened(self) -> dict[Any, tuple[Any, ...]]:

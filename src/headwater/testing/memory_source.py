@@ -1,4 +1,4 @@
-"""A source in memory, for tests: a place with partitions, whose present rows come first and then what changes."""
+"""A source in memory, for tests: an upstream with partitions, read as a snapshot first and then as a stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Places = Mapping[str, tuple[int, int]]
 
 
 class MemoryPlace:
-    """What sources read: changes in each partition, which are forgotten when they are confirmed."""
+    """The upstream of sources: the changes of each partition, which are deleted when they are confirmed."""
 
     def __init__(self, partitions: Sequence[str] = ("",)) -> None:
         self.changes: dict[str, list[Mapping[str, Any]]] = {name: [] for name in partitions}
@@ -29,7 +29,7 @@ class MemoryPlace:
 
 
 class MemorySource:
-    """Reads a place. The snapshot is what a partition has when it is first opened; afterwards its changes come.
+    """Reads a place. The snapshot is what a partition has when it is first opened; its changes follow.
 
     A token is JSON: partition → where its snapshot ends, and up to where it was read.
     """

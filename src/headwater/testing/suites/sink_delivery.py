@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from headwater.connectors.contract import Column, Delivery, Sink, TableShape
+from headwater.connectors.contract import Column, ColumnType, Delivery, Sink, TableShape
 from headwater.connectors.spec import TableSink
 from headwater.errors import EventMalformed, SinkUnavailable
 from headwater.event import CANARY_DOMAIN
@@ -33,6 +33,12 @@ PAGES = TableShape(
     ("title",),
     version="rev",
 )
+# Versions of each type, the oldest first.
+VERSIONS: dict[ColumnType, list[Any]] = {
+    "integer": list(range(1, 9)),
+    "real": [-1.5, 0.0, 0.25, 3.0, 1e9],
+    "text": [f"2026-01-01T00:00:0{second}{part}Z" for second in range(3) for part in ("", ".25", ".5", ".501")],
+}
 JOB = Job("table.pages", ("pages",), (), ToTable(PAGES))
 BACK_OFF_SECONDS = 0.2
 # Bounds only a test that fails.
@@ -119,21 +125,24 @@ class DeliverySuite(ContractSuite):
         assert await kit.runner.lag() == 0
         assert await kit.errors() == []
 
+    @pytest.mark.parametrize("kind", VERSIONS)
     async def test_the_newest_version_wins_in_whatever_order_and_however_often_events_come(
-        self, new_sink: NewSink
+        self, new_sink: NewSink, kind: ColumnType
     ) -> None:
-        chance = random.Random(7)
-        sink = new_sink(PAGES)
-        token = await sink.open()
-        assert token is None
+        chance, versions = random.Random(7), VERSIONS[kind]
+        columns = (Column("title", "text", "title"), Column("version", kind, "version"), Column("text", "text", "text"))
+        sink = new_sink(TableShape("versions", columns, ("title",), version="version"))
         if not sink.features.upsert:
             pytest.skip("this sink replaces nothing")
-        revisions = [(title, rev) for title in "abc" for rev in range(1, 9)]
+        await sink.open()
+        revisions = [(title, version) for title in "abc" for version in versions]
         for batch in range(12):
             some = [chance.choice(revisions) for _ in range(chance.randrange(1, 9))]
-            some += [(title, 8) for title in "abc" if batch == 5]
-            await sink.write([Delivery(page(*one, text=str(one))) for one in some], f"token {batch}")
-        assert {row[0]: row[1:] for row in sink.view(10).rows} == {one: (8, str((one, 8))) for one in "abc"}
+            some += [(title, versions[-1]) for title in "abc" if batch == 5]
+            events = [{"title": title, "version": version, "text": f"{title} {version}"} for title, version in some]
+            await sink.write([Delivery(event) for event in events], f"token {batch}")
+        newest = {title: (versions[-1], f"{title} {versions[-1]}") for title in "abc"}
+        assert {row[0]: tuple(row[1:]) for row in sink.view(10).rows} == newest
         await sink.close()
 
     async def test_an_event_without_its_version_is_rejected(self, new_sink: NewSink) -> None:
