@@ -147,7 +147,7 @@ class ApiKeys:
         with self._lock:
             self._load()
             if name in self._keys:
-                raise ConfigInvalid(f"There is a key named {name!r}.", hint="Revoke it first, or take another name.")
+                raise ConfigInvalid(f"There is a key named {name!r}.", hint="Revoke it first, or use another name.")
             self._keys[name] = ApiKey(name, hash_of(given), tuple(scopes), now, until)
             self._save(self._file.entries_but(name))
         return given

@@ -17,14 +17,14 @@ class ConnectionLimits:
         self.connections = 0
 
     def enter(self, address: str) -> None:
-        """Take a place. Raises TooManyConnections; then there is nothing to leave."""
+        """Reserve a connection. Raises TooManyConnections; then there is nothing to leave."""
         if self._by_address[address] >= self._per_address_max:
             raise TooManyConnections(
                 "Your HTTP client is likely opening too many concurrent connections.",
                 hint=f"One address may have {self._per_address_max}.",
             )
         if self.connections >= self._connections_max:
-            raise TooManyConnections("This server has as many stream connections as it takes.")
+            raise TooManyConnections("This server has its maximum of stream connections.")
         self._by_address[address] += 1
         self.connections += 1
 

@@ -1,4 +1,4 @@
-"""How one stored record becomes bytes on the wire, made once and given to every client that asked for the same."""
+"""How one stored record becomes bytes on the wire, made once for all clients with equal requests."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def stall_seconds_max(heartbeat_seconds: float, *, is_behind: bool = False) -> f
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """What a client asks for: which streams, in which form, from where on."""
+    """What a client requests: which streams, in which form, from which position."""
 
     streams: tuple[Stream, ...]
     form: Format = "sse"
@@ -46,7 +46,7 @@ class StreamRequest:
     last_event_id: str | None = None
     since: str | None = None
     render: Render | None = None
-    # Whether ids are legacy arrays; None: as configured, and for those who resume with one.
+    # Whether ids are legacy arrays; None: as configured, and for clients that resume with one.
     legacy_ids: bool | None = None
     # Whether positions are sent in blocks without data, also if there is no event.
     positions: bool = False
@@ -63,7 +63,7 @@ TailKey = tuple[frozenset[str], frozenset[TopicPartition] | None, Format, bool, 
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One client's reader and what has to be given back when it goes."""
+    """One client's reader and what has to be released when it disconnects."""
 
     reader: StreamReader
     wanted: StreamRequest
@@ -123,7 +123,7 @@ class StreamHub:
 
     @property
     def connections(self) -> frozenset[Connection]:
-        """Those who read now."""
+        """The current readers."""
         return frozenset(self._connections)
 
     def use_streams(self, streams: StreamRegistry) -> None:
@@ -218,7 +218,7 @@ class StreamHub:
         return self.config.event_ids == "legacy" if wanted.legacy_ids is None else wanted.legacy_ids
 
     def _heartbeat(self, wanted: StreamRequest) -> float:
-        """The heartbeat asked for, within what is configured."""
+        """The requested heartbeat, within the configured limits."""
         if wanted.heartbeat_seconds is None:
             return self.config.heartbeat_seconds
         least, most = self.config.heartbeat_seconds_min, self.config.heartbeat_seconds_max
@@ -274,7 +274,7 @@ class StreamHub:
             self._watch = None
 
     def _asks_for_key(self, name: str, sight: Sight) -> str | None:
-        """The name of a stream whose file asks for a key and which this reader may know of; None for others."""
+        """The name of a stream whose file requires a key and which this reader may know of; None for others."""
         stream = self._find(name, Sight.EVENTS)
         if stream is None or stream.consumer_keys != "required" or not self._streams.visibility.names(stream, sight):
             return None

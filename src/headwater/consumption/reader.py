@@ -79,7 +79,7 @@ class StreamReader:
 
     @property
     def given_at(self) -> float:
-        """When it last took something, by the clock it was given."""
+        """When it last received something, by the reader's clock."""
         return self._given_at
 
     @property
@@ -142,7 +142,7 @@ class StreamReader:
             chunks = tail.since(number)
         if chunks is None:
             raise ConsumerTooSlow(
-                "This connection took events more slowly than they came.", hint="Resume with the last id."
+                "This connection received events more slowly than they arrived.", hint="Resume with the last id."
             )
         if chunks:
             return self._take(number, chunks)

@@ -1,4 +1,4 @@
-"""Withholding who edited certain pages from everything that is streamed, as the public service must."""
+"""Withholds who edited certain pages from everything that is streamed, as the public service must."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from headwater.times import epoch_ms, time_ms
 
 LEGACY_END = -1
 LEGACY_BEGINNING = -2
-# The first epoch in milliseconds that we take as such; as seconds it would be the year 5138.
+# The first number that counts as an epoch in milliseconds; as seconds it would be the year 5138.
 TOKEN_CHARS_MAX = 65_536
 # How often an id may have been made JSON text of.
 QUOTES_MAX = 3

@@ -129,7 +129,7 @@ class LiveTail:
         return future
 
     def tick(self, now: float) -> None:
-        """Wake those who waited until `now`, by the clock of theirs."""
+        """Wake those who waited until `now`, by their clock."""
         if now < self._due:
             return
         due = [one for one, until in self._waiting if until <= now]

@@ -1,4 +1,4 @@
-"""Which streams have producers whose clocks run ahead, and by how much."""
+"""Which streams have producers whose clocks are ahead, and by how much."""
 
 from __future__ import annotations
 

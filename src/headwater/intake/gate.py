@@ -267,7 +267,7 @@ class Gate:
         return gate
 
     def refuse(self, value: Any, reason: HeadwaterError) -> Refused:
-        """A refusal of `value`, naming the stream and schema it asked for."""
+        """A refusal of `value`, naming its stream and schema."""
         # The frames in which it was raised know the refusals: together they would be a cycle for each event.
         reason.__traceback__ = reason.__context__ = None
         uri, stream_name = self._names_of(value)

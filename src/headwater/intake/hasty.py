@@ -92,7 +92,7 @@ class HastyQueue:
     def take(
         self, slices: Sequence[bytes], headers: Mapping[str, str], unreadable: Unreadable = NOTHING_UNREADABLE
     ) -> None:
-        """Take the events of a request, of which `unreadable` are refused already.
+        """Accept the events of a request, of which `unreadable` are already refused.
 
         Raises LogUnavailable when there is no room for them.
         """
@@ -114,7 +114,7 @@ class HastyQueue:
         return oldest is not None and asyncio.get_running_loop().time() - oldest > SPOOL_AFTER_SECONDS
 
     def _spool_admitted(self, slices: Sequence[bytes], headers: Mapping[str, str]) -> bool:
-        """Spool the events as they would be stored now; False where that takes a schema that is not known yet."""
+        """Spool the events as they would be stored now; False if that needs a schema that is not known yet."""
         explanation_budget.set(ExplanationBudget())
         verdicts = self._intake.judge(slices, headers)
         if any(isinstance(verdict, SchemaPending) for verdict in verdicts):

@@ -25,7 +25,7 @@ JUDGED_BYTES_MIN = 4_096
 TURN_SECONDS = 0.01
 # A larger event is validated in a thread.
 ON_THE_LOOP_BYTES_MAX = 32_768
-# How much of a request may be read slowly at once, as texts are whose numbers have many digits: some milliseconds.
+# How much of a request may be parsed by the slow reader, for numbers with many digits, at once: some milliseconds.
 READ_SLOWLY_BYTES_MAX = 8_192
 # What is shown of an event that cannot be read in the answer to its request.
 SHOWN_BYTES_MAX = 4_096
@@ -89,7 +89,7 @@ class Judging:
 
 
 async def decoded(text: bytes) -> tuple[object, bytes, int]:
-    """As `decode_event`, in a thread where it takes long. Raises EventMalformed."""
+    """As `decode_event`, in a thread if it takes long. Raises EventMalformed."""
     if len(text) <= READ_SLOWLY_BYTES_MAX:
         return decode_event(text)
     return await asyncio.to_thread(uncollected, decode_event, text)

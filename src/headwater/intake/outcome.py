@@ -101,7 +101,7 @@ class Failed:
 
 
 def forget_where(reason: HeadwaterError) -> None:
-    """Take from an error the frames it was raised in: they hold the request, and that holds its outcomes."""
+    """Remove from an error the frames it was raised in: they refer to the request, which refers to its outcomes."""
     reason.__traceback__ = reason.__context__ = reason.__cause__ = None
 
 
@@ -121,7 +121,7 @@ class Receipt(msgspec.Struct):
     duplicates: list[int] = []
 
     def not_stored(self, index: int, one: Admitted, reason: HeadwaterError) -> None:
-        """Note an event that the Gate admitted and the log did not take: for now, or because of the event itself."""
+        """Note an event that the Gate admitted and the log did not store: for now, or because of the event itself."""
         if isinstance(reason, TopicUnknown):
             # The topic existed when the event was admitted, or was to be created: the producer cannot repair it.
             reason = LogUnavailable(reason.message, hint=GONE_HINT)

@@ -67,7 +67,7 @@ class RecentOutcomes:
         self._keep_refused(self._clock(), refused.stream_name, _text(received), reason.code, str(reason)[:2000])
 
     def recall(self, outcomes: Iterable[Recalled]) -> None:
-        """Take in what an earlier process decided, oldest first, before this one decides anything."""
+        """Load the outcomes of an earlier process, oldest first, before this one decides anything."""
         for one in outcomes:
             if one.message is not None:
                 self._keep_refused(one.at, one.stream, _text(one.event), None, one.message)

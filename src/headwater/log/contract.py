@@ -59,8 +59,8 @@ class Placement(msgspec.Struct, frozen=True):
     timestamp_ms: int
 
 
-# A topic and the number of a partition of it. One is made for every record, and a named tuple takes nine times as long
-# to make as a plain one.
+# A topic and the number of one of its partitions. One is created for every record, and creating a named tuple takes
+# nine times as long as creating a plain one.
 TopicPartition = tuple[str, int]
 
 
@@ -278,7 +278,7 @@ class LogReader(Protocol):
 
 
 class Membership(Protocol):
-    """One process's part in a group whose members share partitions. A hint and no lock: writers are fenced."""
+    """One process's part in a group whose members share partitions. A hint, not a lock: writers are fenced."""
 
     @property
     def assigned(self) -> frozenset[TopicPartition]:

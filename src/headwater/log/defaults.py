@@ -28,7 +28,7 @@ _LACKS = {
 
 
 def unsupported(log: object, feature: str) -> FeatureUnsupported:
-    """The error of a log that was asked for something that needs this feature."""
+    """The error for a call that needs a feature which the log does not have."""
     lacks, instead = _LACKS[feature]
     return FeatureUnsupported(
         f"{type(log).__name__} {lacks}.", hint=f"Check `features.{feature}` of the log first; without it, {instead}."

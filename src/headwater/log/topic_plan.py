@@ -30,7 +30,7 @@ class DeclaredTopic:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One setting as the log has it and as it is declared. Seconds, bytes per partition, and counts, as in settings."""
+    """One setting in the log and in the declaration. Seconds, bytes per partition, and counts, as in settings."""
 
     setting: str
     before: SettingValue

@@ -121,7 +121,7 @@ class JobMigration:
             await one.target.close()
 
     async def _look(self, held: _Held) -> None:
-        """Take hold of a job, and see where it is."""
+        """Open the state of a job, and take its snapshot."""
         if held.refused:
             return
         try:

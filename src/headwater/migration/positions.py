@@ -54,7 +54,7 @@ async def namespaces_of(source: Log, prefix: str) -> list[str]:
 
 
 async def note_former(source: Log, target: Log, ledgers: Iterable[Ledger]) -> None:
-    """Let the target take tokens of the source: of those partitions whose offsets are the same, up to what was copied.
+    """Let the target accept tokens of the source: of partitions whose offsets are the same, up to what was copied.
 
     Raises LogUnavailable.
     """

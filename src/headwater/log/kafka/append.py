@@ -97,7 +97,7 @@ class PendingAppend:
 
     @property
     def is_too_large(self) -> bool:
-        """Whether a broker took a batch with some of the records for too large."""
+        """Whether a broker refused a batch with some of the records as too large."""
         return any(error.code() in TOO_LARGE for error in self.failures.values())
 
     def stored_later(self, index: int, placement: Placement) -> None:
@@ -150,7 +150,7 @@ class Placements(Sequence[Placement]):
 def hand_over(
     producer: Producer, pending: PendingAppend, topics: Sequence[KafkaTopic]
 ) -> tuple[int, KafkaError] | None:
-    """Give every record to the client. None, or the index of the first that it did not take, and why."""
+    """Pass every record to the client. None, or the index of the first that it did not accept, and why."""
     produce, delivered = producer.produce, pending.delivered
     time_ms, partitions = pending.time_ms, pending.partitions
     index = 0
@@ -174,7 +174,7 @@ def hand_over(
 
 
 def learn_partitions(producer: Producer, full_name: str, partitions: int) -> None:
-    """Let a client ask until it knows so many partitions: one broker may be behind another. Blocks, for a while."""
+    """Let a client send requests until it knows this many partitions: brokers may lag. Blocks for a while."""
     deadline = time.monotonic() + LEARN_SECONDS_MAX
     while time.monotonic() < deadline:
         # What it cannot learn now, it will within its own interval.
@@ -216,7 +216,7 @@ def failure(error: KafkaError, record: Record, servers: str) -> HeadwaterError:
     code = error.code()
     if code in TOO_LARGE:
         return EventTooLarge(
-            f"The Kafka broker did not take {len(record.value)} bytes for {record.topic!r}: {error.str()}.",
+            f"The Kafka broker refused {len(record.value)} bytes for {record.topic!r}: {error.str()}.",
             hint="Raise max.message.bytes of the topic, or send smaller events.",
         )
     if code == UNSENT:
@@ -232,7 +232,7 @@ def failure(error: KafkaError, record: Record, servers: str) -> HeadwaterError:
 
 
 def too_large(record: Record, size: int, limit: int) -> EventTooLarge:
-    """A record that no broker would take."""
+    """A record that no broker would accept."""
     return EventTooLarge(
         f"A record of {size} bytes is over the limit of {limit} of the topic {record.topic!r}.",
         hint="Raise max.message.bytes of the topic (`headwater apply` keeps it), or send smaller events.",

@@ -77,7 +77,7 @@ class Feed:
 
     @property
     def is_full(self) -> bool:
-        """Whether it had better not be given more; it would still take it."""
+        """Whether it should get no more partitions; it would still accept them."""
         return len(self.places) >= PARTITIONS_MAX
 
     def follow(self, place: TopicPartition, offset: int, number: int) -> None:

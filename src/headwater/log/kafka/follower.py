@@ -157,7 +157,7 @@ class Follower:
             self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
     def unfollow(self, place: TopicPartition) -> None:
-        """Trust nothing that is in memory of this partition, and let those who wait look for themselves."""
+        """Discard what is in memory for this partition, and let waiting readers ask the brokers."""
         tail = self._tails.pop(place, None)
         if tail is not None:
             self._forget(tail)

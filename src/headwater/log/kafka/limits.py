@@ -1,7 +1,7 @@
 """Asks a cluster beforehand what it would refuse: topics as they are declared, and transactions as long as they may be.
 
 How this works: nothing is changed. Topics that are to be made are made "on trial" (`validate_only`), which asks every
-rule the cluster has: names, copies, partitions, policies of who hosts it. What this user may not ask is left unasked.
+rule the cluster has: names, copies, partitions, policies of its host. Requests that this user may not make are skipped.
 """
 
 from __future__ import annotations

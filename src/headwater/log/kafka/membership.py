@@ -47,7 +47,7 @@ class KafkaMembership:
     def __init__(
         self, settings: KafkaSettings, group: str, topics: Iterable[str], stall_seconds_max: float = 60.0
     ) -> None:
-        """Begin to join `group`. Raises ConfigInvalid for options the client does not take."""
+        """Begin to join `group`. Raises ConfigInvalid for options that the client does not accept."""
         self.assigned: frozenset[TopicPartition] = frozenset()
         self._settings = settings
         self._group = group
@@ -62,7 +62,7 @@ class KafkaMembership:
         self._held: set[TopicPartition] = set()
         self._asked_at: float | None = None
         try:
-            # The client takes no interval below the session's.
+            # The client accepts no interval below the session's.
             session_ms = int(settings.options.get("session.timeout.ms", SESSION_MS))
             self._consumer = Consumer(
                 {

@@ -19,7 +19,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from headwater.log.kafka.settings import KafkaException, KafkaSettings
 
 OPEN_MAX = 8
-# After so long without anything to commit, the consumers are closed.
+# After this time without anything to commit, the consumers are closed.
 IDLE_SECONDS = 30.0
 # How long the client looks for the broker that keeps a group.
 SESSION_MS = 6_000
@@ -53,7 +53,7 @@ class GroupOffsets:
         return not self._orders.empty()
 
     def close(self, seconds_max: float) -> None:
-        """Commit what was asked for and close, as far as that is done in time. Blocks."""
+        """Commit what is pending and close, as far as that is done in time. Blocks."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._orders.put(None)

@@ -137,7 +137,7 @@ class Closing:
         self._at = float("inf")
 
     def begin(self, seconds_max: float) -> None:
-        """From now on, for so long at most."""
+        """From now on, for at most this time."""
         self._at = min(self._at, time.monotonic() + seconds_max)
 
     def reset(self) -> None:

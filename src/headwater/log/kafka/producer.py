@@ -85,7 +85,7 @@ class Sender:
         self._sending_again: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Begin to take appends. Raises ConfigInvalid."""
+        """Begin to accept appends. Raises ConfigInvalid."""
         self._loop = asyncio.get_running_loop()
         self._delivery = self._new_delivery()
 
@@ -111,7 +111,7 @@ class Sender:
     def submit(self, records: Sequence[Record], attempt: int = 0) -> asyncio.Future[Sequence[Placement]]:
         """Hand over an append; see `Log.append`. Raises LogUnavailable, EventTooLarge with nothing handed over.
 
-        `attempt`: how often a broker took the batch in which these records were for too large.
+        `attempt`: how often a broker refused the batch with these records as too large.
         """
         delivery, loop = self._delivery, self._loop
         if delivery is None or loop is None:
@@ -166,7 +166,7 @@ class Sender:
                 if not is_sure and _is_old(topic):
                     return None
                 raise KeyFieldMissing(
-                    f"The topic {record.topic!r} is compacted, and Kafka takes no record without a key for it.",
+                    f"The topic {record.topic!r} is compacted, and Kafka accepts no record without a key for it.",
                     hint="Give the stream a key (`transport.message_key_fields`), or do not compact it.",
                 )
             size += own
@@ -211,7 +211,7 @@ class Sender:
         return await self.submit(records, attempt)
 
     async def _send_smaller(self, pending: PendingAppend, future: asyncio.Future[Sequence[Placement]]) -> None:
-        """Send again what was in batches that a broker took for too large, and answer for the whole append."""
+        """Send again what was in batches that a broker refused as too large, and complete the whole append."""
         refused = [index for index, error in pending.failures.items() if error.code() in TOO_LARGE]
         errors: dict[int, HeadwaterError] = {}
         try:

@@ -33,7 +33,7 @@ ASKED_ONE_BY_ONE_MAX = 8
 
 
 class Found(NamedTuple):
-    """What a read came to: records, where the partitions that ended end, and those whose offset does not exist."""
+    """The result of a read: records, the ends of the partitions that ended, and those whose offset does not exist."""
 
     records: Sequence[StoredRecord]
     ends: Mapping[TopicPartition, int]

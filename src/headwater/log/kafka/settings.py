@@ -92,7 +92,7 @@ class KafkaSettings:
         return settings
 
     def producer(self, batch_bytes_max: int = 1_000_000) -> dict[str, Any]:
-        """What a producer is given; `batch_bytes_max`: what every topic takes at once."""
+        """The options of a producer; `batch_bytes_max`: the largest batch that every topic accepts."""
         queue_kib = max(1_024, 2 * self.queue_bytes_max // 1_024)
         return {
             "linger.ms": 1,
@@ -123,7 +123,7 @@ class KafkaSettings:
             "check.crcs": True,
             **self.client(),
             "fetch.wait.max.ms": fetch_wait_ms,
-            # Named because librdkafka asks for it; nothing is ever committed to it.
+            # Named because librdkafka requires it; nothing is ever committed to it.
             "group.id": f"{self.namespace}headwater.reader",
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
@@ -133,7 +133,7 @@ class KafkaSettings:
 
 
 def checked_options(options: Mapping[str, Any]) -> dict[str, str]:
-    """librdkafka's own options as it takes them. Raises ConfigInvalid for those that would break a promise."""
+    """librdkafka's own options in its format. Raises ConfigInvalid for those that would break a guarantee."""
     checked: dict[str, str] = {}
     for name, value in options.items():
         if name in FORBIDDEN:
@@ -148,7 +148,7 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Raises ConfigInvalid for what no client would take of `options`, of which those that are references are left out.
+    """Raises ConfigInvalid for `options` that no client would accept; those that are references are left out.
 
     Asks no broker.
     """

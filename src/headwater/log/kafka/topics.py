@@ -113,7 +113,7 @@ class KafkaTopics:
         self._renewing: asyncio.Task[None] | None = None
         self._said = ""
         self._seen_at: dict[str, float] = {}
-        # Topics whose ids are wanted, and those that the last answer was about.
+        # Topics whose ids are requested, and those that the last answer included.
         self._to_identify: set[str] = set()
         self._identified: frozenset[str] = frozenset()
         self._identified_at = float("-inf")
@@ -158,7 +158,7 @@ class KafkaTopics:
 
     @property
     def batch_bytes_max(self) -> int:
-        """What every known topic takes at once."""
+        """The largest batch that every known topic accepts."""
         return min((t.record_bytes_max for t in self._known.values() if t.record_bytes_max), default=1_000_000)
 
     async def find(self, name: str, partition: int = 0) -> KafkaTopic:
@@ -205,7 +205,7 @@ class KafkaTopics:
         return topic
 
     async def renew(self) -> None:
-        """Ask which topics there are; those who ask at once share the answer."""
+        """Request the list of topics; concurrent calls share one request."""
         if self._renewing is None or self._renewing.done():
             self._renewing = asyncio.get_running_loop().create_task(self._renew(), name="headwater-log-topics")
             self._renewing.add_done_callback(_heard)

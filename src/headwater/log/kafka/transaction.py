@@ -31,12 +31,12 @@ from headwater.log.kafka.topics import LATEST, KafkaTopics
 THREADS_MAX = 4
 VISIBLE_SECONDS_MAX = 10.0
 VISIBLE_PAUSE_SECONDS = 0.002
-# A producer that was ready only after so long has perhaps sent its request twice, and one of the two is on its way.
+# A producer that was ready only after this time may have sent its request twice, and one of the two is in flight.
 LATE_AFTER_SECONDS = 1.0
-# For so long such a request is expected to arrive.
+# For this long such a request is expected to arrive.
 LATE_SECONDS_MAX = 300.0
 BATCH_BYTES_MAX = 1_000_000
-# For so long a call may keep a log from being closed.
+# For this long a call may delay the closing of a log.
 SLICE_SECONDS = 1.0
 # What the coordinator answers while it ends the transaction that another producer of this group has left open.
 CONCURRENT = KafkaError.CONCURRENT_TRANSACTIONS
@@ -174,7 +174,7 @@ class Transactions:
             raise
 
     async def _until_visible(self, placements: Iterable[Placement]) -> None:
-        """A committed transaction becomes readable a moment later; those who read what they wrote count on it."""
+        """A committed transaction becomes readable a moment later; writers that read their own records rely on it."""
         wanted: dict[TopicPartition, int] = {}
         for placement in placements:
             place = (placement.topic, placement.partition)
@@ -200,7 +200,7 @@ class GroupWriter:
         self._group = group
         self._expect_late = expect_late
         self._producer: Producer | None = None
-        # What every topic takes at once, and took when the producer was made.
+        # The largest batch that every topic accepts now, and accepted when the producer was created.
         self.batch_bytes_max = self.made_for = BATCH_BYTES_MAX
         self._is_fenced = False
         # By the wall clock, which continues while the machine is suspended.

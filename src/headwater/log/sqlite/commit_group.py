@@ -1,4 +1,4 @@
-"""Appends on their way into one transaction of the embedded log: which record goes where, and packed how."""
+"""Appends for one transaction of the embedded log: where each record is stored, and how it is packed."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ class CommitGroup:
         self.buildings: dict[int, PendingBatch] = {}
 
     def add(self, append: Append) -> None:
-        """Take an append, or raise and be as before."""
+        """Add an append, or raise and stay unchanged."""
         routed = self._route(append.records)
         runs = []
         for partition, records in routed:

@@ -46,7 +46,7 @@ class FileLock:
 
     def write(self, text: bytes) -> None:
         """Replace the content of the file, while it is locked. Raises OSError."""
-        assert self._descriptor is not None, "only who holds the lock may write"
+        assert self._descriptor is not None, "only the holder of the lock may write"
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text, 0)
 
@@ -58,7 +58,7 @@ def is_locked(path: Path) -> bool:
     except OSError:
         return False
     try:
-        # Shared, so that two who ask do not see each other.
+        # Shared, so that two processes that check do not see each other.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -24,8 +24,8 @@ def look_into(path: Path, seconds_max: float | None = None) -> FileLook:
     Raises LogUnavailable where it cannot be read here.
     """
     try:
-        # Before SQLite opens it: a write-ahead log that it takes for empty is gone when it closes the file. Commits of
-        # tables do not wait for the disk, so that frames after a bad one tell nothing.
+        # Before SQLite opens it, which deletes a write-ahead log that it considers empty when it closes the file.
+        # Commits of tables do not wait for the disk, so that frames after a bad one prove nothing.
         check_wal(path, ordered=False)
     except LogCorrupt as error:
         return FileLook(path, (Damage(str(path), error.message),))

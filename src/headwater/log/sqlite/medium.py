@@ -15,8 +15,8 @@ from typing import Literal
 
 from headwater.errors import LogFull, LogUnavailable
 
-# "read_only": SQLite reads the file and its write-ahead log without writing; "unchanging": it reads the file alone,
-# which nobody can change.
+# "read_only": SQLite reads the file and its write-ahead log without writing; "unchanging": it reads only the file,
+# which cannot change.
 Medium = Literal["writable", "read_only", "unchanging"]
 Obstacle = Literal["full", "read_only", "forbidden"]
 

@@ -79,7 +79,7 @@ class LogOwner:
         self._say(Holder(command, os.getpid(), platform.node() or "an unnamed host", since))
 
     def serves_at(self, address: str) -> None:
-        """Let those who come second know where the server is."""
+        """Let later processes know where the server is."""
         if self._holder is not None:
             self._say(Holder(**{**asdict(self._holder), "address": address}))
 
@@ -102,7 +102,7 @@ def lock_path(log: Path) -> Path:
 
 
 def require_unowned(log: Path) -> None:
-    """Raise LogInUse where a process owns this log now. Makes nothing, takes nothing."""
+    """Raise LogInUse if a process owns this log now. Creates nothing, locks nothing."""
     if is_locked(lock_path(log)):
         raise in_use(log)
 

@@ -101,7 +101,7 @@ class Space:
             return 1 << 62
 
     def _hold(self) -> bool:
-        """Take the reserve; whether it is there, or cannot be for another reason than want of space."""
+        """Create the reserve. Returns whether it exists, or cannot exist for another reason than lack of space."""
         try:
             total = shutil.disk_usage(self._path.parent).total
             wanted = min(self._reserve_bytes, int(total * RESERVE_SHARE_MAX)) // PAGE_BYTES * PAGE_BYTES

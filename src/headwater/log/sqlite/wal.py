@@ -83,7 +83,7 @@ def check_wal(path: Path, *, ordered: bool) -> None:
 
 
 def _check_headless(path: Path, wal: Path, survey: _Survey) -> None:
-    """A log whose header is broken counts as empty for SQLite: raise where the file has not all that is in it."""
+    """With a broken header the write-ahead log counts as empty for SQLite: raise if the file lacks its content."""
     with path.open("rb") as file, wal.open("rb") as log:
         length = survey.page_bytes
         missing = sum(_page(log, frame, length) != _stored(file, page, length) for page, frame in survey.pages.items())

@@ -98,7 +98,7 @@ class Writer:
         self._others = 0
 
     def start(self) -> None:
-        """Begin to take work. The file is opened for writing when there is something to write."""
+        """Begin to accept work. The file is opened for writing when there is something to write."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="headwater-log-writer", daemon=True)
         self._thread.start()
@@ -132,7 +132,7 @@ class Writer:
         return future
 
     def run(self, change: Callable[[sqlite3.Connection], T], *, frees: bool = False) -> asyncio.Future[T]:
-        """Queue a step: `change` is called in a transaction of its own and should take milliseconds.
+        """Queue a step: `change` is called in a separate transaction and should take milliseconds.
 
         `frees`: it makes space, so that on a full disk it may use what is kept back for that.
         """
