@@ -55,6 +55,7 @@ def test_what_cannot_be_run_is_marked_with_its_reason(capsys: pytest.CaptureFixt
         "README.md": 1,
         "check-schemas-in-ci.md": 2,
         "export-declarations.md": 1,
+        "fill-a-table.md": 1,
         "import-stream-configuration.md": 1,
         "manage-schemas.md": 1,
         "monitor-streams.md": 4,
