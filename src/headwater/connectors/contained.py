@@ -1,4 +1,4 @@
-"""A sink as the runner sees it: whatever its code raises is an `Exception`, and ends nothing but the call."""
+"""Wraps a sink for the runner: whatever its code raises becomes an `Exception`, and ends only the call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headwater.foreign import awaited
 
 
 class ContainedSink:
-    """Passes everything on to `sink`; Escaped is raised for what is no `Exception`."""
+    """Delegates to `sink`; raises Escaped for anything that is not an `Exception`."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -23,7 +23,7 @@ class ContainedSink:
         await awaited(self._sink.write(deliveries, token))
 
     async def set_aside(self) -> str | None:
-        """As `SetsAside`; a sink that cannot do it goes on with what it has."""
+        """As `SetsAside`; a sink that does not support it keeps its rows."""
         sink = self._sink
         return await awaited(sink.set_aside()) if isinstance(sink, SetsAside) else None
 

@@ -1,6 +1,6 @@
-"""Which connectors there are, by name: imported late, so that an optional driver costs only its users.
+"""The connectors by name, imported late, so that an optional driver costs only its users.
 
-A package of its own adds one with an entry point: group `headwater.sinks`, the connector's name, `module:SPEC`.
+Another package adds one with an entry point: group `headwater.sinks`, the connector's name, `module:SPEC`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ENTRY_POINTS = "headwater.sinks"
 
 
 class Connector(NamedTuple):
-    """Where an implementation is, and the extra that installs its driver (None: nothing to install)."""
+    """The module of an implementation, and the extra that installs its driver (None: nothing to install)."""
 
     module: str
     name: str = "SPEC"
@@ -32,11 +32,11 @@ SINKS: Mapping[str, Connector] = {
     "sqlite": Connector("headwater.connectors.sinks.sqlite"),
     "duckdb": Connector("headwater.connectors.sinks.duckdb", extra="duckdb"),
 }
-# The file of a table says which database it is.
+# The extension of a table's file selects the database.
 SUFFIXES: Mapping[str, str] = {".db": "sqlite", ".sqlite": "sqlite", ".duckdb": "duckdb"}
 
 
-# Where it is looked for damage in the files of each kind.
+# The module that checks the files of each kind for damage.
 LOOKS: Mapping[str, Connector] = {
     "sqlite": Connector("headwater.log.sqlite.files", "look_into"),
     "duckdb": Connector("headwater.connectors.sinks.duckdb_blocks", "look_into", extra="duckdb"),
@@ -44,7 +44,7 @@ LOOKS: Mapping[str, Connector] = {
 
 
 def look_into_tables(path: Path, seconds_max: float | None = None) -> FileLook:
-    """What is damaged in the database file at `path`; with `seconds_max` a quick look, which may end early."""
+    """The damage in the database file at `path`; with `seconds_max` a quick check, which may end early."""
     connector = LOOKS.get(SUFFIXES.get(path.suffix, ""))
     try:
         module = None if connector is None else importlib.import_module(connector.module)
@@ -57,15 +57,15 @@ def look_into_tables(path: Path, seconds_max: float | None = None) -> FileLook:
 
 
 def sink_names() -> list[str]:
-    """The names of all sinks: our own, and those that installed packages add."""
+    """The names of all sinks: our own, and those of installed packages."""
     return sorted({*SINKS, *_added()})
 
 
 def sink_spec(name: str) -> SinkSpec:
     """The sink of that name.
 
-    Raises ConfigInvalid for an unknown one, naming the nearest, and for an entry point that is no sink; ExtraMissing
-    where its driver is not installed.
+    Raises ConfigInvalid for an unknown one, with the nearest name, and for an entry point that is not a sink;
+    ExtraMissing if its driver is not installed.
     """
     connector = SINKS.get(name)
     if connector is not None:
@@ -78,21 +78,22 @@ def sink_spec(name: str) -> SinkSpec:
     else:
         names = sink_names()
         hint = suggestion(name, names) or f"Known: {', '.join(names)}."
-        raise ConfigInvalid(f"There is no sink called {name!r}.", hint=hint)
+        raise ConfigInvalid(f"Unknown sink {name!r}.", hint=hint)
     if not isinstance(spec, SinkSpec):
-        raise ConfigInvalid(f"The sink {name} has no SinkSpec.", hint="Its module or entry point must give one.")
+        raise ConfigInvalid(f"The sink {name} has no SinkSpec.", hint="Its module or entry point must define one.")
     return spec
 
 
 def table_sink(path: Path, shape: TableShape) -> TableSink:
     """The sink that fills `shape` in the database file at `path`; opening it is left to the caller.
 
-    Raises ConfigInvalid for an unknown kind of file, ExtraMissing where its driver is not installed.
+    Raises ConfigInvalid for an unknown kind of file, ExtraMissing if its driver is not installed.
     """
     kind = SUFFIXES.get(path.suffix)
     if kind is None:
         raise ConfigInvalid(
-            f"{path.name!r} does not say which database it is.", hint=f"End it in {' or '.join(SUFFIXES)}."
+            f"The extension of {path.name!r} does not select a database.",
+            hint=f"Use the extension {' or '.join(SUFFIXES)}.",
         )
     spec = sink_spec(kind)
     return spec.make(spec.options(path=str(path)), shape, Path())

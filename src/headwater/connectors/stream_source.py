@@ -1,6 +1,6 @@
 """The streams of a log as a source: events in the order of each partition, and a token that is a log's position.
 
-Marks of deleted keys, and records that are no JSON object, are no events: they are passed over, and the latter counted.
+Tombstones, and records that are not a JSON object, are not events: they are skipped, and the latter are counted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class StreamSource:
         return [_name(place) for place in sorted(first.offsets)]
 
     async def open(self, token: str | None, partitions: Collection[str] | None = None) -> None:
-        """Go on behind `token`; partitions it does not name are read from their oldest record.
+        """Resume after `token`; partitions it does not name are read from their oldest record.
 
         Raises TokenInvalid, PositionLost, TopicUnknown, LogUnavailable.
         """
@@ -42,7 +42,7 @@ class StreamSource:
         wanted = {place: at for place, at in first.offsets.items() if partitions is None or _name(place) in partitions}
         position = Position({place: known.get(place, offset) for place, offset in wanted.items()})
         for place in position.offsets.keys() & known.keys():
-            # What is lost is said here, and not in the middle of reading.
+            # Lost positions are reported here, not in the middle of reading.
             await self._log.read(Position({place: known[place]}), records_max=1)
         self._position = position
 
@@ -55,19 +55,19 @@ class StreamSource:
             left = max(0.0, deadline - loop.time())
             records = await self._log.read(position, records_max=deliveries_max, wait_seconds=left)
             deliveries: list[Delivery] = []
-            # How many records were read with each delivery, those before it that are no events included.
+            # How many records were read with each delivery, including preceding ones that are not events.
             read_with: list[int] = []
             for number, record in enumerate(records, 1):
                 if (delivery := self._delivery(record)) is not None:
                     deliveries.append(delivery)
                     read_with.append(number)
             self._position = _behind(position, records)
-            # Records that are no events are not the end of what there is.
+            # Records that are not events do not mean that the end is reached.
             if deliveries or not records:
                 return SourceBatch(deliveries, _tokens(position, records, read_with))
 
     async def confirm(self, token: str) -> None:
-        """How long records are kept is the log's own business."""
+        """Does nothing: the log's retention is independent of its readers."""
 
     async def close(self) -> None:
         self._position = None
@@ -109,7 +109,7 @@ def _behind(position: Position, records: Sequence[StoredRecord]) -> Position:
 
 
 def _tokens(position: Position, records: Sequence[StoredRecord], read_with: Sequence[int]) -> Callable[[int], str]:
-    """The token behind a number of deliveries; behind the last one also all that came after it and is no event."""
+    """The token after a number of deliveries; after the last one it includes following records that are not events."""
 
     def token_after(count: int) -> str:
         if not 0 <= count <= len(read_with):

@@ -1,4 +1,4 @@
-"""What a table shows of itself to people: its columns, some rows, and how many there are."""
+"""A view of a table for people: its columns, some rows, and their total number."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class TableView:
-    """Some rows of a table, values in the order of `columns`; `rows_total` counts all rows there are."""
+    """Some rows of a table, values in the order of `columns`; `rows_total` counts all rows."""
 
     name: str
     columns: tuple[str, ...]

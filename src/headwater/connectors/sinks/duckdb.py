@@ -1,6 +1,6 @@
-"""The DuckDB sink: events become rows of a table in a DuckDB file, the resume token beside them.
+"""The DuckDB sink: events become rows of a table in a DuckDB file, stored together with the resume token.
 
-A DuckDB file belongs to one process at a time; others look at the table over HTTP.
+A DuckDB file belongs to one process at a time; others read the table over HTTP.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from headwater.connectors.sql_table import SQL_FEATURES, Dialect, SqlTableSink, 
 from headwater.private_files import make_private_directory
 from headwater.settings import REQUIRED, setting
 
-# Tables here are what a page shows; DuckDB would else take most of the machine's memory and every core.
+# Tables are for display; by default DuckDB would use most of the machine's memory and every core.
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "128MB", "threads": "1"}
 
 
@@ -30,7 +30,7 @@ class DuckdbSink(SqlTableSink[duckdb.DuckDBPyConnection]):
 
 
 class DuckdbDialect(Dialect[duckdb.DuckDBPyConnection]):
-    """What SQL of DuckDB is its own."""
+    """The SQL that is specific to DuckDB."""
 
     types: Mapping[ColumnType, str] = {
         "text": "VARCHAR",
@@ -52,7 +52,7 @@ class DuckdbDialect(Dialect[duckdb.DuckDBPyConnection]):
         is_new = not self._path.exists()
         writer = duckdb.connect(str(self._path), config=SETTINGS)
         if is_new:
-            # DuckDB takes no empty file for a new one.
+            # DuckDB does not accept an empty file as a new one.
             self._path.chmod(0o600)
         return writer
 
@@ -85,10 +85,10 @@ class DuckdbDialect(Dialect[duckdb.DuckDBPyConnection]):
 
 @dataclass(frozen=True, slots=True)
 class DuckdbOptions:
-    """What a DuckDB sink takes."""
+    """The options of a DuckDB sink."""
 
     path: str = setting(
-        REQUIRED, "The database file, such as `var/tables.duckdb`, relative to the project; made where absent."
+        REQUIRED, "The database file, such as `var/tables.duckdb`, relative to the project; created if absent."
     )
 
 

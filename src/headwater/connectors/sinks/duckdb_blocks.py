@@ -1,7 +1,7 @@
-"""Looks for damage in DuckDB files: the checksum of every block, and whether every table can be read.
+"""Checks DuckDB files for damage: the checksum of every block, and whether every table can be read.
 
 DuckDB itself compares the checksums of most blocks only when it reads them one by one, so a scan of a damaged table
-may give wrong rows without an error. A file starts with three headers of 4,096 bytes; blocks of 256 KiB follow. Each
+may return wrong rows without an error. A file starts with three headers of 4,096 bytes; blocks of 256 KiB follow. Each
 begins with its checksum.
 """
 
@@ -29,7 +29,7 @@ _IN_USE = "lock"
 
 
 def look_into(path: Path, seconds_max: float | None = None) -> FileLook:
-    """What is damaged in a DuckDB file; nothing is changed. With `seconds_max` it may end before all was seen."""
+    """The damage in a DuckDB file, which is not changed. With `seconds_max` the check may end early."""
     deadline = float("inf") if seconds_max is None else time.monotonic() + seconds_max
     damages: list[Damage] = []
     is_whole = True
@@ -41,15 +41,15 @@ def look_into(path: Path, seconds_max: float | None = None) -> FileLook:
             break
     rows, error = (None, None) if seconds_max is not None and damages else _read(path, count=seconds_max is None)
     if error is not None and _IN_USE in error.lower() and not damages:
-        return FileLook(path, unseen="another process holds it")
+        return FileLook(path, unseen="another process has it open")
     if error is not None and not damages:
         damages.append(Damage(str(path), error))
-    unseen = None if is_whole else f"not all of it could be looked at in {seconds_max:.1f} s"
+    unseen = None if is_whole else f"not all of it could be checked in {seconds_max:.1f} s"
     return FileLook(path, tuple(damages), rows, unseen)
 
 
 def _read(path: Path, *, count: bool) -> tuple[int | None, str | None]:
-    """The rows of all tables where they are to be counted, and why the file cannot be read."""
+    """The number of rows of all tables, if requested, and why the file cannot be read."""
     rows = 0
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
@@ -64,11 +64,11 @@ def _read(path: Path, *, count: bool) -> tuple[int | None, str | None]:
 
 
 def _blocks(path: Path) -> Iterator[tuple[int, str]]:
-    """Each block's place in bytes, and what it is where it is damaged, else nothing."""
+    """The position of each block in bytes, and its kind if it is damaged, else ""."""
     with path.open("rb") as file:
         head = file.read(HEADER_BYTES)
         if head[MAGIC_AT : MAGIC_AT + len(MAGIC)] != MAGIC:
-            # DuckDB says what it misses.
+            # DuckDB reports what is missing.
             return
         for number in range(HEADERS):
             file.seek(number * HEADER_BYTES)
@@ -76,7 +76,7 @@ def _blocks(path: Path) -> Iterator[tuple[int, str]]:
         at = HEADERS * HEADER_BYTES
         file.seek(at)
         while len(block := file.read(BLOCK_BYTES)) == BLOCK_BYTES:
-            # What was never written is in no use.
+            # A block that was never written is not in use.
             yield at, "" if _is_sound(block) or not block.strip(b"\0") else "block"
             at += BLOCK_BYTES
 

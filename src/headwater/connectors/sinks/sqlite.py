@@ -1,4 +1,4 @@
-"""The SQLite sink: events become rows of a table in a SQLite file, the resume token beside them."""
+"""The SQLite sink: events become rows of a table in a SQLite file, stored together with the resume token."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SqliteSink(SqlTableSink[sqlite3.Connection]):
 
 
 class SqliteDialect(Dialect[sqlite3.Connection]):
-    """What SQL of SQLite is its own."""
+    """The SQL that is specific to SQLite."""
 
     types: Mapping[ColumnType, str] = {
         "text": "TEXT",
@@ -46,7 +46,7 @@ class SqliteDialect(Dialect[sqlite3.Connection]):
         make_private_file(self._path)
         writer = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         # Rows and token commit together: after a power cut the batch is read and written again, so that waiting for
-        # the disk at every commit would buy nothing.
+        # the disk at every commit would gain nothing.
         writer.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -2048;")
         return writer
 
@@ -65,7 +65,7 @@ class SqliteDialect(Dialect[sqlite3.Connection]):
         marks = ", ".join("?" for _ in shape.columns)
         names = quoted(shape.column_names)
         into = f"INTO {quoted([shape.name])} ({names}) VALUES ({marks})"
-        # Without a version, the quicker of the two ways.
+        # Without a version, this is the faster statement.
         how = f"INSERT {into}{on_conflict(shape)}" if shape.version else f"INSERT OR REPLACE {into}"
         connection.executemany(how, rows)
 
@@ -75,10 +75,10 @@ class SqliteDialect(Dialect[sqlite3.Connection]):
 
 @dataclass(frozen=True, slots=True)
 class SqliteOptions:
-    """What a SQLite sink takes."""
+    """The options of a SQLite sink."""
 
     path: str = setting(
-        REQUIRED, "The database file, such as `var/tables.db`, relative to the project; made where absent."
+        REQUIRED, "The database file, such as `var/tables.db`, relative to the project; created if absent."
     )
 
 
