@@ -71,7 +71,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def needs() -> Needs:
-    """`needs(name, found, how)`: go on, skip with the reason, or fail where the thing is required."""
+    """`needs(name, found, how)`: continue, skip with the reason, or fail if it is required."""
     return check_need
 
 

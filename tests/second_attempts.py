@@ -1,10 +1,10 @@
 """A second attempt for failed tests of real servers, and for no others: a pytest plugin, off unless asked for.
 
 How this works: with `--second-attempts`, a failed test that is marked `real_server` is not counted as failed yet. When
-all other tests have run it is tried once more, alone, with servers started anew. What was tried twice is printed at the
-end with its first failure, also when the second attempt passed: each is a fault to be found. A second failure fails
-the run, and so does every failure of a test without the mark. The mark is set on tests that ask for the fixture of a
-server; a test that starts servers by other means sets it itself.
+all other tests have run it is tried once more, alone, with new servers. What was tried twice is printed at the end with
+its first failure, also when the second attempt passed: each is a fault to be found. A second failure fails the run, and
+so does every failure of a test without the mark. The mark is set on tests that ask for the fixture of a server; a test
+that starts servers by other means sets it itself.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def late_request(log: KafkaLog, kafka_server: str) -> None:
 
 
 @pytest.mark.usefixtures("slow_start")
-async def test_a_group_goes_on_after_a_late_request_of_its_own(logs: Callable[[], Any], kafka_server: str) -> None:
+async def test_a_group_continues_after_a_late_request_of_its_own(logs: Callable[[], Any], kafka_server: str) -> None:
     log = await logs()
     store = LogStore(log, "g")
     assert await store.open() is None

@@ -254,7 +254,7 @@ async def test_many_readers_share_a_few_consumers_and_miss_nothing(
     assert len(made) < 40
 
 
-async def test_many_followed_partitions_are_divided_over_feeds_that_end_when_nobody_reads(
+async def test_many_followed_partitions_are_divided_among_feeds_that_end_without_readers(
     log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from headwater.log.kafka import feed as kafka_feed
@@ -289,7 +289,7 @@ async def test_many_followed_partitions_are_divided_over_feeds_that_end_when_nob
     await eventually(lambda: not feeds())
 
 
-async def test_readers_that_wait_for_long_are_confirmed_together_and_ask_nobody_themselves(
+async def test_readers_that_wait_for_long_are_confirmed_together_and_send_no_requests(
     log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from headwater.log.kafka import follower as kafka_follower

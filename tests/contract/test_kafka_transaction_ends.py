@@ -1,4 +1,4 @@
-"""How transactions end that meet another writer, a coordinator in trouble, or their own time limit: wholly or not."""
+"""How transactions end that meet another writer, a failing coordinator, or their own time limit: wholly or not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def logs(kafka_server: str) -> AsyncIterator[Callable[[], Any]]:
 
 
 class Interfering:
-    """The client's producer, of which the next commit ends as it is told; all else is the real one's."""
+    """The client's producer, whose next commit ends as requested; everything else is real."""
 
     def __init__(self, producer: Any, ends: Sequence[Callable[[Any], None]]) -> None:
         self._producer = producer
@@ -167,7 +167,7 @@ def stand_still(producer: Any) -> None:
     producer.commit_transaction(5)
 
 
-async def test_a_writer_whose_transaction_was_open_for_too_long_goes_on_where_nobody_has_taken_over(
+async def test_a_writer_whose_transaction_was_open_for_too_long_continues_unless_it_was_fenced(
     logs: Callable[[], Any],
 ) -> None:
     log = await logs()

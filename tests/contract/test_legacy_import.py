@@ -165,7 +165,7 @@ def unsayable() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("text", "expected"), list(unsayable()))
-def test_what_the_legacy_shape_cannot_say_is_said_aloud(tmp_path: Path, text: str, expected: str) -> None:
+def test_what_the_legacy_format_cannot_express_is_reported(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "defaults.yaml").write_text("transport: {topic_prefixes: [a., b.]}\n", encoding="utf-8")
     body = "stream: s\nschema_title: t\nmonitor: {canary: {enabled: true}}\n"
     (tmp_path / "s.yaml").write_text(body + text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is damaged is said to be damaged: it is never served, and never silently left out."""
+"""Damage is reported: damaged records are never served, and never silently left out."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ async def test_a_damaged_end_costs_its_own_offsets_and_no_number_is_given_twice(
         "DELETE FROM batches",
     ],
 )
-async def test_whatever_is_damaged_in_the_last_batch_the_intake_goes_on(tmp_path: Path, damage: str) -> None:
+async def test_whatever_is_damaged_in_the_last_batch_the_intake_continues(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "events.db"
     log = SqliteLog(path)
     await log.open()
@@ -249,7 +249,7 @@ async def test_whatever_is_damaged_in_the_last_batch_the_intake_goes_on(tmp_path
     await log.close()
 
 
-async def test_retention_and_compaction_go_on_beside_damage(tmp_path: Path) -> None:
+async def test_retention_and_compaction_continue_despite_damage(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     log = SqliteLog(path)
     await log.open()

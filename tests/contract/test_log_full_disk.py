@@ -1,4 +1,4 @@
-"""On a full disk what expires makes room, whoever has filled it, and writing resumes by itself."""
+"""On a full disk what expires makes room, whatever has filled it, and writing resumes by itself."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def changed(path: Path, statement: str) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_what_is_damaged_is_set_aside_and_the_rest_goes_on(tmp_path: Path, damage: str) -> None:
+async def test_what_is_damaged_is_set_aside_and_the_rest_continues(tmp_path: Path, damage: str) -> None:
     path, aside = tmp_path / "events.db", tmp_path / "aside"
     await filled(path)
     changed(path, DAMAGES[damage])
@@ -120,7 +120,7 @@ async def test_a_damaged_write_ahead_log_is_moved_as_it_is(tmp_path: Path, has_f
     await log.close()
 
 
-async def test_damaged_pages_are_left_and_said(tmp_path: Path) -> None:
+async def test_damaged_pages_are_left_and_reported(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     log = SqliteLog(path)
     await log.open()

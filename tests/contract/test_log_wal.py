@@ -1,4 +1,4 @@
-"""What is in the write-ahead log is opened or said to be damaged; it is never dropped, and never written over."""
+"""The write-ahead log is opened or reported as damaged; it is never dropped, and never overwritten."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def contents(path: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("only_read", [False, True])
-async def test_a_damaged_beginning_is_said_and_left_alone(tmp_path: Path, damage: str, only_read: bool) -> None:
+async def test_a_damaged_beginning_is_reported_and_left_as_it_is(tmp_path: Path, damage: str, only_read: bool) -> None:
     path = await killed(tmp_path)
     DAMAGES[damage](path, path.with_name("events.db-wal"))
     before = contents(path)
@@ -91,7 +91,7 @@ async def test_a_damaged_beginning_is_said_and_left_alone(tmp_path: Path, damage
 
 
 @pytest.mark.parametrize("damage", ["first sector", "file missing"])
-async def test_without_fsync_it_is_said_too(tmp_path: Path, damage: str) -> None:
+async def test_without_fsync_it_is_reported_too(tmp_path: Path, damage: str) -> None:
     path = await killed(tmp_path)
     DAMAGES[damage](path, path.with_name("events.db-wal"))
     with pytest.raises(LogCorrupt, match="would be lost"):

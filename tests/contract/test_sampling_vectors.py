@@ -48,7 +48,7 @@ def test_the_oldest_rule_decides_as_recorded() -> None:
 
 
 @given(salt=st.text(), stream=st.text(), unit_id=st.text())
-def test_rate_0_is_nobody_and_rate_1_everybody(salt: str, stream: str, unit_id: str) -> None:
+def test_rate_0_selects_no_unit_and_rate_1_every_unit(salt: str, stream: str, unit_id: str) -> None:
     assert not in_sample_hash64(salt, stream, unit_id, 0)
     assert in_sample_hash64(salt, stream, unit_id, 1)
 
@@ -77,7 +77,7 @@ def test_the_hash_is_what_other_languages_compute() -> None:
     assert hash64("", "demo.edit", "é") == 0x185AA6A379AB1314
 
 
-def test_the_applied_rate_is_told_and_what_cannot_be_understood_is_out() -> None:
+def test_the_applied_rate_is_reported_and_invalid_settings_exclude_all_units() -> None:
     sample = {"unit": "session", "rate": 0.25, "algorithm": "hash64"}
     decided = decide("s", sample, {"session": "abc"})
     assert decided.applied == sample

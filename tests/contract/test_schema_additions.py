@@ -18,7 +18,7 @@ pytestmark = requires_fixtures(FIXTURES)
 
 
 def _pairs() -> list[tuple[Any, Any, Any]]:
-    """Every labelled pair as it stands and the other way round: (old, new, whether backward is labelled true)."""
+    """Every labelled pair in both directions: (old, new, whether backward is labelled true)."""
     cases = [case for file in FILES for case in json.loads(file.read_text(encoding="utf-8"))]
     forth = [(case["old"], case["new"], case["expected"]["backward"]) for case in cases]
     return forth + [(case["new"], case["old"], case["expected"]["forward"]) for case in cases]

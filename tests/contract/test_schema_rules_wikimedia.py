@@ -1,7 +1,7 @@
 """The rules of jsonschema-tools come to its recorded results on real repositories: nothing fails but the exempted.
 
 Recorded (contracts/schemas.md §8): the original's own tests pass for the whole of each repository, and every case that
-its skip list names is skipped. The fixtures are without symbolic links, so these are made anew by their rule.
+its skip list names is skipped. The fixtures are without symbolic links, so these are recreated by their rule.
 """
 
 from __future__ import annotations

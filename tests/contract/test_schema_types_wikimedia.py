@@ -123,7 +123,7 @@ def test_a_schema_converts_to_every_target(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VERSIONS)
-def test_a_schema_is_refused_only_where_the_original_tool_was_told_to_look_away(name: str) -> None:
+def test_a_schema_is_refused_only_if_the_original_tool_was_set_to_skip_it(name: str) -> None:
     """What has no one type breaks the rule of deterministic types, unless it is a map with properties."""
     skipped = [text.split("/jsonschema")[0] for text in _skips(name.split("/", 1)[0])]
     known = any(part.strip("/") in name for part in skipped)

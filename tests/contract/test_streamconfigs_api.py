@@ -1,7 +1,7 @@
 """The compatible streamconfigs API over HTTP, case by case as the real server answered.
 
 What may differ, docs/reference/compatibility.md says: the wording inside errors, not their codes; and private streams,
-which are told only to who sends an API key.
+which are shown only with an API key.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ async def test_the_only_difference_with_validators_on_is_the_validator(
                 assert found == ([] if case["expected"]["compare"] == "error" else ["has ETag"]), case["id"]
 
 
-async def test_who_has_an_answer_is_told_so_until_it_changes(recorded: dict[str, Any], tmp_path: Path) -> None:
+async def test_a_client_that_has_the_answer_gets_304_until_it_changes(recorded: dict[str, Any], tmp_path: Path) -> None:
     small = recorded["fixtures"]["small"]
     async with served(tmp_path, small, etag=True) as client:
         first = await client.get("/w/api.php?action=streamconfigs&streams=test.event")
@@ -188,7 +188,7 @@ async def small(recorded: dict[str, Any], tmp_path: Path) -> AsyncIterator[Clien
         yield client
 
 
-async def test_parameters_nobody_knows_are_named_in_a_warning(small: httpx.AsyncClient) -> None:
+async def test_unknown_parameters_are_named_in_a_warning(small: httpx.AsyncClient) -> None:
     body = (await small.get("/w/api.php?action=streamconfigs&format=json&streams=&foo=1&maxage=1&bar=2")).json()
     assert body == {"warnings": {"main": {"warnings": "Unrecognized parameters: foo, bar."}}, "streams": {}}
 

@@ -16,7 +16,7 @@ EXAMPLE = "mediawiki.page_change.v1"
 
 
 def as_the_api_prints(value: Any) -> Any:
-    """The original cannot tell an empty map from an empty list."""
+    """The original does not distinguish an empty map from an empty list."""
     if isinstance(value, dict):
         return {key: as_the_api_prints(item) for key, item in value.items()} or []
     return [as_the_api_prints(item) for item in value] if isinstance(value, list) else value

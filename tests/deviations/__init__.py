@@ -1,1 +1,1 @@
-"""How our answers differ from recorded ones on purpose: rules by which tests judge any record and pages are made."""
+"""How our answers deliberately differ from recorded ones: rules for the tests of records and for the pages."""

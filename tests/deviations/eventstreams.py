@@ -11,7 +11,7 @@ PAGES = ("/v2/ui", "/rc")
 
 
 def is_stream(record: Record) -> bool:
-    """Whether the recording shows a stream that went on until its client left."""
+    """Whether the recording shows a stream that continued until its client disconnected."""
     return record.status == 200 and "stream_ended" in record.raw["response"]
 
 

@@ -1,4 +1,4 @@
-"""What a deliberate deviation is, and how a record is judged by all of them."""
+"""What a deliberate deviation is, and how a record is compared by all of them."""
 
 from __future__ import annotations
 

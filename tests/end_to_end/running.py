@@ -19,7 +19,7 @@ STOP_SECONDS_MAX = 40.0
 
 
 class RunningServer:
-    """A server that has said where it is: `address`, without a slash at its end, and `said`, all lines until then."""
+    """A server that has printed its address: `address`, without a final slash, and `said`, all lines until then."""
 
     def __init__(self, project: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
         """Start it on a free port. Raises AssertionError with what it wrote when it ends instead."""

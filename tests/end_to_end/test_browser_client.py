@@ -150,7 +150,7 @@ def test_the_client_is_served_to_every_origin_as_it_is_in_the_repository(tmp_pat
         assert httpx.get(f"{address}/clients/%2e%2e%2fbrowser_client.py").status_code == 404
 
 
-async def test_events_of_a_page_of_another_origin_arrive_complete_and_refusals_are_told(world: World) -> None:
+async def test_events_of_a_page_of_another_origin_arrive_complete_and_refusals_are_reported(world: World) -> None:
     page = await world.page()
     await page.evaluate("note('sampled', 'a'); note('sampled', 1); note('nowhere', 'b'); note('sampled', 'c')")
     first, last = await world.stored("sampled", "c")

@@ -113,9 +113,7 @@ async def test_a_key_is_shown_nowhere(project: Path, remote: tuple[Platform, str
         ({"http://there": "${env:HOME}", "http://there:80/v1/events": "${env:HOME}"}, "two keys"),
     ],
 )
-async def test_a_key_that_cannot_be_had_is_said_at_the_start(
-    tmp_path: Path, keys: dict[str, object], said: str
-) -> None:
+async def test_an_unavailable_key_is_reported_at_the_start(tmp_path: Path, keys: dict[str, object], said: str) -> None:
     made = made_project(tmp_path / "local", canary=CANARY)
     (made / "empty").write_text("\n")
     (made / "two").write_text("hwk_a hwk_b")

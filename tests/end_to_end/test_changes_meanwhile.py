@@ -58,7 +58,7 @@ def rule(number: int) -> dict[str, Any]:
 
 
 def rates(streams: dict[str, Any]) -> list[float]:
-    """Every rate that stands anywhere in what is told of the stream."""
+    """Every rate anywhere in the description of the stream."""
     found: list[float] = []
 
     def look(value: Any) -> None:

@@ -75,7 +75,7 @@ async def test_events_of_the_present_are_on_time_after_one_from_later(platform: 
     assert (report.read, report.late, report.errors) == (4, 0, 0)
 
 
-async def test_records_that_another_program_dates_in_the_future_make_nobody_late(platform: Platform) -> None:
+async def test_records_that_another_program_dates_in_the_future_make_no_event_late(platform: Platform) -> None:
     await write(platform, utc_milliseconds(now_ms()))
     # A broker refuses what is more than an hour ahead.
     later = now_ms() + HOUR_MS * 5 // 6

@@ -102,7 +102,7 @@ def test_a_damaged_block_of_a_duckdb_file_is_found_wherever_it_is(tmp_path: Path
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("content", [b"", b"no database at all", bytes(20_000)], ids=["empty", "text", "zeros"])
-def test_what_is_no_database_is_said_and_never_raises(tmp_path: Path, kind: str, content: bytes) -> None:
+def test_a_file_that_is_not_a_database_is_reported_and_never_raises(tmp_path: Path, kind: str, content: bytes) -> None:
     path = tmp_path / kind
     path.write_bytes(content)
     # SQLite takes an empty file for a database without tables.
@@ -160,7 +160,7 @@ async def test_a_damaged_table_is_named_at_the_start_and_left_as_it_is(
     ],
     ids=["a batch", "a position"],
 )
-async def test_damage_at_the_end_of_the_log_is_said_before_anybody_reads_it(
+async def test_damage_at_the_end_of_the_log_is_reported_before_it_is_read(
     project: Path, statement: str, named: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = config_of(project)

@@ -1,4 +1,4 @@
-"""A damaged batch costs its own events: the platform serves, says what is damaged, and everybody else goes on."""
+"""A damaged batch costs its own events: the platform serves, reports what is damaged, and everything else continues."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def project(tmp_path: Path) -> Path:
     return project
 
 
-async def test_everybody_goes_on_beside_a_damaged_batch_and_it_is_named(
+async def test_all_readers_continue_after_a_damaged_batch_which_is_reported(
     project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     platform = build(config_of(project))

@@ -182,7 +182,7 @@ def test_numbers_arrive_as_they_were_sent_also_what_a_job_makes_of_them(
 
 
 @pytest.mark.parametrize("literal", REFUSED)
-def test_a_number_nobody_could_read_is_refused_everywhere_by_a_message_about_it(
+def test_an_unreadable_number_is_refused_everywhere_with_a_message_about_it(
     address: str, literal: str, tmp_path: Path
 ) -> None:
     good, bad = event('"door": "neighbour"'), event(f'"n": {literal}')
@@ -214,7 +214,7 @@ def test_numbers_json_has_not_are_refused_from_the_producer_and_from_jobs(addres
                 break
 
 
-def test_a_load_keeps_numbers_and_refuses_those_nobody_could_read(tmp_path: Path) -> None:
+def test_a_load_keeps_numbers_and_refuses_unreadable_ones(tmp_path: Path) -> None:
     directory = tmp_path / "loaded"
     write_project(directory, [SCHEMA], STREAMS[:1])
     (directory / "headwater.yaml").write_text("{}", encoding="utf-8")
@@ -249,7 +249,7 @@ def test_neighbours_of_what_cannot_be_read_are_stored(address: str, content_type
 
 
 @pytest.mark.parametrize("body", [b'[{"a":1},{"b":[}]', b'[{"a":1}', b'[{"a":"x]', b'[{"a":1}]]', b"[1] 2", b"[[1]"])
-def test_a_body_whose_members_cannot_be_told_apart_is_refused_as_a_whole(address: str, body: bytes) -> None:
+def test_a_body_whose_members_cannot_be_separated_is_refused_as_a_whole(address: str, body: bytes) -> None:
     answer = post(address, body)
     assert answer.status_code == 400
     assert answer.json()["type"] == "event_malformed"

@@ -1,4 +1,4 @@
-"""Explaining the invalid events of one request is bounded for the request as a whole; what is left out is said."""
+"""Explaining the invalid events of one request is bounded for the request as a whole; what is left out is reported."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_what_the_texts_of_violations_leave_no_room_for_is_counted(compiled: Com
 
 
 @pytest.mark.parametrize("left", [{"steps_left": 3}, {"bytes_left": 10}, {"violations_left": 0}])
-def test_nothing_valid_is_said_of_an_invalid_event_when_a_budget_is_used_up(
+def test_an_invalid_event_is_never_called_valid_when_a_budget_is_used_up(
     compiled: CompiledSchema, left: dict[str, int]
 ) -> None:
     violations, errors = compiled.explained({"texts": ["a"] * 50 + [1, 2]}, ExplanationBudget(**left))

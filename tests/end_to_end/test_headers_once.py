@@ -100,7 +100,7 @@ def test_others_may_be_repeated(place: tuple[str, int], twice: list[tuple[str, s
     assert asked(place, REQUESTS["events"], twice).startswith(b"HTTP/1.1 201")
 
 
-def test_what_is_accepted_is_one_list_wherever_it_stands(place: tuple[str, int]) -> None:
+def test_accept_headers_are_one_list_however_they_are_split(place: tuple[str, int]) -> None:
     for kinds, media in (
         (("application/json", "text/html"), b"application/json"),
         (("text/html", "application/json"), b"text/event-stream"),

@@ -176,7 +176,7 @@ def test_who_closes_its_half_of_the_connection_gets_all_answers(url: str, header
         assert answers(wire.to_the_end()) == [201, 201, 200]
 
 
-def test_a_stream_goes_on_for_who_has_closed_its_half_and_ends_for_who_has_gone(
+def test_a_stream_continues_after_a_half_close_and_ends_after_a_disconnect(
     served: tuple[str, Platform],
 ) -> None:
     url, platform = served
@@ -196,7 +196,7 @@ def test_a_stream_goes_on_for_who_has_closed_its_half_and_ends_for_who_has_gone(
     assert not platform.hub.admission.connections
 
 
-def test_a_body_that_ends_too_early_is_told_so(url: str) -> None:
+def test_a_body_that_ends_too_early_is_refused(url: str) -> None:
     with Wire(url) as wire:
         wire.send(request("POST /v1/events HTTP/1.1", "", note("cut"))[:-3])
         wire.socket.shutdown(socket.SHUT_WR)

@@ -193,7 +193,9 @@ async def test_a_body_of_exactly_the_limit_is_taken_and_a_chunked_one_over_it_is
     ("query", "status"),
     [("hasty=true", 202), ("hasty=1", 202), ("hasty", 400), ("hasty=", 400), ("hasty=false", 400), ("hasty=0", 400)],
 )
-async def test_hasty_is_answered_before_anything_is_judged(client: httpx.AsyncClient, query: str, status: int) -> None:
+async def test_hasty_is_answered_before_anything_is_validated(
+    client: httpx.AsyncClient, query: str, status: int
+) -> None:
     assert (await client.post(f"/v1/events?{query}", json=note(1))).status_code == status
 
 
@@ -268,7 +270,7 @@ async def test_every_answer_carries_cors_and_security_headers(client: httpx.Asyn
         assert "content-security-policy" in response.headers
 
 
-async def test_small_facts_are_told(client: httpx.AsyncClient, platform: Platform) -> None:
+async def test_facts_about_the_service_are_returned(client: httpx.AsyncClient, platform: Platform) -> None:
     assert (await client.get("/_info/name")).json() == {"name": "headwater-intake"}
     assert (await client.get("/_info/home")).status_code == 301
     assert (await client.get("/_info/nothing")).status_code == 404
@@ -361,14 +363,14 @@ async def test_a_request_may_come_in_any_pieces(client: httpx.AsyncClient, platf
     assert len(await stored(platform)) == 2
 
 
-async def test_a_client_that_asks_before_sending_is_told_to_go_on(client: httpx.AsyncClient) -> None:
+async def test_a_client_that_asks_before_sending_gets_100_continue(client: httpx.AsyncClient) -> None:
     body = orjson.dumps(note())
     request = post(body, "expect: 100-continue", close=True)
     answer = await exchange(client, request[: -len(body)], body)
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 ")
 
 
-async def test_a_client_that_asks_before_sending_too_much_is_told_at_once(client: httpx.AsyncClient) -> None:
+async def test_a_client_that_asks_before_sending_too_much_is_refused_at_once(client: httpx.AsyncClient) -> None:
     request = post(b"x" * 200_000, "expect: 100-continue", close=True)
     answer = await exchange(client, request[:-200_000])
     assert answer.startswith(b"HTTP/1.1 413 ")

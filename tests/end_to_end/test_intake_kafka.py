@@ -1,4 +1,4 @@
-"""The intake on a broker that stands still, goes away or refuses: bounded waits, exact answers, bounded memory."""
+"""The intake on a broker that hangs, goes away or refuses: bounded waits, exact answers, bounded memory."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def in_topic(broker: KafkaCluster, topic: str) -> list[dict[str, Any]]:
         consumer.close()
 
 
-async def test_a_broker_that_stands_still_is_a_503_in_time_and_recovery_needs_nobody(
+async def test_a_paused_broker_is_a_503_in_time_and_recovery_is_automatic(
     tmp_path: Path, broker: KafkaCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stream = stream_name()
@@ -194,7 +194,9 @@ async def test_the_newest_requests_are_recognised_after_a_restart(tmp_path: Path
     assert kept == Counter(event["meta"]["id"] for events in requests for event in events)
 
 
-async def test_what_the_broker_refuses_is_told_for_exactly_those_events(tmp_path: Path, broker: KafkaCluster) -> None:
+async def test_what_the_broker_refuses_is_reported_for_exactly_those_events(
+    tmp_path: Path, broker: KafkaCluster
+) -> None:
     taken, narrow = stream_name(), stream_name()
     async with running(tmp_path, broker, taken, narrow) as (_, client):
         assert (await post(client, [note(taken), note(narrow)])).status_code == 201

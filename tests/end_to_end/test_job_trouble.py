@@ -1,4 +1,4 @@
-"""A job in trouble is seen: on the console, on the pages, in readiness and in the metrics, whatever log it runs on."""
+"""A failing job is reported: on the console, on the pages, in readiness and in the metrics, whatever log it runs on."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def values(platform: Platform, topic: str) -> list[bytes]:
     ],
     indirect=["log_url"],
 )
-async def test_jobs_in_trouble_end_nothing_and_are_seen_everywhere(
+async def test_failing_jobs_end_nothing_and_are_reported_everywhere(
     platform: Platform, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)

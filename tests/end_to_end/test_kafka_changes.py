@@ -1,4 +1,6 @@
-"""What others change on the brokers while a project runs, or while it is stopped: jobs and tables go on, and say so."""
+"""What others change on the brokers while a project runs, or while it is stopped: jobs and tables continue, and report
+it.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +121,7 @@ async def test_jobs_and_tables_read_partitions_that_another_tool_has_added(platf
     await until_all_have(platform, *range(5), *range(10, 60))
 
 
-async def test_jobs_and_tables_begin_anew_with_a_topic_that_was_made_again_while_they_ran(
+async def test_jobs_and_tables_restart_with_a_topic_that_was_recreated_while_they_ran(
     platform: Platform, config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
     await send(platform, *range(20))
@@ -218,7 +220,7 @@ async def test_ids_of_topics_differ_and_are_left_out_where_there_is_none(platfor
     assert await platform.log.topic_ids(["edit"]) == {"edit": ids["edit"]}
 
 
-async def test_whoever_asks_for_ids_while_others_are_asked_for_is_answered_too(platform: Platform) -> None:
+async def test_a_request_for_ids_during_another_one_is_answered_too(platform: Platform) -> None:
     topics = [f"topic{number}" for number in range(5)]
     for topic in topics:
         await platform.log.ensure_topic(topic, TopicSettings())

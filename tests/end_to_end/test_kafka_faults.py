@@ -1,4 +1,4 @@
-"""Brokers die, stand still and come back under load; records with old event times meet the broker's retention."""
+"""Brokers die, hang and come back under load; records with old event times meet the broker's retention."""
 
 from __future__ import annotations
 

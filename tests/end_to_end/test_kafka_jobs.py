@@ -181,7 +181,7 @@ async def refused(config: Config, job: str) -> str:
         await platform.stop()
 
 
-async def test_a_state_that_does_not_fit_the_log_is_refused_and_the_right_one_goes_on(config: Config) -> None:
+async def test_a_state_that_does_not_fit_the_log_is_refused_and_the_right_one_resumes(config: Config) -> None:
     await write(config, range(100))
     check_exact(await finish(config), 100)
     state = config.path(config.jobs.state_path) / "running.db"
@@ -297,7 +297,7 @@ async def test_what_a_killed_process_left_open_for_one_job_does_not_keep_the_oth
     assert {topic: len(events) for topic, events in found.items()} == {"running": 60, "passed": 60, "doubled": 60}
 
 
-async def test_what_the_brokers_never_take_becomes_an_error_event_and_the_job_goes_on(config: Config) -> None:
+async def test_what_the_brokers_never_accept_becomes_an_error_event_and_the_job_continues(config: Config) -> None:
     (config.project_dir / "jobs" / "jobs.py").write_text(
         """
 from headwater.jobs import job
@@ -333,9 +333,7 @@ async def test_a_job_has_no_lag_when_only_marks_of_transactions_are_left(config:
         await platform.stop()
 
 
-async def test_jobs_go_on_exactly_when_a_broker_that_stood_still_goes_on(
-    config: Config, kafka_alone: KafkaCluster
-) -> None:
+async def test_jobs_resume_exactly_when_a_paused_broker_continues(config: Config, kafka_alone: KafkaCluster) -> None:
     overrides = {"log.url": f"kafka://{kafka_alone.bootstrap}", "log.delivery_seconds_max": 1}
     config = load_config(config.project_dir, environment={}, overrides=overrides)
     await write(config, range(EVENTS))

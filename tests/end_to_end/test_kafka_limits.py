@@ -1,4 +1,6 @@
-"""Limits of topics that are changed while the log is open: what fits is stored, and what does not is told by event."""
+"""Limits of topics that are changed while the log is open: what fits is stored, and what does not is reported by
+event.
+"""
 
 from __future__ import annotations
 
@@ -150,7 +152,7 @@ async def test_a_transaction_that_is_too_large_as_one_batch_is_repeated_in_small
     assert values(await read_all(log, ["a"])) == [b"before", *(record.value for record in many)]
 
 
-async def test_an_output_over_a_limit_that_was_made_smaller_is_an_error_event_and_the_job_goes_on(
+async def test_an_output_over_a_limit_that_was_lowered_is_an_error_event_and_the_job_continues(
     url: str, tmp_path: Path
 ) -> None:
     write_files(tmp_path, FILES)

@@ -1,4 +1,4 @@
-"""Brokers that stand still under a server: what its log says, what /readyz answers, and how long it takes to stop."""
+"""Brokers that hang under a server: what its log reports, what /readyz answers, and how long it takes to stop."""
 
 from __future__ import annotations
 

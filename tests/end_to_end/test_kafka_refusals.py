@@ -43,7 +43,7 @@ async def test_more_copies_than_brokers_are_impossible_in_the_plan_and_end_the_s
         await platform.start()
 
 
-async def test_copies_are_made_as_declared_and_later_changes_are_told(project: Path) -> None:
+async def test_replicas_are_made_as_declared_and_later_changes_are_reported(project: Path) -> None:
     from confluent_kafka.admin import AdminClient
 
     declare(project, replicas=1)

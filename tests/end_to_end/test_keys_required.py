@@ -1,4 +1,4 @@
-"""Where keys are required a stranger is told nothing but that the process lives, at every path and by every method."""
+"""If keys are required, a client without one learns only that the process lives, at every path and by every method."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_head_is_answered_alike(closed: Service, tmp_path: Path) -> None:
         assert (answer.status_code, answer.content) == (200 if path == "/healthz" else 401, b""), path
 
 
-def test_a_stranger_is_told_that_the_process_lives(closed: Service) -> None:
+def test_liveness_needs_no_key(closed: Service) -> None:
     answer = closed.client.get("/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
@@ -423,7 +423,7 @@ def test_many_readers_with_a_revoked_key_shut_nobody_out(tmp_path: Path) -> None
         assert service.client.get("/metrics", headers=reader).status_code == 200
 
 
-def test_a_damaged_key_file_tells_a_stranger_no_name(tmp_path: Path) -> None:
+def test_a_damaged_key_file_reveals_no_name(tmp_path: Path) -> None:
     with served(tmp_path, **BOTH) as service:
         service.key("events:read")
         path = service.platform.config.path(service.platform.config.control.api_keys_path)

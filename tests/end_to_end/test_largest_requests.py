@@ -297,7 +297,9 @@ def test_every_route_has_a_row(place: Path) -> None:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("route", TABLE)
-def test_the_largest_requests_of_a_route_hold_nobody_up(service: WatchedService, idle_bytes: int, route: str) -> None:
+def test_the_largest_requests_of_a_route_delay_no_other_request(
+    service: WatchedService, idle_bytes: int, route: str
+) -> None:
     method = route.partition(" ")[0]
     with httpx.Client(base_url=service.address, timeout=300) as client:
         for number, ask in enumerate(TABLE[route]):

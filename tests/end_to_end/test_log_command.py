@@ -102,5 +102,5 @@ def test_a_log_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     run("stats", "--log", "redis://broker:9092", code=2)
 
 
-def test_a_time_that_is_none_is_refused(log_path: Path) -> None:
+def test_an_invalid_time_is_refused(log_path: Path) -> None:
     assert "is not a time" in run("read", "demo.edit", "--log", str(log_path), "--at", "noon", code=1).stderr

@@ -227,7 +227,7 @@ def test_a_copy_killed_again_and_again_ends_with_every_record_once(tmp_path: Pat
 
 
 class DiesAfter(SqliteLog):
-    """Does what it is told and then, once, says that it could not."""
+    """Does what is asked and then, once, reports a failure."""
 
     left = 0
 
@@ -329,7 +329,7 @@ def test_records_that_the_target_would_remove_are_refused_or_skipped(tmp_path: P
     assert [one[3] for one in in_logs(content, target)["a", 0]] == [b"%d" % n for n in range(4, 10)]
 
 
-def test_what_the_source_itself_keeps_no_longer_is_left_out_and_told(tmp_path: Path) -> None:
+def test_what_the_source_no_longer_has_is_left_out_and_reported(tmp_path: Path) -> None:
     async def expired(log: Log) -> None:
         await log.ensure_topic("a", TopicSettings(retention_seconds=DAY))
         now_ms = int(time.time() * 1000)
@@ -471,7 +471,7 @@ def test_ids_of_clients_do_not_hold_where_offsets_have_changed(tmp_path: Path) -
     asyncio.run(work())
 
 
-async def test_a_table_goes_on_in_a_copy_of_its_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_table_continues_in_a_copy_of_its_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     filled = table("filled", source="edits", columns={"n": "integer"})
     assert isinstance(filled.output, ToTable)
     logs = [SqliteLog(tmp_path / "old.db"), SqliteLog(tmp_path / "new.db")]
@@ -493,7 +493,7 @@ async def test_a_table_goes_on_in_a_copy_of_its_log(tmp_path: Path, caplog: pyte
     assert [one.getMessage() for one in caplog.records if "job" in one.getMessage()] == []
 
 
-def test_mistakes_are_told_before_anything_is_made(source: Path, tmp_path: Path) -> None:
+def test_mistakes_are_reported_before_anything_is_made(source: Path, tmp_path: Path) -> None:
     assert "are the same log" in run(str(source), f"sqlite:///{source}", code=2).stderr
     assert "There is no log at" in run(str(tmp_path / "none.db"), str(tmp_path / "new.db"), code=2).stderr
     assert not (tmp_path / "new.db").exists()

@@ -477,7 +477,9 @@ def test_what_processes_that_share_a_job_have_done_is_gathered_and_moves_there_a
     assert project.finish() == stays(130)
 
 
-def test_outside_of_a_project_it_is_said_that_state_needs_one(project: Project, kafka_url: str, tmp_path: Path) -> None:
+def test_outside_of_a_project_an_error_says_that_state_needs_one(
+    project: Project, kafka_url: str, tmp_path: Path
+) -> None:
     project.write(range(20))
     project.work()
     words = ["log", "copy", project.url, kafka_url, "--project", str(tmp_path)]

@@ -1,4 +1,4 @@
-"""`headwater log load` stores what the intake would accept, once, with the times asked for, and tells of the rest."""
+"""`headwater log load` stores what the intake would accept, once, with the requested times, and reports the rest."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ MIXED: list[Any] = [
 ]
 
 
-def test_events_are_judged_as_if_they_had_been_posted(project: Path, tmp_path: Path) -> None:
+def test_events_are_validated_as_if_they_had_been_posted(project: Path, tmp_path: Path) -> None:
     other = make_project(tmp_path / "posted")
 
     async def post() -> dict[int, str]:
@@ -235,7 +235,7 @@ def test_times_are_read_as_people_write_them(value: Any, expected: int | None) -
     assert event_time_ms(value) == expected
 
 
-def test_a_file_is_loaded_once_unless_asked_again_and_goes_on_when_it_has_grown(project: Path, tmp_path: Path) -> None:
+def test_a_file_is_loaded_once_unless_repeated_and_continues_when_it_has_grown(project: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "events.jsonl", *(event(n) for n in range(10)))
     load(project, file)
     assert "10 lines of this file were loaded before" in load(project, file).stderr

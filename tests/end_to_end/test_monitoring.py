@@ -114,7 +114,7 @@ async def test_jobs_tables_and_consumers_drop_canaries_and_their_hop_is_known(pl
     await platform.hub.disconnect(connection)
 
 
-async def test_an_intake_that_takes_nothing_is_told_from_a_stream_without_traffic(project: Path) -> None:
+async def test_a_failing_intake_is_distinguished_from_a_stream_without_traffic(project: Path) -> None:
     (project / "streams" / "services.yaml").write_text("main: {}\naway: {eqiad: 'http://127.0.0.1:9'}\n")
     (project / "streams" / "far.yaml").write_text(
         PREFIXED.replace("notes", "far").replace("main", "away") + "transport: {topic_prefixes: [eqiad.]}\n"
@@ -137,7 +137,7 @@ async def test_an_intake_that_takes_nothing_is_told_from_a_stream_without_traffi
         await platform.stop()
 
 
-async def test_streams_that_claim_canaries_they_cannot_have_are_told_loudly(
+async def test_streams_whose_canaries_are_impossible_are_reported(
     project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     schema = project / "schemas" / "demo" / "bad" / "1.0.0.yaml"

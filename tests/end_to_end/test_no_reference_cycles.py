@@ -118,7 +118,7 @@ def test_no_path_leaves_cycles(place: Place) -> None:
 
 
 def _until_closed() -> None:
-    """Wait until no connection is open: whoever has hung up is noticed with the next write at the latest."""
+    """Wait until no connection is open: a disconnected client is noticed with the next write at the latest."""
     eventually_blocking(
         lambda: not any(type(one) is HeadwaterProtocol for one in gc.get_objects()), seconds=SECONDS_MAX
     )

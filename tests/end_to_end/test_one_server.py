@@ -1,4 +1,4 @@
-"""A log on SQLite has one server: a second one is refused by name, and what other commands do beside it."""
+"""A log on SQLite has one server: a second one is refused by name, and what other commands do next to it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _titles(project: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("port", ["0", "the same"])
-def test_a_second_server_is_refused_and_told_which_process_has_the_log(server: RunningServer, port: str) -> None:
+def test_a_second_server_is_refused_with_the_process_that_has_the_log(server: RunningServer, port: str) -> None:
     given = server.address.rpartition(":")[2] if port == "the same" else port
     second = _run("up", "--project", str(server.project), "--port", given)
     assert second.returncode == 2
@@ -90,13 +90,13 @@ def test_when_the_first_has_ended_the_next_one_starts(server: RunningServer, how
     ],
     ids=" ".join,
 )
-def test_commands_that_only_read_work_beside_a_server(server: RunningServer, verb: list[str]) -> None:
+def test_commands_that_only_read_work_next_to_a_server(server: RunningServer, verb: list[str]) -> None:
     assert _post(server, "Brook") == 201
     done = _run(*verb, "--project", str(server.project))
     assert (done.returncode, done.stderr.count("in use")) == (0, 0), done.stderr
 
 
-def test_a_load_and_a_changed_topic_beside_a_server_are_taken_up_by_it(server: RunningServer, tmp_path: Path) -> None:
+def test_a_load_and_a_changed_topic_are_noticed_by_a_running_server(server: RunningServer, tmp_path: Path) -> None:
     assert _post(server, "Brook") == 201
     lines = tmp_path / "edits.jsonl"
     lines.write_bytes(b"".join(orjson.dumps({**DEMO_EDIT, "title": f"Loaded {i}"}) + b"\n" for i in range(20)))
@@ -126,7 +126,7 @@ def test_a_demo_in_the_directory_of_a_server_is_refused(server: RunningServer) -
     assert (demo.returncode, "is in use by another process" in demo.stderr) == (2, True)
 
 
-def test_a_port_taken_by_a_server_of_the_same_name_is_said_to_be_that(server: RunningServer, tmp_path: Path) -> None:
+def test_a_port_of_a_server_of_the_same_name_is_reported_as_such(server: RunningServer, tmp_path: Path) -> None:
     write_project(tmp_path / "other")
     port = server.address.rpartition(":")[2]
     taken = _run("up", "--project", str(tmp_path / "other"), "--port", port)

@@ -141,7 +141,7 @@ def test_compression_is_set_where_the_log_has_topics_of_their_own_compression(pr
     assert topics(project)["dc1.page.edit"].settings.compression is None
 
 
-def test_undeclared_topics_are_told_of_and_kept_and_members_of_families_are_not_among_them(project: Path) -> None:
+def test_undeclared_topics_are_listed_and_kept_and_members_of_families_are_not_among_them(project: Path) -> None:
     run("apply", project, "--yes")
     write(project, "left.over", TopicSettings(partitions=2))
     write(project, "job.send", TopicSettings(retention_seconds=172_800.0))
@@ -152,12 +152,12 @@ def test_undeclared_topics_are_told_of_and_kept_and_members_of_families_are_not_
     assert sum(topics(project)["left.over"].next) == 1
 
 
-def test_without_a_person_to_ask_apply_wants_to_be_told(project: Path) -> None:
+def test_without_a_terminal_apply_needs_yes(project: Path) -> None:
     assert "Use --yes" in run("apply", project, code=2).stderr
     assert not (project / "events.db").exists()
 
 
-def test_a_plan_that_cannot_be_made_is_told_apart_from_one_with_changes(project: Path, tmp_path: Path) -> None:
+def test_an_impossible_plan_is_distinguished_from_one_with_changes(project: Path, tmp_path: Path) -> None:
     assert "no headwater.yaml" in run("plan", tmp_path, code=1).stderr
     declare(project, "partitions: none")
     assert "streams/page.edit.yaml:5" in run("plan", project, code=1).stderr

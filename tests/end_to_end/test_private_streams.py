@@ -1,4 +1,4 @@
-"""Private streams are told to nobody without a key: every route of the platform is asked, and every way around it."""
+"""Private streams are hidden without a key: every route of the platform is tried, and every way around it."""
 
 from __future__ import annotations
 
@@ -333,7 +333,7 @@ def test_every_route_has_a_decision(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
 @pytest.mark.parametrize("path", [path for paths in GET.values() for path in paths])
-def test_no_route_tells_of_a_private_stream(service: Service, path: str, accept: str) -> None:
+def test_no_route_reveals_a_private_stream(service: Service, path: str, accept: str) -> None:
     known = ids(service)
     for name in STREAM_NAMES if "{}" in path else ("",):
         asked = path.replace("{}", name)
@@ -347,7 +347,7 @@ def test_no_route_tells_of_a_private_stream(service: Service, path: str, accept:
 
 
 @pytest.mark.parametrize("path", [path for paths in GET.values() for path in paths if "{}" in path])
-def test_a_private_stream_is_answered_as_one_that_nobody_declared(service: Service, path: str) -> None:
+def test_a_private_stream_is_answered_like_an_undeclared_one(service: Service, path: str) -> None:
     for name in STREAM_NAMES:
         private = service.client.get(path.replace("{}", name))
         unknown = service.client.get(path.replace("{}", UNKNOWN))
@@ -360,7 +360,7 @@ def test_a_private_stream_is_answered_as_one_that_nobody_declared(service: Servi
 
 
 @pytest.mark.parametrize(("path", "body"), [one for several in POST.values() for one in several])
-def test_no_route_that_is_posted_to_tells_of_a_private_stream(service: Service, path: str, body: Any) -> None:
+def test_no_route_for_posts_reveals_a_private_stream(service: Service, path: str, body: Any) -> None:
     answer = service.client.post(path.replace("{}", "hush.patient"), json=body)
     assert told(answer.text, path.replace("{}", "hush.patient"), "hush.patient", "hush/patient", "hush.patien") == []
 
@@ -450,7 +450,7 @@ def test_hints_name_nothing_private(service: Service) -> None:
             assert told(answer.text, stream, uri) == [], answer.text
 
 
-def test_what_is_counted_of_private_streams_is_told_together(service: Service) -> None:
+def test_counts_of_private_streams_are_reported_together(service: Service) -> None:
     text = service.client.get("/metrics").text
     assert 'headwater_intake_events_total{outcome="accepted",stream="(private)"}' in text
     assert 'stream="shop.order"' in text

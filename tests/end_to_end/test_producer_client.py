@@ -1,4 +1,6 @@
-"""The Python client against a real intake: everything arrives once, refusals are told, nothing is lost meanwhile."""
+"""The Python client against a real intake: everything arrives once, refusals are reported, nothing is lost
+meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,7 @@ def test_lost_requests_and_lost_answers_lose_and_double_nothing(address: str) ->
     assert texts == [*(f"{number}" for number in range(300)), "end"]
 
 
-def test_refusals_are_told_one_by_one_and_the_rest_of_the_batch_is_stored(address: str) -> None:
+def test_refusals_are_reported_one_by_one_and_the_rest_of_the_batch_is_stored(address: str) -> None:
     refused: list[Refusal] = []
     with Producer(address, QUICK, on_refused=refused.append) as producer:
         for text in ("a", 1, "b", None):
@@ -105,7 +107,7 @@ def test_refusals_are_told_one_by_one_and_the_rest_of_the_batch_is_stored(addres
 
 
 @pytest.mark.parametrize("failure", ["SystemExit", "KeyboardInterrupt", "GeneratorExit", "Wordless"])
-def test_whatever_is_raised_on_a_refusal_the_producer_goes_on(address: str, failure: str) -> None:
+def test_whatever_is_raised_on_a_refusal_the_producer_continues(address: str, failure: str) -> None:
     with Producer(address, QUICK, on_refused=lambda refusal: FAILURES[failure]()) as producer:
         producer.send("notes", note(1))
         assert producer.flush()

@@ -39,7 +39,7 @@ async def test_probes_that_come_together_share_one_look(tmp_path: Path, monkeypa
         assert (await client.get("/readyz")).status_code == 200
 
 
-async def test_a_look_that_takes_too_long_is_told_and_ends_with_the_next_one(
+async def test_an_inspection_that_takes_too_long_is_reported_and_ends_with_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(written_project(tmp_path)) as (platform, client):

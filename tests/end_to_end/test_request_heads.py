@@ -135,7 +135,7 @@ def test_empty_lines_alone_do_not_keep_the_limits_from_a_connection(place: tuple
         assert read_to_the_end(connection).startswith(b"HTTP/1.1 200")
 
 
-def test_the_service_goes_on(place: tuple[str, int]) -> None:
+def test_the_service_continues(place: tuple[str, int]) -> None:
     with socket.create_connection(place, timeout=SECONDS_MAX) as connection:
         connection.sendall(HEAD + b"Connection: close\r\n\r\n")
 

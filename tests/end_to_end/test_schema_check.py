@@ -139,7 +139,7 @@ def test_waived_findings_pass_and_stay_visible_to_machines(project: Path) -> Non
     assert "An old client." in {skipped.get("message") for skipped in junit.iter("skipped")}
 
 
-def test_a_released_version_that_is_edited_is_refused_and_an_old_sin_is_only_said(project: Path) -> None:
+def test_a_released_version_that_is_edited_is_refused_and_an_old_change_is_only_reported(project: Path) -> None:
     edit(EDIT / "1.0.0.yaml", "type: boolean", "type: string")
     edit(EDIT / "current.yaml", "type: boolean", "type: string")
     assert "[version-immutable]" in check(code=1).output
@@ -179,7 +179,7 @@ def test_the_report_for_a_pull_request_says_verdicts_witnesses_the_version_and_w
     assert "<script>" not in report
 
 
-def test_a_report_about_an_addition_breaks_nobody(project: Path) -> None:
+def test_a_report_about_an_addition_breaks_no_user(project: Path) -> None:
     _next_version(
         field=(
             "properties:\n  $schema:",

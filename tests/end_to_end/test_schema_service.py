@@ -146,7 +146,7 @@ async def test_latest_is_the_greatest_version_by_number_and_is_asked_for_again(c
 
 
 @pytest.mark.parametrize("path", ["shop/order/1.2.0", "shop/order/latest", "shop/order/1.2.0.json"])
-async def test_who_has_it_already_is_told_so(client: httpx.AsyncClient, path: str) -> None:
+async def test_a_client_that_has_it_already_gets_304(client: httpx.AsyncClient, path: str) -> None:
     first = await client.get(f"{P}/{path}")
     tag = first.headers["etag"]
     assert not tag.startswith("W/")
@@ -225,7 +225,7 @@ async def test_all_repositories_as_one_answer_from_the_first_that_has_it(client:
     assert (await client.get("/repositories/all/jsonschema/web/visit/latest")).status_code == 200
 
 
-async def test_json_that_stands_as_json_is_served_as_it_stands(client: httpx.AsyncClient, secondary: Path) -> None:
+async def test_json_files_are_served_unchanged(client: httpx.AsyncClient, secondary: Path) -> None:
     path = "/repositories/secondary/jsonschema/web/visit/0.1.0"
     stored = (secondary / "jsonschema/web/visit/0.1.0.json").read_bytes()
     assert (await client.get(f"{path}.json")).content == stored
@@ -455,7 +455,7 @@ async def test_a_schema_that_is_there_is_looked_up_and_any_other_is_not_taken(cl
         assert (answer.status_code, answer.json()["error_code"]) == (422, 42201)
 
 
-async def test_who_pulls_a_version_in_is_told_by_id(client: httpx.AsyncClient) -> None:
+async def test_referencing_versions_are_returned_by_id(client: httpx.AsyncClient) -> None:
     found = (await client.get("/subjects/fragment/common/versions/1.0.0/referencedby")).json()
     assert found == [id_of("shop/order", (1, 10, 0))]
 

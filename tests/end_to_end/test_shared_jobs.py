@@ -79,7 +79,7 @@ async def test_processes_share_the_partitions_of_a_job_and_hand_them_over_as_the
 
 
 def sorted_counts(platforms: list[Platform]) -> list[int]:
-    """How many partitions each has, once all have one and all partitions are somebody's; else what cannot be."""
+    """How many partitions each has, once all have one and all partitions are assigned; else an impossible number."""
     counts = [len(shared(platform).partitions) for platform in platforms]
     return counts if sum(counts) == PARTITIONS and min(counts) > 0 else [-1] * len(counts)
 
@@ -112,7 +112,7 @@ async def test_others_take_over_from_a_process_without_losing_or_repeating_anyth
         await first.stop()
 
 
-async def test_a_job_goes_on_where_it_was_when_it_is_shared_and_when_it_no_longer_is(config: Config) -> None:
+async def test_a_job_resumes_where_it_was_when_it_is_shared_and_when_it_no_longer_is(config: Config) -> None:
     whole = build(alone(config))
     await whole.start()
     await write(whole, range(100))

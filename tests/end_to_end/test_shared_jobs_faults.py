@@ -1,4 +1,4 @@
-"""A shared job while brokers die and stand still, the coordinators of its transactions among them: nothing is lost."""
+"""A shared job while brokers die and hang, the coordinators of its transactions among them: nothing is lost."""
 
 from __future__ import annotations
 

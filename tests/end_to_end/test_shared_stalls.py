@@ -1,4 +1,4 @@
-"""A process that hangs in a job's function while its client goes on saying that it lives: the others take over."""
+"""A process that hangs in a job's function while its client still reports that it lives: the others take over."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def config(tmp_path: Path, kafka_server: str) -> Config:
 
 @asynccontextmanager
 async def hanging(config: Config, here: Path, how: str) -> AsyncIterator[tuple[Platform, subprocess.Popen[str]]]:
-    """This process and another that share the job; the other hangs in the midst of it, having told that it does."""
+    """This process and another that share the job; the other hangs in the middle of it, after reporting that it
+    does.
+    """
     first = await started(config)
     child = child_of(config, here / "said", HANGS_IN=str(here), HANGS=how)
     try:

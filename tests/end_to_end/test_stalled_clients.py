@@ -1,4 +1,4 @@
-"""Whoever stays connected and takes nothing loses its seat, wherever an answer lasts; who reads keeps it."""
+"""A client that stays connected and reads nothing loses its seat, on every route with long answers."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_job_files_are_run_once_at_a_start(project: Path) -> None:
     assert (project / "runs").read_text(encoding="utf-8") == "x"
 
 
-def test_changed_files_are_said_on_the_console_once_with_what_to_do(project: Path) -> None:
+def test_changed_files_are_reported_on_the_console_once_with_what_to_do(project: Path) -> None:
     with up(project) as server:
         assert "restart after changing files" in server.said
         _written(project, "streams/new.one.yaml", "stream: new.one\nschema_title: demo/edit\n")

@@ -99,7 +99,7 @@ async def test_everybody_may_list_what_is_public_and_find_it(served: tuple[Platf
     assert "browser" in answer.json()["hint"]
 
 
-async def test_inner_settings_are_told_to_who_has_a_key(served: tuple[Platform, httpx.AsyncClient]) -> None:
+async def test_inner_settings_need_a_key(served: tuple[Platform, httpx.AsyncClient]) -> None:
     platform, client = served
     for audience in ("internal", "intake", "ingestion"):
         answer = await client.get(f"/v1/streams?audience={audience}")
@@ -115,7 +115,7 @@ async def test_inner_settings_are_told_to_who_has_a_key(served: tuple[Platform, 
     assert browser["views"] == {"sample": {"unit": "pageview", "rate": 0.1}}
 
 
-async def test_a_client_that_is_up_to_date_is_told_so_and_may_wait_for_news(
+async def test_a_client_that_is_up_to_date_gets_304_and_may_wait_for_changes(
     served: tuple[Platform, httpx.AsyncClient],
 ) -> None:
     platform, client = served
@@ -136,7 +136,7 @@ async def test_a_client_that_is_up_to_date_is_told_so_and_may_wait_for_news(
     assert news.headers["etag"] != first.headers["etag"]
 
 
-async def test_changes_are_told_live_and_a_client_that_comes_back_is_not_told_twice(
+async def test_changes_are_sent_live_and_not_repeated_to_a_client_that_reconnects(
     served: tuple[Platform, httpx.AsyncClient],
 ) -> None:
     platform, client = served
@@ -256,7 +256,7 @@ async def test_a_change_that_cannot_be_is_refused_with_a_reason(
     assert platform.control.state.number == 0
 
 
-async def test_nobody_writes_changes_through_the_intake(served: tuple[Platform, httpx.AsyncClient]) -> None:
+async def test_changes_cannot_be_written_through_the_intake(served: tuple[Platform, httpx.AsyncClient]) -> None:
     _, client = served
     event = {"$schema": "/note/1.0.0", "meta": {"stream": "headwater.stream_changes"}, "text": "x"}
     assert (await client.post("/v1/events", json=event)).status_code == 400

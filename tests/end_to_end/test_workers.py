@@ -52,7 +52,7 @@ class Up(RunningServer):
         return found
 
     def metric(self, name: str) -> dict[str, float]:
-        """The values of a metric, by what stands between its braces."""
+        """The values of a metric, by the text between its braces."""
         text = httpx.get(f"{self.address}/metrics").text
         return {found[1]: float(found[2]) for found in re.finditer(rf"^{name}\{{(.*)\}} (\S+)$", text, re.MULTILINE)}
 

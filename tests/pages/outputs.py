@@ -1,4 +1,4 @@
-"""Whether a command said what the page shows: numbers, times, ids and ports may differ, words may not."""
+"""Whether a command printed what the page shows: numbers, times, ids and ports may differ, words may not."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A reader who does what a page shows: writes its files, types its commands, runs its programs.
 
-How this works: commands go to a shell, in the directory and with the variables that the commands before have left.
-Where a page names a port, another one that is free stands in. A command that goes on (`headwater up`) is left running
-until the page speaks of Ctrl + C, or ends. A command that asks a server of the project finds one: where the page has
-started none, the reader does, and starts it anew when a file was written.
+How this works: commands go to a shell, in the directory and with the variables that the commands before have left. If a
+page names a port, a free one is used instead. A command that goes on (`headwater up`) is left running until the page
+speaks of Ctrl + C, or ends. A command that asks a server of the project finds one: where the page has started none, the
+reader does, and restarts it when a file was written.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ STOPS = "Ctrl + C"
 
 
 class Terminal:
-    """A terminal in which a command runs until it is ended. `said`: all it has printed."""
+    """A terminal in which a command runs until it is ended. `said`: its output."""
 
     def __init__(self, command: str, directory: Path, environment: dict[str, str]) -> None:
         self._screen, inside = os.openpty()
@@ -127,7 +127,7 @@ class Reader:
         return f"http://127.0.0.1:{self.port(USUAL_PORT)}"
 
     def port(self, shown: str) -> str:
-        """The port that stands in for one a page names."""
+        """The port that is used instead of one a page names."""
         if shown in self._ports.values():
             return shown
         if shown not in self._ports:
@@ -140,7 +140,7 @@ class Reader:
         return PORT.sub(lambda found: self.port(found.group()), text).replace("hwk_…", self.key)
 
     def write(self, block: Block) -> None:
-        """Write a block to the file it belongs to; what has read the file is started anew when it is needed."""
+        """Write a block to the file it belongs to; a server that has read the file is restarted when it is needed."""
         name = block.marks.get("file") or block.marks["replaces"]
         file = self.directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ class Reader:
             self.stop()
 
     def leave(self, *, active: bool = True) -> None:
-        """Go on to another page, in a new terminal; `active`: with the environment on its path."""
+        """Continue with another page, in a new terminal; `active`: with the environment on its path."""
         self.stop()
         self.directory = self._home
         self.environment = dict(self._environment)
@@ -226,7 +226,9 @@ class Reader:
             self._of_page = False
 
     def start(self, command: str, *, where: str, shown: str = "") -> None:
-        """Run a command that goes on, instead of the one before, until it listens and has said what is shown."""
+        """Run a command that keeps running, instead of the one before, until it listens and has printed what is
+        shown.
+        """
         assert self._terminal is None or not self._of_page, f"{where}\nThe page does not say to stop what runs."
         self.stop()
         self._of_page = True
@@ -248,7 +250,7 @@ class Reader:
 
     @property
     def server_said(self) -> str:
-        """What stands in the terminal of the server."""
+        """The output in the terminal of the server."""
         return self._terminal.said if self._terminal else ""
 
     def close(self) -> None:

@@ -118,7 +118,7 @@ def legacy_configuration(reader: Reader) -> None:
 
 
 def repositories_of_others(reader: Reader) -> None:
-    """A directory in git for a new repository; beside it one with a schema, and what a registry exported."""
+    """A Git directory for a new repository; next to it one with a schema, and what a registry exported."""
     home = reader.directory
     shell(
         reader,

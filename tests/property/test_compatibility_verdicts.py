@@ -1,7 +1,7 @@
-"""No instance contradicts a verdict: schemas are drawn, changed, compared, and both judged by the validator.
+"""No instance contradicts a verdict: schemas are drawn, changed, compared, and both checked by the validator.
 
 A pair is a drawn schema and another one, mostly the same with a few rules changed. Both content models are asked, and
-every instance (drawn loosely after one of the schemas, or shown as a witness) is judged by an engine that shares no
+every instance (drawn loosely after one of the schemas, or shown as a witness) is checked by an engine that shares no
 code with the comparison, and by a second reading of what "declared" means.
 """
 
@@ -223,7 +223,7 @@ class Drawing:
 
 
 def declares_only(schemas: list[Any], value: Any, root: dict[str, Any]) -> bool:
-    """Whether a value carries only names that the schemas judging it declare, as the reference page defines it."""
+    """Whether a value carries only names that the schemas applying to it declare, as the reference page defines it."""
     together = [one for schema in schemas for one in judging(schema, root, ())]
     if isinstance(value, list):
         return all(
@@ -249,7 +249,7 @@ MAPS = ("additionalProperties", "unevaluatedProperties")
 
 
 def judging(schema: Any, root: dict[str, Any], above: tuple[int, ...]) -> Iterator[dict[str, Any]]:
-    """The schemas that judge the same value as this one, itself included."""
+    """The schemas that apply to the same value as this one, itself included."""
     if not isinstance(schema, dict) or id(schema) in above:
         return
     above = (*above, id(schema))

@@ -1,4 +1,4 @@
-"""Whatever bytes and headers arrive, the intake answers, never with a 5xx, and keeps what it said it would."""
+"""Whatever bytes and headers arrive, the intake answers, never with a 5xx, and keeps what it acknowledged."""
 
 from __future__ import annotations
 

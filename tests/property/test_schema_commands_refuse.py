@@ -1,4 +1,4 @@
-"""Whatever stands where no schema belongs, every schema command says so with file and line, and changes nothing."""
+"""A misplaced value in a schema is reported by every schema command with file and line, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def schema(title: str, dialect: str) -> dict[str, Any]:
 
 @st.composite
 def wrong_schemas(draw: st.DrawFn, title: str) -> str:
-    """The text of a schema with one value that does not belong where it stands."""
+    """The text of a schema with one misplaced value."""
     document = schema(title, draw(st.sampled_from(DIALECTS)))
     at: Any = document
     for step in draw(st.sampled_from(PLACES)):

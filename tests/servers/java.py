@@ -2,7 +2,7 @@
 
 How this works: Maven gets a project file that lives only as long as the call, and copies the jars it resolves into a
 new folder. Where from is Maven's own configuration. The folder is put in place only when it holds exactly the files of
-the checksum list (`SHA256  NAME`, one a line, beside the module of the server), each with the right content.
+the checksum list (`SHA256 NAME`, one per line, next to the module of the server), each with the right content.
 """
 
 from __future__ import annotations

@@ -149,12 +149,12 @@ class KafkaCluster:
         self.nodes[number].is_paused = False
 
     def pause(self, number: int) -> None:
-        """Let node `number` stand still, its connections open, until `resume` (SIGSTOP)."""
+        """Pause node `number`, its connections open, until `resume` (SIGSTOP)."""
         self._process(number).signal(signal.SIGSTOP)
         self.nodes[number].is_paused = True
 
     def resume(self, number: int) -> None:
-        """Let a paused node go on."""
+        """Let a paused node continue."""
         self._process(number).signal(signal.SIGCONT)
         self.nodes[number].is_paused = False
 

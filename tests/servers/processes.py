@@ -1,4 +1,4 @@
-"""Processes that can be told apart from later ones with the same number, and their logs.
+"""Processes that are distinguished from later ones with the same number, and their logs.
 
 How this works: a process id is used again after its process has ended. An `Identity` is the id together with the
 moment the process started, so that a note in a file never leads to the end of somebody else's process. A zombie counts

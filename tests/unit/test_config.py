@@ -118,7 +118,7 @@ def test_a_complaint_about_the_environment_or_an_override_names_it(tmp_path: Pat
 
 
 @pytest.mark.parametrize("written", ['log: "sqlite:///a\\0b"', 'schemas: ["a\\0"]', 'control: {api_keys_path: "\\0"}'])
-def test_a_nul_character_is_refused_where_it_stands(tmp_path: Path, written: str) -> None:
+def test_a_nul_character_is_refused_with_its_place(tmp_path: Path, written: str) -> None:
     (tmp_path / "headwater.yaml").write_text(f"# first\n{written}\n", encoding="utf-8")
     with pytest.raises(ConfigInvalid, match="NUL") as caught:
         load_config(tmp_path, environment={})

@@ -90,7 +90,7 @@ def test_a_plain_scalar_means_what_people_mean(text: str, expected: Any) -> None
 
 
 @pytest.mark.parametrize("text", ["9" * 5000, "1e400", "-1e400", ".inf", "-.Inf", "+.INF", ".nan", "0x" + "f" * 300])
-def test_a_number_json_has_not_is_none(text: str) -> None:
+def test_a_number_that_json_lacks_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="JSON cannot represent"):
         scalar(text)
     with pytest.raises(ConfigInvalid, match=r"^f:2: "):

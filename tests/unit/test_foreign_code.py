@@ -245,7 +245,7 @@ async def test_a_sink_that_takes_nothing_loses_nothing_and_sets_nothing_aside() 
 
 
 class Restless:
-    """A runner that ends as it is told, then goes on; its job is of no interest."""
+    """A runner that ends as requested, then continues; its job is irrelevant."""
 
     def __init__(self, *endings: Callable[[], Any]) -> None:
         self.job = job(source="a", name="restless")(lambda event, context: None)

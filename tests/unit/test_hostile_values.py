@@ -194,7 +194,7 @@ def test_too_many_expectations_are_refused_however_they_are_divided() -> None:
 
 
 @pytest.mark.parametrize("value", ["1e999", "inf", "nan", "-5", "1e30", "9" * 400, "Thu, 01 Jan 2026 00:00:00 GMT"])
-def test_a_producer_is_never_told_to_wait_for_ever(value: str) -> None:
+def test_a_producer_is_never_asked_to_wait_for_ever(value: str) -> None:
     told = read_answer(httpx.Response(503, headers={"retry-after": value}), [Waiting("1", "a", b"{}")])
     assert told.pause_seconds is not None
     assert 0 <= told.pause_seconds <= RETRY_SECONDS_MAX

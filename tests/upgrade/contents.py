@@ -1,4 +1,4 @@
-"""What is in the files that are kept, as JSON has it: written beside them, and compared when they are opened."""
+"""The content of the archived files as JSON: stored next to them, and compared when they are opened."""
 
 from __future__ import annotations
 

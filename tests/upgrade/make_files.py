@@ -1,8 +1,8 @@
 """Writes the files that a later version must open: `python tests/upgrade/make_files.py`, in the version to be kept.
 
 How this works: everything that is on disk is made by the code itself (a log, a whole project that ran its jobs, the
-file of a job on Kafka, a spool, tables, keys), and beside it `expected.json` says what is in it. Both go into an
-archive named by the revision. An archive is never made again: what one version wrote stays as it is.
+file of a job on Kafka, a spool, tables, keys), and next to it `expected.json` with its content. Both go into an archive
+named by the revision. An archive is never made again: what one version wrote stays as it is.
 """
 
 from __future__ import annotations

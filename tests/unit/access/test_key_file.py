@@ -1,4 +1,4 @@
-"""A file of API keys that somebody edited by hand: what is sound goes on working, the rest is named and left out."""
+"""A file of API keys that was edited by hand: valid entries still work, the rest is named and left out."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ EACH = 200
 
 @pytest.fixture(autouse=True)
 def often_another_thread() -> Iterator[None]:
-    """The interpreter goes on with another thread as often as it can."""
+    """The interpreter switches threads as often as it can."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield

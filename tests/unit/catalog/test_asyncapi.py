@@ -153,7 +153,9 @@ def test_the_whole_document_is_valid_by_every_official_schema(
     assert errors(official, broken), "the schema refuses what is wrong"
 
 
-def test_a_stream_is_told_with_its_people_its_schema_and_its_examples(made: Callable[[Place], dict[str, Any]]) -> None:
+def test_a_stream_is_exported_with_its_people_its_schema_and_its_examples(
+    made: Callable[[Place], dict[str, Any]],
+) -> None:
     document = made(PUBLIC)
     assert document["servers"]["intake"]["host"] == "events.example.org"
     assert document["servers"]["live"]["pathname"] == "/base"
@@ -166,7 +168,7 @@ def test_a_stream_is_told_with_its_people_its_schema_and_its_examples(made: Call
     assert payload["schema"]["allOf"][0]["properties"]["meta"]["type"] == "object", "references are resolved"
 
 
-def test_private_streams_families_and_inner_matters_are_not_told_in_public(
+def test_private_streams_families_and_inner_settings_are_not_public(
     made: Callable[[Place], dict[str, Any]],
 ) -> None:
     text = json.dumps(made(PUBLIC))

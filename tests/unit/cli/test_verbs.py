@@ -18,7 +18,7 @@ RUNNER = CliRunner()
 
 
 def _commands(verb: str) -> list[tuple[str, click.Command]]:
-    """The verb, or what stands below it where it is a group."""
+    """The verb, or the verbs below it if it is a group."""
     assert isinstance(main, click.Group)
     command = main.get_command(click.Context(main), verb)
     assert command is not None

@@ -188,7 +188,7 @@ async def test_ids_are_legacy_arrays_for_those_who_ask_are_configured_or_resume_
 @pytest.mark.parametrize("form", ["token", "legacy"])
 @pytest.mark.parametrize("given", [str, json.dumps, lambda one: json.dumps([one]), lambda one: f" {json.dumps(one)} "])
 @pytest.mark.parametrize("where", ["header", "last_event_id", "lastEventId"])
-async def test_an_id_goes_on_where_it_was_however_it_is_given_back(
+async def test_an_id_resumes_exactly_however_it_is_given_back(
     log: OracleLog, form: str, given: Callable[[str], str], where: str
 ) -> None:
     await _write(log, *({"n": number} for number in range(3)))
@@ -429,7 +429,7 @@ async def test_partitions_made_while_clients_are_connected_are_followed_from_the
             assert await answer.until(b'"n":1')
 
 
-async def test_a_client_whose_position_was_removed_is_told_and_goes_on_from_the_oldest_kept() -> None:
+async def test_a_client_whose_position_was_removed_gets_a_notice_and_resumes_from_the_oldest_kept() -> None:
     now = 1_700_000_000.0
     log = OracleLog(clock=lambda: now)
     await log.open()

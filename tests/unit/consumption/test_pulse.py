@@ -29,7 +29,7 @@ HEARTBEAT_SECONDS = 0.4
 
 
 class CountingLog(OracleLog):
-    """Counts what it is asked, and hides topics that are said to have gone."""
+    """Counts what it is asked, and hides topics that are marked as gone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ async def test_one_look_for_new_partitions_is_for_all_tails_and_asks_for_no_offs
     assert asked == {}
 
 
-async def test_a_partition_made_in_one_topic_is_followed_and_the_reading_of_others_goes_on(log: CountingLog) -> None:
+async def test_a_partition_added_to_one_topic_is_followed_and_others_are_still_read(log: CountingLog) -> None:
     async with clients(log) as (_, connections):
         log.asked.clear()
         await log.ensure_topic(NAMES[5], TopicSettings(partitions=2))
@@ -160,7 +160,7 @@ async def test_a_partition_made_in_one_topic_is_followed_and_the_reading_of_othe
         assert log.asked["read"] <= 3
 
 
-async def test_only_clients_of_a_topic_that_has_gone_are_told_so(log: CountingLog) -> None:
+async def test_only_clients_of_a_deleted_topic_get_a_notice(log: CountingLog) -> None:
     async with clients(log, 3) as (_, connections):
         log.gone.add(NAMES[1])
         got = b""

@@ -1,4 +1,4 @@
-"""Where a client goes on: tokens, legacy arrays, `since`, and what happens to positions the log does not have."""
+"""Where a client resumes: tokens, legacy arrays, `since`, and what happens to positions the log does not have."""
 
 from __future__ import annotations
 
@@ -126,14 +126,14 @@ async def test_a_damaged_token_is_refused(log: OracleLog, token: str) -> None:
         await _start(log, last_event_id=token)
 
 
-async def test_a_position_ahead_of_the_log_moves_back_to_its_end_and_is_told(log: OracleLog) -> None:
+async def test_a_position_ahead_of_the_log_moves_back_to_its_end_with_a_notice(log: OracleLog) -> None:
     token = Position({("a", 0): 99, ("a", 1): 1, ("b", 0): 3}).token()
     start = await _start(log, last_event_id=token)
     assert start.position == Position({("a", 0): 4, ("a", 1): 1, ("b", 0): 3})
     assert start.lost == (Lost("a", 0, 99, 4),)
 
 
-async def test_a_position_that_retention_has_overtaken_moves_up_to_the_oldest_kept_and_is_told(
+async def test_a_position_that_retention_has_overtaken_moves_up_to_the_oldest_kept_with_a_notice(
     log: OracleLog, clock: _Clock
 ) -> None:
     await log.ensure_topic("b", TopicSettings(retention_seconds=1))

@@ -1,4 +1,4 @@
-"""Clients whose position is of a log that was replaced: they are told, and never given events of the wrong place."""
+"""Clients whose position is of a replaced log: they get a notice, and never events of the wrong place."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_marked_token_is_the_same_position_and_says_its_marks(
 
 
 @pytest.mark.parametrize("mark", ["@", "@é", "@a=b", "@a b", "@a@b", "@%41"])
-def test_a_mark_that_is_none_is_refused(mark: str) -> None:
+def test_an_invalid_mark_is_refused(mark: str) -> None:
     with pytest.raises(TokenInvalid):
         Position.parse(f"hw1;edits{mark}:0=1")
 
@@ -121,7 +121,7 @@ async def _last_id(log: Log, form: str, count: int = 5) -> str:
 @pytest.mark.parametrize(("kind", "form"), [("sqlite", "token"), ("sqlite", "legacy"), ("oracle", "token")])
 @pytest.mark.parametrize("new", [1, 5, 30], ids=["shorter", "as long", "longer"])
 @pytest.mark.parametrize("since", ["", "&since=0"], ids=["", "since"])
-async def test_a_client_of_a_log_that_was_replaced_is_told_and_begins_as_one_without_a_position(
+async def test_a_client_of_a_replaced_log_gets_a_notice_and_begins_as_one_without_a_position(
     kind: str, form: str, new: int, since: str, tmp_path: Path
 ) -> None:
     async with _old_and_new(kind, tmp_path, new) as (old, there):
@@ -179,7 +179,7 @@ async def test_where_it_is_to_stop_a_client_of_another_log_is_refused_before_the
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson", "application/cloudevents+json"])
-async def test_readers_of_lines_are_told_in_a_line(accept: str, tmp_path: Path) -> None:
+async def test_readers_of_lines_get_the_notice_as_a_line(accept: str, tmp_path: Path) -> None:
     async with _old_and_new("sqlite", tmp_path, 30) as (old, there):
         last_id = await _last_id(old, "token")
         async with _client(there, "/v2/stream/edits", {"last-event-id": last_id, "accept": accept}) as answer:
@@ -231,7 +231,7 @@ class _MadeAgain(OracleLog):
 
 
 @pytest.mark.parametrize("partitions", [1, 3], ids=["fewer partitions than before", "more partitions than before"])
-async def test_of_several_topics_only_the_one_that_was_made_again_begins_anew(partitions: int) -> None:
+async def test_of_several_topics_only_the_recreated_one_begins_again(partitions: int) -> None:
     log = _MadeAgain()
     log.again = {}
     await _filled(log, 10, topics=("edits", "other"))

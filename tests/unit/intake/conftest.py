@@ -1,4 +1,4 @@
-"""What tests of the intake share: a log that fails or waits when told to."""
+"""What tests of the intake share: a log that fails or waits on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log that stores each record on its own may store some of a request: exactly the others are told as failed."""
+"""A log that stores each record on its own may store some of a request: exactly the others are reported as failed."""
 
 from __future__ import annotations
 

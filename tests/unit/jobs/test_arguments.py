@@ -174,5 +174,5 @@ def test_no_argument_is_dropped(name: str, value: object) -> None:
                 make(**{name: value})
 
 
-def test_type_checkers_are_told_that_the_package_has_types() -> None:
+def test_type_checkers_learn_that_the_package_has_types() -> None:
     assert (importlib.resources.files("headwater") / "py.typed").is_file()

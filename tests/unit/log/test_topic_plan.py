@@ -1,4 +1,4 @@
-"""Declared topics beside those of the log: what is created, altered, refused, and only told of."""
+"""Declared topics compared with those of the log: what is created, altered, refused, and only reported."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_fewer_partitions_than_there_are_cannot_be_had() -> None:
     assert not plan.is_fulfilled
 
 
-def test_a_topic_nobody_declares_is_told_of_and_changes_nothing() -> None:
+def test_an_undeclared_topic_is_listed_and_changes_nothing() -> None:
     plan = plan_topics([wanted()], [there(), there("left.over", partitions=2)], SQLITE)
     assert [info.name for info in plan.undeclared] == ["left.over"]
     assert (plan.is_fulfilled, plan.as_declared) == (True, 1)
@@ -94,7 +94,7 @@ def test_streams_that_share_a_topic_must_agree_about_it() -> None:
     assert '"a" and "c" share the topic t' in plan.impossible[0].sentence
 
 
-def test_what_is_lost_or_moved_is_said_beforehand() -> None:
+def test_what_is_lost_or_moved_is_reported_beforehand() -> None:
     def notes(declared: DeclaredTopic, present: TopicInfo) -> tuple[str, ...]:
         return plan_topics([declared], [present], SQLITE).changes[0].notes
 

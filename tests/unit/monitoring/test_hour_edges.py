@@ -1,4 +1,4 @@
-"""Where the hours of a log begin is found with few questions, and is what each hour would have been told alone."""
+"""Where the hours of a log begin is found with few questions, and is the same as for each hour alone."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class FailingLog(CountingLog):
         return await super().at(topics, timestamp_ms)
 
 
-async def test_what_cannot_be_asked_about_is_not_told_of() -> None:
+async def test_what_cannot_be_queried_is_not_listed() -> None:
     log = await made([("a", 0, number) for number in range(2 * HOURS)])
     log.__class__ = FailingLog
     found = await edges(log, ["a"])

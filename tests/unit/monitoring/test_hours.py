@@ -109,7 +109,7 @@ async def test_events_without_a_canary_are_no_whole_hour() -> None:
     assert "No canary arrived in notes" in (hour.reason or "")
 
 
-async def test_nothing_is_said_of_topics_that_have_no_canaries_or_had_none_yet() -> None:
+async def test_nothing_is_reported_about_topics_without_canaries() -> None:
     world = await World().start()
     await world.at(10, record(START + 600))
     assert (await world.judged(71, hour=HOUR - 3)).state == "unknown"
@@ -131,7 +131,7 @@ async def test_an_hour_is_open_before_anything_was_counted() -> None:
     assert Completeness(world.book).hour(STREAM, HOUR - 5).state == "open"
 
 
-async def test_late_events_go_to_their_own_hour_and_are_told_apart() -> None:
+async def test_late_events_go_to_their_own_hour_and_are_counted_separately() -> None:
     world = await World().start()
     await world.at(10, record(START + 600), record(START + 600, canary=True))
     assert (await world.judged(71)).partitions[0].late == 0
@@ -245,7 +245,7 @@ async def test_accepted_stored_and_delivered_agree_where_all_is_well() -> None:
     assert (found.duplicates, found.refused, found.differences) == (2, 4, {})
 
 
-async def test_an_event_that_was_accepted_and_is_not_in_the_log_is_told() -> None:
+async def test_an_event_that_was_accepted_and_is_not_in_the_log_is_reported() -> None:
     world = await World().start()
     counted = Counted(world)
     counted.events.labels("notes", "accepted").inc(3)
@@ -257,7 +257,7 @@ async def test_an_event_that_was_accepted_and_is_not_in_the_log_is_told() -> Non
     assert found.as_dict()["agrees"] is False
 
 
-async def test_a_record_that_a_reader_was_not_given_is_told() -> None:
+async def test_a_record_that_a_reader_did_not_receive_is_reported() -> None:
     world = await World().start()
     counted = Counted(world)
     counted.events.labels("notes", "accepted").inc(2)
@@ -315,7 +315,7 @@ async def test_a_process_that_ended_in_order_leaves_no_doubt() -> None:
     assert (found.differences, found.notes) == ({}, ())
 
 
-async def test_hours_before_anybody_counted_accuse_nobody() -> None:
+async def test_hours_before_the_first_count_raise_no_alarm() -> None:
     world = await World().start()
     await world.at(10, record(START + 600))
     world.book.intakes_since_ms = int((START + 1800) * 1000)

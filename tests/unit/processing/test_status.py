@@ -1,4 +1,4 @@
-"""What is said of a job's trouble: at once, then at growing distances with counts, and when it is over."""
+"""What is reported about a failing job: at once, then at growing intervals with counts, and when it is over."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_kinds_without_end_are_one_kind() -> None:
     assert sum(one is not None for one in said) == KINDS_MAX + 1
 
 
-def test_failing_events_are_said_with_place_count_and_reason(caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_events_are_reported_with_place_count_and_reason(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     clock = Clock()
     status = RunnerStatus(JOB, Telemetry(), clock=clock)
@@ -75,7 +75,7 @@ def test_failing_events_are_said_with_place_count_and_reason(caplog: pytest.LogC
     assert "50 events could not be processed since the last message, 51 in all" in caplog.messages[2]
 
 
-def test_trouble_lasts_while_events_fail_and_a_while_longer() -> None:
+def test_a_job_counts_as_failing_while_events_fail_and_a_while_longer() -> None:
     clock = Clock()
     status = RunnerStatus(JOB, Telemetry(), clock=clock)
     status.running()
@@ -96,7 +96,7 @@ def test_trouble_lasts_while_events_fail_and_a_while_longer() -> None:
     assert status.report().trouble is None
 
 
-def test_a_job_that_cannot_start_is_said_once_then_seldom_and_when_it_works_again(
+def test_a_job_that_cannot_start_is_reported_once_then_rarely_and_when_it_works_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -117,7 +117,7 @@ def test_a_job_that_cannot_start_is_said_once_then_seldom_and_when_it_works_agai
     assert status.report().trouble is None
 
 
-def test_error_events_that_are_refused_are_said_seldom(caplog: pytest.LogCaptureFixture) -> None:
+def test_error_events_that_are_refused_are_reported_rarely(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     status = RunnerStatus(JOB, Telemetry(), clock=clock)
     for _ in range(100):
@@ -130,7 +130,7 @@ def test_error_events_that_are_refused_are_said_seldom(caplog: pytest.LogCapture
     ]
 
 
-def test_the_gauge_of_trouble_follows() -> None:
+def test_the_gauge_of_failing_jobs_follows() -> None:
     clock, telemetry = Clock(), Telemetry()
     status = RunnerStatus(JOB, telemetry, clock=clock)
     value = lambda: telemetry.value("headwater_job_in_trouble", {"job": "failing"})  # noqa: E731 - asked three times

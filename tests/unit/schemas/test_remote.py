@@ -173,7 +173,7 @@ def test_a_slow_answer_is_cut_off_as_a_whole(repository: RemoteRepository) -> No
         ("no-content", "answered 204"),
     ],
 )
-def test_an_answer_that_is_none_is_unavailable_in_time(repository: RemoteRepository, name: str, said: str) -> None:
+def test_an_invalid_response_is_unavailable_in_time(repository: RemoteRepository, name: str, said: str) -> None:
     started = time.monotonic()
     with pytest.raises(SchemaUnavailable, match=said):
         repository.get(f"/{name}")

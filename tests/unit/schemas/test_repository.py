@@ -23,7 +23,7 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "schemas"
 
 
-def test_the_extension_is_appended_where_there_is_none(base: Path) -> None:
+def test_the_extension_is_appended_if_there_is_none(base: Path) -> None:
     repository = LocalRepository(base)
     assert repository.get("/test/event/1.0.0").title == "test/event"
     assert repository.get("/test/event/1.0.0.yaml").title == "test/event"

@@ -265,7 +265,7 @@ def test_what_a_reference_leads_to_has_to_belong_there(repository: Path, text: s
 
 
 def test_the_metaschema_is_asked_before_anything_is_merged(repository: Path) -> None:
-    """Merging would drop the second branch: it says what the first one says, in a form that is none."""
+    """Merging would drop the second branch: it repeats the first one, in an invalid form."""
     with pytest.raises(SchemaInvalid, match=r"^a/current\.yaml:6:5: "):
         made(repository, "allOf:\n  - {type: object}\n  - $id: 'a b%zz{'\n")
 

@@ -29,7 +29,7 @@ def kept(found: Found, topic: str, identifier: str, **event: object) -> Kept:
 
 
 def all_right() -> tuple[Sent, Found]:
-    """What a campaign leaves in which nothing went wrong; the order 0/3 was refused once more than was told."""
+    """The results of a campaign without problems; the order 0/3 was refused once more than its client knows."""
     sent, found = Sent(BASE_MS, dict.fromkeys(FEEDS, NUMBERS)), Found()
     windows: dict[tuple[str, str], tuple[int, int]] = {}
     numbers: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The slope of a soak's memory is what it is, says how sure it is, and tells a leak from noise."""
+"""The slope of a soak's memory is exact, has a confidence interval, and distinguishes a leak from noise."""
 
 from __future__ import annotations
 

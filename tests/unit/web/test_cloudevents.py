@@ -181,7 +181,7 @@ def test_a_schema_is_found_in_every_address_that_leads_to_one() -> None:
         assert OUT(event)["dataschema"] == address
 
 
-def test_the_forms_are_told_by_their_headers() -> None:
+def test_the_formats_are_recognised_by_their_headers() -> None:
     assert form_of([], b"application/cloudevents+json; charset=UTF-8") == STRUCTURED
     assert form_of([], b"Application/CloudEvents-Batch+JSON") == BATCH
     assert form_of([(BINARY_MARK, b"1.0")], b"application/json") == BINARY_MARK

@@ -18,7 +18,9 @@ SECONDS_MAX = 10.0
 
 
 class Held:
-    """Work that waits in its thread until it may go on, and says how often it was done and how much of it at once."""
+    """Work that waits in its thread until it may continue, and counts how often it was done and how much of it at
+    once.
+    """
 
     def __init__(self) -> None:
         self.may_end = threading.Event()
@@ -68,7 +70,7 @@ async def test_who_goes_away_leaves_the_work_to_the_others() -> None:
     assert await second == 1
 
 
-async def test_all_are_told_of_an_error_and_the_next_one_tries_again() -> None:
+async def test_all_callers_get_an_error_and_the_next_one_tries_again() -> None:
     shared = SharedWork()
     answers = [ValueError("it failed"), None]
 

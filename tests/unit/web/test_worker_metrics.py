@@ -37,7 +37,7 @@ def test_a_family_is_described_once_and_its_samples_stand_together() -> None:
     assert [sample.labels["worker"] for sample in families["backlog"].samples] == ["0", "1", "2"]
 
 
-def test_a_worker_that_is_down_is_told_and_the_others_are_there() -> None:
+def test_a_worker_that_is_down_is_reported_and_the_others_are_there() -> None:
     lines = "".join(merged([telemetry(1), None])).splitlines()
     assert 'headwater_worker_up{worker="0"} 1.0' in lines
     assert 'headwater_worker_up{worker="1"} 0.0' in lines

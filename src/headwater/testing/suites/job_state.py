@@ -109,7 +109,7 @@ class JobStateSuite(ContractSuite):
         assert later.state.checksum != found.state.checksum
         await source.holding.close()
 
-    async def test_what_is_moved_is_there_as_a_whole_and_the_job_goes_on_from_it(
+    async def test_what_is_moved_is_there_as_a_whole_and_the_job_resumes_from_it(
         self, source: Place, place: Place
     ) -> None:
         for _ in range(2):

@@ -119,7 +119,7 @@ class LogSuite(FeatureTests):
     async def test_an_empty_append_is_nothing(self, log: Log) -> None:
         assert list(await log.append([])) == []
 
-    async def test_reading_goes_on_where_it_stopped(self, log: Log) -> None:
+    async def test_reading_resumes_where_it_stopped(self, log: Log) -> None:
         await log.ensure_topic("a", TopicSettings(partitions=3))
         await log.ensure_topic("b", TopicSettings())
         for number in range(30):

@@ -158,7 +158,7 @@ class RunnerSuite(ContractSuite):
         assert runner.unsupported_reasons(runner.job) == ()
         assert runner.unsupported_reasons(JOB) == ()
 
-    async def test_state_goes_on_in_a_later_run(self, log: Log, gate: Gate, new_runner: NewRunner) -> None:
+    async def test_state_continues_in_a_later_run(self, log: Log, gate: Gate, new_runner: NewRunner) -> None:
         if new_runner(JOB, gate).unsupported_reasons(COUNTING):
             pytest.skip("this runner keeps no state")
         runner = new_runner(COUNTING, gate)
@@ -193,7 +193,7 @@ class RunnerSuite(ContractSuite):
         assert (report.read, report.written, report.errors) == (58, 50, 3)
         assert await runner.lag() == 0
 
-    async def test_a_later_run_goes_on_behind_the_one_before(
+    async def test_a_later_run_resumes_after_the_one_before(
         self, log: Log, gate: Gate, new_runner: NewRunner, runner: Runner
     ) -> None:
         for number in range(3):

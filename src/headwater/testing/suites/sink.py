@@ -196,7 +196,7 @@ class SinkSuite(DeliverySuite):
         assert {row[0]: row[-1] for row in again.view(10).rows} == {"enwiki": None, "dewiki": "new"}
         await again.close()
 
-    async def test_rows_that_are_set_aside_are_kept_and_the_table_begins_anew(self, new_sink: NewSink) -> None:
+    async def test_rows_that_are_set_aside_are_kept_and_the_table_begins_again(self, new_sink: NewSink) -> None:
         sink = new_sink(EDITS)
         if not isinstance(sink, SetsAside):
             pytest.skip("this sink keeps no old rows")

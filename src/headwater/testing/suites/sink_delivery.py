@@ -160,7 +160,7 @@ class DeliverySuite(ContractSuite):
         assert await kit.errors() == []
         assert kit.runner.status.report().written == 5
 
-    async def test_what_is_rejected_becomes_an_error_event_and_the_rest_goes_on(
+    async def test_what_is_rejected_becomes_an_error_event_and_the_rest_continues(
         self, kit: JobKit, new_sink: NewSink, faults: Faults
     ) -> None:
         faults.rejects = lambda delivery: ValueError("too odd") if delivery.value["title"] in "bd" else None
@@ -178,7 +178,7 @@ class DeliverySuite(ContractSuite):
         report = kit.runner.status.report()
         assert (report.read, report.written, report.errors) == (6, 3, 3)
 
-    async def test_what_the_target_refuses_becomes_an_error_event_and_the_rest_goes_on(
+    async def test_what_the_target_refuses_becomes_an_error_event_and_the_rest_continues(
         self, kit: JobKit, new_sink: NewSink, faults: Faults, refuse: Refuse | None
     ) -> None:
         if refuse is None:

@@ -99,7 +99,7 @@ class SourceSuite(ContractSuite):
         await source.close()
 
     @pytest.mark.parametrize("deliveries_max", [1, 7, 1000])
-    async def test_every_token_goes_on_behind_its_delivery(
+    async def test_every_token_resumes_after_its_delivery(
         self, source: Source, new_source: NewSource, put: Put, deliveries_max: int
     ) -> None:
         await put(*map(event, range(20)))
@@ -113,7 +113,7 @@ class SourceSuite(ContractSuite):
             assert await self.numbers(new_source(), token, deliveries_max=3) == rest, f"after {token}"
             assert await self.numbers(source, token) == rest, "a closed source is opened again"
 
-    async def test_a_token_of_no_deliveries_goes_on_there_too(self, source: Source, put: Put) -> None:
+    async def test_a_token_of_no_deliveries_resumes_there_too(self, source: Source, put: Put) -> None:
         await source.open(None)
         batch = await source.read(deliveries_max=10, wait_seconds=0.0)
         token = batch.token

@@ -1,4 +1,4 @@
-"""`headwater schema new`: whatever it is told to take in, the schema it writes passes the check, example and all."""
+"""`headwater schema new`: whatever it is asked to include, the schema it writes passes the check, example and all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Windows count by event time, close when the watermark says so, and take corrections for as long as they were told."""
+"""Windows count by event time, close when the watermark says so, and take corrections for as long as they are set
+to.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ def shown(events: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
     return [(event["wiki"], event["start"][11:16], event["edits"]) for event in events]
 
 
-async def test_a_window_is_told_when_an_event_passes_its_end() -> None:
+async def test_a_window_is_emitted_when_an_event_passes_its_end() -> None:
     kit = JobKit(counting())
     await kit.open()
     await kit.put(at("20:00:10"), at("20:00:59"), at("20:00:30", "dewiki"))
@@ -81,7 +83,7 @@ async def test_an_event_beyond_the_lateness_is_counted_as_late_and_sent_to_the_l
     assert kit.telemetry.value("headwater_job_events_total", {"job": "counts", "what": "late"}) == 1
 
 
-async def test_at_the_end_of_the_input_every_window_is_told_and_nothing_was_late() -> None:
+async def test_at_the_end_of_the_input_every_window_is_emitted_and_nothing_was_late() -> None:
     kit = JobKit(counting())
     await kit.open()
     await kit.put(at("20:05:00"), at("20:00:10"), at("20:00:20"), at("19:00:00"))
@@ -90,7 +92,7 @@ async def test_at_the_end_of_the_input_every_window_is_told_and_nothing_was_late
     assert kit.runner.status.report().late == 0
 
 
-async def test_after_the_end_of_the_input_the_job_goes_on_where_it_was() -> None:
+async def test_after_the_end_of_the_input_the_job_resumes_where_it_was() -> None:
     kit = JobKit(counting("10m"))
     await kit.open()
     await kit.put(at("20:00:10"))
@@ -133,7 +135,7 @@ async def test_the_slowest_partition_holds_the_watermark() -> None:
     assert kit.runner.status.report().late == 0
 
 
-async def test_a_clock_that_runs_ahead_makes_nobody_else_late() -> None:
+async def test_a_clock_that_runs_ahead_makes_no_other_event_late() -> None:
     kit = JobKit(counting("2h"))
     kit.clock.advance(1)
     await kit.open()

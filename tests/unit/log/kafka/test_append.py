@@ -1,4 +1,4 @@
-"""Of the records of one append to Kafka, each is told where it went or why it did not, in whatever order."""
+"""Of the records of one append to Kafka, the offset or the failure of each is reported, in whatever order."""
 
 from __future__ import annotations
 

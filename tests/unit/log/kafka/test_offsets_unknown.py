@@ -59,13 +59,13 @@ async def test_an_offset_below_0_is_asked_for_again(spec: Any) -> None:
     assert client.asked == 3
 
 
-async def test_of_a_time_after_the_newest_record_the_answer_is_that_there_is_none() -> None:
+async def test_a_time_after_the_newest_record_has_no_offset() -> None:
     client = Client(-1)
     assert await topics_of(client).ends_at([PLACE], received_at(5)) == {PLACE: -1}
     assert client.asked == 1
 
 
-async def test_an_offset_that_stays_unknown_is_trouble_of_the_log() -> None:
+async def test_an_offset_that_stays_unknown_is_a_failure_of_the_log() -> None:
     with pytest.raises(LogUnavailable, match="The offset range of 'a' is unknown") as caught:
         await topics_of(Client(OFFSET_INVALID), answer_seconds_max=0.05).ends_at([PLACE], LATEST)
     assert caught.value.is_away

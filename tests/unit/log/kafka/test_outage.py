@@ -1,4 +1,4 @@
-"""What the log says about its brokers: one line when a trouble begins, one when it is over, and no more."""
+"""What the log reports about its brokers: one line when a failure begins, one when it is over, and no more."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_outage_is_two_lines_however_many_notice_it(fixture: Fixture) -> None
     assert asked == ["probe"]
 
 
-def test_a_cluster_that_answers_and_fails_by_turns_is_said_seldom(fixture: Fixture) -> None:
+def test_a_cluster_that_alternates_between_answers_and_failures_is_reported_rarely(fixture: Fixture) -> None:
     for _ in range(600):
         fixture.outages.failed("Reading a", AWAY)
         fixture.wait(QUIET_SECONDS + 1)
@@ -62,7 +62,7 @@ def test_a_cluster_that_answers_and_fails_by_turns_is_said_seldom(fixture: Fixtu
     assert len(fixture.said) < 20
 
 
-def test_a_trouble_after_a_long_quiet_time_is_a_new_one(fixture: Fixture) -> None:
+def test_a_failure_after_a_long_quiet_time_is_a_new_one(fixture: Fixture) -> None:
     for _ in range(3):
         fixture.outages.failed("Reading a", AWAY)
         fixture.wait(QUIET_SECONDS + 1)
@@ -71,7 +71,7 @@ def test_a_trouble_after_a_long_quiet_time_is_a_new_one(fixture: Fixture) -> Non
     assert len(fixture.said) == 6
 
 
-def test_what_is_not_allowed_is_told_by_itself_and_other_success_does_not_end_it(fixture: Fixture) -> None:
+def test_a_missing_permission_is_reported_separately_and_other_success_does_not_end_it(fixture: Fixture) -> None:
     fixture.outages.failed("Storing in 'a'", DENIED)
     fixture.outages.failed("Storing in 'a'", DENIED)
     fixture.wait(QUIET_SECONDS + 1)
@@ -102,7 +102,7 @@ def test_a_log_that_stores_nothing_is_not_ready_and_one_that_lacks_a_topic_is_de
 
 
 @pytest.mark.parametrize("error", [EventTooLarge("too large"), AppendIncomplete({0: EventTooLarge("x")}, {})])
-def test_the_fault_of_who_asked_is_no_trouble_of_the_log(fixture: Fixture, error: Any) -> None:
+def test_a_fault_of_the_caller_is_not_a_failure_of_the_log(fixture: Fixture, error: Any) -> None:
     fixture.outages.failed("Storing in 'a'", next(iter(getattr(error, "failures", {0: error}).values())))
     assert not fixture.outages.is_open
 

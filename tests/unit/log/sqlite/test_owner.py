@@ -52,7 +52,7 @@ def _killed(process: subprocess.Popen[str]) -> None:
     process.stdout.close()
 
 
-def test_who_comes_second_is_told_the_command_process_host_start_and_address(tmp_path: Path) -> None:
+def test_the_second_process_learns_command_process_host_start_and_address_of_the_first(tmp_path: Path) -> None:
     log = tmp_path / "events.db"
     first, second = LogOwner(log), LogOwner(log)
     first.acquire("demo")
@@ -105,7 +105,7 @@ def test_all_names_of_a_log_lead_to_one_lock(tmp_path: Path, monkeypatch: pytest
     owner.release()
 
 
-def test_another_log_beside_it_is_free(tmp_path: Path) -> None:
+def test_another_log_in_the_same_directory_is_free(tmp_path: Path) -> None:
     owner = LogOwner(tmp_path / "events.db")
     owner.acquire("up")
     require_unowned(tmp_path / "other.db")
@@ -113,7 +113,7 @@ def test_another_log_beside_it_is_free(tmp_path: Path) -> None:
     owner.release()
 
 
-def test_a_killed_process_leaves_a_file_that_locks_nobody_out(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_a_file_that_locks_no_process_out(tmp_path: Path) -> None:
     log = tmp_path / "events.db"
     process, _ = _started(OWNS, log)
     with pytest.raises(LogInUse, match=f"process {process.pid} on"):
@@ -126,7 +126,7 @@ def test_a_killed_process_leaves_a_file_that_locks_nobody_out(tmp_path: Path) ->
     owner.release()
 
 
-def test_a_process_that_stands_still_goes_on_owning_the_log(tmp_path: Path) -> None:
+def test_a_paused_process_still_owns_the_log(tmp_path: Path) -> None:
     process, _ = _started(OWNS, tmp_path / "events.db")
     process.send_signal(signal.SIGSTOP)
     with pytest.raises(LogInUse):

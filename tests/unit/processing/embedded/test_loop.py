@@ -1,4 +1,4 @@
-"""The embedded runner: what it commits, what becomes of failures, and how it gets over trouble."""
+"""The embedded runner: what it commits, what becomes of failures, and how it recovers."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_derived_events_get_the_envelope_of_their_stream_and_repeatable_id
     assert "id-1" not in ids[0]
 
 
-async def test_a_failing_function_makes_an_error_event_that_can_be_replayed_and_the_job_goes_on() -> None:
+async def test_a_failing_function_makes_an_error_event_that_can_be_replayed_and_the_job_continues() -> None:
     kit = JobKit(doubled)
     await kit.open()
     await kit.put(*[edit(number) for number in range(6)])
@@ -213,7 +213,7 @@ async def test_a_log_that_stays_away_ends_the_run_and_a_supervisor_begins_again_
     assert await kit.runner.lag() == 0
 
 
-async def test_a_job_whose_place_was_deleted_goes_on_with_what_is_left_and_says_so(tmp_path: Path) -> None:
+async def test_a_job_whose_position_was_deleted_resumes_with_what_is_left_and_reports_it(tmp_path: Path) -> None:
     kit = JobKit(doubled)
     await kit.open()
     await kit.put(edit(1), edit(2))
@@ -229,7 +229,7 @@ async def test_a_job_whose_place_was_deleted_goes_on_with_what_is_left_and_says_
     assert kit.telemetry.value("headwater_job_positions_lost_total", {"job": "doubled"}) == 1
 
 
-async def test_a_table_goes_on_from_the_token_in_its_file_and_sets_aside_what_does_not_fit(tmp_path: Path) -> None:
+async def test_a_table_resumes_from_the_token_in_its_file_and_sets_aside_what_does_not_fit(tmp_path: Path) -> None:
     numbers = table("numbers", source="edits", key="number", columns={"number": "integer", "who": ("text", "meta.id")})
     assert isinstance(numbers.output, ToTable)
     log = OracleLog()

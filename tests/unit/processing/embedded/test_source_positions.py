@@ -240,7 +240,7 @@ async def test_where_it_is_to_stop_a_table_of_a_log_that_was_replaced_is_left_as
 
 
 @pytest.mark.parametrize("new", [5, 40], ids=["shorter than before", "longer than before"])
-async def test_where_it_is_to_stop_a_job_stands_before_a_topic_that_was_made_again(new: int) -> None:
+async def test_with_stop_a_job_waits_at_a_recreated_topic(new: int) -> None:
     log = Separate()
     kit = JobKit(copied, log=log, settings=STOPS)
     await kit.open()

@@ -76,7 +76,7 @@ def test_an_expression_that_multiplies_itself_is_refused_and_not_built() -> None
         Automaton("((((a{50}){50}){50}){50}){50}")
 
 
-def test_changes_are_told_by_field_and_annotations_last() -> None:
+def test_changes_are_listed_by_field_and_annotations_last() -> None:
     old = {
         "title": "t",
         "type": "object",

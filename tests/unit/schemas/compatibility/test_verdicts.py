@@ -96,7 +96,7 @@ def test_unevaluated_properties_depend_on_the_branch_that_holds() -> None:
     assert verdicts(old, new, dialect=DRAFT_2020_12) == ("yes", "no")
 
 
-def test_every_reason_is_told_with_its_own_instance() -> None:
+def test_every_reason_is_reported_with_its_own_instance() -> None:
     old = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}}
     new = {"type": "object", "properties": {"a": {"type": "boolean"}, "b": {"type": "integer", "minimum": 0}}}
     reasons = compare(old, new).backward.reasons
@@ -203,7 +203,7 @@ def test_the_event_mode_lets_no_field_go_even_without_a_column() -> None:
     assert [(rule, reason.pointer) for rule, _, reason in findings] == [("compatibility.removal", "/x")]
 
 
-def test_an_unknown_mode_is_told_with_the_known_ones() -> None:
+def test_an_unknown_mode_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigInvalid, match="BACKWARD_TRANSITIVE"):
         mode_named("SIDEWAYS")
 

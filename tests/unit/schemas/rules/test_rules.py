@@ -373,7 +373,7 @@ def test_findings_say_the_line_and_column_in_the_file_the_author_edits(tmp_path:
     assert "page_bytes" in finding.hint
 
 
-def test_what_a_fragment_brings_in_is_said_where_the_fragment_is_taken_in(tmp_path: Path) -> None:
+def test_a_finding_in_a_fragment_is_reported_where_the_fragment_is_included(tmp_path: Path) -> None:
     fragment = edited(under("", title="fragment/x", examples=..., **{"$id": "/fragment/x/1.0.0"}))
     user = edited(under("", allOf=[{"$ref": "/fragment/x/1.0.0#"}]))
     del user["properties"]
@@ -440,7 +440,7 @@ def test_a_waiver_covers_until_its_day_and_then_says_so(tmp_path: Path) -> None:
     assert rules == {"schema-snake-case-properties", "waiver-expired"}
 
 
-def test_a_waiver_for_one_place_covers_no_other_and_one_for_nothing_is_said(tmp_path: Path) -> None:
+def test_a_waiver_for_one_place_covers_no_other_and_an_unused_one_is_reported(tmp_path: Path) -> None:
     schema = edited(field("pageId", {"type": "string", "description": "It."}))
     schema["properties"]["pageName"] = {"type": "string", "description": "It."}
     repository(tmp_path, schema, settings=_waiver(pointer="/properties/pageId"))

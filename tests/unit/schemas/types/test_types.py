@@ -260,7 +260,7 @@ def test_what_has_no_one_type_is_text_where_the_user_says_so(target: str) -> Non
 
 
 @pytest.mark.parametrize("target", EVERY)
-def test_every_refusal_of_a_schema_is_told_at_once(target: str) -> None:
+def test_every_refusal_of_a_schema_is_reported_at_once(target: str) -> None:
     schema = _schema({"type": "object"})
     schema["properties"]["y"] = {"type": "object", "properties": {"z": {"type": "array"}}}
     with pytest.raises(TypeUnmappable) as refused:
@@ -410,7 +410,7 @@ def test_names_in_json_columns_are_not_the_databases() -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"), [("order", "reserved word"), ("a.b", "has a dot"), ("Order", "reserved word")]
 )
-def test_names_that_need_quotes_are_told(name: str, sentence: str) -> None:
+def test_names_that_need_quotes_are_reported(name: str, sentence: str) -> None:
     mapping = map_types(read_types({"type": "object", "properties": {name: TEXT}}), "postgres")
     assert [note for note in mapping.notes if sentence in note.sentence]
     assert f'"{name}" TEXT' in mapping.text
@@ -528,7 +528,7 @@ def test_a_schema_without_fields_is_refused(schema: dict[str, Any]) -> None:
         read_types(schema)
 
 
-def test_a_target_that_is_none_is_refused_with_those_that_are() -> None:
+def test_an_unknown_target_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigInvalid, match="postgres, mysql"):
         map_types(read_types(_schema(TEXT)), "oracle")
 

@@ -1,4 +1,4 @@
-"""Compiling schemas and judging events: references, bounds, defaults and the notation of errors."""
+"""Compiling schemas and validating events: references, bounds, defaults and the notation of errors."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_schema_without_end_is_refused(schema: Any) -> None:
         compiled(schema)
 
 
-def test_a_recursive_schema_judges_nested_events() -> None:
+def test_a_recursive_schema_validates_nested_events() -> None:
     schema = compiled({"type": "object", "properties": {"a": {"$ref": "#"}}, "additionalProperties": False})
     assert schema.is_valid({"a": {"a": {}}})
     assert [violation.pointer for violation in schema.violations({"a": {"a": {"b": 1}}})] == ["/a/a"]
@@ -270,7 +270,7 @@ def test_an_unknown_format_does_not_compile() -> None:
             compiled({"properties": {"f": {"type": "string", "format": name, "maxLength": 9}}})
 
 
-def test_a_format_beside_a_pattern_needs_both() -> None:
+def test_a_format_next_to_a_pattern_needs_both() -> None:
     schema = compiled({"properties": {"f": {"type": "string", "format": "date", "pattern": "^2020"}}})
     assert schema.is_valid({"f": "2020-02-29"})
     for text, keyword in (("2021-02-28", "pattern"), ("2020-02-31", "format")):

@@ -1,4 +1,4 @@
-"""A released version that changes is told, by what the change does; with git's history and with a lock file."""
+"""A released version that changes is reported, by the effect of the change; with Git's history and with a lock file."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def test_a_changed_release_is_graded_by_what_the_change_does(
     assert [(one.uri, one.effect, one.severity) for one in found] == [("/page/1.0.0", effect, severity)]
 
 
-def test_nothing_is_told_of_releases_that_stayed(committed: Path) -> None:
+def test_nothing_is_reported_about_unchanged_releases(committed: Path) -> None:
     assert changed_since_release(WorkingCopy.open(committed.parents[1])) == []
 
 
-def test_a_release_that_is_gone_is_told(committed: Path) -> None:
+def test_a_missing_release_is_reported(committed: Path) -> None:
     (committed / "1.0.0.yaml").unlink()
     found = changed_since_release(WorkingCopy.open(committed.parents[1]))
     assert [(one.uri, one.effect) for one in found] == [("/page/1.0.0", "removed")]
