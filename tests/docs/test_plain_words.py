@@ -39,8 +39,6 @@ BANNED = {
     r"whole hours?": "complete hour",
 }
 WORDS = re.compile("|".join(rf"\b(?:{word})\b" for word in BANNED), re.IGNORECASE)
-# Packages whose docstrings or messages are not clean yet: one leaves when it has none of the words, and none may join.
-STILL_TO_CLEAN = frozenset({"connectors", "testing"})
 # Texts of the original services, which clients know.
 ORIGINAL = ("events hastily received.",)
 _UNREAD = re.compile(
@@ -136,14 +134,9 @@ def test_the_help_of_every_verb_has_none_of_the_refused_words() -> None:
     assert banned_words(page) == [], f"the field says: {BANNED}"
 
 
-@pytest.mark.parametrize("package", [name for name in PACKAGES if name not in STILL_TO_CLEAN])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_docstrings_messages_and_pages_have_none_of_the_refused_words(package: str) -> None:
     assert package_words(package) == [], f"the field says: {BANNED}"
-
-
-@pytest.mark.parametrize("package", sorted(STILL_TO_CLEAN))
-def test_a_package_that_is_clean_leaves_the_list(package: str) -> None:
-    assert package_words(package) != [], "take it off STILL_TO_CLEAN"
 
 
 @pytest.mark.parametrize(

@@ -150,12 +150,12 @@ class Sink(Protocol):
 
 @runtime_checkable
 class SetsAside(Protocol):
-    """A sink that can begin anew without losing what it has."""
+    """A sink that can start again from the beginning without losing its rows."""
 
     async def set_aside(self) -> str | None:
-        """Keep the rows there are under another name, which is answered, and go on empty and without a token.
+        """Keep the existing rows under another name, which is returned, and continue empty and without a token.
 
-        None where there were no rows. All or nothing. Raises SinkUnavailable.
+        None if there were no rows. All or nothing. Raises SinkUnavailable.
         """
         ...
 

@@ -68,7 +68,7 @@ def latest_rows(shape: TableShape, deliveries: Sequence[Delivery]) -> tuple[list
 
 
 def is_newer(shape: TableShape, values: tuple[Any, ...], present: tuple[Any, ...]) -> bool:
-    """Whether a row that arrives later replaces the present one with the same key; `on_conflict` says so in SQL."""
+    """Whether a row that arrives later replaces the existing one with the same key; `on_conflict` has the SQL."""
     if not shape.version:
         return True
     at = shape.column_names.index(shape.version)

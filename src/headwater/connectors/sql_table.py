@@ -1,8 +1,8 @@
-"""A table of a SQL database as a sink: what all of them share, so that a database adds its dialect and nothing else.
+"""A table of a SQL database as a sink: everything these sinks share, so that a database adds only its dialect.
 
-How this works: rows and the resume token of the last batch are written in one transaction on a thread of its own; reads
-go over a connection of their own, so that looking at a table waits for no write. The token lies in a table beside the
-rows, and whoever opens the sink goes on from there.
+How this works: rows and the resume token of the last batch are written in one transaction on a separate thread;
+reads use a separate connection, so that they do not wait for writes. The token is in a table next to the rows, and the
+process that opens the sink resumes from it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Dialect(ABC, Generic[_C]):
 
     @abstractmethod
     def connect_reader(self, writer: _C) -> _C:
-        """A connection that reads beside the one that writes. Called by any thread, one at a time."""
+        """A connection for reading in parallel with the writing one. Called by any thread, one at a time."""
 
     @abstractmethod
     def position_table(self, table: str) -> str:

@@ -1,6 +1,6 @@
-"""What becomes of events on their way into any sink, as tests: a job fills it, and something goes wrong.
+"""Tests of the delivery of events into any sink: a job fills it, and errors occur.
 
-Part of `headwater.testing.suites.sink`, where it is said how a sink is tested.
+Part of `headwater.testing.suites.sink`, which describes how to test a sink.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class DeliverySuite(ContractSuite):
 
     @pytest.fixture(params=["one file", "brokers"])
     async def log(self, request: pytest.FixtureRequest) -> AsyncIterator[Log]:
-        """Both kinds of log: one keeps positions with the events, the other beside them."""
+        """Both kinds of log: one stores positions with the events, the other separately."""
         log: Log = OracleLog() if request.param == "one file" else OracleKafkaLog()
         await log.open()
         yield log
