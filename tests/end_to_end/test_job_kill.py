@@ -21,7 +21,9 @@ KILLS = 8
 EVENTS_READ_MAX = 200
 SECONDS_MAX = 0.005
 STARTING_SECONDS_MAX = 0.5
-EVENTS = 3000
+# Each process is given more events than it reads before it is killed, however late its killing thread has its turn.
+EVENTS_EACH = 375
+EVENTS = KILLS * EVENTS_EACH
 WIKIS = 7
 
 FILES = {
@@ -109,11 +111,12 @@ def run_and_kill(project: Path, log_url: str, events: int, seconds: float) -> No
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
 
 
-async def read_so_far(config: Config) -> int:
-    """How many events the window job had committed."""
+async def write_and_read_so_far(config: Config, numbers: range) -> int:
+    """How many events the window job had committed, before those of `numbers` were written."""
     platform = build(config)
     await platform.start(run_jobs=False)
     token = await platform.log.committed("job.counts")
+    await platform.intake.write([edit(number) for number in numbers])
     await platform.stop()
     offsets = Position.parse(token).offsets if token else {}
     return sum(offset for (topic, _), offset in offsets.items() if topic == "edit")
@@ -124,19 +127,15 @@ async def test_counts_and_states_are_exact_whenever_the_process_is_killed(tmp_pa
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     config = load_config(tmp_path, environment={}, overrides={"log.url": log_url})
-    platform = build(config)
-    await platform.start(run_jobs=False)
-    await platform.intake.write([edit(number) for number in range(EVENTS)])
-    await platform.stop()
-
     chance = random.Random(8)
-    partly = 0
+    partly, written = 0, 0
     for number in range(KILLS):
+        partly += 0 < await write_and_read_so_far(config, range(written, written + EVENTS_EACH)) < written
+        written += EVENTS_EACH
         is_starting = number % 4 == 0
         events = 0 if is_starting else chance.randrange(1, EVENTS_READ_MAX)
         seconds = chance.uniform(0.0, STARTING_SECONDS_MAX if is_starting else SECONDS_MAX)
         await asyncio.to_thread(run_and_kill, tmp_path, log_url, events, seconds)
-        partly += 0 < await read_so_far(config) < EVENTS
     assert partly > 0, "no kill fell between two commits: the test proves nothing"
 
     platform = build(config)
