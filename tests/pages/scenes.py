@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 import httpx
 
 from headwater.cli.init import write_project
+from headwater.testing.eventually import eventually_blocking
 from pages.reader import Reader
 
 Act = Callable[[Reader], None]
@@ -80,6 +81,8 @@ def the_orders_are_in_the_table(reader: Reader) -> None:
 
 def the_commands_of_the_demo_work(reader: Reader) -> None:
     """The three commands the demo prints, as they are printed."""
+    # The port is open a moment before the commands are printed.
+    eventually_blocking(lambda: "Press Ctrl + C" in reader.server_said, seconds=DEADLINE_SECONDS)
     said = reader.server_said
     good, bad = re.findall(r"^curl .*\n.*$", said, re.MULTILINE)
     found = re.search(r"^Follow the stream:\s+(.*)$", said, re.MULTILINE)
