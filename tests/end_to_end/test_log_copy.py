@@ -386,7 +386,7 @@ def test_readers_go_on_at_the_record_they_would_have_read_next(source: Path, tmp
     in_logs(check, target)
     again = json.loads(run(str(source), str(target), "--json").stdout)
     notes = {one["group"]: one["note"] for one in again["groups"]}
-    assert "further in the target" in notes["reader.many"]
+    assert "already ahead" in notes["reader.many"]
 
 
 async def start_of(log: Log, topics: Sequence[str], token: str) -> Start:
