@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from foreign_failures import FAILURES
-from headwater.connectors.contract import Delivery
+from headwater.connectors.contract import Delivery, SinkFeatures
 from headwater.errors import JobInvalid
 from headwater.foreign import Escaped, awaited, contain, described, stack_of
 from headwater.jobs import Context, Job, job, table
@@ -176,6 +176,8 @@ def found(event, context): ...
 
 class MemorySink:
     """Keeps rows in a list; raises what the event names, at the place it names."""
+
+    features = SinkFeatures(token_in_target=True, upsert=False)
 
     def __init__(self) -> None:
         self.rows: list[Any] = []
