@@ -212,7 +212,7 @@ def test_what_is_older_than_the_stream_is_kept_is_refused_with_both_times(projec
     )
     assert len(stored(project)) == 2
     result = load(project, write(tmp_path / "b.jsonl", lines[2], event(4)), "--timestamp-field", "at", code=1)
-    assert "line 1: timestamp_invalid: at is 'yesterday', which is no time" in result.stdout
+    assert "line 1: timestamp_invalid: at is 'yesterday', which is not a time" in result.stdout
     assert "line 2: timestamp_invalid: at is absent" in result.stdout
 
 
