@@ -28,10 +28,8 @@ from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
 from headwater.jobs.sinks import sink_jobs
 from headwater.log.contract import Log, TopicSettings
-from headwater.log.sqlite.log import SqliteLog
+from headwater.log.open import log_of
 from headwater.log.sqlite.owner import LogOwner
-from headwater.log.sqlite.space import DiskLimits
-from headwater.log.urls import require_client
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
 from headwater.processing.embedded.loop import RunnerSettings
@@ -354,29 +352,6 @@ def _access(config: Config, jobs: Sequence[Job]) -> Access:
         flows=tuple(flows),
         sends_with_key=config.intake.keys == "required",
         reads_with_key=config.consumption.keys == "required",
-    )
-
-
-def log_of(config: Config) -> Log:
-    """The log that the configuration names, not yet opened. Raises ConfigInvalid, ExtraMissing."""
-    if config.log.is_kafka:
-        require_client()
-        from headwater.log.kafka.log import KafkaLog
-
-        return KafkaLog(
-            config.log.url,
-            options=config.kafka_options(),
-            replication_factor=config.log.replication_factor,
-            min_insync_replicas=config.log.min_insync_replicas,
-            delivery_seconds_max=config.log.delivery_seconds_max,
-            queue_bytes_max=config.log.queue_bytes_max,
-        )
-    return SqliteLog(
-        config.log_path,
-        durability=config.log.durability,
-        wal_bytes_max=config.log.wal_bytes_max,
-        queue_bytes_max=config.log.queue_bytes_max,
-        disk=DiskLimits(reserve_bytes=config.log.reserve_bytes),
     )
 
 

@@ -77,8 +77,8 @@ ONLY_IN = {
 }
 # An implementation, and the only modules that may name it: elsewhere its contract is enough.
 NAMED_ONLY_BY = {
-    "headwater.log.sqlite.log": ("headwater.platform",),
-    "headwater.log.kafka.log": ("headwater.platform",),
+    "headwater.log.sqlite.log": ("headwater.log.open",),
+    "headwater.log.kafka.log": ("headwater.log.open",),
     "headwater.connectors.sinks": ("headwater.platform", "headwater.connectors.registry"),
     "headwater.connectors.sources": ("headwater.platform", "headwater.connectors.registry"),
     "headwater.processing.embedded.loop": (

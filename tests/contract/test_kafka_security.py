@@ -11,7 +11,7 @@ import pytest
 from headwater.config import load_config
 from headwater.errors import LogUnavailable
 from headwater.log.contract import Log, Record, TopicSettings
-from headwater.platform import log_of
+from headwater.log.open import log_of
 
 if TYPE_CHECKING:
     from servers.kafka import SecureListener

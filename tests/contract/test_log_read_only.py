@@ -14,7 +14,7 @@ from headwater.cli.init import write_project
 from headwater.cli.plan import ask, load_declared
 from headwater.errors import LogFull, LogUnavailable
 from headwater.log.contract import Record, TopicSettings
-from headwater.log.inspection import log_at
+from headwater.log.open import log_at
 from headwater.log.sqlite.log import SqliteLog
 from headwater.log.sqlite.owner import LogOwner
 from requirements import mount_small_disk

@@ -10,7 +10,7 @@ import pytest
 
 from headwater.errors import LogCorrupt
 from headwater.log.contract import Position, Record, TopicSettings
-from headwater.log.inspection import log_at
+from headwater.log.open import log_at
 from headwater.log.sqlite.log import SqliteLog
 
 HEADER_BYTES, FRAME_BYTES = 32, 24 + 16_384

@@ -14,7 +14,7 @@ import pytest
 from headwater.config import ConsumptionConfig, load_config
 from headwater.consumption.hub import StreamHub
 from headwater.log.contract import Log, Placement, Record, TopicSettings
-from headwater.platform import log_of
+from headwater.log.open import log_of
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry

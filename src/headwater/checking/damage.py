@@ -14,7 +14,7 @@ from headwater.errors import ConfigInvalid, HeadwaterError, LogCorrupt
 from headwater.jobs.job import Job
 from headwater.jobs.sinks import sink_jobs
 from headwater.log.contract import Log
-from headwater.log.inspection import FileLook
+from headwater.log.diagnostics import FileLook
 from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
 

@@ -133,7 +133,7 @@ def planned_tables(project: Declared) -> list[PlannedTable]:
 
 async def ask(project: Declared) -> TopicPlan:
     """The plan for the project's log. An embedded log that does not exist yet is not created."""
-    from headwater.log.inspection import log_at
+    from headwater.log.open import log_at
     from headwater.log.topic_plan import plan_topics, without_refused
 
     platform = project.platform

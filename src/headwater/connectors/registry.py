@@ -15,7 +15,7 @@ from headwater.connectors.contract import TableShape
 from headwater.connectors.spec import SinkSpec, TableSink
 from headwater.declaration import suggestion
 from headwater.errors import ConfigInvalid, ExtraMissing
-from headwater.log.inspection import FileLook
+from headwater.log.diagnostics import FileLook
 
 ENTRY_POINTS = "headwater.sinks"
 

@@ -145,7 +145,7 @@ def _config(urls: tuple[str, str], project: Path) -> Config | None:
 
 def _logs(urls: tuple[str, str], config: Config | None) -> tuple[Log, Log]:
     """The two logs, not yet open. Raises ConfigInvalid, ExtraMissing."""
-    from headwater.log.inspection import log_at
+    from headwater.log.open import log_at
 
     options = config.kafka_options() if config is not None else {}
     return log_at(urls[0], options=options), log_at(urls[1], create=True, options=options)

@@ -23,7 +23,7 @@ from headwater.times import duration_text, epoch_ms, time_ms, utc_milliseconds
 
 if TYPE_CHECKING:
     from headwater.log.contract import Position, StoredRecord, TopicInfo
-    from headwater.log.inspection import FileLook, InspectableLog, VerifyReport
+    from headwater.log.diagnostics import FileLook, InspectableLog, VerifyReport
 
 VALUE_CHARS_MAX = 100
 URL_PREFIX = "sqlite:///"
@@ -65,7 +65,7 @@ class Chosen:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[InspectableLog]:
         """The log, open until the block ends. Raises ConfigInvalid."""
-        from headwater.log.inspection import log_at
+        from headwater.log.open import log_at
 
         log = log_at(self.log_url(), options=self._options())
         await log.open()

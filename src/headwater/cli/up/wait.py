@@ -77,7 +77,7 @@ async def _once_it_answers(attempt: Attempt, config: Config) -> Platform:
 
 async def _ask(config: Config) -> None:
     """Whether the log can be opened. It opens nothing else, since it is called often."""
-    from headwater.platform import log_of
+    from headwater.log.open import log_of
 
     log = log_of(config)
     await log.open()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from headwater.log.inspection import Damage, FileLook
+from headwater.log.diagnostics import Damage, FileLook
 
 HEADER_BYTES = 4_096
 HEADERS = 3

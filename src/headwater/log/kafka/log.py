@@ -38,7 +38,7 @@ from headwater.log.contract import (
     TopicSettings,
 )
 from headwater.log.defaults import LogDefaults, unsupported
-from headwater.log.inspection import Damage, LogStats, VerifyReport
+from headwater.log.diagnostics import Damage, LogStats, VerifyReport
 from headwater.log.kafka.follower import Follower
 from headwater.log.kafka.group_tokens import GroupTokens, Headers
 from headwater.log.kafka.membership import KafkaMembership

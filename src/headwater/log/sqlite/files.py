@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from headwater.errors import LogCorrupt
-from headwater.log.inspection import Damage, FileLook
+from headwater.log.diagnostics import Damage, FileLook
 from headwater.log.sqlite.medium import medium_for_reading, uri_of
 from headwater.log.sqlite.wal import check_wal
 

@@ -33,7 +33,7 @@ from headwater.log.contract import (
 )
 from headwater.log.damage_book import DamageBook
 from headwater.log.defaults import LogDefaults
-from headwater.log.inspection import LogStats, VerifyReport
+from headwater.log.diagnostics import LogStats, VerifyReport
 from headwater.log.record_batch import decode_batch
 from headwater.log.sqlite.catalogue import TopicEntry, ensure_topic
 from headwater.log.sqlite.commit_group import Written

@@ -21,7 +21,7 @@ import orjson
 
 from headwater.errors import LogCorrupt
 from headwater.log.contract import TopicPartition
-from headwater.log.inspection import Damage
+from headwater.log.diagnostics import Damage
 from headwater.log.record_batch import CODEC_RAW, BatchCodec, BatchHeader, Columns, checksum
 from headwater.log.sqlite.catalogue import load_partition, load_topics, slot_range, store_partition
 from headwater.log.sqlite.reader import HEADER_COLUMNS, Reader, check_row, load_batch

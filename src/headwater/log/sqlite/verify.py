@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.errors import HeadwaterError, LogCorrupt
-from headwater.log.inspection import Damage, LogStats, VerifyReport
+from headwater.log.diagnostics import Damage, LogStats, VerifyReport
 from headwater.log.record_batch import BatchCodec, BatchHeader
 from headwater.log.sqlite.catalogue import TopicEntry, load_partition, load_topics, slot_range
 from headwater.log.sqlite.reader import DAMAGE_HINT, HEADER_COLUMNS, Reader, check_row, load_batch

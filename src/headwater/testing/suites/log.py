@@ -26,7 +26,7 @@ from headwater.log.contract import (
     TopicPartition,
     TopicSettings,
 )
-from headwater.log.inspection import InspectableLog
+from headwater.log.diagnostics import InspectableLog
 from headwater.testing.clock import ManualClock
 from headwater.testing.suites.log_features import FeatureTests
 from headwater.testing.suites.log_records import change, needs, read_all, records, values

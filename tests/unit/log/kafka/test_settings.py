@@ -10,8 +10,7 @@ import pytest
 
 from headwater.config import load_config
 from headwater.errors import ConfigInvalid, ExtraMissing
-from headwater.log.inspection import log_at
-from headwater.platform import log_of
+from headwater.log.open import log_at, log_of
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,25 +1,13 @@
-"""Inspecting a log from outside: the reports it can give about its storage, and the log that a URL names.
-
-Implementations are named in the table below and imported on demand.
-"""
+"""What a log reports about its storage: damage that was found, sizes and counts."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-from headwater.errors import ConfigInvalid
 from headwater.log.contract import Log
-from headwater.log.urls import require_client
-
-KAFKA = "kafka://"
-INSPECTABLE = {
-    "sqlite:///": ("headwater.log.sqlite.log", "SqliteLog"),
-    KAFKA: ("headwater.log.kafka.log", "KafkaLog"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +85,3 @@ class InspectableLog(Log, Protocol):
     async def stats(self) -> LogStats:
         """Sizes and counts, for display and for metrics."""
         ...
-
-
-def log_at(url: str, *, create: bool = False, options: Mapping[str, Any] | None = None) -> InspectableLog:
-    """The log at `sqlite:///PATH`, which must exist unless `create`, or at `kafka://HOST:PORT`; not yet open.
-
-    Without `create` it is opened for reading, also on a read-only file system.
-    `options` are for the Kafka client. Raises ConfigInvalid, ExtraMissing.
-    """
-    for prefix, (module, name) in INSPECTABLE.items():
-        if url.startswith(prefix):
-            if prefix == KAFKA:
-                require_client()
-                make = getattr(importlib.import_module(module), name)
-                return cast("InspectableLog", make(url, options=options))
-            path = Path(url.removeprefix(prefix))
-            if not create and not path.is_file():
-                # A write-ahead log without its file is not an empty log.
-                importlib.import_module("headwater.log.sqlite.wal").check_wal(path, ordered=False)
-                raise ConfigInvalid(f"There is no log at {path}.", hint="The first `headwater up` creates it.")
-            return cast("InspectableLog", getattr(importlib.import_module(module), name)(path, only_read=not create))
-    raise ConfigInvalid(f"{url!r} is not the URL of a log.", hint="Use sqlite:///PATH or kafka://HOST:PORT.")

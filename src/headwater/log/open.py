@@ -1,0 +1,68 @@
+"""The log that a configuration or a URL names: the one place where its implementation is chosen.
+
+Implementations are imported on demand, so that nobody needs the client of a log that is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from headwater.config import Config
+from headwater.errors import ConfigInvalid
+from headwater.log.diagnostics import InspectableLog
+from headwater.log.urls import require_client
+
+SQLITE = "sqlite:///"
+KAFKA = "kafka://"
+
+
+def log_of(config: Config) -> InspectableLog:
+    """The log that the configuration names, with its settings; not yet open. Raises ConfigInvalid, ExtraMissing."""
+    if config.log.is_kafka:
+        require_client()
+        from headwater.log.kafka.log import KafkaLog
+
+        return KafkaLog(
+            config.log.url,
+            options=config.kafka_options(),
+            replication_factor=config.log.replication_factor,
+            min_insync_replicas=config.log.min_insync_replicas,
+            delivery_seconds_max=config.log.delivery_seconds_max,
+            queue_bytes_max=config.log.queue_bytes_max,
+        )
+    from headwater.log.sqlite.log import SqliteLog
+    from headwater.log.sqlite.space import DiskLimits
+
+    return SqliteLog(
+        config.log_path,
+        durability=config.log.durability,
+        wal_bytes_max=config.log.wal_bytes_max,
+        queue_bytes_max=config.log.queue_bytes_max,
+        disk=DiskLimits(reserve_bytes=config.log.reserve_bytes),
+    )
+
+
+def log_at(url: str, *, create: bool = False, options: Mapping[str, Any] | None = None) -> InspectableLog:
+    """The log at `sqlite:///PATH`, which must exist unless `create`, or at `kafka://HOST:PORT`; not yet open.
+
+    Without `create` it is opened for reading, also on a read-only file system.
+    `options` are for the Kafka client. Raises ConfigInvalid, ExtraMissing.
+    """
+    if url.startswith(KAFKA):
+        require_client()
+        from headwater.log.kafka.log import KafkaLog
+
+        return KafkaLog(url, options=options)
+    if not url.startswith(SQLITE):
+        raise ConfigInvalid(f"{url!r} is not the URL of a log.", hint="Use sqlite:///PATH or kafka://HOST:PORT.")
+    from headwater.log.sqlite.log import SqliteLog
+    from headwater.log.sqlite.wal import check_wal
+
+    path = Path(url.removeprefix(SQLITE))
+    if not create and not path.is_file():
+        # A write-ahead log without its file is not an empty log.
+        check_wal(path, ordered=False)
+        raise ConfigInvalid(f"There is no log at {path}.", hint="The first `headwater up` creates it.")
+    return SqliteLog(path, only_read=not create)
