@@ -95,6 +95,6 @@ def stop(run: Run) -> None:
 def is_keeper(owner: Identity) -> bool:
     """Whether the owner is a keeper, not a test session."""
     listed = subprocess.run(
-        ["ps", "-o", "args=", "-p", str(owner.pid)], capture_output=True, text=True, check=False
+        ["ps", "-ww", "-o", "args=", "-p", str(owner.pid)], capture_output=True, text=True, check=False
     ).stdout
     return f"{Path(__file__).parent} run" in listed
