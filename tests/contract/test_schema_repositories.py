@@ -14,7 +14,7 @@ from headwater.schemas.remote import RemoteRepository
 from headwater.schemas.repository import LayeredRepository, LocalRepository, SchemaRepository
 from headwater.schemas.workspace.working_settings import WorkingSettings
 from headwater.testing.suites.schema_repository import NewRepository, SchemaRepositorySuite
-from headwater.web.schemas.pages_changes import ShelfRepository
+from headwater.web.schemas.pages_changes import IndexedRepository
 from headwater.web.schemas.repository_index import RepositoryIndexes
 
 
@@ -64,8 +64,8 @@ class TestLayeredRepository(SchemaRepositorySuite):
 
 
 class TestShelfRepository(SchemaRepositorySuite):
-    implementations = (ShelfRepository,)
+    implementations = (IndexedRepository,)
 
     @pytest.fixture
     def new_repository(self) -> NewRepository:
-        return lambda base: ShelfRepository(RepositoryIndexes.of([("one", WorkingSettings(base))]))
+        return lambda base: IndexedRepository(RepositoryIndexes.of([("one", WorkingSettings(base))]))

@@ -322,8 +322,8 @@ def check_project(config: Config, watch: Watch = iter) -> Report:
 
 def _said_once(unread: Sequence[Problem], of_rules: Sequence[Problem]) -> list[Problem]:
     """What could not be read, except schemas that the schema rules report, too: those know the line."""
-    told = {problem.file for problem in of_rules if problem.severity == Severity.ERROR and problem.line}
-    return [problem for problem in unread if problem.rule != "schema-invalid" or problem.file not in told]
+    reported = {problem.file for problem in of_rules if problem.severity == Severity.ERROR and problem.line}
+    return [problem for problem in unread if problem.rule != "schema-invalid" or problem.file not in reported]
 
 
 def _answers(project: Project) -> Iterator[Problem]:

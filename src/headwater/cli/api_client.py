@@ -49,6 +49,6 @@ def ask(
         answer = None
     if response.status_code == 200 and isinstance(answer, dict):
         return answer
-    told = answer if isinstance(answer, dict) else {}
-    message = told.get("detail") or f"{server} answered {response.status_code} to {path}."
-    raise (StreamUnknown if response.status_code < 500 else LogUnavailable)(message, hint=told.get("hint"))
+    details = answer if isinstance(answer, dict) else {}
+    message = details.get("detail") or f"{server} answered {response.status_code} to {path}."
+    raise (StreamUnknown if response.status_code < 500 else LogUnavailable)(message, hint=details.get("hint"))

@@ -48,8 +48,8 @@ def status(*, conditions: tuple[str, ...], as_json: bool, server: str, key_file:
             print_json(stream)
     else:
         _print_streams(answer["streams"])
-        told = ", ".join(f"{count} {name}" for name, count in sorted(answer["conditions"].items()))
-        click.echo(told or "No stream is declared.", err=True)
+        line = ", ".join(f"{count} {name}" for name, count in sorted(answer["conditions"].items()))
+        click.echo(line or "No stream is declared.", err=True)
     raise SystemExit(1 if ALARMS & {stream["condition"] for stream in answer["streams"]} else 0)
 
 

@@ -109,5 +109,5 @@ def _print_counts(hours: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         click.echo(f"{hour['stream']}  {hour['hour'][:13]}  ", nl=False)
         click.secho(f"{'agrees' if hour['agrees'] else 'differs':<8}", fg=None if hour["agrees"] else "red", nl=False)
         counts = ("accepted", "written", "stored", "delivered", "refused", "duplicates")
-        told = "  ".join(f"{name} {'?' if hour[name] is None else format(hour[name], ',')}" for name in counts)
-        click.echo(f"  {told}  {' '.join(hour['notes'])}".rstrip())
+        columns = "  ".join(f"{name} {'?' if hour[name] is None else format(hour[name], ',')}" for name in counts)
+        click.echo(f"  {columns}  {' '.join(hour['notes'])}".rstrip())

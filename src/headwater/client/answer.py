@@ -56,13 +56,13 @@ def read_answer(response: httpx.Response, batch: Sequence[Waiting]) -> Answer:
     pause = _retry_after(response.headers)
     if status in {201, 202}:
         return Answer(accepted=len(batch))
-    told = _entries(response)
-    if told is None:
+    entries = _entries(response)
+    if entries is None:
         reason = f"{status} {response.reason_phrase}"[:REASON_CHARS_MAX]
         if status in AGAIN:
             return Answer(again=list(batch), pause_seconds=pause, reason=reason)
         return Answer(refused=[Refusal(one.event_id, one.stream, one.data, reason) for one in batch])
-    invalid, errors = told
+    invalid, errors = entries
     ours = pause is not None or status in AGAIN
     answer = Answer(pause_seconds=pause, reason=next(iter(errors.values()), ""))
     for one in batch:
@@ -106,8 +106,8 @@ def _id_of(entry: Any) -> str | None:
 
 def _reason_of(entry: Mapping[str, Any]) -> str:
     context = entry.get("context")
-    told = (context.get("errorsText") or context.get("message")) if isinstance(context, Mapping) else None
-    return str(told or "refused")[:REASON_CHARS_MAX]
+    reason = (context.get("errorsText") or context.get("message")) if isinstance(context, Mapping) else None
+    return str(reason or "refused")[:REASON_CHARS_MAX]
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:

@@ -45,8 +45,8 @@ class Lost:
     is_other: bool = False
 
     def details(self) -> dict[str, Any]:
-        told = {"topic": self.topic, "partition": self.partition, "asked": self.asked, "resumed": self.resumed}
-        return {**told, "reason": "log_replaced"} if self.is_other else told
+        details = {"topic": self.topic, "partition": self.partition, "asked": self.asked, "resumed": self.resumed}
+        return {**details, "reason": "log_replaced"} if self.is_other else details
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,8 +68,8 @@ class JobState(Protocol):
         """Its state by namespace, in order."""
         ...
 
-    async def conflict(self) -> str:
-        """Why what is here may not be replaced; empty where it may."""
+    async def conflict(self) -> str | None:
+        """Why what is here may not be replaced; None if it may."""
         ...
 
     async def replace(self, position: Position, source: JobState, state: StateDigest, is_still: IsUnchanged) -> bool:
@@ -114,12 +114,12 @@ class LogJobState:
                 yield namespace, rows
                 after = rows[-1][0]
 
-    async def conflict(self) -> str:
+    async def conflict(self) -> str | None:
         mark = _parse_mark(await self._log.committed(self._mark))
         present = await self.snapshot()
         if mark is None or present.token in (None, UNFINISHED):
-            return ""
-        return "" if present == mark else FURTHER
+            return None
+        return None if present == mark else FURTHER
 
     async def replace(self, position: Position, source: JobState, state: StateDigest, is_still: IsUnchanged) -> bool:
         token = position.token()
@@ -230,18 +230,18 @@ class FileJobState:
                 yield namespace, rows
                 after = rows[-1][0]
 
-    async def conflict(self) -> str:
+    async def conflict(self) -> str | None:
         state = self._state
         _, boxes = parse_published(await self._log.committed(self._group))
         own = boxes.pop(state.id, None) if state else None
         if boxes:
             return f"it has run in the target, with another file than {self._path}"
         if state is None or not state.number:
-            return ""
+            return None
         if own is not None and own > state.number:
             return f"it has run in the target since the copy, and {self._path} is an old copy"
         if await asyncio.to_thread(state.moved_at) == state.number:
-            return ""
+            return None
         return f"{self._path} belongs to another log: move it away and copy again" if own is None else FURTHER
 
     async def replace(self, position: Position, source: JobState, state: StateDigest, is_still: IsUnchanged) -> bool:

@@ -73,13 +73,15 @@ class JobMigration:
         files: StateFiles | None,
         jobs: Collection[Job] = (),
         *,
-        told: Callable[[str], None] = lambda text: None,
+        on_progress: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """`files` and `jobs`: those of the project; None and none if it is unknown. `told` is called while waiting."""
+        """`files` and `jobs`: those of the project; None and none if it is unknown. `on_progress` is called while
+        waiting.
+        """
         self._source = source
         self._target = target
         self._files = files
-        self._told = told
+        self._on_progress = on_progress
         self._stateful = {job.name for job in jobs if job.keeps_state and job.writes().table is None}
         self._held: dict[str, _Held] = {}
 
@@ -107,7 +109,7 @@ class JobMigration:
             try:
                 one = await self._carry(group, held, positions)
             except (StateUnavailable, StateMismatch) as error:
-                one = CarriedGroup(group, None, f"in the target: {_told(error)}")
+                one = CarriedGroup(group, None, f"in the target: {_described(error)}")
             finally:
                 await held.target.close()
             carried += [] if one is None else [one]
@@ -131,7 +133,7 @@ class JobMigration:
             if held.began.token == UNFINISHED:
                 held.refused = HALF_HERE
         except (StateUnavailable, StateMismatch) as error:
-            held.refused = _told(error)
+            held.refused = _described(error)
         except TokenInvalid:
             held.refused = NO_OFFSETS
 
@@ -144,7 +146,7 @@ class JobMigration:
             except LogUnavailable as error:
                 if time.monotonic() > deadline:
                     raise
-                self._told(f"Waiting for what a stopped job has left open: {error.message}")
+                self._on_progress(f"Waiting for what a stopped job has left open: {error.message}")
                 await asyncio.sleep(OPEN_PAUSE_SECONDS)
 
     async def _carry(self, group: str, held: _Held, positions: PositionMigration) -> CarriedGroup | None:
@@ -212,13 +214,13 @@ class JobMigration:
         return {name for name in self._stateful if state_file(self._files.source, name).is_file()}
 
 
-async def _left_alone(target: JobState, carried: Position) -> str:
-    """Why what the target has of the job is not replaced; empty where it is."""
+async def _left_alone(target: JobState, carried: Position) -> str | None:
+    """Why what the target has of the job is not replaced; None if it is."""
     await target.open()
     if conflict := await target.conflict():
         return conflict
     present = (await target.snapshot()).token
-    return FURTHER if present != UNFINISHED and is_further(present, carried) else ""
+    return FURTHER if present != UNFINISHED and is_further(present, carried) else None
 
 
 def _name_of(group: str) -> str:
@@ -226,7 +228,7 @@ def _name_of(group: str) -> str:
     return group.removeprefix(GROUP_PREFIX).partition("/")[0]
 
 
-def _told(error: HeadwaterError) -> str:
+def _described(error: HeadwaterError) -> str:
     """An error as part of a sentence about one job."""
     text = error.message.removesuffix(".")
     if isinstance(error, StateUnavailable):

@@ -110,10 +110,10 @@ class PositionMigration:
         """Whether anything was copied that the position names."""
         return any(place in self._ledgers for place in position.offsets)
 
-    def conflict(self, position: Position) -> str:
-        """Why a position of the source has no equivalent in the target; empty if it has one."""
+    def conflict(self, position: Position) -> str | None:
+        """Why a position of the source has no equivalent in the target; None if it has one."""
         left_out = sorted({topic for topic, partition in position.offsets if (topic, partition) not in self._ledgers})
-        return f"it also reads {', '.join(left_out)}, which was not copied" if left_out else ""
+        return f"it also reads {', '.join(left_out)}, which was not copied" if left_out else None
 
     async def translate(self, position: Position) -> Position:
         """The target's position for one of the source."""

@@ -34,7 +34,7 @@ END_WAIT_SECONDS = 2.0
 # What a killed process had sent may still arrive at a server.
 SETTLE_SECONDS = 1.0
 
-Told = Callable[[int, str], None]
+OnProgress = Callable[[int, str], None]
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -140,19 +140,20 @@ class TopicCopy:
         source: Log,
         target: Log,
         *,
-        told: Told = lambda step, note: None,
+        on_progress: OnProgress = lambda step, note: None,
         clock: Callable[[], float] = time.time,
         skip_expired: bool = False,
         settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
-        """`told(step, note)` is called for each `step` records copied, and verified. `skip_expired`: leave out what the
-        target would remove.
+        """`on_progress(step, note)` is called for each `step` records copied, and verified.
+
+        `skip_expired`: leave out what the target would remove.
 
         `settle_seconds`: how long the target's ends must be unchanged before an interrupted copy resumes.
         """
         self._source = source
         self._target = target
-        self._told = told
+        self._on_progress = on_progress
         self._clock = clock
         self._skip_expired = skip_expired
         self._settle_seconds = settle_seconds
@@ -211,7 +212,7 @@ class TopicCopy:
                 copied.skipped += kept_from[place] - ledger.source_next
                 ledger.source_next = kept_from[place]
             copied.ledgers.append(ledger)
-            self._told(ledger.records, info.name)
+            self._on_progress(ledger.records, info.name)
         await self._note(copied.ledgers)
         return copied, ends
 
@@ -353,7 +354,7 @@ class TopicCopy:
                     hint="Stop what writes into the target; start again with an empty log.",
                 )
             ledger.add(record)
-        self._told(len(records), records[-1].topic if records else "")
+        self._on_progress(len(records), records[-1].topic if records else "")
 
     async def _note(self, ledgers: Iterable[Ledger]) -> None:
         await asyncio.gather(*(self._target.commit(ledger.group, ledger.token()) for ledger in ledgers))
@@ -377,7 +378,7 @@ class TopicCopy:
             async for record in records:
                 found[record.topic, record.partition].add(record)
                 if record.offset % VERIFIED_AT_ONCE == 0:
-                    self._told(VERIFIED_AT_ONCE, f"verifying {record.topic}")
+                    self._on_progress(VERIFIED_AT_ONCE, f"verifying {record.topic}")
         for ledger in copied.ledgers:
             there = found.get((ledger.topic, ledger.partition))
             if there is not None and there.records != ledger.records:

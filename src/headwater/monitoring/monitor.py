@@ -186,7 +186,7 @@ class Monitor:
             try:
                 if self._leads:
                     await self.count_now()
-                    await self._tell()
+                    await self._publish()
                 else:
                     await self._keep_intake_counts()
             except HeadwaterError as error:
@@ -218,7 +218,7 @@ class Monitor:
     def _expect_canaries(self) -> None:
         self.book.expect_canaries(topic for _, topic in self.canaries.tracks)
 
-    async def _tell(self) -> None:
+    async def _publish(self) -> None:
         """Update the gauges: the times always, the hours when another one is over."""
         streams = self._streams().all()
         for stream in streams:

@@ -311,19 +311,19 @@ class EventsEndpoint:
     def _received(self, receipt: Receipt) -> Answer:
         """The response to a request. Raises if nothing in it is JSON, or if all of it needs a key."""
         found = self._as_legacy(receipt)
-        return found if isinstance(found, Answer) else self._told(found, found.body)
+        return found if isinstance(found, Answer) else self._encoded(found, found.body)
 
     async def _received_apart(self, receipt: Receipt, slices: Sequence[bytes]) -> Answer:
         """As `_received`, for a response that may be long: it repeats the refused events."""
         found = self._as_legacy(receipt)
-        return found if isinstance(found, Answer) else self._told(found, await _body_of(found, slices))
+        return found if isinstance(found, Answer) else self._encoded(found, await _body_of(found, slices))
 
     def _as_legacy(self, receipt: Receipt) -> Answer | LegacyAnswer:
         """The response to a request; ready to be sent if it has no body."""
         if receipt.accepted == receipt.count:
             known = self._all_accepted.get(receipt.count)
             if known is None:
-                known = self._told(legacy_answer(receipt, self.config.retry_after_seconds), b"")
+                known = self._encoded(legacy_answer(receipt, self.config.retry_after_seconds), b"")
                 self._all_accepted[receipt.count] = known
             return known
         if receipt.refused and len(receipt.refused) == receipt.count:
@@ -334,17 +334,17 @@ class EventsEndpoint:
                 raise reasons[0]
         return legacy_answer(receipt, self.config.retry_after_seconds)
 
-    def _told(self, told: LegacyAnswer, body: bytes) -> Answer:
+    def _encoded(self, answered: LegacyAnswer, body: bytes) -> Answer:
         extra: RawHeaders = [JSON_TYPE] if body else []
-        if told.retry_after_seconds is not None:
-            extra.append((b"retry-after", str(told.retry_after_seconds).encode()))
+        if answered.retry_after_seconds is not None:
+            extra.append((b"retry-after", str(answered.retry_after_seconds).encode()))
             if self.config.cors:
                 extra.append(RETRY_EXPOSED)
-        return self._answer(told.status, told.reason, body, extra)
+        return self._answer(answered.status, answered.reason, body, extra)
 
     async def _explained(self, explanations: list[Explanation], slices: Sequence[bytes]) -> Answer:
-        told = LegacyAnswer(200, "", {"events": (_explained, explanations)})
-        body = b'{"dry_run":true,' + (await _body_of(told, slices))[1:]
+        answered = LegacyAnswer(200, "", {"events": (_explained, explanations)})
+        body = b'{"dry_run":true,' + (await _body_of(answered, slices))[1:]
         return self._answer(200, "", body, [JSON_TYPE])
 
     def _answer(self, status: int, reason: str, body: bytes = b"", extra: RawHeaders | None = None) -> Answer:
@@ -387,11 +387,11 @@ async def sliced(body: bytes, events_max: int) -> list[bytes]:
     return await asyncio.to_thread(slice_at_brackets, body, events_max)
 
 
-async def _body_of(told: LegacyAnswer, slices: Sequence[bytes]) -> bytes:
+async def _body_of(answered: LegacyAnswer, slices: Sequence[bytes]) -> bytes:
     """The body of a response about these events, written in a thread if they are large or many."""
     if len(slices) <= IN_A_TURN_MAX and sum(map(len, slices)) <= ON_THE_LOOP_BYTES_MAX:
-        return told.body
-    return await asyncio.to_thread(lambda: told.body)
+        return answered.body
+    return await asyncio.to_thread(lambda: answered.body)
 
 
 def _explained(one: Explanation) -> dict[str, object]:

@@ -12,20 +12,20 @@ from headwater.streams.seen import SeenStreams
 PRIVATE_NAME = "a job of private streams"
 
 
-def jobs_told(platform: Platform, seen: SeenStreams) -> list[dict[str, Any]]:
+def job_views(platform: Platform, seen: SeenStreams) -> list[dict[str, Any]]:
     """`[{name, place, state, read, written, errors, late, restarts, trouble}]`, for a client that sees these streams.
 
     `trouble` is None for a job without errors.
     """
-    return [_told(platform, job, seen) for job in platform.jobs]
+    return [_view(platform, job, seen) for job in platform.jobs]
 
 
 def jobs_in_trouble(platform: Platform, seen: SeenStreams) -> list[dict[str, Any]]:
     """The jobs that have an error now."""
-    return [job for job in jobs_told(platform, seen) if job["trouble"] is not None]
+    return [job for job in job_views(platform, seen) if job["trouble"] is not None]
 
 
-def _told(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
+def _view(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
     report = platform.runners[job.name].report()
     name, place, trouble = job.name, report.place, report.trouble
     if not seen.visibility.names_job(job.name, seen.sight):

@@ -29,7 +29,7 @@ from headwater.times import rough_duration
 from headwater.web.http.headers import is_on
 from headwater.web.http.route import Route
 from headwater.web.http.threads import in_thread
-from headwater.web.jobs import jobs_told
+from headwater.web.jobs import job_views
 from headwater.web.pages.page import PAGE_HEADERS, breakable
 from headwater.web.sight import seen
 
@@ -124,7 +124,7 @@ class Monitoring:
         only = is_on(request.query_params.getlist("differing"))
         counted_until = time_text(monitor.book.counted_until_ms)
 
-        def told() -> Response:
+        def response() -> Response:
             differing = [one for one in found if one.differences]
             return _json(
                 {
@@ -137,7 +137,7 @@ class Monitoring:
                 }
             )
 
-        return await in_thread(told)
+        return await in_thread(response)
 
     async def page(self, request: Request) -> Response:
         """The streams by condition, with their last hours; `show` selects one condition."""
@@ -147,7 +147,7 @@ class Monitoring:
         last = now // 3_600_000 + 1
         shown = [one for one in found if show in ("", one.condition)]
         rows = [{"health": one, "hours": await self._hours(one, last)} for one in shown]
-        jobs = jobs_told(self._platform, seen(request))
+        jobs = job_views(self._platform, seen(request))
         render = functools.partial(
             self._template.render,
             title=self._platform.config.intake.service_name,

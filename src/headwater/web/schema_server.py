@@ -23,7 +23,7 @@ from headwater.web.http.route import Route
 from headwater.web.paths import REPOSITORIES
 from headwater.web.protocol import HeadwaterProtocol
 from headwater.web.schemas.endpoints import schema_routes, wants_page
-from headwater.web.schemas.repository_index import RepositoryIndexes, Told
+from headwater.web.schemas.repository_index import RepositoryIndexes, SchemaVisibility
 from headwater.web.sight import seen
 
 
@@ -45,7 +45,7 @@ def create_schema_app(
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    routes = schema_routes(indexes, lambda _: Told(streams_of(), hidden))
+    routes = schema_routes(indexes, lambda _: SchemaVisibility(streams_of(), hidden))
     app = Starlette(
         routes=[Route("/", root), Route("/healthz", healthz), *routes],
         middleware=[Middleware(Preflights, origins=[(route, "*") for route in routes])],
@@ -73,12 +73,12 @@ def indexes_of(base_uris: Sequence[str], root: Path) -> RepositoryIndexes:
 def platform_schema_routes(indexes: RepositoryIndexes) -> list[BaseRoute]:
     """The same for a platform: its own repositories, and the schemas of its streams."""
 
-    def told_of(request: Request) -> Told:
+    def visibility_of(request: Request) -> SchemaVisibility:
         # Evaluated each time: streams may be declared while the platform runs.
         streams = seen(request)
-        return Told(streams_by_title(streams.all()), streams.titles_hidden(), streams.sight is Sight.PUBLIC)
+        return SchemaVisibility(streams_by_title(streams.all()), streams.titles_hidden(), streams.sight is Sight.PUBLIC)
 
-    return schema_routes(indexes, told_of)
+    return schema_routes(indexes, visibility_of)
 
 
 def name_of(path: Path) -> str:

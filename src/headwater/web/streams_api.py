@@ -102,8 +102,8 @@ class StreamsApi:
         audience = self._audience(request)
         asked = self._asked(request, audience)
         stream = find(request.path_params["name"], asked.seen(), audience, asked.sight)
-        told = project([stream], audience)
-        body = json_bytes({"stream": stream.name, **told[stream.name]})
+        fields = project([stream], audience)
+        body = json_bytes({"stream": stream.name, **fields[stream.name]})
         etag = etag_of(body)
         if _is_current(request.headers.get("if-none-match"), etag):
             return _not_changed(request, etag, audience)
@@ -172,7 +172,7 @@ class StreamsApi:
         return self._seats.answer(request, self._messages(request, audience), headers)
 
     async def _messages(self, request: Request, audience: str) -> AsyncIterator[bytes]:
-        told: dict[str, Any] | None = None
+        sent: dict[str, Any] | None = None
         ahead: list[Any] = []
         resumed = request.headers.get("last-event-id")
         heartbeat = self._platform.config.control.heartbeat_seconds
@@ -184,16 +184,16 @@ class StreamsApi:
                 # Revoked, or expired, since the client connected.
                 return
             news = {"revision": asked.state.number, "at": utc_milliseconds(ms_of(time.time())), "upcoming": soon}
-            if told is None and resumed == etag:
+            if sent is None and resumed == etag:
                 # The client has this state.
                 yield b": resumed\n"
-            elif told is None:
+            elif sent is None:
                 yield _message("put", etag, {**news, "streams": now})
-            elif (now, soon) != (told, ahead):
-                changed = {name: one for name, one in now.items() if told.get(name) != one}
-                gone = [name for name in told if name not in now]
+            elif (now, soon) != (sent, ahead):
+                changed = {name: one for name, one in now.items() if sent.get(name) != one}
+                gone = [name for name in sent if name not in now]
                 yield _message("patch", etag, {**news, "streams": changed, "removed": gone})
-            told, ahead = now, soon
+            sent, ahead = now, soon
             if await self._news(asked.version, heartbeat) == asked.version:
                 yield b": alive\n"
 

@@ -98,19 +98,19 @@ class Question:
                 unknown[name] = error.hint
         if not asked:
             streams = list(SeenStreams(known, self.sight).entries())
-        told = self._told(streams)
-        upcoming = self._upcoming(told, asked)
-        body = {"revision": self.state.number, "streams": told}
+        shown = self._shown(streams)
+        upcoming = self._upcoming(shown, asked)
+        body = {"revision": self.state.number, "streams": shown}
         if unknown:
             body["unknown"] = unknown
         if upcoming:
             body["upcoming"] = upcoming
         return json_bytes(body)
 
-    def _told(self, streams: Iterable[Stream]) -> Mapping[str, Any]:
+    def _shown(self, streams: Iterable[Stream]) -> Mapping[str, Any]:
         return project([stream for stream in streams if _fits(stream, self.query)], self.audience)
 
-    def _upcoming(self, told: Mapping[str, Any], asked: list[str]) -> list[dict[str, Any]]:
+    def _upcoming(self, shown: Mapping[str, Any], asked: list[str]) -> list[dict[str, Any]]:
         """Upcoming changes and their times, for clients that may be unreachable then."""
         now = time.time()
         edges = [edge for edge in self.state.edges() if now < edge <= now + AHEAD_SECONDS]
@@ -122,12 +122,12 @@ class Question:
                 if asked
                 else SeenStreams(streams, self.sight).entries()
             )
-            then = self._told(chosen)
-            changed = {name: one for name, one in then.items() if told.get(name) != one}
-            gone = [name for name in told if name not in then]
+            then = self._shown(chosen)
+            changed = {name: one for name, one in then.items() if shown.get(name) != one}
+            gone = [name for name in shown if name not in then]
             if changed or gone:
                 found.append({"at": utc_milliseconds(ms_of(edge)), "streams": changed, "removed": gone})
-            told = then
+            shown = then
         return found
 
 

@@ -179,7 +179,7 @@ async def _copy(
             stack.push_async_callback(log.close)
         asking = TopicCopy(source, target)
         await asking.topics(asked.topics)
-        moving = JobMigration(source, target, files, jobs, told=say)
+        moving = JobMigration(source, target, files, jobs, on_progress=say)
         stack.push_async_callback(moving.close)
         # Before the topics, so that what a job still has to write is in them when they are copied.
         await moving.begin(asked.groups)
@@ -187,7 +187,9 @@ async def _copy(
         # A log in one file commits everything together: nothing can be in flight.
         settle = 0.0 if target.features.keyed_state else SETTLE_SECONDS
         with progress("copying", total, unit="records", quiet=asked.quiet) as advance:
-            copying = TopicCopy(source, target, told=advance, skip_expired=asked.skip_expired, settle_seconds=settle)
+            copying = TopicCopy(
+                source, target, on_progress=advance, skip_expired=asked.skip_expired, settle_seconds=settle
+            )
             infos = await copying.topics(asked.topics)
             copied = [await copying.copy(info) for info in infos]
         ledgers = {(ledger.topic, ledger.partition): ledger for one in copied for ledger in one.ledgers}

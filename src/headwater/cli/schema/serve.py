@@ -12,7 +12,7 @@ from headwater.cli.console import report_error, say
 from headwater.errors import ConfigInvalid
 
 if TYPE_CHECKING:
-    from headwater.web.schemas.repository_index import RepositoryIndexes, Told
+    from headwater.web.schemas.repository_index import RepositoryIndexes, SchemaVisibility
 
 FAULTS_SHOWN_MAX = 20
 
@@ -43,20 +43,20 @@ def command(repositories: tuple[str, ...], host: str, port: int) -> None:
     """
     from headwater.cli.up.up import port_is_free, run_until_stopped
 
-    indexes, told = _chosen(repositories)
+    indexes, visibility = _chosen(repositories)
     if port and not port_is_free(host, port):
         raise ConfigInvalid(
             f"Port {port} of {host} is in use.",
             hint="Stop what uses it, or choose another with --port (0: any free one).",
         )
-    run_until_stopped(_serve(indexes, told, host, port))
+    run_until_stopped(_serve(indexes, visibility, host, port))
 
 
-async def _serve(indexes: RepositoryIndexes, told: Told, host: str, port: int) -> None:
+async def _serve(indexes: RepositoryIndexes, visibility: SchemaVisibility, host: str, port: int) -> None:
     from headwater.web.schema_server import create_schema_app, serving_schemas
 
     async with serving_schemas(
-        create_schema_app(indexes, lambda: told.streams, hidden=told.hidden), host, port
+        create_schema_app(indexes, lambda: visibility.streams, hidden=visibility.hidden), host, port
     ) as address:
         for index in indexes.indexes:
             say(f"{index.name}: {len(index.folders)} schemas from {index.path}")
@@ -74,10 +74,10 @@ def _report_faults(indexes: RepositoryIndexes) -> None:
         say(f"{len(faults) - FAULTS_SHOWN_MAX} more files are not valid schemas; `headwater schema check` lists them.")
 
 
-def _chosen(repositories: tuple[str, ...]) -> tuple[RepositoryIndexes, Told]:
+def _chosen(repositories: tuple[str, ...]) -> tuple[RepositoryIndexes, SchemaVisibility]:
     """The repositories and, if they belong to a project, its public streams."""
     from headwater.web.schema_server import indexes_of, name_of, streams_by_title
-    from headwater.web.schemas.repository_index import RepositoryIndexes, Told, settings_at
+    from headwater.web.schemas.repository_index import RepositoryIndexes, SchemaVisibility, settings_at
 
     if repositories:
         places = []
@@ -85,7 +85,7 @@ def _chosen(repositories: tuple[str, ...]) -> tuple[RepositoryIndexes, Told]:
             name, equals, directory = given.partition("=")
             path = Path(directory if equals else given)
             places.append((name if equals else name_of(path), settings_at(path)))
-        return RepositoryIndexes.of(places), Told()
+        return RepositoryIndexes.of(places), SchemaVisibility()
     from headwater.config import load_config
     from headwater.platform import declarations
     from headwater.streams.seen import SeenStreams
@@ -99,4 +99,4 @@ def _chosen(repositories: tuple[str, ...]) -> tuple[RepositoryIndexes, Told]:
             hint="Name a directory: headwater schema serve DIRECTORY.",
         )
     seen = SeenStreams(declarations(config)[0], Sight.PUBLIC)
-    return indexes, Told(streams_by_title(seen.all()), seen.titles_hidden())
+    return indexes, SchemaVisibility(streams_by_title(seen.all()), seen.titles_hidden())

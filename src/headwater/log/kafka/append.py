@@ -27,7 +27,7 @@ TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO
 
 
 class PendingAppend:
-    """One append in flight. `delivered` and `untold` are called by the polling thread.
+    """One append in flight. `delivered` and `unconfirmed` are called by the polling thread.
 
     `partitions` and `offsets` are those of the records, -1 until known.
     """
@@ -83,7 +83,7 @@ class PendingAppend:
         if not self.left:
             self.finished.append(self)
 
-    def untold(self, count: int, error: KafkaError) -> None:
+    def unconfirmed(self, count: int, error: KafkaError) -> None:
         """There will be no delivery report for this many records."""
         self.reason = error
         self.left -= count

@@ -143,11 +143,11 @@ class KafkaMembership:
         consumer.incremental_assign([KafkaPartition(part.topic, part.partition, OFFSET_END) for part in partitions])
         consumer.pause(partitions)
         self._held |= self._places(partitions)
-        self._tell()
+        self._notify()
 
     def _taken(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         self._held -= self._places(partitions)
-        self._tell()
+        self._notify()
         consumer.incremental_unassign(partitions)
 
     def _places(self, partitions: Iterable[KafkaPartition]) -> set[TopicPartition]:
@@ -157,9 +157,9 @@ class KafkaMembership:
         doing = f"Sharing the partitions of {self._group!r}"
         self._failure = translate(error, doing, self._settings.servers)
         self._held.clear()
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._in_loop(self._apply, frozenset(self._held))
 
     def _in_loop(self, function: Callable[..., None], *arguments: object) -> None:

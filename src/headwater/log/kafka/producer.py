@@ -264,9 +264,9 @@ class Sender:
         return self._last_ms
 
     def _new_delivery(self) -> Delivery:
-        return Delivery(self._settings, self._topics.batch_bytes_max, self._tell)
+        return Delivery(self._settings, self._topics.batch_bytes_max, self._report)
 
-    def _tell(self, finished: list[PendingAppend]) -> None:
+    def _report(self, finished: list[PendingAppend]) -> None:
         """Hand a burst of finished appends to the event loop; called by the polling thread."""
         if self._loop is not None:
             # The event loop may have been closed; then nothing waits.
@@ -300,12 +300,12 @@ class Delivery:
     """One producer and the thread that polls it."""
 
     def __init__(
-        self, settings: KafkaSettings, batch_bytes_max: int, tell: Callable[[list[PendingAppend]], None]
+        self, settings: KafkaSettings, batch_bytes_max: int, report: Callable[[list[PendingAppend]], None]
     ) -> None:
         self.finished: list[PendingAppend] = []
         self.batch_bytes_max = batch_bytes_max
         self.broken = False
-        self._tell = tell
+        self._report = report
         self._open: set[PendingAppend] = set()
         self._unsent: deque[tuple[PendingAppend, int, KafkaError]] = deque()
         self._stopping = self._ended = False
@@ -366,20 +366,20 @@ class Delivery:
     def _tell_finished(self) -> None:
         while self._unsent:
             pending, start, reason = self._unsent.popleft()
-            pending.untold(len(pending.records) - start, reason)
+            pending.unconfirmed(len(pending.records) - start, reason)
         if self.finished:
             # Appends keep a reference to the list: emptied, not replaced.
             finished = self.finished[:]
             self.finished.clear()
             self._open.difference_update(finished)
-            self._tell(finished)
+            self._report(finished)
 
     def _conclude(self) -> None:
         """Polling has ended: what is still open has failed, except what is known to be stored."""
         with self._concluding:
             self._tell_finished()
             for pending in list(self._open):
-                pending.untold(pending.left, self._reason)
+                pending.unconfirmed(pending.left, self._reason)
             self._tell_finished()
 
     def _break(self, error: KafkaError) -> None:

@@ -27,7 +27,7 @@ FETCH_WAIT_MS = 5
 QUEUED_KIB_MAX = 8_192
 TAKEN_AT_ONCE = 500
 IDLE_SECONDS = 10.0
-STANDING_SECONDS = 1.0
+CHECK_ENDS_SECONDS = 1.0
 ASK_SECONDS_MAX = 5.0
 ASKED_ONE_BY_ONE_MAX = 8
 
@@ -130,7 +130,7 @@ class Seeker:
         lost: list[TopicPartition] = []
         bytes_left = bytes_max
         deadline = time.monotonic() + self._settings.answer_seconds_max
-        standing = time.monotonic() + STANDING_SECONDS
+        check_at = time.monotonic() + CHECK_ENDS_SECONDS
         while True:
             while self._rest:
                 size = record_bytes(self._rest[0])
@@ -147,9 +147,9 @@ class Seeker:
                 now = time.monotonic()
                 if now > deadline or self._settings.closing.is_over:
                     raise self._silent()
-                if now > standing:
-                    standing = now + STANDING_SECONDS
-                    self._look_for_standing(offsets)
+                if now > check_at:
+                    check_at = now + CHECK_ENDS_SECONDS
+                    self._find_ended(offsets)
                 continue
             for one in (message, *self._consumer.consume(min(TAKEN_AT_ONCE, records_max), 0)):
                 self._take(one, offsets, lost)
@@ -172,7 +172,7 @@ class Seeker:
         else:
             raise refused_read(error, place, message.offset(), self._settings, self._said)
 
-    def _look_for_standing(self, offsets: Mapping[TopicPartition, int]) -> None:
+    def _find_ended(self, offsets: Mapping[TopicPartition, int]) -> None:
         """A partition whose next record belongs to an open transaction reports nothing: readers are at its end."""
         for place, offset in offsets.items():
             if place in self._ended:

@@ -548,9 +548,9 @@ class KafkaTopics:
 
     def _error(self, error: KafkaException, doing: str) -> HeadwaterError:
         self._client().poll(0)
-        told = translate(error, doing, self._settings.servers, self._said)
-        self._outages.failed(doing, told)
-        return told
+        translated = translate(error, doing, self._settings.servers, self._said)
+        self._outages.failed(doing, translated)
+        return translated
 
     def _begin_probing(self) -> None:
         """Send a request now and then until the brokers are back, so that this is known without other requests."""

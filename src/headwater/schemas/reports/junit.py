@@ -43,20 +43,20 @@ def _suite(root: Element, title: str, findings: list[SchemaFinding], exempted: I
         if failing:
             failures += 1
             failure = SubElement(case, "failure", message=_plain(failing[0].message), type=rule)
-            failure.text = _plain("\n".join(map(_told, failing)))
+            failure.text = _plain("\n".join(map(_as_text, failing)))
         elif waived or rule in exempted:
             skipped += 1
             reason = waived[0].waived if waived else "exempted by skipSchemaTestCases"
             SubElement(case, "skipped", message=_plain(reason or ""))
         others = [one for one in found if one not in failing and one not in waived]
         if others:
-            SubElement(case, "system-out").text = _plain("\n".join(map(_told, others)))
+            SubElement(case, "system-out").text = _plain("\n".join(map(_as_text, others)))
     suite.set("tests", str(len(cases)))
     suite.set("failures", str(failures))
     suite.set("skipped", str(skipped))
 
 
-def _told(finding: SchemaFinding) -> str:
+def _as_text(finding: SchemaFinding) -> str:
     parts = [finding_line(finding)]
     parts += [f"  → {finding.hint}"] if finding.hint else []
     parts += [f"  example: {witness_text(finding.witness)}"] if finding.witness is not None else []

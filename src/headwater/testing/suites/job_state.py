@@ -1,7 +1,7 @@
 """What every `JobState`, which has a job's position and state, must do when the job is migrated, as tests.
 
-class TestInLog(HoldingSuite):
-    implementations = (InLog,)
+class TestStateInMyLog(JobStateSuite):
+    implementations = (MyJobState,)
 
     @pytest.fixture
     def new_place(self): ...   # makes a place with a log of its own, in which the job `j` can run
@@ -23,9 +23,9 @@ CELLS = "job/j/step/cells"
 
 
 class Place(NamedTuple):
-    """`holding` has the state of the job `j`; `store` is where it commits when it runs there. Both are closed."""
+    """`state` is the state of the job `j`; `store` is where it commits when it runs there. Both are closed."""
 
-    holding: JobState
+    state: JobState
     store: JobStore
 
 
@@ -46,7 +46,7 @@ async def run(place: Place, offset: int, values: Mapping[bytes, bytes | None]) -
 
 
 async def rows_of(place: Place) -> dict[tuple[str, bytes], bytes]:
-    return {(name, key): value async for name, rows in place.holding.rows() for key, value in rows}
+    return {(name, key): value async for name, rows in place.state.rows() for key, value in rows}
 
 
 async def still() -> bool:
@@ -74,61 +74,61 @@ class JobStateSuite(ContractSuite):
         return source
 
     async def move(self, source: Place, target: Place, offset: int, is_still: Callable[[], Awaitable[bool]]) -> bool:
-        await source.holding.open()
-        await source.holding.flush()
-        await target.holding.open()
+        await source.state.open()
+        await source.state.flush()
+        await target.state.open()
         try:
-            state = (await source.holding.snapshot()).state
-            return await target.holding.replace(position(offset), source.holding, state, is_still)
+            state = (await source.state.snapshot()).state
+            return await target.state.replace(position(offset), source.state, state, is_still)
         finally:
-            await source.holding.close()
-            await target.holding.close()
+            await source.state.close()
+            await target.state.close()
 
     async def test_a_job_that_never_ran_has_no_position_no_state_and_may_be_replaced(self, place: Place) -> None:
-        self.check_implementation(place.holding)
-        await place.holding.open()
-        await place.holding.flush()
-        found = await place.holding.snapshot()
+        self.check_implementation(place.state)
+        await place.state.open()
+        await place.state.flush()
+        found = await place.state.snapshot()
         assert (found.token, found.state.entries) == (None, 0)
         assert await rows_of(place) == {}
-        assert await place.holding.conflict() == ""
-        await place.holding.close()
-        await place.holding.close()
+        assert await place.state.conflict() is None
+        await place.state.close()
+        await place.state.close()
 
     async def test_it_says_where_a_job_is_and_what_it_remembers(self, source: Place) -> None:
-        await source.holding.open()
-        found = await source.holding.snapshot()
+        await source.state.open()
+        found = await source.state.snapshot()
         assert (found.token, found.state.entries) == (position(7).token(), 3)
         assert await rows_of(source) == {(CELLS, b"a"): b"1", (CELLS, b"b"): b"", (CELLS, b"\x00\xff"): b"3"}
-        assert await source.holding.snapshot() == found
-        await source.holding.close()
+        assert await source.state.snapshot() == found
+        await source.state.close()
         await run(source, 8, {b"a": b"2"})
-        await source.holding.open()
-        later = await source.holding.snapshot()
+        await source.state.open()
+        later = await source.state.snapshot()
         assert later.state.entries == 3
         assert later.state.checksum != found.state.checksum
-        await source.holding.close()
+        await source.state.close()
 
     async def test_what_is_moved_is_there_as_a_whole_and_the_job_resumes_from_it(
         self, source: Place, place: Place
     ) -> None:
         for _ in range(2):
             assert await self.move(source, place, 5, still)
-        await place.holding.open()
-        assert await place.holding.conflict() == ""
-        assert (await place.holding.snapshot()).token == position(5).token()
+        await place.state.open()
+        assert await place.state.conflict() is None
+        assert (await place.state.snapshot()).token == position(5).token()
         assert await rows_of(place) == await self.rows_when_open(source)
-        await place.holding.close()
+        await place.state.close()
         assert await place.store.open() == position(5).token()
         assert await place.store.state_get(CELLS, [b"a", b"b"]) == {b"a": b"1", b"b": b""}
         await place.store.close()
 
     async def rows_when_open(self, place: Place) -> dict[tuple[str, bytes], bytes]:
-        await place.holding.open()
+        await place.state.open()
         try:
             return await rows_of(place)
         finally:
-            await place.holding.close()
+            await place.state.close()
 
     async def test_where_the_source_has_gone_on_nothing_is_moved(self, source: Place, place: Place) -> None:
         assert not await self.move(source, place, 5, moved)
@@ -139,6 +139,6 @@ class JobStateSuite(ContractSuite):
     async def test_a_job_that_has_gone_on_by_itself_may_not_be_replaced(self, source: Place, place: Place) -> None:
         assert await self.move(source, place, 5, still)
         await run(place, 6, {b"a": b"own"})
-        await place.holding.open()
-        assert await place.holding.conflict() != ""
-        await place.holding.close()
+        await place.state.open()
+        assert await place.state.conflict()
+        await place.state.close()

@@ -93,7 +93,7 @@ def specification(
             "description": DESCRIPTION,
             "license": {"name": "Apache-2.0"},
         },
-        "tags": [{"name": name, "description": told} for name, told in TAGS.items()],
+        "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
         "paths": with_amples(
             paths,
             [stream.name for stream in public.all()],

@@ -105,7 +105,8 @@ def _post(operation_id: str, summary: str) -> Node:
         "ce-specversion", "`1.0`: the body is the data of one CloudEvent in binary form.", one_of(("1.0",))
     )
     attributes = [
-        header(name, f"Attribute of a CloudEvent in binary form: {told}.") for name, told in _CLOUD_HEADERS.items()
+        header(name, f"Attribute of a CloudEvent in binary form: {description}.")
+        for name, description in _CLOUD_HEADERS.items()
     ]
     body = {
         **dict.fromkeys((JSON, TEXT, REPORTS), events),

@@ -160,11 +160,11 @@ def _limits(schema: Node) -> Markup:
     if schema.get("pattern") == ONE_LINE:
         # Not worth mentioning.
         schema = {name: value for name, value in schema.items() if name not in ("pattern", "minLength")}
-    told = [
+    parts = [
         text.format(_written(schema[name])) for name, text in _LIMITS.items() if schema.get(name, ONE_LINE) != ONE_LINE
     ]
-    told += ["or null"] if schema.get("nullable") else []
-    return escape("".join(f", {one}" for one in told))
+    parts += ["or null"] if schema.get("nullable") else []
+    return escape("".join(f", {one}" for one in parts))
 
 
 def _written(value: Any) -> str:

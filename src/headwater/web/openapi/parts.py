@@ -76,7 +76,9 @@ def answer(
     """A response. `schemas`: media type → schema, nothing for a response without content."""
     described: Node = {"description": description}
     if headers:
-        described["headers"] = {name: {"description": told, "schema": text()} for name, told in headers.items()}
+        described["headers"] = {
+            name: {"description": description, "schema": text()} for name, description in headers.items()
+        }
     if schemas:
         described["content"] = content(schemas)
     return described
@@ -89,4 +91,4 @@ def content(schemas: Mapping[str, Node]) -> Node:
 
 def problems(described: Mapping[str, str]) -> dict[str, Node]:
     """Status → a problem document, from status → when it occurs."""
-    return {status: answer(told, {PROBLEM: ref("problem")}) for status, told in described.items()}
+    return {status: answer(description, {PROBLEM: ref("problem")}) for status, description in described.items()}

@@ -50,7 +50,7 @@ def paths() -> dict[str, Node]:
         f"{inside}/": {"get": top},
         f"{inside}/{{directory}}/": {"get": _directory("schemaDirectory", "A directory of schemas", [name, below])},
         f"{inside}/{{path}}": {"get": _file(name)},
-        **{address: {"get": _shortened(*told)} for address, told in shorter.items()},
+        **{address: {"get": _shortened(*described)} for address, described in shorter.items()},
     }
 
 

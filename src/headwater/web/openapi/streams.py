@@ -66,13 +66,13 @@ def schemas() -> dict[str, Node]:
         "stream_listing": record(
             {
                 "revision": integer("The latest revision of the streams."),
-                "streams": map_of({"anyOf": _told({})}, "Name → what the audience sees of it."),
+                "streams": map_of({"anyOf": _named_settings({})}, "Name → what the audience sees of it."),
                 "unknown": map_of(text(nullable=True), "Unknown requested names → what to try instead."),
                 "upcoming": array_of(_upcoming(), "Changes of the next 24 hours; for browsers."),
             },
             optional=("unknown", "upcoming"),
         ),
-        "stream": {"anyOf": _told({"stream": text("The name.")})},
+        "stream": {"anyOf": _named_settings({"stream": text("The name.")})},
         "rule": record(rule, optional=("set", "unset", "when", "priority"), closed=True),
         "revision": record(revision),
         "changed": record({**revision, **effect}, optional=("without_effect",)),
@@ -159,16 +159,16 @@ def _one() -> Node:
 
 
 def _live() -> Node:
-    told = "First `put` with everything, then `patch` with the streams that changed and the names `removed`."
+    says = "First `put` with everything, then `patch` with the streams that changed and the names `removed`."
     described = operation(
         "streamChangesLive",
         TAG,
         "The streams, and every change of them as it happens",
         {
-            "200": answer("Server-sent events, until the client disconnects", {EVENT_STREAM: text(told)}),
+            "200": answer("Server-sent events, until the client disconnects", {EVENT_STREAM: text(says)}),
             **problems({"404": "Unknown audience"}),
         },
-        description=f"{told} `data` is JSON with `revision`, `at`, `streams` and `upcoming`.",
+        description=f"{says} `data` is JSON with `revision`, `at`, `streams` and `upcoming`.",
         parameters=[
             _audience(),
             query("names", "Only these, separated by commas."),
@@ -284,7 +284,7 @@ def _legacy(operation_id: str, summary: str) -> Node:
 
 def _mediawiki(operation_id: str, *, is_form: bool = False) -> Node:
     many = "several separated by |"
-    told = {
+    parameters = {
         "action": "`streamconfigs`.",
         "streams": f"Names, {many} (default: all).",
         "constraints": f"Settings the streams must have, such as `sample[unit]=session`; {many}.",
@@ -294,7 +294,7 @@ def _mediawiki(operation_id: str, *, is_form: bool = False) -> Node:
         "callback": "The name of a JavaScript function to call with the response.",
         "origin": "`*`: pages of other origins may read the response.",
     }
-    schema = {name: text(description) for name, description in told.items()}
+    schema = {name: text(description) for name, description in parameters.items()}
     schema["action"]["enum"] = ["streamconfigs"]
     as_page = dict.fromkeys((HTML, "text/javascript"), text())
     found = answer("The settings, or an error", {JSON: ref("legacy_answer"), **as_page})
@@ -355,13 +355,13 @@ def _upcoming() -> Node:
     return record(
         {
             "at": moment(),
-            "streams": map_of({"anyOf": _told({})}, "The streams that change then."),
+            "streams": map_of({"anyOf": _named_settings({})}, "The streams that change then."),
             "removed": array_of(text()),
         }
     )
 
 
-def _told(named: Mapping[str, Node]) -> list[Node]:
+def _named_settings(named: Mapping[str, Node]) -> list[Node]:
     """What each audience sees of a stream, preceded by `named`."""
     title, topics = text("The title of its schema.", nullable=True), array_of(text())
     key_fields = map_of(text(), "Key → the field it is taken from.")

@@ -133,7 +133,7 @@ class PageFeed:
         """`{outcomes: […], skipped: n}` after the outcome `number`, and the number for the next call."""
         latest = self._recent.number
         remembered = self._recent.since(number)
-        found = [told for one in remembered if (told := _as_seen(one, seen)) is not None]
+        found = [made for one in remembered if (made := _as_seen(one, seen)) is not None]
         # A new page gets everything; later only as much as a person can follow.
         shown = _fair_choice(found) if number else found
         hidden = len(remembered) - len(found)
@@ -149,7 +149,7 @@ class PageFeed:
         """
         number = 0
         tick = 0
-        told: list[dict[str, Any]] | None = None
+        sent: list[dict[str, Any]] | None = None
         while not ended():
             seen = seeing()
             changes, number = self.outcomes_since(number, seen)
@@ -157,8 +157,8 @@ class PageFeed:
                 yield _message("outcomes", changes)
             if tick % round(SAMPLE_SECONDS / TICK_SECONDS) == 0:
                 yield _message("state", await self.state(seen))
-            if tick % TABLES_EVERY_TICKS == 0 and (tables := await self.tables(seen)) != told:
-                told = tables
+            if tick % TABLES_EVERY_TICKS == 0 and (tables := await self.tables(seen)) != sent:
+                sent = tables
                 yield _message("tables", tables)
             tick += 1
             await asyncio.sleep(TICK_SECONDS)

@@ -29,7 +29,7 @@ from headwater.web.http.headers import is_number, is_on
 from headwater.web.http.places import REGISTRY_MEDIA_TYPE, registry_failure
 from headwater.web.http.route import Route
 from headwater.web.http.threads import in_thread
-from headwater.web.schemas.repository_index import RepositoryIndex, RepositoryIndexes, Told, ToldOf
+from headwater.web.schemas.repository_index import RepositoryIndex, RepositoryIndexes, SchemaVisibility, VisibilityOf
 
 BODY_BYTES_MAX = 1_048_576
 _LEVEL = "BACKWARD_TRANSITIVE"
@@ -81,12 +81,12 @@ _Endpoint = Callable[["ConfluentReader", Request], Any]
 
 
 class ConfluentReader:
-    """The endpoints. `told_of`: what the client of a request may see."""
+    """The endpoints. `visibility_of`: what the client of a request may see."""
 
-    def __init__(self, indexes: RepositoryIndexes, told_of: ToldOf) -> None:
-        self._shelves = indexes
-        self._told_of = told_of
-        self._told = Told()
+    def __init__(self, indexes: RepositoryIndexes, visibility_of: VisibilityOf) -> None:
+        self._indexes = indexes
+        self._visibility_of = visibility_of
+        self._visibility = SchemaVisibility()
 
     def routes(self) -> list[BaseRoute]:
         """The registry's paths, at the root as its clients expect them."""
@@ -138,7 +138,7 @@ class ConfluentReader:
         """Ids of the latest versions of the schemas that reference this version."""
         chosen = self._version(request.path_params["subject"], request.path_params["version"])
         name = version_text(chosen.version)
-        titles = [one.title for one in self._shelves.referring(chosen.folder.title) if one.version == name]
+        titles = [one.title for one in self._indexes.referring(chosen.folder.title) if one.version == name]
         return [newest[-1].id for title in titles if (newest := self._of_title(title))]
 
     def schemas(self, request: Request) -> list[dict[str, Any]]:
@@ -205,8 +205,8 @@ class ConfluentReader:
     def _seen(self, request: Request) -> ConfluentReader:
         """The same, as the client of a request may see it."""
         seen = copy.copy(self)
-        seen._told = self._told_of(request)
-        seen._shelves = self._shelves.without(seen._told.hidden)
+        seen._visibility = self._visibility_of(request)
+        seen._indexes = self._indexes.without(seen._visibility.hidden)
         return seen
 
     def _reading(self, endpoint: _Endpoint) -> Callable[[Request], Response]:
@@ -224,27 +224,27 @@ class ConfluentReader:
         return answer
 
     def _subjects(self) -> list[str]:
-        schemas = (folder for _, folder in self._shelves.schemas())
+        schemas = (folder for _, folder in self._indexes.schemas())
         # A schema is a subject only if one of its versions has a number here.
         titles = [folder.title for folder in schemas if any(map(number_of, folder.versions))]
-        streams = self._told.streams
+        streams = self._visibility.streams
         return [*titles, *(name + _VALUE for title in titles for name in streams.get(title, ()))]
 
     def _subjects_of(self, title: str) -> list[str]:
-        return [name + _VALUE for name in self._told.streams.get(title, ())]
+        return [name + _VALUE for name in self._visibility.streams.get(title, ())]
 
     def _title_of(self, subject: str) -> str:
         """The schema title of a subject: its own name, or that of the stream's schema."""
         stream = subject.removesuffix(_VALUE)
         if stream != subject:
-            for title, names in self._told.streams.items():
+            for title, names in self._visibility.streams.items():
                 if stream in names:
                     return title
         return subject.strip("/")
 
     def _of_title(self, title: str) -> list[_Registered]:
         """The versions of a title, ascending; empty for an unknown title."""
-        index = next((index for index in self._shelves.indexes if title in index.folders), None)
+        index = next((index for index in self._indexes.indexes if title in index.folders), None)
         if index is None:
             return []
         folder = index.folders[title]
@@ -281,7 +281,7 @@ class ConfluentReader:
         wanted: str = request.path_params["id"]
         if not is_number(wanted):
             raise RegistryError(404, 404, "HTTP 404 Not Found")
-        for _, folder in self._shelves.schemas():
+        for _, folder in self._indexes.schemas():
             for one in self._of_title(folder.title):
                 if one.id == int(wanted):
                     return one

@@ -18,7 +18,13 @@ from headwater.web.paths import MERGED, REPOSITORIES, SCHEMA_FOLDER, SCHEMA_LIST
 from headwater.web.problems import ProblemResponse, request_uri, status_of
 from headwater.web.schemas.confluent import ConfluentReader
 from headwater.web.schemas.pages import SchemaPages
-from headwater.web.schemas.repository_index import RepositoryIndex, RepositoryIndexes, SchemaText, ToldOf, everything
+from headwater.web.schemas.repository_index import (
+    RepositoryIndex,
+    RepositoryIndexes,
+    SchemaText,
+    VisibilityOf,
+    everything,
+)
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
@@ -29,11 +35,11 @@ _CORS = {
 }
 
 
-def schema_routes(indexes: RepositoryIndexes, told_of: ToldOf = everything) -> list[BaseRoute]:
-    """All routes of the schema service, for any application. `told_of`: what the client of a request may see."""
+def schema_routes(indexes: RepositoryIndexes, visibility_of: VisibilityOf = everything) -> list[BaseRoute]:
+    """All routes of the schema service, for any application. `visibility_of`: what the client of a request may see."""
     pages = SchemaPages(indexes)
-    files = SchemaFiles(indexes, pages, told_of)
-    registry = ConfluentReader(indexes, told_of)
+    files = SchemaFiles(indexes, pages, visibility_of)
+    registry = ConfluentReader(indexes, visibility_of)
     return [
         Route(REPOSITORIES, files.to_schemas, methods=["GET"]),
         Route(f"{REPOSITORIES}/", files.repositories, methods=["GET"]),
@@ -51,10 +57,10 @@ def schema_routes(indexes: RepositoryIndexes, told_of: ToldOf = everything) -> l
 class SchemaFiles:
     """The files of the repositories: versions are immutable, `latest` and `current` must be revalidated."""
 
-    def __init__(self, indexes: RepositoryIndexes, pages: SchemaPages, told_of: ToldOf) -> None:
-        self._shelves = indexes
+    def __init__(self, indexes: RepositoryIndexes, pages: SchemaPages, visibility_of: VisibilityOf) -> None:
+        self._indexes = indexes
         self._pages = pages
-        self._told_of = told_of
+        self._visibility_of = visibility_of
         self._is_public = True
 
     def repositories(self, request: Request) -> Response:
@@ -87,14 +93,14 @@ class SchemaFiles:
 
     def _seen(self, request: Request) -> SchemaFiles:
         """The same with the schemas that the client may see."""
-        told, seen = self._told_of(request), copy.copy(self)
-        seen._shelves, seen._is_public = self._shelves.without(told.hidden), told.is_public
-        seen._pages = self._pages.seen(seen._shelves, told)
+        visibility, seen = self._visibility_of(request), copy.copy(self)
+        seen._indexes, seen._is_public = self._indexes.without(visibility.hidden), visibility.is_public
+        seen._pages = self._pages.seen(seen._indexes, visibility)
         return seen
 
     def _answer(self, request: Request) -> Response:
         path: str = request.path_params["path"]
-        indexes = self._shelves.named(request.path_params["name"])
+        indexes = self._indexes.named(request.path_params["name"])
         inner = path.rstrip("/")
         # Refuses everything that is not clearly a path in the repository, before any look-up.
         title = canonical_uri(inner).strip("/") if inner else ""
@@ -107,7 +113,7 @@ class SchemaFiles:
                 return self._pages.directory(request, title, indexes)
             return self._listing(request, title, indexes)
         if path.endswith("/"):
-            self._shelves.find(title, indexes)
+            self._indexes.find(title, indexes)
         return self._file(request, title, indexes)
 
     def _is_directory(self, path: str, indexes: tuple[RepositoryIndex, ...]) -> bool:
@@ -171,7 +177,7 @@ class SchemaFiles:
             return _json({"query": query, "found": self._pages.found(query)})
         names = [
             {"name": index.name, "schemas": len(index.folders), "path": f"{REPOSITORIES}/{index.name}/{SCHEMA_FOLDER}/"}
-            for index in self._shelves.indexes
+            for index in self._indexes.indexes
         ]
         return _json({"repositories": names, "all": f"{REPOSITORIES}/{MERGED}/{SCHEMA_FOLDER}/"})
 

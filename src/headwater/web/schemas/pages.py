@@ -24,7 +24,13 @@ from headwater.schemas.workspace.working_copy import SchemaFolder, version_text
 from headwater.web.paths import MERGED
 from headwater.web.schemas.pages_changes import diff_lines, difference, previous_of
 from headwater.web.schemas.pages_fields import FieldRow, field_rows
-from headwater.web.schemas.repository_index import RepositoryIndex, RepositoryIndexes, Told, json_text, versions_of
+from headwater.web.schemas.repository_index import (
+    RepositoryIndex,
+    RepositoryIndexes,
+    SchemaVisibility,
+    json_text,
+    versions_of,
+)
 
 FOUND_MAX = 200
 EXAMPLES_MAX = 5
@@ -75,8 +81,8 @@ class SchemaPages:
     """Renders as a page what `schemas.SchemaFiles` has decided to show."""
 
     def __init__(self, indexes: RepositoryIndexes) -> None:
-        self._shelves = indexes
-        self._told = Told()
+        self._indexes = indexes
+        self._visibility = SchemaVisibility()
         self._static = {name: files("headwater.web").joinpath("static", name).read_bytes() for name in _STATIC}
         environment = Environment(
             loader=PackageLoader("headwater.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -89,10 +95,10 @@ class SchemaPages:
             for name in ("index", "directory", "schema", "difference", "search", "problem")
         }
 
-    def seen(self, indexes: RepositoryIndexes, told: Told) -> SchemaPages:
+    def seen(self, indexes: RepositoryIndexes, visibility: SchemaVisibility) -> SchemaPages:
         """The same pages, limited to what one client may see."""
         seen = copy.copy(self)
-        seen._shelves, seen._told = indexes, told
+        seen._indexes, seen._visibility = indexes, visibility
         return seen
 
     def static(self, request: Request) -> Response:
@@ -105,13 +111,13 @@ class SchemaPages:
 
     def index(self, request: Request) -> Response:
         """Every repository with its top directory."""
-        indexes = [(index, self._entries("", (index,))) for index in self._shelves.indexes]
+        indexes = [(index, self._entries("", (index,))) for index in self._indexes.indexes]
         return self._page(request, "index", indexes=indexes)
 
     def directory(self, request: Request, title: str, indexes: Sequence[RepositoryIndex]) -> Response:
         """The directory at `title`: the page of the schema, if it is one, and the directories below it."""
         if any(title in index.folders for index in indexes):
-            index, folder = self._shelves.find(title, indexes)
+            index, folder = self._indexes.find(title, indexes)
             return self._schema(request, index, folder, self._entries(title, indexes))
         return self._page(request, "directory", title=title, steps=_steps(title), entries=self._entries(title, indexes))
 
@@ -161,9 +167,9 @@ class SchemaPages:
             source=index.text(index.file(folder.title, chosen), "yaml").data.decode("utf-8", "replace"),
             examples=examples[:EXAMPLES_MAX] if isinstance(examples, list) else [],
             below=below,
-            streams=self._told.streams.get(folder.title, []),
-            referring=self._shelves.referring(folder.title),
-            built_on=self._shelves.built_on(index, folder),
+            streams=self._visibility.streams.get(folder.title, []),
+            referring=self._indexes.referring(folder.title),
+            built_on=self._indexes.built_on(index, folder),
             notes=[(path.name, index.note_text(path).data.decode("utf-8", "replace")) for path in index.notes(folder)],
             targets=list(TARGETS),
             target=target if target in TARGETS else "",
@@ -175,7 +181,7 @@ class SchemaPages:
     ) -> Response:
         old_file, new_file = index.file(folder.title, before), index.file(folder.title, known["version"])
         old, new = index.document(old_file), known["document"]
-        shown = difference(folder, (before, old), (known["version"], new), self._shelves)
+        shown = difference(folder, (before, old), (known["version"], new), self._indexes)
         lines = diff_lines(index.text(old_file, "yaml").data, index.text(new_file, "yaml").data)
         return self._page(request, "difference", **known, before=before, shown=shown, lines=lines)
 
@@ -183,7 +189,7 @@ class SchemaPages:
         """The types' text, remarks, and what cannot be represented; with JSON columns if needed."""
         trouble = None
         try:
-            typed = read_types(document, self._shelves.document_at)
+            typed = read_types(document, self._indexes.document_at)
             try:
                 mapping = map_types(typed, target, options=FitOptions(comments=False))
             except HeadwaterError as error:
@@ -220,7 +226,7 @@ class SchemaPages:
         if len(words) > WORDS_MAX:
             raise FilterInvalid(f"A search has {len(words):,} words; at most {WORDS_MAX} are allowed.")
         found = []
-        for index, folder in self._shelves.schemas():
+        for index, folder in self._indexes.schemas():
             hit = _hit(index, folder, words)
             if hit is not None:
                 found.append(hit)
@@ -236,7 +242,7 @@ class SchemaPages:
             service=platform.config.intake.service_name if platform else "Schemas",
             alone=platform is None,
             here=request.path_params.get("name", MERGED),
-            names=[index.name for index in self._shelves.indexes],
+            names=[index.name for index in self._indexes.indexes],
             merged=MERGED,
             release=__version__,
             asked=request.query_params.get("q", ""),
@@ -254,12 +260,14 @@ def _hit(index: RepositoryIndex, folder: SchemaFolder, words: Sequence[str]) -> 
     weight, fields = 0, {}
     for word in words:
         named = [row for row in rows if word in (row.path if "." in word else row.name).lower()]
-        told = [row for row in rows if word in row.description.lower()]
-        points = 8 * (word in folder.title.lower()) + 4 * bool(named) + 2 * (word in description.lower()) + bool(told)
+        matching = [row for row in rows if word in row.description.lower()]
+        points = (
+            8 * (word in folder.title.lower()) + 4 * bool(named) + 2 * (word in description.lower()) + bool(matching)
+        )
         if not points:
             return None
         weight += points
-        fields.update({row.path: row for row in (named or told)})
+        fields.update({row.path: row for row in (named or matching)})
     order = [row for row in rows if row.path in fields]
     return Hit(index.name, folder.title, _first_sentence(document), tuple(order), weight)
 

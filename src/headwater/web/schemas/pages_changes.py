@@ -65,26 +65,26 @@ class ShownDifference:
     trouble: str | None
 
 
-class ShelfRepository:
+class IndexedRepository:
     """The served repositories merged, for references between schemas."""
 
     def __init__(self, indexes: RepositoryIndexes) -> None:
-        self._shelves = indexes
+        self._indexes = indexes
 
     def get(self, uri: str) -> Schema:
         """The schema at `uri`. Raises SchemaNotFound, SchemaInvalid, SchemaUnavailable, SchemaUriRefused."""
         uri = canonical_uri(uri)
         title, _, name = uri[1:].rpartition("/")
         if name == LATEST:
-            folder = self._shelves.find(title)[1]
+            folder = self._indexes.find(title)[1]
             if folder.latest is None:
                 raise SchemaNotFound(f"The schema {title} has no version.")
             uri = folder.uri(folder.latest)
-        return schema_of(uri, self._shelves.document_at(uri))
+        return schema_of(uri, self._indexes.document_at(uri))
 
     def uris(self) -> Iterable[str]:
         """The URIs of every version."""
-        for _, folder in self._shelves.schemas():
+        for _, folder in self._indexes.schemas():
             yield from (folder.uri(version) for version in folder.versions)
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ def difference(
     found = tuple(change for change in changes(old[1], new[1]) if not _is_version_change(change))
     sides = [(f"/{folder.title}/{name}", document) for name, document in (old, new)]
     try:
-        comparison = compare(*(schema_of(*side) for side in sides), repository=ShelfRepository(indexes))
+        comparison = compare(*(schema_of(*side) for side in sides), repository=IndexedRepository(indexes))
     except HeadwaterError as error:
         return ShownDifference(found, (), None, error.message)
     answers = {"backward": comparison.backward, "forward": comparison.forward, "storage": comparison.storage}

@@ -36,7 +36,7 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class SchemaVisibility:
     """What the client of a request may see: the streams of each title, and no schemas of the `hidden` titles.
 
     `is_public`: whether it is the same for every client.
@@ -47,12 +47,12 @@ class Told:
     is_public: bool = True
 
 
-ToldOf = Callable[[Request], Told]
+VisibilityOf = Callable[[Request], SchemaVisibility]
 
 
-def everything(_: Request) -> Told:
+def everything(_: Request) -> SchemaVisibility:
     """What clients see if there are no streams."""
-    return Told()
+    return SchemaVisibility()
 
 
 @dataclass(frozen=True, slots=True)

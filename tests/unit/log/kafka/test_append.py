@@ -95,7 +95,7 @@ def test_of_records_that_failed_in_part_each_has_its_own_outcome(
     went = report(pending, fates, order[:told])
     if told < len(records):
         assert pending.finished == []
-        pending.untold(pending.left, KafkaError(KafkaError._FATAL))
+        pending.unconfirmed(pending.left, KafkaError(KafkaError._FATAL))
     assert pending.finished == [pending]
     assert pending.has_failed == any(went.get(index) is None for index in range(len(records)))
     if not pending.has_failed:
