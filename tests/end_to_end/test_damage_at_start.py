@@ -118,7 +118,7 @@ def test_a_look_ends_when_its_time_is_over_and_says_so(tmp_path: Path, kind: str
     fill(path)
     found = look_into_tables(path, 0.0)
     assert found.damages == ()
-    assert "not all of it could be looked at" in (found.unseen or "")
+    assert "not all of it could be checked" in (found.unseen or "")
 
 
 @pytest.mark.parametrize("kind", KINDS)

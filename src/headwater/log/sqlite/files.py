@@ -44,7 +44,7 @@ def look_into(path: Path, seconds_max: float | None = None) -> FileLook:
     except sqlite3.DatabaseError as error:
         name = getattr(error, "sqlite_errorname", "")
         if name == "SQLITE_INTERRUPT":
-            return FileLook(path, unseen=f"not all of it could be looked at in {seconds_max:.1f} s")
+            return FileLook(path, unseen=f"not all of it could be checked in {seconds_max:.1f} s")
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return FileLook(path, unseen="another process holds it")
         return FileLook(path, (Damage(str(path), str(error)),))
