@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from end_to_end.edits import SCHEMAS, write_files
 from headwater.cli.main import main
 from headwater.config import Config, load_config
 from headwater.errors import ConfigInvalid
@@ -29,18 +30,8 @@ PAGES = 40
 
 FILES = {
     "headwater.yaml": "log: sqlite:///var/events.db\n",
-    "schemas/edit/1.0.0.yaml": """
-title: edit
-$id: /edit/1.0.0
-$schema: http://json-schema.org/draft-07/schema#
-type: object
-properties:
-  $schema: {type: string}
-  meta: {type: object, properties: {id: {type: string}, stream: {type: string}, dt: {type: string}}}
-  page: {type: string}
-  rev: {type: integer}
-  note: {}
-""",
+    "schemas/edit/1.0.0.yaml": SCHEMAS["schemas/edit/1.0.0.yaml"]
+    + "  page: {type: string}\n  rev: {type: integer}\n  note: {}\n",
     "streams/edit.yaml": """
 stream: edit
 schema_title: edit
@@ -83,9 +74,7 @@ def edit(number: int, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+    write_files(tmp_path, FILES)
     return tmp_path
 
 
