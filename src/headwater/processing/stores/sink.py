@@ -89,7 +89,10 @@ class SinkStore:
         except WriteIncomplete as incomplete:
             left = list(write.left)
             if any(not 0 <= index < len(left) for index in (*incomplete.rejected, *incomplete.retry)):
-                raise SinkUnavailable(f"The sink names events that it was not given: {incomplete}") from incomplete
+                raise SinkUnavailable(
+                    f"The sink names events that it was not given: {incomplete}",
+                    hint="This is a fault of the connector; nothing is lost, and the write is tried again.",
+                ) from incomplete
             await self._settle(write, left, incomplete)
             if incomplete.retry or incomplete.back_off_seconds or not incomplete.rejected:
                 incomplete.has_progressed = len(write.left) < len(left)
