@@ -19,6 +19,7 @@ from headwater.errors import ConfigInvalid
 
 REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
 _S = TypeVar("_S")
+_MEMBERS = {str: "texts", int: "whole numbers"}
 
 
 def read_section(section: type[_S], written: Any, source: Declaration, path: KeyPath) -> _S:
@@ -146,7 +147,7 @@ def _in_words(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(f'"{choice}"' for choice in arguments)
     if origin is tuple:
-        return f"a list of {'texts' if arguments[0] is str else 'mappings'}"
+        return f"a list of {_MEMBERS.get(arguments[0], 'mappings')}"
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "a mapping"
     words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
