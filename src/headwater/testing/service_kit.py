@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,9 @@ import yaml
 from headwater.cli.up.workers import listening
 from headwater.config import load_config
 from headwater.platform import Platform, build
+from headwater.testing.in_thread import open_in_thread
 from headwater.web.server import serving
 from headwater.web.workers import WorkerPlace
-
-START_SECONDS_MAX = 30.0
 
 
 def write_project(directory: Path, schemas: Sequence[Mapping[str, Any]], streams: Sequence[Mapping[str, Any]]) -> None:
@@ -40,43 +37,21 @@ def served_project(
     """
     overrides = {"web": {"port": 0}, "log": {"durability": "os"}} | sections
     platform = build(load_config(directory, environment={}, overrides=overrides))
-    started = threading.Event()
-    addresses: list[str] = []
-    failures: list[BaseException] = []
-    loop = asyncio.new_event_loop()
-    done = asyncio.Event()
 
-    async def run() -> None:
+    @contextlib.asynccontextmanager
+    async def served() -> AsyncIterator[str]:
         await platform.start()
         try:
             async with contextlib.AsyncExitStack() as stack:
-                for place in places(workers):
-                    addresses[:] = [await stack.enter_async_context(serving(platform, place=place))]
-                started.set()
-                await done.wait()
+                addresses = [
+                    await stack.enter_async_context(serving(platform, place=place)) for place in places(workers)
+                ]
+                yield addresses[-1]
         finally:
             await platform.stop()
 
-    def main() -> None:
-        try:
-            loop.run_until_complete(run())
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            loop.close()
-            started.set()
-
-    thread = threading.Thread(target=main, name="served-project")
-    thread.start()
-    if not started.wait(START_SECONDS_MAX) or not addresses:
-        raise RuntimeError("The service did not start.") from (failures[0] if failures else None)
-    try:
-        yield addresses[0], platform
-    finally:
-        loop.call_soon_threadsafe(done.set)
-        thread.join()
-    if failures:
-        raise failures[0]
+    with open_in_thread(served, "served-project") as address:
+        yield address, platform
 
 
 def places(count: int) -> list[WorkerPlace | None]:
