@@ -29,7 +29,7 @@ BANNED = {
     r"(?:that|which) (?:is|are) none": "is not a …, is invalid",
     r"hasty|hastily": "fire and forget, or `hasty` as the name of the option",
     r"nobody's|somebody's": "does not exist, another client's",
-    r"stands?(?! for\b)": "is, is stored",
+    r"stands?(?! for\b|-ins?\b)": "is, is stored",
     r"beside": "next to, alongside, in addition to",
     r"go(?:es)? on|went on": "continue, resume",
     r"trouble": "error, failure",

@@ -209,6 +209,7 @@ SCENES: dict[str, Scene] = {
     "src/headwater/cli/template/README.md": Scene(
         before={"headwater schema bump demo/edit": a_field_is_added("demo/edit", "schemas")}
     ),
+    "docs/how-to/test-lookups.md": Scene(project=False),
     "docs/how-to/send-events-from-a-browser.md": Scene(needs=("chromium",)),
     "docs/how-to/send-events-from-python.md": Scene(then=lambda reader: edits_arrive(reader, 2)),
     "docs/how-to/replay-a-file.md": Scene(given=lambda reader: edits(reader, bad=0)),
