@@ -40,7 +40,6 @@ LARGE_CLASSES = {
     ),
     "headwater.log.sqlite.log.SqliteLog": (400, 41, "one method for each of the log's contract; the work is in others"),
     "headwater.log.sqlite.writer.Writer": (360, 25, "the one thread that writes, and the transaction it is in"),
-    "headwater.processing.embedded.loop.EmbeddedRunner": (300, 27, "the one loop, in steps that have names"),
     "headwater.schemas.compatibility.evaluate.Evaluator": (300, 24, "one method for each keyword"),
     "headwater.schemas.compatibility.search.Search": (300, 22, "one method for each kind of node"),
     "headwater.schemas.validation.explain._Walk": (300, 27, "one method for each keyword"),
@@ -106,12 +105,15 @@ NEVER_IMPORTED_BY = {
     "headwater.intake.gate": ("asyncio", "threading", "headwater.log.sqlite.log", *LOG_PROTOCOLS),
     "headwater.jobs": ("asyncio", "headwater.log", "headwater.processing"),
     # The loop reads a source and commits to a store; what these are is not its business.
-    "headwater.processing.embedded.loop": (
-        "headwater.connectors.contract.Sink",
-        "headwater.connectors.contained",
-        "headwater.processing.embedded.log_source",
-        "headwater.processing.stores.contract.LogStore",
-        *LOG_PROTOCOLS,
+    **dict.fromkeys(
+        (f"headwater.processing.embedded.{module}" for module in ("loop", "batches", "commits")),
+        (
+            "headwater.connectors.contract.Sink",
+            "headwater.connectors.contained",
+            "headwater.processing.embedded.log_source",
+            "headwater.processing.stores.contract.LogStore",
+            *LOG_PROTOCOLS,
+        ),
     ),
 }
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from headwater.jobs.job import Job
-from headwater.jobs.steps import Each, Element, PerKey, Results, apply_each, apply_event, apply_timer, key_of
+from headwater.jobs.steps import Each, Element, PerKey, Results, Step, apply_each, apply_event, apply_timer, key_of
 from headwater.log.contract import StateChange
 from headwater.processing.embedded.keyed_state import KeyedState
 from headwater.processing.stores.contract import JobStore
@@ -16,9 +17,13 @@ from headwater.processing.stores.contract import JobStore
 
 @dataclass(slots=True)
 class Batch:
-    """The results of a batch so far. `fired`: whether any timer fired; `more`: whether due timers are left."""
+    """The results of a batch so far, and state changes beside those of its steps.
+
+    `fired`: whether any timer fired; `more`: whether due timers are left.
+    """
 
     results: Results = field(default_factory=Results)
+    changes: list[StateChange] = field(default_factory=list)
     fired: bool = False
     more: bool = False
 
@@ -46,21 +51,21 @@ class LoopTurn:
 
 
 class StepFold:
-    """Folds through the steps of one job, with the state in `store`. Belongs to one run of one runner."""
+    """Folds through `steps` of one job, with the state in `store`. Belongs to one run of one runner."""
 
-    def __init__(self, job: Job, store: JobStore, turn: LoopTurn, *, timers_max: int) -> None:
-        self._job = job
+    def __init__(self, job: Job, steps: Sequence[Step], store: JobStore, turn: LoopTurn, *, timers_max: int) -> None:
+        self._steps = steps
         self._turn = turn
         self._timers_max = timers_max
         self._state = {step.name: KeyedState(store, job.name, step.name) for step in job.keyed_steps}
 
     async def fold(self, elements: list[Element], batch: Batch, watermark_ms: int, *, moved_ms: int, due: Due) -> None:
-        """Fold `elements`, and the timers that are `due`, through all steps.
+        """Fold `elements`, and the timers that are `due`, through the steps.
 
         Whether an event is late depends on `watermark_ms`, the watermark before the batch; timers get `moved_ms`, the
         one after it.
         """
-        for step in self._job.steps:
+        for step in self._steps:
             results = Results(failures=batch.results.failures, late=batch.results.late)
             match step:
                 case Each():

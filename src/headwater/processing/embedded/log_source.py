@@ -47,14 +47,15 @@ class LogSource:
         # Up to where partitions are known to have no records, only marks of transactions.
         self._empty: dict[TopicPartition, int] = {}
         self.position = Position()
+        self.processed = Position()
 
     async def begin(self, token: str | None, topics: Collection[str]) -> None:
         self._topics = tuple(topics)
         self._empty = {}
-        self.position = await self._positions.begin(token, topics)
+        self.position = self.processed = await self._positions.begin(token, topics)
 
     async def refresh(self) -> None:
-        self.position = await self._positions.look(self.position)
+        self._correct(await self._positions.look(self.position))
 
     async def read(
         self, *, records_max: int, bytes_max: int, wait_seconds: float, stopping: asyncio.Event
@@ -74,10 +75,10 @@ class LogSource:
                 await asyncio.wait((reading,))
             return [] if reading.cancelled() else reading.result()
         except PositionLost as error:
-            self.position = await self._positions.lost(self.position, error)
+            self._correct(await self._positions.lost(self.position, error))
             return []
         except LogCorrupt as error:
-            self.position = passed(self.position, error)
+            self._correct(passed(self.position, error))
             self._status.position_lost(error)
             return []
 
@@ -89,6 +90,10 @@ class LogSource:
 
     async def move(self, position: Position) -> None:
         self.position = position
+        await self.committed(position)
+
+    async def committed(self, position: Position) -> None:
+        self.processed = position
         await self._positions.committed()
 
     def token(self, position: Position) -> str:
@@ -104,12 +109,17 @@ class LogSource:
         return Position({part: at for part, at in last.offsets.items() if part == self._only})
 
     async def lag(self) -> int:
-        ends = await self._ends(self.position)
-        return sum(max(0, end - self.position.offsets.get(part, 0)) for part, end in ends.items())
+        ends = await self._ends(self.processed)
+        return sum(max(0, end - self.processed.offsets.get(part, 0)) for part, end in ends.items())
 
     async def with_backlog(self, position: Position, read: Collection[TopicPartition] = ()) -> set[TopicPartition]:
         ends = await self._ends(position, read)
         return {part for part, at in position.offsets.items() if part in read or ends.get(part, 0) > at}
+
+    def _correct(self, position: Position) -> None:
+        if self.processed == self.position:
+            self.processed = position
+        self.position = position
 
     async def _ends(self, position: Position, read: Collection[TopicPartition] = ()) -> dict[TopicPartition, int]:
         """Where partitions end: at `position` if only marks of transactions are left there, unless just `read`."""

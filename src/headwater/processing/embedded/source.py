@@ -12,12 +12,14 @@ from headwater.log.contract import Position, StoredRecord, TopicPartition
 class JobSource(Protocol):
     """The input of one job. Used by one runner; `begin` again after an error.
 
-    Reading does not move `position`, the next record of each partition to process: `move` does, after a commit. A
-    position that is not valid any more is corrected, and reported, by the source itself. Every implementation passes
-    `headwater.testing.suites.job_source`.
+    `position` is the next record of each partition to read, `processed` the next one to process: they are the same
+    unless the runner reads ahead. Reading moves neither: a runner that reads ahead sets `position`, and calls
+    `committed` after a commit; others call `move`. A position that is not valid any more is corrected, and reported, by
+    the source itself. Every implementation passes `headwater.testing.suites.job_source`.
     """
 
     position: Position
+    processed: Position
 
     async def begin(self, token: str | None, topics: Collection[str]) -> None:
         """Resume after a committed `token`, or start at the oldest record; partitions it does not name start there too.
@@ -48,7 +50,11 @@ class JobSource(Protocol):
         ...
 
     async def move(self, position: Position) -> None:
-        """Everything before `position` is processed and committed. Raises LogUnavailable."""
+        """Everything before `position` is processed and committed, and is where to read. Raises LogUnavailable."""
+        ...
+
+    async def committed(self, position: Position) -> None:
+        """Everything before `position` is processed and committed; reading is further. Raises LogUnavailable."""
         ...
 
     def token(self, position: Position) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from headwater.errors import BACK_OFF_SECONDS_MAX, HeadwaterError, JobInvalid, SinkUnavailable, WriteIncomplete
 from headwater.jobs.job import Job
+from headwater.processing.embedded.loop import RunnerSettings
 from headwater.processing.embedded.retries import Retries
 from headwater.processing.status import RunnerStatus
 from headwater.processing.supervisor import Supervisor
@@ -102,10 +103,10 @@ def test_no_target_is_left_alone_for_longer_than_the_limit(asked: float, granted
 
 async def test_a_job_that_is_started_again_leaves_its_target_alone_for_so_long_too() -> None:
     faults = Faults(back_offs=[200.0])
-    kit = JobKit(JOB, sink=FaultySink(MemorySink(MemoryTarget(), PAGES), faults))
+    settings = RunnerSettings(wait_seconds=0.02, retries_max=0, retry_seconds=0.001, retry_seconds_max=0.001)
+    kit = JobKit(JOB, sink=FaultySink(MemorySink(MemoryTarget(), PAGES), faults), settings=settings)
     await kit.open()
     await kit.put(page("a", 1))
-    kit.runner._retries = Retries(0, 0.001, 0.001, kit.runner.status, kit.runner._stopping)
     supervisor = Supervisor(kit.runner, pause_seconds=0.001)
     supervisor.start()
     await eventually(lambda: supervisor.report().state == "restarting")

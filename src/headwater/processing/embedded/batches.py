@@ -1,0 +1,161 @@
+"""Processes the batches of one job: folds events and due timers through its steps, and commits the results.
+
+How this works: the watermark moves between batches, so whether an event is late depends on what came before its batch.
+Timers that are due after a batch fire in its commit; those that do not fit into it, in further commits without events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+
+from headwater.jobs.job import Job
+from headwater.jobs.steps import Element
+from headwater.log.contract import Position, StateChange, StoredRecord, TopicPartition
+from headwater.processing.embedded.commits import Commits, Prepared
+from headwater.processing.embedded.fold import Batch, Due, StepFold
+from headwater.processing.embedded.source import JobSource
+from headwater.processing.embedded.watermark import Watermarks
+from headwater.processing.status import RunnerStatus
+
+PROGRESS_KEY = b"progress"
+# Later than any event time.
+END_OF_TIME = 2**61
+
+
+class Batches:
+    """The batches of one run of a job, one after the other.
+
+    `kept`: the committed progress in event time. `stopping` ends the commits of many timers early.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        source: JobSource,
+        commits: Commits,
+        fold: StepFold,
+        *,
+        kept: bytes | None,
+        status: RunnerStatus,
+        stopping: asyncio.Event,
+        clock: Callable[[], float],
+    ) -> None:
+        self.watermarks = Watermarks(kept)
+        self._job = job
+        self._source = source
+        self._commits = commits
+        self._fold = fold
+        self._status = status
+        self._stopping = stopping
+        self._clock = clock
+        self._progress = progress_of(job)
+
+    async def process(
+        self,
+        elements: list[Element],
+        batch: Batch,
+        position: Position,
+        *,
+        records: Sequence[StoredRecord],
+        hold_watermark: bool,
+    ) -> None:
+        """Fold the `elements` of `records` and commit, with `position`; then fire the due timers that did not fit.
+
+        `hold_watermark`: none of the events is late, and no timer fires.
+        """
+        read = {(record.topic, record.partition) for record in records}
+        await self.store(await self.folded(elements, batch, position, read=read, hold_watermark=hold_watermark))
+        await self._source.move(position)
+        self._status.read(len(records), self.watermarks.watermark_ms)
+        await self.fire_rest(batch)
+
+    async def folded(
+        self,
+        elements: list[Element],
+        batch: Batch,
+        position: Position,
+        *,
+        read: Collection[TopicPartition],
+        hold_watermark: bool,
+    ) -> Prepared:
+        """As `process`, up to the commit, which is to be stored before the next batch. `read`: the partitions."""
+        before_ms = self.watermarks.watermark_ms
+        if not hold_watermark:
+            await self.move_watermark(position, read)
+        moved_ms = self.watermarks.watermark_ms
+        await self._fold.fold(elements, batch, before_ms, moved_ms=moved_ms, due=Due(moved_ms, moved_ms))
+        return await self.prepare(batch, position)
+
+    async def prepare(self, batch: Batch, position: Position) -> Prepared:
+        """The commit of what was folded."""
+        changes = [
+            *batch.changes,
+            *self._fold.changes(),
+            StateChange(self._progress, PROGRESS_KEY, self.watermarks.encode()),
+        ]
+        return await self._commits.prepare(batch, position, changes)
+
+    async def store(self, prepared: Prepared) -> None:
+        """Store a commit."""
+        await self._commits.store(prepared)
+        self._fold.committed()
+        self._commits.stored(prepared)
+
+    async def fire_rest(self, batch: Batch) -> None:
+        """Fire the timers that were due after `batch` and did not fit into its commit."""
+        moved_ms = self.watermarks.watermark_ms
+        while batch.more and not self._stopping.is_set():
+            batch = await self._fire(Due(moved_ms, moved_ms))
+
+    async def move_watermark(self, position: Position, read: Collection[TopicPartition] = ()) -> None:
+        """Move it as far as the partitions allow that were just `read` or have more records to read."""
+        parts = set(position.offsets)
+        active: Collection[TopicPartition]
+        if len(parts) <= 1:
+            active = parts
+        elif read and not self._job.keeps_state:
+            # If nothing depends on it, the brokers are not asked for ends.
+            active = read
+        elif read:
+            active = await self._source.with_backlog(position, read)
+        else:
+            active = {part for part in parts if self.watermarks.has_seen(part)}
+        self.watermarks.advance(active, self._job.out_of_order_ms)
+
+    async def process_idleness(self, idle_since: float) -> None:
+        """Fire timers by the wall clock that no event will fire; only events move the watermark itself."""
+        idle_ms = (self._clock() - idle_since) * 1000
+        if self._job.keeps_state and idle_ms >= self._job.idle_ms:
+            await self._fire_all(int(self._clock() * 1000) - self._job.out_of_order_ms)
+
+    async def finish(self) -> None:
+        """All input is processed: fire everything that waits for an event, then move the watermark accordingly."""
+        await self._fire_all(END_OF_TIME)
+        if self._stopping.is_set():
+            return
+        await self.move_watermark(self._source.position)
+        more = True
+        while more:
+            watermark_ms = self.watermarks.watermark_ms
+            more = (await self._fire(Due(watermark_ms, watermark_ms), commit=True)).more
+
+    async def _fire_all(self, until_ms: int) -> None:
+        while not self._stopping.is_set():
+            batch = await self._fire(Due(until_ms, None))
+            if not batch.more:
+                return
+
+    async def _fire(self, due: Due, *, commit: bool = False) -> Batch:
+        """Fire and commit as many due timers as fit into one commit, without events."""
+        batch, watermark_ms = Batch(), self.watermarks.watermark_ms
+        await self._fold.fold([], batch, watermark_ms, moved_ms=watermark_ms, due=due)
+        if batch.fired or commit:
+            position = self._source.processed
+            await self.store(await self.prepare(batch, position))
+        return batch
+
+
+def progress_of(job: Job) -> str:
+    """The namespace of the job's progress in event time."""
+    return f"job/{job.name}/progress"

@@ -1,0 +1,140 @@
+"""Makes the commit of a batch: its outputs, error events and rows, with the state and the position they belong to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from headwater.connectors.contract import Delivery
+from headwater.errors import HeadwaterError
+from headwater.foreign import contain
+from headwater.intake.gate import Gate
+from headwater.intake.outcome import Admitted
+from headwater.jobs.job import Job
+from headwater.jobs.steps import Element, Failure, Results
+from headwater.log.contract import Position, Record, StateChange
+from headwater.processing.embedded.elements import delivery_of
+from headwater.processing.embedded.fold import Batch, LoopTurn
+from headwater.processing.embedded.retries import Retries
+from headwater.processing.embedded.source import JobSource
+from headwater.processing.outputs import OutputBuilder
+from headwater.processing.status import RunnerStatus
+from headwater.processing.stores.contract import JobStore, ReplacesRefused
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One commit, ready to be stored. `written`: how many outputs and rows it has, `failures` before it: how many."""
+
+    position: Position
+    results: Results
+    records: Sequence[Record]
+    rows: Sequence[Delivery]
+    changes: Sequence[StateChange]
+    written: int
+    failures: int
+
+
+class Commits:
+    """Makes and stores the commits of one job, one after the other."""
+
+    def __init__(
+        self,
+        job: Job,
+        source: JobSource,
+        store: JobStore,
+        gate: Gate,
+        *,
+        status: RunnerStatus,
+        retries: Retries,
+        turn: LoopTurn,
+        clock: Callable[[], float],
+    ) -> None:
+        self._job = job
+        self._source = source
+        self._store = store
+        self._status = status
+        self._retries = retries
+        self._turn = turn
+        self._clock = clock
+        self._writes = job.writes()
+        self._outputs = OutputBuilder(job, gate, store.refuses)
+        if isinstance(store, ReplacesRefused):
+            store.on_refused = self._refused
+
+    async def begin(self) -> None:
+        """Find the schemas of the outputs. Raises StreamUnknown, SchemaNotFound, JobInvalid."""
+        await asyncio.to_thread(self._outputs.prepare)
+
+    async def prepare(self, batch: Batch, position: Position, changes: Sequence[StateChange]) -> Prepared:
+        """Everything that the results of `batch` are stored as; what cannot be stored is added to its failures."""
+        results = batch.results
+        made = [await self._made(self._outputs.late(one), batch) for one in results.late if self._writes.late]
+        if self._writes.output is not None:
+            made += [await self._made(self._outputs.output(one), batch) for one in results.items]
+        rows = self._rows(batch)
+        errors = await self._error_records(results.failures)
+        outputs = [admitted.record for admitted in made if admitted is not None]
+        written, failures = len(outputs) + len(rows), len(results.failures)
+        return Prepared(position, results, [*outputs, *errors], rows, changes, written, failures)
+
+    async def store(self, prepared: Prepared) -> None:
+        """Store it in one transaction, with retries."""
+        token = self._source.token(prepared.position)
+        await self._retries.of(lambda: self._store.commit(prepared.records, token, prepared.changes, prepared.rows))
+
+    def stored(self, prepared: Prepared) -> None:
+        """Count what was stored. Rows that the target rejected during the commit are failures by now."""
+        rejected = len(prepared.results.failures) - prepared.failures
+        self._status.committed(prepared.written - rejected, prepared.results, prepared.position.token())
+
+    def _rows(self, batch: Batch) -> list[Delivery]:
+        """The rows for the job's table; an event that can never be a row is a failure."""
+        if (target := self._store.rows) is None:
+            return []
+        rows: list[Delivery] = []
+        written: list[Element] = []
+
+        async def rejected(index: int, error: Exception) -> Record | None:
+            failure = Failure(written[index], "table", error)
+            batch.results.failures.append(failure)
+            return next(iter(await self._error_records([failure])), None)
+
+        target.on_rejected = rejected
+        for element in batch.results.items:
+            try:
+                target.check(row := delivery_of(element))
+            except BaseException as error:  # the event is invalid, or the sink's code fails on it
+                contain(error)
+                batch.results.failures.append(Failure(element, "table", error))
+            else:
+                rows.append(row)
+                written.append(element)
+        return rows
+
+    async def _made(self, making: Awaitable[Admitted | Failure], batch: Batch) -> Admitted | None:
+        made = await making
+        await self._turn.pause()
+        if isinstance(made, Failure):
+            batch.results.failures.append(made)
+            return None
+        return made
+
+    async def _refused(self, record: Record, error: HeadwaterError) -> Record | None:
+        """The record that the store relays instead of one that the log no longer accepts."""
+        _log.warning("job %s: an event for %s was refused by the log: %s", self._job.label, record.topic, error)
+        return await self._outputs.instead_of(record, error, int(self._clock() * 1000))
+
+    async def _error_records(self, failures: Iterable[Failure]) -> list[Record]:
+        records = []
+        for failure in failures:
+            made = await self._outputs.error(failure, int(self._clock() * 1000))
+            if isinstance(made, Failure):
+                self._status.error_event_refused(made.error)
+            else:
+                records.append(made.record)
+        return records
