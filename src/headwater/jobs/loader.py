@@ -1,9 +1,15 @@
-"""Finds the jobs of a project: every Job at the top level of a file in its jobs directory, also inside containers."""
+"""Finds the jobs of a project: every Job at the top level of a file in its jobs directory, also inside containers.
+
+A project is a package while its files are run, so that they import its other modules: `from ..content import links` in
+`jobs/links.py` reads `content.py` of the project. The name of the package is made of the project's directory: two
+projects in one process never get each other's modules.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib.util
 import signal
 import sys
@@ -12,6 +18,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
@@ -60,11 +67,12 @@ def load_jobs(
     """
     found: dict[str, Job] = {}
     tables: dict[str, Job] = {}
+    package = _project_package(project, directory)
     for path in sorted(directory.glob("*.py")):
         if path.name.startswith("_"):
             continue
         try:
-            for job in _jobs_in(path, project):
+            for job in _jobs_in(path, project, package):
                 _check_names(job, found, tables, project)
                 found[job.name] = job
         except JobInvalid as error:
@@ -106,8 +114,23 @@ def _twice(job: Job, other: Job, message: str, hint: str, project: Path) -> JobI
     return _placed(job, project).invalid(f"{message}{where}.", hint=hint)
 
 
-def _jobs_in(path: Path, project: Path) -> list[Job]:
-    name = f"headwater_jobs.{path.stem}"
+def _project_package(project: Path, directory: Path) -> str:
+    """The package in which the files of `directory` are modules, empty of what an earlier load left there."""
+    root = f"headwater_project_{hashlib.sha256(str(project.resolve()).encode()).hexdigest()[:12]}"
+    for name in [name for name in sys.modules if name == root or name.startswith(f"{root}.")]:
+        del sys.modules[name]
+    package = f"{root}.jobs"
+    for name, path in ((root, project), (package, directory)):
+        module = ModuleType(name)
+        module.__path__ = [str(path)]
+        sys.modules[name] = module
+    return package
+
+
+def _jobs_in(path: Path, project: Path, package: str) -> list[Job]:
+    name = f"{package}.{path.stem}"
+    if (imported := sys.modules.get(name)) is not None:  # by a file before it
+        return _jobs_of(imported)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise JobInvalid("cannot be loaded as Python.", file=relative_file(path, project))
@@ -122,6 +145,10 @@ def _jobs_in(path: Path, project: Path) -> list[Job]:
         sys.modules.pop(name, None)
         contain(error)
         raise _refusal(error, spec.origin or str(path), project) from error
+    return _jobs_of(module)
+
+
+def _jobs_of(module: ModuleType) -> list[Job]:
     return list(_jobs_among(value for name, value in vars(module).items() if not name.startswith("__")))
 
 

@@ -1,0 +1,130 @@
+"""The project in `wikimedia/` and its runs: the fixtures as events, each job over them, and what it made."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headwater.config import load_config
+from headwater.event import event_time_ms, get_path
+from headwater.intake.gate import Gate, GateSettings
+from headwater.jobs.job import Job
+from headwater.log.contract import Record, TopicSettings
+from headwater.platform import declarations, schemas_of
+from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.embedded.runner import runner_on
+from headwater.streams.registry import StreamRegistry
+from headwater.testing.clock import ManualClock
+from headwater.testing.oracle_log import OracleLog
+from requirements import REPOSITORY, check_need, fixtures_folder
+
+PROJECT = REPOSITORY / "wikimedia"
+FIXTURES = fixtures_folder() / "wikimedia"
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run of a job wrote, in order, and how many late events it counted."""
+
+    outputs: list[Event]
+    errors: list[Event]
+    late: int
+
+
+def read(name: str) -> list[Event]:
+    """The rows of a fixture, JSON or JSON Lines, maybe compressed."""
+    path = FIXTURES / name
+    text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text("utf-8")
+    if ".jsonl" not in path.name:
+        rows: list[Event] = json.loads(text)
+        return rows
+    return [json.loads(line) for line in text.splitlines() if line]
+
+
+@functools.cache
+def declared() -> tuple[StreamRegistry, dict[str, Job], Gate]:
+    """The streams and jobs of the project, and the gate that checks the events of its streams."""
+    config = load_config(PROJECT, environment={})
+    streams, jobs = declarations(config)
+    return streams, {job.name: job for job in jobs}, Gate(streams, schemas_of(config), GateSettings.from_config(config))
+
+
+def job_named(name: str, *, library: str | None = None) -> Job:
+    """A job of the project; skips the test if the library it uses is missing."""
+    if library is not None:
+        need_library(library)
+    return declared()[1][name]
+
+
+def need_library(name: str) -> None:
+    from importlib.util import find_spec
+
+    check_need("wikimedia", find_spec(name), "install the extra: pip install 'headwater[wikimedia]'")
+
+
+def interleaved(partitions: Sequence[Sequence[Event]], seed: int) -> list[tuple[int, Event]]:
+    """The events of all partitions in a random order that keeps that of each partition."""
+    order = [number for number, events in enumerate(partitions) for _ in events]
+    random.Random(seed).shuffle(order)
+    left = [iter(events) for events in partitions]
+    return [(number, next(left[number])) for number in order]
+
+
+def partitioned(events: Iterable[Event], paths: Sequence[str], count: int) -> list[list[Event]]:
+    """The events by key, as a log with `count` partitions has them."""
+    made: list[list[Event]] = [[] for _ in range(count)]
+    for event in events:
+        key = "\0".join(str(get_path(event, path)) for path in paths)
+        made[sum(key.encode()) % count].append(event)
+    return made
+
+
+async def run(job: Job, placed: Iterable[tuple[int, Event]], *, batch: int = 500) -> Ran:
+    """Run `job` over events, each with its partition, in this order, to their end."""
+    _, _, gate = declared()
+    placed = list(placed)
+    # Everything was received after it happened.
+    clock = ManualClock(max((_time_ms(event) for _, event in placed), default=0) / 1000)
+    log = OracleLog(clock=clock)
+    await log.open()
+    count = 1 + max((partition for partition, _ in placed), default=0)
+    writes = job.writes()
+    for stream in {*job.reads(), *writes.streams}:
+        await log.ensure_topic(stream, TopicSettings(partitions=count))
+    records = []
+    for partition, event in placed:
+        topic = get_path(event, "meta.stream")
+        topic = topic if topic in job.reads() else job.reads()[0]
+        records.append(Record(topic, json.dumps(event).encode(), None, (), partition=partition))
+    runner = runner_on(log, job, gate, settings=RunnerSettings(wait_seconds=0.02, batch_records_max=batch), clock=clock)
+    await log.append(records)
+    await runner.run(drain=True)
+    outputs = [] if writes.output is None else await _events(log, writes.output)
+    return Ran(outputs, await _events(log, writes.errors), 0)
+
+
+def _time_ms(event: Event) -> int:
+    return event_time_ms(event, "dt") or 0
+
+
+async def _events(log: OracleLog, stream: str) -> list[Event]:
+    position = await log.first([stream])
+    found: list[Event] = []
+    while records := await log.read(position):
+        for record in records:
+            found.append(json.loads(record.value))
+            position = position.after(record)
+    return found
+
+
+def only(rows: Iterable[Event], names: Iterable[str]) -> list[Event]:
+    """The rows with only these fields, as the goldens have them."""
+    kept = list(names)
+    return [{name: row[name] for name in kept if name in row} for row in rows]
