@@ -100,6 +100,14 @@ class EventInvalid(HeadwaterError):
         self.violations = tuple(violations)
 
 
+class InputInvalid(HeadwaterError):
+    """A line of the input of a job is not an event that the intake would accept; the message has file, line and
+    reason."""
+
+    code = "input_invalid"
+    fault = Fault.PRODUCER
+
+
 class EventTooLarge(HeadwaterError):
     """One event is larger than the configured limit."""
 

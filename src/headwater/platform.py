@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from headwater.access.api_keys import ApiKeys
@@ -18,7 +18,7 @@ from headwater.connectors.spec import ConfiguredSink, TableSink
 from headwater.connectors.tables import TableView
 from headwater.consumption.hub import StreamHub
 from headwater.control.stream_control import StreamControl
-from headwater.errors import HeadwaterError, SinkUnavailable
+from headwater.errors import ConfigInvalid, HeadwaterError, SinkUnavailable
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake
 from headwater.intake.spool import Spool
@@ -315,13 +315,19 @@ def build(config: Config, project: Project | None = None) -> Platform:
     return Platform(config, streams, project.jobs, project.validator)
 
 
-def declarations(config: Config) -> tuple[StreamRegistry, list[Job]]:
-    """The project's streams, including error streams, and its jobs. Raises ConfigInvalid, JobInvalid."""
+def declarations(
+    config: Config, refused: Callable[[ConfigInvalid], None] | None = None
+) -> tuple[StreamRegistry, list[Job]]:
+    """The project's streams, including error streams, and its jobs.
+
+    Raises ConfigInvalid, JobInvalid; if `refused` is given, it is called with what is wrong with jobs and sinks
+    instead, and these are left out.
+    """
     path = config.path(config.streams.path)
     scope = Scope(site=config.streams.site, realm=config.streams.realm)
     declared = StreamRegistry.load(path, scope=scope) if path.exists() else StreamRegistry(scope=scope)
-    sinks = sink_jobs(declared, sink_spec, config.project_dir)
-    jobs = load_jobs(config.path(config.jobs.path), config.project_dir, others=sinks)
+    sinks = sink_jobs(declared, sink_spec, config.project_dir, refused)
+    jobs = load_jobs(config.path(config.jobs.path), config.project_dir, refused, others=sinks)
     return with_error_streams(config, declared, jobs), jobs
 
 

@@ -44,6 +44,11 @@ NO_IMPLEMENTATIONS = {
     ("SqlTableSink", "*"): "what the sinks of all SQL databases inherit; the suite is run on each of them",
     ("SinkStore", "SetsAside"): "hands on to the sink, whose suite asks it",
     ("OpenSchemas", "SchemaRepository"): "has a schema for every URI, on purpose",
+    (
+        "EntrySource",
+        "JobSource",
+    ): "reads files, which end; the suite appends to a log",
+    ("FilesStore", "JobStore"): "commits to files, and the suite reads a log",
     ("LogDefaults", "*"): "what every log inherits; the suite is run on each of them",
 }
 

@@ -84,6 +84,7 @@ NAMED_ONLY_BY = {
         "headwater.platform",
         "headwater.processing.embedded.runner",
         "headwater.processing.embedded.partitioned",
+        "headwater.processing.batch.run",
     ),
 }
 PARTITION_ROOMS = tuple(

@@ -22,9 +22,9 @@ import httpx
 import orjson
 
 from headwater.backoff import Backoff
-from headwater.cli.lines import require_whole
 from headwater.errors import ConfigInvalid, EventMalformed, EventTooLarge, HeadwaterError, LogUnavailable
 from headwater.event import decode_event
+from headwater.event_lines import require_whole
 
 REFUSALS_LISTED_MAX = 20
 _ABSENT = object()

@@ -15,6 +15,7 @@ VERBS: Table = {
     "produce": ("headwater.cli.produce", "Post one event."),
     "tail": ("headwater.cli.tail", "Follow streams and print their events."),
     "replay": ("headwater.cli.replay", "Send a file of events through the intake."),
+    "job": ("headwater.cli.job.verbs", "Run one job over history."),
     "schema": ("headwater.cli.schema.verbs", "Manage schemas: create, check, compare, release, serve."),
     "streams": ("headwater.cli.streams.verbs", "List, explain, import and export stream declarations."),
     "keys": ("headwater.cli.keys", "Create and revoke API keys."),

@@ -14,9 +14,9 @@ import click
 from headwater.cli.api_client import headers_with
 from headwater.cli.console import Advance, print_json, progress, report_error, say
 from headwater.cli.delivery import REFUSALS_LISTED_MAX, Delivery, Line, Tally
-from headwater.cli.lines import Damage, LineSource, open_lines
 from headwater.cli.options import key_option, server_option
 from headwater.errors import LogUnavailable
+from headwater.event_lines import Damage, LineSource, open_lines
 
 
 @click.command(

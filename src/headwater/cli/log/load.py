@@ -23,10 +23,10 @@ import orjson
 
 from headwater.cli.console import print_json, progress, report_error, say
 from headwater.cli.delivery import REFUSALS_LISTED_MAX, Line, Refusal
-from headwater.cli.lines import Damage, LineSource, open_lines, require_whole
 from headwater.cli.plan import load_declared, project_option
 from headwater.errors import CopyRefused, EventMalformed, HeadwaterError, TimestampInvalid
 from headwater.event import decode_event
+from headwater.event_lines import Damage, LineSource, open_lines, require_whole
 from headwater.times import epoch_ms, time_ms, utc_seconds
 
 if TYPE_CHECKING:

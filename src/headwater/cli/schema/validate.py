@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headwater.cli.console import print_json, report_error, say
-from headwater.cli.lines import open_lines, require_whole
 from headwater.cli.options import repositories_option
 from headwater.errors import EventInvalid, EventMalformed, HeadwaterError, SchemaUnavailable
+from headwater.event_lines import open_lines, require_whole
 
 if TYPE_CHECKING:
     from headwater.schemas import Validator

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from headwater.errors import LogCorrupt, PositionLost
+from headwater.errors import HeadwaterError, LogCorrupt, PositionLost
 from headwater.jobs.job import Job
 from headwater.log.contract import Log, Position, StoredRecord, TopicPartition
 from headwater.log.reading_on import passed
 from headwater.processing.embedded.source_positions import SourcePositions
 from headwater.processing.status import RunnerStatus
+
+# What is in a log was validated on the way into it.
+NONE_REFUSED: Mapping[int, HeadwaterError] = {}
 
 
 class LogSource:
@@ -81,6 +84,9 @@ class LogSource:
             self._correct(passed(self.position, error))
             self._status.position_lost(error)
             return []
+
+    def refused(self, records: Sequence[StoredRecord]) -> Mapping[int, HeadwaterError]:
+        return NONE_REFUSED
 
     def after(self, records: Sequence[StoredRecord]) -> Position:
         offsets = dict(self.position.offsets)

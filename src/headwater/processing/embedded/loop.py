@@ -49,6 +49,8 @@ class RunnerSettings:
     retry_seconds_max: float = 5.0
     # Whether the job ends, instead of starting from the beginning, if its log was replaced.
     stops_where_replaced: bool = False
+    # Whether the watermark follows the input of a run that drains it, which is then in a suitable order.
+    ends_in_order: bool = False
 
 
 class EmbeddedRunner:
@@ -126,7 +128,8 @@ class EmbeddedRunner:
             records = await self._read(0.0 if drain else self.settings.wait_seconds)
             if records:
                 self._idle_since = self._clock()
-                await self._process_or_set_aside(records, hold_watermark=drain)
+                hold_watermark = drain and not self.settings.ends_in_order
+                await self._process_or_set_aside(records, hold_watermark=hold_watermark)
             if end is not None and (not records or _reached(self._source.position, end)):
                 await self._batches.finish()
                 return
@@ -230,6 +233,11 @@ class EmbeddedRunner:
         await self._batches.process(elements, batch, position, records=records, hold_watermark=hold_watermark)
 
     def _elements(self, records: Sequence[StoredRecord], batch: Batch) -> list[Element]:
+        if refused := self._source.refused(records):
+            for index, error in refused.items():
+                element = undecoded(records[index], self._streams[records[index].topic])
+                batch.results.failures.append(Failure(element, "input", error))
+            records = [record for index, record in enumerate(records) if index not in refused]
         return elements_of(
             records,
             self._streams,

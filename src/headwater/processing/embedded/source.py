@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
+from headwater.errors import HeadwaterError
 from headwater.log.contract import Position, StoredRecord, TopicPartition
 
 
@@ -43,6 +44,10 @@ class JobSource(Protocol):
         Also [] if records were lost or damaged: `position` is then after them. Raises LogUnavailable, and PositionLost
         if the job must not continue elsewhere.
         """
+        ...
+
+    def refused(self, records: Sequence[StoredRecord]) -> Mapping[int, HeadwaterError]:
+        """By place among `records`, which were read: those that must not be processed, and why. A log has none."""
         ...
 
     def after(self, records: Sequence[StoredRecord]) -> Position:

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 
 import httpx
 
-from headwater.cli.lines import LineSource, require_whole
 from headwater.cli.sse import MessageParser, SubscriptionRefused
 from headwater.client.answer import Waiting, read_answer
 from headwater.errors import HeadwaterError
 from headwater.event import EXACT, decode_event, decode_json
+from headwater.event_lines import LineSource, require_whole
 from headwater.log.record_batch import BatchCodec, BatchDamaged, BatchHeader, Columns, checksum, decode_batch
 from headwater.schemas.remote import RemoteRepository
 from headwater.testing.fuzzing.campaign import Outcome
@@ -69,7 +69,7 @@ class EventFiles(FromFiles):
     """Files of events by line, plain and gzipped, cut short and damaged."""
 
     name = "event-files"
-    modules: Sequence[str] = ("headwater.cli.lines",)
+    modules: Sequence[str] = ("headwater.event_lines",)
     words: Sequence[bytes] = (
         b"\n",
         b"\r\n",

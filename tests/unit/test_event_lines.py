@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.cli.lines import LINE_BYTES_MAX, Damage, LineSource, open_lines, require_whole
 from headwater.cli.schema.verbs import command
 from headwater.errors import ConfigInvalid, EventTooLarge
+from headwater.event_lines import LINE_BYTES_MAX, Damage, LineSource, open_lines, require_whole
 
 _RANDOM = random.Random(7)
 LINES = [b'{"a":%d,"b":"%s"}\n' % (number, _RANDOM.randbytes(15).hex().encode()) for number in range(600)]

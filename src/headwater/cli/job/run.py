@@ -1,0 +1,172 @@
+"""`headwater job run`: runs one job of a project over files of events, without a server and without a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headwater.cli.console import print_json, report_error, say
+from headwater.cli.plan import project_option
+from headwater.errors import ConfigInvalid
+from headwater.times import time_ms
+
+if TYPE_CHECKING:
+    from headwater.cli.job.history import Outcome
+    from headwater.jobs.job import Job
+
+STOPPED = 130
+FOREIGN_LISTED_MAX = 5
+REFUSALS_SHOWN_MAX = 5
+
+
+@click.command(
+    short_help="Run one job over files, without a server.",
+    epilog="""\b
+Examples:
+  headwater job run page_edits --from edits.jsonl.gz --to out.jsonl --errors errors.jsonl
+  headwater job run page_edits --from 'day/*.jsonl.gz' --to page_edits.v1=out.jsonl.gz
+  zcat edits.jsonl.gz | headwater job run page_edits --from - --to -""",
+)
+@click.argument("name")
+@project_option
+@click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    required=True,
+    metavar="SRC",
+    help="File of events (JSON lines, also gzipped), directory, pattern in quotes, or `-`; may be repeated. "
+    "STREAM=SRC takes all its events as those of a stream that the job reads.",
+)
+@click.option(
+    "--to",
+    "targets",
+    multiple=True,
+    required=True,
+    metavar="DST",
+    help="File for the job's events, gzipped if it ends in .gz, or `-`. STREAM=DST, repeated, divides them by stream.",
+)
+@click.option("--errors", type=click.Path(path_type=Path), help="File for error events.  [default: count them]")
+@click.option("--late", type=click.Path(path_type=Path), help="File for late events.  [default: count them]")
+@click.option(
+    "--order",
+    type=click.Choice(["event-time", "arrival"]),
+    help="Sort the input by event time, so that nothing is late, or take it as it is in the files, as if it arrived "
+    "so.  [default: event-time]",
+)
+@click.option("--since", metavar="TIME", help="Only events at or after this event time, such as 2016-06-27T12:00:00Z.")
+@click.option("--until", metavar="TIME", help="Only events before this event time.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a setting of headwater.yaml by its dotted key; may be repeated.",
+)
+@click.option("--no-validate", is_flag=True, help="Do not validate the input against its schemas.")
+@click.option("--no-dedupe", is_flag=True, help="Keep events whose meta.id was there before.")
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory for the state of an unfinished run.  [default: next to DST]",
+)
+@click.option("--restart", is_flag=True, help="Start again instead of resuming an interrupted run.")
+@click.option("--fail-on-errors", is_flag=True, help="Exit with 1 if there are error events.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+def command(
+    *,
+    name: str,
+    project: Path,
+    sources: tuple[str, ...],
+    targets: tuple[str, ...],
+    errors: Path | None,
+    late: Path | None,
+    order: str | None,
+    since: str | None,
+    until: str | None,
+    settings: tuple[str, ...],
+    no_validate: bool,
+    no_dedupe: bool,
+    state: Path | None,
+    restart: bool,
+    fail_on_errors: bool,
+    as_json: bool,
+) -> None:
+    """Run the job NAME over the events in files, and write its results to files.
+
+    The job runs as it does in a server, on input that ends: steps, state, timers, ids and error events are the same,
+    and at the end all windows are emitted. Events are validated, repeats of a meta.id within a day are left out, and
+    so are canaries; a line that is not a valid event gives an error event, and the run continues.
+
+    Result files are there only when they are whole. An interrupted run resumes when the same command is run again; if
+    its input or the job's code has changed, it starts again from the beginning. The exit code is 0 when the input was
+    processed to its end.
+    """
+    from headwater.cli.job.history import History, Request
+    from headwater.processing.batch.admission import AdmissionRules
+    from headwater.processing.batch.run import HistorySettings
+
+    rules = AdmissionRules(
+        validate=not no_validate,
+        deduplicate=not no_dedupe,
+        since_ms=_time(since, "since"),
+        until_ms=_time(until, "until"),
+    )
+    history = History(
+        project,
+        Request(name, sources, targets, errors, late, state, settings),
+        HistorySettings(order="arrival" if order == "arrival" else "event-time", rules=rules),
+    )
+    try:
+        outcome = history.run(restart=restart)
+    except KeyboardInterrupt:
+        say("Stopped. Run the same command to resume.")
+        raise click.exceptions.Exit(STOPPED) from None
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        _show(history.job, outcome)
+    for damage in outcome.damage:
+        report_error(damage)
+    raise SystemExit(1 if outcome.damage or (fail_on_errors and outcome.summary.errors) else 0)
+
+
+def _time(text: str | None, option: str) -> int | None:
+    if text is None:
+        return None
+    found = time_ms(text)
+    if found is None:
+        raise ConfigInvalid(f"--{option} {text} is not a time.", hint="Such as 2016-06-27T12:00:00Z.")
+    return found
+
+
+def _show(job: Job, outcome: Outcome) -> None:
+    """The summary for people, on standard error."""
+    summary, counts = outcome.summary, outcome.summary.counts
+    lines = [
+        ("read", f"{counts.lines:,} lines"),
+        (
+            "processed",
+            f"{summary.read:,}" + (f", after {summary.resumed_after:,} before" if summary.resumed_after else ""),
+        ),
+        ("written", f"{summary.written:,}"),
+        ("errors", f"{summary.errors:,}"),
+    ]
+    lines += [("late", f"{summary.late:,}")] if summary.late else []
+    lines += [(f"left out: {what}", f"{count:,}") for what, count in outcome.left_out() if count]
+    for name, text in lines:
+        say(f"{name:<26}{text}")
+    say(
+        f"in {outcome.seconds:.1f} s" + (f", {summary.read / outcome.seconds:,.0f} events/s" if outcome.seconds else "")
+    )
+    for reason in counts.refusals[:REFUSALS_SHOWN_MAX]:
+        say(f"not an event: {reason}")
+    if counts.foreign:
+        several = counts.foreign.most_common(FOREIGN_LISTED_MAX)
+        others = ", ".join(f"{name} ({count:,})" for name, count in several)
+        say(f"The job reads {', '.join(job.reads())}; the input also has {others}.")
+        if not summary.read:
+            only = job.reads()[0]
+            say(f"  → Nothing was processed. To take these events as those of {only}: --from {only}=FILE")

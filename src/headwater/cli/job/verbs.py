@@ -1,0 +1,21 @@
+"""`headwater job`: the table of its verbs."""
+
+from __future__ import annotations
+
+import click
+
+from headwater.cli.verbs import Table, Verbs
+
+VERBS: Table = {
+    "run": ("headwater.cli.job.run", "Run one job over files, without a server."),
+}
+
+
+@click.command(
+    cls=Verbs,
+    table=VERBS,
+    short_help="Run one job over history.",
+    epilog="Example:  headwater job run page_edits --from edits.jsonl.gz --to out.jsonl",
+)
+def command() -> None:
+    """Work with the jobs of a project."""

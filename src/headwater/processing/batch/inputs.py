@@ -1,0 +1,113 @@
+"""The files of a job's input: named one by one, by pattern, by directory, or standard input; read line by line."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headwater.errors import ConfigInvalid
+from headwater.event_lines import LineSource, open_lines
+from headwater.processing.batch.admission import InputLine
+
+STANDARD_INPUT = "-"
+# Files of these kinds are taken from directories.
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file, and the stream it was given for, if any."""
+
+    path: Path
+    stream: str | None = None
+
+    @property
+    def is_standard_input(self) -> bool:
+        return str(self.path) == STANDARD_INPUT
+
+
+def input_files(sources: Sequence[str], streams: Sequence[str]) -> list[InputFile]:
+    """The files that `sources` name: paths, patterns, directories, `-`, each also as STREAM=…, for one of `streams`.
+
+    Those of a directory or pattern are sorted by name. Raises ConfigInvalid for one that names no file.
+    """
+    found: list[InputFile] = []
+    for source in sources:
+        stream, named = _split(source, streams)
+        found += [InputFile(path, stream) for path in _paths(named)]
+    if sum(file.is_standard_input for file in found) > 1:
+        raise ConfigInvalid("Standard input can be read once only.", hint="Name `-` in one --from.")
+    return found
+
+
+def _split(source: str, streams: Sequence[str]) -> tuple[str | None, str]:
+    name, equals, rest = source.partition("=")
+    if equals and name in streams:
+        return name, rest
+    if equals and not glob.has_magic(name) and not Path(source).exists() and "/" not in name:
+        raise ConfigInvalid(
+            f"--from {source}: the job does not read a stream {name}.", hint=f"It reads {', '.join(streams)}."
+        )
+    return None, source
+
+
+def _paths(named: str) -> list[Path]:
+    path = Path(named)
+    if named == STANDARD_INPUT:
+        return [path]
+    if path.is_dir():
+        files = sorted(one for one in path.rglob("*") if one.is_file() and one.name.endswith(SUFFIXES))
+        files = [one for one in files if not any(part.startswith((".", "_")) for part in one.relative_to(path).parts)]
+        if not files:
+            raise ConfigInvalid(f"The directory {named} has no file of events.", hint=f"Kinds: {', '.join(SUFFIXES)}.")
+        return files
+    if path.exists():
+        return [path]
+    if glob.has_magic(named) and (matching := sorted(glob.glob(named, recursive=True))):
+        return [Path(one) for one in matching if Path(one).is_file()]
+    raise ConfigInvalid(f"There is no file {named}.", hint="Name a file, a directory, a pattern in quotes, or `-`.")
+
+
+class InputReader:
+    """Reads files one after the other. `damage` says what could not be read of them."""
+
+    def __init__(self, files: Sequence[InputFile]) -> None:
+        self.files = files
+        self.damage: list[str] = []
+        self.bytes_total = sum(file.path.stat().st_size for file in files if not file.is_standard_input)
+        self._open: LineSource | None = None
+
+    def __iter__(self) -> Iterator[InputLine]:
+        self.damage = []
+        number = 0
+        for file in self.files:
+            name = "standard input" if file.is_standard_input else file.path.name
+            try:
+                opened = open_lines(file.path)
+            except ConfigInvalid as error:
+                raise ConfigInvalid(f"{file.path}: {error.detail}", hint=error.hint) from None
+            with opened as source:
+                self._open = source
+                for line, data in enumerate(source, start=1):
+                    yield InputLine(name, line, number, data, file.stream)
+                    number += 1
+                if source.damage is not None:
+                    self.damage.append(f"{file.path}: {source.damage}")
+        self._open = None
+
+    def bytes_since_last_asked(self) -> int:
+        """How much more of the files has been read."""
+        return 0 if self._open is None else self._open.bytes_since_last_asked()
+
+    def identity(self) -> str | None:
+        """Text that is the same as long as the files are; None if standard input is among them."""
+        if any(file.is_standard_input for file in self.files):
+            return None
+        known = hashlib.sha256()
+        for file in self.files:
+            state = file.path.stat()
+            known.update(f"{file.path.resolve()}\n{file.stream}\n{state.st_size}\n{state.st_mtime_ns}\n".encode())
+        return known.hexdigest()

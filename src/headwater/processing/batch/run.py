@@ -1,0 +1,157 @@
+"""Runs one job over files that end: reads and sorts them, then moves them through the loop of the live runner."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from headwater.errors import Fault, HeadwaterError
+from headwater.foreign import awaited
+from headwater.intake.gate import Gate, GateSettings
+from headwater.jobs.job import Job
+from headwater.processing.batch.admission import Admission, AdmissionRules, InputCounts, InputLine
+from headwater.processing.batch.sorting import Entry, EntrySort, SortLimits
+from headwater.processing.batch.source import EntrySource, RecentIds
+from headwater.processing.batch.store import FilesStore
+from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
+from headwater.processing.status import RunnerStatus
+from headwater.schemas.validation.validator import Validator
+from headwater.streams.registry import StreamRegistry
+from headwater.telemetry import Telemetry
+
+Order = Literal["event-time", "arrival"]
+DAY_MS = 86_400_000
+IDS_MAX = 2_000_000
+BATCH_RECORDS_MAX = 2_000
+# How often a run begins again without having processed anything in between; the loop sets a bad record aside before.
+ATTEMPTS_MAX = 5
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySettings:
+    """How a run treats its input. `order`: by event time, or as it is in the files, where an event may be late."""
+
+    order: Order = "event-time"
+    rules: AdmissionRules = field(default_factory=AdmissionRules)
+    sort: SortLimits = field(default_factory=SortLimits)
+    # Repeats of an id are recognised within this much event time, and among so many events.
+    ids_ms: int = DAY_MS
+    ids_max: int = IDS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySummary:
+    """The outcome: what became of the lines, and how many events the job wrote, failed on and found late."""
+
+    counts: InputCounts
+    duplicates: int
+    read: int
+    written: int
+    errors: int
+    late: int
+    resumed_after: int
+
+
+class HistoryRun:
+    """One job over one input. `lines` yields the whole input at each call; `directory` exists and is the run's own."""
+
+    def __init__(
+        self,
+        job: Job,
+        project: tuple[StreamRegistry, Validator, GateSettings],
+        lines: Callable[[], Iterable[InputLine]],
+        *,
+        store: FilesStore,
+        directory: Path,
+        settings: HistorySettings,
+    ) -> None:
+        """Raises JobInvalid, StreamUnknown."""
+        self._job = job
+        self._streams, self._validator, self._gate_settings = project
+        self._lines = lines
+        self._settings = settings
+        self._sorted: EntrySort | None = None
+        if settings.order == "event-time":
+            runs = directory / "sorting"
+            runs.mkdir(exist_ok=True)
+            self._sorted = EntrySort(runs, settings.sort)
+        self._admission = self._door()
+        topics = [self._streams.get(name).topics[0] for name in job.reads()]
+        self._source = EntrySource(self._entries, topics, ids=lambda: RecentIds(settings.ids_ms, settings.ids_max))
+        gate = Gate(self._streams, self._validator, self._gate_settings, clock=self._source.now)
+        self._runner = EmbeddedRunner(
+            job,
+            self._source,
+            store,
+            gate,
+            settings=RunnerSettings(batch_records_max=BATCH_RECORDS_MAX, ends_in_order=True),
+            status=RunnerStatus(job, Telemetry()),
+            clock=self._source.now,
+        )
+
+    def read(self, watch: Callable[[], None]) -> int:
+        """Read and sort the input, if it is to be sorted; the number of entries, 0 if unknown. Blocks.
+
+        `watch` is called for each line. Raises SchemaUnavailable, OSError.
+        """
+        if self._sorted is None:
+            return 0
+        for entry in self._admitted():
+            self._sorted.add(entry)
+            watch()
+        self._sorted.finish()
+        return self._sorted.count
+
+    @property
+    def done(self) -> int:
+        """How many entries were processed so far, by this run and those it resumes."""
+        return sum(self._source.processed.offsets.values())
+
+    async def process(self) -> HistorySummary:
+        """Process everything from where an interrupted run ended. Raises what the runner raises."""
+        status, left = self._runner.status, ATTEMPTS_MAX
+        while True:
+            before = status.report().read
+            try:
+                await awaited(self._runner.run(drain=True))
+                break
+            except Exception as error:
+                left = ATTEMPTS_MAX if status.report().read > before else left - 1
+                own = isinstance(error, HeadwaterError) and error.fault is not Fault.PRODUCER
+                if own or left == 0:
+                    raise
+                _log.warning("job %s: %s; it resumes from the last commit.", self._job.label, error)
+        report = status.report()
+        return HistorySummary(
+            self._admission.counts,
+            self._source.duplicates,
+            report.read,
+            report.written,
+            report.errors,
+            report.late,
+            max(0, self.done - report.read),
+        )
+
+    def stop(self) -> None:
+        """Ask `process` to return after the current batch."""
+        self._runner.stop()
+
+    def _entries(self) -> Iterator[Entry]:
+        if self._sorted is not None:
+            return iter(self._sorted)
+        self._admission = self._door()
+        return self._admitted()
+
+    def _admitted(self) -> Iterator[Entry]:
+        for line in self._lines():
+            entry = self._admission.entry(line)
+            if entry is not None:
+                yield entry
+
+    def _door(self) -> Admission:
+        return Admission(self._job, self._streams, self._validator, self._gate_settings, self._settings.rules)

@@ -1,0 +1,192 @@
+"""The files that a run over history writes, with its state and position, as a `JobStore`.
+
+How this works: results are appended to *parts*, files next to the state that are not yet a result. A commit writes
+them, and then stores the state, the position and the length of each part in the state file, in one transaction. A run
+that was killed finds its parts cut to these lengths and resumes. At the end each part is made durable and renamed: a
+result file is whole, or it is not there.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import orjson
+
+from headwater.connectors.contract import Delivery
+from headwater.log.contract import LogWriter, Record, StateChange
+from headwater.processing.stores.contract import RowTarget
+from headwater.processing.stores.state_file import StateFile
+
+NAMESPACE = "headwater.history"
+PARTS = b"parts"
+STANDARD_OUTPUT = "-"
+COPIED_BYTES = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFile:
+    """Where the events of some topics go. `path` None: they are only counted; `-`: standard output."""
+
+    name: str
+    topics: frozenset[str]
+    path: Path | None
+
+    @property
+    def is_standard_output(self) -> bool:
+        return self.path is not None and str(self.path) == STANDARD_OUTPUT
+
+
+class _Part:
+    """The part of one result file."""
+
+    def __init__(self, result: ResultFile, directory: Path) -> None:
+        self.result = result
+        self.path = directory / f"{result.name}.part"
+        self.lines = 0
+        self._file: IO[bytes] | None = None
+        if result.is_standard_output:
+            self._file = sys.stdout.buffer
+        self.length = 0
+
+    def open(self, length: int, lines: int) -> None:
+        self.lines, self.length = lines, length
+        if self.result.path is None or self.result.is_standard_output:
+            return
+        self.close()
+        self._file = self.path.open("ab")
+        self._file.truncate(length)
+        self._file.seek(length)
+
+    def is_at_least(self, length: int) -> bool:
+        """Whether nothing is missing of what was committed, as it may be after a power failure."""
+        if self.result.path is None or self.result.is_standard_output:
+            return length == 0
+        return (self.path.stat().st_size if self.path.exists() else 0) >= length
+
+    def append(self, values: Sequence[bytes]) -> None:
+        self.lines += len(values)
+        if self._file is not None and values:
+            data = b"\n".join(values) + b"\n"
+            self._file.write(data)
+            if not self.result.is_standard_output:
+                self.length += len(data)
+
+    def flush(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+
+    def close(self) -> None:
+        if self._file is not None and not self.result.is_standard_output:
+            self._file.close()
+            self._file = None
+
+    def publish(self) -> None:
+        """Make the part the result file."""
+        target = self.result.path
+        if target is None or self.result.is_standard_output:
+            return
+        self.close()
+        # Renaming is atomic only within one file system.
+        whole = target.with_name(f".{target.name}.whole")
+        with self.path.open("rb") as source, whole.open("wb") as file:
+            if target.suffix == ".gz":
+                with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+                    shutil.copyfileobj(source, packed, COPIED_BYTES)
+            else:
+                shutil.copyfileobj(source, file, COPIED_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
+        whole.replace(target)
+
+
+class FilesStore:
+    """Commits to files in `directory`. Has the shape of a `JobStore`; nothing is in a log."""
+
+    takes_events = True
+    keeps_state = True
+
+    def __init__(self, directory: Path, results: Sequence[ResultFile]) -> None:
+        self.rows: RowTarget | None = None
+        self.refuses: LogWriter | None = None
+        self._directory = directory
+        self._parts = [_Part(result, directory) for result in results]
+        self._by_topic = {topic: part for part in self._parts for topic in part.result.topics}
+        self._state: StateFile | None = None
+
+    async def open(self) -> str | None:
+        """The committed position. Raises StateUnavailable if another process runs the same, StateMismatch."""
+        await self.close()
+        self._state = StateFile(self._directory / "state.sqlite", durability="os")
+        found = self._state.get(NAMESPACE, [PARTS])
+        lengths: dict[str, list[int]] = orjson.loads(found[PARTS]) if found else {}
+        for part in self._parts:
+            length, lines = lengths.get(part.result.name, [0, 0])
+            part.open(length, lines)
+        return self._state.token
+
+    def is_whole(self) -> bool:
+        """Whether the parts have everything that was committed; blocks on disk."""
+        path = self._directory / "state.sqlite"
+        if not path.exists():
+            return True
+        state = StateFile(path, durability="os")
+        try:
+            found = state.get(NAMESPACE, [PARTS])
+        finally:
+            state.close()
+        lengths: dict[str, list[int]] = orjson.loads(found[PARTS]) if found else {}
+        return all(part.is_at_least(lengths.get(part.result.name, [0, 0])[0]) for part in self._parts)
+
+    async def state_get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        return self._opened().get(namespace, keys)
+
+    async def state_scan(
+        self, namespace: str, *, after: bytes = b"", rows_max: int = 1000
+    ) -> Sequence[tuple[bytes, bytes]]:
+        return self._opened().scan(namespace, after, rows_max)
+
+    async def commit(
+        self, records: Sequence[Record], token: str, changes: Sequence[StateChange], rows: Sequence[Delivery] = ()
+    ) -> None:
+        state = self._opened()
+        values: dict[int, list[bytes]] = {}
+        for record in records:
+            part = self._by_topic.get(record.topic)
+            if part is not None:
+                values.setdefault(id(part), []).append(record.value)
+        for part in self._parts:
+            part.append(values.get(id(part), ()))
+            part.flush()
+        lengths = {part.result.name: [part.length, part.lines] for part in self._parts}
+        note = StateChange(NAMESPACE, PARTS, orjson.dumps(lengths))
+        state.commit([], token, [*changes, note], arrived=state.number)
+
+    async def flush(self) -> None:
+        """Nothing to wait for."""
+
+    async def close(self) -> None:
+        if self._state is not None:
+            self._state.close()
+            self._state = None
+        for part in self._parts:
+            part.close()
+
+    def publish(self) -> None:
+        """Make the parts the result files. Blocks on disk; raises OSError."""
+        for part in self._parts:
+            part.publish()
+
+    def lines(self) -> Mapping[str, int]:
+        """How many lines each result has, by its name."""
+        return {part.result.name: part.lines for part in self._parts}
+
+    def _opened(self) -> StateFile:
+        assert self._state is not None
+        return self._state

@@ -1,0 +1,165 @@
+"""`headwater job run`: one job over files, with the outputs, ids and error events of a server; results are whole."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from end_to_end.demo import DEMO_EDIT
+from headwater.cli.init import write_project
+from headwater.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("project") / "demo"
+    write_project(directory)
+    return directory
+
+
+def edit(number: int, **fields: Any) -> dict[str, Any]:
+    meta = {"stream": "demo.edit", "id": f"id-{number}", **fields.pop("meta", {})}
+    at = f"2026-01-31T12:{number // 60:02}:{number % 60:02}Z"
+    return {**DEMO_EDIT, "dt": at, "title": f"page {number % 3}", "meta": meta, **fields}
+
+
+def write(path: Path, events: list[Any]) -> Path:
+    text = "".join(f"{one if isinstance(one, str) else json.dumps(one)}\n" for one in events)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def run(project: Path, name: str, *arguments: str | Path, stdin: bytes = b"") -> Result:
+    asked = ["job", "run", name, "--project", str(project), *map(str, arguments)]
+    return CliRunner().invoke(main, asked, input=stdin, catch_exceptions=False)
+
+
+def test_a_job_runs_over_a_gzipped_file_without_a_server(project: Path, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl.gz", [edit(number) for number in range(130)])
+    result = run(project, "edits_per_minute", "--from", source, "--to", tmp_path / "out.jsonl")
+    assert result.exit_code == 0, result.output
+    rows = read(tmp_path / "out.jsonl")
+    assert [(row["window_start"], row["edits"]) for row in rows] == [
+        ("2026-01-31T12:00:00Z", 60),
+        ("2026-01-31T12:01:00Z", 60),
+        ("2026-01-31T12:02:00Z", 10),
+    ]
+    assert {row["meta"]["stream"] for row in rows} == {"demo.edits_per_minute"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl.gz", "out.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["edits_per_minute", "page_edits"])
+def test_shuffled_input_gives_the_same_as_sorted_input(project: Path, tmp_path: Path, name: str) -> None:
+    events = [edit(number) for number in range(200)]
+    write(tmp_path / "sorted.jsonl", events)
+    write(tmp_path / "shuffled.jsonl", random.Random(3).sample(events, len(events)))
+    for kind in ("sorted", "shuffled"):
+        assert run(project, name, "--from", tmp_path / f"{kind}.jsonl", "--to", tmp_path / f"{kind}.out").exit_code == 0
+    assert (tmp_path / "sorted.out").read_bytes() == (tmp_path / "shuffled.out").read_bytes() != b""
+
+
+def test_a_line_that_is_no_valid_event_is_an_error_event_with_its_place_and_the_run_goes_on(
+    project: Path, tmp_path: Path
+) -> None:
+    events = [edit(1), "{", edit(2, bytes="many"), "[1]", "", {**edit(3), "$schema": "/demo/edit/9.9.9"}, edit(4)]
+    source = write(tmp_path / "in.jsonl", events)
+    result = run(
+        project, "page_edits", "--from", source, "--to", tmp_path / "out.jsonl", "--errors", tmp_path / "errors.jsonl"
+    )
+    assert result.exit_code == 0, result.output
+    assert len(read(tmp_path / "out.jsonl")) == 2
+    errors = read(tmp_path / "errors.jsonl")
+    assert [one["message"].partition(": ")[2].split(":")[1] for one in errors] == ["2", "3", "4", "6"]
+    assert errors[0]["raw_event"] == "{"
+    assert json.loads(errors[1]["raw_event"])["bytes"] == "many"
+    assert "'/bytes' should be integer" in errors[1]["message"]
+    assert {one["meta"]["stream"] for one in errors} == {"page_edits.error"}
+    assert (
+        run(project, "page_edits", "--from", source, "--to", tmp_path / "out.jsonl", "--fail-on-errors").exit_code == 1
+    )
+
+
+def test_repeats_canaries_and_events_of_other_streams_are_left_out_and_counted(project: Path, tmp_path: Path) -> None:
+    others = [edit(5, meta={"stream": "demo.other"}), edit(6, meta={"domain": "canary"}), edit(1)]
+    unnamed = edit(7)
+    del unnamed["meta"]["stream"]
+    source = write(tmp_path / "in.jsonl", [edit(1), edit(2), *others, unnamed])
+    result = run(project, "page_edits", "--from", source, "--to", tmp_path / "out.jsonl", "--json")
+    counts = json.loads(result.stdout)
+    assert len(read(tmp_path / "out.jsonl")) == counts["written"] == 3
+    assert (counts["duplicates"], counts["canaries"], counts["other_streams"]) == (1, 1, {"demo.other": 1})
+    taken = run(project, "page_edits", "--from", f"demo.edit={source}", "--to", tmp_path / "all.jsonl", "--no-dedupe")
+    assert taken.exit_code == 0
+    assert len(read(tmp_path / "all.jsonl")) == 5
+
+
+def test_several_files_a_directory_a_pattern_and_standard_input_are_one_input(project: Path, tmp_path: Path) -> None:
+    day = tmp_path / "day"
+    day.mkdir()
+    events = [edit(number) for number in range(90)]
+    write(day / "b.jsonl", events[:30])
+    write(day / "a.jsonl.gz", events[30:])
+    (day / "_SUCCESS").touch()
+    text = "".join(f"{json.dumps(event)}\n" for event in events).encode()
+    found = [
+        run(project, "page_edits", "--from", day / "a.jsonl.gz", "--from", day / "b.jsonl", "--to", "-").stdout,
+        run(project, "page_edits", "--from", day, "--to", "-").stdout,
+        run(project, "page_edits", "--from", day / "*.json*", "--to", "-").stdout,
+        run(project, "page_edits", "--from", "-", "--to", "-", stdin=text).stdout,
+    ]
+    assert len(set(found)) == 1
+    assert len(found[0].splitlines()) == 90
+
+
+def test_a_run_is_repeated_as_often_as_one_likes_with_the_same_ids(project: Path, tmp_path: Path) -> None:
+    source, target = write(tmp_path / "in.jsonl", [edit(number) for number in range(5)]), tmp_path / "out.jsonl.gz"
+    outcomes = []
+    for _ in range(2):
+        assert run(project, "page_edits", "--from", source, "--to", target).exit_code == 0
+        outcomes.append(read(target))
+    assert outcomes[0] == outcomes[1] != []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["page_edit", "--from", "{in}", "--to", "{out}"], 'Did you mean "page_edits"?'),
+        (["page_edits", "--from", "{dir}/missing.jsonl", "--to", "{out}"], "There is no file"),
+        (["page_edits", "--from", "{in}", "--to", "{in}"], "is part of the input"),
+        (["page_edits", "--from", "{in}", "--to", "{dir}/no/out.jsonl"], "There is no directory"),
+        (["page_edits", "--from", "{in}", "--to", "{out}", "--errors", "{out}"], "is named twice"),
+        (["page_edits", "--from", "{in}", "--to", "{out}", "--late", "{dir}/late.jsonl"], "has no late stream"),
+        (["page_edits", "--from", "{in}", "--to", "{out}", "--since", "noon"], "is not a time"),
+        (["page_edits", "--from", "demo.edits={in}", "--to", "{out}"], "does not read a stream demo.edits"),
+    ],
+)
+def test_a_mistake_is_said_and_nothing_is_written(
+    project: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    source = write(tmp_path / "in.jsonl", [edit(1)])
+    places = {"in": source, "out": tmp_path / "out.jsonl", "dir": tmp_path}
+    result = run(project, *[one.format(**places) for one in arguments])
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+    assert read(source) == [edit(1)]
+
+
+def test_a_broken_file_of_another_job_does_not_matter(tmp_path: Path) -> None:
+    directory = tmp_path / "demo"
+    write_project(directory)
+    (directory / "jobs" / "broken.py").write_text("import no_such_module\n")
+    source = write(tmp_path / "in.jsonl", [edit(1)])
+    assert run(directory, "page_edits", "--from", source, "--to", tmp_path / "out.jsonl").exit_code == 0
+    assert "no_such_module" in run(directory, "broken", "--from", source, "--to", tmp_path / "out.jsonl").stderr
