@@ -274,7 +274,13 @@ class Platform:
         for job in self.jobs:
             report, writes = self.runners[job.name].report(), job.writes()
             late = report.late if writes.late else 0
-            counts = ((writes.errors, report.errors), (writes.output, report.written - late), (writes.late, late))
+            output = report.written - late - sum(report.emitted.values())
+            counts = (
+                (writes.errors, report.errors),
+                (writes.output, output),
+                (writes.late, late),
+                *report.emitted.items(),
+            )
             for stream, count in counts:
                 if stream:
                     totals[stream] = totals.get(stream, 0) + count
@@ -350,7 +356,15 @@ def _access(config: Config, jobs: Sequence[Job]) -> Access:
         writes = job.writes()
         table = None if writes.table is None else writes.table.name
         flows.append(
-            Flow(job.name, job.reads(), output=writes.output, late=writes.late, error=writes.errors, table=table)
+            Flow(
+                job.name,
+                job.reads(),
+                output=writes.output,
+                late=writes.late,
+                error=writes.errors,
+                table=table,
+                emitted=writes.emitted,
+            )
         )
     return Access(
         opened=frozenset(config.consumption.allowed_streams or ()),

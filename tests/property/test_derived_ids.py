@@ -7,7 +7,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.processing.outputs import NAMESPACE, derived_id
+from headwater.jobs.ids import NAMESPACE, derived_id
 
 
 @given(st.text(), st.text(), st.text())

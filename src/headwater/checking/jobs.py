@@ -32,12 +32,13 @@ def streams_are_declared(project: Project) -> Iterator[Problem]:
 
 
 def outputs_have_a_schema(project: Project) -> Iterator[Problem]:
-    """The schema of a job's output exists, in the version that the job names."""
+    """The schema of each output of a job exists, in the version that the job names."""
     if project.streams is None or not project.schemas:
         return
-    for job in project.jobs:
+    outputs = [(job, output) for job in project.jobs for output in job.writes().outputs]
+    for job, output in outputs:
         try:
-            uri = output_schema_uri(job, project.streams, project.validator.repository)
+            uri = output_schema_uri(job, output, project.streams, project.validator.repository)
             if uri is not None:
                 project.validator.compile(uri)
         except (StreamUnknown, SchemaInvalid, SchemaUnavailable):

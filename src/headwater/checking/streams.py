@@ -124,7 +124,8 @@ def late_events_stay_private(project: Project) -> Iterator[Problem]:
 def outputs_stay_private(project: Project) -> Iterator[Problem]:
     """The output of a job with a private source is public if its stream is declared public: this may be unintended."""
     for job in project.jobs:
-        yield from _made_public(project, job, job.writes().output, "is filled from")
+        for name in job.writes().outputs:
+            yield from _made_public(project, job, name, "is filled from")
 
 
 def _made_public(project: Project, job: Job, name: str | None, how: str) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ def in_order_of_flow(jobs: Sequence[Job]) -> list[Job]:
     ordered: list[Job] = []
     waiting = list(jobs)
     while waiting:
-        pending = {job.writes().output for job in waiting}
+        pending = {name for job in waiting for name in job.writes().outputs}
         ready = [job for job in waiting if pending.isdisjoint(job.reads())]
         if not ready:
             circle = _that_come_round(waiting)
@@ -29,7 +29,7 @@ def _that_come_round(waiting: Sequence[Job]) -> list[Job]:
     circle = list(waiting)
     while True:
         read = {source for job in circle for source in job.reads()}
-        left = [job for job in circle if job.writes().output in read]
+        left = [job for job in circle if not read.isdisjoint(job.writes().outputs)]
         if len(left) == len(circle):
             return circle
         circle = left

@@ -21,7 +21,8 @@ from headwater.jobs.durations import Duration
 from headwater.jobs.lineage import Writes
 from headwater.jobs.operators.windows import Tumbling
 from headwater.jobs.place import Place, calling_place
-from headwater.jobs.steps import Context, Each, PerKey, Step, Transition
+from headwater.jobs.scope import Offered, Scope
+from headwater.jobs.steps import Await, Context, Each, PerKey, Step, Transition
 
 _JOB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
 
@@ -54,6 +55,7 @@ class ToTable:
 class Job:
     """Source streams → steps → a stream or a table.
 
+    `outputs`: the streams that its functions `emit` to, besides. `settings`: name → value, for `context.settings`.
     `out_of_order_ms`: how much older than the newest event of its partition an event may be and still be on time.
     `idle_ms`: after this time without events, timers fire by the wall clock.
     """
@@ -75,6 +77,8 @@ class Job:
     place: Place | None = dataclasses.field(default=None, compare=False)
     # The directory of its project, if that is known.
     project: Path | None = dataclasses.field(default=None, compare=False)
+    outputs: tuple[ToStream, ...] = ()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Raises JobInvalid for a job that no runner could run."""
@@ -85,12 +89,16 @@ class Job:
         if not is_texts(self.sources) or not self.sources:
             raise self.invalid(f"The job {self.name} reads {shown(self.sources)}: `sources` is a tuple of streams.")
         if wrong := [step for step in self.steps if not isinstance(step, Step)]:
-            raise self.invalid(f"The job {self.name} has {shown(wrong[0])} as a step: a step is an Each or a PerKey.")
+            raise self.invalid(
+                f"The job {self.name} has {shown(wrong[0])} as a step: a step is an Each, an Await or a PerKey."
+            )
         if not isinstance(self.output, ToStream | ToTable | None):
             raise self.invalid(f"The job {self.name} writes {shown(self.output)}: `output` is a ToStream or a ToTable.")
         names = [step.name for step in self.steps]
         if len(set(names)) < len(names):
             raise self.invalid(f"The job {self.name} has two steps of one name: {', '.join(names)}.")
+        _check_awaits(self)
+        _check_outputs(self)
         for written in self.writes().results:
             if written in self.sources:
                 raise self.invalid(f"The job {self.name} reads the stream it writes, {written}.")
@@ -101,15 +109,52 @@ class Job:
 
     def writes(self) -> Writes:
         """The streams and the table it writes; the only source of this."""
+        emitted = tuple(one.stream for one in self.outputs)
         match self.output:
             case ToStream(stream):
-                return Writes(self.error_stream, output=stream, late=self.late_stream)
+                return Writes(self.error_stream, output=stream, late=self.late_stream, emitted=emitted)
             case ToTable(shape, sink):
-                return Writes(self.error_stream, table=shape, sink=sink, late=self.late_stream)
+                return Writes(self.error_stream, table=shape, sink=sink, late=self.late_stream, emitted=emitted)
             case None:
-                return Writes(self.error_stream, late=self.late_stream)
+                return Writes(self.error_stream, late=self.late_stream, emitted=emitted)
             case _:
                 assert_never(self.output)
+
+    def output_version(self, stream: str) -> str | None:
+        """The version that it pins the schema of one of its outputs to; None: the newest."""
+        match self.output:
+            case ToStream(name, version) if name == stream:
+                return version
+            case ToStream() | ToTable() | None:
+                return next((one.version for one in self.outputs if one.stream == stream), None)
+            case _:
+                assert_never(self.output)
+
+    @property
+    def emits(self) -> Mapping[str, str]:
+        """What `context.emit` accepts as `to`, with the stream that it means: each output, also with its version."""
+        named = {one.stream: one.stream for one in self.outputs}
+        return named | {f"{one.stream}:{one.version}": one.stream for one in self.outputs if one.version}
+
+    def scope(self, clock: Callable[[], float] | None, **offered: Unpack[Offered]) -> Scope:
+        """The scope of a run by a runner with this clock, in epoch seconds, which offers these things.
+
+        None as clock: no event has an age, as over history.
+        """
+        return Scope(self.name, clock=clock, outputs=self.emits, settings=self.settings, **offered)
+
+    @property
+    def awaits(self) -> bool:
+        """Whether any of its steps waits for other services."""
+        for step in self.steps:
+            match step:
+                case Await():
+                    return True
+                case Each() | PerKey():
+                    pass
+                case _:
+                    assert_never(step)
+        return False
 
     @property
     def label(self) -> str:
@@ -149,11 +194,42 @@ class Job:
             match step:
                 case PerKey():
                     keyed.append(step)
-                case Each():
+                case Each() | Await():
                     pass
                 case _:
                     assert_never(step)
         return tuple(keyed)
+
+
+def _check_awaits(job: Job) -> None:
+    keyed: str | None = None
+    for step in job.steps:
+        match step:
+            case PerKey(name):
+                keyed = name
+            case Await(name) if keyed is not None:
+                raise job.invalid(
+                    f"The job {job.name} awaits, in its step {name}, after it keeps state, in {keyed}: calls must"
+                    " come first.",
+                    hint="Make two jobs of it: the first writes a stream, which the second, that awaits, reads.",
+                )
+            case Await() | Each():
+                pass
+            case _:
+                assert_never(step)
+
+
+def _check_outputs(job: Job) -> None:
+    if not isinstance(job.outputs, tuple) or not {type(one) for one in job.outputs} <= {ToStream}:
+        raise job.invalid(f"The job {job.name}: `outputs` is a tuple of ToStream, not {shown(job.outputs)}.")
+    names = [one.stream for one in job.outputs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise job.invalid(f"The job {job.name} has two outputs for the stream {twice[0]}.")
+    if (main := job.writes().output) in names:
+        raise job.invalid(
+            f"The job {job.name} has {main} as its output twice.",
+            hint="What the function returns goes there; `outputs` are the others, for context.emit(event, to=…).",
+        )
 
 
 class JobSettings(TypedDict, total=False):

@@ -12,7 +12,8 @@ from headwater.connectors.spec import ConfiguredSink
 class Writes:
     """The outputs of a job. `errors`: the stream of the events it could not process; every job has one.
 
-    `sink`: the one that fills `table`; None means the database of the project's tables.
+    `emitted`: the streams that its functions emit to, besides `output`. `sink`: the one that fills `table`; None means
+    the database of the project's tables.
     """
 
     errors: str
@@ -20,11 +21,17 @@ class Writes:
     late: str | None = None
     table: TableShape | None = None
     sink: ConfiguredSink | None = None
+    emitted: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The streams of its output, those it emits to included."""
+        return self.emitted if self.output is None else (self.output, *self.emitted)
 
     @property
     def results(self) -> tuple[str, ...]:
         """The streams of its output and of late events: those that a project declares."""
-        return tuple(dict.fromkeys(name for name in (self.output, self.late) if name))
+        return tuple(dict.fromkeys(name for name in (*self.outputs, self.late) if name))
 
     @property
     def streams(self) -> tuple[str, ...]:

@@ -26,14 +26,15 @@ from headwater.foreign import contain, described
 from headwater.jobs.arguments import unexpected
 from headwater.jobs.job import Job, ToStream
 from headwater.jobs.operators.windows import Tumbling, tumbling
+from headwater.jobs.outcomes import Retry
 from headwater.jobs.place import relative_file
-from headwater.jobs.steps import Each, PerKey, Timer, Transition
+from headwater.jobs.steps import Await, Each, PerKey, Timer, Transition
 
 # What job files call: the error for a misspelt argument suggests the right one.
 _OURS: Mapping[str, Callable[..., Any]] = {
     "tumbling": tumbling,
     "Timer.__new__": Timer,
-    **{f"{kind.__name__}.__init__": kind for kind in (Each, Job, PerKey, ToStream, Transition)},
+    **{f"{kind.__name__}.__init__": kind for kind in (Await, Each, Job, PerKey, Retry, ToStream, Transition)},
     **{
         f"Tumbling.{name}": getattr(Tumbling, name)
         for name in ("count", "count_distinct", "sum", "min", "max", "least", "greatest", "distinct")

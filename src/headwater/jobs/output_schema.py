@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import assert_never
 
 from headwater.declaration import nearest
 from headwater.errors import SchemaNotFound
-from headwater.jobs.job import Job, ToStream, ToTable
+from headwater.jobs.job import Job
 from headwater.schemas.repository import SchemaRepository
 from headwater.schemas.uri import check_producer_uri
 from headwater.streams.registry import StreamRegistry
@@ -16,16 +15,13 @@ _VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
 VERSIONS_NAMED_MAX = 5
 
 
-def output_schema_uri(job: Job, streams: StreamRegistry, repository: SchemaRepository) -> str | None:
-    """The `$schema` of a job's events; None if it writes no stream, or one without a schema title.
+def output_schema_uri(job: Job, output: str, streams: StreamRegistry, repository: SchemaRepository) -> str | None:
+    """The `$schema` of a job's events for `output`, one of `job.writes().outputs`; None if it has no schema title.
 
     May read a directory. Raises StreamUnknown, JobInvalid (a version of no title), SchemaNotFound, and SchemaUriRefused
     for anything but a version, such as `latest`.
     """
-    output = _stream_written(job)
-    if output is None:
-        return None
-    stream, version = streams.get(output.stream), output.version
+    stream, version = streams.get(output), job.output_version(output)
     title = stream.schema_title
     if title is None:
         if version is not None:
@@ -50,16 +46,6 @@ def output_schema_uri(job: Job, streams: StreamRegistry, repository: SchemaRepos
         except SchemaNotFound as error:
             raise SchemaNotFound(error.message, hint=_hint(version, known)) from None
     return f"/{title}/{version}"
-
-
-def _stream_written(job: Job) -> ToStream | None:
-    match job.output:
-        case ToStream():
-            return job.output
-        case ToTable() | None:
-            return None
-        case _:
-            assert_never(job.output)
 
 
 def _hint(version: str, known: list[str]) -> str:

@@ -1,22 +1,29 @@
-"""What a job is made of: the primitives `Each` and `PerKey`, and how one event or timer is folded through them.
+"""What a job is made of: the steps `Each`, `Await` and `PerKey`, and what goes through them.
 
-How this works: a step is data with plain functions in it; the functions here apply it to one item at a time and add the
-output to `Results`. They use no clock, no log and no runner, so that every runner gets the same results. `PerKey`
-keeps, per key, a JSON value and named timers. Its functions get them with each event or due timer and return a
-`Transition`: the new state, the events to pass on, the new timers. Changes of the state by a failing function are
-discarded, because it is given a copy. Windows are functions on top of `PerKey`.
+How this works: a step is data with functions in it; `headwater.jobs.apply` applies it to one item at a time. Neither
+uses a log, an event loop or a runner, so that every runner gets the same results. `PerKey` keeps, per key, a JSON value
+and named timers. Its functions get them with each event or due timer and return a `Transition`: the new state, the
+events to pass on, the new timers. Changes of the state by a failing function are discarded, because it is given a copy.
+Windows are functions on top of `PerKey`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import copy
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from headwater.errors import JobInvalid
-from headwater.event import decode_json, decode_kept, encode_kept
-from headwater.foreign import contain
-from headwater.schemas.json_value import identity
+from headwater.event import decode_kept, encode_kept
+from headwater.jobs.durations import Duration, milliseconds
+from headwater.jobs.ids import derived_id
+from headwater.jobs.metrics import JobMetrics
+from headwater.jobs.outcomes import Retry
+from headwater.jobs.scope import NO_SCOPE, Scope
 
 # Before the first event nothing is late and no timer is due.
 NO_WATERMARK = -(2**62)
@@ -42,9 +49,31 @@ class Timer(_Timer):
         return super().__new__(cls, at_ms, fires_when_idle if strict is None else not strict)
 
 
+class _NoTimers(Mapping[str, Timer]):
+    """The timers where there is no key."""
+
+    __hash__ = object.__hash__
+
+    def __getitem__(self, name: str) -> Timer:
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+NO_TIMERS = _NoTimers()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What a keyed function returns. State None deletes the key's state; `timers` None keeps them unchanged."""
+    """What a keyed function returns. State None deletes the key's state.
+
+    `timers` None keeps those of the context, with what `context.timer` and `context.cancel` changed.
+    """
 
     state: Any = None
     events: Iterable[Any] = ()
@@ -55,14 +84,109 @@ class Transition:
 
 @dataclass(slots=True)
 class Context:
-    """What a step's function gets in addition to the event; times are epoch milliseconds of event time."""
+    """What a step's function gets in addition to the event; times are epoch milliseconds of event time.
+
+    `scope` is what all contexts of a run share. `attempt` counts the calls for this event, from 1. `rows`, for a step
+    that keeps rows: a mutable mapping of text to JSON values of this key, in order of the text.
+    """
 
     event_time_ms: int
     watermark_ms: int = NO_WATERMARK
     stream: str | None = None
     key: Any = None
     state: Any = None
-    timers: Mapping[str, Timer] = field(default_factory=dict)
+    timers: Mapping[str, Timer] = NO_TIMERS
+    scope: Scope = NO_SCOPE
+    lineage_id: str = ""
+    attempt: int = 1
+    rows: MutableMapping[str, Any] | None = None
+    # What `emit` was given, as (stream, event).
+    emitted: list[tuple[str, Any]] | None = None
+
+    @property
+    def event_time(self) -> datetime:
+        """The event time in UTC. Raises OverflowError for a year that `datetime` does not have."""
+        return _EPOCH + timedelta(milliseconds=self.event_time_ms)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the event time by the runner's clock; 0 over history."""
+        return self.scope.age_ms(self.event_time_ms) / 1000
+
+    @property
+    def idempotency_key(self) -> str:
+        """An id of this event in this job, the same in each attempt and whenever the event is processed again."""
+        return derived_id(self.scope.job, "", self.lineage_id)
+
+    @property
+    def log(self) -> logging.Logger:
+        """The logger `headwater.job.NAME`."""
+        return self.scope.log
+
+    @property
+    def metrics(self) -> JobMetrics:
+        """Counters, gauges and histograms by name. Raises JobInvalid where there are none."""
+        return self.scope.metrics
+
+    @property
+    def http(self) -> Any:
+        """The HTTP client of the runner, for an async function. Raises JobInvalid where there is none."""
+        return self.scope.http
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings of the job, with what the project changes of them."""
+        return self.scope.settings
+
+    def table(self, name: str) -> Any:
+        """The table that a job keeps. Raises JobInvalid where there is none."""
+        return self.scope.table(name)
+
+    def emit(self, event: Any, to: str) -> None:
+        """Write `event` to another output of the job; steps after this one do not get it.
+
+        `to` is one of the job's `outputs`, with or without its version. A failing function emits nothing. Raises
+        JobInvalid for a stream that is not declared.
+        """
+        stream = self.scope.output_stream(to)
+        if self.emitted is None:
+            self.emitted = []
+        # The function may go on to change the event.
+        self.emitted.append((stream, copy.deepcopy(event)))
+
+    def side(self, stream: str, event: Any) -> None:
+        """`emit` with the stream first."""
+        self.emit(event, stream)
+
+    def timer(
+        self, name: str, *, after: Duration | None = None, at_ms: int | None = None, fires_when_idle: bool = True
+    ) -> None:
+        """Set the timer `name` of this key, or set it again: `after` the event time, or at a time in milliseconds.
+
+        Raises JobInvalid in a function that has no key, and for what is no time.
+        """
+        if (after is None) == (at_ms is None):
+            raise JobInvalid(f"timer({name!r}): give either `after`, a duration, or `at_ms`, a time.")
+        timers = self._timers_of_key("timer", name)
+        at = at_ms if after is None else self.event_time_ms + milliseconds(after)
+        if type(at) is not int or not -TIMER_MS_MAX <= at <= TIMER_MS_MAX:
+            raise JobInvalid(f"timer({name!r}): {at!r} is not a time in whole milliseconds.")
+        self.timers = {**timers, name: Timer(at, fires_when_idle=fires_when_idle)}
+
+    def cancel(self, name: str) -> None:
+        """Delete the timer `name` of this key, if it is set. Raises JobInvalid in a function that has no key."""
+        timers = self._timers_of_key("cancel", name)
+        self.timers = {other: timer for other, timer in timers.items() if other != name}
+
+    def _timers_of_key(self, verb: str, name: Any) -> Mapping[str, Timer]:
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise JobInvalid(f"{verb}({name!r}): the name of a timer is text.")
+        if self.timers is NO_TIMERS:
+            raise JobInvalid(
+                f"{verb}({name!r}): timers belong to a key, and this function is not called for one.",
+                hint="Give the job key= and state=, or set the timer in a part added by .then(state=…, key=…).",
+            )
+        return self.timers
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +198,38 @@ class Each:
 
 
 @dataclass(frozen=True, slots=True)
+class Await:
+    """Event → events, by an async function that may wait for another service. Allowed only before the first PerKey.
+
+    Up to `concurrency` calls wait at a time. Events of one `key` are called one after the other; None: of all events,
+    none waits for another. The results are passed on in the order of the events. A call that takes longer than
+    `timeout_ms` fails with TimeoutError. `retry` says which failures are retried; None: none is.
+    """
+
+    name: str
+    call: Callable[[Any, Context], Awaitable[Any]]
+    concurrency: int = 64
+    retry: Retry | None = field(default_factory=Retry)
+    timeout_ms: int = 30_000
+    key: Callable[[Any, Context], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PerKey:
-    """Key; state and event (or timer) → new state, events, timers. Keys and states are JSON values."""
+    """Key; state and event (or timer) → new state, events, timers. Keys and states are JSON values.
+
+    `keeps_rows`: the functions also get `context.rows`, JSON values by text, which are stored one by one: for a list or
+    a set that would otherwise be written whole for each event.
+    """
 
     name: str
     key: Callable[[Any, Context], Any]
     on_event: Callable[[Any, Any, Context], Transition]
     on_timer: Callable[[Any, str, Context], Transition] | None = None
+    keeps_rows: bool = False
 
 
-Step = Each | PerKey
+Step = Each | Await | PerKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +243,8 @@ class Element:
     # The event that was read, as bytes and decoded; None for the output of a timer.
     raw: bytes | None = None
     source: Mapping[str, Any] | None = None
+    # The declared output that it was emitted to; None: it goes to the next step, and then to the job's output.
+    to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +258,10 @@ class Failure:
 
 @dataclass(slots=True)
 class Results:
-    """The output of a step."""
+    """The output of a step. `emitted`: for the declared outputs that they name, past the steps that follow."""
 
     items: list[Element] = field(default_factory=list)
+    emitted: list[Element] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     late: list[Element] = field(default_factory=list)
 
@@ -121,7 +270,7 @@ class KeyEntry(NamedTuple):
     """The state and timers of one key."""
 
     state: Any = None
-    timers: Mapping[str, Timer] = {}
+    timers: Mapping[str, Timer] = MappingProxyType({})
 
     def encode(self) -> bytes | None:
         """As bytes, or None if there is nothing to keep. Raises JobInvalid for an invalid timer."""
@@ -142,92 +291,3 @@ class KeyEntry(NamedTuple):
             return cls()
         value = decode_kept(encoded)
         return cls(value["s"], {name: Timer(at, strict=strict) for name, (at, strict) in value["t"].items()})
-
-
-def apply_each(step: Each, item: Element, watermark_ms: int, results: Results) -> None:
-    """Apply `step` to one item."""
-    context = Context(item.event_time_ms, watermark_ms, item.stream)
-    try:
-        made = _several(step.apply(item.value, context))
-    except BaseException as error:  # the job's code: anything it raises becomes an error event
-        contain(error)
-        results.failures.append(Failure(item, step.name, error))
-        return
-    results.items.extend(_derived(item, made))
-
-
-def key_of(step: PerKey, item: Element, watermark_ms: int, results: Results) -> bytes | None:
-    """The item's key, encoded in a canonical form; None if the function fails or returns something that is not JSON."""
-    try:
-        return identity(step.key(item.value, Context(item.event_time_ms, watermark_ms, item.stream)))
-    except BaseException as error:
-        contain(error)
-        results.failures.append(Failure(item, step.name, error))
-        return None
-
-
-def apply_event(
-    step: PerKey, key: bytes, item: Element, before: bytes | None, *, watermark_ms: int, results: Results
-) -> bytes | None:
-    """Apply `step`, whose cell for `key` is `before`, to one item; the cell afterwards."""
-    try:
-        cell = KeyEntry.decode(before)
-        context = Context(item.event_time_ms, watermark_ms, item.stream, decode_json(key), cell.state, cell.timers)
-        transition = step.on_event(cell.state, item.value, context)
-        after, made, late = _settle(transition, cell)
-    except BaseException as error:
-        contain(error)
-        results.failures.append(Failure(item, step.name, error))
-        return before
-    results.items.extend(_derived(item, made))
-    results.late.extend(_derived(item, late))
-    return after
-
-
-def apply_timer(
-    step: PerKey, key: bytes, name: str, at_ms: int, before: bytes | None, *, watermark_ms: int, results: Results
-) -> bytes | None:
-    """Fire the timer `name` of `key` that was set to `at_ms`; the cell afterwards. Does nothing if it was set again."""
-    cell = KeyEntry.decode(before)
-    timer = cell.timers.get(name)
-    if timer is None or timer.at_ms != at_ms:
-        return before
-    left = {other: at for other, at in cell.timers.items() if other != name}
-    lineage_id = f"{step.name}/{key.decode()}/{name}/{timer.at_ms}"
-    item = Element(None, timer.at_ms, lineage_id)
-    if step.on_timer is None:
-        return KeyEntry(cell.state, left).encode()
-    try:
-        context = Context(timer.at_ms, watermark_ms, None, decode_json(key), cell.state, left)
-        transition = step.on_timer(cell.state, name, context)
-        after, made, late = _settle(transition, KeyEntry(cell.state, left))
-    except BaseException as error:  # the timer is deleted, the state is kept
-        contain(error)
-        results.failures.append(Failure(item, step.name, error))
-        return KeyEntry(KeyEntry.decode(before).state, left).encode()
-    results.items.extend(_derived(item, made))
-    results.late.extend(_derived(item, late))
-    return after
-
-
-def _settle(transition: Transition, cell: KeyEntry) -> tuple[bytes | None, list[Any], list[Any]]:
-    """The cell after a transition, and its events; everything that can fail happens in here."""
-    if not isinstance(transition, Transition):
-        raise JobInvalid(f"A keyed function returns a Transition, not {type(transition).__name__}.")
-    timers = cell.timers if transition.timers is None else transition.timers
-    return KeyEntry(transition.state, timers).encode(), _several(transition.events), _several(transition.late)
-
-
-def _several(made: Any) -> list[Any]:
-    if made is None:
-        return []
-    if isinstance(made, Mapping | str | bytes) or not isinstance(made, Iterable):
-        return [made]
-    return list(made)
-
-
-def _derived(item: Element, made: list[Any]) -> list[Element]:
-    return [
-        Element(value, item.event_time_ms, f"{item.lineage_id}/{index}", item.stream, item.raw, item.source)
-        for index, value in enumerate(made)
-    ]

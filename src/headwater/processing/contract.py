@@ -17,7 +17,8 @@ class RunnerFeatures:
     `streams`: it commits outputs and position together. `keyed_state`: it commits the state that steps keep per key
     with the position. `tables`: it fills the table of a job; `tables_with_state`: also if the job keeps state.
     `fires_when_idle`: timers fire by the wall clock while no events arrive; otherwise only events fire them.
-    `shares_partitions`: processes that run the same job at once divide its partitions; otherwise the last one has all.
+    `awaits`: it calls async functions that wait for other services. `shares_partitions`: processes that run the same
+    job at once divide its partitions; otherwise the last one has all.
     """
 
     streams: bool
@@ -26,6 +27,7 @@ class RunnerFeatures:
     tables_with_state: bool
     fires_when_idle: bool
     shares_partitions: bool
+    awaits: bool
 
     def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
         """What `job` needs that these features lack, a clause each; () if nothing is missing."""
@@ -39,6 +41,8 @@ class RunnerFeatures:
             reasons.append("the log cannot commit outputs and position together")
         if job.has_timers and not self.fires_when_idle:
             reasons.append("it has timers, and here they would not fire while no events come")
+        if job.awaits and not self.awaits:
+            reasons.append("it waits for other services, and nothing here awaits its calls")
         if fills_table and not self.tables:
             reasons.append("it fills a table and was given no sink")
         return tuple(reasons)

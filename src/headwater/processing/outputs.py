@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from headwater.errors import EventTooLarge, HeadwaterError, JobInvalid
-from headwater.event import get_path, uuid_text
+from headwater.event import get_path
 from headwater.foreign import contain, name_of, original, text_of
 from headwater.intake.error_event import WITHHELD
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.outcome import Admitted, Refused
+from headwater.jobs.ids import derived_id
 from headwater.jobs.job import Job
 from headwater.jobs.output_schema import output_schema_uri
 from headwater.jobs.steps import Element, Failure
@@ -25,21 +24,12 @@ from headwater.processing.stack import bare_stack_text, stack_text, without_path
 from headwater.schemas.validation.validator import CompiledSchema
 from headwater.times import utc_text
 
-# Names the family of ids below; must never change, or repeats are no longer recognised.
-NAMESPACE = uuid.UUID("6a5d1c0e-5b0c-5f0e-9f5e-0d1f4c2b7a11")
 MESSAGE_CHARS_MAX = 2_000
 STACK_CHARS_MAX = 8_000
 # An error event holds the event that failed and has to pass the Gate itself.
 ENVELOPE_BYTES = 65_536
 # How much of an event goes into its error event if the whole is too large for the log.
 RAW_BYTES_MAX = 65_536
-
-
-def derived_id(job: str, stream: str, lineage_id: str) -> str:
-    """The id of the event of `job` for `stream` derived from `lineage_id`: the same each time."""
-    # As `uuid.uuid5` makes it.
-    name = NAMESPACE.bytes + f"{job}\n{stream}\n{lineage_id}".encode()
-    return uuid_text(hashlib.sha1(name, usedforsecurity=False).hexdigest(), 5)
 
 
 class OutputBuilder:
@@ -51,27 +41,30 @@ class OutputBuilder:
         self._writes = job.writes()
         self._gate = gate
         self._log = log
-        self._schema_uri: str | None = None
+        self._schema_uris: dict[str, str | None] = {}
         self._error_schema: CompiledSchema = gate.built_in.compiled
 
     def prepare(self) -> None:
-        """Find the schema of the job's output. Blocks on I/O. Raises StreamUnknown, SchemaNotFound, JobInvalid."""
+        """Find the schemas of the job's outputs. Blocks on I/O. Raises StreamUnknown, SchemaNotFound, JobInvalid."""
         for name in filter(None, (self._writes.errors, self._writes.late)):
             self._gate.streams.get(name)
-        self._schema_uri = output_schema_uri(self._job, self._gate.streams, self._gate.validator.repository)
-        if self._schema_uri is not None:
-            self._gate.compile(self._schema_uri)
+        repository = self._gate.validator.repository
+        for stream in self._writes.outputs:
+            uri = output_schema_uri(self._job, stream, self._gate.streams, repository)
+            if uri is not None:
+                self._gate.compile(uri)
+            self._schema_uris[stream] = uri
 
     async def output(self, item: Element) -> Admitted | Failure:
-        """The event for the job's output stream."""
-        stream = self._writes.output
+        """The event for the stream that it was emitted to, else for the job's output stream."""
+        stream = item.to or self._writes.output
         assert stream is not None
         try:
             if not isinstance(item.value, Mapping):
                 raise JobInvalid(f"A job gives events, not {type(item.value).__name__}.")
             value = dict(item.value)
-            if self._schema_uri is not None:
-                value["$schema"] = self._schema_uri
+            if (uri := self._schema_uris.get(stream)) is not None:
+                value["$schema"] = uri
             value["meta"] = self._meta(item, value.get("meta"), stream)
         except BaseException as error:  # a mapping type of the job's own runs its code, too
             contain(error)

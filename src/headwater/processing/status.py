@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from headwater.errors import HeadwaterError
@@ -29,7 +30,8 @@ _log = logging.getLogger(__name__)
 class JobReport:
     """A job at one moment: counts since the process started, times in ISO format or None.
 
-    `trouble` describes what is wrong with it now; None if nothing is.
+    `trouble` describes what is wrong with it now; None if nothing is. `emitted`: stream → how many of `written` its
+    functions emitted to it.
     """
 
     name: str
@@ -44,6 +46,7 @@ class JobReport:
     position: str | None
     last_error: str | None
     trouble: str | None
+    emitted: Mapping[str, int] = field(default_factory=dict)
 
 
 class RunnerStatus:
@@ -74,6 +77,7 @@ class RunnerStatus:
         self._this_batch_failed = False
         self._last_events_failed = False
         self._counts = {"read": 0, "written": 0, "errors": 0, "late": 0}
+        self._emitted: Counter[str | None] = Counter()
         self._watermark_ms = NO_WATERMARK
         self._position: str | None = None
         name = job.name
@@ -112,6 +116,7 @@ class RunnerStatus:
             position=self._position,
             last_error=self.last_error,
             trouble=self._trouble(),
+            emitted={to: count for to, count in self._emitted.items() if to is not None},
         )
 
     def running(self) -> None:
@@ -127,6 +132,9 @@ class RunnerStatus:
 
     def committed(self, written: int, results: Results, token: str) -> None:
         self.state = "running"
+        if results.emitted:
+            refused = Counter(one.item.to for one in results.failures)
+            self._emitted += Counter(one.to for one in results.emitted) - refused
         self._position = token
         self._count("written", written)
         self._count("errors", len(results.failures))

@@ -45,10 +45,15 @@ class Flow:
     late: str | None = None
     error: str | None = None
     table: str | None = None
+    emitted: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return self.emitted if self.output is None else (self.output, *self.emitted)
 
     @property
     def written(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.output, self.late, self.error) if name is not None)
+        return tuple(name for name in (*self.outputs, self.late, self.error) if name is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +142,7 @@ class Visibility:
         return (
             sight >= Sight.EVENTS
             or flow is None
-            or all(self.reads_of(name, Sight.PUBLIC) for name in (*flow.sources, *filter(None, (flow.output,))))
+            or all(self.reads_of(name, Sight.PUBLIC) for name in (*flow.sources, *flow.outputs))
         )
 
     def reads_table(self, table: str, sight: Sight) -> bool:

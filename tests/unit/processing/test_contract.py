@@ -9,10 +9,16 @@ import pytest
 from headwater.errors import JobInvalid
 from headwater.jobs.job import Job
 from headwater.processing.contract import RunnerFeatures, require_supported
-from headwater.testing.suites.runner import COUNTING, FILLING, JOB, KINDS, WAITING
+from headwater.testing.suites.runner import AWAITING, COUNTING, FILLING, JOB, KINDS, WAITING
 
 EVERYTHING = RunnerFeatures(
-    streams=True, keyed_state=True, tables=True, tables_with_state=True, fires_when_idle=True, shares_partitions=True
+    streams=True,
+    keyed_state=True,
+    tables=True,
+    tables_with_state=True,
+    fires_when_idle=True,
+    shares_partitions=True,
+    awaits=True,
 )
 FILLING_WITH_STATE = KINDS[-1]
 
@@ -24,7 +30,8 @@ def test_a_runner_with_all_features_runs_every_kind_of_job() -> None:
 @pytest.mark.parametrize(
     ("feature", "refused"),
     [
-        ("streams", (JOB, COUNTING, WAITING)),
+        ("streams", (JOB, COUNTING, WAITING, AWAITING)),
+        ("awaits", (AWAITING,)),
         ("keyed_state", (COUNTING, WAITING, FILLING_WITH_STATE)),
         ("tables", (FILLING, FILLING_WITH_STATE)),
         ("tables_with_state", (FILLING_WITH_STATE,)),

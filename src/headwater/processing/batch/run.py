@@ -12,6 +12,7 @@ from headwater.errors import Fault, HeadwaterError
 from headwater.foreign import awaited
 from headwater.intake.gate import Gate, GateSettings
 from headwater.jobs.job import Job
+from headwater.jobs.metrics import JobMetrics
 from headwater.processing.batch.admission import Admission, AdmissionRules, InputCounts, InputLine
 from headwater.processing.batch.sorting import Entry, EntrySort, SortLimits
 from headwater.processing.batch.source import EntrySource, RecentIds
@@ -84,14 +85,16 @@ class HistoryRun:
         topics = [self._streams.get(name).topics[0] for name in job.reads()]
         self._source = EntrySource(self._entries, topics, ids=lambda: RecentIds(settings.ids_ms, settings.ids_max))
         gate = Gate(self._streams, self._validator, self._gate_settings, clock=self._source.now)
+        telemetry = Telemetry()
         self._runner = EmbeddedRunner(
             job,
             self._source,
             store,
             gate,
             settings=RunnerSettings(batch_records_max=BATCH_RECORDS_MAX, ends_in_order=True),
-            status=RunnerStatus(job, Telemetry()),
+            status=RunnerStatus(job, telemetry),
             clock=self._source.now,
+            scope=job.scope(None, metrics=JobMetrics(telemetry, job.name)),
         )
 
     def read(self, watch: Callable[[], None]) -> int:

@@ -76,6 +76,7 @@ class Commits:
         made = [await self._made(self._outputs.late(one), batch) for one in results.late if self._writes.late]
         if self._writes.output is not None:
             made += [await self._made(self._outputs.output(one), batch) for one in results.items]
+        made += [await self._made(self._outputs.output(one), batch) for one in results.emitted]
         rows = self._rows(batch)
         errors = await self._error_records(results.failures)
         outputs = [admitted.record for admitted in made if admitted is not None]

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from headwater.foreign import contain
+from headwater.jobs.apply import Application
 from headwater.jobs.job import Job
-from headwater.jobs.steps import Each, Element, PerKey, Results, Step, apply_each, apply_event, apply_timer, key_of
+from headwater.jobs.scope import Scope
+from headwater.jobs.steps import Await, Each, Element, Failure, PerKey, Results, Step
 from headwater.log.contract import StateChange
 from headwater.processing.embedded.keyed_state import KeyedState
 from headwater.processing.stores.contract import JobStore
@@ -17,7 +20,7 @@ from headwater.processing.stores.contract import JobStore
 
 @dataclass(slots=True)
 class Batch:
-    """The results of a batch so far, and state changes beside those of its steps.
+    """The results of a batch so far, and state changes in addition to those of its steps.
 
     `fired`: whether any timer fired; `more`: whether due timers are left.
     """
@@ -53,8 +56,11 @@ class LoopTurn:
 class StepFold:
     """Folds through `steps` of one job, with the state in `store`. Belongs to one run of one runner."""
 
-    def __init__(self, job: Job, steps: Sequence[Step], store: JobStore, turn: LoopTurn, *, timers_max: int) -> None:
+    def __init__(
+        self, job: Job, steps: Sequence[Step], store: JobStore, turn: LoopTurn, *, scope: Scope, timers_max: int
+    ) -> None:
         self._steps = steps
+        self._scope = scope
         self._turn = turn
         self._timers_max = timers_max
         self._state = {step.name: KeyedState(store, job.name, step.name) for step in job.keyed_steps}
@@ -66,15 +72,20 @@ class StepFold:
         one after it.
         """
         for step in self._steps:
-            results = Results(failures=batch.results.failures, late=batch.results.late)
+            results = Results([], batch.results.emitted, batch.results.failures, batch.results.late)
+            apply = Application(results, watermark_ms, self._scope)
             match step:
                 case Each():
                     for element in elements:
-                        apply_each(step, element, watermark_ms, results)
+                        apply.each(step, element)
+                        await self._turn.pause()
+                case Await():
+                    for element in elements:
+                        await self._await(apply, step, element)
                         await self._turn.pause()
                 case PerKey():
-                    await self._fold_events(step, elements, watermark_ms, results)
-                    await self._fold_timers(step, batch, results, moved_ms, due)
+                    await self._fold_events(step, elements, apply)
+                    await self._fold_timers(step, batch, Application(results, moved_ms, self._scope), due)
                 case _:
                     assert_never(step)
             elements = results.items
@@ -89,17 +100,27 @@ class StepFold:
         for state in self._state.values():
             state.committed()
 
-    async def _fold_events(self, step: PerKey, elements: list[Element], watermark_ms: int, results: Results) -> None:
+    async def _await(self, apply: Application, step: Await, element: Element) -> None:
+        try:
+            async with asyncio.timeout(step.timeout_ms / 1000):
+                made = await apply.attempt(step, element)
+        except BaseException as error:
+            contain(error)
+            apply.results.failures.append(Failure(element, step.name, error))
+            return
+        apply.results.items += made.items
+        apply.results.emitted += made.emitted
+
+    async def _fold_events(self, step: PerKey, elements: list[Element], apply: Application) -> None:
         state = self._state[step.name]
-        keyed = [(key_of(step, element, watermark_ms, results), element) for element in elements]
+        keyed = [(apply.key(step, element), element) for element in elements]
         await state.load(key for key, _ in keyed if key is not None)
         for key, element in keyed:
             if key is not None:
-                before = state.get(key)
-                state.put(key, apply_event(step, key, element, before, watermark_ms=watermark_ms, results=results))
+                state.put(key, apply.event(step, key, element, state.get(key)))
             await self._turn.pause()
 
-    async def _fold_timers(self, step: PerKey, batch: Batch, results: Results, watermark_ms: int, due: Due) -> None:
+    async def _fold_timers(self, step: PerKey, batch: Batch, apply: Application, due: Due) -> None:
         state, limit = self._state[step.name], self._timers_max
         timers = await state.due(due.until_ms, strict=False, timers_max=limit)
         if len(timers) >= limit:
@@ -110,9 +131,6 @@ class StepFold:
             batch.more |= len(timers) >= limit
         for timer in timers:
             before = state.get(timer.key)
-            after = apply_timer(
-                step, timer.key, timer.name, timer.at_ms, before, watermark_ms=watermark_ms, results=results
-            )
-            state.put(timer.key, after)
+            state.put(timer.key, apply.timer(step, timer.key, timer.name, timer.at_ms, before))
             await self._turn.pause()
         batch.fired |= bool(timers)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
+from headwater.jobs.scope import Scope
 from headwater.jobs.steps import Element, Failure
 from headwater.log.contract import Position, StoredRecord
 from headwater.processing.contract import RunnerFeatures, require_supported
@@ -66,8 +67,9 @@ class EmbeddedRunner:
         settings: RunnerSettings,
         status: RunnerStatus,
         clock: Callable[[], float] = time.time,
+        scope: Scope,
     ) -> None:
-        """Raises JobInvalid if this runner cannot run the job. `runner_on` makes source and store, too."""
+        """Raises JobInvalid if this runner cannot run the job. `runner_on` makes source, store and scope, too."""
         self.features = RunnerFeatures(
             streams=store.takes_events,
             keyed_state=store.keeps_state,
@@ -75,6 +77,7 @@ class EmbeddedRunner:
             tables_with_state=False,
             fires_when_idle=True,
             shares_partitions=False,
+            awaits=True,
         )
         require_supported(job, self.unsupported_reasons(job))
         self.job = job
@@ -84,6 +87,7 @@ class EmbeddedRunner:
         self._store = store
         self._gate = gate
         self._clock = clock
+        self._scope = scope
         self._stopping = asyncio.Event()
         self._retries = Retries(
             settings.retries_max, settings.retry_seconds, settings.retry_seconds_max, status, self._stopping
@@ -166,7 +170,14 @@ class EmbeddedRunner:
         self.status.running()
 
     def _new_batches(self, kept: bytes | None) -> Batches:
-        fold = StepFold(self.job, self.job.steps, self._store, self._turn, timers_max=self.settings.timers_max)
+        fold = StepFold(
+            self.job,
+            self.job.steps,
+            self._store,
+            self._turn,
+            scope=self._scope,
+            timers_max=self.settings.timers_max,
+        )
         return Batches(
             self.job,
             self._source,

@@ -12,12 +12,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import replace
+from typing import Unpack
 
 from headwater.errors import WriterFenced
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
+from headwater.jobs.metrics import JobMetrics
+from headwater.jobs.scope import Offered, Scope
 from headwater.log.contract import Log, Position, TopicPartition
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.log_source import LogSource
@@ -49,6 +54,7 @@ def shared_features(*, streams: bool) -> RunnerFeatures:
         tables_with_state=False,
         fires_when_idle=True,
         shares_partitions=True,
+        awaits=True,
     )
 
 
@@ -64,6 +70,7 @@ class PartitionRunner:
         *,
         status: RunnerStatus,
         settings: RunnerSettings,
+        scope: Scope | None = None,
     ) -> None:
         self.features = shared_features(streams=log.features.transactional_commit)
         require_supported(job, self.unsupported_reasons(job))
@@ -72,7 +79,8 @@ class PartitionRunner:
         self._place = place
         source = LogSource(log, job, status, only=place, stops_where_replaced=settings.stops_where_replaced)
         store = PartitionStore(log, job.group, place)
-        self._runner = EmbeddedRunner(job, source, store, gate, settings=settings, status=status)
+        scope = scope or job.scope(time.time)
+        self._runner = EmbeddedRunner(job, source, store, gate, settings=settings, status=status, scope=scope)
         self.status = status
         self._stopping = asyncio.Event()
 
@@ -165,8 +173,11 @@ class SharedRunner:
         telemetry: Telemetry | None = None,
         settings: RunnerSettings | None = None,
         stall_seconds_max: float = 60.0,
+        **offered: Unpack[Offered],
     ) -> None:
         """`stall_seconds_max`: how long the event loop may be blocked before others take over the partitions.
+
+        `offered`: what the job's functions find in their context; `metrics` are those of `telemetry` unless given.
 
         Raises JobInvalid if the job's partitions cannot be shared.
         """
@@ -175,7 +186,10 @@ class SharedRunner:
         self.job = job
         self.settings = settings or RunnerSettings()
         self._stall_seconds_max = stall_seconds_max
-        self._shares = SharedStatus(job, telemetry or Telemetry())
+        telemetry = telemetry or Telemetry()
+        self._shares = SharedStatus(job, telemetry)
+        offered.setdefault("metrics", JobMetrics(telemetry, job.name))
+        self._scope = job.scope(time.time, **offered)
         self.status: RunnerStatus = self._shares
         self._log = log
         self._gate = gate
@@ -243,7 +257,9 @@ class SharedRunner:
             self._shares.left(place)
         for place in sorted(assigned - self.partitions):
             status = self._shares.part(place)
-            runner = PartitionRunner(self.job, self._log, self._gate, place, status=status, settings=self.settings)
+            runner = PartitionRunner(
+                self.job, self._log, self._gate, place, status=status, settings=self.settings, scope=self._scope
+            )
             self._parts[place] = Supervisor(runner)
             self._parts[place].start()
 
@@ -251,7 +267,9 @@ class SharedRunner:
         status, stops = self._shares.part("whole"), self.settings.stops_where_replaced
         source = LogSource(self._log, self.job, status, stops_where_replaced=stops)
         store = UnpartitionedStore(self._log, self.job.group)
-        runner = EmbeddedRunner(self.job, source, store, self._gate, settings=self.settings, status=status)
+        runner = EmbeddedRunner(
+            self.job, source, store, self._gate, settings=self.settings, status=status, scope=self._scope
+        )
         self.status.running()
         try:
             await runner.run(drain=True)
@@ -270,4 +288,5 @@ def _sum(one: JobReport, other: JobReport) -> JobReport:
         restarts=one.restarts + other.restarts,
         last_error=other.last_error or one.last_error,
         trouble=one.trouble or other.trouble,
+        emitted=Counter(one.emitted) + Counter(other.emitted),
     )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Unpack
 
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
+from headwater.jobs.metrics import JobMetrics
+from headwater.jobs.scope import Offered
 from headwater.log.contract import Log
 from headwater.processing.embedded.log_source import LogSource
 from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
@@ -24,14 +27,19 @@ def runner_on(
     telemetry: Telemetry | None = None,
     settings: RunnerSettings | None = None,
     clock: Callable[[], float] = time.time,
+    **offered: Unpack[Offered],
 ) -> EmbeddedRunner:
     """A runner that reads from `log` and commits to `store`, by default to the log itself.
 
+    `offered`: what the job's functions find in their context; `metrics` are those of `telemetry` unless given.
     Raises JobInvalid if it cannot run the job.
     """
     settings = settings or RunnerSettings()
     store = store or LogStore(log, job.group)
-    status = RunnerStatus(job, telemetry or Telemetry())
+    telemetry = telemetry or Telemetry()
+    status = RunnerStatus(job, telemetry)
+    offered.setdefault("metrics", JobMetrics(telemetry, job.name))
+    scope = job.scope(clock, **offered)
     source = LogSource(
         log,
         job,
@@ -40,4 +48,4 @@ def runner_on(
         ids_in_token=store.rows is not None and store.rows.token_in_target,
         stops_where_replaced=settings.stops_where_replaced,
     )
-    return EmbeddedRunner(job, source, store, gate, settings=settings, status=status, clock=clock)
+    return EmbeddedRunner(job, source, store, gate, settings=settings, status=status, scope=scope, clock=clock)

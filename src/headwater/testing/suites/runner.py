@@ -30,7 +30,7 @@ from headwater.errors import HeadwaterError, JobInvalid
 from headwater.event import decode_stored, json_bytes
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job, ToStream, ToTable
-from headwater.jobs.steps import Context, Each, PerKey, Timer, Transition
+from headwater.jobs.steps import Await, Context, Each, PerKey, Timer, Transition
 from headwater.log.contract import Log, Record, TopicSettings
 from headwater.processing.contract import Runner
 from headwater.processing.supervisor import Supervisor
@@ -57,6 +57,15 @@ def passed_on(event: dict[str, Any], context: Context) -> dict[str, Any] | None:
         # Long enough for a runner to yield to the event loop, where it notices the cancellation.
         time.sleep(0.01)
     return None if event.get("does") == "nothing" else {"$schema": "/passed/1.0.0", "number": event["number"]}
+
+
+async def passed_on_later(event: dict[str, Any], context: Context) -> dict[str, Any] | None:
+    """The same, after the event loop has run other tasks; and a copy for another output."""
+    await asyncio.sleep(0)
+    made = passed_on(event, context)
+    if made is not None:
+        context.emit(made, to="also")
+    return made
 
 
 def counted(state: Any, event: dict[str, Any], context: Context) -> Transition:
@@ -86,8 +95,11 @@ JOB = Job("passing", ("edits",), (Each("function", passed_on),), ToStream("passe
 COUNTING = Job("passing", ("edits",), (COUNT,), ToStream("passed"))
 WAITING = Job("passing", ("edits",), (WAIT,), ToStream("passed"), idle_ms=1)
 FILLING = Job("passing", ("edits",), (), TABLE)
+AWAITING = Job(
+    "passing", ("edits",), (Await("function", passed_on_later),), ToStream("passed"), outputs=(ToStream("also"),)
+)
 # Each kind of job by what it needs.
-KINDS = (JOB, COUNTING, WAITING, FILLING, Job("passing", ("edits",), (COUNT,), TABLE))
+KINDS = (JOB, COUNTING, WAITING, AWAITING, FILLING, Job("passing", ("edits",), (COUNT,), TABLE))
 
 
 class RunnerSuite(ContractSuite):
@@ -101,7 +113,7 @@ class RunnerSuite(ContractSuite):
 
     @pytest.fixture
     async def gate(self, log: Log) -> Gate:
-        streams = streams_of(JOB)
+        streams = streams_of(AWAITING)
         for stream in streams.all():
             await log.ensure_topic(stream.name, TopicSettings())
         return open_gate(streams)
@@ -136,9 +148,10 @@ class RunnerSuite(ContractSuite):
         await eventually(has_come)
         assert await self.numbers(log) == list(numbers)
 
-    async def test_it_names_its_job_and_what_it_does(self, runner: Runner) -> None:
+    async def test_it_names_the_job_it_runs_and_what_it_does(self, runner: Runner) -> None:
         self.check_implementation(runner)
         assert runner.job is JOB
+        assert runner.unsupported_reasons(JOB) == ()
         assert runner.status.report().read == 0
 
     @pytest.mark.parametrize("job", KINDS)
@@ -153,10 +166,6 @@ class RunnerSuite(ContractSuite):
         with pytest.raises(JobInvalid) as refused:
             new_runner(job, gate)
         assert [reason for reason in reasons if reason not in refused.value.message] == []
-
-    async def test_it_runs_the_job_it_was_made_for(self, runner: Runner) -> None:
-        assert runner.unsupported_reasons(runner.job) == ()
-        assert runner.unsupported_reasons(JOB) == ()
 
     async def test_state_continues_in_a_later_run(self, log: Log, gate: Gate, new_runner: NewRunner) -> None:
         if new_runner(JOB, gate).unsupported_reasons(COUNTING):
@@ -192,6 +201,25 @@ class RunnerSuite(ContractSuite):
         report = runner.status.report()
         assert (report.read, report.written, report.errors) == (58, 50, 3)
         assert await runner.lag() == 0
+
+    async def test_what_is_awaited_comes_in_order_and_what_fails_emits_nothing(
+        self, log: Log, gate: Gate, new_runner: NewRunner
+    ) -> None:
+        if new_runner(JOB, gate).unsupported_reasons(AWAITING):
+            pytest.skip("this runner awaits nothing")
+        runner = new_runner(AWAITING, gate)
+        await self.put(log, *range(20))
+        await self.put(log, *range(20, 23), does="fail")
+        await self.put(log, 23)
+        await runner.run(drain=True)
+        expected = [*range(20), 23]
+        assert await self.numbers(log) == expected
+        also = await self.events(log, "also")
+        assert [event["number"] for event in also] == expected
+        assert len({event["meta"]["id"] for event in [*also, *await self.events(log, "passed")]}) == 42
+        assert [error["error_type"] for error in await self.events(log, "passing.error")] == ["ValueError"] * 3
+        report = runner.status.report()
+        assert (report.read, report.written, report.errors, report.emitted) == (24, 42, 3, {"also": 21})
 
     async def test_a_later_run_resumes_after_the_one_before(
         self, log: Log, gate: Gate, new_runner: NewRunner, runner: Runner

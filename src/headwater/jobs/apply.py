@@ -1,0 +1,171 @@
+"""Applies a step of a job to one event or timer, and adds what comes of it to `Results`.
+
+Nothing here knows a log, a runner or an event loop: a runner decides when, how often and how many at a time. What a
+function raises is a `Failure`, never an error of the caller; only `attempt` raises, because its caller may retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from headwater.errors import JobInvalid
+from headwater.event import decode_json
+from headwater.foreign import awaited, contain
+from headwater.jobs.scope import NO_SCOPE, Scope
+from headwater.jobs.steps import Await, Context, Each, Element, Failure, KeyEntry, PerKey, Results, Transition
+from headwater.schemas.json_value import identity
+
+Rows = MutableMapping[str, Any]
+
+
+@dataclass(slots=True)
+class Application:
+    """Applies steps at one watermark; the output goes to `results`."""
+
+    results: Results
+    watermark_ms: int
+    scope: Scope = NO_SCOPE
+
+    def each(self, step: Each, item: Element) -> None:
+        """Apply `step` to one item."""
+        context = Context(
+            item.event_time_ms, self.watermark_ms, item.stream, scope=self.scope, lineage_id=item.lineage_id
+        )
+        try:
+            made = _several(step.apply(item.value, context))
+        except BaseException as error:  # the job's code: anything it raises becomes an error event
+            contain(error)
+            self.results.failures.append(Failure(item, step.name, error))
+            return
+        self._add(item, context, made)
+
+    async def attempt(self, step: Await, item: Element, number: int = 1) -> Results:
+        """Call the function of `step` once, for the attempt `number`; the output of this call alone.
+
+        Raises what the function raises: Escaped for anything that is not an Exception. A caller that retries gives the
+        next attempt a copy of the item made before the first, as a function may change its event and fail then.
+        """
+        context = Context(
+            item.event_time_ms,
+            self.watermark_ms,
+            item.stream,
+            scope=self.scope,
+            lineage_id=item.lineage_id,
+            attempt=number,
+        )
+        made = _several(await awaited(step.call(item.value, context)))
+        alone = Application(Results(), self.watermark_ms, self.scope)
+        alone._add(item, context, made)
+        return alone.results
+
+    def key(self, step: PerKey | Await, item: Element) -> bytes | None:
+        """The item's key, encoded in a canonical form; None, and a failure, if it has none that is JSON."""
+        context = Context(
+            item.event_time_ms, self.watermark_ms, item.stream, scope=self.scope, lineage_id=item.lineage_id
+        )
+        try:
+            return identity(None if step.key is None else step.key(item.value, context))
+        except BaseException as error:
+            contain(error)
+            self.results.failures.append(Failure(item, step.name, error))
+            return None
+
+    def event(
+        self, step: PerKey, key: bytes, item: Element, before: bytes | None, *, rows: Rows | None = None
+    ) -> bytes | None:
+        """Apply `step`, whose cell for `key` is `before`, to one item; the cell afterwards.
+
+        `rows` are those of the key. If the function fails, the cell is `before`, and the caller discards its rows.
+        """
+        try:
+            cell = KeyEntry.decode(before)
+            context = self._keyed(item, key, cell, rows)
+            transition = step.on_event(cell.state, item.value, context)
+            after, made, late = _settle(transition, context)
+        except BaseException as error:
+            contain(error)
+            self.results.failures.append(Failure(item, step.name, error))
+            return before
+        self._add(item, context, made)
+        self.results.late.extend(_derived(item, late))
+        return after
+
+    def timer(
+        self, step: PerKey, key: bytes, name: str, at_ms: int, before: bytes | None, *, rows: Rows | None = None
+    ) -> bytes | None:
+        """Fire the timer `name` of `key` that was set to `at_ms`; the cell afterwards.
+
+        Does nothing if it was set again.
+        """
+        cell = KeyEntry.decode(before)
+        timer = cell.timers.get(name)
+        if timer is None or timer.at_ms != at_ms:
+            return before
+        left = KeyEntry(cell.state, {other: at for other, at in cell.timers.items() if other != name})
+        lineage_id = f"{step.name}/{key.decode()}/{name}/{timer.at_ms}"
+        item = Element(None, timer.at_ms, lineage_id)
+        if step.on_timer is None:
+            return left.encode()
+        try:
+            context = self._keyed(item, key, left, rows)
+            transition = step.on_timer(left.state, name, context)
+            after, made, late = _settle(transition, context)
+        except BaseException as error:  # the timer is deleted, the state is kept
+            contain(error)
+            self.results.failures.append(Failure(item, step.name, error))
+            return KeyEntry(KeyEntry.decode(before).state, left.timers).encode()
+        self._add(item, context, made)
+        self.results.late.extend(_derived(item, late))
+        return after
+
+    def _keyed(self, item: Element, key: bytes, cell: KeyEntry, rows: Rows | None) -> Context:
+        return Context(
+            item.event_time_ms,
+            self.watermark_ms,
+            item.stream,
+            decode_json(key),
+            cell.state,
+            cell.timers,
+            self.scope,
+            item.lineage_id,
+            1,
+            rows,
+        )
+
+    def _add(self, item: Element, context: Context, made: list[Any]) -> None:
+        """Add the output of one call, which has succeeded."""
+        self.results.items.extend(_derived(item, made))
+        if context.emitted is not None:
+            self.results.emitted.extend(_emitted(item, context.emitted))
+
+
+def _settle(transition: Transition, context: Context) -> tuple[bytes | None, list[Any], list[Any]]:
+    """The cell after a transition, and its events; everything that can fail happens in here."""
+    if not isinstance(transition, Transition):
+        raise JobInvalid(f"A keyed function returns a Transition, not {type(transition).__name__}.")
+    timers = context.timers if transition.timers is None else transition.timers
+    return KeyEntry(transition.state, timers).encode(), _several(transition.events), _several(transition.late)
+
+
+def _several(made: Any) -> list[Any]:
+    if made is None:
+        return []
+    if isinstance(made, Mapping | str | bytes) or not isinstance(made, Iterable):
+        return [made]
+    return list(made)
+
+
+def _derived(item: Element, made: list[Any]) -> list[Element]:
+    return [
+        Element(value, item.event_time_ms, f"{item.lineage_id}/{index}", item.stream, item.raw, item.source)
+        for index, value in enumerate(made)
+    ]
+
+
+def _emitted(item: Element, emitted: list[tuple[str, Any]]) -> list[Element]:
+    return [
+        Element(value, item.event_time_ms, f"{item.lineage_id}/emit/{index}", item.stream, item.raw, item.source, to)
+        for index, (to, value) in enumerate(emitted)
+    ]

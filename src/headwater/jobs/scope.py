@@ -1,0 +1,102 @@
+"""What the contexts of one run of a job share: the job's name and settings, the clock, and what a runner offers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypedDict
+
+from headwater.declaration import nearest
+from headwater.errors import JobInvalid
+from headwater.jobs.metrics import JobMetrics
+
+
+class Offered(TypedDict, total=False):
+    """What a runner may offer to the functions of a job: a client, tables by name, measures."""
+
+    http: Any
+    tables: Callable[[str], Any]
+    metrics: JobMetrics
+
+
+class Scope:
+    """One per run of a job; `Context` asks it for everything that is not about one event.
+
+    `clock`: the runner's, in epoch seconds; None where age does not count, as over history. `outputs`: what `emit`
+    accepts as `to`, and the stream it means; None accepts any. `http`, `tables` (name → table), `metrics`: None if the
+    runner has none; using it then raises JobInvalid.
+    """
+
+    __slots__ = ("_clock", "_http", "_log", "_metrics", "_outputs", "_tables", "job", "settings")
+
+    def __init__(
+        self,
+        job: str = "",
+        *,
+        clock: Callable[[], float] | None = None,
+        outputs: Mapping[str, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        http: Any = None,
+        tables: Callable[[str], Any] | None = None,
+        metrics: JobMetrics | None = None,
+    ) -> None:
+        self.job = job
+        self.settings: Mapping[str, Any] = MappingProxyType(dict(settings or {}))
+        self._clock = clock
+        self._outputs = outputs
+        self._http = http
+        self._tables = tables
+        self._metrics = metrics
+        self._log: logging.Logger | None = None
+
+    def age_ms(self, event_time_ms: int) -> int:
+        """How long ago the time is by the runner's clock; 0 over history, and for times in the future."""
+        return 0 if self._clock is None else max(0, int(self._clock() * 1000) - event_time_ms)
+
+    @property
+    def log(self) -> logging.Logger:
+        if self._log is None:
+            self._log = logging.getLogger(f"headwater.job.{self.job}")
+        return self._log
+
+    @property
+    def http(self) -> Any:
+        if self._http is None:
+            raise _missing("http", "no HTTP client")
+        return self._http
+
+    @property
+    def metrics(self) -> JobMetrics:
+        if self._metrics is None:
+            raise _missing("metrics", "no metrics")
+        return self._metrics
+
+    def table(self, name: str) -> Any:
+        """The table that a job keeps."""
+        if self._tables is None:
+            raise _missing("table", "no tables")
+        return self._tables(name)
+
+    def output_stream(self, to: str) -> str:
+        """The stream that `emit` means by `to`. Raises JobInvalid for one that the job does not declare."""
+        if self._outputs is None:
+            return to.partition(":")[0]
+        stream = self._outputs.get(to)
+        if stream is None:
+            raise self._undeclared(to, list(self._outputs))
+        return stream
+
+    def _undeclared(self, to: Any, known: list[str]) -> JobInvalid:
+        near = nearest(to, known) if isinstance(to, str) else None
+        hint = f"Did you mean {near!r}?" if near else f"Declare it: outputs=({to!r},)." if isinstance(to, str) else None
+        return JobInvalid(
+            f"emit: {to!r} is not among the job's outputs ({', '.join(known) or 'it has none'}).", hint=hint
+        )
+
+
+def _missing(name: str, lacks: str) -> JobInvalid:
+    return JobInvalid(f"context.{name}: this runner has {lacks}.")
+
+
+NO_SCOPE = Scope()
