@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from end_to_end.demo import DEMO_EDIT
+from end_to_end.running import HEADWATER
 from headwater.cli.init import write_project
 from headwater.cli.main import main
 
@@ -163,3 +166,66 @@ def test_a_broken_file_of_another_job_does_not_matter(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", [edit(1)])
     assert run(directory, "page_edits", "--from", source, "--to", tmp_path / "out.jsonl").exit_code == 0
     assert "no_such_module" in run(directory, "broken", "--from", source, "--to", tmp_path / "out.jsonl").stderr
+
+
+SLOW = """
+import time
+from headwater.jobs import job
+
+@job(source="demo.edit", sink="demo.page_edits:1.0.0", key=("wiki", "title"), state=int)
+def slow(edit, context):
+    time.sleep(0.0005)
+    context.state += 1
+    return {name: edit[name] for name in ("dt", "wiki", "title", "user")} | {"edits": context.state}
+"""
+
+
+def test_a_killed_run_resumes_and_ends_as_one_that_was_not_killed(tmp_path: Path) -> None:
+    directory = tmp_path / "demo"
+    write_project(directory)
+    (directory / "jobs" / "slow.py").write_text(SLOW)
+    events: list[Any] = [edit(number) for number in range(1_500)]
+    events[700] = "no event"
+    source = write(tmp_path / "in.jsonl", random.Random(5).sample(events, len(events)))
+    whole = run(directory, "slow", "--from", source, "--to", tmp_path / "whole.jsonl", "--errors", tmp_path / "e.jsonl")
+    assert whole.exit_code == 0, whole.output
+    arguments = ["job", "run", "slow", "--project", directory, "--from", source, "--to", tmp_path / "out.jsonl"]
+    command = [*HEADWATER, *map(str, arguments), "--errors", str(tmp_path / "errors.jsonl")]
+    state = tmp_path / ".out.jsonl.run"
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    part = state / "result-0.part"
+    while process.poll() is None and not (part.exists() and part.stat().st_size):
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() != 0
+    assert not (tmp_path / "out.jsonl").exists()
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "is resumed" in ended.stderr
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert (tmp_path / "errors.jsonl").read_bytes() == (tmp_path / "e.jsonl").read_bytes()
+    assert not state.exists()
+
+
+def test_an_interrupted_run_of_something_else_is_not_resumed(project: Path, tmp_path: Path) -> None:
+    source, target = write(tmp_path / "in.jsonl", [edit(1)]), tmp_path / "out.jsonl"
+    state = tmp_path / ".out.jsonl.run"
+    state.mkdir()
+    (state / "run.json").write_text('{"job": "another"}')
+    result = run(project, "page_edits", "--from", source, "--to", target)
+    assert result.exit_code == 0
+    assert "not resumed" in result.stderr
+    assert len(read(target)) == 1
+
+
+def test_a_table_becomes_its_final_rows(project: Path, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", [edit(number) for number in range(10)])
+    assert run(project, "page_edits", "--from", source, "--to", tmp_path / "counts.jsonl").exit_code == 0
+    result = run(
+        project, "table.most_edited_pages", "--from", tmp_path / "counts.jsonl", "--to", tmp_path / "rows.jsonl"
+    )
+    assert result.exit_code == 0, result.output
+    assert [(row["title"], row["edits"]) for row in read(tmp_path / "rows.jsonl")] == [
+        ("page 0", 4),
+        ("page 1", 3),
+        ("page 2", 3),
+    ]

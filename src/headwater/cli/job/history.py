@@ -110,7 +110,7 @@ class History:
             )
             total = self._read(run)
             summary = self._process(run, total)
-            store.publish()
+            asyncio.run(store.publish())
             directory.remove()
         return Outcome(self.job.name, summary, time.perf_counter() - started, self._input.damage)
 
@@ -133,14 +133,14 @@ class History:
         if directory.found() and not restart:
             changed = directory.changed()
             if not changed:
-                store = FilesStore(directory.path, self._results)
+                store = FilesStore(directory.path, self._results, self.job.writes().table)
                 if store.is_whole():
                     say("An interrupted run of the same is resumed.")
                     return store
                 changed = ["its state, which is not whole"]
             say(f"An interrupted run is not resumed, since something has changed: {', '.join(changed)}.")
         directory.begin()
-        return FilesStore(directory.path, self._results)
+        return FilesStore(directory.path, self._results, self.job.writes().table)
 
     def _directory(self) -> Path | None:
         """Where the state of the run is: next to the first result file, unless it is named."""
@@ -227,6 +227,8 @@ def _results(request: Request, job: Job, streams: StreamRegistry) -> list[Result
     writes = job.writes()
     outputs = [name for name in writes.results if name != writes.late]
     by_path: dict[str, list[str]] = {}
+    if writes.table is not None and len(request.targets) > 1:
+        raise ConfigInvalid(f"The job {job.name} fills one table.", hint="Name one file with --to.")
     for target in request.targets:
         name, equals, path = target.partition("=")
         if equals and name in outputs:
@@ -245,8 +247,9 @@ def _results(request: Request, job: Job, streams: StreamRegistry) -> list[Result
         raise ConfigInvalid(f"The job {job.name} has no late stream.", hint='Give it one: @job(…, late="STREAM").')
     made = []
     for index, (file, names) in enumerate(pairs):
+        is_table = writes.table is not None and index == 0
         topics = frozenset(topic for name in names for topic in streams.get(name).topics)
-        made.append(ResultFile(f"result-{index}", topics, None if file is None else Path(file)))
+        made.append(ResultFile(f"result-{index}", topics, None if file is None else Path(file), is_table))
     return made
 
 

@@ -26,7 +26,6 @@ from headwater.telemetry import Telemetry
 Order = Literal["event-time", "arrival"]
 DAY_MS = 86_400_000
 IDS_MAX = 2_000_000
-BATCH_RECORDS_MAX = 2_000
 # How often a run begins again without having processed anything in between; the loop sets a bad record aside before.
 ATTEMPTS_MAX = 5
 
@@ -91,7 +90,7 @@ class HistoryRun:
             self._source,
             store,
             gate,
-            settings=RunnerSettings(batch_records_max=BATCH_RECORDS_MAX, ends_in_order=True),
+            settings=RunnerSettings(ends_in_order=True),
             status=RunnerStatus(job, telemetry),
             clock=self._source.now,
             scope=job.scope(None, metrics=JobMetrics(telemetry, job.name)),

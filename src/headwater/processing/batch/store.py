@@ -14,13 +14,15 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
 import orjson
 
-from headwater.connectors.contract import Delivery
+from headwater.connectors.contract import Delivery, TableShape
 from headwater.log.contract import LogWriter, Record, StateChange
+from headwater.processing.batch.table import TableRows
 from headwater.processing.stores.contract import RowTarget
 from headwater.processing.stores.state_file import StateFile
 
@@ -28,15 +30,18 @@ NAMESPACE = "headwater.history"
 PARTS = b"parts"
 STANDARD_OUTPUT = "-"
 COPIED_BYTES = 1_048_576
+LINES_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class ResultFile:
-    """Where the events of some topics go. `path` None: they are only counted; `-`: standard output."""
+    """Where the events of some topics go, or the rows of the job's table. `path` None: they are only counted; `-`:
+    standard output."""
 
     name: str
     topics: frozenset[str]
     path: Path | None
+    is_table: bool = False
 
     @property
     def is_standard_output(self) -> bool:
@@ -88,22 +93,38 @@ class _Part:
             self._file = None
 
     def publish(self) -> None:
-        """Make the part the result file."""
+        """Make the part the result file; it stays, so that this can be repeated."""
         target = self.result.path
         if target is None or self.result.is_standard_output:
             return
         self.close()
-        # Renaming is atomic only within one file system.
+        # Renaming is atomic only within one directory on every file system.
         whole = target.with_name(f".{target.name}.whole")
-        with self.path.open("rb") as source, whole.open("wb") as file:
-            if target.suffix == ".gz":
-                with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
-                    shutil.copyfileobj(source, packed, COPIED_BYTES)
-            else:
-                shutil.copyfileobj(source, file, COPIED_BYTES)
-            file.flush()
+        whole.unlink(missing_ok=True)
+        if target.suffix == ".gz" or not _linked(self.path, whole):
+            _copy(self.path, whole, compress=target.suffix == ".gz")
+        with whole.open("rb") as file:
             os.fsync(file.fileno())
         whole.replace(target)
+
+
+def _linked(path: Path, other: Path) -> bool:
+    """Whether `other` could be made another name of the file at `path`."""
+    try:
+        other.hardlink_to(path)
+    except OSError:
+        return False
+    return True
+
+
+def _copy(path: Path, other: Path, *, compress: bool) -> None:
+    with path.open("rb") as source, other.open("wb") as file:
+        if compress:
+            # Without a name and a time, equal contents are equal files.
+            with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+                shutil.copyfileobj(source, packed, COPIED_BYTES)
+        else:
+            shutil.copyfileobj(source, file, COPIED_BYTES)
 
 
 class FilesStore:
@@ -112,8 +133,9 @@ class FilesStore:
     takes_events = True
     keeps_state = True
 
-    def __init__(self, directory: Path, results: Sequence[ResultFile]) -> None:
-        self.rows: RowTarget | None = None
+    def __init__(self, directory: Path, results: Sequence[ResultFile], table: TableShape | None = None) -> None:
+        self._table = None if table is None else TableRows(table)
+        self.rows: RowTarget | None = self._table
         self.refuses: LogWriter | None = None
         self._directory = directory
         self._parts = [_Part(result, directory) for result in results]
@@ -161,12 +183,13 @@ class FilesStore:
             part = self._by_topic.get(record.topic)
             if part is not None:
                 values.setdefault(id(part), []).append(record.value)
+        kept, lines = ([], []) if self._table is None else self._table.written(rows, state.get)
         for part in self._parts:
-            part.append(values.get(id(part), ()))
+            part.append(lines if part.result.is_table else values.get(id(part), ()))
             part.flush()
         lengths = {part.result.name: [part.length, part.lines] for part in self._parts}
         note = StateChange(NAMESPACE, PARTS, orjson.dumps(lengths))
-        state.commit([], token, [*changes, note], arrived=state.number)
+        state.commit([], token, [*changes, *kept, note], arrived=state.number)
 
     async def flush(self) -> None:
         """Nothing to wait for."""
@@ -178,8 +201,15 @@ class FilesStore:
         for part in self._parts:
             part.close()
 
-    def publish(self) -> None:
-        """Make the parts the result files. Blocks on disk; raises OSError."""
+    async def publish(self) -> None:
+        """Make the parts the result files, with the rows of a table. Raises OSError. Blocks on disk."""
+        if self._table is not None:
+            await self.open()
+            lines = self._table.lines(self._opened().scan)
+            for part in (one for one in self._parts if one.result.is_table):
+                while some := list(islice(lines, LINES_AT_ONCE)):
+                    part.append(some)
+            await self.close()
         for part in self._parts:
             part.publish()
 

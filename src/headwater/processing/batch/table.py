@@ -1,0 +1,71 @@
+"""The rows of a table that a run over history fills, kept with its state until the end, then written as JSON lines.
+
+How this works: a row replaces the one with its key as in a database (`headwater.connectors.rows`). Without a key every
+event is a row, which is written at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from headwater.connectors.contract import Delivery, TableShape
+from headwater.connectors.rows import is_newer, latest_rows, row_of
+from headwater.event import decode_json, encode_json
+from headwater.log.contract import StateChange
+from headwater.processing.stores.contract import OnRejected
+from headwater.schemas.json_value import identity
+
+NAMESPACE = "headwater.table"
+
+Get = Callable[[str, Sequence[bytes]], Mapping[bytes, bytes]]
+Scan = Callable[[str, bytes, int], Sequence[tuple[bytes, bytes]]]
+PAGE_ROWS = 1_000
+
+
+class TableRows:
+    """The table of one run; what a `RowTarget` is to the loop."""
+
+    token_in_target = True
+
+    def __init__(self, shape: TableShape) -> None:
+        self.on_rejected: OnRejected | None = None
+        self._shape = shape
+        self._key = [shape.column_names.index(name) for name in shape.key]
+        self._nested = {index for index, column in enumerate(shape.columns) if column.type == "json"}
+
+    def check(self, delivery: Delivery) -> None:
+        row_of(self._shape, delivery)
+
+    async def ready(self, token: str) -> None:
+        """Files accept every row."""
+
+    async def set_aside(self) -> str | None:
+        return None
+
+    def written(self, deliveries: Sequence[Delivery], get: Get) -> tuple[list[StateChange], list[bytes]]:
+        """The changes of the state that keep these rows, and the lines to write at once. They were checked."""
+        rows = [row for _, row in latest_rows(self._shape, deliveries)[0]]
+        if not self._key:
+            return [], [self._line(row) for row in rows]
+        keyed = [(identity([row[index] for index in self._key]), row) for row in rows]
+        before = get(NAMESPACE, [key for key, _ in keyed])
+        return [
+            StateChange(NAMESPACE, key, encode_json(row))
+            for key, row in keyed
+            if key not in before or is_newer(self._shape, row, tuple(decode_json(before[key])))
+        ], []
+
+    def lines(self, scan: Scan) -> Iterator[bytes]:
+        """The final rows of a table with a key, in order of the JSON of their keys."""
+        after = b""
+        while page := scan(NAMESPACE, after, PAGE_ROWS):
+            yield from (self._line(decode_json(row)) for _, row in page)
+            after = page[-1][0]
+
+    def _line(self, row: Sequence[object]) -> bytes:
+        names = self._shape.column_names
+        values = (
+            decode_json(value) if index in self._nested and isinstance(value, str) else value
+            for index, value in enumerate(row)
+        )
+        return encode_json(dict(zip(names, values, strict=True)))
