@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import gzip
+import importlib
 import json
 import random
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +56,19 @@ def declared() -> tuple[StreamRegistry, dict[str, Job], Gate]:
     config = load_config(PROJECT, environment={})
     streams, jobs = declarations(config)
     return streams, {job.name: job for job in jobs}, Gate(streams, schemas_of(config), GateSettings.from_config(config))
+
+
+def in_project(name: str) -> Any:
+    """A module of the project, such as `content.pages`, as its jobs have it."""
+    declared()
+    loaded = next(
+        name for name in sys.modules if name.startswith("headwater_project_") and _path_of(name) == [str(PROJECT)]
+    )
+    return importlib.import_module(f"{loaded}.{name}")
+
+
+def _path_of(module: str) -> list[str]:
+    return list(getattr(sys.modules[module], "__path__", ()))
 
 
 def job_named(name: str, *, library: str | None = None) -> Job:

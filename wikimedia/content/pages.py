@@ -90,9 +90,9 @@ def comparing() -> tuple[Each, PerKey]:
 
     def on_event(state: Any, event: dict[str, Any], context: Context) -> Transition:
         page = Page(**state or {})
-        newer, found = after(event, page), compared(event, page)
+        found = compared(event, page)
         passed = [] if found is None else [{**event, "compared": asdict(found)}]
-        return Transition(None if newer is None else asdict(newer), events=passed)
+        return Transition(kept(event, page), events=passed)
 
     return Each("checked", checked), PerKey("compared", key, on_event)
 
@@ -127,12 +127,12 @@ def compared(event: Mapping[str, Any], page: Page, looked_up: Page | None = None
     return Comparison(own.model, own.rev_id, max(parent_id, 0), before, own.text, reason)
 
 
-def after(event: Mapping[str, Any], page: Page) -> Page | None:
-    """The page after the event; None when it was deleted. An event that came too late changes nothing."""
+def kept(event: Mapping[str, Any], page: Page) -> dict[str, Any] | None:
+    """The state of the page after the event; None when it was deleted. An event that came too late changes nothing."""
     own = newest(event)
     if (own.rev_dt, own.rev_id) < (page.rev_dt, page.rev_id):
-        return page
-    return None if event["page_change_kind"] == "delete" else own
+        return asdict(page)
+    return None if event["page_change_kind"] == "delete" else asdict(own)
 
 
 def newest(event: Mapping[str, Any]) -> Page:
