@@ -10,8 +10,12 @@ import random
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from headwater.cli import main
 from headwater.config import load_config
 from headwater.event import event_time_ms, get_path
 from headwater.intake.gate import Gate, GateSettings
@@ -123,6 +127,18 @@ async def run(job: Job, placed: Iterable[tuple[int, Event]], *, batch: int = 500
     await runner.run(drain=True)
     outputs = [] if writes.output is None else await _events(log, writes.output)
     return Ran(outputs, await _events(log, writes.errors), 0)
+
+
+def run_files(name: str, events: Iterable[Event | str], folder: Path, *options: str) -> Ran:
+    """Run the job over a file, as `headwater job run` does; a text among the events is a line of its own."""
+    source, target, errors = folder / "input.jsonl", folder / "output.jsonl", folder / "errors.jsonl"
+    lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
+    source.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    arguments = ["job", "run", name, "--project", str(PROJECT), "--from", str(source), "--to", str(target)]
+    answer = CliRunner().invoke(main, [*arguments, "--errors", str(errors), "--json", "--restart", *options])
+    assert answer.exit_code == 0, answer.output
+    written = [[json.loads(line) for line in path.read_text("utf-8").splitlines()] for path in (target, errors)]
+    return Ran(*written, json.loads(answer.stdout)["late"])
 
 
 def _time_ms(event: Event) -> int:

@@ -25,7 +25,7 @@ def edit_types_of(event: dict[str, Any], context: Context) -> dict[str, Any] | N
     return {
         **pages.about(event),
         "rev_id": compared["rev_id"],
-        "parent_id": compared["parent_id"],
+        "rev_parent_id": compared["parent_id"],
         **found,
     }
 

@@ -184,7 +184,7 @@ class Gate:
         self._undeclared: dict[str, Stream] = {}
         # The two usual places, found without walking a path.
         self._plain_fields = settings.schema_uri_fields == ("$schema",) and settings.stream_field == "meta.stream"
-        self._now_text: tuple[int, str] = (0, "")
+        self._now_text: tuple[int, str] = (-1, "")
         self._second_text: tuple[int, str] = (-1, "")
 
     def admit(

@@ -96,6 +96,14 @@ def refused(verdict: Admitted | Refused | SchemaPending) -> Refused:
     return verdict
 
 
+def test_the_time_of_receipt_is_filled_in_at_the_beginning_of_the_epoch_too(tmp_path: Path) -> None:
+    made_gate(tmp_path)
+    streams = StreamRegistry((Stream("edits", schema_title="edit"),))
+    gate = Gate(streams, Validator(LocalRepository(tmp_path)), GateSettings(), clock=lambda: 0.0)
+    verdict = admitted(gate.admit({**edit(), "meta": {"stream": "edits"}}))
+    assert orjson.loads(verdict.encoded)["meta"]["dt"] == "1970-01-01T00:00:00.000Z"
+
+
 def test_a_schema_never_seen_is_asked_for_instead_of_fetched(tmp_path: Path) -> None:
     gate = made_gate(tmp_path)
     assert gate.try_admit(edit()) == SchemaPending("/edit/1.0.0")
