@@ -527,3 +527,10 @@ class ExtraMissing(HeadwaterError):
 
     code = "extra_missing"
     fault = Fault.OPERATOR
+
+
+class QueryInvalid(HeadwaterError):
+    """An SQL query cannot be run as it is written."""
+
+    code = "query_invalid"
+    fault = Fault.OPERATOR

@@ -12,9 +12,8 @@ from headwater.access.api_keys import ApiKeys
 from headwater.checking.damage import damaged_at_start
 from headwater.checking.project import Project, schemas_of
 from headwater.config import Config
-from headwater.connectors.contract import TableShape
 from headwater.connectors.registry import sink_spec, table_sink
-from headwater.connectors.spec import ConfiguredSink, TableSink
+from headwater.connectors.spec import TableSink
 from headwater.connectors.tables import TableView
 from headwater.consumption.hub import StreamHub
 from headwater.control.stream_control import StreamControl
@@ -250,7 +249,7 @@ class Platform:
         """Where a job commits, if not to the log alone."""
         writes = job.writes()
         if writes.table is not None:
-            sink = self.tables[writes.table.name] = self._sink(writes.table, writes.sink)
+            sink = self.tables[writes.table.name] = table_of(self.config, job)
             return SinkStore(sink, self.log, job.group)
         if self.log.features.shares_partitions and can_share(job):
             return UnpartitionedStore(self.log, job.group)
@@ -258,12 +257,6 @@ class Platform:
             return None
         path = state_file(self.config.path(self.config.jobs.state_path), job.name)
         return OutboxStore(self.log, job.group, path, durability=self.config.log.durability)
-
-    def _sink(self, table: TableShape, chosen: ConfiguredSink | None) -> TableSink:
-        if chosen is None:
-            return table_sink(self.config.path(self.config.jobs.tables_path), table)
-        secrets = self.config.dereferenced(chosen.references, f"{chosen.place}: the sink of {table.name}")
-        return chosen.made(table, secrets, self.config.project_dir)
 
     def _job_progress(self) -> list[JobProgress]:
         return [JobProgress(job.name, job.reads(), self.runners[job.name].report().position) for job in self.jobs]
@@ -319,6 +312,19 @@ def build(config: Config, project: Project | None = None) -> Platform:
         return Platform(config, *declarations(config))
     streams = with_error_streams(config, project.streams or StreamRegistry(), project.jobs)
     return Platform(config, streams, project.jobs, project.validator)
+
+
+def table_of(config: Config, job: Job) -> TableSink:
+    """The sink that fills the table of `job`, which has one; opening it is left to the caller.
+
+    Raises ConfigInvalid, ExtraMissing.
+    """
+    writes = job.writes()
+    assert writes.table is not None
+    if writes.sink is None:
+        return table_sink(config.path(config.jobs.tables_path), writes.table)
+    secrets = config.dereferenced(writes.sink.references, f"{writes.sink.place}: the sink of {writes.table.name}")
+    return writes.sink.made(writes.table, secrets, config.project_dir)
 
 
 def declarations(

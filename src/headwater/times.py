@@ -109,6 +109,13 @@ def utc_milliseconds(time_ms: int) -> str:
     return _text(time_ms, "milliseconds")
 
 
+def utc_of(time: datetime) -> str:
+    """`2026-01-31T12:00:00Z`, with milliseconds or microseconds if they are not zero; without a zone it is in UTC."""
+    known = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    exact = "seconds" if known.microsecond == 0 else "milliseconds" if known.microsecond % 1000 == 0 else "microseconds"
+    return known.isoformat(timespec=exact).replace("+00:00", "Z")
+
+
 def utc_seconds(time_ms: int) -> str:
     """`2026-01-31T12:00:00Z`: milliseconds are left out."""
     return _text(time_ms, "seconds")

@@ -63,7 +63,12 @@ LARGE_FOLDERS: dict[str, tuple[int, str]] = {}
 # A driver or framework, and the only modules that may import it (a name stands for itself and everything below it).
 ONLY_IN = {
     "sqlite3": ("headwater.log", "headwater.processing.stores.state_file", "headwater.connectors.sinks.sqlite"),
-    "duckdb": ("headwater.connectors.sinks.duckdb", "headwater.connectors.sinks.duckdb_blocks"),
+    "duckdb": (
+        "headwater.connectors.sinks.duckdb",
+        "headwater.connectors.sinks.duckdb_blocks",
+        "headwater.queries.engine",
+    ),
+    "sqlglot": ("headwater.queries",),
     "starlette": ("headwater.web",),
     "uvicorn": ("headwater.web",),
     "httptools": ("headwater.web",),

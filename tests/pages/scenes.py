@@ -182,6 +182,7 @@ def a_visit(reader: Reader) -> None:
 
 
 SCENES: dict[str, Scene] = {
+    "docs/how-to/query-with-sql.md": Scene(given=Reader.require_server),
     "README.md": Scene(project=False, active=False),
     "docs/tutorials/first-event.md": Scene(
         project=False, active=False, before={".venv/bin/headwater tail --help": the_commands_of_the_demo_work}

@@ -12,7 +12,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headwater.cli.log.load import event_time_ms as loaded_time_ms
-from headwater.cli.log.verbs import parse_time_ms
 from headwater.cli.tail import _show as show_event
 from headwater.consumption.resume import parse_since
 from headwater.control.revision import when_of
@@ -22,6 +21,7 @@ from headwater.intake.outcome import Admitted
 from headwater.jobs.durations import milliseconds
 from headwater.log.contract import StoredRecord
 from headwater.log.event_time import event_time_of
+from headwater.log.time_options import parse_time_ms
 from headwater.monitoring.hour_counts import HourCounts, event_hour
 from headwater.monitoring.hours import HOUR_MS, read_hour
 from headwater.schemas.validation.formats import FORMAT_PATTERNS, compile_pattern

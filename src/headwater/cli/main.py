@@ -24,6 +24,7 @@ VERBS: Table = {
     "completeness": ("headwater.cli.completeness", "Show which hours of a stream are complete."),
     "plan": ("headwater.cli.plan", "Show what would change in the log's topics."),
     "apply": ("headwater.cli.apply", "Create and alter the log's topics as declared."),
+    "sql": ("headwater.cli.sql", "Query streams, tables and files with SQL."),
     "log": ("headwater.cli.log.verbs", "Inspect, copy, repair and load the log."),
 }
 

@@ -17,9 +17,10 @@ from headwater.cli.console import output, print_json, progress, say
 from headwater.cli.options import RenamedOption
 from headwater.cli.up.up import require_project
 from headwater.cli.verbs import Table, Verbs
-from headwater.errors import EventMalformed, TimestampInvalid
+from headwater.errors import EventMalformed
 from headwater.event import decode_json
-from headwater.times import duration_text, epoch_ms, time_ms, utc_milliseconds
+from headwater.log.time_options import parse_time_ms
+from headwater.times import duration_text, utc_milliseconds
 
 if TYPE_CHECKING:
     from headwater.log.contract import Position, StoredRecord, TopicInfo
@@ -307,15 +308,6 @@ async def _given(log: InspectableLog, token: str) -> Position:
             hint="Start at a time with --since, or at the beginning without either option.",
         )
     return position
-
-
-def parse_time_ms(text: str) -> int:
-    """Epoch milliseconds of ISO 8601 text (UTC if it has no zone) or of an epoch. Raises TimestampInvalid."""
-    # A small number is an epoch here, although events are not read that way.
-    at = epoch_ms(int(text)) if text.isascii() and text.isdigit() else time_ms(text.strip())
-    if at is None:
-        raise TimestampInvalid(f"{text!r} is not a time.", hint="Write it like 2026-01-31T12:00:00Z.")
-    return at
 
 
 def print_record(record: StoredRecord, *, as_json: bool) -> None:

@@ -1,0 +1,1 @@
+"""SQL over streams, tables and files, by DuckDB."""
