@@ -60,6 +60,18 @@ def derived(event, context):
     context.state += 1
     return {"wiki_id": event["wiki_id"], "count": context.state, "sent_ns": event.get("sent_ns")}
 """,
+    "awaiting 20 ms": """
+import asyncio
+from headwater.jobs import Await, Job, ToStream
+
+async def derived(event, context):
+    await asyncio.sleep(0.02)
+    return {"wiki_id": event["wiki_id"], "rev_id": event["revision"]["rev_id"], "sent_ns": event.get("sent_ns")}
+
+awaiting = Job(
+    "benchmark", ("benchmark.page_change",), (Await("derived", derived, 1000),), ToStream("benchmark.derived")
+)
+""",
 }
 
 

@@ -31,9 +31,9 @@ from headwater.log.open import log_of
 from headwater.log.sqlite.owner import LogOwner
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
-from headwater.processing.embedded.loop import RunnerSettings
 from headwater.processing.embedded.partitioned import SharedRunner, can_share
 from headwater.processing.embedded.runner import runner_on
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.stores.contract import JobStore
 from headwater.processing.stores.outbox import OutboxStore, state_file
 from headwater.processing.stores.partitions import UnpartitionedStore
@@ -224,7 +224,12 @@ class Platform:
         self.hub.use_streams(streams)
 
     def _supervisor(self, job: Job) -> Supervisor:
-        settings = RunnerSettings(stops_where_replaced=self.config.jobs.on_replaced_log == "stop")
+        jobs = self.config.jobs
+        settings = RunnerSettings(
+            in_flight_events_max=jobs.in_flight_events_max,
+            in_flight_bytes_max=jobs.in_flight_bytes_max,
+            stops_where_replaced=jobs.on_replaced_log == "stop",
+        )
         if self.config.jobs.shared and self.log.features.shares_partitions and can_share(job):
             stall = self.config.jobs.shared_stall_seconds_max
             shared = SharedRunner(

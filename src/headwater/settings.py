@@ -308,6 +308,17 @@ class JobsConfig:
         "take over its partitions.",
         at_least=1,
     )
+    in_flight_events_max: int = setting(
+        5_000,
+        "How many events a job with async functions reads ahead of what it has committed.",
+        at_least=1,
+        at_most=1_000_000,
+    )
+    in_flight_bytes_max: int = setting(
+        67_108_864,
+        "How many bytes these events and the results of their calls may have; at the limit no further call is started.",
+        at_least=65_536,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ NARROW = {
     "RowTarget": "what a runner asks of a sink in addition to commits; the suite of sinks tests the same",
     "Waiting": "whom the append batcher answers; the intake's two ways to write, which its own tests go",
     "Writes": "the intake, as hasty events see it",
+    "CallsOwner": "the stage of a job that the calls of a step belong to",
     "SchemaFacts": "a schema, as rules about streams see it",
     "Translation": "a normal form, as its evaluation sees it",
     "Solver": "the search, as outcomes see it",

@@ -10,9 +10,10 @@ import pytest
 
 from contract.kinds_of_logs import OnBrokers, OnOracleLog, OnSqlite
 from headwater.log.contract import Log
-from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
+from headwater.processing.embedded.loop import EmbeddedRunner
 from headwater.processing.embedded.partitioned import PartitionRunner, SharedRunner
 from headwater.processing.embedded.runner import runner_on
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.outbox import OutboxStore
 from headwater.telemetry import Telemetry

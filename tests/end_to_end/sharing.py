@@ -18,8 +18,8 @@ from end_to_end.edits import SCHEMAS, write_files
 from headwater.config import Config, load_config
 from headwater.log.contract import StoredRecord
 from headwater.platform import Platform, build
-from headwater.processing.embedded.loop import RunnerSettings
 from headwater.processing.embedded.partitioned import SharedRunner
+from headwater.processing.embedded.settings import RunnerSettings
 
 PARTITIONS = 4
 FILES = {
@@ -42,7 +42,7 @@ import asyncio, json, logging, sys
 from pathlib import Path
 from headwater.config import load_config
 from headwater.platform import build
-from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.embedded.settings import RunnerSettings
 
 async def main():
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -75,7 +75,7 @@ import asyncio, os, signal, sys, threading, time
 from pathlib import Path
 from headwater.config import load_config
 from headwater.platform import build
-from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.embedded.settings import RunnerSettings
 
 def kill(report, events, seconds):
     deadline = time.monotonic() + 60

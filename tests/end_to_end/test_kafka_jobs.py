@@ -20,7 +20,7 @@ from headwater.config import Config, load_config
 from headwater.errors import WriterFenced
 from headwater.log.contract import Commit, Log, Position, Record, TopicSettings
 from headwater.platform import build
-from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.testing.eventually import eventually
 from servers.kafka import KafkaCluster
 
@@ -41,7 +41,7 @@ from pathlib import Path
 from headwater.config import load_config
 from headwater.log.kafka.transaction import GroupWriter
 from headwater.platform import build
-from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.stores.state_file import StateFile
 from headwater.processing.stores.outbox import OutboxStore
 

@@ -23,7 +23,7 @@ from headwater.config import Config, load_config
 from headwater.errors import HeadwaterError
 from headwater.log.contract import Log, Record
 from headwater.platform import Platform, build
-from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.testing.eventually import eventually
 
 WIKIS = 5
@@ -58,7 +58,7 @@ from headwater.log.kafka.log import KafkaLog
 from headwater.log.kafka.transaction import GroupWriter
 from headwater.log.sqlite.log import SqliteLog
 from headwater.platform import build
-from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.stores.state_file import StateFile
 
 point, left, *words = sys.argv[1:]

@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from headwater.errors import HeadwaterError
-from headwater.foreign import described, name_of, original, stack_of
+from headwater.foreign import name_of, original, stack_of
 from headwater.jobs.job import Job
 from headwater.jobs.steps import NO_WATERMARK, Failure, Results
 from headwater.processing.announcing import Announcements
+from headwater.processing.calls_status import NO_CALLS, CallsReport, CallsStatus, show_calls
+from headwater.processing.wording import counted, short_reason
 from headwater.telemetry import Telemetry, closed, declared
 from headwater.times import utc_text
 
-State = Literal["starting", "running", "retrying", "restarting", "failed", "stopped"]
-REASON_CHARS_MAX = 500
+State = Literal["starting", "running", "retrying", "circuit_open", "restarting", "failed", "stopped"]
 # How long after a failed event, and after a restart without a commit since, a job is reported as failing.
 ERROR_SECONDS = 60.0
 RESTART_SECONDS = 10.0
@@ -31,7 +32,7 @@ class JobReport:
     """A job at one moment: counts since the process started, times in ISO format or None.
 
     `trouble` describes what is wrong with it now; None if nothing is. `emitted`: stream → how many of `written` its
-    functions emitted to it.
+    functions emitted to it. `calls`: those of its async functions.
     """
 
     name: str
@@ -46,6 +47,7 @@ class JobReport:
     position: str | None
     last_error: str | None
     trouble: str | None
+    calls: CallsReport = NO_CALLS
     emitted: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -80,6 +82,7 @@ class RunnerStatus:
         self._emitted: Counter[str | None] = Counter()
         self._watermark_ms = NO_WATERMARK
         self._position: str | None = None
+        self.calls = CallsStatus(job, telemetry, clock)
         name = job.name
         events = telemetry.counter(
             "headwater_job_events", "Events of jobs, by outcome.", (declared("job"), closed("what"))
@@ -103,19 +106,23 @@ class RunnerStatus:
                 "Whether a job fails and is restarted, or its events fail.",
                 (declared("job"),),
             ).labels(name).set_function(lambda: float(self.report().trouble is not None))
+            if job.awaits:
+                show_calls(telemetry, name, lambda: self.report().calls)
 
     def report(self) -> JobReport:
         """The current status."""
+        calls = self.calls.report()
         return JobReport(
             name=self.job.name,
             place=None if self.job.place is None else str(self.job.place),
-            state=self.state,
+            state="circuit_open" if calls.circuit is not None and self.state == "running" else self.state,
             **self._counts,
             restarts=self.restarts,
             watermark=None if self._watermark_ms == NO_WATERMARK else utc_text(self._watermark_ms),
             position=self._position,
-            last_error=self.last_error,
+            last_error=calls.circuit or self.last_error,
             trouble=self._trouble(),
+            calls=calls,
             emitted={to: count for to, count in self._emitted.items() if to is not None},
         )
 
@@ -149,16 +156,16 @@ class RunnerStatus:
 
     def retrying(self, error: BaseException) -> None:
         self.state = "retrying"
-        self.last_error = _reason(error)
+        self.last_error = short_reason(error)
 
     def position_lost(self, error: BaseException) -> None:
-        self.last_error = _reason(error)
+        self.last_error = short_reason(error)
         self._lost.inc()
 
     def restarting(self, error: BaseException, pause_seconds: float, *, unforeseen: bool = False) -> None:
         """The runner ended and is restarted after the pause. `unforeseen`: the stack is printed."""
         self.state = "restarting"
-        self.last_error = _reason(error)
+        self.last_error = short_reason(error)
         self.restarts += 1
         self._restart_at = self._clock()
         self._restarts.inc()
@@ -191,16 +198,16 @@ class RunnerStatus:
                 self.job.label,
                 f"{counted(announced.fresh, 'error event')} {'was' if announced.fresh == 1 else 'were'}",
                 self.job.writes().errors,
-                _reason(error),
+                short_reason(error),
             )
 
     def ended(self, error: BaseException | None = None) -> None:
         self.state = "stopped" if error is None else "failed"
-        self.last_error = self.last_error if error is None else _reason(error)
+        self.last_error = self.last_error if error is None else short_reason(error)
 
     def _failed(self, failures: Sequence[Failure]) -> None:
         self._error_at = self._clock()
-        self.last_error = _reason(failures[-1].error)
+        self.last_error = short_reason(failures[-1].error)
         kinds: dict[str, list[Failure]] = {}
         for failure in failures:
             kinds.setdefault(f"{failure.step}: {name_of(original(failure.error))}", []).append(failure)
@@ -216,13 +223,15 @@ class RunnerStatus:
                     else f" since the last message, {announced.total:,} in all",
                     self.job.writes().errors,
                     ones[-1].step,
-                    _reason(ones[-1].error),
+                    short_reason(ones[-1].error),
                 )
 
     def _trouble(self) -> str | None:
         now = self._clock()
         if self.state in ("retrying", "restarting", "failed"):
             return f"{self.state}: {self.last_error}"
+        if self.state == "running" and (calls := self.calls.report()).circuit is not None:
+            return f"circuit open, {counted(calls.waiting, 'event')} waiting: {calls.circuit}"
         if self._restarts_in_a_row and now - self._restart_at < RESTART_SECONDS:
             return f"started again: {self.last_error}"
         if self.state == "running" and (self._last_events_failed or now - self._error_at < ERROR_SECONDS):
@@ -233,13 +242,3 @@ class RunnerStatus:
         if number:
             self._counts[what] += number
             self._counters[what].inc(number)
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 event`, `2,000 events`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(described(error).split())
-    return text if len(text) <= REASON_CHARS_MAX else f"{text[:REASON_CHARS_MAX]}…"

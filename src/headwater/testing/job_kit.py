@@ -12,8 +12,8 @@ from headwater.event import EXACT, EXACT_HEADER, decode_stored, encode_event, ev
 from headwater.intake.gate import Gate, GateSettings
 from headwater.jobs.job import Job
 from headwater.log.contract import Log, Record, TopicSettings
-from headwater.processing.embedded.loop import RunnerSettings
 from headwater.processing.embedded.runner import runner_on
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.stores.sink import SinkStore
 from headwater.schemas.dialect import DRAFT_07
 from headwater.schemas.schema import Schema

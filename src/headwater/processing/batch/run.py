@@ -17,7 +17,8 @@ from headwater.processing.batch.admission import Admission, AdmissionRules, Inpu
 from headwater.processing.batch.sorting import Entry, EntrySort, SortLimits
 from headwater.processing.batch.source import EntrySource, RecentIds
 from headwater.processing.batch.store import FilesStore
-from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
+from headwater.processing.embedded.loop import EmbeddedRunner
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.status import RunnerStatus
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry

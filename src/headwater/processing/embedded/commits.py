@@ -31,6 +31,7 @@ class Prepared:
     """One commit, ready to be stored. `written`: how many outputs and rows it has, `failures` before it: how many."""
 
     position: Position
+    token: str
     results: Results
     records: Sequence[Record]
     rows: Sequence[Delivery]
@@ -81,12 +82,14 @@ class Commits:
         errors = await self._error_records(results.failures)
         outputs = [admitted.record for admitted in made if admitted is not None]
         written, failures = len(outputs) + len(rows), len(results.failures)
-        return Prepared(position, results, [*outputs, *errors], rows, changes, written, failures)
+        token = self._source.token(position)
+        return Prepared(position, token, results, [*outputs, *errors], rows, changes, written, failures)
 
     async def store(self, prepared: Prepared) -> None:
         """Store it in one transaction, with retries."""
-        token = self._source.token(prepared.position)
-        await self._retries.of(lambda: self._store.commit(prepared.records, token, prepared.changes, prepared.rows))
+        await self._retries.of(
+            lambda: self._store.commit(prepared.records, prepared.token, prepared.changes, prepared.rows)
+        )
 
     def stored(self, prepared: Prepared) -> None:
         """Count what was stored. Rows that the target rejected during the commit are failures by now."""

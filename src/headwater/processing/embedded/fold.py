@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from headwater.foreign import contain
 from headwater.jobs.apply import Application
 from headwater.jobs.job import Job
 from headwater.jobs.scope import Scope
-from headwater.jobs.steps import Await, Each, Element, Failure, PerKey, Results, Step
+from headwater.jobs.steps import Each, Element, PerKey, Results
 from headwater.log.contract import StateChange
 from headwater.processing.embedded.keyed_state import KeyedState
 from headwater.processing.stores.contract import JobStore
@@ -57,7 +56,14 @@ class StepFold:
     """Folds through `steps` of one job, with the state in `store`. Belongs to one run of one runner."""
 
     def __init__(
-        self, job: Job, steps: Sequence[Step], store: JobStore, turn: LoopTurn, *, scope: Scope, timers_max: int
+        self,
+        job: Job,
+        steps: Sequence[Each | PerKey],
+        store: JobStore,
+        turn: LoopTurn,
+        scope: Scope,
+        *,
+        timers_max: int,
     ) -> None:
         self._steps = steps
         self._scope = scope
@@ -79,10 +85,6 @@ class StepFold:
                     for element in elements:
                         apply.each(step, element)
                         await self._turn.pause()
-                case Await():
-                    for element in elements:
-                        await self._await(apply, step, element)
-                        await self._turn.pause()
                 case PerKey():
                     await self._fold_events(step, elements, apply)
                     await self._fold_timers(step, batch, Application(results, moved_ms, self._scope), due)
@@ -99,17 +101,6 @@ class StepFold:
         """The changes were committed."""
         for state in self._state.values():
             state.committed()
-
-    async def _await(self, apply: Application, step: Await, element: Element) -> None:
-        try:
-            async with asyncio.timeout(step.timeout_ms / 1000):
-                made = await apply.attempt(step, element)
-        except BaseException as error:
-            contain(error)
-            apply.results.failures.append(Failure(element, step.name, error))
-            return
-        apply.results.items += made.items
-        apply.results.emitted += made.emitted
 
     async def _fold_events(self, step: PerKey, elements: list[Element], apply: Application) -> None:
         state = self._state[step.name]

@@ -2,9 +2,8 @@
 
 How this works: it reads a batch after the committed position, folds it through the steps one after the other, and
 commits outputs, error events, keyed state, timers, watermark and the new position to its `JobStore`, together: a kill
-at any moment leaves all of a batch or nothing. The watermark moves between batches, so whether an event is late depends
-on what came before its batch. Errors raised by a job's own functions become error events; only errors of source and
-store end `run`, after retries.
+at any moment leaves all of a batch or nothing. Errors raised by a job's own functions become error events; only errors
+of source and store end `run`, after retries. A job that waits for other services has a loop of its own, `overlapping`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
@@ -21,11 +19,15 @@ from headwater.jobs.scope import Scope
 from headwater.jobs.steps import Element, Failure
 from headwater.log.contract import Position, StoredRecord
 from headwater.processing.contract import RunnerFeatures, require_supported
+from headwater.processing.embedded.await_steps import divided
 from headwater.processing.embedded.batches import PROGRESS_KEY, Batches, progress_of
 from headwater.processing.embedded.commits import Commits
 from headwater.processing.embedded.elements import elements_of, undecoded
 from headwater.processing.embedded.fold import Batch, LoopTurn, StepFold
+from headwater.processing.embedded.overlapping import OverlappingLoop
+from headwater.processing.embedded.read_ahead import Run
 from headwater.processing.embedded.retries import Retries
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.embedded.source import JobSource
 from headwater.processing.embedded.suspects import Suspects
 from headwater.processing.status import RunnerStatus
@@ -33,25 +35,6 @@ from headwater.processing.stores.contract import JobStore
 from headwater.streams.stream import Stream
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RunnerSettings:
-    """Sizes, times and retries of a runner."""
-
-    batch_records_max: int = 500
-    batch_bytes_max: int = 4_194_304
-    timers_max: int = 1000
-    wait_seconds: float = 1.0
-    # The event loop is shared with the rest of the process: how long a job may use it at a time.
-    turn_seconds: float = 0.002
-    retries_max: int = 6
-    retry_seconds: float = 0.1
-    retry_seconds_max: float = 5.0
-    # Whether the job ends, instead of starting from the beginning, if its log was replaced.
-    stops_where_replaced: bool = False
-    # Whether the watermark follows the input of a run that drains it, which is then in a suitable order.
-    ends_in_order: bool = False
 
 
 class EmbeddedRunner:
@@ -88,6 +71,7 @@ class EmbeddedRunner:
         self._gate = gate
         self._clock = clock
         self._scope = scope
+        self._stages, self._rest = divided(job)
         self._stopping = asyncio.Event()
         self._retries = Retries(
             settings.retries_max, settings.retry_seconds, settings.retry_seconds_max, status, self._stopping
@@ -125,6 +109,9 @@ class EmbeddedRunner:
             await self._store.close()
 
     async def _run(self, *, drain: bool) -> None:
+        if self._stages:
+            await OverlappingLoop(self._overlapping(), self._stages).run(drain=drain)
+            return
         end = await self._source.end() if drain else None
         while not self._stopping.is_set():
             if end is None:
@@ -170,14 +157,7 @@ class EmbeddedRunner:
         self.status.running()
 
     def _new_batches(self, kept: bytes | None) -> Batches:
-        fold = StepFold(
-            self.job,
-            self.job.steps,
-            self._store,
-            self._turn,
-            scope=self._scope,
-            timers_max=self.settings.timers_max,
-        )
+        fold = StepFold(self.job, self._rest, self._store, self._turn, self._scope, timers_max=self.settings.timers_max)
         return Batches(
             self.job,
             self._source,
@@ -207,14 +187,31 @@ class EmbeddedRunner:
         if kept_as is not None:
             _log.warning("job %s: the rows of the replaced log are kept as the table %s.", self.job.name, kept_as)
 
+    def _overlapping(self) -> Run:
+        return Run(
+            self.job,
+            self._source,
+            self._store,
+            self._batches,
+            self._suspects,
+            self._streams,
+            self.settings,
+            self.status,
+            self._retries,
+            self._stopping,
+            self._turn,
+            self._scope,
+            self._clock,
+            set_aside=self._was_set_aside,
+            leave_old_rows=self._leave_old_rows,
+            current=self._set_current,
+        )
+
+    def _set_current(self, records: Sequence[StoredRecord]) -> None:
+        self._current = records
+
     async def _process_or_set_aside(self, records: Sequence[StoredRecord], *, hold_watermark: bool) -> None:
-        if (rows := self._store.rows) is not None and self._suspects.among(self._source.position):
-            # If the target does not even accept a write without rows, the record is not the cause.
-            token = self._source.token(self._source.position)
-            await self._retries.of(lambda: rows.ready(token))
-        verdict = self._suspects.verdict(records)
-        if verdict is not None:
-            await self._set_aside(records[0], verdict)
+        if await self._was_set_aside(records):
             return
         self._current = records
         try:
@@ -223,6 +220,17 @@ class EmbeddedRunner:
             self._suspects.failed(records, error)
             raise
         self._current = ()
+
+    async def _was_set_aside(self, records: Sequence[StoredRecord]) -> bool:
+        """Whether this is a record that fails each time, and was skipped, with an error event."""
+        if (rows := self._store.rows) is not None and self._suspects.among(self._source.position):
+            # If the target does not even accept a write without rows, the record is not the cause.
+            token = self._source.token(self._source.position)
+            await self._retries.of(lambda: rows.ready(token))
+        verdict = self._suspects.verdict(records)
+        if verdict is not None:
+            await self._set_aside(records[0], verdict)
+        return verdict is not None
 
     async def _set_aside(self, record: StoredRecord, error: BaseException) -> None:
         """Skip a record that cannot be processed, with an error event about it."""
@@ -252,7 +260,7 @@ class EmbeddedRunner:
         return elements_of(
             records,
             self._streams,
-            self._batches.watermarks,
+            self._batches.watermarks.saw,
             batch.results,
             now_ms=int(self._clock() * 1000),
             canaries=self.job.canaries,

@@ -24,9 +24,11 @@ from headwater.jobs.job import Job
 from headwater.jobs.metrics import JobMetrics
 from headwater.jobs.scope import Offered, Scope
 from headwater.log.contract import Log, Position, TopicPartition
+from headwater.processing.calls_status import NO_CALLS
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.log_source import LogSource
-from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
+from headwater.processing.embedded.loop import EmbeddedRunner
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.status import JobReport, RunnerStatus
 from headwater.processing.stores.partitions import PartitionStore, UnpartitionedStore, group_of
 from headwater.processing.supervisor import Supervisor
@@ -137,7 +139,8 @@ class SharedStatus(RunnerStatus):
         return status
 
     def left(self, part: Hashable) -> None:
-        self._before = replace(_sum(self._before, self._parts.pop(part).report()), trouble=None)
+        gone = replace(self._parts.pop(part).report(), calls=NO_CALLS)
+        self._before = replace(_sum(self._before, gone), trouble=None)
 
     def report(self) -> JobReport:
         own, parts = super().report(), [status.report() for status in self._parts.values()]
@@ -146,7 +149,7 @@ class SharedStatus(RunnerStatus):
         for part in parts:
             total = _sum(total, part)
         states = [own.state, *(part.state for part in parts)] if own.state == "running" else [own.state]
-        state = next((state for state in ("restarting", "retrying") if state in states), own.state)
+        state = next((state for state in ("restarting", "circuit_open", "retrying") if state in states), own.state)
         offsets = {
             place: offset
             for part in parts
@@ -288,5 +291,6 @@ def _sum(one: JobReport, other: JobReport) -> JobReport:
         restarts=one.restarts + other.restarts,
         last_error=other.last_error or one.last_error,
         trouble=one.trouble or other.trouble,
+        calls=one.calls + other.calls,
         emitted=Counter(one.emitted) + Counter(other.emitted),
     )

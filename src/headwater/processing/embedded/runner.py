@@ -12,7 +12,8 @@ from headwater.jobs.metrics import JobMetrics
 from headwater.jobs.scope import Offered
 from headwater.log.contract import Log
 from headwater.processing.embedded.log_source import LogSource
-from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
+from headwater.processing.embedded.loop import EmbeddedRunner
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import JobStore, LogStore
 from headwater.telemetry import Telemetry

@@ -19,53 +19,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
-from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import pytest
 
 from headwater.connectors.contract import Column, TableShape
 from headwater.errors import HeadwaterError, JobInvalid
-from headwater.event import decode_stored, json_bytes
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job, ToStream, ToTable
-from headwater.jobs.steps import Await, Context, Each, PerKey, Timer, Transition
-from headwater.log.contract import Log, Record, TopicSettings
+from headwater.jobs.steps import Context, PerKey, Timer, Transition
+from headwater.log.contract import Log
 from headwater.processing.contract import Runner
 from headwater.processing.supervisor import Supervisor
 from headwater.testing.eventually import eventually
-from headwater.testing.job_kit import open_gate, streams_of
-from headwater.testing.suites.contract_suite import ContractSuite
-
-# Bounds only a test that fails.
-SECONDS_MAX = 60.0
-
-NewRunner = Callable[[Job, Gate], Runner]
-
-
-def passed_on(event: dict[str, Any], context: Context) -> dict[str, Any] | None:
-    """The function of the suite's job: one event each, none for some, an error for others, and once it cancels its
-    task.
-    """
-    if event.get("does") == "fail":
-        raise ValueError("this one fails")
-    if event.get("does") == "cancel":
-        task = asyncio.current_task()
-        assert task is not None
-        task.cancel()
-        # Long enough for a runner to yield to the event loop, where it notices the cancellation.
-        time.sleep(0.01)
-    return None if event.get("does") == "nothing" else {"$schema": "/passed/1.0.0", "number": event["number"]}
-
-
-async def passed_on_later(event: dict[str, Any], context: Context) -> dict[str, Any] | None:
-    """The same, after the event loop has run other tasks; and a copy for another output."""
-    await asyncio.sleep(0)
-    made = passed_on(event, context)
-    if made is not None:
-        context.emit(made, to="also")
-    return made
+from headwater.testing.suites.runner_awaits import (
+    AWAITING,
+    JOB,
+    SECONDS_MAX,
+    NewRunner,
+    RunnerAwaitSuite,
+    one_key,
+)
 
 
 def counted(state: Any, event: dict[str, Any], context: Context) -> Transition:
@@ -83,26 +57,18 @@ def is_over(state: Any, name: str, context: Context) -> Transition:
     return Transition(None, events=[{"$schema": "/passed/1.0.0", "number": state}])
 
 
-def one_key(event: dict[str, Any], context: Context) -> str:
-    return "all"
-
-
 TABLE = ToTable(TableShape("numbers", (Column("number", "integer", "number"),), ("number",)))
 COUNT = PerKey("count", one_key, counted)
 WAIT = PerKey("wait", one_key, waited_for, is_over)
 
-JOB = Job("passing", ("edits",), (Each("function", passed_on),), ToStream("passed"))
 COUNTING = Job("passing", ("edits",), (COUNT,), ToStream("passed"))
 WAITING = Job("passing", ("edits",), (WAIT,), ToStream("passed"), idle_ms=1)
 FILLING = Job("passing", ("edits",), (), TABLE)
-AWAITING = Job(
-    "passing", ("edits",), (Await("function", passed_on_later),), ToStream("passed"), outputs=(ToStream("also"),)
-)
 # Each kind of job by what it needs.
 KINDS = (JOB, COUNTING, WAITING, AWAITING, FILLING, Job("passing", ("edits",), (COUNT,), TABLE))
 
 
-class RunnerSuite(ContractSuite):
+class RunnerSuite(RunnerAwaitSuite):
     """Subclass it; see the module.
 
     `takes_over`: whether `fence` prevents another runner of the job, which is still running, from writing.
@@ -110,43 +76,6 @@ class RunnerSuite(ContractSuite):
 
     contracts = (Runner,)
     takes_over: ClassVar[bool] = False
-
-    @pytest.fixture
-    async def gate(self, log: Log) -> Gate:
-        streams = streams_of(AWAITING)
-        for stream in streams.all():
-            await log.ensure_topic(stream.name, TopicSettings())
-        return open_gate(streams)
-
-    @pytest.fixture
-    async def runner(self, gate: Gate, new_runner: NewRunner) -> Runner:
-        return new_runner(JOB, gate)
-
-    async def put(self, log: Log, *numbers: int, does: str = "") -> None:
-        events = [{"$schema": "/edit/1.0.0", "meta": {"id": f"id-{n}"}, "number": n, "does": does} for n in numbers]
-        await log.append([Record("edits", json_bytes(event), partition=0) for event in events])
-
-    async def events(self, log: Log, stream: str) -> list[dict[str, Any]]:
-        position = await log.first([stream])
-        found: list[dict[str, Any]] = []
-        while records := await log.read(position):
-            for record in records:
-                found.append(decode_stored(record.value, record.headers))
-                position = position.after(record)
-        return found
-
-    async def numbers(self, log: Log) -> list[int]:
-        """The output of the job, in order."""
-        return [event["number"] for event in await self.events(log, "passed")]
-
-    async def wait_for(self, log: Log, numbers: Sequence[int]) -> None:
-        """Wait until the job has written this much; then it must be exactly that."""
-
-        async def has_come() -> bool:
-            return len(await self.numbers(log)) >= len(numbers)
-
-        await eventually(has_come)
-        assert await self.numbers(log) == list(numbers)
 
     async def test_it_names_the_job_it_runs_and_what_it_does(self, runner: Runner) -> None:
         self.check_implementation(runner)
@@ -201,25 +130,6 @@ class RunnerSuite(ContractSuite):
         report = runner.status.report()
         assert (report.read, report.written, report.errors) == (58, 50, 3)
         assert await runner.lag() == 0
-
-    async def test_what_is_awaited_comes_in_order_and_what_fails_emits_nothing(
-        self, log: Log, gate: Gate, new_runner: NewRunner
-    ) -> None:
-        if new_runner(JOB, gate).unsupported_reasons(AWAITING):
-            pytest.skip("this runner awaits nothing")
-        runner = new_runner(AWAITING, gate)
-        await self.put(log, *range(20))
-        await self.put(log, *range(20, 23), does="fail")
-        await self.put(log, 23)
-        await runner.run(drain=True)
-        expected = [*range(20), 23]
-        assert await self.numbers(log) == expected
-        also = await self.events(log, "also")
-        assert [event["number"] for event in also] == expected
-        assert len({event["meta"]["id"] for event in [*also, *await self.events(log, "passed")]}) == 42
-        assert [error["error_type"] for error in await self.events(log, "passing.error")] == ["ValueError"] * 3
-        report = runner.status.report()
-        assert (report.read, report.written, report.errors, report.emitted) == (24, 42, 3, {"also": 21})
 
     async def test_a_later_run_resumes_after_the_one_before(
         self, log: Log, gate: Gate, new_runner: NewRunner, runner: Runner

@@ -16,7 +16,7 @@ from headwater.errors import JobInvalid, LogUnavailable
 from headwater.jobs import Context, Each, Job, PerKey, Timer, ToStream, ToTable, Transition, job, table
 from headwater.log.contract import Commit, Placement, Record, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
-from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.supervisor import Supervisor
 from headwater.testing.eventually import eventually
 from headwater.testing.job_kit import JobKit, without_envelope

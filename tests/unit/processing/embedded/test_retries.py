@@ -10,8 +10,8 @@ import pytest
 
 from headwater.errors import BACK_OFF_SECONDS_MAX, HeadwaterError, JobInvalid, SinkUnavailable, WriteIncomplete
 from headwater.jobs.job import Job
-from headwater.processing.embedded.loop import RunnerSettings
 from headwater.processing.embedded.retries import Retries
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.status import RunnerStatus
 from headwater.processing.supervisor import Supervisor
 from headwater.telemetry import Telemetry

@@ -17,7 +17,7 @@ from headwater.jobs import Job, ToTable, job, table
 from headwater.log.contract import Features, Position, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.processing.embedded import source_positions
-from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.embedded.source_positions import SourcePositions
 from headwater.processing.status import RunnerStatus
 from headwater.telemetry import Telemetry

@@ -1,0 +1,230 @@
+"""The steps of a job up to its last `Await`, through which many events go at the same time.
+
+How this works: each `Await` step, with the `Each` steps before it, is a stage. An event goes through the stages one
+after the other; what a stage makes of it goes to the next one in the order of the events, so that the events of a key
+stay in order in each stage. After the last stage it is done, and waits in the window for those before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import orjson
+
+from headwater.jobs.apply import Application
+from headwater.jobs.job import Job
+from headwater.jobs.scope import Scope
+from headwater.jobs.steps import Await, Each, Element, Failure, PerKey, Results
+from headwater.log.contract import StoredRecord
+from headwater.processing.embedded.breaker import Breaker
+from headwater.processing.embedded.calls import Call, StepCalls
+from headwater.processing.embedded.in_flight import InFlight, InFlightWindow
+from headwater.processing.status import RunnerStatus
+
+# Makes the elements of a record, as they were when it was read.
+Decode = Callable[[StoredRecord], list[Element]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """An `Await` step with the `Each` steps since the one before it."""
+
+    before: tuple[Each, ...]
+    step: Await
+
+
+def divided(job: Job) -> tuple[list[Stage], list[Each | PerKey]]:
+    """The stages of a job, and its steps after them: a job has no `Await` after a `PerKey`."""
+    stages: list[Stage] = []
+    before: list[Each] = []
+    rest: list[Each | PerKey] = []
+    for step in job.steps:
+        match step:
+            case Each():
+                before.append(step)
+                rest.append(step)
+            case PerKey():
+                rest.append(step)
+            case Await():
+                stages.append(Stage(tuple(before), step))
+                before, rest = [], []
+            case _:
+                assert_never(step)
+    return stages, rest
+
+
+class AwaitSteps:
+    """The stages of one run. `on_error` is called if it cannot continue; `probe_seconds`: first and longest pause."""
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        window: InFlightWindow,
+        *,
+        scope: Scope,
+        decode: Decode,
+        status: RunnerStatus,
+        probe_seconds: tuple[float, float],
+        on_change: Callable[[], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        self.watermark_ms = 0
+        self.window = window
+        self.scope = scope
+        self.decode = decode
+        self.status = status
+        self.probe_seconds = probe_seconds
+        self.on_change = on_change
+        self.on_error = on_error
+        self._stages = [_StageRun(self, number, stage) for number, stage in enumerate(stages)]
+
+    def add(self, event: InFlight, elements: list[Element]) -> None:
+        """Take an event, in order, through all stages."""
+        self.enter(0, event, elements)
+
+    def enter(self, number: int, event: InFlight, elements: list[Element]) -> None:
+        """Take an event through the stages from this one on."""
+        if number < len(self._stages):
+            self._stages[number].enter(event, elements)
+        else:
+            event.results.items = elements
+            self.window.done(event)
+
+    def start(self) -> None:
+        """Start calls for which there was no memory."""
+        for stage in self._stages:
+            stage.calls.start()
+
+    @property
+    def open_breaker(self) -> Breaker | None:
+        """The circuit that is open; None if none is."""
+        return next((stage.calls.breaker for stage in self._stages if stage.calls.breaker.is_open), None)
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be tried again."""
+        return sum(stage.calls.waiting for stage in self._stages)
+
+    def close(self) -> list[asyncio.Task[Results]]:
+        """Cancel all calls; the tasks that were cancelled."""
+        return [task for stage in self._stages for task in stage.calls.close()]
+
+
+class _StageRun:
+    """One stage: hands the events to the calls of its step in order, and collects the results of each event."""
+
+    def __init__(self, steps: AwaitSteps, number: int, stage: Stage) -> None:
+        self._steps = steps
+        self._number = number
+        self._before = stage.before
+        self._step = stage.step
+        first, longest = steps.probe_seconds
+        breaker = Breaker(self._changed, self._probe, pause_seconds=first, pause_seconds_max=longest)
+        self.calls = StepCalls(stage.step, self, breaker)
+        # Events of which not all calls have ended: how many, and the results so far.
+        self._pending: dict[int, tuple[list[Results | None], int]] = {}
+        # In later stages: the number of the next event, and those that came before their turn.
+        self._next = 1
+        self._early: dict[int, tuple[InFlight, list[Element]]] = {}
+
+    def enter(self, event: InFlight, elements: list[Element]) -> None:
+        """Take an event, or let it wait until all before it have come."""
+        if self._number == 0:
+            self._take(event, elements)
+            return
+        self._early[event.number] = (event, elements)
+        while (found := self._early.pop(self._next, None)) is not None:
+            self._next += 1
+            self._take(*found)
+
+    def attempt(self, call: Call) -> Coroutine[Any, Any, Results]:
+        steps = self._steps
+        return Application(Results(), steps.watermark_ms, steps.scope).attempt(self._step, call.element, call.attempts)
+
+    def restore(self, call: Call) -> None:
+        if self._number == 0 and call.event.record is not None:
+            elements = self._through_before(self._steps.decode(call.event.record), Results())
+            call.element = elements[call.order[1]]
+        elif call.kept is not None:
+            call.element = copy.deepcopy(call.kept)
+
+    def may_call(self, event: InFlight) -> bool:
+        return self._steps.window.may_call(event)
+
+    def ended(self, call: Call, results: Results) -> None:
+        event = call.event
+        made, left = self._pending[event.number]
+        made[call.order[1]] = results
+        self._steps.window.grow(event, sum(map(_size, results.items)) + sum(map(_size, results.emitted)))
+        if left > 1:
+            self._pending[event.number] = (made, left - 1)
+            return
+        del self._pending[event.number]
+        self._pass_on(event, [one for one in made if one is not None])
+
+    def gave_up(self, call: Call, error: BaseException) -> Results:
+        return Results(failures=[Failure(call.element, self._step.name, error)])
+
+    def attempted(self, outcome: str) -> None:
+        self._steps.status.calls.attempted(outcome)
+
+    def broke(self, error: Exception) -> None:
+        self._steps.on_error(error)
+
+    def _take(self, event: InFlight, elements: list[Element]) -> None:
+        elements = self._through_before(elements, event.results)
+        made: list[Results | None] = [None] * len(elements)
+        calls = []
+        for index, element in enumerate(elements):
+            call = Call(event, index, element)
+            if self._number and self._step.retry is not None:
+                call.kept = copy.deepcopy(element)
+            if self._step.key is not None:
+                results = Results()
+                call.key = Application(results, self._steps.watermark_ms, self._steps.scope).key(self._step, element)
+                if call.key is None:
+                    made[index] = results
+                    continue
+            calls.append(call)
+        if not calls:
+            self._pass_on(event, [one for one in made if one is not None])
+            return
+        self._pending[event.number] = (made, len(calls))
+        for call in calls:
+            self.calls.add(call)
+
+    def _pass_on(self, event: InFlight, made: Sequence[Results]) -> None:
+        elements: list[Element] = []
+        for results in made:
+            elements += results.items
+            event.results.emitted += results.emitted
+            event.results.failures += results.failures
+        self._steps.enter(self._number + 1, event, elements)
+
+    def _through_before(self, elements: list[Element], results: Results) -> list[Element]:
+        for step in self._before:
+            made = Results([], results.emitted, results.failures, results.late)
+            apply = Application(made, self._steps.watermark_ms, self._steps.scope)
+            for element in elements:
+                apply.each(step, element)
+            elements = made.items
+        return elements
+
+    def _changed(self) -> None:
+        self._steps.on_change()
+        self.calls.start()
+
+    def _probe(self) -> None:
+        self.calls.start()
+
+
+def _size(element: Element) -> int:
+    """About how many bytes the value of a result has; 0 if it is not JSON, and so fails anyway."""
+    try:
+        return len(orjson.dumps(element.value))
+    except (TypeError, ValueError, RecursionError):
+        return 0

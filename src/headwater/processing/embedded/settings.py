@@ -1,0 +1,32 @@
+"""The sizes, times and retries of the embedded runner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """Sizes, times and retries of a runner."""
+
+    batch_records_max: int = 500
+    batch_bytes_max: int = 4_194_304
+    # How much of the events may be read ahead of what is committed, by jobs that wait for other services.
+    in_flight_events_max: int = 5_000
+    in_flight_bytes_max: int = 67_108_864
+    # How long completed events wait for others to be committed with.
+    commit_seconds: float = 0.025
+    # After which pauses, growing up to the maximum, one event is tried during an outage of another service.
+    probe_seconds: float = 1.0
+    probe_seconds_max: float = 30.0
+    timers_max: int = 1000
+    wait_seconds: float = 1.0
+    # The event loop is shared with the rest of the process: how long a job may use it at a time.
+    turn_seconds: float = 0.002
+    retries_max: int = 6
+    retry_seconds: float = 0.1
+    retry_seconds_max: float = 5.0
+    # Whether the job ends, instead of starting from the beginning, if its log was replaced.
+    stops_where_replaced: bool = False
+    # Whether the watermark follows the input of a run that drains it, which is then in a suitable order.
+    ends_in_order: bool = False
