@@ -17,6 +17,7 @@ VERBS: Table = {
     "replay": ("headwater.cli.replay", "Send a file of events through the intake."),
     "job": ("headwater.cli.job.verbs", "Run one job over history."),
     "schema": ("headwater.cli.schema.verbs", "Manage schemas: create, check, compare, release, serve."),
+    "codegen": ("headwater.cli.codegen.verbs", "Write code from schemas."),
     "streams": ("headwater.cli.streams.verbs", "List, explain, import and export stream declarations."),
     "keys": ("headwater.cli.keys", "Create and revoke API keys."),
     "export": ("headwater.cli.export.verbs", "Export the declarations for AsyncAPI, Prometheus and Grafana."),

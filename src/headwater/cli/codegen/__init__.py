@@ -1,0 +1,1 @@
+"""`headwater codegen`: code written from schemas."""
