@@ -76,6 +76,13 @@ class Arguments:
             raise self.wrong(name, "True or False")
         return value
 
+    def choice(self, name: str, choices: Sequence[str]) -> Any:
+        """One of several texts; the first one if it is not given."""
+        value = self.value(name, choices[0])
+        if value not in choices:
+            raise self.wrong(name, " or ".join(repr(choice) for choice in choices))
+        return value
+
     def duration_ms(self, name: str, default: str | float) -> int:
         try:
             return milliseconds(self.value(name, default))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Never, Required, TypedDict, Unpack, assert_never, cast
+from typing import Any, Literal, Never, Required, TypedDict, Unpack, assert_never, cast, get_args
 
 from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.connectors.spec import ConfiguredSink
@@ -25,6 +25,9 @@ from headwater.jobs.scope import Offered, Scope
 from headwater.jobs.steps import Await, Context, Each, PerKey, Step, Transition
 
 _JOB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
+
+# By event time, where nothing is late, or as it is in the files, where an event may be late.
+HistoryOrder = Literal["event-time", "arrival"]
 
 Key = str | Sequence[str] | Callable[[Any], Any]
 
@@ -57,7 +60,8 @@ class Job:
 
     `outputs`: the streams that its functions `emit` to, besides. `settings`: name → value, for `context.settings`.
     `out_of_order_ms`: how much older than the newest event of its partition an event may be and still be on time.
-    `idle_ms`: after this time without events, timers fire by the wall clock.
+    `idle_ms`: after this time without events, timers fire by the wall clock. `history_order`: how a run over files
+    takes its input unless it is asked for another order.
     """
 
     name: str
@@ -79,6 +83,7 @@ class Job:
     project: Path | None = dataclasses.field(default=None, compare=False)
     outputs: tuple[ToStream, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    history_order: HistoryOrder = "event-time"
 
     def __post_init__(self) -> None:
         """Raises JobInvalid for a job that no runner could run."""
@@ -246,6 +251,7 @@ class JobSettings(TypedDict, total=False):
     out_of_order: Duration
     idle: Duration
     canaries: bool
+    history: HistoryOrder
 
 
 class TableSettings(TypedDict, total=False):
@@ -286,6 +292,7 @@ def job(*positional: Never, **settings: Unpack[JobSettings]) -> Callable[[Callab
         fields_read=(*(asked.paths("key") or ()), *(asked.value("window").paths if asked.value("window") else ())),
         fields_added_up=asked.value("window").typed_paths if asked.value("window") else (),
         place=asked.place,
+        history_order=asked.choice("history", get_args(HistoryOrder)),
     )
 
     def made(function: Callable[[Any, Context], Any]) -> Job:

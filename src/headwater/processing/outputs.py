@@ -22,7 +22,7 @@ from headwater.jobs.steps import Element, Failure
 from headwater.log.contract import LogWriter, Record
 from headwater.processing.stack import bare_stack_text, stack_text, without_paths
 from headwater.schemas.validation.validator import CompiledSchema
-from headwater.times import utc_text
+from headwater.times import utc_milliseconds, utc_text
 
 MESSAGE_CHARS_MAX = 2_000
 STACK_CHARS_MAX = 8_000
@@ -35,8 +35,15 @@ RAW_BYTES_MAX = 65_536
 class OutputBuilder:
     """Turns the results of the steps of one job into records that passed the Gate."""
 
-    def __init__(self, job: Job, gate: Gate, log: LogWriter | None = None) -> None:
-        """`log`, which has `Features.refuses_records`, is asked whether it would store each record."""
+    def __init__(self, job: Job, gate: Gate, log: LogWriter | None = None, *, dated_by_event: bool = False) -> None:
+        """`log`, which has `Features.refuses_records`, is asked whether it would store each record.
+
+        `dated_by_event`: `meta.dt` of an output is the time of the event it is derived from, as if it had been written
+        then, so that each run gives the same; otherwise it is the time of the run.
+        """
+        self._dated_by_event = dated_by_event
+        # Streams whose events have a `meta.dt`.
+        self._dated: set[str] = set()
         self._job = job
         self._writes = job.writes()
         self._gate = gate
@@ -53,6 +60,8 @@ class OutputBuilder:
             uri = output_schema_uri(self._job, stream, self._gate.streams, repository)
             if uri is not None:
                 self._gate.compile(uri)
+                if self._dated_by_event and self._gate.validator.compile(uri).schema.declares("meta.dt"):
+                    self._dated.add(stream)
             self._schema_uris[stream] = uri
 
     async def output(self, item: Element) -> Admitted | Failure:
@@ -151,6 +160,8 @@ class OutputBuilder:
 
     def _meta(self, item: Element, given: Any, stream: str) -> dict[str, Any]:
         own = {"stream": stream, "id": derived_id(self._job.name, stream, item.lineage_id)}
+        if stream in self._dated:
+            own["dt"] = utc_milliseconds(item.event_time_ms)
         source = item.source.get("meta") if isinstance(item.source, Mapping) else None
         # A function may pass on its input, whose own id and time must not be copied.
         passed = given if isinstance(given, Mapping) else {}

@@ -14,7 +14,7 @@ from headwater.times import time_ms
 
 if TYPE_CHECKING:
     from headwater.cli.job.history import Outcome
-    from headwater.jobs.job import Job
+    from headwater.jobs.job import HistoryOrder, Job
 
 STOPPED = 130
 FOREIGN_LISTED_MAX = 5
@@ -54,7 +54,7 @@ Examples:
     "--order",
     type=click.Choice(["event-time", "arrival"]),
     help="Sort the input by event time, so that nothing is late, or take it as it is in the files, as if it arrived "
-    "so.  [default: event-time]",
+    "so.  [default: as the job says, else event-time]",
 )
 @click.option("--since", metavar="TIME", help="Only events at or after this event time, such as 2016-06-27T12:00:00Z.")
 @click.option("--until", metavar="TIME", help="Only events before this event time.")
@@ -83,7 +83,7 @@ def command(
     targets: tuple[str, ...],
     errors: Path | None,
     late: Path | None,
-    order: str | None,
+    order: HistoryOrder | None,
     since: str | None,
     until: str | None,
     settings: tuple[str, ...],
@@ -117,7 +117,7 @@ def command(
     history = History(
         project,
         Request(name, sources, targets, errors, late, state, settings),
-        HistorySettings(order="arrival" if order == "arrival" else "event-time", rules=rules),
+        HistorySettings(order=order, rules=rules),
     )
     try:
         outcome = history.run(restart=restart)

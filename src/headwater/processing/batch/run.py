@@ -6,12 +6,11 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from headwater.errors import Fault, HeadwaterError
 from headwater.foreign import awaited
 from headwater.intake.gate import Gate, GateSettings
-from headwater.jobs.job import Job
+from headwater.jobs.job import HistoryOrder, Job
 from headwater.jobs.metrics import JobMetrics
 from headwater.processing.batch.admission import Admission, AdmissionRules, InputCounts, InputLine
 from headwater.processing.batch.sorting import Entry, EntrySort, SortLimits
@@ -24,7 +23,6 @@ from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.telemetry import Telemetry
 
-Order = Literal["event-time", "arrival"]
 DAY_MS = 86_400_000
 IDS_MAX = 2_000_000
 # How often a run begins again without having processed anything in between; the loop sets a bad record aside before.
@@ -35,9 +33,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HistorySettings:
-    """How a run treats its input. `order`: by event time, or as it is in the files, where an event may be late."""
+    """How a run treats its input. `order` None: as the job wants it."""
 
-    order: Order = "event-time"
+    order: HistoryOrder | None = None
     rules: AdmissionRules = field(default_factory=AdmissionRules)
     sort: SortLimits = field(default_factory=SortLimits)
     # Repeats of an id are recognised within this much event time, and among so many events.
@@ -77,7 +75,7 @@ class HistoryRun:
         self._lines = lines
         self._settings = settings
         self._sorted: EntrySort | None = None
-        if settings.order == "event-time":
+        if (settings.order or job.history_order) == "event-time":
             runs = directory / "sorting"
             runs.mkdir(exist_ok=True)
             self._sorted = EntrySort(runs, settings.sort)
@@ -91,7 +89,7 @@ class HistoryRun:
             self._source,
             store,
             gate,
-            settings=RunnerSettings(ends_in_order=True),
+            settings=RunnerSettings(history=True),
             status=RunnerStatus(job, telemetry),
             clock=self._source.now,
             scope=job.scope(None, metrics=JobMetrics(telemetry, job.name)),

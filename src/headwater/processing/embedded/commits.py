@@ -54,6 +54,7 @@ class Commits:
         retries: Retries,
         turn: LoopTurn,
         clock: Callable[[], float],
+        dated_by_event: bool = False,
     ) -> None:
         self._job = job
         self._source = source
@@ -63,7 +64,7 @@ class Commits:
         self._turn = turn
         self._clock = clock
         self._writes = job.writes()
-        self._outputs = OutputBuilder(job, gate, store.refuses)
+        self._outputs = OutputBuilder(job, gate, store.refuses, dated_by_event=dated_by_event)
         if isinstance(store, ReplacesRefused):
             store.on_refused = self._refused
 

@@ -79,7 +79,15 @@ class EmbeddedRunner:
         self._idle_since = 0.0
         self._turn = LoopTurn(settings.turn_seconds)
         self._commits = Commits(
-            job, source, store, gate, status=status, retries=self._retries, turn=self._turn, clock=clock
+            job,
+            source,
+            store,
+            gate,
+            status=status,
+            retries=self._retries,
+            turn=self._turn,
+            clock=clock,
+            dated_by_event=settings.history,
         )
         self._batches = self._new_batches(None)
         self._streams: dict[str, Stream] = {}
@@ -119,7 +127,7 @@ class EmbeddedRunner:
             records = await self._read(0.0 if drain else self.settings.wait_seconds)
             if records:
                 self._idle_since = self._clock()
-                hold_watermark = drain and not self.settings.ends_in_order
+                hold_watermark = drain and not self.settings.history
                 await self._process_or_set_aside(records, hold_watermark=hold_watermark)
             if end is not None and (not records or _reached(self._source.position, end)):
                 await self._batches.finish()

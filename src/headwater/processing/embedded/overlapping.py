@@ -119,7 +119,7 @@ class OverlappingLoop:
             return
         source.position = after
         self._run.current(records)
-        self._reads += self._run.settings.ends_in_order
+        self._reads += self._run.settings.history
         refused = source.refused(records)
         for index, record in enumerate(records):
             event = self._window.add(record, len(record.value), self._reads)
@@ -147,7 +147,7 @@ class OverlappingLoop:
         return elements_of([record], run.streams, saw, results, now_ms=now_ms, canaries=run.job.canaries)
 
     def _holds_watermark(self, *, drain: bool) -> bool:
-        return drain and not self._run.settings.ends_in_order
+        return drain and not self._run.settings.history
 
     def _is_due(self) -> bool:
         """Whether to commit what is completed, or to wait until there is more: a commit of each event alone is dear."""

@@ -28,5 +28,5 @@ class RunnerSettings:
     retry_seconds_max: float = 5.0
     # Whether the job ends, instead of starting from the beginning, if its log was replaced.
     stops_where_replaced: bool = False
-    # Whether the watermark follows the input of a run that drains it, which is then in a suitable order.
-    ends_in_order: bool = False
+    # Whether the input is history, in an order that the watermark follows although it ends: times are those of events.
+    history: bool = False
