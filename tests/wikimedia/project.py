@@ -20,11 +20,13 @@ from headwater.config import load_config
 from headwater.event import event_time_ms, get_path
 from headwater.intake.gate import Gate, GateSettings
 from headwater.jobs.job import Job
+from headwater.jobs.metrics import JobMetrics
 from headwater.log.contract import Record, TopicSettings
 from headwater.platform import declarations, schemas_of
 from headwater.processing.embedded.loop import RunnerSettings
 from headwater.processing.embedded.runner import runner_on
 from headwater.streams.registry import StreamRegistry
+from headwater.telemetry import Telemetry
 from headwater.testing.clock import ManualClock
 from headwater.testing.oracle_log import OracleLog
 from requirements import REPOSITORY, check_need, fixtures_folder
@@ -122,7 +124,9 @@ async def run(job: Job, placed: Iterable[tuple[int, Event]], *, batch: int = 500
         topic = get_path(event, "meta.stream")
         topic = topic if topic in job.reads() else job.reads()[0]
         records.append(Record(topic, json.dumps(event).encode(), None, (), partition=partition))
-    runner = runner_on(log, job, gate, settings=RunnerSettings(wait_seconds=0.02, batch_records_max=batch), clock=clock)
+    settings = RunnerSettings(wait_seconds=0.02, batch_records_max=batch)
+    metrics = JobMetrics(Telemetry(), job.name)
+    runner = runner_on(log, job, gate, settings=settings, clock=clock, metrics=metrics)
     await log.append(records)
     await runner.run(drain=True)
     outputs = [] if writes.output is None else await _events(log, writes.output)
@@ -134,7 +138,9 @@ def run_files(name: str, events: Iterable[Event | str], folder: Path, *options: 
     source, target, errors = folder / "input.jsonl", folder / "output.jsonl", folder / "errors.jsonl"
     lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
     source.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    arguments = ["job", "run", name, "--project", str(PROJECT), "--from", str(source), "--to", str(target)]
+    if "--from" not in options:
+        options = (*options, "--from", str(source))
+    arguments = ["job", "run", name, "--project", str(PROJECT), "--to", str(target)]
     answer = CliRunner().invoke(main, [*arguments, "--errors", str(errors), "--json", "--restart", *options])
     assert answer.exit_code == 0, answer.output
     written = [[json.loads(line) for line in path.read_text("utf-8").splitlines()] for path in (target, errors)]

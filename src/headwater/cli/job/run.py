@@ -98,7 +98,8 @@ def command(
 
     The job runs as it does in a server, on input that ends: steps, state, timers, ids and error events are the same,
     and at the end all windows are emitted. Events are validated, repeats of a meta.id within a day are left out, and
-    so are canaries; a line that is not a valid event gives an error event, and the run continues.
+    so are canaries; a line that is not a valid event gives an error event, and the run continues. An object with
+    neither `$schema` nor `meta` is an event of the stream that its file is given for, or whose schema it agrees with.
 
     Result files are there only when they are whole. An interrupted run resumes when the same command is run again; if
     its input or the job's code has changed, it starts again from the beginning. The exit code is 0 when the input was

@@ -19,6 +19,7 @@ from headwater.event_lines import require_whole
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.outcome import Refused
 from headwater.jobs.job import Job
+from headwater.processing.batch.rows import Rows, is_row
 from headwater.processing.batch.sorting import Entry
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
@@ -86,6 +87,7 @@ class Admission:
         self._job = job
         self._rules = rules
         self._streams: Mapping[str, Stream] = {name: streams.get(name) for name in job.reads()}
+        self._rows = Rows(self._streams, validator)
         self._only = next(iter(self._streams)) if len(self._streams) == 1 else None
         self._gate = Gate(streams, validator, settings, clock=lambda: self._now_ms / 1000, new_id=lambda: self._new_id)
         self._now_ms = EPOCH_MS
@@ -112,10 +114,13 @@ class Admission:
         value, raw, flags = decode_event(data)
         if not isinstance(value, dict):
             raise EventMalformed("The line is JSON, but not an object.")
+        completed = is_row(value)
+        if completed:
+            value = self._rows.event_of(value, line.stream)
         name, was_set = self._stream_of(line, value)
         if name is None:
             return None
-        if was_set:
+        if was_set or completed:
             raw, flags = encode_read(value)
         if not self._job.canaries and get_path(value, "meta.domain") == CANARY_DOMAIN:
             self.counts.canaries += 1
