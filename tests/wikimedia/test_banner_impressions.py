@@ -1,0 +1,113 @@
+"""The job banner_impressions: the golden with its late events, the weight of a sample, and what cannot be counted."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from requirements import at_least_one, requires_fixtures
+from wikimedia.project import FIXTURES, Event, in_project, interleaved, job_named, only, read, run, run_files
+
+JOB = "banner_impressions"
+INPUT = "synthetic/SYNTHETIC_centralnotice_impression.jsonl.gz"
+GOLDEN = "synthetic/SYNTHETIC_banner_impressions_minutely.expected.jsonl"
+LATE = "synthetic/SYNTHETIC_banner_impressions_late.expected.jsonl"
+
+
+def rows(events: list[Event]) -> list[list[tuple[str, Any]]]:
+    golden = at_least_one(read(GOLDEN))
+    return sorted(sorted(row.items()) for row in only(events, golden[0]))
+
+
+@requires_fixtures(FIXTURES)
+def test_the_minutes_are_those_of_the_golden_without_repeats_canaries_and_late_events(tmp_path: Path) -> None:
+    late = {row["meta.id"] for row in at_least_one(read(LATE))}
+    events = at_least_one(read(INPUT))
+    file = tmp_path / "late.jsonl"
+
+    ran = run_files(JOB, events, tmp_path, "--late", str(file))
+
+    assert ran.errors == []
+    assert rows(ran.outputs) == rows(read(GOLDEN))
+    assert ran.late == len(late)
+    written = [line.split('"dt":')[1] for line in file.read_text().splitlines()]
+    assert len(written) == len(late)
+
+
+@requires_fixtures(FIXTURES)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_sorted_by_time_a_shuffled_file_gives_the_minutes_of_the_golden_too(seed: int, tmp_path: Path) -> None:
+    late = {row["meta.id"] for row in read(LATE)}
+    events = [event for event in read(INPUT) if event["meta"]["id"] not in late]
+    random.Random(seed).shuffle(events)
+    ran = run_files(JOB, events, tmp_path, "--order", "event-time")
+    assert (ran.errors, ran.late) == ([], 0)
+    assert rows(ran.outputs) == rows(read(GOLDEN))
+
+
+@requires_fixtures(FIXTURES)
+async def test_shuffled_partitions_give_the_minutes_of_the_golden() -> None:
+    late = {row["meta.id"] for row in read(LATE)}
+    known = {event["meta"]["id"]: event for event in read(INPUT) if event["meta"]["id"] not in late}
+    countries: dict[str, list[Event]] = {}
+    for event in known.values():
+        countries.setdefault(event["event"]["country"], []).append(event)
+    ran = await run(job_named(JOB), interleaved(list(countries.values()), seed=2))
+    assert ran.errors == []
+    assert rows(ran.outputs) == rows(read(GOLDEN))
+
+
+def impression(second: float, rate: float = 0.1, **also: Any) -> Event:
+    at = f"2026-01-31T12:{int(second) // 60:02}:{int(second) % 60:02}Z"
+    fields = {"campaign": "c", "banner": "b", "project": "p", "country": "FR", "uselang": "en", "device": "d"}
+    event = {**fields, "statusCode": "6", "impressionEventSampleRate": rate, **also}
+    meta = {"stream": "eventlogging_CentralNoticeImpression", "id": f"{second}{rate}{also}", "dt": at}
+    uri = "/analytics/legacy/centralnoticeimpression/1.1.0"
+    return {"$schema": uri, "meta": meta, "dt": at, "event": {k: v for k, v in event.items() if v is not None}}
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [([0.3], 3), ([0.3] * 3, 10), ([1], 1), ([0.01, 1, 0.5], 103), ([0.4], 2), ([2.0], 0), ([2.0, 2.0], 1)],
+)
+def test_the_weights_of_a_row_are_rounded_once(rates: list[float], expected: int, tmp_path: Path) -> None:
+    ran = run_files(JOB, [impression(number, rate) for number, rate in enumerate(rates)], tmp_path)
+    assert only(ran.outputs, ["events", "impressions"]) == [{"events": len(rates), "impressions": expected}]
+
+
+def test_what_cannot_be_counted_is_an_error_event_and_moves_no_watermark(tmp_path: Path) -> None:
+    wrong = [impression(900, 0.0), impression(901, -0.1), impression(902, country=""), impression(903, country=None)]
+    wrong += [impression(904, "0.1"), impression(905, True)]  # type: ignore[arg-type]
+    ran = run_files(JOB, [*wrong, impression(1), impression(2, banner=None)], tmp_path)
+    assert len(ran.errors) == len(wrong)
+    assert only(ran.outputs, ["banner", "events"]) == [{"banner": "b", "events": 1}, {"banner": "", "events": 1}]
+
+
+def test_an_event_is_late_when_its_minute_ended_a_minute_before_the_newest_event(tmp_path: Path) -> None:
+    on_time = [impression(10), impression(119), impression(20), impression(120), impression(61)]
+    ran = run_files(JOB, [*on_time, impression(30)], tmp_path)
+    assert ran.late == 1
+    assert only(ran.outputs, ["minute", "events"]) == [
+        {"minute": "2026-01-31T12:00:00Z", "events": 2},
+        {"minute": "2026-01-31T12:01:00Z", "events": 2},
+        {"minute": "2026-01-31T12:02:00Z", "events": 1},
+    ]
+
+
+@given(st.lists(st.sampled_from([0.1, 0.3, 0.01, 0.7, 1.0, 1e-6]), min_size=1), st.randoms())
+def test_the_order_of_events_changes_no_sum(rates: list[float], chance: random.Random) -> None:
+    module = in_project("jobs.banner_impressions")
+    shuffled = list(rates)
+    chance.shuffle(shuffled)
+    states = []
+    for order in (rates, shuffled):
+        state: dict[str, int] = {}
+        for rate in order:
+            state = module.counted(state, {"event": {"impressionEventSampleRate": rate}})
+        states.append(state)
+    assert states[0] == states[1]
