@@ -25,7 +25,7 @@ from headwater.cli.main import VERBS, main
 from headwater.connectors.registry import SINKS, SUFFIXES, sink_spec
 from headwater.errors import HeadwaterError
 from headwater.jobs.sinks import CONNECTOR, TableOptions
-from headwater.options import is_required
+from headwater.options import inner_section, is_required
 from headwater.web import problems
 
 # The rules are those of the tests; they are not part of the package.
@@ -126,8 +126,9 @@ def configuration_page() -> str:
         "# Configuration",
         NOTICE,
         "Settings are in `headwater.yaml`, in the project directory. Each can be overridden by an environment",
-        "variable, `HEADWATER_<SECTION>_<KEY>`. A section with a *short form* may be written as that one value. An",
-        "unknown key is an error that names the file, the line and the nearest known key.",
+        "variable, `HEADWATER_<SECTION>_<KEY>`, with `_` for the dot in a key. A section with a *short form* may be",
+        "written as that one value. An unknown key is an error that names the file, the line and the nearest known",
+        "key.",
         "",
         "**A change of `headwater.yaml`, of stream files or of jobs needs a restart**: a running platform prints a",
         "reminder that files have changed. New versions of schemas are found without a restart, and",
@@ -138,13 +139,20 @@ def configuration_page() -> str:
         parts += [f"## {name}", "", _sentence(section), ""]
         if shorthand := getattr(section, "SHORTHAND", None):
             parts += [f"Short form: `{name}: …` means `{name}.{shorthand}`.", ""]
-        hints = typing.get_type_hints(section)
-        rows = [
-            [f"`{field.name}`", _kind(hints[field.name]), f"`{_default(field)}`", field.metadata["meaning"]]
-            for field in dataclasses.fields(section)
-        ]
-        parts += _table(["key", "value", "default", "meaning"], rows)
+        parts += _table(["key", "value", "default", "meaning"], list(_setting_rows(section)))
     return "\n".join(parts)
+
+
+def _setting_rows(section: type[Any], outer: str = "") -> Iterator[list[str]]:
+    """Each setting of a section and of those inside it: its key, its values, its default and its meaning."""
+    hints = typing.get_type_hints(section)
+    for field in dataclasses.fields(section):
+        inner = inner_section(field)
+        if inner is not None:
+            yield from _setting_rows(inner, f"{outer}{field.name}.")
+        else:
+            key, default = f"`{outer}{field.name}`", f"`{_default(field)}`"
+            yield [key, _kind(hints[field.name]), default, field.metadata["meaning"]]
 
 
 CONNECTORS_BEFORE = """\

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from headwater.declaration import Declaration, KeyPath, read_declaration, scalar, suggestion
+from headwater.declaration import Declaration, KeyPath, dotted, read_declaration, scalar, suggestion
 from headwater.errors import ConfigInvalid
-from headwater.options import REFERENCE, accept, alternatives, dereferenced, fields_of
+from headwater.options import REFERENCE, accept, alternatives, dereferenced, fields_of, inner_section
 from headwater.settings import (
     SECTIONS,
     ConsumptionConfig,
@@ -24,6 +24,8 @@ from headwater.settings import (
     IntakeConfig,
     JobsConfig,
     LogConfig,
+    LookupsConfig,
+    MediaWikiConfig,
     MonitoringConfig,
     SchemasConfig,
     StreamsConfig,
@@ -41,6 +43,8 @@ __all__ = [
     "IntakeConfig",
     "JobsConfig",
     "LogConfig",
+    "LookupsConfig",
+    "MediaWikiConfig",
     "MonitoringConfig",
     "SchemasConfig",
     "StreamsConfig",
@@ -68,6 +72,7 @@ class Config:
     intake: IntakeConfig = field(default_factory=IntakeConfig)
     consumption: ConsumptionConfig = field(default_factory=ConsumptionConfig)
     jobs: JobsConfig = field(default_factory=JobsConfig)
+    lookups: LookupsConfig = field(default_factory=LookupsConfig)
     monitoring: MonitoringConfig = field(default_factory=MonitoringConfig)
     web: WebConfig = field(default_factory=WebConfig)
 
@@ -153,64 +158,92 @@ def load_config(
     `overrides`, which has the file's structure or dotted keys such as `web.port`. Later values win. Raises
     ConfigInvalid.
     """
-    values: dict[tuple[str, str], Any] = {}
+    values: dict[KeyPath, Any] = {}
     values.update(_from_file(project_dir / CONFIG_FILE))
     values.update(_from_environment(os.environ if environment is None else environment))
     values.update(_from_overrides(overrides or {}))
-    sections: dict[str, Any] = {}
-    for name, section in SECTIONS.items():
-        sections[name] = section(**{key: value for (of, key), value in values.items() if of == name})
-    return Config(project_dir=project_dir, **sections)
+    return Config(project_dir, **{name: _section(section, (name,), values) for name, section in SECTIONS.items()})
 
 
-def _from_file(path: Path) -> Iterator[tuple[tuple[str, str], Any]]:
+def _section(section: type[Any], path: KeyPath, values: Mapping[KeyPath, Any]) -> Any:
+    """The section at `path`, with those inside it."""
+    made: dict[str, Any] = {}
+    for key, (declared, _) in fields_of(section).items():
+        inner = inner_section(declared)
+        if inner is not None:
+            made[key] = _section(inner, (*path, key), values)
+        elif (*path, key) in values:
+            made[key] = values[(*path, key)]
+    return section(**made)
+
+
+def _from_file(path: Path) -> Iterator[tuple[KeyPath, Any]]:
     if not path.exists():
         return
     declaration = read_declaration(path)
     yield from _from_declaration(declaration)
 
 
-def _from_declaration(declaration: Declaration) -> Iterator[tuple[tuple[str, str], Any]]:
+def _from_declaration(declaration: Declaration) -> Iterator[tuple[KeyPath, Any]]:
     tree = {} if declaration.value is None else declaration.value
     if not isinstance(tree, dict):
         raise declaration.refusal((), "must be a mapping of sections.", hint=f"Known: {', '.join(SECTIONS)}.")
     declaration.refuse_unknown_keys((), tree, SECTIONS)
     for name, written in tree.items():
-        for path, key, value in _settings_of(name, written, declaration):
-            yield (name, key), accept(SECTIONS[name], key, value, declaration, path, name=f"{name}.{key}")
+        yield from _settings_of(SECTIONS[name], (name,), written, declaration)
 
 
-def _settings_of(name: str, written: Any, declaration: Declaration) -> Iterator[tuple[KeyPath, str, Any]]:
-    section = SECTIONS[name]
+def _settings_of(
+    section: type[Any], path: KeyPath, written: Any, declaration: Declaration
+) -> Iterator[tuple[KeyPath, Any]]:
+    name = dotted(path)
     if isinstance(written, dict):
-        declaration.refuse_unknown_keys((name,), written, fields_of(section))
+        known = fields_of(section)
+        declaration.refuse_unknown_keys(path, written, known)
         for key, value in written.items():
-            yield (name, key), key, value
+            at = (*path, key)
+            inner = inner_section(known[key][0])
+            if inner is not None:
+                yield from _settings_of(inner, at, value, declaration)
+            else:
+                yield at, accept(section, key, value, declaration, at, name=f"{name}.{key}")
     elif written is not None:
         shorthand = getattr(section, "SHORTHAND", None)
         if shorthand is None:
-            known = ", ".join(fields_of(section))
-            raise declaration.refusal((name,), f"{name} must be a mapping.", hint=f"Its keys: {known}.")
-        yield (name,), shorthand, written
+            raise declaration.refusal(
+                path, f"{name} must be a mapping.", hint=f"Its keys: {', '.join(fields_of(section))}."
+            )
+        yield (*path, shorthand), accept(section, shorthand, written, declaration, path, name=f"{name}.{shorthand}")
 
 
-def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[tuple[str, str], Any]]:
+def _variables(section: type[Any], path: KeyPath) -> Iterator[tuple[str, tuple[KeyPath, type[Any]]]]:
+    """Each setting of a section, and of those inside it: the variable that overrides it, its path and its section."""
+    for key, (declared, _) in fields_of(section).items():
+        inner = inner_section(declared)
+        if inner is not None:
+            yield from _variables(inner, (*path, key))
+        else:
+            yield "_".join(map(str, (*path, key))), ((*path, key), section)
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[KeyPath, Any]]:
     for variable in sorted(environment):
         name, _, key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
         # Other HEADWATER_* variables belong to tests and deployments; only those that name a section are ours.
         if not variable.startswith(ENVIRONMENT_PREFIX) or name not in SECTIONS:
             continue
-        section = SECTIONS[name]
-        key = key or getattr(section, "SHORTHAND", "")
+        known = dict(_variables(SECTIONS[name], (name,)))
+        key = key or getattr(SECTIONS[name], "SHORTHAND", "")
         source = Declaration(f"environment variable {variable}", None)
-        if key not in fields_of(section):
-            names = [f"{ENVIRONMENT_PREFIX}{name}_{field}".upper() for field in fields_of(section)]
+        if f"{name}_{key}" not in known:
+            names = [f"{ENVIRONMENT_PREFIX}{known_as}".upper() for known_as in known]
             raise source.refusal((), "is not a setting.", hint=suggestion(variable, names))
+        path, section = known[f"{name}_{key}"]
         try:
-            value = _from_text(environment[variable], fields_of(section)[key][1])
+            value = _from_text(environment[variable], fields_of(section)[str(path[-1])][1])
         except ValueError as error:
             raise source.refusal((), f"{error}.") from None
-        yield (name, key), accept(section, key, value, source, (name, key))
+        yield path, accept(section, str(path[-1]), value, source, path)
 
 
 def _from_text(text: str, kind: Any) -> Any:
@@ -222,12 +255,19 @@ def _from_text(text: str, kind: Any) -> Any:
     return scalar(text)
 
 
-def _from_overrides(overrides: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Any]]:
+def _from_overrides(overrides: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
     tree: dict[str, Any] = {}
     for name, value in overrides.items():
         section, dot, key = name.partition(".")
         if dot:
-            tree.setdefault(section, {})[key] = value
+            within = tree.setdefault(section, {})
+            kind = SECTIONS.get(section)
+            while "." in key and kind is not None:
+                outer, _, rest = key.partition(".")
+                kind = inner_section(fields_of(kind)[outer][0]) if outer in fields_of(kind) else None
+                if kind is not None:
+                    within, key = within.setdefault(outer, {}), rest
+            within[key] = value
         elif isinstance(value, Mapping):
             tree.setdefault(section, {}).update(value)
         else:

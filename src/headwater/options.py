@@ -70,6 +70,12 @@ def fields_of(section: type[Any]) -> dict[str, tuple[dataclasses.Field[Any], Any
     return {field.name: (field, hints[field.name]) for field in dataclasses.fields(section)}
 
 
+def inner_section(field: dataclasses.Field[Any]) -> type[Any] | None:
+    """The section that a field holds, whose keys are written below its name; None for a setting."""
+    kind: type[Any] | None = field.metadata.get("section")
+    return kind
+
+
 def alternatives(kind: Any) -> tuple[Any, ...]:
     return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
 

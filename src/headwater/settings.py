@@ -322,6 +322,92 @@ class JobsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaWikiConfig:
+    """How wikis are asked about pages and revisions."""
+
+    url: str = setting(
+        "https://{domain}/w/api.php",
+        "The address of the Action API. `{domain}` is replaced by the domain of the wiki; without it, all wikis are "
+        "asked at this address, with their domain as `Host`, as a proxy or a stand-in expects it.",
+        starts_with=("http://", "https://"),
+    )
+    maxlag_seconds: int | None = setting(
+        5, "The replication lag from which wikis refuse requests of ours (`maxlag`); null: not sent.", at_least=0
+    )
+    revisions_per_request_max: int = setting(
+        50, "The most revisions in one request; accounts with `apihighlimits` may have 500.", at_least=1, at_most=500
+    )
+    requests_per_wiki_max: int = setting(
+        4, "The most requests about revisions in flight per wiki; further lookups join the next batch.", at_least=1
+    )
+    batch_wait_ms: float = setting(
+        5.0, "How long a lookup waits for others of the same wiki, to share a request.", at_least=0, at_most=1000
+    )
+    missing_age_seconds: float = setting(
+        30.0,
+        "An unknown revision is looked up again while its event is younger, since replicas lag; after that it is "
+        "final that there is none.",
+        at_least=0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LookupsConfig:
+    """How jobs ask other services over HTTP (`ctx.http`)."""
+
+    contact: str | None = setting(
+        None,
+        "A mail address or web page of the people who run this platform, sent in `User-Agent`; services such as "
+        "Wikimedia's block clients that name nobody.",
+    )
+    requests_per_host_max: int = setting(
+        64, "The most requests in flight per host; it is lowered for a while when a host answers 429.", at_least=1
+    )
+    requests_per_second_per_host_max: float | None = setting(
+        None, "The most requests per second to one host; null: no limit.", at_least=0.001
+    )
+    connect_seconds_max: float = setting(5.0, "How long a connection may take to be established.", at_least=0.01)
+    read_seconds_max: float = setting(10.0, "How long a host may send nothing during an answer.", at_least=0.01)
+    total_seconds_max: float = setting(
+        25.0,
+        "How long one lookup may take as a whole, with waiting for limits and with retries, unless it sets "
+        "`timeout`; less than the `timeout_ms` of its step.",
+        at_least=0.01,
+    )
+    answer_bytes_max: int = setting(33_554_432, "The largest answer, after decompression.", at_least=1024)
+    answers_bytes_max: int = setting(
+        268_435_456, "How many bytes of answers may be in the middle of being read; others wait.", at_least=1024
+    )
+    redirects_max: int = setting(3, "The most redirects that one request follows.", at_least=0)
+    attempts_max: int = setting(
+        3,
+        "How often a request that may be repeated is tried before the job gets the error; refusals with a time to "
+        "wait (429, `maxlag`) do not count.",
+        at_least=1,
+    )
+    retry_first_seconds: float = setting(1.0, "The pause before the second attempt; it doubles.", at_least=0.001)
+    retries_percent_max: float = setting(
+        20.0,
+        "The most retries that fail, as a share of the requests to a host; beyond it a retry fails at once, "
+        "without a request.",
+        at_least=0,
+        at_most=1000,
+    )
+    retries_per_second_min: float = setting(
+        1.0, "How many retries per second are allowed in any case, to find out that a host works again.", at_least=0.01
+    )
+    pause_seconds_max: float = setting(
+        300.0, "The longest pause that a host may ask for with `Retry-After`.", at_least=0, at_most=3600
+    )
+    cache_bytes_max: int = setting(
+        67_108_864, "How many bytes of answers are kept for lookups with `cache`; 0 keeps none.", at_least=0
+    )
+    mediawiki: MediaWikiConfig = dataclasses.field(
+        default_factory=MediaWikiConfig, metadata={"section": MediaWikiConfig}
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class MonitoringConfig:
     """How streams are monitored."""
 
@@ -404,6 +490,7 @@ SECTIONS: Mapping[str, type[Any]] = types.MappingProxyType(
         "intake": IntakeConfig,
         "consumption": ConsumptionConfig,
         "jobs": JobsConfig,
+        "lookups": LookupsConfig,
         "monitoring": MonitoringConfig,
         "web": WebConfig,
     }

@@ -62,6 +62,7 @@ LARGE_FOLDERS: dict[str, tuple[int, str]] = {}
 
 # A driver or framework, and the only modules that may import it (a name stands for itself and everything below it).
 ONLY_IN = {
+    "aiohttp": ("headwater.lookups.transport",),
     "sqlite3": ("headwater.log", "headwater.processing.stores.state_file", "headwater.connectors.sinks.sqlite"),
     "duckdb": (
         "headwater.connectors.sinks.duckdb",

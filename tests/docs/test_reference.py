@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from headwater import config, errors
 from headwater.errors import HeadwaterError
+from headwater.options import inner_section
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -35,12 +38,22 @@ def test_every_error_code_is_documented() -> None:
     assert [error.code for error in family if f"`{error.code}`" not in page] == []
 
 
+def setting_names(section: type[Any]) -> Iterator[str]:
+    """The keys of a section; those of a section inside it with its name and a dot."""
+    for field in dataclasses.fields(section):
+        inner = inner_section(field)
+        if inner is None:
+            yield field.name
+        else:
+            yield from (f"{field.name}.{name}" for name in setting_names(inner))
+
+
 def test_every_setting_is_documented() -> None:
     page = (REPOSITORY / "docs/reference/configuration.md").read_text(encoding="utf-8")
     missing = [
         f"{name}.{key}"
         for name, section in config.SECTIONS.items()
-        for key in section.__dataclass_fields__
+        for key in setting_names(section)
         if f"`{key}`" not in page.split(f"\n## {name}\n", 1)[-1].split("\n## ", 1)[0]
     ]
     assert missing == []

@@ -123,3 +123,32 @@ def test_a_nul_character_is_refused_with_its_place(tmp_path: Path, written: str)
     with pytest.raises(ConfigInvalid, match="NUL") as caught:
         load_config(tmp_path, environment={})
     assert caught.value.line == 2
+
+
+def test_a_section_inside_a_section_is_read_from_every_place(tmp_path: Path) -> None:
+    text = "lookups: {contact: a@example.org, mediawiki: {url: 'http://one', maxlag_seconds: 7}}"
+    assert load(tmp_path, text).lookups.mediawiki.url == "http://one"
+    environment = {"HEADWATER_LOOKUPS_MEDIAWIKI_URL": "http://two", "HEADWATER_LOOKUPS_REDIRECTS_MAX": "1"}
+    lookups = load(tmp_path, text, environment).lookups
+    assert (lookups.mediawiki.url, lookups.redirects_max) == ("http://two", 1)
+    assert (lookups.mediawiki.maxlag_seconds, lookups.contact) == (7, "a@example.org")
+    for overrides in (
+        {"lookups.mediawiki.url": "http://three"},
+        {"lookups": {"mediawiki": {"url": "http://three"}}},
+        {"lookups.mediawiki": {"url": "http://three"}},
+    ):
+        mediawiki = load_config(tmp_path, environment, overrides).lookups.mediawiki
+        assert (mediawiki.url, mediawiki.maxlag_seconds) == ("http://three", 7)
+    assert load(tmp_path, "lookups: {mediawiki: }").lookups.mediawiki.maxlag_seconds == 5
+
+
+def test_a_wrong_key_inside_a_section_of_a_section_is_named_with_the_nearest(tmp_path: Path) -> None:
+    assert complaint(tmp_path, "lookups:\n  mediawiki:\n    ulr: x\n") == (
+        'headwater.yaml:3: unknown key "ulr" in lookups.mediawiki. Did you mean "url"?'
+    )
+    assert complaint(tmp_path, "lookups: {mediawiki: {url: 5}}") == (
+        "headwater.yaml:1: lookups.mediawiki.url must be text, not 5."
+    )
+    assert "lookups.mediawiki must be a mapping. Its keys: url, " in complaint(tmp_path, "lookups: {mediawiki: x}")
+    assert "HEADWATER_LOOKUPS_MEDIAWIKI_URL" in complaint(tmp_path, "", {"HEADWATER_LOOKUPS_MEDIAWIKI_ULR": "x"})
+    assert 'unknown key "ulr" in lookups.mediawiki' in complaint(tmp_path, "", **{"lookups.mediawiki.ulr": "x"})

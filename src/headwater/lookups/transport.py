@@ -1,0 +1,193 @@
+"""Sends one request and reads its answer, with bounds on time and size: the only module that knows the HTTP library."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from headwater import __version__
+from headwater.errors import AnswerInvalid, LookupRefused, LookupUnavailable
+from headwater.lookups.response import Response
+from headwater.settings import LookupsConfig
+
+# Smaller answers are not counted against `answers_bytes_max`.
+SMALL_BYTES = 65_536
+_KEPT_ALIVE_SECONDS = 15.0
+_NAMES_KEPT_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it is sent. `shown` names it in messages: without its query, which may hold secrets."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    shown: str
+
+
+class Transport:
+    """The connections of one event loop; made at the first request."""
+
+    def __init__(self, settings: LookupsConfig) -> None:
+        self._settings = settings
+        self._session: aiohttp.ClientSession | None = None
+        self._answers = _Reading(settings.answers_bytes_max)
+
+    async def exchange(self, request: Request, seconds: float) -> Response:
+        """Send `request`, and read its answer within `seconds`.
+
+        Raises LookupUnavailable if there is none, AnswerInvalid if it is too large, LookupRefused if the request cannot
+        be sent at all.
+        """
+        session = self._session or self._open()
+        limits = self._settings
+        timeout = aiohttp.ClientTimeout(
+            total=seconds, sock_connect=limits.connect_seconds_max, sock_read=limits.read_seconds_max
+        )
+        try:
+            async with session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                headers=request.headers,
+                data=request.body,
+                allow_redirects=False,
+                timeout=timeout,
+            ) as answer:
+                body = await self._body(answer, request)
+                return Response(answer.status, answer.headers, body, request.url.partition("?")[0])
+        except TimeoutError as error:
+            raise self._late(request, error, seconds) from None
+        except aiohttp.ClientConnectorError as error:
+            reason = _reason(getattr(error, "os_error", error))
+            raise LookupUnavailable(f"{request.shown}: no connection ({reason}).", was_sent=False) from None
+        except (aiohttp.InvalidURL, ValueError) as error:
+            raise LookupRefused(f"{request.shown} cannot be sent ({type(error).__name__}).") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise LookupUnavailable(f"{request.shown}: the connection failed ({_reason(error)}).") from None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        contact = self._settings.contact or "no contact configured"
+        self._session = aiohttp.ClientSession(
+            # The hosts' own limits are the only ones.
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=_KEPT_ALIVE_SECONDS, ttl_dns_cache=_NAMES_KEPT_SECONDS
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"Headwater/{__version__} ({contact}) aiohttp/{aiohttp.__version__}"},
+            trust_env=False,
+        )
+        return self._session
+
+    async def _body(self, answer: aiohttp.ClientResponse, request: Request) -> bytes:
+        announced = answer.content_length
+        if announced is not None and announced > self._settings.answer_bytes_max:
+            raise self._too_large(request, answer.status)
+        if announced is not None and "Content-Encoding" not in answer.headers:
+            async with self._answers.of(announced):
+                body: bytes = await answer.read()
+                return body
+        read = bytearray()
+        async for chunk in answer.content.iter_any():
+            read += chunk
+            if len(read) > SMALL_BYTES:
+                break
+        else:
+            return bytes(read)
+        # Its size is unknown, so it is counted as large as it may become.
+        async with self._answers.of(self._settings.answer_bytes_max):
+            async for chunk in answer.content.iter_any():
+                read += chunk
+                if len(read) > self._settings.answer_bytes_max:
+                    raise self._too_large(request, answer.status)
+            return bytes(read)
+
+    def _too_large(self, request: Request, status: int) -> AnswerInvalid:
+        return AnswerInvalid(
+            f"{request.shown} answered with more than {self._settings.answer_bytes_max:,} bytes.",
+            hint="The setting `lookups.answer_bytes_max` is the limit.",
+            status=status,
+        )
+
+    def _late(self, request: Request, error: BaseException, seconds: float) -> LookupUnavailable:
+        limits = self._settings
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return LookupUnavailable(
+                f"{request.shown}: no connection within {limits.connect_seconds_max:g} seconds.", was_sent=False
+            )
+        if isinstance(error, aiohttp.SocketTimeoutError):
+            return LookupUnavailable(f"{request.shown} sent nothing for {limits.read_seconds_max:g} seconds.")
+        return LookupUnavailable(f"{request.shown} did not answer within {seconds:.3g} seconds.")
+
+
+class _Reading:
+    """How many bytes of answers are being read; an answer always fits if no other is counted."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def of(self, size: int) -> _Share:
+        return _Share(self, size if size > SMALL_BYTES else 0)
+
+    async def take(self, size: int) -> None:
+        if not self._waiting and self._fits(size):
+            self._bytes += size
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self.give(size)
+            raise
+
+    def give(self, size: int) -> None:
+        self._bytes -= size
+        while self._waiting and (self._waiting[0][1].done() or self._fits(self._waiting[0][0])):
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._bytes += size
+                turn.set_result(None)
+
+    def _fits(self, size: int) -> bool:
+        return not self._bytes or self._bytes + size <= self._bytes_max
+
+
+class _Share:
+    """A part of `_Reading`, taken while an answer is read."""
+
+    __slots__ = ("_reading", "_size")
+
+    def __init__(self, reading: _Reading, size: int) -> None:
+        self._reading = reading
+        self._size = size
+
+    async def __aenter__(self) -> None:
+        if self._size:
+            await self._reading.take(self._size)
+
+    async def __aexit__(self, *_: Any) -> None:
+        if self._size:
+            self._reading.give(self._size)
+
+
+def _reason(error: BaseException) -> str:
+    """What is known of a failure, without addresses and queries."""
+    text = getattr(error, "strerror", None)
+    return text if isinstance(text, str) and text else type(error).__name__
