@@ -1,0 +1,79 @@
+"""The jobs of a project with what its log knows of them, for the verbs that show jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headwater.cli.up.up import require_project
+from headwater.errors import HeadwaterError, JobInvalid
+
+if TYPE_CHECKING:
+    from headwater.catalog.job_diagram import JobMeasures
+    from headwater.config import Config
+    from headwater.jobs.job import Job
+    from headwater.streams.registry import StreamRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredJobs:
+    """`measures` by name of a job; empty, with the reason, if the log could not be read."""
+
+    streams: StreamRegistry
+    jobs: Sequence[Job]
+    measures: dict[str, JobMeasures]
+    unmeasured: str = ""
+
+
+def load_measured(project: Path, name: str | None = None) -> MeasuredJobs:
+    """The jobs of the project, or the one of that name. Raises ConfigInvalid, JobInvalid."""
+    from headwater.config import load_config
+    from headwater.declaration import nearest
+    from headwater.platform import declarations
+
+    require_project(project)
+    config = load_config(project)
+    streams, jobs = declarations(config)
+    if name is not None:
+        names = [job.name for job in jobs]
+        if name not in names:
+            near = nearest(name, names)
+            hint = f'Did you mean "{near}"?' if near else "`headwater job list` prints their names."
+            raise JobInvalid(f"The project has no job {name}.", hint=hint)
+        jobs = [job for job in jobs if job.name == name]
+    try:
+        return MeasuredJobs(streams, jobs, asyncio.run(_measured(config, jobs, streams)))
+    except HeadwaterError as error:
+        return MeasuredJobs(streams, jobs, {}, error.message)
+
+
+async def _measured(config: Config, jobs: Sequence[Job], streams: StreamRegistry) -> dict[str, JobMeasures]:
+    from headwater.catalog.job_measures import measures_of
+    from headwater.log.open import log_at, log_of
+
+    log = log_of(config) if config.log.is_kafka else log_at(f"sqlite:///{config.log_path}")
+    await log.open()
+    try:
+        return {job.name: await measures_of(log, job, streams, rows=await _rows(config, job)) for job in jobs}
+    finally:
+        await log.close()
+
+
+async def _rows(config: Config, job: Job) -> int | None:
+    """The rows of the table that it fills; None without one, or if it cannot be read now."""
+    from headwater.platform import table_of
+
+    writes = job.writes()
+    if writes.table is None or (writes.sink is None and not config.path(config.jobs.tables_path).exists()):
+        return None
+    table = table_of(config, job)
+    try:
+        await table.open()
+        return (await asyncio.to_thread(table.view, 1)).rows_total
+    except HeadwaterError:
+        return None
+    finally:
+        await table.close()

@@ -1,0 +1,39 @@
+"""`headwater job show`: one job as a diagram."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from headwater.cli.console import say
+from headwater.cli.job.measured import load_measured
+from headwater.cli.plan import project_option
+
+
+@click.command(
+    short_help="Draw one job: streams, steps, state and table.",
+    epilog="""\b
+Examples:
+  headwater job show page_edits
+  headwater job show page_edits --output page_edits.svg""",
+)
+@click.argument("name")
+@project_option
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write an SVG picture instead.")
+def command(*, name: str, project: Path, output: Path | None) -> None:
+    """Draw the job NAME: the streams it reads, its steps with the size of their state, and what it writes.
+
+    Events, lag and state are those in the log now, also while a server is running.
+    """
+    from headwater.catalog.job_diagram import diagram_of, diagram_svg, diagram_text
+
+    found = load_measured(project, name)
+    diagram = diagram_of(found.jobs[0], found.streams, found.measures.get(name))
+    if found.unmeasured:
+        say(f"Events, lag and state are not known: {found.unmeasured}")
+    if output is None:
+        click.echo(diagram_text(diagram), nl=False)
+    else:
+        output.write_text(diagram_svg(diagram), encoding="utf-8")
+        say(f"Written to {output}.")
