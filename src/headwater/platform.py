@@ -29,6 +29,7 @@ from headwater.jobs.sinks import sink_jobs
 from headwater.log.contract import Log, TopicSettings
 from headwater.log.open import log_of
 from headwater.log.sqlite.owner import LogOwner
+from headwater.lookups import Lookups
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
 from headwater.processing.embedded.partitioned import SharedRunner, can_share
@@ -91,6 +92,7 @@ class Platform:
             attempts_per_minute_max=config.control.attempts_per_minute_max,
         )
         self.tables: dict[str, TableSink] = {}
+        self.lookups = Lookups(config.lookups, self.telemetry)
         self.runners: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
         self.monitor = Monitor(
             config,
@@ -160,6 +162,7 @@ class Platform:
         await self.control.stop()
         await self.intake.stop()
         await asyncio.gather(*(runner.stop() for runner in self.runners.values()))
+        await self.lookups.close()
         if self._trimming is not None:
             self._trimming.cancel()
             await asyncio.gather(self._trimming, return_exceptions=True)
@@ -233,11 +236,23 @@ class Platform:
         if self.config.jobs.shared and self.log.features.shares_partitions and can_share(job):
             stall = self.config.jobs.shared_stall_seconds_max
             shared = SharedRunner(
-                job, self.log, self.gate, telemetry=self.telemetry, settings=settings, stall_seconds_max=stall
+                job,
+                self.log,
+                self.gate,
+                telemetry=self.telemetry,
+                settings=settings,
+                stall_seconds_max=stall,
+                http=self.lookups,
             )
             return Supervisor(shared)
         runner = runner_on(
-            self.log, job, self.gate, store=self._store(job), telemetry=self.telemetry, settings=settings
+            self.log,
+            job,
+            self.gate,
+            store=self._store(job),
+            telemetry=self.telemetry,
+            settings=settings,
+            http=self.lookups,
         )
         return Supervisor(runner)
 

@@ -14,7 +14,7 @@ import itertools
 import time
 import uuid
 from collections.abc import Callable
-from typing import TypeVar, Unpack
+from typing import TYPE_CHECKING, TypeVar, Unpack
 from urllib.parse import urljoin, urlsplit
 
 from headwater.backoff import Backoff
@@ -22,11 +22,13 @@ from headwater.errors import LookupNotFound, LookupRefused, LookupUnavailable
 from headwater.lookups.cache import Cache
 from headwater.lookups.hosts import Host, Hosts
 from headwater.lookups.measures import Measures
-from headwater.lookups.request import Options, Wanted, read_options
+from headwater.lookups.request import Options, Request, Wanted, read_options
 from headwater.lookups.response import Response
 from headwater.lookups.retry_after import retry_after_seconds
-from headwater.lookups.transport import Request, Transport
 from headwater.settings import LookupsConfig
+
+if TYPE_CHECKING:
+    from headwater.lookups.transport import Transport
 
 _T = TypeVar("_T")
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -52,7 +54,7 @@ class HttpClient:
     ) -> None:
         self.settings = settings
         self.hosts = Hosts(settings, clock)
-        self._transport = Transport(settings)
+        self._made: Transport | None = None
         self._measures = measures
         self._clock = clock
         self._wall_clock = wall_clock
@@ -152,7 +154,17 @@ class HttpClient:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._transport.close()
+        if self._made is not None:
+            await self._made.close()
+
+    @property
+    def _transport(self) -> Transport:
+        if self._made is None:
+            # Most processes make no request, and the library takes a while to import.
+            from headwater.lookups.transport import Transport
+
+            self._made = Transport(self.settings)
+        return self._made
 
     def _check_status(self, wanted: Wanted, host: Host, answer: Response) -> None:
         """Raise for a status that the caller does not want; pause the host if it asks for it."""

@@ -13,7 +13,6 @@ import orjson
 
 from headwater.declaration import suggestion
 from headwater.errors import LookupRefused
-from headwater.lookups.transport import Request
 from headwater.times import duration_ms
 
 Duration = float | int | str
@@ -23,6 +22,17 @@ URL_CHARS_MAX = 65_536
 # Headers that differ between requests for the same thing.
 TRACE_HEADERS = frozenset({"x-request-id", "traceparent", "tracestate"})
 _FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it is sent. `shown` names it in messages: without its query, which may hold secrets."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    shown: str
 
 
 class Options(TypedDict, total=False):

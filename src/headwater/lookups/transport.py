@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -13,6 +11,7 @@ from yarl import URL
 
 from headwater import __version__
 from headwater.errors import AnswerInvalid, LookupRefused, LookupUnavailable
+from headwater.lookups.request import Request
 from headwater.lookups.response import Response
 from headwater.settings import LookupsConfig
 
@@ -20,17 +19,6 @@ from headwater.settings import LookupsConfig
 SMALL_BYTES = 65_536
 _KEPT_ALIVE_SECONDS = 15.0
 _NAMES_KEPT_SECONDS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request as it is sent. `shown` names it in messages: without its query, which may hold secrets."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: bytes | None
-    shown: str
 
 
 class Transport:
