@@ -21,6 +21,7 @@ from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid, JobInvalid
 from headwater.intake.gate import GateSettings
 from headwater.jobs.job import Job
+from headwater.lookups.lookups import Lookups
 from headwater.platform import declarations
 from headwater.processing.batch.directory import RunDirectory, digest_of
 from headwater.processing.batch.inputs import InputFile, InputReader, input_files
@@ -30,6 +31,8 @@ from headwater.streams.registry import StreamRegistry
 
 WATCHED_LINES = 500
 PROGRESS_SECONDS = 0.25
+# The files of a project that its jobs may depend on.
+CODE = ("*.py", "*.yaml", "*.yml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +108,29 @@ class History:
             directory = RunDirectory(self._directory() or Path(elsewhere) / "run", self._identity())
             store = self._begun(directory, restart=restart)
             project = (self._streams, schemas_of(self._config), GateSettings.from_config(self._config))
+            lookups = Lookups(self._config.lookups)
             run = HistoryRun(
-                self.job, project, lambda: self._input, store=store, directory=directory.path, settings=self._settings
+                self.job,
+                project,
+                lambda: self._input,
+                store=store,
+                directory=directory.path,
+                settings=self._settings,
+                http=lookups,
             )
             total = self._read(run)
-            summary = self._process(run, total)
+            summary = self._process(run, lookups, total)
             asyncio.run(store.publish())
             directory.remove()
         return Outcome(self.job.name, summary, time.perf_counter() - started, self._input.damage)
-
-    def _lines(self) -> InputReader:
-        return self._input
 
     def _read(self, run: HistoryRun) -> int:
         with progress("Reading", self._input.bytes_total or None, unit="bytes") as advance:
             return run.read(_every(WATCHED_LINES, lambda: advance(self._input.bytes_since_last_asked())))
 
-    def _process(self, run: HistoryRun, total: int) -> HistorySummary:
+    def _process(self, run: HistoryRun, lookups: Lookups, total: int) -> HistorySummary:
         with progress("Processing", total or None) as advance:
-            summary = run_until_stopped(_watched(run, advance))
+            summary = run_until_stopped(_watched(run, lookups, advance))
         if summary is None:
             raise KeyboardInterrupt
         return summary
@@ -155,30 +162,36 @@ class History:
         if files is None or any(one.is_standard_output for one in self._results):
             return None
         config = self._config
-        code = [*config.path(config.jobs.path).rglob("*.py"), *config.path(config.streams.path).rglob("*.y*ml")]
+        code = [path for kind in CODE for path in config.project_dir.rglob(kind)]
         asked = asdict(self._settings) | {"results": [(one.name, str(one.path)) for one in self._results]}
         options = orjson.dumps([asked, self._request.settings], option=orjson.OPT_SORT_KEYS)
         return {
             "job": self.job.name,
             "input": files,
-            "code": digest_of(path for path in code if path.is_file()),
+            "code": digest_of(path for path in code if path.is_file() and not _is_hidden(path, config.project_dir)),
             "options": hashlib.sha256(options).hexdigest(),
         }
 
 
-async def _watched(run: HistoryRun, advance: Advance) -> HistorySummary:
-    """Process everything, and show how far it is."""
+def _is_hidden(path: Path, project: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(project).parts)
+
+
+async def _watched(run: HistoryRun, lookups: Lookups, advance: Advance) -> HistorySummary:
+    """Process everything, and show how far it is and how fast."""
     task = asyncio.create_task(run.process())
-    shown = 0
+    started, first, shown = time.monotonic(), run.done, 0
     try:
         while not task.done():
             await asyncio.wait((task,), timeout=PROGRESS_SECONDS)
-            advance(run.done - shown)
+            seconds = time.monotonic() - started
+            advance(run.done - shown, f"{(run.done - first) / max(seconds, 0.001):,.0f} events/s")
             shown = run.done
     finally:
         if not task.done():
             run.stop()
             await asyncio.wait((task,))
+        await lookups.close()
     return await task
 
 

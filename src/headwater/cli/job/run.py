@@ -156,9 +156,9 @@ def _show(job: Job, outcome: Outcome) -> None:
         ("errors", f"{summary.errors:,}"),
     ]
     lines += [("late", f"{summary.late:,}")] if summary.late else []
-    lines += [(f"left out: {what}", f"{count:,}") for what, count in outcome.left_out() if count]
+    lines += [(f"  left out: {what}", f"{count:,}") for what, count in outcome.left_out() if count]
     for name, text in lines:
-        say(f"{name:<26}{text}")
+        say(f"{name:<32}{text}")
     say(
         f"in {outcome.seconds:.1f} s" + (f", {summary.read / outcome.seconds:,.0f} events/s" if outcome.seconds else "")
     )

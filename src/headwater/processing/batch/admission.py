@@ -7,6 +7,7 @@ before it, and `meta.id` is derived from the line and its place in the input.
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from headwater.errors import EventMalformed, HeadwaterError
-from headwater.event import CANARY_DOMAIN, decode_event, encode_read, event_time_ms, get_path
+from headwater.event import CANARY_DOMAIN, decode_event, encode_read, event_time_ms, get_path, uuid_text
 from headwater.event_lines import require_whole
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.outcome import Refused
@@ -89,9 +90,9 @@ class Admission:
         self._streams: Mapping[str, Stream] = {name: streams.get(name) for name in job.reads()}
         self._rows = Rows(self._streams, validator)
         self._only = next(iter(self._streams)) if len(self._streams) == 1 else None
-        self._gate = Gate(streams, validator, settings, clock=lambda: self._now_ms / 1000, new_id=lambda: self._new_id)
+        self._gate = Gate(streams, validator, settings, clock=lambda: self._now_ms / 1000, new_id=self._new_id)
         self._now_ms = EPOCH_MS
-        self._new_id = ""
+        self._current: InputLine | None = None
 
     def entry(self, line: InputLine) -> Entry | None:
         """The entry of a line; None for an empty one, and for what the job does not read.
@@ -134,7 +135,7 @@ class Admission:
         self.counts.events += 1
         if not self._rules.validate:
             return Entry(self._now_ms, line.number, stream.topics[0], raw)
-        self._new_id = str(uuid.uuid5(NAMESPACE, f"{line.number}\n{data.decode('utf-8', 'replace')}"))
+        self._current = line
         verdict = self._gate.admit(value, raw=raw, flags=flags, own=True)
         if isinstance(verdict, Refused):
             self.counts.events -= 1
@@ -144,6 +145,12 @@ class Admission:
         return Entry(
             self._now_ms, line.number, stream.topics[0], record.value, record.key, record.headers, duplicate_key
         )
+
+    def _new_id(self) -> str:
+        """The id of an event without one: the same for each run over the same input."""
+        assert self._current is not None
+        text = f"{self._current.number}\n".encode() + self._current.data.strip()
+        return uuid_text(hashlib.sha1(NAMESPACE.bytes + text, usedforsecurity=False).hexdigest(), 5)
 
     def _stream_of(self, line: InputLine, value: dict[str, Any]) -> tuple[str | None, bool]:
         """The stream of an event, and whether it was written into it; None if the job does not read it."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from headwater.errors import Fault, HeadwaterError
 from headwater.foreign import awaited
@@ -68,8 +69,9 @@ class HistoryRun:
         store: FilesStore,
         directory: Path,
         settings: HistorySettings,
+        http: Any = None,
     ) -> None:
-        """Raises JobInvalid, StreamUnknown."""
+        """`http`: what the job asks other services with. Raises JobInvalid, StreamUnknown."""
         self._job = job
         self._streams, self._validator, self._gate_settings = project
         self._lines = lines
@@ -92,7 +94,7 @@ class HistoryRun:
             settings=RunnerSettings(history=True),
             status=RunnerStatus(job, telemetry),
             clock=self._source.now,
-            scope=job.scope(None, metrics=JobMetrics(telemetry, job.name)),
+            scope=job.scope(None, metrics=JobMetrics(telemetry, job.name), http=http),
         )
 
     def read(self, watch: Callable[[], None]) -> int:
@@ -132,7 +134,7 @@ class HistoryRun:
             self._admission.counts,
             self._source.duplicates,
             report.read,
-            report.written,
+            report.written - (report.late if self._job.writes().late else 0),
             report.errors,
             report.late,
             max(0, self.done - report.read),
