@@ -6,18 +6,17 @@ function raises is a `Failure`, never an error of the caller; only `attempt` rai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from headwater.errors import JobInvalid
 from headwater.event import decode_json
 from headwater.foreign import awaited, contain
+from headwater.jobs.rows import KeyRows
 from headwater.jobs.scope import NO_SCOPE, Scope
 from headwater.jobs.steps import Await, Context, Each, Element, Failure, KeyEntry, PerKey, Results, Transition
 from headwater.schemas.json_value import identity
-
-Rows = MutableMapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -73,27 +72,33 @@ class Application:
             return None
 
     def event(
-        self, step: PerKey, key: bytes, item: Element, before: bytes | None, *, rows: Rows | None = None
+        self, step: PerKey, key: bytes, item: Element, before: bytes | None, *, rows: KeyRows | None = None
     ) -> bytes | None:
         """Apply `step`, whose cell for `key` is `before`, to one item; the cell afterwards.
 
-        `rows` are those of the key. If the function fails, the cell is `before`, and the caller discards its rows.
+        `rows` are those of the key. If the function fails, the cell is `before`, and the rows are as they were.
         """
         try:
             cell = KeyEntry.decode(before)
             context = self._keyed(item, key, cell, rows)
             transition = step.on_event(cell.state, item.value, context)
-            after, made, late = _settle(transition, context)
+            after, made, late = _settle(transition, context, rows)
         except BaseException as error:
             contain(error)
+            if rows is not None:
+                rows.undo()
             self.results.failures.append(Failure(item, step.name, error))
             return before
         self._add(item, context, made)
-        self.results.late.extend(_derived(item, late))
+        if late:
+            self.results.late.extend(_derived(item, late))
+        if transition.dropped is not None:
+            dropped = self.results.dropped
+            dropped[transition.dropped] = dropped.get(transition.dropped, 0) + 1
         return after
 
     def timer(
-        self, step: PerKey, key: bytes, name: str, at_ms: int, before: bytes | None, *, rows: Rows | None = None
+        self, step: PerKey, key: bytes, name: str, at_ms: int, before: bytes | None, *, rows: KeyRows | None = None
     ) -> bytes | None:
         """Fire the timer `name` of `key` that was set to `at_ms`; the cell afterwards.
 
@@ -103,7 +108,7 @@ class Application:
         timer = cell.timers.get(name)
         if timer is None or timer.at_ms != at_ms:
             return before
-        left = KeyEntry(cell.state, {other: at for other, at in cell.timers.items() if other != name})
+        left = KeyEntry(cell.state, {other: at for other, at in cell.timers.items() if other != name}, cell.has_rows)
         lineage_id = f"{step.name}/{key.decode()}/{name}/{timer.at_ms}"
         item = Element(None, timer.at_ms, lineage_id)
         if step.on_timer is None:
@@ -111,16 +116,20 @@ class Application:
         try:
             context = self._keyed(item, key, left, rows)
             transition = step.on_timer(left.state, name, context)
-            after, made, late = _settle(transition, context)
+            after, made, late = _settle(transition, context, rows)
         except BaseException as error:  # the timer is deleted, the state is kept
             contain(error)
+            if rows is not None:
+                rows.undo()
             self.results.failures.append(Failure(item, step.name, error))
-            return KeyEntry(KeyEntry.decode(before).state, left.timers).encode()
+            return KeyEntry(KeyEntry.decode(before).state, left.timers, cell.has_rows).encode()
         self._add(item, context, made)
         self.results.late.extend(_derived(item, late))
         return after
 
-    def _keyed(self, item: Element, key: bytes, cell: KeyEntry, rows: Rows | None) -> Context:
+    def _keyed(self, item: Element, key: bytes, cell: KeyEntry, rows: KeyRows | None) -> Context:
+        if rows is not None:
+            rows.element = item
         return Context(
             item.event_time_ms,
             self.watermark_ms,
@@ -141,12 +150,18 @@ class Application:
             self.results.emitted.extend(_emitted(item, context.emitted))
 
 
-def _settle(transition: Transition, context: Context) -> tuple[bytes | None, list[Any], list[Any]]:
+def _settle(
+    transition: Transition, context: Context, rows: KeyRows | None
+) -> tuple[bytes | None, list[Any], list[Any]]:
     """The cell after a transition, and its events; everything that can fail happens in here."""
     if not isinstance(transition, Transition):
         raise JobInvalid(f"A keyed function returns a Transition, not {type(transition).__name__}.")
     timers = context.timers if transition.timers is None else transition.timers
-    return KeyEntry(transition.state, timers).encode(), _several(transition.events), _several(transition.late)
+    after = KeyEntry(transition.state, timers, bool(rows)).encode()
+    made, late = _several(transition.events), _several(transition.late)
+    if rows is not None:
+        rows.keep()
+    return after, made, late
 
 
 def _several(made: Any) -> list[Any]:
@@ -159,7 +174,9 @@ def _several(made: Any) -> list[Any]:
 
 def _derived(item: Element, made: list[Any]) -> list[Element]:
     return [
-        Element(value, item.event_time_ms, f"{item.lineage_id}/{index}", item.stream, item.raw, item.source)
+        value
+        if isinstance(value, Element)
+        else Element(value, item.event_time_ms, f"{item.lineage_id}/{index}", item.stream, item.raw, item.source)
         for index, value in enumerate(made)
     ]
 

@@ -55,6 +55,11 @@ class Scope:
         return 0 if self._clock is None else max(0, int(self._clock() * 1000) - event_time_ms)
 
     @property
+    def processing_ms(self) -> int | None:
+        """The time by the runner's clock; None over history, where event time takes its place."""
+        return None if self._clock is None else int(self._clock() * 1000)
+
+    @property
     def log(self) -> logging.Logger:
         if self._log is None:
             self._log = logging.getLogger(f"headwater.job.{self.job}")

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Mu
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from headwater.errors import JobInvalid
 from headwater.event import decode_kept, encode_kept
@@ -33,20 +33,29 @@ TIMER_MS_MAX = 2**62
 class _Timer(NamedTuple):
     at_ms: int
     fires_when_idle: bool = True
+    clock: Literal["event", "wall"] = "event"
 
 
 class Timer(_Timer):
-    """When to be called again, in event time. Called when the watermark passes `at_ms`.
+    """When to be called again. Called when the watermark passes `at_ms` or, with `clock="wall"`, when that time comes.
 
-    When no more events arrive (an idle source, the end of the input), a timer fires by the wall clock, unless
-    `fires_when_idle` is false: a job must not delete state while idle that a later event could need. `strict`, its
-    opposite, is the name of it in earlier versions.
+    When no more events arrive (an idle source, the end of the input), a timer in event time fires by the wall clock,
+    unless `fires_when_idle` is false: a job must not delete state while idle that a later event could need. `strict`,
+    its opposite, is the name of it in earlier versions. A wall timer fires by the wall clock alone, not at the end of
+    the input.
     """
 
     __slots__ = ()
 
-    def __new__(cls, at_ms: int, *, fires_when_idle: bool = True, strict: bool | None = None) -> Self:
-        return super().__new__(cls, at_ms, fires_when_idle if strict is None else not strict)
+    def __new__(
+        cls,
+        at_ms: int,
+        *,
+        fires_when_idle: bool = True,
+        strict: bool | None = None,
+        clock: Literal["event", "wall"] = "event",
+    ) -> Self:
+        return super().__new__(cls, at_ms, fires_when_idle if strict is None else not strict, clock)
 
 
 class _NoTimers(Mapping[str, Timer]):
@@ -80,6 +89,8 @@ class Transition:
     timers: Mapping[str, Timer] | None = None
     # Events that arrived after the state for them was deleted: counted, and sent to the job's late stream.
     late: Iterable[Any] = ()
+    # Why the event was dropped, if it was: counted by that word.
+    dropped: str | None = None
 
 
 @dataclass(slots=True)
@@ -219,7 +230,9 @@ class PerKey:
     """Key; state and event (or timer) → new state, events, timers. Keys and states are JSON values.
 
     `keeps_rows`: the functions also get `context.rows`, JSON values by text, which are stored one by one: for a list or
-    a set that would otherwise be written whole for each event.
+    a set that would otherwise be written whole for each event. `delay_ms`: for how long in event time the step may hold
+    an event: for the steps after it the watermark is that much earlier. An `Element` among the events of a Transition
+    is passed on as it is, with its own time, stream and id.
     """
 
     name: str
@@ -227,6 +240,7 @@ class PerKey:
     on_event: Callable[[Any, Any, Context], Transition]
     on_timer: Callable[[Any, str, Context], Transition] | None = None
     keeps_rows: bool = False
+    delay_ms: int = 0
 
 
 Step = Each | Await | PerKey
@@ -264,30 +278,39 @@ class Results:
     emitted: list[Element] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     late: list[Element] = field(default_factory=list)
+    # How many events were dropped, by the reason.
+    dropped: dict[str, int] = field(default_factory=dict)
 
 
 class KeyEntry(NamedTuple):
-    """The state and timers of one key."""
+    """The state and timers of one key, and whether it has rows."""
 
     state: Any = None
     timers: Mapping[str, Timer] = MappingProxyType({})
+    has_rows: bool = False
 
     def encode(self) -> bytes | None:
         """As bytes, or None if there is nothing to keep. Raises JobInvalid for an invalid timer."""
-        if self.state is None and not self.timers:
+        if self.state is None and not self.timers and not self.has_rows:
             return None
         timers = {}
         # Called for each event with a timer, so it avoids calls.
-        for name, (at_ms, fires_when_idle) in self.timers.items():
+        for name, (at_ms, fires_when_idle, clock) in self.timers.items():
             if type(at_ms) is not int or not -TIMER_MS_MAX <= at_ms <= TIMER_MS_MAX or "\0" in name:
                 raise JobInvalid(f"The timer {name!r} is at {at_ms!r}, which is not a time in whole milliseconds.")
             # The stored flag has the opposite meaning: it is older than the name.
-            timers[name] = [at_ms, not fires_when_idle]
-        return encode_kept({"s": self.state, "t": timers})
+            timers[name] = [at_ms, not fires_when_idle] if clock == "event" else [at_ms, not fires_when_idle, clock]
+        kept = {"s": self.state, "t": timers}
+        return encode_kept({**kept, "r": 1} if self.has_rows else kept)
 
     @classmethod
     def decode(cls, encoded: bytes | None) -> KeyEntry:
         if encoded is None:
             return cls()
         value = decode_kept(encoded)
-        return cls(value["s"], {name: Timer(at, strict=strict) for name, (at, strict) in value["t"].items()})
+        return cls(value["s"], {name: _timer_of(*stored) for name, stored in value["t"].items()}, "r" in value)
+
+
+def _timer_of(at_ms: int, strict: bool, clock: str = "event") -> Timer:
+    # For each event with timers, so it avoids calls.
+    return tuple.__new__(Timer, (at_ms, not strict, clock))

@@ -32,7 +32,8 @@ class JobReport:
     """A job at one moment: counts since the process started, times in ISO format or None.
 
     `trouble` describes what is wrong with it now; None if nothing is. `emitted`: stream → how many of `written` its
-    functions emitted to it. `calls`: those of its async functions.
+    functions emitted to it. `dropped`: reason → how many events a step dropped, as repeats do. `calls`: those of its
+    async functions.
     """
 
     name: str
@@ -49,6 +50,7 @@ class JobReport:
     trouble: str | None
     calls: CallsReport = NO_CALLS
     emitted: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 class RunnerStatus:
@@ -80,6 +82,7 @@ class RunnerStatus:
         self._last_events_failed = False
         self._counts = {"read": 0, "written": 0, "errors": 0, "late": 0}
         self._emitted: Counter[str | None] = Counter()
+        self._dropped: Counter[str] = Counter()
         self._watermark_ms = NO_WATERMARK
         self._position: str | None = None
         self.calls = CallsStatus(job, telemetry, clock)
@@ -87,7 +90,7 @@ class RunnerStatus:
         events = telemetry.counter(
             "headwater_job_events", "Events of jobs, by outcome.", (declared("job"), closed("what"))
         )
-        self._counters: dict[str, Any] = {what: events.labels(name, what) for what in self._counts}
+        self._counters: dict[str, Any] = {what: events.labels(name, what) for what in (*self._counts, "dropped")}
         self._lost = telemetry.counter(
             "headwater_job_positions_lost",
             "How often records were deleted or damaged before a job had read them.",
@@ -124,6 +127,7 @@ class RunnerStatus:
             trouble=self._trouble(),
             calls=calls,
             emitted={to: count for to, count in self._emitted.items() if to is not None},
+            dropped=dict(self._dropped),
         )
 
     def running(self) -> None:
@@ -146,6 +150,9 @@ class RunnerStatus:
         self._count("written", written)
         self._count("errors", len(results.failures))
         self._count("late", len(results.late))
+        if results.dropped:
+            self._dropped += Counter(results.dropped)
+            self._counters["dropped"].inc(sum(results.dropped.values()))
         self._this_batch_failed = bool(results.failures)
         if results.failures:
             self._failed(results.failures)

@@ -42,6 +42,7 @@ def _view(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
         "written": report.written,
         "errors": report.errors,
         "late": report.late,
+        "dropped": sum(report.dropped.values()),
         "restarts": report.restarts,
         "trouble": trouble,
     }

@@ -9,7 +9,7 @@ import pytest
 from headwater.errors import JobInvalid
 from headwater.jobs.job import Job
 from headwater.processing.contract import RunnerFeatures, require_supported
-from headwater.testing.suites.runner import AWAITING, COUNTING, FILLING, JOB, KINDS, WAITING
+from headwater.testing.suites.runner import AWAITING, COUNTING, FILLING, JOB, KINDS, LISTING, WAITING
 
 EVERYTHING = RunnerFeatures(
     streams=True,
@@ -30,9 +30,9 @@ def test_a_runner_with_all_features_runs_every_kind_of_job() -> None:
 @pytest.mark.parametrize(
     ("feature", "refused"),
     [
-        ("streams", (JOB, COUNTING, WAITING, AWAITING)),
+        ("streams", (JOB, COUNTING, LISTING, WAITING, AWAITING)),
         ("awaits", (AWAITING,)),
-        ("keyed_state", (COUNTING, WAITING, FILLING_WITH_STATE)),
+        ("keyed_state", (COUNTING, LISTING, WAITING, FILLING_WITH_STATE)),
         ("tables", (FILLING, FILLING_WITH_STATE)),
         ("tables_with_state", (FILLING_WITH_STATE,)),
         ("fires_when_idle", (WAITING,)),

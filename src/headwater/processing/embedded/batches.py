@@ -13,14 +13,12 @@ from headwater.jobs.job import Job
 from headwater.jobs.steps import Element
 from headwater.log.contract import Position, StateChange, StoredRecord, TopicPartition
 from headwater.processing.embedded.commits import Commits, Prepared
-from headwater.processing.embedded.fold import Batch, Due, StepFold
+from headwater.processing.embedded.fold import END_OF_TIME, Batch, Due, StepFold
 from headwater.processing.embedded.source import JobSource
 from headwater.processing.embedded.watermark import Watermarks
 from headwater.processing.status import RunnerStatus
 
 PROGRESS_KEY = b"progress"
-# Later than any event time.
-END_OF_TIME = 2**61
 
 
 class Batches:
@@ -84,7 +82,7 @@ class Batches:
         if not hold_watermark:
             await self.move_watermark(position, read)
         moved_ms = self.watermarks.watermark_ms
-        await self._fold.fold(elements, batch, before_ms, moved_ms=moved_ms, due=Due(moved_ms, moved_ms))
+        await self._fold.fold(elements, batch, before_ms, moved_ms=moved_ms, due=self._due(moved_ms))
         return await self.prepare(batch, position)
 
     async def prepare(self, batch: Batch, position: Position) -> Prepared:
@@ -106,7 +104,7 @@ class Batches:
         """Fire the timers that were due after `batch` and did not fit into its commit."""
         moved_ms = self.watermarks.watermark_ms
         while batch.more and not self._stopping.is_set():
-            batch = await self._fire(Due(moved_ms, moved_ms))
+            batch = await self._fire(self._due(moved_ms))
 
     async def move_watermark(self, position: Position, read: Collection[TopicPartition] = ()) -> None:
         """Move it as far as the partitions allow that were just `read` or have more records to read."""
@@ -125,6 +123,9 @@ class Batches:
 
     async def process_idleness(self, idle_since: float) -> None:
         """Fire timers by the wall clock that no event will fire; only events move the watermark itself."""
+        more = self._job.has_timers
+        while more and not self._stopping.is_set():
+            more = (await self._fire(self._due(self.watermarks.watermark_ms))).more
         idle_ms = (self._clock() - idle_since) * 1000
         if self._job.keeps_state and idle_ms >= self._job.idle_ms:
             await self._fire_all(int(self._clock() * 1000) - self._job.out_of_order_ms)
@@ -138,7 +139,11 @@ class Batches:
         more = True
         while more:
             watermark_ms = self.watermarks.watermark_ms
-            more = (await self._fire(Due(watermark_ms, watermark_ms), commit=True)).more
+            more = (await self._fire(self._due(watermark_ms), commit=True)).more
+
+    def _due(self, watermark_ms: int) -> Due:
+        """What fires at this watermark, and what the wall clock fires now."""
+        return Due(watermark_ms, watermark_ms, int(self._clock() * 1000))
 
     async def _fire_all(self, until_ms: int) -> None:
         while not self._stopping.is_set():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,12 @@ from headwater.jobs.job import Job
 from headwater.jobs.scope import Scope
 from headwater.jobs.steps import Each, Element, PerKey, Results
 from headwater.log.contract import StateChange
-from headwater.processing.embedded.keyed_state import KeyedState
+from headwater.processing.embedded.keyed_state import KeyedState, TimerKind, timers_of
+from headwater.processing.embedded.row_state import RowState
 from headwater.processing.stores.contract import JobStore
+
+# Later than any event time.
+END_OF_TIME = 2**61
 
 
 @dataclass(slots=True)
@@ -32,10 +37,22 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Up to when timers fire (epoch milliseconds); None fires none. `strict_ms`: those that do not fire when idle."""
+    """Up to when timers fire (epoch milliseconds); None fires none. `strict_ms`: those that do not fire when idle;
+    `wall_ms`: those that the wall clock fires.
+    """
 
     until_ms: int
     strict_ms: int | None
+    wall_ms: int | None = None
+
+    def of_kinds(self, delay_ms: int) -> list[tuple[TimerKind, int]]:
+        """Each kind that fires and up to when, in order, for a step whose input is delayed by this much."""
+        found = [(TimerKind.EVENT_OR_IDLE, self.until_ms - delay_ms)]
+        if self.strict_ms is not None:
+            found.append((TimerKind.EVENT, self.strict_ms - delay_ms))
+        if self.wall_ms is not None:
+            found.append((TimerKind.WALL, self.wall_ms))
+        return found
 
 
 class LoopTurn:
@@ -70,6 +87,7 @@ class StepFold:
         self._turn = turn
         self._timers_max = timers_max
         self._state = {step.name: KeyedState(store, job.name, step.name) for step in job.keyed_steps}
+        self._rows = {step.name: RowState(store, job.name, step.name) for step in job.keyed_steps if step.keeps_rows}
 
     async def fold(self, elements: list[Element], batch: Batch, watermark_ms: int, *, moved_ms: int, due: Due) -> None:
         """Fold `elements`, and the timers that are `due`, through the steps.
@@ -77,9 +95,10 @@ class StepFold:
         Whether an event is late depends on `watermark_ms`, the watermark before the batch; timers get `moved_ms`, the
         one after it.
         """
+        delay_ms, made = 0, batch.results
         for step in self._steps:
-            results = Results([], batch.results.emitted, batch.results.failures, batch.results.late)
-            apply = Application(results, watermark_ms, self._scope)
+            results = Results([], made.emitted, made.failures, made.late, made.dropped)
+            apply = Application(results, watermark_ms - delay_ms, self._scope)
             match step:
                 case Each():
                     for element in elements:
@@ -87,7 +106,9 @@ class StepFold:
                         await self._turn.pause()
                 case PerKey():
                     await self._fold_events(step, elements, apply)
-                    await self._fold_timers(step, batch, Application(results, moved_ms, self._scope), due)
+                    after = Application(results, moved_ms - delay_ms, self._scope)
+                    await self._fold_timers(step, batch, after, due, delay_ms)
+                    delay_ms += step.delay_ms
                 case _:
                     assert_never(step)
             elements = results.items
@@ -95,33 +116,61 @@ class StepFold:
 
     def changes(self) -> list[StateChange]:
         """The state changes for the next commit."""
-        return [change for state in self._state.values() for change in state.changes()]
+        changes = [change for state in self._state.values() for change in state.changes()]
+        return [*changes, *(change for rows in self._rows.values() for change in rows.changes())]
 
     def committed(self) -> None:
         """The changes were committed."""
         for state in self._state.values():
             state.committed()
+        for rows in self._rows.values():
+            rows.committed()
 
     async def _fold_events(self, step: PerKey, elements: list[Element], apply: Application) -> None:
-        state = self._state[step.name]
+        state, rows = self._state[step.name], self._rows.get(step.name)
         keyed = [(apply.key(step, element), element) for element in elements]
         await state.load(key for key, _ in keyed if key is not None)
+        if rows is not None:
+            await rows.load((key, state.get(key)) for key, _ in keyed if key is not None)
         for key, element in keyed:
             if key is not None:
-                state.put(key, apply.event(step, key, element, state.get(key)))
+                of_key = None if rows is None else rows.of(key)
+                state.put(key, apply.event(step, key, element, state.get(key), rows=of_key))
             await self._turn.pause()
 
-    async def _fold_timers(self, step: PerKey, batch: Batch, apply: Application, due: Due) -> None:
-        state, limit = self._state[step.name], self._timers_max
-        timers = await state.due(due.until_ms, strict=False, timers_max=limit)
-        if len(timers) >= limit:
-            batch.more = True
-        elif due.strict_ms is not None:
-            # Only when no others wait: a window must not forget before it has emitted its result.
-            timers += await state.due(due.strict_ms, strict=True, timers_max=limit)
-            batch.more |= len(timers) >= limit
-        for timer in timers:
+    async def _fold_timers(self, step: PerKey, batch: Batch, apply: Application, due: Due, delay_ms: int) -> None:
+        # At the end of the input every time has come: a timer that sets itself again would never end.
+        set_again = due.until_ms < END_OF_TIME
+        for kind, until_ms in due.of_kinds(delay_ms):
+            fired = await self._fire(step, apply, kind, until_ms, set_again=set_again)
+            batch.fired |= fired > 0
+            if fired >= self._timers_max:
+                # The other kinds wait: a window must not forget before it has emitted its result.
+                batch.more = True
+                return
+
+    async def _fire(self, step: PerKey, apply: Application, kind: TimerKind, until_ms: int, *, set_again: bool) -> int:
+        """Fire the due timers of one kind, as many as may be; how many.
+
+        `set_again`: those that they set, for a later time that has come as well, fire with them, in order of time.
+        """
+        state, rows = self._state[step.name], self._rows.get(step.name)
+        due = await state.due(until_ms, kind, timers_max=self._timers_max)
+        if rows is not None:
+            await rows.load((timer.key, state.get(timer.key)) for timer in due)
+        fired = 0
+        while due and fired < self._timers_max:
+            timer = heapq.heappop(due)
+            of_key = None if rows is None else rows.of(timer.key)
+            if of_key is not None:
+                of_key.until_ms = until_ms
             before = state.get(timer.key)
-            state.put(timer.key, apply.timer(step, timer.key, timer.name, timer.at_ms, before))
+            after = apply.timer(step, timer.key, timer.name, timer.at_ms, before, rows=of_key)
+            state.put(timer.key, after)
+            if set_again and after != before:
+                for set_timer in timers_of(timer.key, after, kind):
+                    if timer.at_ms < set_timer.at_ms <= until_ms and set_timer not in due:
+                        heapq.heappush(due, set_timer)
+            fired += 1
             await self._turn.pause()
-        batch.fired |= bool(timers)
+        return fired

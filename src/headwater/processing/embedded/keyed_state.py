@@ -1,14 +1,15 @@
 """The keyed state of one step between two commits: cells are read from the store, changed in memory, then committed.
 
 How this works: a cell (state and timers of one key) is in the job's store under the namespace `job/NAME/STEP/cells`. To
-find due timers without reading every key, `…/timers` has an entry for each, sorted by time: 1 byte whether it is strict
-(does not fire when idle), 8 bytes time, the timer's name, a zero byte, the key. Nothing is changed in the store before
-the runner commits; after a failed commit a new KeyedState starts from the content of the store.
+find due timers without reading every key, `…/timers` has an entry for each, sorted by time: 1 byte for its kind, 8
+bytes time, the timer's name, a zero byte, the key. Nothing is changed in the store before the runner commits; after a
+failed commit a new KeyedState starts from the content of the store.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 from typing import NamedTuple
 
 from headwater.jobs.steps import NO_WATERMARK, KeyEntry, Timer
@@ -19,13 +20,22 @@ PAGE_ROWS = 1000
 # Times before 1970 are negative; shifted they sort as bytes.
 _SHIFT = 2**63
 _NEVER = 2**62
+# How the cell of a key without timers and rows ends: most have none, and need not be decoded to see it.
+NO_TIMERS_END = b'"t":{}}'
+
+
+class TimerKind(Enum):
+    """What fires a timer; the value is the first byte of its entry."""
+
+    EVENT_OR_IDLE = b"\0"
+    EVENT = b"\1"
+    WALL = b"\2"
 
 
 class DueTimer(NamedTuple):
     """A timer that is due."""
 
     at_ms: int
-    strict: bool
     key: bytes
     name: str
 
@@ -37,11 +47,13 @@ class KeyedState:
         self._store = store
         self._cells_name = f"job/{job}/{step}/cells"
         self._timers_name = f"job/{job}/{step}/timers"
-        self._changed_timers: tuple[set[bytes], set[bytes]] | None = None
+        # The entries that each changed key removes from the timer index, and those that it adds.
+        self._changed_timers: dict[bytes, tuple[set[bytes], set[bytes]]] = {}
+        self._stale: set[bytes] = set()
         self._before: dict[bytes, bytes | None] = {}
         self._now: dict[bytes, bytes | None] = {}
         # No stored timer of the kind is due before this; unknown until the first look.
-        self._earliest = {False: NO_WATERMARK, True: NO_WATERMARK}
+        self._earliest = {kind.value: NO_WATERMARK for kind in TimerKind}
 
     async def load(self, keys: Iterable[bytes]) -> None:
         """Load the cells of `keys` into memory."""
@@ -59,20 +71,20 @@ class KeyedState:
         """Change the cell of a loaded key."""
         if cell != self.get(key):
             self._now[key] = cell
-            self._changed_timers = None
+            self._stale.add(key)
 
-    async def due(self, until_ms: int, *, strict: bool, timers_max: int) -> list[DueTimer]:
+    async def due(self, until_ms: int, kind: TimerKind, *, timers_max: int) -> list[DueTimer]:
         """Timers of one kind due up to `until_ms`, oldest first, including changes that are not committed yet."""
         found = []
-        prefix = b"\1" if strict else b"\0"
+        prefix = kind.value
         removed, added = self._timer_changes()
-        if self._earliest[strict] <= until_ms:
+        if self._earliest[prefix] <= until_ms:
             found = await self._stored_timers(prefix, until_ms, removed, timers_max)
         fresh = (_timer_of(entry) for entry in added if entry.startswith(prefix))
         found += [timer for timer in fresh if timer.at_ms <= until_ms]
-        for timer in found:
-            await self.load([timer.key])
-        return sorted(found)[:timers_max]
+        found = sorted(found)[:timers_max]
+        await self.load(timer.key for timer in found)
+        return found
 
     def changes(self) -> list[StateChange]:
         """The state changes for the next commit."""
@@ -86,11 +98,11 @@ class KeyedState:
     def committed(self) -> None:
         """The changes were committed."""
         for entry in self._timer_changes()[1]:
-            timer = _timer_of(entry)
-            self._earliest[timer.strict] = min(self._earliest[timer.strict], timer.at_ms)
+            kind = entry[:1]
+            self._earliest[kind] = min(self._earliest[kind], _timer_of(entry).at_ms)
         self._before.clear()
         self._now.clear()
-        self._changed_timers = None
+        self._changed_timers.clear()
 
     async def _stored_timers(
         self, prefix: bytes, until_ms: int, removed: set[bytes], timers_max: int
@@ -103,37 +115,51 @@ class KeyedState:
                 timer = _timer_of(entry) if entry.startswith(prefix) else None
                 if timer is None or timer.at_ms > until_ms:
                     if not found:
-                        self._earliest[prefix == b"\1"] = _NEVER if timer is None else timer.at_ms
+                        self._earliest[prefix] = _NEVER if timer is None else timer.at_ms
                     return found
                 if entry not in removed:
                     found.append(timer)
                 after = entry
             if len(page) < PAGE_ROWS:
                 if not found:
-                    self._earliest[prefix == b"\1"] = _NEVER
+                    self._earliest[prefix] = _NEVER
                 break
         return found
 
     def _timer_changes(self) -> tuple[set[bytes], set[bytes]]:
         """The entries to remove from the timer index, and those to add."""
-        if self._changed_timers is not None:
-            return self._changed_timers
-        removed: set[bytes] = set()
-        added: set[bytes] = set()
-        for key, cell in self._now.items():
-            before = {_entry(key, name, timer) for name, timer in KeyEntry.decode(self._before[key]).timers.items()}
-            now = {_entry(key, name, timer) for name, timer in KeyEntry.decode(cell).timers.items()}
-            removed |= before - now
-            added |= now - before
-        self._changed_timers = (removed, added)
-        return removed, added
+        for key in self._stale:
+            before, now = _entries(key, self._before[key]), _entries(key, self._now[key])
+            self._changed_timers[key] = (before - now, now - before)
+        self._stale.clear()
+        changed = self._changed_timers.values()
+        return set().union(*(removed for removed, _ in changed)), set().union(*(added for _, added in changed))
+
+
+def _entries(key: bytes, cell: bytes | None) -> set[bytes]:
+    if cell is None or cell.endswith(NO_TIMERS_END):
+        return set()
+    return {_entry(key, name, timer) for name, timer in KeyEntry.decode(cell).timers.items()}
 
 
 def _entry(key: bytes, name: str, timer: Timer) -> bytes:
     time = (timer.at_ms + _SHIFT).to_bytes(8, "big")
-    return (b"\0" if timer.fires_when_idle else b"\1") + time + name.encode() + b"\0" + key
+    return kind_of(timer).value + time + name.encode() + b"\0" + key
+
+
+def timers_of(key: bytes, cell: bytes | None, kind: TimerKind) -> list[DueTimer]:
+    """The timers of one kind that a cell has."""
+    found = KeyEntry.decode(cell).timers.items()
+    return [DueTimer(timer.at_ms, key, name) for name, timer in found if kind_of(timer) is kind]
+
+
+def kind_of(timer: Timer) -> TimerKind:
+    """What fires the timer."""
+    if timer.clock == "wall":
+        return TimerKind.WALL
+    return TimerKind.EVENT_OR_IDLE if timer.fires_when_idle else TimerKind.EVENT
 
 
 def _timer_of(entry: bytes) -> DueTimer:
     name, _, key = entry[9:].partition(b"\0")
-    return DueTimer(int.from_bytes(entry[1:9], "big") - _SHIFT, entry[:1] == b"\1", key, name.decode())
+    return DueTimer(int.from_bytes(entry[1:9], "big") - _SHIFT, key, name.decode())

@@ -293,4 +293,5 @@ def _sum(one: JobReport, other: JobReport) -> JobReport:
         trouble=one.trouble or other.trouble,
         calls=one.calls + other.calls,
         emitted=Counter(one.emitted) + Counter(other.emitted),
+        dropped=Counter(one.dropped) + Counter(other.dropped),
     )

@@ -183,6 +183,13 @@ class JobStoreSuite(ContractSuite):
             found += some
         assert found == pairs
         assert list(await store.state_scan("other")) == []
+        alike = [
+            key + b"\0" + name for key in (b'"a"', b'"a!"', b'"a\xff"', b"1", b"12") for name in (b"", b"\0", b"x")
+        ]
+        await store.commit([], token(2), [StateChange("rows", key, b"1") for key in alike])
+        for key in (b'"a"', b"1", b"12"):
+            two = [name for name, _ in await store.state_scan("rows", after=key + b"\0", rows_max=2)]
+            assert two == [key + b"\0\0", key + b"\0x"]
         await store.close()
 
     async def test_many_keys_are_looked_up_at_once(self, store: JobStore) -> None:

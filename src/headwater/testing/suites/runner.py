@@ -43,8 +43,10 @@ from headwater.testing.suites.runner_awaits import (
 
 
 def counted(state: Any, event: dict[str, Any], context: Context) -> Transition:
-    """One more than the event before."""
+    """One more than the event before; a failing event does not count."""
     number = (state or 0) + 1
+    if event.get("does") == "fail":
+        raise ValueError("this one fails")
     return Transition(number, events=[{"$schema": "/passed/1.0.0", "number": number}])
 
 
@@ -57,15 +59,26 @@ def is_over(state: Any, name: str, context: Context) -> Transition:
     return Transition(None, events=[{"$schema": "/passed/1.0.0", "number": state}])
 
 
+def listed(state: Any, event: dict[str, Any], context: Context) -> Transition:
+    """How many rows there are with that of this event, which a failing event does not leave."""
+    assert context.rows is not None
+    context.rows[f"{event['number']:03}"] = event["number"]
+    if event.get("does") == "fail":
+        raise ValueError("this one fails")
+    return Transition(None, events=[{"$schema": "/passed/1.0.0", "number": len(context.rows)}])
+
+
 TABLE = ToTable(TableShape("numbers", (Column("number", "integer", "number"),), ("number",)))
 COUNT = PerKey("count", one_key, counted)
+LIST = PerKey("list", one_key, listed, keeps_rows=True)
 WAIT = PerKey("wait", one_key, waited_for, is_over)
 
 COUNTING = Job("passing", ("edits",), (COUNT,), ToStream("passed"))
+LISTING = Job("passing", ("edits",), (LIST,), ToStream("passed"))
 WAITING = Job("passing", ("edits",), (WAIT,), ToStream("passed"), idle_ms=1)
 FILLING = Job("passing", ("edits",), (), TABLE)
 # Each kind of job by what it needs.
-KINDS = (JOB, COUNTING, WAITING, AWAITING, FILLING, Job("passing", ("edits",), (COUNT,), TABLE))
+KINDS = (JOB, COUNTING, LISTING, WAITING, AWAITING, FILLING, Job("passing", ("edits",), (COUNT,), TABLE))
 
 
 class RunnerSuite(RunnerAwaitSuite):
@@ -96,15 +109,22 @@ class RunnerSuite(RunnerAwaitSuite):
             new_runner(job, gate)
         assert [reason for reason in reasons if reason not in refused.value.message] == []
 
-    async def test_state_continues_in_a_later_run(self, log: Log, gate: Gate, new_runner: NewRunner) -> None:
-        if new_runner(JOB, gate).unsupported_reasons(COUNTING):
+    @pytest.mark.parametrize("job", [COUNTING, LISTING])
+    async def test_state_continues_in_a_later_run_without_that_of_failed_functions(
+        self, log: Log, gate: Gate, new_runner: NewRunner, job: Job
+    ) -> None:
+        if new_runner(JOB, gate).unsupported_reasons(job):
             pytest.skip("this runner keeps no state")
-        runner = new_runner(COUNTING, gate)
+        runner = new_runner(job, gate)
         for number in range(3):
             await self.put(log, number)
             await runner.run(drain=True)
-        await self.put(log, 3, 4)
-        await new_runner(COUNTING, gate).run(drain=True)
+        await self.put(log, 7, does="fail")
+        await self.put(log, 3)
+        await runner.run(drain=True)
+        await self.put(log, 8, does="fail")
+        await self.put(log, 4)
+        await new_runner(job, gate).run(drain=True)
         assert await self.numbers(log) == [1, 2, 3, 4, 5]
 
     async def test_timers_fire_though_no_event_comes(self, log: Log, gate: Gate, new_runner: NewRunner) -> None:
