@@ -1,6 +1,12 @@
 """What a job is: its source, its steps and its sink, without a runner, a log or an event loop."""
 
 from headwater.jobs.job import Job, ToStream, ToTable, job, table
+from headwater.jobs.operators.dedupe import Dedupe
+from headwater.jobs.operators.join import Join, Pair
+from headwater.jobs.operators.rate import Rate
+from headwater.jobs.operators.reorder import Reorder
+from headwater.jobs.operators.sessions import session
+from headwater.jobs.operators.sliding import sliding
 from headwater.jobs.operators.windows import Window, tumbling
 from headwater.jobs.outcomes import NotYet, Reject, Retry
 from headwater.jobs.scope import Scope
@@ -9,11 +15,16 @@ from headwater.jobs.steps import Await, Context, Each, PerKey, Timer, Transition
 __all__ = [
     "Await",
     "Context",
+    "Dedupe",
     "Each",
     "Job",
+    "Join",
     "NotYet",
+    "Pair",
     "PerKey",
+    "Rate",
     "Reject",
+    "Reorder",
     "Retry",
     "Scope",
     "Timer",
@@ -22,6 +33,8 @@ __all__ = [
     "Transition",
     "Window",
     "job",
+    "session",
+    "sliding",
     "table",
     "tumbling",
 ]

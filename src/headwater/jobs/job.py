@@ -19,7 +19,7 @@ from headwater.event import get_path
 from headwater.jobs.arguments import Arguments, is_texts, shown
 from headwater.jobs.durations import Duration
 from headwater.jobs.lineage import Writes
-from headwater.jobs.operators.windows import Tumbling
+from headwater.jobs.operators.windows import Windows
 from headwater.jobs.place import Place, calling_place
 from headwater.jobs.scope import Offered, Scope
 from headwater.jobs.steps import Await, Context, Each, PerKey, Step, Transition
@@ -244,7 +244,7 @@ class JobSettings(TypedDict, total=False):
     sink: str | None
     key: Key | None
     where: Callable[[Any], bool] | None
-    window: Tumbling | None
+    window: Windows | None
     state: Callable[[], Any] | None
     name: str | None
     late: str | None
@@ -315,8 +315,8 @@ def _steps_before(asked: Arguments) -> list[Step]:
     if where is not None:
         steps.append(Each("where", _only(where)))
     if window is not None:
-        if not isinstance(window, Tumbling):
-            raise asked.wrong("window", "tumbling(…)")
+        if not isinstance(window, Windows):
+            raise asked.wrong("window", "tumbling(…), sliding(…) or session(…)")
         if asked.value("state") is not None:
             raise asked.refused("state", "a job has a window or a state, not both.", "Make two jobs of it.")
         if key is not None:

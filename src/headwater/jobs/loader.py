@@ -25,19 +25,27 @@ from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
 from headwater.foreign import contain, described
 from headwater.jobs.arguments import unexpected
 from headwater.jobs.job import Job, ToStream
-from headwater.jobs.operators.windows import Tumbling, tumbling
+from headwater.jobs.operators.dedupe import Dedupe
+from headwater.jobs.operators.join import Join
+from headwater.jobs.operators.rate import Rate
+from headwater.jobs.operators.reorder import Reorder
+from headwater.jobs.operators.sessions import session
+from headwater.jobs.operators.sliding import sliding
+from headwater.jobs.operators.windows import Windows, tumbling
 from headwater.jobs.outcomes import Retry
 from headwater.jobs.place import relative_file
 from headwater.jobs.steps import Await, Each, PerKey, Timer, Transition
 
 # What job files call: the error for a misspelt argument suggests the right one.
 _OURS: Mapping[str, Callable[..., Any]] = {
-    "tumbling": tumbling,
+    **{function.__name__: function for function in (session, sliding, tumbling)},
     "Timer.__new__": Timer,
     **{f"{kind.__name__}.__init__": kind for kind in (Await, Each, Job, PerKey, Retry, ToStream, Transition)},
+    **{f"{kind.__name__}.__init__": kind for kind in (Dedupe, Join, Rate, Reorder)},
     **{
-        f"Tumbling.{name}": getattr(Tumbling, name)
-        for name in ("count", "count_distinct", "sum", "min", "max", "least", "greatest", "distinct")
+        f"Windows.{name}": function
+        for name, function in vars(Windows).items()
+        if callable(function) and not name.startswith("_")
     },
 }
 _NO_MORE: Any = object()

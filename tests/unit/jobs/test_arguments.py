@@ -70,8 +70,11 @@ def refused(tmp_path: Path, text: str) -> JobInvalid:
         ("@job(source='a', where='bot')", "`where` is a function (event), not 'bot'"),
         ("@job(source='a', where=awaits)", "not `async`"),
         ("@job(source='a', where=lambda a, b: 1)", "`where` is a function (event)"),
-        ("@job(source='a', key='k', window='1h')", "`window` is tumbling(…), not '1h'"),
-        ("@job(source='a', key='k', window=tumbling)", "`window` is tumbling(…), not tumbling"),
+        ("@job(source='a', key='k', window='1h')", "`window` is tumbling(…), sliding(…) or session(…), not '1h'"),
+        (
+            "@job(source='a', key='k', window=tumbling)",
+            "`window` is tumbling(…), sliding(…) or session(…), not tumbling",
+        ),
         ("@job(source='a', key='k', window=tumbling('1h'))", "without an aggregate"),
         ("@job(source='a', window=WINDOW)", "no key"),
         ("@job(source='a', key='k', window=WINDOW, state=int)", "not both"),
