@@ -57,6 +57,8 @@ rates = Aggregate("rates", dict, counted, lambda rates: rates)
     # An event may be behind by this much. Each minute is written once, that long after its end.
     out_of_order="1m",
     late="fundraising.banner_impressions.late",
+    # What is late depends on the order in which events arrive.
+    history="arrival",
 )
 def banner_impressions(window: Window, context: Context) -> dict[str, Any]:
     """Impressions of banners per minute and kind of readers, extrapolated from the sample."""
