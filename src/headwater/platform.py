@@ -231,6 +231,8 @@ class Platform:
         settings = RunnerSettings(
             in_flight_events_max=jobs.in_flight_events_max,
             in_flight_bytes_max=jobs.in_flight_bytes_max,
+            parked_events_max=jobs.parked_events_max,
+            parked_bytes_max=jobs.parked_bytes_max,
             stops_where_replaced=jobs.on_replaced_log == "stop",
         )
         if self.config.jobs.shared and self.log.features.shares_partitions and can_share(job):

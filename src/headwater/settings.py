@@ -319,6 +319,13 @@ class JobsConfig:
         "How many bytes these events and the results of their calls may have; at the limit no further call is started.",
         at_least=65_536,
     )
+    parked_events_max: int = setting(
+        10_000,
+        "How many events a job may park for a later retry (`Retry(park=…)`); those beyond it become error events.",
+        at_least=1,
+        at_most=1_000_000,
+    )
+    parked_bytes_max: int = setting(67_108_864, "How many bytes these events may have.", at_least=65_536)
 
 
 @dataclass(frozen=True, slots=True)

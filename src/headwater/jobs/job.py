@@ -20,6 +20,7 @@ from headwater.jobs.arguments import Arguments, is_texts, shown
 from headwater.jobs.durations import Duration
 from headwater.jobs.lineage import Writes
 from headwater.jobs.operators.windows import Windows
+from headwater.jobs.outcomes import Retry
 from headwater.jobs.place import Place, calling_place
 from headwater.jobs.scope import Offered, Scope
 from headwater.jobs.steps import Await, Context, Each, PerKey, Step, Transition
@@ -184,7 +185,21 @@ class Job:
     @property
     def keeps_state(self) -> bool:
         """Whether it keeps anything but its position."""
-        return bool(self.keyed_steps)
+        return bool(self.keyed_steps) or self.parks
+
+    @property
+    def parks(self) -> bool:
+        """Whether any of its steps parks events for a later retry."""
+        for step in self.steps:
+            match step:
+                case Await(retry=Retry(park_ms=parks)):
+                    if parks:
+                        return True
+                case Each() | PerKey() | Await():
+                    pass
+                case _:
+                    assert_never(step)
+        return False
 
     @property
     def has_timers(self) -> bool:

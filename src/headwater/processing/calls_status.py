@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headwater.jobs.job import Job
 from headwater.processing.wording import counted, short_reason
@@ -22,12 +22,15 @@ class CallsReport:
     """The calls of a job at one moment.
 
     `in_flight`: how many events were read and are not committed, `in_flight_bytes`: their size, with the results so
-    far. `waiting`: how many of them wait to be tried again. `circuit`: the reason because of which the circuit is open.
+    far. `waiting`: how many of them wait to be tried again. `parked`: how many events are to be tried again much later,
+    `parked_bytes`: their size. `circuit`: the reason because of which the circuit is open.
     """
 
     in_flight: int = 0
     in_flight_bytes: int = 0
     waiting: int = 0
+    parked: int = 0
+    parked_bytes: int = 0
     circuit: str | None = None
 
     def __add__(self, other: CallsReport) -> CallsReport:
@@ -35,6 +38,8 @@ class CallsReport:
             self.in_flight + other.in_flight,
             self.in_flight_bytes + other.in_flight_bytes,
             self.waiting + other.waiting,
+            self.parked + other.parked,
+            self.parked_bytes + other.parked_bytes,
             self.circuit or other.circuit,
         )
 
@@ -65,11 +70,11 @@ class CallsStatus:
         """A call ended with one of `OUTCOMES`."""
         self._attempts[outcome].inc()
 
-    def now(self, events: int, size: int, waiting: int, circuit: BaseException | None) -> None:
-        """So many events, and bytes, are in flight. `circuit`: the error because of which the circuit is open."""
+    def now(self, report: CallsReport, circuit: BaseException | None) -> None:
+        """The status has changed. `circuit`: the error because of which the circuit is open."""
         was_open = self._report.circuit is not None
         reason = None if circuit is None else short_reason(circuit)
-        self._report = CallsReport(events, size, waiting, reason)
+        self._report = replace(report, circuit=reason)
         if reason is not None and not was_open:
             self._opened_at = self._clock()
             _log.warning(
@@ -87,6 +92,8 @@ _METRICS: tuple[tuple[str, str, Callable[[CallsReport], float]], ...] = (
     ("in_flight_events", "Events that a job has read and not committed.", lambda report: report.in_flight),
     ("in_flight_bytes", "Their size, with the results so far.", lambda report: report.in_flight_bytes),
     ("waiting_events", "Those of them that wait to be tried again.", lambda report: report.waiting),
+    ("parked_events", "Events that a job has parked, to be tried again later.", lambda report: report.parked),
+    ("parked_bytes", "The size of the parked events.", lambda report: report.parked_bytes),
     ("circuit_open", "Whether a job waits for the end of an outage.", lambda report: report.circuit is not None),
 )
 

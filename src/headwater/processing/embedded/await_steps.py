@@ -15,14 +15,17 @@ from typing import Any, assert_never
 
 import orjson
 
+from headwater.errors import JobInvalid
 from headwater.jobs.apply import Application
 from headwater.jobs.job import Job
+from headwater.jobs.outcomes import NotYet
 from headwater.jobs.scope import Scope
 from headwater.jobs.steps import Await, Each, Element, Failure, PerKey, Results
 from headwater.log.contract import StoredRecord
 from headwater.processing.embedded.breaker import Breaker
 from headwater.processing.embedded.calls import Call, StepCalls
 from headwater.processing.embedded.in_flight import InFlight, InFlightWindow
+from headwater.processing.embedded.parking import Due, Parking, element_of
 from headwater.processing.status import RunnerStatus
 
 # Makes the elements of a record, as they were when it was read.
@@ -69,6 +72,7 @@ class AwaitSteps:
         decode: Decode,
         status: RunnerStatus,
         probe_seconds: tuple[float, float],
+        parking: Parking | None,
         on_change: Callable[[], None],
         on_error: Callable[[Exception], None],
     ) -> None:
@@ -78,6 +82,7 @@ class AwaitSteps:
         self.decode = decode
         self.status = status
         self.probe_seconds = probe_seconds
+        self.parking = parking
         self.on_change = on_change
         self.on_error = on_error
         self._stages = [_StageRun(self, number, stage) for number, stage in enumerate(stages)]
@@ -85,6 +90,19 @@ class AwaitSteps:
     def add(self, event: InFlight, elements: list[Element]) -> None:
         """Take an event, in order, through all stages."""
         self.enter(0, event, elements)
+
+    def resume(self, event: InFlight, due: Due) -> None:
+        """Take an event that was parked through its stages again, from the one on in which it was parked."""
+        names = [stage.name for stage in self._stages]
+        if due.event.step not in names:
+            missing = JobInvalid(f"The step {due.event.step!r}, in which the event was parked, is not in the job.")
+            for element in self.decode(due.event.record):
+                event.results.failures.append(Failure(element, due.event.step, missing))
+            assert self.parking is not None
+            event.changes.append(self.parking.delete(due.number, due.event.step, due.event.key))
+        else:
+            self._stages[names.index(due.event.step)].resumed[event.number] = due
+        self.enter(0, event, [])
 
     def enter(self, number: int, event: InFlight, elements: list[Element]) -> None:
         """Take an event through the stages from this one on."""
@@ -122,6 +140,9 @@ class _StageRun:
         self._number = number
         self._before = stage.before
         self._step = stage.step
+        self.name = stage.step.name
+        # Parked events that are on their way here, by their number in flight.
+        self.resumed: dict[int, Due] = {}
         first, longest = steps.probe_seconds
         breaker = Breaker(self._changed, self._probe, pause_seconds=first, pause_seconds_max=longest)
         self.calls = StepCalls(stage.step, self, breaker)
@@ -146,7 +167,7 @@ class _StageRun:
         return Application(Results(), steps.watermark_ms, steps.scope).attempt(self._step, call.element, call.attempts)
 
     def restore(self, call: Call) -> None:
-        if self._number == 0 and call.event.record is not None:
+        if self._number == 0:
             elements = self._through_before(self._steps.decode(call.event.record), Results())
             call.element = elements[call.order[1]]
         elif call.kept is not None:
@@ -157,8 +178,10 @@ class _StageRun:
 
     def ended(self, call: Call, results: Results) -> None:
         event = call.event
+        if call.row is not None and not call.is_parked:
+            event.changes.append(self._parking.delete(call.row, self.name, call.key))
         made, left = self._pending[event.number]
-        made[call.order[1]] = results
+        made[call.place] = results
         self._steps.window.grow(event, sum(map(_size, results.items)) + sum(map(_size, results.emitted)))
         if left > 1:
             self._pending[event.number] = (made, left - 1)
@@ -167,7 +190,35 @@ class _StageRun:
         self._pass_on(event, [one for one in made if one is not None])
 
     def gave_up(self, call: Call, error: BaseException) -> Results:
-        return Results(failures=[Failure(call.element, self._step.name, error)])
+        retry = self._step.retry
+        parks = () if retry is None else retry.park_ms
+        if retry is None or call.parks >= len(parks) or not self._park(call, parks[call.parks], retry.hold_key):
+            return Results(failures=[Failure(call.element, self.name, error)])
+        return Results()
+
+    def holds(self, call: Call) -> bool:
+        parking = self._steps.parking
+        return parking is not None and parking.holds(self.name, call)
+
+    def queued(self, call: Call) -> Results:
+        if self._park(call, None, True):
+            return Results()
+        full = NotYet("an earlier event of its key is parked, and no more events can be parked")
+        return Results(failures=[Failure(call.element, self.name, full)])
+
+    def _park(self, call: Call, pause_ms: int | None, hold_key: bool) -> bool:
+        """Whether there was room."""
+        change = self._parking.park(self.name, call, pause_ms, hold_key=hold_key, with_value=self._number > 0)
+        if change is None:
+            return False
+        call.is_parked = True
+        call.event.changes.append(change)
+        return True
+
+    @property
+    def _parking(self) -> Parking:
+        assert self._steps.parking is not None
+        return self._steps.parking
 
     def attempted(self, outcome: str) -> None:
         self._steps.status.calls.attempted(outcome)
@@ -177,25 +228,39 @@ class _StageRun:
 
     def _take(self, event: InFlight, elements: list[Element]) -> None:
         elements = self._through_before(elements, event.results)
-        made: list[Results | None] = [None] * len(elements)
-        calls = []
-        for index, element in enumerate(elements):
-            call = Call(event, index, element)
-            if self._number and self._step.retry is not None:
-                call.kept = copy.deepcopy(element)
-            if self._step.key is not None:
-                results = Results()
-                call.key = Application(results, self._steps.watermark_ms, self._steps.scope).key(self._step, element)
-                if call.key is None:
-                    made[index] = results
-                    continue
-            calls.append(call)
-        if not calls:
-            self._pass_on(event, [one for one in made if one is not None])
-            return
+        calls = [Call(event, index, element) for index, element in enumerate(elements)]
+        if (due := self.resumed.pop(event.number, None)) is not None:
+            calls += self._calls_again(event, due)
+        made: list[Results | None] = [None] * len(calls)
         self._pending[event.number] = (made, len(calls))
-        for call in calls:
-            self.calls.add(call)
+        for place, call in enumerate(calls):
+            call.place = place
+            if self._number and self._step.retry is not None:
+                call.kept = copy.deepcopy(call.element)
+            results = Results()
+            if self._step.key is not None and call.key is None:
+                application = Application(results, self._steps.watermark_ms, self._steps.scope)
+                call.key = application.key(self._step, call.element)
+            if results.failures:
+                self.ended(call, results)
+            else:
+                self.calls.add(call)
+        if not calls:
+            del self._pending[event.number]
+            self._pass_on(event, [])
+
+    def _calls_again(self, event: InFlight, due: Due) -> list[Call]:
+        """The call that was parked; none if the job, which was changed, no longer makes it."""
+        parked = due.event
+        made = self._steps.decode(parked.record)
+        if self._number == 0:
+            made = self._through_before(made, Results())
+        if parked.value is None and parked.index >= len(made):
+            event.changes.append(self._parking.delete(due.number, self.name, parked.key))
+            return []
+        call = Call(event, parked.index, element_of(parked, made))
+        call.row, call.key, call.parks, call.attempts = due.number, parked.key, parked.parks, parked.attempts
+        return [call]
 
     def _pass_on(self, event: InFlight, made: Sequence[Results]) -> None:
         elements: list[Element] = []

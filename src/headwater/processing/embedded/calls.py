@@ -30,16 +30,32 @@ class Call:
     """The call for one event, or for one of several that the steps before have made of it.
 
     `order`: calls are started in this order. `attempts`: how many were made. `kept`: the element before the first of
-    them, if it cannot be made again.
+    them, if it cannot be made again. `row`: the number of the parked event that it is for, and `parks`, how often that
+    was parked.
     """
 
     __slots__ = (
-        *("attempts", "backoff", "element", "event", "is_late", "is_probe", "kept", "key", "order", "since", "task"),
+        *(
+            "attempts",
+            "backoff",
+            "element",
+            "event",
+            "is_late",
+            "is_parked",
+            "is_probe",
+            "kept",
+            "key",
+            "order",
+            "parks",
+        ),
+        *("place", "row", "since", "task"),
     )
 
     def __init__(self, event: InFlight, index: int, element: Element) -> None:
         self.event = event
         self.order = (event.number, index)
+        # Which of the results of the event are its.
+        self.place = index
         self.element = element
         self.kept: Element | None = None
         self.key: bytes | None = None
@@ -48,6 +64,9 @@ class Call:
         self.backoff: Backoff | None = None
         # By the clock of the breaker; None before the first attempt.
         self.since: float | None = None
+        self.row: int | None = None
+        self.parks = 0
+        self.is_parked = False
         self.is_late = False
         self.is_probe = False
 
@@ -76,6 +95,14 @@ class CallsOwner(Protocol):
 
     def gave_up(self, call: Call, error: BaseException) -> Results:
         """It was retried in place as long as it may be: what becomes of it."""
+        ...
+
+    def holds(self, call: Call) -> bool:
+        """Whether a parked event before it has the key, and is to be done first."""
+        ...
+
+    def queued(self, call: Call) -> Results:
+        """What becomes of a call whose key is held."""
         ...
 
     def attempted(self, outcome: str) -> None:
@@ -119,7 +146,7 @@ class StepCalls:
                 before.append(call)
                 return
             self._queued[call.key] = deque()
-        heapq.heappush(self._ready, call)
+        self._turn(call)
         self.start()
 
     def start(self) -> None:
@@ -201,8 +228,13 @@ class StepCalls:
             self._settle(call, self._owner.gave_up(call, error))
 
     def _next_pause(self, call: Call, retry: Retry) -> float | None:
-        """How long to wait before the next attempt; None if its time is over. The last attempt is at its end."""
+        """How long to wait before the next attempt; None if its time is over. The last attempt is at its end.
+
+        What was parked is tried once after each park.
+        """
         assert call.since is not None
+        if call.parks:
+            return None
         left = retry.within_ms / 1000 - (self.breaker.seconds() - call.since)
         if left <= 0:
             return None
@@ -216,13 +248,27 @@ class StepCalls:
         self.start()
 
     def _settle(self, call: Call, results: Results) -> None:
-        key = call.key
-        if key is not None:
-            if queued := self._queued[key]:
-                heapq.heappush(self._ready, queued.popleft())
-            else:
-                del self._queued[key]
         self._owner.ended(call, results)
+        if (following := self._following(call)) is not None:
+            self._turn(following)
+
+    def _turn(self, call: Call) -> None:
+        """It is the first of its key: let it be called, or be queued behind a parked event of the key."""
+        following: Call | None = call
+        while following is not None and self._owner.holds(following):
+            self._owner.ended(following, self._owner.queued(following))
+            following = self._following(following)
+        if following is not None:
+            heapq.heappush(self._ready, following)
+
+    def _following(self, call: Call) -> Call | None:
+        """The next call of the key, whose turn it is now."""
+        if call.key is None:
+            return None
+        if queued := self._queued[call.key]:
+            return queued.popleft()
+        del self._queued[call.key]
+        return None
 
     def _time_out(self) -> None:
         """Cancel the calls that take too long, and look again when the next of them will."""

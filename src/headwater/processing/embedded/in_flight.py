@@ -16,16 +16,20 @@ from headwater.log.contract import Position, StateChange, StoredRecord, TopicPar
 
 
 class InFlight:
-    """One event. `record`: as it was read; `results`: those of its steps so far; `group`: see `InFlightWindow.take`."""
+    """One event. `record`: as it was read; `results`: those of its steps so far; `group`: see `InFlightWindow.take`.
 
-    __slots__ = ("bytes", "changes", "group", "is_done", "number", "record", "results", "seen")
+    `was_parked`: it was read long ago, and its position is committed.
+    """
 
-    def __init__(self, number: int, record: StoredRecord | None, size: int, group: int) -> None:
+    __slots__ = ("bytes", "changes", "group", "is_done", "number", "record", "results", "seen", "was_parked")
+
+    def __init__(self, number: int, record: StoredRecord, size: int, group: int) -> None:
         self.number = number
         self.record = record
         self.group = group
         self.results = Results()
         self.is_done = False
+        self.was_parked = False
         # Its partition and event time, for the watermark; None for what is not an event.
         self.seen: tuple[TopicPartition, int] | None = None
         # Changes of the state that are committed with it.
@@ -63,7 +67,7 @@ class InFlightWindow:
         """How many more bytes may be read."""
         return max(0, self._bytes_max - self.bytes)
 
-    def add(self, record: StoredRecord | None, size: int, group: int = 0) -> InFlight:
+    def add(self, record: StoredRecord, size: int, group: int = 0) -> InFlight:
         """An event that was read; `size` in bytes."""
         self._number += 1
         event = InFlight(self._number, record, size, group)
@@ -116,6 +120,6 @@ def position_after(position: Position, events: Iterable[InFlight]) -> Position:
     """The position after these events."""
     offsets = dict(position.offsets)
     for event in events:
-        if event.record is not None:
+        if not event.was_parked:
             offsets[event.record.topic, event.record.partition] = event.record.offset + 1
     return Position(offsets)

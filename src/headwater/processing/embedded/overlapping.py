@@ -11,20 +11,23 @@ derived, what is made of an event is then the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from headwater.jobs.steps import Element, Failure, Results
 from headwater.log.contract import Position, StoredRecord, TopicPartition
+from headwater.processing.calls_status import CallsReport
 from headwater.processing.embedded.await_steps import AwaitSteps, Stage
 from headwater.processing.embedded.commits import Prepared
-from headwater.processing.embedded.elements import elements_of, undecoded
+from headwater.processing.embedded.elements import undecoded
 from headwater.processing.embedded.fold import Batch
 from headwater.processing.embedded.in_flight import InFlight, InFlightWindow, position_after
-from headwater.processing.embedded.read_ahead import ReadAhead, Run
+from headwater.processing.embedded.parking import Parking
+from headwater.processing.embedded.read_ahead import ReadAhead, Run, elements_in
 
 # How long cancelled calls may take to end before they are left behind.
 CANCEL_SECONDS = 1.0
+PARKED_LOOK_SECONDS = 30.0
 
 
 class OverlappingLoop:
@@ -45,6 +48,10 @@ class OverlappingLoop:
         self._linger: asyncio.TimerHandle | None = None
         self._error: Exception | None = None
         self._is_drained = False
+        # Whether no event is late, and no timer fires, until all input is processed.
+        self._holds_watermark = False
+        self._parking: Parking | None = None
+        self._due: asyncio.TimerHandle | None = None
         self._idle_since = run.clock()
         self._window, self._steps = self._new_window()
 
@@ -53,6 +60,8 @@ class OverlappingLoop:
         stopped = asyncio.ensure_future(self._run.stopping.wait())
         stopped.add_done_callback(lambda _: self._wake.set())
         try:
+            await self._load_parked()
+            self._holds_watermark = drain and not self._run.settings.history
             end = await self._run.source.end() if drain else None
             while not self._run.stopping.is_set():
                 if await self._advance(end):
@@ -62,7 +71,7 @@ class OverlappingLoop:
             # What is completed needs not be done again.
             await self._finish_commit()
             if self._window.completed:
-                await self._release(hold_watermark=self._holds_watermark(drain=drain))
+                await self._release()
                 await self._finish_commit()
         finally:
             stopped.cancel()
@@ -77,13 +86,14 @@ class OverlappingLoop:
         if self._ahead.has_read:
             await self._take_read(end)
         if self._committing is None and self._is_due():
-            await self._release(hold_watermark=self._holds_watermark(drain=end is not None))
+            await self._release()
         if not self._is_drained and self._steps.open_breaker is None and self._ahead.may_read(self._window):
             if end is None and await self._ahead.refresh():
                 await self._restart()
             self._ahead.start(self._window, 0.0 if end is not None else self._run.settings.wait_seconds)
+        await self._resume_parked()
         self._report()
-        if self._is_drained and not len(self._window):
+        if self._is_drained and not len(self._window) and (self._parking is None or not self._parking.events):
             await self._run.batches.finish()
             return True
         return False
@@ -102,10 +112,45 @@ class OverlappingLoop:
             await self._run.retries.of(self._run.store.flush)
             await self._run.batches.process_idleness(self._idle_since)
 
+    async def _load_parked(self) -> None:
+        """Find what is parked, if the job parks events."""
+        run = self._run
+        if not run.job.parks:
+            return
+        settings = run.settings
+        self._parking = Parking(
+            run.job.name,
+            run.store,
+            events_max=settings.parked_events_max,
+            bytes_max=settings.parked_bytes_max,
+            now_ms=lambda: int(run.clock() * 1000),
+        )
+        await self._parking.load()
+        self._window, self._steps = self._new_window()
+
+    async def _resume_parked(self) -> None:
+        """Try the parked events again whose time has come; if all other input is processed, the others, too."""
+        parking, window = self._parking, self._window
+        if parking is None or self._steps.open_breaker is not None or not window.room or self._ahead.is_one_by_one:
+            return
+        due_in_ms = parking.due_in_ms()
+        is_last = self._is_drained and not len(window)
+        if due_in_ms is None or (due_in_ms > 0 and not is_last):
+            if due_in_ms is not None and (self._due is None or self._due.when() < self._loop.time()):
+                # The clock may be changed meanwhile.
+                self._due = self._loop.call_later(min(due_in_ms / 1000, PARKED_LOOK_SECONDS), self._wake.set)
+            return
+        for due in await parking.take_due(window.room, everything=is_last):
+            event = window.add(due.event.record, len(due.event.record.value), self._reads)
+            event.was_parked = True
+            self._steps.resume(event, due)
+            await self._run.turn.pause()
+
     async def _restart(self) -> None:
         """The source moved back: what is in flight is not what it has now."""
         await self._finish_commit()
         tasks = self._steps.close()
+        await self._load_parked()
         self._window, self._steps = self._new_window()
         self._ahead.restart()
         if tasks:
@@ -137,17 +182,7 @@ class OverlappingLoop:
         def saw(part: TopicPartition, at_ms: int) -> None:
             event.seen = (part, at_ms)
 
-        return self._elements(record, saw, event.results)
-
-    def _elements(
-        self, record: StoredRecord, saw: Callable[[TopicPartition, int], None], results: Results
-    ) -> list[Element]:
-        run = self._run
-        now_ms = int(run.clock() * 1000)
-        return elements_of([record], run.streams, saw, results, now_ms=now_ms, canaries=run.job.canaries)
-
-    def _holds_watermark(self, *, drain: bool) -> bool:
-        return drain and not self._run.settings.history
+        return elements_in(self._run, record, saw, event.results)
 
     def _is_due(self) -> bool:
         """Whether to commit what is completed, or to wait until there is more: a commit of each event alone is dear."""
@@ -164,7 +199,7 @@ class OverlappingLoop:
             self._linger = self._loop.call_later(left, self._wake.set)
         return False
 
-    async def _release(self, *, hold_watermark: bool) -> None:
+    async def _release(self) -> None:
         """Fold the completed events through the remaining steps, and start to commit."""
         run, settings = self._run, self._run.settings
         taken = self._window.take(settings.batch_records_max, settings.batch_bytes_max)
@@ -177,7 +212,7 @@ class OverlappingLoop:
             batch.results.emitted += event.results.emitted
             batch.results.failures += event.results.failures
             batch.changes += event.changes
-            if event.record is not None:
+            if not event.was_parked:
                 read.add((event.record.topic, event.record.partition))
             if event.seen is not None:
                 watermarks.saw(*event.seen)
@@ -187,7 +222,9 @@ class OverlappingLoop:
         self._taken, self._batch = taken, batch
         try:
             position = position_after(self._ahead.processed, taken)
-            prepared = await run.batches.folded(elements, batch, position, read=read, hold_watermark=hold_watermark)
+            prepared = await run.batches.folded(
+                elements, batch, position, read=read, hold_watermark=self._holds_watermark
+            )
         except Exception as error:
             run.suspects.failed(_records(taken), error)
             raise
@@ -212,7 +249,9 @@ class OverlappingLoop:
             self._run.suspects.failed(_records(taken), error)
             raise error
         self._window.committed(taken)
-        read = sum(event.record is not None for event in taken)
+        if self._parking is not None:
+            self._parking.committed(self._batch.changes)
+        read = sum(not event.was_parked for event in taken)
         self._run.status.read(read, self._run.batches.watermarks.watermark_ms)
         await self._run.batches.fire_rest(self._batch)
         self._steps.start()
@@ -224,8 +263,9 @@ class OverlappingLoop:
             self._stages,
             window,
             scope=run.scope,
-            decode=lambda record: self._elements(record, lambda part, at_ms: None, Results()),
+            decode=lambda record: elements_in(run, record, lambda part, at_ms: None, Results()),
             status=run.status,
+            parking=self._parking,
             probe_seconds=(run.settings.probe_seconds, run.settings.probe_seconds_max),
             on_change=self._wake.set,
             on_error=self._fail,
@@ -247,7 +287,9 @@ class OverlappingLoop:
     def _report(self) -> None:
         breaker = self._steps.open_breaker
         reason = None if breaker is None else breaker.reason
-        self._run.status.calls.now(len(self._window), self._window.bytes, self._steps.waiting, reason)
+        parked = (0, 0) if self._parking is None else (self._parking.events, self._parking.bytes)
+        window = self._window
+        self._run.status.calls.now(CallsReport(len(window), window.bytes, self._steps.waiting, *parked), reason)
 
     def _stop_lingering(self) -> None:
         if self._linger is not None:
@@ -256,6 +298,8 @@ class OverlappingLoop:
 
     async def _close(self) -> None:
         self._stop_lingering()
+        if self._due is not None:
+            self._due.cancel()
         tasks: list[asyncio.Task[Any]] = list(self._steps.close())
         tasks += self._ahead.close()
         try:
@@ -268,8 +312,9 @@ class OverlappingLoop:
             for task in (*tasks, self._committing):
                 if task is not None and task.done() and not task.cancelled():
                     task.exception()
-            self._run.status.calls.now(0, 0, 0, None)
+            parked = self._run.status.calls.report()
+            self._run.status.calls.now(CallsReport(parked=parked.parked, parked_bytes=parked.parked_bytes), None)
 
 
 def _records(events: Sequence[InFlight]) -> list[StoredRecord]:
-    return [event.record for event in events if event.record is not None]
+    return [event.record for event in events if not event.was_parked]

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from headwater.jobs.job import Job
 from headwater.jobs.scope import Scope
+from headwater.jobs.steps import Element, Results
 from headwater.log.contract import Position, StoredRecord, TopicPartition
 from headwater.processing.embedded.batches import Batches
+from headwater.processing.embedded.elements import elements_of
 from headwater.processing.embedded.fold import LoopTurn
 from headwater.processing.embedded.in_flight import InFlightWindow
 from headwater.processing.embedded.retries import Retries
@@ -44,6 +46,14 @@ class Run:
     current: Callable[[Sequence[StoredRecord]], None]
 
 
+def elements_in(
+    run: Run, record: StoredRecord, saw: Callable[[TopicPartition, int], None], results: Results
+) -> list[Element]:
+    """The elements of one record; see `elements_of`."""
+    now_ms = int(run.clock() * 1000)
+    return elements_of([record], run.streams, saw, results, now_ms=now_ms, canaries=run.job.canaries)
+
+
 class ReadAhead:
     """The reads of one run, one at a time. `on_read` is called when one has ended."""
 
@@ -72,7 +82,7 @@ class ReadAhead:
         """Whether another read may start. Records that made a batch fail are read one by one."""
         if self._reading is not None:
             return False
-        return not len(window) if self._one_by_one() else window.room > 0
+        return not len(window) if self.is_one_by_one else window.room > 0
 
     async def refresh(self) -> bool:
         """Look for changes of the source; whether it has moved back, so that everything in flight is to be forgotten.
@@ -88,7 +98,7 @@ class ReadAhead:
         source, settings = self._run.source, self._run.settings
         self._from = source.position
         reading = source.read(
-            records_max=1 if self._one_by_one() else min(settings.batch_records_max, window.room),
+            records_max=1 if self.is_one_by_one else min(settings.batch_records_max, window.room),
             bytes_max=min(settings.batch_bytes_max, max(1, window.room_bytes)),
             wait_seconds=wait_seconds,
             stopping=self._run.stopping,
@@ -119,7 +129,9 @@ class ReadAhead:
         self._reading.cancel()
         return [self._reading]
 
-    def _one_by_one(self) -> bool:
+    @property
+    def is_one_by_one(self) -> bool:
+        """Whether the next records may be what made a batch fail."""
         return self._run.suspects.among(self._run.source.processed)
 
     def _follow(self, before: Position) -> bool:

@@ -14,6 +14,9 @@ class RunnerSettings:
     # How much of the events may be read ahead of what is committed, by jobs that wait for other services.
     in_flight_events_max: int = 5_000
     in_flight_bytes_max: int = 67_108_864
+    # How much of the events may be parked for a later retry.
+    parked_events_max: int = 10_000
+    parked_bytes_max: int = 67_108_864
     # How long completed events wait for others to be committed with.
     commit_seconds: float = 0.025
     # After which pauses, growing up to the maximum, one event is tried during an outage of another service.
