@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from requirements import at_least_one, requires_fixtures
-from wikimedia.project import FIXTURES, Event, in_project, interleaved, job_named, only, read, run, run_files
+from wikimedia.project import FIXTURES, Event, interleaved, job_named, only, read, run, run_files
 
 JOB = "banner_impressions"
 INPUT = "synthetic/SYNTHETIC_centralnotice_impression.jsonl.gz"
@@ -97,17 +95,3 @@ def test_an_event_is_late_when_its_minute_ended_a_minute_before_the_newest_event
         {"minute": "2026-01-31T12:01:00Z", "events": 2},
         {"minute": "2026-01-31T12:02:00Z", "events": 1},
     ]
-
-
-@given(st.lists(st.sampled_from([0.1, 0.3, 0.01, 0.7, 1.0, 1e-6]), min_size=1), st.randoms())
-def test_the_order_of_events_changes_no_sum(rates: list[float], chance: random.Random) -> None:
-    module = in_project("jobs.banner_impressions")
-    shuffled = list(rates)
-    chance.shuffle(shuffled)
-    states = []
-    for order in (rates, shuffled):
-        state: dict[str, int] = {}
-        for rate in order:
-            state = module.counted(state, {"event": {"impressionEventSampleRate": rate}})
-        states.append(state)
-    assert states[0] == states[1]

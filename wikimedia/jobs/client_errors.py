@@ -8,7 +8,7 @@ from typing import Any
 
 from headwater.event import get_path
 from headwater.jobs import Context, Window, job, tumbling
-from headwater.jobs.operators.windows import Aggregate
+from headwater.jobs.operators.aggregates import Aggregate
 
 SIGNATURES_MAX = 20
 # More of a message or a line tells nothing new, and costs time.
@@ -39,7 +39,7 @@ def wiki(error: Mapping[str, Any]) -> str:
     return str(get_path(error, "error_context.wiki") or get_path(error, "meta.domain") or "")
 
 
-def counted(state: dict[str, Any], error: Mapping[str, Any]) -> dict[str, Any]:
+def counted(state: dict[str, Any], error: Mapping[str, Any], at_ms: int) -> dict[str, Any]:
     """The errors of a minute and one more: how many there were of each signature, the id of the first, the rest."""
     seen, found = state["signatures"], signature(error)
     if found in seen:
@@ -51,7 +51,7 @@ def counted(state: dict[str, Any], error: Mapping[str, Any]) -> dict[str, Any]:
     return state
 
 
-errors = Aggregate("errors", lambda: {"signatures": {}, "dropped": 0}, counted, lambda state: state)
+errors = Aggregate("errors", lambda: {"signatures": {}, "dropped": 0}, counted)
 
 
 @job(

@@ -24,7 +24,7 @@ class Rows:
         self._newest: dict[str, CompiledSchema | None] = {}
 
     def event_of(self, row: dict[str, Any], stream: str | None) -> dict[str, Any]:
-        """The row as an event of `stream` or, if that is None, of the only stream with whose schema it agrees.
+        """The row as an event of `stream` or, without one, of the only stream with whose schema it agrees.
 
         Raises EventMalformed if none of the streams or several are possible; SchemaUnavailable.
         """
