@@ -49,12 +49,13 @@ class HttpClient:
         settings: LookupsConfig,
         measures: Measures,
         *,
+        transport: Transport | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
         self.hosts = Hosts(settings, clock)
-        self._made: Transport | None = None
+        self._made: Transport | None = transport
         self._measures = measures
         self._clock = clock
         self._wall_clock = wall_clock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from headwater.lookups.client import HttpClient
 from headwater.lookups.measures import Measures
@@ -14,6 +14,9 @@ from headwater.lookups.response import Response
 from headwater.settings import LookupsConfig
 from headwater.telemetry import Telemetry
 
+if TYPE_CHECKING:
+    from headwater.lookups.transport import Transport
+
 
 class Lookups:
     """The `http` of a job's context: requests to other services, and lookups in wikis (`mediawiki`).
@@ -22,9 +25,16 @@ class Lookups:
     limits, pauses and the cache are shared by all who use it, so a process has one for all of its jobs.
     """
 
-    def __init__(self, settings: LookupsConfig | None = None, telemetry: Telemetry | None = None) -> None:
+    def __init__(
+        self,
+        settings: LookupsConfig | None = None,
+        telemetry: Telemetry | None = None,
+        *,
+        transport: Transport | None = None,
+    ) -> None:
+        """`transport`: sends the requests, if not over connections of its own."""
         self.settings = settings or LookupsConfig()
-        self._client = HttpClient(self.settings, Measures(telemetry or Telemetry()))
+        self._client = HttpClient(self.settings, Measures(telemetry or Telemetry()), transport=transport)
         self.mediawiki = MediaWiki(self._client, self.settings.mediawiki)
 
     async def get(self, url: str, **options: Unpack[Options]) -> Response:

@@ -11,6 +11,7 @@ from headwater.connectors.contract import Sink
 from headwater.event import EXACT, EXACT_HEADER, decode_stored, encode_event, event_time_ms
 from headwater.intake.gate import Gate, GateSettings
 from headwater.jobs.job import Job
+from headwater.jobs.scope import Offered
 from headwater.log.contract import Log, Record, TopicSettings
 from headwater.processing.embedded.runner import runner_on
 from headwater.processing.embedded.settings import RunnerSettings
@@ -82,7 +83,10 @@ class JobKit:
         schemas: Mapping[str, Mapping[str, Any]] | None = None,
         partitions: int = 1,
         settings: RunnerSettings | None = None,
+        http: Any = None,
+        tables: Callable[[str], Any] | None = None,
     ) -> None:
+        """`http` and `tables` are what the contexts of the job have."""
         self.clock = ManualClock()
         self.job = job
         self.log: Log = OracleLog(clock=self.clock) if log is None else log
@@ -94,8 +98,9 @@ class JobKit:
         settings = settings or RunnerSettings(wait_seconds=0.02, retry_seconds=0.01)
         self.telemetry = Telemetry()
         store = None if sink is None else SinkStore(sink, self.log, job.group)
+        offered = Offered(http=http) if tables is None else Offered(http=http, tables=tables)
         self.runner = runner_on(
-            self.log, job, gate, store=store, telemetry=self.telemetry, settings=settings, clock=self.clock
+            self.log, job, gate, store=store, telemetry=self.telemetry, settings=settings, clock=self.clock, **offered
         )
 
     async def open(self) -> None:
@@ -132,8 +137,11 @@ class JobKit:
         """Process the input to its end, and emit every open window."""
         await self.runner.run(drain=True)
 
-    async def run_live(self, *, pause_seconds: float = 0.15) -> None:
-        """Process the input like a running job: until nothing is left, and for at least `pause_seconds`."""
+    async def run_live(self, *, pause_seconds: float = 0.15, advance_seconds: float = 0.0) -> None:
+        """Process the input like a running job: until nothing is left, and for at least `pause_seconds`.
+
+        With `advance_seconds` the clock advances once nothing is left, and the job runs for another pause.
+        """
         task = asyncio.create_task(self.runner.run())
         await asyncio.sleep(pause_seconds)
 
@@ -141,6 +149,12 @@ class JobKit:
             return task.done() or await self.runner.lag() == 0
 
         await eventually(has_nothing_left)
+        if advance_seconds:
+            followed = self._follows_events
+            self.clock.advance(advance_seconds)
+            if followed:
+                self._followed_to = self.clock.now
+            await asyncio.sleep(pause_seconds)
         self.runner.stop()
         await task
 
