@@ -15,7 +15,13 @@ from headwater.testing.run_job import JobTest, run
 
 
 def edit(second: int, **fields: Any) -> dict[str, Any]:
-    return {"meta": {"id": f"edit-{second}", "dt": f"2026-01-31T12:00:{second:02}Z"}, "wiki": "enwiki", **fields}
+    schema = {"$schema": "/edits/1.0.0"}
+    return {
+        **schema,
+        "meta": {"id": f"edit-{second}", "dt": f"2026-01-31T12:00:{second:02}Z"},
+        "wiki": "enwiki",
+        **fields,
+    }
 
 
 @job(source="edits", sink="counts", key="wiki", state=int)
