@@ -108,6 +108,7 @@ class Folding:
         while more:
             batch = Batch()
             moved = self._watermarks.watermark_ms
+            elements = await self._fold.lead(elements, batch, before)
             await self._fold.fold(elements, batch, before, moved_ms=moved, due=due)
             await LogStore(self._log, "folding").commit([], "", self._fold.changes())
             self._fold.committed()

@@ -4,6 +4,7 @@ a run would that reads one event at a time."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.intake.gate import GateSettings
-from headwater.jobs import Context, Job, Window, job, tumbling
+from headwater.jobs import Context, Job, PerKey, Timer, ToStream, Transition, Window, job, tumbling
 from headwater.log.sqlite.log import SqliteLog
 from headwater.processing.batch.admission import InputLine
 from headwater.processing.batch.run import HistoryRun, HistorySettings
@@ -23,7 +24,7 @@ from headwater.processing.batch.store import FilesStore, ResultFile
 from headwater.processing.embedded.loop import RunnerSettings
 from headwater.schemas.validation.validator import Validator
 from headwater.testing.job_kit import JobKit, OpenSchemas, streams_of
-from headwater.times import utc_milliseconds
+from headwater.times import moment_of, utc_milliseconds
 
 Event = dict[str, Any]
 
@@ -49,6 +50,22 @@ def several(event: Event, context: Context) -> list[Event]:
     return [{"$schema": "/out/1.0.0", "number": event["number"]}] * (event["number"] % 3)
 
 
+def _heard(state: Any, one: Event, context: Context) -> Transition:
+    heard = 1 + (state or 0)
+    return Transition(heard, timers={"silent": Timer(context.event_time_ms + SILENCE_SECONDS * 1_000)})
+
+
+def _silent(state: Any, timer: str, context: Context) -> Transition:
+    return Transition(None, [{"$schema": "/out/1.0.0", "key": context.key, "heard": state}])
+
+
+SILENCE_SECONDS = 60
+silences = Job(
+    "silences",
+    ("in",),
+    (PerKey("silence", lambda one, context: one["key"], _heard, _silent),),
+    ToStream("out"),
+)
 JOBS = (windows, histories, several)
 
 
@@ -136,6 +153,44 @@ def test_the_order_of_the_file_and_the_bounds_of_memory_do_not_matter(
     shuffled = [one for group in groups for one in group]
     settings = HistorySettings(sort=SortLimits(entries_max=entries_max))
     assert over_history(of, shuffled, settings) == over_history(of, events)
+
+
+@given(inputs())
+@settings(max_examples=25, deadline=None)
+def test_a_timer_fires_before_a_later_event_of_its_key_however_long_a_batch_is(events: list[Event]) -> None:
+    expected = []
+    for key in {one["key"] for one in events}:
+        seconds = [moment_of(one["dt"]).timestamp() for one in events if one["key"] == key]
+        runs = [[seconds[0]]]
+        for before, second in itertools.pairwise(seconds):
+            if second - before > SILENCE_SECONDS:
+                runs.append([])
+            runs[-1].append(second)
+        expected += [(key, len(run)) for run in runs]
+    found = [(one["key"], one["heard"]) for one in over_history(silences, events)["out"]]
+    assert sorted(found) == sorted(expected)
+
+
+@job(
+    source="in",
+    sink="out",
+    where=lambda one: one["number"] >= 0 or 1 / 0,
+    key="key",
+    history="arrival",
+    window=tumbling("1m").count("events"),
+    late="late",
+)
+def careful(window: Window, context: Context) -> Event:
+    """As the windows, but some events are rejected."""
+    return {"$schema": "/out/1.0.0", "key": window.key, "start": window.start, "events": window.events}
+
+
+def test_an_event_that_is_rejected_makes_no_other_late() -> None:
+    events = [event(1, "a", 0), event(-1, "a", 9_000), event(2, "a", 10)]
+    found = over_history(careful, events)
+    assert [one["events"] for one in found["out"]] == [2]
+    assert found["late"] == []
+    assert len(found["careful.error"]) == 1
 
 
 def late_one_by_one(events: Sequence[Event], size: int, lateness: int) -> list[str]:

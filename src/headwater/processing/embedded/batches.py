@@ -19,6 +19,8 @@ from headwater.processing.embedded.watermark import Watermarks
 from headwater.processing.status import RunnerStatus
 
 PROGRESS_KEY = b"progress"
+# The partition of an event, and its time.
+Seen = tuple[TopicPartition, int]
 
 
 class Batches:
@@ -56,14 +58,16 @@ class Batches:
         position: Position,
         *,
         records: Sequence[StoredRecord],
+        seen: Sequence[Seen],
         hold_watermark: bool,
     ) -> None:
         """Fold the `elements` of `records` and commit, with `position`; then fire the due timers that did not fit.
 
-        `hold_watermark`: none of the events is late, and no timer fires.
+        `seen`: where each of them is and its time. `hold_watermark`: none of them is late, and no timer fires.
         """
         read = {(record.topic, record.partition) for record in records}
-        await self.store(await self.folded(elements, batch, position, read=read, hold_watermark=hold_watermark))
+        folded = await self.folded(elements, batch, position, read=read, seen=seen, hold_watermark=hold_watermark)
+        await self.store(folded)
         await self._source.move(position)
         self._status.read(len(records), self.watermarks.watermark_ms)
         await self.fire_rest(batch)
@@ -75,10 +79,18 @@ class Batches:
         position: Position,
         *,
         read: Collection[TopicPartition],
+        seen: Sequence[Seen] = (),
         hold_watermark: bool,
     ) -> Prepared:
         """As `process`, up to the commit, which is to be stored before the next batch. `read`: the partitions."""
         before_ms = self.watermarks.watermark_ms
+        given = elements
+        elements = await self._fold.lead(elements, batch, before_ms)
+        # An event that was rejected does not move the watermark: its time may be as wrong as the rest of it.
+        rejected = {id(failure.item.source) for failure in batch.results.failures}
+        for element, (part, at_ms) in zip(given, seen, strict=False):
+            if id(element.source) not in rejected:
+                self.watermarks.saw(part, at_ms)
         if not hold_watermark:
             await self.move_watermark(position, read)
         moved_ms = self.watermarks.watermark_ms

@@ -18,6 +18,7 @@ from headwater.processing.embedded.keyed_state import KeyedState, TimerKind, tim
 from headwater.processing.embedded.row_state import RowState
 from headwater.processing.stores.contract import JobStore
 
+EVENT_KINDS = (TimerKind.EVENT_OR_IDLE, TimerKind.EVENT)
 # Later than any event time.
 END_OF_TIME = 2**61
 
@@ -81,22 +82,39 @@ class StepFold:
         scope: Scope,
         *,
         timers_max: int,
+        one_by_one: bool = False,
     ) -> None:
-        self._steps = steps
+        """`one_by_one`: the timers of a key fire before an event of the key that is later, as if the watermark moved
+        with each event: over history a batch may be years long."""
+        self._leading, self._steps = _divided(steps)
         self._scope = scope
+        self._out_of_order_ms = job.out_of_order_ms
+        self._one_by_one = one_by_one
         self._turn = turn
         self._timers_max = timers_max
         self._state = {step.name: KeyedState(store, job.name, step.name) for step in job.keyed_steps}
         self._rows = {step.name: RowState(store, job.name, step.name) for step in job.keyed_steps if step.keeps_rows}
 
+    async def lead(self, elements: list[Element], batch: Batch, watermark_ms: int) -> list[Element]:
+        """Fold `elements` through the steps before the first one with state; what `fold` continues with."""
+        made = batch.results
+        for step in self._leading:
+            results = Results([], made.emitted, made.failures, made.late, made.dropped)
+            apply = Application(results, watermark_ms, self._scope)
+            for element in elements:
+                apply.each(step, element)
+                await self._turn.pause()
+            elements = results.items
+        return elements
+
     async def fold(self, elements: list[Element], batch: Batch, watermark_ms: int, *, moved_ms: int, due: Due) -> None:
-        """Fold `elements`, and the timers that are `due`, through the steps.
+        """Fold `elements`, and the timers that are `due`, through the other steps.
 
         Whether an event is late depends on `watermark_ms`, the watermark before the batch; timers get `moved_ms`, the
         one after it.
         """
         delay_ms, made = 0, batch.results
-        for step in self._steps:
+        for index, step in enumerate(self._steps):
             results = Results([], made.emitted, made.failures, made.late, made.dropped)
             apply = Application(results, watermark_ms - delay_ms, self._scope)
             match step:
@@ -105,7 +123,7 @@ class StepFold:
                         apply.each(step, element)
                         await self._turn.pause()
                 case PerKey():
-                    await self._fold_events(step, elements, apply)
+                    await self._fold_events(step, elements, apply, one_by_one=self._one_by_one and index == 0)
                     after = Application(results, moved_ms - delay_ms, self._scope)
                     await self._fold_timers(step, batch, after, due, delay_ms)
                     delay_ms += step.delay_ms
@@ -126,7 +144,9 @@ class StepFold:
         for rows in self._rows.values():
             rows.committed()
 
-    async def _fold_events(self, step: PerKey, elements: list[Element], apply: Application) -> None:
+    async def _fold_events(
+        self, step: PerKey, elements: list[Element], apply: Application, *, one_by_one: bool
+    ) -> None:
         state, rows = self._state[step.name], self._rows.get(step.name)
         keyed = [(apply.key(step, element), element) for element in elements]
         await state.load(key for key, _ in keyed if key is not None)
@@ -135,8 +155,24 @@ class StepFold:
         for key, element in keyed:
             if key is not None:
                 of_key = None if rows is None else rows.of(key)
+                if one_by_one:
+                    self._fire_before(step, key, element.event_time_ms - self._out_of_order_ms, apply)
                 state.put(key, apply.event(step, key, element, state.get(key), rows=of_key))
             await self._turn.pause()
+
+    def _fire_before(self, step: PerKey, key: bytes, watermark_ms: int, apply: Application) -> None:
+        """Fire the timers of a loaded key for times before this watermark, in order."""
+        state, rows = self._state[step.name], self._rows.get(step.name)
+        while True:
+            cell = state.get(key)
+            due = min((one for kind in EVENT_KINDS for one in timers_of(key, cell, kind)), default=None)
+            if due is None or due.at_ms >= watermark_ms:
+                return
+            moved = Application(apply.results, max(apply.watermark_ms, due.at_ms), self._scope)
+            of_key = None if rows is None else rows.of(key)
+            if of_key is not None:
+                of_key.until_ms = due.at_ms
+            state.put(key, moved.timer(step, key, due.name, due.at_ms, cell, rows=of_key))
 
     async def _fold_timers(self, step: PerKey, batch: Batch, apply: Application, due: Due, delay_ms: int) -> None:
         # At the end of the input every time has come: a timer that sets itself again would never end.
@@ -174,3 +210,17 @@ class StepFold:
             fired += 1
             await self._turn.pause()
         return fired
+
+
+def _divided(steps: Sequence[Each | PerKey]) -> tuple[list[Each], Sequence[Each | PerKey]]:
+    """The steps before the first one with state, and the others."""
+    leading = []
+    for index, step in enumerate(steps):
+        match step:
+            case Each():
+                leading.append(step)
+            case PerKey():
+                return leading, steps[index:]
+            case _:
+                assert_never(step)
+    return leading, ()

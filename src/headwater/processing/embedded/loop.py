@@ -20,7 +20,7 @@ from headwater.jobs.steps import Element, Failure
 from headwater.log.contract import Position, StoredRecord
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.await_steps import divided
-from headwater.processing.embedded.batches import PROGRESS_KEY, Batches, progress_of
+from headwater.processing.embedded.batches import PROGRESS_KEY, Batches, Seen, progress_of
 from headwater.processing.embedded.commits import Commits
 from headwater.processing.embedded.elements import elements_of, undecoded
 from headwater.processing.embedded.fold import Batch, LoopTurn, StepFold
@@ -165,7 +165,15 @@ class EmbeddedRunner:
         self.status.running()
 
     def _new_batches(self, kept: bytes | None) -> Batches:
-        fold = StepFold(self.job, self._rest, self._store, self._turn, self._scope, timers_max=self.settings.timers_max)
+        fold = StepFold(
+            self.job,
+            self._rest,
+            self._store,
+            self._turn,
+            self._scope,
+            timers_max=self.settings.timers_max,
+            one_by_one=self.settings.history,
+        )
         return Batches(
             self.job,
             self._source,
@@ -244,7 +252,7 @@ class EmbeddedRunner:
         """Skip a record that cannot be processed, with an error event about it."""
         batch = Batch()
         try:
-            elements = self._elements([record], batch)
+            elements = self._elements([record], batch, [])
         except Exception:  # decoding may be what fails
             elements = [undecoded(record, self._streams[record.topic])]
         batch.results.failures += [Failure(element, "process", error) for element in elements]
@@ -255,11 +263,14 @@ class EmbeddedRunner:
 
     async def _process(self, records: Sequence[StoredRecord], *, hold_watermark: bool) -> None:
         batch = Batch()
-        elements = self._elements(records, batch)
+        seen: list[Seen] = []
+        elements = self._elements(records, batch, seen)
         position = self._source.after(records)
-        await self._batches.process(elements, batch, position, records=records, hold_watermark=hold_watermark)
+        await self._batches.process(
+            elements, batch, position, records=records, seen=seen, hold_watermark=hold_watermark
+        )
 
-    def _elements(self, records: Sequence[StoredRecord], batch: Batch) -> list[Element]:
+    def _elements(self, records: Sequence[StoredRecord], batch: Batch, seen: list[Seen]) -> list[Element]:
         if refused := self._source.refused(records):
             for index, error in refused.items():
                 element = undecoded(records[index], self._streams[records[index].topic])
@@ -268,7 +279,7 @@ class EmbeddedRunner:
         return elements_of(
             records,
             self._streams,
-            self._batches.watermarks.saw,
+            lambda part, at_ms: seen.append((part, at_ms)),
             batch.results,
             now_ms=int(self._clock() * 1000),
             canaries=self.job.canaries,

@@ -214,7 +214,8 @@ class OverlappingLoop:
             batch.changes += event.changes
             if not event.was_parked:
                 read.add((event.record.topic, event.record.partition))
-            if event.seen is not None:
+            # An event that was rejected does not move the watermark.
+            if event.seen is not None and not event.results.failures:
                 watermarks.saw(*event.seen)
         run.current(_records(taken))
         self._stop_lingering()
