@@ -106,6 +106,11 @@ class HttpClient:
                     raise
             await asyncio.sleep(pause)
 
+    @property
+    def cached_bytes(self) -> int:
+        """How many bytes the cache holds."""
+        return self._cache.bytes
+
     def now(self) -> float:
         """The time that deadlines are in."""
         return self._clock()

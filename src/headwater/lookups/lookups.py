@@ -54,6 +54,11 @@ class Lookups:
         """
         return await self._client.request(method, url, **options)
 
+    @property
+    def cached_bytes(self) -> int:
+        """How many bytes of answers are kept for lookups with `cache`, those of `mediawiki` not counted."""
+        return self._client.cached_bytes
+
     async def close(self) -> None:
         """End all lookups and close all connections."""
         await self.mediawiki.close()

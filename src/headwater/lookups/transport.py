@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -85,23 +84,25 @@ class Transport:
         if announced is not None and announced > self._settings.answer_bytes_max:
             raise self._too_large(request, answer.status)
         if announced is not None and "Content-Encoding" not in answer.headers:
-            async with self._answers.of(announced):
+            share = self._answers.of(announced)
+            try:
+                await share.take()
                 body: bytes = await answer.read()
                 return body
-        read = bytearray()
-        async for chunk in answer.content.iter_any():
-            read += chunk
-            if len(read) > SMALL_BYTES:
-                break
-        else:
-            return bytes(read)
-        # Its size is unknown, so it is counted as large as it may become.
-        async with self._answers.of(self._settings.answer_bytes_max):
+            finally:
+                share.give()
+        # Its size is unknown. If it is not small, it is counted as large as it may become.
+        read, share = bytearray(), self._answers.of(self._settings.answer_bytes_max)
+        try:
             async for chunk in answer.content.iter_any():
                 read += chunk
                 if len(read) > self._settings.answer_bytes_max:
                     raise self._too_large(request, answer.status)
+                if len(read) > SMALL_BYTES:
+                    await share.take()
             return bytes(read)
+        finally:
+            share.give()
 
     def _too_large(self, request: Request, status: int) -> AnswerInvalid:
         return AnswerInvalid(
@@ -158,20 +159,23 @@ class _Reading:
 
 
 class _Share:
-    """A part of `_Reading`, taken while an answer is read."""
+    """A part of `_Reading`, taken at most once, and given back."""
 
-    __slots__ = ("_reading", "_size")
+    __slots__ = ("_is_taken", "_reading", "_size")
 
     def __init__(self, reading: _Reading, size: int) -> None:
         self._reading = reading
         self._size = size
+        self._is_taken = False
 
-    async def __aenter__(self) -> None:
-        if self._size:
+    async def take(self) -> None:
+        if self._size and not self._is_taken:
             await self._reading.take(self._size)
+            self._is_taken = True
 
-    async def __aexit__(self, *_: Any) -> None:
-        if self._size:
+    def give(self) -> None:
+        if self._is_taken:
+            self._is_taken = False
             self._reading.give(self._size)
 
 
