@@ -52,6 +52,7 @@ __all__ = [
     "check_canary_keys",
     "load_config",
     "origin_of",
+    "override_of",
 ]
 
 CONFIG_FILE = "headwater.yaml"
@@ -244,6 +245,22 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[KeyPath,
         except ValueError as error:
             raise source.refusal((), f"{error}.") from None
         yield path, accept(section, str(path[-1]), value, source, path)
+
+
+def override_of(key: str, text: str) -> Any:
+    """What `text` means as the value of the setting with the dotted `key`; the text itself if there is no such setting.
+
+    Raises ConfigInvalid for a number that JSON does not have.
+    """
+    name = key.partition(".")[0]
+    known = dict(_variables(SECTIONS[name], (name,))).values() if name in SECTIONS else ()
+    for path, section in known:
+        if key == dotted(path) or (key == name and path[1:] == (getattr(section, "SHORTHAND", ""),)):
+            try:
+                return _from_text(text, fields_of(section)[str(path[-1])][1])
+            except ValueError as error:
+                raise ConfigInvalid(f"{key}: {error}.") from None
+    return text
 
 
 def _from_text(text: str, kind: Any) -> Any:

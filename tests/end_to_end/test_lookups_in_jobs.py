@@ -1,12 +1,15 @@
-"""A job that looks things up in wikis on a platform, against the stand-in."""
+"""A job that looks things up in wikis, on a platform and over files, against the stand-in."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from headwater.cli.main import main
 from headwater.config import load_config
 from headwater.intake.outcome import Accepted
 from headwater.platform import build
@@ -56,6 +59,24 @@ RULES = [
     {"mode": "maxlag", "lag": 6, "times": 1},
     {"mode": "close", "times": 1},
 ]
+
+
+def test_a_job_over_files_looks_up_revisions_in_batches(project: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(f"{json.dumps(about(number))}\n" for number in [*range(1, 62), 999]), encoding="utf-8")
+    stand_in = MediaWikiStandIn(ROWS, rules=RULES)
+    with serving_in_thread(stand_in) as url:
+        asked = ["job", "run", "texts", "--project", str(project), "--from", str(source), "--to", str(tmp_path / "out")]
+        settings = ["--set", f"lookups.mediawiki.url={url}/w/api.php", "--set", "lookups.pause_seconds_max=0.1"]
+        result = CliRunner().invoke(
+            main, [*asked, "--errors", str(tmp_path / "errors"), *settings], catch_exceptions=False
+        )
+    assert result.exit_code == 0, result.output
+    made = [json.loads(line) for line in (tmp_path / "out").read_text(encoding="utf-8").splitlines()]
+    assert {one["rev_id"]: one["text"] for one in made} == EXPECTED
+    (error,) = [json.loads(line) for line in (tmp_path / "errors").read_text(encoding="utf-8").splitlines()]
+    assert "no revision 999" in error["message"]
+    assert len(stand_in.requests) < len(EXPECTED)
 
 
 async def test_a_job_on_a_platform_looks_up_revisions_and_closes_what_it_opened(project: Path) -> None:

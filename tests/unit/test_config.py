@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headwater.config import Config, load_config
+from headwater.config import Config, load_config, override_of
 from headwater.errors import ConfigInvalid
 
 
@@ -152,3 +152,29 @@ def test_a_wrong_key_inside_a_section_of_a_section_is_named_with_the_nearest(tmp
     assert "lookups.mediawiki must be a mapping. Its keys: url, " in complaint(tmp_path, "lookups: {mediawiki: x}")
     assert "HEADWATER_LOOKUPS_MEDIAWIKI_URL" in complaint(tmp_path, "", {"HEADWATER_LOOKUPS_MEDIAWIKI_ULR": "x"})
     assert 'unknown key "ulr" in lookups.mediawiki' in complaint(tmp_path, "", **{"lookups.mediawiki.ulr": "x"})
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("web.port", "8080", 8080),
+        ("web", "8080", "8080"),
+        ("log", "sqlite:///x.db", "sqlite:///x.db"),
+        ("lookups.pause_seconds_max", "0.5", 0.5),
+        ("lookups.mediawiki.maxlag_seconds", "null", None),
+        ("lookups.mediawiki.url", "http://127.0.0.1:1/w/api.php", "http://127.0.0.1:1/w/api.php"),
+        ("lookups.contact", "null", None),
+        ("schemas.base_uris", "one, two", ["one", "two"]),
+        ("monitoring.canaries", "false", False),
+        ("no.such", "1", "1"),
+        ("lookups.no_such", "1", "1"),
+        ("nothing", "1", "1"),
+    ],
+)
+def test_an_override_written_as_text_is_read_by_the_type_of_its_setting(key: str, text: str, value: Any) -> None:
+    assert override_of(key, text) == value
+
+
+def test_an_override_that_is_no_number_of_json_is_refused() -> None:
+    with pytest.raises(ConfigInvalid, match=r"lookups\.pause_seconds_max: \.inf is a number that JSON"):
+        override_of("lookups.pause_seconds_max", ".inf")

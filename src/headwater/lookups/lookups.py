@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 from headwater.lookups.client import HttpClient
@@ -63,6 +64,11 @@ class Lookups:
         """End all lookups and close all connections."""
         await self.mediawiki.close()
         await self._client.close()
+
+
+def over_history(settings: LookupsConfig) -> LookupsConfig:
+    """The settings for a job that runs over old events: what a wiki does not have now, it will not have later."""
+    return replace(settings, mediawiki=replace(settings.mediawiki, missing_age_seconds=0.0))
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Collection, Hashable, Mapping
@@ -91,7 +92,9 @@ def read_options(method: str, url: str, options: Options) -> Wanted:
     headers = dict(options.get("headers") or {})
     body = _body(options, headers)
     url = with_params(url, options.get("params"))
-    origin, shown = _place(method, url)
+    if len(url) > URL_CHARS_MAX:
+        raise LookupRefused(f"An address of {len(url):,} characters is longer than {URL_CHARS_MAX:,}.")
+    origin, shown = _place(method, url.partition("?")[0])
     asked = next((value for name, value in headers.items() if name.lower() == "host"), None)
     matter = sorted((name.lower(), value) for name, value in headers.items() if name.lower() not in TRACE_HEADERS)
     cache = options.get("cache")
@@ -156,17 +159,16 @@ def _body(options: Options, headers: dict[str, str]) -> bytes | None:
     return body
 
 
+@functools.lru_cache(maxsize=1_024)
 def _place(method: str, url: str) -> tuple[str, str]:
-    """The origin of a URL, and how the request is named in messages. Raises LookupRefused."""
-    if len(url) > URL_CHARS_MAX:
-        raise LookupRefused(f"An address of {len(url):,} characters is longer than {URL_CHARS_MAX:,}.")
+    """The origin of a URL without its query, and how the request is named in messages. Raises LookupRefused."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
     except ValueError:
         usable = False
     if not usable:
-        raise LookupRefused(f"{url.partition('?')[0][:200]!r} is not the address of a service over HTTP.")
+        raise LookupRefused(f"{url[:200]!r} is not the address of a service over HTTP.")
     if parts.username is not None or parts.password is not None:
         raise LookupRefused(
             f"The address of {parts.hostname} contains a user or password.",

@@ -16,12 +16,12 @@ import orjson
 from headwater.checking.project import schemas_of
 from headwater.cli.console import Advance, progress, say
 from headwater.cli.up.up import require_project, run_until_stopped
-from headwater.config import Config, load_config
+from headwater.config import Config, load_config, override_of
 from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid, JobInvalid
 from headwater.intake.gate import GateSettings
 from headwater.jobs.job import Job
-from headwater.lookups.lookups import Lookups
+from headwater.lookups import Lookups, over_history
 from headwater.platform import declarations
 from headwater.processing.batch.directory import RunDirectory, digest_of
 from headwater.processing.batch.inputs import InputFile, InputReader, input_files
@@ -108,7 +108,7 @@ class History:
             directory = RunDirectory(self._directory() or Path(elsewhere) / "run", self._identity())
             store = self._begun(directory, restart=restart)
             project = (self._streams, schemas_of(self._config), GateSettings.from_config(self._config))
-            lookups = Lookups(self._config.lookups)
+            lookups = Lookups(over_history(self._config.lookups))
             run = HistoryRun(
                 self.job,
                 project,
@@ -215,7 +215,7 @@ def _overrides(settings: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ConfigInvalid(f"--set {text} is not KEY=VALUE.", hint="Such as --set log.durability=os.")
-        overrides[name] = value
+        overrides[name] = override_of(name, value)
     return overrides
 
 
