@@ -105,7 +105,7 @@ class Answers(Transport):
 class RecordedAnswers(Transport):
     """Answers from a file of earlier ones, one line of JSON each, in the order they were given.
 
-    `record`: ask the real services instead, and write the file anew; headers of requests are not recorded, since they
+    `record`: ask the real services instead, and write a new file; headers of requests are not recorded, since they
     may hold secrets. A request that is repeated gets the answers one after the other, then the last one.
     """
 

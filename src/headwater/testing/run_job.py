@@ -93,7 +93,7 @@ class JobOutcome:
 
 
 class JobTest(AbstractContextManager["JobTest"]):
-    """One job on a log in memory, with a clock that stands still unless the test, or a later event, moves it.
+    """One job on a log in memory, with a clock that only the test, or a later event, moves.
 
     `http`: URL → answer, as `Answers` takes them, or a transport, such as `RecordedAnswers`. `tables`: name → table,
     for `context.table`. `settings` override those of the job. `at`: the time at the start (ISO 8601); by default the
