@@ -22,7 +22,7 @@ from headwater.jobs.steps import Element, Failure
 from headwater.log.contract import LogWriter, Record
 from headwater.processing.stack import bare_stack_text, stack_text, without_paths
 from headwater.schemas.validation.validator import CompiledSchema
-from headwater.times import utc_milliseconds, utc_text
+from headwater.times import time_ms, utc_milliseconds, utc_text
 
 MESSAGE_CHARS_MAX = 2_000
 STACK_CHARS_MAX = 8_000
@@ -38,8 +38,8 @@ class OutputBuilder:
     def __init__(self, job: Job, gate: Gate, log: LogWriter | None = None, *, dated_by_event: bool = False) -> None:
         """`log`, which has `Features.refuses_records`, is asked whether it would store each record.
 
-        `dated_by_event`: `meta.dt` of an output is the time of the event it is derived from, as if it had been written
-        then, so that each run gives the same; otherwise it is the time of the run.
+        `dated_by_event`: `meta.dt` of an output is that of the event it is derived from, or the time of a timer, as if
+        it had been written then, so that each run gives the same; otherwise it is the time of the run.
         """
         self._dated_by_event = dated_by_event
         # Streams whose events have a `meta.dt`.
@@ -160,9 +160,11 @@ class OutputBuilder:
 
     def _meta(self, item: Element, given: Any, stream: str) -> dict[str, Any]:
         own = {"stream": stream, "id": derived_id(self._job.name, stream, item.lineage_id)}
-        if stream in self._dated:
-            own["dt"] = utc_milliseconds(item.event_time_ms)
         source = item.source.get("meta") if isinstance(item.source, Mapping) else None
+        if stream in self._dated:
+            received = source.get("dt") if isinstance(source, Mapping) else None
+            is_time = isinstance(received, str) and time_ms(received) is not None
+            own["dt"] = str(received) if is_time else utc_milliseconds(item.event_time_ms)
         # A function may pass on its input, whose own id and time must not be copied.
         passed = given if isinstance(given, Mapping) else {}
         kept = {name: part for name, part in passed.items() if name not in ("id", "dt")}
