@@ -8,6 +8,7 @@ the test.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ class Folded(NamedTuple):
     passed: list[Element]
     late: list[Element]
     failures: list[str]
-    dropped: dict[str, int]
+    dropped: Counter[str]
     states: dict[str, int]
 
     def values(self) -> list[Any]:
@@ -87,36 +88,35 @@ class Folding:
         results = self.all.results
         failures = [repr(failure.error) for failure in results.failures]
         states = self._states
-        return Folded(results.items, results.late, failures, dict(results.dropped), states)
+        return Folded(results.items, results.late, failures, Counter(reason for reason, _ in results.dropped), states)
 
-    async def batch(self, batch: Sequence[tuple[int, Sent]], active: set[tuple[str, int]]) -> None:
+    async def batch(self, sent: Sequence[tuple[int, Sent]], active: set[tuple[str, int]]) -> None:
+        """Fold these events, and the timers that are due after them."""
         before = self._watermarks.watermark_ms
-        for _, sent in batch:
-            self._watermarks.saw(("in", sent.partition), START + sent.at)
+        batch = Batch()
+        await self._fold.fold_events([one.element(number) for number, one in sent], batch, before)
+        for _, one in sent:
+            self._watermarks.saw(("in", one.partition), START + one.at)
         self._watermarks.advance(active, self._out_of_order_ms)
         moved = self._watermarks.watermark_ms
-        elements = [sent.element(number) for number, sent in batch]
-        await self._commit(elements, before, Due(moved, moved, self._wall_ms()))
+        await self._fire(batch, before, Due(moved, moved, self._wall_ms()))
 
     async def finish(self, active: set[tuple[str, int]]) -> None:
+        """The end of the input."""
         watermark = self._watermarks.watermark_ms
-        await self._commit([], watermark, Due(END_OF_TIME, None))
-        await self._commit([], watermark, Due(watermark, watermark, self._wall_ms()))
+        await self._fire(Batch(), watermark, Due(END_OF_TIME, None))
+        await self._fire(Batch(), watermark, Due(watermark, watermark, self._wall_ms()))
 
-    async def _commit(self, elements: list[Element], before: int, due: Due) -> None:
-        more = True
-        while more:
-            batch = Batch()
-            moved = self._watermarks.watermark_ms
-            elements = await self._fold.lead(elements, batch, before)
-            await self._fold.fold(elements, batch, before, moved_ms=moved, due=due)
+    async def _fire(self, batch: Batch, before: int, due: Due) -> None:
+        while True:
+            await self._fold.fold_timers(batch, before, moved_ms=self._watermarks.watermark_ms, due=due)
             await LogStore(self._log, "folding").commit([], "", self._fold.changes())
             self._fold.committed()
-            for name in ("items", "emitted", "failures", "late"):
+            for name in ("items", "emitted", "failures", "late", "dropped"):
                 getattr(self.all.results, name).extend(getattr(batch.results, name))
-            for reason, number in batch.results.dropped.items():
-                self.all.results.dropped[reason] = self.all.results.dropped.get(reason, 0) + number
-            elements, more = [], batch.more
+            if not batch.more:
+                return
+            batch, before = Batch(), self._watermarks.watermark_ms
 
     def _new_fold(self) -> StepFold:
         store = LogStore(self._log, "folding")

@@ -93,8 +93,7 @@ class Application:
         if late:
             self.results.late.extend(_derived(item, late))
         if transition.dropped is not None:
-            dropped = self.results.dropped
-            dropped[transition.dropped] = dropped.get(transition.dropped, 0) + 1
+            self.results.dropped.append((transition.dropped, item))
         return after
 
     def timer(

@@ -232,7 +232,7 @@ class PerKey:
     `keeps_rows`: the functions also get `context.rows`, JSON values by text, which are stored one by one: for a list or
     a set that would otherwise be written whole for each event. `delay_ms`: for how long in event time the step may hold
     an event: for the steps after it the watermark is that much earlier. An `Element` among the events of a Transition
-    is passed on as it is, with its own time, stream and id.
+    is passed on as it is, with its own time, stream and id. `timers_emit`: whether `on_timer` passes on events.
     """
 
     name: str
@@ -241,6 +241,7 @@ class PerKey:
     on_timer: Callable[[Any, str, Context], Transition] | None = None
     keeps_rows: bool = False
     delay_ms: int = 0
+    timers_emit: bool = True
 
 
 Step = Each | Await | PerKey
@@ -278,8 +279,8 @@ class Results:
     emitted: list[Element] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     late: list[Element] = field(default_factory=list)
-    # How many events were dropped, by the reason.
-    dropped: dict[str, int] = field(default_factory=dict)
+    # What was dropped, and why.
+    dropped: list[tuple[str, Element]] = field(default_factory=list)
 
 
 class KeyEntry(NamedTuple):

@@ -151,8 +151,8 @@ class RunnerStatus:
         self._count("errors", len(results.failures))
         self._count("late", len(results.late))
         if results.dropped:
-            self._dropped += Counter(results.dropped)
-            self._counters["dropped"].inc(sum(results.dropped.values()))
+            self._dropped += Counter(reason for reason, _ in results.dropped)
+            self._counters["dropped"].inc(len(results.dropped))
         self._this_batch_failed = bool(results.failures)
         if results.failures:
             self._failed(results.failures)

@@ -59,4 +59,4 @@ class Dedupe:
         def on_timer(state: Any, timer: str, context: Context) -> Transition:
             return Transition(None, timers={})
 
-        return PerKey(name, id_of, on_event, on_timer)
+        return PerKey(name, id_of, on_event, on_timer, timers_emit=False)

@@ -86,7 +86,8 @@ class Join:
             made = _unmatched(rows, max(context.event_time_ms, rows.until_ms) - kept_ms)
             return Transition(None, made, timers(rows))
 
-        return PerKey(name, key, on_event, on_timer, keeps_rows=True, delay_ms=kept_ms if is_left_join else 0)
+        delay_ms = kept_ms if is_left_join else 0
+        return PerKey(name, key, on_event, on_timer, keeps_rows=True, delay_ms=delay_ms, timers_emit=is_left_join)
 
 
 def _hold(rows: KeyRows, side: str, item: Element) -> str:
@@ -112,6 +113,9 @@ def _unmatched(rows: KeyRows, until_ms: int) -> list[Element]:
 
 
 def _forget(rows: KeyRows, until_ms: int) -> None:
+    unmatched = rows.first("u")
+    if unmatched is not None:
+        until_ms = min(until_ms, _time_in(unmatched) - 1)
     for prefix in "lrm":
         for row in rows.between(prefix, prefix + time_name(until_ms + 1)):
             del rows[row]

@@ -77,7 +77,7 @@ class Rate:
             passed = [released(rows.pop(row)) for row in due]
             return Transition(state, passed, _timers(context, rows, max(at + 1, state[1] + per_ms)))
 
-        return PerKey(name, key, on_event, on_timer, keeps_rows=True)
+        return PerKey(name, key, on_event, on_timer, keeps_rows=True, timers_emit=is_delayed)
 
 
 def _timers(context: Context, rows: KeyRows, forget_ms: int) -> dict[str, Timer]:

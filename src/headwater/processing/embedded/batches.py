@@ -19,8 +19,6 @@ from headwater.processing.embedded.watermark import Watermarks
 from headwater.processing.status import RunnerStatus
 
 PROGRESS_KEY = b"progress"
-# The partition of an event, and its time.
-Seen = tuple[TopicPartition, int]
 
 
 class Batches:
@@ -58,15 +56,14 @@ class Batches:
         position: Position,
         *,
         records: Sequence[StoredRecord],
-        seen: Sequence[Seen],
         hold_watermark: bool,
     ) -> None:
         """Fold the `elements` of `records` and commit, with `position`; then fire the due timers that did not fit.
 
-        `seen`: where each of them is and its time. `hold_watermark`: none of them is late, and no timer fires.
+        `hold_watermark`: none of them is late, and no timer fires.
         """
         read = {(record.topic, record.partition) for record in records}
-        folded = await self.folded(elements, batch, position, read=read, seen=seen, hold_watermark=hold_watermark)
+        folded = await self.folded(elements, batch, position, read=read, hold_watermark=hold_watermark)
         await self.store(folded)
         await self._source.move(position)
         self._status.read(len(records), self.watermarks.watermark_ms)
@@ -79,22 +76,16 @@ class Batches:
         position: Position,
         *,
         read: Collection[TopicPartition],
-        seen: Sequence[Seen] = (),
         hold_watermark: bool,
     ) -> Prepared:
         """As `process`, up to the commit, which is to be stored before the next batch. `read`: the partitions."""
         before_ms = self.watermarks.watermark_ms
-        given = elements
-        elements = await self._fold.lead(elements, batch, before_ms)
-        # An event that was rejected does not move the watermark: its time may be as wrong as the rest of it.
-        rejected = {id(failure.item.source) for failure in batch.results.failures}
-        for element, (part, at_ms) in zip(given, seen, strict=False):
-            if id(element.source) not in rejected:
-                self.watermarks.saw(part, at_ms)
+        await self._fold.fold_events(elements, batch, before_ms)
+        self._note_seen(batch)
         if not hold_watermark:
             await self.move_watermark(position, read)
         moved_ms = self.watermarks.watermark_ms
-        await self._fold.fold(elements, batch, before_ms, moved_ms=moved_ms, due=self._due(moved_ms))
+        await self._fold.fold_timers(batch, before_ms, moved_ms=moved_ms, due=self._due(moved_ms))
         return await self.prepare(batch, position)
 
     async def prepare(self, batch: Batch, position: Position) -> Prepared:
@@ -117,6 +108,16 @@ class Batches:
         moved_ms = self.watermarks.watermark_ms
         while batch.more and not self._stopping.is_set():
             batch = await self._fire(self._due(moved_ms))
+
+    def _note_seen(self, batch: Batch) -> None:
+        """Take note of the times that move the watermark: not those of events that were rejected or dropped."""
+        results = batch.results
+        items = (*(failure.item for failure in results.failures), *(item for _, item in results.dropped))
+        # A function may have been given a copy of the event, but never of its bytes.
+        rejected = {id(item.raw) for item in items}
+        for part, at_ms, raw in batch.seen:
+            if id(raw) not in rejected:
+                self.watermarks.saw(part, at_ms)
 
     async def move_watermark(self, position: Position, read: Collection[TopicPartition] = ()) -> None:
         """Move it as far as the partitions allow that were just `read` or have more records to read."""
@@ -166,7 +167,7 @@ class Batches:
     async def _fire(self, due: Due, *, commit: bool = False) -> Batch:
         """Fire and commit as many due timers as fit into one commit, without events."""
         batch, watermark_ms = Batch(), self.watermarks.watermark_ms
-        await self._fold.fold([], batch, watermark_ms, moved_ms=watermark_ms, due=due)
+        await self._fold.fold_timers(batch, watermark_ms, moved_ms=watermark_ms, due=due)
         if batch.fired or commit:
             position = self._source.processed
             await self.store(await self.prepare(batch, position))

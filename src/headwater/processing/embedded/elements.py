@@ -10,8 +10,9 @@ from headwater.connectors.contract import Delivery
 from headwater.errors import EventMalformed
 from headwater.event import CANARY_DOMAIN, decode_stored, get_path
 from headwater.jobs.steps import Element, Failure, Results
-from headwater.log.contract import StoredRecord, TopicPartition
+from headwater.log.contract import StoredRecord
 from headwater.log.event_time import event_time_of
+from headwater.processing.embedded.watermark import Seen
 from headwater.streams.stream import Stream
 
 
@@ -34,13 +35,13 @@ def delivery_of(element: Element) -> Delivery:
 def elements_of(
     records: Sequence[StoredRecord],
     streams: Mapping[str, Stream],
-    saw: Callable[[TopicPartition, int], None],
+    saw: Callable[[Seen], None],
     results: Results,
     *,
     now_ms: int,
     canaries: bool,
 ) -> list[Element]:
-    """The elements of `records`; `saw` is called with the partition and the time of each event. `streams` by topic.
+    """The elements of `records`; `saw` is called with the partition, time and bytes of each event. `streams` by topic.
 
     Tombstones are left out, and canaries unless the job wants them; bytes that are not an event are failures.
     """
@@ -60,7 +61,7 @@ def elements_of(
         if not canaries and get_path(value, "meta.domain") == CANARY_DOMAIN:
             continue
         at = event_time_of(record, stream.event_time_field, value, now_ms=now_ms)
-        saw((record.topic, record.partition), at)
+        saw(((record.topic, record.partition), at, record.value))
         event_id = get_path(value, "meta.id")
         lineage_id = event_id if isinstance(event_id, str) else place_of(record)
         elements.append(Element(value, at, lineage_id, stream.name, record.value, value))

@@ -7,7 +7,7 @@ import heapq
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from headwater.jobs.apply import Application
 from headwater.jobs.job import Job
@@ -16,6 +16,7 @@ from headwater.jobs.steps import Each, Element, PerKey, Results
 from headwater.log.contract import StateChange
 from headwater.processing.embedded.keyed_state import KeyedState, TimerKind, timers_of
 from headwater.processing.embedded.row_state import RowState
+from headwater.processing.embedded.watermark import Seen
 from headwater.processing.stores.contract import JobStore
 
 EVENT_KINDS = (TimerKind.EVENT_OR_IDLE, TimerKind.EVENT)
@@ -32,6 +33,8 @@ class Batch:
 
     results: Results = field(default_factory=Results)
     changes: list[StateChange] = field(default_factory=list)
+    # The events that were read; the watermark follows those that are not rejected.
+    seen: list[Seen] = field(default_factory=list)
     fired: bool = False
     more: bool = False
 
@@ -70,6 +73,18 @@ class LoopTurn:
             self._began = time.perf_counter()
 
 
+class _Stage(NamedTuple):
+    """A step; as a PerKey, if it is one; and for how long in all the steps before it may hold an event.
+
+    `one_by_one`: the timers of a key fire before an event of the key that is later.
+    """
+
+    step: Each | PerKey
+    keyed: PerKey | None
+    delay_ms: int
+    one_by_one: bool
+
+
 class StepFold:
     """Folds through `steps` of one job, with the state in `store`. Belongs to one run of one runner."""
 
@@ -86,51 +101,43 @@ class StepFold:
     ) -> None:
         """`one_by_one`: the timers of a key fire before an event of the key that is later, as if the watermark moved
         with each event: over history a batch may be years long."""
-        self._leading, self._steps = _divided(steps)
         self._scope = scope
         self._out_of_order_ms = job.out_of_order_ms
-        self._one_by_one = one_by_one
         self._turn = turn
         self._timers_max = timers_max
         self._state = {step.name: KeyedState(store, job.name, step.name) for step in job.keyed_steps}
         self._rows = {step.name: RowState(store, job.name, step.name) for step in job.keyed_steps if step.keeps_rows}
+        keyed = {step.name: step for step in job.keyed_steps}
+        self._stages: list[_Stage] = []
+        delay_ms, is_in_order = 0, one_by_one
+        for step in steps:
+            of_key = keyed.get(step.name)
+            self._stages.append(_Stage(step, of_key, delay_ms, is_in_order))
+            if of_key is not None:
+                delay_ms += of_key.delay_ms
+                is_in_order &= not of_key.timers_emit
 
-    async def lead(self, elements: list[Element], batch: Batch, watermark_ms: int) -> list[Element]:
-        """Fold `elements` through the steps before the first one with state; what `fold` continues with."""
-        made = batch.results
-        for step in self._leading:
-            results = Results([], made.emitted, made.failures, made.late, made.dropped)
-            apply = Application(results, watermark_ms, self._scope)
-            for element in elements:
-                apply.each(step, element)
-                await self._turn.pause()
-            elements = results.items
-        return elements
-
-    async def fold(self, elements: list[Element], batch: Batch, watermark_ms: int, *, moved_ms: int, due: Due) -> None:
-        """Fold `elements`, and the timers that are `due`, through the other steps.
-
-        Whether an event is late depends on `watermark_ms`, the watermark before the batch; timers get `moved_ms`, the
-        one after it.
-        """
-        delay_ms, made = 0, batch.results
-        for index, step in enumerate(self._steps):
-            results = Results([], made.emitted, made.failures, made.late, made.dropped)
-            apply = Application(results, watermark_ms - delay_ms, self._scope)
-            match step:
-                case Each():
-                    for element in elements:
-                        apply.each(step, element)
-                        await self._turn.pause()
-                case PerKey():
-                    await self._fold_events(step, elements, apply, one_by_one=self._one_by_one and index == 0)
-                    after = Application(results, moved_ms - delay_ms, self._scope)
-                    await self._fold_timers(step, batch, after, due, delay_ms)
-                    delay_ms += step.delay_ms
-                case _:
-                    assert_never(step)
-            elements = results.items
+    async def fold_events(self, elements: list[Element], batch: Batch, watermark_ms: int) -> None:
+        """Fold `elements` through the steps. Whether one is late depends on `watermark_ms`, that before the batch."""
+        for stage in self._stages:
+            elements = await self._through(stage, elements, batch, watermark_ms)
         batch.results.items = elements
+
+    async def fold_timers(self, batch: Batch, watermark_ms: int, *, moved_ms: int, due: Due) -> None:
+        """Fire the timers of each step that are `due`, and fold what they emit through the steps after it.
+
+        The timers get `moved_ms`, the watermark after the batch.
+        """
+        made = batch.results
+        emitted: list[Element] = []
+        for stage in self._stages:
+            if emitted:
+                emitted = await self._through(stage, emitted, batch, watermark_ms)
+            if stage.keyed is not None:
+                results = Results(emitted, made.emitted, made.failures, made.late, made.dropped)
+                apply = Application(results, moved_ms - stage.delay_ms, self._scope)
+                await self._fold_timers(stage.keyed, batch, apply, due, stage.delay_ms)
+        made.items += emitted
 
     def changes(self) -> list[StateChange]:
         """The state changes for the next commit."""
@@ -144,9 +151,22 @@ class StepFold:
         for rows in self._rows.values():
             rows.committed()
 
-    async def _fold_events(
-        self, step: PerKey, elements: list[Element], apply: Application, *, one_by_one: bool
-    ) -> None:
+    async def _through(self, stage: _Stage, elements: list[Element], batch: Batch, watermark_ms: int) -> list[Element]:
+        made = batch.results
+        results = Results([], made.emitted, made.failures, made.late, made.dropped)
+        apply = Application(results, watermark_ms - stage.delay_ms, self._scope)
+        match stage.step:
+            case Each() as step:
+                for element in elements:
+                    apply.each(step, element)
+                    await self._turn.pause()
+            case PerKey() as step:
+                await self._fold_events(step, elements, apply, stage)
+            case _:
+                assert_never(stage.step)
+        return results.items
+
+    async def _fold_events(self, step: PerKey, elements: list[Element], apply: Application, stage: _Stage) -> None:
         state, rows = self._state[step.name], self._rows.get(step.name)
         keyed = [(apply.key(step, element), element) for element in elements]
         await state.load(key for key, _ in keyed if key is not None)
@@ -155,8 +175,9 @@ class StepFold:
         for key, element in keyed:
             if key is not None:
                 of_key = None if rows is None else rows.of(key)
-                if one_by_one:
-                    self._fire_before(step, key, element.event_time_ms - self._out_of_order_ms, apply)
+                if stage.one_by_one:
+                    watermark_ms = element.event_time_ms - self._out_of_order_ms - stage.delay_ms
+                    self._fire_before(step, key, watermark_ms, apply)
                 state.put(key, apply.event(step, key, element, state.get(key), rows=of_key))
             await self._turn.pause()
 
@@ -165,7 +186,9 @@ class StepFold:
         state, rows = self._state[step.name], self._rows.get(step.name)
         while True:
             cell = state.get(key)
-            due = min((one for kind in EVENT_KINDS for one in timers_of(key, cell, kind)), default=None)
+            # Of several at one time, those that also fire when idle come first, as elsewhere.
+            timers = (one for kind in EVENT_KINDS for one in timers_of(key, cell, kind))
+            due = min(timers, key=lambda one: one.at_ms, default=None)
             if due is None or due.at_ms >= watermark_ms:
                 return
             moved = Application(apply.results, max(apply.watermark_ms, due.at_ms), self._scope)
@@ -210,17 +233,3 @@ class StepFold:
             fired += 1
             await self._turn.pause()
         return fired
-
-
-def _divided(steps: Sequence[Each | PerKey]) -> tuple[list[Each], Sequence[Each | PerKey]]:
-    """The steps before the first one with state, and the others."""
-    leading = []
-    for index, step in enumerate(steps):
-        match step:
-            case Each():
-                leading.append(step)
-            case PerKey():
-                return leading, steps[index:]
-            case _:
-                assert_never(step)
-    return leading, ()

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from headwater.jobs.steps import Results
-from headwater.log.contract import Position, StateChange, StoredRecord, TopicPartition
+from headwater.log.contract import Position, StateChange, StoredRecord
+from headwater.processing.embedded.watermark import Seen
 
 
 class InFlight:
@@ -30,8 +31,8 @@ class InFlight:
         self.results = Results()
         self.is_done = False
         self.was_parked = False
-        # Its partition and event time, for the watermark; None for what is not an event.
-        self.seen: tuple[TopicPartition, int] | None = None
+        # For the watermark; None for what is not an event.
+        self.seen: Seen | None = None
         # Changes of the state that are committed with it.
         self.changes: list[StateChange] = []
         self.bytes = size

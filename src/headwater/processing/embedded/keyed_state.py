@@ -149,6 +149,8 @@ def _entry(key: bytes, name: str, timer: Timer) -> bytes:
 
 def timers_of(key: bytes, cell: bytes | None, kind: TimerKind) -> list[DueTimer]:
     """The timers of one kind that a cell has."""
+    if cell is None or cell.endswith(NO_TIMERS_END):
+        return []
     found = KeyEntry.decode(cell).timers.items()
     return [DueTimer(timer.at_ms, key, name) for name, timer in found if kind_of(timer) is kind]
 

@@ -20,7 +20,7 @@ from headwater.jobs.steps import Element, Failure
 from headwater.log.contract import Position, StoredRecord
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.await_steps import divided
-from headwater.processing.embedded.batches import PROGRESS_KEY, Batches, Seen, progress_of
+from headwater.processing.embedded.batches import PROGRESS_KEY, Batches, progress_of
 from headwater.processing.embedded.commits import Commits
 from headwater.processing.embedded.elements import elements_of, undecoded
 from headwater.processing.embedded.fold import Batch, LoopTurn, StepFold
@@ -252,7 +252,7 @@ class EmbeddedRunner:
         """Skip a record that cannot be processed, with an error event about it."""
         batch = Batch()
         try:
-            elements = self._elements([record], batch, [])
+            elements = self._elements([record], batch)
         except Exception:  # decoding may be what fails
             elements = [undecoded(record, self._streams[record.topic])]
         batch.results.failures += [Failure(element, "process", error) for element in elements]
@@ -263,14 +263,11 @@ class EmbeddedRunner:
 
     async def _process(self, records: Sequence[StoredRecord], *, hold_watermark: bool) -> None:
         batch = Batch()
-        seen: list[Seen] = []
-        elements = self._elements(records, batch, seen)
+        elements = self._elements(records, batch)
         position = self._source.after(records)
-        await self._batches.process(
-            elements, batch, position, records=records, seen=seen, hold_watermark=hold_watermark
-        )
+        await self._batches.process(elements, batch, position, records=records, hold_watermark=hold_watermark)
 
-    def _elements(self, records: Sequence[StoredRecord], batch: Batch, seen: list[Seen]) -> list[Element]:
+    def _elements(self, records: Sequence[StoredRecord], batch: Batch) -> list[Element]:
         if refused := self._source.refused(records):
             for index, error in refused.items():
                 element = undecoded(records[index], self._streams[records[index].topic])
@@ -279,7 +276,7 @@ class EmbeddedRunner:
         return elements_of(
             records,
             self._streams,
-            lambda part, at_ms: seen.append((part, at_ms)),
+            batch.seen.append,
             batch.results,
             now_ms=int(self._clock() * 1000),
             canaries=self.job.canaries,

@@ -24,6 +24,7 @@ from headwater.processing.embedded.fold import Batch
 from headwater.processing.embedded.in_flight import InFlight, InFlightWindow, position_after
 from headwater.processing.embedded.parking import Parking
 from headwater.processing.embedded.read_ahead import ReadAhead, Run, elements_in
+from headwater.processing.embedded.watermark import Seen
 
 # How long cancelled calls may take to end before they are left behind.
 CANCEL_SECONDS = 1.0
@@ -179,8 +180,8 @@ class OverlappingLoop:
         self._run.current(())
 
     def _decoded(self, record: StoredRecord, event: InFlight) -> list[Element]:
-        def saw(part: TopicPartition, at_ms: int) -> None:
-            event.seen = (part, at_ms)
+        def saw(seen: Seen) -> None:
+            event.seen = seen
 
         return elements_in(self._run, record, saw, event.results)
 
@@ -216,7 +217,7 @@ class OverlappingLoop:
                 read.add((event.record.topic, event.record.partition))
             # An event that was rejected does not move the watermark.
             if event.seen is not None and not event.results.failures:
-                watermarks.saw(*event.seen)
+                batch.seen.append(event.seen)
         run.current(_records(taken))
         self._stop_lingering()
         self._committed_at = self._loop.time()
@@ -264,7 +265,7 @@ class OverlappingLoop:
             self._stages,
             window,
             scope=run.scope,
-            decode=lambda record: elements_in(run, record, lambda part, at_ms: None, Results()),
+            decode=lambda record: elements_in(run, record, lambda seen: None, Results()),
             status=run.status,
             parking=self._parking,
             probe_seconds=(run.settings.probe_seconds, run.settings.probe_seconds_max),

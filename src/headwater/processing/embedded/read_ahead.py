@@ -18,6 +18,7 @@ from headwater.processing.embedded.retries import Retries
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.embedded.source import JobSource
 from headwater.processing.embedded.suspects import Suspects
+from headwater.processing.embedded.watermark import Seen
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import JobStore
 from headwater.streams.stream import Stream
@@ -46,9 +47,7 @@ class Run:
     current: Callable[[Sequence[StoredRecord]], None]
 
 
-def elements_in(
-    run: Run, record: StoredRecord, saw: Callable[[TopicPartition, int], None], results: Results
-) -> list[Element]:
+def elements_in(run: Run, record: StoredRecord, saw: Callable[[Seen], None], results: Results) -> list[Element]:
     """The elements of one record; see `elements_of`."""
     now_ms = int(run.clock() * 1000)
     return elements_of([record], run.streams, saw, results, now_ms=now_ms, canaries=run.job.canaries)

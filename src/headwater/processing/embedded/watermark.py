@@ -1,6 +1,6 @@
 """How far a job has progressed in event time: the watermark, committed with the job's position.
 
-Events older than the watermark are late. It is the newest event time seen in a partition minus the job's
+It is the newest event time seen in a partition minus the job's
 `out_of_order`; of several partitions the one furthest behind counts, unless it is idle. It never moves back.
 """
 
@@ -13,6 +13,9 @@ import orjson
 
 from headwater.jobs.steps import NO_WATERMARK
 from headwater.log.contract import TopicPartition
+
+# The partition and event time of an event that was read, and its bytes.
+Seen = tuple[TopicPartition, int, bytes]
 
 
 class Watermarks:
