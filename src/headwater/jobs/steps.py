@@ -247,9 +247,10 @@ class PerKey:
 Step = Each | Await | PerKey
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as a frozen one takes three times as long to make, and each event has several.
+@dataclass(slots=True)
 class Element:
-    """One event between two steps. `lineage_id` identifies its origin: ids of derived events are computed from it."""
+    """One event between two steps, never changed. `lineage_id` identifies its origin: ids of derived events are computed from it."""
 
     value: Any
     event_time_ms: int
