@@ -25,6 +25,7 @@ from headwater.intake.topics import settings_of
 from headwater.jobs.flow import in_order_of_flow
 from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
+from headwater.jobs.settings import with_settings
 from headwater.jobs.sinks import sink_jobs
 from headwater.log.contract import Log, TopicSettings
 from headwater.log.open import log_of
@@ -362,6 +363,10 @@ def declarations(
     declared = StreamRegistry.load(path, scope=scope) if path.exists() else StreamRegistry(scope=scope)
     sinks = sink_jobs(declared, sink_spec, config.project_dir, refused)
     jobs = load_jobs(config.path(config.jobs.path), config.project_dir, refused, others=sinks)
+    # Where jobs are left out, a setting may be that of one of them.
+    known = {job.name for job in jobs}
+    written = {name: one for name, one in config.jobs.settings.items() if refused is None or name in known}
+    jobs = with_settings(jobs, written)
     return with_error_streams(config, declared, jobs), jobs
 
 

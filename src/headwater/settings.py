@@ -284,6 +284,10 @@ class JobsConfig:
     SHORTHAND = "path"
 
     path: str = setting("jobs", "The directory of the Python files that define the jobs to run.")
+    settings: Mapping[str, Mapping[str, Any]] = setting(
+        {},
+        "Settings of jobs, by the name of the job and of the setting, in place of the defaults in `@job(settings=…)`.",
+    )
     state_path: str = setting(
         "var/state",
         "The directory in which jobs keep their state, one file per job, if the log keeps none (Kafka).",

@@ -18,6 +18,7 @@ from headwater.connectors.registry import sink_spec
 from headwater.declaration import Declaration, read_declaration
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid, SchemaInvalid
 from headwater.jobs.loader import load_jobs
+from headwater.jobs.settings import with_settings
 from headwater.jobs.sinks import sink_jobs
 from headwater.schemas.repository import open_repositories
 from headwater.schemas.validation.validator import Validator
@@ -187,4 +188,16 @@ def _jobs(config: Config, streams: StreamRegistry | None, unread: list[Problem])
         unread.append(problem_of(error, "job-file-invalid" if isinstance(error, JobInvalid) else "sink-invalid"))
 
     sinks = sink_jobs(streams or StreamRegistry(), sink_spec, config.project_dir, refused)
-    return load_jobs(config.path(config.jobs.path), config.project_dir, refused, others=sinks)
+    left = len(unread)
+    jobs = load_jobs(config.path(config.jobs.path), config.project_dir, refused, others=sinks)
+    if len(unread) > left:
+        # The job that a setting is for may be one that could not be loaded.
+        return jobs
+    file = config.project_dir / CONFIG_FILE
+    source = read_declaration(file) if file.exists() else Declaration(str(file), None)
+    return with_settings(
+        jobs,
+        config.jobs.settings,
+        lambda error: unread.append(problem_of(error, "job-settings-invalid")),
+        source=source,
+    )

@@ -282,6 +282,7 @@ READING: Sequence[tuple[str, str]] = (
     ("stream-file-invalid", "A stream file cannot be read, or its declaration is invalid."),
     ("schema-invalid", "A schema cannot be read or compiled."),
     ("job-file-invalid", "A job file cannot be loaded, or declares an invalid job."),
+    ("job-settings-invalid", "`jobs.settings` names a job or a setting that does not exist, or an invalid value."),
     ("sink-invalid", "A sink of a stream file names no known connector, or has an option that cannot be."),
 )
 

@@ -1,6 +1,7 @@
 """What a job is: its source, its steps and its sink, without a runner, a log or an event loop."""
 
-from headwater.jobs.job import Job, ToStream, ToTable, job, table
+from headwater.jobs.decorators import job, table
+from headwater.jobs.job import Job, ToStream, ToTable
 from headwater.jobs.operators.dedupe import Dedupe
 from headwater.jobs.operators.join import Join, Pair
 from headwater.jobs.operators.rate import Rate

@@ -14,7 +14,7 @@ from headwater.errors import JobInvalid
 from headwater.event import decode_json
 from headwater.foreign import awaited, contain
 from headwater.jobs.rows import KeyRows
-from headwater.jobs.scope import NO_SCOPE, Scope
+from headwater.jobs.scope import NO_SCOPE, STATE_BYTES_WARNED, Scope
 from headwater.jobs.steps import Await, Context, Each, Element, Failure, KeyEntry, PerKey, Results, Transition
 from headwater.schemas.json_value import identity
 
@@ -157,6 +157,8 @@ def _settle(
         raise JobInvalid(f"A keyed function returns a Transition, not {type(transition).__name__}.")
     timers = context.timers if transition.timers is None else transition.timers
     after = KeyEntry(transition.state, timers, bool(rows)).encode()
+    if after is not None and len(after) > STATE_BYTES_WARNED:
+        context.scope.large_state(context.key, len(after))
     made, late = _several(transition.events), _several(transition.late)
     if rows is not None:
         rows.keep()

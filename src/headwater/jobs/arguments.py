@@ -63,11 +63,16 @@ class Arguments:
     def sink(self, name: str) -> tuple[str, str | None] | None:
         """`stream` or `stream:1.0.0`, as stream and version."""
         text = self.text(name)
-        if text is None:
-            return None
+        return None if text is None else self._stream_and_version(name, text)
+
+    def _stream_and_version(self, name: str, text: str) -> tuple[str, str | None]:
         stream, colon, version = text.partition(":")
         if not stream or (colon and not _VERSION.fullmatch(version)):
-            raise self.wrong(name, "`stream` or `stream:1.0.0`", "The version is that of the schema, three numbers.")
+            raise self.refused(
+                name,
+                f"`{name}` is `stream` or `stream:1.0.0`, not {shown(text)}.",
+                "The version is that of the schema, three numbers.",
+            )
         return stream, version or None
 
     def flag(self, name: str, *, default: bool) -> bool:
@@ -89,17 +94,34 @@ class Arguments:
         except JobInvalid as error:
             raise self.refused(name, f"`{name}`: {error.detail}", error.hint) from None
 
-    def paths(self, name: str) -> tuple[str, ...] | None:
-        """One dotted path or several; None if a function is given, or nothing."""
-        value = self.value(name)
+    def outputs(self, name: str) -> tuple[tuple[str, str | None], ...]:
+        """One or several of `stream` or `stream:1.0.0`, as streams and versions."""
+        value = self.value(name, ())
+        texts = (value,) if isinstance(value, str) else value
+        if texts and not is_texts(texts):
+            raise self.wrong(name, 'a list of streams, such as ("a.v1:1.0.0", "b.v1")')
+        return tuple(self._stream_and_version(name, text) for text in texts or ())
+
+    def whole(self, name: str, default: int, *, at_least: int, at_most: int) -> int:
+        value = self.value(name, default)
+        if type(value) is not int or not at_least <= value <= at_most:
+            raise self.wrong(name, f"a whole number from {at_least} to {at_most:,}")
+        return value
+
+    def paths(self, name: str, value: Any) -> tuple[str, ...] | None:
+        """One dotted path or several, as the argument `name` has them; None if it is a function, or nothing."""
         if value is None or callable(value):
             return None
         paths = (value,) if isinstance(value, str) else value
         if not is_texts(paths) or not paths or not all(all(path.split(".")) for path in paths):
-            raise self.wrong(name, "a dotted path, a list of paths, or a function of the event")
+            raise self.refused(
+                name, f"`{name}` is a dotted path, a list of paths, or a function of the event, not {shown(value)}."
+            )
         return tuple(paths)
 
-    def function(self, name: str, *parameters: str, value: Any = None) -> Callable[..., Any] | None:
+    def function(
+        self, name: str, *parameters: str, value: Any = None, may_be_async: bool = False
+    ) -> Callable[..., Any] | None:
         """A function that can be called with the parameters; None if none is given."""
         function: Callable[..., Any] | None = self.value(name) if value is None else value
         if function is None:
@@ -107,7 +129,7 @@ class Arguments:
         called = f"a function ({', '.join(parameters)})"
         if not callable(function):
             raise self.refused(name, f"`{name}` is {called}, not {shown(function)}.")
-        if _is_async(function):
+        if not may_be_async and is_async(function):
             raise self.refused(name, f"`{name}` is {called} that is not `async`: nothing awaits it.")
         try:
             inspect.signature(function).bind(*parameters)
@@ -151,7 +173,8 @@ def is_texts(value: Any) -> bool:
     return all(isinstance(item, str) and item for item in value)
 
 
-def _is_async(function: Any) -> bool:
+def is_async(function: Any) -> bool:
+    """Whether calling it gives something to await, or to iterate over asynchronously."""
     return any(
         test(one)
         for test in (inspect.iscoroutinefunction, inspect.isasyncgenfunction)

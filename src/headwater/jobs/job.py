@@ -7,30 +7,27 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Never, Required, TypedDict, Unpack, assert_never, cast, get_args
+from typing import Any, Literal, Never, Unpack, assert_never
 
-from headwater.connectors.contract import Column, ColumnType, TableShape
+from headwater.connectors.contract import TableShape
 from headwater.connectors.spec import ConfiguredSink
 from headwater.errors import JobInvalid
-from headwater.event import get_path
 from headwater.jobs.arguments import Arguments, is_texts, shown
-from headwater.jobs.durations import Duration
+from headwater.jobs.keyed_part import KeyedPart
 from headwater.jobs.lineage import Writes
-from headwater.jobs.operators.windows import Windows
 from headwater.jobs.outcomes import Retry
+from headwater.jobs.parts import Function, PartPlan, PartSettings
 from headwater.jobs.place import Place, calling_place
 from headwater.jobs.scope import Offered, Scope
-from headwater.jobs.steps import Await, Context, Each, PerKey, Step, Transition
+from headwater.jobs.steps import Await, Context, Each, PerKey, Step
 
 _JOB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
 
 # By event time, where nothing is late, or as it is in the files, where an event may be late.
 HistoryOrder = Literal["event-time", "arrival"]
-
-Key = str | Sequence[str] | Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +82,8 @@ class Job:
     outputs: tuple[ToStream, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
     history_order: HistoryOrder = "event-time"
+    # The last of its parts, if that keeps state: what `on_timer` is about.
+    keyed_part: KeyedPart | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raises JobInvalid for a job that no runner could run."""
@@ -108,6 +107,56 @@ class Job:
         for written in self.writes().results:
             if written in self.sources:
                 raise self.invalid(f"The job {self.name} reads the stream it writes, {written}.")
+
+    def then(self, *positional: Never, **settings: Unpack[PartSettings]) -> Callable[[Function], Job]:
+        """Add a part behind those the job has: a decorator of a function `(event, context)`, as `@job` is.
+
+        It is given what the part before returns, and takes the arguments of `@job` that are about one function. The
+        decorated name is the same job. Raises JobInvalid, with the line.
+        """
+        number = 1 + sum(step.name == "then" or step.name.startswith("then-") for step in self.steps)
+        name = "then" if number == 1 else f"then-{number}"
+        asked = Arguments(f"@{self.name}.then", settings, PartSettings.__annotations__, calling_place())
+        if positional:
+            raise asked.refused("", "all arguments have names.", 'Write .then(state=…, key="field").')
+        plan = PartPlan(asked, name)
+
+        def added(function: Function) -> Job:
+            part = plan.of(function)
+            fields_read = (*self.fields_read, *plan.fields_read)
+            self._change(steps=(*self.steps, *part.steps), keyed_part=part.keyed, fields_read=fields_read)
+            return self
+
+        return added
+
+    def on_timer(self, name: str) -> Callable[[Callable[[Context], Any]], Callable[[Context], Any]]:
+        """A decorator of a function `(context) -> event | events | None`, called when the timer `name` is due.
+
+        The timer is one that a function of the job's last part has set by `context.timer`. Raises JobInvalid, with the
+        line, if that part keeps no state.
+        """
+        asked = Arguments(f"@{self.name}.on_timer({name!r})", {}, (), calling_place())
+        if not isinstance(name, str) or not name:
+            raise asked.refused("name", f"the name of a timer is text, not {shown(name)}.")
+        if self.keyed_part is None:
+            raise asked.refused("", "timers belong to a key, and this part keeps no state.", "Add key= and state=.")
+        part = self.keyed_part
+        if name in part.handlers:
+            raise asked.refused("", "the timer has a function already.", "Give one of them another name.")
+
+        def added(function: Callable[[Context], Any]) -> Callable[[Context], Any]:
+            asked.function("function", "context", value=function)
+            part.handlers[name] = function
+            self._change(steps=tuple(part.step() if step.name == part.name else step for step in self.steps))
+            return function
+
+        return added
+
+    def _change(self, **fields: Any) -> None:
+        """While the file of the job is loaded, its decorators complete it. Raises JobInvalid if it cannot be so."""
+        changed = dataclasses.replace(self, **fields)
+        for name in fields:
+            object.__setattr__(self, name, getattr(changed, name))
 
     def reads(self) -> tuple[str, ...]:
         """The streams whose events it is given, each once."""
@@ -250,177 +299,3 @@ def _check_outputs(job: Job) -> None:
             f"The job {job.name} has {main} as its output twice.",
             hint="What the function returns goes there; `outputs` are the others, for context.emit(event, to=…).",
         )
-
-
-class JobSettings(TypedDict, total=False):
-    """What `@job` takes."""
-
-    source: Required[str | Sequence[str]]
-    sink: str | None
-    key: Key | None
-    where: Callable[[Any], bool] | None
-    window: Windows | None
-    state: Callable[[], Any] | None
-    name: str | None
-    late: str | None
-    out_of_order: Duration
-    idle: Duration
-    canaries: bool
-    history: HistoryOrder
-
-
-class TableSettings(TypedDict, total=False):
-    """What `table` takes besides the name."""
-
-    source: Required[str | Sequence[str]]
-    columns: Required[Mapping[str, str | tuple[str, str]]]
-    key: str | Sequence[str]
-    where: Callable[[Any], bool] | None
-    order: str
-    version: str
-
-
-def job(*positional: Never, **settings: Unpack[JobSettings]) -> Callable[[Callable[[Any, Context], Any]], Job]:
-    """Make a job of a function `(event, context) -> event | events | None`.
-
-    With `window` the function gets each `Window` instead of the events. With `state` (a dataclass, or something like
-    `dict` or `int` whose call gives the first value) `context.state` holds the key's state; assign None to forget it.
-    Raises JobInvalid, with the line, for an argument that is unknown or of a wrong type.
-    """
-    asked = Arguments("@job", settings, JobSettings.__annotations__, calling_place())
-    if positional:
-        raise asked.refused("", "all arguments have names.", 'Write @job(source="stream", …).')
-    sources, sink = asked.streams("source"), asked.sink("sink")
-    key, steps = _key_function(asked), _steps_before(asked)
-    state = asked.function("state")
-    if (state or asked.value("window") is not None) and key is None:
-        name = "window" if state is None else "state"
-        raise asked.refused(name, "something is kept per key, but the job has no key.", 'Add key="field".')
-    described = Job(
-        asked.text("name") or "function",
-        sources,
-        output=None if sink is None else ToStream(*sink),
-        out_of_order_ms=asked.duration_ms("out_of_order", 0),
-        idle_ms=asked.duration_ms("idle", 10),
-        canaries=asked.flag("canaries", default=False),
-        late_stream=asked.text("late"),
-        fields_read=(*(asked.paths("key") or ()), *(asked.value("window").paths if asked.value("window") else ())),
-        fields_added_up=asked.value("window").typed_paths if asked.value("window") else (),
-        place=asked.place,
-        history_order=asked.choice("history", get_args(HistoryOrder)),
-    )
-
-    def made(function: Callable[[Any, Context], Any]) -> Job:
-        asked.function("function", "window" if asked.value("window") else "event", "context", value=function)
-        last = Each("function", function) if state is None or key is None else _stateful(function, key, state)
-        return dataclasses.replace(
-            described,
-            name=asked.text("name") or str(getattr(function, "__name__", "")),
-            steps=(*steps, last),
-            summary=(function.__doc__ or "").strip().split("\n")[0],
-        )
-
-    return made
-
-
-def _steps_before(asked: Arguments) -> list[Step]:
-    """The filter and the windows."""
-    steps: list[Step] = []
-    where, window, key = asked.function("where", "event"), asked.value("window"), _key_function(asked)
-    if where is not None:
-        steps.append(Each("where", _only(where)))
-    if window is not None:
-        if not isinstance(window, Windows):
-            raise asked.wrong("window", "tumbling(…), sliding(…) or session(…)")
-        if asked.value("state") is not None:
-            raise asked.refused("state", "a job has a window or a state, not both.", "Make two jobs of it.")
-        if key is not None:
-            steps.append(window.step("window", key))
-    return steps
-
-
-def table(name: str, **settings: Unpack[TableSettings]) -> Job:
-    """A job that keeps a table filled from a stream: `columns` gives each column's type, or (type, dotted path).
-
-    Types: text, integer, real, boolean, json. Of events with the same `key` the newest is the row: the one that arrived
-    last or, with `version`, a column, the one with the greatest value in it. `order` is the default order of a view,
-    such as "edits desc". Raises JobInvalid, with the line, for an invalid argument.
-    """
-    asked = Arguments(f"table({name!r})", settings, TableSettings.__annotations__, calling_place())
-    if not isinstance(name, str):
-        raise asked.refused("name", f"a table's name is text, not {shown(name)}.")
-    where = asked.function("where", "event")
-    key = () if asked.value("key") in ((), []) else asked.paths("key") or ()
-    if callable(asked.value("key")):
-        raise asked.wrong("key", "the name of a column, or a list of names")
-    try:
-        shape = TableShape(name, _columns(asked), key, asked.text("order") or "", asked.text("version") or "")
-    except JobInvalid as error:
-        raise asked.refused("columns", error.detail, error.hint) from None
-    return Job(
-        name=f"table.{name}",
-        sources=asked.streams("source"),
-        steps=() if where is None else (Each("where", _only(where)),),
-        output=ToTable(shape),
-        summary=f"Keeps the table {name} filled.",
-        place=asked.place,
-    )
-
-
-def _columns(asked: Arguments) -> tuple[Column, ...]:
-    columns = asked.required("columns")
-    takes = 'a mapping such as {"title": "text", "user": ("text", "performer.name")}'
-    if not isinstance(columns, Mapping):
-        raise asked.wrong("columns", takes)
-    made = []
-    for column, described in columns.items():
-        kind, path = (described, column) if isinstance(described, str) else _pair(described)
-        if not is_texts([column, kind, path]) or not all(path.split(".")):
-            raise asked.wrong("columns", takes)
-        made.append(Column(column, cast("ColumnType", kind), path))
-    return tuple(made)
-
-
-def _pair(value: Any) -> tuple[Any, Any]:
-    return tuple(value) if isinstance(value, list | tuple) and len(value) == 2 else (None, None)
-
-
-def _only(where: Callable[[Any], bool]) -> Callable[[Any, Context], Any]:
-    return lambda event, context: event if where(event) else None
-
-
-def _key_function(asked: Arguments) -> Callable[[Any, Context], Any] | None:
-    paths = asked.paths("key")
-    if paths is None:
-        function = asked.function("key", "event")
-        return None if function is None else lambda event, context: function(event)
-    if isinstance(asked.value("key"), str):
-        path = paths[0]
-        return lambda event, context: _present(event, path)
-    return lambda event, context: [_present(event, path) for path in paths]
-
-
-def _present(event: Any, path: str) -> Any:
-    value = get_path(event, path)
-    if value is None:
-        raise JobInvalid(f"{path} is absent, and the job keeps its state by it.")
-    return value
-
-
-def _stateful(
-    function: Callable[[Any, Context], Any], key: Callable[[Any, Context], Any], state: Callable[[], Any]
-) -> PerKey:
-    def on_event(kept: Any, event: Any, context: Context) -> Transition:
-        if kept is None:
-            context.state = state()
-        elif dataclasses.is_dataclass(state):
-            context.state = state(**kept)
-        if isinstance(context.key, list):
-            context.key = tuple(context.key)
-        made = function(event, context)
-        after = context.state
-        if dataclasses.is_dataclass(after) and not isinstance(after, type):
-            after = dataclasses.asdict(after)
-        return Transition(after, events=[] if made is None else made)
-
-    return PerKey("function", key, on_event)

@@ -11,6 +11,11 @@ from headwater.declaration import nearest
 from headwater.errors import JobInvalid
 from headwater.jobs.metrics import JobMetrics
 
+# From this size on, a state of one key is worth a warning; a larger one than the maximum is not stored.
+STATE_BYTES_WARNED = 1_000_000
+STATE_BYTES_MAX = 16_000_000
+KEY_CHARS_SHOWN = 200
+
 
 class Offered(TypedDict, total=False):
     """What a runner may offer to the functions of a job: a client, tables by name, measures."""
@@ -28,7 +33,7 @@ class Scope:
     runner has none; using it then raises JobInvalid.
     """
 
-    __slots__ = ("_clock", "_http", "_log", "_metrics", "_outputs", "_tables", "job", "settings")
+    __slots__ = ("_clock", "_has_warned", "_http", "_log", "_metrics", "_outputs", "_tables", "job", "settings")
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class Scope:
         self._tables = tables
         self._metrics = metrics
         self._log: logging.Logger | None = None
+        self._has_warned = False
 
     def age_ms(self, event_time_ms: int) -> int:
         """How long ago the time is by the runner's clock; 0 over history, and for times in the future."""
@@ -82,6 +88,26 @@ class Scope:
         if self._tables is None:
             raise _missing("table", "no tables")
         return self._tables(name)
+
+    def large_state(self, key: Any, size_bytes: int) -> None:
+        """Warn of a large state, once. Raises JobInvalid, with job, key and size, if it is too large to be stored."""
+        shown = repr(key)[:KEY_CHARS_SHOWN]
+        if size_bytes > STATE_BYTES_MAX:
+            raise JobInvalid(
+                f"The state of the key {shown} of the job {self.job} would have {size_bytes:,} bytes, more than"
+                f" {STATE_BYTES_MAX:,}.",
+                hint="Keep less for each key: rows (keeps_rows), a shorter state_ttl, or a key with fewer events.",
+            )
+        if not self._has_warned:
+            self._has_warned = True
+            self.log.warning(
+                "job %s: the state of the key %s has %s bytes, and is read and written for each event of the key; the"
+                " maximum is %s.",
+                self.job,
+                shown,
+                f"{size_bytes:,}",
+                f"{STATE_BYTES_MAX:,}",
+            )
 
     def output_stream(self, to: str) -> str:
         """The stream that `emit` means by `to`. Raises JobInvalid for one that the job does not declare."""

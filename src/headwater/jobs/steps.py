@@ -250,7 +250,7 @@ Step = Each | Await | PerKey
 # Not frozen, as a frozen one takes three times as long to make, and each event has several.
 @dataclass(slots=True)
 class Element:
-    """One event between two steps, never changed. `lineage_id` identifies its origin: ids of derived events are computed from it."""
+    """One event between two steps, never changed. `lineage_id` identifies its origin, which ids are derived from."""
 
     value: Any
     event_time_ms: int

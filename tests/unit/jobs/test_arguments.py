@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from headwater.cli.main import main
 from headwater.errors import JobInvalid
 from headwater.jobs import job, table
-from headwater.jobs.job import JobSettings, TableSettings
+from headwater.jobs.decorators import JobSettings, TableSettings
 from headwater.jobs.loader import load_jobs
 
 HEAD = """from dataclasses import dataclass
-from headwater.jobs import Each, Job, PerKey, Timer, ToStream, job, table, tumbling
+from headwater.jobs import Each, Job, PerKey, Retry, Timer, ToStream, job, table, tumbling
 
 WINDOW = tumbling("1h").count("n")
 
@@ -28,6 +28,11 @@ async def awaits(event): ...
 @dataclass
 class Needy:
     count: int
+
+
+@dataclass
+class Opaque:
+    what: object = None
 
 
 """
@@ -91,6 +96,52 @@ def refused(tmp_path: Path, text: str) -> JobInvalid:
         ("@job(source='a', idle=float('nan'))", "is not a duration"),
         ("@job(source='a', idle=1e30)", "is not a duration"),
         ("@job(source='a', canaries='no')", "`canaries` is True or False, not 'no'"),
+        ("@job(source='a', outputs=3)", "`outputs` is a list of streams"),
+        ("@job(source='a', outputs=('b', 3))", "`outputs` is a list of streams"),
+        ("@job(source='a', outputs=('b:1',))", "`outputs` is `stream` or `stream:1.0.0`, not 'b:1'"),
+        ("@job(source='a', outputs=('b', 'b:1.0.0'))", "two outputs for the stream b"),
+        ("@job(source='a', sink='b', outputs='b')", "has b as its output twice"),
+        ("@job(source='a', outputs='a')", "reads the stream it writes"),
+        ("@job(source='a', output='b')", "unknown argument `output`; did you mean `outputs`?"),
+        ("@job(source='a', settings=3)", "`settings` is a mapping of names to defaults"),
+        ("@job(source='a', settings={1: 2})", "`settings` is a mapping of names to defaults"),
+        ("@job(source='a', settings={'a.b': 2})", "the name of a setting has no dots"),
+        ("@job(source='a', settings={'a': {1}})", "the default of a, {1}, is not a JSON value"),
+        ("@job(source='a', settings={'a': float('nan')})", "the default of a, nan, is not a JSON value"),
+        ("@job(source='a', concurrency=8)", "`concurrency` is for a function that is awaited"),
+        ("@job(source='a', timeout='5s')", "`timeout` is for a function that is awaited"),
+        ("@job(source='a', retry='60s')", "`retry` is a Retry, such as Retry(within=\"60s\"), not '60s'"),
+        ("@job(source='a', retry=Retry)", "`retry` is a Retry"),
+        ("@job(source='a', retry=Retry(), concurrency=0)", "`concurrency` is a whole number from 1 to 10,000, not 0"),
+        ("@job(source='a', retry=Retry(), concurrency=True)", "`concurrency` is a whole number"),
+        ("@job(source='a', retry=Retry(), timeout=3)", "this function is not `async`"),
+        ("@job(source='a', key='k', retry=Retry(), state=int)", "`state` keeps state, and a function that is retried"),
+        ("@job(source='a', key='k', retry=Retry(), window=WINDOW)", "`window` keeps state, and a function"),
+        ("@job(source='a', key={}, state=int)", "`key` is a path"),
+        ("@job(source='a', key={'b': 'x'}, state=int)", "`key` is given for 'b', which the job does not read"),
+        ("@job(source=['aa', 'bb'], key={'aa': 'x', 'bbb': 'y'}, state=int)", "`key` is given for 'bbb'"),
+        ("@job(source=['a', 'b'], key={'a': 'x'}, state=int)", "`key` is missing for the source b"),
+        ("@job(source='a', key={'a': 3}, state=int)", "`key` is a dotted path, a list of paths"),
+        ("@job(source='a', key={'a': None}, state=int)", "`key` is None for the stream a"),
+        ("@job(source='a', key={'a': awaits}, state=int)", "not `async`"),
+        ("@job(source='a', dedupe='meta.id')", '`dedupe` is Dedupe("meta.id", "1d"), not'),
+        ("@job(source='a', key='k', reorder='rev')", '`reorder` is Reorder("field", "1m"), or'),
+        ("@job(source='a', key='k', reorder=('a..b', '1m'))", "`reorder`: Reorder: `field` is a dotted path"),
+        ("@job(source='a', key='k', window=Retry())", "`window` is tumbling(…), sliding(…) or session(…), not Retry"),
+        ("@job(source='a', key='k', rate=2)", '`rate` is Rate(2, "1m"), not 2'),
+        ("@job(source='a', key='k', join='b')", '`join` is Join("stream", within="10m"), not'),
+        ("@job(source='a', key='k', state=set)", "the state that set begins with"),
+        ("@job(source='a', key='k', state=Opaque)", "Opaque.what cannot be state: JSON has no form for object"),
+        ("@job(source='a', key='k', state=lambda: {1: 2})", "is not made of what JSON has"),
+        ("@job(source='a', state_version=2)", "`state_version` is about the state, and there is none"),
+        ("@job(source='a', migrate=lambda a, b: a)", "`migrate` is about the state, and there is none"),
+        ("@job(source='a', state_ttl='1d')", "`state_ttl` is about the state, and there is none"),
+        ("@job(source='a', key='k', state=int, state_version=0)", "`state_version` is a whole number from 1"),
+        ("@job(source='a', key='k', state=int, state_version=2)", "`migrate` belong together"),
+        ("@job(source='a', key='k', state=int, migrate=lambda a, b: a)", "`migrate` belong together"),
+        ("@job(source='a', key='k', state=int, state_version=2, migrate=lambda a: a)", "`migrate` is a function (old_"),
+        ("@job(source='a', key='k', state=int, state_ttl='soon')", "`state_ttl`: 'soon' is not a duration"),
+        ("@job(source='a', key='k', state=int, state_ttl=0)", "`state_ttl` is longer than 0"),
     ],
 )
 def test_an_argument_of_a_job_that_cannot_be_is_named(tmp_path: Path, call: str, complaint: str) -> None:
@@ -138,10 +189,61 @@ def test_what_tables_windows_and_steps_do_not_take_is_named(tmp_path: Path, call
 
 
 @pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("key='k', state=int", "`state` keeps state, and an async function comes before everything that does"),
+        ("key='k', window=WINDOW", "`window` keeps state, and an async function"),
+        ("timeout=0", "`timeout` is longer than 0"),
+        ("timeout='soon'", "`timeout`: 'soon' is not a duration"),
+        ("concurrency='8'", "`concurrency` is a whole number from 1 to 10,000, not '8'"),
+        ("retry=3", "`retry` is a Retry"),
+    ],
+)
+def test_what_does_not_suit_an_async_function_is_named(tmp_path: Path, arguments: str, complaint: str) -> None:
+    error = refused(tmp_path, f"@job(source='a', {arguments})\nasync def f(event, context): ...\n")
+    assert complaint in error.detail
+    assert error.line == FIRST
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("@f.then(sate=int)\ndef g(event, context): ...", "@f.then: unknown argument `sate`; did you mean `state`?"),
+        ("@f.then(state=int)\ndef g(event, context): ...", "`state` keeps something per key, but the job has no key"),
+        ("@f.then(source='b')\ndef g(event, context): ...", "unknown argument `source`"),
+        ("@f.then(int)\ndef g(event, context): ...", "all arguments have names"),
+        ("@f.then(key='k', state=int)\ndef g(event): ...", "`function` is a function (event, context)"),
+        ("@f.then(key='k', state=int)\nasync def g(event, context): ...", "`state` keeps state, and an async function"),
+        ("@f.on_timer('t')\ndef g(context): ...", "this part keeps no state"),
+        ("@s.on_timer(3)\ndef g(context): ...", "the name of a timer is text, not 3"),
+        ("@s.on_timer('t')\ndef g(): ...", "`function` is a function (context)"),
+        ("@s.on_timer('t')\nasync def g(context): ...", "not `async`"),
+        ("@s.on_timer('u')\ndef g(context): ...", "the timer has a function already"),
+        ("@s.then()\nasync def g(event, context): ...", "awaits, in its step then, after it keeps state"),
+    ],
+)
+def test_what_a_later_part_and_a_timer_do_not_take_is_named(tmp_path: Path, text: str, complaint: str) -> None:
+    before = """@job(source='a')
+async def f(event, context): ...
+
+@job(source='a', key='k', state=int)
+def s(event, context): ...
+
+@s.on_timer('u')
+def u(context): ...
+
+"""
+    error = refused(tmp_path, f"{before}{text}\n")
+    assert complaint in error.detail
+    assert error.line is not None
+    assert error.line >= FIRST
+
+
+@pytest.mark.parametrize(
     ("function", "complaint"),
     [
-        ("async def f(event, context): ...", "not `async`"),
-        ("async def f(event, context): yield 1", "not `async`"),
+        ("async def f(event): ...", "`function` is a function (event, context)"),
+        ("async def f(event): yield 1", "`function` is a function (event, context)"),
         ("def f(event): ...", "`function` is a function (event, context)"),
         ("@job(source='b')\ndef f(event, context): ...", "`function` is a function (event, context)"),
         ("class f:\n    async def __call__(self, event, context): ...\nf = job(source='a')(f())", "`function` is a"),

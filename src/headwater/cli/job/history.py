@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import tempfile
 import time
@@ -16,11 +17,12 @@ import orjson
 from headwater.checking.project import schemas_of
 from headwater.cli.console import Advance, progress, say
 from headwater.cli.up.up import require_project, run_until_stopped
-from headwater.config import Config, load_config, override_of
+from headwater.config import SECTIONS, Config, load_config, override_of
 from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid, JobInvalid
 from headwater.intake.gate import GateSettings
 from headwater.jobs.job import Job
+from headwater.jobs.settings import settings_of_texts
 from headwater.lookups import Lookups, over_history
 from headwater.platform import declarations
 from headwater.processing.batch.directory import RunDirectory, digest_of
@@ -95,8 +97,10 @@ class History:
         require_project(project)
         self._request = request
         self._settings = settings
-        self._config = load_config(project, overrides=_overrides(request.settings))
-        self._streams, self.job = _load(self._config, request.name)
+        of_project, of_job = _overrides(request.settings)
+        self._config = load_config(project, overrides=of_project)
+        self._streams, job = _load(self._config, request.name)
+        self.job = job if not of_job else dataclasses.replace(job, settings=settings_of_texts(job, of_job, "--set"))
         self._input = InputReader(input_files(request.sources, self.job.reads()))
         self._results = _results(request, self.job, self._streams)
         _refuse_overwriting(self._input.files, self._results)
@@ -209,14 +213,19 @@ def _every(times: int, act: Callable[[], None]) -> Callable[[], None]:
     return call
 
 
-def _overrides(settings: Sequence[str]) -> dict[str, Any]:
-    overrides: dict[str, Any] = {}
+def _overrides(settings: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings of the project, whose names have a dot or are those of sections, and those of the job."""
+    of_project: dict[str, Any] = {}
+    of_job: dict[str, str] = {}
     for text in settings:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ConfigInvalid(f"--set {text} is not KEY=VALUE.", hint="Such as --set log.durability=os.")
-        overrides[name] = override_of(name, value)
-    return overrides
+        if "." in name or name in SECTIONS:
+            of_project[name] = override_of(name, value)
+        else:
+            of_job[name] = value
+    return of_project, of_job
 
 
 def _load(config: Config, name: str) -> tuple[StreamRegistry, Job]:

@@ -63,7 +63,7 @@ Examples:
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Set a setting of headwater.yaml by its dotted key; may be repeated.",
+    help="Set a setting of the job by its name, or one of headwater.yaml by its dotted key; may be repeated.",
 )
 @click.option("--no-validate", is_flag=True, help="Do not validate the input against its schemas.")
 @click.option("--no-dedupe", is_flag=True, help="Keep events whose meta.id was there before.")
