@@ -16,6 +16,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from headwater.backoff import Backoff
+from headwater.errors import LookupUnavailable
 from headwater.foreign import original
 from headwater.jobs.outcomes import Retry
 from headwater.jobs.steps import Await, Element, Failure, Results
@@ -221,16 +222,16 @@ class StepCalls:
             self._settle(call, Results(failures=[Failure(call.element, self.step.name, error)]))
         elif self.breaker.is_open:
             self._held.append(call)
-        elif (pause := self._next_pause(call, retry)) is not None:
+        elif (pause := self._next_pause(call, retry, error)) is not None:
             self._pauses[call] = self._loop.call_later(pause, self._again, call)
         else:
             self._owner.restore(call)
             self._settle(call, self._owner.gave_up(call, error))
 
-    def _next_pause(self, call: Call, retry: Retry) -> float | None:
+    def _next_pause(self, call: Call, retry: Retry, error: BaseException) -> float | None:
         """How long to wait before the next attempt; None if its time is over. The last attempt is at its end.
 
-        What was parked is tried once after each park.
+        It is at least as long as the service asked for. What was parked is tried once after each park.
         """
         assert call.since is not None
         if call.parks:
@@ -240,7 +241,8 @@ class StepCalls:
             return None
         if call.backoff is None:
             call.backoff = Backoff(retry.base_ms / 1000, retry.max_ms / 1000)
-        return min(call.backoff.next_pause(), left)
+        asked = error.back_off_seconds if isinstance(error, LookupUnavailable) else 0.0
+        return min(max(call.backoff.next_pause(), asked), left)
 
     def _again(self, call: Call) -> None:
         del self._pauses[call]

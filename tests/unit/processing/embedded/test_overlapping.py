@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from headwater.errors import LookupUnavailable
 from headwater.jobs import NotYet, Reject, Retry
 from headwater.jobs.job import Job, ToStream
 from headwater.jobs.steps import Await, Context, Each, PerKey, Transition
@@ -202,6 +204,17 @@ async def test_what_is_transient_is_retried_until_its_time_is_over(error: BaseEx
     assert await numbers(kit) == [0, 2]
     assert [one["error_type"] for one in await kit.errors()] == [type(error).__name__]
     assert len([n for n, _ in service.calls if n == 1]) > 2
+
+
+async def test_a_retry_waits_as_long_as_the_service_asks_for() -> None:
+    service = Service()
+    service.failures = {1: [LookupUnavailable("busy", back_off_seconds=0.2)]}
+    kit = await kit_of(job(service, retry=Retry("60s", "1ms", "10ms")))
+    await kit.put({"n": 1})
+    began = time.monotonic()
+    await kit.run()
+    assert time.monotonic() - began >= 0.2
+    assert await numbers(kit) == [1]
 
 
 async def test_without_a_policy_nothing_is_retried() -> None:
