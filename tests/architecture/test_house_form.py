@@ -68,6 +68,7 @@ ONLY_IN = {
         "headwater.connectors.sinks.duckdb",
         "headwater.connectors.sinks.duckdb_blocks",
         "headwater.queries.engine",
+        "headwater.processing.batch.parquet",
     ),
     "sqlglot": ("headwater.queries",),
     "starlette": ("headwater.web",),

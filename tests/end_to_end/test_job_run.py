@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from click.testing import CliRunner, Result
 
@@ -17,6 +18,7 @@ from end_to_end.demo import DEMO_EDIT
 from end_to_end.running import HEADWATER
 from headwater.cli.init import write_project
 from headwater.cli.main import main
+from headwater.processing.batch.parquet import write_parquet
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +231,45 @@ def test_a_table_becomes_its_final_rows(project: Path, tmp_path: Path) -> None:
         ("page 1", 3),
         ("page 2", 3),
     ]
+
+
+def test_parquet_files_in_partitions_of_a_lake_are_read_and_written(project: Path, tmp_path: Path) -> None:
+    events = [edit(number) for number in range(30)]
+    lake = tmp_path / "lake"
+    for hour in (2, 10):
+        part = lake / "year=2026" / f"hour={hour}"
+        part.mkdir(parents=True)
+        write_parquet(write(tmp_path / "rows.jsonl", events[hour::3]), part / "part-0.parquet")
+    columns = tmp_path / "old.parquet"
+    columns_as = 'EXCLUDE ("$schema", dt), "$schema" AS _schema, dt::TIMESTAMP AS dt'
+    rename = f"SELECT * {columns_as} FROM read_parquet('{part / 'part-0.parquet'}', hive_partitioning = false)"
+    duckdb.sql(f"COPY ({rename}) TO '{columns}'")
+    target = tmp_path / "out.parquet"
+    result = run(project, "page_edits", "--from", lake, "--from", columns, "--to", target)
+    assert result.exit_code == 0, result.output
+    assert "left out: repeats" in result.stderr
+    found = duckdb.sql(f"SELECT dt, title, edits, meta.stream FROM '{target}' ORDER BY dt").fetchall()
+    chosen = sorted([*events[2::3], *events[10::3]], key=lambda one: one["dt"])
+    assert [row[0] for row in found] == [one["dt"] for one in chosen]
+    assert {row[3] for row in found} == {"demo.page_edits"}
+    empty = run(project, "page_edits", "--from", write(tmp_path / "no.jsonl", []), "--to", tmp_path / "no.parquet")
+    assert empty.exit_code == 0
+    assert duckdb.sql(f"SELECT count(*) FROM '{tmp_path / 'no.parquet'}'").fetchall() == [(0,)]
+
+
+def test_files_of_a_directory_are_read_in_natural_order(project: Path, tmp_path: Path) -> None:
+    day = tmp_path / "day"
+    day.mkdir()
+    for number in (10, 2):
+        write(day / f"part-{number}.jsonl", [edit(number, dt="2026-01-31T12:00:00Z", title=str(number))])
+    result = run(project, "page_edits", "--from", day, "--to", "-")
+    assert [json.loads(line)["title"] for line in result.stdout.splitlines()] == ["2", "10"]
+
+
+def test_a_run_is_as_slow_as_it_is_asked_to_be(project: Path, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", [edit(number) for number in range(60)])
+    started = time.monotonic()
+    result = run(project, "page_edits", "--from", source, "--to", tmp_path / "out.jsonl", "--rate", "100")
+    assert result.exit_code == 0
+    assert time.monotonic() - started >= 0.5
+    assert len(read(tmp_path / "out.jsonl")) == 60

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from headwater.streams.registry import StreamRegistry
 
 WATCHED_LINES = 500
 PROGRESS_SECONDS = 0.25
+# How often it is reported where there is no terminal.
+REPORT_SECONDS = 30.0
 # The files of a project that its jobs may depend on.
 CODE = ("*.py", "*.yaml", "*.yml")
 
@@ -134,7 +137,7 @@ class History:
 
     def _process(self, run: HistoryRun, lookups: Lookups, total: int) -> HistorySummary:
         with progress("Processing", total or None) as advance:
-            summary = run_until_stopped(_watched(run, lookups, advance))
+            summary = run_until_stopped(_watched(run, lookups, total, advance))
         if summary is None:
             raise KeyboardInterrupt
         return summary
@@ -167,7 +170,9 @@ class History:
             return None
         config = self._config
         code = [path for kind in CODE for path in config.project_dir.rglob(kind)]
-        asked = asdict(self._settings) | {"results": [(one.name, str(one.path)) for one in self._results]}
+        # How fast it is changes nothing.
+        asked = asdict(replace(self._settings, events_per_second=None))
+        asked["results"] = [(one.name, str(one.path)) for one in self._results]
         options = orjson.dumps([asked, self._request.settings], option=orjson.OPT_SORT_KEYS)
         return {
             "job": self.job.name,
@@ -181,16 +186,19 @@ def _is_hidden(path: Path, project: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(project).parts)
 
 
-async def _watched(run: HistoryRun, lookups: Lookups, advance: Advance) -> HistorySummary:
+async def _watched(run: HistoryRun, lookups: Lookups, total: int, advance: Advance) -> HistorySummary:
     """Process everything, and show how far it is and how fast."""
     task = asyncio.create_task(run.process())
-    started, first, shown = time.monotonic(), run.done, 0
+    started, first, shown, reported = time.monotonic(), run.done, 0, 0.0
     try:
         while not task.done():
             await asyncio.wait((task,), timeout=PROGRESS_SECONDS)
             seconds = time.monotonic() - started
             advance(run.done - shown, f"{(run.done - first) / max(seconds, 0.001):,.0f} events/s")
             shown = run.done
+            if seconds > reported + REPORT_SECONDS and not sys.stderr.isatty():
+                reported = seconds
+                say(f"{run.done:,} of {total:,} processed, {(run.done - first) / seconds:,.0f} events/s")
     finally:
         if not task.done():
             run.stop()

@@ -65,6 +65,7 @@ Examples:
     metavar="KEY=VALUE",
     help="Set a setting of the job by its name, or one of headwater.yaml by its dotted key; may be repeated.",
 )
+@click.option("--rate", type=click.FloatRange(min=0.001), help="Events per second at most.")
 @click.option("--no-validate", is_flag=True, help="Do not validate the input against its schemas.")
 @click.option("--no-dedupe", is_flag=True, help="Keep events whose meta.id was there before.")
 @click.option(
@@ -87,6 +88,7 @@ def command(
     since: str | None,
     until: str | None,
     settings: tuple[str, ...],
+    rate: float | None,
     no_validate: bool,
     no_dedupe: bool,
     state: Path | None,
@@ -118,7 +120,7 @@ def command(
     history = History(
         project,
         Request(name, sources, targets, errors, late, state, settings),
-        HistorySettings(order=order, rules=rules),
+        HistorySettings(order=order, rules=rules, events_per_second=rate),
     )
     try:
         outcome = history.run(restart=restart)

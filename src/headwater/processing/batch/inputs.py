@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,13 @@ from pathlib import Path
 from headwater.errors import ConfigInvalid
 from headwater.event_lines import LineSource, open_lines
 from headwater.processing.batch.admission import InputLine
+from headwater.processing.batch.parquet import SUFFIX as PARQUET
+from headwater.processing.batch.parquet import parquet_rows
 
 STANDARD_INPUT = "-"
 # Files of these kinds are taken from directories.
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", PARQUET)
+_DIGITS = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +63,22 @@ def _paths(named: str) -> list[Path]:
     if named == STANDARD_INPUT:
         return [path]
     if path.is_dir():
-        files = sorted(one for one in path.rglob("*") if one.is_file() and one.name.endswith(SUFFIXES))
+        files = sorted((one for one in path.rglob("*") if one.name.endswith(SUFFIXES) and one.is_file()), key=_natural)
         files = [one for one in files if not any(part.startswith((".", "_")) for part in one.relative_to(path).parts)]
         if not files:
             raise ConfigInvalid(f"The directory {named} has no file of events.", hint=f"Kinds: {', '.join(SUFFIXES)}.")
         return files
     if path.exists():
         return [path]
-    if glob.has_magic(named) and (matching := sorted(glob.glob(named, recursive=True))):
-        return [Path(one) for one in matching if Path(one).is_file()]
+    if glob.has_magic(named) and (matching := glob.glob(named, recursive=True)):
+        return sorted((Path(one) for one in matching if Path(one).is_file()), key=_natural)
     raise ConfigInvalid(f"There is no file {named}.", hint="Name a file, a directory, a pattern in quotes, or `-`.")
+
+
+def _natural(path: Path) -> list[tuple[bool, int, str]]:
+    """So that `hour=2` comes before `hour=10`."""
+    parts = _DIGITS.split(str(path))
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
 
 
 class InputReader:
@@ -85,17 +95,21 @@ class InputReader:
         number = 0
         for file in self.files:
             name = "standard input" if file.is_standard_input else file.path.name
-            try:
-                opened = open_lines(file.path)
-            except ConfigInvalid as error:
-                raise ConfigInvalid(f"{file.path}: {error.detail}", hint=error.hint) from None
-            with opened as source:
-                self._open = source
-                for line, data in enumerate(source, start=1):
-                    yield InputLine(name, line, number, data, file.stream)
-                    number += 1
-                if source.damage is not None:
-                    self.damage.append(f"{file.path}: {source.damage}")
+            rows = parquet_rows(file.path) if file.path.suffix == PARQUET else self._lines(file)
+            for line, data in enumerate(rows, start=1):
+                yield InputLine(name, line, number, data, file.stream)
+                number += 1
+
+    def _lines(self, file: InputFile) -> Iterator[bytes]:
+        try:
+            opened = open_lines(file.path)
+        except ConfigInvalid as error:
+            raise ConfigInvalid(f"{file.path}: {error.detail}", hint=error.hint) from None
+        with opened as source:
+            self._open = source
+            yield from source
+            if source.damage is not None:
+                self.damage.append(f"{file.path}: {source.damage}")
         self._open = None
 
     def bytes_since_last_asked(self) -> int:

@@ -42,6 +42,7 @@ class HistorySettings:
     # Repeats of an id are recognised within this much event time, and among so many events.
     ids_ms: int = DAY_MS
     ids_max: int = IDS_MAX
+    events_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,12 @@ class HistoryRun:
             self._sorted = EntrySort(runs, settings.sort)
         self._admission = self._door()
         topics = [self._streams.get(name).topics[0] for name in job.reads()]
-        self._source = EntrySource(self._entries, topics, ids=lambda: RecentIds(settings.ids_ms, settings.ids_max))
+        self._source = EntrySource(
+            self._entries,
+            topics,
+            ids=lambda: RecentIds(settings.ids_ms, settings.ids_max),
+            events_per_second=settings.events_per_second,
+        )
         gate = Gate(self._streams, self._validator, self._gate_settings, clock=self._source.now)
         telemetry = Telemetry()
         self._runner = EmbeddedRunner(

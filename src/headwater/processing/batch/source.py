@@ -9,6 +9,8 @@ event that is older than one in the same batch, so that it meets the watermark t
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
@@ -47,10 +49,18 @@ class EntrySource:
     ends."""
 
     def __init__(
-        self, entries: Callable[[], Iterator[Entry]], topics: Collection[str], *, ids: Callable[[], RecentIds]
+        self,
+        entries: Callable[[], Iterator[Entry]],
+        topics: Collection[str],
+        *,
+        ids: Callable[[], RecentIds],
+        events_per_second: float | None = None,
     ) -> None:
         self._entries = entries
         self._new_ids = ids
+        self._rate = events_per_second
+        # Until when what was read so far takes at the rate, by the monotonic clock.
+        self._paced_until = 0.0
         self._topics = tuple(topics)
         self.duplicates = 0
         self._next: Iterator[Entry] = iter(())
@@ -83,6 +93,9 @@ class EntrySource:
         self, *, records_max: int, bytes_max: int, wait_seconds: float, stopping: asyncio.Event
     ) -> Sequence[StoredRecord]:
         self._forget_passed()
+        if self._rate is not None:
+            records_max = min(records_max, max(1, int(self._rate / 10)))
+            await self._pause(stopping)
         found: list[StoredRecord] = []
         size = 0
         newest_ms, has_risen = self._passed_ms, False
@@ -96,6 +109,8 @@ class EntrySource:
                 newest_ms, has_risen = entry.time_ms, True
                 if newest_ms > self._newest[0]:
                     self._newest = (newest_ms, (entry.topic, 0))
+        if self._rate is not None:
+            self._paced_until = max(self._paced_until, time.monotonic()) + len(found) / self._rate
         return found
 
     def refused(self, records: Sequence[StoredRecord]) -> Mapping[int, HeadwaterError]:
@@ -142,6 +157,11 @@ class EntrySource:
         """The partition of the newest event that was read: none of the others can have an older one."""
         part = self._newest[1]
         return set(read) if part is None else {part}
+
+    async def _pause(self, stopping: asyncio.Event) -> None:
+        """Wait until what was read before has taken as long as the rate asks for."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), max(0.0, self._paced_until - time.monotonic()))
 
     def _from_position(self) -> Iterator[tuple[Entry, StoredRecord]]:
         yield from self._ahead

@@ -22,6 +22,8 @@ import orjson
 
 from headwater.connectors.contract import Delivery, TableShape
 from headwater.log.contract import LogWriter, Record, StateChange
+from headwater.processing.batch.parquet import SUFFIX as PARQUET
+from headwater.processing.batch.parquet import write_parquet
 from headwater.processing.batch.table import TableRows
 from headwater.processing.stores.contract import RowTarget
 from headwater.processing.stores.state_file import StateFile
@@ -101,7 +103,9 @@ class _Part:
         # Renaming is atomic only within one directory on every file system.
         whole = target.with_name(f".{target.name}.whole")
         whole.unlink(missing_ok=True)
-        if target.suffix == ".gz" or not _linked(self.path, whole):
+        if target.suffix == PARQUET:
+            write_parquet(self.path, whole)
+        elif target.suffix == ".gz" or not _linked(self.path, whole):
             _copy(self.path, whole, compress=target.suffix == ".gz")
         with whole.open("rb") as file:
             os.fsync(file.fileno())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
+import tracemalloc
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,3 +65,19 @@ def test_the_bytes_in_memory_are_bounded_too(tmp_path: Path) -> None:
     sort.finish()
     assert len(list(tmp_path.iterdir())) > 1
     assert [entry.number for entry in sort] == list(range(9, -1, -1))
+
+
+def test_memory_is_bounded_on_input_many_times_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Besides the bound there is a block of each run that is merged.
+    monkeypatch.setattr(sorting, "BLOCK_BYTES_MAX", 5_000)
+    count, bytes_max = 6_000, 200_000
+    tracemalloc.start()
+    sort = EntrySort(tmp_path, SortLimits(bytes_max=bytes_max))
+    for number in range(count):
+        sort.add(Entry((number * 7919) % count, number, "t", b"%01000d" % number))
+    sort.finish()
+    in_order = all(a.time_ms <= b.time_ms for a, b in itertools.pairwise(sort))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert in_order
+    assert peak < count * 1_000 / 4
