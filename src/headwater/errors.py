@@ -245,6 +245,13 @@ class RevisionUnknown(HeadwaterError):
     fault = Fault.CONSUMER
 
 
+class JobUnknown(HeadwaterError):
+    """The project has no job of this name."""
+
+    code = "job_unknown"
+    fault = Fault.CONSUMER
+
+
 class ChangeConflict(HeadwaterError):
     """The streams were changed by another request in the meantime; this change was not applied."""
 

@@ -33,6 +33,7 @@ from headwater.log.sqlite.owner import LogOwner
 from headwater.lookups import Lookups
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
+from headwater.processing.control import JobControl
 from headwater.processing.embedded.partitioned import SharedRunner, can_share
 from headwater.processing.embedded.runner import runner_on
 from headwater.processing.embedded.settings import RunnerSettings
@@ -247,7 +248,7 @@ class Platform:
                 stall_seconds_max=stall,
                 http=self.lookups,
             )
-            return Supervisor(shared)
+            return Supervisor(shared, control=self._control_of(job))
         runner = runner_on(
             self.log,
             job,
@@ -257,7 +258,11 @@ class Platform:
             settings=settings,
             http=self.lookups,
         )
-        return Supervisor(runner)
+        return Supervisor(runner, control=self._control_of(job))
+
+    def _control_of(self, job: Job) -> JobControl:
+        topics = [topic for name in job.reads() for topic in self.streams.get(name).topics]
+        return JobControl(self.log, job, topics)
 
     def _file_of(self, job: Job) -> Path | None:
         """The file that a job writes in addition to the log: its table, or its state; None if its table is in none."""

@@ -162,6 +162,7 @@ TABLE: dict[str, Iterable[Ask]] = {
     "POST /v1/stream-changes": [Ask("/v1/stream-changes?dry_run=true", CHANGE, JSON)],
     "POST /v1/stream-changes/rollback": [Ask("/v1/stream-changes/rollback", CHANGE, JSON)],
     "POST /v1/stream-changes/kill": [Ask("/v1/stream-changes/kill", CHANGE, JSON)],
+    "POST /v1/jobs/{name}": [Ask("/v1/jobs/x", CHANGE, JSON), Ask(f"/v1/jobs/{LONG}", CHANGE, JSON)],
     "GET /v1/stream-changes/{number:revision}": plain("/v1/stream-changes/1", "/v1/stream-changes/" + "9" * 4_000),
     **{f"GET {path}": plain(path) for path in ("/_info", "/_info/", "/_info/name", "/_info/version", "/_info/home")},
     "GET /robots.txt": plain("/robots.txt"),

@@ -296,6 +296,7 @@ POST: dict[str, Sequence[tuple[str, Any]]] = {
     "/api.php": (("/api.php?action=streamconfigs&format=json", None),),
     "/v1/stream-changes": (("/v1/stream-changes", {"reason": "x", "put": []}),),
     "/v1/stream-changes/rollback": (("/v1/stream-changes/rollback", {"to": 0, "reason": "x"}),),
+    "/v1/jobs/{name}": (("/v1/jobs/hush", {"do": "pause"}),),
     "/v1/stream-changes/kill": (("/v1/stream-changes/kill", {"stream": "hush.patien", "reason": "x"}),),
     "/subjects/{subject:path}/versions": (("/subjects/hush/patient/versions", {"schemaType": "JSON", "schema": "{}"}),),
     "/subjects/{subject:path}": (("/subjects/{}-value", {"schemaType": "JSON", "schema": "{}"}),),

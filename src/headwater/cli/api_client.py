@@ -28,6 +28,24 @@ def ask(
     server: str, path: str, params: Sequence[tuple[str, str]], headers: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """The JSON answer to a GET. Raises ConfigInvalid (no address), StreamUnknown (refused), LogUnavailable."""
+    return _answer(server, path, headers, params=list(params))
+
+
+def change(
+    server: str, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None, *, dry_run: bool = False
+) -> dict[str, Any]:
+    """The JSON answer to a POST of this body. Raises as `ask`."""
+    return _answer(server, path, headers, body=body, params=[("dry_run", "true")] if dry_run else [])
+
+
+def _answer(
+    server: str,
+    path: str,
+    headers: Mapping[str, str] | None,
+    *,
+    params: Sequence[tuple[str, str]],
+    body: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     address = server if "://" in server else f"http://{server}"
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.netloc:
@@ -35,8 +53,13 @@ def ask(
             f"{server!r} is not a server address.", hint="Use an address such as http://localhost:8080."
         )
     try:
-        response = httpx.get(
-            f"{address.rstrip('/')}{path}", params=list(params), headers=headers, timeout=ANSWER_SECONDS_MAX
+        response = httpx.request(
+            "GET" if body is None else "POST",
+            f"{address.rstrip('/')}{path}",
+            params=list(params),
+            json=body,
+            headers=headers,
+            timeout=ANSWER_SECONDS_MAX,
         )
     except httpx.HTTPError as error:
         raise LogUnavailable(
@@ -47,7 +70,7 @@ def ask(
         answer: Any = response.json()
     except ValueError:
         answer = None
-    if response.status_code == 200 and isinstance(answer, dict):
+    if response.is_success and isinstance(answer, dict):
         return answer
     details = answer if isinstance(answer, dict) else {}
     message = details.get("detail") or f"{server} answered {response.status_code} to {path}."

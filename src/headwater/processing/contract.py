@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from headwater.jobs.job import Job
+from headwater.log.contract import Position
 from headwater.processing.status import RunnerStatus
 
 
@@ -72,6 +73,13 @@ class Runner(Protocol):
         ...
 
     async def fence(self) -> None: ...
+
+    async def reposition(self, position: Position) -> None:
+        """Delete everything the job keeps, and let the next run begin at `position`. Not to be called during a run.
+
+        If it raises, it is to be called again before the next run.
+        """
+        ...
 
     async def lag(self) -> int: ...
 

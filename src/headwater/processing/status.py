@@ -19,7 +19,7 @@ from headwater.processing.wording import counted, short_reason
 from headwater.telemetry import Telemetry, closed, declared
 from headwater.times import utc_text
 
-State = Literal["starting", "running", "retrying", "circuit_open", "restarting", "failed", "stopped"]
+State = Literal["starting", "running", "retrying", "circuit_open", "paused", "restarting", "failed", "stopped"]
 # How long after a failed event, and after a restart without a commit since, a job is reported as failing.
 ERROR_SECONDS = 60.0
 RESTART_SECONDS = 10.0
@@ -164,6 +164,11 @@ class RunnerStatus:
     def retrying(self, error: BaseException) -> None:
         self.state = "retrying"
         self.last_error = short_reason(error)
+
+    def paused(self) -> None:
+        """Somebody has paused the job."""
+        self.state = "paused"
+        self.last_error = None
 
     def position_lost(self, error: BaseException) -> None:
         self.last_error = short_reason(error)

@@ -1,9 +1,14 @@
-"""Keeps a runner running: restarts it after failures with exponential backoff, and reports them."""
+"""Keeps a runner running: restarts it after failures with exponential backoff, and carries out what is asked of it.
+
+How this works: before each run, and every few seconds while it runs, it looks at what was asked of the job (`control`).
+A pause ends the run, and no other begins until it is over; so does a move of the position, which is made in between.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import Callable
 
@@ -12,11 +17,19 @@ from headwater.errors import HeadwaterError, JobInvalid, SinkUnavailable
 from headwater.foreign import awaited
 from headwater.jobs.job import Job
 from headwater.processing.contract import Runner
+from headwater.processing.control import JobControl
 from headwater.processing.status import JobReport
 
 PAUSE_SECONDS = 0.5
 PAUSE_SECONDS_MAX = 60.0
 AWAY_PAUSE_SECONDS_MAX = 4.0
+# How often it is looked at what other processes have asked of the job.
+LOOK_SECONDS = 2.0
+# How often, and for how long each time, a run is asked to end before it is cancelled.
+PATIENCE_TURNS = 25
+TURN_SECONDS = 0.2
+
+_log = logging.getLogger(__name__)
 
 
 class Supervisor:
@@ -28,9 +41,13 @@ class Supervisor:
         *,
         pause_seconds: float = PAUSE_SECONDS,
         random: Callable[[], float] = random.random,
+        control: JobControl | None = None,
     ) -> None:
-        """`random` gives numbers from 0 to 1."""
+        """`random` gives numbers from 0 to 1. `control`: what people ask of the job; None: nothing."""
         self.runner = runner
+        self.control = control
+        self._asked = asyncio.Event()
+        self._is_interrupted = False
         self._backoff = Backoff(pause_seconds, PAUSE_SECONDS_MAX, random=random)
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -41,6 +58,10 @@ class Supervisor:
 
     def report(self) -> JobReport:
         return self.runner.status.report()
+
+    def look(self) -> None:
+        """Look now at what was asked of the job."""
+        self._asked.set()
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._keep_running(), name=f"job {self.job.name}")
@@ -58,8 +79,11 @@ class Supervisor:
         self._task = None
 
     async def finish(self) -> None:
-        """Stop, then process what there is and fire all timers. Raises what the runner raises."""
+        """Stop, then process all there is and fire all timers, unless it is paused. Raises what the runner raises."""
         await self.stop()
+        if self.control is not None and await self._prepare(self.control):
+            self.runner.status.paused()
+            return
         await awaited(self.runner.run(drain=True))
         self.runner.status.ended()
 
@@ -69,8 +93,10 @@ class Supervisor:
         while True:
             read_before = self.report().read
             error = await self._attempt()
-            if error is None and self._stopping.is_set():
+            if self._stopping.is_set() and error is None:
                 break
+            if self._is_interrupted and error is None:
+                continue
             if self.report().read > read_before:
                 self._backoff.reset()
             reason = error or JobInvalid("it ended without being asked to")
@@ -88,14 +114,68 @@ class Supervisor:
 
     async def _attempt(self) -> BaseException | None:
         """Run once, in a task of its own, which is all that a job can cancel. Why it ended; None if by itself."""
+        self._is_interrupted = False
+        if self.control is not None:
+            try:
+                await self._until_allowed(self.control)
+            except HeadwaterError as error:
+                return error
+            if self._stopping.is_set():
+                return None
         task = asyncio.create_task(awaited(self.runner.run()), name=f"job {self.job.name}")
+        watching = None if self.control is None else asyncio.create_task(self._interrupt(self.control, task))
         try:
             await asyncio.wait((task,))
         finally:
+            if watching is not None:
+                watching.cancel()
             if not task.done():
                 task.cancel()
                 await asyncio.wait((task,))
         if not task.cancelled():
             return task.exception()
+        if self._is_interrupted:
+            return None
         self.runner.cancelled_itself()
         return JobInvalid("it cancelled the task it runs in")
+
+    async def _until_allowed(self, control: JobControl) -> None:
+        """Wait while the job is paused, and carry out what was asked of it. Raises what log and store raise."""
+        while await self._prepare(control) and not self._stopping.is_set():
+            self.runner.status.paused()
+            await self._until_asked()
+
+    async def _prepare(self, control: JobControl) -> bool:
+        """Carry out a move of the position, if one was asked for. Whether the job is paused."""
+        self._asked.clear()
+        request = await control.read()
+        if request.move is not None:
+            await self.runner.reposition(await control.position(request.move))
+            await control.applied(request.move)
+            _log.warning("job %s: it begins again at another position, as %s asked.", self.job.label, request.by)
+        return request.paused
+
+    async def _interrupt(self, control: JobControl, task: asyncio.Task[None]) -> None:
+        """End the run when the job is paused or moved."""
+        while True:
+            await self._until_asked()
+            self._asked.clear()
+            with contextlib.suppress(HeadwaterError):
+                request = await control.read()
+                if request.paused or request.move is not None:
+                    break
+        self._is_interrupted = True
+        for _ in range(PATIENCE_TURNS):
+            # A run that has just begun forgets that it was asked to stop.
+            self.runner.stop()
+            await asyncio.wait((task,), timeout=TURN_SECONDS)
+        task.cancel()
+
+    async def _until_asked(self) -> None:
+        """Wait until something may have been asked of the job, by this process or another one, or it is stopped."""
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self._asked, self._stopping)]
+        try:
+            await asyncio.wait(waiting, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waiting:
+                one.cancel()

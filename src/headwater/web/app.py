@@ -25,6 +25,7 @@ from headwater.web.http.places import error_answer, exception_handlers, page_of_
 from headwater.web.http.preflight import Preflights, is_preflight, preflight
 from headwater.web.http.route import Route
 from headwater.web.http.threads import SharedWork, apart
+from headwater.web.jobs_api import JobsApi
 from headwater.web.metrics import metrics
 from headwater.web.monitoring import Monitoring
 from headwater.web.openapi import endpoints as spec
@@ -70,6 +71,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
         *pages.routes(),
         *Monitoring(platform, notice).routes(),
         *streams_api.control_routes(),
+        *JobsApi(platform).routes(),
     ]
     for_pages: list[BaseRoute] = [
         Route("/_info", info.info, methods=["GET"]),

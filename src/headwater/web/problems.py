@@ -29,6 +29,7 @@ STATUS: dict[type[HeadwaterError], int] = {
     errors.SchemaUnavailable: 503,
     errors.StreamUnknown: 404,
     errors.RevisionUnknown: 404,
+    errors.JobUnknown: 404,
     errors.StreamDisabled: 400,
     errors.StreamClosed: 400,
     errors.TooManyStreams: 400,

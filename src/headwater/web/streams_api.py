@@ -18,7 +18,6 @@ from headwater.declaration import suggestion
 from headwater.errors import (
     ChangeRefused,
     KeyRequired,
-    RequestTooLarge,
     RevisionUnknown,
     StreamUnknown,
 )
@@ -28,13 +27,13 @@ from headwater.streams.projection import AUDIENCES, OPEN_AUDIENCES, etag_of, pro
 from headwater.streams.visibility import Sight
 from headwater.times import ms_of, utc_milliseconds
 from headwater.web.http.headers import is_number, is_on
+from headwater.web.http.json_body import json_body
 from headwater.web.http.route import Route
 from headwater.web.http.seats import Seats, until_ended
 from headwater.web.http.threads import SharedWork
 from headwater.web.sight import address_of, sight_of
 from headwater.web.streams_listing import Ahead, Question, find
 
-BODY_BYTES_MAX = 1_048_576
 WAIT_SECONDS_MAX = 60.0
 HISTORY_MAX = 1_000
 SETTLE_SECONDS = 0.05
@@ -136,7 +135,7 @@ class StreamsApi:
     async def change(self, request: Request) -> Response:
         """Add and remove rules. `dry_run=true`: only report what would change."""
         actor = self._platform.keys.check(request.headers.get("authorization"), "streams:write", address_of(request))
-        written = await _body(request)
+        written = await json_body(request)
         rules, removed = written.get("put", []), written.get("remove", [])
         if not isinstance(rules, list) or not isinstance(removed, list):
             raise ChangeRefused("`put` must be a list of rules, `remove` a list of ids.")
@@ -148,7 +147,7 @@ class StreamsApi:
     async def rollback(self, request: Request) -> Response:
         """Restore the rules of an earlier revision, as a new one."""
         actor = self._platform.keys.check(request.headers.get("authorization"), "streams:write", address_of(request))
-        written = await _body(request)
+        written = await json_body(request)
         to = written.get("to")
         if type(to) is not int:
             raise ChangeRefused("`to` must be the number of a revision.")
@@ -158,7 +157,7 @@ class StreamsApi:
     async def kill(self, request: Request) -> Response:
         """Make a stream ("*": all) refuse every event; `on: false` ends that."""
         actor = self._platform.keys.check(request.headers.get("authorization"), "streams:kill", address_of(request))
-        written = await _body(request)
+        written = await json_body(request)
         stream, on = text_of(written, "stream", 200), written.get("on", True)
         if not isinstance(on, bool):
             raise ChangeRefused("`on` must be true or false.")
@@ -288,21 +287,6 @@ def _json(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str]
 
 def _message(kind: str, event_id: str, data: Mapping[str, Any]) -> bytes:
     return b"event: %s\nid: %s\ndata: %s\n\n" % (kind.encode(), event_id.encode(), json_bytes(data))
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > BODY_BYTES_MAX:
-            raise RequestTooLarge(f"A change is larger than {BODY_BYTES_MAX} bytes.")
-    try:
-        written = read_json(data)
-    except ValueError as error:
-        raise ChangeRefused(f"The body is not JSON: {error}.") from None
-    if not isinstance(written, dict):
-        raise ChangeRefused("The body must be a JSON object.")
-    return written
 
 
 def _expected(request: Request, written: Mapping[str, Any]) -> int | None:

@@ -28,8 +28,11 @@ class MeasuredJobs:
     unmeasured: str = ""
 
 
-def load_measured(project: Path, name: str | None = None) -> MeasuredJobs:
-    """The jobs of the project, or the one of that name. Raises ConfigInvalid, JobInvalid."""
+def project_jobs(project: Path, name: str | None = None) -> tuple[Config, StreamRegistry, list[Job]]:
+    """The configuration, the streams and the jobs of the project, or the job of that name.
+
+    Raises ConfigInvalid, JobInvalid.
+    """
     from headwater.config import load_config
     from headwater.declaration import nearest
     from headwater.platform import declarations
@@ -44,6 +47,12 @@ def load_measured(project: Path, name: str | None = None) -> MeasuredJobs:
             hint = f'Did you mean "{near}"?' if near else "`headwater job list` prints their names."
             raise JobInvalid(f"The project has no job {name}.", hint=hint)
         jobs = [job for job in jobs if job.name == name]
+    return config, streams, list(jobs)
+
+
+def load_measured(project: Path, name: str | None = None) -> MeasuredJobs:
+    """The jobs of the project, or the one of that name. Raises ConfigInvalid, JobInvalid."""
+    config, streams, jobs = project_jobs(project, name)
     try:
         return MeasuredJobs(streams, jobs, asyncio.run(_measured(config, jobs, streams)))
     except HeadwaterError as error:

@@ -9,6 +9,10 @@ from headwater.cli.verbs import Table, Verbs
 VERBS: Table = {
     "list": ("headwater.cli.job.list", "List the jobs of a project."),
     "show": ("headwater.cli.job.show", "Draw one job: streams, steps, state and table."),
+    "pause": ("headwater.cli.job.pause", "Pause a job until it is resumed, across restarts."),
+    "resume": ("headwater.cli.job.resume", "Let a paused job continue."),
+    "reset": ("headwater.cli.job.reset", "Delete what a job keeps, and let it begin again."),
+    "rewind": ("headwater.cli.job.rewind", "Let a job begin again at a time."),
     "run": ("headwater.cli.job.run", "Run one job over files, without a server."),
 }
 
@@ -16,7 +20,7 @@ VERBS: Table = {
 @click.command(
     cls=Verbs,
     table=VERBS,
-    short_help="List, draw and run the jobs of a project.",
+    short_help="List, draw, run and control the jobs of a project.",
     epilog="Example:  headwater job run page_edits --from edits.jsonl.gz --to out.jsonl",
 )
 def command() -> None:

@@ -26,6 +26,7 @@ from headwater.processing.embedded.elements import elements_of, undecoded
 from headwater.processing.embedded.fold import Batch, LoopTurn, StepFold
 from headwater.processing.embedded.overlapping import OverlappingLoop
 from headwater.processing.embedded.read_ahead import Run
+from headwater.processing.embedded.reposition import reposition
 from headwater.processing.embedded.retries import Retries
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.embedded.source import JobSource
@@ -143,6 +144,14 @@ class EmbeddedRunner:
                 await self._retries.of(self._store.open)
             finally:
                 await self._store.close()
+
+    async def reposition(self, position: Position) -> None:
+        """Delete everything the job keeps, and let the next run begin at `position`."""
+        try:
+            await self._retries.of(self._store.open)
+            await self._retries.of(lambda: reposition(self.job, self._store, self._source.token(position)))
+        finally:
+            await self._store.close()
 
     def cancelled_itself(self) -> None:
         """The job's code cancelled the task of `run`, while it processed one of the current records."""

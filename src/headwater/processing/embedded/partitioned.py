@@ -30,7 +30,7 @@ from headwater.processing.embedded.log_source import LogSource
 from headwater.processing.embedded.loop import EmbeddedRunner
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.status import JobReport, RunnerStatus
-from headwater.processing.stores.partitions import PartitionStore, UnpartitionedStore, group_of
+from headwater.processing.stores.partitions import PartitionStore, UnpartitionedStore, group_of, reposition_groups
 from headwater.processing.supervisor import Supervisor
 from headwater.telemetry import Telemetry
 
@@ -119,6 +119,10 @@ class PartitionRunner:
 
     async def fence(self) -> None:
         await self._runner.fence()
+
+    async def reposition(self, position: Position) -> None:
+        here = Position({place: at for place, at in position.offsets.items() if place == self._place})
+        await reposition_groups(self._log, self.job.group, here)
 
     async def lag(self) -> int:
         return await self._runner.lag()
@@ -246,6 +250,10 @@ class SharedRunner:
     async def fence(self) -> None:
         """Fence all earlier processes that ran the job. Raises LogUnavailable, WriterFenced."""
         await UnpartitionedStore(self._log, self.job.group).open()
+
+    async def reposition(self, position: Position) -> None:
+        """Let all processes that share the job continue at `position`: those that run now are fenced, and resume."""
+        await reposition_groups(self._log, self.job.group, position)
 
     async def lag(self) -> int:
         """How many records of its partitions are not processed."""

@@ -70,6 +70,24 @@ class UnpartitionedStore(LogStore):
         return furthest
 
 
+async def reposition_groups(log: Log, group: str, position: Position) -> None:
+    """Set the job's position in these partitions back or forth, in the group of the whole and in those of partitions.
+
+    A process that starts resumes from the furthest of them, so all are set, and each that writes is fenced.
+    """
+    names = [name for name in await log.groups() if name.startswith(f"{group}/")]
+    places = {group_of(group, place): place for place in position.offsets}
+    for name in (group, *(name for name in names if name in places)):
+        try:
+            token = await _claim(log, name)
+            place = places.get(name)
+            own = dict(Position.parse(token).offsets) if token else {}
+            moved = position if place is None else _only(position, place)
+            await log.append([], commit=Commit(name, Position({**own, **moved.offsets}).token()))
+        finally:
+            await log.release(name)
+
+
 async def _claim(log: Log, group: str) -> str | None:
     """Fence the current writer of `group`, without keeping it; others may be about to do the same."""
     backoff = Backoff(CLAIM_PAUSE_SECONDS, CLAIM_PAUSE_SECONDS, spread=(0, 1))

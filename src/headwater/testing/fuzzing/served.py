@@ -419,6 +419,7 @@ class Routes(_Served):
             b'"set":{"produce":{"enabled":false}}}],"reason":"x","expected":0}',
             b'POST /v1/stream-changes/rollback\nauthorization: Bearer {KEY}\n\n{"to":0,"reason":"x"}',
             b'POST /v1/stream-changes/kill\nauthorization: Bearer {KEY}\n\n{"stream":"family.x","reason":"x"}',
+            b'POST /v1/jobs/note?dry_run=true\nauthorization: Bearer {KEY}\n\n{"do":"rewind","to":"2026-01-01T00:00Z"}',
             b"GET /w/api.php?action=streamconfigs&format=json&constraints=a%5Bb%5D=c\n\n",
         ]
 

@@ -13,6 +13,7 @@ from headwater.streams.seen import SeenStreams
 from headwater.streams.visibility import Sight
 from headwater.web.info import DESCRIPTION, JsonResponse
 from headwater.web.openapi import events as spec_events
+from headwater.web.openapi import jobs as spec_jobs
 from headwater.web.openapi import monitoring as spec_monitoring
 from headwater.web.openapi import registry as spec_registry
 from headwater.web.openapi import schemas as spec_schemas
@@ -33,6 +34,7 @@ TAGS = {
     spec_streams.TAG: "The declared streams, as each audience sees them, once or live.",
     spec_streams.CHANGES_TAG: "Rules that override the stream files at run time, with their history.",
     spec_streams.LEGACY_TAG: "The same streams for clients of MediaWiki's and EventGate's interfaces.",
+    spec_jobs.TAG: "Pause, resume, reset and rewind the jobs of the platform.",
     spec_monitoring.TAG: "Whether events arrive, whether hours are complete, and whether the counts agree.",
     spec_schemas.TAG: "The schema repositories: directories, versions, search.",
     spec_registry.TAG: "The schemas for clients of Confluent's schema registry.",
@@ -78,12 +80,13 @@ def specification(
     paths: dict[str, Node] = {
         **spec_events.paths(names, has_test_events=bool(config.intake.test_events)),
         **spec_streams.paths(has_legacy=config.streams.enforce),
+        **spec_jobs.paths(),
         **spec_monitoring.paths(),
         **spec_schemas.paths(),
         **spec_registry.paths(),
         **spec_service.paths(),
     }
-    rooms = (spec_events, spec_streams, spec_monitoring, spec_schemas, spec_registry, spec_service)
+    rooms = (spec_events, spec_streams, spec_jobs, spec_monitoring, spec_schemas, spec_registry, spec_service)
     schemas: dict[str, Node] = {name: schema for room in rooms for name, schema in room.schemas().items()}
     return {
         "openapi": "3.0.3",

@@ -1,0 +1,123 @@
+"""What `headwater job pause`, `resume`, `reset` and `rewind` do: ask a running platform, or leave it in the log."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+from urllib.parse import quote
+
+import click
+
+from headwater.cli.api_client import change, headers_with
+from headwater.cli.console import say
+from headwater.cli.job.measured import project_jobs
+from headwater.errors import ConfigInvalid, LogInUse
+
+if TYPE_CHECKING:
+    from headwater.config import Config
+    from headwater.jobs.job import Job
+    from headwater.processing.control import JobControl
+
+BY = "the command line"
+
+server_option = click.option(
+    "--server", help="Address of the running platform (default: none runs; it is done when one starts)."
+)
+yes_option = click.option("--yes", is_flag=True, help="Do it; without this, only its consequences are printed.")
+
+
+def control(
+    project: Path, name: str, verb: str, *, server: str | None, key_file: TextIO | None, to_ms: int | None = None
+) -> None:
+    """Have the verb done, by a running platform at `server` or by the next one that runs the job.
+
+    Raises JobInvalid, LogInUse, LogUnavailable, and what the platform refuses.
+    """
+    if server is not None:
+        change(server, _path(name), _body(verb, to_ms), headers_with(key_file))
+        return
+    config, job = _found(project, name)
+    asyncio.run(_leave(config, job, verb, to_ms))
+    if not config.log.is_kafka:
+        say("No platform runs: it is done when one starts.")
+
+
+def show_consequences(
+    project: Path, name: str, verb: str, *, server: str | None, key_file: TextIO | None, to_ms: int | None = None
+) -> None:
+    """Print what the verb deletes, and what it leaves."""
+    from headwater.processing.control import consequences
+    from headwater.times import utc_milliseconds
+
+    if server is not None:
+        found = change(server, _path(name), _body(verb, to_ms), headers_with(key_file), dry_run=True)["consequences"]
+    else:
+        begins_at = "the beginning" if to_ms is None else utc_milliseconds(to_ms)
+        found = consequences(_found(project, name)[1], begins_at=begins_at)
+    for sentence in found:
+        click.echo(f"- {sentence}")
+
+
+def move(
+    project: Path, name: str, verb: str, *, server: str | None, key_file: TextIO | None, to_ms: int | None, yes: bool
+) -> None:
+    """Print the consequences of a reset or a rewind, and have it done if the user agreed with --yes."""
+    show_consequences(project, name, verb, server=server, key_file=key_file, to_ms=to_ms)
+    if not yes:
+        raise ConfigInvalid("Nothing was changed.", hint="Add --yes to do it.")
+    control(project, name, verb, server=server, key_file=key_file, to_ms=to_ms)
+
+
+def time_of(text: str) -> int:
+    """The time in epoch milliseconds. Raises click.BadParameter."""
+    from headwater.times import time_ms
+
+    found = time_ms(text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not a time, such as 2026-01-31T12:00:00Z.")
+    return found
+
+
+def _path(name: str) -> str:
+    return f"/v1/jobs/{quote(name, safe='')}"
+
+
+def _body(verb: str, to_ms: int | None) -> dict[str, Any]:
+    from headwater.times import utc_milliseconds
+
+    return {"do": verb} if to_ms is None else {"do": verb, "to": utc_milliseconds(to_ms)}
+
+
+def _found(project: Path, name: str) -> tuple[Config, Job]:
+    config, _, (job,) = project_jobs(project, name)
+    return config, job
+
+
+async def _leave(config: Config, job: Job, verb: str, to_ms: int | None) -> None:
+    """Leave the request in the log, where a platform that runs the job finds it."""
+    from headwater.log.open import log_of
+    from headwater.log.sqlite.owner import LogOwner
+    from headwater.processing.control import JobControl
+
+    owner = None if config.log.is_kafka else LogOwner(config.log_path)
+    if owner is not None:
+        try:
+            owner.acquire(f"job {verb}")
+        except LogInUse as error:
+            raise LogInUse(error.message, hint="Ask the platform that runs: add --server http://HOST:PORT.") from None
+    log = log_of(config)
+    try:
+        await log.open()
+        await _carry_out(JobControl(log, job, ()), verb, to_ms)
+    finally:
+        await log.close()
+        if owner is not None:
+            owner.release()
+
+
+async def _carry_out(asked: JobControl, verb: str, to_ms: int | None) -> None:
+    if verb in ("pause", "resume"):
+        await asked.pause(paused=verb == "pause", by=BY)
+    else:
+        await asked.move(to_ms, by=BY)

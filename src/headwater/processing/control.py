@@ -1,0 +1,106 @@
+"""Pausing, resetting and rewinding jobs: what was asked for is kept in the log, and carried out where the job runs.
+
+How this works: what was asked of a job is the token of a group of its own in the log, so that it outlives every
+process, on both kinds of log, and each process that runs the job, or its share of it, finds it. A pause lasts until it
+is ended. A move of the position has an id; the process that has carried it out commits that id to another group. If it
+ends before that, the move is made again, before the job does anything else.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import orjson
+
+from headwater.jobs.job import Job
+from headwater.log.contract import Log, Position
+
+CONTROL_GROUP = "headwater.control/"
+APPLIED_GROUP = "headwater.control.applied/"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """To delete what the job keeps, and continue from a time (epoch milliseconds of receipt); None: the beginning."""
+
+    id: str
+    to_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What was asked of a job. `by`: who asked last."""
+
+    paused: bool = False
+    move: Move | None = None
+    by: str = ""
+
+
+class JobControl:
+    """What was asked of one job, in `log`, which is open."""
+
+    def __init__(self, log: Log, job: Job, topics: Collection[str]) -> None:
+        """`topics`: those that the job reads."""
+        self._log = log
+        self._topics = tuple(topics)
+        self._group = CONTROL_GROUP + job.group
+        self._applied = APPLIED_GROUP + job.group
+
+    async def read(self) -> JobRequest:
+        """The request; its `move` is None once it was carried out. Raises LogUnavailable."""
+        text = await self._log.committed(self._group)
+        found = _decoded(text)
+        if found.move is not None and await self._log.committed(self._applied) == found.move.id:
+            return replace(found, move=None)
+        return found
+
+    async def pause(self, *, paused: bool, by: str) -> JobRequest:
+        """Pause the job, or let it continue. Raises LogUnavailable."""
+        return await self._write(replace(await self.read(), paused=paused, by=by))
+
+    async def move(self, to_ms: int | None, *, by: str) -> JobRequest:
+        """Have it begin again at a time; None: at the beginning. Raises LogUnavailable."""
+        return await self._write(replace(await self.read(), move=Move(secrets.token_hex(8), to_ms), by=by))
+
+    async def position(self, move: Move) -> Position:
+        """Where the move leads. Raises LogUnavailable."""
+        if move.to_ms is None:
+            return await self._log.first(self._topics)
+        return await self._log.at(self._topics, move.to_ms)
+
+    async def applied(self, move: Move) -> None:
+        """The move was carried out."""
+        await self._log.commit(self._applied, move.id)
+
+    async def _write(self, request: JobRequest) -> JobRequest:
+        await self._log.commit(self._group, orjson.dumps(asdict(request)).decode())
+        return request
+
+
+def _decoded(text: str | None) -> JobRequest:
+    if not text:
+        return JobRequest()
+    value: dict[str, Any] = orjson.loads(text)
+    move = value.get("move")
+    return JobRequest(bool(value.get("paused")), None if move is None else Move(**move), value.get("by", ""))
+
+
+def consequences(job: Job, *, begins_at: str) -> list[str]:
+    """What a move of the position deletes, changes and leaves, a sentence each. `begins_at`: where it then begins."""
+    keyed = [step.name for step in job.keyed_steps]
+    writes = job.writes()
+    found = [f"Its position in {', '.join(job.reads())} is deleted: it processes everything again from {begins_at}."]
+    if keyed:
+        found.append(f"The state and the timers of all keys of {', '.join(keyed)} are deleted, and the watermark.")
+    if job.parks:
+        found.append("The events that it has parked are deleted.")
+    if writes.outputs:
+        found.append(
+            f"What it has written to {', '.join(writes.outputs)} stays, and is written again, with the same ids."
+        )
+    if writes.table is not None:
+        found.append(f"The rows of {writes.table.name} stay, and are written again.")
+    return found

@@ -1,0 +1,90 @@
+"""The native API of jobs: POST /v1/jobs/{name} pauses, resumes, resets and rewinds one."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast, get_args
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from headwater.declaration import suggestion
+from headwater.errors import ChangeRefused, JobUnknown
+from headwater.event import json_bytes
+from headwater.platform import Platform
+from headwater.processing.control import JobControl, JobRequest, consequences
+from headwater.processing.supervisor import Supervisor
+from headwater.times import time_ms, utc_milliseconds
+from headwater.web.http.headers import is_on
+from headwater.web.http.json_body import json_body
+from headwater.web.http.route import Route
+from headwater.web.sight import address_of
+
+Verb = Literal["pause", "resume", "reset", "rewind"]
+VERBS: tuple[Verb, ...] = get_args(Verb)
+
+
+class JobsApi:
+    """The endpoint, over one platform."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def routes(self) -> list[BaseRoute]:
+        """The endpoint."""
+        return [Route("/v1/jobs/{name}", self.change, methods=["POST"])]
+
+    async def change(self, request: Request) -> Response:
+        """`{"do": "pause" | "resume" | "reset" | "rewind", "to": time}`; `dry_run=true`: report the consequences."""
+        actor = self._platform.keys.check(request.headers.get("authorization"), "streams:write", address_of(request))
+        supervisor = self._found(request.path_params["name"])
+        written = await json_body(request)
+        verb, to_ms = _asked(written)
+        dry = is_on(request.query_params.getlist("dry_run"))
+        begins_at = "the beginning" if to_ms is None else utc_milliseconds(to_ms)
+        moves = verb in ("reset", "rewind")
+        answer: dict[str, Any] = {
+            "job": supervisor.job.name,
+            "do": verb,
+            "consequences": consequences(supervisor.job, begins_at=begins_at) if moves else [],
+        }
+        if dry:
+            return _json({"dry_run": True, **answer}, 200)
+        control = supervisor.control
+        assert control is not None
+        await _carry_out(control, verb, to_ms, actor)
+        supervisor.look()
+        return _json(answer, 202)
+
+    def _found(self, name: str) -> Supervisor:
+        supervisor = self._platform.runners.get(name)
+        if supervisor is None:
+            raise JobUnknown(f"There is no job {name!r:.200}.", hint=suggestion(name, self._platform.runners))
+        return supervisor
+
+
+async def _carry_out(control: JobControl, verb: Verb, to_ms: int | None, actor: str) -> JobRequest:
+    if verb in ("pause", "resume"):
+        return await control.pause(paused=verb == "pause", by=actor)
+    return await control.move(to_ms, by=actor)
+
+
+def _asked(written: dict[str, Any]) -> tuple[Verb, int | None]:
+    """The verb, and the time to rewind to. Raises ChangeRefused."""
+    if unknown := sorted(set(written) - {"do", "to"}):
+        raise ChangeRefused(f"The body has no key {unknown[0]!r}.", hint='It is {"do": "pause"}, for example.')
+    verb, to = written.get("do"), written.get("to")
+    if verb not in VERBS:
+        raise ChangeRefused(f"`do` must be one of {', '.join(VERBS)}, not {verb!r:.40}.")
+    if verb != "rewind":
+        if to is not None:
+            raise ChangeRefused(f"`to` is for a rewind, not for {verb!r}.")
+        return cast("Verb", verb), None
+    found = time_ms(to) if isinstance(to, str) else None
+    if found is None:
+        raise ChangeRefused("`to` must be the time to rewind to.", hint="Such as 2026-01-31T12:00:00Z.")
+    return "rewind", found
+
+
+def _json(value: dict[str, Any], status: int) -> Response:
+    return Response(json_bytes(value), status_code=status, media_type="application/json")
