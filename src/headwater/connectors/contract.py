@@ -50,7 +50,8 @@ class TableShape:
     `version` is the column by which a row is newer than another one with the same key: an older row never replaces a
     newer one, in whatever order they arrive. Without it the row that arrives last is kept. Versions are integers,
     numbers, or texts that sort by age, such as times in UTC. `order` is the order for display, such as
-    `edits desc, wiki`.
+    `edits desc, wiki`. `deleted` is the boolean column that is true in the row of something that is gone: it stays, so
+    that no older event brings the thing back, and is left out of the result of a run over history.
     """
 
     name: str
@@ -58,6 +59,7 @@ class TableShape:
     key: tuple[str, ...] = ()
     order: str = ""
     version: str = ""
+    deleted: str = ""
 
     def __post_init__(self) -> None:
         """Raises JobInvalid if a name cannot be used, a type is unknown, or key or version is not a suitable column."""
@@ -77,6 +79,10 @@ class TableShape:
             raise JobInvalid(f"Table {self.name} needs columns, its key among them: {', '.join(missing) or 'none'}.")
         if self.version:
             self._check_version()
+        if self.deleted and {column.name: column.type for column in self.columns}.get(self.deleted) != "boolean":
+            raise JobInvalid(
+                f"{self.deleted!r} cannot mark deleted rows of table {self.name}: it is no boolean column."
+            )
         self.order_terms(self.order)
 
     def _check_version(self) -> None:

@@ -56,10 +56,12 @@ class TableRows:
         ], []
 
     def lines(self, scan: Scan) -> Iterator[bytes]:
-        """The final rows of a table with a key, in order of the JSON of their keys."""
+        """The final rows of a table with a key, without deleted ones, in order of the JSON of their keys."""
         after = b""
+        deleted = None if not self._shape.deleted else self._shape.column_names.index(self._shape.deleted)
         while page := scan(NAMESPACE, after, PAGE_ROWS):
-            yield from (self._line(decode_json(row)) for _, row in page)
+            rows = (decode_json(row) for _, row in page)
+            yield from (self._line(row) for row in rows if deleted is None or not row[deleted])
             after = page[-1][0]
 
     def _line(self, row: Sequence[object]) -> bytes:
