@@ -85,12 +85,14 @@ def key(event: Mapping[str, Any], context: Context) -> list[Any]:
 def comparing() -> tuple[Each, PerKey]:
     """Steps that pass on each create, edit and move, with its `Comparison` as a mapping in the field `compared`.
 
-    What a later step does with it may fail without an effect on the text that is kept.
+    A step between them may add `parent`, the parent revision as a mapping (`Page`). What a later step does with the
+    comparison may fail without an effect on the text that is kept.
     """
 
     def on_event(state: Any, event: dict[str, Any], context: Context) -> Transition:
         page = Page(**state or {})
-        found = compared(event, page)
+        parent = event.pop("parent", None)
+        found = compared(event, page, None if parent is None else Page(**parent))
         passed = [] if found is None else [{**event, "compared": asdict(found)}]
         return Transition(kept(event, page), events=passed)
 
@@ -104,10 +106,7 @@ def compared(event: Mapping[str, Any], page: Page, looked_up: Page | None = None
     """
     if event["page_change_kind"] not in EDITS:
         return None
-    own, prior = newest(event), _prior_revision(event)
-    parent_id = event["revision"].get("rev_parent_id")
-    if parent_id is None:
-        parent_id = 0 if event["page_change_kind"] == "create" else prior.get("rev_id", -1)
+    own, prior, parent_id = newest(event), prior_revision(event), parent_of(event)
     before, hidden = None, False
     if parent_id == 0:
         before = ""
@@ -117,7 +116,7 @@ def compared(event: Mapping[str, Any], page: Page, looked_up: Page | None = None
         before, hidden = looked_up.text, looked_up.hidden
     elif prior.get("rev_id") == parent_id:
         hidden = prior.get("is_content_visible") is False
-        if not hidden and page.text is not None and page.sha1 and page.sha1 == _sha1(prior):
+        if not hidden and page.text is not None and page.sha1 and page.sha1 == sha1_of(prior):
             before = page.text
     reason = None
     if own.text is None:
@@ -125,6 +124,14 @@ def compared(event: Mapping[str, Any], page: Page, looked_up: Page | None = None
     elif before is None:
         reason = "parent_hidden" if hidden else "parent_missing"
     return Comparison(own.model, own.rev_id, max(parent_id, 0), before, own.text, reason)
+
+
+def parent_of(event: Mapping[str, Any]) -> int:
+    """The revision it was made from; 0 if there is none, -1 if it is not known."""
+    parent_id = event["revision"].get("rev_parent_id")
+    if parent_id is None:
+        parent_id = 0 if event["page_change_kind"] == "create" else prior_revision(event).get("rev_id", -1)
+    return int(parent_id)
 
 
 def kept(event: Mapping[str, Any], page: Page) -> dict[str, Any] | None:
@@ -143,7 +150,7 @@ def newest(event: Mapping[str, Any]) -> Page:
     visible = revision.get("is_content_visible") is not False and isinstance(body, str)
     model = str(slot.get("content_model") or "wikitext")
     return Page(
-        revision["rev_id"], revision["rev_dt"], _sha1(revision), body if visible else None, model, hidden=not visible
+        revision["rev_id"], revision["rev_dt"], sha1_of(revision), body if visible else None, model, hidden=not visible
     )
 
 
@@ -164,13 +171,13 @@ def about(event: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _prior_revision(event: Mapping[str, Any]) -> Mapping[str, Any]:
+def prior_revision(event: Mapping[str, Any]) -> Mapping[str, Any]:
     prior = event.get("prior_state")
     revision = prior.get("revision") if isinstance(prior, Mapping) else None
     return revision if isinstance(revision, Mapping) else {}
 
 
-def _sha1(revision: Mapping[str, Any]) -> str:
+def sha1_of(revision: Mapping[str, Any]) -> str:
     """That of the main slot: the one of a revision is of all its slots together."""
     sha1 = main_slot(revision).get("content_sha1") or revision.get("rev_sha1")
     return sha1 if isinstance(sha1, str) else ""

@@ -1,0 +1,75 @@
+"""Asks a wiki for the revision that an edit was made from, where it is not the newest one the job has seen."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from headwater.errors import HeadwaterError
+from headwater.jobs import Await, Context
+from headwater.lookups import Revision
+
+from . import pages
+
+PAGES_MAX = 100_000
+TIMEOUT = "20s"
+
+
+class Parents:
+    """Which revision of each page was seen last in this run, so that only others are looked up.
+
+    Nothing is wrong if that is forgotten: the parent is then looked up although the job has its text.
+    """
+
+    def __init__(self) -> None:
+        self._run: Any = None
+        self._seen: dict[tuple[str, int], tuple[int, str]] = {}
+
+    def step(self) -> Await:
+        """The step that adds `parent` to an event, if it had to be looked up and could be."""
+        return Await("parent", self._with_parent, concurrency=64, key=pages.key)
+
+    async def _with_parent(self, event: dict[str, Any], context: Context) -> dict[str, Any]:
+        if context.scope is not self._run:
+            self._run, self._seen = context.scope, {}
+        page = event["wiki_id"], event["page"]["page_id"]
+        seen = self._seen.pop(page, (0, ""))
+        own = pages.newest(event)
+        if own.rev_id >= seen[0]:
+            self._seen[page] = own.rev_id, own.sha1
+        else:
+            self._seen[page] = seen
+        if len(self._seen) > PAGES_MAX:
+            del self._seen[next(iter(self._seen))]
+        if event["page_change_kind"] == "delete":
+            del self._seen[page]
+        if event["page_change_kind"] not in pages.EDITS or own.text is None or self._is_seen(event, seen):
+            return event
+        found = await _looked_up(event, context)
+        return event if found is None else {**event, "parent": asdict(found)}
+
+    def _is_seen(self, event: dict[str, Any], seen: tuple[int, str]) -> bool:
+        """Whether the job has the text of the parent, or there is none."""
+        parent_id, prior = pages.parent_of(event), pages.prior_revision(event)
+        if parent_id <= 0 or parent_id == seen[0]:
+            return True
+        return prior.get("rev_id") == parent_id and bool(seen[1]) and pages.sha1_of(prior) == seen[1]
+
+
+async def _looked_up(event: dict[str, Any], context: Context) -> pages.Page | None:
+    """The parent revision; None if the wiki does not have it, or cannot answer after several attempts."""
+    domain = event["meta"].get("domain")
+    if not isinstance(domain, str):
+        return None
+    try:
+        found = await context.http.mediawiki.revision(domain, pages.parent_of(event), timeout=TIMEOUT)
+    except HeadwaterError as error:
+        context.log.warning("The parent of revision %s is missing: %s", event["revision"]["rev_id"], error)
+        return None
+    return _page(found)
+
+
+def _page(revision: Revision) -> pages.Page:
+    main = revision.slots.get("main")
+    hidden = main is None or main.content is None
+    return pages.Page(revision.rev_id, revision.timestamp or "", "", None if main is None else main.content, "", hidden)
