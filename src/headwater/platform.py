@@ -65,18 +65,26 @@ class Platform:
     """
 
     def __init__(
-        self, config: Config, streams: StreamRegistry, jobs: Sequence[Job], schemas: Validator | None = None
+        self,
+        config: Config,
+        streams: StreamRegistry,
+        jobs: Sequence[Job],
+        schemas: Validator | None = None,
+        *,
+        log: Log | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
-        """Use `build`, which reads what the project declares. `schemas`: those already compiled."""
+        """Use `build`, which reads what the project declares. `schemas`: those already compiled. `log`, `lookups`:
+        instead of those that the configuration names."""
         self.config = config
         self.telemetry = Telemetry()
         self.telemetry.expect(streams.names())
         self.schemas = schemas or schemas_of(config)
         self.streams = streams
         self.jobs = tuple(jobs)
-        self.log: Log = log_of(config)
+        self.log: Log = log or log_of(config)
         # On Kafka any number of processes serve one log.
-        self.owner = None if config.log.is_kafka else LogOwner(config.log_path)
+        self.owner = None if log is not None or config.log.is_kafka else LogOwner(config.log_path)
         self.gate = Gate(streams, self.schemas, GateSettings.from_config(config))
         self.intake = Intake(
             self.gate,
@@ -94,7 +102,7 @@ class Platform:
             attempts_per_minute_max=config.control.attempts_per_minute_max,
         )
         self.tables: dict[str, TableSink] = {}
-        self.lookups = Lookups(config.lookups, self.telemetry)
+        self.lookups = lookups or Lookups(config.lookups, self.telemetry)
         self.runners: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
         self.monitor = Monitor(
             config,

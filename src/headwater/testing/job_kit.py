@@ -53,9 +53,10 @@ class OpenSchemas:
 
 
 def streams_of(job: Job) -> StreamRegistry:
-    """The streams that a job reads and writes, declared only by name."""
+    """The streams that a job reads and writes, declared only by name; what it pins has a schema of that name."""
     names = dict.fromkeys((*job.reads(), *job.writes().streams))
-    return StreamRegistry([Stream(name=name) for name in names])
+    titles = {name: name if job.output_version(name) else None for name in names}
+    return StreamRegistry([Stream(name=name, schema_title=title) for name, title in titles.items()])
 
 
 def open_gate(

@@ -7,6 +7,7 @@ import click
 from headwater.cli.verbs import Table, Verbs
 
 VERBS: Table = {
+    "new": ("headwater.cli.job.new", "Create a job with its schema, stream, tests and runbook."),
     "list": ("headwater.cli.job.list", "List the jobs of a project."),
     "show": ("headwater.cli.job.show", "Draw one job: streams, steps, state and table."),
     "pause": ("headwater.cli.job.pause", "Pause a job until it is resumed, across restarts."),
@@ -20,7 +21,7 @@ VERBS: Table = {
 @click.command(
     cls=Verbs,
     table=VERBS,
-    short_help="List, draw, run and control the jobs of a project.",
+    short_help="Create, list, draw, run and control the jobs of a project.",
     epilog="Example:  headwater job run page_edits --from edits.jsonl.gz --to out.jsonl",
 )
 def command() -> None:
