@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from headwater.checking.fields import field_in_any, nearest_field
@@ -92,6 +92,8 @@ def fields_read_are_declared(project: Project) -> Iterator[Problem]:
     for job in project.jobs:
         for path in job.fields_read:
             yield from undeclared(project, job, path, f"it reads {path}")
+        for stream, path in job.fields_of_streams:
+            yield from undeclared(project, job, path, f"it reads {path} of {stream}", (stream,))
 
 
 def fields_added_up_can_be(project: Project) -> Iterator[Problem]:
@@ -129,11 +131,14 @@ def no_circle(project: Project) -> Iterator[Problem]:
         )
 
 
-def undeclared(project: Project, job: Job, path: str, what: str) -> Iterator[Problem]:
-    """A problem if no version of any source's schema declares the field."""
-    sources = [source for name in job.reads() if (source := stream_named(project, name)) is not None]
+def undeclared(
+    project: Project, job: Job, path: str, what: str, streams: Sequence[str] | None = None
+) -> Iterator[Problem]:
+    """A problem if no version of any schema of `streams`, by default all sources, declares the field."""
+    names = job.reads() if streams is None else streams
+    sources = [source for name in names if (source := stream_named(project, name)) is not None]
     schemas = [(source, project.schemas_of(source)) for source in sources]
-    if len(schemas) < len(job.reads()) or not all(found for _, found in schemas):
+    if len(schemas) < len(names) or not all(found for _, found in schemas):
         # Part of a source is unknown: the field may exist.
         return
     documents = [schema.document for _, found in schemas for schema in found]

@@ -68,6 +68,7 @@ def job(*positional: Never, **settings: Unpack[JobSettings]) -> Callable[[Functi
         canaries=asked.flag("canaries", default=False),
         late_stream=asked.text("late"),
         fields_read=plan.fields_read,
+        fields_of_streams=plan.fields_of_streams,
         fields_added_up=plan.fields_added_up,
         place=asked.place,
         outputs=tuple(ToStream(*one) for one in asked.outputs("outputs")),

@@ -73,7 +73,9 @@ class Job:
     summary: str = ""
     # Dotted paths of the sources' events without which it has no key, or nothing to add up.
     fields_read: tuple[str, ...] = ()
-    # Those of them of which only some JSON types can be added up, with these.
+    # The same of the events of one stream: (stream, path).
+    fields_of_streams: tuple[tuple[str, str], ...] = ()
+    # Those of `fields_read` of which only some JSON types can be added up, with these.
     fields_added_up: tuple[tuple[str, frozenset[str]], ...] = ()
     # Where it is defined; by default, where it was made.
     place: Place | None = dataclasses.field(default=None, compare=False)
@@ -123,8 +125,7 @@ class Job:
 
         def added(function: Function) -> Job:
             part = plan.of(function)
-            fields_read = (*self.fields_read, *plan.fields_read)
-            self._change(steps=(*self.steps, *part.steps), keyed_part=part.keyed, fields_read=fields_read)
+            self._change(steps=(*self.steps, *part.steps), keyed_part=part.keyed)
             return self
 
         return added

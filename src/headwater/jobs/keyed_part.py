@@ -122,7 +122,7 @@ class KeyedPart:
                     hint="An older version of a job cannot read the state of a newer one.",
                 )
             value = self.migrate(value, kept.version)
-            if isinstance(self.state.first, type) and isinstance(value, self.state.first):
+            if type(value) is self.state.kind:
                 return value
         return self.state.first() if value is None else self.state.decode(value)
 

@@ -89,8 +89,10 @@ class PartPlan:
         self._migrate = asked.function("migrate", "old_value", "from_version")
         self._ttl_ms = asked.duration_ms("state_ttl", 0) if asked.value("state_ttl") is not None else None
         self._check()
-        read = (path for one in self._operators.values() for path in _paths(one))
-        self.fields_read = tuple(dict.fromkeys((*(path for _, path in paths), *read)))
+        # What comes of a join are pairs, which have no schema.
+        read = () if join is not None else tuple(path for one in self._operators.values() for path in _paths(one))
+        self.fields_read = tuple(dict.fromkeys((*(path for stream, path in paths if stream is None), *read)))
+        self.fields_of_streams = tuple((stream, path) for stream, path in paths if stream is not None)
         window = asked.value("window")
         self.fields_added_up = () if window is None else window.typed_paths
 

@@ -35,9 +35,10 @@ class Form(NamedTuple):
 
 
 class StateType(NamedTuple):
-    """The state of a key: its first value, and its form in JSON."""
+    """The state of a key: its first value, the class of that, and its form in JSON."""
 
     first: Callable[[], Any]
+    kind: type[Any]
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
 
@@ -58,18 +59,24 @@ def is_json_value(value: Any) -> bool:
 
 
 def state_type(first: Callable[[], Any]) -> StateType:
-    """The type of the state that `first`, a dataclass or another callable, begins with.
+    """The type of the state that `first`, a dataclass or another callable, begins with; it is called once.
 
     Raises JobInvalid for a field of a dataclass that JSON has no form for, naming the field, and for a first value that
     is not JSON; whatever `first` raises.
     """
-    if dataclasses.is_dataclass(first) and isinstance(first, type):
-        form = Forms().of_dataclass(first, first.__qualname__)
-        made = StateType(first, form.encode or _same, form.decode or _same)
-        _check(made.encode(first()), first.__qualname__)
-        return made
-    _check(_plain(first()), getattr(first, "__qualname__", repr(first)))
-    return StateType(first, _plain, _same)
+    value = first()
+    kind = type(value)
+    if not dataclasses.is_dataclass(kind):
+        _check(value, _name_of(first))
+        return StateType(first, kind, _plain, _same)
+    form = Forms().of_dataclass(kind, kind.__qualname__)
+    made = StateType(first, kind, form.encode or _same, form.decode or _same)
+    _check(made.encode(value), _name_of(first))
+    return made
+
+
+def _name_of(first: Callable[[], Any]) -> str:
+    return getattr(first, "__qualname__", None) or repr(first)
 
 
 def _check(encoded: Any, name: str) -> None:
