@@ -552,9 +552,11 @@ class LookupNotFound(LookupRefused):
 
 
 class AnswerInvalid(LookupRefused):
-    """The answer of another service cannot be used: it is not JSON, contradicts itself, or is too large."""
+    """The answer of another service cannot be used: it is not JSON, contradicts itself, is empty, or is too large."""
 
     code = "answer_invalid"
+    # The class of the cause in error events.
+    error_type: str = "UNEXPECTED_RESPONSE"
 
 
 class WriteIncomplete(SinkUnavailable):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 from headwater.lookups.client import HttpClient
@@ -32,11 +31,13 @@ class Lookups:
         telemetry: Telemetry | None = None,
         *,
         transport: Transport | None = None,
+        over_history: bool = False,
     ) -> None:
-        """`transport`: sends the requests, if not over connections of its own."""
+        """`transport`: sends the requests, if not over connections of its own. `over_history`: for a job over old
+        events, whose `context.age` is always 0: what a wiki does not have now, it will not have later."""
         self.settings = settings or LookupsConfig()
         self._client = HttpClient(self.settings, Measures(telemetry or Telemetry()), transport=transport)
-        self.mediawiki = MediaWiki(self._client, self.settings.mediawiki)
+        self.mediawiki = MediaWiki(self._client, self.settings.mediawiki, over_history=over_history)
 
     async def get(self, url: str, **options: Unpack[Options]) -> Response:
         """The answer to a GET; see `request`."""
@@ -64,11 +65,6 @@ class Lookups:
         """End all lookups and close all connections."""
         await self.mediawiki.close()
         await self._client.close()
-
-
-def over_history(settings: LookupsConfig) -> LookupsConfig:
-    """The settings for a job that runs over old events: what a wiki does not have now, it will not have later."""
-    return replace(settings, mediawiki=replace(settings.mediawiki, missing_age_seconds=0.0))
 
 
 @asynccontextmanager

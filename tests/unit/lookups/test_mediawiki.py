@@ -115,6 +115,15 @@ async def test_an_unknown_revision_is_not_there_yet_while_its_event_is_young(age
     assert getattr(found[UNKNOWN], "retriable", None) is (error is LookupNotYet)
 
 
+@pytest.mark.parametrize(("age", "error"), [(0.0, LookupNotFound), (5.0, LookupNotYet), (None, LookupNotFound)])
+async def test_over_history_an_event_without_age_is_old(age: float | None, error: type) -> None:
+    async with serving(MediaWikiStandIn(ROWS)) as url:
+        http = Lookups(LookupsConfig(mediawiki=MediaWikiConfig(url=f"{url}/w/api.php")), over_history=True)
+        with pytest.raises(error):
+            await http.mediawiki.revision(WIKI, UNKNOWN, age=age)
+        await http.close()
+
+
 async def test_a_revision_that_a_replica_has_later_is_found_when_it_is_asked_for_again() -> None:
     stand_in = MediaWikiStandIn([row(1, visible_after=time.time() + 0.3)])
     async with opened(stand_in) as lookups:
@@ -223,6 +232,19 @@ async def test_when_one_revision_spoils_its_batch_the_others_come_out(rule: dict
     async with opened(stand_in, pause_seconds_max=0.05, total_seconds_max=1.8) as lookups:
         found = await look_up(lookups, BATCH)
     assert contents(found) == expected(BATCH, **{f"_{SPOILED}": error})
+
+
+@pytest.mark.parametrize(
+    ("mode", "error_type"),
+    [("empty", "EMPTY_RESPONSE"), ("nocontent", "NO_CONTENT"), ("garbage", "UNEXPECTED_RESPONSE")],
+)
+async def test_an_answer_that_cannot_be_used_says_why_in_its_class(mode: str, error_type: str) -> None:
+    stand_in = MediaWikiStandIn(ROWS, rules=[{"mode": mode}])
+    async with opened(stand_in) as lookups:
+        with pytest.raises(AnswerInvalid) as caught:
+            await lookups.mediawiki.revision(WIKI, 1)
+    assert caught.value.error_type == error_type
+    assert len(stand_in.requests) == 2, "it is asked for once more"
 
 
 @pytest.mark.parametrize(

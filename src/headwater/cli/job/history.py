@@ -24,7 +24,7 @@ from headwater.errors import ConfigInvalid, JobInvalid
 from headwater.intake.gate import GateSettings
 from headwater.jobs.job import Job
 from headwater.jobs.settings import settings_of_texts
-from headwater.lookups import Lookups, over_history
+from headwater.lookups import Lookups
 from headwater.platform import declarations
 from headwater.processing.batch.directory import RunDirectory, digest_of
 from headwater.processing.batch.inputs import InputFile, InputReader, input_files
@@ -115,7 +115,7 @@ class History:
             directory = RunDirectory(self._directory() or Path(elsewhere) / "run", self._identity())
             store = self._begun(directory, restart=restart)
             project = (self._streams, schemas_of(self._config), GateSettings.from_config(self._config))
-            lookups = Lookups(over_history(self._config.lookups))
+            lookups = Lookups(self._config.lookups, over_history=True)
             run = HistoryRun(
                 self.job,
                 project,

@@ -100,7 +100,9 @@ class ActionApi:
 
     def _read(self, response: Response, wanted: Wanted, host: Host) -> dict[str, Any]:
         if response.status == 204 or not response.bytes.strip():
-            raise self._invalid(wanted, f"is empty ({response.status})")
+            error = self._invalid(wanted, f"is empty ({response.status})")
+            error.error_type = "NO_CONTENT" if response.status == 204 else "EMPTY_RESPONSE"
+            raise error
         try:
             answer = response.json()
         except AnswerInvalid as error:

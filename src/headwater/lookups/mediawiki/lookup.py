@@ -25,7 +25,9 @@ _REV_ID_MAX = 2**63 - 1
 class MediaWiki:
     """The Action API of wikis. `domain` is that of a wiki, such as `en.wikipedia.org` (an event's `meta.domain`)."""
 
-    def __init__(self, client: HttpClient, settings: MediaWikiConfig) -> None:
+    def __init__(self, client: HttpClient, settings: MediaWikiConfig, *, over_history: bool = False) -> None:
+        """`over_history`: an age of 0 does not mean that an event is young."""
+        self._over_history = over_history
         self._client = client
         self._settings = settings
         self._api = ActionApi(client, settings)
@@ -57,8 +59,7 @@ class MediaWiki:
         deadline = self._client.deadline(None if timeout is None else seconds_of("timeout", timeout))
         found = await self._found(Asked(domain, "|".join(props), "*"), rev_id, deadline, seconds_of("cache", cache))
         if found is None:
-            young = age is not None and age < self._settings.missing_age_seconds
-            if young:
+            if self._is_young(age):
                 raise LookupNotYet(f"{domain} does not have revision {rev_id} yet.")
             raise LookupNotFound(f"{domain} has no revision {rev_id}, or its page was deleted.")
         if sha1 is not None:
@@ -119,6 +120,12 @@ class MediaWiki:
     async def close(self) -> None:
         """End all lookups."""
         await self._batches.close()
+
+    def _is_young(self, age: float | None) -> bool:
+        """Whether replicas may not have yet what happened `age` seconds ago."""
+        if age is None or (self._over_history and age <= 0):
+            return False
+        return age < self._settings.missing_age_seconds
 
     async def _found(self, asked: Asked, rev_id: int, deadline: float, cache_seconds: float) -> Found:
         if not cache_seconds:
