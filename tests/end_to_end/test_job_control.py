@@ -18,7 +18,7 @@ from headwater.platform import Platform
 from headwater.testing.eventually import eventually
 
 JOBS = """
-from headwater.jobs import job
+from headwater.jobs import Await, Job, NotYet, Retry, ToStream, job
 
 
 @job(source="clicks", sink="views")
@@ -30,6 +30,13 @@ def copies(event, context):
 def counts(event, context):
     context.state += 1
     return {"$schema": "/note/1.0.0"}
+
+
+async def ask(event, context):
+    raise NotYet("the service has no answer")
+
+
+asks = Job("asks", ("clicks",), (Await("ask", ask, retry=Retry("1ms", "1ms", park="1h")),), ToStream("views"))
 """
 Served = tuple[Platform, httpx.AsyncClient]
 
@@ -91,6 +98,27 @@ async def test_a_reset_reports_what_it_deletes_and_a_dry_run_changes_nothing(ser
     reset = await client.post("/v1/jobs/counts", json={"do": "reset"}, headers=headers)
     assert reset.json()["consequences"] == dry.json()["consequences"]
     await processed(platform, "counts", 4)
+
+
+async def test_the_page_shows_what_is_parked_and_which_job_is_paused_or_waits_for_an_outage(served: Served) -> None:
+    platform, client = served
+    await client.post("/v1/jobs/copies", json={"do": "pause"}, headers=key(platform))
+    await eventually(lambda: platform.runners["copies"].report().state == "paused")
+    await send(client, 1, 2)
+    await eventually(lambda: platform.runners["asks"].report().calls.parked == 2)
+    page = (await client.get("/monitoring")).text
+    assert "2 parked for later" in page
+    assert ">paused<" in page
+    await send(client, *range(40))
+    await eventually(lambda: platform.runners["asks"].report().state == "circuit_open")
+    assert ">circuit open<" in (await client.get("/monitoring")).text
+    ready = (await client.get("/readyz")).json()
+    assert ready["status"] == "degraded"
+    (reason,) = [job["reason"] for job in ready["jobs"]]
+    assert reason.startswith("circuit open")
+    assert "the service has no answer" in reason
+    metrics = (await client.get("/metrics")).text
+    assert 'headwater_job_circuit_open{job="asks"} 1.0' in metrics
 
 
 @pytest.mark.parametrize(

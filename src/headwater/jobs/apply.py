@@ -168,6 +168,8 @@ def _settle(
 def _several(made: Any) -> list[Any]:
     if made is None:
         return []
+    if type(made) is dict:
+        return [made]
     if isinstance(made, Mapping | str | bytes) or not isinstance(made, Iterable):
         return [made]
     return list(made)

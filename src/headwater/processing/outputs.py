@@ -69,7 +69,7 @@ class OutputBuilder:
         stream = item.to or self._writes.output
         assert stream is not None
         try:
-            if not isinstance(item.value, Mapping):
+            if type(item.value) is not dict and not isinstance(item.value, Mapping):
                 raise JobInvalid(f"A job gives events, not {type(item.value).__name__}.")
             value = dict(item.value)
             if (uri := self._schema_uris.get(stream)) is not None:
@@ -160,15 +160,15 @@ class OutputBuilder:
 
     def _meta(self, item: Element, given: Any, stream: str) -> dict[str, Any]:
         own = {"stream": stream, "id": derived_id(self._job.name, stream, item.lineage_id)}
-        source = item.source.get("meta") if isinstance(item.source, Mapping) else None
+        source = item.source.get("meta") if item.source is not None else None
         if stream in self._dated:
             received = source.get("dt") if isinstance(source, Mapping) else None
             is_time = isinstance(received, str) and time_ms(received) is not None
             own["dt"] = str(received) if is_time else utc_milliseconds(item.event_time_ms)
         # A function may pass on its input, whose own id and time must not be copied.
-        passed = given if isinstance(given, Mapping) else {}
-        kept = {name: part for name, part in passed.items() if name not in ("id", "dt")}
-        return self._meta_from(source, {**kept, **own})
+        if isinstance(given, Mapping):
+            own = {**{name: part for name, part in given.items() if name not in ("id", "dt")}, **own}
+        return self._meta_from(source, own)
 
     def _meta_from(self, source: Any, meta: dict[str, Any]) -> dict[str, Any]:
         if isinstance(source, Mapping):

@@ -13,7 +13,8 @@ PRIVATE_NAME = "a job of private streams"
 
 
 def job_views(platform: Platform, seen: SeenStreams) -> list[dict[str, Any]]:
-    """`[{name, place, state, read, written, errors, late, restarts, trouble}]`, for a client that sees these streams.
+    """`[{name, place, state, read, written, errors, late, restarts, trouble, in_flight, waiting, parked}]`, for a
+    client that sees these streams.
 
     `trouble` is None for a job without errors.
     """
@@ -45,4 +46,7 @@ def _view(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
         "dropped": sum(report.dropped.values()),
         "restarts": report.restarts,
         "trouble": trouble,
+        "in_flight": report.calls.in_flight,
+        "waiting": report.calls.waiting,
+        "parked": report.calls.parked,
     }

@@ -146,6 +146,8 @@ class _StageRun:
         first, longest = steps.probe_seconds
         breaker = Breaker(self._changed, self._probe, pause_seconds=first, pause_seconds_max=longest)
         self.calls = StepCalls(stage.step, self, breaker)
+        # For attempts, whose results are their own.
+        self._application = Application(Results(), steps.watermark_ms, steps.scope)
         # Events of which not all calls have ended: how many, and the results so far.
         self._pending: dict[int, tuple[list[Results | None], int]] = {}
         # In later stages: the number of the next event, and those that came before their turn.
@@ -163,8 +165,8 @@ class _StageRun:
             self._take(*found)
 
     def attempt(self, call: Call) -> Coroutine[Any, Any, Results]:
-        steps = self._steps
-        return Application(Results(), steps.watermark_ms, steps.scope).attempt(self._step, call.element, call.attempts)
+        self._application.watermark_ms = self._steps.watermark_ms
+        return self._application.attempt(self._step, call.element, call.attempts)
 
     def restore(self, call: Call) -> None:
         if self._number == 0:
@@ -182,7 +184,9 @@ class _StageRun:
             event.changes.append(self._parking.delete(call.row, self.name, call.key))
         made, left = self._pending[event.number]
         made[call.place] = results
-        self._steps.window.grow(event, sum(map(_size, results.items)) + sum(map(_size, results.emitted)))
+        for made_of_it in (results.items, results.emitted):
+            for element in made_of_it:
+                self._steps.window.grow(event, _size(element))
         if left > 1:
             self._pending[event.number] = (made, left - 1)
             return
@@ -237,14 +241,14 @@ class _StageRun:
             call.place = place
             if self._number and self._step.retry is not None:
                 call.kept = copy.deepcopy(call.element)
-            results = Results()
             if self._step.key is not None and call.key is None:
+                results = Results()
                 application = Application(results, self._steps.watermark_ms, self._steps.scope)
                 call.key = application.key(self._step, call.element)
-            if results.failures:
-                self.ended(call, results)
-            else:
-                self.calls.add(call)
+                if call.key is None:
+                    self.ended(call, results)
+                    continue
+            self.calls.add(call)
         if not calls:
             del self._pending[event.number]
             self._pass_on(event, [])
@@ -271,6 +275,7 @@ class _StageRun:
         self._steps.enter(self._number + 1, event, elements)
 
     def _through_before(self, elements: list[Element], results: Results) -> list[Element]:
+        """What the `Each` steps before make of them."""
         for step in self._before:
             made = Results([], results.emitted, results.failures, results.late)
             apply = Application(made, self._steps.watermark_ms, self._steps.scope)
