@@ -244,6 +244,8 @@ class Platform:
             parked_events_max=jobs.parked_events_max,
             parked_bytes_max=jobs.parked_bytes_max,
             stops_where_replaced=jobs.on_replaced_log == "stop",
+            full_errors_per_minute_max=jobs.full_errors_per_minute_max,
+            failed_events_seconds=self._failed_events_seconds(),
         )
         if self.config.jobs.shared and self.log.features.shares_partitions and can_share(job):
             stall = self.config.jobs.shared_stall_seconds_max
@@ -321,6 +323,12 @@ class Platform:
         if settings.retention_seconds is None and not settings.compact:
             return dataclasses.replace(settings, retention_seconds=self.config.log.retention_seconds_default)
         return settings
+
+    def _failed_events_seconds(self) -> float:
+        """As long as the error stream that keeps its events longest."""
+        streams = [self.streams.find(job.writes().errors) for job in self.jobs]
+        kept = [stream.retention_seconds for stream in streams if stream is not None and stream.retention_seconds]
+        return max([*kept, self.config.log.retention_seconds_default])
 
     async def _keep_trimming(self) -> None:
         failure = ""

@@ -330,6 +330,12 @@ class JobsConfig:
         at_most=1_000_000,
     )
     parked_bytes_max: int = setting(67_108_864, "How many bytes these events may have.", at_least=65_536)
+    full_errors_per_minute_max: int = setting(
+        100,
+        "The most error events per job, cause and minute that have a stack; further ones are compact: they have the "
+        "event that failed, its cause and its place, so that it can be redriven.",
+        at_least=0,
+    )
 
 
 @dataclass(frozen=True, slots=True)

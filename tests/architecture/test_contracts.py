@@ -38,6 +38,7 @@ NARROW = {
     "Solver": "the search, as outcomes see it",
     "Target": "what is fuzzed; `make fuzz` runs every one, and a test a short while of it",
     "Connection": "what the server's HTTP protocol has of one connection, as a request on the short cut sees it",
+    "ReadRecord": "a record of a log, as steps see it, which know no log",
     "Brokers": "real nodes, which the test tree starts (`tests/servers`)",
 }
 # Classes that have the members of a Protocol and are not meant to be handed in for it.

@@ -315,7 +315,7 @@ def passed(event, context):
         assert [event["edit"] for event in await events_of(platform.log, "passed")].count(3) == 0
         assert len(await events_of(platform.log, "passed")) == 9
         (error,) = await events_of(platform.log, "passed.error")
-        assert error["error_type"] == "EventTooLarge"
+        assert error["error_type"] == "MESSAGE_TOO_LARGE"
     finally:
         await platform.stop()
 

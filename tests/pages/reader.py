@@ -40,7 +40,7 @@ ASKS = re.compile(
 )
 TAILS = re.compile(r"\bheadwater tail\b(?!.*--(?:count|help))")
 # Asked again until the server has come so far, as a reader would.
-LOOKS = re.compile(r"headwater (?:canary status|completeness)\b")
+LOOKS = re.compile(r"headwater (?:canary status|completeness|errors (?:list|show))\b")
 PORT = re.compile(r"(?<=localhost:)\d{4,5}|(?<=127\.0\.0\.1:)\d{4,5}|(?<=--port )\d{4,5}")
 KEY = re.compile(r"hwk_[\w-]+")
 # A problem document, as the HTTP interface answers with.

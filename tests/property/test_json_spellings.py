@@ -172,7 +172,7 @@ async def test_a_whole_number_written_with_a_fraction_is_a_row(tmp_path: Path) -
     await rows.put({"wiki": "a", "bytes": 3.0}, {"wiki": "b", "bytes": -0.0}, {"wiki": "c", "bytes": 2.5}, made)
     await rows.run()
     assert sink.view(9, "wiki").rows == [("a", 3), ("b", 0), ("w", 3)]
-    assert [error["error_type"] for error in await rows.errors()] == ["EventMalformed"]
+    assert [error["error_type"] for error in await rows.errors()] == ["INVALID_OUTPUT"]
     await sink.close()
 
 
@@ -185,5 +185,5 @@ async def test_a_sum_beyond_all_numbers_is_an_error_event_and_the_window_stays()
     await kit.open()
     await kit.put(*[{**AT, "wiki": "w", "bytes": number} for number in (1e308, 1e308, 1)])
     await kit.run()
-    assert [error["error_type"] for error in await kit.errors()] == ["OverflowError"]
+    assert [error["meta"]["failure"]["exception"] for error in await kit.errors()] == ["OverflowError"]
     assert without_envelope(await kit.events()) == [{"bytes": 1e308}]

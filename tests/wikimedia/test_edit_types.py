@@ -70,7 +70,7 @@ async def test_an_invalid_event_is_an_error_event_and_the_next_goes_on() -> None
     events.append({**invalid, "revision": {**invalid["revision"], "content_slots": {"main": "text"}}})
     ran = await run(job_named(JOB, library="mwedittypes"), [(0, event) for event in [*events, invalid]])
     assert len(ran.errors) == len(events)
-    assert all(error["error_type"] == "InvalidInput" for error in ran.errors)
+    assert all(error["error_type"] == "INVALID_INPUT" for error in ran.errors)
     assert sorted(found(ran.outputs)) == [1]
 
 
@@ -85,7 +85,7 @@ async def test_a_text_that_takes_too_long_is_an_error_event_and_the_next_is_comp
     events = [change(1, slow, kind="create"), change(2, "x", parent=1, sha1="y"), change(3, "x y")]
     ran = await run(job, [(0, event) for event in events])
     function.__globals__["find"].close()
-    assert {error["error_type"] for error in ran.errors} == {"OverBudget"}
+    assert {error["error_type"] for error in ran.errors} == {"TIMEOUT"}
     assert 3 in found(ran.outputs)
 
 

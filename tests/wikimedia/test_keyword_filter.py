@@ -91,7 +91,7 @@ async def test_an_event_without_what_it_needs_is_an_error_event() -> None:
     good = recent("Undid it", revision={"old": None, "new": 5}, type="new")
     bad = [{**good, "wiki": 5}, {**change(1, "x"), "page": None}]
     ran = await run(job_named(JOB), [(0, event) for event in [*bad, recent(None), good]])
-    assert [error["error_type"] for error in ran.errors] == ["InvalidInput"] * 2
+    assert [error["error_type"] for error in ran.errors] == ["INVALID_INPUT"] * 2
     assert only(ran.outputs, ["keywords", "rev_id", "field", "wiki_id", "page_title"]) == [
         {"keywords": ["undid"], "rev_id": 5, "field": "comment", "wiki_id": "a", "page_title": "T"}
     ]

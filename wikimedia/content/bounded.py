@@ -23,6 +23,8 @@ from typing import Any
 class OverBudget(Exception):
     """The call took more processor time than it may."""
 
+    error_type = "TIMEOUT"
+
 
 class Failed(Exception):
     """The function raised an error, or its process ended."""

@@ -20,6 +20,8 @@ EDITS = frozenset({"create", "edit", "move"})
 class InvalidInput(ValueError):
     """The event is not what its stream promises."""
 
+    error_type = "INVALID_INPUT"
+
 
 @dataclass
 class Page:

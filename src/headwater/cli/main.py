@@ -19,6 +19,7 @@ VERBS: Table = {
     "schema": ("headwater.cli.schema.verbs", "Manage schemas: create, check, compare, release, serve."),
     "codegen": ("headwater.cli.codegen.verbs", "Write code from schemas."),
     "streams": ("headwater.cli.streams.verbs", "List, explain, import and export stream declarations."),
+    "errors": ("headwater.cli.errors.verbs", "Find out why events failed, and process them again."),
     "keys": ("headwater.cli.keys", "Create and revoke API keys."),
     "export": ("headwater.cli.export.verbs", "Export the declarations for AsyncAPI, Prometheus and Grafana."),
     "canary": ("headwater.cli.canary", "Send canary events, and show how far they get."),

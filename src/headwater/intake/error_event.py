@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,33 @@ SCHEMA_URIS = ("/error/2.1.0", "/error/1.0.0")
 
 _TIME = {"type": "string", "format": "date-time", "maxLength": 128}
 _TEXT = {"type": "string"}
+
+_COUNT = {"type": "integer", "minimum": 0}
+
+# Where the event is that failed, and how it is processed again.
+_FAILURE: dict[str, Any] = {
+    "type": "object",
+    "description": "Where the event is that failed, and what is needed to process it again.",
+    "properties": {
+        "group": {**_TEXT, "description": "Identifies all errors of this cause."},
+        "step": {**_TEXT, "description": "The step of the job that failed."},
+        "exception": {**_TEXT, "description": "The class of the exception."},
+        "attempt": {"type": "integer", "minimum": 1, "description": "One more for each time it was redriven."},
+        "first_failed_at": {**_TIME, "description": "When the first attempt failed."},
+        "event_id": {**_TEXT, "description": "meta.id of the event that failed."},
+        "key": {**_TEXT, "description": "The JSON of the key that the step keeps state by."},
+        "topic": {**_TEXT, "description": "The topic in which the event is."},
+        "partition": {**_COUNT, "description": "Its partition there."},
+        "offset": {**_COUNT, "description": "Its offset there."},
+        "kept": {
+            "enum": ["text", "base64", "stored", "log", "none"],
+            "description": "Where its bytes are: in raw_event, in raw_base64, stored separately, only in its topic, or"
+            " nowhere, because a timer failed.",
+        },
+        "raw_bytes": {**_COUNT, "description": "How many bytes the event has."},
+        "raw_base64": {**_TEXT, "description": "The event, if it is not UTF-8."},
+    },
+}
 
 BUILT_IN_SCHEMA: dict[str, Any] = {
     "title": "error",
@@ -58,25 +85,72 @@ BUILT_IN_SCHEMA: dict[str, Any] = {
     },
 }
 
+# What jobs write; it allows no more than the published version of the same name does.
+JOB_SCHEMA: dict[str, Any] = {
+    "title": "error",
+    "description": "An event that a job could not process, with the reason and the event itself.",
+    "$id": "/error/2.1.0",
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["$schema", "meta", "dt", "emitter_id", "message"],
+    "properties": {
+        "$schema": {**_TEXT, "description": "Which schema this error event follows."},
+        "meta": {
+            "type": "object",
+            "required": ["stream"],
+            "properties": {
+                "stream": {**_TEXT, "minLength": 1, "description": "The stream of error events."},
+                "id": {**_TEXT, "description": "Identifies this error event."},
+                "dt": {**_TIME, "description": "When this error event was stored."},
+                "uri": {**_TEXT, "format": "uri-reference", "maxLength": 8192, "description": "meta.uri of the event."},
+                "domain": {**_TEXT, "minLength": 1, "description": "meta.domain of the event that failed."},
+                "request_id": {**_TEXT, "description": "meta.request_id of the event that failed."},
+                "failure": _FAILURE,
+            },
+        },
+        "dt": {**_TIME, "description": "When processing failed."},
+        "emitter_id": {**_TEXT, "description": "The job."},
+        "error_type": {**_TEXT, "description": "The class of the cause, such as INVALID_INPUT or HANDLER_ERROR."},
+        "errored_schema_uri": {**_TEXT, "description": "The schema that the event names, or 'unknown'."},
+        "errored_stream_name": {**_TEXT, "description": "The stream that the event was read from, or 'unknown'."},
+        "message": {**_TEXT, "description": "The step that failed, and what it raised."},
+        "raw_event": {**_TEXT, "description": "The event as it was read; `meta.failure.kept` says if it is whole."},
+        "stack": {**_TEXT, "description": "Where it was raised; absent if too many failed for the same cause."},
+        "triggered_by": {**_TEXT, "description": "What caused the event, as a list of `<topic>:<uri>`."},
+    },
+}
+
 
 @dataclass(frozen=True, slots=True)
 class BuiltIn:
-    """The stream of error events and the schema they follow: the project's own where it declares them."""
+    """The stream of error events and the schema they follow: the project's own where it declares them.
+
+    `of_jobs`: the schema of the error events of jobs.
+    """
 
     stream: Stream
     compiled: CompiledSchema
+    of_jobs: CompiledSchema
+
+    def known(self, uri: str) -> CompiledSchema | None:
+        """The schema with this URI; None if it is none of them."""
+        return next((own for own in (self.compiled, self.of_jobs) if own.schema.uri == uri), None)
 
 
 class _OneSchema:
-    """A repository of the built-in schema only."""
+    """A repository of one built-in schema only."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
 
     def get(self, uri: str) -> Schema:
-        if uri != BUILT_IN_SCHEMA["$id"]:
+        if uri != self._document["$id"]:
             raise SchemaNotFound(f"No schema at {uri}.")
-        return Schema(uri=uri, document=BUILT_IN_SCHEMA, title="error", dialect=BUILT_IN_SCHEMA["$schema"])
+        return Schema(uri=uri, document=self._document, title="error", dialect=self._document["$schema"])
 
     def uris(self) -> Iterable[str]:
-        return (BUILT_IN_SCHEMA["$id"],)
+        return (self._document["$id"],)
 
     def close(self) -> None:
         """Nothing was opened."""
@@ -88,17 +162,18 @@ def built_in(name: str, streams: StreamRegistry, validator: Validator) -> BuiltI
         stream = streams.get(name)
     except StreamUnknown:
         stream = Stream(name=name, schema_title="error", deduplicate=False, summary="Events the intake refused.")
-        return BuiltIn(stream, _built_in_schema())
+        return BuiltIn(stream, _compiled(BUILT_IN_SCHEMA), _compiled(JOB_SCHEMA))
     for uri in SCHEMA_URIS:
         try:
-            return BuiltIn(stream, validator.compile(uri))
+            compiled = validator.compile(uri)
         except (SchemaNotFound, SchemaInvalid, SchemaUnavailable):
             continue
-    return BuiltIn(stream, _built_in_schema())
+        return BuiltIn(stream, compiled, compiled)
+    return BuiltIn(stream, _compiled(BUILT_IN_SCHEMA), _compiled(JOB_SCHEMA))
 
 
-def _built_in_schema() -> CompiledSchema:
-    return Validator(_OneSchema()).compile(BUILT_IN_SCHEMA["$id"])
+def _compiled(document: Mapping[str, Any]) -> CompiledSchema:
+    return Validator(_OneSchema(document)).compile(document["$id"])
 
 
 def error_event(

@@ -442,9 +442,7 @@ class Gate:
     def _compiled(self, uri: str) -> CompiledSchema | None:
         # The cache uses the canonical URI, which begins with a slash.
         known = self.validator.known(uri) or self.validator.known("/" + uri)
-        if known is None and uri == self.built_in.compiled.schema.uri:
-            return self.built_in.compiled
-        return known
+        return self.built_in.known(uri) if known is None else known
 
     def _stream(self, name: str) -> Stream:
         if name.startswith(RESERVED_PREFIX):

@@ -87,7 +87,7 @@ class Application:
             contain(error)
             if rows is not None:
                 rows.undo()
-            self.results.failures.append(Failure(item, step.name, error))
+            self.results.failures.append(Failure(item, step.name, error, key))
             return before
         self._add(item, context, made)
         if late:
@@ -120,7 +120,7 @@ class Application:
             contain(error)
             if rows is not None:
                 rows.undo()
-            self.results.failures.append(Failure(item, step.name, error))
+            self.results.failures.append(Failure(item, step.name, error, key))
             return KeyEntry(KeyEntry.decode(before).state, left.timers, cell.has_rows).encode()
         self._add(item, context, made)
         self.results.late.extend(_derived(item, late))
@@ -179,13 +179,13 @@ def _derived(item: Element, made: list[Any]) -> list[Element]:
     return [
         value
         if isinstance(value, Element)
-        else Element(value, item.event_time_ms, f"{item.lineage_id}/{index}", item.stream, item.raw, item.source)
+        else Element(value, item.event_time_ms, f"{item.lineage_id}/{index}", item.stream, item.record, item.source)
         for index, value in enumerate(made)
     ]
 
 
 def _emitted(item: Element, emitted: list[tuple[str, Any]]) -> list[Element]:
     return [
-        Element(value, item.event_time_ms, f"{item.lineage_id}/emit/{index}", item.stream, item.raw, item.source, to)
+        Element(value, item.event_time_ms, f"{item.lineage_id}/emit/{index}", item.stream, item.record, item.source, to)
         for index, (to, value) in enumerate(emitted)
     ]

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Mu
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from headwater.errors import JobInvalid
 from headwater.event import decode_kept, encode_kept
@@ -247,6 +247,31 @@ class PerKey:
 Step = Each | Await | PerKey
 
 
+class ReadRecord(Protocol):
+    """The record of an event that was read, as the log has it; `timestamp_ms` is the time of receipt."""
+
+    @property
+    def topic(self) -> str: ...
+
+    @property
+    def partition(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def timestamp_ms(self) -> int: ...
+
+    @property
+    def key(self) -> bytes | None: ...
+
+    @property
+    def headers(self) -> tuple[tuple[str, bytes], ...]: ...
+
+    @property
+    def value(self) -> bytes: ...
+
+
 # Not frozen, as a frozen one takes three times as long to make, and each event has several.
 @dataclass(slots=True)
 class Element:
@@ -256,8 +281,8 @@ class Element:
     event_time_ms: int
     lineage_id: str
     stream: str | None = None
-    # The event that was read, as bytes and decoded; None for the output of a timer.
-    raw: bytes | None = None
+    # The event that was read, as it is in the log and decoded; None for the output of a timer.
+    record: ReadRecord | None = None
     source: Mapping[str, Any] | None = None
     # The declared output that it was emitted to; None: it goes to the next step, and then to the job's output.
     to: str | None = None
@@ -265,11 +290,12 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A function failed on this item, or the Gate refused it."""
+    """A function failed on this item, or the Gate refused it. `key`: of the step's state, encoded, if it has one."""
 
     item: Element
     step: str
     error: BaseException
+    key: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -282,6 +308,10 @@ class Results:
     late: list[Element] = field(default_factory=list)
     # What was dropped, and why.
     dropped: list[tuple[str, Element]] = field(default_factory=list)
+    # Events that failed before and are processed again, with the step that each continues with.
+    resumed: list[tuple[str, Element]] = field(default_factory=list)
+    # How many events are processed again, those that start with the first step included.
+    redriven: int = 0
 
 
 class KeyEntry(NamedTuple):

@@ -15,6 +15,7 @@ from headwater.jobs.job import Job
 from headwater.jobs.steps import NO_WATERMARK, Failure, Results
 from headwater.processing.announcing import Announcements
 from headwater.processing.calls_status import NO_CALLS, CallsReport, CallsStatus, show_calls
+from headwater.processing.failures.counts import ErrorCounts, ErrorGroup
 from headwater.processing.wording import counted, short_reason
 from headwater.telemetry import Telemetry, closed, declared
 from headwater.times import utc_text
@@ -33,7 +34,7 @@ class JobReport:
 
     `trouble` describes what is wrong with it now; None if nothing is. `emitted`: stream → how many of `written` its
     functions emitted to it. `dropped`: reason → how many events a step dropped, as repeats do. `calls`: those of its
-    async functions.
+    async functions. `error_groups`: its errors by cause, the largest group first.
     """
 
     name: str
@@ -51,6 +52,7 @@ class JobReport:
     calls: CallsReport = NO_CALLS
     emitted: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    error_groups: tuple[ErrorGroup, ...] = ()
 
 
 class RunnerStatus:
@@ -71,6 +73,7 @@ class RunnerStatus:
         # As text: an exception would keep everything alive that its frames refer to.
         self.last_error: str | None = None
         self.restarts = 0
+        self.errors_by_cause = ErrorCounts()
         self._announcements = announcements or Announcements(clock)
         self._clock = clock
         self._error_at = float("-inf")
@@ -128,6 +131,7 @@ class RunnerStatus:
             calls=calls,
             emitted={to: count for to, count in self._emitted.items() if to is not None},
             dropped=dict(self._dropped),
+            error_groups=self.errors_by_cause.groups(),
         )
 
     def running(self) -> None:

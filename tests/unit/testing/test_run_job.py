@@ -56,7 +56,7 @@ def test_outputs_errors_and_state_are_returned() -> None:
     ]
     assert outcome["counts"] == outcome.events
     assert dict(outcome.state) == {"enwiki": 2, "dewiki": 1}
-    assert [error["error_type"] for error in outcome.errors] == ["ValueError"]
+    assert [error["meta"]["failure"]["exception"] for error in outcome.errors] == ["ValueError"]
     assert outcome.by_id(outcome.events[1]["meta"]["id"])["wiki"] == "dewiki"
     with pytest.raises(KeyError, match="no event has the id 'nowhere'"):
         outcome.by_id("nowhere")

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from headwater.errors import JobInvalid
-from headwater.event import decode_json
+from headwater.event import decode_json, encode_kept
 from headwater.jobs.rows import KeyRows
 from headwater.jobs.steps import Context, Element
+
+
+class HeldRecord(NamedTuple):
+    """The record of an event that was held, as far as it is kept."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    value: bytes
 
 
 def element_of(context: Context) -> Element:
@@ -26,9 +38,12 @@ def held_rows(context: Context) -> KeyRows:
 def held(element: Element) -> dict[str, Any]:
     """An event as a JSON value, for a row. What it was read from is kept as the text it had."""
     kept: dict[str, Any] = {"at": element.event_time_ms, "id": element.lineage_id, "stream": element.stream}
-    if element.raw is not None:
+    record = element.record
+    if record is not None:
+        kept["place"] = [record.topic, record.partition, record.offset, record.timestamp_ms]
+        kept["headers"] = [[name, content.decode("latin-1")] for name, content in record.headers]
         try:
-            kept["raw"] = element.raw.decode()
+            kept["raw"] = record.value.decode()
         except UnicodeDecodeError:  # what is not Unicode text is kept as it was decoded only
             kept["source"] = element.source
     if element.source is not element.value or "raw" not in kept:
@@ -40,7 +55,13 @@ def released(kept: dict[str, Any]) -> Element:
     """The event that `held` made this value of."""
     raw = kept["raw"].encode() if "raw" in kept else None
     source = kept.get("source") if raw is None else decode_json(raw)
-    return Element(kept.get("value", source), kept["at"], kept["id"], kept["stream"], raw, source)
+    record = None
+    if "place" in kept:
+        topic, partition, offset, timestamp_ms = kept["place"]
+        headers = tuple((name, text.encode("latin-1")) for name, text in kept["headers"])
+        value = encode_kept(source) if raw is None else raw
+        record = HeldRecord(topic, partition, offset, timestamp_ms, None, headers, value)
+    return Element(kept.get("value", source), kept["at"], kept["id"], kept["stream"], record, source)
 
 
 def short_name(lineage_id: str) -> str:

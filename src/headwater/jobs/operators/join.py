@@ -126,7 +126,7 @@ def _pair(left: Element, right: Element | None) -> Element:
     value = Pair(left.value, None if right is None else right.value)
     at = left.event_time_ms if right is None else max(left.event_time_ms, right.event_time_ms)
     lineage_id = f"{left.lineage_id}+{'' if right is None else right.lineage_id}"
-    return Element(value, at, lineage_id, left.stream, left.raw, left.source)
+    return Element(value, at, lineage_id, left.stream, left.record, left.source)
 
 
 def _timers(rows: KeyRows, *, kept_ms: int, grain_ms: int) -> dict[str, Timer]:

@@ -16,6 +16,7 @@ from headwater.processing.embedded.commits import Commits, Prepared
 from headwater.processing.embedded.fold import END_OF_TIME, Batch, Due, StepFold
 from headwater.processing.embedded.source import JobSource
 from headwater.processing.embedded.watermark import Watermarks
+from headwater.processing.failures.redriven import redrive_topic
 from headwater.processing.status import RunnerStatus
 
 PROGRESS_KEY = b"progress"
@@ -114,22 +115,28 @@ class Batches:
         results = batch.results
         items = (*(failure.item for failure in results.failures), *(item for _, item in results.dropped))
         # A function may have been given a copy of the event, but never of its bytes.
-        rejected = {id(item.raw) for item in items}
+        rejected = {id(item.record.value) for item in items if item.record is not None}
         for part, at_ms, raw in batch.seen:
             if id(raw) not in rejected:
                 self.watermarks.saw(part, at_ms)
 
     async def move_watermark(self, position: Position, read: Collection[TopicPartition] = ()) -> None:
         """Move it as far as the partitions allow that were just `read` or have more records to read."""
-        parts = set(position.offsets)
+        redriven = redrive_topic(self._job.name)
+        parts = {part for part in position.offsets if part[0] != redriven}
+        own = [part for part in read if part[0] != redriven]
+        if read and not own:
+            # What is redriven is old.
+            return
         active: Collection[TopicPartition]
         if len(parts) <= 1:
             active = parts
         elif read and not self._job.keeps_state:
             # If nothing depends on it, the brokers are not asked for ends.
-            active = read
+            active = own
         elif read:
-            active = await self._source.with_backlog(position, read)
+            backlog = await self._source.with_backlog(position, own)
+            active = {part for part in backlog if part[0] != redriven}
         else:
             active = {part for part in parts if self.watermarks.has_seen(part)}
         self.watermarks.advance(active, self._job.out_of_order_ms)

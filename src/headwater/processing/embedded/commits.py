@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from headwater.connectors.contract import Delivery
 from headwater.errors import HeadwaterError
@@ -18,10 +19,18 @@ from headwater.log.contract import Position, Record, StateChange
 from headwater.processing.embedded.elements import delivery_of
 from headwater.processing.embedded.fold import Batch, LoopTurn
 from headwater.processing.embedded.retries import Retries
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.embedded.source import JobSource
+from headwater.processing.failures.causes import TABLE
+from headwater.processing.failures.events import ErrorEvents
+from headwater.processing.failures.failed_events import FailedEvents
+from headwater.processing.failures.redriven import was_written, written_of
+from headwater.processing.output_gate import OutputGate
 from headwater.processing.outputs import OutputBuilder
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import JobStore, ReplacesRefused
+
+NOTHING_WRITTEN: Mapping[int, Sequence[str]] = MappingProxyType({})
 
 _log = logging.getLogger(__name__)
 
@@ -48,13 +57,13 @@ class Commits:
         job: Job,
         source: JobSource,
         store: JobStore,
-        gate: Gate,
         *,
+        outputs: OutputBuilder,
+        errors: ErrorEvents,
         status: RunnerStatus,
         retries: Retries,
         turn: LoopTurn,
         clock: Callable[[], float],
-        dated_by_event: bool = False,
     ) -> None:
         self._job = job
         self._source = source
@@ -64,7 +73,8 @@ class Commits:
         self._turn = turn
         self._clock = clock
         self._writes = job.writes()
-        self._outputs = OutputBuilder(job, gate, store.refuses, dated_by_event=dated_by_event)
+        self._outputs = outputs
+        self._errors = errors
         if isinstance(store, ReplacesRefused):
             store.on_refused = self._refused
 
@@ -75,12 +85,15 @@ class Commits:
     async def prepare(self, batch: Batch, position: Position, changes: Sequence[StateChange]) -> Prepared:
         """Everything that the results of `batch` are stored as; what cannot be stored is added to its failures."""
         results = batch.results
+        if results.redriven:
+            results.items = [one for one in results.items if not was_written(one)]
+            results.emitted = [one for one in results.emitted if not was_written(one)]
         made = [await self._made(self._outputs.late(one), batch) for one in results.late if self._writes.late]
         if self._writes.output is not None:
             made += [await self._made(self._outputs.output(one), batch) for one in results.items]
         made += [await self._made(self._outputs.output(one), batch) for one in results.emitted]
         rows = self._rows(batch)
-        errors = await self._error_records(results.failures)
+        errors = await self._error_records(results.failures, written_of(results) if results.failures else {})
         outputs = [admitted.record for admitted in made if admitted is not None]
         written, failures = len(outputs) + len(rows), len(results.failures)
         token = self._source.token(position)
@@ -104,10 +117,10 @@ class Commits:
         rows: list[Delivery] = []
         written: list[Element] = []
 
-        async def rejected(index: int, error: Exception) -> Record | None:
-            failure = Failure(written[index], "table", error)
+        async def rejected(index: int, error: Exception) -> Sequence[Record]:
+            failure = Failure(written[index], TABLE, error)
             batch.results.failures.append(failure)
-            return next(iter(await self._error_records([failure])), None)
+            return await self._error_records([failure])
 
         target.on_rejected = rejected
         for element in batch.results.items:
@@ -115,7 +128,7 @@ class Commits:
                 target.check(row := delivery_of(element))
             except BaseException as error:  # the event is invalid, or the sink's code fails on it
                 contain(error)
-                batch.results.failures.append(Failure(element, "table", error))
+                batch.results.failures.append(Failure(element, TABLE, error))
             else:
                 rows.append(row)
                 written.append(element)
@@ -129,17 +142,28 @@ class Commits:
             return None
         return made
 
-    async def _refused(self, record: Record, error: HeadwaterError) -> Record | None:
-        """The record that the store relays instead of one that the log no longer accepts."""
+    async def _refused(self, record: Record, error: HeadwaterError) -> Sequence[Record]:
+        """The records that the store relays instead of one that the log no longer accepts."""
         _log.warning("job %s: an event for %s was refused by the log: %s", self._job.label, record.topic, error)
-        return await self._outputs.instead_of(record, error, int(self._clock() * 1000))
+        return await self._errors.instead_of(record, error, int(self._clock() * 1000))
 
-    async def _error_records(self, failures: Iterable[Failure]) -> list[Record]:
-        records = []
+    async def _error_records(
+        self, failures: Iterable[Failure], written: Mapping[int, Sequence[str]] = NOTHING_WRITTEN
+    ) -> list[Record]:
+        records: list[Record] = []
         for failure in failures:
-            made = await self._outputs.error(failure, int(self._clock() * 1000))
+            now_ms = int(self._clock() * 1000)
+            made = await self._errors.records(failure, now_ms, written.get(id(failure.item.record), ()))
             if isinstance(made, Failure):
                 self._status.error_event_refused(made.error)
             else:
-                records.append(made.record)
+                records += made
         return records
+
+
+def error_events(
+    job: Job, gate: Gate, store: JobStore, status: RunnerStatus, settings: RunnerSettings, *, apart: FailedEvents | None
+) -> ErrorEvents:
+    """What makes the error events of one job; `apart`: where events are stored that do not fit into them."""
+    limit, door = settings.full_errors_per_minute_max, OutputGate(gate, store.refuses)
+    return ErrorEvents(job, gate, door, status.errors_by_cause, full_per_minute_max=limit, apart=apart)

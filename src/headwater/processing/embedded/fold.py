@@ -17,6 +17,7 @@ from headwater.log.contract import StateChange
 from headwater.processing.embedded.keyed_state import KeyedState, TimerKind, timers_of
 from headwater.processing.embedded.row_state import RowState
 from headwater.processing.embedded.watermark import Seen
+from headwater.processing.failures.causes import OUTPUT
 from headwater.processing.stores.contract import JobStore
 
 EVENT_KINDS = (TimerKind.EVENT_OR_IDLE, TimerKind.EVENT)
@@ -119,9 +120,12 @@ class StepFold:
 
     async def fold_events(self, elements: list[Element], batch: Batch, watermark_ms: int) -> None:
         """Fold `elements` through the steps. Whether one is late depends on `watermark_ms`, that before the batch."""
+        resumed = batch.results.resumed
         for stage in self._stages:
+            if resumed:
+                elements = [*elements, *(element for name, element in resumed if name == stage.step.name)]
             elements = await self._through(stage, elements, batch, watermark_ms)
-        batch.results.items = elements
+        batch.results.items = [*elements, *(element for name, element in resumed if name == OUTPUT)]
 
     async def fold_timers(self, batch: Batch, watermark_ms: int, *, moved_ms: int, due: Due) -> None:
         """Fire the timers of each step that are `due`, and fold what they emit through the steps after it.

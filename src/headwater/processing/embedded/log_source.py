@@ -10,6 +10,7 @@ from headwater.jobs.job import Job
 from headwater.log.contract import Log, Position, StoredRecord, TopicPartition
 from headwater.log.reading_on import passed
 from headwater.processing.embedded.source_positions import SourcePositions
+from headwater.processing.failures.redriven import redrive_topic
 from headwater.processing.status import RunnerStatus
 
 # What is in a log was validated on the way into it.
@@ -32,6 +33,7 @@ class LogSource:
         """`only`: the one partition to read. `ids_in_token`: the ids of topics are kept in the token, since what is
         committed with it may outlive the log. `stops_where_replaced`: a replaced log raises PositionLost."""
         self._log = log
+        self._redriven = redrive_topic(job.name)
         self._status = status
         self._only = only
         self._ids_in_token = ids_in_token
@@ -46,16 +48,14 @@ class LogSource:
             ids_in_log=not ids_in_token and not log.features.keyed_state,
             stops=stops_where_replaced,
         )
-        self._topics: tuple[str, ...] = ()
         # Up to where partitions are known to have no records, only marks of transactions.
         self._empty: dict[TopicPartition, int] = {}
         self.position = Position()
         self.processed = Position()
 
     async def begin(self, token: str | None, topics: Collection[str]) -> None:
-        self._topics = tuple(topics)
         self._empty = {}
-        self.position = self.processed = await self._positions.begin(token, topics)
+        self.position = self.processed = await self._positions.begin(token, topics, self._redriven)
 
     async def refresh(self) -> None:
         self._correct(await self._positions.look(self.position))
@@ -109,7 +109,7 @@ class LogSource:
         return self._positions.met_other_log()
 
     async def end(self) -> Position:
-        last = await self._log.last(self._topics)
+        last = await self._log.last(self._positions.topics)
         if self._only is None:
             return last
         return Position({part: at for part, at in last.offsets.items() if part == self._only})

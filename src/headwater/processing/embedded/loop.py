@@ -21,7 +21,7 @@ from headwater.log.contract import Position, StoredRecord
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.await_steps import divided
 from headwater.processing.embedded.batches import PROGRESS_KEY, Batches, progress_of
-from headwater.processing.embedded.commits import Commits
+from headwater.processing.embedded.commits import Commits, error_events
 from headwater.processing.embedded.elements import elements_of, undecoded
 from headwater.processing.embedded.fold import Batch, LoopTurn, StepFold
 from headwater.processing.embedded.overlapping import OverlappingLoop
@@ -31,6 +31,9 @@ from headwater.processing.embedded.retries import Retries
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.embedded.source import JobSource
 from headwater.processing.embedded.suspects import Suspects
+from headwater.processing.failures.causes import INPUT, PROCESS
+from headwater.processing.failures.failed_events import FailedEvents
+from headwater.processing.outputs import OutputBuilder
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import JobStore
 from headwater.streams.stream import Stream
@@ -52,8 +55,12 @@ class EmbeddedRunner:
         status: RunnerStatus,
         clock: Callable[[], float] = time.time,
         scope: Scope,
+        failed_events: FailedEvents | None = None,
     ) -> None:
-        """Raises JobInvalid if this runner cannot run the job. `runner_on` makes source, store and scope, too."""
+        """Raises JobInvalid if this runner cannot run the job. `runner_on` makes source, store and scope, too.
+
+        `failed_events`: where failed events are stored that do not fit into their error events.
+        """
         self.features = RunnerFeatures(
             streams=store.takes_events,
             keyed_state=store.keeps_state,
@@ -83,12 +90,12 @@ class EmbeddedRunner:
             job,
             source,
             store,
-            gate,
+            outputs=OutputBuilder(job, gate, store.refuses, dated_by_event=settings.history),
+            errors=error_events(job, gate, store, status, settings, apart=failed_events),
             status=status,
             retries=self._retries,
             turn=self._turn,
             clock=clock,
-            dated_by_event=settings.history,
         )
         self._batches = self._new_batches(None)
         self._streams: dict[str, Stream] = {}
@@ -263,8 +270,9 @@ class EmbeddedRunner:
         try:
             elements = self._elements([record], batch)
         except Exception:  # decoding may be what fails
-            elements = [undecoded(record, self._streams[record.topic])]
-        batch.results.failures += [Failure(element, "process", error) for element in elements]
+            elements = [undecoded(record, self._streams.get(record.topic))]
+        elements += [element for _, element in batch.results.resumed]
+        batch.results.failures += [Failure(element, PROCESS, error) for element in elements]
         position = self._source.after([record])
         await self._batches.store(await self._batches.prepare(batch, position))
         await self._source.move(position)
@@ -280,7 +288,7 @@ class EmbeddedRunner:
         if refused := self._source.refused(records):
             for index, error in refused.items():
                 element = undecoded(records[index], self._streams[records[index].topic])
-                batch.results.failures.append(Failure(element, "input", error))
+                batch.results.failures.append(Failure(element, INPUT, error))
             records = [record for index, record in enumerate(records) if index not in refused]
         return elements_of(
             records,
@@ -288,7 +296,7 @@ class EmbeddedRunner:
             batch.seen.append,
             batch.results,
             now_ms=int(self._clock() * 1000),
-            canaries=self.job.canaries,
+            job=self.job,
         )
 
 

@@ -25,6 +25,7 @@ from headwater.processing.embedded.in_flight import InFlight, InFlightWindow, po
 from headwater.processing.embedded.parking import Parking
 from headwater.processing.embedded.read_ahead import ReadAhead, Run, elements_in
 from headwater.processing.embedded.watermark import Seen
+from headwater.processing.failures.causes import INPUT
 
 # How long cancelled calls may take to end before they are left behind.
 CANCEL_SECONDS = 1.0
@@ -174,7 +175,7 @@ class OverlappingLoop:
             else:
                 elements = []
                 failed = undecoded(record, self._run.streams[record.topic])
-                event.results.failures.append(Failure(failed, "input", error))
+                event.results.failures.append(Failure(failed, INPUT, error))
             self._steps.add(event, elements)
             await self._run.turn.pause()
         self._run.current(())
@@ -212,6 +213,8 @@ class OverlappingLoop:
             elements += event.results.items
             batch.results.emitted += event.results.emitted
             batch.results.failures += event.results.failures
+            batch.results.resumed += event.results.resumed
+            batch.results.redriven += event.results.redriven
             batch.changes += event.changes
             if not event.was_parked:
                 read.add((event.record.topic, event.record.partition))

@@ -202,6 +202,6 @@ def element_of(event: ParkedEvent, made: list[Element]) -> Element:
     if event.value is None:
         return made[event.index]
     source = made[0].source if made else None
-    stream = made[0].stream if made else None
+    stream, record = (made[0].stream, made[0].record) if made else (None, event.record)
     value = decode_kept(event.value)
-    return Element(value, event.event_time_ms, event.lineage_id, stream, event.record.value, source)
+    return Element(value, event.event_time_ms, event.lineage_id, stream, record, source)

@@ -29,6 +29,8 @@ from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.log_source import LogSource
 from headwater.processing.embedded.loop import EmbeddedRunner
 from headwater.processing.embedded.settings import RunnerSettings
+from headwater.processing.failures.counts import together
+from headwater.processing.failures.failed_events import FailedEvents
 from headwater.processing.status import JobReport, RunnerStatus
 from headwater.processing.stores.partitions import PartitionStore, UnpartitionedStore, group_of, reposition_groups
 from headwater.processing.supervisor import Supervisor
@@ -81,8 +83,16 @@ class PartitionRunner:
         self._place = place
         source = LogSource(log, job, status, only=place, stops_where_replaced=settings.stops_where_replaced)
         store = PartitionStore(log, job.group, place)
-        scope = scope or job.scope(time.time)
-        self._runner = EmbeddedRunner(job, source, store, gate, settings=settings, status=status, scope=scope)
+        self._runner = EmbeddedRunner(
+            job,
+            source,
+            store,
+            gate,
+            settings=settings,
+            status=status,
+            scope=scope or job.scope(time.time),
+            failed_events=FailedEvents(log, settings.failed_events_seconds),
+        )
         self.status = status
         self._stopping = asyncio.Event()
 
@@ -279,7 +289,14 @@ class SharedRunner:
         source = LogSource(self._log, self.job, status, stops_where_replaced=stops)
         store = UnpartitionedStore(self._log, self.job.group)
         runner = EmbeddedRunner(
-            self.job, source, store, self._gate, settings=self.settings, status=status, scope=self._scope
+            self.job,
+            source,
+            store,
+            self._gate,
+            settings=self.settings,
+            status=status,
+            scope=self._scope,
+            failed_events=FailedEvents(self._log, self.settings.failed_events_seconds),
         )
         self.status.running()
         try:
@@ -302,4 +319,5 @@ def _sum(one: JobReport, other: JobReport) -> JobReport:
         calls=one.calls + other.calls,
         emitted=Counter(one.emitted) + Counter(other.emitted),
         dropped=Counter(one.dropped) + Counter(other.dropped),
+        error_groups=together(one.error_groups, other.error_groups),
     )

@@ -50,7 +50,7 @@ class Run:
 def elements_in(run: Run, record: StoredRecord, saw: Callable[[Seen], None], results: Results) -> list[Element]:
     """The elements of one record; see `elements_of`."""
     now_ms = int(run.clock() * 1000)
-    return elements_of([record], run.streams, saw, results, now_ms=now_ms, canaries=run.job.canaries)
+    return elements_of([record], run.streams, saw, results, now_ms=now_ms, job=run.job)
 
 
 class ReadAhead:

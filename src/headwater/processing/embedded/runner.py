@@ -14,6 +14,7 @@ from headwater.log.contract import Log
 from headwater.processing.embedded.log_source import LogSource
 from headwater.processing.embedded.loop import EmbeddedRunner
 from headwater.processing.embedded.settings import RunnerSettings
+from headwater.processing.failures.failed_events import FailedEvents
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import JobStore, LogStore
 from headwater.telemetry import Telemetry
@@ -49,4 +50,14 @@ def runner_on(
         ids_in_token=store.rows is not None and store.rows.token_in_target,
         stops_where_replaced=settings.stops_where_replaced,
     )
-    return EmbeddedRunner(job, source, store, gate, settings=settings, status=status, scope=scope, clock=clock)
+    return EmbeddedRunner(
+        job,
+        source,
+        store,
+        gate,
+        settings=settings,
+        status=status,
+        scope=scope,
+        clock=clock,
+        failed_events=FailedEvents(log, settings.failed_events_seconds),
+    )

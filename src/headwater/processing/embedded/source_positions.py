@@ -58,19 +58,23 @@ class SourcePositions:
         self._ids_in_log = ids_in_log
         self._stops = stops
         self._clock = clock
-        self._topics: list[str] = []
+        self._later: str | None = None
+        self.topics: list[str] = []
         self._ids: dict[str, str] = {}
         self._unsaved = False
         self._look_at = 0.0
         self._is_other_log = False
 
-    async def begin(self, token: str | None, topics: Collection[str]) -> Position:
-        """The position of a committed `token`, completed and corrected.
+    async def begin(self, token: str | None, topics: Collection[str], later: str | None = None) -> Position:
+        """The position of a committed `token`, completed and corrected. `later`: a topic that need not exist, and is
+        read as soon as it does.
 
         Raises TopicUnknown, LogUnavailable, and PositionLost if the job must stop.
         """
-        self._topics = list(topics)
-        known, kept = _split(Position.parse(token) if token else Position(), self._topics)
+        self.topics, self._later = list(topics), later
+        if self._later is not None and self._later in await self._log.partition_counts([self._later]):
+            self.topics.append(self._later)
+        known, kept = _split(Position.parse(token) if token else Position(), self.topics)
         # `_ids` is of the last run in this process, which may know more than what was committed.
         before = {**(await self._saved() if self._ids_in_log else kept), **self._ids}
         position = await self._completed(Position(known))
@@ -85,7 +89,9 @@ class SourcePositions:
         self._look_at = self._clock() + LOOK_SECONDS
         try:
             # The consumer group assigns partitions, so that one alone never gets more.
-            counts = {} if self._only else await self._log.partition_counts(self._topics)
+            asked = self.topics if self._later in (None, *self.topics) else [*self.topics, str(self._later)]
+            counts = {} if self._only else await self._log.partition_counts(asked)
+            self.topics += [topic for topic in counts if topic not in self.topics]
             have = {topic: sum(place[0] == topic for place in position.offsets) for topic in counts}
             if any(count > have[topic] for topic, count in counts.items()):
                 position = await self._completed(position)
@@ -100,8 +106,8 @@ class SourcePositions:
         job must stop."""
         if (compared := await self._compared(position, dict(self._ids))) != position:
             return compared
-        first = self._own(await self._log.first(self._topics))
-        last = self._own(await self._log.last(self._topics))
+        first = self._own(await self._log.first(self.topics))
+        last = self._own(await self._log.last(self.topics))
         moved: dict[TopicPartition, int] = {}
         for place, at in position.offsets.items():
             if place not in first or at < first[place]:
@@ -141,18 +147,18 @@ class SourcePositions:
 
     async def _completed(self, position: Position) -> Position:
         """With partitions that were added, at their beginning, and without topics the job no longer reads."""
-        first = self._own(await self._log.first(self._topics))
+        first = self._own(await self._log.first(self.topics))
         return Position({place: position.offsets.get(place, offset) for place, offset in first.items()})
 
     async def _compared(self, position: Position, before: Mapping[str, str]) -> Position:
         """`position`, at the beginning of those topics whose ids differ from `before`."""
-        ids = dict(await self._log.topic_ids(self._topics)) if self._ids_in_token or self._ids_in_log else {}
+        ids = dict(await self._log.topic_ids(self.topics)) if self._ids_in_token or self._ids_in_log else {}
         again = {topic for topic, one in ids.items() if before.get(topic, one) != one}
         if again:
             former = await former_of(self._log)
             again = {topic for topic in again if not holds(former, topic, before[topic], position)}
         if again:
-            first = self._own(await self._log.first(self._topics))
+            first = self._own(await self._log.first(self.topics))
             kept = {place: at for place, at in position.offsets.items() if place[0] not in again}
             moved = {place: at for place, at in first.items() if place[0] in again}
             read = any(position.offsets.get(place, at) != at for place, at in moved.items())
@@ -191,7 +197,7 @@ class SourcePositions:
     async def _saved(self) -> dict[str, str]:
         text = await self._log.committed(self._group)
         found = orjson.loads(text) if text else {}
-        return {topic: found[topic] for topic in self._topics if topic in found}
+        return {topic: found[topic] for topic in self.topics if topic in found}
 
 
 def _split(position: Position, topics: Collection[str]) -> tuple[dict[TopicPartition, int], dict[str, str]]:

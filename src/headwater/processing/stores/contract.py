@@ -13,8 +13,8 @@ from headwater.connectors.contract import Delivery
 from headwater.errors import HeadwaterError, WriterFenced
 from headwater.log.contract import Commit, Log, LogWriter, Record, StateChange
 
-# Called with the index of a row of the commit and the target's reason; returns the error event to store, if any.
-OnRejected = Callable[[int, Exception], Awaitable[Record | None]]
+# Called with the index of a row of the commit and the target's reason; returns the records to store about it.
+OnRejected = Callable[[int, Exception], Awaitable[Sequence[Record]]]
 
 
 class RowTarget(Protocol):
@@ -89,13 +89,13 @@ class JobStore(Protocol):
         ...
 
 
-OnRefused = Callable[[Record, HeadwaterError], Awaitable[Record | None]]
+OnRefused = Callable[[Record, HeadwaterError], Awaitable[Sequence[Record]]]
 
 
 @runtime_checkable
 class ReplacesRefused(Protocol):
     """A store that commits records before the log has accepted them: `on_refused` makes the replacement of a record
-    that the log will never accept (None: nothing)."""
+    that the log will never accept ([]: nothing)."""
 
     on_refused: OnRefused | None
 

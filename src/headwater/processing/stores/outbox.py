@@ -201,8 +201,7 @@ class OutboxStore:
         taken: list[Record] = []
         for record in records:
             refusal = await self.refuses.refusal(record)
-            made = record if refusal is None else await self.on_refused(record, refusal)
-            taken += [made] if made is not None else []
+            taken += [record] if refusal is None else await self.on_refused(record, refusal)
         return taken
 
     async def _make_sure(self) -> None:

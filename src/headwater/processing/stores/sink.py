@@ -105,9 +105,8 @@ class SinkStore:
         """Keep an error event for each event that was rejected, and of the others those to be written again."""
         made = {left[index]: error for index, error in incomplete.rejected.items()}
         for index, error in made.items():
-            record = await self.on_rejected(index, error) if self.on_rejected is not None else None
-            if record is not None:
-                write.records.append(record)
+            if self.on_rejected is not None:
+                write.records += await self.on_rejected(index, error)
         names_none = not incomplete.rejected and not incomplete.retry
         everything = self.token_in_target or names_none
         again = set(left) - made.keys() if everything else {left[index] for index in incomplete.retry}

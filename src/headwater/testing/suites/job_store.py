@@ -228,9 +228,9 @@ class JobStoreSuite(ContractSuite):
             pytest.skip("this log refuses no record for its key")
         refused: list[tuple[bytes, str]] = []
 
-        async def instead(record: Record, error: HeadwaterError) -> Record | None:
+        async def instead(record: Record, error: HeadwaterError) -> Sequence[Record]:
             refused.append((record.value, error.code))
-            return Record("in", b"instead of " + record.value) if record.value == b"out 1" else None
+            return [Record("in", b"instead of " + record.value)] if record.value == b"out 1" else []
 
         store.on_refused = instead
         await log.ensure_topic("out", TopicSettings(compact=True))

@@ -146,7 +146,7 @@ class RunnerSuite(RunnerAwaitSuite):
         assert await self.numbers(log) == list(range(50))
         assert len({event["meta"]["id"] for event in await self.events(log, "passed")}) == 50
         errors = await self.events(log, "passing.error")
-        assert [error["error_type"] for error in errors] == ["ValueError"] * 3
+        assert [error["meta"]["failure"]["exception"] for error in errors] == ["ValueError"] * 3
         report = runner.status.report()
         assert (report.read, report.written, report.errors) == (58, 50, 3)
         assert await runner.lag() == 0

@@ -142,7 +142,8 @@ class RunnerAwaitSuite(RunnerKit):
         also = await self.events(log, "also")
         assert [event["number"] for event in also] == expected
         assert len({event["meta"]["id"] for event in [*also, *await self.events(log, "passed")]}) == 42
-        assert [error["error_type"] for error in await self.events(log, "passing.error")] == ["ValueError"] * 3
+        errors = await self.events(log, "passing.error")
+        assert [error["meta"]["failure"]["exception"] for error in errors] == ["ValueError"] * 3
         report = runner.status.report()
         assert (report.read, report.written, report.errors, report.emitted) == (24, 42, 3, {"also": 21})
 

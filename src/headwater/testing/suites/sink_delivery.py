@@ -170,7 +170,7 @@ class DeliverySuite(ContractSuite):
         await kit.run()
         assert await self.pages(new_sink) == {"a": 1, "c": 1, "e": 1}
         errors = await kit.errors()
-        assert [one["error_type"] for one in errors] == ["ValueError"] * 3
+        assert [one["meta"]["failure"]["exception"] for one in errors] == ["ValueError"] * 3
         assert all(one["message"].startswith("table: too odd") for one in errors)
         assert ['"title":"b"' in one["raw_event"] for one in errors] == [True, False, True]
         assert len({one["meta"]["id"] for one in errors}) == 3

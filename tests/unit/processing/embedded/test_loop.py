@@ -68,7 +68,8 @@ async def test_a_failing_function_makes_an_error_event_that_can_be_replayed_and_
     assert [event["number"] for event in await kit.events()] == [0, 0, 1, 1, 2, 2, 5, 5]
     (error,) = await kit.errors()
     assert orjson.loads(error["raw_event"]) == edit(3)
-    assert error["error_type"] == "ValueError"
+    assert error["error_type"] == "HANDLER_ERROR"
+    assert error["meta"]["failure"]["exception"] == "ValueError"
     assert error["emitter_id"] == "doubled"
     assert error["errored_stream_name"] == "edits"
     assert error["errored_schema_uri"] == "/edit/1.0.0"
@@ -95,12 +96,14 @@ async def test_what_the_gate_refuses_and_what_is_no_event_become_error_events_to
     await kit.run()
     assert await kit.events() == []
     errors = await kit.errors()
-    assert [(error["error_type"], error["raw_event"][:3]) for error in errors] == [
-        ("JSONDecodeError", "not"),
-        ("EventMalformed", "[]"),
-        ("EventInvalid", '{"$'),
-        ("JobInvalid", '{"$'),
-        ("EventMalformed", '{"$'),
+    assert [
+        (error["error_type"], error["meta"]["failure"]["exception"], error["raw_event"][:3]) for error in errors
+    ] == [
+        ("INVALID_INPUT", "JSONDecodeError", "not"),
+        ("INVALID_INPUT", "EventMalformed", "[]"),
+        ("INVALID_OUTPUT", "EventInvalid", '{"$'),
+        ("INVALID_OUTPUT", "JobInvalid", '{"$'),
+        ("INVALID_OUTPUT", "EventMalformed", '{"$'),
     ]
 
 
@@ -139,7 +142,7 @@ async def test_state_is_kept_per_key_and_a_failure_leaves_it_as_it_was() -> None
         {"title": "b", "edits": 2},
         {"title": "a", "edits": 4},
     ]
-    assert [error["error_type"] for error in await kit.errors()] == ["ValueError", "JobInvalid"]
+    assert [error["meta"]["failure"]["exception"] for error in await kit.errors()] == ["ValueError", "JobInvalid"]
     assert "title is absent" in (await kit.errors())[1]["message"]
 
 

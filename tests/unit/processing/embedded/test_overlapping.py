@@ -190,7 +190,7 @@ async def test_what_is_not_transient_is_an_error_event_at_once(error: BaseExcept
     await kit.put(*({"n": n} for n in range(3)))
     await kit.run()
     assert await numbers(kit) == [0, 2]
-    assert [one["error_type"] for one in await kit.errors()] == [type(error).__name__]
+    assert [one["meta"]["failure"]["exception"] for one in await kit.errors()] == [type(error).__name__]
     assert (1, 2) not in service.calls
 
 
@@ -202,7 +202,7 @@ async def test_what_is_transient_is_retried_until_its_time_is_over(error: BaseEx
     await kit.put(*({"n": n} for n in range(3)))
     await kit.run()
     assert await numbers(kit) == [0, 2]
-    assert [one["error_type"] for one in await kit.errors()] == [type(error).__name__]
+    assert [one["meta"]["failure"]["exception"] for one in await kit.errors()] == [type(error).__name__]
     assert len([n for n, _ in service.calls if n == 1]) > 2
 
 
@@ -252,7 +252,7 @@ async def test_code_that_cancels_its_own_call_fails_alone() -> None:
     await kit.put(*({"n": n} for n in range(3)))
     await kit.run()
     assert await numbers(kit) == [0, 2]
-    assert [one["error_type"] for one in await kit.errors()] == ["CancelledError"]
+    assert [one["meta"]["failure"]["exception"] for one in await kit.errors()] == ["CancelledError"]
 
 
 async def test_an_event_that_makes_several_or_none_keeps_them_in_order() -> None:

@@ -122,7 +122,7 @@ async def test_after_the_last_park_it_is_an_error_event() -> None:
         await eventually(lambda: report(kit).errors == 1)
         assert report(kit).calls.parked == 0
     (error,) = await kit.errors()
-    assert error["error_type"] == "NotYet"
+    assert error["error_type"] == "NOT_YET"
     assert error["raw_event"] == '{"n":0}'
     assert service.calls[-1] == (0, attempts + 2)
 

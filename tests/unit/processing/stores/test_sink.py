@@ -156,7 +156,7 @@ async def test_an_error_event_that_the_log_would_refuse_is_shortened(tmp_path: P
     await kit.run()
     assert sink.numbers() == [1, 3]
     found = await kit.events(errors)
-    assert [event["error_type"] for event in found] == ["EventMalformed"]
+    assert [event["error_type"] for event in found] == ["INVALID_OUTPUT"]
     assert len(found[0]["raw_event"]) < 200_000
     await sink.close()
     await kit.log.close()

@@ -1,0 +1,1 @@
+"""`headwater errors`: events that jobs could not process."""

@@ -1,0 +1,72 @@
+"""Takes the events that a job makes through the Gate, and asks the log whether it would store them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headwater.errors import HeadwaterError
+from headwater.foreign import contain
+from headwater.intake.gate import Gate, SchemaPending
+from headwater.intake.outcome import Admitted, Refused
+from headwater.jobs.steps import Element, Failure
+from headwater.log.contract import LogWriter, Record
+
+STEP = "output"
+
+
+class OutputGate:
+    """The Gate and the log, for one job."""
+
+    def __init__(self, gate: Gate, log: LogWriter | None = None) -> None:
+        """`log`, which has `Features.refuses_records`, is asked whether it would store each record."""
+        self._gate = gate
+        self._log = log
+
+    async def admit(self, item: Element, value: dict[str, Any]) -> Admitted | Failure:
+        """The event made of `item` as a record, or why it is not stored. Raises retriable errors."""
+        try:
+            verdict = self._verdict(value)
+            while isinstance(verdict, SchemaPending):
+                await asyncio.to_thread(self._gate.compile, verdict.uri)
+                verdict = self._verdict(value)
+        except HeadwaterError as error:
+            if error.retriable:
+                raise
+            return Failure(item, STEP, error)
+        if isinstance(verdict, BaseException):
+            return Failure(item, STEP, verdict)
+        if isinstance(verdict, Refused):
+            return Failure(item, STEP, verdict.reason)
+        if self._log is None:
+            return verdict
+        refusal = await self._log.refusal(verdict.record)
+        return verdict if refusal is None else Failure(item, STEP, refusal)
+
+    async def refusal(self, records: Sequence[Record]) -> HeadwaterError | None:
+        """Why the log would refuse one of these records; None if it would store all of them."""
+        if self._log is not None:
+            for record in records:
+                if (refusal := await self._log.refusal(record)) is not None:
+                    return refusal
+        return None
+
+    def _verdict(self, value: dict[str, Any]) -> Admitted | Refused | SchemaPending | BaseException:
+        """The verdict of the Gate; an error if the value is not JSON, or its own code fails while it is read."""
+        try:
+            return self._gate.try_admit(value, own=True)
+        except HeadwaterError:
+            raise
+        except BaseException as error:
+            contain(error)
+            return error
+
+
+def with_context(source: Any, meta: dict[str, Any]) -> dict[str, Any]:
+    """`meta` with the domain and the request id of the event that the new one is made of."""
+    if isinstance(source, Mapping):
+        for name in ("domain", "request_id"):
+            if name not in meta and isinstance(source.get(name), str):
+                meta[name] = source[name]
+    return meta
