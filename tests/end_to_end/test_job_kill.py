@@ -1,4 +1,4 @@
-"""A process that runs a window job and fills its table is killed again and again; the counts are exact all the same."""
+"""A process that runs windows, state, calls and a table is killed again and again; everything is exact all the same."""
 
 from __future__ import annotations
 
@@ -46,9 +46,11 @@ properties:
     "streams/edit.yaml": "stream: edit\nschema_title: edit\ntransport: {kafka: {partitions: 2}}\n",
     "streams/counts.yaml": "stream: counts\nschema_title: counts\n",
     "streams/passed.yaml": "stream: passed\nschema_title: counts\n",
+    "streams/asked.yaml": "stream: asked\nschema_title: counts\n",
     "streams/running.yaml": "stream: running\nschema_title: counts\n",
     "jobs/counts.py": """
-from headwater.jobs import job, table, tumbling
+import asyncio
+from headwater.jobs import Await, Job, NotYet, PerKey, Retry, ToStream, Transition, job, table, tumbling
 
 @job(source="edit", sink="counts", key="wiki", window=tumbling("1m", lateness="1d").count("edits"))
 def counts(window, context):
@@ -62,6 +64,30 @@ def running(event, context):
 @job(source="edit", sink="passed")
 def passed(event, context):
     return {"wiki": event["wiki"], "number": int(event["meta"]["id"].removeprefix("edit-"))}
+
+async def answered(event, context):
+    number = int(event["meta"]["id"].removeprefix("edit-"))
+    await asyncio.sleep(0.001 * (number % 4))
+    if number % 11 == 0 and context.attempt == 1:
+        raise NotYet("there is no answer yet")
+    return {**event, "edit": number}
+
+def wiki(event, context):
+    return event["wiki"]
+
+def numbered(state, event, context):
+    number = (state or 0) + 1
+    return Transition(number, events=[{"wiki": event["wiki"], "edit": event["edit"], "number": number}])
+
+asked = Job(
+    "asked",
+    ("edit",),
+    (
+        Await("answer", answered, 16, Retry("60s", "1ms", "5ms", park="1s", hold_key=True), key=wiki),
+        PerKey("number", wiki, numbered),
+    ),
+    ToStream("asked"),
+)
 
 counted = table("counts", source="counts", key=("wiki", "start"),
                 columns={"wiki": "text", "start": "text", "edits": "integer"})
@@ -153,6 +179,15 @@ async def test_counts_and_states_are_exact_whenever_the_process_is_killed(tmp_pa
         of_each = Counter(edit(n)["wiki"] for n in range(EVENTS))
         assert numbers == {wiki: list(range(1, count + 1)) for wiki, count in of_each.items()}
         assert len({event["meta"]["id"] for event in running}) == EVENTS
+        asked = await events_of(platform, "asked")
+        assert len({event["meta"]["id"] for event in asked}) == len(asked) == EVENTS
+        of_wiki: dict[str, list[tuple[int, int]]] = {}
+        for event in asked:
+            of_wiki.setdefault(event["wiki"], []).append((event["number"], event["edit"]))
+        for wiki, count in of_each.items():
+            assert [number for number, _ in of_wiki[wiki]] == list(range(1, count + 1))
+            # A key is in both partitions of its topic, and in order in each.
+            assert len({edit for _, edit in of_wiki[wiki]}) == count
         assert sorted(event["number"] for event in await events_of(platform, "passed")) == list(range(EVENTS))
     finally:
         await platform.stop()

@@ -70,6 +70,10 @@ class CallsStatus:
         """A call ended with one of `OUTCOMES`."""
         self._attempts[outcome].inc()
 
+    def ended(self) -> None:
+        """The run ended; what is parked stays so."""
+        self._report = CallsReport(parked=self._report.parked, parked_bytes=self._report.parked_bytes)
+
     def now(self, report: CallsReport, circuit: BaseException | None) -> None:
         """The status has changed. `circuit`: the error because of which the circuit is open."""
         was_open = self._report.circuit is not None

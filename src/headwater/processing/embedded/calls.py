@@ -138,7 +138,7 @@ class StepCalls:
     @property
     def waiting(self) -> int:
         """How many events wait for their next attempt, or for the circuit to close."""
-        return len(self._pauses) + len(self._held)
+        return len(self._pauses) + len(self._held) + (len(self._ready) if self.breaker.is_open else 0)
 
     def add(self, call: Call) -> None:
         """Make this call when it is its turn. To be called in the order of the events."""

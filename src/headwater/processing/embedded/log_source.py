@@ -71,11 +71,16 @@ class LogSource:
                 self.position, records_max=records_max, bytes_max=bytes_max, wait_seconds=wait_seconds
             )
             reading, stopped = asyncio.ensure_future(later), asyncio.ensure_future(stopping.wait())
-            await asyncio.wait((reading, stopped), return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-            if not reading.done():
-                reading.cancel()
-                await asyncio.wait((reading,))
+            try:
+                await asyncio.wait((reading, stopped), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopped.cancel()
+                if not reading.done():
+                    reading.cancel()
+                    await asyncio.wait((reading,))
+                error = None if reading.cancelled() else reading.exception()
+            if error is not None:
+                raise error
             return [] if reading.cancelled() else reading.result()
         except PositionLost as error:
             self._correct(await self._positions.lost(self.position, error))

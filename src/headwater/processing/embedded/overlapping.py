@@ -317,8 +317,7 @@ class OverlappingLoop:
             for task in (*tasks, self._committing):
                 if task is not None and task.done() and not task.cancelled():
                     task.exception()
-            parked = self._run.status.calls.report()
-            self._run.status.calls.now(CallsReport(parked=parked.parked, parked_bytes=parked.parked_bytes), None)
+            self._run.status.calls.ended()
 
 
 def _records(events: Sequence[InFlight]) -> list[StoredRecord]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from headwater.connectors.contract import Column, TableShape
 from headwater.errors import LookupUnavailable
 from headwater.jobs import NotYet, Reject, Retry
-from headwater.jobs.job import Job, ToStream
+from headwater.jobs.job import Job, ToStream, ToTable
 from headwater.jobs.steps import Await, Context, Each, PerKey, Transition
 from headwater.processing.embedded.settings import RunnerSettings
+from headwater.processing.supervisor import Supervisor
 from headwater.testing.eventually import eventually
 from headwater.testing.job_kit import JobKit
+from headwater.testing.memory_sink import MemorySink, MemoryTarget
 
 SETTINGS = RunnerSettings(wait_seconds=0.02, retry_seconds=0.01, commit_seconds=0.005)
 SECONDS_MAX = 60.0
@@ -381,3 +385,69 @@ async def test_events_are_found_late_when_they_leave_the_window() -> None:
     await kit.run_live()
     assert len(set(late)) == 3
     assert late == sorted(late)
+
+
+PAGES = TableShape("pages", (Column("n", "integer", "n"), Column("seen", "integer", "seen")), ("n",))
+
+
+async def test_rows_of_a_table_are_written_in_the_order_of_the_events() -> None:
+    service = Service()
+    service.hold(0)
+    target = MemoryTarget()
+    filling = Job("calling", ("in",), (Await("call", service),), ToTable(PAGES))
+    kit = await kit_of(filling, sink=MemorySink(target, PAGES))
+    await kit.put(*({"n": n, "meta": {"id": f"id-{n}"}} for n in range(20)))
+    async with Running(kit):
+        await eventually(lambda: len(service.calls) == 20)
+        assert await kit.runner.lag() == 20
+        service.let(0)
+        await eventually(lambda: kit.runner.status.report().written == 20)
+    assert kit.runner.status.report().errors == 0
+
+
+async def test_an_event_with_which_every_commit_fails_is_set_aside_and_the_others_are_written() -> None:
+    service = Service()
+    kit = await kit_of(job(service))
+    append = kit.log.append
+
+    async def refusing(records: Any, **named: Any) -> Any:
+        if any(record.topic == "out" and b'"n":3,' in record.value for record in records):
+            raise ValueError("this one cannot be stored")
+        return await append(records, **named)
+
+    kit.log.append = refusing  # type: ignore[method-assign]
+    await kit.put(*({"n": n} for n in range(6)))
+    supervisor = Supervisor(kit.runner, pause_seconds=0.001)
+    supervisor.start()
+    try:
+        await eventually(lambda: has(kit, [0, 1, 2, 4, 5]))
+    finally:
+        await supervisor.stop()
+    (error,) = await kit.errors()
+    assert error["raw_event"] == '{"n":3}'
+
+
+async def test_code_that_cancels_the_run_in_a_later_step_is_set_aside() -> None:
+    def cancels(event: Event, context: Context) -> Event:
+        if event["n"] == 1:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            time.sleep(0.01)
+        return event
+
+    kit = await kit_of(job(Service(), Each("cancels", cancels)))
+    await kit.put(*({"n": n} for n in range(4)))
+    supervisor = Supervisor(kit.runner, pause_seconds=0.001)
+    supervisor.start()
+
+    async def is_last_there() -> bool:
+        return 3 in await numbers(kit)
+
+    try:
+        await eventually(is_last_there)
+    finally:
+        await supervisor.stop()
+    aside = [json.loads(error["raw_event"])["n"] for error in await kit.errors()]
+    assert sorted([*await numbers(kit), *aside]) == [0, 1, 2, 3]
+    assert aside in ([], [1])

@@ -13,7 +13,7 @@ import pytest
 
 from headwater.connectors.sinks.sqlite import SqliteSink
 from headwater.errors import PositionLost
-from headwater.jobs import Job, ToTable, job, table
+from headwater.jobs import Await, Job, ToStream, ToTable, job, table
 from headwater.log.contract import Features, Position, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.processing.embedded import source_positions
@@ -55,6 +55,15 @@ def copied(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return {"$schema": "/copied/1.0.0", "n": event["n"]}
 
 
+async def later(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    await asyncio.sleep(0)
+    return {"$schema": "/copied/1.0.0", "n": event["n"]}
+
+
+copied_later = Job("copied", ("edits",), (Await("later", later),), ToStream("copied"))
+BOTH_LOOPS = pytest.mark.parametrize("made", [copied, copied_later], ids=["in batches", "ahead"])
+
+
 def edit(number: int) -> dict[str, Any]:
     return {"$schema": "/edit/1.0.0", "meta": {"stream": "edits", "id": f"id-{number}"}, "n": number}
 
@@ -63,8 +72,9 @@ async def numbers(kit: JobKit) -> list[int]:
     return sorted(event["n"] for event in await kit.events())
 
 
-async def test_partitions_that_are_added_while_a_job_runs_are_read_from_their_beginning() -> None:
-    kit = JobKit(copied)
+@BOTH_LOOPS
+async def test_partitions_that_are_added_while_a_job_runs_are_read_from_their_beginning(made: Job) -> None:
+    kit = JobKit(made)
     await kit.open()
     await kit.put(edit(0))
     running = asyncio.create_task(kit.runner.run())
@@ -84,11 +94,12 @@ async def _equals(asked: Any, expected: Any) -> bool:
 
 @pytest.mark.parametrize("new", [5, 40], ids=["shorter than before", "longer than before"])
 @pytest.mark.parametrize("running", [True, False], ids=["while the job runs", "while it is stopped"])
+@BOTH_LOOPS
 async def test_of_a_topic_that_was_made_again_every_event_is_read(
-    new: int, running: bool, caplog: pytest.LogCaptureFixture
+    new: int, running: bool, made: Job, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = Separate()
-    kit = JobKit(copied, log=log)
+    kit = JobKit(made, log=log)
     await kit.open()
     await kit.put(*[edit(n) for n in range(20)])
     if running:
@@ -96,7 +107,7 @@ async def test_of_a_topic_that_was_made_again_every_event_is_read(
         await eventually(lambda: _equals(numbers(kit), list(range(20))))
     else:
         await kit.run_live()
-        kit = JobKit(copied, log=log)
+        kit = JobKit(made, log=log)
     log.make_again("edits")
     await kit.put(*[edit(n) for n in range(100, 100 + new)])
     if not running:
@@ -114,11 +125,12 @@ async def _covers(asked: Any, expected: set[int]) -> bool:
     return set(await asked) == expected
 
 
+@BOTH_LOOPS
 async def test_a_partition_that_was_cut_short_is_read_from_its_beginning_and_the_others_go_on(
-    caplog: pytest.LogCaptureFixture,
+    made: Job, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = Separate()
-    kit = JobKit(copied, log=log, partitions=2)
+    kit = JobKit(made, log=log, partitions=2)
     await kit.open()
     for n in range(6):
         await kit.put(edit(n), partition=n % 2)
@@ -126,9 +138,36 @@ async def test_a_partition_that_was_cut_short_is_read_from_its_beginning_and_the
     log.replace_partition("edits", 0)
     await kit.put(edit(10), partition=0)
     await kit.put(edit(11), partition=1)
-    await JobKit(copied, log=log).run_live()
+    await JobKit(made, log=log).run_live()
     assert await numbers(kit) == [0, 1, 2, 3, 4, 5, 10, 11]
     assert [one.getMessage().count("edits/0 at 0") for one in caplog.records] == [1]
+
+
+async def test_calls_for_a_topic_that_was_made_again_meanwhile_are_forgotten_and_the_others_made_again() -> None:
+    called: list[int] = []
+    gate = asyncio.Event()
+
+    async def waits(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        called.append(event["n"])
+        await gate.wait()
+        return {"$schema": "/copied/1.0.0", "n": event["n"]}
+
+    log = Separate()
+    kit = JobKit(Job("copied", ("edits", "other"), (Await("waits", waits),), ToStream("copied")), log=log)
+    await kit.open()
+    await kit.put(edit(0), edit(1))
+    await kit.put(edit(10), stream="other")
+    running = asyncio.create_task(kit.runner.run())
+    await eventually(lambda: sorted(called) == [0, 1, 10])
+    log.make_again("edits")
+    await kit.put(edit(2))
+    await eventually(lambda: called.count(10) == 2 and 2 in called)
+    gate.set()
+    await eventually(lambda: _equals(numbers(kit), [2, 10]))
+    assert await kit.runner.lag() == 0
+    kit.runner.stop()
+    await running
+    assert (called.count(0), called.count(1)) == (1, 1)
 
 
 async def test_a_new_id_is_kept_only_with_the_position_that_belongs_to_it() -> None:
