@@ -319,10 +319,7 @@ class Platform:
 
     def topic_settings(self, stream: Stream) -> TopicSettings:
         """How the topics of a stream are retained: as it declares, else as the log is configured."""
-        settings = settings_of(stream)
-        if settings.retention_seconds is None and not settings.compact:
-            return dataclasses.replace(settings, retention_seconds=self.config.log.retention_seconds_default)
-        return settings
+        return topic_settings(self.config, stream)
 
     def _failed_events_seconds(self) -> float:
         """As long as the error stream that keeps its events longest."""
@@ -344,6 +341,14 @@ class Platform:
                 if failure:
                     _log.warning("retention succeeds again")
                 failure = ""
+
+
+def topic_settings(config: Config, stream: Stream) -> TopicSettings:
+    """How the topics of a stream are retained: as it declares, else as the log is configured."""
+    settings = settings_of(stream)
+    if settings.retention_seconds is None and not settings.compact:
+        return dataclasses.replace(settings, retention_seconds=config.log.retention_seconds_default)
+    return settings
 
 
 def build(config: Config, project: Project | None = None) -> Platform:

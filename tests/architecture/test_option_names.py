@@ -48,6 +48,7 @@ MEANINGS = {
     "--format": "how to print, where there is more than text and JSON",
     "--from": "the input of a run over history",
     "--group": "only these consumer groups",
+    "--hand-over": "let the server continue where the run ends",
     "--help": "help",
     "--host": "the address to listen on",
     "--hour": "which hour",

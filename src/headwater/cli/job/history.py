@@ -17,6 +17,8 @@ import orjson
 
 from headwater.checking.project import schemas_of
 from headwater.cli.console import Advance, progress, say
+from headwater.cli.job.history_log import HistoryLog
+from headwater.cli.job.targets import Request, refuse_overwriting, results_of
 from headwater.cli.up.up import require_project, run_until_stopped
 from headwater.config import SECTIONS, Config, load_config, override_of
 from headwater.declaration import nearest
@@ -24,12 +26,15 @@ from headwater.errors import ConfigInvalid, JobInvalid
 from headwater.intake.gate import GateSettings
 from headwater.jobs.job import Job
 from headwater.jobs.settings import settings_of_texts
+from headwater.log.contract import Position
+from headwater.log.open import log_of
 from headwater.lookups import Lookups
 from headwater.platform import declarations
-from headwater.processing.batch.directory import RunDirectory, digest_of
-from headwater.processing.batch.inputs import InputFile, InputReader, input_files
+from headwater.processing.batch.directory import RunDirectory, digest_of, kept_of
+from headwater.processing.batch.inputs import InputReader, input_files, log_streams
+from headwater.processing.batch.log_range import LogRange
 from headwater.processing.batch.run import HistoryRun, HistorySettings, HistorySummary
-from headwater.processing.batch.store import FilesStore, ResultFile
+from headwater.processing.batch.store import FilesStore
 from headwater.streams.registry import StreamRegistry
 
 WATCHED_LINES = 500
@@ -38,19 +43,8 @@ PROGRESS_SECONDS = 0.25
 REPORT_SECONDS = 30.0
 # The files of a project that its jobs may depend on.
 CODE = ("*.py", "*.yaml", "*.yml")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What one call of the verb asks for."""
-
-    name: str
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
-    errors: Path | None = None
-    late: Path | None = None
-    state: Path | None = None
-    settings: tuple[str, ...] = ()
+# The part of a run's identity that is found when it begins.
+LOG_END = "the end of the log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +98,37 @@ class History:
         self._config = load_config(project, overrides=of_project)
         self._streams, job = _load(self._config, request.name)
         self.job = job if not of_job else dataclasses.replace(job, settings=settings_of_texts(job, of_job, "--set"))
-        self._input = InputReader(input_files(request.sources, self.job.reads()))
-        self._results = _results(request, self.job, self._streams)
-        _refuse_overwriting(self._input.files, self._results)
+        self._results = results_of(request, self.job, self._streams)
+        self._input = self._read_from(request.sources)
+        refuse_overwriting(self._input.files, self._results)
+        self._log = HistoryLog(self._config, self.job, self._streams)
+        if settings.hands_over:
+            self._log.require_hand_over(self._input.log_range, self._results)
 
-    def run(self, *, restart: bool) -> Outcome:
+    def _read_from(self, sources: Sequence[str]) -> InputReader:
+        """The files, and the range of the log: up to where an interrupted run has found its end."""
+        names, others = log_streams(sources, self.job.reads())
+        files = input_files(others, self.job.reads())
+        if not names:
+            return InputReader(files)
+        directory = self._directory()
+        kept = None if directory is None or self._request.restart else kept_of(directory, LOG_END)
+        streams = [self._streams.get(name) for name in names]
+        log_range = LogRange(
+            log_of(self._config),
+            streams,
+            since_ms=self._settings.rules.since_ms,
+            end=None if kept is None else Position.parse(kept),
+        )
+        return InputReader(files, log_range)
+
+    def run(self) -> Outcome:
         """Run it to the end. Raises KeyboardInterrupt if it was stopped, and what the run raises."""
         started = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="headwater-run-") as elsewhere:
-            directory = RunDirectory(self._directory() or Path(elsewhere) / "run", self._identity())
-            store = self._begun(directory, restart=restart)
+            identity = self._identity()
+            directory = RunDirectory(self._directory() or Path(elsewhere) / "run", identity)
+            store = self._begun(directory)
             project = (self._streams, schemas_of(self._config), GateSettings.from_config(self._config))
             lookups = Lookups(self._config.lookups, over_history=True)
             run = HistoryRun(
@@ -128,6 +143,10 @@ class History:
             total = self._read(run)
             summary = self._process(run, lookups, total)
             asyncio.run(store.publish())
+            if any(one.into_log for one in self._results):
+                asyncio.run(self._log.append(store, identity))
+            if self._settings.hands_over and self._input.log_range is not None:
+                asyncio.run(self._log.hand_over(store, self._input.log_range.find_end(), run.newest_ms))
             directory.remove()
         return Outcome(self.job.name, summary, time.perf_counter() - started, self._input.damage)
 
@@ -142,9 +161,9 @@ class History:
             raise KeyboardInterrupt
         return summary
 
-    def _begun(self, directory: RunDirectory, *, restart: bool) -> FilesStore:
+    def _begun(self, directory: RunDirectory) -> FilesStore:
         """The store of the run, with what an interrupted run of the same has committed."""
-        if directory.found() and not restart:
+        if directory.found() and not self._request.restart:
             changed = directory.changed()
             if not changed:
                 store = FilesStore(directory.path, self._results, self.job.writes().table)
@@ -161,7 +180,10 @@ class History:
         if self._request.state is not None:
             return self._request.state
         files = [one.path for one in self._results if one.path is not None and not one.is_standard_output]
-        return files[0].with_name(f".{files[0].name}.run") if files else None
+        if files:
+            return files[0].with_name(f".{files[0].name}.run")
+        into_log = any(one.into_log for one in self._results)
+        return self._config.path(self._config.jobs.state_path) / f"{self.job.name}.run" if into_log else None
 
     def _identity(self) -> dict[str, str | None] | None:
         """What a run must have in common with an interrupted one to resume it; None if it never can."""
@@ -178,6 +200,7 @@ class History:
             "job": self.job.name,
             "input": files,
             "code": digest_of(path for path in code if path.is_file() and not _is_hidden(path, config.project_dir)),
+            LOG_END: None if self._input.log_range is None else self._input.log_range.find_end().token(),
             "options": hashlib.sha256(options).hexdigest(),
         }
 
@@ -250,53 +273,3 @@ def _load(config: Config, name: str) -> tuple[StreamRegistry, Job]:
             f"The project has no job {name}.", hint=f'Did you mean "{near}"?' if near else f"It has: {known}."
         )
     return streams, found
-
-
-def _results(request: Request, job: Job, streams: StreamRegistry) -> list[ResultFile]:
-    """The result files, and which topics go into each."""
-    writes = job.writes()
-    outputs = [name for name in writes.results if name != writes.late]
-    by_path: dict[str, list[str]] = {}
-    if writes.table is not None and len(request.targets) > 1:
-        raise ConfigInvalid(f"The job {job.name} fills one table.", hint="Name one file with --to.")
-    for target in request.targets:
-        name, equals, path = target.partition("=")
-        if equals and name in outputs:
-            by_path.setdefault(path, []).append(name)
-        elif equals and "/" not in name and not Path(target).parent.exists():
-            raise ConfigInvalid(
-                f"--to {target}: the job writes no stream {name}.", hint=f"It writes {', '.join(outputs)}."
-            )
-        else:
-            by_path.setdefault(target, []).extend(outputs)
-    pairs: list[tuple[str | None, list[str]]] = [*by_path.items()]
-    pairs.append((None if request.errors is None else str(request.errors), [writes.errors]))
-    if writes.late is not None:
-        pairs.append((None if request.late is None else str(request.late), [writes.late]))
-    elif request.late is not None:
-        raise ConfigInvalid(f"The job {job.name} has no late stream.", hint='Give it one: @job(…, late="STREAM").')
-    made = []
-    for index, (file, names) in enumerate(pairs):
-        is_table = writes.table is not None and index == 0
-        topics = frozenset(topic for name in names for topic in streams.get(name).topics)
-        made.append(ResultFile(f"result-{index}", topics, None if file is None else Path(file), is_table))
-    return made
-
-
-def _refuse_overwriting(files: Sequence[InputFile], results: Sequence[ResultFile]) -> None:
-    """Raise ConfigInvalid if a result would replace an input, or another result."""
-    inputs = {file.path.resolve() for file in files}
-    seen: set[Path] = set()
-    for result in results:
-        if result.path is None or result.is_standard_output:
-            continue
-        place = result.path.resolve()
-        if place in inputs:
-            raise ConfigInvalid(f"{result.path} is part of the input.", hint="Write the results to another file.")
-        if place in seen:
-            raise ConfigInvalid(f"{result.path} is named twice.", hint="Write each kind of result to its own file.")
-        if not place.parent.is_dir():
-            raise ConfigInvalid(f"There is no directory {result.path.parent}.", hint="Create it first.")
-        if place.is_dir():
-            raise ConfigInvalid(f"{result.path} is a directory.", hint="Name a file.")
-        seen.add(place)

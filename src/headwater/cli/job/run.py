@@ -37,8 +37,8 @@ Examples:
     multiple=True,
     required=True,
     metavar="SRC",
-    help="File of events (JSON lines, also gzipped), directory, pattern in quotes, or `-`; may be repeated. "
-    "STREAM=SRC takes all its events as those of a stream that the job reads.",
+    help="File of events (JSON lines, also gzipped, or Parquet), directory, pattern in quotes, `-`, or `log`, the "
+    "project's log; may be repeated. STREAM=SRC takes all its events as those of a stream that the job reads.",
 )
 @click.option(
     "--to",
@@ -46,7 +46,8 @@ Examples:
     multiple=True,
     required=True,
     metavar="DST",
-    help="File for the job's events, gzipped if it ends in .gz, or `-`. STREAM=DST, repeated, divides them by stream.",
+    help="File for the job's events, by its extension gzipped or Parquet, `-`, or `log`, the project's log. "
+    "STREAM=DST, repeated, divides them by stream.",
 )
 @click.option("--errors", type=click.Path(path_type=Path), help="File for error events.  [default: count them]")
 @click.option("--late", type=click.Path(path_type=Path), help="File for late events.  [default: count them]")
@@ -74,6 +75,11 @@ Examples:
     help="Directory for the state of an unfinished run.  [default: next to DST]",
 )
 @click.option("--restart", is_flag=True, help="Start again instead of resuming an interrupted run.")
+@click.option(
+    "--hand-over",
+    is_flag=True,
+    help="Let the server continue the job where this run ends, with its state: with --from log and --to log.",
+)
 @click.option("--fail-on-errors", is_flag=True, help="Exit with 1 if there are error events.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 def command(
@@ -93,6 +99,7 @@ def command(
     no_dedupe: bool,
     state: Path | None,
     restart: bool,
+    hand_over: bool,
     fail_on_errors: bool,
     as_json: bool,
 ) -> None:
@@ -107,7 +114,8 @@ def command(
     its input or the job's code has changed, it starts again from the beginning. The exit code is 0 when the input was
     processed to its end.
     """
-    from headwater.cli.job.history import History, Request
+    from headwater.cli.job.history import History
+    from headwater.cli.job.targets import Request
     from headwater.processing.batch.admission import AdmissionRules
     from headwater.processing.batch.run import HistorySettings
 
@@ -119,11 +127,11 @@ def command(
     )
     history = History(
         project,
-        Request(name, sources, targets, errors, late, state, settings),
-        HistorySettings(order=order, rules=rules, events_per_second=rate),
+        Request(name, sources, targets, errors, late, state, settings, restart),
+        HistorySettings(order=order, rules=rules, events_per_second=rate, hands_over=hand_over),
     )
     try:
-        outcome = history.run(restart=restart)
+        outcome = history.run()
     except KeyboardInterrupt:
         say("Stopped. Run the same command to resume.")
         raise click.exceptions.Exit(STOPPED) from None

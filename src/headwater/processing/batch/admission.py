@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from headwater.errors import EventMalformed, HeadwaterError
-from headwater.event import CANARY_DOMAIN, decode_event, encode_read, event_time_ms, get_path, uuid_text
+from headwater.event import CANARY_DOMAIN, decode_event, decode_json, encode_read, event_time_ms, get_path, uuid_text
 from headwater.event_lines import require_whole
+from headwater.intake.event_key import event_key, topic_mark
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.outcome import Refused
 from headwater.jobs.job import Job
+from headwater.log.contract import StoredRecord, TopicPartition
+from headwater.log.event_time import event_time_of
 from headwater.processing.batch.rows import Rows, is_row
 from headwater.processing.batch.sorting import Entry
 from headwater.schemas.validation.validator import Validator
@@ -43,6 +46,8 @@ class InputLine(NamedTuple):
     number: int
     data: bytes
     stream: str | None = None
+    # If it is from a log: it was validated on the way there.
+    record: StoredRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,8 @@ class Admission:
         self._gate = Gate(streams, validator, settings, clock=lambda: self._now_ms / 1000, new_id=self._new_id)
         self._now_ms = EPOCH_MS
         self._current: InputLine | None = None
+        # The newest event time in each partition of a log.
+        self.newest_ms: dict[TopicPartition, int] = {}
 
     def entry(self, line: InputLine) -> Entry | None:
         """The entry of a line; None for an empty one, and for what the job does not read.
@@ -104,7 +111,7 @@ class Admission:
             return None
         self.counts.lines += 1
         try:
-            return self._admitted(line, data)
+            return self._admitted(line, data) if line.record is None else self._stored(line, line.record)
         except HeadwaterError as error:
             if error.retriable:
                 raise
@@ -145,6 +152,28 @@ class Admission:
         return Entry(
             self._now_ms, line.number, stream.topics[0], record.value, record.key, record.headers, duplicate_key
         )
+
+    def _stored(self, line: InputLine, record: StoredRecord) -> Entry | None:
+        assert line.stream is not None
+        stream = self._streams[line.stream]
+        value = decode_json(record.value)
+        if not isinstance(value, dict):
+            raise EventMalformed("The record is not a JSON object.")
+        if not self._job.canaries and get_path(value, "meta.domain") == CANARY_DOMAIN:
+            self.counts.canaries += 1
+            return None
+        at_ms = self._now_ms = event_time_of(record, stream.event_time_field, value)
+        part = (record.topic, record.partition)
+        self.newest_ms[part] = max(at_ms, self.newest_ms.get(part, at_ms))
+        if self._is_outside(at_ms):
+            self.counts.outside += 1
+            return None
+        self.counts.events += 1
+        event_id = get_path(value, "meta.id")
+        key = None
+        if self._rules.deduplicate and stream.deduplicate and isinstance(event_id, str):
+            key = event_key(topic_mark(record.topic), event_id)
+        return Entry(at_ms, line.number, stream.topics[0], record.value, record.key, record.headers, key)
 
     def _new_id(self) -> str:
         """The id of an event without one: the same for each run over the same input."""

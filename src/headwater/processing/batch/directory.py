@@ -55,6 +55,15 @@ class RunDirectory:
             shutil.rmtree(self.path)
 
 
+def kept_of(directory: Path, name: str) -> str | None:
+    """A part of the identity of the interrupted run in `directory`; None if there is none."""
+    try:
+        kept = orjson.loads((directory / MANIFEST).read_bytes()).get(name)
+    except (OSError, orjson.JSONDecodeError, AttributeError):
+        return None
+    return kept if isinstance(kept, str) else None
+
+
 def digest_of(paths: Iterable[Path]) -> str:
     """Text that is the same as long as the contents of these files are."""
     known = hashlib.sha256()

@@ -12,10 +12,13 @@ from pathlib import Path
 from headwater.errors import ConfigInvalid
 from headwater.event_lines import LineSource, open_lines
 from headwater.processing.batch.admission import InputLine
+from headwater.processing.batch.log_range import LogRange
 from headwater.processing.batch.parquet import SUFFIX as PARQUET
 from headwater.processing.batch.parquet import parquet_rows
 
 STANDARD_INPUT = "-"
+# `log`, `log:STREAM` or `stream:STREAM`: in the project's log.
+LOG = ("log", "stream")
 # Files of these kinds are taken from directories.
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", PARQUET)
 _DIGITS = re.compile(r"(\d+)")
@@ -31,6 +34,28 @@ class InputFile:
     @property
     def is_standard_input(self) -> bool:
         return str(self.path) == STANDARD_INPUT
+
+
+def log_streams(sources: Sequence[str], streams: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The streams among `streams` that are to be read from the log, and the other sources.
+
+    `log` means all, `log:STREAM` one. Raises ConfigInvalid for one that the job does not read.
+    """
+    found: list[str] = []
+    others = []
+    for source in sources:
+        kind, _, name = source.partition(":")
+        if kind not in LOG or (not name and kind != LOG[0]):
+            others.append(source)
+        elif not name:
+            found += streams
+        elif name in streams:
+            found.append(name)
+        else:
+            raise ConfigInvalid(
+                f"--from {source}: the job does not read a stream {name}.", hint=f"It reads {', '.join(streams)}."
+            )
+    return list(dict.fromkeys(found)), others
 
 
 def input_files(sources: Sequence[str], streams: Sequence[str]) -> list[InputFile]:
@@ -84,8 +109,10 @@ def _natural(path: Path) -> list[tuple[bool, int, str]]:
 class InputReader:
     """Reads files one after the other. `damage` says what could not be read of them."""
 
-    def __init__(self, files: Sequence[InputFile]) -> None:
+    def __init__(self, files: Sequence[InputFile], log_range: LogRange | None = None) -> None:
+        """`log_range` comes after the files."""
         self.files = files
+        self.log_range = log_range
         self.damage: list[str] = []
         self.bytes_total = sum(file.path.stat().st_size for file in files if not file.is_standard_input)
         self._open: LineSource | None = None
@@ -99,6 +126,10 @@ class InputReader:
             for line, data in enumerate(rows, start=1):
                 yield InputLine(name, line, number, data, file.stream)
                 number += 1
+        for record, stream in () if self.log_range is None else self.log_range.records():
+            name = f"{record.topic}/{record.partition}"
+            yield InputLine(name, record.offset, number, record.value, stream.name, record)
+            number += 1
 
     def _lines(self, file: InputFile) -> Iterator[bytes]:
         try:
@@ -124,4 +155,6 @@ class InputReader:
         for file in self.files:
             state = file.path.stat()
             known.update(f"{file.path.resolve()}\n{file.stream}\n{state.st_size}\n{state.st_mtime_ns}\n".encode())
+        if self.log_range is not None:
+            known.update(self.log_range.find_end().token().encode())
         return known.hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from headwater.foreign import awaited
 from headwater.intake.gate import Gate, GateSettings
 from headwater.jobs.job import HistoryOrder, Job
 from headwater.jobs.metrics import JobMetrics
+from headwater.log.contract import TopicPartition
 from headwater.processing.batch.admission import Admission, AdmissionRules, InputCounts, InputLine
 from headwater.processing.batch.sorting import Entry, EntrySort, SortLimits
 from headwater.processing.batch.source import EntrySource, RecentIds
@@ -43,6 +44,8 @@ class HistorySettings:
     ids_ms: int = DAY_MS
     ids_max: int = IDS_MAX
     events_per_second: float | None = None
+    # Whether a live run continues where this one ends, so that windows stay open at its end.
+    hands_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ class HistoryRun:
             self._source,
             store,
             gate,
-            settings=RunnerSettings(history=True),
+            settings=RunnerSettings(history=True, hands_over=settings.hands_over),
             status=RunnerStatus(job, telemetry),
             clock=self._source.now,
             scope=job.scope(None, metrics=JobMetrics(telemetry, job.name), http=http),
@@ -145,6 +148,11 @@ class HistoryRun:
             report.late,
             max(0, self.done - report.read),
         )
+
+    @property
+    def newest_ms(self) -> Mapping[TopicPartition, int]:
+        """The newest event time in each partition of the log among the input."""
+        return self._admission.newest_ms
 
     def stop(self) -> None:
         """Ask `process` to return after the current batch."""

@@ -12,7 +12,7 @@ import gzip
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -44,6 +44,13 @@ class ResultFile:
     topics: frozenset[str]
     path: Path | None
     is_table: bool = False
+    # Whether its events go into the log at the end.
+    into_log: bool = False
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it has a part."""
+        return self.into_log or (self.path is not None and not self.is_standard_output)
 
     @property
     def is_standard_output(self) -> bool:
@@ -64,7 +71,7 @@ class _Part:
 
     def open(self, length: int, lines: int) -> None:
         self.lines, self.length = lines, length
-        if self.result.path is None or self.result.is_standard_output:
+        if not self.result.is_kept:
             return
         self.close()
         self._file = self.path.open("ab")
@@ -73,7 +80,7 @@ class _Part:
 
     def is_at_least(self, length: int) -> bool:
         """Whether nothing is missing of what was committed, as it may be after a power failure."""
-        if self.result.path is None or self.result.is_standard_output:
+        if not self.result.is_kept:
             return length == 0
         return (self.path.stat().st_size if self.path.exists() else 0) >= length
 
@@ -216,6 +223,26 @@ class FilesStore:
             await self.close()
         for part in self._parts:
             part.publish()
+
+    def for_log(self) -> Iterator[bytes]:
+        """The events that go into the log. Blocks on disk."""
+        for part in self._parts:
+            if part.result.into_log and part.path.exists():
+                with part.path.open("rb") as file:
+                    yield from (line.rstrip(b"\n") for line in file)
+
+    async def state_of(self, job: str) -> list[StateChange]:
+        """All state that the job has, as changes that make it."""
+        await self.open()
+        state = self._opened()
+        found = []
+        for namespace in state.namespaces():
+            after = b""
+            while namespace.startswith(f"job/{job}/") and (page := state.scan(namespace, after, LINES_AT_ONCE)):
+                found += [StateChange(namespace, key, value) for key, value in page]
+                after = page[-1][0]
+        await self.close()
+        return found
 
     def lines(self) -> Mapping[str, int]:
         """How many lines each result has, by its name."""

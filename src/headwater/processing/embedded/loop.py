@@ -138,7 +138,8 @@ class EmbeddedRunner:
                 hold_watermark = drain and not self.settings.history
                 await self._process_or_set_aside(records, hold_watermark=hold_watermark)
             if end is not None and (not records or _reached(self._source.position, end)):
-                await self._batches.finish()
+                if not self.settings.hands_over:
+                    await self._batches.finish()
                 return
             if not records and end is None:
                 await self._retries.of(self._store.flush)

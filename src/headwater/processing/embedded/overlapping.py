@@ -96,7 +96,8 @@ class OverlappingLoop:
         await self._resume_parked()
         self._report()
         if self._is_drained and not len(self._window) and (self._parking is None or not self._parking.events):
-            await self._run.batches.finish()
+            if not self._run.settings.hands_over:
+                await self._run.batches.finish()
             return True
         return False
 

@@ -33,6 +33,8 @@ class RunnerSettings:
     stops_where_replaced: bool = False
     # Whether the input is history, in an order that the watermark follows although it ends: times are those of events.
     history: bool = False
+    # Whether another run continues at the end of the input, so that nothing is fired there that waits for an event.
+    hands_over: bool = False
     # How many errors of one cause are described in full each minute.
     full_errors_per_minute_max: int = 100
     # How long failed events are kept that do not fit into their error events; None: for ever.

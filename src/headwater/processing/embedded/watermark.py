@@ -6,7 +6,7 @@ It is the newest event time seen in a partition minus the job's
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -31,6 +31,11 @@ class Watermarks:
     def encode(self) -> bytes:
         newest = [[topic, partition, at] for (topic, partition), at in sorted(self._newest.items())]
         return orjson.dumps({"watermark_ms": self.watermark_ms, "newest": newest})
+
+    def of_partitions(self, newest_ms: Mapping[TopicPartition, int]) -> bytes:
+        """The same watermark, encoded, with these as the newest event times."""
+        self._newest = dict(newest_ms)
+        return self.encode()
 
     def saw(self, partition: TopicPartition, event_time_ms: int) -> None:
         """Record that an event of this time was read."""

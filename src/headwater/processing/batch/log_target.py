@@ -1,0 +1,98 @@
+"""Appends the results of a run over history to a log, each once, and hands the job over to the live runner.
+
+How this works: every chunk of events is appended together with their number, in a group of the run, so that an
+interrupted run continues where it ended. The last commit makes state and position of the run those of the job: it then
+continues with the first record that the run has not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from headwater.errors import FeatureUnsupported, HeadwaterError, StateMismatch
+from headwater.event import decode_event
+from headwater.intake.gate import Gate
+from headwater.intake.outcome import Refused
+from headwater.jobs.job import Job
+from headwater.log.contract import Commit, Log, Position, Record, StateChange, TopicPartition, TopicSettings
+from headwater.processing.embedded.batches import PROGRESS_KEY, progress_of
+from headwater.processing.embedded.watermark import Watermarks
+
+GROUP_PREFIX = "headwater.history"
+CHUNK_EVENTS = 500
+
+
+class HandOver(NamedTuple):
+    """Where a run has ended: the position in the log, the newest event time of each partition, and its state."""
+
+    position: Position
+    newest_ms: Mapping[TopicPartition, int]
+    state: Sequence[StateChange]
+
+
+class LogTarget:
+    """The log that a run writes its results to; open while it is used. `group` is the run's own."""
+
+    def __init__(self, log: Log, gate: Gate, group: str, topics: Mapping[str, TopicSettings]) -> None:
+        self.log = log
+        self._gate = gate
+        self._group = group
+        self._topics = topics
+
+    async def append(self, lines: Iterable[bytes]) -> int:
+        """Append the events that were not yet; how many there were. Raises LogUnavailable, SchemaUnavailable."""
+        for topic, settings in self._topics.items():
+            await self.log.ensure_topic(topic, settings)
+        done = int(await self.log.committed(self._group) or 0)
+        remaining = islice(lines, done, None)
+        appended = 0
+        while some := list(islice(remaining, CHUNK_EVENTS)):
+            records = [self._record(line) for line in some]
+            appended += len(some)
+            await self._append(records, str(done + appended))
+        return appended
+
+    async def hand_over(self, job: Job, given: HandOver) -> None:
+        """Make state and position of the run those of the job. Raises FeatureUnsupported, StateMismatch."""
+        await self.require_new(job)
+        changes = [change for change in given.state if change.key != PROGRESS_KEY]
+        kept = [change.value for change in given.state if change.key == PROGRESS_KEY]
+        progress = Watermarks(kept[0] if kept else None).of_partitions(given.newest_ms)
+        changes.append(StateChange(progress_of(job), PROGRESS_KEY, progress))
+        await self.log.append([], commit=Commit(job.group, given.position.token(), tuple(changes)))
+
+    async def require_new(self, job: Job) -> None:
+        """Raises FeatureUnsupported, StateMismatch if the job cannot be handed over."""
+        if not self.log.features.transactional_commit or (job.keeps_state and not self.log.features.keyed_state):
+            raise FeatureUnsupported(
+                f"This log keeps no state, so the job {job.name} cannot be handed over.",
+                hint="Run the job over the log itself: it starts at the oldest record.",
+            )
+        if await self.log.committed(job.group) is not None:
+            raise StateMismatch(
+                f"The job {job.name} has run on this log already, and its state would be replaced.",
+                hint="Reset the job first, or run without --hand-over.",
+            )
+
+    async def _append(self, records: Sequence[Record], token: str) -> None:
+        if self.log.features.transactional_commit:
+            await self.log.append(records, commit=Commit(self._group, token))
+        else:
+            await self.log.append(records)
+            await self.log.commit(self._group, token)
+
+    def _record(self, line: bytes) -> Record:
+        value, raw, flags = decode_event(line)
+        verdict = self._gate.admit(value, raw=raw, flags=flags, own=True)
+        if isinstance(verdict, Refused):
+            raise _unexpected(verdict)
+        return verdict.record
+
+
+def _unexpected(verdict: Refused) -> HeadwaterError:
+    """It passed the Gate when it was made."""
+    return StateMismatch(
+        f"An event that the run made is refused now: {verdict.reason}", hint="Start it again with --restart."
+    )
