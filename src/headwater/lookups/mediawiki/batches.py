@@ -199,6 +199,7 @@ class RevisionBatches:
                 return
             try:
                 await self._ask(asked, [lookup], lookup.deadline)
+                host.retries.succeeded(key)
                 return
             except (LookupUnavailable, AnswerInvalid) as error:
                 failure = error
@@ -206,6 +207,7 @@ class RevisionBatches:
                     if not host.may_be_asked_before(lookup.deadline):
                         break
                     continue
+                host.retries.failed(key)
                 attempts -= 1
                 invalid -= isinstance(error, AnswerInvalid)
                 pause = backoff.next_pause()
@@ -228,8 +230,8 @@ class RevisionBatches:
             "rvprop": asked.props,
             "rvslots": asked.slots,
         }
-        key = (asked, lookups[0].rev_id) if len(lookups) == 1 else (asked, tuple(by_id))
-        wanted = self._api.wanted(asked.domain, params, key=key)
+        # The retries of each revision are counted here, not those of the request.
+        wanted = self._api.wanted(asked.domain, params, key=(asked, tuple(by_id)))
         host, unusable = self._api.host(asked.domain), None
         async for answer in self._api.answers(asked.domain, params, wanted, deadline):
             for rev_id, found in _found(answer, wanted.host):
@@ -237,7 +239,8 @@ class RevisionBatches:
                 if isinstance(found, HeadwaterError):
                     unusable = found
                 elif lookup is not None and not lookup.result.done():
-                    host.retries.forget((asked, rev_id))
+                    if len(by_id) > 1:
+                        host.retries.forget((asked, rev_id))
                     lookup.result.set_result(found)
         if any(not lookup.result.done() for lookup in lookups):
             raise unusable or AnswerInvalid(f"The answer of {wanted.host} lacks revisions that were asked for.")
