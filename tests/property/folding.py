@@ -136,7 +136,9 @@ def cut(draw: st.DrawFn, events: Sequence[Sent], *, disorder_ms: int = 0) -> lis
     queues = {}
     for partition in sorted({sent.partition for sent in events}):
         mine = [one for one in numbered if one[1].partition == partition]
-        delays = draw(st.lists(st.integers(0, disorder_ms), min_size=len(mine), max_size=len(mine)))
+        # In steps of a tenth, so that the bound is often reached.
+        tenths = draw(st.lists(st.integers(0, 10), min_size=len(mine), max_size=len(mine)))
+        delays = [tenth * disorder_ms // 10 for tenth in tenths]
         order = sorted(range(len(mine)), key=lambda index: (mine[index][1].at + delays[index], index))
         queues[partition] = [mine[index] for index in order]
     came = []

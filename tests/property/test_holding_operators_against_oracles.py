@@ -36,9 +36,9 @@ def revisions(draw: st.DrawFn) -> list[Sent]:
     for key in "xy":
         at, rev = 0, 0
         for _ in range(draw(st.integers(0, 10))):
-            at += draw(st.integers(0, 300))
+            at += draw(st.integers(0, 6)) * 50
             rev += draw(st.integers(0, 2))
-            shifted = at + draw(st.integers(0, 250))
+            shifted = at + draw(st.integers(0, 5)) * 50
             found.append(sent(draw(st.integers(0, 2)), shifted, key, rev=rev))
     return found or [sent(0, 0, "x", rev=1)]
 
@@ -113,7 +113,8 @@ JOINED = st.lists(
     st.builds(
         lambda partition, at, key, stream: Sent(partition, at, {"key": key}, stream),
         st.integers(0, 2),
-        st.integers(0, 1_000),
+        # Often exactly `within` apart.
+        st.integers(0, 20).map(lambda at: at * 50),
         st.sampled_from("xy"),
         st.sampled_from(["in", "other"]),
     ),
@@ -149,7 +150,9 @@ def test_joined_are_exactly_the_pairs_within_the_time(
 
 
 REPEATED = st.lists(
-    st.builds(lambda at, unit: Sent(0, at, {"unit": unit}), st.integers(0, 1_000), st.sampled_from("abc")),
+    st.builds(
+        lambda at, unit: Sent(0, at, {"unit": unit}), st.integers(0, 20).map(lambda at: at * 50), st.sampled_from("abc")
+    ),
     min_size=1,
     max_size=20,
 )

@@ -221,8 +221,11 @@ def _name(value: Any) -> str:
 def _added(total: Any, value: Any) -> Any:
     if type(value) is int and type(total) is int:
         return total + value
-    number = whole(value)
-    return total if number is None else _totals_added(total, number)
+    if value is None:
+        return total
+    if not isinstance(value, int | float):
+        raise TypeError(f"{type(value).__name__} cannot be added up")
+    return _totals_added(total, whole(value))
 
 
 def _totals_added(one: Any, other: Any) -> Any:
@@ -240,8 +243,6 @@ def _parts(total: Any) -> tuple[int, list[float]]:
         return total[0], total[1]
     if isinstance(total, int):
         return int(total), []
-    if not isinstance(total, float):
-        raise TypeError(f"{type(total).__name__} cannot be added up")
     return 0, [float(total)]
 
 
@@ -262,8 +263,13 @@ def _with(floats: list[float], number: float) -> list[float]:
 def _total_of(total: Any) -> Any:
     if not isinstance(total, list):
         return total
+    integer, parts = total[0], list(total[1])
     try:
-        made = math.fsum([*total[1], total[0]])
+        while integer:
+            # An integer may have more digits than a double.
+            parts.append(float(integer))
+            integer -= int(parts[-1])
+        made = math.fsum(parts)
     except OverflowError:
         made = math.inf
     return _check_finite(made)

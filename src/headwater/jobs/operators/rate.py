@@ -53,7 +53,7 @@ class Rate:
             number, released_at, clock = state or (0, item.event_time_ms, item.event_time_ms)
             now = max(item.event_time_ms, clock)
             oldest = rows.get(f"a{time_name(number - n)}", now - per_ms)
-            at = max(now, released_at, oldest + per_ms)
+            at = max(now, oldest + per_ms)
             if at > now and not is_delayed:
                 return Transition([number, released_at, now], dropped="rate")
             if at > now or rows.first("h") is not None:

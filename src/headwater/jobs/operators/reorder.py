@@ -9,8 +9,10 @@ when.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from headwater.errors import JobInvalid
@@ -103,8 +105,14 @@ def order_of(event: Any, path: str) -> str:
         return f"2{value}\0"
     if isinstance(value, bool) or not isinstance(value, int | float) or not -_SHIFT <= value < _SHIFT:
         raise JobInvalid(f"{path} is {value!r:.100}; events are put in order by a number or a text.")
-    below = int(value // 1)
-    return f"1{below + _SHIFT:016x}{f'{value - below:.18f}'[2:] if value != below else ''}\0"
+    below = math.floor(value)
+    return f"1{below + _SHIFT:016x}{_digits(Fraction(value) - below) if value != below else ''}\0"
+
+
+def _digits(part: Fraction) -> str:
+    """The hexadecimal digits behind the point of a part of a double, exactly."""
+    bits = part.denominator.bit_length() - 1
+    return f"{part.numerator << -bits % 4:0{-(-bits // 4)}x}"
 
 
 def _last(event: Any, path: str, order: str) -> dict[str, Any]:
