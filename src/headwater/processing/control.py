@@ -17,6 +17,7 @@ import orjson
 
 from headwater.jobs.job import Job
 from headwater.log.contract import Log, Position
+from headwater.processing.failures.redriven import redrive_topic
 
 CONTROL_GROUP = "headwater.control/"
 APPLIED_GROUP = "headwater.control.applied/"
@@ -45,6 +46,7 @@ class JobControl:
     def __init__(self, log: Log, job: Job, topics: Collection[str]) -> None:
         """`topics`: those that the job reads."""
         self._log = log
+        self._job = job.name
         self._topics = tuple(topics)
         self._group = CONTROL_GROUP + job.group
         self._applied = APPLIED_GROUP + job.group
@@ -67,9 +69,12 @@ class JobControl:
 
     async def position(self, move: Move) -> Position:
         """Where the move leads. Raises LogUnavailable."""
-        if move.to_ms is None:
-            return await self._log.first(self._topics)
-        return await self._log.at(self._topics, move.to_ms)
+        begins = self._log.first(self._topics) if move.to_ms is None else self._log.at(self._topics, move.to_ms)
+        offsets = dict((await begins).offsets)
+        if redriven := await self._log.partition_counts([redrive_topic(self._job)]):
+            # What was redriven is among what is read again.
+            offsets.update((await self._log.last(redriven)).offsets)
+        return Position(offsets)
 
     async def applied(self, move: Move) -> None:
         """The move was carried out."""

@@ -70,7 +70,11 @@ async def readyz(request: Request) -> Response:
         return JsonResponse({"status": "unavailable", "reason": type(error).__name__}, status_code=503)
     if (why := platform.log.cannot_serve()) is not None:
         return JsonResponse({"status": "unavailable", "reason": why}, status_code=503)
-    jobs = [{"name": job["name"], "reason": job["trouble"]} for job in jobs_in_trouble(platform, seen(request))]
+    jobs = [
+        {"name": job["name"], "reason": job["trouble"]}
+        | ({"errors": job["error_groups"]} if job["error_groups"] else {})
+        for job in jobs_in_trouble(platform, seen(request))
+    ]
     log = _log_troubles(platform, {topic.name for topic in topics})
     if jobs or log:
         said = {name: troubles for name, troubles in (("jobs", jobs), ("log", log)) if troubles}

@@ -6,15 +6,18 @@ from typing import Any
 
 from headwater.jobs.job import Job
 from headwater.platform import Platform
+from headwater.processing.failures.counts import ErrorGroup
 from headwater.processing.stack import without_paths
 from headwater.streams.seen import SeenStreams
+from headwater.times import utc_text
 
 PRIVATE_NAME = "a job of private streams"
+GROUPS_MAX = 5
 
 
 def job_views(platform: Platform, seen: SeenStreams) -> list[dict[str, Any]]:
-    """`[{name, place, state, read, written, errors, late, restarts, trouble, in_flight, waiting, parked}]`, for a
-    client that sees these streams.
+    """`[{name, place, state, read, written, errors, late, restarts, trouble, error_groups, in_flight, waiting,
+    parked}]`, for a client that sees these streams.
 
     `trouble` is None for a job without errors.
     """
@@ -31,9 +34,9 @@ def _view(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
     name, place, trouble = job.name, report.place, report.trouble
     if not seen.visibility.names_job(job.name, seen.sight):
         name, place = PRIVATE_NAME, None
+    # The text of an exception may contain part of an event.
+    readable = seen.visibility.reads_job(job.name, seen.sight)
     if trouble is not None:
-        # The text of an exception may contain part of an event.
-        readable = seen.visibility.reads_job(job.name, seen.sight)
         trouble = without_paths(trouble, job.project) if readable else trouble.partition(":")[0]
     return {
         "name": name,
@@ -46,7 +49,21 @@ def _view(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
         "dropped": sum(report.dropped.values()),
         "restarts": report.restarts,
         "trouble": trouble,
+        "error_groups": [_group(job, one) for one in report.error_groups[:GROUPS_MAX]] if readable else [],
         "in_flight": report.calls.in_flight,
         "waiting": report.calls.waiting,
         "parked": report.calls.parked,
+    }
+
+
+def _group(job: Job, one: ErrorGroup) -> dict[str, Any]:
+    """The errors of one cause since the process started, and the command with which to process the events again."""
+    return {
+        "group": one.group,
+        "error_type": one.kind,
+        "count": one.count,
+        "first": utc_text(one.first_ms),
+        "last": utc_text(one.last_ms),
+        "message": one.message,
+        "redrive": f"headwater errors redrive {job.name} --group {one.group}",
     }

@@ -61,7 +61,7 @@ async def _groups(chosen: Chosen, wanted: Selection) -> list[dict[str, Any]]:
     rows = []
     async with chosen.opened() as log:
         for job in chosen.jobs:
-            groups = Groups.empty()
+            groups = Groups()
             redrives = await redrives_of(log, job.name)
             topics = chosen.topics(job)
             async for error in stored_errors(log, job.name, topics, since_ms=wanted.since_ms, until_ms=wanted.until_ms):

@@ -31,6 +31,7 @@ from headwater.processing.embedded.loop import EmbeddedRunner
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.failures.counts import together
 from headwater.processing.failures.failed_events import FailedEvents
+from headwater.processing.failures.redriven import SETTINGS, redrive_topic
 from headwater.processing.status import JobReport, RunnerStatus
 from headwater.processing.stores.partitions import PartitionStore, UnpartitionedStore, group_of, reposition_groups
 from headwater.processing.supervisor import Supervisor
@@ -235,6 +236,9 @@ class SharedRunner:
             await self._run_whole()
             return
         topics = [topic for name in self.job.reads() for topic in self._gate.streams.get(name).topics]
+        # All members of the group read the same topics, so it is made before there is anything in it.
+        await self._log.ensure_topic(redriven := redrive_topic(self.job.name), SETTINGS)
+        topics.append(redriven)
         membership = await self._log.join(self.job.group, topics, stall_seconds_max=self._stall_seconds_max)
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:

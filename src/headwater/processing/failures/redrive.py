@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,8 @@ TOPIC = "headwater.redrives"
 BATCH_EVENTS_MAX = 200
 BATCH_BYTES_MAX = 2_097_152
 REASONS_LISTED_MAX = 20
+# Later than any error event.
+NOW = 2**62
 
 # `(event) -> event | None`: what is processed instead of the event that failed; None leaves it out.
 Mapper = Callable[[Any], Any]
@@ -73,13 +75,25 @@ class Outcome:
 
 @dataclass(slots=True)
 class Redrives:
-    """What was redriven of one job so far: error events by id, and attempts to process an event."""
+    """What was redriven of one job so far, and when (epoch milliseconds): error events, and attempts by name."""
 
-    errors: set[str] = field(default_factory=set)
-    attempts: set[str] = field(default_factory=set)
+    errors: dict[str, int] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
 
     def has(self, error: StoredError) -> bool:
-        return error.id in self.errors
+        """Whether the error was redriven after it was stored.
+
+        A job that was reset makes the same error events again, with the same ids.
+        """
+        return self.errors.get(error.id, -1) >= error.record.timestamp_ms
+
+    def has_attempt(self, name: str, error: StoredError) -> bool:
+        """The same for the attempt that the error is about."""
+        return self.attempts.get(name, -1) >= error.record.timestamp_ms
+
+    def add(self, errors: Iterable[str], attempts: Iterable[str], at_ms: int) -> None:
+        self.errors.update(dict.fromkeys(errors, at_ms))
+        self.attempts.update(dict.fromkeys(attempts, at_ms))
 
 
 async def redrives_of(log: LogReader, job: str) -> Redrives:
@@ -87,13 +101,12 @@ async def redrives_of(log: LogReader, job: str) -> Redrives:
     found = Redrives()
     async for one in redrive_entries(log):
         if one.get("job") == job:
-            found.errors.update(one.get("errors", ()))
-            found.attempts.update(one.get("attempts", ()))
+            found.add(one.get("errors", ()), one.get("attempts", ()), one["at_ms"])
     return found
 
 
 async def redrive_entries(log: LogReader) -> AsyncIterator[dict[str, Any]]:
-    """The records of redrives of all jobs, oldest first: `{redrive, job, by, at, filter, mapper, errors, attempts}`."""
+    """The records of redrives of all jobs, oldest first, with `at_ms`, the time at which the log received each."""
     if not await log.partition_counts([TOPIC]):
         return
     position, end = await log.first([TOPIC]), (await log.last([TOPIC])).offsets
@@ -102,7 +115,7 @@ async def redrive_entries(log: LogReader) -> AsyncIterator[dict[str, Any]]:
         if not records:
             return
         for record in records:
-            yield orjson.loads(record.value)
+            yield {**orjson.loads(record.value), "at_ms": record.timestamp_ms}
 
 
 class Redriver:
@@ -144,7 +157,7 @@ class Redriver:
             self._cannot(error, found)
             return
         attempt = _attempt_of(error)
-        if attempt in self._known.attempts:
+        if self._known.has_attempt(attempt, error):
             # Another error of the same attempt has put the event back.
             self._note(error, attempt)
             return
@@ -205,10 +218,9 @@ class Redriver:
 
     def _note(self, error: StoredError, attempt: str) -> None:
         self._errors.append(error.id)
-        self._known.errors.add(error.id)
-        if attempt not in self._known.attempts:
+        if not self._known.has_attempt(attempt, error):
             self._attempts.append(attempt)
-            self._known.attempts.add(attempt)
+        self._known.add([error.id], [attempt], NOW)
         self.outcome.redriven += 1
 
     def _cannot(self, error: StoredError, why: str) -> None:

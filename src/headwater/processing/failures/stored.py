@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -88,7 +88,7 @@ class StoredError:
 async def stored_errors(
     log: LogReader, job: str, topics: Sequence[str], *, since_ms: int | None = None, until_ms: int | None = None
 ) -> AsyncIterator[StoredError]:
-    """The error events of `job` in these topics, oldest first by partition, each once.
+    """The error events of `job` in these topics, oldest first by partition; some may be there twice, with one id.
 
     `since_ms`, `until_ms` (not included): when processing failed. Raises LogUnavailable.
     """
@@ -97,7 +97,6 @@ async def stored_errors(
         return
     end = (await log.last(there)).offsets
     position = await (log.first(there) if since_ms is None else log.at(there, since_ms))
-    seen: set[int] = set()
     while behind := {place: at for place, at in position.offsets.items() if at < end.get(place, 0)}:
         records, position = await read_on(log, Position(behind), bytes_max=READ_BYTES)
         if not records:
@@ -106,11 +105,7 @@ async def stored_errors(
             found = error_of(job, record)
             if found is None or _is_outside(found, since_ms, until_ms):
                 continue
-            # A sink's error events are appended again with the same id after a crash.
-            mark = hash(found.id)
-            if mark not in seen:
-                seen.add(mark)
-                yield found
+            yield found
 
 
 def error_of(job: str, record: StoredRecord) -> StoredError | None:
@@ -126,15 +121,15 @@ def error_of(job: str, record: StoredRecord) -> StoredError | None:
 class Groups:
     """The groups of a job's stored errors; `redriven`: of each group, how many were redriven."""
 
-    groups: dict[str, ErrorGroup]
-    redriven: dict[str, int]
-
-    @classmethod
-    def empty(cls) -> Groups:
-        return cls({}, {})
+    groups: dict[str, ErrorGroup] = field(default_factory=dict)
+    redriven: dict[str, int] = field(default_factory=dict)
+    _seen: set[int] = field(default_factory=set)
 
     def add(self, error: StoredError, *, redriven: bool) -> None:
-        """Count one more."""
+        """Count one more. A sink's error events may be stored again after a crash, and those of a job after a reset."""
+        if (mark := hash(error.id)) in self._seen:
+            return
+        self._seen.add(mark)
         name, at_ms = error.group, error.at_ms
         before = self.groups.get(name)
         newer = before is None or at_ms >= before.last_ms

@@ -21,10 +21,27 @@ def schemas() -> dict[str, Node]:
                     ("ok", "degraded"), "Degraded: some jobs or topics have errors; everything else is served."
                 ),
                 "topics": integer("Number of topics in the log."),
-                "jobs": array_of(record({"name": text(), "reason": text()}), "The failing jobs."),
+                "jobs": array_of(
+                    record(
+                        {"name": text(), "reason": text(), "errors": array_of(ref("errorGroup"), "By cause.")},
+                        optional=("errors",),
+                    ),
+                    "The failing jobs.",
+                ),
                 "log": array_of(text(), "What the log cannot do for some topics."),
             },
             optional=("jobs", "log"),
+        ),
+        "errorGroup": record(
+            {
+                "group": text("Identifies the cause."),
+                "error_type": text("The class of the cause."),
+                "count": integer("How many events failed since the server started."),
+                "first": text("When the first one failed."),
+                "last": text("When the last one failed."),
+                "message": text("Of the last one."),
+                "redrive": text("The command that lets the job process them again."),
+            }
         ),
         "unreadiness": record({"status": one_of(("unavailable",)), "reason": text("The kind of error.")}),
         "asyncapi": record(

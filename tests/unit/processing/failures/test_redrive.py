@@ -13,6 +13,7 @@ from headwater.jobs import Context, Window, job, tumbling
 from headwater.jobs.job import Job, ToStream
 from headwater.jobs.steps import Each, PerKey, Transition
 from headwater.log.contract import Record
+from headwater.processing.control import JobControl, Move
 from headwater.processing.embedded.loop import RunnerSettings
 from headwater.processing.failures.redrive import redrive_entries
 from headwater.testing.job_kit import JobKit
@@ -268,3 +269,27 @@ async def test_what_fails_after_it_was_read_again_is_never_lost_even_if_the_step
     again = [error for error in await errors_of(kit) if error.id not in {one.id for one in failed}]
     assert len(again) == len(failed)
     assert all("no step 'function' any more" in error.message for error in again)
+
+
+async def test_a_job_that_was_reset_processes_nothing_twice_and_its_errors_can_be_redriven_again() -> None:
+    switch = Switch()
+    kit = await processed(keyed, switch)
+    switch.is_broken = False
+    await redrive(kit)
+    await kit.run()
+    whole = await kit.events()
+    assert len(whole) == 40
+    control = JobControl(kit.log, kit.job, ["edits"])
+    for broken, expected in ((True, 79), (False, 120)):
+        switch.is_broken = broken
+        kit.clock.advance(1)
+        await kit.runner.reposition(await control.position(Move("again")))
+        await kit.run()
+        assert len(await kit.events()) == expected
+        if broken:
+            switch.is_broken = False
+            kit.clock.advance(1)
+            outcome = await redrive(kit)
+            assert outcome.events == 1
+            await kit.run()
+    assert len({event["meta"]["id"] for event in await kit.events()}) == 40
