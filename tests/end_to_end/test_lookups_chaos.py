@@ -14,12 +14,12 @@ from headwater.testing.job_kit import JobKit
 from headwater.testing.mediawiki import MediaWikiStandIn, serving
 
 WIKI = "en.wikipedia.org"
-WINDOW = 20
+WINDOW = 12
 EVENTS = 50 * WINDOW
 KEYS = 31
 REVISIONS = 200
 # Never answered: unknown, or with content that cannot be loaded, which is retried.
-UNKNOWN, BROKEN, BROKEN_EVENT = (13, 100, 199), 777, 500
+UNKNOWN, BROKEN, BROKEN_EVENT = (13, 100, 199), 777, 300
 HIDDEN = 150
 
 # Requests that match a rule no other one before it has matched; so that each mode has its turn.
@@ -69,7 +69,7 @@ async def test_every_event_ends_as_an_output_or_an_error_in_the_order_of_its_key
             running.discard(event["n"])
         return {**event, "$schema": "/out/1.0.0", "text": revision.content}
 
-    step = Await("look up", with_text, 1000, Retry("2s", "5ms", "50ms"), 5_000, lambda event, _: event["key"])
+    step = Await("look up", with_text, 1000, Retry("2s", "5ms", "50ms"), 60_000, lambda event, _: event["key"])
     job = Job("chaos", ("in",), (step,), ToStream("out"))
     settings = RunnerSettings(
         in_flight_events_max=WINDOW, wait_seconds=0.02, commit_seconds=0.005, probe_seconds=0.01, probe_seconds_max=0.05

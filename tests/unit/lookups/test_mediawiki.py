@@ -404,6 +404,20 @@ async def test_a_lookup_ends_in_its_time_whatever_the_wiki_does() -> None:
     assert set(contents(found).values()) == {"LookupUnavailable"}
 
 
+async def test_a_lookup_that_waits_for_other_batches_ends_in_its_time() -> None:
+    stand_in = MediaWikiStandIn(ROWS, rules=[{"mode": "slow", "seconds": 10}])
+    async with opened(
+        stand_in, mediawiki={"requests_per_wiki_max": 1}, read_seconds_max=20.0, total_seconds_max=30.0
+    ) as lookups:
+        ahead = asyncio.create_task(lookups.mediawiki.revision(WIKI, 1))
+        await asyncio.sleep(0.05)
+        began = time.monotonic()
+        with pytest.raises(LookupUnavailable, match="no answer about revision 2 in time"):
+            await lookups.mediawiki.revision(WIKI, 2, timeout="200ms")
+        assert time.monotonic() - began < 3
+        ahead.cancel()
+
+
 async def test_a_cancelled_lookup_leaves_the_others_of_its_batch() -> None:
     stand_in = MediaWikiStandIn(ROWS, settings=StandInSettings(latency_seconds=0.1))
     async with opened(stand_in) as lookups:

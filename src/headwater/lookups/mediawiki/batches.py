@@ -90,7 +90,13 @@ class RevisionBatches:
             self._send_soon(kind, wiki)
         lookup.waiting += 1
         try:
-            return await asyncio.shield(lookup.result)
+            # Also while it waits for other batches.
+            async with asyncio.timeout(deadline - self._client.now()):
+                return await asyncio.shield(lookup.result)
+        except TimeoutError:
+            raise LookupUnavailable(
+                f"{asked.domain} had no answer about revision {rev_id} in time.", back_off_seconds=1.0
+            ) from None
         finally:
             lookup.waiting -= 1
             if not lookup.waiting and not lookup.result.done():
