@@ -46,7 +46,25 @@ class KeyedPart:
 
     def step(self) -> PerKey:
         has_timers = self.handlers or self.ttl_ms is not None
-        return PerKey(self.name, self.key, self._on_event, self._on_timer if has_timers else None)
+        on_event = self._on_event if self.version > 1 or self.ttl_ms is not None else self._on_plain_event
+        return PerKey(self.name, self.key, on_event, self._on_timer if has_timers else None)
+
+    def _on_plain_event(self, stored: Any, event: Any, context: Context) -> Transition:
+        """As `_on_event` for a state without a wrapper, which most are: it is called for each event."""
+        if stored is None:
+            context.state = self.state.first()
+        elif type(stored) is dict and WRAPPER in stored:
+            return self._on_event(stored, event, context)
+        else:
+            context.state = self.state.decode(stored)
+        if type(context.key) is list:
+            context.key = tuple(context.key)
+        before = context.timers
+        made = self.function(event, context)
+        if context.timers is not before:
+            self._check_timers(context.timers, before)
+        state = context.state
+        return Transition(None if state is None else self.state.encode(state), () if made is None else made)
 
     def _on_event(self, stored: Any, event: Any, context: Context) -> Transition:
         kept = self._kept(stored, context)

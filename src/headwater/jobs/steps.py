@@ -77,7 +77,8 @@ NO_TIMERS = _NoTimers()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as a frozen one takes three times as long to make, and each keyed event has one.
+@dataclass(slots=True)
 class Transition:
     """What a keyed function returns. State None deletes the key's state.
 
