@@ -19,7 +19,7 @@ from headwater.jobs.arguments import Arguments, is_texts, shown
 from headwater.jobs.keyed_part import KeyedPart
 from headwater.jobs.lineage import Writes
 from headwater.jobs.outcomes import Retry
-from headwater.jobs.parts import Function, PartPlan, PartSettings
+from headwater.jobs.parts import BranchSettings, Function, PartPlan, PartSettings, only
 from headwater.jobs.place import Place, calling_place
 from headwater.jobs.scope import Offered, Scope
 from headwater.jobs.steps import Await, Context, Each, PerKey, Step
@@ -86,6 +86,7 @@ class Job:
     history_order: HistoryOrder = "event-time"
     # The last of its parts, if that keeps state: what `on_timer` is about.
     keyed_part: KeyedPart | None = dataclasses.field(default=None, compare=False, repr=False)
+    has_branches: bool = dataclasses.field(default=False, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raises JobInvalid for a job that no runner could run."""
@@ -130,6 +131,31 @@ class Job:
 
         return added
 
+    def branch(self, name: str, **settings: Unpack[BranchSettings]) -> Job:
+        """A job `NAME.name` that reads the same streams and begins with the same steps, with parts of its own behind.
+
+        It gets the events for which `where` holds, and has its own outputs, position, state and error stream. A job
+        that has branches and writes nothing itself is not run. Raises JobInvalid, with the line.
+        """
+        place = calling_place()
+        asked = Arguments(f"{self.name}.branch({name!r})", settings, BranchSettings.__annotations__, place)
+        if not isinstance(name, str) or not _JOB_NAME.fullmatch(name) or "." in name:
+            raise asked.refused("", "the name of a branch has letters, digits, '_' and '-'.")
+        sink, where = asked.sink("sink"), asked.function("where", "event")
+        steps = () if where is None else (Each(f"{name}.where", only(where)),)
+        made = dataclasses.replace(
+            self,
+            name=f"{self.name}.{name}",
+            steps=(*self.steps, *steps),
+            output=None if sink is None else ToStream(*sink),
+            outputs=tuple(ToStream(*one) for one in asked.outputs("outputs")),
+            late_stream=asked.text("late"),
+            keyed_part=None,
+            place=place,
+        )
+        object.__setattr__(self, "has_branches", True)
+        return made
+
     def on_timer(self, name: str) -> Callable[[Callable[[Context], Any]], Callable[[Context], Any]]:
         """A decorator of a function `(context) -> event | events | None`, called when the timer `name` is due.
 
@@ -153,8 +179,16 @@ class Job:
 
         return added
 
+    @property
+    def is_only_begun(self) -> bool:
+        """Whether it is what its branches begin with, and no job to run itself."""
+        return self.has_branches and not self.writes().results and self.writes().table is None
+
     def _change(self, **fields: Any) -> None:
         """While the file of the job is loaded, its decorators complete it. Raises JobInvalid if it cannot be so."""
+        if self.has_branches:
+            message = f"The job {self.name} has branches, which begin with what it was before."
+            raise self.invalid(message, hint="Complete it before its first branch, or add the part to one of them.")
         changed = dataclasses.replace(self, **fields)
         for name in fields:
             object.__setattr__(self, name, getattr(changed, name))

@@ -177,7 +177,8 @@ def _jobs_among(values: Iterable[Any]) -> Iterator[Job]:
             continue
         seen.add(id(value))
         if contents is None:
-            yield value
+            if not value.is_only_begun:
+                yield value
         else:
             waiting.append(iter(list(contents(value))))
 

@@ -60,6 +60,15 @@ class PartSettings(TypedDict, total=False):
     timeout: Duration
 
 
+class BranchSettings(TypedDict, total=False):
+    """What `.branch` takes besides the name."""
+
+    sink: str | None
+    outputs: str | Sequence[str]
+    where: Callable[[Any], bool] | None
+    late: str | None
+
+
 class Part(NamedTuple):
     """The steps of one part, and its function's if that keeps state."""
 

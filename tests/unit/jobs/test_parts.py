@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headwater.errors import ConfigInvalid, JobInvalid
 from headwater.jobs import Await, Context, Dedupe, Each, Job, Join, PerKey, Rate, Retry, job, tumbling
+from headwater.jobs.loader import load_jobs
 from headwater.jobs.settings import settings_of_texts, with_settings
 from headwater.testing.job_kit import JobKit
 
@@ -249,3 +251,67 @@ async def test_events_are_put_in_order_before_the_function_which_knows_their_str
     await kit.put(at(2, k="a", rev=1), stream="in")
     await kit.run()
     assert (await kit.events())[-1]["value"] == [[1, "in"], [2, "other"]]
+
+
+BRANCHES = """from headwater.jobs import job
+
+@job(source="in", key="k")
+async def fetched(event, context):
+    return {**event, "title": event["k"].upper()}
+
+long = fetched.branch("long", sink="long", where=lambda event: event["n"] > 5)
+
+@long.then(key="k", state=int)
+def counted(event, context):
+    context.state += 1
+    return {"$schema": "/out/1.0.0", "value": [event["title"], context.state]}
+
+short = fetched.branch("short", sink="short", outputs="also")
+
+@short.then(where=lambda event: event["n"] <= 5)
+def passed(event, context):
+    context.emit({"$schema": "/out/1.0.0", "value": "also"}, to="also")
+    return {"$schema": "/out/1.0.0", "value": event["title"]}
+"""
+
+
+async def test_branches_are_jobs_that_begin_alike(tmp_path: Path) -> None:
+    (tmp_path / "branches.py").write_text(BRANCHES, encoding="utf-8")
+    jobs = {job.name: job for job in load_jobs(tmp_path, tmp_path)}
+    # The common beginning writes nothing, so that it is no job by itself.
+    assert list(jobs) == ["fetched.long", "fetched.short"]
+    assert [step.name for step in jobs["fetched.long"].steps] == ["function", "long.where", "then"]
+    assert jobs["fetched.long"].writes().streams == ("long", "fetched.long.error")
+    assert jobs["fetched.short"].writes().streams == ("short", "also", "fetched.short.error")
+    assert jobs["fetched.long"].place != jobs["fetched.short"].place
+    events = [at(second, k="a", n=second) for second in (1, 8, 3, 9)]
+    assert await outputs(jobs["fetched.long"], *events) == [{"value": ["A", 1]}, {"value": ["A", 2]}]
+    assert await outputs(jobs["fetched.short"], *events) == [{"value": "A"}, {"value": "A"}]
+
+
+def test_a_job_with_an_output_and_branches_is_one_of_them(tmp_path: Path) -> None:
+    text = BRANCHES.replace('source="in", ', 'source="in", sink="all", ')
+    (tmp_path / "branches.py").write_text(text, encoding="utf-8")
+    assert [job.name for job in load_jobs(tmp_path, tmp_path)] == ["fetched", "fetched.long", "fetched.short"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("fetched.branch('a.b', sink='x')", "the name of a branch has letters, digits"),
+        ("fetched.branch(3, sink='x')", "the name of a branch has letters, digits"),
+        ("fetched.branch('b', sinks='x')", "unknown argument `sinks`; did you mean `sink`?"),
+        ("fetched.branch('b', sink='x:1')", "`sink` is `stream` or `stream:1.0.0`"),
+        ("fetched.branch('b', sink='in')", "reads the stream it writes"),
+        ("fetched.branch('b', where=3)", "`where` is a function (event)"),
+        ("fetched.branch('b', outputs=3)", "`outputs` is a list of streams"),
+        ("fetched.branch('b', late=3)", "`late` is text"),
+        ("@fetched.then(key='k', state=int)\ndef more(event, context): ...", "has branches, which begin with what"),
+    ],
+)
+def test_what_a_branch_does_not_take_is_named(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "branches.py").write_text(f"{BRANCHES}\n{text}\n", encoding="utf-8")
+    with pytest.raises(JobInvalid) as refused:
+        load_jobs(tmp_path, tmp_path)
+    assert complaint in refused.value.detail
+    assert refused.value.line is not None
