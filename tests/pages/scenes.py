@@ -214,4 +214,5 @@ SCENES: dict[str, Scene] = {
     "docs/how-to/send-events-from-a-browser.md": Scene(needs=("chromium",)),
     "docs/how-to/send-events-from-python.md": Scene(then=lambda reader: edits_arrive(reader, 2)),
     "docs/how-to/replay-a-file.md": Scene(given=lambda reader: edits(reader, bad=0)),
+    "docs/how-to/run-over-history.md": Scene(given=lambda reader: edits(reader, bad=0)),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from headwater.log.contract import Log, Position, StoredRecord
 from headwater.streams.stream import Stream
@@ -28,7 +28,7 @@ class LogRange:
             with asyncio.Runner() as runner:
                 runner.run(self._log.open())
                 try:
-                    self.end = runner.run(self._log.last(self._by_topic))
+                    self.end = runner.run(self._last())
                 finally:
                     runner.run(self._log.close())
         return self.end
@@ -39,7 +39,7 @@ class LogRange:
         with asyncio.Runner() as runner:
             runner.run(self._log.open())
             try:
-                position = runner.run(self._start())
+                position = runner.run(self._start(end.topics()))
                 while left := {part: at for part, at in position.offsets.items() if at < end.offsets.get(part, 0)}:
                     found = runner.run(self._log.read(Position(left)))
                     if not found:
@@ -52,7 +52,11 @@ class LogRange:
             finally:
                 runner.run(self._log.close())
 
-    async def _start(self) -> Position:
+    async def _last(self) -> Position:
+        """The end of the topics that are there: a stream may have no events yet."""
+        return await self._log.last(await self._log.partition_counts(self._by_topic))
+
+    async def _start(self, topics: Collection[str]) -> Position:
         if self._since_ms is None or not self._log.features.seek_by_time:
-            return await self._log.first(self._by_topic)
-        return await self._log.at(self._by_topic, self._since_ms)
+            return await self._log.first(topics)
+        return await self._log.at(topics, self._since_ms)

@@ -27,6 +27,8 @@ from headwater.telemetry import Telemetry
 
 DAY_MS = 86_400_000
 IDS_MAX = 2_000_000
+# What a file of errors says does not depend on how fast they came.
+FULL_ERRORS_MAX = 2**62
 # How often a run begins again without having processed anything in between; the loop sets a bad record aside before.
 ATTEMPTS_MAX = 5
 
@@ -100,7 +102,9 @@ class HistoryRun:
             self._source,
             store,
             gate,
-            settings=RunnerSettings(history=True, hands_over=settings.hands_over),
+            settings=RunnerSettings(
+                history=True, hands_over=settings.hands_over, full_errors_per_minute_max=FULL_ERRORS_MAX
+            ),
             status=RunnerStatus(job, telemetry),
             clock=self._source.now,
             scope=job.scope(None, metrics=JobMetrics(telemetry, job.name), http=http),
