@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -186,6 +187,29 @@ async def test_a_project_whose_schema_has_no_place_for_the_event_keeps_it_separa
     assert "raw_event" not in error.event
     assert error.details.kept == "stored"
     assert await original_of(kit.log, error) == (raw, b"")
+
+
+async def test_an_event_that_must_not_be_shown_is_not_in_its_error_event_and_can_be_redriven() -> None:
+    secret = "sesame"
+
+    @job(source="edits.private", sink="out", key="number", state=int)
+    def careless(event: dict[str, Any], context: Context) -> Any:
+        raise ValueError(f"not {event['text']}")
+
+    kit = JobKit(careless)
+    await kit.open()
+    raw = encode_event(edit(1, text=secret))[0]
+    await kit.log.append([Record("edits.private", raw)])
+    await kit.run()
+    (error,) = await errors_of(kit)
+    assert not {secret, "edits.private", "id-1", "w.org"} & set(re.findall(r"[\w.-]+", str(error.event)))
+    assert error.event["meta"]["failure"].keys() == {"group", "step", "exception", "attempt", "first_failed_at"}
+    assert (error.stream, error.details.place, error.details.kept) == ("edits.private", "edits.private/0/0", "stored")
+    assert await original_of(kit.log, error) == (raw, b"")
+    outcome = await redrive(kit)
+    assert outcome.events == 1
+    await kit.run()
+    assert [one.details.attempt for one in await errors_of(kit)] == [1, 2]
 
 
 async def test_a_flood_of_one_cause_is_described_in_full_a_limited_number_of_times_and_nothing_is_lost() -> None:
