@@ -14,7 +14,9 @@ from click.testing import CliRunner, Result
 
 from end_to_end.test_streams_api import key, running, written_project
 from headwater.cli.main import main
-from headwater.platform import Platform
+from headwater.config import load_config
+from headwater.platform import Platform, build
+from headwater.processing import supervisor
 from headwater.testing.eventually import eventually
 
 JOBS = """
@@ -198,3 +200,40 @@ def test_a_job_that_is_not_in_the_project_and_a_time_that_is_none_are_refused(tm
     assert wrong.exit_code != 0
     assert 'Did you mean "copies"?' in wrong.output
     assert run("rewind", "copies", "--to", "noon", "--yes", *here).exit_code == 2
+
+
+async def test_on_both_logs_a_job_is_paused_and_reset_across_restarts(
+    tmp_path: Path, log_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if another process had asked: the supervisor looks by itself.
+    monkeypatch.setattr(supervisor, "LOOK_SECONDS", 0.1)
+    config = load_config(project(tmp_path), environment={}, overrides={"log.url": log_url, "jobs.shared": True})
+
+    async def write(platform: Platform, *numbers: int) -> None:
+        clicks = [{"$schema": "/note/1.0.0", "meta": {"stream": "clicks"}, "n": str(number)} for number in numbers]
+        await platform.intake.write(clicks)
+
+    platform = build(config)
+    await platform.start()
+    try:
+        await write(platform, 1, 2)
+        for name in ("copies", "counts"):
+            await processed(platform, name, 2)
+            control = platform.runners[name].control
+            assert control is not None
+            await control.pause(paused=True, by="a test")
+            await eventually(lambda name=name: platform.runners[name].report().state == "paused")
+            await control.move(None, by="a test")
+    finally:
+        await platform.stop()
+    platform = build(config)
+    await platform.start()
+    try:
+        for name in ("copies", "counts"):
+            await eventually(lambda name=name: platform.runners[name].report().state == "paused")
+            control = platform.runners[name].control
+            assert control is not None
+            await control.pause(paused=False, by="a test")
+            await processed(platform, name, 2)
+    finally:
+        await platform.stop()

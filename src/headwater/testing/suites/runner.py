@@ -162,6 +162,25 @@ class RunnerSuite(RunnerAwaitSuite):
             await new_runner(JOB, gate).run(drain=True)
             assert await self.numbers(log) == list(range(2 * number + 2))
 
+    async def test_a_job_that_is_repositioned_begins_there_without_what_it_kept(
+        self, log: Log, gate: Gate, new_runner: NewRunner
+    ) -> None:
+        job = JOB if new_runner(JOB, gate).unsupported_reasons(COUNTING) else COUNTING
+        runner = new_runner(job, gate)
+        await self.put(log, 1, 2, 3)
+        await runner.run(drain=True)
+        first = await log.first(["edits"])
+        (record,) = await log.read(first, records_max=1)
+        await runner.reposition(first.after(record))
+        await runner.reposition(first.after(record))
+        await runner.run(drain=True)
+        await self.put(log, 4)
+        await new_runner(job, gate).run(drain=True)
+        assert await self.numbers(log) == ([1, 2, 3, 2, 3, 4] if job is JOB else [1, 2, 3, 1, 2, 3])
+        ids = [event["meta"]["id"] for event in await self.events(log, "passed")]
+        assert ids[1:3] == ids[3:5]
+        assert len(set(ids)) == 4
+
     async def test_until_the_end_of_nothing_is_at_once(self, log: Log, runner: Runner) -> None:
         await runner.run(drain=True)
         assert await self.numbers(log) == []
