@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headwater.declaration import nearest
+from headwater.patterns import compiled
 
 TYPES = frozenset({"string", "integer", "number", "boolean", "object", "array", "null"})
 BRANCHES = ("allOf", "anyOf", "oneOf")
@@ -212,7 +213,7 @@ def _parts(value: Any) -> Sequence[Any]:
 
 def _matches(pattern: Any, name: str) -> bool:
     try:
-        return re.search(str(pattern), name) is not None
+        return compiled(str(pattern)).search(name) is not None
     except re.error:
         # ECMAScript has expressions that Python does not support: it may match.
         return True

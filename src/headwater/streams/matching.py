@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from headwater.patterns import compiled
+
 FAMILY_CHARS_MAX = 500
 NAME_CHARS_MAX = 249
 
@@ -54,7 +56,7 @@ def compile_family(name: str) -> re.Pattern[str]:
             raise ValueError(f'has the unknown flag "{letter}"')
         flags |= _FLAGS[letter]
     try:
-        return re.compile(name[1:end], flags)
+        return compiled(name[1:end], flags)
     except re.error as error:
         raise ValueError(f"is not a regular expression: {error}") from None
 

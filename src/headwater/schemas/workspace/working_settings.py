@@ -15,6 +15,7 @@ from typing import Any
 
 from headwater.declaration import suggestion
 from headwater.errors import ConfigInvalid, SchemaInvalid
+from headwater.patterns import compiled
 from headwater.schemas.document import parse_document
 from headwater.schemas.limits import ValidationLimits
 
@@ -81,12 +82,14 @@ class WorkingSettings:
 
     def is_ignored(self, identifier: str) -> bool:
         """Whether `ignoreSchemas` hides the schema with this `$id`."""
-        return any(re.search(pattern, identifier) for pattern in self.ignore_schemas)
+        return any(compiled(pattern).search(identifier) for pattern in self.ignore_schemas)
 
     def skipped_cases(self, identifier: str) -> frozenset[str]:
         """The rule names `skipSchemaTestCases` exempts this `$id` from (unanchored search, as in the original)."""
         skips = self.skip_test_cases or {}
-        return frozenset(name for pattern, names in skips.items() if re.search(pattern, identifier) for name in names)
+        return frozenset(
+            name for pattern, names in skips.items() if compiled(pattern).search(identifier) for name in names
+        )
 
 
 # key of the file → field here, and the form of its value
@@ -250,6 +253,6 @@ def _skips(value: Any, refuse: Refuse) -> dict[str, tuple[str, ...]]:
 def _check_patterns(patterns: Iterable[str], refuse: Refuse) -> None:
     for pattern in patterns:
         try:
-            re.compile(pattern)
+            compiled(pattern)
         except re.error as error:
             raise refuse(f"a list of regular expressions ({pattern!r}: {error})") from None
