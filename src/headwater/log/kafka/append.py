@@ -222,7 +222,9 @@ def failure(error: KafkaError, record: Record, servers: str) -> HeadwaterError:
     if code == UNSENT:
         return LogUnavailable("Too much is waiting for the Kafka broker.", hint="Try again, more slowly.")
     if code in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
-        return LogUnavailable("The log was closed before the Kafka broker confirmed it.", hint="Send it again.")
+        return LogUnavailable(
+            "The Kafka client was closed before a broker confirmed the event.", hint="Send it again.", is_away=True
+        )
     if code in AWAY:
         # Reported to the sender of the event, who need not know where the brokers are.
         return LogUnavailable(

@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from headwater.log.contract import StoredRecord, TopicPartition
+from headwater.log.kafka.lost import LossCheck
 from headwater.log.kafka.reader import meet, stored
 from headwater.log.kafka.settings import KafkaError, KafkaException, KafkaSettings
 
@@ -95,14 +96,20 @@ class Feed:
         self._ending.set()
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        consumer = Consumer(self._settings.consumer(fetch_wait_ms=FETCH_WAIT_MS, queued_kib_max=QUEUED_KIB_MAX))
+        loss = LossCheck(self._settings)
+        settings = self._settings.consumer(fetch_wait_ms=FETCH_WAIT_MS, queued_kib_max=QUEUED_KIB_MAX)
+        consumer = Consumer({**settings, "error_cb": loss.suspect})
         try:
             while not self._ending.is_set():
                 self._obey(consumer, [self._orders.popleft() for _ in range(len(self._orders))])
                 message = consumer.poll(POLL_SECONDS_FULL if self.is_full else POLL_SECONDS)
                 if message is not None:
+                    loss.alive()
                     messages = (message, *consumer.consume(TAKEN_AT_ONCE, 0))
                     loop.call_soon_threadsafe(self._arrived, self._sorted(messages))
+                elif loss.finds_lost(consumer):
+                    _log.debug("a feed of the Kafka log has lost its brokers; readers start another")
+                    break
         except Exception:
             if not self._ending.is_set():
                 _log.exception("a feed of the Kafka log ended; readers start another")

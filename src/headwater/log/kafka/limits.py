@@ -20,6 +20,7 @@ from headwater.log.kafka.settings import (
     NewTopic,
     error_of,
 )
+from headwater.log.kafka.waits import OVERDUE_SECONDS
 
 TRANSACTION_LIMIT = "transaction.max.timeout.ms"
 # The request was refused; the cluster itself works.
@@ -65,7 +66,10 @@ async def refused_topics(
     found = []
     for full_name, future in asked.items():
         try:
-            await asyncio.wrap_future(future)
+            async with asyncio.timeout(seconds_max + OVERDUE_SECONDS):
+                await asyncio.wrap_future(future)
+        except TimeoutError:
+            continue
         except KafkaException as error:
             name = names[full_name]
             refusal = refusal_of(name, error, trials[name].replication_factor, brokers)
@@ -78,8 +82,9 @@ async def check_transactions(client: AdminClient, settings: KafkaSettings, broke
     resource = ConfigResource(ConfigResource.Type.BROKER, str(broker))
     try:
         [future] = client.describe_configs([resource], request_timeout=settings.answer_seconds_max).values()
-        config = await asyncio.wrap_future(future)
-    except KafkaException:
+        async with asyncio.timeout(settings.answer_seconds_max + OVERDUE_SECONDS):
+            config = await asyncio.wrap_future(future)
+    except (KafkaException, TimeoutError):
         # A hosted cluster may not report it; a transaction that is too long is refused with the same hint.
         return
     entry = config.get(TRANSACTION_LIMIT)

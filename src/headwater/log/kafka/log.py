@@ -53,6 +53,7 @@ from headwater.log.tail_cache import AppendSignal
 from headwater.log.urls import parse_url
 
 SEEKERS_MAX = 4
+ASKERS_MAX = 2
 CLOSE_SECONDS_MAX = 10.0
 VERIFIED_AT_ONCE = 5_000
 # A reader that waited at least this long has seen what had arrived when it began; others ask the broker.
@@ -112,7 +113,7 @@ class KafkaLog(LogDefaults):
         )
         self._bell = AppendSignal()
         self.outages = Outages(servers)
-        self._topics = KafkaTopics(self._settings, self._in_thread, self.outages)
+        self._topics = KafkaTopics(self._settings, self._ask_in_thread, self.outages)
         self.counts = self._topics.counts
         self._sender = Sender(self._settings, self._topics, clock, self.outages)
         self._transactions = Transactions(self._settings, self._topics, self._sender)
@@ -125,6 +126,8 @@ class KafkaLog(LogDefaults):
             self._settings, self._bell, cache_bytes_max, lambda places: self._topics.ends_at(places, LATEST)
         )
         self._pool: ThreadPoolExecutor | None = None
+        # Threads of their own: readers may wait in all others.
+        self._askers: ThreadPoolExecutor | None = None
         self._tidying: asyncio.TimerHandle | None = None
         self._giving_up: asyncio.TimerHandle | None = None
 
@@ -195,12 +198,14 @@ class KafkaLog(LogDefaults):
             return
         self._settings.closing.reset()
         self._pool = ThreadPoolExecutor(SEEKERS_MAX, thread_name_prefix="headwater-log-reader")
+        self._askers = ThreadPoolExecutor(ASKERS_MAX, thread_name_prefix="headwater-log-topics")
         try:
             await self._topics.open()
             self._sender.start()
         except BaseException:
             self._pool.shutdown()
-            self._pool = None
+            self._askers.shutdown()
+            self._pool = self._askers = None
             raise
 
     async def smallest_limit(self, topics: Iterable[str]) -> tuple[int, str] | None:
@@ -231,7 +236,8 @@ class KafkaLog(LogDefaults):
     async def close(self) -> None:
         self.close_within(CLOSE_SECONDS_MAX)
         pool, self._pool = self._pool, None
-        if pool is None:
+        askers, self._askers = self._askers, None
+        if pool is None or askers is None:
             return
         await self._sender.stop(self._settings.closing.left(CLOSE_SECONDS_MAX))
         await self._transactions.close()
@@ -242,6 +248,7 @@ class KafkaLog(LogDefaults):
         for thread in self._follower.stop():
             await loop.run_in_executor(None, thread.join)
         await loop.run_in_executor(None, pool.shutdown)
+        await loop.run_in_executor(None, askers.shutdown)
         await loop.run_in_executor(None, self._seekers.close_idle, 0.0)
         await self._tokens.close()
         await self._topics.close()
@@ -464,10 +471,17 @@ class KafkaLog(LogDefaults):
             self._tidy_later()
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
-        if self._pool is None:
-            raise LogUnavailable("The log is not open.")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        return await _run(self._pool, function, *arguments)
+
+    async def _ask_in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await _run(self._askers, function, *arguments)
 
     def _check_open(self) -> None:
         if self._pool is None:
             raise LogUnavailable("The log is not open.")
+
+
+async def _run(pool: ThreadPoolExecutor | None, function: Callable[..., T], *arguments: object) -> T:
+    if pool is None:
+        raise LogUnavailable("The log is not open.")
+    return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)

@@ -22,6 +22,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from headwater.errors import HeadwaterError
 from headwater.log.contract import TopicPartition
+from headwater.log.kafka.lost import LossCheck
 from headwater.log.kafka.settings import KafkaError, KafkaException, KafkaSettings, refused_option, translate
 
 SESSION_MS = 6_000
@@ -61,21 +62,9 @@ class KafkaMembership:
         # Only the thread has to do with these.
         self._held: set[TopicPartition] = set()
         self._asked_at: float | None = None
+        self._loss = LossCheck(settings)
         try:
-            # The client accepts no interval below the session's.
-            session_ms = int(settings.options.get("session.timeout.ms", SESSION_MS))
-            self._consumer = Consumer(
-                {
-                    "session.timeout.ms": SESSION_MS,
-                    "heartbeat.interval.ms": HEARTBEAT_MS,
-                    "max.poll.interval.ms": max(session_ms, int(stall_seconds_max * 1_000)),
-                    **settings.consumer(fetch_wait_ms=500, queued_kib_max=1),
-                    "group.id": settings.namespace + group,
-                    "partition.assignment.strategy": "cooperative-sticky",
-                    "auto.offset.reset": "latest",
-                    "enable.partition.eof": False,
-                }
-            )
+            self._consumer = self._new_consumer()
         except (KafkaException, ValueError, TypeError) as error:
             raise refused_option(error, settings) from None
         names = [settings.namespace + topic for topic in topics]
@@ -95,6 +84,24 @@ class KafkaMembership:
         self._ending.set()
         await self._loop.run_in_executor(None, self._thread.join)
 
+    def _new_consumer(self) -> Consumer:
+        settings = self._settings
+        # The client accepts no interval below the session's.
+        session_ms = int(settings.options.get("session.timeout.ms", SESSION_MS))
+        return Consumer(
+            {
+                "session.timeout.ms": SESSION_MS,
+                "heartbeat.interval.ms": HEARTBEAT_MS,
+                "max.poll.interval.ms": max(session_ms, int(self._stall_seconds_max * 1_000)),
+                **settings.consumer(fetch_wait_ms=500, queued_kib_max=1),
+                "group.id": settings.namespace + self._group,
+                "partition.assignment.strategy": "cooperative-sticky",
+                "auto.offset.reset": "latest",
+                "enable.partition.eof": False,
+                "error_cb": self._loss.suspect,
+            }
+        )
+
     def _run(self, names: list[str]) -> None:
         try:
             self._join(names)
@@ -108,6 +115,8 @@ class KafkaMembership:
                         return
                 if self._is_stalled():
                     self._sit_out(names)
+                if self._loss.finds_lost(self._consumer):
+                    self._join_anew(names)
         except Exception as error:  # any error: those who wait for changes must get it
             self._fail(error)
         finally:
@@ -115,6 +124,15 @@ class KafkaMembership:
 
     def _join(self, names: list[str]) -> None:
         self._consumer.subscribe(names, on_assign=self._given, on_revoke=self._taken, on_lost=self._taken)
+
+    def _join_anew(self, names: list[str]) -> None:
+        """With another consumer: the brokers give the partitions of the old one to other members."""
+        _log.debug("a member of the group %s has lost its brokers and is replaced", self._group)
+        self._held.clear()
+        self._notify()
+        self._consumer.close()
+        self._consumer = self._new_consumer()
+        self._join(names)
 
     def _is_stalled(self) -> bool:
         """Whether the event loop has been blocked for too long; also requests its next sign of life."""

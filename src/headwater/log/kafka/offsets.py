@@ -72,12 +72,17 @@ class GroupOffsets:
         self._close_all()
 
     def _commit(self, group: str, partitions: Sequence[KafkaPartition]) -> None:
+        consumer = self._consumers.pop(group, None)
         try:
-            consumer = self._consumers.pop(group, None) or self._open(group)
-            self._consumers[group] = consumer
+            consumer = consumer or self._open(group)
             consumer.commit(offsets=list(partitions), asynchronous=False)
+            self._consumers[group] = consumer
         except (KafkaException, ValueError, TypeError) as error:
             _log.debug("the consumer group %s does not show its position: %s", group, error)
+            if consumer is not None:
+                # It may have lost its brokers for good: the next commit is made by another.
+                with contextlib.suppress(KafkaException):
+                    consumer.close()
 
     def _open(self, group: str) -> Consumer:
         if len(self._consumers) >= OPEN_MAX:

@@ -2,7 +2,9 @@
 
 How this works: each caller of the brokers reports the result. The first failure of a kind is logged, those that follow
 are not; the first success after some quiet seconds is logged too. A cluster of which a part is down alternates between
-errors and answers, so each time a problem returns soon, a longer quiet time is required before it counts as over.
+errors and answers, so each time a problem returns soon, a longer quiet time is required before it counts as over. Only
+what is logged waits for that: whether the log can serve follows the last result. While the brokers do not answer,
+nothing else is logged; what still fails afterwards is logged then.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ class _Trouble:
     began: float
     last: float
     message: str
+    # The first success after the last failure.
+    answered: float | None = None
+    is_logged: bool = False
 
 
 class Outages:
@@ -72,7 +77,8 @@ class Outages:
 
     def cannot_serve(self) -> str | None:
         """Why nothing works, or nothing was stored since the first such problem; None if something was."""
-        if self.is_away:
+        away = self._open.get(AWAY)
+        if away is not None and away.answered is None:
             return "the brokers do not answer"
         began = min((trouble.began for key, trouble in self._open.items() if key.startswith(STORING)), default=None)
         return "no event can be stored" if began is not None and self._stored_at < began else None
@@ -90,11 +96,13 @@ class Outages:
         key = AWAY if error.is_away else what
         now = self._clock()
         trouble = self._open.get(key)
-        if trouble is not None:
-            trouble.last = now
+        if trouble is None:
+            message = error.message if not error.is_away else f"No Kafka broker answers at {self._servers}."
+            trouble = self._open[key] = _Trouble(now, now, message)
+        trouble.last, trouble.answered = now, None
+        if trouble.is_logged or (self.is_away and key != AWAY):
             return
-        message = error.message if not error.is_away else f"No Kafka broker answers at {self._servers}."
-        self._open[key] = _Trouble(now, now, message)
+        trouble.is_logged = True
         if error.is_away:
             _log.warning("The Kafka brokers at %s do not answer: waiting for them. %s", self._servers, error.message)
             self.on_away()
@@ -107,11 +115,15 @@ class Outages:
             return
         for key in [key for key in (AWAY, what) if key in self._open]:
             now, trouble = self._clock(), self._open[key]
+            if trouble.answered is None:
+                trouble.answered = now
             if now - trouble.last < self._quiet_seconds(key, trouble.began):
                 continue
             del self._open[key]
             self._quiet[key] = (now, self._quiet_seconds(key, trouble.began))
-            seconds = max(1, round(trouble.last - trouble.began))
+            seconds = max(1, round(trouble.answered - trouble.began))
+            if not trouble.is_logged:
+                continue
             if key == AWAY:
                 _log.warning("The Kafka brokers at %s answer again, after %d s.", self._servers, seconds)
             else:

@@ -38,6 +38,7 @@ from headwater.log.kafka.append import (
     record_bytes,
     too_large,
 )
+from headwater.log.kafka.lost import LossCheck, is_lost
 from headwater.log.kafka.outage import STORING, Outages
 from headwater.log.kafka.settings import (
     KafkaError,
@@ -311,6 +312,10 @@ class Delivery:
         self._stopping = self._ended = False
         self._concluding = threading.Lock()
         self._reason = KafkaError(KafkaError._FAIL, "the Kafka client ended")
+        self._settings = settings
+        self._loss = LossCheck(settings)
+        self._looking: threading.Thread | None = None
+        self._is_lost = False
         try:
             self._producer = Producer({**settings.producer(batch_bytes_max), "error_cb": self._hear})
         except (KafkaException, ValueError, TypeError) as error:
@@ -360,6 +365,7 @@ class Delivery:
                 # The client raises a fatal error here, and loses the report it was about to deliver.
                 self._break(error_of(error))
             self._tell_finished()
+            self._look_for_loss()
         self._ended = True
         self._conclude()
 
@@ -372,7 +378,24 @@ class Delivery:
             finished = self.finished[:]
             self.finished.clear()
             self._open.difference_update(finished)
+            if not all(pending.has_failed for pending in finished):
+                self._loss.alive()
             self._report(finished)
+
+    def _look_for_loss(self) -> None:
+        """Replace a producer that has lost its brokers for good: what it holds can only be given up."""
+        if self._is_lost:
+            if not self.broken:
+                _log.debug("the Kafka producer has lost its brokers and is replaced")
+                self._give_up_all(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+        elif self._loss.is_due and (self._looking is None or not self._looking.is_alive()):
+            # In another thread: while it waits for brokers, this one delivers their answers.
+            self._looking = threading.Thread(target=self._look, name="headwater-log-producer-check", daemon=True)
+            self._looking.start()
+
+    def _look(self) -> None:
+        self._is_lost = is_lost(self._producer, self._settings)
+        self._loss.alive()
 
     def _conclude(self) -> None:
         """Polling has ended: what is still open has failed, except what is known to be stored."""
@@ -386,6 +409,9 @@ class Delivery:
         """Nothing can be sent any longer."""
         if not self.broken:
             _log.error("the Kafka producer failed and is replaced: %s", error.str())
+        self._give_up_all(error)
+
+    def _give_up_all(self, error: KafkaError) -> None:
         self._reason = error
         self.broken = self._stopping = True
         deadline = time.monotonic() + BROKEN_SECONDS_MAX
@@ -397,6 +423,7 @@ class Delivery:
 
     def _hear(self, error: KafkaError) -> None:
         _log.debug("the Kafka producer: %s", error.str())
+        self._loss.suspect()
 
 
 def _is_old(topic: KafkaTopic) -> bool:

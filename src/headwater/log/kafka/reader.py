@@ -19,6 +19,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from headwater.errors import HeadwaterError, LogCorrupt
 from headwater.log.contract import StoredRecord, TopicPartition
+from headwater.log.kafka.lost import ClientLost, LossCheck
 from headwater.log.kafka.outage import Closing
 from headwater.log.kafka.settings import KafkaError, KafkaException, KafkaSettings, refused_option, translate
 from headwater.log.tail_cache import record_bytes
@@ -53,6 +54,7 @@ class Seeker:
         self._ended: dict[TopicPartition, int] = {}
         self._offsets: dict[TopicPartition, int] = {}
         self._met: set[str] = set()
+        self._loss = LossCheck(settings)
         try:
             self._consumer = Consumer(
                 {
@@ -81,7 +83,7 @@ class Seeker:
     ) -> Found:
         """Records from `offsets` on, by our own names; of these, `ended` are known to be at their end.
 
-        Raises LogUnavailable, TopicUnknown, LogCorrupt.
+        Raises LogUnavailable, TopicUnknown, LogCorrupt; ClientLost where only another consumer can read.
         """
         goes_on = self.stands_at(offsets)
         try:
@@ -92,6 +94,9 @@ class Seeker:
                 # What had ended then may have grown since.
                 self._place(offsets, {})
                 found = self._read(offsets, records_max, bytes_max)
+        except ClientLost:
+            self.is_spoilt = True
+            raise
         except BaseException:
             self.release()
             raise
@@ -131,6 +136,7 @@ class Seeker:
         bytes_left = bytes_max
         deadline = time.monotonic() + self._settings.answer_seconds_max
         check_at = time.monotonic() + CHECK_ENDS_SECONDS
+        self._loss.suspect()
         while True:
             while self._rest:
                 size = record_bytes(self._rest[0])
@@ -149,7 +155,7 @@ class Seeker:
                     raise self._silent()
                 if now > check_at:
                     check_at = now + CHECK_ENDS_SECONDS
-                    self._find_ended(offsets)
+                    self._look_why_silent(offsets)
                 continue
             for one in (message, *self._consumer.consume(min(TAKEN_AT_ONCE, records_max), 0)):
                 self._take(one, offsets, lost)
@@ -171,6 +177,11 @@ class Seeker:
             lost.append(place)
         else:
             raise refused_read(error, place, message.offset(), self._settings, self._said)
+
+    def _look_why_silent(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self._find_ended(offsets)
+        if self._loss.finds_lost(self._consumer):
+            raise ClientLost()
 
     def _find_ended(self, offsets: Mapping[TopicPartition, int]) -> None:
         """A partition whose next record belongs to an open transaction reports nothing: readers are at its end."""
@@ -218,6 +229,19 @@ class SeekerPool:
         bytes_max: int,
     ) -> Found:
         """See `Seeker.read`."""
+        try:
+            return self._read(offsets, ended, records_max, bytes_max)
+        except ClientLost:
+            # Another consumer: this one was not put back.
+            return self._read(offsets, ended, records_max, bytes_max)
+
+    def _read(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        ended: Mapping[TopicPartition, int],
+        records_max: int,
+        bytes_max: int,
+    ) -> Found:
         seeker = self._check_out(offsets)
         try:
             return seeker.read(offsets, ended, records_max, bytes_max)

@@ -211,6 +211,10 @@ def translate(exception: Exception, doing: str, servers: str, said: str = "") ->
             f"{doing} failed: the brokers do not allow transactions of twice log.delivery_seconds_max.",
             hint="Lower log.delivery_seconds_max, or raise transaction.max.timeout.ms of the brokers.",
         )
+    if code in PASSING:
+        return LogUnavailable(
+            f"{doing} failed: {error.str()}.", hint="A broker that comes back is used again without help.", is_away=True
+        )
     if code in AWAY:
         more = f" ({said})" if said else ""
         return LogUnavailable(
@@ -241,9 +245,23 @@ AWAY = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
+# What brokers, and the client, answer while brokers come and go.
+PASSING = frozenset(
+    {
+        KafkaError._DESTROY_BROKER,
+        KafkaError._UNKNOWN_BROKER,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
 
 __all__ = [
     "AWAY",
+    "PASSING",
     "AdminClient",
     "ConfigResource",
     "KafkaError",

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 from confluent_kafka import IsolationLevel, TopicCollection
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -28,6 +27,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable, PositionLost, TopicUnknown
 from headwater.log.contract import Position, Refusal, TopicInfo, TopicPartition, TopicSettings
+from headwater.log.kafka.admin import Admin
 from headwater.log.kafka.limits import (
     check_transactions,
     copies_and_in_sync,
@@ -41,8 +41,6 @@ from headwater.log.kafka.settings import (
     KafkaException,
     KafkaSettings,
     error_of,
-    refused_option,
-    translate,
 )
 from headwater.log.kafka.topic import KafkaTopic, config_of, kept, record_limit_of, settings_of
 from headwater.log.kafka.waits import Waits
@@ -106,12 +104,11 @@ class KafkaTopics:
         self.counts = RequestCounts()
         self._in_thread = in_thread
         self._known: dict[str, KafkaTopic] = {}
-        self._admin: AdminClient | None = None
+        self._admin = Admin(settings)
         # Their numbers.
         self._brokers: Sequence[int] = [0]
         self._renewed_at = self._described_at = float("-inf")
         self._renewing: asyncio.Task[None] | None = None
-        self._said = ""
         self._seen_at: dict[str, float] = {}
         # Topics whose ids are requested, and those that the last answer included.
         self._to_identify: set[str] = set()
@@ -124,16 +121,13 @@ class KafkaTopics:
 
     async def open(self) -> None:
         """Find the brokers and their topics. Raises LogUnavailable, ConfigInvalid."""
-        try:
-            self._admin = AdminClient(self._settings.client() | {"error_cb": self._hear})
-        except (KafkaException, ValueError, TypeError) as error:
-            raise refused_option(error, self._settings) from None
+        self._admin.open()
         try:
             await self.renew()
             await self._describe(list(self._known))
-            await check_transactions(self._admin, self._settings, self._brokers[0])
+            await check_transactions(self._admin.client(), self._settings, self._brokers[0])
         except BaseException:
-            self._admin = None
+            self._admin.close()
             raise
         self._outages.is_muted = False
 
@@ -145,7 +139,7 @@ class KafkaTopics:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._admin = None
+        self._admin.close()
         self._known = {}
 
     def get(self, name: str) -> KafkaTopic | None:
@@ -175,14 +169,8 @@ class KafkaTopics:
 
     async def _why_unknown(self, name: str) -> HeadwaterError:
         """There is no such topic, or this user may not see it: a list of all topics leaves it out either way."""
-        full_name = self._settings.namespace + name
-
-        def ask() -> KafkaError | None:
-            timeout = self._settings.closing.left(self._settings.answer_seconds_max / 2)
-            return self._client().list_topics(full_name, timeout=timeout).topics[full_name].error
-
         with contextlib.suppress(KafkaException, KeyError):
-            error = await self._in_thread(ask)
+            error = await self._in_thread(self._admin.of_topic, self._settings.namespace + name)
             if error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
                 return self._error(KafkaException(error), ASKING_TOPIC + repr(name))
         return TopicUnknown(f"The log has no topic {name!r}.", hint="`headwater apply` makes declared topics.")
@@ -292,19 +280,9 @@ class KafkaTopics:
             if (topic := self._known.get(name)) is not None and number < topic.partitions
         ]
 
-    def _hear(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:
-            self._said = str(error.str())
-
-    def _client(self) -> AdminClient:
-        if self._admin is None:
-            raise LogUnavailable("The log is not open.")
-        return self._admin
-
     async def _renew(self) -> None:
-        self._client()
         try:
-            metadata = await self._in_thread(self._ask_metadata)
+            metadata = await self._in_thread(self._admin.metadata, ASKING_TOPICS)
         except HeadwaterError as error:
             self._outages.failed(ASKING_TOPICS, error)
             raise
@@ -341,10 +319,9 @@ class KafkaTopics:
     async def _identify(self) -> None:
         asked_for = frozenset(self._to_identify)
         names = [self._settings.namespace + name for name in asked_for]
-        asked = self._client().describe_topics(
-            TopicCollection(names), request_timeout=self._settings.answer_seconds_max
-        )
-        await self.waits.all_done(asked.values())
+        seconds_max = self._settings.answer_seconds_max
+        asked = self._admin.client().describe_topics(TopicCollection(names), request_timeout=seconds_max)
+        await self.waits.all_done(asked.values(), seconds_max)
         ids = {}
         for full_name, future in asked.items():
             answer = future.exception() or future.result()
@@ -359,21 +336,16 @@ class KafkaTopics:
         self._identified_at = time.monotonic()
         self._identified = asked_for
 
-    def _ask_metadata(self) -> Any:
-        client = self._client()
-        try:
-            return client.list_topics(timeout=self._settings.closing.left(self._settings.answer_seconds_max / 2))
-        except KafkaException as error:
-            client.poll(0)
-            raise translate(error, ASKING_TOPICS, self._settings.servers, self._said) from None
-
     async def refused(self, declared: Mapping[str, TopicSettings]) -> list[Refusal]:
         """Which of these topics the cluster would not make, or has otherwise for good; changes nothing."""
         await self.renew()
         trials = {name: self._new(name, kept(one), {}) for name, one in declared.items() if name not in self._known}
         copies = {name: topic.replicas for name, topic in self._known.items() if topic.replicas is not None}
         found = await refused_topics(
-            self._client(), trials, len(self._brokers), self._settings.closing.left(self._settings.answer_seconds_max)
+            self._admin.client(),
+            trials,
+            len(self._brokers),
+            self._settings.closing.left(self._settings.answer_seconds_max),
         )
         return [*found, *differing_copies(declared, copies)]
 
@@ -390,7 +362,7 @@ class KafkaTopics:
     async def _create(self, name: str, settings: TopicSettings, extra: Mapping[str, str]) -> None:
         new = self._new(name, settings, extra)
         try:
-            await self._answers(self._client().create_topics([new]), f"Making the topic {name!r}")
+            await self._answers(self._admin.client().create_topics([new]), f"Making the topic {name!r}")
         except KafkaException as error:
             # Another process may have been faster.
             if error_of(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
@@ -404,7 +376,9 @@ class KafkaTopics:
     async def _grow(self, topic: KafkaTopic, partitions: int) -> None:
         doing = f"Adding partitions to the topic {topic.name!r}"
         try:
-            await self._answers(self._client().create_partitions([NewPartitions(topic.full_name, partitions)]), doing)
+            await self._answers(
+                self._admin.client().create_partitions([NewPartitions(topic.full_name, partitions)]), doing
+            )
         except KafkaException as error:
             raise self._error(error, doing) from None
         await self._until_visible(topic.name, partitions)
@@ -435,7 +409,7 @@ class KafkaTopics:
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic.full_name, incremental_configs=entries)
         doing = f"Changing the topic {topic.name!r}"
         try:
-            await self._answers(self._client().incremental_alter_configs([resource]), doing)
+            await self._answers(self._admin.client().incremental_alter_configs([resource]), doing)
         except KafkaException as error:
             raise self._error(error, doing) from None
         # An accepted change may take a moment to be visible on every broker.
@@ -450,8 +424,9 @@ class KafkaTopics:
         ]
         if not resources:
             return
-        asked = self._client().describe_configs(resources, request_timeout=self._settings.answer_seconds_max)
-        await self.waits.all_done(asked.values())
+        seconds_max = self._settings.answer_seconds_max
+        asked = self._admin.client().describe_configs(resources, request_timeout=seconds_max)
+        await self.waits.all_done(asked.values(), seconds_max)
         namespace = self._settings.namespace
         for resource, future in asked.items():
             answer = future.exception() or future.result()
@@ -498,12 +473,13 @@ class KafkaTopics:
         while wanted:
             self.counts.offset_requests += 1
             self.counts.offsets += len(wanted)
-            asked = self._client().list_offsets(
+            seconds_max = self._settings.answer_seconds_max
+            asked = self._admin.client().list_offsets(
                 {KafkaPartition(name, number): spec for name, number in wanted},
                 isolation_level=IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=self._settings.answer_seconds_max,
+                request_timeout=seconds_max,
             )
-            await self.waits.all_done(asked.values())
+            await self.waits.all_done(asked.values(), seconds_max)
             for partition, future in asked.items():
                 offset = self._offset_in(future, partition.topic)
                 if offset is not None and offset >= least:
@@ -547,8 +523,7 @@ class KafkaTopics:
             raise self._error(KafkaException(KafkaError(KafkaError._TIMED_OUT)), doing) from None
 
     def _error(self, error: KafkaException, doing: str) -> HeadwaterError:
-        self._client().poll(0)
-        translated = translate(error, doing, self._settings.servers, self._said)
+        translated = self._admin.error(error, doing)
         self._outages.failed(doing, translated)
         return translated
 
@@ -558,7 +533,7 @@ class KafkaTopics:
             self._probing = asyncio.get_running_loop().create_task(self._probe(), name="headwater-log-probe")
 
     async def _probe(self) -> None:
-        while self._outages.is_away and self._admin is not None:
+        while self._outages.is_away and self._admin.is_open:
             await asyncio.sleep(PROBE_SECONDS)
             with contextlib.suppress(HeadwaterError):
                 await self.renew()

@@ -23,6 +23,7 @@ from confluent_kafka import Producer
 from headwater.errors import EventTooLarge, HeadwaterError, LogUnavailable, WriterFenced
 from headwater.log.contract import Placement, Record, TopicPartition
 from headwater.log.kafka.append import PendingAppend, Placements, hand_over, incomplete, learn_partitions
+from headwater.log.kafka.lost import ClientLost, LossCheck
 from headwater.log.kafka.producer import Sender
 from headwater.log.kafka.settings import KafkaError, KafkaException, KafkaSettings, error_of, refused_option, translate
 from headwater.log.kafka.topic import KafkaTopic
@@ -209,6 +210,7 @@ class GroupWriter:
         self.overdue = False
         self._fatal: KafkaError | None = None
         self._lost_connection = False
+        self._loss = LossCheck(settings)
 
     def append(self, pending: PendingAppend, topics: Sequence[KafkaTopic]) -> None:
         """One transaction. Raises LogUnavailable (nothing was stored), WriterFenced, OutcomeUnknown."""
@@ -269,7 +271,7 @@ class GroupWriter:
                 )
             except (KafkaException, ValueError, TypeError) as error:
                 raise refused_option(error, settings) from None
-            self._fatal, self._lost_connection = None, False
+            self._fatal, self._lost_connection, self._loss = None, False, LossCheck(settings)
             began = time.monotonic()
             try:
                 self._in_slices(producer.init_transactions, settings.answer_seconds_max)
@@ -285,8 +287,10 @@ class GroupWriter:
         _log.debug("the producer of the group %s: %s", self._group, error.str())
         if error.fatal():
             self._fatal = error
-        elif error.code() == KafkaError._TRANSPORT:
+            return
+        if error.code() == KafkaError._TRANSPORT:
             self._lost_connection = True
+        self._loss.suspect()
 
     def _flush(self, producer: Producer, deadline: float) -> int:
         """How many records are not delivered by the deadline, or when the log has to be closed."""
@@ -294,6 +298,10 @@ class GroupWriter:
             left = producer.flush(max(0.0, min(SLICE_SECONDS, deadline - time.monotonic())))
             if not left or time.monotonic() >= deadline or self._settings.closing.is_over:
                 return left
+            if self._loss.finds_lost(producer):
+                # It would abort in itself alone, and be used again: the next one ends what the brokers have of it.
+                self.release()
+                raise ClientLost()
 
     def _in_slices(self, call: Callable[[float], None], seconds_max: float) -> None:
         """A call that resumes when it is repeated after its timeout, so that it can be given up."""
@@ -315,8 +323,12 @@ class GroupWriter:
                 return
             except (KafkaException, SystemError) as error:
                 inner = error_of(error)
-                if inner.retriable() and time.monotonic() < deadline and not self._settings.closing.is_over:
-                    continue
+                over = time.monotonic() >= deadline or self._settings.closing.is_over
+                if inner.retriable() and not over:
+                    if not self._loss.finds_lost(producer):
+                        continue
+                    self.release()
+                    raise OutcomeUnknown(()) from None
                 if inner.code() in FENCED:
                     raise self._fenced() from None
                 if not inner.txn_requires_abort():

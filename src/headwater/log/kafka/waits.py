@@ -11,6 +11,9 @@ from typing import Any
 
 from headwater.errors import LogUnavailable
 
+# The client ends a request itself when its time is over; a busy machine may be late with that.
+OVERDUE_SECONDS = 10.0
+
 
 class Waits:
     """What is waited for now. Belongs to one event loop."""
@@ -24,8 +27,13 @@ class Waits:
             if not future.done():
                 future.set_exception(LogUnavailable("The log is being closed.", hint="Try again.", is_away=True))
 
-    async def all_done(self, futures: Collection[Future[Any]]) -> None:
-        """Wait for all with one call into the event loop: there may be thousands."""
+    async def all_done(self, futures: Collection[Future[Any]], seconds_max: float) -> None:
+        """Wait for all with one call into the event loop: there may be thousands.
+
+        `seconds_max`: how long the client waits for the brokers. Raises LogUnavailable if it has not ended then.
+        """
+        if not futures:
+            return
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         left = itertools.count(len(futures) - 1, -1)
@@ -42,8 +50,17 @@ class Waits:
 
         for future in futures:
             future.add_done_callback(one_is_done)
+
+        def is_overdue() -> None:
+            if not done.done():
+                done.set_exception(
+                    LogUnavailable("The Kafka client does not end a request.", hint="Try again.", is_away=True)
+                )
+
+        timer = loop.call_later(seconds_max + OVERDUE_SECONDS, is_overdue)
         self._asked.add(done)
         try:
             await done
         finally:
+            timer.cancel()
             self._asked.discard(done)

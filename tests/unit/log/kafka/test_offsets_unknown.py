@@ -42,7 +42,7 @@ class Client:
 
 def topics_of(client: Client, *, answer_seconds_max: float = 10.0) -> KafkaTopics:
     topics = KafkaTopics(KafkaSettings("x:1", answer_seconds_max=answer_seconds_max), None)  # type: ignore[arg-type]
-    topics._admin = client  # type: ignore[assignment]
+    topics._admin = SimpleNamespace(client=lambda: client)  # type: ignore[assignment]
     topics._known = {"a": KafkaTopic("a", "a", 1)}
     return topics
 

@@ -9,6 +9,8 @@ import pytest
 
 from headwater.errors import AppendIncomplete, EventTooLarge, LogUnavailable
 from headwater.log.kafka.outage import AGAIN_SECONDS, QUIET_SECONDS, Closing, Outages
+from headwater.log.kafka.settings import AWAY as AWAY_CODES
+from headwater.log.kafka.settings import PASSING, KafkaError, KafkaException, translate
 from headwater.testing.clock import ManualClock
 
 AWAY = LogUnavailable("Nobody is there.", is_away=True)
@@ -50,7 +52,7 @@ def test_an_outage_is_two_lines_however_many_notice_it(fixture: Fixture) -> None
     assert not fixture.outages.is_open
     assert len(fixture.said) == 2
     assert "broker:9092 do not answer" in fixture.said[0]
-    assert "answer again, after 39 s" in fixture.said[1]
+    assert "answer again, after 44 s" in fixture.said[1]
     assert asked == ["probe"]
 
 
@@ -60,6 +62,49 @@ def test_a_cluster_that_alternates_between_answers_and_failures_is_reported_rare
         fixture.wait(QUIET_SECONDS + 1)
         fixture.outages.worked("Reading b")
     assert len(fixture.said) < 20
+
+
+def test_readiness_follows_the_last_answer_and_does_not_wait_until_an_outage_is_reported_as_over(
+    fixture: Fixture,
+) -> None:
+    for _ in range(5):
+        fixture.outages.failed("Asking for the topics", AWAY)
+        assert fixture.outages.cannot_serve() == "the brokers do not answer"
+        fixture.wait(QUIET_SECONDS / 2)
+        fixture.outages.worked("Asking for the topics")
+        assert fixture.outages.cannot_serve() is None
+        assert fixture.outages.is_away
+    assert len(fixture.said) == 1
+
+
+def test_what_fails_during_an_outage_is_part_of_it_and_logged_only_if_it_still_fails_afterwards(
+    fixture: Fixture,
+) -> None:
+    fixture.outages.failed("Reading a", AWAY)
+    for what in ("Storing in 'a'", "Storing in 'b'"):
+        fixture.outages.failed(what, DENIED)
+    fixture.wait(QUIET_SECONDS)
+    fixture.outages.worked("Storing in 'b'")
+    assert not fixture.outages.is_away
+    assert len(fixture.said) == 2
+    fixture.outages.failed("Storing in 'a'", DENIED)
+    fixture.outages.failed("Storing in 'a'", DENIED)
+    assert fixture.said[2:] == ["Storing in 'a' failed: not allowed."]
+    fixture.outages.worked("Storing in 'a'")
+    assert not fixture.outages.is_open
+    assert len(fixture.said) == 4
+
+
+@pytest.mark.parametrize("code", sorted(PASSING | AWAY_CODES))
+def test_an_error_of_brokers_that_come_and_go_is_the_outage_and_no_other_problem(fixture: Fixture, code: int) -> None:
+    error = translate(KafkaException(KafkaError(code)), "Asking how topics are kept", "broker:9092")
+    fixture.outages.failed("Asking for the topics", AWAY)
+    fixture.outages.failed("Asking how topics are kept", error)
+    fixture.wait(QUIET_SECONDS)
+    fixture.outages.worked("Asking for the topics")
+    assert error.is_away
+    assert not fixture.outages.is_open
+    assert len(fixture.said) == 2
 
 
 def test_a_failure_after_a_long_quiet_time_is_a_new_one(fixture: Fixture) -> None:
@@ -78,7 +123,7 @@ def test_a_missing_permission_is_reported_separately_and_other_success_does_not_
     fixture.outages.worked("Storing in 'b'")
     assert fixture.outages.current() == ["Storing in 'a' failed: not allowed."]
     fixture.outages.worked("Storing in 'a'")
-    assert fixture.said == ["Storing in 'a' failed: not allowed.", "Storing in 'a' works again, after 1 s."]
+    assert fixture.said == ["Storing in 'a' failed: not allowed.", "Storing in 'a' works again, after 5 s."]
 
 
 def test_a_log_that_stores_nothing_is_not_ready_and_one_that_lacks_a_topic_is_degraded(fixture: Fixture) -> None:
