@@ -26,6 +26,8 @@ _MEMBERS = {*_REQUIRED, "help", "where", "labels", "value", "buckets", "series_m
 class InvalidMetric(ValueError):
     """The configuration of a metric, or a value for one, cannot be used."""
 
+    error_type = "INVALID_INPUT"
+
 
 @dataclass(frozen=True)
 class EventMetric:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from headwater.jobs import Context, Each, PerKey, Transition
+from headwater.jobs import Context, Dedupe, Each, PerKey, Transition
 
 # The changes that come with a revision of their own.
 EDITS = frozenset({"create", "edit", "move"})
@@ -84,10 +84,10 @@ def key(event: Mapping[str, Any], context: Context) -> list[Any]:
     return [event["wiki_id"], event["page"]["page_id"]]
 
 
-def comparing() -> tuple[Each, PerKey]:
+def comparing() -> tuple[Each, PerKey, PerKey]:
     """Steps that pass on each create, edit and move, with its `Comparison` as a mapping in the field `compared`.
 
-    A step between them may add `parent`, the parent revision as a mapping (`Page`). What a later step does with the
+    A step behind the first may add `parent`, the parent revision as a mapping (`Page`). What a later step does with the
     comparison may fail without an effect on the text that is kept.
     """
 
@@ -98,7 +98,7 @@ def comparing() -> tuple[Each, PerKey]:
         passed = [] if found is None else [{**event, "compared": asdict(found)}]
         return Transition(kept(event, page), events=passed)
 
-    return Each("checked", checked), PerKey("compared", key, on_event)
+    return Each("checked", checked), Dedupe().step("dedupe"), PerKey("compared", key, on_event)
 
 
 def compared(event: Mapping[str, Any], page: Page, looked_up: Page | None = None) -> Comparison | None:

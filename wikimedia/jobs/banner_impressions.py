@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.jobs import Context, Each, Job, ToStream, Window, tumbling
+from headwater.jobs import Context, Dedupe, Each, Job, ToStream, Window, tumbling
 
 from ..content.pages import InvalidInput
 
@@ -52,7 +52,7 @@ minutes = tumbling("1m").count("events").sum("impressions", "weight")
 banner_impressions = Job(
     "banner_impressions",
     ("eventlogging_CentralNoticeImpression",),
-    steps=(Each("weighted", weighted), minutes.step("minutes", readers), Each("row", row)),
+    steps=(Each("weighted", weighted), Dedupe().step("dedupe"), minutes.step("minutes", readers), Each("row", row)),
     output=ToStream("fundraising.banner_impressions.v1", "1.0.0"),
     # An event may be behind by this much. Each minute is written once, that long after its end.
     out_of_order_ms=60_000,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headwater.event import get_path
-from headwater.jobs import Context, Window, job, tumbling
+from headwater.jobs import Context, Dedupe, Window, job, tumbling
 from headwater.jobs.operators.aggregates import Aggregate
 
 SIGNATURES_MAX = 20
@@ -58,6 +58,7 @@ errors = Aggregate("errors", lambda: {"signatures": {}, "dropped": 0}, counted)
     source="mediawiki.client.error",
     sink="mediawiki.client_error_summary.v1:1.0.0",
     key=wiki,
+    dedupe=Dedupe(),
     window=dataclasses.replace(tumbling("1m"), aggregates=(errors,)),
     out_of_order="10s",
 )

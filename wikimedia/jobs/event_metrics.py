@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from headwater.jobs import Context, Each, Job, PerKey, ToStream, Transition
+from headwater.jobs import Context, Dedupe, Each, Job, PerKey, ToStream, Transition
 from headwater.schemas.json_value import identity
 from headwater.times import utc_text
 
@@ -73,7 +73,7 @@ def _sample(metric: EventMetric, series: Mapping[str, Any]) -> dict[str, Any]:
 event_metrics = Job(
     "event_metrics",
     tuple(BY_STREAM),
-    steps=(Each("values", values), PerKey("series", name, counted, written)),
+    steps=(Dedupe().step("dedupe"), Each("values", values), PerKey("series", name, counted, written)),
     output=ToStream("metrics.samples.v1", "1.0.0"),
     out_of_order_ms=60_000,
     summary="Metrics counted from the events of any stream.",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from headwater.jobs import Context, Window, job, tumbling
+from headwater.jobs import Context, Dedupe, Window, job, tumbling
 
 from ..content.recent_changes import is_edit
 
@@ -12,6 +12,7 @@ from ..content.recent_changes import is_edit
     sink="mediawiki.hourly_edits.v1:1.0.0",
     where=is_edit,
     key="wiki",
+    dedupe=Dedupe(),
     window=tumbling("1h").count("edits"),
     out_of_order="1m",
 )

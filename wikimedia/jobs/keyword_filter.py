@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from headwater.jobs import Context, Each, Job, PerKey, ToStream, Transition
+from headwater.jobs import Context, Dedupe, Each, Job, PerKey, ToStream, Transition
 
 from ..content import pages
 from ..content.keywords import InvalidKeywords, Keywords, lists_of
@@ -113,7 +113,12 @@ def matches(item: dict[str, Any], context: Context) -> dict[str, Any] | None:
 keyword_filter = Job(
     "keyword_filter",
     ("mediawiki.page_content_change.v1", "mediawiki.recentchange"),
-    steps=(Each("checked", checked), PerKey("fields", key, fields_of), Each("matches", matches)),
+    steps=(
+        Each("checked", checked),
+        Dedupe().step("dedupe"),
+        PerKey("fields", key, fields_of),
+        Each("matches", matches),
+    ),
     output=ToStream("mediawiki.keyword_match.v1", "1.0.0"),
     summary="Comments and added texts that contain keywords.",
 )

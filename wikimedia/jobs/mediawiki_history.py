@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.jobs import Context, Each, Job, PerKey, ToStream, Transition
+from headwater.jobs import Context, Dedupe, Each, Job, PerKey, ToStream, Transition
 from headwater.times import time_ms
 
 from ..content import pages
@@ -160,7 +160,7 @@ def _at_ms(text: str) -> int:
 mediawiki_history = Job(
     "mediawiki_history",
     (CHANGES, TAGS, VISIBILITY),
-    steps=(Each("checked", checked), PerKey("rows", key, rows, keeps_rows=True)),
+    steps=(Each("checked", checked), Dedupe().step("dedupe"), PerKey("rows", key, rows, keeps_rows=True)),
     output=ToStream("mediawiki.history.v1", "1.0.0"),
     summary="The history of wikis by revision and page, with reverts as they happen.",
 )

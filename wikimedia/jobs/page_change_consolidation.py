@@ -7,7 +7,7 @@ tell of one revision are passed on together. An event that comes later than that
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.jobs import Context, Each, Job, PerKey, ToStream, Transition
+from headwater.jobs import Context, Dedupe, Each, Job, PerKey, ToStream, Transition
 from headwater.jobs.rows import KeyRows
 from headwater.times import time_ms
 
@@ -128,7 +128,7 @@ def _rows(context: Context) -> KeyRows:
 page_change_consolidation = Job(
     "page_change_consolidation",
     tuple(f"mediawiki.{kind}" for kind in legacy.KINDS),
-    steps=(Each("checked", checked), PerKey("ordered", key, held, released, keeps_rows=True)),
+    steps=(Each("checked", checked), Dedupe().step("dedupe"), PerKey("ordered", key, held, released, keeps_rows=True)),
     output=ToStream("mediawiki.page_change.v1", "1.2.0"),
     summary="One ordered stream of changes of pages, made of the older streams.",
 )

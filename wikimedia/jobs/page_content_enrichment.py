@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from headwater.jobs import Await, Context, Each, Job, Retry, ToStream
+from headwater.jobs import Await, Context, Dedupe, Each, Job, Retry, ToStream
 from headwater.times import time_ms
 
 from ..content import pages
@@ -48,6 +48,7 @@ page_content_enrichment = Job(
     steps=(
         Each("checked", pages.checked),
         Await("with_content", with_content, concurrency=64, retry=Retry(within="60s", base="1s"), key=pages.key),
+        Dedupe().step("dedupe"),
     ),
     output=ToStream("mediawiki.page_content_change.v1", "1.2.0"),
     summary="Changes of pages with the content of the revision.",

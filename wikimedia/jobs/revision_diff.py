@@ -32,11 +32,11 @@ def difference(event: dict[str, Any], context: Context) -> dict[str, Any] | None
     return {**found, "diff": encoded[:DIFF_BYTES_MAX].decode("utf-8", "ignore"), **counts, "truncated": True}
 
 
-checked, compare = pages.comparing()
+checked, dedupe, compare = pages.comparing()
 revision_diff = Job(
     "revision_diff",
     ("mediawiki.page_content_change.v1",),
-    steps=(checked, Parents().step(), compare, Each("difference", difference)),
+    steps=(checked, Parents().step(), dedupe, compare, Each("difference", difference)),
     output=ToStream("research.revision_diff.v1", "1.0.0"),
     summary="What each edit changed in the text of a page, line by line.",
 )

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from headwater.event import CANARY_DOMAIN, get_path
-from headwater.jobs import Context, Job, PerKey, ToStream, Transition
+from headwater.jobs import Context, Dedupe, Job, PerKey, ToStream, Transition
 from headwater.times import utc_text
 
 from ..content.unusual import POINTS_MIN, unusual
@@ -96,7 +96,10 @@ def _anomalies(state: dict[str, Any], first: int, ended: int, points: int) -> It
 traffic_anomalies = Job(
     "traffic_anomalies",
     tuple(STREAMS),
-    steps=(PerKey("minutes", series, counted, compared),),
+    steps=(
+        Dedupe().step("dedupe"),
+        PerKey("minutes", series, counted, compared),
+    ),
     output=ToStream("traffic.anomaly.v1", "1.0.0"),
     out_of_order_ms=10_000,
     canaries=True,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.jobs import Context, Window, job, tumbling
+from headwater.jobs import Context, Dedupe, Window, job, tumbling
 
 from ..content.recent_changes import is_edit
 
@@ -21,6 +21,7 @@ def is_by_people(change: Mapping[str, Any]) -> bool:
     sink="mediawiki.page_trending_edits.v1:1.0.0",
     where=is_by_people,
     key=("wiki", "title"),
+    dedupe=Dedupe(),
     window=tumbling("1h").count("edits").count_distinct("editors", "user"),
     out_of_order="1m",
 )

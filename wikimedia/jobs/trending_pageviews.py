@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.jobs import Context, Job, PerKey, Timer, ToStream, Transition
+from headwater.jobs import Context, Dedupe, Job, PerKey, Timer, ToStream, Transition
 from headwater.times import utc_text
 
 VIEWS_MIN = 120
@@ -77,7 +77,11 @@ def top(state: Any, timer: str, context: Context) -> Transition:
 trending_pageviews = Job(
     "trending_pageviews",
     (VIEWS, STATS),
-    steps=(PerKey("joined", page_and_hour, joined, without_stats), PerKey("top", hour_of, collected, top)),
+    steps=(
+        Dedupe().step("dedupe"),
+        PerKey("joined", page_and_hour, joined, without_stats),
+        PerKey("top", hour_of, collected, top),
+    ),
     output=ToStream("pageview.trending.relative.v1", "1.0.0"),
     out_of_order_ms=60_000,
     summary="Pages that are viewed far more often than usual, the most unusual first.",
