@@ -70,7 +70,7 @@ ONLY_IN = {
         "headwater.queries.engine",
         "headwater.processing.batch.parquet",
     ),
-    "sqlglot": ("headwater.queries",),
+    "sqlglot": ("headwater.queries", "headwater.jobs.sql"),
     "starlette": ("headwater.web",),
     "uvicorn": ("headwater.web",),
     "httptools": ("headwater.web",),

@@ -11,6 +11,7 @@ from headwater.jobs.operators.sliding import sliding
 from headwater.jobs.operators.windows import Window, tumbling
 from headwater.jobs.outcomes import NotYet, Reject, Retry
 from headwater.jobs.scope import Scope
+from headwater.jobs.sql.decorator import sql_job
 from headwater.jobs.steps import Await, Context, Each, PerKey, Timer, Transition
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "job",
     "session",
     "sliding",
+    "sql_job",
     "table",
     "tumbling",
 ]

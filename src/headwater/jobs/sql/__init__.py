@@ -1,0 +1,1 @@
+"""Continuous SQL: a query as the steps of a job."""
