@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Iterable
 
 from headwater.jobs.rows import KeyRows
-from headwater.jobs.steps import KeyEntry
 from headwater.log.contract import StateChange
 from headwater.processing.stores.contract import JobStore
 
@@ -21,6 +20,8 @@ FIRST_PAGE_ROWS = 16
 PAGE_ROWS = 1024
 SCANS_AT_ONCE = 32
 CACHED_BYTES_MAX = 67_108_864
+# How the cell of a key with rows ends.
+HAS_ROWS_END = b',"r":1}'
 # What a cached key costs besides its rows.
 KEY_BYTES = 500
 
@@ -47,7 +48,7 @@ class RowState:
             if rows is not None:
                 self._cached_bytes -= rows.size_bytes + KEY_BYTES
                 self._used[key] = rows
-            elif cell is not None and KeyEntry.decode(cell).has_rows:
+            elif cell is not None and cell.endswith(HAS_ROWS_END):
                 missing.append(key)
             else:
                 self._used[key] = KeyRows()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headwater.jobs.steps import KeyEntry
+from headwater.jobs.steps import KeyEntry, Timer
 from headwater.log.contract import StateChange
 from headwater.processing.embedded.row_state import KEY_BYTES, PAGE_ROWS, RowState
 from headwater.processing.stores.contract import LogStore
@@ -87,6 +87,20 @@ async def test_rows_in_memory_are_not_read_again(store: Store) -> None:
         state.of(b"1")[f"{number}"] = number
         await commit(store, state)
     assert store.scans == 0
+
+
+@pytest.mark.parametrize("state", [None, 1, {"a": [1.5]}, 2**70, "é", "\ud800"])
+@pytest.mark.parametrize("timers", [{}, {"t": Timer(1)}])
+async def test_the_cell_of_a_key_says_that_it_has_rows_whatever_its_state(
+    store: Store, state: Any, timers: Any
+) -> None:
+    rows = rows_in(store)
+    await rows.load([(b"1", None)])
+    rows.of(b"1")["a"] = 1
+    await commit(store, rows)
+    again = rows_in(store)
+    await again.load([(b"1", KeyEntry(state, timers, has_rows=True).encode())])
+    assert dict(again.of(b"1")) == {"a": 1}
 
 
 async def test_keys_without_rows_are_not_read(store: Store) -> None:
