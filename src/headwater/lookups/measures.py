@@ -17,20 +17,20 @@ class Measures:
             for outcome in ("answered", "refused", "throttled", "unavailable", "withheld")
         }
         self._cached = telemetry.counter("headwater_lookup_cache_asked", "Lookups that may be answered by the cache.")
-        self._in_flight = telemetry.gauge(
-            "headwater_lookups_in_flight", "Requests of jobs to other services in flight."
-        )
+        self.in_flight = 0
+        gauge = telemetry.gauge("headwater_lookups_in_flight", "Requests of jobs to other services in flight.")
+        gauge.set_function(lambda: self.in_flight)
         self._seconds = telemetry.histogram(
             "headwater_lookup_seconds", "Duration of requests of jobs to other services."
         )
 
     def began(self) -> None:
         """A request is sent."""
-        self._in_flight.inc()
+        self.in_flight += 1
 
     def ended(self, seconds: float) -> None:
         """Its answer was read, or it failed."""
-        self._in_flight.dec()
+        self.in_flight -= 1
         self._seconds.observe(seconds)
 
     def answered(self) -> None:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 import orjson
 
@@ -113,10 +113,19 @@ def read_options(method: str, url: str, options: Options) -> Wanted:
 def with_params(url: str, params: Mapping[str, Any] | None) -> str:
     """The URL with `params` added to its query, and without a fragment."""
     url = url.partition("#")[0]
-    given = {name: _value(value) for name, value in (params or {}).items() if value is not None}
-    if not given:
-        return url
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(given, doseq=True)}"
+    query = form_of(params or {})
+    return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
+
+
+def form_of(params: Mapping[str, Any]) -> str:
+    """Names and values as in a query or a form; a list repeats its name, None leaves it out."""
+    pairs = []
+    for name, value in params.items():
+        if isinstance(value, (list, tuple)):
+            pairs += [f"{_quoted(name)}={_quoted(_text(one))}" for one in value]
+        elif value is not None:
+            pairs.append(f"{_quoted(name)}={_quoted(_text(value))}")
+    return "&".join(pairs)
 
 
 def seconds_of(name: str, duration: Duration) -> float:
@@ -132,10 +141,15 @@ def seconds_of(name: str, duration: Duration) -> float:
     return seconds
 
 
-def _value(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return [_value(one) for one in value] if isinstance(value, (list, tuple)) else value
+def _text(value: Any) -> Any:
+    if isinstance(value, (str, bytes)):
+        return value
+    return ("false", "true")[value] if isinstance(value, bool) else str(value)
+
+
+def _quoted(text: Any) -> str:
+    # Most names and values have nothing to quote, and looking is cheap.
+    return text if isinstance(text, str) and text.isascii() and text.isalnum() else quote_plus(text)
 
 
 def _body(options: Options, headers: dict[str, str]) -> bytes | None:
@@ -152,8 +166,7 @@ def _body(options: Options, headers: dict[str, str]) -> bytes | None:
         elif isinstance(data, str):
             body = data.encode()
         else:
-            given = {name: _value(value) for name, value in data.items() if value is not None}
-            kind, body = _FORM, urlencode(given, doseq=True).encode()
+            kind, body = _FORM, form_of(data).encode()
     if kind is not None and not any(name.lower() == "content-type" for name in headers):
         headers["Content-Type"] = kind
     return body
