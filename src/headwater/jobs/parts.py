@@ -145,6 +145,8 @@ class PartPlan:
         retry = asked.value("retry")
         if retry is not None and not isinstance(retry, Retry):
             raise asked.wrong("retry", 'a Retry, such as Retry(within="60s")')
+        if retry is not None and retry.hold_key and self._key is None:
+            raise asked.refused("retry", "`retry` has hold_key=True, but the job has no key.", 'Add key="field".')
         if not is_async(function) and asked.value("timeout") is not None:
             raise asked.refused("timeout", "`timeout` ends a call that waits, and this function is not `async`.")
         for name in KEEP_STATE:
