@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from headwater.config import Config, load_config
@@ -123,6 +124,37 @@ async def test_a_job_that_fails_again_and_again_does_not_disturb_the_others(proj
         assert report.state == "restarting"
         assert report.last_error is not None
         assert "StreamUnknown" in report.last_error
+    finally:
+        await platform.stop()
+
+
+SORTED = """
+from headwater.jobs import job
+
+@job(source="demo.edit", outputs=("large", "demo.page_edits:1.0.0"), settings={"limit": 5})
+def sorted_edits(edit, context):
+    if edit["bytes"] > context.settings["limit"]:
+        context.emit(edit, to="large")
+    context.emit({"dt": edit["dt"], "wiki": edit["wiki"], "title": edit["title"], "edits": 1}, to="demo.page_edits")
+"""
+
+
+async def test_a_job_with_several_outputs_is_known_to_all_of_the_platform(project: Path, log_url: str) -> None:
+    (project / "jobs" / "sorted.py").write_text(SORTED, encoding="utf-8")
+    (project / "streams" / "large.yaml").write_text("stream: large\nschema_title: demo/edit\n", encoding="utf-8")
+    overrides = {"log.url": log_url, "jobs.settings": {"sorted_edits": {"limit": 100}}}
+    platform = build(load_config(project, environment={}, overrides=overrides))
+    await platform.start()
+    try:
+        await platform.intake.write([edit("River", "20:00:01"), edit("Sea", "20:00:02", bytes=200)])
+        await platform.finish_jobs()
+        report = platform.runners["sorted_edits"].report()
+        assert (report.read, report.written, report.emitted) == (2, 3, {"large": 1, "demo.page_edits": 2})
+        totals = platform._job_totals()
+        # The job of the template writes into one of the streams, too.
+        assert (totals["large"], totals["demo.page_edits"]) == (1, 4)
+        found = await platform.log.read(await platform.log.first(["large"]))
+        assert [orjson.loads(record.value)["title"] for record in found] == ["Sea"]
     finally:
         await platform.stop()
 

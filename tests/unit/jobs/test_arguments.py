@@ -112,7 +112,7 @@ def refused(tmp_path: Path, text: str) -> JobInvalid:
         ("@job(source='a', timeout='5s')", "`timeout` is for a function that is awaited"),
         ("@job(source='a', retry='60s')", "`retry` is a Retry, such as Retry(within=\"60s\"), not '60s'"),
         ("@job(source='a', retry=Retry)", "`retry` is a Retry"),
-        ("@job(source='a', retry=Retry(park='1m', hold_key=True))", "`retry` has hold_key=True, but the job has no key"),
+        ("@job(source='a', retry=Retry(park='1m', hold_key=True))", "`retry` has hold_key=True, but"),
         ("@job(source='a', retry=Retry(), concurrency=0)", "`concurrency` is a whole number from 1 to 10,000, not 0"),
         ("@job(source='a', retry=Retry(), concurrency=True)", "`concurrency` is a whole number"),
         ("@job(source='a', retry=Retry(), timeout=3)", "this function is not `async`"),
