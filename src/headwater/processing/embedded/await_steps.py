@@ -61,7 +61,7 @@ def divided(job: Job) -> tuple[list[Stage], list[Each | PerKey]]:
 
 
 class AwaitSteps:
-    """The stages of one run. `on_error` is called if it cannot continue; `probe_seconds`: first and longest pause."""
+    """The stages of one run. `on_error` is called if it cannot continue."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class AwaitSteps:
         scope: Scope,
         decode: Decode,
         status: RunnerStatus,
-        probe_seconds: tuple[float, float],
+        new_breaker: Callable[[Callable[[], None], Callable[[], None]], Breaker],
         parking: Parking | None,
         on_change: Callable[[], None],
         on_error: Callable[[Exception], None],
@@ -81,7 +81,7 @@ class AwaitSteps:
         self.scope = scope
         self.decode = decode
         self.status = status
-        self.probe_seconds = probe_seconds
+        self.new_breaker = new_breaker
         self.parking = parking
         self.on_change = on_change
         self.on_error = on_error
@@ -143,8 +143,7 @@ class _StageRun:
         self.name = stage.step.name
         # Parked events that are on their way here, by their number in flight.
         self.resumed: dict[int, Due] = {}
-        first, longest = steps.probe_seconds
-        breaker = Breaker(self._changed, self._probe, pause_seconds=first, pause_seconds_max=longest)
+        breaker = steps.new_breaker(self._changed, self._probe)
         self.calls = StepCalls(stage.step, self, breaker)
         # For attempts, whose results are their own.
         self._application = Application(Results(), steps.watermark_ms, steps.scope)

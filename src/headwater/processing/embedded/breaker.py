@@ -30,9 +30,12 @@ class Breaker:
         *,
         pause_seconds: float,
         pause_seconds_max: float,
+        opens: bool = True,
     ) -> None:
+        """`opens`: false for a run that has to end, also during an outage."""
         self.is_open = False
         self.reason: BaseException | None = None
+        self._opens = opens
         self._on_change = on_change
         self._on_probe = on_probe
         self._loop = asyncio.get_running_loop()
@@ -71,7 +74,7 @@ class Breaker:
         self._failures += (error is not None) - failed_before
         if len(self._failed) > EVENTS:
             self._failures -= self._failed.pop(next(iter(self._failed)))
-        if error is not None and self._failures >= EVENTS * SHARE:
+        if self._opens and error is not None and self._failures >= EVENTS * SHARE:
             self._open(error)
 
     def close(self) -> None:

@@ -126,7 +126,7 @@ class EmbeddedRunner:
 
     async def _run(self, *, drain: bool) -> None:
         if self._stages:
-            await OverlappingLoop(self._overlapping(), self._stages).run(drain=drain)
+            await OverlappingLoop(self._overlapping(), self._stages, drain=drain).run()
             return
         end = await self._source.end() if drain else None
         while not self._stopping.is_set():

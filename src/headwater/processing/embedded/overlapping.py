@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from headwater.jobs.steps import Element, Failure, Results
 from headwater.log.contract import Position, StoredRecord, TopicPartition
 from headwater.processing.calls_status import CallsReport
 from headwater.processing.embedded.await_steps import AwaitSteps, Stage
+from headwater.processing.embedded.breaker import Breaker
 from headwater.processing.embedded.commits import Prepared
 from headwater.processing.embedded.elements import undecoded
 from headwater.processing.embedded.fold import Batch
@@ -35,8 +37,9 @@ PARKED_LOOK_SECONDS = 30.0
 class OverlappingLoop:
     """Runs a job with `stages` until it is stopped or, with `drain`, until all input is processed."""
 
-    def __init__(self, run: Run, stages: Sequence[Stage]) -> None:
+    def __init__(self, run: Run, stages: Sequence[Stage], *, drain: bool) -> None:
         self._run = run
+        self._drain = drain
         self._stages = stages
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -51,20 +54,19 @@ class OverlappingLoop:
         self._error: Exception | None = None
         self._is_drained = False
         # Whether no event is late, and no timer fires, until all input is processed.
-        self._holds_watermark = False
+        self._holds_watermark = drain and not run.settings.history
         self._parking: Parking | None = None
         self._due: asyncio.TimerHandle | None = None
         self._idle_since = run.clock()
         self._window, self._steps = self._new_window()
 
-    async def run(self, *, drain: bool) -> None:
+    async def run(self) -> None:
         """Raises what reading and committing raise."""
         stopped = asyncio.ensure_future(self._run.stopping.wait())
         stopped.add_done_callback(lambda _: self._wake.set())
         try:
             await self._load_parked()
-            self._holds_watermark = drain and not self._run.settings.history
-            end = await self._run.source.end() if drain else None
+            end = await self._run.source.end() if self._drain else None
             while not self._run.stopping.is_set():
                 if await self._advance(end):
                     return
@@ -272,7 +274,12 @@ class OverlappingLoop:
             decode=lambda record: elements_in(run, record, lambda seen: None, Results()),
             status=run.status,
             parking=self._parking,
-            probe_seconds=(run.settings.probe_seconds, run.settings.probe_seconds_max),
+            new_breaker=partial(
+                Breaker,
+                pause_seconds=run.settings.probe_seconds,
+                pause_seconds_max=run.settings.probe_seconds_max,
+                opens=not self._drain,
+            ),
             on_change=self._wake.set,
             on_error=self._fail,
         )

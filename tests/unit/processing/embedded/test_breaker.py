@@ -153,3 +153,16 @@ async def test_stopping_during_an_outage_leaves_the_events_to_the_next_run() -> 
     await kit.run()
     assert [event["n"] for event in await kit.events()] == list(range(100))
     assert await kit.errors() == []
+
+
+async def test_a_run_that_ends_does_so_during_an_outage_with_error_events() -> None:
+    async def call(event: dict[str, Any], context: Context) -> dict[str, Any]:
+        raise NotYet("the service is down")
+
+    made = Job("calling", ("in",), (Await("call", call, 20, Retry("20ms", "5ms", "10ms")),), ToStream("out"))
+    kit = JobKit(made)
+    await kit.open()
+    await kit.put(*({"n": n} for n in range(200)))
+    async with asyncio.timeout(60):
+        await kit.run()
+    assert len(await kit.errors()) == 200
