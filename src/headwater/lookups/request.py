@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import re
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
@@ -22,6 +23,7 @@ REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 URL_CHARS_MAX = 65_536
 # Headers that differ between requests for the same thing.
 TRACE_HEADERS = frozenset({"x-request-id", "traceparent", "tracestate"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -95,6 +97,8 @@ def read_options(method: str, url: str, options: Options) -> Wanted:
     if len(url) > URL_CHARS_MAX:
         raise LookupRefused(f"An address of {len(url):,} characters is longer than {URL_CHARS_MAX:,}.")
     origin, shown = _place(method, url.partition("?")[0])
+    if _CONTROL.search(url):
+        raise LookupRefused(f"{shown}: the address contains a control character.", hint="Quote what comes from events.")
     asked = next((value for name, value in headers.items() if name.lower() == "host"), None)
     matter = sorted((name.lower(), value) for name, value in headers.items() if name.lower() not in TRACE_HEADERS)
     cache = options.get("cache")

@@ -42,7 +42,8 @@ class Transport:
         try:
             async with session.request(
                 request.method,
-                URL(request.url, encoded=True),
+                # What is written as people read it, with letters of other alphabets or spaces, is encoded.
+                URL(request.url, encoded=request.url.isascii() and " " not in request.url),
                 headers=request.headers,
                 data=request.body,
                 allow_redirects=False,

@@ -113,6 +113,35 @@ async def test_an_address_that_cannot_be_asked_is_refused(url: str) -> None:
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("written", "target"),
+    [
+        ("/ü b?q=ä c", "/%C3%BC%20b?q=%C3%A4+c"),
+        ("/a%2Fb?q=%26", "/a%2Fb?q=%26"),
+        ("/a/../b", "/a/../b"),
+        ("?x", "/?x"),
+        ("", "/"),
+    ],
+)
+async def test_an_address_is_sent_as_it_is_meant(written: str, target: str) -> None:
+    async with asking(always(OK)) as (http, service):
+        await http.get(service.url + written)
+    assert service.asked[0].target == target
+
+
+@pytest.mark.parametrize("text", ["\r\nX-Injected: 1\r\n", "\n", "\0", " HTTP/1.1\r\nX: y\r\n\r\nGET /other", "\x7f"])
+async def test_no_address_and_no_method_injects_into_the_request(text: str) -> None:
+    async with asking(always(OK)) as (http, service):
+        for url in (f"{service.url}/{text}", f"{service.url}/?q={text}", f"{service.url}{text}/"):
+            with pytest.raises(LookupRefused):
+                await http.get(url)
+        with pytest.raises(LookupRefused):
+            await http.request(f"GET{text}", service.url)
+        with pytest.raises(LookupRefused):
+            await http.get(service.url, headers={"X-A": f"b{text}"})
+    assert not service.asked
+
+
 async def test_a_header_with_a_line_end_is_refused() -> None:
     async with asking(always(OK)) as (http, service):
         with pytest.raises(LookupRefused):
