@@ -18,6 +18,7 @@ from headwater.event import json_bytes
 from headwater.jobs.job import Job
 from headwater.jobs.scope import Scope
 from headwater.jobs.steps import Element, Step
+from headwater.log.contract import StoredRecord
 from headwater.processing.embedded.fold import END_OF_TIME, Batch, Due, LoopTurn, StepFold
 from headwater.processing.embedded.watermark import Watermarks
 from headwater.processing.stores.contract import LogStore
@@ -37,7 +38,9 @@ class Sent(NamedTuple):
 
     def element(self, number: int) -> Element:
         value = {"meta": {"id": f"id-{number}"}, **self.value}
-        return Element(value, START + self.at, value["meta"]["id"], self.stream, json_bytes(value), value)
+        at_ms = START + self.at
+        record = StoredRecord(self.stream, self.partition, number, at_ms, None, (), json_bytes(value))
+        return Element(value, at_ms, value["meta"]["id"], self.stream, record, value)
 
 
 class Folded(NamedTuple):
@@ -57,9 +60,16 @@ class Folded(NamedTuple):
 
 
 class Folding:
-    """Runs `steps` on an in-memory store."""
+    """Runs `steps` on an in-memory store. `history`: as over files, where the events of all partitions are sorted."""
 
-    def __init__(self, *steps: Step, out_of_order_ms: int = 0, now_ms: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        *steps: Step,
+        out_of_order_ms: int = 0,
+        now_ms: Callable[[], int] | None = None,
+        history: bool = False,
+    ) -> None:
+        self._history = history
         self._job = Job("folding", ("in", "other"), steps)
         self._scope = Scope("folding", clock=None if now_ms is None else lambda: now_ms() / 1000)
         self._now_ms = now_ms
@@ -97,6 +107,8 @@ class Folding:
         await self._fold.fold_events([one.element(number) for number, one in sent], batch, before)
         for _, one in sent:
             self._watermarks.saw(("in", one.partition), START + one.at)
+        if self._history:
+            active = {("in", sent[-1][1].partition)} if sent else set()
         self._watermarks.advance(active, self._out_of_order_ms)
         moved = self._watermarks.watermark_ms
         await self._fire(batch, before, Due(moved, moved, self._wall_ms()))
@@ -120,7 +132,15 @@ class Folding:
 
     def _new_fold(self) -> StepFold:
         store = LogStore(self._log, "folding")
-        return StepFold(self._job, self._job.steps, store, LoopTurn(1.0), scope=self._scope, timers_max=7)
+        return StepFold(
+            self._job,
+            self._job.steps,
+            store,
+            LoopTurn(1.0),
+            scope=self._scope,
+            timers_max=7,
+            one_by_one=self._history,
+        )
 
     def _wall_ms(self) -> int | None:
         return None if self._now_ms is None else self._now_ms()
