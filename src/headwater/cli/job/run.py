@@ -37,8 +37,9 @@ Examples:
     multiple=True,
     required=True,
     metavar="SRC",
-    help="File of events (JSON lines, also gzipped, or Parquet), directory, pattern in quotes, `-`, or `log`, the "
-    "project's log; may be repeated. STREAM=SRC takes all its events as those of a stream that the job reads.",
+    help="File of events (JSON lines, also gzipped, Parquet, or an XML dump of a wiki), directory, pattern in quotes, "
+    "`-`, or `log`, the project's log; may be repeated. STREAM=SRC takes all its events as those of a stream that the "
+    "job reads.",
 )
 @click.option(
     "--to",
@@ -168,7 +169,7 @@ def _show(job: Job, outcome: Outcome) -> None:
     lines += [("late", f"{summary.late:,}")] if summary.late else []
     lines += [(f"  left out: {what}", f"{count:,}") for what, count in outcome.left_out() if count]
     for name, text in lines:
-        say(f"{name:<32}{text}")
+        say(f"{name:<34}{text}")
     say(
         f"in {outcome.seconds:.1f} s" + (f", {summary.read / outcome.seconds:,.0f} events/s" if outcome.seconds else "")
     )

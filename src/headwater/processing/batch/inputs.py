@@ -12,6 +12,8 @@ from pathlib import Path
 from headwater.errors import ConfigInvalid
 from headwater.event_lines import LineSource, open_lines
 from headwater.processing.batch.admission import InputLine
+from headwater.processing.batch.dumps import SUFFIXES as DUMPS
+from headwater.processing.batch.dumps import dump_events, is_dump
 from headwater.processing.batch.log_range import LogRange
 from headwater.processing.batch.parquet import SUFFIX as PARQUET
 from headwater.processing.batch.parquet import parquet_rows
@@ -20,7 +22,7 @@ STANDARD_INPUT = "-"
 # `log`, `log:STREAM` or `stream:STREAM`: in the project's log.
 LOG = ("log", "stream")
 # Files of these kinds are taken from directories.
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", PARQUET)
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", PARQUET, *DUMPS)
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -122,14 +124,18 @@ class InputReader:
         number = 0
         for file in self.files:
             name = "standard input" if file.is_standard_input else file.path.name
-            rows = parquet_rows(file.path) if file.path.suffix == PARQUET else self._lines(file)
-            for line, data in enumerate(rows, start=1):
+            for line, data in enumerate(self._rows(file), start=1):
                 yield InputLine(name, line, number, data, file.stream)
                 number += 1
         for record, stream in () if self.log_range is None else self.log_range.records():
             name = f"{record.topic}/{record.partition}"
             yield InputLine(name, record.offset, number, record.value, stream.name, record)
             number += 1
+
+    def _rows(self, file: InputFile) -> Iterator[bytes]:
+        if file.path.suffix == PARQUET:
+            return parquet_rows(file.path)
+        return dump_events(file.path) if is_dump(file.path) else self._lines(file)
 
     def _lines(self, file: InputFile) -> Iterator[bytes]:
         try:
