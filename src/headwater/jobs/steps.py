@@ -171,19 +171,32 @@ class Context:
         self.emit(event, stream)
 
     def timer(
-        self, name: str, *, after: Duration | None = None, at_ms: int | None = None, fires_when_idle: bool = True
+        self,
+        name: str,
+        *,
+        after: Duration | None = None,
+        at_ms: int | None = None,
+        fires_when_idle: bool = True,
+        clock: Literal["event", "wall"] = "event",
     ) -> None:
         """Set the timer `name` of this key, or set it again: `after` the event time, or at a time in milliseconds.
 
-        Raises JobInvalid in a function that has no key, and for what is no time.
+        With `clock="wall"` it is `after` the present, and fires by the clock of the runner; over history, where that
+        means nothing, event time takes its place. Raises JobInvalid in a function that has no key, and for what is not
+        a time.
         """
         if (after is None) == (at_ms is None):
             raise JobInvalid(f"timer({name!r}): give either `after`, a duration, or `at_ms`, a time.")
+        if clock not in ("event", "wall"):
+            raise JobInvalid(f'timer({name!r}): `clock` is "event" or "wall", not {clock!r}.')
         timers = self._timers_of_key("timer", name)
-        at = at_ms if after is None else self.event_time_ms + milliseconds(after)
+        now_ms = self.scope.processing_ms if clock == "wall" else None
+        start_ms = self.event_time_ms if now_ms is None else now_ms
+        at = at_ms if after is None else start_ms + milliseconds(after)
         if type(at) is not int or not -TIMER_MS_MAX <= at <= TIMER_MS_MAX:
             raise JobInvalid(f"timer({name!r}): {at!r} is not a time in whole milliseconds.")
-        self.timers = {**timers, name: Timer(at, fires_when_idle=fires_when_idle)}
+        of = "event" if now_ms is None else clock
+        self.timers = {**timers, name: Timer(at, fires_when_idle=fires_when_idle, clock=of)}
 
     def cancel(self, name: str) -> None:
         """Delete the timer `name` of this key, if it is set. Raises JobInvalid in a function that has no key."""

@@ -149,6 +149,10 @@ def test_timers_are_set_replaced_and_cancelled_by_name() -> None:
     assert keyed(lambda context: context.timer("over", at_ms=9, fires_when_idle=False)) == {
         "over": Timer(9, fires_when_idle=False)
     }
+    assert keyed(lambda context: context.timer("over", after="1s", clock="wall")) == {
+        "over": Timer(8_500, clock="wall")
+    }
+    assert keyed(lambda context: context.timer("over", at_ms=9, clock="wall")) == {"over": Timer(9, clock="wall")}
     before = KeyEntry({"n": 1}, {"over": Timer(9), "other": Timer(10)})
     assert keyed(lambda context: context.timer("over", after=1), before) == {"over": Timer(6_000), "other": Timer(10)}
     assert keyed(lambda context: context.cancel("over"), before) == {"other": Timer(10)}
@@ -162,6 +166,7 @@ def test_timers_are_set_replaced_and_cancelled_by_name() -> None:
         (lambda context: context.timer("t"), "either `after`"),
         (lambda context: context.timer("t", after=1, at_ms=1), "either `after`"),
         (lambda context: context.timer("t", after="5 minutes"), "is not a duration"),
+        (lambda context: context.timer("t", after=1, clock="sun"), '`clock` is "event" or "wall", not \'sun\''),
         (lambda context: context.timer("t", at_ms=1.5), "1.5 is not a time"),
         (lambda context: context.timer("t", at_ms=2**63), "is not a time"),
         (lambda context: context.timer(3, after=1), "the name of a timer is text"),
@@ -171,6 +176,12 @@ def test_timers_are_set_replaced_and_cancelled_by_name() -> None:
 def test_what_is_no_timer_is_an_error(change: Callable[[Context], None], complaint: str) -> None:
     with pytest.raises(JobInvalid, match=complaint):
         keyed(change)
+
+
+def test_over_history_a_timer_by_the_clock_is_one_in_event_time() -> None:
+    context = Context(5_000, timers={}, scope=Scope("j", clock=None))
+    context.timer("over", after="1s", clock="wall")
+    assert context.timers == {"over": Timer(6_000)}
 
 
 @pytest.mark.parametrize("verb", [lambda context: context.timer("t", after=1), lambda context: context.cancel("t")])

@@ -112,7 +112,8 @@ async def test_closed_windows_leave_no_state_behind() -> None:
         ("1m", "2m", "leave out"),
         ("1m", 0, "small"),
         (0, 0, "small"),
-        ("1h", "0.0003s", "parts"),
+        ("1h", "0.0003s", "small"),
+        ("1h", "1ms", "parts"),
         ("1h", "x", "duration"),
     ],
 )
