@@ -101,11 +101,11 @@ class EventInvalid(HeadwaterError):
 
 
 class InputInvalid(HeadwaterError):
-    """A line of the input of a job is not an event that the intake would accept; the message has file, line and
-    reason."""
+    """A line of a job's input is not an event that the intake would accept; the message has file, line and reason."""
 
     code = "input_invalid"
     fault = Fault.PRODUCER
+    because: str = ""  # the code of the reason
 
 
 class EventTooLarge(HeadwaterError):

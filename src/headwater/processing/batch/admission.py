@@ -216,4 +216,6 @@ class Admission:
         if len(self.counts.refusals) < REFUSALS_LISTED_MAX:
             self.counts.refusals.append(reason)
         name = line.stream or self._only or next(iter(self._streams))
-        return Entry(self._now_ms, line.number, self._streams[name].topics[0], data, refused=reason)
+        return Entry(
+            self._now_ms, line.number, self._streams[name].topics[0], data, refused=reason, refused_code=error.code
+        )

@@ -39,6 +39,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     headers: tuple[tuple[str, bytes], ...] = ()
     duplicate_key: str | None = None
     refused: str | None = None
+    # The code of that reason.
+    refused_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class EntrySource:
         # What was read and is after `position`, or was at the last read.
         self._ahead: deque[tuple[Entry, StoredRecord]] = deque()
         # Why records that are not committed yet are not events, by topic and offset.
-        self._refused: dict[str, dict[int, str]] = {topic: {} for topic in self._topics}
+        self._refused: dict[str, dict[int, InputInvalid]] = {topic: {} for topic in self._topics}
         self._offsets: dict[TopicPartition, int] = {}
         # The partition of the newest event that was read, and the time of the newest one before `position`.
         self._newest: tuple[int, TopicPartition | None] = (NO_WATERMARK, None)
@@ -117,7 +117,7 @@ class EntrySource:
         if not any(self._refused.values()):
             return {}
         reasons = ((index, self._refused[record.topic].get(record.offset)) for index, record in enumerate(records))
-        return {index: InputInvalid(reason) for index, reason in reasons if reason is not None}
+        return {index: reason for index, reason in reasons if reason is not None}
 
     def after(self, records: Sequence[StoredRecord]) -> Position:
         offsets = dict(self.position.offsets)
@@ -171,7 +171,8 @@ class EntrySource:
             self._offsets[part] = offset + 1
             record = StoredRecord(entry.topic, 0, offset, entry.time_ms, entry.key, entry.headers, entry.value)
             if entry.refused is not None:
-                self._refused[entry.topic][offset] = entry.refused
+                self._refused[entry.topic][offset] = refusal = InputInvalid(entry.refused)
+                refusal.because = entry.refused_code
             self._ahead.append((entry, record))
             yield entry, record
 

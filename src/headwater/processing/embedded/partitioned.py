@@ -16,14 +16,14 @@ import time
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import replace
-from typing import Unpack
+from typing import Any, Unpack
 
-from headwater.errors import WriterFenced
+from headwater.errors import LogUnavailable, WriterFenced
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
 from headwater.jobs.metrics import JobMetrics
 from headwater.jobs.scope import Offered, Scope
-from headwater.log.contract import Log, Position, TopicPartition
+from headwater.log.contract import Log, Membership, Position, TopicPartition
 from headwater.processing.calls_status import NO_CALLS
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.log_source import LogSource
@@ -31,7 +31,7 @@ from headwater.processing.embedded.loop import EmbeddedRunner
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.failures.counts import together
 from headwater.processing.failures.failed_events import FailedEvents
-from headwater.processing.failures.redriven import SETTINGS, redrive_topic
+from headwater.processing.failures.redriven import redrive_topic
 from headwater.processing.status import JobReport, RunnerStatus
 from headwater.processing.stores.partitions import PartitionStore, UnpartitionedStore, group_of, reposition_groups
 from headwater.processing.supervisor import Supervisor
@@ -39,6 +39,8 @@ from headwater.telemetry import Telemetry
 
 # As long as the brokers take to notice that a process is gone: until then two may claim the partition.
 FENCED_PAUSE_SECONDS = 6.0
+# How often to look whether there are events that were redriven.
+LOOK_SECONDS = 2.0
 # Less than that of the job's own supervisor, so that no loop outlives the runner.
 PATIENCE_SECONDS = 3.0
 
@@ -236,21 +238,11 @@ class SharedRunner:
             await self._run_whole()
             return
         topics = [topic for name in self.job.reads() for topic in self._gate.streams.get(name).topics]
-        # All members of the group read the same topics, so it is made before there is anything in it.
-        await self._log.ensure_topic(redriven := redrive_topic(self.job.name), SETTINGS)
-        topics.append(redriven)
         membership = await self._log.join(self.job.group, topics, stall_seconds_max=self._stall_seconds_max)
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             self.status.running()
-            while not stopping.done():
-                changes = asyncio.ensure_future(membership.changes())
-                try:
-                    await asyncio.wait((changes, stopping), return_when=asyncio.FIRST_COMPLETED)
-                    if changes.done():
-                        await self._follow(changes.result())
-                finally:
-                    changes.cancel()
+            await self._follow_changes(membership, stopping, (topics[0], 0))
         finally:
             stopping.cancel()
             try:
@@ -272,6 +264,27 @@ class SharedRunner:
     async def lag(self) -> int:
         """How many records of its partitions are not processed."""
         return sum(await asyncio.gather(*(part.runner.lag() for part in list(self._parts.values()))))
+
+    async def _follow_changes(
+        self, membership: Membership, stopping: asyncio.Future[Any], leading: TopicPartition
+    ) -> None:
+        """Work on what is assigned, until `stopping` is done; who has `leading` also has what is redriven."""
+        assigned: frozenset[TopicPartition] = frozenset()
+        redriven: frozenset[TopicPartition] = frozenset()
+        changes = asyncio.ensure_future(membership.changes())
+        try:
+            while not stopping.done():
+                await asyncio.wait((changes, stopping), timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if changes.done():
+                    assigned = changes.result()
+                    changes = asyncio.ensure_future(membership.changes())
+                # A log that is away has reported that, and the partitions go on trying.
+                with contextlib.suppress(LogUnavailable):
+                    found = await self._log.partition_counts([redrive_topic(self.job.name)])
+                    redriven = frozenset((topic, 0) for topic in found)
+                await self._follow(assigned | redriven if leading in assigned else assigned)
+        finally:
+            changes.cancel()
 
     async def _follow(self, assigned: frozenset[TopicPartition]) -> None:
         """Stop the partitions that are no longer assigned, then start those that are."""

@@ -18,6 +18,7 @@ from headwater.errors import (
     AnswerInvalid,
     EventTooLarge,
     HeadwaterError,
+    InputInvalid,
     LookupNotFound,
     LookupNotYet,
     LookupRefused,
@@ -94,9 +95,10 @@ def kind_of(step: str, error: BaseException) -> str:
     if (named := _named(error)) is not None:
         return named
     if step in (DECODE, INPUT, OUTPUT, TABLE):
-        if isinstance(error, EventTooLarge):
+        code = error.because if isinstance(error, InputInvalid) else getattr(error, "code", None)
+        if code == EventTooLarge.code:
             return MESSAGE_TOO_LARGE
-        if isinstance(error, SchemaNotFound):
+        if code == SchemaNotFound.code:
             return SCHEMA_NOT_FOUND
         return INVALID_INPUT if step in (DECODE, INPUT) else INVALID_OUTPUT
     return next((kind for of, kind in _KINDS if isinstance(error, of)), HANDLER_ERROR)

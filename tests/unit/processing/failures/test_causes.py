@@ -14,6 +14,8 @@ from headwater.errors import (
     EventInvalid,
     EventMalformed,
     EventTooLarge,
+    HeadwaterError,
+    InputInvalid,
     JobInvalid,
     LookupNotFound,
     LookupNotYet,
@@ -26,6 +28,13 @@ from headwater.foreign import Escaped
 from headwater.jobs.outcomes import NotYet, Reject
 from headwater.jobs.steps import Element, Failure
 from headwater.processing.failures.causes import COMMON_CHARS_MAX, cause_of, common_text, frame_of, kind_of
+
+
+def input_invalid(reason: type[HeadwaterError]) -> InputInvalid:
+    """A line that is no event for this reason."""
+    error = InputInvalid("a line")
+    error.because = reason.code
+    return error
 
 
 class NoContent(Reject):
@@ -56,6 +65,10 @@ class Misnamed(Exception):
         ("decode", EventInvalid([Violation("/a", "required", "is required")]), "INVALID_INPUT"),
         ("decode", SchemaNotFound("no"), "SCHEMA_NOT_FOUND"),
         ("decode", EventTooLarge("no"), "MESSAGE_TOO_LARGE"),
+        ("input", InputInvalid("a line"), "INVALID_INPUT"),
+        ("input", input_invalid(EventInvalid), "INVALID_INPUT"),
+        ("input", input_invalid(SchemaNotFound), "SCHEMA_NOT_FOUND"),
+        ("input", input_invalid(EventTooLarge), "MESSAGE_TOO_LARGE"),
         ("output", EventInvalid([Violation("/a", "required", "is required")]), "INVALID_OUTPUT"),
         ("output", JobInvalid("A job gives events."), "INVALID_OUTPUT"),
         ("output", EventTooLarge("no"), "MESSAGE_TOO_LARGE"),

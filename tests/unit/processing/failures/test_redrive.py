@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,8 +16,11 @@ from headwater.jobs.steps import Each, PerKey, Transition
 from headwater.log.contract import Record
 from headwater.processing.control import JobControl, Move
 from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.embedded.partitioned import SharedRunner
 from headwater.processing.failures.redrive import redrive_entries
-from headwater.testing.job_kit import JobKit
+from headwater.testing.eventually import eventually
+from headwater.testing.job_kit import JobKit, open_gate
+from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
 
 from .kit import Switch, edit, errors_of, redrive
 
@@ -356,3 +360,34 @@ async def test_a_job_that_was_reset_processes_nothing_twice_and_its_errors_can_b
             assert outcome.events == 1
             await kit.run()
     assert len({event["meta"]["id"] for event in await kit.events()}) == 40
+
+
+async def test_processes_that_share_a_job_process_what_is_redriven_once() -> None:
+    switch = Switch()
+    brokers = OracleBrokers()
+    made = stateless(switch)
+    kits = [JobKit(made, log=OracleKafkaLog(brokers), partitions=4, schemas=SCHEMAS) for _ in range(2)]
+    runners = []
+    for kit in kits:
+        await kit.open()
+        gate = open_gate(kit.streams, schemas=SCHEMAS)
+        runners.append(SharedRunner(made, kit.log, gate, settings=RunnerSettings(wait_seconds=0.02)))
+    running = [asyncio.create_task(runner.run()) for runner in runners]
+
+    async def outputs(number: int) -> bool:
+        return len(await kits[0].events()) == number
+
+    async def failures(number: int) -> bool:
+        return len(await errors_of(kits[0])) == number
+
+    try:
+        await kits[0].put(*[edit(number) for number in range(30)])
+        await eventually(lambda: failures(10))
+        switch.is_broken = False
+        await redrive(kits[1])
+        await eventually(lambda: outputs(30))
+        assert len({event["meta"]["id"] for event in await kits[0].events()}) == 30
+    finally:
+        for runner in runners:
+            runner.stop()
+        await asyncio.gather(*running)
