@@ -336,6 +336,19 @@ class JobsConfig:
         "event that failed, its cause and its place, so that it can be redriven.",
         at_least=0,
     )
+    history_sort_events_max: int = setting(
+        200_000,
+        "How many events `headwater job run` has in memory while it sorts; more are sorted on disk.",
+        at_least=1,
+    )
+    history_sort_bytes_max: int = setting(
+        134_217_728, "How many bytes these events may take in memory.", at_least=65_536
+    )
+    history_ids_max: int = setting(
+        1_000_000,
+        "Among how many events `headwater job run` recognises a repeated `meta.id`, at most a day of event time.",
+        at_least=1,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,3 +273,17 @@ def test_a_run_is_as_slow_as_it_is_asked_to_be(project: Path, tmp_path: Path) ->
     assert result.exit_code == 0
     assert time.monotonic() - started >= 0.5
     assert len(read(tmp_path / "out.jsonl")) == 60
+
+
+def test_bounds_of_memory_are_settings_and_a_run_that_could_not_begin_leaves_nothing(
+    project: Path, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "in.jsonl", [edit(number) for number in range(50)][::-1])
+    for bound in ("2", "200000"):
+        bounded = ("--set", f"jobs.history_sort_events_max={bound}")
+        assert run(project, "page_edits", "--from", source, "--to", tmp_path / f"{bound}.out", *bounded).exit_code == 0
+    assert (tmp_path / "2.out").read_bytes() == (tmp_path / "200000.out").read_bytes() != b""
+    damaged = tmp_path / "dump.xml"
+    damaged.write_text("<mediawiki>")
+    assert run(project, "page_edits", "--from", damaged, "--to", tmp_path / "no.jsonl").exit_code == 2
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["2.out", "200000.out", "dump.xml", "in.jsonl"]

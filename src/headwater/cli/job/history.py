@@ -22,7 +22,7 @@ from headwater.cli.job.targets import Request, refuse_overwriting, results_of
 from headwater.cli.up.up import require_project, run_until_stopped
 from headwater.config import SECTIONS, Config, load_config, override_of
 from headwater.declaration import nearest
-from headwater.errors import ConfigInvalid, JobInvalid
+from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
 from headwater.intake.gate import GateSettings
 from headwater.jobs.job import Job
 from headwater.jobs.settings import settings_of_texts
@@ -34,6 +34,7 @@ from headwater.processing.batch.directory import RunDirectory, digest_of, kept_o
 from headwater.processing.batch.inputs import InputReader, input_files, log_streams
 from headwater.processing.batch.log_range import LogRange
 from headwater.processing.batch.run import HistoryRun, HistorySettings, HistorySummary
+from headwater.processing.batch.sorting import SortLimits
 from headwater.processing.batch.store import FilesStore
 from headwater.streams.registry import StreamRegistry
 
@@ -93,9 +94,9 @@ class History:
         """Raises ConfigInvalid, JobInvalid, StreamUnknown."""
         require_project(project)
         self._request = request
-        self._settings = settings
         of_project, of_job = _overrides(request.settings)
         self._config = load_config(project, overrides=of_project)
+        self._settings = _bounded(settings, self._config)
         self._streams, job = _load(self._config, request.name)
         self.job = job if not of_job else dataclasses.replace(job, settings=settings_of_texts(job, of_job, "--set"))
         self._results = results_of(request, self.job, self._streams)
@@ -140,8 +141,13 @@ class History:
                 settings=self._settings,
                 http=lookups,
             )
-            total = self._read(run)
-            summary = self._process(run, lookups, total)
+            try:
+                total = self._read(run)
+                summary = self._process(run, lookups, total)
+            except HeadwaterError:
+                if not run.done:
+                    directory.remove()
+                raise
             asyncio.run(store.publish())
             if any(one.into_log for one in self._results):
                 asyncio.run(self._log.append(store, identity))
@@ -203,6 +209,13 @@ class History:
             LOG_END: None if self._input.log_range is None else self._input.log_range.find_end().token(),
             "options": hashlib.sha256(options).hexdigest(),
         }
+
+
+def _bounded(settings: HistorySettings, config: Config) -> HistorySettings:
+    """The settings with the bounds that the project has."""
+    jobs = config.jobs
+    sort = SortLimits(jobs.history_sort_events_max, jobs.history_sort_bytes_max)
+    return replace(settings, sort=sort, ids_max=jobs.history_ids_max)
 
 
 def _is_hidden(path: Path, project: Path) -> bool:

@@ -26,7 +26,7 @@ from headwater.streams.registry import StreamRegistry
 from headwater.telemetry import Telemetry
 
 DAY_MS = 86_400_000
-IDS_MAX = 2_000_000
+IDS_MAX = 1_000_000
 # What a file of errors says does not depend on how fast they came.
 FULL_ERRORS_MAX = 2**62
 # How often a run begins again without having processed anything in between; the loop sets a bad record aside before.
