@@ -155,7 +155,7 @@ class HttpClient:
         return LookupUnavailable(
             f"{what} failed before, and {host.name} fails too often to be asked again now.",
             hint="The setting `lookups.retries_percent_max` is the limit.",
-            back_off_seconds=max(1.0, host.retries.seconds_to_wait()),
+            back_off_seconds=max(0.1, host.retries.seconds_to_wait()),
         )
 
     async def close(self) -> None:

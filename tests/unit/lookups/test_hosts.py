@@ -82,14 +82,14 @@ async def test_a_pause_holds_for_all_and_then_requests_grow_with_successes() -> 
     host = host_with(requests_per_host_max=8)
     first = await entered(host, 8)
     assert inside(first) == 8
-    assert host.pause(0.05) == pytest.approx(0.05, abs=0.01)
+    began = time.monotonic()
+    assert host.pause(0.5) == pytest.approx(0.5, abs=0.01)
     for _ in first:
         host.leave()
     waiting = await entered(host, 8)
     assert inside(waiting) == 0
-    began = time.monotonic()
     await waiting[0]
-    assert time.monotonic() - began >= 0.03
+    assert time.monotonic() - began >= 0.49
     assert inside(waiting) == 1
     for most in (2, 3, 4):
         host.succeeded("x")

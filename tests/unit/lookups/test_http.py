@@ -424,12 +424,12 @@ async def test_credentials_do_not_follow_a_redirect_to_another_host() -> None:
 # The cache
 
 
-def counting() -> tuple[list[Asked], Answering]:
+def counting(seconds: float = 0.02) -> tuple[list[Asked], Answering]:
     seen: list[Asked] = []
 
     async def answering(asked: Asked) -> bytes | None:
         seen.append(asked)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(seconds)
         return answer(200, str(len(seen)).encode())
 
     return seen, answering
@@ -507,8 +507,8 @@ async def test_the_cache_is_bounded_in_bytes() -> None:
 
 
 async def test_who_is_cancelled_does_not_take_the_answer_from_those_who_wait_too() -> None:
-    seen, answering = counting()
-    async with asking(answering) as (http, service):
+    seen, answering = counting(0.5)
+    async with asking(answering, read_seconds_max=5.0) as (http, service):
         tasks = [asyncio.create_task(_text(http.get(service.url, cache="1m"))) for _ in range(3)]
         await asyncio.sleep(0.005)
         tasks[0].cancel()
