@@ -114,7 +114,13 @@ NEVER_IMPORTED_BY = {
     "headwater.jobs": ("asyncio", "headwater.log", "headwater.processing"),
     # The loop reads a source and commits to a store; what these are is not its business.
     **dict.fromkeys(
-        (f"headwater.processing.embedded.{module}" for module in ("loop", "batches", "commits")),
+        (
+            f"headwater.processing.embedded.{module}"
+            for module in (
+                *("loop", "batches", "commits", "overlapping", "read_ahead", "await_steps", "calls", "in_flight"),
+                *("breaker", "parking", "reposition"),
+            )
+        ),
         (
             "headwater.connectors.contract.Sink",
             "headwater.connectors.contained",
