@@ -15,6 +15,7 @@ SHORT = {
     "log": ["--rounds", "2", "--seconds", "1"],
     "sse": ["--rounds", "2", "--seconds", "2"],
     "jobs": ["--rounds", "1", "--events", "10000", "--seconds", "3"],
+    "operators": ["--rounds", "1", "--events", "5000"],
     "idle": ["--rounds", "2", "--seconds", "5"],
 }
 # Not part of `all`: it needs a schema repository.

@@ -128,7 +128,7 @@ class Folding:
                 getattr(self.all.results, name).extend(getattr(batch.results, name))
             if not batch.more:
                 return
-            batch, before = Batch(), self._watermarks.watermark_ms
+            batch = Batch()
 
     def _new_fold(self) -> StepFold:
         store = LogStore(self._log, "folding")

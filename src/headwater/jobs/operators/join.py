@@ -9,6 +9,7 @@ the source is idle. Rows: `l`TIME ID and `r`TIME ID are held events, `m`TIME ID 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -97,7 +98,8 @@ def _hold(rows: KeyRows, side: str, item: Element) -> str:
     while name in rows:
         again += 1
         name = f"{first}+{again:06d}"
-    rows[name] = held(item)
+    # Of the right only the value is needed: what a pair was read from is the record of the left.
+    rows[name] = held(item if side == "l" else dataclasses.replace(item, record=None, source=None))
     return name
 
 

@@ -49,6 +49,8 @@ class Batches:
         self._stopping = stopping
         self._clock = clock
         self._progress = progress_of(job)
+        # The watermark before the events whose timers fire now.
+        self._before_ms = self.watermarks.watermark_ms
 
     async def process(
         self,
@@ -80,7 +82,7 @@ class Batches:
         hold_watermark: bool,
     ) -> Prepared:
         """As `process`, up to the commit, which is to be stored before the next batch. `read`: the partitions."""
-        before_ms = self.watermarks.watermark_ms
+        before_ms = self._before_ms = self.watermarks.watermark_ms
         await self._fold.fold_events(elements, batch, before_ms)
         self._note_seen(batch)
         if not hold_watermark:
@@ -94,7 +96,7 @@ class Batches:
         changes = [
             *batch.changes,
             *self._fold.changes(),
-            StateChange(self._progress, PROGRESS_KEY, self.watermarks.encode()),
+            StateChange(self._progress, PROGRESS_KEY, self._encoded_progress(batch)),
         ]
         return await self._commits.prepare(batch, position, changes)
 
@@ -108,7 +110,11 @@ class Batches:
         """Fire the timers that were due after `batch` and did not fit into its commit."""
         moved_ms = self.watermarks.watermark_ms
         while batch.more and not self._stopping.is_set():
-            batch = await self._fire(self._due(moved_ms))
+            batch = await self._fire(self._due(moved_ms), before_ms=self._before_ms)
+
+    def _encoded_progress(self, batch: Batch) -> bytes:
+        """While due timers are left, a restart must not find what they emit late: the watermark is that before them."""
+        return self.watermarks.encode(self._before_ms if batch.more else None)
 
     def _note_seen(self, batch: Batch) -> None:
         """Take note of the times that move the watermark: not those of events that were rejected or dropped."""
@@ -171,10 +177,14 @@ class Batches:
             if not batch.more:
                 return
 
-    async def _fire(self, due: Due, *, commit: bool = False) -> Batch:
-        """Fire and commit as many due timers as fit into one commit, without events."""
+    async def _fire(self, due: Due, *, before_ms: int | None = None, commit: bool = False) -> Batch:
+        """Fire and commit as many due timers as fit into one commit, without events.
+
+        `before_ms`: the watermark by which what they emit may be late for the steps after; by default the current one.
+        """
         batch, watermark_ms = Batch(), self.watermarks.watermark_ms
-        await self._fold.fold_timers(batch, watermark_ms, moved_ms=watermark_ms, due=due)
+        self._before_ms = watermark_ms if before_ms is None else before_ms
+        await self._fold.fold_timers(batch, self._before_ms, moved_ms=watermark_ms, due=due)
         if batch.fired or commit:
             position = self._source.processed
             await self.store(await self.prepare(batch, position))

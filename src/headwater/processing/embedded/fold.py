@@ -137,7 +137,8 @@ class StepFold:
         for stage in self._stages:
             if emitted:
                 emitted = await self._through(stage, emitted, batch, watermark_ms)
-            if stage.keyed is not None:
+            # While timers of a step wait for the next commit, those after it could not yet have all of its events.
+            if stage.keyed is not None and not batch.more:
                 results = Results(emitted, made.emitted, made.failures, made.late, made.dropped)
                 apply = Application(results, moved_ms - stage.delay_ms, self._scope)
                 await self._fold_timers(stage.keyed, batch, apply, due, stage.delay_ms)

@@ -9,6 +9,7 @@ import pytest
 from headwater.event import CANARY_DOMAIN
 from headwater.jobs import Await, Context, Dedupe, Each, Job, Reject, ToStream, Window, tumbling
 from headwater.jobs.steps import Step
+from headwater.processing.embedded.settings import RunnerSettings
 from headwater.testing.job_kit import JobKit
 
 
@@ -101,3 +102,21 @@ async def test_repeats_are_counted_as_dropped() -> None:
     assert kit.runner.status.report().dropped == {"duplicate": 2}
     assert kit.telemetry.value("headwater_job_events_total", {"job": "counts", "what": "dropped"}) == 2
     assert [event["edits"] for event in await kit.events()] == [2]
+
+
+async def test_what_many_windows_emit_is_in_time_for_the_windows_after_them() -> None:
+    """More timers are due than fit into one commit: those of the next step wait for all of its events."""
+    small = tumbling("1s").count("n").step("small", by_wiki)
+    again = Each("again", lambda window, context: {"wiki": "all", "n": window.n})
+    large = tumbling("1m").sum("n", "n").step("large", by_wiki)
+    shown = Each("function", lambda window, context: {"$schema": "/counts/1.0.0", "n": window.n})
+    job = Job("counts", ("edits",), (small, again, large, shown), ToStream("counts"))
+    kit = JobKit(job, settings=RunnerSettings(timers_max=3, wait_seconds=0.02))
+    await kit.open()
+    await kit.put(*[at(f"20:00:{second:02}", second) for second in range(50)])
+    await kit.run_live()
+    await kit.put(at("20:05:00", 99))
+    await kit.run_live()
+    await kit.run_live()
+    assert [event["n"] for event in await kit.events()] == [50]
+    assert kit.runner.status.report().late == 0

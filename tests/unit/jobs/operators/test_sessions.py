@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from headwater.errors import JobInvalid
-from headwater.jobs import Job, Window, job, session
+from headwater.jobs import Job, Window, job, session, sliding
+from headwater.jobs.operators.windows import Windows
+from headwater.testing.eventually import eventually
 from headwater.testing.job_kit import JobKit
 
 
@@ -126,3 +129,30 @@ async def test_closed_sessions_leave_no_state_behind() -> None:
 def test_a_gap_that_cannot_be_is_refused(gap: Any) -> None:
     with pytest.raises(JobInvalid):
         session(gap)
+
+
+@pytest.mark.parametrize("windows", [session("5m"), sliding("5m", "5m")], ids=["session", "sliding"])
+async def test_a_quiet_source_lets_windows_close_by_the_clock_and_makes_nothing_late(windows: Windows) -> None:
+    @job(source="edits", sink="visits", key="user", window=windows.count("edits"), idle="10s")
+    def visits(window: Window, context: Any) -> dict[str, Any]:
+        return {"$schema": "/visits/1.0.0", "start": window.start, "end": window.end, **window.values}
+
+    kit = JobKit(visits)
+    await kit.open()
+    kit.clock.now = 1_700_000_000.0 - 1_700_000_000.0 % 86_400 + 20 * 3600 + 30
+    await kit.put(at("00:10"))
+    await kit.run_live()
+    assert await kit.events() == []
+
+    async def shows_as_time_passes(*counts: int) -> bool:
+        kit.clock.advance(10)
+        return [event["edits"] for event in await kit.events()] == list(counts)
+
+    running = asyncio.create_task(kit.runner.run())
+    await eventually(lambda: shows_as_time_passes(1))
+    await kit.put(at("00:20"))
+    await eventually(lambda: shows_as_time_passes(1, 2))
+    kit.runner.stop()
+    await running
+    assert kit.runner.status.report().late == 0
+    assert len({event["meta"]["id"] for event in await kit.events()}) == 2
