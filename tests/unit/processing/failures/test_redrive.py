@@ -12,7 +12,7 @@ import pytest
 from headwater.errors import JobInvalid
 from headwater.jobs import Context, Dedupe, Reject, Window, job, tumbling
 from headwater.jobs.job import Job, ToStream
-from headwater.jobs.steps import Each, PerKey, Transition
+from headwater.jobs.steps import Await, Each, PerKey, Transition
 from headwater.log.contract import Record
 from headwater.processing.control import JobControl, Move
 from headwater.processing.embedded.loop import RunnerSettings
@@ -126,6 +126,24 @@ def awaited(switch: Switch) -> Job:
     return awaited
 
 
+def awaited_then_keyed(switch: Switch) -> Job:
+    """A step fails after an async function, and after a step that keeps state."""
+
+    async def look(event: Any, context: Context) -> Any:
+        return {**event, "looked": True}
+
+    def once(seen: Any, event: Any, context: Context) -> Transition:
+        return Transition(True) if seen else Transition(True, events=[event])
+
+    def last(event: Any, context: Context) -> Any:
+        if switch.is_broken and event["number"] % 3 == 0:
+            raise KeyError("page")
+        return {"$schema": "/out/1.0.0", "n": event["number"], "looked": event["looked"]}
+
+    steps = (Await("look", look), PerKey("once", lambda event, context: event["number"], once), Each("last", last))
+    return Job("awaited_then_keyed", ("edits",), steps, ToStream("out"))
+
+
 def emitting(switch: Switch) -> Job:
     """The output is refused, and what the function emits elsewhere is not."""
 
@@ -147,6 +165,7 @@ MAKERS: Sequence[Make] = (
     deduplicated,
     reordered,
     awaited,
+    awaited_then_keyed,
     emitting,
 )
 SCHEMAS = {"/out/1.0.0": {"properties": {"n": {"type": "integer"}}}}
