@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from wikimedia.page_events import change
 from wikimedia.project import FIXTURES, Event, in_project, only, read, run_files
 
 JOB = "current_pages"
+STREAM = "mediawiki.page_change.v1"
 LIFE = "derived/page_change_lifecycle_testwikidata_330275.jsonl"
 
 
@@ -83,3 +85,13 @@ def test_an_invalid_change_is_an_error_event(tmp_path: Path) -> None:
     ran = run_files(JOB, [{**page(1), "page": {"page_id": "ten"}}, {**page(2), "dt": "noon"}, page(3)], tmp_path)
     assert len(ran.errors) == 2
     assert [row["rev_id"] for row in ran.outputs] == [3]
+
+
+@requires_fixtures(FIXTURES)
+def test_real_changes_of_every_released_version_are_read(tmp_path: Path) -> None:
+    files = at_least_one(sorted((FIXTURES / "real/page_change").rglob("*.json")))
+    events = [json.loads(file.read_text("utf-8")) for file in files]
+    events = [event.get("event", event) for event in events]
+    ran = run_files(JOB, [{**event, "meta": {**event["meta"], "stream": STREAM}} for event in events], tmp_path)
+    assert ran.errors == []
+    assert {row["wiki_id"] for row in ran.outputs} <= {event["wiki_id"] for event in events}
