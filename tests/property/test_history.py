@@ -123,11 +123,17 @@ async def live(of: Job, events: Sequence[Event], records_max: int) -> dict[str, 
         return found
 
 
+OF_THE_MOMENT = frozenset({"first_failed_at", "received_ms", "headers"})
+
+
 def by_id(events: Sequence[Event]) -> dict[str, Event]:
     """Events without what depends on the moment of the run."""
     found = {}
     for one in events:
         meta = {name: part for name, part in one["meta"].items() if name != "dt"}
+        if (failure := meta.get("failure")) is not None:
+            # Also what is only there if an event came through the intake.
+            meta["failure"] = {name: part for name, part in failure.items() if name not in OF_THE_MOMENT}
         found[meta["id"]] = {**one, "meta": meta, "dt": None}
     assert len(found) == len(events)
     return found
