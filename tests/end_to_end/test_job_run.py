@@ -147,6 +147,7 @@ def test_a_run_is_repeated_as_often_as_one_likes_with_the_same_ids(project: Path
         (["page_edits", "--from", "{in}", "--to", "{out}", "--late", "{dir}/late.jsonl"], "has no late stream"),
         (["page_edits", "--from", "{in}", "--to", "{out}", "--since", "noon"], "is not a time"),
         (["page_edits", "--from", "demo.edits={in}", "--to", "{out}"], "does not read a stream demo.edits"),
+        (["page_edits", "--from", "{in}", "--to", "demo.page_edit=out.jsonl"], "writes no stream demo.page_edit"),
     ],
 )
 def test_a_mistake_is_said_and_nothing_is_written(
@@ -217,6 +218,34 @@ def test_an_interrupted_run_of_something_else_is_not_resumed(project: Path, tmp_
     assert result.exit_code == 0
     assert "not resumed" in result.stderr
     assert len(read(target)) == 1
+
+
+SEVERAL = """
+from headwater.jobs import job
+
+@job(source="demo.edit", sink="demo.page_edits:1.0.0", outputs=("demo.edits_per_minute:1.0.0",))
+def several(edit, context):
+    minute = {"dt": edit["dt"], "wiki": edit["wiki"], "window_start": edit["dt"]}
+    context.emit({**minute, "edits": 1, "bot_edits": 0, "bytes": 1}, to="demo.edits_per_minute:1.0.0")
+    return {name: edit[name] for name in ("dt", "wiki", "title", "user")} | {"edits": 1}
+"""
+
+
+def test_several_outputs_go_into_one_file_or_each_into_its_own(tmp_path: Path) -> None:
+    directory = tmp_path / "demo"
+    write_project(directory)
+    (directory / "jobs" / "several.py").write_text(SEVERAL)
+    source = write(tmp_path / "in.jsonl", [edit(number) for number in range(3)])
+    day = tmp_path / "day=1"
+    day.mkdir()
+    assert run(directory, "several", "--from", source, "--to", day / "all.jsonl").exit_code == 0
+    both = [one["meta"]["stream"] for one in read(day / "all.jsonl")]
+    assert sorted(both) == ["demo.edits_per_minute"] * 3 + ["demo.page_edits"] * 3
+    names = ("demo.edits_per_minute", "demo.page_edits")
+    divided = [part for name in names for part in ("--to", f"{name}={tmp_path / name}.jsonl")]
+    assert run(directory, "several", "--from", source, *divided).exit_code == 0
+    for name in names:
+        assert [one["meta"]["stream"] for one in read(tmp_path / f"{name}.jsonl")] == [name] * 3
 
 
 def test_a_table_becomes_its_final_rows(project: Path, tmp_path: Path) -> None:

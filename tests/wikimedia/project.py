@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gzip
 import importlib
 import json
 import random
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ from headwater.jobs.job import Job
 from headwater.jobs.metrics import JobMetrics
 from headwater.log.contract import Record, TopicSettings
 from headwater.platform import declarations, schemas_of
-from headwater.processing.embedded.loop import RunnerSettings
+from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
 from headwater.processing.embedded.runner import runner_on
 from headwater.streams.registry import StreamRegistry
 from headwater.telemetry import Telemetry
 from headwater.testing.clock import ManualClock
+from headwater.testing.eventually import eventually
 from headwater.testing.oracle_log import OracleLog
 from requirements import REPOSITORY, check_need, fixtures_folder
 
@@ -107,30 +109,62 @@ def partitioned(events: Iterable[Event], paths: Sequence[str], count: int) -> li
     return made
 
 
-async def run(job: Job, placed: Iterable[tuple[int, Event]], *, batch: int = 500) -> Ran:
-    """Run `job` over events, each with its partition, in this order, to their end."""
-    _, _, gate = declared()
+async def run(job: Job, placed: Iterable[tuple[int, Event]], *, batch: int = 500, restarts: int = 0) -> Ran:
+    """Run `job` over events, each with its partition, in this order, to their end.
+
+    `restarts`: as a live job, which is stopped so often in between, after all that it has received.
+    """
     placed = list(placed)
+    log, runner = await _started(job, placed, batch)
+    part = len(placed) // (restarts + 1) + 1
+    for start in range(0, len(placed), part):
+        await log.append([_record(job, event, partition) for partition, event in placed[start : start + part]])
+        if start + part < len(placed):
+            await _until_read(runner())
+    await runner().run(drain=True)
+    writes = job.writes()
+    outputs = [] if writes.output is None else await _events(log, writes.output)
+    return Ran(outputs, await _events(log, writes.errors), 0)
+
+
+async def _started(
+    job: Job, placed: Sequence[tuple[int, Event]], batch: int
+) -> tuple[OracleLog, Callable[[], EmbeddedRunner]]:
+    """A log with the topics of the job, and what makes its runners."""
+    _, _, gate = declared()
     # Everything was received after it happened.
     clock = ManualClock(max((_time_ms(event) for _, event in placed), default=0) / 1000)
     log = OracleLog(clock=clock)
     await log.open()
     count = 1 + max((partition for partition, _ in placed), default=0)
-    writes = job.writes()
-    for stream in {*job.reads(), *writes.streams}:
+    for stream in {*job.reads(), *job.writes().streams}:
         await log.ensure_topic(stream, TopicSettings(partitions=count))
-    records = []
-    for partition, event in placed:
-        topic = get_path(event, "meta.stream")
-        topic = topic if topic in job.reads() else job.reads()[0]
-        records.append(Record(topic, json.dumps(event).encode(), None, (), partition=partition))
     settings = RunnerSettings(wait_seconds=0.02, batch_records_max=batch)
-    metrics = JobMetrics(Telemetry(), job.name)
-    runner = runner_on(log, job, gate, settings=settings, clock=clock, metrics=metrics)
-    await log.append(records)
-    await runner.run(drain=True)
-    outputs = [] if writes.output is None else await _events(log, writes.output)
-    return Ran(outputs, await _events(log, writes.errors), 0)
+
+    def runner() -> EmbeddedRunner:
+        metrics = JobMetrics(Telemetry(), job.name)
+        return runner_on(log, job, gate, settings=settings, clock=clock, metrics=metrics)
+
+    return log, runner
+
+
+def _record(job: Job, event: Event, partition: int) -> Record:
+    topic = get_path(event, "meta.stream")
+    return Record(topic if topic in job.reads() else job.reads()[0], json.dumps(event).encode(), None, (), partition)
+
+
+async def _until_read(runner: EmbeddedRunner) -> None:
+    """Run it until nothing is left, then stop it."""
+    task = asyncio.create_task(runner.run())
+
+    async def has_stopped() -> bool:
+        # A runner that has not begun yet knows of nothing that is left, and does not remember being stopped.
+        if await runner.lag() == 0:
+            runner.stop()
+        return task.done()
+
+    await eventually(has_stopped)
+    await task
 
 
 def run_files(name: str, events: Iterable[Event | str], folder: Path, *options: str) -> Ran:

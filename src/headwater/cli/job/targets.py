@@ -72,7 +72,9 @@ def _target(target: str, job: Job) -> tuple[_Place, list[str]]:
     if colon and kind in LOG:
         return _Place(None, into_log=True), [_written(name, target, outputs)]
     name, equals, path = target.partition("=")
-    if equals and (name in outputs or ("/" not in name and not Path(target).parent.exists())):
+    parent = Path(target).parent
+    # A directory such as `hour=1` may be there; otherwise what is before the sign can only mean a stream.
+    if equals and (name in outputs or ("/" not in name and (parent == Path() or not parent.exists()))):
         return _Place(path), [_written(name, target, outputs)]
     return _Place(target), outputs
 
