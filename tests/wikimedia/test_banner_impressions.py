@@ -34,7 +34,7 @@ def test_the_minutes_are_those_of_the_golden_without_repeats_canaries_and_late_e
     assert rows(ran.outputs) == rows(read(GOLDEN))
     assert ran.late == len(late)
     written = [line.split('"dt":')[1] for line in file.read_text().splitlines()]
-    assert len(written) == len(late)
+    assert {event["meta"]["id"] for event in written} == late
 
 
 @requires_fixtures(FIXTURES)

@@ -66,17 +66,15 @@ class OutputBuilder:
         return await self._door.admit(item, value)
 
     async def late(self, item: Element) -> Admitted | Failure:
-        """The late event as it was, in the job's late stream."""
+        """The late event as it was, its id included, in the job's late stream."""
         stream = self._writes.late
         assert stream is not None
         value = dict(item.source or item.value)
         meta = value.get("meta")
         kept = meta if isinstance(meta, dict) else {}
-        value["meta"] = {
-            **kept,
-            "stream": stream,
-            "id": derived_id(self._job.name, stream, item.lineage_id),
-        }
+        own_id = kept.get("id")
+        event_id = own_id if isinstance(own_id, str) else derived_id(self._job.name, stream, item.lineage_id)
+        value["meta"] = {**kept, "stream": stream, "id": event_id}
         return await self._door.admit(item, value)
 
     def _meta(self, item: Element, given: Any, stream: str) -> dict[str, Any]:
