@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def test_the_minutes_are_those_of_the_golden_without_repeats_canaries_and_late_e
     assert ran.errors == []
     assert rows(ran.outputs) == rows(read(GOLDEN))
     assert ran.late == len(late)
-    written = [line.split('"dt":')[1] for line in file.read_text().splitlines()]
+    written = [json.loads(line) for line in file.read_text().splitlines()]
     assert {event["meta"]["id"] for event in written} == late
 
 
