@@ -248,6 +248,29 @@ def test_several_outputs_go_into_one_file_or_each_into_its_own(tmp_path: Path) -
         assert [one["meta"]["stream"] for one in read(tmp_path / f"{name}.jsonl")] == [name] * 3
 
 
+COUNTING = """
+from headwater.jobs import job
+
+@job(source="demo.edit", sink="demo.edits_per_minute:1.0.0")
+def counting(edit, context):
+    context.metrics.counter("short titles", 2)
+    context.metrics.counter("bytes", 0.5)
+"""
+
+
+def test_the_summary_has_what_the_functions_of_the_job_counted(tmp_path: Path) -> None:
+    project = tmp_path / "demo"
+    write_project(project)
+    (project / "jobs" / "counting.py").write_text(COUNTING)
+    source = write(tmp_path / "in.jsonl", [edit(number) for number in range(600)])
+    named = ("--from", source, "--to", tmp_path / "out.jsonl")
+    shown = run(project, "counting", *named).stderr
+    assert "  counted: short titles             1,200\n" in shown
+    assert "  counted: bytes                    300\n" in shown
+    counts = json.loads(run(project, "counting", *named, "--json").stdout)
+    assert counts["counted"] == {"short titles": 1200, "bytes": 300}
+
+
 def test_a_table_becomes_its_final_rows(project: Path, tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", [edit(number) for number in range(10)])
     assert run(project, "page_edits", "--from", source, "--to", tmp_path / "counts.jsonl").exit_code == 0

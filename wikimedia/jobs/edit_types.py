@@ -18,7 +18,13 @@ find = Bounded(Path(__file__).parent.parent / "content" / "edit_types.py", "edit
 def edit_types_of(event: dict[str, Any], context: Context) -> dict[str, Any] | None:
     """The elements an edit added, removed or changed, and the links, images and templates it added."""
     compared = event["compared"]
-    if compared["reason"] is not None or compared["model"] not in MODELS or compared["before"] == compared["after"]:
+    if compared["model"] not in MODELS:
+        context.metrics.counter("skipped_content_model")
+        return None
+    if compared["reason"] is not None:
+        context.metrics.counter(compared["reason"])
+        return None
+    if compared["before"] == compared["after"]:
         return None
     language = str(event["meta"].get("domain", "")).partition(".")[0]
     found = find(before=compared["before"], after=compared["after"], model=compared["model"], language=language)

@@ -16,7 +16,13 @@ find = Bounded(Path(__file__).parent.parent / "content" / "references.py", "refe
 def changes(event: dict[str, Any], context: Context) -> dict[str, Any] | None:
     """The references a revision has and its parent has not, and the other way round; nothing if they are the same."""
     compared = event["compared"]
-    if compared["reason"] is not None or compared["model"] != "wikitext" or compared["before"] == compared["after"]:
+    if compared["model"] != "wikitext":
+        context.metrics.counter("skipped_content_model")
+        return None
+    if compared["reason"] is not None:
+        context.metrics.counter(compared["reason"])
+        return None
+    if compared["before"] == compared["after"]:
         return None
     found = find(before=compared["before"], after=compared["after"])
     if not found["added"] and not found["removed"]:

@@ -32,6 +32,15 @@ class JobMetrics:
             raise JobInvalid(f"context.metrics.counter({name!r}): {amount!r} is negative, and a counter only grows.")
         self._counters.labels(self._job, _checked(name)).inc(amount)
 
+    def counted(self) -> dict[str, float]:
+        """What was counted so far, by name."""
+        samples = [sample for metric in self._counters.collect() for sample in metric.samples]
+        return {
+            sample.labels["name"]: sample.value
+            for sample in samples
+            if sample.name.endswith("_total") and sample.labels["job"] == self._job
+        }
+
     def gauge(self, name: str, value: float) -> None:
         """Set a gauge."""
         self._gauges.labels(self._job, _checked(name)).set(value)

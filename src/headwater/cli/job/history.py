@@ -82,6 +82,7 @@ class Outcome:
             "canaries": counts.canaries,
             "outside": counts.outside,
             "other_streams": dict(counts.foreign),
+            "counted": dict(summary.counted),
             "damage": list(self.damage),
             "seconds": round(self.seconds, 3),
         }

@@ -168,6 +168,7 @@ def _show(job: Job, outcome: Outcome) -> None:
     ]
     lines += [("late", f"{summary.late:,}")] if summary.late else []
     lines += [(f"  left out: {what}", f"{count:,}") for what, count in outcome.left_out() if count]
+    lines += [(f"  counted: {name}", f"{value:,.10g}") for name, value in sorted(summary.counted.items())]
     for name, text in lines:
         say(f"{name:<34}{text}")
     say(

@@ -61,6 +61,8 @@ class HistorySummary:
     errors: int
     late: int
     resumed_after: int
+    # What functions of the job counted since the run began or was resumed, by name.
+    counted: Mapping[str, float] = field(default_factory=dict)
 
 
 class HistoryRun:
@@ -97,6 +99,7 @@ class HistoryRun:
         )
         gate = Gate(self._streams, self._validator, self._gate_settings, clock=self._source.now)
         telemetry = Telemetry()
+        self._metrics = JobMetrics(telemetry, job.name)
         self._runner = EmbeddedRunner(
             job,
             self._source,
@@ -107,7 +110,7 @@ class HistoryRun:
             ),
             status=RunnerStatus(job, telemetry),
             clock=self._source.now,
-            scope=job.scope(None, metrics=JobMetrics(telemetry, job.name), http=http),
+            scope=job.scope(None, metrics=self._metrics, http=http),
         )
 
     def read(self, watch: Callable[[], None]) -> int:
@@ -151,6 +154,7 @@ class HistoryRun:
             report.errors,
             report.late,
             max(0, self.done - report.read),
+            self._metrics.counted(),
         )
 
     @property
