@@ -264,9 +264,8 @@ def test_the_summary_has_what_the_functions_of_the_job_counted(tmp_path: Path) -
     (project / "jobs" / "counting.py").write_text(COUNTING)
     source = write(tmp_path / "in.jsonl", [edit(number) for number in range(600)])
     named = ("--from", source, "--to", tmp_path / "out.jsonl")
-    shown = run(project, "counting", *named).stderr
-    assert "  counted: short titles             1,200\n" in shown
-    assert "  counted: bytes                    300\n" in shown
+    shown = [" ".join(line.split()) for line in run(project, "counting", *named).stderr.splitlines()]
+    assert {"counted: short titles 1,200", "counted: bytes 300"} <= set(shown)
     counts = json.loads(run(project, "counting", *named, "--json").stdout)
     assert counts["counted"] == {"short titles": 1200, "bytes": 300}
 
