@@ -166,13 +166,42 @@ def test_tags_visibility_and_changes_of_the_page(tmp_path: Path) -> None:
     assert rows[2]["revision_tags"] == ["android", "mobile edit"]
     assert rows[1]["revision_deleted_parts"] == ["text", "user"]
     assert "revision_text_sha1" not in rows[1]
+    assert not rows[1].keys() & {"event_user_text", "event_user_id"}, "hidden after the row was written"
+    assert (rows[1]["event_user_is_bot_by"], rows[2]["event_user_text"]) == ([], "Ada")
     assert (rows[3]["revision_is_identity_revert"], REVERTED in rows[2]) == (None, False), "its base is hidden"
 
     again = [*events, legacy("visibility-change", 1, 5, visibility=shown, rev_sha1="a")]
     rows = revisions(run_files(JOB, again, tmp_path).outputs)
     assert rows[3]["revision_is_identity_revert"] is True
+    assert (rows[1]["event_user_text"], rows[1]["event_user_id"]) == ("Ada", 1)
     assert (rows[2][REVERTED], rows[2]["revision_seconds_to_identity_revert"]) == (True, 60)
     assert rows[2]["revision_tags"] == ["android", "mobile edit"]
+
+
+def test_what_is_hidden_twice_comes_back_as_it_was(tmp_path: Path) -> None:
+    event = page(1, "a", "create")
+    event["revision"]["comment"] = "why"
+    event["revision"]["editor"] = {"user_text": "Abbot", "user_id": 3}
+    parts = [{"user"}, {"user", "comment"}, {"comment", "text"}, set()]
+    events = [
+        legacy(
+            "visibility-change",
+            1,
+            minute,
+            visibility={part: part not in hidden for part in ("text", "user", "comment")},
+            rev_sha1="a",
+        )
+        for minute, hidden in enumerate(parts, start=1)
+    ]
+    ran = run_files(JOB, [event, *events], tmp_path)
+    rows = [row for row in ran.outputs if row["event_entity"] == "revision"]
+    assert [(row.get("event_user_text"), row["event_user_is_bot_by"], row.get("event_comment")) for row in rows] == [
+        ("Abbot", ["name"], "why"),
+        (None, [], "why"),
+        (None, [], None),
+        ("Abbot", ["name"], None),
+        ("Abbot", ["name"], "why"),
+    ]
 
 
 @pytest.mark.parametrize(

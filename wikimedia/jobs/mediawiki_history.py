@@ -13,6 +13,10 @@ from ..content.history import PageHistory, Revision
 CHANGES = "mediawiki.page_change.v1"
 TAGS = "mediawiki.revision-tags-change"
 VISIBILITY = "mediawiki.revision-visibility-change"
+FIELDS_OF_PARTS = {
+    "user": ("event_user_text", "event_user_id", "event_user_is_bot_by"),
+    "comment": ("event_comment",),
+}
 PAGE_EVENTS = {"create": "create-page", "move": "move", "delete": "delete", "undelete": "restore"}
 # What the name of a bot looks like, wherever people choose names as they do on Wikipedia.
 _BOT = re.compile(r"^.*bot([^a-z].*$|$)", re.IGNORECASE | re.DOTALL)
@@ -75,12 +79,26 @@ def _with_hidden(
     row = known["row"]
     if row["revision_deleted_parts"] == hidden:
         return []
+    _withhold(known, hidden)
     row |= {"revision_deleted_parts": hidden, "dt": dt}
     known["sha1"] = None if "text" in hidden else sha1
     row.pop("revision_text_sha1", None)
     if known["sha1"] is not None:
         row["revision_text_sha1"] = known["sha1"]
     return [one["row"] for one in history.change(known)]
+
+
+def _withhold(known: Revision, hidden: list[str]) -> None:
+    """Take from the row what is hidden from now on, and put back what is shown again."""
+    row, withheld = known["row"], known.setdefault("withheld", {})
+    for part, names in FIELDS_OF_PARTS.items():
+        was_hidden = part in row["revision_deleted_parts"]
+        if part in hidden and not was_hidden:
+            withheld[part] = {name: row.pop(name) for name in names if name in row}
+        elif part not in hidden and was_hidden:
+            row |= withheld.pop(part, {})
+    if "user" in hidden:
+        row["event_user_is_bot_by"] = []
 
 
 def _revision(event: Mapping[str, Any]) -> Revision:
