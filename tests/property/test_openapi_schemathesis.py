@@ -49,7 +49,8 @@ def test_answers_are_as_described(described: Described) -> None:
 def test_changes_that_are_only_tried_are_answered_as_described(described: Described) -> None:
     """What is no change, too. Those that never end are read in tests/end_to_end/."""
     operations = [one for one in described.operations(is_marked=True) if one.method.upper() == "POST"]
-    assert {one.path for one in operations} == {f"/v1/stream-changes{end}" for end in ("", "/rollback", "/kill")}
+    changes = {f"/v1/stream-changes{end}" for end in ("", "/rollback", "/kill")}
+    assert {one.path for one in operations} == {"/v1/jobs/{name}", *changes}
     for operation in operations:
         for mode in schemathesis.GenerationMode:
             answers_as_described(operation, described.key, mode, dry_run="true")
@@ -64,7 +65,10 @@ def test_who_has_no_key_is_told_so_as_described(described: Described) -> None:
     ]
     assert len(needing) > 4
     for operation in needing:
-        case = operation.Case(path_parameters={"number": 1} if "{number}" in operation.path else {})
+        named = {"number": 1, "name": "page_edits"}
+        case = operation.Case(
+            path_parameters={name: of for name, of in named.items() if f"{{{name}}}" in operation.path}
+        )
         response = case.call(headers={"connection": "close"})
         assert response.status_code == 401, operation.path
         case.validate_response(response, checks=(schemathesis.checks.response_schema_conformance,))
