@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.config import Config, load_config
+from headwater.errors import QueryInvalid
 from headwater.platform import declarations, table_of
 from headwater.queries.engine import Engine, QueryResult
 from headwater.queries.parsing import parse_query
@@ -111,6 +112,10 @@ def _make_views(
         if (job := tables.tables.get(name)) is not None:
             shape = job.writes().table
             assert shape is not None
+            file = config.path(config.jobs.tables_path)
+            if job.writes().sink is None and not file.exists():
+                # Opening it would create it, and a query changes nothing.
+                raise QueryInvalid(f"The table {name} is not there yet.", hint="`headwater up` creates and fills it.")
             engine.view(name, *in_new_loop(spool_table(table_of(config, job), shape, spool)))
 
 

@@ -141,6 +141,14 @@ def test_the_table_of_a_job_can_be_joined_with_its_stream(project: Path) -> None
     assert rows == [{"item": "tea", "pieces": 5, "orders": 2}]
 
 
+def test_a_table_that_was_never_filled_is_not_created_by_a_query(project: Path) -> None:
+    store(project, [])
+    before = sorted(project.rglob("*"))
+    with pytest.raises(QueryInvalid, match="not there yet"):
+        ask(project, "select * from totals")
+    assert sorted(project.rglob("*")) == before
+
+
 def test_reading_more_than_allowed_is_refused(project: Path) -> None:
     store(project, [order(n) for n in range(50)])
     with (

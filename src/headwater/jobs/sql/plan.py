@@ -235,9 +235,9 @@ class _Planner:
                 number = int(one.this)
                 if not 1 <= number <= len(named):
                     raise unsupported(one, "is not the number of a column")
-                one = named[number - 1][1]  # noqa: PLW2901
+                one = named[number - 1][1]  # noqa: PLW2901 - what it stands for
             elif isinstance(one, exp.Column) and not one.table and one.name.casefold() in aliases:
-                one = aliases[one.name.casefold()]  # noqa: PLW2901
+                one = aliases[one.name.casefold()]  # noqa: PLW2901 - what it stands for
             found.append(one)
         return found
 
