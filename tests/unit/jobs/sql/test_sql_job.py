@@ -124,6 +124,9 @@ JOINS = [
     "select e.wiki as wiki, v.bytes as views, e.user as user from edits e join views v on v.wiki = e.wiki "
     "and e.user = v.user and v.dt between e.dt - interval '2 minutes' and e.dt + interval '2 minutes' "
     "and v.bytes > e.bytes where not e.bot",
+    "select e.wiki as wiki, v.bytes as views, e.user as user from edits e left join views v "
+    "on coalesce(e.wiki, 'none') = v.wiki "
+    "and v.dt between e.dt - interval '1 minute' and e.dt + interval '1 minute'",
 ]
 
 
@@ -202,3 +205,13 @@ def test_the_star_passes_events_on_and_fields_are_known_to_the_check() -> None:
     assert [value["page"] for value in run(made, [kept, event(2, 2, page={"title": "Rice"})]).values] == [
         {"title": "Tea"}
     ]
+
+
+def test_a_left_join_makes_an_error_event_of_what_lacks_the_field_it_joins_by() -> None:
+    query = (
+        "select e.user as user from edits e left join views v on e.wiki = v.wiki "
+        "and v.dt between e.dt - interval '1 minute' and e.dt + interval '1 minute'"
+    )
+    outcome = run(job_of(query), [event(1, 1, user="Ada")])
+    assert outcome.values == []
+    assert "by which the streams are joined is absent" in outcome.errors[0]["message"]
