@@ -228,7 +228,7 @@ def _paths(operator: Any) -> tuple[str, ...]:
 
 def _awaitable(function: Function) -> Callable[[Any, Context], Any]:
     """The function as one that is awaited: what an async generator yields is returned as a list."""
-    call = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    call = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004 - an object may be called
     if inspect.isasyncgenfunction(call):
 
         async def collected(event: Any, context: Context) -> Any:

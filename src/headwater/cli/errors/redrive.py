@@ -166,10 +166,13 @@ def _mapper(name: str, project: Path) -> Callable[[Any], Any]:
             f"--map: {module_name} cannot be imported: {described(error)}.",
             hint=f"It is looked for in {project.absolute()}, and among the installed packages.",
         ) from error
-    found = getattr(module, function_name, None)
+    found: Callable[[Any], Any] | None = getattr(module, function_name, None)
     if not callable(found):
-        raise ConfigInvalid(f"--map: {module_name} has no function {function_name!r}.")
-    return found  # type: ignore[no-any-return]
+        raise ConfigInvalid(
+            f"--map: {module_name} has no function {function_name!r}.",
+            hint="Define it there: it gets an event and returns it.",
+        )
+    return found
 
 
 def _show(outcome: Outcome, job: str, *, dry: bool, as_json: bool) -> None:

@@ -12,7 +12,7 @@ import gzip
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
@@ -46,7 +46,7 @@ def dump_events(path: Path) -> Iterator[bytes]:
 
 def _opened(path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
+        return cast("IO[bytes]", gzip.open(path, "rb"))
     return bz2.open(path, "rb") if path.suffix == ".bz2" else path.open("rb")
 
 
