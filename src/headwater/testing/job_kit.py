@@ -15,6 +15,7 @@ from headwater.jobs.scope import Offered
 from headwater.log.contract import Log, Record, TopicSettings
 from headwater.processing.embedded.runner import runner_on
 from headwater.processing.embedded.settings import RunnerSettings
+from headwater.processing.stores.contract import JobStore
 from headwater.processing.stores.sink import SinkStore
 from headwater.schemas.dialect import DRAFT_07
 from headwater.schemas.schema import Schema
@@ -86,8 +87,9 @@ class JobKit:
         settings: RunnerSettings | None = None,
         http: Any = None,
         tables: Callable[[str], Any] | None = None,
+        store: JobStore | None = None,
     ) -> None:
-        """`http` and `tables` are what the contexts of the job have."""
+        """`http` and `tables` are what the contexts of the job have. `store`: where it commits; by default, the log."""
         self.clock = ManualClock()
         self.job = job
         self.log: Log = OracleLog(clock=self.clock) if log is None else log
@@ -98,7 +100,7 @@ class JobKit:
         gate = open_gate(self.streams, self.clock, schemas)
         settings = settings or RunnerSettings(wait_seconds=0.02, retry_seconds=0.01)
         self.telemetry = Telemetry()
-        store = None if sink is None else SinkStore(sink, self.log, job.group)
+        store = store if sink is None else SinkStore(sink, self.log, job.group)
         offered = Offered(http=http) if tables is None else Offered(http=http, tables=tables)
         self.runner = runner_on(
             self.log, job, gate, store=store, telemetry=self.telemetry, settings=settings, clock=self.clock, **offered
