@@ -6,23 +6,21 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from headwater.access.api_keys import ApiKeys
 from headwater.checking.damage import damaged_at_start
 from headwater.checking.project import Project, schemas_of
 from headwater.config import Config
-from headwater.connectors.registry import sink_spec, table_sink
+from headwater.connectors.registry import sink_spec
 from headwater.connectors.spec import TableSink
 from headwater.connectors.tables import TableView
 from headwater.consumption.hub import StreamHub
 from headwater.control.stream_control import StreamControl
-from headwater.errors import ConfigInvalid, HeadwaterError, SinkUnavailable
+from headwater.errors import ConfigInvalid, HeadwaterError
 from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake
 from headwater.intake.spool import Spool
 from headwater.intake.topics import settings_of
-from headwater.jobs.flow import in_order_of_flow
 from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
 from headwater.jobs.settings import with_settings
@@ -33,15 +31,9 @@ from headwater.log.sqlite.owner import LogOwner
 from headwater.lookups import Lookups
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
-from headwater.processing.control import JobControl
-from headwater.processing.embedded.partitioned import SharedRunner, can_share
-from headwater.processing.embedded.runner import runner_on
-from headwater.processing.embedded.settings import RunnerSettings
-from headwater.processing.stores.contract import JobStore
-from headwater.processing.stores.outbox import OutboxStore, state_file
-from headwater.processing.stores.partitions import UnpartitionedStore
-from headwater.processing.stores.sink import SinkStore
-from headwater.processing.supervisor import Supervisor
+from headwater.processing.hosting.contract import JobHost
+from headwater.processing.hosting.files import file_of
+from headwater.processing.hosting.inside import InsideHosting
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
@@ -61,7 +53,7 @@ _log = logging.getLogger(__name__)
 class Platform:
     """Everything a project consists of, wired together. `start` before use, `stop` after; one event loop.
 
-    `schemas` is the Validator, `runners` has a Supervisor and `tables` a readable table for each name.
+    `schemas` is the Validator.
     """
 
     def __init__(
@@ -101,9 +93,10 @@ class Platform:
             config.control.requests_per_minute_max,
             attempts_per_minute_max=config.control.attempts_per_minute_max,
         )
-        self.tables: dict[str, TableSink] = {}
         self.lookups = lookups or Lookups(config.lookups, self.telemetry)
-        self.runners: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
+        self.hosting = InsideHosting(
+            config, jobs, log=self.log, gate=self.gate, telemetry=self.telemetry, lookups=self.lookups
+        )
         self.monitor = Monitor(
             config,
             self.log,
@@ -120,6 +113,16 @@ class Platform:
             gauge.set_function(lambda: float(self.log.damaged_offsets()))
         self._trimming: asyncio.Task[None] | None = None
         self._started = False
+
+    @property
+    def runners(self) -> Mapping[str, JobHost]:
+        """The jobs by name, wherever they run."""
+        return self.hosting.jobs
+
+    @property
+    def tables(self) -> Mapping[str, TableSink]:
+        """The tables of the jobs that run in this process, by name."""
+        return self.hosting.sinks
 
     async def start(self, *, run_jobs: bool = True, run_shared_jobs: bool = False, command: str = "up") -> None:
         """Open the log, create the topics of all streams, and start the jobs.
@@ -146,12 +149,10 @@ class Platform:
             await self.stop()
             raise
         damaged = await damaged_at_start(self.config, self.log, self.jobs) if run_jobs else {}
-        for runner in self.runners.values():
-            file = self._file_of(runner.job)
-            if file is not None and (error := damaged.get(file)) is not None:
-                runner.runner.status.ended(error)
-            elif run_jobs or (run_shared_jobs and runner.runner.features.shares_partitions):
-                runner.start()
+        if run_jobs or run_shared_jobs:
+            files = {job.name: file_of(self.config, job) for job in self.jobs}
+            failed = {name: damaged[file] for name, file in files.items() if file is not None and file in damaged}
+            await self.hosting.start(failed, only_shared=not run_jobs)
         self._trimming = asyncio.create_task(self._keep_trimming(), name="retention")
         self.monitor.start(leads=run_jobs)
 
@@ -171,15 +172,13 @@ class Platform:
         await self.hub.close()
         await self.control.stop()
         await self.intake.stop()
-        await asyncio.gather(*(runner.stop() for runner in self.runners.values()))
+        await self.hosting.stop()
         await self.lookups.close()
         if self._trimming is not None:
             self._trimming.cancel()
             await asyncio.gather(self._trimming, return_exceptions=True)
             self._trimming = None
         await self.monitor.stop()
-        for table in self.tables.values():
-            await table.close()
         await self.log.close()
         self._release()
         self.schemas.repository.close()
@@ -193,11 +192,7 @@ class Platform:
 
         A job runs after the jobs whose streams it reads. Raises what a job's runner raises.
         """
-        await asyncio.gather(*(runner.stop() for runner in self.runners.values()))
-        # The position of a job cannot be read while a killed process's transaction for another job is open.
-        await asyncio.gather(*(runner.runner.fence() for runner in self.runners.values()))
-        for job in in_order_of_flow(self.jobs):
-            await self.runners[job.name].finish()
+        await self.hosting.finish()
 
     def seen(self, sight: Sight) -> SeenStreams:
         """The streams as a reader with this sight sees them."""
@@ -220,81 +215,19 @@ class Platform:
                 wanted,
             )
 
-    def read_tables(self, rows_max: int) -> list[TableView]:
-        """The tables as they are, without those not open yet. Blocks on disk: call it in a thread."""
-        views = []
-        for table in list(self.tables.values()):
-            try:
-                views.append(table.view(rows_max))
-            except SinkUnavailable:
-                continue
-        return views
+    async def read_tables(self, rows_max: int) -> list[TableView]:
+        """The tables as they are, without those not open yet."""
+        return await self.hosting.views(rows_max)
+
+    async def metrics(self, conceals: Callable[[str, str], bool] | None = None) -> bytes:
+        """All samples in the Prometheus text format, without those that are concealed (`Telemetry.render`)."""
+        return self.telemetry.render(conceals)
 
     def _use_streams(self, streams: StreamRegistry) -> None:
         """Replace the streams everywhere after a change of files or revisions."""
         self.streams = streams
         self.gate.use_streams(streams)
         self.hub.use_streams(streams)
-
-    def _supervisor(self, job: Job) -> Supervisor:
-        jobs = self.config.jobs
-        settings = RunnerSettings(
-            in_flight_events_max=jobs.in_flight_events_max,
-            in_flight_bytes_max=jobs.in_flight_bytes_max,
-            parked_events_max=jobs.parked_events_max,
-            parked_bytes_max=jobs.parked_bytes_max,
-            stops_where_replaced=jobs.on_replaced_log == "stop",
-            full_errors_per_minute_max=jobs.full_errors_per_minute_max,
-            failed_events_seconds=self._failed_events_seconds(),
-        )
-        if self.config.jobs.shared and self.log.features.shares_partitions and can_share(job):
-            stall = self.config.jobs.shared_stall_seconds_max
-            shared = SharedRunner(
-                job,
-                self.log,
-                self.gate,
-                telemetry=self.telemetry,
-                settings=settings,
-                stall_seconds_max=stall,
-                http=self.lookups,
-            )
-            return Supervisor(shared, control=self._control_of(job))
-        runner = runner_on(
-            self.log,
-            job,
-            self.gate,
-            store=self._store(job),
-            telemetry=self.telemetry,
-            settings=settings,
-            http=self.lookups,
-        )
-        return Supervisor(runner, control=self._control_of(job))
-
-    def _control_of(self, job: Job) -> JobControl:
-        topics = [topic for name in job.reads() for topic in self.streams.get(name).topics]
-        return JobControl(self.log, job, topics)
-
-    def _file_of(self, job: Job) -> Path | None:
-        """The file that a job writes in addition to the log: its table, or its state; None if its table is in none."""
-        writes = job.writes()
-        if writes.sink is not None:
-            return writes.sink.file(self.config.project_dir)
-        if writes.table is not None:
-            return self.config.path(self.config.jobs.tables_path)
-        return state_file(self.config.path(self.config.jobs.state_path), job.name)
-
-    def _store(self, job: Job) -> JobStore | None:
-        """Where a job commits, if not to the log alone."""
-        writes = job.writes()
-        if writes.table is not None:
-            sink = self.tables[writes.table.name] = table_of(self.config, job)
-            return SinkStore(sink, self.log, job.group)
-        if self.log.features.shares_partitions and can_share(job):
-            return UnpartitionedStore(self.log, job.group)
-        if self.log.features.keyed_state or not job.keeps_state:
-            return None
-        path = state_file(self.config.path(self.config.jobs.state_path), job.name)
-        return OutboxStore(self.log, job.group, path, durability=self.config.log.durability)
 
     def _job_progress(self) -> list[JobProgress]:
         return [JobProgress(job.name, job.reads(), self.runners[job.name].report().position) for job in self.jobs]
@@ -320,12 +253,6 @@ class Platform:
     def topic_settings(self, stream: Stream) -> TopicSettings:
         """How the topics of a stream are retained: as it declares, else as the log is configured."""
         return topic_settings(self.config, stream)
-
-    def _failed_events_seconds(self) -> float:
-        """As long as the error stream that keeps its events longest."""
-        streams = [self.streams.find(job.writes().errors) for job in self.jobs]
-        kept = [stream.retention_seconds for stream in streams if stream is not None and stream.retention_seconds]
-        return max([*kept, self.config.log.retention_seconds_default])
 
     async def _keep_trimming(self) -> None:
         failure = ""
@@ -361,19 +288,6 @@ def build(config: Config, project: Project | None = None) -> Platform:
         return Platform(config, *declarations(config))
     streams = with_error_streams(config, project.streams or StreamRegistry(), project.jobs)
     return Platform(config, streams, project.jobs, project.validator)
-
-
-def table_of(config: Config, job: Job) -> TableSink:
-    """The sink that fills the table of `job`, which has one; opening it is left to the caller.
-
-    Raises ConfigInvalid, ExtraMissing.
-    """
-    writes = job.writes()
-    assert writes.table is not None
-    if writes.sink is None:
-        return table_sink(config.path(config.jobs.tables_path), writes.table)
-    secrets = config.dereferenced(writes.sink.references, f"{writes.sink.place}: the sink of {writes.table.name}")
-    return writes.sink.made(writes.table, secrets, config.project_dir)
 
 
 def declarations(

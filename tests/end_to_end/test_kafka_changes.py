@@ -62,7 +62,7 @@ async def send(platform: Platform, *numbers: int) -> None:
 
 async def processed(platform: Platform) -> dict[str, set[int]]:
     """The numbers of the edits that each job has come to."""
-    found: dict[str, set[int]] = {"rows": {row[0] for view in platform.read_tables(1000) for row in view.rows}}
+    found: dict[str, set[int]] = {"rows": {row[0] for view in await platform.read_tables(1000) for row in view.rows}}
     for topic in ("running", "passed"):
         position, found[topic] = await platform.log.first([topic]), set()
         while records := await platform.log.read(position):

@@ -55,10 +55,10 @@ async def platform(config: Config) -> AsyncIterator[Platform]:
     await platform.stop()
 
 
-def rows(platform: Platform) -> dict[str, list[dict[str, Any]]]:
+async def rows(platform: Platform) -> dict[str, list[dict[str, Any]]]:
     return {
         view.name: [dict(zip(view.columns, row, strict=True)) for row in view.rows]
-        for view in platform.read_tables(100)
+        for view in await platform.read_tables(100)
     }
 
 
@@ -68,7 +68,7 @@ async def test_events_become_rows_and_refusals_become_error_events(platform: Pla
     )
     assert [type(outcome) for outcome in outcomes] == [Accepted, Accepted, Accepted, Refused]
     await platform.finish_jobs()
-    found = rows(platform)
+    found = await rows(platform)
     assert {(row["title"], row["edits"]) for row in found["most_edited_pages"]} == {("River", 2), ("Sea", 1)}
     (minute,) = found["edits_per_minute"]
     assert (minute["window_start"], minute["edits"], minute["bytes"]) == ("2023-11-14T20:00:00Z", 3, 30)
@@ -87,8 +87,8 @@ async def test_a_stopped_platform_starts_again_where_it_was(config: Config) -> N
     platform = build(config)
     await platform.start(run_jobs=False)
     await platform.finish_jobs()
-    assert [row["edits"] for row in rows(platform)["most_edited_pages"]] == [3]
-    assert len(rows(platform)["edits_per_minute"]) == 3
+    assert [row["edits"] for row in (await rows(platform))["most_edited_pages"]] == [3]
+    assert len((await rows(platform))["edits_per_minute"]) == 3
     await platform.stop()
 
 

@@ -127,8 +127,8 @@ async def test_canaries_stay_out_and_what_cannot_be_a_row_becomes_an_error_event
     try:
         await platform.intake.write([canary, edit(2), edit(3, note=7), edit(4)])
 
-        def is_done() -> bool:
-            return {view.name: view.rows_total for view in platform.read_tables(10)} == {"pages": 2, "edits": 3}
+        async def is_done() -> bool:
+            return {view.name: view.rows_total for view in await platform.read_tables(10)} == {"pages": 2, "edits": 3}
 
         await eventually(is_done)
         assert platform.runners.keys() == {"sink.pages", "sink.edits"}

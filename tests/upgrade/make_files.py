@@ -116,7 +116,7 @@ async def make_project(directory: Path) -> dict[str, Any]:
     await platform.control.change(platform.control.kill("side", "the script", "a stream that is switched off"))
     async with serving(platform) as address:
         tokens = await tokens_of(address, "/v2/stream/edit?since=1970-01-01T00:00:00Z", 40)
-    tables = {view.name: sorted(map(list, view.rows)) for view in platform.read_tables(1000)}
+    tables = {view.name: sorted(map(list, view.rows)) for view in await platform.read_tables(1000)}
     await platform.stop()
     log = SqliteLog(config.log_path)
     await log.open()

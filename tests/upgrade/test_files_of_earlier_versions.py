@@ -129,7 +129,7 @@ async def check_results(platform: Platform) -> None:
     assert len(made) == len(windows)
     everything = [*running, *made, *errors]
     assert len({one["meta"]["id"] for one in everything}) == len(everything)
-    tables = {view.name: sorted(view.rows) for view in platform.read_tables(1000)}
+    tables = {view.name: sorted(view.rows) for view in await platform.read_tables(1000)}
     assert tables["newest"] == [(wiki, WRITTEN // 3) for wiki in WIKIS]
     assert tables["every"] == [(number,) for number in sorted(passed)]
 
@@ -163,7 +163,7 @@ async def test_tables_of_a_project_have_the_rows_they_had(kept: Path, expected: 
     try:
         for table in platform.tables.values():
             assert await table.open() is not None
-        rows = {view.name: as_json(sorted(map(list, view.rows))) for view in platform.read_tables(1000)}
+        rows = {view.name: as_json(sorted(map(list, view.rows))) for view in await platform.read_tables(1000)}
         assert rows == expected["project"]["tables"]
         assert all(rows.values())
     finally:

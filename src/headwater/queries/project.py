@@ -13,7 +13,8 @@ from typing import Any
 
 from headwater.config import Config, load_config
 from headwater.errors import QueryInvalid
-from headwater.platform import declarations, table_of
+from headwater.platform import declarations
+from headwater.processing.hosting.files import table_of
 from headwater.queries.engine import Engine, QueryResult
 from headwater.queries.parsing import parse_query
 from headwater.queries.relations import Between, Spool, spool_streams, spool_table, stream_columns

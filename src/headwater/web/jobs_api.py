@@ -13,7 +13,7 @@ from headwater.errors import ChangeRefused, JobUnknown
 from headwater.event import json_bytes
 from headwater.platform import Platform
 from headwater.processing.control import JobControl, JobRequest, consequences
-from headwater.processing.supervisor import Supervisor
+from headwater.processing.hosting.contract import JobHost
 from headwater.times import time_ms, utc_milliseconds
 from headwater.web.http.headers import is_on
 from headwater.web.http.json_body import json_body
@@ -37,30 +37,30 @@ class JobsApi:
     async def change(self, request: Request) -> Response:
         """`{"do": "pause" | "resume" | "reset" | "rewind", "to": time}`; `dry_run=true`: report the consequences."""
         actor = self._platform.keys.check(request.headers.get("authorization"), "streams:write", address_of(request))
-        supervisor = self._found(request.path_params["name"])
+        host = self._found(request.path_params["name"])
         written = await json_body(request)
         verb, to_ms = _asked(written)
         dry = is_on(request.query_params.getlist("dry_run"))
         begins_at = "the beginning" if to_ms is None else utc_milliseconds(to_ms)
         moves = verb in ("reset", "rewind")
         answer: dict[str, Any] = {
-            "job": supervisor.job.name,
+            "job": host.job.name,
             "do": verb,
-            "consequences": consequences(supervisor.job, begins_at=begins_at) if moves else [],
+            "consequences": consequences(host.job, begins_at=begins_at) if moves else [],
         }
         if dry:
             return _json({"dry_run": True, **answer}, 200)
-        control = supervisor.control
+        control = host.control
         assert control is not None
         await _carry_out(control, verb, to_ms, actor)
-        supervisor.look()
+        host.look()
         return _json(answer, 202)
 
-    def _found(self, name: str) -> Supervisor:
-        supervisor = self._platform.runners.get(name)
-        if supervisor is None:
+    def _found(self, name: str) -> JobHost:
+        host = self._platform.runners.get(name)
+        if host is None:
             raise JobUnknown(f"There is no job {name!r:.200}.", hint=suggestion(name, self._platform.runners))
-        return supervisor
+        return host
 
 
 async def _carry_out(control: JobControl, verb: Verb, to_ms: int | None, actor: str) -> JobRequest:

@@ -244,7 +244,7 @@ async def _tables_differ(platform: Platform, expected: Expected, summary: Summar
     deadline = time.monotonic() + SETTLE_SECONDS_MAX
     with progress("Waiting for the last window to close", None, unit="looks") as advance:
         while True:
-            views = await asyncio.to_thread(platform.read_tables, ROWS_MAX)
+            views = await platform.read_tables(ROWS_MAX)
             differences = expected.table_differences(views)
             summary.rows = {view.name: view.rows_total for view in views}
             if not differences or time.monotonic() > deadline:

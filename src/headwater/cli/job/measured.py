@@ -73,7 +73,7 @@ async def _measured(config: Config, jobs: Sequence[Job], streams: StreamRegistry
 
 async def _rows(config: Config, job: Job) -> int | None:
     """The rows of the table that it fills; None without one, or if it cannot be read now."""
-    from headwater.platform import table_of
+    from headwater.processing.hosting.files import table_of
 
     writes = job.writes()
     if writes.table is None or (writes.sink is None and not config.path(config.jobs.tables_path).exists()):

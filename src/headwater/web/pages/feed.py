@@ -13,7 +13,7 @@ import contextlib
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -56,7 +56,7 @@ class Sample:
 
 
 class PageFeed:
-    """The page's view of one platform. `read_tables` takes the maximum number of rows and may block: a thread calls it.
+    """The page's view of one platform. `read_tables` takes the maximum number of rows.
 
     `canaries_kept`: how many of a stream's records are canaries, which are excluded from all counts.
     """
@@ -65,7 +65,7 @@ class PageFeed:
         self,
         log: LogReader,
         recent: RecentOutcomes,
-        read_tables: Callable[[int], Sequence[TableView]],
+        read_tables: Callable[[int], Awaitable[Sequence[TableView]]],
         *,
         canaries_kept: Callable[[Stream], int],
         clock: Callable[[], float] = time.monotonic,
@@ -124,7 +124,7 @@ class PageFeed:
             if self._clock() - self._tables_read_at >= SAMPLE_SECONDS:
                 # A table that cannot be read now keeps its last known rows.
                 with contextlib.suppress(HeadwaterError):
-                    views = await asyncio.to_thread(self._read_tables, ROWS_MAX)
+                    views = await self._read_tables(ROWS_MAX)
                     self._tables = [_table(view) for view in views]
                 self._tables_read_at = self._clock()
         return [one for one in self._tables if seen.visibility.reads_table(one["name"], seen.sight)]

@@ -1,0 +1,1 @@
+"""Where the jobs of a platform run, and how they are started, watched and stopped there."""

@@ -1,0 +1,34 @@
+"""The files that jobs write in addition to the log: their tables and their state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headwater.config import Config
+from headwater.connectors.registry import table_sink
+from headwater.connectors.spec import TableSink
+from headwater.jobs.job import Job
+from headwater.processing.stores.outbox import state_file
+
+
+def file_of(config: Config, job: Job) -> Path | None:
+    """The file that a job writes in addition to the log: its table, or its state; None if its table is in none."""
+    writes = job.writes()
+    if writes.sink is not None:
+        return writes.sink.file(config.project_dir)
+    if writes.table is not None:
+        return config.path(config.jobs.tables_path)
+    return state_file(config.path(config.jobs.state_path), job.name)
+
+
+def table_of(config: Config, job: Job) -> TableSink:
+    """The sink that fills the table of `job`, which has one; opening it is left to the caller.
+
+    Raises ConfigInvalid, ExtraMissing.
+    """
+    writes = job.writes()
+    assert writes.table is not None
+    if writes.sink is None:
+        return table_sink(config.path(config.jobs.tables_path), writes.table)
+    secrets = config.dereferenced(writes.sink.references, f"{writes.sink.place}: the sink of {writes.table.name}")
+    return writes.sink.made(writes.table, secrets, config.project_dir)

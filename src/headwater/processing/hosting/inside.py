@@ -1,0 +1,143 @@
+"""Runs jobs in this process, each as a task of its event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from headwater.config import Config
+from headwater.connectors.spec import TableSink
+from headwater.connectors.tables import TableView
+from headwater.errors import HeadwaterError, SinkUnavailable
+from headwater.intake.gate import Gate
+from headwater.jobs.flow import in_order_of_flow
+from headwater.jobs.job import Job
+from headwater.log.contract import Log
+from headwater.lookups import Lookups
+from headwater.processing.control import JobControl
+from headwater.processing.embedded.partitioned import SharedRunner, can_share
+from headwater.processing.embedded.runner import runner_on
+from headwater.processing.embedded.settings import RunnerSettings
+from headwater.processing.hosting.files import table_of
+from headwater.processing.stores.contract import JobStore
+from headwater.processing.stores.outbox import OutboxStore, state_file
+from headwater.processing.stores.partitions import UnpartitionedStore
+from headwater.processing.stores.sink import SinkStore
+from headwater.processing.supervisor import Supervisor
+from headwater.telemetry import Telemetry
+
+
+class InsideHosting:
+    """The jobs of this process. `sinks`: the table that each fills, by name; they are closed by `stop`."""
+
+    def __init__(
+        self,
+        config: Config,
+        jobs: Sequence[Job],
+        *,
+        log: Log,
+        gate: Gate,
+        telemetry: Telemetry,
+        lookups: Lookups,
+    ) -> None:
+        """Raises JobInvalid for a job that cannot run on this log; ConfigInvalid, ExtraMissing for its sink."""
+        self._config = config
+        self._log = log
+        self._gate = gate
+        self._telemetry = telemetry
+        self._lookups = lookups
+        self._settings = runner_settings(config, jobs, gate)
+        self.sinks: dict[str, TableSink] = {}
+        self.jobs: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
+
+    async def start(self, damaged: Mapping[str, HeadwaterError], *, only_shared: bool = False) -> None:
+        for name, supervisor in self.jobs.items():
+            if name in damaged:
+                supervisor.runner.status.ended(damaged[name])
+            elif not only_shared or supervisor.runner.features.shares_partitions:
+                supervisor.start()
+
+    async def stop(self) -> None:
+        await self._stop_jobs()
+        for sink in self.sinks.values():
+            await sink.close()
+
+    async def finish(self) -> None:
+        await self._stop_jobs()
+        # The position of a job cannot be read while a killed process's transaction for another job is open.
+        await asyncio.gather(*(supervisor.runner.fence() for supervisor in self.jobs.values()))
+        for job in in_order_of_flow([supervisor.job for supervisor in self.jobs.values()]):
+            await self.jobs[job.name].finish()
+
+    async def views(self, rows_max: int) -> list[TableView]:
+        return await asyncio.to_thread(self._views, rows_max)
+
+    def _views(self, rows_max: int) -> list[TableView]:
+        views = []
+        for sink in list(self.sinks.values()):
+            try:
+                views.append(sink.view(rows_max))
+            except SinkUnavailable:
+                continue
+        return views
+
+    async def _stop_jobs(self) -> None:
+        await asyncio.gather(*(supervisor.stop() for supervisor in self.jobs.values()))
+
+    def _supervisor(self, job: Job) -> Supervisor:
+        if self._config.jobs.shared and self._log.features.shares_partitions and can_share(job):
+            shared = SharedRunner(
+                job,
+                self._log,
+                self._gate,
+                telemetry=self._telemetry,
+                settings=self._settings,
+                stall_seconds_max=self._config.jobs.shared_stall_seconds_max,
+                http=self._lookups,
+            )
+            return Supervisor(shared, control=control_of(job, self._log, self._gate))
+        runner = runner_on(
+            self._log,
+            job,
+            self._gate,
+            store=self._store(job),
+            telemetry=self._telemetry,
+            settings=self._settings,
+            http=self._lookups,
+        )
+        return Supervisor(runner, control=control_of(job, self._log, self._gate))
+
+    def _store(self, job: Job) -> JobStore | None:
+        """Where a job commits, if not to the log alone."""
+        writes = job.writes()
+        if writes.table is not None:
+            sink = self.sinks[writes.table.name] = table_of(self._config, job)
+            return SinkStore(sink, self._log, job.group)
+        if self._log.features.shares_partitions and can_share(job):
+            return UnpartitionedStore(self._log, job.group)
+        if self._log.features.keyed_state or not job.keeps_state:
+            return None
+        path = state_file(self._config.path(self._config.jobs.state_path), job.name)
+        return OutboxStore(self._log, job.group, path, durability=self._config.log.durability)
+
+
+def control_of(job: Job, log: Log, gate: Gate) -> JobControl:
+    """What people ask of the job, in the log."""
+    return JobControl(log, job, [topic for name in job.reads() for topic in gate.streams.get(name).topics])
+
+
+def runner_settings(config: Config, jobs: Sequence[Job], gate: Gate) -> RunnerSettings:
+    """The settings of the runners of these jobs, as configured."""
+    jobs_config = config.jobs
+    streams = [gate.streams.find(job.writes().errors) for job in jobs]
+    kept = [stream.retention_seconds for stream in streams if stream is not None and stream.retention_seconds]
+    return RunnerSettings(
+        in_flight_events_max=jobs_config.in_flight_events_max,
+        in_flight_bytes_max=jobs_config.in_flight_bytes_max,
+        parked_events_max=jobs_config.parked_events_max,
+        parked_bytes_max=jobs_config.parked_bytes_max,
+        stops_where_replaced=jobs_config.on_replaced_log == "stop",
+        full_errors_per_minute_max=jobs_config.full_errors_per_minute_max,
+        # As long as the error stream that keeps its events longest.
+        failed_events_seconds=max([*kept, config.log.retention_seconds_default]),
+    )
