@@ -1,0 +1,1 @@
+"""How the processes of one platform on one machine call each other."""
