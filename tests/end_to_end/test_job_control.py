@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,9 @@ async def test_the_command_line_asks_a_server(served: Served, tmp_path: Path) ->
     in_use = await asyncio.to_thread(run, "pause", "copies", "--project", str(tmp_path))
     assert in_use.exit_code != 0
     assert "--server" in in_use.output
+    without_key = await asyncio.to_thread(run, "pause", "copies", *asked[:-2])
+    assert without_key.exit_code == 1
+    assert "--key-file" in without_key.output
     refused = await asyncio.to_thread(run, "reset", "copies", *asked)
     assert refused.exit_code == 2
     assert "is deleted" in refused.output
@@ -183,6 +187,17 @@ async def test_without_a_server_it_is_done_when_one_starts(tmp_path: Path) -> No
         done = await asyncio.to_thread(run, *arguments, *here)
         assert done.exit_code == 0, done.output
         assert "when one starts" in done.output
+    printed = await asyncio.to_thread(run, "list", "--json", *here)
+    listed = {row["name"]: row for row in map(json.loads, printed.stdout.splitlines())}
+    assert [(listed[name]["paused"], listed[name]["begins_again"]) for name in ("asks", "copies", "counts")] == [
+        (False, False),
+        (True, False),
+        (False, True),
+    ]
+    said = [(await asyncio.to_thread(run, *verb, *here)).output for verb in (["list"], ["show", "copies"])]
+    assert re.findall("paused|begins again", said[0]) == ["paused", "begins again"]
+    assert "headwater job resume copies" in said[1]
+    assert "begin again" in (await asyncio.to_thread(run, "show", "counts", *here)).output
     async with running(directory) as (platform, client):
         await processed(platform, "counts", 3)
         await eventually(lambda: platform.runners["copies"].report().state == "paused")

@@ -54,18 +54,22 @@ def load(project: Path, events: list[dict[str, Any]]) -> None:
     invoke("log", "load", write(project / "load.jsonl", events), "--project", project)
 
 
-async def finished(project: Path) -> dict[str, dict[str, Any]]:
-    """What is in the outputs, by id, after the server's jobs have processed everything."""
+async def finished(
+    project: Path, outputs: tuple[str, ...] = OUTPUTS, *, again: bool = False
+) -> dict[str, dict[str, Any]]:
+    """What is in the outputs, by id, after the server's jobs have processed everything. `again`: events may be there
+    twice.
+    """
     platform = build(load_config(project))
     await platform.start(run_jobs=False)
     try:
         await platform.finish_jobs()
         found: dict[str, dict[str, Any]] = {}
-        for name in OUTPUTS:
+        for name in outputs:
             for record in await read_all(platform.log, [name]):
                 value = json.loads(record.value)
                 event_id = get_path(value, "meta.id")
-                assert event_id not in found, "an event is there twice"
+                assert again or event_id not in found, "an event is there twice"
                 found[event_id] = {**value, "meta": {**value["meta"], "dt": None}}
         return found
     finally:
@@ -89,6 +93,33 @@ def test_the_server_continues_without_a_gap_or_a_repeat(tmp_path: Path, files_fi
         *("job", "run", "page_edits", "--project", project, "--from", "log", "--to", "log", "--hand-over"), exit_code=2
     )
     assert "has run on this log already" in again
+
+
+@pytest.mark.parametrize("ran_before", [True, False])
+def test_a_job_that_is_to_be_reset_is_handed_over_without_what_it_kept(tmp_path: Path, ran_before: bool) -> None:
+    project, other = new_project(tmp_path / "handed over"), new_project(tmp_path / "live")
+    load(other, edits(0, 400))
+    expected = asyncio.run(finished(other, ("demo.page_edits",)))
+    load(project, edits(100, 250))
+    if ran_before:
+        asyncio.run(finished(project))
+    older = write(tmp_path / "older.jsonl", edits(0, 130))
+    hand_over = ("job", "run", "page_edits", "--project", project, "--from", older, "--from", "log", "--to", "log")
+    hand_over = (*hand_over, "--hand-over")
+    if ran_before:
+        assert "headwater job reset page_edits --yes" in invoke(*hand_over, exit_code=2)
+    invoke("job", "reset", "page_edits", "--yes", "--project", project)
+    invoke(*hand_over)
+    load(project, edits(250, 400))
+    assert asyncio.run(finished(project, ("demo.page_edits",), again=True)) == expected
+
+
+def test_a_job_that_is_to_be_rewound_is_not_handed_over(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "project")
+    load(project, edits(0, 2))
+    invoke("job", "rewind", "page_edits", "--to", "2026-01-31T12:00:00Z", "--yes", "--project", project)
+    hand_over = ("job", "run", "page_edits", "--project", project, "--from", "log", "--to", "log", "--hand-over")
+    assert "is to be rewound" in invoke(*hand_over, exit_code=2)
 
 
 def test_a_range_of_the_log_is_input_and_results_are_appended_once(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from headwater.errors import ConfigInvalid, LogUnavailable, StreamUnknown
+from headwater.cli.console import called_as
+from headwater.errors import ConfigInvalid, KeyRequired, LogUnavailable, ScopeMissing, StreamUnknown
 
 ANSWER_SECONDS_MAX = 60.0
 
@@ -74,4 +75,7 @@ def _answer(
         return answer
     details = answer if isinstance(answer, dict) else {}
     message = details.get("detail") or f"{server} answered {response.status_code} to {path}."
-    raise (StreamUnknown if response.status_code < 500 else LogUnavailable)(message, hint=details.get("hint"))
+    hint = details.get("hint")
+    if details.get("type") in (KeyRequired.code, ScopeMissing.code):
+        hint = f"`{called_as()} keys create NAME > FILE`, in the project, makes a key; add --key-file FILE."
+    raise (StreamUnknown if response.status_code < 500 else LogUnavailable)(message, hint=hint)

@@ -15,7 +15,7 @@ VERBS: Table = {
     "produce": ("headwater.cli.produce", "Post one event."),
     "tail": ("headwater.cli.tail", "Follow streams and print their events."),
     "replay": ("headwater.cli.replay", "Send a file of events through the intake."),
-    "job": ("headwater.cli.job.verbs", "Run one job over history."),
+    "job": ("headwater.cli.job.verbs", "Create, list, draw, run and control the jobs of a project."),
     "schema": ("headwater.cli.schema.verbs", "Manage schemas: create, check, compare, release, serve."),
     "codegen": ("headwater.cli.codegen.verbs", "Write code from schemas."),
     "streams": ("headwater.cli.streams.verbs", "List, explain, import and export stream declarations."),
@@ -30,10 +30,34 @@ VERBS: Table = {
     "log": ("headwater.cli.log.verbs", "Inspect, copy, repair and load the log."),
 }
 
+# What people look for → what there is.
+OTHER_WORDS = {
+    "backfill": "job run",
+    "consume": "tail",
+    "create": "init",
+    "new": "init",
+    "lint": "check",
+    "pause": "job pause",
+    "post": "produce",
+    "publish": "produce",
+    "query": "sql",
+    "redrive": "errors redrive",
+    "resume": "job resume",
+    "retry": "errors redrive",
+    "run": "up",
+    "send": "produce",
+    "serve": "up",
+    "start": "up",
+    "stream": "streams",
+    "subscribe": "tail",
+    "validate": "check",
+}
+
 
 @click.command(
     cls=Verbs,
     table=VERBS,
+    other_words=OTHER_WORDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Start with:  headwater demo",
 )

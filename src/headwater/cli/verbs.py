@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from headwater.cli.console import report_error
+from headwater.cli.console import called_as, report_error
 from headwater.errors import Fault, HeadwaterError
 
 EXIT_FAILED = 1
@@ -20,11 +20,15 @@ Table = Mapping[str, tuple[str, str]]
 
 
 class Verbs(click.Group):
-    """A group over a table of verbs; those added with a decorator come first."""
+    """A group over a table of verbs; those added with a decorator come first.
 
-    def __init__(self, *args: Any, table: Table, **named: Any) -> None:
+    `other_words`: what people look for → the verb that there is, with its group.
+    """
+
+    def __init__(self, *args: Any, table: Table, other_words: Mapping[str, str] | None = None, **named: Any) -> None:
         super().__init__(*args, **named)
         self.table = table
+        self.other_words = other_words or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self.commands, *self.table]
@@ -49,6 +53,9 @@ class Verbs(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            if args[0] in self.other_words:
+                there_is = f"{called_as()} {self.other_words[args[0]]}"
+                raise click.UsageError(f"No such command '{args[0]}'. See `{there_is} --help`.", ctx) from None
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             addition = f" Did you mean '{near[0]}'?" if near and "Did you mean" not in error.message else ""
             raise click.UsageError(f"{error.message}{addition}", ctx) from None

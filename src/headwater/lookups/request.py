@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 import orjson
 
@@ -24,6 +24,7 @@ URL_CHARS_MAX = 65_536
 # Headers that differ between requests for the same thing.
 TRACE_HEADERS = frozenset({"x-request-id", "traceparent", "tracestate"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ENDS = re.compile(r"[\s'\"<>]")
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -192,7 +193,9 @@ def _place(method: str, url: str) -> tuple[str, str]:
             hint="Send it in a header: headers={'Authorization': …}.",
         )
     origin = f"{parts.scheme}://{parts.netloc.lower()}"
-    return origin, f"{method} {origin}{parts.path[:200]}"
+    # What ends an address in a text is quoted: the errors of one cause are recognised by what is the same in them.
+    path = _ENDS.sub(lambda found: quote(found.group()), parts.path[:200])
+    return origin, f"{method} {origin}{path}"
 
 
 def _names(request: Request) -> set[str]:

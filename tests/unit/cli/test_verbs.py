@@ -13,6 +13,8 @@ from click.testing import CliRunner
 
 from headwater.cli.console import called_as
 from headwater.cli.main import VERBS, main
+from headwater.cli.verbs import Verbs
+from pages.commands import problem_of
 
 RUNNER = CliRunner()
 
@@ -52,6 +54,20 @@ def test_help_lists_every_verb_and_imports_none_of_them() -> None:
 def test_a_mistyped_verb_is_answered_with_the_nearest() -> None:
     result = RUNNER.invoke(main, ["repaly"])
     assert (result.exit_code, "Did you mean 'replay'?" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize("group", [(), ("job",)])
+def test_what_people_look_for_leads_to_the_verb_that_there_is(group: tuple[str, ...]) -> None:
+    command: click.Command = main
+    for name in group:
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), name) or main
+    assert isinstance(command, Verbs)
+    assert not set(command.other_words) & set(command.list_commands(click.Context(command)))
+    for word, verb in command.other_words.items():
+        assert problem_of(verb.split()) is None
+        looked = CliRunner().invoke(main, [*group, word, "page_edits"])
+        assert (looked.exit_code, f"`headwater {verb} --help`" in looked.output) == (2, True)
 
 
 def test_an_operators_mistake_is_one_line_and_a_hint_and_exit_code_2(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headwater.lookups.hosts import Host
 from headwater.lookups.mediawiki.sha1 import BASE36_CHARS, base16, base36, revision_sha1
-from headwater.lookups.request import form_of, with_params
+from headwater.lookups.request import form_of, read_options, with_params
 from headwater.lookups.retry_after import retry_after_seconds
+from headwater.processing.failures.causes import common_text
 from headwater.settings import LookupsConfig
 
 TEXTS = st.text(st.characters(codec="utf-8"))
@@ -34,6 +35,14 @@ def test_a_query_is_read_as_it_was_meant(params: dict[str, Any]) -> None:
     words = {True: "true", False: "false"}
     meant = [(name, words[value] if isinstance(value, bool) else value) for name, value in params.items()]
     assert sent == [("a", "1"), *((name, value) for name, value in meant if value is not None)]
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="?#", exclude_categories=["Cc"]), min_size=1))
+@example("Green tea")
+@example('it\'s "<b>"\u2028.json')
+def test_failures_about_any_page_of_a_service_are_of_one_group(title: str) -> None:
+    wanted = read_options("GET", f"http://127.0.0.1:8099/{title}", {})
+    assert common_text(f"{wanted.request.shown} answered 404.") == "GET URL answered #."
 
 
 @given(st.binary())

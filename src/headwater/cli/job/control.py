@@ -10,7 +10,7 @@ from urllib.parse import quote
 import click
 
 from headwater.cli.api_client import change, headers_with
-from headwater.cli.console import say
+from headwater.cli.console import called_as, say
 from headwater.cli.job.measured import project_jobs
 from headwater.errors import ConfigInvalid, LogInUse
 
@@ -40,7 +40,7 @@ def control(
     config, job = _found(project, name)
     asyncio.run(_leave(config, job, verb, to_ms))
     if not config.log.is_kafka:
-        say("No platform runs: it is done when one starts.")
+        say("No platform runs: this is done when one starts.")
 
 
 def show_consequences(
@@ -97,7 +97,7 @@ def _found(project: Path, name: str) -> tuple[Config, Job]:
 async def _leave(config: Config, job: Job, verb: str, to_ms: int | None) -> None:
     """Leave the request in the log, where a platform that runs the job finds it."""
     from headwater.log.open import log_of
-    from headwater.log.sqlite.owner import LogOwner
+    from headwater.log.sqlite.owner import LogOwner, server_address
     from headwater.processing.control import JobControl
 
     owner = None if config.log.is_kafka else LogOwner(config.log_path)
@@ -105,7 +105,12 @@ async def _leave(config: Config, job: Job, verb: str, to_ms: int | None) -> None
         try:
             owner.acquire(f"job {verb}")
         except LogInUse as error:
-            raise LogInUse(error.message, hint="Ask the platform that runs: add --server http://HOST:PORT.") from None
+            address = server_address(config.log_path) or "http://HOST:PORT"
+            hint = (
+                f"Ask the platform that runs: add --server {address} --key-file FILE. "
+                f"`{called_as()} keys create NAME > FILE` makes a key."
+            )
+            raise LogInUse(error.message, hint=hint) from None
     log = log_of(config)
     try:
         await log.open()

@@ -21,6 +21,7 @@ def command(*, project: Path, as_json: bool) -> None:
     rows: list[dict[str, Any]] = []
     for job in found.jobs:
         writes, measures = job.writes(), found.measures.get(job.name)
+        request = found.requests.get(job.name)
         table = () if writes.table is None else (f"table {writes.table.name}",)
         made = {
             "name": job.name,
@@ -31,6 +32,8 @@ def command(*, project: Path, as_json: bool) -> None:
             "lag": None if measures is None else measures.lag,
             "errors": None if measures is None else measures.events.get(writes.errors),
             "state_keys": None if measures is None else sum(size.keys for size in measures.state.values()),
+            "paused": None if request is None else request.paused,
+            "begins_again": None if request is None else request.move is not None,
             "place": str(job.place),
             "summary": job.summary,
         }
@@ -50,7 +53,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
     flows = [f"{', '.join(row['reads'])} → {', '.join(row['writes']) or 'nothing'}" for row in rows]
     widths = max(len(row["name"]) for row in rows), max(map(len, flows))
     for row, flow in zip(rows, flows, strict=True):
-        counts = [
+        asked = [words for name, words in (("paused", "paused"), ("begins_again", "begins again")) if row[name]]
+        counts = asked + [
             f"{word} {row[name]:,}"
             for name, word in (("lag", "lag"), ("errors", "failed"), ("state_keys", "keys"))
             if row[name] or (name == "lag" and row[name] is not None)

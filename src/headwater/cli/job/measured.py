@@ -15,16 +15,20 @@ if TYPE_CHECKING:
     from headwater.catalog.job_diagram import JobMeasures
     from headwater.config import Config
     from headwater.jobs.job import Job
+    from headwater.processing.control import JobRequest
     from headwater.streams.registry import StreamRegistry
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredJobs:
-    """`measures` by name of a job; empty, with the reason, if the log could not be read."""
+    """`measures` and `requests`, what was asked of a job, by its name; empty, with the reason, if the log could not be
+    read.
+    """
 
     streams: StreamRegistry
     jobs: Sequence[Job]
     measures: dict[str, JobMeasures]
+    requests: dict[str, JobRequest]
     unmeasured: str = ""
 
 
@@ -54,19 +58,22 @@ def load_measured(project: Path, name: str | None = None) -> MeasuredJobs:
     """The jobs of the project, or the one of that name. Raises ConfigInvalid, JobInvalid."""
     config, streams, jobs = project_jobs(project, name)
     try:
-        return MeasuredJobs(streams, jobs, asyncio.run(_measured(config, jobs, streams)))
+        return asyncio.run(_measured(config, jobs, streams))
     except HeadwaterError as error:
-        return MeasuredJobs(streams, jobs, {}, error.message)
+        return MeasuredJobs(streams, jobs, {}, {}, error.message)
 
 
-async def _measured(config: Config, jobs: Sequence[Job], streams: StreamRegistry) -> dict[str, JobMeasures]:
+async def _measured(config: Config, jobs: Sequence[Job], streams: StreamRegistry) -> MeasuredJobs:
     from headwater.catalog.job_measures import measures_of
     from headwater.log.open import log_at, log_of
+    from headwater.processing.control import JobControl
 
     log = log_of(config) if config.log.is_kafka else log_at(f"sqlite:///{config.log_path}")
     await log.open()
     try:
-        return {job.name: await measures_of(log, job, streams, rows=await _rows(config, job)) for job in jobs}
+        requests = {job.name: await JobControl(log, job, ()).read() for job in jobs}
+        measures = {job.name: await measures_of(log, job, streams, rows=await _rows(config, job)) for job in jobs}
+        return MeasuredJobs(streams, jobs, measures, requests)
     finally:
         await log.close()
 

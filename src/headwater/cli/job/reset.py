@@ -28,4 +28,4 @@ def command(*, name: str, project: Path, server: str | None, key_file: TextIO | 
     Without --yes only the consequences are printed, and the exit code is 2.
     """
     move(project, name, "reset", server=server, key_file=key_file, to_ms=None, yes=yes)
-    say(f"The job {name} begins again.")
+    say(f"The job {name} is to begin again.")

@@ -29,4 +29,4 @@ def command(*, name: str, to: str, project: Path, server: str | None, key_file: 
     Without --yes only the consequences are printed, and the exit code is 2.
     """
     move(project, name, "rewind", server=server, key_file=key_file, to_ms=time_of(to), yes=yes)
-    say(f"The job {name} begins again at {to}.")
+    say(f"The job {name} is to begin again at {to}.")

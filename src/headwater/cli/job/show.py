@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from headwater.cli.console import say
+from headwater.cli.console import called_as, say
 from headwater.cli.job.measured import load_measured
 from headwater.cli.plan import project_option
 
@@ -32,6 +32,11 @@ def command(*, name: str, project: Path, output: Path | None) -> None:
     diagram = diagram_of(found.jobs[0], found.streams, found.measures.get(name))
     if found.unmeasured:
         say(f"Events, lag and state are not known: {found.unmeasured}")
+    request = found.requests.get(name)
+    if request is not None and request.paused:
+        say(f"It is paused: `{called_as()} job resume {name}` lets it continue.")
+    if request is not None and request.move is not None:
+        say("It is to begin again, which is done when the platform runs it.")
     if output is None:
         click.echo(diagram_text(diagram), nl=False)
     else:

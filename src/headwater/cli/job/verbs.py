@@ -17,10 +17,30 @@ VERBS: Table = {
     "run": ("headwater.cli.job.run", "Run one job over files, without a server."),
 }
 
+# What people look for → what there is.
+OTHER_WORDS = {
+    "backfill": "job run",
+    "create": "job new",
+    "draw": "job show",
+    "errors": "errors list",
+    "history": "job run",
+    "init": "job new",
+    "ls": "job list",
+    "redrive": "errors redrive",
+    "replay": "job rewind",
+    "restart": "job reset",
+    "retry": "errors redrive",
+    "start": "job resume",
+    "status": "job list",
+    "stop": "job pause",
+    "suspend": "job pause",
+}
+
 
 @click.command(
     cls=Verbs,
     table=VERBS,
+    other_words=OTHER_WORDS,
     short_help="Create, list, draw, run and control the jobs of a project.",
     epilog="Example:  headwater job run page_edits --from edits.jsonl.gz --to out.jsonl",
 )

@@ -118,6 +118,12 @@ def in_use(log: Path) -> LogInUse:
     )
 
 
+def server_address(log: Path) -> str | None:
+    """Where the owner of the log serves, such as http://127.0.0.1:8080; None if it does not, or nobody owns it."""
+    holder = _holder_of(log)
+    return None if holder is None or holder.address is None else holder.address.rstrip("/")
+
+
 def _holder_of(log: Path) -> Holder | None:
     """The owner as written in the file; None if that cannot be read, or is left from one that has ended."""
     try:

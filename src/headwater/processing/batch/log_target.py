@@ -17,7 +17,9 @@ from headwater.intake.gate import Gate
 from headwater.intake.outcome import Refused
 from headwater.jobs.job import Job
 from headwater.log.contract import Commit, Log, Position, Record, StateChange, TopicPartition, TopicSettings
+from headwater.processing.control import JobControl, Move
 from headwater.processing.embedded.batches import PROGRESS_KEY, progress_of
+from headwater.processing.embedded.reposition import ROWS_PER_COMMIT, namespaces_of
 from headwater.processing.embedded.watermark import Watermarks
 
 GROUP_PREFIX = "headwater.history"
@@ -55,26 +57,58 @@ class LogTarget:
         return appended
 
     async def hand_over(self, job: Job, given: HandOver) -> None:
-        """Make state and position of the run those of the job. Raises FeatureUnsupported, StateMismatch."""
-        await self.require_new(job)
-        changes = [change for change in given.state if change.key != PROGRESS_KEY]
+        """Make state and position of the run those of the job. Raises FeatureUnsupported, StateMismatch.
+
+        A reset that was asked for is carried out with it: what the job kept is deleted in the same commit.
+        """
+        reset = await self.require_new(job)
+        former: list[StateChange] = []
+        position = given.position
+        if reset is not None:
+            former = await self._kept(job)
+            position = Position({**position.offsets, **(await JobControl(self.log, job, ()).position(reset)).offsets})
+        changes = [*former, *(change for change in given.state if change.key != PROGRESS_KEY)]
         kept = [change.value for change in given.state if change.key == PROGRESS_KEY]
         progress = Watermarks(kept[0] if kept else None).of_partitions(given.newest_ms)
         changes.append(StateChange(progress_of(job), PROGRESS_KEY, progress))
-        await self.log.append([], commit=Commit(job.group, given.position.token(), tuple(changes)))
+        if reset is not None:
+            # First, so that no server resets the job after it was handed over. If this process ends here, the job has
+            # what it had before, and the next run says that it has to be reset.
+            await JobControl(self.log, job, ()).applied(reset)
+        await self.log.append([], commit=Commit(job.group, position.token(), tuple(changes)))
 
-    async def require_new(self, job: Job) -> None:
-        """Raises FeatureUnsupported, StateMismatch if the job cannot be handed over."""
+    async def require_new(self, job: Job) -> Move | None:
+        """The reset that was asked for, if one was. Raises FeatureUnsupported, StateMismatch if the job cannot be
+        handed over.
+        """
         if not self.log.features.transactional_commit or (job.keeps_state and not self.log.features.keyed_state):
             raise FeatureUnsupported(
                 f"This log keeps no state, so the job {job.name} cannot be handed over.",
                 hint="Run the job over the log itself: it starts at the oldest record.",
             )
-        if await self.log.committed(job.group) is not None:
+        move = (await JobControl(self.log, job, ()).read()).move
+        if move is not None and move.to_ms is not None:
+            raise StateMismatch(
+                f"The job {job.name} is to be rewound, which would delete what the run hands over.",
+                hint=f"Start the platform to have it rewound, or ask for `headwater job reset {job.name} --yes`.",
+            )
+        if move is None and await self.log.committed(job.group) is not None:
             raise StateMismatch(
                 f"The job {job.name} has run on this log already, and its state would be replaced.",
-                hint="Reset the job first, or run without --hand-over.",
+                hint=f"Reset it with `headwater job reset {job.name} --yes` and run this again, or run it without "
+                "--hand-over.",
             )
+        return move
+
+    async def _kept(self, job: Job) -> list[StateChange]:
+        """Changes that delete everything the job keeps."""
+        changes = []
+        for namespace in namespaces_of(job) if self.log.features.keyed_state else ():
+            after = b""
+            while page := await self.log.state_scan(namespace, after=after, rows_max=ROWS_PER_COMMIT):
+                changes += [StateChange(namespace, key, None) for key, _ in page]
+                after = page[-1][0]
+        return changes
 
     async def _append(self, records: Sequence[Record], token: str) -> None:
         if self.log.features.transactional_commit:
