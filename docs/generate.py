@@ -299,8 +299,9 @@ def _help(command: click.Command, parent: click.Context, verb: str) -> Iterator[
 
 
 def _family(error: type[HeadwaterError]) -> set[type[HeadwaterError]]:
-    """`error` and all its subclasses defined in errors.py."""
-    return {error}.union(*(_family(child) for child in error.__subclasses__() if child.__module__ == errors.__name__))
+    """`error` and all its subclasses in headwater.errors."""
+    children = [child for child in error.__subclasses__() if child.__module__.startswith(f"{errors.__name__}.")]
+    return {error}.union(*map(_family, children))
 
 
 def _sentence(thing: Any) -> str:

@@ -1,0 +1,33 @@
+"""Errors of jobs and of their state."""
+
+from __future__ import annotations
+
+from headwater.errors.family import ConfigInvalid, Fault, HeadwaterError
+
+
+class JobInvalid(ConfigInvalid):
+    """A job file cannot be loaded or describes a job that no runner can run; the message has file and line if known."""
+
+    code = "job_invalid"
+
+
+class JobUnknown(HeadwaterError):
+    """The project has no job of this name."""
+
+    code = "job_unknown"
+    fault = Fault.CONSUMER
+
+
+class StateUnavailable(HeadwaterError):
+    """The state file of a job cannot be used now; nothing of the failed commit was stored."""
+
+    code = "state_unavailable"
+    fault = Fault.PLATFORM
+    retriable = True
+
+
+class StateMismatch(HeadwaterError):
+    """The state file of a job does not match the job's position in the log."""
+
+    code = "state_mismatch"
+    fault = Fault.OPERATOR

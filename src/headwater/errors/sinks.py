@@ -1,0 +1,50 @@
+"""Errors of sinks: what the target of a write says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from headwater.errors.family import BACK_OFF_SECONDS_MAX, Fault, HeadwaterError
+
+
+class SinkUnavailable(HeadwaterError):
+    """The target of a sink cannot be reached; the batch was not written and can be retried.
+
+    `back_off_seconds` is how long the target asks not to be called, at most `BACK_OFF_SECONDS_MAX`; 0 if it does not
+    say.
+    """
+
+    code = "sink_unavailable"
+    fault = Fault.PLATFORM
+    retriable = True
+
+    def __init__(self, message: str, *, hint: str | None = None, back_off_seconds: float = 0.0) -> None:
+        super().__init__(message, hint=hint)
+        self.back_off_seconds = min(max(0.0, back_off_seconds), BACK_OFF_SECONDS_MAX)
+
+
+class WriteIncomplete(SinkUnavailable):
+    """Of the events of one write, some were rejected by the target permanently, or must be written again.
+
+    Both are identified by their index in the write: `rejected` with the reason, `retry` without one. A sink that stores
+    its token in the target has then written nothing at all; any other sink has written every event that is in neither.
+    """
+
+    code = "write_incomplete"
+    # Whether fewer events remain to be written than before; set by the store.
+    has_progressed: bool = False
+
+    def __init__(
+        self,
+        *,
+        rejected: Mapping[int, Exception] | None = None,
+        retry: Collection[int] = (),
+        back_off_seconds: float = 0.0,
+        message: str = "",
+    ) -> None:
+        """`message`: why the target did not accept those at `retry`, a sentence."""
+        self.rejected = dict(rejected or {})
+        self.retry = tuple(sorted(set(retry) - self.rejected.keys()))
+        counted = f"Of a write, {len(self.rejected)} events were rejected, and {len(self.retry)} must be retried."
+        reason = message or "; ".join(str(error) for error in list(self.rejected.values())[:1])
+        super().__init__(f"{counted} {reason}".rstrip(), back_off_seconds=back_off_seconds)
