@@ -53,6 +53,7 @@ NO_IMPLEMENTATIONS = {
     ): "reads files, which end; the suite appends to a log",
     ("FilesStore", "JobStore"): "commits to files, and the suite reads a log",
     ("LogDefaults", "*"): "what every log inherits; the suite is run on each of them",
+    ("ReadableLog", "*"): "the half that the logs on SQLite inherit; the suite is run on each of them",
 }
 
 

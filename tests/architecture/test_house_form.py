@@ -38,7 +38,11 @@ LARGE_CLASSES = {
         38,
         "facts about topics and calls to brokers, to divide",
     ),
-    "headwater.log.sqlite.log.SqliteLog": (400, 41, "one method for each of the log's contract; the work is in others"),
+    "headwater.log.sqlite.readable.ReadableLog": (
+        300,
+        32,
+        "one method for each of the log's contract; the work is in others",
+    ),
     "headwater.log.sqlite.writer.Writer": (360, 25, "the one thread that writes, and the transaction it is in"),
     "headwater.schemas.compatibility.evaluate.Evaluator": (300, 24, "one method for each keyword"),
     "headwater.schemas.compatibility.search.Search": (300, 22, "one method for each kind of node"),
@@ -83,7 +87,8 @@ ONLY_IN = {
 }
 # An implementation, and the only modules that may name it: elsewhere its contract is enough.
 NAMED_ONLY_BY = {
-    "headwater.log.sqlite.log": ("headwater.log.open",),
+    "headwater.log.sqlite.log": ("headwater.log.open", "headwater.log.sqlite.serving"),
+    "headwater.log.sqlite.linked": ("headwater.log.open",),
     "headwater.log.kafka.log": ("headwater.log.open",),
     "headwater.connectors.sinks": ("headwater.platform", "headwater.connectors.registry"),
     "headwater.connectors.sources": ("headwater.platform", "headwater.connectors.registry"),
@@ -104,7 +109,7 @@ OTHER_PAIRS = {
 }
 # The modules that grow or draw pauses themselves, and why.
 GROWING_PAUSES = {
-    "headwater.log.sqlite.log": "looks for commits of other processes: nothing failed, and it is measured",
+    "headwater.log.sqlite.other_writers": "looks for commits of other processes: nothing failed, and it is measured",
     "headwater.testing.soak.churn": "clients come and go at random: nothing failed",
 }
 LOG_PROTOCOLS = tuple(f"headwater.log.contract.{name}" for name in ("Log", "LogReader", "LogWriter"))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from headwater.log.contract import Log
+from headwater.log.sqlite.linked import LinkedLog
 from headwater.log.sqlite.log import SqliteLog
+from headwater.log.sqlite.serving import LogSession
+from headwater.process_link.link import Link
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
 
@@ -27,6 +31,22 @@ async def opened(log: LogT) -> AsyncIterator[LogT]:
         yield log
     finally:
         await log.close()
+
+
+@contextlib.asynccontextmanager
+async def linked_log(written: SqliteLog, path: Path, **options: Any) -> AsyncIterator[LinkedLog]:
+    """The log of another process, not yet open, over a link to the open log that writes the file."""
+    here, there = socket.socketpair()
+    ends = (Link(here, peer="the process of jobs"), Link(there, peer="the writing process"))
+    LogSession(written, ends[0])
+    log = LinkedLog(path, ends[1], **options)
+    for end in ends:
+        await end.start()
+    try:
+        yield log
+    finally:
+        for end in ends:
+            await end.close()
 
 
 class OnOracleLog:

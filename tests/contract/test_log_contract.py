@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.kinds_of_logs import opened
+from contract.kinds_of_logs import linked_log, opened
 from headwater.log.contract import Features, Log, TopicSettings
+from headwater.log.sqlite.linked import LinkedLog
 from headwater.log.sqlite.log import SqliteLog
 from headwater.testing.clock import ManualClock
 from headwater.testing.faulty_log import FaultyLog
@@ -85,6 +86,18 @@ class TestSqliteLogWithoutMemory(InspectableLogSuite):
                 wal_bytes_max=65_536,
             )
         ) as log:
+            yield log
+
+
+class TestLinkedLog(InspectableLogSuite):
+    """What another process would have, with a link between the two."""
+
+    implementations = (LinkedLog,)
+
+    @pytest.fixture
+    async def log(self, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Log]:
+        path = tmp_path / "events.db"
+        async with opened(SqliteLog(path, clock=clock)) as written, linked_log(written, path) as log, opened(log):
             yield log
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from headwater.errors import DamagedOffsets, LogCorrupt
 
@@ -15,20 +16,22 @@ _log = logging.getLogger(__name__)
 class DamageBook:
     """Used from one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[LogCorrupt], None] | None = None) -> None:
+        """`report`: receives what would be logged, in a process whose findings another one keeps."""
         self._found: set[DamagedOffsets] = set()
+        self._report = report or _write
 
     def note(self, error: LogCorrupt) -> None:
         """Record and log the damage, unless it is known."""
         damaged = error.damaged
         if damaged is None:
             # Positions and state of jobs: the job concerned stops and reports it again.
-            _log.error("%s", error)
+            self._report(error)
             return
         if damaged in self._found or len(self._found) >= DAMAGES_MAX:
             return
         self._found.add(damaged)
-        _log.error("%s Everything else is read and written as before.", error)
+        self._report(error)
 
     @property
     def offsets(self) -> int:
@@ -44,3 +47,10 @@ class DamageBook:
             f"{places} of the log with {self.offsets:,} offsets cannot be read: the server's own log and `headwater log"
             " verify` name them, `headwater log repair` sets them aside."
         )
+
+
+def _write(error: LogCorrupt) -> None:
+    if error.damaged is None:
+        _log.error("%s", error)
+    else:
+        _log.error("%s Everything else is read and written as before.", error)

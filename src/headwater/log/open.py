@@ -13,6 +13,7 @@ from headwater.config import Config
 from headwater.errors import ConfigInvalid
 from headwater.log.diagnostics import InspectableLog
 from headwater.log.urls import require_client
+from headwater.process_link.link import Link
 
 SQLITE = "sqlite:///"
 KAFKA = "kafka://"
@@ -42,6 +43,29 @@ def log_of(config: Config) -> InspectableLog:
         queue_bytes_max=config.log.queue_bytes_max,
         disk=DiskLimits(reserve_bytes=config.log.reserve_bytes),
     )
+
+
+def linked_log_of(config: Config, link: Link) -> InspectableLog:
+    """The log on SQLite that the configuration names, written by the process at the other end; not yet open.
+
+    To be made before the link is started. The other end calls `serve_log`.
+    """
+    from headwater.log.sqlite.linked import LinkedLog
+
+    return LinkedLog(config.log_path, link, queue_bytes_max=config.log.queue_bytes_max)
+
+
+def serve_log(log: InspectableLog, link: Link) -> None:
+    """Let the process at the other end of `link` write `log`, which is open and on SQLite, until the link is closed.
+
+    To be called before the link is started. Raises ConfigInvalid for a log on which processes write by themselves.
+    """
+    from headwater.log.sqlite.log import SqliteLog
+    from headwater.log.sqlite.serving import LogSession
+
+    if not isinstance(log, SqliteLog):
+        raise ConfigInvalid(f"{type(log).__name__} is not written for other processes: each opens it by itself.")
+    LogSession(log, link)
 
 
 def log_at(url: str, *, create: bool = False, options: Mapping[str, Any] | None = None) -> InspectableLog:

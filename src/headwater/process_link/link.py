@@ -69,12 +69,17 @@ class Link:
         self._released = asyncio.Event()
         self._calls: dict[int, asyncio.Future[bytes]] = {}
         self._number = 0
+        self._at_end: list[Callable[[], None]] = []
         self._writable = asyncio.Event()
         self._writable.set()
 
     def handle(self, method: str, handler: Handler) -> None:
         """Let `handler` answer the calls of `method`, and receive its notices; before `start`."""
         self._served.handlers[method] = handler
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call `callback` at once when the link is closed; before `start`."""
+        self._at_end.append(callback)
 
     async def start(self) -> None:
         """Begin to receive. The link owns the socket from here on."""
@@ -171,6 +176,8 @@ class Link:
                 # Who no longer waits for the answer need not be told.
                 future.exception()
         self._served.cancel()
+        for callback in self._at_end:
+            callback()
 
     def set_writable(self, is_writable: bool) -> None:
         if is_writable:

@@ -16,7 +16,8 @@ from headwater.consumption.framing import Framer, Selection
 from headwater.consumption.hub import Connection, StreamHub, StreamRequest
 from headwater.consumption.tail import LiveTail
 from headwater.log.contract import Position, Record, StoredRecord, TopicSettings
-from headwater.log.sqlite.log import POLL_SECONDS_MAX, SqliteLog
+from headwater.log.sqlite.log import SqliteLog
+from headwater.log.sqlite.other_writers import POLL_SECONDS_MAX
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 from headwater.telemetry import Telemetry

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple, overload
 
-from headwater.errors import TopicUnknown
+from headwater.errors import EventTooLarge, LogUnavailable, TopicUnknown
 from headwater.log.contract import Commit, Placement, Record
 from headwater.log.record_batch import (
     BATCH_RECORDS_MAX,
@@ -21,6 +21,7 @@ from headwater.log.record_batch import (
     remembered_partition_of_key,
 )
 
+APPEND_BYTES_MAX = 268_435_456
 BATCH_BYTES_TARGET = 1_048_576
 
 
@@ -60,6 +61,11 @@ class Placements(Sequence[Placement]):
     def __init__(self, runs: list[tuple[str, int, int, int, int]]) -> None:
         self._runs = runs
         self._length = sum(run[3] for run in runs)
+
+    @property
+    def runs(self) -> list[tuple[str, int, int, int, int]]:
+        """(topic, partition, first offset, count, time) of neighbours."""
+        return self._runs
 
     def __len__(self) -> int:
         return self._length
@@ -272,6 +278,16 @@ class CommitGroup:
                 times = building.times[start : start + count]
                 runs += [(*place, offset, 1, time) for offset, time in enumerate(times, first)]
         return Placements(runs)
+
+
+def admitted_size(records: Sequence[Record], queued_bytes: int, queue_bytes_max: int) -> int:
+    """The bytes of an append as limits count it. Raises LogUnavailable when too much is waiting, EventTooLarge."""
+    size = 64 * len(records) + sum([len(record.value) for record in records])
+    if queued_bytes and queued_bytes + size > queue_bytes_max:
+        raise LogUnavailable(f"{queued_bytes} bytes are waiting to be written.", hint="Try again, more slowly.")
+    if size > APPEND_BYTES_MAX:
+        raise EventTooLarge(f"An append of {size} bytes is over the limit of {APPEND_BYTES_MAX}.")
+    return size
 
 
 def check_types(records: Sequence[Record]) -> None:

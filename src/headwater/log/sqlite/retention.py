@@ -78,17 +78,6 @@ class Retention:
         self._clock = clock
         self._codec = BatchCodec()
 
-    def topics(self) -> list[TopicInfo]:
-        """All topics with their ends and sizes."""
-        with self._reader.snapshot("listing the topics") as (connection, _):
-            infos = []
-            for entry in load_topics(connection).values():
-                rows = [load_partition(connection, slot) for slot in entry.slots]
-                size = sum(count_bytes(connection, row).counted_bytes for row in rows)
-                ends = tuple(next_offset(connection, slot) for slot in entry.slots)
-                infos.append(TopicInfo(entry.name, entry.settings, tuple(row.floor for row in rows), ends, size))
-            return infos
-
     async def trim(self, in_thread: InThread, entry: TopicEntry, partition: int, slot: int) -> int:
         """Apply retention, then compaction, to one partition; records removed."""
         removed = 0
@@ -227,6 +216,18 @@ class Retention:
             free = int(connection.execute("PRAGMA freelist_count").fetchone()[0])
             pages = int(connection.execute("PRAGMA page_count").fetchone()[0])
         return free - max(FREE_PAGES_KEPT_MIN, int(pages * FREE_PAGES_KEPT_PART))
+
+
+def list_topics(reader: Reader) -> list[TopicInfo]:
+    """All topics with their ends and sizes."""
+    with reader.snapshot("listing the topics") as (connection, _):
+        infos = []
+        for entry in load_topics(connection).values():
+            rows = [load_partition(connection, slot) for slot in entry.slots]
+            size = sum(count_bytes(connection, row).counted_bytes for row in rows)
+            ends = tuple(next_offset(connection, slot) for slot in entry.slots)
+            infos.append(TopicInfo(entry.name, entry.settings, tuple(row.floor for row in rows), ends, size))
+        return infos
 
 
 def count_bytes(connection: sqlite3.Connection, row: PartitionRow) -> PartitionRow:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from headwater.errors import EventTooLarge, HeadwaterError, LogFull, LogUnavailable, TopicUnknown
+from headwater.errors import HeadwaterError, LogFull, LogUnavailable, TopicUnknown
 from headwater.log.contract import Commit, Placement, Record
 from headwater.log.record_batch import BatchCodec, BatchDamaged, BatchHeader, checksum
 from headwater.log.sqlite.catalogue import PartitionRow, last_damaged, load_partition, load_topics, slot_range
@@ -34,6 +34,7 @@ from headwater.log.sqlite.commit_group import (
     KnownTopic,
     Step,
     Written,
+    admitted_size,
     check_types,
 )
 from headwater.log.sqlite.space import DiskLimits, Space
@@ -49,7 +50,6 @@ from headwater.log.sqlite.tables import (
 )
 
 GROUP_BYTES_MAX = 8_388_608
-APPEND_BYTES_MAX = 268_435_456
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -120,12 +120,7 @@ class Writer:
         loop = self._loop
         if self._thread is None or loop is None:
             raise LogUnavailable("The log is not open.")
-        size = 64 * len(records) + sum([len(record.value) for record in records])
-        queued = self._submitted_bytes - self._finished_bytes
-        if queued and queued + size > self._queue_bytes_max:
-            raise LogUnavailable(f"{queued} bytes are waiting to be written.", hint="Try again, more slowly.")
-        if size > APPEND_BYTES_MAX:
-            raise EventTooLarge(f"An append of {size} bytes is over the limit of {APPEND_BYTES_MAX}.")
+        size = admitted_size(records, self.queued_bytes, self._queue_bytes_max)
         self._submitted_bytes += size
         future: asyncio.Future[Sequence[Placement]] = loop.create_future()
         self._queue.put(Append(records, commit, future, size))
