@@ -253,7 +253,7 @@ async def _until_all_is_processed(platform: Platform) -> None:
 async def child(project: Path, overrides: dict[str, object]) -> None:
     """Execute commands from standard input until the end."""
     platform = platform_of(project, overrides)
-    supervisor = platform.hosting.jobs[JOB]
+    supervisor = platform.inside.jobs[JOB]
     runner: Any = supervisor.runner
     loop = asyncio.get_running_loop()
     print("ready", flush=True)

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from headwater.access.api_keys import ApiKeys
 from headwater.checking.damage import damaged_at_start
@@ -26,14 +27,15 @@ from headwater.jobs.loader import load_jobs
 from headwater.jobs.settings import with_settings
 from headwater.jobs.sinks import sink_jobs
 from headwater.log.contract import Log, TopicSettings
-from headwater.log.open import log_of
+from headwater.log.open import log_of, serve_log
 from headwater.log.sqlite.owner import LogOwner
 from headwater.lookups import Lookups
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
-from headwater.processing.hosting.contract import JobHost
+from headwater.processing.hosting.contract import Hosting, JobHost
 from headwater.processing.hosting.files import file_of
 from headwater.processing.hosting.inside import InsideHosting
+from headwater.processing.hosting.processes import HowToRun, ProcessHosting
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
@@ -65,9 +67,11 @@ class Platform:
         *,
         log: Log | None = None,
         lookups: Lookups | None = None,
+        job_command: Sequence[str] | None = None,
     ) -> None:
         """Use `build`, which reads what the project declares. `schemas`: those already compiled. `log`, `lookups`:
-        instead of those that the configuration names."""
+        instead of those that the configuration names. `job_command`: starts a process for jobs; without it, they run
+        in this one."""
         self.config = config
         self.telemetry = Telemetry()
         self.telemetry.expect(streams.names())
@@ -94,9 +98,10 @@ class Platform:
             attempts_per_minute_max=config.control.attempts_per_minute_max,
         )
         self.lookups = lookups or Lookups(config.lookups, self.telemetry)
-        self.hosting = InsideHosting(
+        self.inside = InsideHosting(
             config, jobs, log=self.log, gate=self.gate, telemetry=self.telemetry, lookups=self.lookups
         )
+        self.hosting = self.inside if job_command is None else self._in_processes(job_command)
         self.monitor = Monitor(
             config,
             self.log,
@@ -122,7 +127,7 @@ class Platform:
     @property
     def tables(self) -> Mapping[str, TableSink]:
         """The tables of the jobs that run in this process, by name."""
-        return self.hosting.sinks
+        return self.inside.sinks
 
     async def start(self, *, run_jobs: bool = True, run_shared_jobs: bool = False, command: str = "up") -> None:
         """Open the log, create the topics of all streams, and start the jobs.
@@ -221,6 +226,7 @@ class Platform:
 
     async def metrics(self, conceals: Callable[[str, str], bool] | None = None) -> bytes:
         """All samples in the Prometheus text format, without those that are concealed (`Telemetry.render`)."""
+        await self.hosting.measure()
         return self.telemetry.render(conceals)
 
     def _use_streams(self, streams: StreamRegistry) -> None:
@@ -228,6 +234,12 @@ class Platform:
         self.streams = streams
         self.gate.use_streams(streams)
         self.hub.use_streams(streams)
+
+    def _in_processes(self, command: Sequence[str]) -> Hosting:
+        if not self.jobs or self.config.jobs.processes == 0:
+            return self.inside
+        how = HowToRun(command, None if self.config.log.is_kafka else partial(serve_log, self.log))
+        return ProcessHosting(self.config, self.inside, how=how, log=self.log, gate=self.gate, telemetry=self.telemetry)
 
     def _job_progress(self) -> list[JobProgress]:
         return [JobProgress(job.name, job.reads(), self.runners[job.name].report().position) for job in self.jobs]
@@ -278,16 +290,16 @@ def topic_settings(config: Config, stream: Stream) -> TopicSettings:
     return settings
 
 
-def build(config: Config, project: Project | None = None) -> Platform:
+def build(config: Config, project: Project | None = None, *, job_command: Sequence[str] | None = None) -> Platform:
     """Read the project's streams and jobs and wire everything; opens and starts nothing.
 
-    `project`: as a check has read it, so that its files are not read again. Raises ConfigInvalid, JobInvalid,
-    ExtraMissing.
+    `project`: as a check has read it, so that its files are not read again. `job_command`: starts a process for jobs,
+    as many as are configured; without it, jobs run in this process. Raises ConfigInvalid, JobInvalid, ExtraMissing.
     """
     if project is None:
-        return Platform(config, *declarations(config))
+        return Platform(config, *declarations(config), job_command=job_command)
     streams = with_error_streams(config, project.streams or StreamRegistry(), project.jobs)
-    return Platform(config, streams, project.jobs, project.validator)
+    return Platform(config, streams, project.jobs, project.validator, job_command=job_command)
 
 
 def declarations(

@@ -312,6 +312,19 @@ class JobsConfig:
         "take over its partitions.",
         at_least=1,
     )
+    processes: int = setting(
+        1,
+        "How many processes `headwater up` gives to the jobs, so that none can keep it from accepting events; 0: jobs "
+        "run in the process that accepts events.",
+        at_least=0,
+        at_most=64,
+    )
+    process_memory_bytes_max: int | None = setting(
+        None,
+        "How much memory a process of jobs may use: above it, it is ended and another one is started. null: no limit. "
+        "Only where the system has `/proc`.",
+        at_least=134_217_728,
+    )
     in_flight_events_max: int = setting(
         5_000,
         "How many events a job with async functions reads ahead of what it has committed.",

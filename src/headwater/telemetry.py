@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
@@ -18,6 +19,7 @@ __all__ = [
     "OTHERS",
     "SECONDS_BUCKETS",
     "Counter",
+    "Family",
     "Gauge",
     "Histogram",
     "Label",
@@ -122,6 +124,81 @@ class _BoundedHistogram(_Bounding, Histogram):
     pass
 
 
+class Family(msgspec.Struct, frozen=True):
+    """The samples of one instrument at one moment, of this process or of another: (name, labels, value) each."""
+
+    name: str
+    documentation: str
+    type: str
+    samples: list[tuple[str, dict[str, str], float]]
+
+
+# Measures of which several processes cannot be added up: which of their values counts. Zero stands for none.
+_COMBINED: Mapping[str, Callable[[float, float], float]] = {
+    "headwater_job_circuit_open": max,
+    "headwater_job_in_trouble": max,
+    "headwater_job_watermark_seconds": lambda one, other: min(one, other) if one and other else one or other,
+}
+# About one process, so that they would mean nothing among those of another.
+_OWN_PREFIX = "process_"
+
+
+def combined(families: Iterable[Family]) -> Iterator[Family]:
+    """The families of several processes, those of one name as one: equal samples are added up."""
+    found: dict[str, list[Family]] = {}
+    for family in families:
+        found.setdefault(family.name, []).append(family)
+    for name, parts in found.items():
+        values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        combine = _COMBINED.get(name)
+        for sample, labels, value in (one for part in parts for one in part.samples):
+            key = sample, tuple(labels.items())
+            if sample.endswith("_created"):
+                values[key] = min(value, values.get(key, value))
+            elif combine is not None:
+                values[key] = combine(value, values[key]) if key in values else value
+            else:
+                values[key] = values.get(key, 0.0) + value
+        samples = [(sample, dict(labels), value) for (sample, labels), value in values.items()]
+        yield Family(name, parts[0].documentation, parts[0].type, samples)
+
+
+def families_of(registry: CollectorRegistry) -> Iterator[Family]:
+    """What the instruments of a registry have now, without those about the process itself."""
+    for metric in registry.collect():
+        if not metric.name.startswith(_OWN_PREFIX):
+            samples = [(one.name, dict(one.labels), float(one.value)) for one in metric.samples]
+            yield Family(metric.name, metric.documentation, metric.type, samples)
+
+
+class _Including(CollectorRegistry):
+    """A registry together with the families of other processes."""
+
+    def __init__(self, registry: CollectorRegistry, others: Iterable[Family]) -> None:
+        super().__init__()
+        self._whole = registry
+        self._others = others
+
+    def collect(self) -> Iterator[Metric]:
+        others: dict[str, list[Family]] = {}
+        for family in self._others:
+            others.setdefault(family.name, []).append(family)
+        for metric in self._whole.collect():
+            if metric.name not in others:
+                yield metric
+                continue
+            samples = [(one.name, dict(one.labels), float(one.value)) for one in metric.samples]
+            own = Family(metric.name, metric.documentation, metric.type, samples)
+            yield from map(_metric, combined([own, *others.pop(metric.name)]))
+        yield from map(_metric, combined(one for parts in others.values() for one in parts))
+
+
+def _metric(family: Family) -> Metric:
+    made = Metric(family.name, family.documentation, family.type)
+    made.samples += [Sample(name, labels, value) for name, labels, value in family.samples]
+    return made
+
+
 class _Concealing(CollectorRegistry):
     """A registry without the series of concealed label values."""
 
@@ -157,6 +234,7 @@ class Telemetry:
         self._registry = CollectorRegistry()
         self._instruments: dict[str, tuple[tuple[Label, ...], MetricWrapperBase]] = {}
         self._expected: set[str] = set()
+        self._others: Callable[[], Iterable[Family]] = tuple
         ProcessCollector(registry=self._registry)
 
     @property
@@ -167,6 +245,14 @@ class Telemetry:
     def expect(self, names: Iterable[str]) -> None:
         """Give these names, such as those of declared streams, series of their own whatever other names occur."""
         self._expected.update(names)
+
+    def include(self, others: Callable[[], Iterable[Family]]) -> None:
+        """Add what other processes have measured for this platform to everything that is rendered from now on."""
+        self._others = others
+
+    def families(self) -> list[Family]:
+        """What the instruments have now, for another process; without what is about this process itself."""
+        return list(families_of(self._registry))
 
     def counter(self, name: str, help: str, labels: Sequence[Label] = ()) -> Counter:  # noqa: A002 - Prometheus' own word
         """A number that only grows; rendered with the suffix `_total`."""
@@ -196,7 +282,9 @@ class Telemetry:
         Samples with a label (name, value) for which `conceals` is true are added up under one common value; those that
         are not counts are left out.
         """
-        return generate_latest(self._registry if conceals is None else _Concealing(self._registry, conceals))
+        others = list(self._others())
+        registry = _Including(self._registry, others) if others else self._registry
+        return generate_latest(registry if conceals is None else _Concealing(registry, conceals))
 
     def _instrument(
         self,

@@ -70,3 +70,26 @@ def test_too_long_a_name_has_no_series_and_what_has_one_keeps_it() -> None:
     made.labels("short").dec()
     assert telemetry.value("met", {"stream": OTHERS}) == 1
     assert telemetry.value("met", {"stream": "short"}) == 0
+
+
+def test_what_other_processes_measure_is_added_to_what_is_rendered() -> None:
+    def measured(job: str, number: int) -> Telemetry:
+        telemetry = Telemetry()
+        telemetry.counter("job_events", "Events.", (declared("job"),)).labels(job).inc(number)
+        telemetry.gauge("headwater_job_watermark_seconds", "Until.", (declared("job"),)).labels("a").set(number)
+        telemetry.gauge(f"only_{job}", "One.").set(number)
+        return telemetry
+
+    own, others = measured("a", 1), [measured("a", 20), measured("b", 5)]
+    own.include(lambda: [family for one in others for family in one.families()])
+    text = own.render().decode()
+    assert 'job_events_total{job="a"} 21.0\n' in text
+    assert 'job_events_total{job="b"} 5.0\n' in text
+    # A job is complete up to where its slowest part is.
+    assert 'headwater_job_watermark_seconds{job="a"} 1.0\n' in text
+    assert "only_b 5.0\n" in text
+    assert text.count("# TYPE job_events_total counter") == 1
+    assert text.count("\nprocess_cpu_seconds_total") == 1
+    concealed = own.render(lambda name, value: value == "b").decode()
+    assert 'job="b"' not in concealed
+    assert 'job_events_total{job="(private)"} 5.0' in concealed

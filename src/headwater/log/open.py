@@ -11,6 +11,7 @@ from typing import Any
 
 from headwater.config import Config
 from headwater.errors import ConfigInvalid
+from headwater.log.contract import Log
 from headwater.log.diagnostics import InspectableLog
 from headwater.log.urls import require_client
 from headwater.process_link.link import Link
@@ -55,7 +56,7 @@ def linked_log_of(config: Config, link: Link) -> InspectableLog:
     return LinkedLog(config.log_path, link, queue_bytes_max=config.log.queue_bytes_max)
 
 
-def serve_log(log: InspectableLog, link: Link) -> None:
+def serve_log(log: Log, link: Link) -> None:
     """Let the process at the other end of `link` write `log`, which is open and on SQLite, until the link is closed.
 
     To be called before the link is started. Raises ConfigInvalid for a log on which processes write by themselves.

@@ -34,7 +34,8 @@ class JobReport:
 
     `trouble` describes what is wrong with it now; None if nothing is. `emitted`: stream → how many of `written` its
     functions emitted to it. `dropped`: reason → how many events a step dropped, as repeats do. `calls`: those of its
-    async functions. `error_groups`: its errors by cause, the largest group first.
+    async functions. `error_groups`: its errors by cause, the largest group first. `processes`: the numbers of the
+    processes that it runs in; () if it runs in the platform's own.
     """
 
     name: str
@@ -53,6 +54,7 @@ class JobReport:
     emitted: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     error_groups: tuple[ErrorGroup, ...] = ()
+    processes: tuple[int, ...] = ()
 
 
 class RunnerStatus:
@@ -122,7 +124,10 @@ class RunnerStatus:
             name=self.job.name,
             place=None if self.job.place is None else str(self.job.place),
             state="circuit_open" if calls.circuit is not None and self.state == "running" else self.state,
-            **self._counts,
+            read=self._counts["read"],
+            written=self._counts["written"],
+            errors=self._counts["errors"],
+            late=self._counts["late"],
             restarts=self.restarts,
             watermark=None if self._watermark_ms == NO_WATERMARK else utc_text(self._watermark_ms),
             position=self._position,

@@ -16,13 +16,13 @@ from headwater.web.sight import address_of
 
 async def metrics(request: Request) -> Response:
     """All samples; without a key, those of private streams and their jobs are aggregated."""
-    body = metrics_text(request.app.state.platform, request.headers.get("authorization"), address_of(request))
+    body = await metrics_text(request.app.state.platform, request.headers.get("authorization"), address_of(request))
     return Response(body, headers={"content-type": CONTENT_TYPE})
 
 
-def metrics_text(platform: Platform, authorization: str | None, address: str = "") -> bytes:
+async def metrics_text(platform: Platform, authorization: str | None, address: str = "") -> bytes:
     """The metrics of one process, for a client with this header. Raises KeyRequired."""
-    return platform.telemetry.render(concealing(platform.seen(platform.keys.sight(authorization, address))))
+    return await platform.metrics(concealing(platform.seen(platform.keys.sight(authorization, address))))
 
 
 def concealing(streams: SeenStreams) -> Callable[[str, str], bool] | None:

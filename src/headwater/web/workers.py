@@ -15,7 +15,7 @@ import asyncio
 import hmac
 import re
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import httpx
@@ -44,6 +44,8 @@ _OWN_PATHS = ("/healthz", "/readyz", "/robots.txt", "/_info")
 _HOP = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"content-length"})
 # Headers that every response gets anyway.
 _OURS = frozenset({b"date", b"server"})
+# The metrics of this process, as a client with this `Authorization` header and address sees them.
+OwnMetrics = Callable[[str | None, str], Awaitable[bytes]]
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{)?")
 
 
@@ -68,13 +70,8 @@ class WorkerPlace:
 class Workers:
     """Forwards requests from one worker to the others. `close` it with the server."""
 
-    def __init__(
-        self, place: WorkerPlace, own_metrics: Callable[[str | None, str], bytes], consumption: ConsumptionConfig
-    ) -> None:
-        """`own_metrics`: those of this process, for a client with this `Authorization` header and address.
-
-        `consumption` has the header of a trusted proxy with the client's address, and how long a client may stall.
-        """
+    def __init__(self, place: WorkerPlace, own_metrics: OwnMetrics, consumption: ConsumptionConfig) -> None:
+        """`consumption` has the header of a trusted proxy for the address, and how long a client may stall."""
         if not place.secret:
             raise ValueError("Workers need a shared secret.")
         self._place = place
@@ -129,7 +126,7 @@ class Workers:
         sent = next((value for name, value in scope["headers"] if name == b"authorization"), None)
         peer = scope["client"][0] if scope.get("client") else None
         address = client_address(scope["headers"], peer, self._address_header)
-        own = self._own_metrics(None if sent is None else sent.decode("latin-1"), address).decode()
+        own = (await self._own_metrics(None if sent is None else sent.decode("latin-1"), address)).decode()
         handed_on = (b"authorization", (self._address_header or "").lower().encode("latin-1", "replace"))
         headers = [one for one in scope["headers"] if one[0] in handed_on] + [self._forwarded(scope)]
         numbers = range(len(self._place.ports))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     Attempt = Callable[[], Awaitable[Platform]]
 
+# Starts a process for the jobs (job_process.py).
+JOB_COMMAND = (sys.executable, "-m", "headwater.cli.up.job_process")
 PAUSE_SECONDS = 1.0
 # The first reminder that it is still waiting; each further one comes after twice as long.
 REMIND_SECONDS = 60.0
@@ -34,7 +37,7 @@ async def started(
 
     async def attempt() -> Platform:
         nonlocal project
-        platform = build(config, project)
+        platform = build(config, project, job_command=JOB_COMMAND)
         # A platform that stops closes what the project has opened.
         project = None
         await platform.start(run_jobs=place is None or place.is_first, run_shared_jobs=True, command=command)

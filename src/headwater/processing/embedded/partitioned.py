@@ -157,14 +157,14 @@ class SharedStatus(RunnerStatus):
 
     def left(self, part: Hashable) -> None:
         gone = replace(self._parts.pop(part).report(), calls=NO_CALLS)
-        self._before = replace(_sum(self._before, gone), trouble=None)
+        self._before = replace(sum_of_reports(self._before, gone), trouble=None)
 
     def report(self) -> JobReport:
         own, parts = super().report(), [status.report() for status in self._parts.values()]
         restarts = self._before.restarts + own.restarts
         total = replace(self._before, restarts=restarts, last_error=own.last_error, trouble=own.trouble)
         for part in parts:
-            total = _sum(total, part)
+            total = sum_of_reports(total, part)
         states = [own.state, *(part.state for part in parts)] if own.state == "running" else [own.state]
         state = next((state for state in ("restarting", "circuit_open", "retrying") if state in states), own.state)
         offsets = {
@@ -323,7 +323,8 @@ class SharedRunner:
             await self._log.release(self.job.group)
 
 
-def _sum(one: JobReport, other: JobReport) -> JobReport:
+def sum_of_reports(one: JobReport, other: JobReport) -> JobReport:
+    """The report of two parts of one job, or of one and its successor."""
     return replace(
         one,
         read=one.read + other.read,

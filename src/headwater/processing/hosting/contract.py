@@ -64,3 +64,7 @@ class Hosting(Protocol):
     async def views(self, rows_max: int) -> list[TableView]:
         """The tables that the jobs fill, without those not open yet, with at most `rows_max` rows each."""
         ...
+
+    async def measure(self) -> None:
+        """Bring the metrics of jobs up to date that are measured elsewhere."""
+        ...

@@ -39,13 +39,17 @@ class InsideHosting:
         gate: Gate,
         telemetry: Telemetry,
         lookups: Lookups,
+        shares: bool | None = None,
     ) -> None:
-        """Raises JobInvalid for a job that cannot run on this log; ConfigInvalid, ExtraMissing for its sink."""
+        """`shares`: whether it shares the partitions of jobs where that is possible; None: as configured.
+
+        Raises JobInvalid for a job that cannot run on this log; ConfigInvalid, ExtraMissing for its sink."""
         self._config = config
         self._log = log
         self._gate = gate
         self._telemetry = telemetry
         self._lookups = lookups
+        self._shares = config.jobs.shared if shares is None else shares
         self._settings = runner_settings(config, jobs, gate)
         self.sinks: dict[str, TableSink] = {}
         self.jobs: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
@@ -72,6 +76,9 @@ class InsideHosting:
     async def views(self, rows_max: int) -> list[TableView]:
         return await asyncio.to_thread(self._views, rows_max)
 
+    async def measure(self) -> None:
+        """Nothing to do: the metrics of these jobs are in this process."""
+
     def _views(self, rows_max: int) -> list[TableView]:
         views = []
         for sink in list(self.sinks.values()):
@@ -85,7 +92,7 @@ class InsideHosting:
         await asyncio.gather(*(supervisor.stop() for supervisor in self.jobs.values()))
 
     def _supervisor(self, job: Job) -> Supervisor:
-        if self._config.jobs.shared and self._log.features.shares_partitions and can_share(job):
+        if self._shares and self._log.features.shares_partitions and can_share(job):
             shared = SharedRunner(
                 job,
                 self._log,
