@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,28 @@ def test_known_signatures_pass_when_the_limit_is_reached_and_dropped_counts_even
 def test_errors_with_the_same_cause_have_the_same_signature(one: Event, other: Event, same: bool) -> None:
     signature = in_project("jobs.client_errors").signature
     assert (signature({"message": "m", **one}) == signature({"message": "m", **other})) is same
+
+
+def test_the_first_error_of_each_cause_passes_at_once(tmp_path: Path) -> None:
+    letters = [chr(ord("a") + number) for number in range(22)]
+    events = [error(n, letter) for n, letter in enumerate([*letters, "a", "v", "t"])]
+    events += [error(60, "v"), error(61, "v", error_context={"wiki": "b"}), error(62, "v", stack_trace="x" * 50_000)]
+    ran = run_files(f"{JOB}_first", events, tmp_path)
+    assert (ran.errors, ran.late) == ([], 0)
+    expected = [*events[:20], events[25], events[26], events[27]]
+    assert only(ran.outputs, ["message"]) == only(expected, ["message"])
+    assert len(ran.outputs[-1]["stack_trace"]) == 10_000
+    first = {row["first_id"] for row in run_files(JOB, events, tmp_path).outputs if row["kind"] == "summary"}
+    assert first == {event["meta"]["id"] for event in expected}, "the same ones"
+
+
+@pytest.mark.parametrize("job", [JOB, f"{JOB}_first"])
+def test_an_error_is_late_when_its_minute_is_over(job: str, tmp_path: Path) -> None:
+    events = [error(10), error(69, "b"), error(20, "c"), error(70, "d"), error(30, "e")]
+    file = tmp_path / "late.jsonl"
+    ran = run_files(job, events, tmp_path, "--order", "arrival", "--late", str(file))
+    assert (ran.late, len(ran.outputs)) == (1, 4)
+    assert [json.loads(line)["message"] for line in file.read_text("utf-8").splitlines()] == ["e"]
 
 
 def test_an_error_without_a_wiki_belongs_to_its_domain_and_one_without_a_message_is_refused(

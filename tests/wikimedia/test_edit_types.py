@@ -107,4 +107,18 @@ async def test_an_item_is_compared_by_statement() -> None:
         "Statement": {"change": 1, "insert": 1},
         "Alias": {"insert": 1},
     }
-    assert len(ran.errors) == 2, "the text that is not JSON, as the newer and as the older"
+    kinds = [error["error_type"] for error in ran.errors]
+    assert kinds == ["INVALID_INPUT"] * 2, "the text that is not JSON, as the newer and as the older"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("5", "[]", '"x"', "{", "[" * 5_000),
+        *('{"labels": 5}', '{"aliases": {"en": 5}}', '{"claims": {"P1": 5}}', '{"claims": {"P1": ["x"]}}'),
+    ],
+)
+async def test_an_entity_of_another_shape_is_an_invalid_input(text: str) -> None:
+    event = change(1, text, kind="create", model="wikibase-item")
+    ran = await run(job_named(JOB, library="mwedittypes"), [(0, event)])
+    assert [error["error_type"] for error in ran.errors] == ["INVALID_INPUT"]

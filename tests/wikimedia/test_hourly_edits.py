@@ -106,6 +106,13 @@ async def test_which_changes_count(also: Event, is_edit: bool, is_trending: bool
     assert [row["edits"] for row in trending.outputs] == [4 + is_trending]
 
 
+async def test_an_article_without_a_title_is_an_error_event() -> None:
+    untitled = {name: value for name, value in edit(5).items() if name != "title"}
+    ran = await run(job_named("trending_edits"), [(0, event) for event in [untitled, *map(edit, range(3))]])
+    assert [error["error_type"] for error in ran.errors] == ["INVALID_INPUT"]
+    assert [row["edits"] for row in ran.outputs] == [3]
+
+
 async def test_hours_wikis_and_titles_are_apart_and_editors_are_counted_once() -> None:
     events = [edit(n) for n in range(3)] + [edit(n, wiki="b") for n in range(3, 6)]
     events += [edit(n, title="t") for n in range(6, 8)]

@@ -204,6 +204,39 @@ def test_what_is_hidden_twice_comes_back_as_it_was(tmp_path: Path) -> None:
     ]
 
 
+def test_what_was_hidden_from_the_beginning_is_there_when_it_is_shown(tmp_path: Path) -> None:
+    hidden, edit, shown = page(1, "a", "create"), page(2, "b"), page(1, "a", "visibility_change")
+    hidden["revision"] |= {"is_editor_visible": False, "is_comment_visible": False, "is_content_visible": False}
+    for name in ("editor", "rev_sha1"):
+        del hidden["revision"][name]
+    shown["revision"] |= {"comment": "why", "editor": {"user_text": "Abbot", "user_id": 3}}
+    shown["dt"] = shown["meta"]["dt"] = "2026-01-31T13:00:00Z"
+    ran = run_files(JOB, [hidden, edit, shown, {**page(3, "a"), "dt": "2026-01-31T13:01:00Z"}], tmp_path)
+    created = next(row for row in ran.outputs if row["event_type"] == "create-page")
+    assert "event_user_text" not in created
+    rows = revisions(ran.outputs)
+    names = ("event_user_text", "event_user_id", "event_user_is_bot_by", "event_comment", "revision_text_sha1")
+    assert [rows[1].get(name) for name in names] == ["Abbot", 3, ["name"], "why", "a"]
+    assert rows[3]["revision_is_identity_revert"] is True
+
+
+def test_hiding_the_editor_alone_leaves_the_content_as_it_was(tmp_path: Path) -> None:
+    parts = [{"user"}, {"text"}, set()]
+    events = [
+        legacy("visibility-change", 1, minute, visibility={part: part not in hidden for part in ("text", "user")})
+        for minute, hidden in enumerate(parts, start=1)
+    ]
+    ran = run_files(JOB, [page(1, "a", "create"), *events], tmp_path)
+    rows = [row for row in ran.outputs if row["event_entity"] == "revision"]
+    assert [row.get("revision_text_sha1") for row in rows] == ["a", "a", None, "a"]
+
+
+def test_events_without_what_they_tell_are_invalid_inputs(tmp_path: Path) -> None:
+    events = [page(1, "a", "create"), legacy("tags-change", 1, 1), legacy("visibility-change", 1, 2)]
+    ran = run_files(JOB, events, tmp_path)
+    assert [error["error_type"] for error in ran.errors] == ["INVALID_INPUT"] * 2
+
+
 @pytest.mark.parametrize(
     ("user", "expected"),
     [

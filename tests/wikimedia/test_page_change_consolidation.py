@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -168,13 +169,16 @@ def test_events_are_put_in_order_within_the_time_they_are_held_and_are_late_afte
         event("revision-create", 5, 120),
         event("revision-create", 10, 401),
     ]
-    ran = run_files(JOB, events, tmp_path, "--order", "arrival")
+    late = tmp_path / "late.jsonl"
+    ran = run_files(JOB, events, tmp_path, "--order", "arrival", "--late", str(late))
     assert (ran.errors, ran.late) == ([], 1)
+    (written,) = [json.loads(line) for line in late.read_text("utf-8").splitlines()]
+    assert (written["stream"], written["event"]) == ("mediawiki.revision-create", events[5])
     assert [rev_id for rev_id, _ in kinds(ran.outputs)] == [1, 2, 3, 4, 9, 10]
 
 
 def test_an_invalid_event_is_an_error_event(tmp_path: Path) -> None:
-    good = event("revision-create", 1, 1, rev_parent_id=0)
+    good = event("revision-create", 1.0, 1, rev_parent_id=0, page_id=7.0)  # type: ignore[arg-type]
     wrong = [{**good, "page_id": "ten"}, {**good, "rev_id": None}, {**good, "database": ""}]
     untitled = {name: value for name, value in event("page-delete", 1, 9).items() if name != "page_title"}
     ran = run_files(JOB, [*wrong, untitled, good], tmp_path)

@@ -27,7 +27,11 @@ class OverBudget(Exception):
 
 
 class Failed(Exception):
-    """The function raised an error, or its process ended."""
+    """The function raised an error, or its process ended. `error_type` is that of the error, if it has one."""
+
+    def __init__(self, message: str, error_type: str = "ANALYSIS_FAILED") -> None:
+        super().__init__(message)
+        self.error_type = error_type
 
 
 class Bounded:
@@ -57,7 +61,7 @@ class Bounded:
             raise Failed(f"The process of {self._function} ended with the code {code}.")
         decoded = json.loads(answer)
         if "error" in decoded:
-            raise Failed(decoded["error"])
+            raise Failed(decoded["error"], decoded["error_type"])
         return decoded["result"]
 
     def close(self) -> int | None:
@@ -93,16 +97,16 @@ def _serve(module: str, function: str, seconds: float) -> None:
     try:
         call = runpy.run_path(module)[function]
     except ImportError as error:
-        answers.write(
-            json.dumps({"error": f"{error}. Install it: pip install 'headwater[wikimedia]'."}).encode() + b"\n"
-        )
+        message = f"{error}. Install it: pip install 'headwater[wikimedia]'."
+        answers.write(json.dumps({"error": message, "error_type": "HANDLER_ERROR"}).encode() + b"\n")
         return
     for line in requests:
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
             answer = {"result": call(**json.loads(line))}
         except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"[:2000]}
+            kind = getattr(error, "error_type", "ANALYSIS_FAILED")
+            answer = {"error": f"{type(error).__name__}: {error}"[:2000], "error_type": kind}
         signal.setitimer(signal.ITIMER_PROF, 0)
         answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()

@@ -12,11 +12,23 @@ from mwedittypes import SimpleEditTypes, utils
 from mwedittypes.tokenizer import NON_WHITESPACE_LANGUAGES
 
 
+class InvalidEntity(ValueError):
+    """The text of an entity of Wikidata is not what Wikidata writes."""
+
+    error_type = "INVALID_INPUT"
+
+
+class NoDifference(ValueError):
+    """The library found no difference between texts that differ."""
+
+    error_type = "NO_DIFFERENCE"
+
+
 def edit_types(before: str, after: str, model: str, language: str) -> dict[str, Any]:
     """`edit_types`, element → action → number, and the links, images and templates the edit added.
 
-    `model` is the content model of both texts, `language` that of the wiki. Raises ValueError for texts that differ
-    without an element that does, and for entities that are not JSON.
+    `model` is the content model of both texts, `language` that of the wiki. Raises NoDifference for texts that differ
+    without an element that does, and InvalidEntity.
     """
     if model == "wikitext":
         return _of_wikitext(before, after, language)
@@ -28,7 +40,7 @@ def _of_wikitext(before: str, after: str, language: str) -> dict[str, Any]:
     found = SimpleEditTypes("wikitext", before, after, lang=known).get_diff()
     counted = {element: actions for element, actions in (found or {}).items() if actions}
     if not counted and before != after:
-        raise ValueError("mwedittypes found no difference between texts that differ")
+        raise NoDifference("mwedittypes found no difference between texts that differ")
     old, new = _parts(before, known), _parts(after, known)
     return {"edit_types": counted, **{f"{kind}_added": sorted((new[kind] - old[kind]).elements()) for kind in new}}
 
@@ -75,23 +87,36 @@ def _elements(entity: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
         for name, value in _members(entity, part):
             yield (element, name), value
     for language, aliases in _members(entity, "aliases"):
-        for alias in aliases:
+        for alias in _list_of(aliases, f"aliases.{language}"):
             yield ("Alias", language, json.dumps(alias, sort_keys=True)), alias
     for group, statements in _members(entity, "claims"):
-        for statement in statements:
+        for statement in _list_of(statements, f"claims.{group}"):
+            if not isinstance(statement, dict):
+                raise InvalidEntity(f"claims.{group} has {statement!r:.100}; a statement is an object")
             yield ("Statement", str(statement.get("id") or (group, json.dumps(statement, sort_keys=True)))), statement
 
 
 def _members(entity: Any, part: str) -> list[tuple[str, Any]]:
-    # An empty mapping is written as an empty list there.
     members = entity.get(part) or {}
     if part == "claims":
         members = members or entity.get("statements") or {}
-    return list(members.items()) if isinstance(members, dict) else []
+    # An empty mapping is written as an empty list there.
+    if not isinstance(members, dict):
+        raise InvalidEntity(f"{part} is {members!r:.100}; it is an object")
+    return list(members.items())
+
+
+def _list_of(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise InvalidEntity(f"{name} is {value!r:.100}; it is a list")
+    return value
 
 
 def _entity(text: str) -> Any:
-    entity = json.loads(text) if text else {}
+    try:
+        entity = json.loads(text) if text else {}
+    except (ValueError, RecursionError) as error:
+        raise InvalidEntity(f"an entity is JSON, and this text is not: {error}") from None
     if not isinstance(entity, dict):
-        raise ValueError(f"an entity is a JSON object, not {type(entity).__name__}")
+        raise InvalidEntity(f"an entity is a JSON object, not {type(entity).__name__}")
     return entity

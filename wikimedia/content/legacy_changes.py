@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .pages import InvalidInput, field
+from .pages import InvalidInput, field, whole_numbers
 
 Event = Mapping[str, Any]
 
@@ -27,12 +27,12 @@ def kind_of(event: Event) -> str:
     return kind
 
 
-def checked(event: Event) -> None:
+def checked(event: dict[str, Any]) -> None:
     """Raises InvalidInput for an event without what is needed of it."""
     kind = kind_of(event)
-    for name, type_ in (("database", str), ("page_id", int), ("page_title", str)):
-        field(event, name, type_)
-    field(event, "rev_id", int)
+    for name in ("database", "page_title"):
+        field(event, name, str)
+    whole_numbers(event, "page_id", "rev_id")
     if kind == VISIBILITY:
         field(event, "visibility", dict)
 

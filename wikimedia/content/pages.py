@@ -54,12 +54,14 @@ def checked(event: dict[str, Any], context: Context) -> dict[str, Any]:
         (event, "wiki_id", str),
         (event, "page_change_kind", str),
         (event, "dt", str),
-        (page, "page_id", int),
         (page, "page_title", str),
-        (revision, "rev_id", int),
         (revision, "rev_dt", str),
     ):
         field(holder, name, kind)
+    whole_numbers(page, "page_id")
+    whole_numbers(revision, "rev_id")
+    if revision.get("rev_parent_id") is not None:
+        whole_numbers(revision, "rev_parent_id")
     slots = revision.get("content_slots")
     if slots is not None and not (isinstance(slots, Mapping) and all(isinstance(s, Mapping) for s in slots.values())):
         raise InvalidInput("revision.content_slots is not a mapping of slots.")
@@ -69,11 +71,19 @@ def checked(event: dict[str, Any], context: Context) -> dict[str, Any]:
 def field(holder: Mapping[str, Any], name: str, kind: type) -> Any:
     """The field of an event. Raises InvalidInput if it is absent or of another type."""
     value = holder.get(name)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
     if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
         raise InvalidInput(
             f"{name} is {'absent' if value is None else f'{value!r:.100}'}; it has to be {_NAMES[kind]}."
         )
     return value
+
+
+def whole_numbers(holder: dict[str, Any], *names: str) -> None:
+    """Write these fields as integers: JSON Schema takes 5.0 for one. Raises InvalidInput if one is absent or none."""
+    for name in names:
+        holder[name] = field(holder, name, int)
 
 
 _NAMES = {str: "text", int: "a whole number", dict: "an object", bool: "true or false", list: "a list"}

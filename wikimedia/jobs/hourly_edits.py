@@ -15,6 +15,7 @@ from ..content.recent_changes import is_edit
     dedupe=Dedupe(),
     window=tumbling("1h").count("edits"),
     out_of_order="1m",
+    late="mediawiki.hourly_edits.late",
 )
 def hourly_edits(window: Window, context: Context) -> dict[str, Any]:
     """Edits per wiki and hour, by the time of the edits."""

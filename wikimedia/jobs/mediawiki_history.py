@@ -14,6 +14,7 @@ CHANGES = "mediawiki.page_change.v1"
 TAGS = "mediawiki.revision-tags-change"
 VISIBILITY = "mediawiki.revision-visibility-change"
 FIELDS_OF_PARTS = {
+    "text": ("revision_text_sha1",),
     "user": ("event_user_text", "event_user_id", "event_user_is_bot_by"),
     "comment": ("event_comment",),
 }
@@ -28,8 +29,12 @@ def checked(event: dict[str, Any], context: Context) -> dict[str, Any]:
         event = pages.checked(event, context)
         _at_ms(event["revision"]["rev_dt"])
         return event
-    for name, kind in (("database", str), ("page_id", int), ("rev_id", int)):
-        pages.field(event, name, kind)
+    pages.field(event, "database", str)
+    pages.whole_numbers(event, "page_id", "rev_id")
+    if event["meta"]["stream"] == TAGS:
+        pages.field(event, "tags", list)
+    else:
+        pages.field(event, "visibility", dict)
     return event
 
 
@@ -55,7 +60,7 @@ def rows(state: Any, event: dict[str, Any], context: Context) -> Transition:
             user=revision.get("is_editor_visible"),
             comment=revision.get("is_comment_visible"),
         )
-        made += _with_hidden(known, hidden, _sha1(revision), event["dt"], history)
+        made += _with_hidden(known, hidden, revision, event["dt"], history)
     return Transition(None, events=made)
 
 
@@ -69,34 +74,35 @@ def _changed_by(event: dict[str, Any], history: PageHistory, context: Context) -
         known["row"] |= {"revision_tags": sorted(event["tags"]), "dt": event["meta"]["dt"]}
         return [one["row"] for one in history.change(known)]
     hidden = _hidden(**{part: event["visibility"].get(part) for part in ("text", "user", "comment")})
-    return _with_hidden(known, hidden, event.get("rev_sha1"), event["meta"]["dt"], history)
+    # Its comment and performer are about hiding, not about the revision.
+    return _with_hidden(known, hidden, {"rev_sha1": event.get("rev_sha1")}, event["meta"]["dt"], history)
 
 
 def _with_hidden(
-    known: Revision, hidden: list[str], sha1: str | None, dt: str, history: PageHistory
+    known: Revision, hidden: list[str], shown: Mapping[str, Any], dt: str, history: PageHistory
 ) -> list[dict[str, Any]]:
-    """The rows that change when these parts of a revision are hidden; none if they were before."""
+    """The rows that change when these parts of a revision are hidden; none if they were before.
+
+    `shown` is the revision as the event has it, with what is shown from now on.
+    """
     row = known["row"]
     if row["revision_deleted_parts"] == hidden:
         return []
-    _withhold(known, hidden)
+    _withhold(known, hidden, _parts(shown, shown.get("editor")))
     row |= {"revision_deleted_parts": hidden, "dt": dt}
-    known["sha1"] = None if "text" in hidden else sha1
-    row.pop("revision_text_sha1", None)
-    if known["sha1"] is not None:
-        row["revision_text_sha1"] = known["sha1"]
+    known["sha1"] = row.get("revision_text_sha1")
     return [one["row"] for one in history.change(known)]
 
 
-def _withhold(known: Revision, hidden: list[str]) -> None:
-    """Take from the row what is hidden from now on, and put back what is shown again."""
+def _withhold(known: Revision, hidden: list[str], shown: Mapping[str, Mapping[str, Any]]) -> None:
+    """Take from the row what is hidden from now on, and put back what is shown again, or for the first time."""
     row, withheld = known["row"], known.setdefault("withheld", {})
     for part, names in FIELDS_OF_PARTS.items():
         was_hidden = part in row["revision_deleted_parts"]
         if part in hidden and not was_hidden:
             withheld[part] = {name: row.pop(name) for name in names if name in row}
         elif part not in hidden and was_hidden:
-            row |= withheld.pop(part, {})
+            row |= withheld.pop(part, {}) | shown.get(part, {})
     if "user" in hidden:
         row["event_user_is_bot_by"] = []
 
@@ -108,20 +114,20 @@ def _revision(event: Mapping[str, Any]) -> Revision:
         user=revision.get("is_editor_visible"),
         comment=revision.get("is_comment_visible"),
     )
-    sha1 = None if "text" in hidden else _sha1(revision)
+    parts = _parts(revision, revision.get("editor") or event.get("performer"))
+    withheld = {part: parts.pop(part) for part in hidden if part in parts}
     row = {
         **_about(event),
         "event_entity": "revision",
         "event_type": "create",
         "event_timestamp": revision["rev_dt"],
-        **_by("user" not in hidden, revision.get("editor") or event.get("performer")),
+        "event_user_is_bot_by": [],
+        **parts.get("user", {}),
         "revision_id": revision["rev_id"],
         "revision_deleted_parts": hidden,
+        **parts.get("comment", {}),
+        **parts.get("text", {}),
     }
-    if "comment" not in hidden and isinstance(revision.get("comment"), str):
-        row["event_comment"] = revision["comment"]
-    if sha1 is not None:
-        row["revision_text_sha1"] = sha1
     for name, given in (
         ("revision_parent_id", "rev_parent_id"),
         ("revision_minor_edit", "is_minor_edit"),
@@ -129,17 +135,25 @@ def _revision(event: Mapping[str, Any]) -> Revision:
     ):
         if revision.get(given) is not None:
             row[name] = revision[given]
-    return {"rev_id": revision["rev_id"], "at_ms": _at_ms(revision["rev_dt"]), "sha1": sha1, "row": row}
+    return {
+        "rev_id": revision["rev_id"],
+        "at_ms": _at_ms(revision["rev_dt"]),
+        "sha1": row.get("revision_text_sha1"),
+        "row": row,
+        "withheld": withheld,
+    }
 
 
 def _page_row(event: Mapping[str, Any]) -> dict[str, Any]:
+    # Whoever saved the revision also made the page, or moved it.
+    is_hidden = event["page_change_kind"] in pages.EDITS and event["revision"].get("is_editor_visible") is False
     row = {
         **_about(event),
         "event_entity": "page",
         "event_type": PAGE_EVENTS[event["page_change_kind"]],
         "event_timestamp": event["dt"],
         "event_id": str(event["meta"].get("id", "")),
-        **_by(True, event.get("performer")),
+        **_by(None if is_hidden else event.get("performer")),
     }
     return row if not isinstance(event.get("comment"), str) else {**row, "event_comment": event["comment"]}
 
@@ -149,9 +163,21 @@ def _about(event: Mapping[str, Any]) -> dict[str, Any]:
     return pages.about(event) | ({} if namespace is None else {"page_namespace": namespace})
 
 
-def _by(visible: bool, user: Any) -> dict[str, Any]:
+def _parts(revision: Mapping[str, Any], user: Any) -> dict[str, dict[str, Any]]:
+    """The fields of a row that can be hidden, by the part of the revision they are of, as far as they are known."""
+    parts: dict[str, dict[str, Any]] = {}
+    if isinstance(user, Mapping) and isinstance(user.get("user_text"), str):
+        parts["user"] = _by(user)
+    if isinstance(revision.get("comment"), str):
+        parts["comment"] = {"event_comment": revision["comment"]}
+    if sha1 := _sha1(revision):
+        parts["text"] = {"revision_text_sha1": sha1}
+    return parts
+
+
+def _by(user: Any) -> dict[str, Any]:
     """Who did it, and why they count as a bot; nothing of somebody who is hidden."""
-    if not visible or not isinstance(user, Mapping) or not isinstance(user.get("user_text"), str):
+    if not isinstance(user, Mapping) or not isinstance(user.get("user_text"), str):
         return {"event_user_is_bot_by": []}
     name, groups = user["user_text"], user.get("groups") or []
     reasons = [reason for reason, holds in (("name", _BOT.match(name)), ("group", "bot" in groups)) if holds]

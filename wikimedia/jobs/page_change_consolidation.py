@@ -130,5 +130,6 @@ page_change_consolidation = Job(
     tuple(f"mediawiki.{kind}" for kind in legacy.KINDS),
     steps=(Each("checked", checked), Dedupe().step("dedupe"), PerKey("ordered", key, held, released, keeps_rows=True)),
     output=ToStream("mediawiki.page_change.v1", "1.2.0"),
+    late_stream="mediawiki.page_change.late",
     summary="One ordered stream of changes of pages, made of the older streams.",
 )

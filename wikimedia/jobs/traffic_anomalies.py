@@ -102,6 +102,7 @@ traffic_anomalies = Job(
     ),
     output=ToStream("traffic.anomaly.v1", "1.0.0"),
     out_of_order_ms=10_000,
+    late_stream="traffic.anomaly.late",
     canaries=True,
     summary="Minutes in which a stream has far more or far fewer events than in the minutes before.",
 )

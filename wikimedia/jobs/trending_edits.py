@@ -24,6 +24,7 @@ def is_by_people(change: Mapping[str, Any]) -> bool:
     dedupe=Dedupe(),
     window=tumbling("1h").count("edits").count_distinct("editors", "user"),
     out_of_order="1m",
+    late="mediawiki.page_trending_edits.late",
 )
 def trending_edits(window: Window, context: Context) -> dict[str, Any] | None:
     """Pages with at least three edits within an hour, and how many people made them."""

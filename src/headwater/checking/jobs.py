@@ -11,7 +11,7 @@ from headwater.checking.project import Project
 from headwater.errors import HeadwaterError, JobInvalid, SchemaInvalid, SchemaUnavailable, StreamUnknown
 from headwater.jobs.flow import in_order_of_flow
 from headwater.jobs.job import Job
-from headwater.jobs.output_schema import output_schema_uri
+from headwater.jobs.output_schema import late_wrapper_uri, output_schema_uri
 from headwater.streams.stream import Stream
 
 ERROR_TITLE = "error"
@@ -59,10 +59,12 @@ def outputs_are_taken(project: Project) -> Iterator[Problem]:
 
 
 def late_events_fit_their_stream(project: Project) -> Iterator[Problem]:
-    """Late events are forwarded unchanged, so their stream must have the schema of the source."""
+    """Late events are forwarded unchanged, so their stream has the schema of the source, or one to wrap them in."""
     for job in project.jobs:
         into = job.writes().late
         late = stream_named(project, into) if into else None
+        if late is not None and _wraps_late_events(project, job):
+            continue
         for name in job.reads() if late is not None and late.schema_title else ():
             source = stream_named(project, name)
             if source is not None and late is not None and source.schema_title not in (None, late.schema_title):
@@ -70,7 +72,21 @@ def late_events_fit_their_stream(project: Project) -> Iterator[Problem]:
                     f'late events of "{name}" ({source.schema_title}) do not fit into "{late.name}", whose schema'
                     f" title is {late.schema_title}."
                 )
-                yield about_job(job, message, "Give the stream of late events the schema title of the source.")
+                hint = (
+                    "Give the stream of late events the schema title of the source or, for several sources, a schema"
+                    " with the fields `stream` and `event`."
+                )
+                yield about_job(job, message, hint)
+
+
+def _wraps_late_events(project: Project, job: Job) -> bool:
+    if project.streams is None or not project.schemas:
+        return False
+    try:
+        return late_wrapper_uri(job, project.streams, project.validator) is not None
+    except HeadwaterError:
+        # Found by other checks, or currently unknown.
+        return False
 
 
 def error_streams_take_errors(project: Project) -> Iterator[Problem]:

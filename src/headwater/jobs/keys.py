@@ -9,6 +9,7 @@ from headwater.declaration import nearest
 from headwater.errors import JobInvalid
 from headwater.event import get_path
 from headwater.jobs.arguments import Arguments
+from headwater.jobs.outcomes import Reject
 from headwater.jobs.steps import Context
 
 OneKey = str | Sequence[str] | Callable[[Any], Any]
@@ -86,5 +87,5 @@ def _by_stream(functions: Mapping[str, KeyFunction | None]) -> KeyFunction:
 def _present(event: Any, path: str) -> Any:
     value = get_path(event, path)
     if value is None:
-        raise JobInvalid(f"{path} is absent, and the job keeps its state by it.")
+        raise Reject(f"INVALID_INPUT: {path} is absent, and the job keeps its state by it.")
     return value

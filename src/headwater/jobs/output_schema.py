@@ -9,6 +9,7 @@ from headwater.errors import SchemaNotFound
 from headwater.jobs.job import Job
 from headwater.schemas.repository import SchemaRepository
 from headwater.schemas.uri import check_producer_uri
+from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 
 _VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
@@ -46,6 +47,20 @@ def output_schema_uri(job: Job, output: str, streams: StreamRegistry, repository
         except SchemaNotFound as error:
             raise SchemaNotFound(error.message, hint=_hint(version, known)) from None
     return f"/{title}/{version}"
+
+
+def late_wrapper_uri(job: Job, streams: StreamRegistry, validator: Validator) -> str | None:
+    """The schema that late events are wrapped in, if those of several sources go to one stream: one that declares
+    `stream` and `event`; None if the schema of the late stream does not.
+
+    May read a directory. Raises StreamUnknown, and what compiling a schema raises.
+    """
+    late = job.writes().late
+    uri = None if late is None else output_schema_uri(job, late, streams, validator.repository)
+    if uri is None:
+        return None
+    schema = validator.compile(uri).schema
+    return uri if schema.declares("event") and schema.declares("stream") else None
 
 
 def _hint(version: str, known: list[str]) -> str:

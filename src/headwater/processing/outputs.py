@@ -11,7 +11,7 @@ from headwater.intake.gate import Gate
 from headwater.intake.outcome import Admitted
 from headwater.jobs.ids import derived_id
 from headwater.jobs.job import Job
-from headwater.jobs.output_schema import output_schema_uri
+from headwater.jobs.output_schema import late_wrapper_uri, output_schema_uri
 from headwater.jobs.steps import Element, Failure
 from headwater.log.contract import LogWriter
 from headwater.processing.output_gate import OutputGate, with_context
@@ -34,6 +34,8 @@ class OutputBuilder:
         self._writes = job.writes()
         self._gate = gate
         self._schema_uris: dict[str, str | None] = {}
+        # The schema in which late events are wrapped, if they may have other schemas than their stream.
+        self._late_wrapper_uri: str | None = None
         self._door = OutputGate(gate, log)
 
     def prepare(self) -> None:
@@ -48,6 +50,10 @@ class OutputBuilder:
                 if self._dated_by_event and self._gate.validator.compile(uri).schema.declares("meta.dt"):
                     self._dated.add(stream)
             self._schema_uris[stream] = uri
+        if self._writes.late is not None:
+            title = self._gate.streams.get(self._writes.late).schema_title
+            if any(self._gate.streams.get(name).schema_title != title for name in self._job.reads()):
+                self._late_wrapper_uri = late_wrapper_uri(self._job, self._gate.streams, self._gate.validator)
 
     async def output(self, item: Element) -> Admitted | Failure:
         """The event for the stream that it was emitted to, else for the job's output stream."""
@@ -66,7 +72,11 @@ class OutputBuilder:
         return await self._door.admit(item, value)
 
     async def late(self, item: Element) -> Admitted | Failure:
-        """The late event as it was, its id included, in the job's late stream."""
+        """The late event as it was, its id included, in the job's late stream.
+
+        If the sources have other schemas than the late stream, it is wrapped: `event` is the whole event, `stream` its
+        stream.
+        """
         stream = self._writes.late
         assert stream is not None
         value = dict(item.source or item.value)
@@ -74,6 +84,8 @@ class OutputBuilder:
         kept = meta if isinstance(meta, dict) else {}
         own_id = kept.get("id")
         event_id = own_id if isinstance(own_id, str) else derived_id(self._job.name, stream, item.lineage_id)
+        if self._late_wrapper_uri is not None:
+            value = {"$schema": self._late_wrapper_uri, "stream": item.stream or kept.get("stream"), "event": value}
         value["meta"] = {**kept, "stream": stream, "id": event_id}
         return await self._door.admit(item, value)
 
