@@ -41,6 +41,17 @@ async def ask(event, context):
 
 asks = Job("asks", ("clicks",), (Await("ask", ask, retry=Retry("1ms", "1ms", park="1h")),), ToStream("views"))
 """
+CAREFUL = """
+from pathlib import Path
+from headwater.jobs import job
+
+
+@job(source="clicks", sink="views", on_error="stop")
+def careful(event, context):
+    if event["n"] == "13" and not (Path(__file__).parents[1] / "unlucky").exists():
+        raise ValueError("unlucky")
+    return {"$schema": "/note/1.0.0"}
+"""
 Served = tuple[Platform, httpx.AsyncClient]
 
 
@@ -86,6 +97,36 @@ async def test_a_job_is_paused_and_resumed_and_the_others_continue(served: Serve
     assert ready.get("jobs", []) == []
     await client.post("/v1/jobs/copies", json={"do": "resume"}, headers=headers)
     await processed(platform, "copies", 2)
+
+
+async def test_a_job_that_stops_at_an_event_is_reported_everywhere_and_is_resumed(tmp_path: Path) -> None:
+    directory = project(tmp_path)
+    (directory / "jobs" / "careful.py").write_text(CAREFUL, encoding="utf-8")
+    async with running(directory) as (platform, client):
+        await send(client, 1, 13, 2)
+        await eventually(lambda: platform.runners["careful"].report().state == "stopped_on_error")
+        await processed(platform, "copies", 3)
+        ready = await client.get("/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+        [shown] = ready.json()["jobs"]
+        assert shown["name"] == "careful"
+        assert shown["reason"].startswith("stopped: function: ValueError: unlucky (at ")
+        assert "(at clicks/0/1)" in shown["reason"]
+        assert ">stopped on error<" in (await client.get("/monitoring")).text
+        metrics = (await client.get("/metrics")).text
+        assert 'headwater_job_stopped{job="careful"} 1.0' in metrics
+        assert 'headwater_job_in_trouble{job="careful"} 1.0' in metrics
+        assert 'headwater_job_stopped{job="copies"} 0.0' in metrics
+    said = await asyncio.to_thread(run, "show", "careful", "--project", str(directory))
+    assert "It is stopped: function: ValueError: unlucky (at " in said.output
+    assert "headwater job resume careful" in said.output
+    listed = await asyncio.to_thread(run, "list", "--project", str(directory))
+    assert re.findall("stopped", listed.output) == ["stopped"]
+    (directory / "unlucky").touch()
+    async with running(directory) as (platform, client):
+        await processed(platform, "careful", 2)
+        report = platform.runners["careful"].report()
+        assert (report.written, report.errors, report.trouble) == (2, 0, None)
 
 
 async def test_a_reset_reports_what_it_deletes_and_a_dry_run_changes_nothing(served: Served) -> None:

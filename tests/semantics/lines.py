@@ -18,6 +18,7 @@ class Line(NamedTuple):
 
 AGREE = "tests/semantics/test_places_agree.py::"
 AGREES = f"{AGREE}test_a_job_writes_the_same_events_with_the_same_ids_in_the_same_order"
+ON_ERROR = "tests/semantics/test_on_error.py::"
 EACH = "tests/semantics/test_each_place.py::"
 RUNNERS = "tests/contract/test_runners.py::"
 ON_SQLITE = f"{RUNNERS}TestEmbeddedRunnerOnSqlite::"
@@ -206,6 +207,12 @@ LINES: dict[str, Line] = {
         f"{FAILURES}test_error_events.py::test_the_original_is_recovered_byte_by_byte",
         f"{FAILURES}test_error_events.py"
         "::test_a_flood_of_one_cause_is_described_in_full_a_limited_number_of_times_and_nothing_is_lost",
+    ),
+    "`on_error`": everywhere(
+        f"{ON_ERROR}test_with_stop_a_job_stops_in_front_of_an_event_and_continues_with_it_after_a_repair",
+        f"{ON_ERROR}test_with_skip_an_event_that_fails_is_counted_and_leaves_nothing",
+        f"{ON_ERROR}test_a_timer_that_fails_stops_the_job_and_fires_after_a_repair",
+        f"{ON_ERROR}test_bytes_that_are_no_event_stop_a_job_or_are_skipped",
     ),
     "outages": Line(
         (f"{EMBEDDED}test_breaker.py::test_an_outage_makes_no_error_events_and_is_reported_until_it_is_over",),

@@ -1,12 +1,14 @@
 """Runs one job on the same events in each of the places where jobs run: on SQLite, on Kafka's features, and in batch.
 
 An input is an event, or bytes that may be none. The outcome is what the job wrote, by stream, in order, and its counts.
-On Kafka the job's state is in a file with an outbox.
+A run that raised is continued by the next one with the same directory. On Kafka the state of the job is in a file with
+an outbox.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +26,7 @@ from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.stores.contract import JobStore
 from headwater.processing.stores.outbox import OutboxStore
 from headwater.schemas.validation.validator import Validator
+from headwater.testing.eventually import eventually
 from headwater.testing.job_kit import JobKit, OpenSchemas, streams_of
 from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
 from headwater.times import utc_milliseconds
@@ -33,7 +36,12 @@ Input = Event | bytes
 Place = Callable[..., Awaitable["Outcome"]]
 # One event at a time, so that the watermark has moved before the next.
 SETTINGS = RunnerSettings(batch_records_max=1, wait_seconds=0.01, retry_seconds=0.01, commit_seconds=0.001)
-START_MS = 1_767_225_600_000
+# The beginning of a minute, long ago.
+START_MS = 1_600_000_020_000
+
+
+# By the directory of a test: they outlive a run.
+_BROKERS: dict[Path, OracleBrokers] = {}
 
 
 class Outcome(NamedTuple):
@@ -42,6 +50,7 @@ class Outcome(NamedTuple):
     streams: dict[str, list[Event]]
     late: int
     errors: int
+    skipped: int = 0
 
 
 def event(number: int, key: str, second: float, **fields: Any) -> Event:
@@ -59,7 +68,7 @@ async def on_sqlite(job: Job, events: Sequence[Input], directory: Path, *, http:
 
 async def on_kafka(job: Job, events: Sequence[Input], directory: Path, *, http: Any = None) -> Outcome:
     """Live, on a log that keeps no state; restarted in the middle of the events."""
-    log = OracleKafkaLog(OracleBrokers())
+    log = OracleKafkaLog(_BROKERS.setdefault(directory, OracleBrokers()))
 
     def store() -> JobStore:
         return OutboxStore(log, job.group, directory / "state.db", durability="os")
@@ -82,24 +91,46 @@ async def in_batch(job: Job, events: Sequence[Input], directory: Path, *, http: 
     summary = await run.process()
     await store.publish()
     written = {name: [orjson.loads(line) for line in (directory / name).read_bytes().splitlines()] for name in names}
-    return Outcome(written, summary.late, summary.errors)
+    return Outcome(written, summary.late, summary.errors, summary.skipped)
 
 
 async def _live(new_kit: Callable[[], JobKit], events: Sequence[Input]) -> Outcome:
-    half = len(events) // 2
-    first = new_kit()
+    first = _in_the_present(new_kit())
     await first.open()
-    await _put(first, events[:half])
-    await first.run_live(pause_seconds=0.01)
-    # As another process would continue.
-    second = new_kit()
-    await _put(second, events[half:])
-    await second.run_live(pause_seconds=0.01)
-    await second.run()
-    written = {name: await second.events(name) for name in second.job.writes().streams}
+    try:
+        # Those that a run before this one did not put.
+        there = sum((await first.log.last(["in"])).offsets.values())
+        half = max(len(events) // 2, there)
+        await _put(first, events[there:half])
+        await _until_nothing_is_left(first)
+        # As another process would continue.
+        second = _in_the_present(new_kit())
+        await _put(second, events[half:])
+        await _until_nothing_is_left(second)
+        await second.run()
+        written = {name: await second.events(name) for name in second.job.writes().streams}
+    finally:
+        await first.log.close()
     reports = [kit.runner.status.report() for kit in (first, second)]
-    await second.log.close()
-    return Outcome(written, sum(one.late for one in reports), sum(one.errors for one in reports))
+    counts = [sum(getattr(one, name) for one in reports) for name in ("late", "errors", "skipped")]
+    return Outcome(written, *counts)
+
+
+async def _until_nothing_is_left(kit: JobKit) -> None:
+    task = asyncio.create_task(kit.runner.run())
+
+    async def is_over() -> bool:
+        # Before it has begun it knows no position.
+        return task.done() or (kit.runner.status.state != "starting" and await kit.runner.lag() == 0)
+
+    await eventually(is_over)
+    kit.runner.stop()
+    await task
+
+
+def _in_the_present(kit: JobKit) -> JobKit:
+    kit.clock.now = time.time()
+    return kit
 
 
 async def _put(kit: JobKit, events: Sequence[Input]) -> None:

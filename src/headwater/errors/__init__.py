@@ -10,7 +10,7 @@ from headwater.errors.events import (
     Violation,
 )
 from headwater.errors.family import BACK_OFF_SECONDS_MAX, ConfigInvalid, ExtraMissing, Fault, HeadwaterError
-from headwater.errors.jobs import JobInvalid, JobUnknown, StateMismatch, StateUnavailable
+from headwater.errors.jobs import JobInvalid, JobStopped, JobUnknown, StateMismatch, StateUnavailable
 from headwater.errors.log import (
     AppendIncomplete,
     CopyRefused,
@@ -79,6 +79,7 @@ __all__ = [
     "HostUnknown",
     "InputInvalid",
     "JobInvalid",
+    "JobStopped",
     "JobUnknown",
     "KeyFieldMissing",
     "KeyRequired",

@@ -18,6 +18,13 @@ class JobUnknown(HeadwaterError):
     fault = Fault.CONSUMER
 
 
+class JobStopped(HeadwaterError):
+    """A job with `on_error="stop"` failed on an event; it is stopped in front of that event until it is resumed."""
+
+    code = "job_stopped"
+    fault = Fault.OPERATOR
+
+
 class StateUnavailable(HeadwaterError):
     """The state file of a job cannot be used now; nothing of the failed commit was stored."""
 

@@ -10,7 +10,7 @@ from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.errors import JobInvalid
 from headwater.jobs.arguments import Arguments, is_texts, shown
 from headwater.jobs.durations import Duration
-from headwater.jobs.job import HistoryOrder, Job, ToStream, ToTable
+from headwater.jobs.job import HistoryOrder, Job, OnError, ToStream, ToTable
 from headwater.jobs.parts import Function, PartPlan, PartSettings, only
 from headwater.jobs.place import calling_place
 from headwater.jobs.settings import checked_settings
@@ -29,6 +29,7 @@ class JobSettings(PartSettings, total=False):
     idle: Duration
     canaries: bool
     history: HistoryOrder
+    on_error: OnError
     settings: Mapping[str, Any]
 
 
@@ -41,6 +42,7 @@ class TableSettings(TypedDict, total=False):
     where: Callable[[Any], bool] | None
     order: str
     version: str
+    on_error: OnError
 
 
 # Those of a part are its base's.
@@ -74,6 +76,7 @@ def job(*positional: Never, **settings: Unpack[JobSettings]) -> Callable[[Functi
         outputs=tuple(ToStream(*one) for one in asked.outputs("outputs")),
         settings=checked_settings(asked, "settings"),
         history_order=asked.choice("history", get_args(HistoryOrder)),
+        on_error=asked.choice("on_error", get_args(OnError)),
     )
 
     def made(function: Function) -> Job:
@@ -113,6 +116,7 @@ def table(name: str, **settings: Unpack[TableSettings]) -> Job:
         steps=() if where is None else (Each("where", only(where)),),
         output=ToTable(shape),
         summary=f"Keeps the table {name} filled.",
+        on_error=asked.choice("on_error", get_args(OnError)),
         place=asked.place,
     )
 

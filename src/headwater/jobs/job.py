@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Never, Unpack, assert_never
+from typing import Any, Literal, Never, Unpack, assert_never, get_args
 
 from headwater.connectors.contract import TableShape
 from headwater.connectors.spec import ConfiguredSink
@@ -28,6 +28,9 @@ _JOB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
 
 # By event time, where nothing is late, or as it is in the files, where an event may be late.
 HistoryOrder = Literal["event-time", "arrival"]
+# What becomes of an event that the job cannot process: it is written to the error stream, the job stops in front of it,
+# or it is counted and left out.
+OnError = Literal["error_event", "stop", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Job:
     `outputs`: the streams that its functions `emit` to, besides. `settings`: name → value, for `context.settings`.
     `out_of_order_ms`: how much older than the newest event of its partition an event may be and still be on time.
     `idle_ms`: after this time without events, timers fire by the wall clock. `history_order`: how a run over files
-    takes its input unless it is asked for another order.
+    takes its input unless it is asked for another order. `on_error`: what becomes of an event that it cannot process.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Job:
     outputs: tuple[ToStream, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
     history_order: HistoryOrder = "event-time"
+    on_error: OnError = "error_event"
     # The last of its parts, if that keeps state: what `on_timer` is about.
     keyed_part: KeyedPart | None = dataclasses.field(default=None, compare=False, repr=False)
     has_branches: bool = dataclasses.field(default=False, init=False, compare=False, repr=False)
@@ -102,6 +106,9 @@ class Job:
             )
         if not isinstance(self.output, ToStream | ToTable | None):
             raise self.invalid(f"The job {self.name} writes {shown(self.output)}: `output` is a ToStream or a ToTable.")
+        if self.on_error not in get_args(OnError):
+            choices = ", ".join(get_args(OnError))
+            raise self.invalid(f"The job {self.name}: `on_error` is one of {choices}, not {shown(self.on_error)}.")
         names = [step.name for step in self.steps]
         if len(set(names)) < len(names):
             raise self.invalid(f"The job {self.name} has two steps of one name: {', '.join(names)}.")

@@ -1,9 +1,12 @@
 """Pausing, resetting and rewinding jobs: what was asked for is kept in the log, and carried out where the job runs.
 
+So is why a job has stopped in front of an event.
+
 How this works: what was asked of a job is the token of a group of its own in the log, so that it outlives every
 process, on both kinds of log, and each process that runs the job, or its share of it, finds it. A pause lasts until it
 is ended. A move of the position has an id; the process that has carried it out commits that id to another group. If it
-ends before that, the move is made again, before the job does anything else.
+ends before that, the move is made again, before the job does anything else. A job that stops in front of an event
+writes the reason there, which ends it in all processes that share it, until it is resumed or a process starts.
 """
 
 from __future__ import annotations
@@ -33,11 +36,12 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What was asked of a job. `by`: who asked last."""
+    """What was asked of a job. `by`: who asked last. `stopped`: why it has stopped in front of an event, or ""."""
 
     paused: bool = False
     move: Move | None = None
     by: str = ""
+    stopped: str = ""
 
 
 class JobControl:
@@ -60,12 +64,20 @@ class JobControl:
         return found
 
     async def pause(self, *, paused: bool, by: str) -> JobRequest:
-        """Pause the job, or let it continue. Raises LogUnavailable."""
-        return await self._write(replace(await self.read(), paused=paused, by=by))
+        """Pause the job, or let it continue, also if it has stopped. Raises LogUnavailable."""
+        request = await self.read()
+        return await self._write(replace(request, paused=paused, by=by, stopped=request.stopped if paused else ""))
+
+    async def stopped(self, reason: str) -> None:
+        """The job has stopped in front of an event, for this reason; "": it is tried again. Raises LogUnavailable."""
+        request = await self.read()
+        if request.stopped != reason:
+            await self._write(replace(request, stopped=reason))
 
     async def move(self, to_ms: int | None, *, by: str) -> JobRequest:
         """Have it begin again at a time; None: at the beginning. Raises LogUnavailable."""
-        return await self._write(replace(await self.read(), move=Move(secrets.token_hex(8), to_ms), by=by))
+        move = Move(secrets.token_hex(8), to_ms)
+        return await self._write(replace(await self.read(), move=move, by=by, stopped=""))
 
     async def position(self, move: Move) -> Position:
         """Where the move leads. Raises LogUnavailable."""
@@ -90,7 +102,12 @@ def _decoded(text: str | None) -> JobRequest:
         return JobRequest()
     value: dict[str, Any] = orjson.loads(text)
     move = value.get("move")
-    return JobRequest(bool(value.get("paused")), None if move is None else Move(**move), value.get("by", ""))
+    return JobRequest(
+        bool(value.get("paused")),
+        None if move is None else Move(**move),
+        value.get("by", ""),
+        value.get("stopped", ""),
+    )
 
 
 def consequences(job: Job, *, begins_at: str) -> list[str]:

@@ -20,7 +20,10 @@ from headwater.processing.wording import counted, short_reason
 from headwater.telemetry import Telemetry, closed, declared
 from headwater.times import utc_text
 
-State = Literal["starting", "running", "retrying", "circuit_open", "paused", "restarting", "failed", "stopped"]
+State = Literal[
+    "starting", "running", "retrying", "circuit_open", "paused", "restarting", "stopped_on_error", "failed", "stopped"
+]
+# "stopped_on_error": in front of an event that it cannot process, until it is resumed; "stopped": the process ends.
 # How long after a failed event, and after a restart without a commit since, a job is reported as failing.
 ERROR_SECONDS = 60.0
 RESTART_SECONDS = 10.0
@@ -33,9 +36,10 @@ class JobReport:
     """A job at one moment: counts since the process started, times in ISO format or None.
 
     `trouble` describes what is wrong with it now; None if nothing is. `emitted`: stream → how many of `written` its
-    functions emitted to it. `dropped`: reason → how many events a step dropped, as repeats do. `calls`: those of its
-    async functions. `error_groups`: its errors by cause, the largest group first. `processes`: the numbers of the
-    processes that it runs in; () if it runs in the platform's own.
+    functions emitted to it. `dropped`: reason → how many events a step dropped, as repeats do. `skipped`: how many it
+    could not process and left out, as it was asked to. `calls`: those of its async functions. `error_groups`: its
+    errors by cause, the largest group first. `processes`: the numbers of the processes that it runs in; () if it runs
+    in the platform's own.
     """
 
     name: str
@@ -55,6 +59,7 @@ class JobReport:
     dropped: Mapping[str, int] = field(default_factory=dict)
     error_groups: tuple[ErrorGroup, ...] = ()
     processes: tuple[int, ...] = ()
+    skipped: int = 0
 
 
 class RunnerStatus:
@@ -85,7 +90,7 @@ class RunnerStatus:
         self._has_begun = False
         self._this_batch_failed = False
         self._last_events_failed = False
-        self._counts = {"read": 0, "written": 0, "errors": 0, "late": 0}
+        self._counts = {"read": 0, "written": 0, "errors": 0, "late": 0, "skipped": 0}
         self._emitted: Counter[str | None] = Counter()
         self._dropped: Counter[str] = Counter()
         self._watermark_ms = NO_WATERMARK
@@ -114,6 +119,11 @@ class RunnerStatus:
                 "Whether a job fails and is restarted, or its events fail.",
                 (declared("job"),),
             ).labels(name).set_function(lambda: float(self.report().trouble is not None))
+            telemetry.gauge(
+                "headwater_job_stopped",
+                "Whether a job is stopped in front of an event that it cannot process.",
+                (declared("job"),),
+            ).labels(name).set_function(lambda: float(self.state == "stopped_on_error"))
             if job.awaits:
                 show_calls(telemetry, name, lambda: self.report().calls)
 
@@ -157,12 +167,13 @@ class RunnerStatus:
             self._emitted += Counter(one.to for one in results.emitted) - refused
         self._position = token
         self._count("written", written)
-        self._count("errors", len(results.failures))
+        skips = self.job.on_error == "skip"
+        self._count("skipped" if skips else "errors", len(results.failures))
         self._count("late", len(results.late))
         if results.dropped:
             self._dropped += Counter(reason for reason, _ in results.dropped)
             self._counters["dropped"].inc(len(results.dropped))
-        self._this_batch_failed = bool(results.failures)
+        self._this_batch_failed = bool(results.failures) and not skips
         if results.failures:
             self._failed(results.failures)
         if self._restarts_in_a_row:
@@ -178,6 +189,18 @@ class RunnerStatus:
         """Somebody has paused the job."""
         self.state = "paused"
         self.last_error = None
+
+    def stopped_on_error(self, reason: str) -> None:
+        """The job is stopped in front of an event that it cannot process."""
+        if self.state != "stopped_on_error" or self.last_error != reason:
+            _log.error(
+                "job %s is stopped: %s. Nothing is lost: it continues at this event after a restart, or when it is"
+                " resumed (`headwater job resume %s`).",
+                self.job.label,
+                reason,
+                self.job.name,
+            )
+        self.state, self.last_error = "stopped_on_error", reason
 
     def position_lost(self, error: BaseException) -> None:
         self.last_error = short_reason(error)
@@ -227,7 +250,9 @@ class RunnerStatus:
         self.last_error = self.last_error if error is None else short_reason(error)
 
     def _failed(self, failures: Sequence[Failure]) -> None:
-        self._error_at = self._clock()
+        skips = self.job.on_error == "skip"
+        if not skips:
+            self._error_at = self._clock()
         self.last_error = short_reason(failures[-1].error)
         kinds: dict[str, list[Failure]] = {}
         for failure in failures:
@@ -236,19 +261,21 @@ class RunnerStatus:
             announced = self._announcements.of(kind, len(ones))
             if announced is not None:
                 _log.warning(
-                    "job %s: %s could not be processed%s; see %s. The last: %s: %s",
+                    "job %s: %s could not be processed%s%s. The last: %s: %s",
                     self.job.label,
                     counted(announced.fresh, "event"),
                     ""
                     if announced.total == announced.fresh
                     else f" since the last message, {announced.total:,} in all",
-                    self.job.writes().errors,
+                    ", and left out" if skips else f"; see {self.job.writes().errors}",
                     ones[-1].step,
                     short_reason(ones[-1].error),
                 )
 
     def _trouble(self) -> str | None:
         now = self._clock()
+        if self.state == "stopped_on_error":
+            return f"stopped: {self.last_error}"
         if self.state in ("retrying", "restarting", "failed"):
             return f"{self.state}: {self.last_error}"
         if self.state == "running" and (calls := self.calls.report()).circuit is not None:

@@ -2,6 +2,7 @@
 
 How this works: before each run, and every few seconds while it runs, it looks at what was asked of the job (`control`).
 A pause ends the run, and no other begins until it is over; so does a move of the position, which is made in between.
+A run that has stopped in front of an event that it cannot process is followed by the next when the job is resumed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import random
 from collections.abc import Callable
 
 from headwater.backoff import Backoff
-from headwater.errors import HeadwaterError, JobInvalid, SinkUnavailable
+from headwater.errors import HeadwaterError, JobInvalid, JobStopped, SinkUnavailable
 from headwater.foreign import awaited
 from headwater.jobs.job import Job
 from headwater.processing.contract import Runner
@@ -42,10 +43,17 @@ class Supervisor:
         pause_seconds: float = PAUSE_SECONDS,
         random: Callable[[], float] = random.random,
         control: JobControl | None = None,
+        on_stopped: Callable[[JobStopped], None] | None = None,
     ) -> None:
-        """`random` gives numbers from 0 to 1. `control`: what people ask of the job; None: nothing."""
+        """`random` gives numbers from 0 to 1. `control`: what people ask of the job; None: nothing.
+
+        `on_stopped`: called when the runner has stopped in front of an event, if the whole job is another's to stop.
+        """
         self.runner = runner
         self.control = control
+        self._on_stopped = on_stopped
+        # What an earlier process has stopped at is tried again once.
+        self._tries_again = True
         self._asked = asyncio.Event()
         self._is_interrupted = False
         self._backoff = Backoff(pause_seconds, PAUSE_SECONDS_MAX, random=random)
@@ -82,7 +90,6 @@ class Supervisor:
         """Stop, then process all there is and fire all timers, unless it is paused. Raises what the runner raises."""
         await self.stop()
         if self.control is not None and await self._prepare(self.control):
-            self.runner.status.paused()
             return
         await awaited(self.runner.run(drain=True))
         self.runner.status.ended()
@@ -96,6 +103,11 @@ class Supervisor:
             if self._stopping.is_set() and error is None:
                 break
             if self._is_interrupted and error is None:
+                continue
+            if isinstance(error, JobStopped):
+                await self._stop_on_error(error)
+                if self._stopping.is_set():
+                    break
                 continue
             if self.report().read > read_before:
                 self._backoff.reset()
@@ -139,21 +151,47 @@ class Supervisor:
         self.runner.cancelled_itself()
         return JobInvalid("it cancelled the task it runs in")
 
+    async def _stop_on_error(self, stopped: JobStopped) -> None:
+        """Make known that the job has stopped in front of an event. Without `control` nobody can resume it."""
+        if self._on_stopped is not None:
+            self._on_stopped(stopped)
+        else:
+            self.runner.status.stopped_on_error(stopped.message)
+        if self.control is None:
+            await self._stopping.wait()
+            return
+        while not self._stopping.is_set():
+            try:
+                await self.control.stopped(stopped.message)
+                return
+            except HeadwaterError:
+                # The log is away, which it has reported.
+                await self._until_asked()
+
     async def _until_allowed(self, control: JobControl) -> None:
-        """Wait while the job is paused, and carry out what was asked of it. Raises what log and store raise."""
+        """Wait while the job is paused or has stopped, and carry out what was asked of it.
+
+        Raises what log and store raise.
+        """
+        if self._tries_again:
+            await control.stopped("")
+            self._tries_again = False
         while await self._prepare(control) and not self._stopping.is_set():
-            self.runner.status.paused()
             await self._until_asked()
 
     async def _prepare(self, control: JobControl) -> bool:
-        """Carry out a move of the position, if one was asked for. Whether the job is paused."""
+        """Carry out a move of the position, if one was asked for. Whether the job is to wait."""
         self._asked.clear()
         request = await control.read()
         if request.move is not None:
             await self.runner.reposition(await control.position(request.move))
             await control.applied(request.move)
             _log.warning("job %s: it begins again at another position, as %s asked.", self.job.label, request.by)
-        return request.paused
+        if request.stopped:
+            self.runner.status.stopped_on_error(request.stopped)
+        elif request.paused:
+            self.runner.status.paused()
+        return request.paused or bool(request.stopped)
 
     async def _interrupt(self, control: JobControl, task: asyncio.Task[None]) -> None:
         """End the run when the job is paused or moved."""
@@ -162,7 +200,7 @@ class Supervisor:
             self._asked.clear()
             with contextlib.suppress(HeadwaterError):
                 request = await control.read()
-                if request.paused or request.move is not None:
+                if request.paused or request.move is not None or request.stopped:
                     break
         self._is_interrupted = True
         for _ in range(PATIENCE_TURNS):

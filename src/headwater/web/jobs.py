@@ -16,8 +16,8 @@ GROUPS_MAX = 5
 
 
 def job_views(platform: Platform, seen: SeenStreams) -> list[dict[str, Any]]:
-    """`[{name, place, state, read, written, errors, late, restarts, trouble, error_groups, in_flight, waiting,
-    parked}]`, for a client that sees these streams.
+    """`[{name, place, state, read, written, errors, late, dropped, skipped, restarts, trouble, error_groups, in_flight,
+    waiting, parked}]`, for a client that sees these streams.
 
     `trouble` is None for a job without errors.
     """
@@ -47,6 +47,7 @@ def _view(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
         "errors": report.errors,
         "late": report.late,
         "dropped": sum(report.dropped.values()),
+        "skipped": report.skipped,
         "restarts": report.restarts,
         "trouble": trouble,
         "error_groups": [_group(job, one) for one in report.error_groups[:GROUPS_MAX]] if readable else [],

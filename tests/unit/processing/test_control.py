@@ -14,10 +14,13 @@ from headwater.jobs import NotYet, Retry
 from headwater.jobs.job import Job, ToStream
 from headwater.jobs.steps import Await, Context, Each, PerKey, Transition
 from headwater.processing.control import JobControl, consequences
+from headwater.processing.embedded.partitioned import SharedRunner
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.supervisor import Supervisor
+from headwater.testing.clock import ManualClock
 from headwater.testing.eventually import eventually
-from headwater.testing.job_kit import JobKit
+from headwater.testing.job_kit import JobKit, open_gate, streams_of
+from headwater.testing.oracle_kafka import OracleBrokers, OracleKafkaLog
 from headwater.testing.oracle_log import OracleLog
 
 Event = dict[str, Any]
@@ -115,6 +118,120 @@ async def test_a_paused_job_processes_nothing_until_it_is_resumed_even_if_it_is_
         await eventually(has_all)
         assert second.state == "running"
         assert second.supervisor.report().restarts == 0
+
+
+class Broken:
+    """Whether the job fails on the event 1."""
+
+    def __init__(self) -> None:
+        self.is_broken = True
+        self.failed = 0
+
+    def __call__(self, event: Event, context: Context) -> Event:
+        if self.is_broken and event["n"] == 1:
+            self.failed += 1
+            raise ValueError("unforeseen")
+        return {"$schema": "/out/1.0.0", "n": event["n"], "number": 0}
+
+    async def awaited(self, event: Event, context: Context) -> Event:
+        return self(event, context)
+
+
+def stopping(step: Each | Await) -> Job:
+    return Job("job", ("in",), (step,), ToStream("out"), on_error="stop")
+
+
+@pytest.mark.parametrize("awaits", [False, True])
+async def test_a_job_that_has_stopped_continues_at_the_event_when_it_is_resumed(
+    awaits: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Broken()
+    job = stopping(Await("ask", broken.awaited) if awaits else Each("pass", broken))
+    async with process(job, OracleLog()) as first:
+        await first.put(0, 1, 2)
+        for _ in range(2):
+            await eventually(lambda: first.state == "stopped_on_error")
+            await first.has_written((0, 0))
+            assert "in/0/1" in (await first.control.read()).stopped
+            trouble = first.supervisor.report().trouble or ""
+            assert trouble.startswith("stopped: ")
+            assert "ValueError: unforeseen (at in/0/1" in trouble
+            failed = broken.failed
+            await first.ask(lambda control: control.pause(paused=False, by="me"))
+            await eventually(lambda before=failed: broken.failed > before)
+        await eventually(lambda: first.state == "stopped_on_error")
+        broken.is_broken = False
+        await first.ask(lambda control: control.pause(paused=False, by="me"))
+        await first.has_written((0, 0), (1, 0), (2, 0))
+        assert (await first.control.read()).stopped == ""
+        await eventually(lambda: first.supervisor.report().trouble is None)
+    [text, *_] = [record.getMessage() for record in caplog.records if "is stopped" in record.getMessage()]
+    assert "headwater job resume job" in text
+
+
+async def test_a_job_that_has_stopped_is_tried_again_by_the_next_process_unless_it_is_paused() -> None:
+    log, broken = OracleLog(), Broken()
+    job = stopping(Each("pass", broken))
+    async with process(job, log) as first:
+        await first.put(0, 1)
+        await eventually(lambda: first.state == "stopped_on_error")
+    async with process(job, log) as second:
+        await eventually(lambda: second.state == "stopped_on_error")
+        await second.ask(lambda control: control.pause(paused=True, by="me"))
+        await asyncio.sleep(0.05)
+        assert (await second.control.read()).stopped
+    broken.is_broken = False
+    async with process(job, log) as third:
+        await eventually(lambda: third.state == "paused")
+        assert await third.written() == [(0, 0)]
+        await third.ask(lambda control: control.pause(paused=False, by="me"))
+        await third.has_written((0, 0), (1, 0))
+
+
+async def test_a_job_that_has_stopped_can_be_rewound_past_the_event() -> None:
+    clock = ManualClock()
+    async with process(stopping(Each("pass", Broken())), OracleLog(clock=clock)) as one:
+        await one.put(0, 1)
+        await eventually(lambda: one.state == "stopped_on_error")
+        clock.advance(10)
+        await one.put(2)
+        at_ms = int(clock() * 1000)
+        await one.ask(lambda control: control.move(at_ms, by="me"))
+        await one.has_written((0, 0), (2, 0))
+
+
+async def test_all_that_share_a_job_stop_when_one_of_them_does() -> None:
+    brokers, broken = OracleBrokers(), Broken()
+    job = stopping(Each("pass", broken))
+    logs = [OracleKafkaLog(brokers) for _ in range(2)]
+    kits = [JobKit(job, log=log, partitions=2) for log in logs]
+    for kit in kits:
+        await kit.open()
+    controls = [JobControl(log, job, ["in"]) for log in logs]
+    runners = [SharedRunner(job, log, open_gate(streams_of(job)), settings=SETTINGS) for log in logs]
+    supervisors = [
+        Supervisor(runner, pause_seconds=0.01, control=control)
+        for runner, control in zip(runners, controls, strict=True)
+    ]
+    for one in supervisors:
+        one.start()
+    try:
+        await eventually(lambda: all(len(runner.partitions) == 1 for runner in runners))
+        await kits[0].put({"n": 0}, partition=0)
+        await kits[0].put({"n": 1}, {"n": 3}, partition=1)
+        await eventually(lambda: all(one.report().state == "stopped_on_error" for one in supervisors), seconds=20)
+        broken.is_broken = False
+        await controls[0].pause(paused=False, by="me")
+
+        async def all_written() -> bool:
+            return sorted(event["n"] for event in await kits[0].events()) == [0, 1, 3]
+
+        await eventually(all_written, seconds=20)
+    finally:
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(one.stop() for one in supervisors))
+        for log in logs:
+            await log.close()
 
 
 async def test_a_reset_job_processes_everything_again_without_what_it_kept() -> None:

@@ -76,6 +76,7 @@ class Outcome:
             "resumed_after": summary.resumed_after,
             "written": summary.written,
             "errors": summary.errors,
+            "skipped": summary.skipped,
             "late": summary.late,
             "refused": counts.refused,
             "duplicates": summary.duplicates,

@@ -33,6 +33,7 @@ def command(*, project: Path, as_json: bool) -> None:
             "errors": None if measures is None else measures.events.get(writes.errors),
             "state_keys": None if measures is None else sum(size.keys for size in measures.state.values()),
             "paused": None if request is None else request.paused,
+            "stopped": None if request is None else request.stopped or None,
             "begins_again": None if request is None else request.move is not None,
             "place": str(job.place),
             "summary": job.summary,
@@ -53,7 +54,11 @@ def _print(rows: list[dict[str, Any]]) -> None:
     flows = [f"{', '.join(row['reads'])} → {', '.join(row['writes']) or 'nothing'}" for row in rows]
     widths = max(len(row["name"]) for row in rows), max(map(len, flows))
     for row, flow in zip(rows, flows, strict=True):
-        asked = [words for name, words in (("paused", "paused"), ("begins_again", "begins again")) if row[name]]
+        asked = [
+            words
+            for name, words in (("paused", "paused"), ("stopped", "stopped"), ("begins_again", "begins again"))
+            if row[name]
+        ]
         counts = asked + [
             f"{word} {row[name]:,}"
             for name, word in (("lag", "lag"), ("errors", "failed"), ("state_keys", "keys"))

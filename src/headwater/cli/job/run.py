@@ -167,6 +167,7 @@ def _show(job: Job, outcome: Outcome) -> None:
         ("errors", f"{summary.errors:,}"),
     ]
     lines += [("late", f"{summary.late:,}")] if summary.late else []
+    lines += [("skipped", f"{summary.skipped:,}")] if summary.skipped else []
     lines += [(f"  left out: {what}", f"{count:,}") for what, count in outcome.left_out() if count]
     lines += [(f"  counted: {name}", f"{value:,.10g}") for name, value in sorted(summary.counted.items())]
     for name, text in lines:

@@ -35,6 +35,8 @@ def command(*, name: str, project: Path, output: Path | None) -> None:
     request = found.requests.get(name)
     if request is not None and request.paused:
         say(f"It is paused: `{called_as()} job resume {name}` lets it continue.")
+    if request is not None and request.stopped:
+        say(f"It is stopped: {request.stopped}. After a repair, restart it or: `{called_as()} job resume {name}`")
     if request is not None and request.move is not None:
         say("It is to begin again, which is done when the platform runs it.")
     if output is None:

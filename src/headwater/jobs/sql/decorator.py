@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Required, TypedDict, Unpack
+from typing import Required, TypedDict, Unpack, get_args
 
 from headwater.errors import ExtraMissing, JobInvalid
 from headwater.jobs.arguments import Arguments
 from headwater.jobs.durations import Duration
-from headwater.jobs.job import Job, ToStream
+from headwater.jobs.job import Job, OnError, ToStream
 from headwater.jobs.place import calling_place
 
 
@@ -22,6 +22,7 @@ class SqlSettings(TypedDict, total=False):
     out_of_order: Duration
     idle: Duration
     canaries: bool
+    on_error: OnError
 
 
 def sql_job(**settings: Unpack[SqlSettings]) -> Callable[[Callable[[], str]], Job]:
@@ -64,6 +65,7 @@ def sql_job(**settings: Unpack[SqlSettings]) -> Callable[[Callable[[], str]], Jo
                 idle_ms=asked.duration_ms("idle", 10),
                 canaries=asked.flag("canaries", default=False),
                 late_stream=asked.text("late"),
+                on_error=asked.choice("on_error", get_args(OnError)),
                 summary=(function.__doc__ or "").strip().split("\n")[0] or " ".join(text.split())[:100],
                 fields_read=plan.fields,
                 place=asked.place,

@@ -63,6 +63,8 @@ class HistorySummary:
     resumed_after: int
     # What functions of the job counted since the run began or was resumed, by name.
     counted: Mapping[str, float] = field(default_factory=dict)
+    # How many events the job could not process and left out, as it was asked to.
+    skipped: int = 0
 
 
 class HistoryRun:
@@ -155,6 +157,7 @@ class HistoryRun:
             report.late,
             max(0, self.done - report.read),
             self._metrics.counted(),
+            report.skipped,
         )
 
     @property

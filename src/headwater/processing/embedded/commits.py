@@ -7,16 +7,18 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import assert_never
 
 from headwater.connectors.contract import Delivery
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, JobStopped
+from headwater.event import get_path
 from headwater.foreign import contain
 from headwater.intake.gate import Gate
 from headwater.intake.outcome import Admitted
 from headwater.jobs.job import Job
 from headwater.jobs.steps import Element, Failure, Results
 from headwater.log.contract import Position, Record, StateChange
-from headwater.processing.embedded.elements import delivery_of
+from headwater.processing.embedded.elements import delivery_of, place_of
 from headwater.processing.embedded.fold import Batch, LoopTurn
 from headwater.processing.embedded.retries import Retries
 from headwater.processing.embedded.settings import RunnerSettings
@@ -29,6 +31,7 @@ from headwater.processing.output_gate import OutputGate
 from headwater.processing.outputs import OutputBuilder
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import JobStore, ReplacesRefused
+from headwater.processing.wording import short_reason
 
 NOTHING_WRITTEN: Mapping[int, Sequence[str]] = MappingProxyType({})
 
@@ -83,7 +86,10 @@ class Commits:
         await asyncio.to_thread(self._outputs.prepare)
 
     async def prepare(self, batch: Batch, position: Position, changes: Sequence[StateChange]) -> Prepared:
-        """Everything that the results of `batch` are stored as; what cannot be stored is added to its failures."""
+        """Everything that the results of `batch` are stored as; what cannot be stored is added to its failures.
+
+        Raises JobStopped if an event failed and the job is to stop at it.
+        """
         results = batch.results
         if results.redriven:
             results.items = [one for one in results.items if not was_written(one)]
@@ -143,8 +149,13 @@ class Commits:
         return made
 
     async def _refused(self, record: Record, error: HeadwaterError) -> Sequence[Record]:
-        """The records that the store relays instead of one that the log no longer accepts."""
+        """The records that the store relays instead of one that the log no longer accepts.
+
+        The event that it was made of is committed: too late to stop in front of it.
+        """
         _log.warning("job %s: an event for %s was refused by the log: %s", self._job.label, record.topic, error)
+        if self._job.on_error == "skip":
+            return []
         return await self._errors.instead_of(record, error, int(self._clock() * 1000))
 
     async def _error_records(
@@ -153,12 +164,34 @@ class Commits:
         records: list[Record] = []
         for failure in failures:
             now_ms = int(self._clock() * 1000)
+            match self._job.on_error:
+                case "error_event":
+                    pass
+                case "skip":
+                    self._errors.count(failure, now_ms)
+                    continue
+                case "stop":
+                    self._errors.count(failure, now_ms)
+                    raise stopped_at(failure)
+                case _:
+                    assert_never(self._job.on_error)
             made = await self._errors.records(failure, now_ms, written.get(id(failure.item.record), ()))
             if isinstance(made, Failure):
                 self._status.error_event_refused(made.error)
             else:
                 records += made
         return records
+
+
+def stopped_at(failure: Failure) -> JobStopped:
+    """The error of a job that stops in front of the event, or the timer, that failed."""
+    item = failure.item
+    if item.record is not None and item.record.topic:
+        event_id = get_path(item.source, "meta.id")
+        where = place_of(item.record) + (f", event {event_id}" if isinstance(event_id, str) else "")
+    else:
+        where = f"the timer {item.lineage_id}"
+    return JobStopped(f"{failure.step}: {short_reason(failure.error)} (at {where})")
 
 
 def error_events(

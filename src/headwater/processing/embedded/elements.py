@@ -11,7 +11,7 @@ from headwater.connectors.contract import Delivery
 from headwater.errors import EventMalformed, JobInvalid
 from headwater.event import CANARY_DOMAIN, decode_stored, get_path
 from headwater.jobs.job import Job
-from headwater.jobs.steps import Element, Failure, Results
+from headwater.jobs.steps import Element, Failure, ReadRecord, Results
 from headwater.log.contract import StoredRecord
 from headwater.log.event_time import event_time_of
 from headwater.processing.embedded.watermark import Seen
@@ -20,7 +20,7 @@ from headwater.processing.failures.redriven import decode_input, restored
 from headwater.streams.stream import Stream
 
 
-def place_of(record: StoredRecord) -> str:
+def place_of(record: ReadRecord) -> str:
     """Where a record is in the log: `topic/partition/offset`."""
     return f"{record.topic}/{record.partition}/{record.offset}"
 

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from headwater.errors import JobStopped
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
 from headwater.jobs.scope import Scope
@@ -113,12 +114,21 @@ class EmbeddedRunner:
         """Process events until stopped. May be called again after it raised: it resumes from what is committed.
 
         `drain`: process what there is now, in any order and nothing of it late, fire all timers, and return. Raises
-        LogUnavailable, SinkUnavailable when retries did not help.
+        LogUnavailable, SinkUnavailable when retries did not help, JobStopped at an event that failed if the job wants
+        that; everything before it is committed.
         """
         self._stopping.clear()
         try:
-            await self._begin()
-            await self._run(drain=drain)
+            while True:
+                self._set_current(())
+                await self._begin()
+                try:
+                    await self._run(drain=drain)
+                    break
+                except JobStopped:
+                    if len(self._current) <= 1:
+                        raise
+                    # Of these events it is to be found which one failed.
             # The next run expects to read what this one committed.
             await self._retries.of(self._store.flush)
         finally:
@@ -275,7 +285,12 @@ class EmbeddedRunner:
         elements += [element for _, element in batch.results.resumed]
         batch.results.failures += [Failure(element, PROCESS, error) for element in elements]
         position = self._source.after([record])
-        await self._batches.store(await self._batches.prepare(batch, position))
+        try:
+            prepared = await self._batches.prepare(batch, position)
+        except JobStopped:
+            self._suspects.try_again()
+            raise
+        await self._batches.store(prepared)
         await self._source.move(position)
         self.status.read(1, self._batches.watermarks.watermark_ms)
 

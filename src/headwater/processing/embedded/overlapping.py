@@ -208,6 +208,8 @@ class OverlappingLoop:
         """Fold the completed events through the remaining steps, and start to commit."""
         run, settings = self._run, self._run.settings
         taken = self._window.take(settings.batch_records_max, settings.batch_bytes_max)
+        if run.job.on_error == "stop":
+            taken = _before_failure(taken)
         batch = Batch()
         elements: list[Element] = []
         read: set[TopicPartition] = set()
@@ -254,6 +256,7 @@ class OverlappingLoop:
         committing, self._committing = self._committing, None
         taken, self._taken = self._taken, ()
         if (error := committing.exception()) is not None:
+            self._run.current(_records(taken))
             self._run.suspects.failed(_records(taken), error)
             raise error
         self._window.committed(taken)
@@ -326,6 +329,12 @@ class OverlappingLoop:
                 if task is not None and task.done() and not task.cancelled():
                     task.exception()
             self._run.status.calls.ended()
+
+
+def _before_failure(events: list[InFlight]) -> list[InFlight]:
+    """The events before the first one that failed; that one alone if there are none."""
+    failed = next((at for at, event in enumerate(events) if event.results.failures), len(events))
+    return events[: max(1, failed)]
 
 
 def _records(events: Sequence[InFlight]) -> list[StoredRecord]:

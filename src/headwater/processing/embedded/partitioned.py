@@ -18,7 +18,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any, Unpack
 
-from headwater.errors import LogUnavailable, WriterFenced
+from headwater.errors import JobStopped, LogUnavailable, WriterFenced
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
 from headwater.jobs.metrics import JobMetrics
@@ -215,6 +215,7 @@ class SharedRunner:
         self._gate = gate
         self._parts: dict[TopicPartition, Supervisor] = {}
         self._stopping = asyncio.Event()
+        self._stopped: JobStopped | None = None
 
     def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
         return self.features.unsupported_reasons(job)
@@ -231,9 +232,10 @@ class SharedRunner:
     async def run(self, *, drain: bool = False) -> None:
         """Process what is assigned to this process until stopped. `drain`: process all there is, as the only process.
 
-        Raises LogUnavailable if the brokers refuse the group.
+        Raises LogUnavailable if the brokers refuse the group, JobStopped at an event that failed if the job wants that.
         """
         self._stopping.clear()
+        self._stopped = None
         if drain:
             await self._run_whole()
             return
@@ -249,6 +251,13 @@ class SharedRunner:
                 await self._follow(frozenset())
             finally:
                 await membership.close()
+        if self._stopped is not None:
+            raise self._stopped
+
+    def _stop_on_error(self, stopped: JobStopped) -> None:
+        """One partition has stopped in front of an event: so do all."""
+        self._stopped = stopped
+        self._stopping.set()
 
     def cancelled_itself(self) -> None:
         """Nothing to do: the job's code runs in the tasks of its partitions, never in that of `run`."""
@@ -298,7 +307,7 @@ class SharedRunner:
             runner = PartitionRunner(
                 self.job, self._log, self._gate, place, status=status, settings=self.settings, scope=self._scope
             )
-            self._parts[place] = Supervisor(runner)
+            self._parts[place] = Supervisor(runner, on_stopped=self._stop_on_error)
             self._parts[place].start()
 
     async def _run_whole(self) -> None:
@@ -331,6 +340,7 @@ def sum_of_reports(one: JobReport, other: JobReport) -> JobReport:
         written=one.written + other.written,
         errors=one.errors + other.errors,
         late=one.late + other.late,
+        skipped=one.skipped + other.skipped,
         restarts=one.restarts + other.restarts,
         last_error=other.last_error or one.last_error,
         trouble=one.trouble or other.trouble,

@@ -2,14 +2,15 @@
 
 How this works: errors raised by a job's functions never get this far. If processing fails all the same, in a sink or
 while the results are stored, and not because log or target are unavailable, the records of that batch are read again
-one by one. The one that fails by itself `ATTEMPTS` times becomes an error event.
+one by one. The one that fails by itself `ATTEMPTS` times becomes an error event. A job that stops in front of an event
+that fails finds it in the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headwater.errors import Fault, HeadwaterError
+from headwater.errors import Fault, HeadwaterError, JobStopped
 from headwater.log.contract import Position, StoredRecord, TopicPartition
 
 ATTEMPTS = 2
@@ -27,12 +28,14 @@ class Suspects:
 
     def failed(self, records: Sequence[StoredRecord], error: BaseException) -> None:
         """A batch could not be processed."""
-        if isinstance(error, HeadwaterError) and (error.retriable or error.fault is not Fault.PRODUCER):
+        stops = isinstance(error, JobStopped)
+        if isinstance(error, HeadwaterError) and not stops and (error.retriable or error.fault is not Fault.PRODUCER):
             return
         for record in records:
             part = (record.topic, record.partition)
             self._until[part] = max(record.offset, self._until.get(part, 0))
-        if len(records) == 1:
+        # Where a job stops it is to begin again, however often.
+        if len(records) == 1 and not stops:
             place = _place(records[0])
             self._times = self._times + 1 if place == self._place else 1
             self._place, self._error = place, error
@@ -47,6 +50,10 @@ class Suspects:
         self._until.clear()
         self._place = self._error = None
         return False
+
+    def try_again(self) -> None:
+        """Forget how often the record failed: the job stops in front of it, and it may have been repaired by then."""
+        self._place, self._times, self._error = None, 0, None
 
     def verdict(self, records: Sequence[StoredRecord]) -> BaseException | None:
         """The error with which this record fails each time; None if it may be tried."""

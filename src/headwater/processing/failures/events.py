@@ -93,6 +93,15 @@ class ErrorEvents:
         self._counts.add(cause, failure.step, value["message"], value["meta"]["id"], now_ms, compact=details.is_compact)
         return made
 
+    def count(self, failure: Failure, now_ms: int) -> None:
+        """Count `failure` among those of its cause, without an error event."""
+        withheld = self._withholds()
+        cause = cause_of(failure, self._job.name, self._job.project, withheld=withheld)
+        event_id = get_path(failure.item.source, "meta.id")
+        example = event_id if isinstance(event_id, str) else failure.item.lineage_id
+        message = self._message(failure, cause, withheld=withheld)
+        self._counts.add(cause, failure.step, message, example, now_ms, compact=False)
+
     async def instead_of(self, record: Record, error: HeadwaterError, now_ms: int) -> list[Record]:
         """The error event for a record of this job that the log refused later; [] if it is an error event itself."""
         stream = self._gate.streams.get(self._stream)
@@ -137,8 +146,7 @@ class ErrorEvents:
         item, project = failure.item, self._job.project
         error = original(failure.error)
         source = item.source if isinstance(item.source, Mapping) and not withheld else {}
-        text = "" if withheld else without_paths(text_of(error), project)
-        message = f"{failure.step}: {text or cause.exception}"
+        message = self._message(failure, cause, withheld=withheld)
         lineage_id = f"{item.lineage_id}/{failure.step}"
         if details.attempt > 1:
             lineage_id = f"{lineage_id}/{details.attempt}"
@@ -156,6 +164,10 @@ class ErrorEvents:
         if not details.is_compact:
             value["stack"] = (bare_stack_text if withheld else stack_text)(error, project)[-STACK_CHARS_MAX:]
         return value
+
+    def _message(self, failure: Failure, cause: Cause, *, withheld: bool) -> str:
+        text = "" if withheld else without_paths(text_of(original(failure.error)), self._job.project)
+        return f"{failure.step}: {text or cause.exception}"
 
     async def _stored(
         self, failure: Failure, value: dict[str, Any], details: Details, *, withheld: bool

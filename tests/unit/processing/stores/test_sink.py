@@ -11,8 +11,9 @@ import pytest
 
 from headwater.connectors.contract import Delivery, SinkFeatures
 from headwater.connectors.sinks.sqlite import SqliteSink
-from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete
+from headwater.errors import EventMalformed, JobStopped, SinkUnavailable, WriteIncomplete
 from headwater.jobs import Job, ToTable, table
+from headwater.jobs.job import OnError
 from headwater.log.contract import Log, TopicSettings
 from headwater.processing.stores.sink import SinkStore
 from headwater.testing.faulty_sink import Faults, FaultySink
@@ -177,3 +178,33 @@ async def test_the_ids_of_topics_stay_in_the_token_while_a_record_is_found_that_
     assert sink.numbers() == [0, 1, 3, 4]
     assert [one for one in sink.tokens if "id%2F" not in one] == []
     await sink.close()
+
+
+@pytest.mark.parametrize("features", [WITH_TOKEN, WITHOUT_TOKEN])
+@pytest.mark.parametrize("is_found_early", [True, False])
+async def test_a_row_that_is_rejected_stops_the_job_in_front_of_its_event_or_is_skipped(
+    features: SinkFeatures, is_found_early: bool
+) -> None:
+    target, faults = MemoryTarget(features), Faults()
+    bad: Any = "no number" if is_found_early else 3
+    faults.rejects = lambda delivery: ValueError("too odd") if delivery.value["n"] == 3 else None
+
+    def filled(on_error: OnError) -> JobKit:
+        made = table("filled", source="edits", columns={"n": "integer"}, key="n", on_error=on_error)
+        return JobKit(made, sink=FaultySink(MemorySink(target, SHAPE), faults), log=log)
+
+    log = OracleLog()
+    kit = filled("stop")
+    await kit.open()
+    await kit.put(edit(1), edit(2), {**edit(9), "n": bad}, edit(4))
+    for _ in range(2):
+        with pytest.raises(JobStopped, match=r"table: .*edits/0/2, event id-9"):
+            await kit.runner.run(drain=True)
+        assert (await kit.runner.lag(), await kit.errors()) == (2, [])
+    kit = filled("skip")
+    await kit.runner.run(drain=True)
+    report = kit.runner.status.report()
+    assert (report.skipped, report.errors, await kit.errors(), await kit.runner.lag()) == (1, 0, [], 0)
+    sink = MemorySink(target, SHAPE)
+    await sink.open()
+    assert sorted(row[0] for row in sink.view(10).rows) == [1, 2, 4]
