@@ -545,12 +545,16 @@ def _finite(value: Any) -> Any:
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+# The digit of the usual variant that has the same lower two bits.
+_VARIANTS = {f"{digit:x}": "89ab"[digit & 3] for digit in range(16)}
+
+
 def uuid_text(digits: str, version: int) -> str:
     """A UUID of this version and the usual variant from at least 32 hexadecimal digits; further digits are ignored.
 
     `str(uuid.UUID(...))` gives the same and takes three times as long, and many events are given an id.
     """
-    variant = "89ab"[int(digits[16], 16) & 3]
+    variant = _VARIANTS[digits[16]]
     return f"{digits[:8]}-{digits[8:12]}-{version}{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 

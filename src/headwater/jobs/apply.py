@@ -13,10 +13,11 @@ from typing import Any
 from headwater.errors import JobInvalid
 from headwater.event import decode_json
 from headwater.foreign import awaited, contain
+from headwater.jobs.cells import Cell
 from headwater.jobs.rows import KeyRows
 from headwater.jobs.scope import NO_SCOPE, STATE_BYTES_WARNED, Scope
-from headwater.jobs.steps import Await, Context, Each, Element, Failure, KeyEntry, PerKey, Results, Transition
-from headwater.schemas.json_value import identity
+from headwater.jobs.steps import NO_TIMERS, Await, Context, Each, Element, Failure, PerKey, Results, Transition
+from headwater.schemas.json_value import identified
 
 
 @dataclass(slots=True)
@@ -30,7 +31,7 @@ class Application:
     def each(self, step: Each, item: Element) -> None:
         """Apply `step` to one item."""
         context = Context(
-            item.event_time_ms, self.watermark_ms, item.stream, scope=self.scope, lineage_id=item.lineage_id
+            item.event_time_ms, self.watermark_ms, item.stream, None, None, NO_TIMERS, self.scope, item.lineage_id
         )
         try:
             made = _several(step.apply(item.value, context))
@@ -50,46 +51,56 @@ class Application:
             item.event_time_ms,
             self.watermark_ms,
             item.stream,
-            scope=self.scope,
-            lineage_id=item.lineage_id,
-            attempt=number,
+            None,
+            None,
+            NO_TIMERS,
+            self.scope,
+            item.lineage_id,
+            number,
         )
         made = _several(await awaited(step.call(item.value, context)))
-        alone = Application(Results(), self.watermark_ms, self.scope)
-        alone._add(item, context, made)
-        return alone.results
+        emitted = [] if context.emitted is None else _emitted(item, context.emitted)
+        return Results(_derived(item, made), emitted)
 
-    def key(self, step: PerKey | Await, item: Element) -> bytes | None:
-        """The item's key, encoded in a canonical form; None, and a failure, if it has none that is JSON."""
+    def key(self, step: PerKey | Await, item: Element) -> tuple[bytes, Context] | None:
+        """The item's key, encoded in a canonical form, and the context to give with it to `event`.
+
+        None, and a failure, if it has no key that is JSON.
+        """
         context = Context(
-            item.event_time_ms, self.watermark_ms, item.stream, scope=self.scope, lineage_id=item.lineage_id
+            item.event_time_ms, self.watermark_ms, item.stream, None, None, NO_TIMERS, self.scope, item.lineage_id
         )
         try:
-            return identity(None if step.key is None else step.key(item.value, context))
+            key, context.key = identified(None if step.key is None else step.key(item.value, context))
         except BaseException as error:
             contain(error)
             self.results.failures.append(Failure(item, step.name, error))
             return None
+        context.emitted = None
+        return key, context
 
     def event(
-        self, step: PerKey, key: bytes, item: Element, before: bytes | None, *, rows: KeyRows | None = None
-    ) -> bytes | None:
-        """Apply `step`, whose cell for `key` is `before`, to one item; the cell afterwards.
+        self, step: PerKey, key: bytes, item: Element, cell: Cell, context: Context, *, rows: KeyRows | None = None
+    ) -> Cell:
+        """Apply `step`, whose cell for `key` is `cell`, to one item; the cell afterwards.
 
-        `rows` are those of the key. If the function fails, the cell is `before`, and the rows are as they were.
+        `key` and `context` are what `self.key` gave for the item; `rows` are those of the key. If the function fails,
+        the cell is the same, and the rows are as they were.
         """
         try:
-            cell = KeyEntry.decode(before)
-            context = self._keyed(item, key, cell, rows)
-            transition = step.on_event(cell.state, item.value, context)
-            after, made, late = _settle(transition, context, rows)
+            context.state, context.timers = cell.state, dict(cell.timers)
+            if rows is not None:
+                rows.element, context.rows = item, rows
+            transition = step.on_event(context.state, item.value, context)
+            after, made, late = _settle(transition, context, cell, rows)
         except BaseException as error:
             contain(error)
             if rows is not None:
                 rows.undo()
             self.results.failures.append(Failure(item, step.name, error, key))
-            return before
-        self._add(item, context, made)
+            return cell
+        if made or context.emitted is not None:
+            self._add(item, context, made)
         if late:
             self.results.late.extend(_derived(item, late))
         if transition.dropped is not None:
@@ -97,50 +108,47 @@ class Application:
         return after
 
     def timer(
-        self, step: PerKey, key: bytes, name: str, at_ms: int, before: bytes | None, *, rows: KeyRows | None = None
-    ) -> bytes | None:
+        self, step: PerKey, key: bytes, name: str, at_ms: int, cell: Cell, *, rows: KeyRows | None = None
+    ) -> Cell:
         """Fire the timer `name` of `key` that was set to `at_ms`; the cell afterwards.
 
         Does nothing if it was set again.
         """
-        cell = KeyEntry.decode(before)
         timer = cell.timers.get(name)
         if timer is None or timer.at_ms != at_ms:
-            return before
-        left = KeyEntry(cell.state, {other: at for other, at in cell.timers.items() if other != name}, cell.has_rows)
-        lineage_id = f"{step.name}/{key.decode()}/{name}/{timer.at_ms}"
-        item = Element(None, timer.at_ms, lineage_id)
+            return cell
+        left = cell.without_timer(name)
         if step.on_timer is None:
-            return left.encode()
+            return left
+        item = Element(None, timer.at_ms, f"{step.name}/{key.decode()}/{name}/{timer.at_ms}")
         try:
-            context = self._keyed(item, key, left, rows)
-            transition = step.on_timer(left.state, name, context)
-            after, made, late = _settle(transition, context, rows)
+            if rows is not None:
+                rows.element = item
+            context = Context(
+                item.event_time_ms,
+                self.watermark_ms,
+                None,
+                decode_json(key),
+                left.state,
+                dict(left.timers),
+                self.scope,
+                item.lineage_id,
+                1,
+                rows,
+            )
+            transition = step.on_timer(context.state, name, context)
+            after, made, late = _settle(transition, context, left, rows)
         except BaseException as error:  # the timer is deleted, the state is kept
             contain(error)
             if rows is not None:
                 rows.undo()
             self.results.failures.append(Failure(item, step.name, error, key))
-            return KeyEntry(KeyEntry.decode(before).state, left.timers, cell.has_rows).encode()
-        self._add(item, context, made)
-        self.results.late.extend(_derived(item, late))
+            return left
+        if made or context.emitted is not None:
+            self._add(item, context, made)
+        if late:
+            self.results.late.extend(_derived(item, late))
         return after
-
-    def _keyed(self, item: Element, key: bytes, cell: KeyEntry, rows: KeyRows | None) -> Context:
-        if rows is not None:
-            rows.element = item
-        return Context(
-            item.event_time_ms,
-            self.watermark_ms,
-            item.stream,
-            decode_json(key),
-            cell.state,
-            cell.timers,
-            self.scope,
-            item.lineage_id,
-            1,
-            rows,
-        )
 
     def _add(self, item: Element, context: Context, made: list[Any]) -> None:
         """Add the output of one call, which has succeeded."""
@@ -150,15 +158,15 @@ class Application:
 
 
 def _settle(
-    transition: Transition, context: Context, rows: KeyRows | None
-) -> tuple[bytes | None, list[Any], list[Any]]:
+    transition: Transition, context: Context, cell: Cell, rows: KeyRows | None
+) -> tuple[Cell, list[Any], list[Any]]:
     """The cell after a transition, and its events; everything that can fail happens in here."""
     if not isinstance(transition, Transition):
         raise JobInvalid(f"A keyed function returns a Transition, not {type(transition).__name__}.")
     timers = context.timers if transition.timers is None else transition.timers
-    after = KeyEntry(transition.state, timers, bool(rows)).encode()
-    if after is not None and len(after) > STATE_BYTES_WARNED:
-        context.scope.large_state(context.key, len(after))
+    after = cell.changed(transition.state, timers, has_rows=bool(rows))
+    if after.size_bytes > STATE_BYTES_WARNED:
+        context.scope.large_state(context.key, after.size_bytes)
     made, late = _several(transition.events), _several(transition.late)
     if rows is not None:
         rows.keep()
@@ -168,8 +176,11 @@ def _settle(
 def _several(made: Any) -> list[Any]:
     if made is None:
         return []
-    if type(made) is dict:
+    kind = type(made)
+    if kind is dict:
         return [made]
+    if kind is tuple or kind is list:
+        return list(made)
     if isinstance(made, Mapping | str | bytes) or not isinstance(made, Iterable):
         return [made]
     return list(made)

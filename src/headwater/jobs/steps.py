@@ -14,11 +14,11 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
+import msgspec
+
 from headwater.errors import JobInvalid
-from headwater.event import decode_kept, encode_kept
 from headwater.jobs.durations import Duration, milliseconds
 from headwater.jobs.ids import derived_id
 from headwater.jobs.metrics import JobMetrics
@@ -77,9 +77,8 @@ NO_TIMERS = _NoTimers()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-# Not frozen, as a frozen one takes three times as long to make, and each keyed event has one.
-@dataclass(slots=True)
-class Transition:
+# A struct, as a dataclass takes three times as long to make, and each keyed event has one.
+class Transition(msgspec.Struct):
     """What a keyed function returns. State None deletes the key's state.
 
     `timers` None keeps those of the context, with what `context.timer` and `context.cancel` changed.
@@ -94,8 +93,7 @@ class Transition:
     dropped: str | None = None
 
 
-@dataclass(slots=True)
-class Context:
+class Context(msgspec.Struct):
     """What a step's function gets in addition to the event; times are epoch milliseconds of event time.
 
     `scope` is what all contexts of a run share. `attempt` counts the calls for this event, from 1. `rows`, for a step
@@ -286,9 +284,8 @@ class ReadRecord(Protocol):
     def value(self) -> bytes: ...
 
 
-# Not frozen, as a frozen one takes three times as long to make, and each event has several.
-@dataclass(slots=True)
-class Element:
+# A struct, as a dataclass takes three times as long to make, and each event has several.
+class Element(msgspec.Struct, gc=False):
     """One event between two steps, never changed. `lineage_id` identifies its origin, which ids are derived from."""
 
     value: Any
@@ -312,51 +309,16 @@ class Failure:
     key: bytes | None = None
 
 
-@dataclass(slots=True)
-class Results:
+class Results(msgspec.Struct, gc=False):
     """The output of a step. `emitted`: for the declared outputs that they name, past the steps that follow."""
 
-    items: list[Element] = field(default_factory=list)
-    emitted: list[Element] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    late: list[Element] = field(default_factory=list)
+    items: list[Element] = []
+    emitted: list[Element] = []
+    failures: list[Failure] = []
+    late: list[Element] = []
     # What was dropped, and why.
-    dropped: list[tuple[str, Element]] = field(default_factory=list)
+    dropped: list[tuple[str, Element]] = []
     # Events that failed before and are processed again, with the step that each continues with.
-    resumed: list[tuple[str, Element]] = field(default_factory=list)
+    resumed: list[tuple[str, Element]] = []
     # How many events are processed again, those that start with the first step included.
     redriven: int = 0
-
-
-class KeyEntry(NamedTuple):
-    """The state and timers of one key, and whether it has rows."""
-
-    state: Any = None
-    timers: Mapping[str, Timer] = MappingProxyType({})
-    has_rows: bool = False
-
-    def encode(self) -> bytes | None:
-        """As bytes, or None if there is nothing to keep. Raises JobInvalid for an invalid timer."""
-        if self.state is None and not self.timers and not self.has_rows:
-            return None
-        timers = {}
-        # Called for each event with a timer, so it avoids calls.
-        for name, (at_ms, fires_when_idle, clock) in self.timers.items():
-            if type(at_ms) is not int or not -TIMER_MS_MAX <= at_ms <= TIMER_MS_MAX or "\0" in name:
-                raise JobInvalid(f"The timer {name!r} is at {at_ms!r}, which is not a time in whole milliseconds.")
-            # The stored flag has the opposite meaning: it is older than the name.
-            timers[name] = [at_ms, not fires_when_idle] if clock == "event" else [at_ms, not fires_when_idle, clock]
-        kept = {"s": self.state, "t": timers}
-        return encode_kept({**kept, "r": 1} if self.has_rows else kept)
-
-    @classmethod
-    def decode(cls, encoded: bytes | None) -> KeyEntry:
-        if encoded is None:
-            return cls()
-        value = decode_kept(encoded)
-        return cls(value["s"], {name: _timer_of(*stored) for name, stored in value["t"].items()}, "r" in value)
-
-
-def _timer_of(at_ms: int, strict: bool, clock: str = "event") -> Timer:
-    # For each event with timers, so it avoids calls.
-    return tuple.__new__(Timer, (at_ms, not strict, clock))

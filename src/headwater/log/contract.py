@@ -64,8 +64,7 @@ class Placement(msgspec.Struct, frozen=True):
 TopicPartition = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class StateChange:
+class StateChange(msgspec.Struct, frozen=True, gc=False):
     """One put (or, with `value` None, delete) in a job's keyed state; see `Log.append`."""
 
     namespace: str

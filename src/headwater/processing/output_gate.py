@@ -24,22 +24,25 @@ class OutputGate:
         self._gate = gate
         self._log = log
 
+    def try_admit(self, item: Element, value: dict[str, Any]) -> Admitted | Failure | None:
+        """As `admit`; None if that has to wait, for a schema or for the log."""
+        if self._log is not None:
+            return None
+        verdict = self._verdict(item, value)
+        return None if isinstance(verdict, SchemaPending) else verdict
+
     async def admit(self, item: Element, value: dict[str, Any]) -> Admitted | Failure:
         """The event made of `item` as a record, or why it is not stored. Raises retriable errors."""
-        try:
-            verdict = self._verdict(value)
-            while isinstance(verdict, SchemaPending):
+        verdict = self._verdict(item, value)
+        while isinstance(verdict, SchemaPending):
+            try:
                 await asyncio.to_thread(self._gate.compile, verdict.uri)
-                verdict = self._verdict(value)
-        except HeadwaterError as error:
-            if error.retriable:
-                raise
-            return Failure(item, STEP, error)
-        if isinstance(verdict, BaseException):
-            return Failure(item, STEP, verdict)
-        if isinstance(verdict, Refused):
-            return Failure(item, STEP, verdict.reason)
-        if self._log is None:
+            except HeadwaterError as error:
+                if error.retriable:
+                    raise
+                return Failure(item, STEP, error)
+            verdict = self._verdict(item, value)
+        if self._log is None or isinstance(verdict, Failure):
             return verdict
         refusal = await self._log.refusal(verdict.record)
         return verdict if refusal is None else Failure(item, STEP, refusal)
@@ -52,20 +55,21 @@ class OutputGate:
                     return refusal
         return None
 
-    def _verdict(self, value: dict[str, Any]) -> Admitted | Refused | SchemaPending | BaseException:
-        """The verdict of the Gate; an error if the value is not JSON, or its own code fails while it is read."""
+    def _verdict(self, item: Element, value: dict[str, Any]) -> Admitted | Failure | SchemaPending:
+        """The verdict of the Gate; a failure if the value is not JSON, or its own code fails while it is read."""
         try:
-            return self._gate.try_admit(value, own=True)
-        except HeadwaterError:
-            raise
+            verdict = self._gate.try_admit(value, own=True)
         except BaseException as error:
+            if isinstance(error, HeadwaterError) and error.retriable:
+                raise
             contain(error)
-            return error
+            return Failure(item, STEP, error)
+        return Failure(item, STEP, verdict.reason) if isinstance(verdict, Refused) else verdict
 
 
 def with_context(source: Any, meta: dict[str, Any]) -> dict[str, Any]:
     """`meta` with the domain and the request id of the event that the new one is made of."""
-    if isinstance(source, Mapping):
+    if type(source) is dict or isinstance(source, Mapping):
         for name in ("domain", "request_id"):
             if name not in meta and isinstance(source.get(name), str):
                 meta[name] = source[name]

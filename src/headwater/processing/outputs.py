@@ -55,21 +55,15 @@ class OutputBuilder:
             if any(self._gate.streams.get(name).schema_title != title for name in self._job.reads()):
                 self._late_wrapper_uri = late_wrapper_uri(self._job, self._gate.streams, self._gate.validator)
 
+    def try_output(self, item: Element) -> Admitted | Failure | None:
+        """As `output`, which is called for few events; None if that has to wait, for a schema or for the log."""
+        value = self._value(item)
+        return value if isinstance(value, Failure) else self._door.try_admit(item, value)
+
     async def output(self, item: Element) -> Admitted | Failure:
         """The event for the stream that it was emitted to, else for the job's output stream."""
-        stream = item.to or self._writes.output
-        assert stream is not None
-        try:
-            if type(item.value) is not dict and not isinstance(item.value, Mapping):
-                raise JobInvalid(f"A job gives events, not {type(item.value).__name__}.")
-            value = dict(item.value)
-            if (uri := self._schema_uris.get(stream)) is not None:
-                value["$schema"] = uri
-            value["meta"] = self._meta(item, value.get("meta"), stream)
-        except BaseException as error:  # a mapping type of the job's own runs its code, too
-            contain(error)
-            return Failure(item, "output", error)
-        return await self._door.admit(item, value)
+        value = self._value(item)
+        return value if isinstance(value, Failure) else await self._door.admit(item, value)
 
     async def late(self, item: Element) -> Admitted | Failure:
         """The late event as it was, its id included, in the job's late stream.
@@ -89,6 +83,21 @@ class OutputBuilder:
         value["meta"] = {**kept, "stream": stream, "id": event_id}
         return await self._door.admit(item, value)
 
+    def _value(self, item: Element) -> dict[str, Any] | Failure:
+        stream = item.to or self._writes.output
+        assert stream is not None
+        try:
+            if type(item.value) is not dict and not isinstance(item.value, Mapping):
+                raise JobInvalid(f"A job gives events, not {type(item.value).__name__}.")
+            value = dict(item.value)
+            if (uri := self._schema_uris.get(stream)) is not None:
+                value["$schema"] = uri
+            value["meta"] = self._meta(item, value.get("meta"), stream)
+        except BaseException as error:  # a mapping type of the job's own runs its code, too
+            contain(error)
+            return Failure(item, "output", error)
+        return value
+
     def _meta(self, item: Element, given: Any, stream: str) -> dict[str, Any]:
         own = {"stream": stream, "id": derived_id(self._job.name, stream, item.lineage_id)}
         source = item.source.get("meta") if item.source is not None else None
@@ -97,6 +106,6 @@ class OutputBuilder:
             is_time = isinstance(received, str) and time_ms(received) is not None
             own["dt"] = str(received) if is_time else utc_milliseconds(item.event_time_ms)
         # A function may pass on its input, whose own id and time must not be copied.
-        if isinstance(given, Mapping):
+        if given is not None and isinstance(given, Mapping):
             own = {**{name: part for name, part in given.items() if name not in ("id", "dt")}, **own}
         return with_context(source, own)

@@ -90,6 +90,22 @@ def identity(value: Any) -> bytes:
         return encode_json(plain(decode_json(encode_json(value))))
 
 
+def identified(value: Any) -> tuple[bytes, Any]:
+    """The `identity` of a JSON value, and the JSON value that it is, which the caller may change.
+
+    Raises TypeError for values without a JSON form.
+    """
+    kind = type(value)
+    if kind is str or (kind is list and _ONE_SPELLING.issuperset(map(type, value))):
+        try:
+            return orjson.dumps(value), value if kind is str else value[:]
+        except TypeError:
+            # Text that is not Unicode, or integers beyond 64 bits.
+            pass
+    encoded = identity(value)
+    return encoded, decode_json(encoded)
+
+
 def _has_one_spelling(items: Sequence[Any]) -> bool:
     for item in items:
         if type(item) not in _ONE_SPELLING and not (type(item) in _LISTS and _has_one_spelling(item)):

@@ -73,7 +73,11 @@ def depth_exceeds(value: Any, depth_max: int) -> bool:
     for _ in range(depth_max):
         if not level:
             return False
-        level = [child for container in level for child in children(container) if isinstance(child, _CONTAINERS)]
+        below: list[Any] = []
+        for container in level:
+            items = container.values() if isinstance(container, dict) else container
+            below += [child for child in items if isinstance(child, _CONTAINERS)]
+        level = below
     return bool(level)
 
 

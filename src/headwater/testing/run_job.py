@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from headwater.event import decode_json, get_path
+from headwater.jobs.cells import Cell
 from headwater.jobs.durations import Duration, milliseconds
 from headwater.jobs.job import Job
-from headwater.jobs.steps import KeyEntry
 from headwater.lookups.lookups import Lookups
 from headwater.lookups.transport import Transport
 from headwater.testing.answers import Answers
@@ -201,7 +201,7 @@ class JobTest(AbstractContextManager["JobTest"]):
         after = b""
         while page := await self._open.log.state_scan(f"job/{self.job.name}/{step}/cells", after=after):
             for key, cell in page:
-                state = KeyEntry.decode(cell).state
+                state = Cell.decode(cell).state
                 if state is not None:
                     yield _hashable(decode_json(key)), state
             after = page[-1][0]

@@ -14,8 +14,9 @@ from headwater.errors import JobInvalid
 from headwater.foreign import Escaped
 from headwater.jobs import Await, Context, Each, Job, PerKey, Scope, Timer, ToStream, Transition
 from headwater.jobs.apply import Application
+from headwater.jobs.cells import NO_CELL, Cell
 from headwater.jobs.ids import NAMESPACE
-from headwater.jobs.steps import Element, KeyEntry, Results
+from headwater.jobs.steps import Element, Results
 
 ITEM = Element({"n": 1}, 5_000, "id-1", "in", b"{}", {"n": 1})
 SCOPE = Scope(
@@ -28,13 +29,16 @@ SCOPE = Scope(
 )
 
 
-def applied(step: Each | PerKey, before: bytes | None = None, scope: Scope = SCOPE) -> tuple[Results, bytes | None]:
+def applied(step: Each | PerKey, before: Cell = NO_CELL, scope: Scope = SCOPE) -> tuple[Results, Cell]:
     """The output for ITEM, and the cell of the key "k" afterwards."""
     application = Application(Results(), 4_000, scope)
     if isinstance(step, Each):
         application.each(step, ITEM)
-        return application.results, None
-    return application.results, application.event(step, b'"k"', ITEM, before)
+        return application.results, NO_CELL
+    found = application.key(step, ITEM)
+    assert found is not None
+    key, context = found
+    return application.results, application.event(step, key, ITEM, before, context)
 
 
 def seen(look: Callable[[Context], Any], scope: Scope = SCOPE) -> Any:
@@ -130,18 +134,17 @@ def test_emitting_to_what_is_not_declared_fails_the_event(to: Any, complaint: st
         seen(lambda context: context.emit({}, to="x"), Scope("j", outputs={}))
 
 
-def keyed(change: Callable[[Context], None], before: KeyEntry | None = None) -> dict[str, Timer]:
+def keyed(change: Callable[[Context], None], before: Cell = NO_CELL) -> dict[str, Timer]:
     """The timers of the key after `change`. Raises what it raises."""
 
     def on_event(state: Any, event: Any, context: Context) -> Transition:
         change(context)
         return Transition(state)
 
-    encoded = None if before is None else before.encode()
-    results, cell = applied(PerKey("keyed", lambda e, c: "k", on_event), encoded)
+    results, cell = applied(PerKey("keyed", lambda e, c: "k", on_event), before)
     if results.failures:
         raise results.failures[0].error
-    return dict(KeyEntry.decode(cell).timers)
+    return dict(Cell.decode(cell.encode()).timers)
 
 
 def test_timers_are_set_replaced_and_cancelled_by_name() -> None:
@@ -153,7 +156,7 @@ def test_timers_are_set_replaced_and_cancelled_by_name() -> None:
         "over": Timer(8_500, clock="wall")
     }
     assert keyed(lambda context: context.timer("over", at_ms=9, clock="wall")) == {"over": Timer(9, clock="wall")}
-    before = KeyEntry({"n": 1}, {"over": Timer(9), "other": Timer(10)})
+    before = Cell.of({"n": 1}, {"over": Timer(9), "other": Timer(10)})
     assert keyed(lambda context: context.timer("over", after=1), before) == {"over": Timer(6_000), "other": Timer(10)}
     assert keyed(lambda context: context.cancel("over"), before) == {"other": Timer(10)}
     assert keyed(lambda context: context.cancel("unknown"), before) == before.timers

@@ -9,11 +9,12 @@ the source is idle. Rows: `l`TIME ID and `r`TIME ID are held events, `m`TIME ID 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
+
+import msgspec
 
 from headwater.errors import JobInvalid
 from headwater.jobs.durations import Duration, milliseconds
@@ -99,7 +100,7 @@ def _hold(rows: KeyRows, side: str, item: Element) -> str:
         again += 1
         name = f"{first}+{again:06d}"
     # Of the right only the value is needed: what a pair was read from is the record of the left.
-    rows[name] = held(item if side == "l" else dataclasses.replace(item, record=None, source=None))
+    rows[name] = held(item if side == "l" else msgspec.structs.replace(item, record=None, source=None))
     return name
 
 

@@ -26,7 +26,7 @@ from headwater.log.sqlite.catalogue import (
     slot_range,
 )
 from headwater.log.sqlite.medium import Medium
-from headwater.log.sqlite.tables import OFFSET_MAX, connect, roll_back, row_crc, translate
+from headwater.log.sqlite.tables import OFFSET_MAX, connect, roll_back, row_crc, state_crc, translate
 from headwater.log.tail_cache import BatchCache, Followed, take
 
 HEADER_COLUMNS = "id, last_offset, count, first_ms, last_ms, codec, crc"
@@ -312,7 +312,7 @@ def first_batch_at(connection: sqlite3.Connection, slot: int, timestamp_ms: int)
 
 def _checked(namespace: str, rows: Iterable[tuple[bytes, bytes, int]]) -> Iterator[tuple[bytes, bytes]]:
     for key, value, crc in rows:
-        if row_crc(namespace, key, value) != crc:
+        if state_crc(namespace, key, value) != crc:
             raise LogCorrupt(f"State of {namespace!r} at key {key!r} is damaged.", hint=DAMAGE_HINT)
         yield key, value
 

@@ -10,6 +10,7 @@ tables carry checksums of their own.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -61,6 +62,17 @@ def row_crc(*values: object) -> int:
         data = value if isinstance(value, bytes) else repr(value).encode("utf-8", "surrogatepass")
         crc = zlib.crc32(data, zlib.crc32(b"%d;" % len(data), crc))
     return crc
+
+
+def state_crc(namespace: str, key: bytes, value: bytes) -> int:
+    """The same as `row_crc`, for a row of `state`: there are many of one namespace."""
+    crc = zlib.crc32(key, zlib.crc32(b"%d;" % len(key), _crc_of_namespace(namespace)))
+    return zlib.crc32(value, zlib.crc32(b"%d;" % len(value), crc))
+
+
+@functools.lru_cache(maxsize=1024)
+def _crc_of_namespace(namespace: str) -> int:
+    return row_crc(namespace)
 
 
 def connect(

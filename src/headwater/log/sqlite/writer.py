@@ -46,6 +46,7 @@ from headwater.log.sqlite.tables import (
     connect,
     roll_back,
     row_crc,
+    state_crc,
     translate,
 )
 
@@ -424,11 +425,17 @@ def _store_commit(connection: sqlite3.Connection, commit: Commit) -> None:
         "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)",
         (commit.group, commit.token, row_crc(commit.group, commit.token)),
     )
-    for namespace, key, value in ((change.namespace, change.key, change.value) for change in commit.state):
+    if not commit.state:
+        return
+    deleted: list[tuple[str, bytes]] = []
+    stored: list[tuple[str, bytes, bytes, int]] = []
+    # Of several changes of a key the last one counts.
+    last = {(change.namespace, change.key): change.value for change in commit.state}
+    for (namespace, key), value in last.items():
         if value is None:
-            connection.execute("DELETE FROM state WHERE namespace = ? AND key = ?", (namespace, key))
+            deleted.append((namespace, key))
         else:
-            connection.execute(
-                "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)",
-                (namespace, key, value, row_crc(namespace, key, value)),
-            )
+            stored.append((namespace, key, value, state_crc(namespace, key, value)))
+    # One statement for many rows: each call of one costs as much as the row.
+    connection.executemany("DELETE FROM state WHERE namespace = ? AND key = ?", deleted)
+    connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)", stored)

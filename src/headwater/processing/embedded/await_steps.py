@@ -243,10 +243,10 @@ class _StageRun:
             if self._step.key is not None and call.key is None:
                 results = Results()
                 application = Application(results, self._steps.watermark_ms, self._steps.scope)
-                call.key = application.key(self._step, call.element)
-                if call.key is None:
+                if (found := application.key(self._step, call.element)) is None:
                     self.ended(call, results)
                     continue
+                call.key, _ = found
             self.calls.add(call)
         if not calls:
             del self._pending[event.number]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import assert_never
@@ -94,13 +94,14 @@ class Commits:
         if results.redriven:
             results.items = [one for one in results.items if not was_written(one)]
             results.emitted = [one for one in results.emitted if not was_written(one)]
-        made = [await self._made(self._outputs.late(one), batch) for one in results.late if self._writes.late]
+        made = [await self._outputs.late(one) for one in results.late] if self._writes.late else []
         if self._writes.output is not None:
-            made += [await self._made(self._outputs.output(one), batch) for one in results.items]
-        made += [await self._made(self._outputs.output(one), batch) for one in results.emitted]
+            await self._make(results.items, made)
+        await self._make(results.emitted, made)
+        results.failures += [one for one in made if isinstance(one, Failure)]
+        outputs = [one.record for one in made if isinstance(one, Admitted)]
         rows = self._rows(batch)
         errors = await self._error_records(results.failures, written_of(results) if results.failures else {})
-        outputs = [admitted.record for admitted in made if admitted is not None]
         written, failures = len(outputs) + len(rows), len(results.failures)
         token = self._source.token(position)
         return Prepared(position, token, results, [*outputs, *errors], rows, changes, written, failures)
@@ -140,13 +141,14 @@ class Commits:
                 written.append(element)
         return rows
 
-    async def _made(self, making: Awaitable[Admitted | Failure], batch: Batch) -> Admitted | None:
-        made = await making
-        await self._turn.pause()
-        if isinstance(made, Failure):
-            batch.results.failures.append(made)
-            return None
-        return made
+    async def _make(self, items: Iterable[Element], made: list[Admitted | Failure]) -> None:
+        """Make the output events of `items`."""
+        outputs, turn = self._outputs, self._turn
+        for item in items:
+            one = outputs.try_output(item)
+            made.append(await outputs.output(item) if one is None else one)
+            if turn.is_over:
+                await turn.pause()
 
     async def _refused(self, record: Record, error: HeadwaterError) -> Sequence[Record]:
         """The records that the store relays instead of one that the log no longer accepts.

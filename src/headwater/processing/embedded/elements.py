@@ -56,6 +56,7 @@ def elements_of(
     it is added to the results as such.
     """
     elements: list[Element] = []
+    takes_no_canaries = not job.canaries
     for record in records:
         if not record.value:
             # A tombstone of another tool, to delete its key; events are never empty.
@@ -67,7 +68,7 @@ def elements_of(
         value = _decoded(record, stream, results)
         if value is None:
             continue
-        if not job.canaries and get_path(value, "meta.domain") == CANARY_DOMAIN:
+        if takes_no_canaries and _meta(value, "domain") == CANARY_DOMAIN:
             continue
         at = event_time_of(record, stream.event_time_field, value, now_ms=now_ms)
         saw(((record.topic, record.partition), at, record.value))
@@ -112,8 +113,14 @@ def redriven_elements(
 
 
 def _lineage_of(value: Any, record: StoredRecord) -> str:
-    event_id = get_path(value, "meta.id")
+    event_id = _meta(value, "id")
     return event_id if isinstance(event_id, str) else place_of(record)
+
+
+def _meta(value: dict[str, Any], name: str) -> Any:
+    """This field of the `meta` of a decoded event, or None."""
+    meta = value.get("meta")
+    return meta.get(name) if type(meta) is dict else None
 
 
 def _decoded(record: StoredRecord, stream: Stream, results: Results) -> dict[str, Any] | None:

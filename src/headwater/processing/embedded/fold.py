@@ -67,9 +67,14 @@ class LoopTurn:
         self._seconds = seconds
         self._began = 0.0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is over: asked for each event, it costs less than a call of `pause`."""
+        return time.perf_counter() - self._began > self._seconds
+
     async def pause(self) -> None:
         """Let other tasks run if the time is over."""
-        if time.perf_counter() - self._began > self._seconds:
+        if self.is_over:
             await asyncio.sleep(0)
             self._began = time.perf_counter()
 
@@ -164,7 +169,8 @@ class StepFold:
             case Each() as step:
                 for element in elements:
                     apply.each(step, element)
-                    await self._turn.pause()
+                    if self._turn.is_over:
+                        await self._turn.pause()
             case PerKey() as step:
                 await self._fold_events(step, elements, apply, stage)
             case _:
@@ -172,19 +178,24 @@ class StepFold:
         return results.items
 
     async def _fold_events(self, step: PerKey, elements: list[Element], apply: Application, stage: _Stage) -> None:
-        state, rows = self._state[step.name], self._rows.get(step.name)
-        keyed = [(apply.key(step, element), element) for element in elements]
-        await state.load(key for key, _ in keyed if key is not None)
+        state, rows, turn = self._state[step.name], self._rows.get(step.name), self._turn
+        keyed = []
+        for element in elements:
+            if (found := apply.key(step, element)) is not None:
+                keyed.append((*found, element))
+            if turn.is_over:
+                await turn.pause()
+        await state.load([key for key, _, _ in keyed])
         if rows is not None:
-            await rows.load((key, state.get(key)) for key, _ in keyed if key is not None)
-        for key, element in keyed:
-            if key is not None:
-                of_key = None if rows is None else rows.of(key)
-                if stage.one_by_one:
-                    watermark_ms = element.event_time_ms - self._out_of_order_ms - stage.delay_ms
-                    self._fire_before(step, key, watermark_ms, apply)
-                state.put(key, apply.event(step, key, element, state.get(key), rows=of_key))
-            await self._turn.pause()
+            await rows.load((key, state.get(key)) for key, _, _ in keyed)
+        for key, context, element in keyed:
+            of_key = None if rows is None else rows.of(key)
+            if stage.one_by_one:
+                watermark_ms = element.event_time_ms - self._out_of_order_ms - stage.delay_ms
+                self._fire_before(step, key, watermark_ms, apply)
+            state.put(key, apply.event(step, key, element, state.get(key), context, rows=of_key))
+            if turn.is_over:
+                await turn.pause()
 
     def _fire_before(self, step: PerKey, key: bytes, watermark_ms: int, apply: Application) -> None:
         """Fire the timers of a loaded key for times before this watermark, in order."""
@@ -231,10 +242,11 @@ class StepFold:
             before = state.get(timer.key)
             after = apply.timer(step, timer.key, timer.name, timer.at_ms, before, rows=of_key)
             state.put(timer.key, after)
-            if set_again and after != before:
+            if set_again and after.timers and after is not before:
                 for set_timer in timers_of(timer.key, after, kind):
                     if timer.at_ms < set_timer.at_ms <= until_ms and set_timer not in due:
                         heapq.heappush(due, set_timer)
             fired += 1
-            await self._turn.pause()
+            if self._turn.is_over:
+                await self._turn.pause()
         return fired

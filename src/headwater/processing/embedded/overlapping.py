@@ -163,7 +163,7 @@ class OverlappingLoop:
 
     async def _add_all(self, records: Sequence[StoredRecord]) -> None:
         """Start with these records. If they fail each time, they are set aside."""
-        source = self._run.source
+        source, turn = self._run.source, self._run.turn
         after = source.after(records)
         if await self._run.set_aside(records):
             return
@@ -180,7 +180,8 @@ class OverlappingLoop:
                 failed = undecoded(record, self._run.streams[record.topic])
                 event.results.failures.append(Failure(failed, INPUT, error))
             self._steps.add(event, elements)
-            await self._run.turn.pause()
+            if turn.is_over:
+                await turn.pause()
         self._run.current(())
 
     def _decoded(self, record: StoredRecord, event: InFlight) -> list[Element]:
@@ -215,16 +216,14 @@ class OverlappingLoop:
         read: set[TopicPartition] = set()
         watermarks = run.batches.watermarks
         for event in taken:
-            elements += event.results.items
-            batch.results.emitted += event.results.emitted
-            batch.results.failures += event.results.failures
-            batch.results.resumed += event.results.resumed
-            batch.results.redriven += event.results.redriven
+            results = event.results
+            elements += results.items
+            _add_rest(batch.results, results)
             batch.changes += event.changes
             if not event.was_parked:
                 read.add((event.record.topic, event.record.partition))
             # An event that was rejected does not move the watermark.
-            if event.seen is not None and not event.results.failures:
+            if event.seen is not None and not results.failures:
                 batch.seen.append(event.seen)
         run.current(_records(taken))
         self._stop_lingering()
@@ -335,6 +334,15 @@ def _before_failure(events: list[InFlight]) -> list[InFlight]:
     """The events before the first one that failed; that one alone if there are none."""
     failed = next((at for at, event in enumerate(events) if event.results.failures), len(events))
     return events[: max(1, failed)]
+
+
+def _add_rest(to: Results, results: Results) -> None:
+    """Add what becomes of an event besides the items for the next step; most have none."""
+    if results.emitted or results.failures or results.resumed or results.redriven:
+        to.emitted += results.emitted
+        to.failures += results.failures
+        to.resumed += results.resumed
+        to.redriven += results.redriven
 
 
 def _records(events: Sequence[InFlight]) -> list[StoredRecord]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from headwater.jobs.cells import Cell
 from headwater.jobs.rows import KeyRows
 from headwater.log.contract import StateChange
 from headwater.processing.stores.contract import JobStore
@@ -20,8 +21,6 @@ FIRST_PAGE_ROWS = 16
 PAGE_ROWS = 1024
 SCANS_AT_ONCE = 32
 CACHED_BYTES_MAX = 67_108_864
-# How the cell of a key with rows ends.
-HAS_ROWS_END = b',"r":1}'
 # What a cached key costs besides its rows.
 KEY_BYTES = 500
 
@@ -38,7 +37,7 @@ class RowState:
         self._cached_bytes = 0
         self._used: dict[bytes, KeyRows] = {}
 
-    async def load(self, cells: Iterable[tuple[bytes, bytes | None]]) -> None:
+    async def load(self, cells: Iterable[tuple[bytes, Cell]]) -> None:
         """Load the rows of these keys, given with their cells, into memory."""
         missing = []
         for key, cell in cells:
@@ -48,7 +47,7 @@ class RowState:
             if rows is not None:
                 self._cached_bytes -= rows.size_bytes + KEY_BYTES
                 self._used[key] = rows
-            elif cell is not None and cell.endswith(HAS_ROWS_END):
+            elif cell.has_rows:
                 missing.append(key)
             else:
                 self._used[key] = KeyRows()

@@ -141,7 +141,7 @@ async def test_stopping_during_an_outage_leaves_the_events_to_the_next_run() -> 
             raise TimeoutError
         return {"$schema": "/out/1.0.0", "n": event["n"]}
 
-    made = Job("calling", ("in",), (Await("call", call, 20, Retry("50ms", "5ms", "10ms")),), ToStream("out"))
+    made = Job("calling", ("in",), (Await("call", call, 20, Retry("30s", "5ms", "10ms")),), ToStream("out"))
     kit = JobKit(made, settings=dataclasses.replace(RunnerSettings(), wait_seconds=0.02, probe_seconds=0.02))
     await kit.open()
     await kit.put(*({"n": n} for n in range(100)))

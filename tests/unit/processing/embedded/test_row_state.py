@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from headwater.jobs.steps import KeyEntry, Timer
+from headwater.jobs.cells import NO_CELL, Cell
+from headwater.jobs.steps import Timer
 from headwater.log.contract import StateChange
 from headwater.processing.embedded.row_state import KEY_BYTES, PAGE_ROWS, RowState
 from headwater.processing.stores.contract import LogStore
 from headwater.testing.oracle_log import OracleLog
 
-CELL = KeyEntry(None, {}, has_rows=True).encode()
+CELL = Cell.of(has_rows=True)
 
 
 class Store(LogStore):
@@ -48,7 +49,7 @@ async def commit(store: Store, state: RowState) -> Sequence[StateChange]:
 async def test_rows_are_read_whole_and_apart_from_those_of_other_keys(store: Store, count: int) -> None:
     keys = [b'"a"', b'"a!"', b'"aa"', b"1", b"12"]
     state = rows_in(store)
-    await state.load((key, None) for key in keys)
+    await state.load((key, NO_CELL) for key in keys)
     for key in keys:
         for number in range(count):
             state.of(key)[f"{number:05}"] = [key.decode(), number]
@@ -61,7 +62,7 @@ async def test_rows_are_read_whole_and_apart_from_those_of_other_keys(store: Sto
 
 async def test_only_changed_rows_are_committed(store: Store) -> None:
     state = rows_in(store)
-    await state.load([(b"1", None)])
+    await state.load([(b"1", NO_CELL)])
     state.of(b"1").update({"a": 1, "b": 2, "c": 3})
     await commit(store, state)
     await state.load([(b"1", CELL)])
@@ -83,7 +84,7 @@ async def test_only_changed_rows_are_committed(store: Store) -> None:
 async def test_rows_in_memory_are_not_read_again(store: Store) -> None:
     state = rows_in(store)
     for number in range(5):
-        await state.load([(b"1", CELL if number else None), (b"2", None)])
+        await state.load([(b"1", CELL if number else NO_CELL), (b"2", NO_CELL)])
         state.of(b"1")[f"{number}"] = number
         await commit(store, state)
     assert store.scans == 0
@@ -95,17 +96,17 @@ async def test_the_cell_of_a_key_says_that_it_has_rows_whatever_its_state(
     store: Store, state: Any, timers: Any
 ) -> None:
     rows = rows_in(store)
-    await rows.load([(b"1", None)])
+    await rows.load([(b"1", NO_CELL)])
     rows.of(b"1")["a"] = 1
     await commit(store, rows)
     again = rows_in(store)
-    await again.load([(b"1", KeyEntry(state, timers, has_rows=True).encode())])
+    await again.load([(b"1", Cell.decode(Cell.of(state, timers, has_rows=True).encode()))])
     assert dict(again.of(b"1")) == {"a": 1}
 
 
 async def test_keys_without_rows_are_not_read(store: Store) -> None:
     state = rows_in(store)
-    await state.load([(b"1", KeyEntry({"n": 1}).encode()), (b"2", None)])
+    await state.load([(b"1", Cell.of({"n": 1})), (b"2", NO_CELL)])
     assert (dict(state.of(b"1")), dict(state.of(b"2")), store.scans) == ({}, {}, 0)
 
 
