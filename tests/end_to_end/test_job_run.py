@@ -95,6 +95,23 @@ def test_a_line_that_is_no_valid_event_is_an_error_event_with_its_place_and_the_
     )
 
 
+def test_an_event_counts_at_its_receipt_if_that_is_earlier_and_is_refused_where_no_window_could_be(
+    project: Path, tmp_path: Path
+) -> None:
+    ahead = edit(5, meta={"dt": "2026-01-31T12:01:30Z"}) | {"dt": "2026-02-01T12:00:00Z"}
+    received = edit(6, meta={"dt": "2026-01-31T12:01:40Z"}) | {"dt": "9999-12-31T23:59:59Z"}
+    far = [edit(7) | {"dt": "9999-12-31T23:59:59Z"}, edit(8) | {"dt": "0000-01-01T00:00:00Z"}]
+    source = write(tmp_path / "in.jsonl", [edit(1), *far, ahead, received, edit(70)])
+    errors = tmp_path / "errors.jsonl"
+    result = run(project, "edits_per_minute", "--from", source, "--to", tmp_path / "out.jsonl", "--errors", errors)
+    assert result.exit_code == 0, result.output
+    rows = [(row["window_start"], row["edits"]) for row in read(tmp_path / "out.jsonl")]
+    assert rows == [("2026-01-31T12:00:00Z", 1), ("2026-01-31T12:01:00Z", 3)]
+    assert [(error["error_type"], error["message"].partition(": ")[0]) for error in read(errors)] == [
+        ("INVALID_INPUT", "input")
+    ] * len(far)
+
+
 def test_repeats_canaries_and_events_of_other_streams_are_left_out_and_counted(project: Path, tmp_path: Path) -> None:
     others = [edit(5, meta={"stream": "demo.other"}), edit(6, meta={"domain": "canary"}), edit(1)]
     unnamed = edit(7)

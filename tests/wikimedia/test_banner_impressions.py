@@ -87,6 +87,17 @@ def test_what_cannot_be_counted_is_an_error_event(tmp_path: Path) -> None:
     assert sorted(row["banner"] for row in ran.outputs) == ["", "b"]
 
 
+def test_one_clock_that_is_a_day_ahead_makes_no_other_event_late(tmp_path: Path) -> None:
+    events = [impression(number) for number in range(0, 300, 20)]
+    ahead = impression(100, country="DE")
+    ahead["dt"] = ahead["meta"]["dt"] = "2026-02-01T12:00:00Z"
+    alone = run_files(JOB, events, tmp_path)
+    ran = run_files(JOB, [*events[:5], ahead, *events[5:]], tmp_path)
+    assert (ran.late, ran.errors) == (0, [])
+    assert rows([row for row in ran.outputs if row["country"] == "FR"]) == rows(alone.outputs)
+    assert [row["events"] for row in ran.outputs if row["country"] == "DE"] == [1]
+
+
 def test_an_event_is_late_when_its_minute_ended_a_minute_before_the_newest_event(tmp_path: Path) -> None:
     on_time = [impression(10), impression(119), impression(20), impression(120), impression(61)]
     ran = run_files(JOB, [*on_time, impression(30)], tmp_path)

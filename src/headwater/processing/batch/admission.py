@@ -28,11 +28,15 @@ from headwater.processing.batch.sorting import Entry
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
+from headwater.times import utc_text
 
 # Names the family of ids of events without one; must never change, or repeats are no longer recognised.
 NAMESPACE = uuid.UUID("0d0f4f5e-6f0a-5a53-9a0b-1d6f2f1f7c55")
 # Before this no event has a time.
 EPOCH_MS = 0
+RECEIVED = "meta.dt"
+# The years 1 to 9998: windows and timers of events outside of them would be at times that no date-time can name.
+TIME_MS_MIN, TIME_MS_MAX = -62_135_596_800_000, 253_370_764_800_000
 
 
 class InputLine(NamedTuple):
@@ -134,7 +138,7 @@ class Admission:
             self.counts.canaries += 1
             return None
         stream = self._streams[name]
-        at = event_time_ms(value, stream.event_time_field)
+        at = _time_of(value, stream)
         self._now_ms = self._now_ms if at is None else at
         if self._is_outside(self._now_ms):
             self.counts.outside += 1
@@ -219,3 +223,18 @@ class Admission:
         return Entry(
             self._now_ms, line.number, self._streams[name].topics[0], data, refused=reason, refused_code=error.code
         )
+
+
+def _time_of(value: dict[str, Any], stream: Stream) -> int | None:
+    """When it happened: the time in it, or that of its receipt, `meta.dt`, if that is earlier; None without any.
+
+    Raises EventMalformed for a time that the results could not name.
+    """
+    at = event_time_ms(value, stream.event_time_field)
+    if at is None:
+        return None
+    received = None if stream.event_time_field == RECEIVED else event_time_ms(value, RECEIVED)
+    at = at if received is None else min(at, received)
+    if not TIME_MS_MIN <= at < TIME_MS_MAX:
+        raise EventMalformed(f"The event's time, {utc_text(at)}, is not in the years 1 to 9998.")
+    return at

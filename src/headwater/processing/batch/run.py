@@ -15,6 +15,7 @@ from headwater.jobs.job import HistoryOrder, Job
 from headwater.jobs.metrics import JobMetrics
 from headwater.log.contract import TopicPartition
 from headwater.processing.batch.admission import Admission, AdmissionRules, InputCounts, InputLine
+from headwater.processing.batch.clocks import with_times_of_arrival
 from headwater.processing.batch.sorting import Entry, EntrySort, SortLimits
 from headwater.processing.batch.source import EntrySource, RecentIds
 from headwater.processing.batch.store import FilesStore
@@ -173,7 +174,8 @@ class HistoryRun:
         if self._sorted is not None:
             return iter(self._sorted)
         self._admission = self._door()
-        return self._admitted()
+        # Times of a log are never after that of receipt.
+        return with_times_of_arrival(self._admitted(), is_dated=lambda: bool(self._admission.newest_ms))
 
     def _admitted(self) -> Iterator[Entry]:
         for line in self._lines():
