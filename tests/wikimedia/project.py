@@ -177,7 +177,8 @@ def run_files(name: str, events: Iterable[Event | str], folder: Path, *options: 
     arguments = ["job", "run", name, "--project", str(PROJECT), "--to", str(target)]
     answer = CliRunner().invoke(main, [*arguments, "--errors", str(errors), "--json", "--restart", *options])
     assert answer.exit_code == 0, answer.output
-    written = [[json.loads(line) for line in path.read_text("utf-8").splitlines()] for path in (target, errors)]
+    # Not by `splitlines`: texts may have other line ends in them.
+    written = [[json.loads(line) for line in path.read_bytes().split(b"\n") if line] for path in (target, errors)]
     return Ran(*written, json.loads(answer.stdout)["late"])
 
 

@@ -81,6 +81,7 @@ def test_the_weights_of_a_row_are_rounded_once(rates: list[float], expected: int
 
 def test_what_cannot_be_counted_is_an_error_event(tmp_path: Path) -> None:
     wrong = [impression(3, 0.0), impression(4, -0.1), impression(5, country=""), impression(6, country=None)]
+    wrong += [impression(9, 1e-300), impression(10, 1e-320)]
     wrong += [impression(7, "0.1"), impression(8, True)]  # type: ignore[arg-type]
     ran = run_files(JOB, [*wrong, impression(1), impression(2, banner=None)], tmp_path)
     assert len(ran.errors) == len(wrong)

@@ -64,11 +64,34 @@ def test_changes_of_pages_are_counted_and_their_sizes_observed(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, ""), (True, "true"), (False, "false"), ("a", "a"), (5, "5"), (0, "0"), ("__other__", "__other__")],
+    [
+        *[(None, ""), (True, "true"), (False, "false"), ("a", "a"), (5, "5"), (5.0, "5"), (0.5, "0.5"), (0, "0")],
+        *[("__other__", "__other__"), (["é", 1], '["é", 1]')],
+    ],
 )
 def test_fields_as_labels(value: Any, text: str) -> None:
     metric = metrics.metrics_of([{"name": "m", "type": "counter", "stream": "s", "labels": {"l": "a.b"}}])[0]
     assert metric.labels_of({"a": {"b": value}} if value is not None else {}) == {"l": text}
+
+
+def test_of_several_samples_of_a_series_the_last_one_is_shown() -> None:
+    samples = [{"name": "m_total", "type": "counter", "labels": {"l": "a"}, "value": value} for value in (1, 2)]
+    assert [line for line in metrics.exposition(samples).splitlines() if line[0] != "#"] == ['m_total{l="a"} 2.0']
+
+
+@pytest.mark.parametrize("value", [2**53, -(2**53), float("inf"), float("nan")])
+def test_a_number_that_is_not_exact_is_refused(value: float) -> None:
+    metric = metrics.EventMetric("g", "gauge", "s", value="v")
+    with pytest.raises(metrics.InvalidMetric):
+        metric.value_of({"v": value})
+
+
+def test_a_sum_that_would_not_be_exact_is_refused_and_stays_as_it_was() -> None:
+    counter = metrics.EventMetric("c", "counter", "s", value="v")
+    series = metrics.observed(counter, None, 2**53 - 1, 0)
+    with pytest.raises(metrics.InvalidMetric):
+        metrics.observed(counter, series, 1, 0)
+    assert series["value"] == 2**53 - 1
 
 
 def test_the_first_sets_of_labels_are_kept_and_all_others_share_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,16 @@ def test_a_parent_that_was_not_seen_is_looked_up(tmp_path: Path) -> None:
     }
 
 
+def test_a_wiki_that_cannot_be_reached_is_not_asked_for_each_parent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = [change(number, "a", parent=number + 500) for number in range(1, 40)]
+    url = "lookups.mediawiki.url=http://127.0.0.1:1/w/api.php"
+    ran = run_files(JOB, events, tmp_path, "--set", url, "--set", "lookups.attempts_max=1")
+    assert ([row["reason"] for row in ran.outputs], ran.errors) == (["parent_missing"] * len(events), [])
+    assert sum("is missing" in record.message for record in caplog.records) == 3
+
+
 def test_an_unannounced_revision_with_a_known_text_is_not_looked_up(tmp_path: Path) -> None:
     events = [
         change(1, "a", kind="create", sha1="x"),

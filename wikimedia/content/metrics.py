@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from headwater.event import get_path
 OTHER = "__other__"
 SERIES_MAX = 1000
 TYPES = ("counter", "gauge", "histogram")
+# Greater numbers are not exact.
+VALUE_MAX = 2**53 - 1
 BUCKETS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -64,6 +67,8 @@ class EventMetric:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InvalidMetric(f"{self.value} is {value!r:.100}, and the metric {self.name} needs a number.")
+        if not abs(value) <= VALUE_MAX:
+            raise InvalidMetric(f"{self.value} is {value!r:.100}; the metric {self.name} counts up to {VALUE_MAX:,}.")
         if self.type == "counter" and value < 0:
             raise InvalidMetric(f"{self.value} is {value!r}, and the counter {self.name} never goes down.")
         return value
@@ -103,24 +108,30 @@ def label_text(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if isinstance(value, str) else str(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def observed(metric: EventMetric, series: dict[str, Any] | None, value: float, at_ms: int) -> dict[str, Any]:
-    """One series of the metric after one more value."""
+    """One series of the metric after one more value. Raises InvalidMetric if its sum would be too great."""
     if metric.type == "gauge":
         return series if series is not None and series["at"] > at_ms else {"value": value, "at": at_ms}
+    total = value if series is None else series["value"] + value
+    if not abs(total) <= VALUE_MAX:
+        raise InvalidMetric(f"{metric.value} is {value!r}; the metric {metric.name} would be more than {VALUE_MAX:,}.")
     if metric.type == "counter":
-        return {"value": value if series is None else series["value"] + value}
-    before = series or {"value": 0, "count": 0, "buckets": [0] * len(metric.buckets)}
+        return {"value": total}
+    before = series or {"count": 0, "buckets": [0] * len(metric.buckets)}
     counts = [count + (value <= bound) for count, bound in zip(before["buckets"], metric.buckets, strict=True)]
-    return {"value": before["value"] + value, "count": before["count"] + 1, "buckets": counts}
+    return {"value": total, "count": before["count"] + 1, "buckets": counts}
 
 
 def exposition(samples: Iterable[Mapping[str, Any]]) -> str:
-    """Samples, one for each series, in the text format of Prometheus."""
+    """The last sample of each series in the text format of Prometheus."""
     families: dict[str, Metric] = {}
-    for sample in samples:
+    last = {(sample["name"], json.dumps(sample["labels"], sort_keys=True)): sample for sample in samples}
+    for sample in last.values():
         labels = sample["labels"]
         name, known = sample["name"], families.get(sample["name"])
         if known is None:

@@ -19,13 +19,18 @@ KEY = {
     "status_code": "statusCode",
 }
 
+# One event that stood for more impressions would be most of its minute, or more than numbers can be.
+RATE_MIN = 1e-9
+
 
 def weighted(impression: dict[str, Any], context: Context) -> dict[str, Any]:
     """The impression with the number it stands for; raises InvalidInput for one that belongs to no minute."""
     event = impression["event"]
     rate = event["impressionEventSampleRate"]
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
-        raise InvalidInput(f"event.impressionEventSampleRate is {rate!r}; a part of all impressions is above 0.")
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not RATE_MIN <= rate < math.inf:
+        raise InvalidInput(
+            f"event.impressionEventSampleRate is {rate!r}; a part of all impressions is at least {RATE_MIN}."
+        )
     if not event["country"]:
         raise InvalidInput("event.country is empty.")
     return {**impression, "weight": 1 / rate}
