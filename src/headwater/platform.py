@@ -22,10 +22,12 @@ from headwater.intake.gate import Gate, GateSettings
 from headwater.intake.intake import Intake
 from headwater.intake.spool import Spool
 from headwater.intake.topics import settings_of
+from headwater.jobs.flow import origins
 from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
 from headwater.jobs.settings import with_settings
 from headwater.jobs.sinks import sink_jobs
+from headwater.jobs.tables.reader import Tables
 from headwater.log.contract import Log, TopicSettings
 from headwater.log.open import log_of, serve_log
 from headwater.log.sqlite.owner import LogOwner
@@ -128,6 +130,11 @@ class Platform:
     def tables(self) -> Mapping[str, TableSink]:
         """The tables of the jobs that run in this process, by name."""
         return self.inside.sinks
+
+    @property
+    def materialized(self) -> Tables:
+        """The tables that jobs keep as their state."""
+        return self.inside.materialized
 
     async def start(self, *, run_jobs: bool = True, run_shared_jobs: bool = False, command: str = "up") -> None:
         """Open the log, create the topics of all streams, and start the jobs.
@@ -339,15 +346,14 @@ def _access(config: Config, jobs: Sequence[Job]) -> Access:
     flows = []
     for job in jobs:
         writes = job.writes()
-        table = None if writes.table is None else writes.table.name
         flows.append(
             Flow(
                 job.name,
-                job.reads(),
+                origins(job, jobs),
                 output=writes.output,
                 late=writes.late,
                 error=writes.errors,
-                table=table,
+                table=writes.table_name,
                 emitted=writes.emitted,
             )
         )

@@ -80,6 +80,9 @@ def diagram_of(job: Job, streams: StreamRegistry, measures: JobMeasures | None =
         rows = () if measured.rows is None else (_counted(measured.rows, "row"),)
         by = () if writes.sink is None else (f"by {writes.sink.spec.name}",)
         outputs.append(Part("table", writes.table.name, ", ".join(("table", *by, *rows))))
+    if writes.materialized is not None:
+        rows = () if measured.rows is None else (_counted(measured.rows, "row"),)
+        outputs.append(Part("table", writes.materialized.name, ", ".join(("materialized table", *rows))))
     side = [
         Part(
             "stream",
@@ -93,7 +96,10 @@ def diagram_of(job: Job, streams: StreamRegistry, measures: JobMeasures | None =
         job.name,
         str(job.place or ""),
         job.summary,
-        tuple(stream(name, *(lag if number == 0 else ())) for number, name in enumerate(job.reads())),
+        (
+            *(stream(name, *(lag if number == 0 else ())) for number, name in enumerate(job.reads())),
+            *(Part("table", name, "materialized table, read by key") for name in job.tables),
+        ),
         tuple(Part("step", step.name, _step_detail(step, measured.state.get(step.name))) for step in job.steps),
         tuple(outputs),
         tuple(side),

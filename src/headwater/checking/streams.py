@@ -9,6 +9,7 @@ from headwater.checking.fields import Field, field_in_any, nearest_field
 from headwater.checking.problem import Problem, problem_of
 from headwater.checking.project import Project
 from headwater.errors import ConfigInvalid
+from headwater.jobs.flow import origins
 from headwater.jobs.job import Job
 from headwater.streams.files import OWNERS_FILE, SERVICES_FILE, read_names
 from headwater.streams.lint import Surroundings, lint
@@ -133,7 +134,7 @@ def _made_public(project: Project, job: Job, name: str | None, how: str) -> Iter
     if project.streams is None or name is None:
         return
     written = project.streams.find(name)
-    private = [one for one in job.reads() if (found := project.streams.find(one)) and found.is_private]
+    private = [one for one in origins(job, project.jobs) if (found := project.streams.find(one)) and found.is_private]
     if written is None or not private or written.is_private or written.privacy_class == PRIVACY_CLASS_UNSPECIFIED:
         return
     message = f'"{written.name}" is {written.privacy_class}, and {how} the private stream "{private[0]}"'

@@ -60,6 +60,14 @@ class Arguments:
             raise self.wrong(name, "text")
         return value
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """One name or several, each once; none if it is not given."""
+        value = self.value(name, ())
+        texts = (value,) if isinstance(value, str) else value
+        if texts and not is_texts(texts):
+            raise self.wrong(name, "a name, or a list of names")
+        return tuple(dict.fromkeys(texts or ()))
+
     def sink(self, name: str) -> tuple[str, str | None] | None:
         """`stream` or `stream:1.0.0`, as stream and version."""
         text = self.text(name)

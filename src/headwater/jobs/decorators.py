@@ -1,10 +1,10 @@
-"""The decorator `@job`, which makes a job of a function, and `table`, which makes one that fills a table."""
+"""The decorators `@job` and `@table`, which make a job of a function, and `table(name)`, of a database's table."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Never, Required, TypedDict, Unpack, cast, get_args
+from typing import Any, Never, Required, TypedDict, Unpack, cast, get_args, overload
 
 from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.errors import JobInvalid
@@ -12,9 +12,10 @@ from headwater.jobs.arguments import Arguments, is_texts, shown
 from headwater.jobs.durations import Duration
 from headwater.jobs.job import HistoryOrder, Job, OnError, ToStream, ToTable
 from headwater.jobs.parts import Function, PartPlan, PartSettings, only
-from headwater.jobs.place import calling_place
+from headwater.jobs.place import Place, calling_place
 from headwater.jobs.settings import checked_settings
 from headwater.jobs.steps import Each
+from headwater.jobs.table_decorator import MaterializedSettings, materialized
 
 
 class JobSettings(PartSettings, total=False):
@@ -31,6 +32,7 @@ class JobSettings(PartSettings, total=False):
     history: HistoryOrder
     on_error: OnError
     settings: Mapping[str, Any]
+    tables: str | Sequence[str]
 
 
 class TableSettings(TypedDict, total=False):
@@ -46,6 +48,7 @@ class TableSettings(TypedDict, total=False):
 
 
 # Those of a part are its base's.
+HOW_TO_MATERIALIZE = 'Write @table(source="stream", key="field").'
 JOB_ARGUMENTS = (*JobSettings.__annotations__,)
 
 
@@ -77,6 +80,7 @@ def job(*positional: Never, **settings: Unpack[JobSettings]) -> Callable[[Functi
         settings=checked_settings(asked, "settings"),
         history_order=asked.choice("history", get_args(HistoryOrder)),
         on_error=asked.choice("on_error", get_args(OnError)),
+        tables=asked.texts("tables"),
     )
 
     def made(function: Function) -> Job:
@@ -92,14 +96,36 @@ def job(*positional: Never, **settings: Unpack[JobSettings]) -> Callable[[Functi
     return made
 
 
-def table(name: str, **settings: Unpack[TableSettings]) -> Job:
-    """A job that keeps a table filled from a stream: `columns` gives each column's type, or (type, dotted path).
+@overload
+def table(name: str, **settings: Unpack[TableSettings]) -> Job: ...
+@overload
+def table(**settings: Unpack[MaterializedSettings]) -> Callable[[Callable[..., Any]], Job]: ...
+def table(*positional: Any, **settings: Any) -> Any:
+    """Keep a materialized table, as a decorator; or, given a name and columns, fill a table of the project's database.
 
-    Types: text, integer, real, boolean, json. Of events with the same `key` the newest is the row: the one that arrived
-    last or, with `version`, a column, the one with the greatest value in it. `order` is the default order of a view,
-    such as "edits desc". Raises JobInvalid, with the line, for an invalid argument.
+    `@table(source=…, key=…)` makes a job of a function `(event) -> row | None`, or of `(event, context)`. Of the events
+    of a key the newest gives the row: the one with the greatest `version`, or else the latest event time. For which
+    `delete` holds deletes it. Jobs read it by `context.table(name)`.
+
+    `table(name, source=…, columns=…)`: `columns` gives each column's type, or (type, dotted path). Types: text,
+    integer, real, boolean, json. Of events with the same `key` the newest is the row: the one that arrived last or,
+    with `version`, a column, the one with the greatest value in it. `order` is the default order of a view, such as
+    "edits desc". Raises JobInvalid, with the line, for an invalid argument.
     """
-    asked = Arguments(f"table({name!r})", settings, TableSettings.__annotations__, calling_place())
+    place = calling_place()
+    if not positional and "columns" not in settings:
+        return materialized(settings, place)
+    name, *others = positional or (settings.pop("name", None),)
+    if others or callable(name):
+        raise Arguments("@table", {}, (), place).refused("", "all arguments have names.", HOW_TO_MATERIALIZE)
+    if "columns" not in settings and "key" in settings:
+        hint = f"{HOW_TO_MATERIALIZE} With columns=…, table({name!r}, …) fills a table of a database."
+        raise Arguments("@table", {}, (), place).refused("", "all arguments have names.", hint)
+    return _filled(name, settings, place)
+
+
+def _filled(name: Any, settings: Mapping[str, Any], place: Place | None) -> Job:
+    asked = Arguments(f"table({name!r})", settings, TableSettings.__annotations__, place)
     if not isinstance(name, str):
         raise asked.refused("name", f"a table's name is text, not {shown(name)}.")
     where = asked.function("where", "event")

@@ -1,6 +1,7 @@
 """A job as data: which streams it reads, the steps events go through, and the stream or table it fills.
 
-`@job(...)` makes one from a function, `table(...)` one that fills a table; both only describe, a runner runs them.
+`@job(...)` makes one from a function, `@table(...)` one that keeps a materialized table, `table(...)` one that fills a
+table of a database; they only describe, a runner runs them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from headwater.jobs.parts import BranchSettings, Function, PartPlan, PartSetting
 from headwater.jobs.place import Place, calling_place
 from headwater.jobs.scope import Offered, Scope
 from headwater.jobs.steps import Await, Context, Each, PerKey, Step
+from headwater.jobs.tables.materialized import MaterializedTable
+from headwater.jobs.tables.used import TablesUsed, tables_used
 
 _JOB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
 
@@ -60,6 +63,8 @@ class Job:
     """Source streams → steps → a stream or a table.
 
     `outputs`: the streams that its functions `emit` to, besides. `settings`: name → value, for `context.settings`.
+    `materialized`: the table that is the state of its last step; such a job has no output. `tables`: the materialized
+    tables that it reads, those it declares and those its functions ask the context for.
     `out_of_order_ms`: how much older than the newest event of its partition an event may be and still be on time.
     `idle_ms`: after this time without events, timers fire by the wall clock. `history_order`: how a run over files
     takes its input unless it is asked for another order. `on_error`: what becomes of an event that it cannot process.
@@ -88,6 +93,8 @@ class Job:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
     history_order: HistoryOrder = "event-time"
     on_error: OnError = "error_event"
+    materialized: MaterializedTable | None = None
+    tables: tuple[str, ...] = ()
     # The last of its parts, if that keeps state: what `on_timer` is about.
     keyed_part: KeyedPart | None = dataclasses.field(default=None, compare=False, repr=False)
     has_branches: bool = dataclasses.field(default=False, init=False, compare=False, repr=False)
@@ -114,6 +121,8 @@ class Job:
             raise self.invalid(f"The job {self.name} has two steps of one name: {', '.join(names)}.")
         _check_awaits(self)
         _check_outputs(self)
+        used = tables_named(self)
+        object.__setattr__(self, "tables", tuple(name for name in used.names if name in used.certain))
         for written in self.writes().results:
             if written in self.sources:
                 raise self.invalid(f"The job {self.name} reads the stream it writes, {written}.")
@@ -127,6 +136,7 @@ class Job:
         number = 1 + sum(step.name == "then" or step.name.startswith("then-") for step in self.steps)
         name = "then" if number == 1 else f"then-{number}"
         asked = Arguments(f"@{self.name}.then", settings, PartSettings.__annotations__, calling_place())
+        _require_events(self, asked)
         if positional:
             raise asked.refused("", "all arguments have names.", 'Write .then(state=…, key="field").')
         plan = PartPlan(asked, name)
@@ -146,6 +156,7 @@ class Job:
         """
         place = calling_place()
         asked = Arguments(f"{self.name}.branch({name!r})", settings, BranchSettings.__annotations__, place)
+        _require_events(self, asked)
         if not isinstance(name, str) or not _JOB_NAME.fullmatch(name) or "." in name:
             raise asked.refused("", "the name of a branch has letters, digits, '_' and '-'.")
         sink, where = asked.sink("sink"), asked.function("where", "event")
@@ -197,7 +208,7 @@ class Job:
             message = f"The job {self.name} has branches, which begin with what it was before."
             raise self.invalid(message, hint="Complete it before its first branch, or add the part to one of them.")
         changed = dataclasses.replace(self, **fields)
-        for name in fields:
+        for name in (*fields, "tables"):
             object.__setattr__(self, name, getattr(changed, name))
 
     def reads(self) -> tuple[str, ...]:
@@ -213,7 +224,7 @@ class Job:
             case ToTable(shape, sink):
                 return Writes(self.error_stream, table=shape, sink=sink, late=self.late_stream, emitted=emitted)
             case None:
-                return Writes(self.error_stream, late=self.late_stream, emitted=emitted)
+                return Writes(self.error_stream, late=self.late_stream, emitted=emitted, materialized=self.materialized)
             case _:
                 assert_never(self.output)
 
@@ -310,6 +321,28 @@ class Job:
                 case _:
                     assert_never(step)
         return tuple(keyed)
+
+
+def tables_named(job: Job) -> TablesUsed:
+    """What may be names of the materialized tables that a job reads: declared, and in the code of its functions."""
+    functions: list[object] = []
+    for step in job.steps:
+        match step:
+            case Each():
+                functions.append(step.apply)
+            case Await():
+                functions += [step.call, step.key]
+            case PerKey():
+                functions += [step.key, step.on_event, step.on_timer]
+            case _:
+                assert_never(step)
+    return tables_used(functions, job.tables)
+
+
+def _require_events(job: Job, asked: Arguments) -> None:
+    if job.materialized is not None:
+        hint = "Another job reads the stream, and this table by context.table(…)."
+        raise asked.refused("", f"the job {job.name} keeps a table and passes no events on.", hint)
 
 
 def _check_awaits(job: Job) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from headwater.connectors.contract import TableShape
 from headwater.connectors.spec import ConfiguredSink
+from headwater.jobs.tables.materialized import MaterializedTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,7 @@ class Writes:
     """The outputs of a job. `errors`: the stream of the events it could not process; every job has one.
 
     `emitted`: the streams that its functions emit to, besides `output`. `sink`: the one that fills `table`; None means
-    the database of the project's tables.
+    the database of the project's tables. `materialized`: the table that its state is.
     """
 
     errors: str
@@ -22,6 +23,14 @@ class Writes:
     table: TableShape | None = None
     sink: ConfiguredSink | None = None
     emitted: tuple[str, ...] = ()
+    materialized: MaterializedTable | None = None
+
+    @property
+    def table_name(self) -> str | None:
+        """The name of the table it fills or keeps."""
+        if self.materialized is not None:
+            return self.materialized.name
+        return None if self.table is None else self.table.name
 
     @property
     def outputs(self) -> tuple[str, ...]:

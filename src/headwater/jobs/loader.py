@@ -24,7 +24,7 @@ from typing import Any
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
 from headwater.foreign import contain, described
 from headwater.jobs.arguments import unexpected
-from headwater.jobs.job import Job, ToStream
+from headwater.jobs.job import Job, ToStream, tables_named
 from headwater.jobs.operators.dedupe import Dedupe
 from headwater.jobs.operators.join import Join
 from headwater.jobs.operators.rate import Rate
@@ -35,6 +35,7 @@ from headwater.jobs.operators.windows import Windows, tumbling
 from headwater.jobs.outcomes import Retry
 from headwater.jobs.place import relative_file
 from headwater.jobs.steps import Await, Each, PerKey, Timer, Transition
+from headwater.jobs.tables.reader import no_table
 
 # What job files call: the error for a misspelt argument suggests the right one.
 _OURS: Mapping[str, Callable[..., Any]] = {
@@ -76,6 +77,7 @@ def load_jobs(
     """
     found: dict[str, Job] = {}
     tables: dict[str, Job] = {}
+    is_whole = True
     package = _project_package(project, directory)
     for path in sorted(directory.glob("*.py")):
         if path.name.startswith("_"):
@@ -88,6 +90,7 @@ def load_jobs(
             if refused is None:
                 raise
             refused(error)
+            is_whole = False
     for job in others:
         try:
             _check_names(job, found, tables, project)
@@ -98,7 +101,30 @@ def load_jobs(
             if refused is None:
                 raise clash from None
             refused(clash)
-    return [_placed(job, project) for job in found.values()]
+    placed = [_placed(job, project) for job in found.values()]
+    return _with_tables(placed, refused, is_whole=is_whole)
+
+
+def _with_tables(jobs: list[Job], refused: Callable[[ConfigInvalid], None] | None, *, is_whole: bool) -> list[Job]:
+    """The jobs with the materialized tables that they read, without those that read one that no job keeps.
+
+    Unless all jobs are there (`is_whole`), one that is not among them may be another's. Raises JobInvalid.
+    """
+    known = [table.name for job in jobs if (table := job.writes().materialized) is not None]
+    sound = []
+    for job in jobs:
+        used = tables_named(job)
+        missing = [name for name in used.names if name in used.certain and name not in known]
+        if not missing or not is_whole:
+            read = tuple(name for name in used.names if name in known or name in used.certain)
+            sound.append(dataclasses.replace(job, tables=read))
+            continue
+        error = no_table(missing[0], known, "Declare it with @table(source=…, key=…).")
+        invalid = job.invalid(f"The job {job.name}: {error.detail}", hint=error.hint)
+        if refused is None:
+            raise invalid
+        refused(invalid)
+    return sound
 
 
 def _check_names(job: Job, found: Mapping[str, Job], tables: dict[str, Job], project: Path) -> None:
@@ -106,8 +132,7 @@ def _check_names(job: Job, found: Mapping[str, Job], tables: dict[str, Job], pro
     # The job of a sink is named after its table.
     if other is not job and (writes.sink is None or other.writes().table is None):
         raise _twice(job, other, f"There is another job {job.name}", "Rename one.", project)
-    if (table := writes.table) is not None:
-        name = table.name
+    if (name := writes.table_name) is not None:
         filling = tables.setdefault(name, job)
         if filling is not job:
             raise _twice(job, filling, f"The table {name} is filled by another job", "Rename one.", project)

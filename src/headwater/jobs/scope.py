@@ -84,7 +84,7 @@ class Scope:
         return self._metrics
 
     def table(self, name: str) -> Any:
-        """The table that a job keeps."""
+        """The materialized table of this name. Raises JobInvalid, naming the nearest, if there is none."""
         if self._tables is None:
             raise _missing("table", "no tables")
         return self._tables(name)

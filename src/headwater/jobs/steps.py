@@ -149,7 +149,9 @@ class Context(msgspec.Struct):
         return self.scope.settings
 
     def table(self, name: str) -> Any:
-        """The table that a job keeps. Raises JobInvalid where there is none."""
+        """The materialized table of this name: `.get(key)` is the last committed row, or None. Raises JobInvalid where
+        there is no such table.
+        """
         return self.scope.table(name)
 
     def emit(self, event: Any, to: str) -> None:

@@ -324,6 +324,21 @@ class GroupTokens(Protocol):
         ...
 
 
+class StateReader(Protocol):
+    """Reads committed state of jobs by calls that block for a moment; any thread may make them at any time.
+
+    They see the last commit, also of another process, and wait for none.
+    """
+
+    def get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """The values of `keys`; keys without a value are left out. Raises LogUnavailable, StateUnavailable."""
+        ...
+
+    def scan(self, namespace: str, after: bytes, rows_max: int) -> Sequence[tuple[bytes, bytes]]:
+        """Up to `rows_max` (key, value) pairs with key > `after`, in key order. Raises as `get`."""
+        ...
+
+
 class KeyedState(Protocol):
     """The part of a log that stores the state of jobs, by namespace and key; `Features.keyed_state`.
 
@@ -342,6 +357,10 @@ class KeyedState(Protocol):
 
     async def namespaces(self) -> Sequence[str]:
         """The namespaces that have state, sorted."""
+        ...
+
+    def state_reader(self) -> StateReader:
+        """Reads the state while the log is open, without a coroutine."""
         ...
 
 

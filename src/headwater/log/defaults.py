@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from headwater.errors import FeatureUnsupported, HeadwaterError
-from headwater.log.contract import Membership, Record, Refusal, TopicSettings
+from headwater.log.contract import Membership, Record, Refusal, StateReader, TopicSettings
 
 # By feature: what a log without it lacks, and what to do instead.
 _LACKS = {
@@ -71,6 +71,9 @@ class LogDefaults:
         raise unsupported(self, "keyed_state")
 
     async def namespaces(self) -> Sequence[str]:
+        raise unsupported(self, "keyed_state")
+
+    def state_reader(self) -> StateReader:
         raise unsupported(self, "keyed_state")
 
     async def look(self, seconds_max: float) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from headwater.config import Config
 from headwater.errors import ConfigInvalid
-from headwater.log.contract import Log
+from headwater.log.contract import Log, StateReader
 from headwater.log.diagnostics import InspectableLog
 from headwater.log.urls import require_client
 from headwater.process_link.link import Link
@@ -67,6 +67,23 @@ def serve_log(log: Log, link: Link) -> None:
     if not isinstance(log, SqliteLog):
         raise ConfigInvalid(f"{type(log).__name__} is not written for other processes: each opens it by itself.")
     LogSession(log, link)
+
+
+def state_reader_at(path: Path) -> StateReader:
+    """Reads the state of jobs from a log in a file, also while others write it. Opening waits for the first read.
+
+    Raises ConfigInvalid without the file.
+    """
+    from headwater.log.sqlite.medium import medium_for_reading
+    from headwater.log.sqlite.reader import Reader
+    from headwater.log.sqlite.state import OpenState
+    from headwater.log.tail_cache import BatchCache
+
+    if not path.is_file():
+        raise ConfigInvalid(f"There is no log at {path}.", hint="The first `headwater up` creates it.")
+    reader = Reader(path, busy_seconds=5.0, cache=BatchCache(0))
+    reader.medium = medium_for_reading(path)
+    return OpenState(reader, lambda: True)
 
 
 def log_at(url: str, *, create: bool = False, options: Mapping[str, Any] | None = None) -> InspectableLog:

@@ -123,6 +123,8 @@ def consequences(job: Job, *, begins_at: str) -> list[str]:
         found.append(
             f"What it has written to {', '.join(writes.outputs)} stays, and is written again, with the same ids."
         )
+    if writes.materialized is not None:
+        found.append(f"The table {writes.materialized.name} is empty until its events have been processed again.")
     if writes.table is not None:
         found.append(f"The rows of {writes.table.name} stay, and are written again.")
     return found

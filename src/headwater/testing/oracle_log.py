@@ -15,6 +15,7 @@ from headwater.log.contract import (
     Placement,
     Position,
     Record,
+    StateReader,
     StoredRecord,
     TopicInfo,
     TopicPartition,
@@ -50,6 +51,23 @@ class OracleContent:
         """Wait until there is something new, or the log is closed."""
         self.grown.set()
         self.grown = asyncio.Event()
+
+
+class OracleState:
+    """The state in an oracle, read without a coroutine."""
+
+    def __init__(self, state: dict[str, dict[bytes, bytes]], check_open: Callable[[], None]) -> None:
+        self._state = state
+        self._check_open = check_open
+
+    def get(self, namespace: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        self._check_open()
+        space = self._state.get(namespace, {})
+        return {key: space[key] for key in keys if key in space}
+
+    def scan(self, namespace: str, after: bytes, rows_max: int) -> Sequence[tuple[bytes, bytes]]:
+        self._check_open()
+        return sorted(item for item in self._state.get(namespace, {}).items() if item[0] > after)[:rows_max]
 
 
 class OracleLog(LogDefaults):
@@ -199,6 +217,11 @@ class OracleLog(LogDefaults):
     async def namespaces(self) -> Sequence[str]:
         self._check_state()
         return sorted(name for name, space in self._state.items() if space)
+
+    def state_reader(self) -> StateReader:
+        if not self.features.keyed_state:
+            raise unsupported(self, "keyed_state")
+        return OracleState(self._state, self._check_open)
 
     async def trim(self) -> int:
         self._check_open()

@@ -17,12 +17,14 @@ from headwater.event import decode_json, get_path
 from headwater.jobs.cells import Cell
 from headwater.jobs.durations import Duration, milliseconds
 from headwater.jobs.job import Job
+from headwater.jobs.tables.reader import TableReader
 from headwater.lookups.lookups import Lookups
 from headwater.lookups.transport import Transport
 from headwater.testing.answers import Answers
 from headwater.testing.in_thread import open_in_thread
 from headwater.testing.job_kit import JobKit, without_envelope
 from headwater.testing.memory_sink import MemorySink, MemoryTarget
+from headwater.testing.memory_tables import tables_in_memory
 from headwater.times import time_ms
 
 _T = TypeVar("_T")
@@ -45,7 +47,7 @@ class JobOutcome:
         self._job = job
         self._streams = streams
         self._states = states
-        # Of the table that it fills.
+        # Of the table that it fills or keeps, with its key among the columns.
         self.rows = rows
 
     def __getitem__(self, stream: str) -> list[dict[str, Any]]:
@@ -95,9 +97,10 @@ class JobOutcome:
 class JobTest(AbstractContextManager["JobTest"]):
     """One job on a log in memory, with a clock that only the test, or a later event, moves.
 
-    `http`: URL → answer, as `Answers` takes them, or a transport, such as `RecordedAnswers`. `tables`: name → table,
-    for `context.table`. `settings` override those of the job. `at`: the time at the start (ISO 8601); by default the
-    clock follows the events. `schemas`: URI → document, to be checked as in production; others accept everything.
+    `http`: URL → answer, as `Answers` takes them, or a transport, such as `RecordedAnswers`. `tables`: name → rows by
+    key, for `context.table`; the key of several parts is a tuple. `settings` override those of the job. `at`: the time
+    at the start (ISO 8601); by default the clock follows the events. `schemas`: URI → document, to be checked as in
+    production; others accept everything.
     """
 
     def __init__(
@@ -116,7 +119,7 @@ class JobTest(AbstractContextManager["JobTest"]):
             raise ValueError(f"{job.name} has no setting {', '.join(sorted(unknown))}; it has {list(job.settings)}.")
         self.job = dataclasses.replace(job, settings={**job.settings, **(settings or {})}) if settings else job
         self.http = Answers(http or {}) if http is None or isinstance(http, Mapping) else http
-        self._tables = tables
+        self._tables = tables_in_memory(tables or {})
         self._schemas = schemas
         self._at_ms = None if at is None else time_ms(at)
         if at is not None and self._at_ms is None:
@@ -147,7 +150,7 @@ class JobTest(AbstractContextManager["JobTest"]):
                 sink=self._sink,
                 schemas=self._schemas,
                 http=lookups,
-                tables=None if self._tables is None else self._table,
+                tables=self._tables,
             )
             if self._at_ms is not None:
                 kit.clock.now = self._at_ms / 1000
@@ -181,12 +184,6 @@ class JobTest(AbstractContextManager["JobTest"]):
         """What there is so far."""
         return self._do(self._outcome())
 
-    def _table(self, name: str) -> Any:
-        tables = self._tables or {}
-        if name not in tables:
-            raise KeyError(f"the test has no table {name!r}; it has {', '.join(tables) or 'none'}")
-        return tables[name]
-
     async def _outcome(self) -> JobOutcome:
         kit = self._open
         streams = {name: await kit.events(name) for name in self.job.writes().streams}
@@ -195,6 +192,9 @@ class JobTest(AbstractContextManager["JobTest"]):
         if self._sink is not None:
             view = self._sink.view(1_000_000)
             rows = [dict(zip(view.columns, row, strict=True)) for row in view.rows]
+        if (table := self.job.writes().materialized) is not None:
+            state = kit.log.state_reader()
+            rows = [table.flat(one) for one in TableReader(table, state.get, state.scan)]
         return JobOutcome(self.job, streams, states, rows)
 
     async def _cells(self, step: str) -> AsyncIterator[tuple[Any, Any]]:

@@ -18,6 +18,7 @@ import orjson
 from headwater.checking.project import schemas_of
 from headwater.cli.console import Advance, progress, say
 from headwater.cli.job.history_log import HistoryLog
+from headwater.cli.job.history_tables import RunTables
 from headwater.cli.job.targets import Request, refuse_overwriting, results_of
 from headwater.cli.up.up import require_project, run_until_stopped
 from headwater.config import SECTIONS, Config, load_config, override_of
@@ -99,12 +100,15 @@ class History:
         of_project, of_job = _overrides(request.settings)
         self._config = load_config(project, overrides=of_project)
         self._settings = _bounded(settings, self._config)
-        self._streams, job = _load(self._config, request.name)
+        self._streams, job, known = _load(self._config, request.name)
         self.job = job if not of_job else dataclasses.replace(job, settings=settings_of_texts(job, of_job, "--set"))
         self._results = results_of(request, self.job, self._streams)
         self._input = self._read_from(request.sources)
         refuse_overwriting(self._input.files, self._results)
         self._log = HistoryLog(self._config, self.job, self._streams)
+        self._tables = RunTables(self._config, self.job, known, request.tables)
+        if self.job.writes().materialized is not None and self._results[0].into_log and not settings.hands_over:
+            raise ConfigInvalid(f"The job {self.job.name} keeps a table, not a stream.", hint="Name a file with --to.")
         if settings.hands_over:
             self._log.require_hand_over(self._input.log_range, self._results)
 
@@ -142,6 +146,7 @@ class History:
                 directory=directory.path,
                 settings=self._settings,
                 http=lookups,
+                tables=self._tables.open(Path(elsewhere)),
             )
             try:
                 total = self._read(run)
@@ -150,7 +155,11 @@ class History:
                 if not run.done:
                     directory.remove()
                 raise
+            finally:
+                self._tables.close()
             asyncio.run(store.publish())
+            if self.job.writes().materialized is not None:
+                summary = replace(summary, written=store.lines()[self._results[0].name])
             if any(one.into_log for one in self._results):
                 asyncio.run(self._log.append(store, identity))
             if self._settings.hands_over and self._input.log_range is not None:
@@ -174,14 +183,18 @@ class History:
         if directory.found() and not self._request.restart:
             changed = directory.changed()
             if not changed:
-                store = FilesStore(directory.path, self._results, self.job.writes().table)
+                store = self._store(directory)
                 if store.is_whole():
                     say("An interrupted run of the same is resumed.")
                     return store
                 changed = ["its state, which is not whole"]
             say(f"An interrupted run is not resumed, since something has changed: {', '.join(changed)}.")
         directory.begin()
-        return FilesStore(directory.path, self._results, self.job.writes().table)
+        return self._store(directory)
+
+    def _store(self, directory: RunDirectory) -> FilesStore:
+        writes = self.job.writes()
+        return FilesStore(directory.path, self._results, writes.table, writes.materialized)
 
     def _directory(self) -> Path | None:
         """Where the state of the run is: next to the first result file, unless it is named."""
@@ -203,6 +216,7 @@ class History:
         # How fast it is changes nothing.
         asked = asdict(replace(self._settings, events_per_second=None))
         asked["results"] = [(one.name, str(one.path)) for one in self._results]
+        asked["tables"] = self._tables.identity()
         options = orjson.dumps([asked, self._request.settings], option=orjson.OPT_SORT_KEYS)
         return {
             "job": self.job.name,
@@ -274,8 +288,8 @@ def _overrides(settings: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]
     return of_project, of_job
 
 
-def _load(config: Config, name: str) -> tuple[StreamRegistry, Job]:
-    """The project's streams, and the job of this name. Errors in the files of other jobs do not matter."""
+def _load(config: Config, name: str) -> tuple[StreamRegistry, Job, list[Job]]:
+    """The project's streams, the job of this name, and all jobs. Errors in the files of other jobs do not matter."""
     unread: list[ConfigInvalid] = []
     streams, jobs = declarations(config, unread.append)
     found = next((job for job in jobs if job.name == name), None)
@@ -287,4 +301,4 @@ def _load(config: Config, name: str) -> tuple[StreamRegistry, Job]:
         raise JobInvalid(
             f"The project has no job {name}.", hint=f'Did you mean "{near}"?' if near else f"It has: {known}."
         )
-    return streams, found
+    return streams, found, jobs

@@ -22,15 +22,16 @@ def command(*, project: Path, as_json: bool) -> None:
     for job in found.jobs:
         writes, measures = job.writes(), found.measures.get(job.name)
         request = found.requests.get(job.name)
-        table = () if writes.table is None else (f"table {writes.table.name}",)
+        table = () if writes.table_name is None else (f"table {writes.table_name}",)
         made = {
             "name": job.name,
-            "reads": list(job.reads()),
+            "reads": [*job.reads(), *(f"table {name}" for name in job.tables)],
             "writes": [*writes.outputs, *table],
             "steps": [step.name for step in job.steps],
             "keeps_state": job.keeps_state,
             "lag": None if measures is None else measures.lag,
             "errors": None if measures is None else measures.events.get(writes.errors),
+            "rows": None if measures is None else measures.rows,
             "state_keys": None if measures is None else sum(size.keys for size in measures.state.values()),
             "paused": None if request is None else request.paused,
             "stopped": None if request is None else request.stopped or None,
@@ -61,7 +62,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
         ]
         counts = asked + [
             f"{word} {row[name]:,}"
-            for name, word in (("lag", "lag"), ("errors", "failed"), ("state_keys", "keys"))
+            for name, word in (("lag", "lag"), ("errors", "failed"), ("state_keys", "keys"), ("rows", "rows"))
             if row[name] or (name == "lag" and row[name] is not None)
         ]
         click.echo(f"{row['name']:<{widths[0]}}  {flow:<{widths[1]}}  {', '.join(counts)}".rstrip())

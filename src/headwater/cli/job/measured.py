@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from headwater.catalog.job_diagram import JobMeasures
     from headwater.config import Config
     from headwater.jobs.job import Job
+    from headwater.log.contract import Log
     from headwater.processing.control import JobRequest
     from headwater.streams.registry import StreamRegistry
 
@@ -72,17 +73,23 @@ async def _measured(config: Config, jobs: Sequence[Job], streams: StreamRegistry
     await log.open()
     try:
         requests = {job.name: await JobControl(log, job, ()).read() for job in jobs}
-        measures = {job.name: await measures_of(log, job, streams, rows=await _rows(config, job)) for job in jobs}
+        measures = {job.name: await measures_of(log, job, streams, rows=await _rows(config, job, log)) for job in jobs}
         return MeasuredJobs(streams, jobs, measures, requests)
     finally:
         await log.close()
 
 
-async def _rows(config: Config, job: Job) -> int | None:
-    """The rows of the table that it fills; None without one, or if it cannot be read now."""
+async def _rows(config: Config, job: Job, log: Log) -> int | None:
+    """The rows of the table that it fills or keeps; None without one, or if it cannot be read now."""
     from headwater.processing.hosting.files import table_of
+    from headwater.processing.tables import tables_of
 
     writes = job.writes()
+    if (kept := writes.materialized) is not None:
+        try:
+            return sum(1 for _ in tables_of({kept.name: kept}, log, config.path(config.jobs.state_path))(kept.name))
+        except HeadwaterError:
+            return None
     if writes.table is None or (writes.sink is None and not config.path(config.jobs.tables_path).exists()):
         return None
     table = table_of(config, job)

@@ -67,6 +67,14 @@ Examples:
     metavar="KEY=VALUE",
     help="Set a setting of the job by its name, or one of headwater.yaml by its dotted key; may be repeated.",
 )
+@click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="The rows of a materialized table that the job reads, as a run of the job that keeps it writes them (JSON "
+    "lines, also gzipped, or Parquet); may be repeated.  [default: as it is in the project's log]",
+)
 @click.option("--rate", type=click.FloatRange(min=0.001), help="Events per second at most.")
 @click.option("--no-validate", is_flag=True, help="Do not validate the input against its schemas.")
 @click.option("--no-dedupe", is_flag=True, help="Keep events whose meta.id was there before.")
@@ -95,6 +103,7 @@ def command(
     since: str | None,
     until: str | None,
     settings: tuple[str, ...],
+    tables: tuple[str, ...],
     rate: float | None,
     no_validate: bool,
     no_dedupe: bool,
@@ -128,7 +137,7 @@ def command(
     )
     history = History(
         project,
-        Request(name, sources, targets, errors, late, state, settings, restart),
+        Request(name, sources, targets, errors, late, state, settings, restart, tables),
         HistorySettings(order=order, rules=rules, events_per_second=rate, hands_over=hand_over),
     )
     try:

@@ -25,6 +25,7 @@ class Request:
     state: Path | None = None
     settings: tuple[str, ...] = ()
     restart: bool = False
+    tables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class _Place:
 def results_of(request: Request, job: Job, streams: StreamRegistry) -> list[ResultFile]:
     """The results, and which topics go into each. Raises ConfigInvalid."""
     writes = job.writes()
-    if writes.table is not None and len(request.targets) > 1:
+    has_table = writes.table_name is not None
+    if has_table and len(request.targets) > 1:
         raise ConfigInvalid(f"The job {job.name} fills one table.", hint="Name one file with --to.")
     by_place: dict[_Place, list[str]] = {}
     for target in request.targets:
@@ -57,7 +59,7 @@ def results_of(request: Request, job: Job, streams: StreamRegistry) -> list[Resu
     for index, (place, names) in enumerate(pairs):
         topics = frozenset(topic for name in names for topic in streams.get(name).topics)
         file = None if place.file is None else Path(place.file)
-        is_table = writes.table is not None and index == 0
+        is_table = has_table and index == 0 and not place.into_log
         made.append(ResultFile(f"result-{index}", topics, file, is_table, place.into_log))
     return made
 
@@ -74,6 +76,8 @@ def _target(target: str, job: Job) -> tuple[_Place, list[str]]:
     name, equals, path = target.partition("=")
     parent = Path(target).parent
     # A directory such as `hour=1` may be there; otherwise what is before the sign can only mean a stream.
+    if equals and name == writes.table_name:
+        return _Place(path), outputs
     if equals and (name in outputs or ("/" not in name and (parent == Path() or not parent.exists()))):
         return _Place(path), [_written(name, target, outputs)]
     return _Place(target), outputs

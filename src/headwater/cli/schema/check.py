@@ -196,8 +196,8 @@ def users_in(project: Path, titles: Sequence[str]) -> dict[str, list[str]]:
             read = [name for name in job.reads() if name in named]
             if read:
                 sentences.append(f"the job `{job.name}` reads `{'`, `'.join(read)}`")
-                if writes.table is not None:
-                    sentences.append(f"the table `{writes.table.name}` is filled from it by the job `{job.name}`")
+                if writes.table_name is not None:
+                    sentences.append(f"the table `{writes.table_name}` is filled from it by the job `{job.name}`")
             if writes.output in named:
                 sentences.append(f"the job `{job.name}` writes `{writes.output}`")
         found[title] = sentences

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from headwater.errors import LogCorrupt, LogUnavailable, PositionLost, TopicUnknown
-from headwater.log.contract import Features, Position, StoredRecord, TopicInfo
+from headwater.log.contract import Features, Position, StateReader, StoredRecord, TopicInfo
 from headwater.log.damage_book import DamageBook
 from headwater.log.defaults import LogDefaults
 from headwater.log.diagnostics import LogStats, VerifyReport
@@ -23,6 +23,7 @@ from headwater.log.sqlite.catalogue import TopicEntry
 from headwater.log.sqlite.ends import Ends, ReadCounts
 from headwater.log.sqlite.reader import Reader
 from headwater.log.sqlite.retention import list_topics
+from headwater.log.sqlite.state import OpenState
 from headwater.log.sqlite.tables import check_tables
 from headwater.log.sqlite.verify import look, measure, verify
 from headwater.log.tail_cache import BatchCache, Followed, take_from_memory
@@ -168,6 +169,9 @@ class ReadableLog(LogDefaults):
 
     async def namespaces(self) -> Sequence[str]:
         return await self._in_thread(self._reader.namespaces)
+
+    def state_reader(self) -> StateReader:
+        return OpenState(self._reader, lambda: self._pool is not None)
 
     async def look(self, seconds_max: float) -> bool:
         """As in the contract; each damage is logged once."""

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from headwater.errors import Fault, HeadwaterError
 from headwater.foreign import awaited
 from headwater.intake.gate import Gate, GateSettings
 from headwater.jobs.job import HistoryOrder, Job
 from headwater.jobs.metrics import JobMetrics
+from headwater.jobs.scope import Offered
 from headwater.log.contract import TopicPartition
 from headwater.processing.batch.admission import Admission, AdmissionRules, InputCounts, InputLine
 from headwater.processing.batch.clocks import with_times_of_arrival
@@ -80,9 +81,9 @@ class HistoryRun:
         store: FilesStore,
         directory: Path,
         settings: HistorySettings,
-        http: Any = None,
+        **offered: Unpack[Offered],
     ) -> None:
-        """`http`: what the job asks other services with. Raises JobInvalid, StreamUnknown."""
+        """`offered`: what the job's functions find in their context. Raises JobInvalid, StreamUnknown."""
         self._job = job
         self._streams, self._validator, self._gate_settings = project
         self._lines = lines
@@ -102,7 +103,7 @@ class HistoryRun:
         )
         gate = Gate(self._streams, self._validator, self._gate_settings, clock=self._source.now)
         telemetry = Telemetry()
-        self._metrics = JobMetrics(telemetry, job.name)
+        self._metrics = offered["metrics"] = JobMetrics(telemetry, job.name)
         self._runner = EmbeddedRunner(
             job,
             self._source,
@@ -113,7 +114,7 @@ class HistoryRun:
             ),
             status=RunnerStatus(job, telemetry),
             clock=self._source.now,
-            scope=job.scope(None, metrics=self._metrics, http=http),
+            scope=job.scope(None, **offered),
         )
 
     def read(self, watch: Callable[[], None]) -> int:

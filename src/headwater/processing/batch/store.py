@@ -21,6 +21,9 @@ from typing import IO
 import orjson
 
 from headwater.connectors.contract import Delivery, TableShape
+from headwater.event import encode_json
+from headwater.jobs.tables.materialized import MaterializedTable
+from headwater.jobs.tables.reader import TableReader
 from headwater.log.contract import LogWriter, Record, StateChange
 from headwater.processing.batch.parquet import SUFFIX as PARQUET
 from headwater.processing.batch.parquet import write_parquet
@@ -144,8 +147,16 @@ class FilesStore:
     takes_events = True
     keeps_state = True
 
-    def __init__(self, directory: Path, results: Sequence[ResultFile], table: TableShape | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        results: Sequence[ResultFile],
+        table: TableShape | None = None,
+        materialized: MaterializedTable | None = None,
+    ) -> None:
+        """`table`, `materialized`: what the job fills or keeps, whose rows are a result at the end."""
         self._table = None if table is None else TableRows(table)
+        self._materialized = materialized
         self.rows: RowTarget | None = self._table
         self.refuses: LogWriter | None = None
         self._directory = directory
@@ -214,15 +225,22 @@ class FilesStore:
 
     async def publish(self) -> None:
         """Make the parts the result files, with the rows of a table. Raises OSError. Blocks on disk."""
-        if self._table is not None:
+        if self._table is not None or self._materialized is not None:
             await self.open()
-            lines = self._table.lines(self._opened().scan)
+            lines = self._table_lines(self._opened())
             for part in (one for one in self._parts if one.result.is_table):
                 while some := list(islice(lines, LINES_AT_ONCE)):
                     part.append(some)
             await self.close()
         for part in self._parts:
             part.publish()
+
+    def _table_lines(self, state: StateFile) -> Iterator[bytes]:
+        if self._table is not None:
+            return self._table.lines(state.scan)
+        table = self._materialized
+        assert table is not None
+        return (encode_json(table.flat(row)) for row in TableReader(table, state.get, state.scan))
 
     def for_log(self) -> Iterator[bytes]:
         """The events that go into the log. Blocks on disk."""

@@ -141,6 +141,7 @@ class _Child:
             telemetry=self._telemetry,
             lookups=lookups,
             shares=self._assignment.shares,
+            materialized=self._assignment.materialized,
         )
         await hosting.start({})
 

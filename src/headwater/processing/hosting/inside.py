@@ -12,6 +12,7 @@ from headwater.errors import HeadwaterError, SinkUnavailable
 from headwater.intake.gate import Gate
 from headwater.jobs.flow import in_order_of_flow
 from headwater.jobs.job import Job
+from headwater.jobs.tables.materialized import MaterializedTable
 from headwater.log.contract import Log
 from headwater.lookups import Lookups
 from headwater.processing.control import JobControl
@@ -24,6 +25,7 @@ from headwater.processing.stores.outbox import OutboxStore, state_file
 from headwater.processing.stores.partitions import UnpartitionedStore
 from headwater.processing.stores.sink import SinkStore
 from headwater.processing.supervisor import Supervisor
+from headwater.processing.tables import materialized_tables, tables_of
 from headwater.telemetry import Telemetry
 
 
@@ -40,8 +42,10 @@ class InsideHosting:
         telemetry: Telemetry,
         lookups: Lookups,
         shares: bool | None = None,
+        materialized: Mapping[str, MaterializedTable] | None = None,
     ) -> None:
         """`shares`: whether it shares the partitions of jobs where that is possible; None: as configured.
+        `materialized`: the tables that jobs of the project keep, wherever these run; None: those of `jobs`.
 
         Raises JobInvalid for a job that cannot run on this log; ConfigInvalid, ExtraMissing for its sink."""
         self._config = config
@@ -49,6 +53,8 @@ class InsideHosting:
         self._gate = gate
         self._telemetry = telemetry
         self._lookups = lookups
+        known = materialized_tables(jobs) if materialized is None else materialized
+        self.materialized = tables_of(known, log, config.path(config.jobs.state_path))
         self._shares = config.jobs.shared if shares is None else shares
         self._settings = runner_settings(config, jobs, gate)
         self.sinks: dict[str, TableSink] = {}
@@ -101,6 +107,7 @@ class InsideHosting:
                 settings=self._settings,
                 stall_seconds_max=self._config.jobs.shared_stall_seconds_max,
                 http=self._lookups,
+                tables=self.materialized,
             )
             return Supervisor(shared, control=control_of(job, self._log, self._gate))
         runner = runner_on(
@@ -111,6 +118,7 @@ class InsideHosting:
             telemetry=self._telemetry,
             settings=self._settings,
             http=self._lookups,
+            tables=self.materialized,
         )
         return Supervisor(runner, control=control_of(job, self._log, self._gate))
 

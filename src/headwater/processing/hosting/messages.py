@@ -11,6 +11,7 @@ import msgspec
 from headwater.config import Config
 from headwater.connectors.tables import TableView
 from headwater.jobs.job import Job
+from headwater.jobs.tables.materialized import MaterializedTable
 from headwater.processing.status import JobReport
 from headwater.streams.layers import Scope, StreamLayers
 from headwater.streams.registry import StreamRegistry
@@ -32,7 +33,8 @@ class Assignment:
     """What one process is to run; pickled, so that it has exactly what the platform has read.
 
     `number` is counted from 1. `jobs`: name → what the platform knows of the job (`outline`). `shares`: whether it
-    runs its share of the partitions of those jobs that processes can share.
+    runs its share of the partitions of those jobs that processes can share. `materialized`: the tables that jobs of
+    the project keep, also in other processes.
     """
 
     number: int
@@ -42,6 +44,7 @@ class Assignment:
     access: Access | None
     jobs: Mapping[str, str]
     shares: bool
+    materialized: Mapping[str, MaterializedTable]
 
     @property
     def streams(self) -> StreamRegistry:
@@ -52,7 +55,8 @@ def outline(job: Job) -> str:
     """What a job reads and writes, and the names of its steps: what others than its process rely on."""
     writes = job.writes()
     steps = [step.name for step in job.steps]
-    return repr((job.reads(), writes.output, writes.late, writes.errors, writes.outputs, writes.table, steps))
+    tables = writes.table, writes.materialized, job.tables
+    return repr((job.reads(), writes.output, writes.late, writes.errors, writes.outputs, *tables, steps))
 
 
 class Reports(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ from headwater.processing.hosting.messages import Assignment, outline
 from headwater.processing.hosting.process import JobProcess, ServeLog
 from headwater.processing.hosting.process_metrics import ProcessMetrics
 from headwater.processing.status import JobReport, State
+from headwater.processing.tables import materialized_tables
 from headwater.streams.registry import StreamRegistry
 from headwater.telemetry import Family, Telemetry, declared
 
@@ -207,7 +208,14 @@ class ProcessHosting:
         jobs = {name: outline(self._jobs[name].job) for name in names}
         streams = self._declared
         return Assignment(
-            number, self._config, streams.layers, streams.scope, streams.access, jobs, shares=self._shares
+            number,
+            self._config,
+            streams.layers,
+            streams.scope,
+            streams.access,
+            jobs,
+            shares=self._shares,
+            materialized=materialized_tables(one.job for one in self._jobs.values()),
         )
 
     def _is_shared(self, job: Job) -> bool:

@@ -2,7 +2,8 @@
 
 How this works: a commit is one transaction: the changes of the state, the position they belong to, and their events as
 one row of the *outbox*, numbered without gaps. Once the events of a row are known to be in the log, the next commit
-deletes it. The file has an id, so that a log can distinguish it from another one, and belongs to one process at a time.
+deletes it. The file has an id, so that a log can distinguish it from another one, and belongs to one process at a time,
+which holds a lock next to it; any process of the machine may read what was committed (`StateFileReader`).
 If a job moves between logs, its file is replaced or read; the file then records the number at which that was, to show
 whether there were commits since. Everything here blocks; one thread at a time.
 """
@@ -11,8 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ import msgspec
 
 from headwater.errors import StateMismatch, StateUnavailable
 from headwater.log.contract import Record, StateChange
+from headwater.log.sqlite.file_lock import FileLock, is_locked
 from headwater.private_files import make_private_file
 
 FORMAT = 1
@@ -56,16 +59,21 @@ class StateFile:
         Raises StateUnavailable if it cannot be opened now, StateMismatch if it is something else.
         """
         self.path = path
+        # The process that has opened the file keeps it until it ends in any way: otherwise two would run the job.
+        self._lock = FileLock(_lock_of(path))
         try:
             make_private_file(path)
+            if not self._lock.acquire():
+                raise self._in_use()
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.5)
         except (OSError, sqlite3.Error) as error:
+            self._lock.release()
             raise self._unavailable(error) from None
         try:
             with self._translated():
                 self.id, self.number, self.token = self._prepare(durability)
         except BaseException:
-            self._connection.close()
+            self.close()
             raise
 
     def waiting(self) -> list[Outgoing]:
@@ -76,22 +84,13 @@ class StateFile:
 
     def get(self, namespace: str, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """The current values of `keys`; absent keys are left out."""
-        found: dict[bytes, bytes] = {}
         with self._translated():
-            for start in range(0, len(keys), KEYS_AT_ONCE):
-                some = keys[start : start + KEYS_AT_ONCE]
-                marks = ",".join("?" * len(some))
-                statement = f"SELECT key, value FROM state WHERE namespace = ? AND key IN ({marks})"
-                found.update(self._connection.execute(statement, (namespace, *some)))
-        return found
+            return _get(self._connection, namespace, keys)
 
     def scan(self, namespace: str, after: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
         """Up to `rows_max` (key, value) pairs with key > `after`, in key order."""
         with self._translated():
-            return self._connection.execute(
-                "SELECT key, value FROM state WHERE namespace = ? AND key > ? ORDER BY key LIMIT ?",
-                (namespace, after, rows_max),
-            ).fetchall()
+            return _scan(self._connection, namespace, after, rows_max)
 
     def namespaces(self) -> list[str]:
         """The namespaces that have state, sorted."""
@@ -163,6 +162,7 @@ class StateFile:
         """Release the file; idempotent."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
+        self._lock.release()
 
     def _note_moved(self) -> None:
         note = (MOVED, b"number", str(self.number).encode())
@@ -170,8 +170,6 @@ class StateFile:
 
     def _prepare(self, durability: str) -> tuple[str, int, str | None]:
         connection = self._connection
-        # The process that has opened the file keeps it until it ends in any way: otherwise two would run the job.
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'fsync' else 'NORMAL'}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
@@ -223,9 +221,106 @@ class StateFile:
             raise self._unavailable(error) from None
 
     def _unavailable(self, error: Exception) -> StateUnavailable:
-        if isinstance(error, sqlite3.Error) and "locked" in str(error):
-            return StateUnavailable(
-                f"The state of a job, {self.path}, is in use by another process.",
-                hint="A job runs in one process at a time; this one takes over when the other has ended.",
-            )
-        return StateUnavailable(f"The state of a job, {self.path}, cannot be used: {error}.", hint="Check the disk.")
+        # Earlier versions lock the file itself.
+        is_locked = isinstance(error, sqlite3.Error) and "locked" in str(error)
+        return self._in_use() if is_locked else _unusable(self.path, error)
+
+    def _in_use(self) -> StateUnavailable:
+        return StateUnavailable(
+            f"The state of a job, {self.path}, is in use by another process.",
+            hint="A job runs in one process at a time; this one takes over when the other has ended.",
+        )
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a process of this machine has the state file open as its own."""
+    return is_locked(_lock_of(path))
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+class StateFileReader:
+    """The committed state in the file of a job, which this or another process may be writing: see `StateReader`.
+
+    `absent` is called when the file has no commit: it raises why that is, or returns if there is just no state yet.
+    """
+
+    def __init__(self, path: Path, absent: Callable[[], None] = lambda: None) -> None:
+        self._path = path
+        self._absent = absent
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+
+    def get(self, namespace: str, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        with self._opened() as connection:
+            return {} if connection is None else _get(connection, namespace, keys)
+
+    def scan(self, namespace: str, after: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
+        with self._opened() as connection:
+            return [] if connection is None else _scan(connection, namespace, after, rows_max)
+
+    def close(self) -> None:
+        """Release the file; a later read opens it again."""
+        with self._lock:
+            self._close()
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection | None]:
+        """The connection, if the job has committed anything; one thread at a time. Raises StateUnavailable."""
+        with self._lock:
+            try:
+                connection = self._connect()
+                if connection is None or not _has_committed(connection):
+                    self._absent()
+                yield connection
+            except (OSError, sqlite3.Error) as error:
+                self._close()
+                raise _unusable(self._path, error) from None
+
+    def _connect(self) -> sqlite3.Connection | None:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            self._close()
+            return None
+        # A file of the same name may be another one by now.
+        if self._connection is None or self._file != (found.st_dev, found.st_ino):
+            self._close()
+            self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5.0)
+            self._connection.execute("PRAGMA query_only = ON")
+            self._file = found.st_dev, found.st_ino
+        return self._connection
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _has_committed(connection: sqlite3.Connection) -> bool:
+    tables = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'job'").fetchone()
+    return tables is not None and connection.execute("SELECT number FROM job").fetchone()[0] > 0
+
+
+def _get(connection: sqlite3.Connection, namespace: str, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        some = keys[start : start + KEYS_AT_ONCE]
+        marks = ",".join("?" * len(some))
+        statement = f"SELECT key, value FROM state WHERE namespace = ? AND key IN ({marks})"
+        found.update(connection.execute(statement, (namespace, *some)))
+    return found
+
+
+def _scan(connection: sqlite3.Connection, namespace: str, after: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
+    return connection.execute(
+        "SELECT key, value FROM state WHERE namespace = ? AND key > ? ORDER BY key LIMIT ?",
+        (namespace, after, rows_max),
+    ).fetchall()
+
+
+def _unusable(path: Path, error: Exception) -> StateUnavailable:
+    return StateUnavailable(f"The state of a job, {path}, cannot be used: {error}.", hint="Check the disk.")

@@ -56,7 +56,7 @@ def test_a_process_gets_the_settings_and_the_streams_that_the_platform_has(tmp_p
     config = load_config(TEMPLATE, environment={}, overrides={"web.port": 7})
     streams, jobs = declarations(config)
     known = {one.name: outline(one) for one in jobs}
-    sent = Assignment(1, config, streams.layers, streams.scope, streams.access, known, shares=False)
+    sent = Assignment(1, config, streams.layers, streams.scope, streams.access, known, shares=False, materialized={})
     got = pickle.loads(pickle.dumps(sent))
     assert got.config == config
     assert isinstance(got.streams, StreamRegistry)
