@@ -97,7 +97,8 @@ class Link:
 
     @property
     def is_open(self) -> bool:
-        return self._transport is not None and not self.closed.done()
+        transport = self._transport
+        return transport is not None and not self.closed.done() and not transport.is_closing()
 
     @property
     def queued_bytes(self) -> int:
@@ -146,7 +147,7 @@ class Link:
             self._end()
 
     def _opened(self) -> asyncio.Transport:
-        if self._transport is None or self.closed.done() or self._transport.is_closing():
+        if self._transport is None or not self.is_open:
             raise self._ended()
         return self._transport
 
