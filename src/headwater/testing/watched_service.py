@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headwater.cli.up.interpreter import prepare_interpreter
 from headwater.cli.up.memory import bound_free_memory, returning_memory
-from headwater.cli.up.up import prepare_interpreter, run_until_stopped
+from headwater.cli.up.up import run_until_stopped
 from headwater.config import load_config
 from headwater.platform import build
 from headwater.testing.stall_probe import StallProbe, slowness

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from headwater.cli.console import date_log_lines
+from headwater.cli.up.interpreter import prepare_interpreter
 from headwater.cli.up.memory import bound_free_memory, returning_memory
 from headwater.config import Config
 from headwater.log.contract import Log
@@ -56,6 +57,7 @@ def main() -> None:
 
 
 async def _run(assignment: Assignment, link: socket.socket, life_line: LifeLine) -> int:
+    prepare_interpreter()
     async with returning_memory():
         return await run_jobs(assignment, link, life_line, _new_log)
 

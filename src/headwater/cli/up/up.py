@@ -7,7 +7,6 @@ import contextlib
 import gc
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +15,7 @@ import click
 
 from headwater.cli.console import date_log_lines, say
 from headwater.cli.up.changed_files import ChangedFiles
+from headwater.cli.up.interpreter import prepare_interpreter
 from headwater.cli.up.memory import bound_free_memory, returning_memory
 from headwater.cli.up.start_check import checked, force_option
 from headwater.cli.up.stopping import Stopping
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 CONFIG_FILE = "headwater.yaml"
 # How long a server on a port that is in use may take to answer with its name.
 PROBE_SECONDS_MAX = 1.0
-# The event loop waits this long for a computing thread, several times per request. Python's default of 5 ms adds up.
-SWITCH_SECONDS = 0.001
 
 
 @click.command(
@@ -119,15 +117,6 @@ async def running(
         await platform.stop()
         # When Python ends it finalizes what is left, and drivers written in C would report frozen objects as leaks.
         gc.unfreeze()
-
-
-def prepare_interpreter() -> None:
-    """Configure the interpreter for serving: the event loop waits little for threads, and rarely for the collector."""
-    sys.setswitchinterval(SWITCH_SECONDS)
-    # Existing objects stay; and events create much garbage but few cycles, so frequent collections would find nothing.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 Result = TypeVar("Result")

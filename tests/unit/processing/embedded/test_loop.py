@@ -142,7 +142,7 @@ async def test_state_is_kept_per_key_and_a_failure_leaves_it_as_it_was() -> None
         {"title": "b", "edits": 2},
         {"title": "a", "edits": 4},
     ]
-    assert [error["meta"]["failure"]["exception"] for error in await kit.errors()] == ["ValueError", "JobInvalid"]
+    assert [error["meta"]["failure"]["exception"] for error in await kit.errors()] == ["ValueError", "Reject"]
     assert "title is absent" in (await kit.errors())[1]["message"]
 
 
