@@ -110,6 +110,6 @@ async def test_a_parked_event_is_overtaken_and_after_its_last_park_it_is_an_erro
     outcome = await PLACES[place](parking, [event(number, "a", number) for number in range(4)], tmp_path)
     assert [one["number"] for one in outcome.streams["out"]] == [0, 2, 3]
     assert [one["error_type"] for one in outcome.streams["parking.error"]] == ["NOT_YET"]
-    # In place at least twice, and once after each park.
-    assert len(attempts) >= 4
+    # In place, and once after each park.
+    assert len(attempts) >= 3
     assert attempts == sorted(attempts)

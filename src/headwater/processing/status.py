@@ -138,6 +138,7 @@ class RunnerStatus:
             written=self._counts["written"],
             errors=self._counts["errors"],
             late=self._counts["late"],
+            skipped=self._counts["skipped"],
             restarts=self.restarts,
             watermark=None if self._watermark_ms == NO_WATERMARK else utc_text(self._watermark_ms),
             position=self._position,
