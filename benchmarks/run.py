@@ -13,6 +13,7 @@ from pathlib import Path
 SHORT = {
     "intake": ["--rounds", "3", "--seconds", "2"],
     "log": ["--rounds", "2", "--seconds", "1"],
+    "linked": ["--rounds", "2", "--seconds", "1"],
     "sse": ["--rounds", "2", "--seconds", "2"],
     "jobs": ["--rounds", "1", "--events", "10000", "--seconds", "3"],
     "operators": ["--rounds", "1", "--events", "5000"],

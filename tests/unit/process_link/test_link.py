@@ -269,13 +269,24 @@ class Receiver:
         raise AssertionError("a sound stream was refused")
 
 
+def receive(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+    """As a transport does: as much at a time as there is room for."""
+    while data:
+        room = protocol.get_buffer(-1)
+        taken = min(len(room), len(data))
+        room[:taken] = data[:taken]
+        protocol.buffer_updated(taken)
+        data = data[taken:]
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**32 - 1), st.text(max_size=5), st.binary(max_size=60))),
+    st.sampled_from([16, 40, 1_000]),
     st.data(),
 )
 def test_frames_are_the_same_however_the_stream_is_cut(
-    frames: list[tuple[int, int, str, bytes]], data: st.DataObject
+    frames: list[tuple[int, int, str, bytes]], buffer_bytes: int, data: st.DataObject
 ) -> None:
     stream = b""
     for kind, number, method, payload in frames:
@@ -283,9 +294,10 @@ def test_frames_are_the_same_however_the_stream_is_cut(
         body = struct.pack("!BIB", kind, number, len(name)) + name + payload
         stream += struct.pack("!I", len(body)) + body
     receiver = Receiver()
-    protocol = module._Frames(receiver)  # type: ignore[arg-type]
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
-    for start, stop in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        if start < stop:
-            protocol.data_received(stream[start:stop])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "RECEIVE_BYTES", buffer_bytes)
+        protocol = module._Frames(receiver)  # type: ignore[arg-type]
+        for start, stop in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+            receive(protocol, stream[start:stop])
     assert receiver.frames == frames
