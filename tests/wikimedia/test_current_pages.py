@@ -64,6 +64,16 @@ def page(rev_id: int, kind: str = "edit", *, page_id: int = 7, at: str | None = 
     return event if was is None else {**event, "prior_state": {"page": {"page_id": was, "page_title": "River"}}}
 
 
+def in_floats(event: Event) -> Event:
+    """The same event with its whole numbers as 7.0, which JSON Schema takes for the same."""
+    page, revision = event["page"], event["revision"]
+    return {
+        **event,
+        "page": {**page, "page_id": float(page["page_id"])},
+        "revision": {**revision, "rev_id": float(revision["rev_id"])},
+    }
+
+
 @pytest.mark.parametrize(
     ("events", "expected"),
     [
@@ -72,6 +82,7 @@ def page(rev_id: int, kind: str = "edit", *, page_id: int = 7, at: str | None = 
         ([page(2, "delete", at="2026-01-31T12:02:00.500Z"), page(2)], []),
         ([page(2), page(2, "undelete", page_id=8, was=7, at="2026-01-31T13:00:00Z")], [(8, 2)]),
         ([page(1), page(3, "delete", page_id=9)], [(7, 1)]),
+        ([in_floats(page(2)), page(1)], [(7, 2)]),
     ],
 )
 def test_which_rows_there_are(events: list[Event], expected: list[tuple[int, int]], tmp_path: Path) -> None:
@@ -79,6 +90,11 @@ def test_which_rows_there_are(events: list[Event], expected: list[tuple[int, int
         ran = run_files(JOB, order, tmp_path, "--order", "arrival")
         assert ran.errors == []
         assert [(row["page_id"], row["rev_id"]) for row in ran.outputs] == expected
+
+
+def test_of_two_changes_with_the_same_times_and_revision_the_first_one_is_kept(tmp_path: Path) -> None:
+    one, other = page(1), page(1, "delete")
+    assert [len(run_files(JOB, order, tmp_path).outputs) for order in ([one, other], [other, one])] == [1, 0]
 
 
 def test_an_invalid_change_is_an_error_event(tmp_path: Path) -> None:

@@ -159,6 +159,21 @@ def test_the_life_of_a_page(tmp_path: Path) -> None:
     assert (restored["prior_state"]["page"]["page_id"], restored["changelog_kind"]) == (3, "insert")
 
 
+def test_what_is_hidden_of_a_revision_that_is_no_longer_the_newest_is_left_out_also_within_the_time_they_are_held(
+    tmp_path: Path,
+) -> None:
+    events = [
+        event("revision-create", 1, 0),
+        event("revision-visibility-change", 1, 5, **SEEN),
+        event("revision-create", 2, 10),
+        event("revision-visibility-change", 1, 10, **SEEN),
+        event("revision-visibility-change", 1, 20, **SEEN),
+        event("revision-visibility-change", 2, 30, **SEEN),
+    ]
+    ran = run_files(JOB, events, tmp_path)
+    assert kinds(ran.outputs) == [(1, "create"), (1, "visibility_change"), (2, "edit"), (2, "visibility_change")]
+
+
 def test_events_are_put_in_order_within_the_time_they_are_held_and_are_late_after_it(tmp_path: Path) -> None:
     events = [
         event("revision-create", 3, 30),

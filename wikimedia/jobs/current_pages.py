@@ -70,6 +70,7 @@ current_pages = Job(
             order="wiki_id, page_title",
             version="version",
             deleted="is_deleted",
+            keeps_first=True,
         )
     ),
     summary="All pages as they are now.",

@@ -15,6 +15,8 @@ from ..content import legacy_changes as legacy
 
 HOLD_MS = 60_000
 HELD_MAX = 10_000
+# A counter.
+OF_OLDER = "visibility_of_older_revision"
 
 
 def checked(event: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -54,10 +56,25 @@ def released(kept: Any, timer: str, context: Context) -> Transition:
     passed = [name for name in names if name <= last or (_rev_id(name) == rev_id and _is_half(events[name]["event"]))]
     for name in passed:
         del rows[name]
-    made = _changes(state, [events[name]["event"] for name in passed], context)
+    of_older = _of_older_revisions(events)
+    if dropped := of_older.intersection(passed):
+        context.metrics.counter(OF_OLDER, len(dropped))
+    made = _changes(state, [events[name]["event"] for name in passed if name not in of_older], context)
     state.released += 1
     _set_timer(rows, state, context)
     return Transition(state.kept(), events=made)
+
+
+def _of_older_revisions(events: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The changes of what is visible of a revision that was not the newest one any more, though it comes first in
+    order."""
+    made = [(one["at"], one["event"]["rev_id"]) for one in events.values() if _is_half(one["event"])]
+    return {
+        name
+        for name, one in events.items()
+        if legacy.kind_of(one["event"]) == legacy.VISIBILITY
+        and any(at <= one["at"] and rev_id > one["event"]["rev_id"] for at, rev_id in made)
+    }
 
 
 def _changes(state: legacy.State, events: list[dict[str, Any]], context: Context) -> list[dict[str, Any]]:
@@ -77,7 +94,7 @@ def _changes(state: legacy.State, events: list[dict[str, Any]], context: Context
         elif kind == legacy.VISIBILITY:
             hidden = legacy.hidden(state, event)
             if hidden is None:
-                context.metrics.counter("visibility_of_older_revision")
+                context.metrics.counter(OF_OLDER)
             made.append(hidden)
         elif kind == legacy.UNDELETE:
             made.append(legacy.restored(state, event))

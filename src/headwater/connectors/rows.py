@@ -72,7 +72,10 @@ def is_newer(shape: TableShape, values: tuple[Any, ...], present: tuple[Any, ...
     if not shape.version:
         return True
     at = shape.column_names.index(shape.version)
-    return present[at] is None or bool(_age(values[at]) >= _age(present[at]))
+    if present[at] is None:
+        return True
+    given, there = _age(values[at]), _age(present[at])
+    return bool(given > there if shape.keeps_first else given >= there)
 
 
 def _age(version: Any) -> Any:
