@@ -49,6 +49,7 @@ ASKED: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "/v1/stream-configs/{names}": ({"names": "demo.edit"}, ("",)),
     "/w/api.php": ({}, ("action=streamconfigs", "action=streamconfigs&format=json&constraints=a=b", "format=json&x=1")),
     "/api.php": ({}, ("action=streamconfigs",)),
+    "/v1/tables": ({}, ("",)),
     "/v1/canaries": ({}, ("", "condition=live")),
     "/v1/completeness": ({}, ("stream=demo.edit", "stream=demo.edit&by=receipt")),
     "/v1/reconciliation": ({}, ("", "differing=1")),

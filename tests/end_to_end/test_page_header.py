@@ -18,6 +18,7 @@ PAGES = {
     "/repositories/": "Schemas",
     "/repositories/?q=wiki": "Schemas",
     "/repositories/schemas/jsonschema/demo/edit/": "Schemas",
+    "/tables": "Tables",
     "/monitoring": "Monitoring",
     "/monitoring?show=broken": "Monitoring",
     "/?doc": "API",
@@ -50,7 +51,7 @@ def test_every_page_has_the_same_header_and_no_dead_link(tmp_path: Path) -> None
             assert current[1] == here
             links.update(urljoin(address + path, link.replace("&amp;", "&")) for link in links_of(answer.text))
         assert all(header == headers[0] for header in headers)
-        assert list(headers[0]) == ["Live", "Schemas", "Monitoring", "API", "Metrics"]
+        assert list(headers[0]) == ["Live", "Schemas", "Tables", "Monitoring", "API", "Metrics"]
         for link in sorted(links):
             if link.startswith(address) and "/v2/stream/" not in link:  # a stream does not end
                 assert client.get(link, follow_redirects=True).status_code == 200, link

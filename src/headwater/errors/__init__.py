@@ -10,7 +10,15 @@ from headwater.errors.events import (
     Violation,
 )
 from headwater.errors.family import BACK_OFF_SECONDS_MAX, ConfigInvalid, ExtraMissing, Fault, HeadwaterError
-from headwater.errors.jobs import JobInvalid, JobStopped, JobUnknown, StateMismatch, StateUnavailable
+from headwater.errors.jobs import (
+    JobInvalid,
+    JobStopped,
+    JobUnknown,
+    RowUnknown,
+    StateMismatch,
+    StateUnavailable,
+    TableUnknown,
+)
 from headwater.errors.log import (
     AppendIncomplete,
     CopyRefused,
@@ -97,6 +105,7 @@ __all__ = [
     "RequestTooLarge",
     "RequestTooSlow",
     "RevisionUnknown",
+    "RowUnknown",
     "SchemaInvalid",
     "SchemaNotFound",
     "SchemaUnavailable",
@@ -109,6 +118,7 @@ __all__ = [
     "StreamDisabled",
     "StreamSchemaMismatch",
     "StreamUnknown",
+    "TableUnknown",
     "TimestampInvalid",
     "TokenInvalid",
     "TooManyConnections",

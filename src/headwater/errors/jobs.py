@@ -18,6 +18,20 @@ class JobUnknown(HeadwaterError):
     fault = Fault.CONSUMER
 
 
+class TableUnknown(HeadwaterError):
+    """The project has no materialized table of this name, or the client may not read it."""
+
+    code = "table_unknown"
+    fault = Fault.CONSUMER
+
+
+class RowUnknown(HeadwaterError):
+    """The materialized table has no row with this key now."""
+
+    code = "row_unknown"
+    fault = Fault.CONSUMER
+
+
 class JobStopped(HeadwaterError):
     """A job with `on_error="stop"` failed on an event; it is stopped in front of that event until it is resumed."""
 

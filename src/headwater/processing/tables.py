@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from headwater.errors import StateUnavailable
+from headwater.config import Config
+from headwater.errors import ConfigInvalid, StateUnavailable
 from headwater.jobs.job import Job
 from headwater.jobs.tables.materialized import MaterializedTable
 from headwater.jobs.tables.reader import TableReader, Tables
-from headwater.log.contract import Log
+from headwater.log.contract import Log, StateReader
+from headwater.log.open import state_reader_at
 from headwater.processing.stores.outbox import state_file
 from headwater.processing.stores.state_file import StateFileReader, is_in_use
 
@@ -44,3 +46,26 @@ def tables_of(tables: Mapping[str, MaterializedTable], log: Log, state_directory
         return TableReader(table, of_file.get, of_file.scan)
 
     return Tables(tables, reader)
+
+
+def stored_state(config: Config, table: MaterializedTable) -> StateReader:
+    """Reads the state of the table's job without the log being open, also while a server runs.
+
+    Raises StateUnavailable if nothing has been stored on this machine yet.
+    """
+    if not config.log.is_kafka:
+        try:
+            return state_reader_at(config.log_path)
+        except ConfigInvalid:
+            raise StateUnavailable(
+                f"The table {table.name} is not there yet.", hint="`headwater up` creates and fills it."
+            ) from None
+
+    def absent() -> None:
+        raise StateUnavailable(
+            f"The table {table.name} is not on this machine.", hint="It is on the machine that runs its job."
+        )
+
+    reader = StateFileReader(state_file(config.path(config.jobs.state_path), table.name), absent)
+    reader.get(table.namespace, [])
+    return reader

@@ -16,6 +16,7 @@ from headwater.errors import QueryInvalid
 from headwater.platform import declarations
 from headwater.processing.hosting.files import table_of
 from headwater.queries.engine import Engine, QueryResult
+from headwater.queries.materialized import spool_materialized
 from headwater.queries.parsing import parse_query
 from headwater.queries.relations import Between, Spool, spool_streams, spool_table, stream_columns
 from headwater.schemas.repository import open_repositories
@@ -39,7 +40,7 @@ class ProjectTables:
         """Raises ConfigInvalid, JobInvalid."""
         self.config: Config = load_config(project)
         self.streams, jobs = declarations(self.config)
-        self.tables = {shape.name: job for job in jobs if (shape := job.writes().table) is not None}
+        self.tables = {name: job for job in jobs if (name := job.writes().table_name) is not None}
 
     def names(self) -> list[str]:
         """Their names, streams first. A family of streams is left out: name a stream of it."""
@@ -111,10 +112,14 @@ def _make_views(
             engine.view(stream.name, file, columns)
     for name in names:
         if (job := tables.tables.get(name)) is not None:
-            shape = job.writes().table
+            writes = job.writes()
+            if writes.materialized is not None:
+                engine.view(name, *spool_materialized(config, writes.materialized, spool))
+                continue
+            shape = writes.table
             assert shape is not None
             file = config.path(config.jobs.tables_path)
-            if job.writes().sink is None and not file.exists():
+            if writes.sink is None and not file.exists():
                 # Opening it would create it, and a query changes nothing.
                 raise QueryInvalid(f"The table {name} is not there yet.", hint="`headwater up` creates and fills it.")
             engine.view(name, *in_new_loop(spool_table(table_of(config, job), shape, spool)))

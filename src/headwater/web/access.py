@@ -48,6 +48,7 @@ DECISIONS: Mapping[str, Use] = {
     **dict.fromkeys(
         (
             *("/", "/static/", "/v1/_page/", "/clients/", "/robots.txt", "/_info", "/_info/", "/readyz", "/metrics"),
+            *("/tables", "/tables/", "/v1/tables", "/v1/tables/"),
             *("/monitoring", "/v1/canaries", "/v1/completeness", "/v1/reconciliation"),
             *("/v1/streams", "/v1/streams/", "/v1/stream-changes", "/v1/stream-changes/"),
             *("/v1/jobs/", "/w/api.php", "/api.php", "/v1/stream-configs", "/v1/stream-configs/"),

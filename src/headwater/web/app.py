@@ -30,6 +30,7 @@ from headwater.web.metrics import metrics
 from headwater.web.monitoring import Monitoring
 from headwater.web.openapi import endpoints as spec
 from headwater.web.pages.page import Pages
+from headwater.web.pages.tables import TablesPages
 from headwater.web.problems import ProblemResponse, request_uri
 from headwater.web.schema_server import indexes_of, platform_schema_routes
 from headwater.web.schemas.repository_index import RepositoryIndexes
@@ -72,6 +73,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
         *Monitoring(platform, notice).routes(),
         *streams_api.control_routes(),
         *JobsApi(platform).routes(),
+        *TablesPages(platform, notice).routes(),
     ]
     for_pages: list[BaseRoute] = [
         Route("/_info", info.info, methods=["GET"]),

@@ -30,6 +30,8 @@ STATUS: dict[type[HeadwaterError], int] = {
     errors.StreamUnknown: 404,
     errors.RevisionUnknown: 404,
     errors.JobUnknown: 404,
+    errors.TableUnknown: 404,
+    errors.RowUnknown: 404,
     errors.StreamDisabled: 400,
     errors.StreamClosed: 400,
     errors.TooManyStreams: 400,
@@ -58,6 +60,7 @@ STATUS: dict[type[HeadwaterError], int] = {
     errors.FeatureUnsupported: 501,
     errors.JobInvalid: 500,
     errors.SinkUnavailable: 503,
+    errors.StateUnavailable: 503,
     errors.ExtraMissing: 501,
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 from headwater.cli.console import say
 from headwater.config import Config
 from headwater.declaration import suggestion
-from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
+from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid, StateUnavailable
 from headwater.event import decode_json
 from headwater.event_lines import open_lines
 from headwater.jobs.cells import Cell
@@ -17,14 +17,12 @@ from headwater.jobs.job import Job
 from headwater.jobs.tables.materialized import KEY_COLUMN, ROW, MaterializedTable
 from headwater.jobs.tables.reader import TableReader, Tables
 from headwater.log.contract import StateReader
-from headwater.log.open import state_reader_at
 from headwater.processing.batch.directory import digest_of
 from headwater.processing.batch.inputs import STANDARD_INPUT
 from headwater.processing.batch.parquet import SUFFIX as PARQUET
 from headwater.processing.batch.parquet import parquet_rows
-from headwater.processing.stores.outbox import state_file
-from headwater.processing.stores.state_file import StateFile, StateFileReader
-from headwater.processing.tables import materialized_tables
+from headwater.processing.stores.state_file import StateFile
+from headwater.processing.tables import materialized_tables, stored_state
 
 ROWS_AT_ONCE = 1_000
 
@@ -77,18 +75,12 @@ class RunTables:
         return name, path
 
     def _require_state(self, name: str) -> StateReader:
-        hint = f"Give its rows: --table {name}=FILE, as `headwater job run {name} --to FILE` writes them."
-        if self._config.log.is_kafka:
-
-            def absent() -> None:
-                raise JobInvalid(f"The table {name} is not on this machine.", hint=hint)
-
-            return StateFileReader(state_file(self._config.path(self._config.jobs.state_path), name), absent)
         try:
-            return state_reader_at(self._config.log_path)
-        except ConfigInvalid as error:
+            return stored_state(self._config, self._known[name])
+        except StateUnavailable as error:
             raise ConfigInvalid(
-                f"The job reads the table {name}, and the project has no log yet.", hint=hint
+                f"The job reads the table {name}. {error.message}",
+                hint=f"Give its rows: --table {name}=FILE, as `headwater job run {name} --to FILE` writes them.",
             ) from error
 
     def _loaded(self, table: MaterializedTable, directory: Path) -> StateFile:

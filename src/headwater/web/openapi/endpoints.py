@@ -19,6 +19,7 @@ from headwater.web.openapi import registry as spec_registry
 from headwater.web.openapi import schemas as spec_schemas
 from headwater.web.openapi import service_info as spec_service
 from headwater.web.openapi import streams as spec_streams
+from headwater.web.openapi import tables as spec_tables
 from headwater.web.openapi.examples import with_amples
 from headwater.web.openapi.page import render
 from headwater.web.openapi.parts import API_KEY
@@ -34,6 +35,7 @@ TAGS = {
     spec_streams.TAG: "The declared streams, as each audience sees them, once or live.",
     spec_streams.CHANGES_TAG: "Rules that override the stream files at run time, with their history.",
     spec_streams.LEGACY_TAG: "The same streams for clients of MediaWiki's and EventGate's interfaces.",
+    spec_tables.TAG: "Materialized tables: the newest row of each key of a stream.",
     spec_jobs.TAG: "Pause, resume, reset and rewind the jobs of the platform.",
     spec_monitoring.TAG: "Whether events arrive, whether hours are complete, and whether the counts agree.",
     spec_schemas.TAG: "The schema repositories: directories, versions, search.",
@@ -48,6 +50,8 @@ LEFT_OUT = {
     "OPTIONS": "Sent by browsers before a request to another origin.",
     "GET /_info/": "The same as /_info.",
     "GET /monitoring": "A page for people; /v1/canaries has the same data.",
+    "GET /tables": "A page for people; /v1/tables has the same data.",
+    "GET /tables/{name}": "A page for people; /v1/tables/{name} has the same data.",
     "GET /static/{name}": "Styles and scripts of the pages.",
     "GET /schemas/": "The same as /schemas.",
     "GET /repositories/-/static/{name}": "Styles of the schema pages.",
@@ -80,13 +84,23 @@ def specification(
     paths: dict[str, Node] = {
         **spec_events.paths(names, has_test_events=bool(config.intake.test_events)),
         **spec_streams.paths(has_legacy=config.streams.enforce),
+        **spec_tables.paths(),
         **spec_jobs.paths(),
         **spec_monitoring.paths(),
         **spec_schemas.paths(),
         **spec_registry.paths(),
         **spec_service.paths(),
     }
-    rooms = (spec_events, spec_streams, spec_jobs, spec_monitoring, spec_schemas, spec_registry, spec_service)
+    rooms = (
+        spec_events,
+        spec_streams,
+        spec_tables,
+        spec_jobs,
+        spec_monitoring,
+        spec_schemas,
+        spec_registry,
+        spec_service,
+    )
     schemas: dict[str, Node] = {name: schema for room in rooms for name, schema in room.schemas().items()}
     return {
         "openapi": "3.0.3",
@@ -102,6 +116,7 @@ def specification(
             [stream.name for stream in public.all()],
             [stream.name for stream in exportable(public.all(), public.visibility)],
             indexes.without(public.titles_hidden()) if indexes is not None else None,
+            [name for name in platform.materialized.names() if public.visibility.reads_table(name, Sight.PUBLIC)],
         ),
         "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": {API_KEY: _API_KEY}},
     }
