@@ -17,7 +17,9 @@ FIRST = ("README.md", "docs/tutorials/first-event.md", "docs/tutorials/first-str
 GUIDES = sorted(str(page.relative_to(REPOSITORY)) for page in (REPOSITORY / "docs" / "how-to").glob("*.md"))
 # What else shows an event or a command of a project: the page that comes with one, and the reference of the intake.
 ALSO = ("src/headwater/cli/template/README.md", "docs/reference/http-api.md")
-READ = [FIRST, *((page,) for page in (*GUIDES, *ALSO) if page != "docs/how-to/index.md")]
+# Tutorials that stand alone.
+ALONE = ("docs/tutorials/first-job.md",)
+READ = [FIRST, *((page,) for page in ALONE), *((page,) for page in (*GUIDES, *ALSO) if page != "docs/how-to/index.md")]
 
 
 def scene_of(page: str) -> Scene:

@@ -34,14 +34,20 @@ produce | tail | replay | completeness | canary)
 esac
 exec '{python}' -c 'import sys; from headwater.cli import main; sys.argv.pop(0); main()' "$0" "$@"
 """
+# pytest as a project has it: without the plug-ins of this repository's own tests.
+PYTEST = """#!/bin/sh
+exec '{python}' -m pytest -p no:asyncio -p no:schemathesis -p no:hypothesispytest -p no:timeout "$@"
+"""
 LASTS = re.compile(r"\b(?:headwater (?:up|demo|schema serve)|make demo)\b(?!.*--(?:once|help))")
+# A service of the page's own, in a terminal of its own.
+SERVES = re.compile(r"python3? -m http\.server (\d{4,5})")
 ASKS = re.compile(
     r"\bheadwater (?:produce|tail|replay|canary|completeness)\b(?!.*--help)|(?:localhost|127\.0\.0\.1):8080"
 )
 TAILS = re.compile(r"\bheadwater tail\b(?!.*--(?:count|help))")
 # Asked again until the server has come so far, as a reader would.
-LOOKS = re.compile(r"headwater (?:canary status|completeness|errors (?:list|show))\b")
-PORT = re.compile(r"(?<=localhost:)\d{4,5}|(?<=127\.0\.0\.1:)\d{4,5}|(?<=--port )\d{4,5}")
+LOOKS = re.compile(r"headwater (?:canary status|completeness|errors (?:list|show)|job (?:list|show))\b")
+PORT = re.compile(r"(?:(?<=localhost:)|(?<=127\.0\.0\.1:)|(?<=--port )|(?<=http\.server ))\d{4,5}")
 KEY = re.compile(r"hwk_[\w-]+")
 # A problem document, as the HTTP interface answers with.
 REFUSED = re.compile(r'\{"type":"[^"]*","title":"[^"]*","status":[45]')
@@ -98,9 +104,10 @@ class Reader:
     def __init__(self, directory: Path) -> None:
         tools = directory / ".venv" / "bin"
         tools.mkdir(parents=True)
-        command = tools / "headwater"
-        command.write_text(COMMAND.format(python=sys.executable), encoding="utf-8")
-        command.chmod(0o755)
+        for name, text in (("headwater", COMMAND), ("pytest", PYTEST)):
+            command = tools / name
+            command.write_text(text.format(python=sys.executable), encoding="utf-8")
+            command.chmod(0o755)
         self._tools = tools
         self.directory = directory
         self.said = ""
@@ -109,6 +116,7 @@ class Reader:
         self._left = directory / ".left"
         self._ports: dict[str, str] = {}
         self._terminal: Terminal | None = None
+        self._services: list[Terminal] = []
         self._of_page = False
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HEADWATER_")},
@@ -159,7 +167,7 @@ class Reader:
 
     def leave(self, *, active: bool = True) -> None:
         """Continue with another page, in a new terminal; `active`: with the environment on its path."""
-        self.stop()
+        self.close()
         self.directory = self._home
         self.environment = dict(self._environment)
         if active:
@@ -175,6 +183,9 @@ class Reader:
             where = f"{block.where}: {step.command}"
             for act in (act for start, act in before.items() if step.command.startswith(start)):
                 act(self)
+            if SERVES.search(step.command):
+                self.serve(step.command, where=where)
+                continue
             if LASTS.search(step.command):
                 self.start(step.command, shown=step.shown, where=where)
                 continue
@@ -248,6 +259,19 @@ class Reader:
             assert time.monotonic() < deadline, f"{where}\n{self._terminal.said}"
             time.sleep(0.1)
 
+    def serve(self, command: str, *, where: str) -> None:
+        """Run a service that the page needs, until the page ends, from when it listens."""
+        command = self.here(command)
+        named = SERVES.search(command)
+        assert named is not None
+        service = Terminal(command, self.directory, self.environment)
+        self._services.append(service)
+        deadline = time.monotonic() + SECONDS_MAX
+        while not _listens(int(named[1])):
+            assert service.process.poll() is None, f"{where}\nended:\n{service.said}"
+            assert time.monotonic() < deadline, f"{where}\n{service.said}"
+            time.sleep(0.1)
+
     @property
     def server_said(self) -> str:
         """The output in the terminal of the server."""
@@ -256,6 +280,8 @@ class Reader:
     def close(self) -> None:
         """End what still runs."""
         self.stop()
+        while self._services:
+            self._services.pop().end()
 
     def stop(self) -> None:
         """Ctrl + C in the terminal of the server."""

@@ -181,6 +181,14 @@ def a_visit(reader: Reader) -> None:
     shell(reader, f"headwater produce {event}")
 
 
+def the_service_has_another_port(reader: Reader) -> None:
+    """The job of the page asks its service at the port that is used instead."""
+    file = reader.directory / "headwater.yaml"
+    service = f"http://127.0.0.1:{reader.port('8099')}"
+    jobs = f"jobs: {{path: jobs, settings: {{language_edits: {{service: '{service}'}}}}}}"
+    file.write_text(file.read_text(encoding="utf-8").replace("jobs: jobs", jobs), encoding="utf-8")
+
+
 SCENES: dict[str, Scene] = {
     "docs/how-to/query-with-sql.md": Scene(given=Reader.require_server),
     "README.md": Scene(project=False, active=False),
@@ -188,6 +196,9 @@ SCENES: dict[str, Scene] = {
         project=False, active=False, before={".venv/bin/headwater tail --help": the_commands_of_the_demo_work}
     ),
     "docs/tutorials/first-stream.md": Scene(project=False, then=the_orders_are_in_the_table),
+    "docs/tutorials/first-job.md": Scene(
+        project=False, before={"python3 -m http.server": the_service_has_another_port}
+    ),
     "docs/how-to/check-schemas-in-ci.md": Scene(given=versioned),
     "docs/how-to/from-laptop-to-cluster.md": Scene(elsewhere="tests/end_to_end/test_laptop_to_cluster.py"),
     "docs/how-to/import-events.md": Scene(

@@ -55,6 +55,10 @@ def has_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
+# The page that shows the way from a new job to one that runs, in the repository.
+FIRST_JOB_PAGE = "docs/tutorials/first-job.md"
+
+
 def called_as(*, elsewhere: bool = False) -> str:
     """How a shell finds this command: `headwater` if that is this one, else its path.
 

@@ -21,7 +21,9 @@ def command(directory: Path) -> None:
     written = write_project(directory)
     headwater = called_as(elsewhere=True)
     click.echo(
-        f"Created {directory} with {len(written)} files. Next:\n  cd {directory}\n  {headwater} check\n  {headwater} up"
+        f"Created {directory} with {len(written)} files. Next:\n  cd {directory}\n  {headwater} check\n"
+        f"  {headwater} up\n"
+        f"A job of your own:\n  {headwater} job new NAME --source demo.edit"
     )
 
 

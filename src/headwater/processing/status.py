@@ -81,6 +81,8 @@ class RunnerStatus:
         self.last_error: str | None = None
         self.restarts = 0
         self.errors_by_cause = ErrorCounts()
+        # Where the reader of a message finds the error events; "" where they are not in the log.
+        self.errors_hint = f"; see `headwater errors list {job.name}`"
         self._announcements = announcements or Announcements(clock)
         self._clock = clock
         self._error_at = float("-inf")
@@ -268,7 +270,7 @@ class RunnerStatus:
                     ""
                     if announced.total == announced.fresh
                     else f" since the last message, {announced.total:,} in all",
-                    ", and left out" if skips else f"; see {self.job.writes().errors}",
+                    ", and left out" if skips else self.errors_hint,
                     ones[-1].step,
                     short_reason(ones[-1].error),
                 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Mapping
+import json
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 from headwater.config import load_config
 from headwater.declaration import nearest
-from headwater.event import decode_stored
+from headwater.event import decode_stored, json_bytes
 from headwater.intake.outcome import Refused
 from headwater.lookups.lookups import Lookups
 from headwater.lookups.transport import Transport
@@ -31,7 +32,8 @@ class ProjectTest(AbstractContextManager["ProjectTest"]):
     """The project in a directory, with its schemas, streams, jobs and tables, on a log in memory.
 
     `directory`, which is for this test alone, gets the files of tables. `http`: URL → answer, as `Answers` takes them,
-    or a transport. `sections`: settings that override headwater.yaml.
+    or a transport. `only`: the jobs, or tables as `table.NAME`, that run; by default all. `sections`: settings that
+    override headwater.yaml.
     """
 
     def __init__(
@@ -40,16 +42,22 @@ class ProjectTest(AbstractContextManager["ProjectTest"]):
         directory: Path,
         *,
         http: Mapping[str, Any] | Transport | None = None,
+        only: Collection[str] | None = None,
         **sections: Mapping[str, Any],
     ) -> None:
-        """Raises ConfigInvalid, JobInvalid for a project with errors."""
+        """Raises ConfigInvalid, JobInvalid for a project with errors, KeyError for a job that it does not have."""
         own = {
             "log": {"url": f"sqlite:///{directory / 'events.db'}"},
             "jobs": {"tables_path": str(directory / "tables.db"), "state_path": str(directory / "state")},
         }
         overrides = {name: {**own.get(name, {}), **sections.get(name, {})} for name in {*own, *sections}}
         self._config = load_config(project, environment={}, overrides=overrides)
-        self._declared = declarations(self._config)
+        streams, jobs = declarations(self._config)
+        names = [job.name for job in jobs]
+        for name in only or ():
+            if name not in names:
+                raise KeyError(_unknown("job", name, names))
+        self._declared = (streams, jobs if only is None else [job for job in jobs if job.name in only])
         self.http = Answers(http or {}) if http is None or isinstance(http, Mapping) else http
         self._stack = contextlib.ExitStack()
         self._entered: tuple[Platform, asyncio.AbstractEventLoop] | None = None
@@ -80,13 +88,20 @@ class ProjectTest(AbstractContextManager["ProjectTest"]):
         if refused := self.refusals(*events):
             raise AssertionError("; ".join(f"event {number}: {why}" for number, why in refused.items()))
 
+    def put(self, *events: Mapping[str, Any]) -> None:
+        """Store events as jobs do, also in streams that accept none from outside. Raises AssertionError as `post`."""
+        verdicts = [self._platform.gate.admit(json.loads(json_bytes(event)), own=True) for event in events]
+        if refused := {number: one.reason for number, one in enumerate(verdicts) if isinstance(one, Refused)}:
+            raise AssertionError("; ".join(f"event {number}: {why}" for number, why in refused.items()))
+        self._do(self._platform.log.append([one.record for one in verdicts if not isinstance(one, Refused)]))
+
     def refusals(self, *events: Mapping[str, Any]) -> dict[int, str]:
         """Send events through the intake: the index of each that is refused, with the reason."""
         outcomes = self._do(self._platform.intake.write(events))
         return {number: str(one.reason) for number, one in enumerate(outcomes) if isinstance(one, Refused)}
 
     def run_jobs(self) -> None:
-        """Let all jobs process everything, in the order in which events flow, as if no more events came."""
+        """Let the jobs process everything, in the order in which events flow, as if no more events came."""
         self._do(self._platform.finish_jobs())
 
     def events(self, stream: str) -> list[dict[str, Any]]:

@@ -237,4 +237,11 @@ def run(
 
 
 def _hashable(key: Any) -> Any:
-    return tuple(map(_hashable, key)) if isinstance(key, list) else key
+    """A list as a tuple, an object as the tuple of its pairs, sorted by name."""
+    match key:
+        case list():
+            return tuple(map(_hashable, key))
+        case dict():
+            return tuple((name, _hashable(key[name])) for name in sorted(key))
+        case _:
+            return key

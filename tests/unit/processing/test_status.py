@@ -68,7 +68,10 @@ def test_failing_events_are_reported_with_place_count_and_reason(caplog: pytest.
     for _ in range(50):
         status.committed(0, failed(ValueError("no"), SystemExit(2)), "t")
     assert len(caplog.messages) == 2
-    assert "job failing (jobs/x.py:7): 1 event could not be processed; see failing.error" in caplog.messages[0]
+    assert (
+        "job failing (jobs/x.py:7): 1 event could not be processed; see `headwater errors list failing`"
+        in caplog.messages[0]
+    )
     assert "function: ValueError: no" in caplog.messages[0]
     clock.now += INTERVALS_SECONDS[0]
     status.committed(0, failed(ValueError("no")), "t")

@@ -44,6 +44,28 @@ def test_what_is_refused_is_reported_with_its_reason(project: Path, tmp_path: Pa
             test.post({**EDIT, "bytes": "many"})
 
 
+def test_only_the_jobs_that_are_named_run(project: Path, tmp_path: Path) -> None:
+    with ProjectTest(project, tmp_path, only=["page_edits"]) as test:
+        test.post(EDIT)
+        test.run_jobs()
+        assert len(test.events("demo.page_edits")) == 1
+        assert test.events("demo.edits_per_minute") == []
+    with pytest.raises(KeyError, match="did you mean 'page_edits'"):
+        ProjectTest(project, tmp_path, only=["page_edit"])
+
+
+def test_what_jobs_write_can_be_put_but_not_posted(project: Path, tmp_path: Path) -> None:
+    made = {**EDIT, "$schema": "/demo/page_edits/1.0.0", "meta": {"stream": "demo.page_edits"}, "edits": 3}
+    made = {name: made[name] for name in ("$schema", "meta", "dt", "wiki", "title", "edits", "user")}
+    with ProjectTest(project, tmp_path, only=["table.most_edited_pages"]) as test:
+        assert list(test.refusals(made)) == [0]
+        test.put(made)
+        test.run_jobs()
+        assert [row["edits"] for row in test.rows("most_edited_pages")] == [3]
+        with pytest.raises(AssertionError, match=r"event 0: .*edits"):
+            test.put({**made, "edits": "many"})
+
+
 def test_an_unknown_name_gets_the_nearest(project: Path, tmp_path: Path) -> None:
     with ProjectTest(project, tmp_path) as test:
         for ask, name, near in (

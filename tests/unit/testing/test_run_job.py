@@ -64,6 +64,17 @@ def test_outputs_errors_and_state_are_returned() -> None:
         outcome["other"]
 
 
+def test_the_state_of_any_key_is_returned() -> None:
+    @job(source="edits", sink="counts", key=lambda event: event["key"], state=int)
+    def by_value(event: Any, context: Context) -> None:
+        context.state += 1
+
+    keys: list[Any] = [{"b": [1, {}], "a": None}, ["x", {"y": []}], "text", 1.5]
+    outcome = run(by_value, [edit(1, key=key) for key in keys])
+    assert outcome.errors == []
+    assert set(outcome.state) == {(("a", None), ("b", (1, ()))), ("x", (("y", ()),)), "text", 1.5}
+
+
 def test_windows_wait_for_time_and_fire_when_it_passes() -> None:
     with JobTest(minutes) as test:
         test.put(edit(1), edit(2))

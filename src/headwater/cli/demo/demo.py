@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from headwater.cli.console import Advance, called_as, has_terminal, print_json, progress, say
+from headwater.cli.console import FIRST_JOB_PAGE, Advance, called_as, has_terminal, print_json, progress, say
 from headwater.cli.delivery import Delivery, Line, Tally
 from headwater.cli.demo.arithmetic import Expected
 from headwater.cli.demo.edits import STREAM, Sample, iso, live_edits, synthetic_edits
@@ -317,7 +317,12 @@ def _welcome(config: Config, address: str) -> None:
     click.echo(f"{_curl(address, bad)}\n")
     click.echo(f"Follow the stream:   {called_as()} tail {STREAM} --server {address}")
     click.echo(f"The project is in    {config.project_dir}")
+    click.echo(_next_step())
     click.echo("Press Ctrl + C to stop.\n")
+
+
+def _next_step() -> str:
+    return f"The next step        a job of your own, in fifteen minutes: {FIRST_JOB_PAGE}"
 
 
 def _show(summary: Summary) -> None:
@@ -338,3 +343,4 @@ def _show(summary: Summary) -> None:
         click.secho(f"✕ {difference}", fg="red")
     if not summary.differences:
         click.secho("✓ Every count agrees with what was posted.", fg="green")
+        click.echo(_next_step())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headwater.cli.console import print_json, report_error, say
+from headwater.cli.console import called_as, print_json, report_error, say
 from headwater.cli.plan import project_option
 from headwater.errors import ConfigInvalid
 from headwater.times import time_ms
@@ -127,6 +127,7 @@ def command(
     from headwater.cli.job.history import History
     from headwater.cli.job.targets import Request
     from headwater.processing.batch.admission import AdmissionRules
+    from headwater.processing.batch.inputs import LOG
     from headwater.processing.batch.run import HistorySettings
 
     rules = AdmissionRules(
@@ -149,6 +150,8 @@ def command(
         print_json(outcome.as_json())
     else:
         _show(history.job, outcome)
+        if outcome.summary.errors:
+            _show_errors(history.job, errors, in_log=LOG[0] in targets)
     for damage in outcome.damage:
         report_error(damage)
     raise SystemExit(1 if outcome.damage or (fail_on_errors and outcome.summary.errors) else 0)
@@ -161,6 +164,16 @@ def _time(text: str | None, option: str) -> int | None:
     if found is None:
         raise ConfigInvalid(f"--{option} {text} is not a time.", hint="Such as 2016-06-27T12:00:00Z.")
     return found
+
+
+def _show_errors(job: Job, file: Path | None, *, in_log: bool) -> None:
+    """Where the error events are."""
+    if file is not None:
+        say(f"The error events are in {file}.")
+    elif in_log:
+        say(f"The error events: `{called_as()} errors list {job.name}`.")
+    else:
+        say("The error events were only counted: `--errors FILE` writes them.")
 
 
 def _show(job: Job, outcome: Outcome) -> None:

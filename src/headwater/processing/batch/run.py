@@ -103,6 +103,9 @@ class HistoryRun:
         )
         gate = Gate(self._streams, self._validator, self._gate_settings, clock=self._source.now)
         telemetry = Telemetry()
+        status = RunnerStatus(job, telemetry)
+        # Where they are is for whoever started the run to say.
+        status.errors_hint = ""
         self._metrics = offered["metrics"] = JobMetrics(telemetry, job.name)
         self._runner = EmbeddedRunner(
             job,
@@ -112,7 +115,7 @@ class HistoryRun:
             settings=RunnerSettings(
                 history=True, hands_over=settings.hands_over, full_errors_per_minute_max=FULL_ERRORS_MAX
             ),
-            status=RunnerStatus(job, telemetry),
+            status=status,
             clock=self._source.now,
             scope=job.scope(None, **offered),
         )

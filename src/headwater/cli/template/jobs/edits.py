@@ -44,7 +44,13 @@ def page_edits(edit: dict[str, Any], context: Context) -> dict[str, Any]:
 edits_per_minute_table = table(
     "edits_per_minute",
     source="demo.edits_per_minute",
-    columns={"window_start": "text", "wiki": "text", "edits": "integer", "bot_edits": "integer", "bytes": "integer"},
+    columns={
+        "window_start": "text",
+        "wiki": "text",
+        "edits": "integer",
+        "bot_edits": "integer",
+        "bytes": "integer",
+    },
     key=("window_start", "wiki"),
     order="window_start desc, edits desc",
 )
