@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from contract.kinds_of_logs import OnBrokers, OnOracleLog, OnSqlite
+from contract.kinds_of_logs import OTHERS_MAX, OnBrokers, OnOracleLog, OnSqlite, linked_log, opened
 from headwater.connectors.sinks.sqlite import SqliteSink
 from headwater.errors import LogUnavailable, WriterFenced
 from headwater.log.contract import Log, Position, TopicSettings
@@ -38,6 +39,23 @@ class TestLogStoreOnSqlite(OnSqlite, JobStoreSuite):
     @pytest.fixture
     def new_store(self, log: Log) -> NewStore:
         return lambda: LogStore(log, "job.j")
+
+
+class TestLogStoreOnLinkedLogs(OnSqlite, JobStoreSuite):
+    """Each store in a process of its own, which leaves the writing to one."""
+
+    implementations = (LogStore,)
+    second_opener = "fenced"
+
+    @pytest.fixture
+    async def new_store(self, log: Log, tmp_path: Path) -> AsyncIterator[NewStore]:
+        async with contextlib.AsyncExitStack() as stack:
+            logs = []
+            for _ in range(OTHERS_MAX):
+                linked = await stack.enter_async_context(linked_log(log, tmp_path / "events.db"))
+                logs.append(await stack.enter_async_context(opened(linked)))
+            others = iter(logs)
+            yield lambda: LogStore(next(others), "job.j")
 
 
 class TestSinkStore(OnOracleLog, JobStoreSuite):

@@ -145,6 +145,8 @@ class Sink(Protocol):
         """Write all of them, in order; durable on return.
 
         With `token_in_target`: all or none, together with `token`, and repeating a batch changes nothing. Raises
+        WriterFenced, and writes nothing, if the token in the target is neither `token` nor the one that this sink read
+        or wrote last: another process has taken the job over, and this one may have been stopped meanwhile. Raises
         SinkUnavailable if nothing was written, and WriteIncomplete, which says by index which events were rejected
         permanently and which must be written again, and after how long. After any other error that is not retriable
         the events of the batch are written again one by one, to find the one that causes it.
@@ -163,7 +165,7 @@ class SetsAside(Protocol):
     async def set_aside(self) -> str | None:
         """Keep the existing rows under another name, which is returned, and continue empty and without a token.
 
-        None if there were no rows. All or nothing. Raises SinkUnavailable.
+        None if there were no rows. All or nothing. Raises SinkUnavailable, and WriterFenced as `Sink.write`.
         """
         ...
 

@@ -2,7 +2,8 @@
 
 How this works: rows and the resume token of the last batch are written in one transaction on a separate thread;
 reads use a separate connection, so that they do not wait for writes. The token is in a table next to the rows, and the
-process that opens the sink resumes from it.
+process that opens the sink resumes from it. Each transaction begins by comparing the token with the one that this sink
+read or wrote last: a process that was replaced while it was stopped finds its successor's, and writes nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from headwater.connectors.contract import ColumnType, Delivery, SinkFeatures, TableShape
 from headwater.connectors.rows import UTC, Row, latest_rows, name_aside, refused_rows, row_of
 from headwater.connectors.tables import TableView
-from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete
+from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete, WriterFenced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +107,8 @@ class SqlTableSink(Generic[_C]):
         self._position = dialect.position_table(shape.name)
         self._writer: _C | None = None
         self._reader: _C | None = None
+        # The token that the table had when this sink read or wrote it last.
+        self._known: str | None = None
         self._writing = ThreadPoolExecutor(1, thread_name_prefix=f"table-{shape.name}")
         self._reading = threading.Lock()
 
@@ -161,7 +164,8 @@ class SqlTableSink(Generic[_C]):
                 kind = self._dialect.types[column.type]
                 writer.execute(f"ALTER TABLE {quoted([self.shape.name])} ADD COLUMN {quoted([column.name])} {kind}")
         self._writer = writer
-        return self._token(writer)
+        self._known = self._token(writer)
+        return self._known
 
     def _create(self, writer: _C) -> None:
         writer.execute(create_statement(self.shape, self._dialect.types))
@@ -170,11 +174,13 @@ class SqlTableSink(Generic[_C]):
         table = self.shape.name
         other = name_aside(table)
         with self._transaction() as writer:
+            require_own(table, self._place, self._token(writer), self._known)
             has_rows = writer.execute(f"SELECT 1 FROM {quoted([table])} LIMIT 1").fetchone() is not None
             if has_rows:
                 self._dialect.move(writer, table, other)
                 self._create(writer)
             writer.execute(f"DELETE FROM {self._position} WHERE name = {self._dialect.mark}", [table])
+        self._known = None
         return other if has_rows else None
 
     def _write(self, rows: Sequence[Row], token: str) -> None:
@@ -191,14 +197,16 @@ class SqlTableSink(Generic[_C]):
         table, mark = self.shape.name, self._dialect.mark
         with self._transaction() as writer:
             known = self._token(writer)
-            if known == token:
-                return
-            if rows:
-                self._dialect.insert(writer, self.shape, rows)
-            if known is None:
-                writer.execute(f"INSERT INTO {self._position} (name, token) VALUES ({mark}, {mark})", [table, token])
-            else:
-                writer.execute(f"UPDATE {self._position} SET token = {mark} WHERE name = {mark}", [token, table])
+            if known != token:
+                require_own(self.shape.name, self._place, known, self._known)
+                if rows:
+                    self._dialect.insert(writer, self.shape, rows)
+                if known is None:
+                    insert = f"INSERT INTO {self._position} (name, token) VALUES ({mark}, {mark})"
+                    writer.execute(insert, [table, token])
+                else:
+                    writer.execute(f"UPDATE {self._position} SET token = {mark} WHERE name = {mark}", [token, table])
+        self._known = token
 
     def _refusal(self, rows: Sequence[tuple[Any, ...]]) -> Exception | None:
         """Why the database does not take the rows all together; they are not written."""
@@ -249,6 +257,16 @@ class SqlTableSink(Generic[_C]):
                 if connection is not None:
                     connection.close()
             self._reader = self._writer = None
+
+
+def require_own(table: str, place: str, found: str | None, known: str | None) -> None:
+    """Raise WriterFenced if the token found is not the known one: another process has written the table since."""
+    if found != known:
+        raise WriterFenced(
+            f"Another process has written the table {table} in {place} since this one opened it; nothing of this batch"
+            " was written.",
+            hint="Run a job in one process only; it continues after what the other one has written.",
+        )
 
 
 def on_conflict(shape: TableShape) -> str:

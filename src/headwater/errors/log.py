@@ -72,7 +72,7 @@ class AppendIncomplete(LogUnavailable):
 
 
 class WriterFenced(HeadwaterError):
-    """Another process has taken over the group of a transaction; nothing of the transaction was stored."""
+    """Another process has taken over the group, or the table, of a transaction; nothing of it was stored."""
 
     code = "writer_fenced"
     fault = Fault.OPERATOR

@@ -8,7 +8,7 @@ from typing import Any
 from headwater.connectors.contract import Delivery, SinkFeatures, TableShape
 from headwater.connectors.rows import is_newer, latest_rows, name_aside, row_of
 from headwater.connectors.tables import TableView
-from headwater.errors import SinkUnavailable, WriteIncomplete
+from headwater.errors import SinkUnavailable, WriteIncomplete, WriterFenced
 
 WITH_TOKEN = SinkFeatures(token_in_target=True, upsert=True)
 WITHOUT_TOKEN = SinkFeatures(token_in_target=False, upsert=True)
@@ -31,10 +31,12 @@ class MemorySink:
         self.features = target.features
         self._target = target
         self._rows: dict[Any, tuple[Any, ...]] | None = None
+        self._known: str | None = None
 
     async def open(self) -> str | None:
         self._rows = self._target.tables.setdefault(self.shape.name, {})
-        return self._target.tokens.get(self.shape.name)
+        self._known = self._target.tokens.get(self.shape.name)
+        return self._known
 
     def check(self, delivery: Delivery) -> None:
         row_of(self.shape, delivery)
@@ -46,8 +48,10 @@ class MemorySink:
             if rejected:
                 raise WriteIncomplete(rejected=rejected)
             if self._target.tokens.get(self.shape.name) == token:
+                self._known = token
                 return
-            self._target.tokens[self.shape.name] = token
+            self._require_own()
+            self._target.tokens[self.shape.name] = self._known = token
         for _, values in rows:
             key = self._key(values)
             if key not in there or is_newer(self.shape, values, there[key]):
@@ -57,7 +61,10 @@ class MemorySink:
 
     async def set_aside(self) -> str | None:
         there = self._opened()
+        if self.features.token_in_target:
+            self._require_own()
         self._target.tokens.pop(self.shape.name, None)
+        self._known = None
         if not there:
             return None
         other = name_aside(self.shape.name)
@@ -83,6 +90,10 @@ class MemorySink:
     def _wide(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """A row that is older than a column has no value for it."""
         return values + (None,) * (len(self.shape.columns) - len(values))
+
+    def _require_own(self) -> None:
+        if self._target.tokens.get(self.shape.name) != self._known:
+            raise WriterFenced(f"Another sink has written the table {self.shape.name} since this one was opened.")
 
     def _opened(self) -> dict[Any, tuple[Any, ...]]:
         if self._rows is None:

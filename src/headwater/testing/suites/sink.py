@@ -23,7 +23,7 @@ import pytest
 
 from headwater.connectors.contract import Column, Delivery, Readable, SetsAside, Sink, TableShape
 from headwater.connectors.spec import TableSink
-from headwater.errors import EventMalformed, JobInvalid, SinkUnavailable, WriteIncomplete
+from headwater.errors import EventMalformed, JobInvalid, SinkUnavailable, WriteIncomplete, WriterFenced
 from headwater.testing.suites.sink_delivery import DeliverySuite, NewSink
 
 EDITS = TableShape(
@@ -216,6 +216,59 @@ class SinkSuite(DeliverySuite):
         await sink.close()
         assert await sink.open() is None
         await sink.close()
+
+    async def test_a_process_that_was_replaced_writes_nothing(self, new_sink: NewSink) -> None:
+        """It was stopped before a write, and continues after its successor has begun to write."""
+        stopped, successor = new_sink(EDITS), new_sink(EDITS)
+        if not stopped.features.token_in_target:
+            pytest.skip("without a token in the target, the log fences the commits of a replaced process")
+        await stopped.open()
+        await stopped.write([delivery("enwiki", 1)], "token 1")
+        assert await successor.open() == "token 1"
+        await successor.write([delivery("enwiki", 2), delivery("dewiki", 2)], "token 2")
+        for late in ([delivery("enwiki", 7)], []):
+            with pytest.raises(WriterFenced, match="edits"):
+                await stopped.write(late, "token 2, but of other events")
+        if isinstance(stopped, SetsAside):
+            with pytest.raises(WriterFenced):
+                await stopped.set_aside()
+        await successor.write([delivery("enwiki", 3)], "token 3")
+        assert edits_of(successor) == {"enwiki": 3, "dewiki": 2}
+        # As after any error, it has to be opened again.
+        assert await stopped.open() == "token 3"
+        await stopped.write([delivery("frwiki", 4)], "token 4")
+        with pytest.raises(WriterFenced):
+            await successor.write([delivery("frwiki", 8)], "token 5")
+        assert edits_of(stopped) == {"enwiki": 3, "dewiki": 2, "frwiki": 4}
+        await stopped.close()
+        await successor.close()
+
+    async def test_one_that_only_looks_at_the_table_takes_nothing_over(self, new_sink: NewSink) -> None:
+        sink, looking = new_sink(EDITS), new_sink(EDITS)
+        await sink.open()
+        for number in range(3):
+            await looking.open()
+            assert looking.view(10).rows_total == min(number, 1)
+            await sink.write([delivery("enwiki", number)], f"token {number}")
+            await looking.close()
+        await sink.close()
+
+    async def test_a_first_write_is_fenced_too(self, new_sink: NewSink) -> None:
+        stopped, successor = new_sink(EDITS), new_sink(EDITS)
+        if not stopped.features.token_in_target:
+            pytest.skip("without a token in the target, the log fences the commits of a replaced process")
+        await stopped.open()
+        await successor.open()
+        await successor.write([], "token 1")
+        # The same batch, which the other has written: nothing is left to do.
+        await stopped.write([delivery("enwiki", 1)], "token 1")
+        assert stopped.view(10).rows_total == 0
+        await successor.write([delivery("enwiki", 2)], "token 2")
+        with pytest.raises(WriterFenced):
+            await stopped.write([delivery("enwiki", 3)], "token 3")
+        assert edits_of(successor) == {"enwiki": 2}
+        await stopped.close()
+        await successor.close()
 
     async def test_a_sink_that_is_not_open_says_so_and_closing_twice_is_fine(self, new_sink: NewSink) -> None:
         sink = new_sink(EDITS)
