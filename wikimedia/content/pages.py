@@ -47,7 +47,7 @@ class Comparison:
     reason: str | None = None
 
 
-def checked(event: dict[str, Any], context: Context) -> dict[str, Any]:
+def checked(event: dict[str, Any], context: Context | None = None) -> dict[str, Any]:
     """The event; raises InvalidInput if it lacks what every change of a page has."""
     revision, page = field(event, "revision", dict), field(event, "page", dict)
     for holder, name, kind in (

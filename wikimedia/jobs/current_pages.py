@@ -1,47 +1,27 @@
 """The table of all pages as they are now: of each, the newest revision and title."""
 
-from collections.abc import Iterator
 from typing import Any
 
-from headwater.connectors.contract import Column, TableShape
-from headwater.jobs import Context, Each, Job, ToTable
+from headwater.jobs import table
 from headwater.times import time_ms, utc_milliseconds
 
 from ..content import pages
 
-COLUMNS = (
-    Column("wiki_id", "text", "wiki_id"),
-    Column("page_id", "integer", "page_id"),
-    Column("page_title", "text", "page_title"),
-    Column("namespace_id", "integer", "namespace_id"),
-    Column("is_redirect", "boolean", "is_redirect"),
-    Column("rev_id", "integer", "rev_id"),
-    Column("rev_dt", "text", "rev_dt"),
-    Column("rev_size", "integer", "rev_size"),
-    Column("rev_sha1", "text", "rev_sha1"),
-    Column("is_content_visible", "boolean", "is_content_visible"),
-    Column("is_editor_visible", "boolean", "is_editor_visible"),
-    Column("is_comment_visible", "boolean", "is_comment_visible"),
-    Column("dt", "text", "dt"),
-    Column("is_deleted", "boolean", "is_deleted"),
-    Column("version", "text", "version"),
+OF_PAGE = ("namespace_id", "is_redirect")
+OF_REVISION = (
+    *("rev_id", "rev_dt", "rev_size", "rev_sha1"),
+    *("is_content_visible", "is_editor_visible", "is_comment_visible"),
 )
 
 
-def rows(event: dict[str, Any], context: Context) -> Iterator[dict[str, Any]]:
-    """The row of a page after a change. A page that was restored under another number is deleted under the old one."""
-    page, revision = event["page"], event["revision"]
-    row = {
-        **pages.about(event),
-        **{name: page[name] for name in ("namespace_id", "is_redirect") if name in page},
-        **{column.name: revision[column.name] for column in COLUMNS if column.name in revision},
-        "is_deleted": event["page_change_kind"] == "delete",
-        "version": version(event),
-    }
-    yield row
-    prior = event.get("prior_state", {}).get("page", {}).get("page_id")
-    if event["page_change_kind"] == "undelete" and isinstance(prior, int) and prior != page["page_id"]:
-        yield {**row, "page_id": prior, "is_deleted": True}
+def is_valid(event: dict[str, Any]) -> bool:
+    """Raises InvalidInput for an event that is not."""
+    pages.checked(event)
+    return True
+
+
+def is_deleted(event: dict[str, Any]) -> bool:
+    return bool(event["page_change_kind"] == "delete")
 
 
 def version(event: dict[str, Any]) -> str:
@@ -51,6 +31,13 @@ def version(event: dict[str, Any]) -> str:
     return f"{revised} {event['revision']['rev_id']:020} {changed}"
 
 
+def earlier_number(event: dict[str, Any]) -> list[Any] | None:
+    """The key of a page that was restored under another number, before that."""
+    prior = event.get("prior_state", {}).get("page", {}).get("page_id")
+    is_other = isinstance(prior, int) and prior != event["page"]["page_id"]
+    return [event["wiki_id"], prior] if event["page_change_kind"] == "undelete" and is_other else None
+
+
 def _sortable(text: str) -> str:
     at = time_ms(text)
     if at is None:
@@ -58,20 +45,22 @@ def _sortable(text: str) -> str:
     return utc_milliseconds(at)
 
 
-current_pages = Job(
-    "current_pages",
-    ("mediawiki.page_change.v1",),
-    steps=(Each("checked", pages.checked), Each("rows", rows)),
-    output=ToTable(
-        TableShape(
-            "current_pages",
-            COLUMNS,
-            key=("wiki_id", "page_id"),
-            order="wiki_id, page_title",
-            version="version",
-            deleted="is_deleted",
-            keeps_first=True,
-        )
-    ),
-    summary="All pages as they are now.",
+@table(
+    source="mediawiki.page_change.v1",
+    key=("wiki_id", "page.page_id"),
+    version=version,
+    delete=is_deleted,
+    replaces=earlier_number,
+    where=is_valid,
 )
+def current_pages(event: dict[str, Any]) -> dict[str, Any]:
+    """All pages as they are now."""
+    about, page, revision = pages.about(event), event["page"], event["revision"]
+    return {
+        **{name: about[name] for name in ("wiki_id", "page_id", "page_title")},
+        **{name: page.get(name) for name in OF_PAGE},
+        **{name: revision.get(name) for name in OF_REVISION},
+        "dt": about["dt"],
+        "is_deleted": False,
+        "version": version(event),
+    }

@@ -33,6 +33,7 @@ class MaterializedSettings(TypedDict, total=False):
     key: Required[Key]
     version: str | Sequence[str] | Callable[[Any], Any] | None
     delete: Callable[[Any], bool] | None
+    replaces: Callable[[Any], Any] | None
     where: Callable[[Any], bool] | None
     tombstone_ttl: Duration
     name: str | None
@@ -52,6 +53,7 @@ def materialized(settings: Mapping[str, Any], place: Place | None) -> Callable[[
     names, is_list = _key_names(asked)
     version, version_paths = _version(asked)
     where, delete = asked.function("where", "event"), asked.function("delete", "event")
+    replaces = asked.function("replaces", "event")
     own = asked.text("name")
     ttl_ms = _tombstone_ttl_ms(asked)
     described = Job(
@@ -69,12 +71,13 @@ def materialized(settings: Mapping[str, Any], place: Place | None) -> Callable[[
     def made(function: Callable[..., Any]) -> Job:
         row = _row_function(asked, function)
         name = own or str(getattr(function, "__name__", ""))
-        steps: tuple[Step, ...] = () if where is None else (Each("where", only(where)),)
+        table = MaterializedTable(name, names, is_list)
+        first: tuple[Step, ...] = () if where is None else (Each("where", only(where)),)
         return dataclasses.replace(
             described,
             name=name,
-            steps=(*steps, NewestRow(key, row, version, delete, ttl_ms).step(STEP)),
-            materialized=MaterializedTable(name, names, is_list),
+            steps=(*first, *NewestRow(table, key, row, version, delete, ttl_ms, replaces).steps(STEP)),
+            materialized=table,
             summary=(function.__doc__ or "").strip().split("\n")[0],
         )
 
@@ -119,7 +122,7 @@ def _present(event: Any, path: str) -> Any:
 
 
 def _tombstone_ttl_ms(asked: Arguments) -> int:
-    if asked.value("tombstone_ttl") is not None and asked.value("delete") is None:
+    if asked.value("tombstone_ttl") is not None and asked.value("delete") is asked.value("replaces") is None:
         raise asked.refused("tombstone_ttl", "`tombstone_ttl` is about deleted rows.", "Add delete=….")
     ttl_ms = asked.duration_ms("tombstone_ttl", TOMBSTONE_TTL)
     if not 0 < ttl_ms <= TOMBSTONE_DAYS_MAX * _DAY_MS:

@@ -16,11 +16,12 @@ from typing import Any
 
 from headwater.errors import JobInvalid
 from headwater.jobs.operators.windows import FORGET
-from headwater.jobs.steps import Context, PerKey, Timer, Transition
-from headwater.jobs.tables.materialized import ROW, VERSION
+from headwater.jobs.steps import Context, Each, PerKey, Timer, Transition
+from headwater.jobs.tables.materialized import ROW, VERSION, MaterializedTable
 from headwater.times import time_us, utc_seconds
 
 # Why an event changed nothing.
+REPLACED = "$headwater.replaced"
 OLDER, SAME_VERSION = "older_version", "same_version"
 _KINDS = (int, float, str)
 # A date and time whose texts are not in the order of the moments: with fractions or offsets of different lengths.
@@ -29,25 +30,43 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:]{5,8}(?:[.,]([0-9]+))?
 
 @dataclass(frozen=True, slots=True)
 class NewestRow:
-    """What a table does with an event. `version` None: the event time alone decides, and of one time the last event."""
+    """What a table does with an event. `version` None: the event time alone decides, and of one time the last event.
 
+    `replaces`: the key of another row that an event deletes, or None.
+    """
+
+    table: MaterializedTable
     key: Callable[[Any, Context], Any]
     row: Callable[[Any, Context], Any]
     version: Callable[[Any], Any] | None
     delete: Callable[[Any], bool] | None
     tombstone_ttl_ms: int
+    replaces: Callable[[Any], Any] | None = None
 
-    def step(self, name: str) -> PerKey:
-        """The step, which passes nothing on."""
-        return PerKey(name, self._key, self._on_event, self._on_timer, timers_emit=False)
+    def steps(self, name: str) -> tuple[Each | PerKey, ...]:
+        """The steps, which pass nothing on."""
+        keyed = PerKey(name, self._key, self._on_event, self._on_timer, timers_emit=False)
+        return (keyed,) if self.replaces is None else (Each("replaced", self._with_replaced), keyed)
+
+    def _with_replaced(self, event: Any, context: Context) -> list[Any]:
+        """The event and, if it replaces the row of another key, the same event for that key, which it deletes."""
+        assert self.replaces is not None
+        other = self.replaces(event)
+        if other is None or self.table.encoded(other) == self.table.encoded(self.key(event, context)):
+            return [event]
+        return [event, {REPLACED: other, "event": event}]
 
     def _key(self, event: Any, context: Context) -> Any:
+        if REPLACED in event:
+            return self.table.key_of(self.table.encoded(event[REPLACED])) if self.table.key_is_list else event[REPLACED]
         key = self.key(event, context)
         if key is None or (isinstance(key, list | tuple) and None in key):
             raise JobInvalid(f"The key is {key!r:.200}: a row of a table needs one without null.")
         return key
 
     def _on_event(self, state: Any, event: Any, context: Context) -> Transition:
+        is_replaced = REPLACED in event
+        event = event["event"] if is_replaced else event
         version = [] if self.version is None else _version_of(self.version(event))
         version.append(context.event_time_ms)
         if state is not None:
@@ -56,7 +75,7 @@ class NewestRow:
                 return Transition(state, dropped=OLDER)
             if known == version and self.version is not None:
                 return Transition(state, dropped=SAME_VERSION)
-        if self.delete is not None and self.delete(event):
+        if is_replaced or (self.delete is not None and self.delete(event)):
             return Transition({VERSION: version}, timers=self._expiry(context))
         row = self.row(event, context)
         if row is None:

@@ -319,3 +319,39 @@ def test_sorting_times_as_text_would_be_wrong() -> None:
     times = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z"]
     assert sorted(times) != times
     assert all(_moment(one) < _moment(other) for one, other in pairwise(times))
+
+
+@table(
+    source="pages",
+    key=("wiki", "page.id"),
+    version="revision.id",
+    replaces=lambda event: [event["wiki"], event["was"]] if "was" in event else None,
+)
+def moving_pages(event: Event) -> Event:
+    return {"title": event["title"]}
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([change(1), {**change(2, page=8), "was": 1}], [(8, "r2")]),
+        ([change(3), {**change(2, page=8), "was": 1}], [(1, "r3"), (8, "r2")]),
+        ([{**change(2), "was": 1}], [(1, "r2")]),
+        ([{**change(2), "was": 1.0}], [(1, "r2")]),
+    ],
+)
+def test_an_event_may_delete_the_row_of_another_key(events: list[Event], expected: list[tuple[int, str]]) -> None:
+    for order in (events, events[::-1]):
+        outcome = run(moving_pages, order)
+        assert outcome.errors == []
+        assert [(row["id"], row["title"]) for row in outcome.rows] == expected
+
+
+def test_a_replaced_key_of_another_form_is_an_error_event() -> None:
+    @table(source="pages", key=("wiki", "page.id"), replaces=lambda event: event["wiki"])
+    def rows(event: Event) -> Event:
+        return {"title": event["title"]}
+
+    outcome = run(rows, [change(1)])
+    assert "A key of the table rows has (wiki, id); 'enwiki' does not fit." in outcome.errors[0]["message"]
+    assert outcome.rows == []
