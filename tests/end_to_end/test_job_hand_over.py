@@ -76,16 +76,19 @@ async def finished(
         await platform.stop()
 
 
+@pytest.mark.parametrize("order", ["event-time", "arrival"])
 @pytest.mark.parametrize("files_first", [False, True])
-def test_the_server_continues_without_a_gap_or_a_repeat(tmp_path: Path, files_first: bool) -> None:
+def test_the_server_continues_without_a_gap_or_a_repeat(tmp_path: Path, files_first: bool, order: str) -> None:
     project, other = new_project(tmp_path / "handed over"), new_project(tmp_path / "live")
     load(other, edits(0, 400))
     expected = asyncio.run(finished(other))
     # The end of the files is in the log, too.
-    older = ["--from", write(tmp_path / "older.jsonl", edits(0, 130)[::-1])] if files_first else []
+    in_file = edits(0, 130)[:: -1 if order == "event-time" else 1]
+    older = ["--from", write(tmp_path / "older.jsonl", in_file)] if files_first else []
+    into = ("--from", "log", "--to", "log", "--hand-over", "--order", order)
     load(project, edits(100 if files_first else 0, 250))
     for job in ("edits_per_minute", "page_edits"):
-        stderr = invoke("job", "run", job, "--project", project, *older, "--from", "log", "--to", "log", "--hand-over")
+        stderr = invoke("job", "run", job, "--project", project, *older, *into)
         assert "continues after" in stderr
     load(project, edits(250, 400))
     assert asyncio.run(finished(project)) == expected

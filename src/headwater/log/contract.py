@@ -74,7 +74,10 @@ class StateChange(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A group's new position, and state, to be made durable in the same transaction as appended records."""
+    """A group's new position, and state, to be made durable in the same transaction as appended records.
+
+    Of several changes of one key the last one counts.
+    """
 
     group: str
     token: str

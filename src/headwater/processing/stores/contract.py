@@ -75,6 +75,7 @@ class JobStore(Protocol):
     ) -> None:
         """Make all of it durable, or nothing; a call that raised a retriable error may be repeated.
 
+        Of several `changes` of one key the last one counts.
         A store with `rows` set, and no other, is given rows; `records` are then error events. If it raises
         WriteIncomplete, the same call continues with what is left, after the pause that the error asks for.
         """

@@ -144,10 +144,14 @@ class StateFile:
     def commit(
         self, records: Sequence[Record], token: str, changes: Sequence[StateChange], *, arrived: int
     ) -> Outgoing:
-        """Make one batch durable, and delete the events of commits up to the number `arrived`."""
+        """Make one batch durable, and delete the events of commits up to the number `arrived`.
+
+        Of several changes of one key the last one counts.
+        """
         number = self.number + 1
-        kept = [(change.namespace, change.key, change.value) for change in changes if change.value is not None]
-        gone = [(change.namespace, change.key) for change in changes if change.value is None]
+        last = {(change.namespace, change.key): change.value for change in changes}
+        kept = [(*place, value) for place, value in last.items() if value is not None]
+        gone = [place for place, value in last.items() if value is None]
         connection = self._connection
         with self._translated(), self._transaction():
             connection.executemany("DELETE FROM state WHERE namespace = ? AND key = ?", gone)

@@ -170,6 +170,20 @@ class JobStoreSuite(ContractSuite):
         keys = [b"a", b"b", b"absent", b"\x00\xff"]
         assert await store.state_get("n", keys) == {b"b": b"3", b"\x00\xff": b"\x00"}
         assert await store.state_get("m", keys) == {b"a": b"other"}
+        # Of several changes of one key in a commit the last one counts.
+        steps: dict[bytes, list[bytes | None]] = {
+            b"put, deleted": [b"1", None],
+            b"put twice": [b"1", b"2"],
+            b"deleted, put": [None, b"2"],
+            b"put, deleted, put": [b"1", None, b"3"],
+            b"put, put, deleted": [b"1", b"2", None],
+        }
+        kept = {key: values[-1] for key, values in steps.items() if values[-1] is not None}
+        for number in (4, 5):
+            several = [StateChange("steps", key, value) for key, values in steps.items() for value in values]
+            await store.commit([], token(number), several)
+            assert await store.state_get("steps", list(steps)) == kept
+            assert dict(await store.state_scan("steps")) == kept
         await store.close()
 
     async def test_state_is_scanned_in_key_order(self, store: JobStore) -> None:
