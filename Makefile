@@ -8,7 +8,7 @@ ARGS   ?=
 N      ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test servers lint format bench crash-test repeat-test campaign soak fuzz docs constraints clean
+.PHONY: help demo test servers lint format bench crash-test repeat-test campaign crash soak fuzz docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ repeat-test: $(VENV)/.runtime ## kill an intake N times (default 1000) while cli
 
 campaign: $(VENV)/.runtime ## kill a whole platform while clients retry, and compare all results (make campaign ARGS="--kills 60")
 	@$(BIN)/python -m headwater.testing.campaign $(ARGS)
+
+crash: $(VENV)/.runtime ## kill platforms with jobs of every kind, and compare everything (make crash ARGS="--rounds 1000 --seed 7")
+	@$(BIN)/python -m headwater.testing.job_campaign $(ARGS)
 
 soak: $(VENV)/.runtime ## run a platform at half load while clients come and go, and check for growth (make soak ARGS="--minutes 30")
 	@$(BIN)/python -m headwater.testing.soak $(ARGS)

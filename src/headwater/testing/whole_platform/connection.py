@@ -23,10 +23,13 @@ class Answer:
 
 
 class Connection:
-    """Requests one after the other to one server; a transport error is a ConnectionEnded."""
+    """Requests one after the other to one server, with an API key if one is given; a transport error is a
+    ConnectionEnded.
+    """
 
-    def __init__(self, host: str, port: int, seconds_max: float = 10.0) -> None:
+    def __init__(self, host: str, port: int, seconds_max: float = 10.0, *, key: str | None = None) -> None:
         self._host, self._port = host, port
+        self._headers = "" if key is None else f"Authorization: Bearer {key}\r\n"
         self._seconds_max = seconds_max
         self._reader: asyncio.StreamReader | None = None
         self.writer: asyncio.StreamWriter | None = None
@@ -34,7 +37,7 @@ class Connection:
     async def request(self, method: str, path: str, body: bytes = b"") -> Answer:
         """Send a request, and wait for the whole response."""
         head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nContent-Length: {len(body)}\r\n"
-        content = "Content-Type: application/json\r\n\r\n" if body else "\r\n"
+        content = self._headers + ("Content-Type: application/json\r\n\r\n" if body else "\r\n")
         try:
             async with asyncio.timeout(self._seconds_max):
                 await self.send((head + content).encode() + body)
