@@ -18,6 +18,7 @@ SHORT = {
     "jobs": ["--rounds", "1", "--events", "10000", "--seconds", "3"],
     "operators": ["--rounds", "1", "--events", "5000"],
     "idle": ["--rounds", "2", "--seconds", "5"],
+    "processes": ["--rounds", "1", "--events", "10000"],
 }
 # Not part of `all`: it needs a schema repository.
 SCHEMAS = "schemas"

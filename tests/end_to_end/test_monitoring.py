@@ -103,7 +103,11 @@ async def test_jobs_tables_and_consumers_drop_canaries_and_their_hop_is_known(pl
     jobs = {f"job:{job.name}" for job in platform.jobs if "demo.edit" in job.sources}
     assert jobs
     await eventually(lambda: all(monitor.canaries.hops(track)[hop] for hop in jobs))
-    assert [view.rows_total for view in await platform.read_tables(10)] == [0] * len(platform.tables)
+
+    async def has_empty_tables() -> bool:
+        return [view.rows_total for view in await platform.read_tables(10)] == [0] * len(platform.tables)
+
+    await eventually(has_empty_tables)
     stream = platform.streams.get("demo.edit")
     given = await Subscription(platform.log, [stream], start=await platform.log.first(stream.topics)).next()
     assert given is not None

@@ -39,7 +39,7 @@ class JobReport:
     functions emitted to it. `dropped`: reason → how many events a step dropped, as repeats do. `skipped`: how many it
     could not process and left out, as it was asked to. `calls`: those of its async functions. `error_groups`: its
     errors by cause, the largest group first. `processes`: the numbers of the processes that it runs in; () if it runs
-    in the platform's own.
+    in the platform's own. `trouble_of_process`: whether `trouble` is about its process, and may name other jobs.
     """
 
     name: str
@@ -60,6 +60,7 @@ class JobReport:
     error_groups: tuple[ErrorGroup, ...] = ()
     processes: tuple[int, ...] = ()
     skipped: int = 0
+    trouble_of_process: bool = False
 
 
 class RunnerStatus:

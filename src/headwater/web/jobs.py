@@ -16,8 +16,8 @@ GROUPS_MAX = 5
 
 
 def job_views(platform: Platform, seen: SeenStreams) -> list[dict[str, Any]]:
-    """`[{name, place, state, read, written, errors, late, dropped, skipped, restarts, trouble, error_groups, in_flight,
-    waiting, parked}]`, for a client that sees these streams.
+    """`[{name, place, state, read, written, errors, late, dropped, skipped, restarts, processes, trouble, error_groups,
+    in_flight, waiting, parked}]`, for a client that sees these streams.
 
     `trouble` is None for a job without errors.
     """
@@ -36,6 +36,9 @@ def _view(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
         name, place = PRIVATE_NAME, None
     # The text of an exception may contain part of an event.
     readable = seen.visibility.reads_job(job.name, seen.sight)
+    if report.trouble_of_process and not seen.sees_all:
+        # It may name another job, or its file.
+        trouble = None if trouble is None else trouble.partition(":")[0]
     if trouble is not None:
         trouble = without_paths(trouble, job.project) if readable else trouble.partition(":")[0]
     return {
@@ -49,6 +52,7 @@ def _view(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
         "dropped": sum(report.dropped.values()),
         "skipped": report.skipped,
         "restarts": report.restarts,
+        "processes": list(report.processes),
         "trouble": trouble,
         "error_groups": [_group(job, one) for one in report.error_groups[:GROUPS_MAX]] if readable else [],
         "in_flight": report.calls.in_flight,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ class MeasuredJobs:
     measures: dict[str, JobMeasures]
     requests: dict[str, JobRequest]
     unmeasured: str = ""
+    # The jobs of each process of a platform that runs; empty if they run in the process that accepts events.
+    processes: Sequence[Sequence[str]] = ()
 
 
 def project_jobs(project: Path, name: str | None = None) -> tuple[Config, StreamRegistry, list[Job]]:
@@ -39,29 +41,36 @@ def project_jobs(project: Path, name: str | None = None) -> tuple[Config, Stream
     Raises ConfigInvalid, JobInvalid.
     """
     from headwater.config import load_config
-    from headwater.declaration import nearest
     from headwater.platform import declarations
 
     require_project(project)
     config = load_config(project)
     streams, jobs = declarations(config)
-    if name is not None:
-        names = [job.name for job in jobs]
-        if name not in names:
-            near = nearest(name, names)
-            hint = f'Did you mean "{near}"?' if near else "`headwater job list` prints their names."
-            raise JobInvalid(f"The project has no job {name}.", hint=hint)
-        jobs = [job for job in jobs if job.name == name]
-    return config, streams, list(jobs)
+    return config, streams, list(jobs) if name is None else [_named(name, jobs)]
+
+
+def _named(name: str, jobs: Sequence[Job]) -> Job:
+    from headwater.declaration import nearest
+
+    found = {job.name: job for job in jobs}
+    if name not in found:
+        near = nearest(name, found)
+        hint = f'Did you mean "{near}"?' if near else "`headwater job list` prints their names."
+        raise JobInvalid(f"The project has no job {name}.", hint=hint)
+    return found[name]
 
 
 def load_measured(project: Path, name: str | None = None) -> MeasuredJobs:
     """The jobs of the project, or the one of that name. Raises ConfigInvalid, JobInvalid."""
-    config, streams, jobs = project_jobs(project, name)
+    from headwater.processing.hosting.division import division_of
+
+    config, streams, known = project_jobs(project)
+    jobs = known if name is None else [_named(name, known)]
     try:
-        return asyncio.run(_measured(config, jobs, streams))
+        found = asyncio.run(_measured(config, jobs, streams))
     except HeadwaterError as error:
-        return MeasuredJobs(streams, jobs, {}, {}, error.message)
+        found = MeasuredJobs(streams, jobs, {}, {}, error.message)
+    return replace(found, processes=division_of(config, known))
 
 
 async def _measured(config: Config, jobs: Sequence[Job], streams: StreamRegistry) -> MeasuredJobs:

@@ -41,6 +41,8 @@ def command(*, name: str, project: Path, output: Path | None) -> None:
         say("It is to begin again, which is done when the platform runs it.")
     if output is None:
         click.echo(diagram_text(diagram), nl=False)
+        if numbers := [str(number) for number, names in enumerate(found.processes, 1) if name in names]:
+            click.echo(f"\n  runs in job process {', '.join(numbers)} of {len(found.processes)}")
     else:
         output.write_text(diagram_svg(diagram), encoding="utf-8")
         say(f"Written to {output}.")

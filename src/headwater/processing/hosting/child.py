@@ -71,6 +71,7 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
 
 async def run_jobs(assignment: Assignment, link_socket: socket.socket, life_line: LifeLine, new_log: NewLog) -> int:
     """Run the jobs until the platform lets them stop, or is gone; returns the exit status."""
+    life_line.runs_in(asyncio.get_running_loop())
     link = Link(link_socket, peer="the platform")
     child = _Child(assignment, link, life_line)
     log = new_log(assignment.config, link)

@@ -5,7 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from headwater.config import Config
 from headwater.jobs.job import Job
+from headwater.processing.embedded.partitioned import can_share
+from headwater.processing.hosting.files import file_of
+
+
+def shares_partitions(config: Config) -> bool:
+    """Whether the processes of a project share the partitions of the jobs where that is possible."""
+    return config.log.is_kafka and (config.jobs.shared or config.jobs.processes > 1)
+
+
+def division_of(config: Config, jobs: Sequence[Job]) -> list[tuple[str, ...]]:
+    """The names of the jobs of each process of a project; [] if jobs run in the process that accepts events."""
+    if config.jobs.processes == 0:
+        return []
+    shares = shares_partitions(config)
+    return divided(
+        jobs,
+        config.jobs.processes,
+        table_file=lambda job: None if job.writes().table is None else file_of(config, job),
+        is_shared=lambda job: shares and can_share(job),
+    )
 
 
 def divided(

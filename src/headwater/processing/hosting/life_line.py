@@ -2,12 +2,13 @@
 
 How this works: the two share a socket, which is the standard input of the process. A thread of the process waits at it:
 when the platform ends, however it does, the socket ends, and the thread ends the process at once, so that no job
-continues to write next to its successor. The thread also notices that the event loop does not run, and then sends the
-place in the code where it is blocked.
+continues to write next to its successor. The thread also notices that the event loop does not run, and then sends
+which job blocks it, and where in the code.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -29,7 +30,7 @@ PLACE_BYTES_MAX = 500
 
 
 class LifeLine:
-    """The end of the process. `beat` is to be called by its event loop at least every second."""
+    """The end of the process. Once it has an event loop, that is to call `beat` at least every second."""
 
     def __init__(self, sock: socket.socket, project: Path, gone: Callable[[int], object] = os._exit) -> None:
         """`project`: its files are named relative to it. `gone` is called with the exit status."""
@@ -37,6 +38,7 @@ class LifeLine:
         self._project = project
         self._gone = gone
         self._loop_thread = threading.get_ident()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._beat_at = time.monotonic()
         self._thread = threading.Thread(target=self._watch, name="life line", daemon=True)
 
@@ -46,7 +48,12 @@ class LifeLine:
         self.beat()
         self._thread.start()
 
+    def runs_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The event loop of the process."""
+        self._loop = loop
+
     def beat(self) -> None:
+        """The event loop runs."""
         self._beat_at = time.monotonic()
 
     def _watch(self) -> None:
@@ -64,9 +71,14 @@ class LifeLine:
 
     def _send_place(self) -> None:
         frame = sys._current_frames().get(self._loop_thread)
-        place = place_of(frame, self._project).encode("utf-8", "replace")[:PLACE_BYTES_MAX]
+        text = f"{self._running()} has not returned from {place_of(frame, self._project)}"
         with contextlib.suppress(OSError):
-            self._sock.send(place + b"\n", socket.MSG_DONTWAIT)
+            self._sock.send(text.encode("utf-8", "replace")[:PLACE_BYTES_MAX] + b"\n", socket.MSG_DONTWAIT)
+
+    def _running(self) -> str:
+        """The task that blocks the event loop; tasks of jobs are named so: `job counts`."""
+        task = None if self._loop is None else asyncio.current_task(self._loop)
+        return "a function" if task is None else task.get_name()
 
 
 def place_of(frame: FrameType | None, project: Path) -> str:

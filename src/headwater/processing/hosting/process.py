@@ -218,7 +218,8 @@ class JobProcess:
 
     def _take_failure(self, payload: bytes) -> None:
         error = decode_error(payload)
-        self._cause = f"it could not start: {error.message}" + (f" {error.hint}" if error.hint else "")
+        # The end of a sentence.
+        self._cause = f"it could not start: {error}".rstrip(".")
 
     def _take_place(self, life: socket.socket) -> None:
         try:

@@ -36,7 +36,7 @@ class ProcessState:
         self.before: dict[str, JobReport] = {}
         self.is_running = False
         self.is_silent = False
-        # Where in the code its event loop is blocked, as far as it could send that.
+        # Which job blocks its event loop, and where in the code, as far as it could send that: a clause.
         self.place = ""
         self._families: list[Family] = []
         self._families_before: list[Family] = []
@@ -137,9 +137,9 @@ class ProcessState:
 
     def blocked(self) -> str:
         """Where it is blocked, as the end of a sentence."""
-        return f"; it is in {self.place}" if self.place else ""
+        return f"; {self.place}" if self.place else ""
 
     def _silence(self) -> str:
         seconds = time.monotonic() - self._heard_at
-        jobs = f"a function of {'one of its jobs' if len(self.jobs) > 1 else self.jobs[0]}"
-        return f"for {seconds:.0f} s, {jobs} has not returned{self.blocked()}"
+        job = f"a function of {'one of its jobs' if len(self.jobs) > 1 else self.jobs[0]} has not returned"
+        return f"for {seconds:.0f} s, {self.place or job}"

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from headwater.config import Config
 from headwater.connectors.tables import TableView
@@ -21,8 +20,7 @@ from headwater.jobs.job import Job
 from headwater.log.contract import Log
 from headwater.processing.control import JobControl
 from headwater.processing.embedded.partitioned import can_share, sum_of_reports
-from headwater.processing.hosting.division import divided
-from headwater.processing.hosting.files import file_of
+from headwater.processing.hosting.division import division_of, shares_partitions
 from headwater.processing.hosting.inside import InsideHosting
 from headwater.processing.hosting.messages import Assignment, outline
 from headwater.processing.hosting.process import JobProcess, ServeLog
@@ -80,13 +78,15 @@ class ProcessJob:
         states = [self._state_in(process) for process in self._processes]
         state = next((one for one in _STATES if one in states), states[0])
         known = [one for one in reports if one is not None]
+        problem = next((found for one in self._processes if (found := one.state.problem())), None)
         return replace(
             total,
             state=state,
             restarts=total.restarts + sum(process.state.restarts for process in self._processes),
             position=next((one.position for one in known if one.position), None),
             watermark=min((one.watermark for one in known if one.watermark), default=None),
-            trouble=next((found for one in self._processes if (found := one.state.problem())), total.trouble),
+            trouble=problem or total.trouble,
+            trouble_of_process=problem is not None,
             processes=tuple(process.state.number for process in self._processes),
         )
 
@@ -124,9 +124,9 @@ class ProcessHosting:
         self._how = how
         self._gate = gate
         self._declared: StreamRegistry = gate.streams
-        self._shares = log.features.shares_partitions and (config.jobs.shared or config.jobs.processes > 1)
+        self._shares = shares_partitions(config)
         self._jobs = {name: ProcessJob(inside, name) for name in inside.jobs}
-        self._processes: list[JobProcess] = []
+        self.processes: list[JobProcess] = []
         self._families: list[Family] = []
         self._watching: asyncio.Task[None] | None = None
         telemetry.include(lambda: self._families)
@@ -137,7 +137,7 @@ class ProcessHosting:
         )
         for name, job in self._jobs.items():
             in_trouble.labels(name).set_function(_is_in_trouble(job))
-        self._metrics = ProcessMetrics(telemetry, self._processes, config.jobs.processes)
+        self._metrics = ProcessMetrics(telemetry, self.processes, config.jobs.processes)
 
     @property
     def jobs(self) -> Mapping[str, ProcessJob]:
@@ -151,16 +151,15 @@ class ProcessHosting:
             for name, host in self._jobs.items()
             if name not in damaged and (self._is_shared(host.job) or not only_shared)
         ]
-        count = self._config.jobs.processes
-        for names in divided(jobs, count, table_file=self._table_file, is_shared=self._is_shared):
-            assignment = self._assignment(len(self._processes) + 1, names)
+        for names in division_of(self._config, jobs):
+            assignment = self._assignment(len(self.processes) + 1, names)
             limit = self._config.jobs.process_memory_bytes_max
-            self._processes.append(JobProcess(assignment, self._how.command, self._how.serve_log, limit))
+            self.processes.append(JobProcess(assignment, self._how.command, self._how.serve_log, limit))
         for name, host in self._jobs.items():
-            host.runs_in([one for one in self._processes if name in one.state.jobs])
-        for process in self._processes:
+            host.runs_in([one for one in self.processes if name in one.state.jobs])
+        for process in self.processes:
             process.start()
-        if self._processes:
+        if self.processes:
             self._watching = asyncio.create_task(self._watch(), name="job processes")
 
     async def stop(self) -> None:
@@ -172,7 +171,7 @@ class ProcessHosting:
         await self._inside.finish()
 
     async def views(self, rows_max: int) -> list[TableView]:
-        found = await asyncio.gather(*(process.views(rows_max) for process in self._processes))
+        found = await asyncio.gather(*(process.views(rows_max) for process in self.processes))
         views = {view.name: view for views in found for view in views}
         # Those that were opened here are newer.
         views.update({view.name: view for view in await self._inside.views(rows_max)})
@@ -180,7 +179,7 @@ class ProcessHosting:
 
     async def measure(self) -> None:
         self._metrics.count()
-        found = await asyncio.gather(*(process.families() for process in self._processes))
+        found = await asyncio.gather(*(process.families() for process in self.processes))
         self._families = [one for families in found for one in families if one.name != "headwater_job_in_trouble"]
 
     async def _stop_processes(self) -> None:
@@ -188,7 +187,7 @@ class ProcessHosting:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
             self._watching = None
-        await asyncio.gather(*(process.stop() for process in self._processes))
+        await asyncio.gather(*(process.stop() for process in self.processes))
 
     async def _watch(self) -> None:
         turn = 0
@@ -201,7 +200,7 @@ class ProcessHosting:
                 await self.measure()
             # If this loop was blocked, what the processes have sent meanwhile is still to be read.
             if time.monotonic() - before < 2 * CHECK_SECONDS:
-                for process in self._processes:
+                for process in self.processes:
                     process.check()
 
     def _assignment(self, number: int, names: Sequence[str]) -> Assignment:
@@ -220,9 +219,6 @@ class ProcessHosting:
 
     def _is_shared(self, job: Job) -> bool:
         return self._shares and can_share(job)
-
-    def _table_file(self, job: Job) -> Path | None:
-        return None if job.writes().table is None else file_of(self._config, job)
 
 
 def _is_in_trouble(job: ProcessJob) -> Callable[[], float]:

@@ -40,6 +40,8 @@ POLL_SECONDS = 0.2
 # One of two clients that send the same orders may be minutes behind the other: the window is longer than a campaign.
 PROJECT = ProjectSettings(canary_period="300ms", dedupe_window_seconds=86_400.0, dedupe_ids_max=2_000_000)
 _JOB_EVENTS = re.compile(rb"^headwater_job_events_total\{[^}]*\} (\S+)$", re.MULTILINE)
+# A process of jobs that does not run yet: its jobs have moved as little as those that are done.
+_PROCESS_STARTING = re.compile(rb"^headwater_job_process_up\{[^}]*\} 0(\.0)?$", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -186,7 +188,7 @@ class Campaign:
         while time.monotonic() - since < QUIET_SECONDS:
             text = (await connection.request("GET", "/metrics")).body
             now = sum(map(float, _JOB_EVENTS.findall(text)))
-            if now != moved:
+            if now != moved or _PROCESS_STARTING.search(text):
                 moved, since = now, time.monotonic()
             if time.monotonic() > until:
                 self.report.problems.append(f"jobs still move after {DRAIN_SECONDS_MAX:g} s without new orders")

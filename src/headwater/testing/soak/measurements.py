@@ -1,7 +1,8 @@
-"""The resources of a process, sampled while it runs, and how fast they grow: a line by least squares."""
+"""The resources of a platform, sampled while it runs, and how fast they grow: a line by least squares."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 from collections.abc import Sequence
@@ -18,7 +19,10 @@ Series = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """The resources of a process at one moment. `resident_bytes` includes pages of files, `own_bytes` does not."""
+    """The resources of a process, and of those it has started, at one moment.
+
+    `resident_bytes` includes pages of files, `own_bytes` does not.
+    """
 
     seconds: float
     resident_bytes: int
@@ -29,6 +33,23 @@ class Holdings:
 
 def holdings(pid: int, seconds: float) -> Holdings:
     """The present values, `seconds` after the start. Raises OSError if the process has ended."""
+    total = _own_holdings(pid, seconds)
+    children = [(task / "children").read_text().split() for task in (Path("/proc") / str(pid) / "task").iterdir()]
+    for child in (int(one) for some in children for one in some):
+        # One of them may end at any moment.
+        with contextlib.suppress(OSError):
+            one = holdings(child, seconds)
+            total = Holdings(
+                seconds,
+                total.resident_bytes + one.resident_bytes,
+                total.own_bytes + one.own_bytes,
+                total.handles + one.handles,
+                total.threads + one.threads,
+            )
+    return total
+
+
+def _own_holdings(pid: int, seconds: float) -> Holdings:
     folder = Path("/proc") / str(pid)
     fields = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line)
     return Holdings(

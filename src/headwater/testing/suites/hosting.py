@@ -14,7 +14,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from headwater.config import CONFIG_FILE
 from headwater.errors import LogCorrupt
 from headwater.event import decode_stored
 from headwater.platform import Platform
@@ -79,7 +81,11 @@ class HostingSuite(ContractSuite):
     @pytest.fixture
     def project(self, tmp_path: Path) -> Path:
         directory = tmp_path / "project"
-        write_whole_project(directory, ProjectSettings(canary_period="1h"))
+        write_whole_project(directory, ProjectSettings())
+        file = directory / CONFIG_FILE
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        settings["monitoring"]["canaries"] = False
+        file.write_text(yaml.safe_dump(settings), encoding="utf-8")
         return directory
 
     @pytest.fixture

@@ -40,7 +40,8 @@ def test_the_place_where_it_is_blocked_is_sent(impatient: None) -> None:
     LifeLine(theirs, HERE, lambda _: ended.set()).start()
     ours.settimeout(30)
     sent = ours.recv(65_536).decode()
-    assert sent.startswith("test_the_place_where_it_is_blocked_is_sent (test_life_line.py, line ")
+    place = "test_the_place_where_it_is_blocked_is_sent (test_life_line.py, line "
+    assert sent.startswith(f"a function has not returned from {place}")
     ours.close()
     assert ended.wait(30)
     theirs.close()
