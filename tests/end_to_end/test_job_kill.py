@@ -1,4 +1,4 @@
-"""A process that runs windows, state, calls and a table is killed again and again; everything is exact all the same."""
+"""A process that runs windows, state, calls and tables is killed again and again; everything is exact all the same."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ STARTING_SECONDS_MAX = 0.5
 EVENTS_EACH = 375
 EVENTS = KILLS * EVENTS_EACH
 WIKIS = 7
+PAGES = 20
 
 FILES = {
     "schemas/edit/1.0.0.yaml": """
@@ -89,6 +90,13 @@ asked = Job(
     ToStream("asked"),
 )
 
+def version(event):
+    return int(event["meta"]["id"].removeprefix("edit-")) * 7919 % 3001
+
+@table(source="edit", key=("wiki", "page"), version=version, delete=lambda event: version(event) % 3 == 0)
+def newest(event):
+    return {"edit": event["meta"]["id"]}
+
 counted = table("counts", source="counts", key=("wiki", "start"),
                 columns={"wiki": "text", "start": "text", "edits": "integer"})
 """,
@@ -129,7 +137,18 @@ def edit(number: int) -> dict[str, Any]:
         "$schema": "/edit/1.0.0",
         "meta": {"stream": "edit", "id": f"edit-{number}", "dt": f"2023-11-14T20:{minute:02}:{second:02}Z"},
         "wiki": f"wiki{number % WIKIS}",
+        "page": number % PAGES,
     }
+
+
+def newest_edits() -> dict[tuple[str, int], str]:
+    """The newest edit of each page, as the table of the project has it, unless that deletes the page."""
+    found: dict[tuple[str, int], tuple[int, str]] = {}
+    for number in range(EVENTS):
+        event, version = edit(number), number * 7919 % 3001
+        key = (event["wiki"], event["page"])
+        found[key] = max(found.get(key, (-1, "")), (version, event["meta"]["id"]))
+    return {key: name for key, (version, name) in found.items() if version % 3}
 
 
 def run_and_kill(project: Path, log_url: str, events: int, seconds: float) -> None:
@@ -171,6 +190,10 @@ async def test_counts_and_states_are_exact_whenever_the_process_is_killed(tmp_pa
         expected = Counter((edit(n)["wiki"], edit(n)["meta"]["dt"][:16] + ":00Z") for n in range(EVENTS))
         rows = platform.tables["counts"].view(10_000).rows
         assert {(wiki, start): edits for wiki, start, edits in rows} == expected
+
+        newest = {key: row["edit"] for key, row in platform.materialized("newest")}
+        assert newest == newest_edits()
+        assert 50 < len(newest) < WIKIS * PAGES
 
         running = await events_of(platform, "running")
         numbers: dict[str, list[int]] = {}
