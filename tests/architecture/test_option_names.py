@@ -90,7 +90,7 @@ MEANINGS = {
     "--patience": "how long to wait for a busy server, in seconds",
     "--pin": "keep a copy for references only",
     "--port": "the port to listen on",
-    "--prefix": "what titles begin with",
+    "--prefix": "what titles or keys begin with",
     "--private": "private streams too",
     "--project": "the project directory",
     "--public": "only what everybody may know",

@@ -310,6 +310,30 @@ def test_the_command_line_names_tables_their_rows_and_who_reads_them(service: Se
     assert invoke("check", *project).exit_code == 0
 
 
+def test_rows_are_printed(service: Service) -> None:
+    project = ("--project", str(service.project))
+    listed = {
+        one["name"]: one for one in map(json.loads, invoke("table", "list", "--json", *project).output.splitlines())
+    }
+    assert listed["orders"]["rows"] == 2 + len(HOSTILE)
+    assert listed["orders"]["key"] == ["shop", "number"]
+    assert "shop.order by shop, number" in invoke("table", "list", *project).output
+    shown = invoke("table", "show", "orders", "--prefix", "north", *project).stdout
+    assert [json.loads(line)["number"] for line in shown.splitlines()] == [1, 3]
+    some = invoke("table", "show", "orders", "--count", "1", *project)
+    assert (len(some.stdout.splitlines()), "There are more rows" in some.stderr) == (1, True)
+    row = {"text": "north 1 v3", "price": None}
+    for key in (["north", "1"], ['["north",1]']):
+        assert json.loads(invoke("table", "get", "orders", *key, *project).stdout) == row
+    for key, code, reason in (
+        (["orders", "north", "2"], 1, "has no row with the key north 2"),
+        (["orders", "north"], 2, "A key of the table orders has (shop, number)"),
+        (["order", "north"], 1, 'Did you mean "orders"?'),
+    ):
+        refused = invoke("table", "get", *key, *project)
+        assert (refused.exit_code, reason in refused.stderr) == (code, True), refused.stderr
+
+
 def test_a_live_job_reads_the_table(service: Service) -> None:
     asked = [order(number, stream="shop.question") for number in (1, 2)]
     assert service.client.post("/v1/events", json=asked).status_code == 201

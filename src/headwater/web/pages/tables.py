@@ -12,7 +12,6 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -25,6 +24,7 @@ from headwater.event import json_bytes
 from headwater.jobs.job import Job
 from headwater.jobs.tables.materialized import TableRow
 from headwater.jobs.tables.reader import ROWS_MAX, TablePage, TableReader
+from headwater.jobs.tables.written_keys import FoundRow, find_row, written_value
 from headwater.platform import Platform
 from headwater.web.http.route import Route
 from headwater.web.http.threads import in_thread
@@ -191,24 +191,10 @@ def _some_rows(reader: TableReader, prefix: Sequence[Any], after: bytes, limit: 
     return TablePage(rows, next_after)
 
 
-def _found(reader: TableReader, asked: Sequence[str]) -> tuple[Any, Any]:
-    """The first reading of a key that has a row, and the row; else the first reading, and None."""
-    readings = _readings(asked)
-    first: tuple[Any, Any] | None = None
-    problem: JobInvalid | None = None
-    for key in readings:
-        try:
-            row = reader.get(key)
-        except JobInvalid as error:
-            problem = problem or error
-            continue
-        if row is not None:
-            return key, row
-        first = first or (key, None)
-    if first is not None:
-        return first
-    assert problem is not None
-    raise problem
+def _found(reader: TableReader, asked: Sequence[str]) -> FoundRow:
+    if any(len(one) > KEY_CHARS_MAX for one in asked):
+        raise FilterInvalid(f"A key has at most {KEY_CHARS_MAX:,} characters.")
+    return find_row(reader, asked)
 
 
 def _page_rows(reader: TableReader, asked: Sequence[str], after: bytes) -> TablePage:
@@ -224,28 +210,11 @@ def _row_of(reader: TableReader, key: Any, row: Mapping[str, Any]) -> Any:
     return TableRow(tuple(key) if isinstance(key, list | tuple) else (key,), dict(row))
 
 
-def _readings(asked: Sequence[str]) -> list[Any]:
-    """What the parameter `key` may mean: JSON, or text as it is; repeated, one part each."""
-    if any(len(one) > KEY_CHARS_MAX for one in asked):
-        raise FilterInvalid(f"A key has at most {KEY_CHARS_MAX:,} characters.")
-    if len(asked) > 1:
-        return [[_value(one) for one in asked], list(asked)]
-    value = _value(asked[0])
-    return [value] if value == asked[0] else [value, asked[0]]
-
-
-def _value(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text
-
-
 def _prefix(request: Request) -> list[Any]:
     text = request.query_params.get("prefix", "")
     if len(text) > KEY_CHARS_MAX:
         raise FilterInvalid(f"A prefix has at most {KEY_CHARS_MAX:,} characters.")
-    value = _value(text) if text else []
+    value = written_value(text) if text else []
     return value if isinstance(value, list) else [value]
 
 
