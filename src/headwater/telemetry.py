@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Any, TypeVar
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
@@ -80,6 +81,16 @@ def bounded(name: str) -> Label:
     return Label(name, Values.ANYBODY)
 
 
+class Histogram(prometheus_client.Histogram):
+    """A histogram that also takes what was counted elsewhere."""
+
+    def observe_counts(self, counts: Iterable[tuple[int, int]], total: float) -> None:
+        """Add so many values to each of these buckets, by index; `total` is the sum of all values."""
+        self._sum.inc(total)
+        for index, count in counts:
+            self._buckets[index].inc(count)
+
+
 class _Bounding(MetricWrapperBase):
     """An instrument with labels whose values producers and clients choose."""
 
@@ -137,6 +148,8 @@ class Family(msgspec.Struct, frozen=True):
 _COMBINED: Mapping[str, Callable[[float, float], float]] = {
     "headwater_job_circuit_open": max,
     "headwater_job_in_trouble": max,
+    "headwater_job_lag_seconds": max,
+    "headwater_job_stopped": max,
     "headwater_job_watermark_seconds": lambda one, other: min(one, other) if one and other else one or other,
 }
 # About one process, so that they would mean nothing among those of another.

@@ -30,6 +30,7 @@ TIMES = (
     "tests/semantics/test_times_of_records.py"
     "::test_the_time_of_a_record_is_that_of_its_receipt_and_the_events_own_time_is_beside_it"
 )
+OBSERVED = "tests/end_to_end/test_job_measures.py::"
 EMBEDDED = "tests/unit/processing/embedded/"
 FAILURES = "tests/unit/processing/failures/"
 OPERATORS = "tests/unit/jobs/operators/"
@@ -269,8 +270,14 @@ LINES: dict[str, Line] = {
         "tests/unit/lookups/test_http.py::test_each_caller_has_its_own_value_of_a_cached_answer",
     ),
     "observability": Line(
-        ("tests/unit/processing/test_status.py::test_failing_events_are_reported_with_place_count_and_reason",),
-        (f"{SHARED_JOBS}test_processes_share_the_partitions_of_a_job_and_hand_them_over_as_they_come_and_leave",),
+        (
+            "tests/unit/processing/test_status.py::test_failing_events_are_reported_with_place_count_and_reason",
+            "tests/unit/processing/test_latency.py::test_the_metric_is_that_of_each_latency_alone",
+            "tests/unit/processing/embedded/test_state_sizes.py"
+            "::test_sizes_are_what_counting_finds_also_after_restarts",
+            f"{OBSERVED}test_what_a_running_job_measures_is_in_the_metrics_on_the_page_and_in_the_answer",
+        ),
+        (f"{OBSERVED}test_what_a_running_job_measures_is_in_the_metrics_on_the_page_and_in_the_answer",),
         (f"{JOB_RUN}test_the_summary_has_what_the_functions_of_the_job_counted",),
     ),
 }

@@ -121,7 +121,7 @@ async def _until_nothing_is_left(kit: JobKit) -> None:
 
     async def is_over() -> bool:
         # Before it has begun it knows no position.
-        return task.done() or (kit.runner.status.state != "starting" and await kit.runner.lag() == 0)
+        return task.done() or (kit.runner.status.has_run and await kit.runner.lag() == 0)
 
     await eventually(is_over)
     kit.runner.stop()

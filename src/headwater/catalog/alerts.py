@@ -18,6 +18,7 @@ from headwater.times import duration_seconds, duration_text
 
 NOBODY = "none"
 BY_JOB = "by (job, exported_job)"
+JOB_LAG_SECONDS_MAX = 3600
 _JOB_NAMED = "{{ with $labels.exported_job }}{{ . }}{{ else }}{{ $labels.job }}{{ end }}"
 REFUSED_SHARE_MAX = 0.1
 _TAKEN = 'outcome=~"accepted|duplicate"'
@@ -158,12 +159,30 @@ def _platform_rules() -> Iterator[_Rule]:
         severity="critical",
         summary="Part of the log is damaged and skipped; run headwater log verify for details.",
     )
+    yield from _job_rules()
+
+
+def _job_rules() -> Iterator[_Rule]:
     yield _rule(
         "HeadwaterJobFailing",
         f"sum {BY_JOB} (increase(headwater_job_restarts_total[15m])) > 2",
         wait="0m",
         severity="critical",
         summary=f"The job {_JOB_NAMED} fails repeatedly.",
+    )
+    yield _rule(
+        "HeadwaterJobStopped",
+        f"max {BY_JOB} (headwater_job_stopped) == 1",
+        wait="0m",
+        severity="critical",
+        summary=f"The job {_JOB_NAMED} is stopped in front of an event that it cannot process.",
+    )
+    yield _rule(
+        "HeadwaterJobBehind",
+        f"max {BY_JOB} (headwater_job_lag_seconds) > {JOB_LAG_SECONDS_MAX:g}",
+        wait="15m",
+        severity="warning",
+        summary=f"The job {_JOB_NAMED} is more than an hour behind.",
     )
     yield _rule(
         "HeadwaterJobLostEvents",

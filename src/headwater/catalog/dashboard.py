@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from headwater.catalog.alerts import BY_JOB, NOBODY, owner_of, quoted
@@ -74,16 +74,35 @@ def _platform_row() -> Iterable[_Panel]:
         [(f"sum by (stream) (eventstreams_connected_clients{{{chosen}}})", "{{stream}}")],
         unit="short",
     )
+    yield from _job_panels()
+
+
+def _job_panels() -> Iterator[_Panel]:
+    named = "{{job}} {{exported_job}}"
     yield _series(
-        "Jobs: events read, and lag",
+        "Jobs: events per second",
         [
-            (
-                f'sum {BY_JOB} (rate(headwater_job_events_total{{what="read"}}[5m]))',
-                "{{job}} {{exported_job}}: read per second",
-            ),
-            (f"time() - max {BY_JOB} (headwater_job_watermark_seconds)", "{{job}} {{exported_job}}: seconds behind"),
+            (f'sum {BY_JOB} (rate(headwater_job_events_total{{what="{what}"}}[5m]))', f"{named}: {what}")
+            for what in ("read", "written", "errors", "late", "skipped")
         ],
         unit="short",
+    )
+    yield _series(
+        "Jobs: lag in event time",
+        [(f"max {BY_JOB} (headwater_job_lag_seconds)", named)],
+        unit="s",
+    )
+    yield _series("Jobs: lag in events", [(f"sum {BY_JOB} (headwater_job_lag_events)", named)], unit="short")
+    buckets = "sum by (le, job, exported_job) (rate(headwater_job_latency_seconds_bucket[5m]))"
+    yield _series(
+        "Jobs: from receipt to commit",
+        [(f"histogram_quantile({share:g}, {buckets})", f"{named}: p{share:.0%}".rstrip("%")) for share in (0.5, 0.99)],
+        unit="s",
+    )
+    yield _series(
+        "Jobs: size of state",
+        [(f"sum {BY_JOB} (headwater_job_state_bytes)", named)],
+        unit="bytes",
     )
 
 

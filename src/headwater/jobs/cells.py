@@ -22,6 +22,7 @@ _NO_TIMERS: Timers = {}
 # The parts of a stored cell. Quotes within JSON text are escaped, so that the last separator is the real one.
 _START, _TIMERS, _ROWS, _END = b'{"s":', b',"t":', b',"r":1', b"}"
 _TIMERS_START = _TIMERS + b"{"
+_FRAME_BYTES = len(_START) + len(_TIMERS) + len(_END)
 _EMPTY = b"{}"
 _NULL = b"null"
 # At the start of JSON some of whose numbers are read exactly; see `encode_kept`.
@@ -75,6 +76,16 @@ class Cell:
             mark, state, timers = _EXACT, state.lstrip(_EXACT), timers.lstrip(_EXACT)
         rows = _ROWS if self.has_rows else b""
         return b"".join((mark, _START, state, _TIMERS, timers, rows, _END))
+
+    @property
+    def stored_bytes(self) -> int:
+        """How many bytes `encode` gives; 0 if there is nothing to keep."""
+        state, timers = self.encoded_state, self.encoded_timers
+        if not self.has_rows and not self.timers and state == _NULL:
+            return 0
+        marks = (state[:1] == _EXACT) + (timers[:1] == _EXACT)
+        # The mark is there once.
+        return _FRAME_BYTES + len(state) + len(timers) - marks + (marks > 0) + len(_ROWS) * self.has_rows
 
     @property
     def state(self) -> Any:

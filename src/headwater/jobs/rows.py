@@ -22,11 +22,11 @@ ROW_BYTES_MAX = 16_777_216
 class KeyRows(MutableMapping[str, Any]):
     """A mapping of text to JSON values, in order of the text (by code point). Values read are copies.
 
-    `size_bytes`: of all names and encoded values. `element`: what the current function is called for. `until_ms`: up to
-    when timers fire now, of which the current one may be the first.
+    `size_bytes`: of all names and encoded values; `committed_bytes`: the same at the last commit. `element`: what the
+    current function is called for. `until_ms`: up to when timers fire now, of which the current one may be the first.
     """
 
-    __slots__ = ("_before", "_encoded", "_names", "_undo", "element", "size_bytes", "until_ms")
+    __slots__ = ("_before", "_encoded", "_names", "_undo", "committed_bytes", "element", "size_bytes", "until_ms")
 
     element: Element
     until_ms: int
@@ -39,6 +39,7 @@ class KeyRows(MutableMapping[str, Any]):
         # What was stored at the last commit, of all rows changed since.
         self._before: dict[str, bytes | None] = {}
         self.size_bytes = sum(len(name) + len(value) for name, value in self._encoded.items())
+        self.committed_bytes = self.size_bytes
 
     def __getitem__(self, name: str) -> Any:
         return decode_kept(self._encoded[name])
@@ -122,6 +123,7 @@ class KeyRows(MutableMapping[str, Any]):
     def committed(self) -> None:
         """The changes were committed."""
         self._before.clear()
+        self.committed_bytes = self.size_bytes
 
     def _put(self, name: str, encoded: bytes | None) -> None:
         before = self._encoded.get(name)

@@ -61,6 +61,11 @@ class CallsStatus:
             (declared("job"), closed("outcome")),
         )
         self._attempts = {outcome: counter.labels(job.name, outcome) for outcome in OUTCOMES} if job.awaits else {}
+        self.retried = 0
+        retries = telemetry.counter(
+            "headwater_job_retries", "Calls of async functions of jobs that were made again.", (declared("job"),)
+        )
+        self._retries = retries.labels(job.name) if job.awaits else None
 
     def report(self) -> CallsReport:
         """The current status."""
@@ -69,6 +74,12 @@ class CallsStatus:
     def attempted(self, outcome: str) -> None:
         """A call ended with one of `OUTCOMES`."""
         self._attempts[outcome].inc()
+
+    def retries(self) -> None:
+        """A call is made again."""
+        self.retried += 1
+        if self._retries is not None:
+            self._retries.inc()
 
     def ended(self) -> None:
         """The run ended; what is parked stays so."""

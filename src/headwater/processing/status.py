@@ -6,7 +6,8 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from headwater.errors import HeadwaterError
@@ -16,6 +17,7 @@ from headwater.jobs.steps import NO_WATERMARK, Failure, Results
 from headwater.processing.announcing import Announcements
 from headwater.processing.calls_status import NO_CALLS, CallsReport, CallsStatus, show_calls
 from headwater.processing.failures.counts import ErrorCounts, ErrorGroup
+from headwater.processing.latency import NO_LATENCY, Latency, LatencyReport
 from headwater.processing.wording import counted, short_reason
 from headwater.telemetry import Telemetry, closed, declared
 from headwater.times import utc_text
@@ -61,6 +63,69 @@ class JobReport:
     processes: tuple[int, ...] = ()
     skipped: int = 0
     trouble_of_process: bool = False
+    # Calls that were made again.
+    retried: int = 0
+    latency: LatencyReport = NO_LATENCY
+    # Records of its sources that it has not processed, when it was last looked, and how far its event time is behind.
+    lag: int | None = None
+    lag_seconds: float | None = None
+    state_keys: int = 0
+    state_bytes: int = 0
+
+
+def lag_seconds(lag: int | None, watermark_ms: int) -> float | None:
+    """How far the event time of a job is behind the clock; 0 if it has processed everything, None if not known."""
+    if not lag:
+        return None if lag is None else 0.0
+    return None if watermark_ms == NO_WATERMARK else max(0.0, time.time() - watermark_ms / 1000)
+
+
+def ended(report: JobReport) -> JobReport:
+    """What is left of the report of a part, or of a process, that has ended: what it has counted."""
+    return replace(
+        report,
+        calls=NO_CALLS,
+        trouble=None,
+        latency=NO_LATENCY,
+        lag=None,
+        lag_seconds=None,
+        state_keys=0,
+        state_bytes=0,
+    )
+
+
+def show_report(telemetry: Telemetry, job: Job, report: Callable[[], JobReport]) -> None:
+    """Metrics of whether something is wrong with a job, of its lag, and of its state if it keeps any."""
+    shown: list[tuple[str, str, Callable[[JobReport], float]]] = [
+        (
+            "headwater_job_in_trouble",
+            "Whether a job fails and is restarted, or its events fail.",
+            lambda one: one.trouble is not None,
+        ),
+        (
+            "headwater_job_stopped",
+            "Whether a job is stopped in front of an event that it cannot process.",
+            lambda one: one.state == "stopped_on_error",
+        ),
+        ("headwater_job_lag_events", "Records of its sources that a job has not processed.", lambda one: one.lag or 0),
+        (
+            "headwater_job_lag_seconds",
+            "How far the event time of a job is behind the clock; 0 if it has processed everything.",
+            lambda one: one.lag_seconds or 0.0,
+        ),
+    ]
+    if job.keyed_steps:
+        shown += [
+            ("headwater_job_state_keys", "Keys of which a job keeps state.", lambda one: one.state_keys),
+            ("headwater_job_state_bytes", "Bytes of the state that a job keeps.", lambda one: one.state_bytes),
+        ]
+    for name, documentation, value in shown:
+        gauge = telemetry.gauge(name, documentation, (declared("job"),)).labels(job.name)
+        gauge.set_function(partial(_value, value, report))
+
+
+def _value(value: Callable[[JobReport], float], report: Callable[[], JobReport]) -> float:
+    return float(value(report()))
 
 
 class RunnerStatus:
@@ -91,6 +156,8 @@ class RunnerStatus:
         self._restarts_in_a_row = 0
         self._restart_kind = ""
         self._has_begun = False
+        # Whether the position is known.
+        self.has_run = False
         self._this_batch_failed = False
         self._last_events_failed = False
         self._counts = {"read": 0, "written": 0, "errors": 0, "late": 0, "skipped": 0}
@@ -99,7 +166,10 @@ class RunnerStatus:
         self._watermark_ms = NO_WATERMARK
         self._position: str | None = None
         self.calls = CallsStatus(job, telemetry, clock)
+        self._lag: int | None = None
+        self._state_size = (0, 0)
         name = job.name
+        self.latency = Latency.of(telemetry, name, clock)
         events = telemetry.counter(
             "headwater_job_events", "Events of jobs, by outcome.", (declared("job"), closed("what"))
         )
@@ -117,16 +187,7 @@ class RunnerStatus:
         ).labels(name)
 
         if announcements is None:  # a part of a job is included in the report of the whole
-            telemetry.gauge(
-                "headwater_job_in_trouble",
-                "Whether a job fails and is restarted, or its events fail.",
-                (declared("job"),),
-            ).labels(name).set_function(lambda: float(self.report().trouble is not None))
-            telemetry.gauge(
-                "headwater_job_stopped",
-                "Whether a job is stopped in front of an event that it cannot process.",
-                (declared("job"),),
-            ).labels(name).set_function(lambda: float(self.state == "stopped_on_error"))
+            show_report(telemetry, job, self.report)
             if job.awaits:
                 show_calls(telemetry, name, lambda: self.report().calls)
 
@@ -151,11 +212,25 @@ class RunnerStatus:
             emitted={to: count for to, count in self._emitted.items() if to is not None},
             dropped=dict(self._dropped),
             error_groups=self.errors_by_cause.groups(),
+            retried=self.calls.retried,
+            latency=self.latency.report(),
+            lag=self._lag,
+            lag_seconds=lag_seconds(self._lag, self._watermark_ms),
+            state_keys=self._state_size[0],
+            state_bytes=self._state_size[1],
         )
+
+    def lags(self, records: int) -> None:
+        """So many records of its sources are not processed."""
+        self._lag = records
+
+    def state_size(self, keys: int, size_bytes: int) -> None:
+        """So many keys are kept, with so many bytes."""
+        self._state_size = keys, size_bytes
 
     def running(self) -> None:
         self.state = "running"
-        self._has_begun = True
+        self._has_begun = self.has_run = True
 
     def read(self, events: int, watermark_ms: int) -> None:
         self._count("read", events)

@@ -26,6 +26,9 @@ PAUSE_SECONDS_MAX = 60.0
 AWAY_PAUSE_SECONDS_MAX = 4.0
 # How often it is looked at what other processes have asked of the job.
 LOOK_SECONDS = 2.0
+# How often the lag is looked at, which asks the log for the ends of the job's topics.
+LAG_SECONDS = 10.0
+FIRST_LAG_SECONDS = 1.0
 # How often, and for how long each time, a run is asked to end before it is cancelled.
 PATIENCE_TURNS = 25
 TURN_SECONDS = 0.2
@@ -59,6 +62,7 @@ class Supervisor:
         self._backoff = Backoff(pause_seconds, PAUSE_SECONDS_MAX, random=random)
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._measuring: asyncio.Task[None] | None = None
 
     @property
     def job(self) -> Job:
@@ -73,10 +77,15 @@ class Supervisor:
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._keep_running(), name=f"job {self.job.name}")
+        if self._on_stopped is None:
+            self._measuring = asyncio.create_task(self._measure_lag(), name=f"lag of job {self.job.name}")
 
     async def stop(self, *, patience_seconds: float = 5.0) -> None:
         """Let the current batch be committed, or abandon it after `patience_seconds`; nothing is lost either way."""
         self._stopping.set()
+        if self._measuring is not None:
+            self._measuring.cancel()
+            self._measuring = None
         self.runner.stop()
         if self._task is None:
             return
@@ -123,6 +132,17 @@ class Supervisor:
             if self._stopping.is_set():
                 break
         self.runner.status.ended()
+
+    async def _measure_lag(self) -> None:
+        pause_seconds = FIRST_LAG_SECONDS
+        while True:
+            await asyncio.sleep(pause_seconds)
+            if not self.runner.status.has_run:
+                continue
+            # A log that is away has reported that.
+            with contextlib.suppress(HeadwaterError):
+                self.runner.status.lags(await self.runner.lag())
+                pause_seconds = LAG_SECONDS
 
     async def _attempt(self) -> BaseException | None:
         """Run once, in a task of its own, which is all that a job can cancel. Why it ended; None if by itself."""

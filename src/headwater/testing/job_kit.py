@@ -149,7 +149,8 @@ class JobKit:
         await asyncio.sleep(pause_seconds)
 
         async def has_nothing_left() -> bool:
-            return task.done() or await self.runner.lag() == 0
+            # Before it has begun it knows no position.
+            return task.done() or (self.runner.status.has_run and await self.runner.lag() == 0)
 
         await eventually(has_nothing_left)
         if advance_seconds:

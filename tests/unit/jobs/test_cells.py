@@ -56,6 +56,7 @@ def test_a_cell_is_stored_in_one_form_and_read_back(state: Any, timers: dict[str
     assert again == cell
     assert (repr(again.state), dict(again.timers), again.has_rows) == (repr(cell.state), timers, has_rows)
     assert again.encode() == encoded
+    assert (cell.stored_bytes, Cell.decode(cell.encode()).stored_bytes) == (len(cell.encode() or b""),) * 2
 
 
 def test_a_cell_does_not_change_with_what_it_was_made_of() -> None:

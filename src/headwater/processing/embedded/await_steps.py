@@ -223,6 +223,9 @@ class _StageRun:
         assert self._steps.parking is not None
         return self._steps.parking
 
+    def retries(self) -> None:
+        self._steps.status.calls.retries()
+
     def attempted(self, outcome: str) -> None:
         self._steps.status.calls.attempted(outcome)
 

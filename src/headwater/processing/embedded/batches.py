@@ -15,6 +15,7 @@ from headwater.log.contract import Position, StateChange, StoredRecord, TopicPar
 from headwater.processing.embedded.commits import Commits, Prepared
 from headwater.processing.embedded.fold import END_OF_TIME, Batch, Due, StepFold
 from headwater.processing.embedded.source import JobSource
+from headwater.processing.embedded.state_sizes import StateSizes
 from headwater.processing.embedded.watermark import Watermarks
 from headwater.processing.failures.redriven import redrive_topic
 from headwater.processing.status import RunnerStatus
@@ -25,7 +26,8 @@ PROGRESS_KEY = b"progress"
 class Batches:
     """The batches of one run of a job, one after the other.
 
-    `kept`: the committed progress in event time. `stopping` ends the commits of many timers early.
+    `kept`: the committed progress in event time; `sizes`: of the state. `stopping` ends the commits of many timers
+    early.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Batches:
         fold: StepFold,
         *,
         kept: bytes | None,
+        sizes: StateSizes,
         status: RunnerStatus,
         stopping: asyncio.Event,
         clock: Callable[[], float],
     ) -> None:
         self.watermarks = Watermarks(kept)
+        self._sizes = sizes
         self._job = job
         self._source = source
         self._commits = commits
@@ -70,6 +74,7 @@ class Batches:
         await self.store(folded)
         await self._source.move(position)
         self._status.read(len(records), self.watermarks.watermark_ms)
+        self._status.latency.committed(records, int(self._clock() * 1000))
         await self.fire_rest(batch)
 
     async def folded(
@@ -96,6 +101,7 @@ class Batches:
         changes = [
             *batch.changes,
             *self._fold.changes(),
+            # With the size of the changes above.
             StateChange(self._progress, PROGRESS_KEY, self._encoded_progress(batch)),
         ]
         return await self._commits.prepare(batch, position, changes)
@@ -104,6 +110,9 @@ class Batches:
         """Store a commit."""
         await self._commits.store(prepared)
         self._fold.committed()
+        if self._job.keyed_steps:
+            self._sizes.committed()
+            self._status.state_size(*self._sizes.total)
         self._commits.stored(prepared)
 
     async def fire_rest(self, batch: Batch) -> None:
@@ -114,7 +123,10 @@ class Batches:
 
     def _encoded_progress(self, batch: Batch) -> bytes:
         """While due timers are left, a restart must not find what they emit late: the watermark is that before them."""
-        return self.watermarks.encode(self._before_ms if batch.more else None)
+        before_ms = self._before_ms if batch.more else None
+        if not self._job.keyed_steps:
+            return self.watermarks.encode(before_ms)
+        return self.watermarks.encode(before_ms, state=self._sizes.prepare(self._fold.size_changes()))
 
     def _note_seen(self, batch: Batch) -> None:
         """Take note of the times that move the watermark: not those of events that were rejected or dropped."""

@@ -106,6 +106,10 @@ class CallsOwner(Protocol):
         """What becomes of a call whose key is held."""
         ...
 
+    def retries(self) -> None:
+        """A call is made again."""
+        ...
+
     def attempted(self, outcome: str) -> None:
         """An attempt ended: `succeeded`, `transient` or `failed`."""
         ...
@@ -181,6 +185,7 @@ class StepCalls:
         if call.since is None:
             call.since = self.breaker.seconds()
         else:
+            self._owner.retries()
             self._owner.restore(call)
         call.attempts += 1
         call.is_late, call.is_probe = False, self.breaker.is_open

@@ -16,6 +16,7 @@ from headwater.jobs.steps import Each, Element, PerKey, Results
 from headwater.log.contract import StateChange
 from headwater.processing.embedded.keyed_state import KeyedState, TimerKind, timers_of
 from headwater.processing.embedded.row_state import RowState
+from headwater.processing.embedded.state_sizes import Size
 from headwater.processing.embedded.watermark import Seen
 from headwater.processing.failures.causes import OUTPUT
 from headwater.processing.stores.contract import JobStore
@@ -153,6 +154,15 @@ class StepFold:
         """The state changes for the next commit."""
         changes = [change for state in self._state.values() for change in state.changes()]
         return [*changes, *(change for rows in self._rows.values() for change in rows.changes())]
+
+    def size_changes(self) -> dict[str, Size]:
+        """By how much the `changes` that were asked for last change the size of each step's state."""
+        found = {}
+        for name, state in self._state.items():
+            keys, size = state.size_change
+            rows = self._rows.get(name)
+            found[name] = keys, size + (rows.size_change if rows is not None else 0)
+        return found
 
     def committed(self) -> None:
         """The changes were committed."""

@@ -70,6 +70,8 @@ class KeyedState:
         self._stale: set[bytes] = set()
         # By changed key, the entries that the sets above were made for.
         self._indexed: dict[bytes, frozenset[bytes]] = {}
+        # By how much the next commit changes the number of keys, and their bytes.
+        self.size_change = (0, 0)
         # No stored timer of the kind is due before this; unknown until the first look.
         self._earliest = {kind.value: NO_WATERMARK for kind in TimerKind}
 
@@ -124,9 +126,18 @@ class KeyedState:
     def changes(self) -> list[StateChange]:
         """The state changes for the next commit."""
         self._index_stale()
-        before, cells, timers = self._before, self._cells_name, self._timers_name
+        timers, cells = self._timers_name, []
+        keys = size = 0
+        for key, cell in self._now.items():
+            before = self._before[key]
+            if cell != before:
+                cells.append(StateChange(self._cells_name, key, cell.encode()))
+                size_now, size_before = cell.stored_bytes, before.stored_bytes
+                keys += (size_now > 0) - (size_before > 0)
+                size += size_now - size_before
+        self.size_change = (keys, size)
         return [
-            *[StateChange(cells, key, cell.encode()) for key, cell in self._now.items() if cell != before[key]],
+            *cells,
             *[StateChange(timers, entry, None) for entry in self._removed],
             *[StateChange(timers, entry, b"1") for entry in self._added],
         ]

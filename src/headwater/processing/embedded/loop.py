@@ -31,6 +31,7 @@ from headwater.processing.embedded.reposition import reposition
 from headwater.processing.embedded.retries import Retries
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.embedded.source import JobSource
+from headwater.processing.embedded.state_sizes import StateSizes, sizes_of
 from headwater.processing.embedded.suspects import Suspects
 from headwater.processing.failures.causes import INPUT, PROCESS
 from headwater.processing.failures.failed_events import FailedEvents
@@ -98,7 +99,7 @@ class EmbeddedRunner:
             turn=self._turn,
             clock=clock,
         )
-        self._batches = self._new_batches(None)
+        self._batches = self._new_batches(None, StateSizes({}))
         self._streams: dict[str, Stream] = {}
         self._suspects = Suspects()
         self._current: Sequence[StoredRecord] = ()
@@ -185,13 +186,16 @@ class EmbeddedRunner:
         self._streams = {topic: stream for stream in streams for topic in stream.topics}
         token = await self._retries.of(self._store.open)
         kept = await self._store.state_get(progress_of(self.job), [PROGRESS_KEY])
-        self._batches = self._new_batches(kept.get(PROGRESS_KEY))
+        progress = kept.get(PROGRESS_KEY)
+        sizes = await self._retries.of(lambda: sizes_of(self.job, self._store, progress))
+        self._batches = self._new_batches(progress, sizes)
+        self.status.state_size(*sizes.total)
         await self._source.begin(token, self._streams)
         await self._leave_old_rows()
         self._idle_since = self._clock()
         self.status.running()
 
-    def _new_batches(self, kept: bytes | None) -> Batches:
+    def _new_batches(self, kept: bytes | None, sizes: StateSizes) -> Batches:
         fold = StepFold(
             self.job,
             self._rest,
@@ -207,6 +211,7 @@ class EmbeddedRunner:
             self._commits,
             fold,
             kept=kept,
+            sizes=sizes,
             status=self.status,
             stopping=self._stopping,
             clock=self._clock,

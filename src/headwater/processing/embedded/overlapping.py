@@ -261,8 +261,9 @@ class OverlappingLoop:
         self._window.committed(taken)
         if self._parking is not None:
             self._parking.committed(self._batch.changes)
-        read = sum(not event.was_parked for event in taken)
-        self._run.status.read(read, self._run.batches.watermarks.watermark_ms)
+        records = _records(taken)
+        self._run.status.read(len(records), self._run.batches.watermarks.watermark_ms)
+        self._run.status.latency.committed(records, int(self._run.clock() * 1000))
         await self._run.batches.fire_rest(self._batch)
         self._steps.start()
 

@@ -23,8 +23,8 @@ from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
 from headwater.jobs.metrics import JobMetrics
 from headwater.jobs.scope import Offered, Scope
+from headwater.jobs.steps import NO_WATERMARK
 from headwater.log.contract import Log, Membership, Position, TopicPartition
-from headwater.processing.calls_status import NO_CALLS
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.log_source import LogSource
 from headwater.processing.embedded.loop import EmbeddedRunner
@@ -32,10 +32,11 @@ from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.failures.counts import together
 from headwater.processing.failures.failed_events import FailedEvents
 from headwater.processing.failures.redriven import redrive_topic
-from headwater.processing.status import JobReport, RunnerStatus
+from headwater.processing.status import JobReport, RunnerStatus, ended, lag_seconds
 from headwater.processing.stores.partitions import PartitionStore, UnpartitionedStore, group_of, reposition_groups
 from headwater.processing.supervisor import Supervisor
 from headwater.telemetry import Telemetry
+from headwater.times import time_ms
 
 # As long as the brokers take to notice that a process is gone: until then two may claim the partition.
 FENCED_PAUSE_SECONDS = 6.0
@@ -156,8 +157,7 @@ class SharedStatus(RunnerStatus):
         return status
 
     def left(self, part: Hashable) -> None:
-        gone = replace(self._parts.pop(part).report(), calls=NO_CALLS)
-        self._before = replace(sum_of_reports(self._before, gone), trouble=None)
+        self._before = sum_of_reports(self._before, ended(self._parts.pop(part).report()))
 
     def report(self) -> JobReport:
         own, parts = super().report(), [status.report() for status in self._parts.values()]
@@ -173,10 +173,13 @@ class SharedStatus(RunnerStatus):
             if part.position
             for place, offset in Position.parse(part.position).offsets.items()
         }
+        watermark = min((part.watermark for part in parts if part.watermark), default=None)
         return replace(
             total,
             state=state,
-            watermark=min((part.watermark for part in parts if part.watermark), default=None),
+            watermark=watermark,
+            lag=own.lag,
+            lag_seconds=lag_seconds(own.lag, (time_ms(watermark) if watermark else None) or NO_WATERMARK),
             position=Position(offsets).token() if offsets else None,
         )
 
@@ -348,4 +351,10 @@ def sum_of_reports(one: JobReport, other: JobReport) -> JobReport:
         emitted=Counter(one.emitted) + Counter(other.emitted),
         dropped=Counter(one.dropped) + Counter(other.dropped),
         error_groups=together(one.error_groups, other.error_groups),
+        retried=one.retried + other.retried,
+        latency=one.latency + other.latency,
+        lag=None if one.lag is None and other.lag is None else (one.lag or 0) + (other.lag or 0),
+        lag_seconds=max((each.lag_seconds for each in (one, other) if each.lag_seconds is not None), default=None),
+        state_keys=one.state_keys + other.state_keys,
+        state_bytes=one.state_bytes + other.state_bytes,
     )

@@ -37,6 +37,11 @@ class RowState:
         self._cached_bytes = 0
         self._used: dict[bytes, KeyRows] = {}
 
+    @property
+    def size_change(self) -> int:
+        """By how many bytes the next commit changes the rows."""
+        return sum(rows.size_bytes - rows.committed_bytes for rows in self._used.values())
+
     async def load(self, cells: Iterable[tuple[bytes, Cell]]) -> None:
         """Load the rows of these keys, given with their cells, into memory."""
         missing = []

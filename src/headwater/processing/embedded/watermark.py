@@ -28,11 +28,11 @@ class Watermarks:
             (topic, partition): newest for topic, partition, newest in value.get("newest", ())
         }
 
-    def encode(self, watermark_ms: int | None = None) -> bytes:
-        """As bytes; with another watermark, if one is given."""
+    def encode(self, watermark_ms: int | None = None, **more: Any) -> bytes:
+        """As bytes; with another watermark, if one is given, and with what else is kept with it."""
         newest = [[topic, partition, at] for (topic, partition), at in sorted(self._newest.items())]
         at_ms = self.watermark_ms if watermark_ms is None else watermark_ms
-        return orjson.dumps({"watermark_ms": at_ms, "newest": newest})
+        return orjson.dumps({"watermark_ms": at_ms, "newest": newest, **more})
 
     def of_partitions(self, newest_ms: Mapping[TopicPartition, int]) -> bytes:
         """The same watermark, encoded, with these as the newest event times."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from headwater.processing.announcing import Announcements
-from headwater.processing.calls_status import NO_CALLS
 from headwater.processing.embedded.partitioned import sum_of_reports
-from headwater.processing.status import JobReport
+from headwater.processing.status import JobReport, ended
 from headwater.processing.wording import counted
 from headwater.telemetry import Family, combined
 
@@ -111,7 +109,7 @@ class ProcessState:
         self.is_running = self.is_silent = False
         self.place = ""
         for name, report in self.reports.items():
-            gone = replace(report, calls=NO_CALLS, trouble=None)
+            gone = ended(report)
             self.before[name] = sum_of_reports(self.before[name], gone) if name in self.before else gone
         self.reports = {}
         counts = [one for one in self._families if one.type in ("counter", "histogram")]
