@@ -216,3 +216,10 @@ def _day_of_epoch(days: int) -> tuple[int, int, int]:
     shifted = (5 * day_of_year + 2) // 153
     month = shifted + 3 if shifted < 10 else shifted - 9
     return year_of_era + era * 400 + (month <= 2), month, day_of_year - (153 * shifted + 2) // 5 + 1
+
+
+def brief_duration(seconds: float) -> str:
+    """A measured duration for people: `12 ms`, `3.4 s`, `5 minutes`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.2g} ms"
+    return f"{seconds:.2g} s" if seconds < 60 else rough_duration(seconds)

@@ -115,7 +115,7 @@ def _step_detail(step: Step, state: StateSize | None) -> str:
         case PerKey():
             if state is None:
                 return "state per key"
-            size = f"{_counted(state.keys, 'key')}, {_size(state.value_bytes)}"
+            size = f"{_counted(state.keys, 'key')}, {size_text(state.value_bytes)}"
             return f"state per key: {size}" + (f", {_counted(state.timers, 'timer')}" if state.timers else "")
         case _:
             assert_never(step)
@@ -125,7 +125,8 @@ def _counted(count: int, word: str) -> str:
     return f"{count:,} {word}" + ("" if count == 1 else "s")
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
+    """A number of bytes for people: `12 B`, `3.4 MB`."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"

@@ -7,6 +7,7 @@ from typing import Any
 from headwater.jobs.job import Job
 from headwater.platform import Platform
 from headwater.processing.failures.counts import ErrorGroup
+from headwater.processing.latency import LatencyReport
 from headwater.processing.stack import without_paths
 from headwater.streams.seen import SeenStreams
 from headwater.times import utc_text
@@ -16,8 +17,7 @@ GROUPS_MAX = 5
 
 
 def job_views(platform: Platform, seen: SeenStreams) -> list[dict[str, Any]]:
-    """`[{name, place, state, read, written, errors, late, dropped, skipped, restarts, processes, trouble, error_groups,
-    in_flight, waiting, parked}]`, for a client that sees these streams.
+    """The jobs as `GET /v1/jobs` gives them, for a client that sees these streams.
 
     `trouble` is None for a job without errors.
     """
@@ -51,14 +51,26 @@ def _view(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
         "late": report.late,
         "dropped": sum(report.dropped.values()),
         "skipped": report.skipped,
+        "retried": report.retried,
         "restarts": report.restarts,
         "processes": list(report.processes),
+        "watermark": report.watermark,
+        "lag": report.lag,
+        "lag_seconds": None if report.lag_seconds is None else round(report.lag_seconds, 3),
+        "latency": {"p50_ms": _rounded(report.latency, 0.5), "p99_ms": _rounded(report.latency, 0.99)},
+        "state_keys": report.state_keys,
+        "state_bytes": report.state_bytes,
         "trouble": trouble,
         "error_groups": [_group(job, one) for one in report.error_groups[:GROUPS_MAX]] if readable else [],
         "in_flight": report.calls.in_flight,
         "waiting": report.calls.waiting,
         "parked": report.calls.parked,
     }
+
+
+def _rounded(latency: LatencyReport, share: float) -> float | None:
+    found = latency.percentile_ms(share)
+    return None if found is None else float(f"{found:.2g}")
 
 
 def _group(job: Job, one: ErrorGroup) -> dict[str, Any]:

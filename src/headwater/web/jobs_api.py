@@ -1,4 +1,4 @@
-"""The native API of jobs: POST /v1/jobs/{name} pauses, resumes, resets and rewinds one."""
+"""The native API of jobs: GET /v1/jobs says how they are, POST /v1/jobs/{name} pauses, resumes, resets, rewinds one."""
 
 from __future__ import annotations
 
@@ -18,21 +18,35 @@ from headwater.times import time_ms, utc_milliseconds
 from headwater.web.http.headers import is_on
 from headwater.web.http.json_body import json_body
 from headwater.web.http.route import Route
-from headwater.web.sight import address_of
+from headwater.web.jobs import job_views
+from headwater.web.sight import address_of, seen
 
 Verb = Literal["pause", "resume", "reset", "rewind"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
 
 
 class JobsApi:
-    """The endpoint, over one platform."""
+    """The endpoints, over one platform."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
 
     def routes(self) -> list[BaseRoute]:
-        """The endpoint."""
-        return [Route("/v1/jobs/{name}", self.change, methods=["POST"])]
+        """The endpoints."""
+        return [
+            Route("/v1/jobs", self.all, methods=["GET"]),
+            Route("/v1/jobs/{name}", self.change, methods=["POST"]),
+        ]
+
+    async def all(self, request: Request) -> Response:
+        """How the jobs are, and what is measured of them; `name` (repeatable) selects."""
+        names = request.query_params.getlist("name")
+        views = job_views(self._platform, seen(request))
+        known = [view["name"] for view in views]
+        for name in names:
+            if name not in known:
+                raise JobUnknown(f"There is no job {name!r:.200}.", hint=suggestion(name, known))
+        return _json({"jobs": [view for view in views if not names or view["name"] in names]}, 200)
 
     async def change(self, request: Request) -> Response:
         """`{"do": "pause" | "resume" | "reset" | "rewind", "to": time}`; `dry_run=true`: report the consequences."""

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
 
 from headwater import __version__
+from headwater.catalog.job_diagram import size_text
 from headwater.declaration import suggestion
 from headwater.errors import FilterInvalid, RequestTooLarge, StreamUnknown
 from headwater.event import json_bytes
@@ -25,7 +26,7 @@ from headwater.monitoring.hours import hour_text, read_hour, time_text
 from headwater.platform import Platform
 from headwater.streams.seen import SeenStreams
 from headwater.streams.stream import Stream
-from headwater.times import rough_duration
+from headwater.times import brief_duration, rough_duration
 from headwater.web.http.headers import is_on
 from headwater.web.http.route import Route
 from headwater.web.http.threads import in_thread
@@ -55,6 +56,8 @@ class Monitoring:
         )
         environment.filters["count"] = lambda number: f"{number:,}"
         environment.filters["breakable"] = breakable
+        environment.filters["span"] = brief_duration
+        environment.filters["size"] = size_text
         environment.filters["ago"] = _ago
         environment.filters["iso"] = time_text
         environment.filters["lead"] = lambda lead_ms: rough_duration(lead_ms / 1000)

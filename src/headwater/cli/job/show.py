@@ -1,14 +1,20 @@
-"""`headwater job show`: one job as a diagram."""
+"""`headwater job show`: one job as a diagram, and how it runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, TextIO
 
 import click
 
+from headwater.cli.api_client import ask, headers_with
 from headwater.cli.console import called_as, say
 from headwater.cli.job.measured import load_measured
+from headwater.cli.options import key_option
 from headwater.cli.plan import project_option
+from headwater.times import brief_duration
+
+COUNTS = ("read", "written", "errors", "late", "dropped", "skipped", "retried", "restarts", "in_flight", "parked")
 
 
 @click.command(
@@ -16,15 +22,19 @@ from headwater.cli.plan import project_option
     epilog="""\b
 Examples:
   headwater job show page_edits
+  headwater job show page_edits --server http://localhost:8080
   headwater job show page_edits --output page_edits.svg""",
 )
 @click.argument("name")
 @project_option
+@click.option("--server", help="Address of the running platform, for what it measures: lag, latency, counts.")
+@key_option
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write an SVG picture instead.")
-def command(*, name: str, project: Path, output: Path | None) -> None:
+def command(*, name: str, project: Path, server: str | None, key_file: TextIO | None, output: Path | None) -> None:
     """Draw the job NAME: the streams it reads, its steps with the size of their state, and what it writes.
 
-    Events, lag and state are those in the log now, also while a server is running.
+    Events, lag and state are those in the log now, also while a server is running. With --server it also says how the
+    job runs there.
     """
     from headwater.catalog.job_diagram import diagram_of, diagram_svg, diagram_text
 
@@ -43,6 +53,38 @@ def command(*, name: str, project: Path, output: Path | None) -> None:
         click.echo(diagram_text(diagram), nl=False)
         if numbers := [str(number) for number, names in enumerate(found.processes, 1) if name in names]:
             click.echo(f"\n  runs in job process {', '.join(numbers)} of {len(found.processes)}")
+        if server is not None:
+            [measured] = ask(server, "/v1/jobs", [("name", name)], headers_with(key_file))["jobs"]
+            _print_measured(measured)
     else:
         output.write_text(diagram_svg(diagram), encoding="utf-8")
         say(f"Written to {output}.")
+
+
+def _print_measured(job: dict[str, Any]) -> None:
+    """How a job runs in a platform, since the process started."""
+    from headwater.catalog.job_diagram import size_text
+
+    latency, lag = job["latency"], job["lag"]
+    behind = f", {brief_duration(job['lag_seconds'])} behind" if job["lag_seconds"] else ""
+    rows = [
+        ("state", job["state"].replace("_", " ") + (f": {job['trouble']}" if job["trouble"] else "")),
+        ("lag", None if lag is None else f"{lag:,} events{behind}"),
+        (
+            "latency",
+            None
+            if latency["p50_ms"] is None
+            else f"{brief_duration(latency['p50_ms'] / 1000)} (median),"
+            f" {brief_duration(latency['p99_ms'] / 1000)} (99 %)",
+        ),
+        ("watermark", job["watermark"]),
+        ("counts", ", ".join(f"{job[name]:,} {name}" for name in COUNTS if job[name] or name == "read")),
+        (
+            "state of keys",
+            f"{job['state_keys']:,} keys, {size_text(job['state_bytes'])}" if job["state_keys"] else None,
+        ),
+    ]
+    click.echo()
+    for name, text in rows:
+        if text:
+            click.echo(f"{name:<15}{text}")

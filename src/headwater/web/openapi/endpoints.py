@@ -36,7 +36,7 @@ TAGS = {
     spec_streams.CHANGES_TAG: "Rules that override the stream files at run time, with their history.",
     spec_streams.LEGACY_TAG: "The same streams for clients of MediaWiki's and EventGate's interfaces.",
     spec_tables.TAG: "Materialized tables: the newest row of each key of a stream.",
-    spec_jobs.TAG: "Pause, resume, reset and rewind the jobs of the platform.",
+    spec_jobs.TAG: "How the jobs of the platform are; pause, resume, reset and rewind them.",
     spec_monitoring.TAG: "Whether events arrive, whether hours are complete, and whether the counts agree.",
     spec_schemas.TAG: "The schema repositories: directories, versions, search.",
     spec_registry.TAG: "The schemas for clients of Confluent's schema registry.",

@@ -1,9 +1,20 @@
-"""The OpenAPI description of jobs: how to pause, resume, reset and rewind one."""
+"""The OpenAPI description of jobs: how they are, and how to pause, resume, reset and rewind one."""
 
 from __future__ import annotations
 
-from headwater.web.openapi.parts import JSON, answer, content, needing_key, operation, path, problems, query
-from headwater.web.openapi.value_schemas import Node, array_of, boolean, moment, one_of, record, ref, text
+from headwater.web.openapi.parts import JSON, answer, content, needing_key, operation, path, problems, query, repeated
+from headwater.web.openapi.value_schemas import (
+    Node,
+    array_of,
+    boolean,
+    integer,
+    moment,
+    number,
+    one_of,
+    record,
+    ref,
+    text,
+)
 
 TAG = "Jobs"
 
@@ -16,6 +27,7 @@ def schemas() -> dict[str, Node]:
         "consequences": array_of(text(), "What a reset or a rewind deletes, and what it leaves; else empty."),
     }
     return {
+        "jobs": record({"jobs": array_of(_job())}),
         "job_changed": record(changed),
         "job_change_tried": record({"dry_run": boolean("Always true."), **changed}),
     }
@@ -23,7 +35,72 @@ def schemas() -> dict[str, Node]:
 
 def paths() -> dict[str, Node]:
     """Path → operations."""
-    return {"/v1/jobs/{name}": {"post": _change()}}
+    return {"/v1/jobs": {"get": _jobs()}, "/v1/jobs/{name}": {"post": _change()}}
+
+
+def _jobs() -> Node:
+    return operation(
+        "listJobs",
+        TAG,
+        "How the jobs are, and what is measured of them",
+        {
+            "200": answer("The jobs that the client may know of", {JSON: ref("jobs")}),
+            **problems({"401": "The API key is not valid", "404": "Unknown job"}),
+        },
+        parameters=[repeated("name", "Only this job.")],
+    )
+
+
+def _job() -> Node:
+    counts = {
+        "read": "Events that were read since the process started.",
+        "written": "Events and rows that were written.",
+        "errors": "Events that could not be processed.",
+        "late": "Events that came too late.",
+        "dropped": "Events that a step dropped.",
+        "skipped": "Events that could not be processed and were left out.",
+        "retried": "Calls that were made again.",
+        "restarts": "Restarts after failures.",
+        "state_keys": "Keys of which state is kept.",
+        "state_bytes": "Bytes of that state.",
+        "in_flight": "Events that were read and are not committed.",
+        "waiting": "Those of them that wait to be tried again.",
+        "parked": "Events that are to be tried again much later.",
+    }
+    milliseconds = {"p50_ms": "the median", "p99_ms": "the 99th percentile"}
+    return record(
+        {
+            "name": text("The name; that of a job on private streams is not shown."),
+            "place": text("Where it is defined.", nullable=True),
+            "state": text("Such as `running`, `paused`, `restarting`, `stopped_on_error`."),
+            "trouble": text("What is wrong with it now.", nullable=True),
+            "processes": array_of(integer(), "The numbers of the processes that it runs in; empty: the platform's own."),
+            "watermark": text("Event time up to which it is complete.", nullable=True),
+            "lag": integer("Records of its sources that it has not processed, when it was last looked.", nullable=True),
+            "lag_seconds": number("How far the watermark is behind the clock; 0 if it lags not.", nullable=True),
+            "latency": record(
+                {
+                    name: number(f"From receipt to commit, {what} of the last minutes.", nullable=True)
+                    for name, what in milliseconds.items()
+                }
+            ),
+            **{name: integer(description) for name, description in counts.items()},
+            "error_groups": array_of(
+                record(
+                    {
+                        "group": text("The cause."),
+                        "error_type": text("The class of the cause."),
+                        "count": integer("Since the process started."),
+                        "first": moment("The first of them."),
+                        "last": moment("The last of them."),
+                        "message": text("Of the last of them."),
+                        "redrive": text("The command that processes the events again."),
+                    }
+                ),
+                "The causes of failures, the most frequent first.",
+            ),
+        }
+    )
 
 
 def _change() -> Node:
