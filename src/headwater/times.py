@@ -221,5 +221,9 @@ def _day_of_epoch(days: int) -> tuple[int, int, int]:
 def brief_duration(seconds: float) -> str:
     """A measured duration for people: `12 ms`, `3.4 s`, `5 minutes`."""
     if seconds < 1:
-        return f"{seconds * 1000:.2g} ms"
-    return f"{seconds:.2g} s" if seconds < 60 else rough_duration(seconds)
+        return f"{_two_digits(seconds * 1000)} ms"
+    return f"{_two_digits(seconds)} s" if seconds < 60 else rough_duration(seconds)
+
+
+def _two_digits(number: float) -> str:
+    return f"{float(f'{number:.2g}'):g}"

@@ -31,6 +31,7 @@ from headwater.streams.registry import StreamRegistry
 from headwater.testing.job_kit import OpenSchemas
 from headwater.times import (
     DURATION_PATTERN,
+    brief_duration,
     day_of,
     duration_ms,
     duration_seconds,
@@ -357,3 +358,20 @@ def test_the_milliseconds_of_a_clock_survive_its_float(at_ms: int) -> None:
 
 def test_whole_seconds_leave_milliseconds_out() -> None:
     assert utc_seconds(1_675_166_401_999) == "2023-01-31T12:00:01Z"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 ms"),
+        (0.0123, "12 ms"),
+        (0.123, "120 ms"),
+        (0.9994, "1000 ms"),
+        (3.44, "3.4 s"),
+        (59, "59 s"),
+        (90, "90 s"),
+        (600, "10 min"),
+    ],
+)
+def test_a_measured_duration_is_brief(seconds: float, text: str) -> None:
+    assert brief_duration(seconds) == text

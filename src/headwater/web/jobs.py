@@ -74,7 +74,8 @@ def _rounded(latency: LatencyReport, share: float) -> float | None:
 
 
 def _group(job: Job, one: ErrorGroup) -> dict[str, Any]:
-    """The errors of one cause since the process started, and the command with which to process the events again."""
+    """The errors of one cause since the process started, and the command that processes the events again, or None."""
+    command = f"headwater errors redrive {job.name} --group {one.group}"
     return {
         "group": one.group,
         "error_type": one.kind,
@@ -82,5 +83,5 @@ def _group(job: Job, one: ErrorGroup) -> dict[str, Any]:
         "first": utc_text(one.first_ms),
         "last": utc_text(one.last_ms),
         "message": one.message,
-        "redrive": f"headwater errors redrive {job.name} --group {one.group}",
+        "redrive": None if job.on_error == "skip" else command,
     }

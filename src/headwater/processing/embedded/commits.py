@@ -173,7 +173,6 @@ class Commits:
                     self._errors.count(failure, now_ms)
                     continue
                 case "stop":
-                    self._errors.count(failure, now_ms)
                     raise stopped_at(failure)
                 case _:
                     assert_never(self._job.on_error)

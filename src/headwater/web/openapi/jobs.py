@@ -74,7 +74,9 @@ def _job() -> Node:
             "place": text("Where it is defined.", nullable=True),
             "state": text("Such as `running`, `paused`, `restarting`, `stopped_on_error`."),
             "trouble": text("What is wrong with it now.", nullable=True),
-            "processes": array_of(integer(), "The numbers of the processes that it runs in; empty: the platform's own."),
+            "processes": array_of(
+                integer(), "The numbers of the processes that it runs in; empty: the platform's own."
+            ),
             "watermark": text("Event time up to which it is complete.", nullable=True),
             "lag": integer("Records of its sources that it has not processed, when it was last looked.", nullable=True),
             "lag_seconds": number("How far the watermark is behind the clock; 0 if it lags not.", nullable=True),
@@ -94,7 +96,9 @@ def _job() -> Node:
                         "first": moment("The first of them."),
                         "last": moment("The last of them."),
                         "message": text("Of the last of them."),
-                        "redrive": text("The command that processes the events again."),
+                        "redrive": text(
+                            "The command that processes the events again; null if they were skipped.", nullable=True
+                        ),
                     }
                 ),
                 "The causes of failures, the most frequent first.",
