@@ -145,6 +145,11 @@ class KeyedPart:
         return self.state.first() if value is None else self.state.decode(value)
 
 
+def stored_value(stored: Any) -> Any:
+    """The value of a stored state, without its version and time."""
+    return _unwrapped(stored).value
+
+
 def _unwrapped(stored: Any) -> Kept:
     if not isinstance(stored, dict) or stored.keys() != _WRAPPED:
         return Kept(stored)

@@ -13,6 +13,7 @@ from headwater.intake.gate import Gate, GateSettings
 from headwater.jobs.job import Job
 from headwater.jobs.scope import Offered
 from headwater.log.contract import Log, Record, TopicSettings
+from headwater.processing.embedded.loop import EmbeddedRunner
 from headwater.processing.embedded.runner import runner_on
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.stores.contract import JobStore
@@ -96,19 +97,39 @@ class JobKit:
         self._followed_to = self.clock.now
         self._log_clock: Callable[[], float] = self.clock if log is None else time.time
         self.partitions = partitions
-        self.streams = streams_of(job)
-        gate = open_gate(self.streams, self.clock, schemas)
-        settings = settings or RunnerSettings(wait_seconds=0.02, retry_seconds=0.01)
+        self._schemas = schemas
+        self._settings = settings or RunnerSettings(wait_seconds=0.02, retry_seconds=0.01)
+        self._store = store if sink is None else SinkStore(sink, self.log, job.group)
+        self._offered = Offered(http=http) if tables is None else Offered(http=http, tables=tables)
         self.telemetry = Telemetry()
-        store = store if sink is None else SinkStore(sink, self.log, job.group)
-        offered = Offered(http=http) if tables is None else Offered(http=http, tables=tables)
-        self.runner = runner_on(
-            self.log, job, gate, store=store, telemetry=self.telemetry, settings=settings, clock=self.clock, **offered
+        self.streams = streams_of(job)
+        self.runner = self._runner()
+
+    def _runner(self) -> EmbeddedRunner:
+        return runner_on(
+            self.log,
+            self.job,
+            open_gate(self.streams, self.clock, self._schemas),
+            store=self._store,
+            telemetry=self.telemetry,
+            settings=self._settings,
+            clock=self.clock,
+            **self._offered,
         )
+
+    async def restart(self, job: Job) -> None:
+        """Continue with another version of the job, as a platform does that is started again with changed code."""
+        self.job = job
+        self.streams = streams_of(job)
+        self.runner = self._runner()
+        await self._make_topics()
 
     async def open(self) -> None:
         """Open the log and create the topics."""
         await self.log.open()
+        await self._make_topics()
+
+    async def _make_topics(self) -> None:
         for stream in self.streams.all():
             await self.log.ensure_topic(stream.name, TopicSettings(partitions=self.partitions))
 

@@ -17,6 +17,7 @@ from headwater.event import decode_json, get_path
 from headwater.jobs.cells import Cell
 from headwater.jobs.durations import Duration, milliseconds
 from headwater.jobs.job import Job
+from headwater.jobs.keyed_part import stored_value
 from headwater.jobs.tables.reader import TableReader
 from headwater.lookups.lookups import Lookups
 from headwater.lookups.transport import Transport
@@ -159,6 +160,17 @@ class JobTest(AbstractContextManager["JobTest"]):
         finally:
             await lookups.close()
 
+    def restart(self, job: Job) -> None:
+        """Continue with another version of the job, or the same, as a platform does that is started again.
+
+        Position, state and timers are those that the version before has left. Raises ValueError for a job of another
+        name, which would have none of these.
+        """
+        if job.name != self.job.name:
+            raise ValueError(f"{job.name} is another job than {self.job.name}: it would begin without state.")
+        self.job = job
+        self._do(self._open.restart(job))
+
     def put(self, *events: Event, stream: str | None = None) -> None:
         """Store events in a source: `stream`, else the one that `meta.stream` names, else the first."""
         for event in events:
@@ -203,7 +215,7 @@ class JobTest(AbstractContextManager["JobTest"]):
             for key, cell in page:
                 state = Cell.decode(cell).state
                 if state is not None:
-                    yield _hashable(decode_json(key)), state
+                    yield _hashable(decode_json(key)), stored_value(state)
             after = page[-1][0]
 
     @property

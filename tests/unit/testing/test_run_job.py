@@ -75,6 +75,40 @@ def test_the_state_of_any_key_is_returned() -> None:
     assert set(outcome.state) == {(("a", None), ("b", (1, ()))), ("x", (("y", ()),)), "text", 1.5}
 
 
+def test_the_state_is_the_value_whatever_is_stored_with_it() -> None:
+    @job(source="edits", key="wiki", state=int, state_ttl="1d", state_version=2, migrate=lambda old, version: old)
+    def kept(event: Any, context: Context) -> None:
+        context.state += 1
+
+    assert run(kept, [edit(1), edit(2)]).state == {"enwiki": 2}
+
+
+def of_version(number: int, **arguments: Any) -> Job:
+    @job(name="versions", source="edits", sink="out", key="wiki", state=int, **arguments)
+    def version(event: Any, context: Context) -> Any:
+        context.state += number
+        return {"$schema": "/out/1.0.0", "state": context.state}
+
+    return version
+
+
+def test_a_restart_with_changed_code_continues_with_position_and_state() -> None:
+    with JobTest(of_version(1)) as test:
+        test.put(edit(1))
+        test.process()
+        test.restart(of_version(10, state_version=2, migrate=lambda old, version: -old))
+        test.put(edit(2))
+        assert test.process().values == [{"state": 1}, {"state": 9}]
+        # An older version does not read what a newer one has stored.
+        test.restart(of_version(1))
+        test.put(edit(3))
+        outcome = test.process()
+        assert [error["error_type"] for error in outcome.errors] == ["HANDLER_ERROR"]
+        assert outcome.state == {"enwiki": 9}
+        with pytest.raises(ValueError, match="is another job than versions"):
+            test.restart(counts)
+
+
 def test_windows_wait_for_time_and_fire_when_it_passes() -> None:
     with JobTest(minutes) as test:
         test.put(edit(1), edit(2))

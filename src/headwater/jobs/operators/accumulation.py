@@ -1,9 +1,10 @@
 """The values of all aggregates of one window, or of a part of one: adding events, merging parts, giving results.
 
-How this works: the values are a JSON list, which the window keeps in its state or in a row. The value of an aggregate
-that counts different values is a mapping of text to counts while there are few of them; beyond `INLINE_MAX` each gets a
-row of its own, under the prefix of the window, and the value in the list is how many they are. So an event changes one
-row, however many there are.
+How this works: the values are a JSON list, which the window keeps in its state or in a row. Behind them is the form of
+the window, by which values are recognised that a job with another window has left. The value of an aggregate that
+counts different values is a mapping of text to counts while there are few of them; beyond `INLINE_MAX` each gets a row
+of its own, under the prefix of the window, and the value in the list is how many they are. So an event changes one row,
+however many there are.
 """
 
 from __future__ import annotations
@@ -21,20 +22,55 @@ INLINE_MAX = 64
 NAME_CHARS_MAX = 200
 # After every name that starts with the same prefix.
 _END = "\U0010ffff"
+_FORM = "form:"
+
+
+def form_of(shape: str, aggregates: Sequence[Aggregate]) -> str:
+    """The form of windows of this shape, such as "tumbling 60000", with these aggregates: equal only if their values
+    mean the same.
+    """
+    parts = [shape, *(f"{one.kind} {one.path or ''}" for one in aggregates)]
+    return _FORM + hashlib.blake2b("\0".join(parts).encode(), digest_size=4).hexdigest()
+
+
+def changed_window() -> JobInvalid:
+    """The error about a window that was begun before the job's window was changed."""
+    return JobInvalid(
+        "This window was begun with another size or other aggregates than the job has now.",
+        hint="Undo the change until such windows are over, or let the job begin again: `headwater job reset`.",
+    )
 
 
 class Accumulation:
-    """The values of one window. `rows` are those of its key; None if no aggregate counts different values."""
+    """The values of one window. `rows` are those of its key; None if no aggregate counts different values.
+
+    `values` were kept before; `form` is that of the job's windows, "" if they are not kept. Raises JobInvalid if they
+    are of another form.
+    """
 
     __slots__ = ("_aggregates", "_prefix", "_rows", "values")
 
     def __init__(
-        self, aggregates: Sequence[Aggregate], rows: KeyRows | None, prefix: str = "", values: list[Any] | None = None
+        self,
+        aggregates: Sequence[Aggregate],
+        rows: KeyRows | None,
+        prefix: str = "",
+        values: list[Any] | None = None,
+        form: str = "",
     ) -> None:
         self._aggregates = aggregates
         self._rows = rows
         self._prefix = prefix
-        self.values = [one.initial() for one in aggregates] if values is None else values
+        if values is None:
+            values = [one.initial() for one in aggregates]
+            if form:
+                values.append(form)
+        elif values[-1] != form and (
+            # Those of earlier versions of Headwater have no form.
+            len(values) != len(aggregates) or str(values[-1]).startswith(_FORM)
+        ):
+            raise changed_window()
+        self.values = values
 
     def add(self, event: Mapping[str, Any], event_time_ms: int) -> None:
         """Add one event. Raises what the functions of the aggregates raise."""

@@ -61,13 +61,19 @@ class Aggregate:
     # Whether the number of different values is the result: they then need not be read for it.
     is_size: bool = False
     values_max: int | None = None
+    # What its value is a value of, such as "sum": values of another kind, or path, cannot be continued.
+    kind: str = ""
 
 
 def count(name: str, where: Callable[[Event], bool] | None) -> Aggregate:
     if where is not None and not callable(where):
         raise JobInvalid(f"The aggregate {name!r} counts events for which `where`, a function of them, holds.")
     return Aggregate(
-        name, lambda: 0, lambda n, event, at: n + (where is None or bool(where(event))), lambda one, other: one + other
+        name,
+        lambda: 0,
+        lambda n, event, at: n + (where is None or bool(where(event))),
+        lambda one, other: one + other,
+        kind="count",
     )
 
 
@@ -80,6 +86,7 @@ def total(name: str, path: str) -> Aggregate:
         _total_of,
         path,
         ADDED,
+        kind="sum",
     )
 
 
@@ -92,6 +99,7 @@ def mean(name: str, path: str) -> Aggregate:
         lambda value: _total_of(value[1]) / value[0] if value[0] else None,
         path,
         ADDED,
+        kind="mean",
     )
 
 
@@ -104,6 +112,7 @@ def extreme(name: str, path: str, choose: Callable[..., Any]) -> Aggregate:
         lambda one, other: _chosen(choose, one, other),
         path=path,
         takes=COMPARED,
+        kind=choose.__name__,
     )
 
 
@@ -119,7 +128,15 @@ def by_time(name: str, path: str, *, last: bool) -> Aggregate:
             return other if one is None else one
         return (max if last else min)(one, other, key=_dated_order)
 
-    return Aggregate(name, lambda: None, fold, merge, lambda kept: None if kept is None else kept[1], path)
+    return Aggregate(
+        name,
+        lambda: None,
+        fold,
+        merge,
+        lambda kept: None if kept is None else kept[1],
+        path,
+        kind="last" if last else "first",
+    )
 
 
 def collect(name: str, path: str, values_max: int) -> Aggregate:
@@ -137,12 +154,19 @@ def collect(name: str, path: str, values_max: int) -> Aggregate:
     def merge(one: Any, other: Any) -> Any:
         return sorted([*one, *other], key=_dated_order)[:values_max]
 
-    return Aggregate(name, list, fold, merge, lambda kept: [value for _, value in kept], path)
+    return Aggregate(name, list, fold, merge, lambda kept: [value for _, value in kept], path, kind="collect")
 
 
 def count_distinct(name: str, path: str) -> Aggregate:
     return Aggregate(
-        name, dict, finish=len, path=path, entry=lambda event: _entry(event, path), is_counted=False, is_size=True
+        name,
+        dict,
+        finish=len,
+        path=path,
+        entry=lambda event: _entry(event, path),
+        is_counted=False,
+        is_size=True,
+        kind="count_distinct",
     )
 
 
@@ -156,7 +180,13 @@ def top_k(name: str, path: str, k: int, values_max: int) -> Aggregate:
         return [{"value": value, "count": n} for value, n in ranked[:k]]
 
     return Aggregate(
-        name, dict, finish=finish, path=path, entry=lambda event: _entry(event, path), values_max=values_max
+        name,
+        dict,
+        finish=finish,
+        path=path,
+        entry=lambda event: _entry(event, path),
+        values_max=values_max,
+        kind="top_k",
     )
 
 
@@ -196,7 +226,7 @@ def percentiles(name: str, path: str, quantiles: Sequence[float]) -> Aggregate:
         sketch = BaseDDSketch(mapping, above, below, counts.get("0", 0))
         return {f"{q:g}": sketch.get_quantile_value(q) for q in wanted} if sketch.count else None
 
-    return Aggregate(name, dict, finish=finish, path=path, takes=NUMBERS, entry=entry)
+    return Aggregate(name, dict, finish=finish, path=path, takes=NUMBERS, entry=entry, kind="percentiles")
 
 
 def value_of(text: str) -> Any:

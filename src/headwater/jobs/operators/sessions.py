@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from headwater.jobs.durations import Duration, milliseconds
-from headwater.jobs.operators.accumulation import Accumulation
+from headwater.jobs.operators.accumulation import Accumulation, changed_window
 from headwater.jobs.operators.held import held_rows
 from headwater.jobs.operators.windows import (
     FIRE,
@@ -50,11 +50,13 @@ class Sessions(Windows):
 
     def step(self, name: str, key: Callable[[Any, Context], Any]) -> PerKey:
         """The windows of each key as a step, which emits `Window`s. Raises JobInvalid without an aggregate."""
-        self._check_aggregates()
-        return PerKey(name, key, self._add, partial(self._on_timer, name), keeps_rows=True)
+        formed = self._formed("session", self.gap_ms)
+        return PerKey(name, key, formed._add, partial(formed._on_timer, name), keeps_rows=True)
 
     def _add(self, state: Any, event: Any, context: Context) -> Transition:
         rows = held_rows(context)
+        if state is not None:
+            raise changed_window()
         at = context.event_time_ms
         touched = self._touched(rows, at)
         start = min([at, *(session.start_ms for session in touched.values())])
@@ -78,6 +80,8 @@ class Sessions(Windows):
 
     def _on_timer(self, step: str, state: Any, timer: str, context: Context) -> Transition:
         rows, made = held_rows(context), []
+        if state is not None:
+            raise changed_window()
         until = max(context.event_time_ms, context.watermark_ms if timer == FORGET else rows.until_ms)
         while (row := rows.first("e" if timer == FORGET else "d")) is not None and _time_in(row) <= until:
             del rows[row]
@@ -126,7 +130,7 @@ class Sessions(Windows):
         del rows[f"s{name}"]
 
     def _accumulation(self, rows: KeyRows, name: str, values: list[Any] | None) -> Accumulation:
-        return Accumulation(self.aggregates, rows, f"t{name}/", values)
+        return Accumulation(self.aggregates, rows, f"t{name}/", values, self.form)
 
     def _timers(self, rows: KeyRows) -> dict[str, Timer]:
         timers = {}

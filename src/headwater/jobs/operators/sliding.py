@@ -16,7 +16,7 @@ from typing import Any
 
 from headwater.errors import JobInvalid
 from headwater.jobs.durations import Duration, milliseconds
-from headwater.jobs.operators.accumulation import Accumulation
+from headwater.jobs.operators.accumulation import Accumulation, changed_window
 from headwater.jobs.operators.held import held_rows
 from headwater.jobs.operators.windows import (
     FIRE,
@@ -43,8 +43,8 @@ class Sliding(Windows):
 
     def step(self, name: str, key: Callable[[Any, Context], Any]) -> PerKey:
         """The windows of each key as a step, which emits `Window`s. Raises JobInvalid without an aggregate."""
-        self._check_aggregates()
-        return PerKey(name, key, self._add, partial(self._on_timer, name), keeps_rows=True)
+        formed = self._formed("sliding", self.size_ms, self.slide_ms)
+        return PerKey(name, key, formed._add, partial(formed._on_timer, name), keeps_rows=True)
 
     def _add(self, state: Any, event: Any, context: Context) -> Transition:
         rows = held_rows(context)
@@ -63,6 +63,8 @@ class Sliding(Windows):
 
     def _on_timer(self, step: str, state: Any, timer: str, context: Context) -> Transition:
         rows, changed, made = held_rows(context), state or [], []
+        if type(changed) is dict or rows.first("s") is not None:
+            raise changed_window()
         if timer == FORGET:
             self._forget(rows, max(context.event_time_ms, context.watermark_ms))
         else:
@@ -91,7 +93,7 @@ class Sliding(Windows):
         return at - at % self.slide_ms + self.size_ms
 
     def _pane(self, rows: KeyRows, name: str) -> Accumulation:
-        return Accumulation(self.aggregates, rows, f"q{name[1:]}/", rows.get(name))
+        return Accumulation(self.aggregates, rows, f"q{name[1:]}/", rows.get(name), self.form)
 
     def _timers(self, changed: list[list[int]], rows: KeyRows) -> dict[str, Timer]:
         timers = {}

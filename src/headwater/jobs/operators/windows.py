@@ -19,7 +19,7 @@ from typing import Any, Self, cast
 from headwater.errors import JobInvalid
 from headwater.jobs.durations import Duration, milliseconds
 from headwater.jobs.operators import aggregates
-from headwater.jobs.operators.accumulation import Accumulation
+from headwater.jobs.operators.accumulation import Accumulation, changed_window, form_of
 from headwater.jobs.operators.aggregates import Aggregate
 from headwater.jobs.rows import KeyRows
 from headwater.jobs.steps import Context, Element, PerKey, Timer, Transition
@@ -69,6 +69,8 @@ class Windows:
 
     lateness_ms: int = 0
     aggregates: tuple[Aggregate, ...] = ()
+    # Of the values that are kept, once it is a step.
+    form: str = ""
 
     @property
     def typed_paths(self) -> tuple[tuple[str, frozenset[str]], ...]:
@@ -144,9 +146,11 @@ class Windows:
         """The windows of each key as a step, which emits `Window`s. Raises JobInvalid without an aggregate."""
         raise NotImplementedError
 
-    def _check_aggregates(self) -> None:
+    def _formed(self, *shape: str | int) -> Self:
+        """The window with the form of its values. Raises JobInvalid without an aggregate."""
         if not self.aggregates:
             raise JobInvalid("A window without an aggregate has no result.", hint="Add .count(), or another one.")
+        return dataclasses.replace(self, form=form_of(" ".join(map(str, shape)), self.aggregates))
 
     def _and(self, added: Aggregate) -> Self:
         name = added.name
@@ -167,14 +171,14 @@ class Tumbling(Windows):
 
     def step(self, name: str, key: Callable[[Any, Context], Any]) -> PerKey:
         """The windows of each key as a step, which emits `Window`s. Raises JobInvalid without an aggregate."""
-        self._check_aggregates()
+        formed = self._formed("tumbling", self.size_ms)
         size_ms = self.size_ms
 
         def key_of(event: Any, context: Context) -> Any:
             return [key(event, context), context.event_time_ms - context.event_time_ms % size_ms]
 
         keeps_rows = any(aggregate.entry is not None for aggregate in self.aggregates)
-        return PerKey(name, key_of, self._add, self._on_timer, keeps_rows=keeps_rows)
+        return PerKey(name, key_of, formed._add, formed._on_timer, keeps_rows=keeps_rows)
 
     def _add(self, state: Any, event: Any, context: Context) -> Transition:
         end = context.key[1] + self.size_ms
@@ -182,7 +186,7 @@ class Tumbling(Windows):
             return Transition(state, late=[event], timers=None)
         if state is None:
             state = {"fired": 0, "values": None}
-        kept = Accumulation(self.aggregates, rows_of(context), values=state["values"])
+        kept = Accumulation(self.aggregates, rows_of(context), values=state["values"], form=self.form)
         kept.add(event, context.event_time_ms)
         state["values"] = kept.values
         # The name counts the firings, so that each result of a window has an id of its own.
@@ -191,13 +195,15 @@ class Tumbling(Windows):
 
     def _on_timer(self, state: Any, timer: str, context: Context) -> Transition:
         rows = rows_of(context)
+        if type(state) is not dict:
+            raise changed_window()
         if timer == FORGET:
             if rows is not None:
                 rows.clear()
             return Transition(None, timers={})
         key, start = context.key
         state["fired"] += 1
-        results = Accumulation(self.aggregates, rows, values=state["values"]).results()
+        results = Accumulation(self.aggregates, rows, values=state["values"], form=self.form).results()
         return Transition(state, events=[Window(key, start, start + self.size_ms, results)])
 
 
