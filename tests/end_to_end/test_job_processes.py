@@ -58,8 +58,9 @@ def copies(event, context):
 
 
 @contextlib.asynccontextmanager
-async def running(directory: Path, **settings: Any) -> AsyncIterator[Platform]:
+async def running(directory: Path, log_url: str | None = None, **settings: Any) -> AsyncIterator[Platform]:
     overrides = {f"jobs.{name}": value for name, value in settings.items()}
+    overrides |= {"log.url": log_url} if log_url else {}
     config = load_config(directory, environment={}, overrides=overrides)
     platform = build(config, job_command=JOB_COMMAND)
     await platform.start()
@@ -109,11 +110,13 @@ async def works(platform: Platform, name: str, written: int) -> None:
     await eventually(lambda: platform.runners[name].report().written >= written)
 
 
-async def test_a_killed_process_is_replaced_and_nothing_is_lost_or_repeated(project: Path) -> None:
-    async with running(project) as platform:
+async def test_a_killed_process_is_replaced_and_nothing_is_lost_or_repeated(project: Path, log_url: str) -> None:
+    # On Kafka both processes share the job without state.
+    async with running(project, log_url, processes=2) as platform:
         await send(platform, *"abc" * 20)
         await works(platform, "counts", 1)
-        killed = pid_of(platform, "counts")
+        process = next(one for one in processes(platform).processes if "counts" in one.state.jobs)
+        killed = process.pid
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
         await eventually(lambda: platform.runners["counts"].report().state == "restarting")
@@ -127,13 +130,13 @@ async def test_a_killed_process_is_replaced_and_nothing_is_lost_or_repeated(proj
 
         await eventually(is_processed)
         assert sorted(await views(platform)) == wanted
-        assert pid_of(platform, "counts") not in (None, killed)
+        assert process.pid not in (None, killed)
         await eventually(lambda: platform.runners["counts"].report().state == "running")
         assert platform.runners["counts"].report().restarts == 1
-        await eventually(lambda: processes(platform).processes[0].state.is_up)
+        await eventually(lambda: process.state.is_up)
         text = (await platform.metrics()).decode()
-        assert 'headwater_job_process_restarts_total{process="1"} 1.0\n' in text
-        assert 'headwater_job_process_up{process="1"} 1.0\n' in text
+        assert f'headwater_job_process_restarts_total{{process="{process.state.number}"}} 1.0\n' in text
+        assert f'headwater_job_process_up{{process="{process.state.number}"}} 1.0\n' in text
 
 
 async def test_a_blocked_process_is_reported_with_the_place_and_events_are_accepted(

@@ -49,6 +49,7 @@ def main() -> None:
     except (EOFError, OSError):
         # The platform is gone already.
         return
+    sys.path[:] = assignment.paths
     life_line = LifeLine(life, assignment.config.project_dir)
     life_line.start()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

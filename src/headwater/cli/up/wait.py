@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     Attempt = Callable[[], Awaitable[Platform]]
 
-# Starts a process for the jobs (job_process.py).
-JOB_COMMAND = (sys.executable, "-m", "headwater.cli.up.job_process")
+# Starts a process for the jobs (job_process.py). No module in the current directory replaces one of Python's (-P).
+JOB_COMMAND = (sys.executable, "-P", "-m", "headwater.cli.up.job_process")
 PAUSE_SECONDS = 1.0
 # The first reminder that it is still waiting; each further one comes after twice as long.
 REMIND_SECONDS = 60.0

@@ -34,7 +34,7 @@ class Assignment:
 
     `number` is counted from 1. `jobs`: name → what the platform knows of the job (`outline`). `shares`: whether it
     runs its share of the partitions of those jobs that processes can share. `materialized`: the tables that jobs of
-    the project keep, also in other processes.
+    the project keep, also in other processes. `paths`: where modules are imported from, as in the platform.
     """
 
     number: int
@@ -45,6 +45,7 @@ class Assignment:
     jobs: Mapping[str, str]
     shares: bool
     materialized: Mapping[str, MaterializedTable]
+    paths: Sequence[str]
 
     @property
     def streams(self) -> StreamRegistry:

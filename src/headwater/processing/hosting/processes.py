@@ -8,6 +8,7 @@ metrics, and asks them for the rows of their tables. To finish the jobs, it stop
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -215,6 +216,7 @@ class ProcessHosting:
             jobs,
             shares=self._shares,
             materialized=materialized_tables(one.job for one in self._jobs.values()),
+            paths=tuple(sys.path),
         )
 
     def _is_shared(self, job: Job) -> bool:

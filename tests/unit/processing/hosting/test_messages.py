@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 
 from headwater.config import load_config
@@ -56,7 +57,9 @@ def test_a_process_gets_the_settings_and_the_streams_that_the_platform_has(tmp_p
     config = load_config(TEMPLATE, environment={}, overrides={"web.port": 7})
     streams, jobs = declarations(config)
     known = {one.name: outline(one) for one in jobs}
-    sent = Assignment(1, config, streams.layers, streams.scope, streams.access, known, shares=False, materialized={})
+    sent = Assignment(
+        1, config, streams.layers, streams.scope, streams.access, known, shares=False, materialized={}, paths=sys.path
+    )
     got = pickle.loads(pickle.dumps(sent))
     assert got.config == config
     assert isinstance(got.streams, StreamRegistry)
