@@ -139,7 +139,9 @@ LINES: dict[str, Line] = {
         LIVE_ONLY,
     ),
     "end of the input": everywhere(
-        AGREES, f"{OPERATORS}test_windows.py::test_at_the_end_of_the_input_every_window_is_emitted_and_nothing_was_late"
+        AGREES,
+        f"{OPERATORS}test_windows.py::test_at_the_end_of_the_input_every_window_is_emitted_and_nothing_was_late",
+        f"{EACH}test_at_the_end_of_the_input_timers_fire_and_over_history_those_that_they_set",
     ),
     "late events": everywhere(
         AGREES,

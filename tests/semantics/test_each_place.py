@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from headwater.jobs import Context, Job, NotYet, Reject, Retry, Window, job, tumbling
+from headwater.errors import JobInvalid
+from headwater.jobs import (
+    Context,
+    Job,
+    NotYet,
+    PerKey,
+    Reject,
+    Retry,
+    Timer,
+    ToStream,
+    Transition,
+    Window,
+    job,
+    tumbling,
+)
 from semantics.places import PLACES, Event, event
 
 everywhere = pytest.mark.parametrize("place", PLACES)
@@ -113,3 +128,35 @@ async def test_a_parked_event_is_overtaken_and_after_its_last_park_it_is_an_erro
     # In place, and once after each park.
     assert len(attempts) >= 3
     assert attempts == sorted(attempts)
+
+
+def chained(rounds: int | None) -> Job:
+    """A timer that sets the next one, so often or without end."""
+
+    def on_event(state: Any, one: Event, context: Context) -> Transition:
+        return Transition(0, timers={"next": Timer(context.event_time_ms + 1_000)})
+
+    def on_timer(state: int, name: str, context: Context) -> Transition:
+        out = [{"$schema": "/out/1.0.0", "key": context.key, "round": state}]
+        if rounds is not None and state + 1 >= rounds:
+            return Transition(None, out)
+        return Transition(state + 1, out, {"next": Timer(context.event_time_ms + 1_000)})
+
+    steps = (PerKey("chain", lambda one, context: one["key"], on_event, on_timer),)
+    return Job("chained", ("in",), steps, ToStream("out"))
+
+
+@everywhere
+async def test_at_the_end_of_the_input_timers_fire_and_over_history_those_that_they_set(
+    place: str, tmp_path: Path
+) -> None:
+    outcome = await PLACES[place](chained(20), [event(0, "a", 0), event(1, "b", 0)], tmp_path)
+    for key in "ab":
+        found = [one["round"] for one in outcome.streams["out"] if one["key"] == key]
+        # A live job may go on, and its timers with it.
+        assert found == list(range(20 if place == "batch" else 1))
+
+
+async def test_timers_that_never_end_are_an_error_over_history(tmp_path: Path) -> None:
+    with pytest.raises(JobInvalid, match="they would never end"):
+        await PLACES["batch"](chained(None), [event(0, "a", 0)], tmp_path)

@@ -168,6 +168,13 @@ class Position:
         """The position just past `record`."""
         return type(self)({**self.offsets, (record.topic, record.partition): record.offset + 1})
 
+    def after_all(self, records: Iterable[StoredRecord]) -> Self:
+        """The position just past each of these records, which are in order in each partition."""
+        offsets = dict(self.offsets)
+        for record in records:
+            offsets[record.topic, record.partition] = record.offset + 1
+        return type(self)(offsets)
+
     def topics(self) -> frozenset[str]:
         return frozenset(topic for topic, _ in self.offsets)
 

@@ -28,6 +28,7 @@ from headwater.migration.positions import (
     is_further,
     namespaces_of,
 )
+from headwater.processing.control import CONTROL_GROUP, carry_request
 from headwater.processing.stores.outbox import parse_published, state_file
 
 GROUP_PREFIX = "job."
@@ -84,9 +85,11 @@ class JobMigration:
         self._on_progress = on_progress
         self._stateful = {job.name for job in jobs if job.keeps_state and job.writes().table is None}
         self._held: dict[str, _Held] = {}
+        self._takes_all = True
 
     async def begin(self, groups: Iterable[str] | None = None) -> None:
         """Look where the jobs are: all of the source, or those of these groups. Raises LogUnavailable."""
+        self._takes_all = groups is None
         if groups is None:
             names = {_name_of(group) for group in await groups_of(self._source) if is_job(group)}
             # A job that was killed before anything of it arrived in the log is only in its file.
@@ -113,7 +116,17 @@ class JobMigration:
             finally:
                 await held.target.close()
             carried += [] if one is None else [one]
+        await self._carry_requests({one.group for one in carried if one.token is None})
         return carried
+
+    async def _carry_requests(self, left: Collection[str]) -> None:
+        """Let jobs that are paused, or are to begin again, be so in the target: those that were not `left` alone."""
+        prefix = CONTROL_GROUP + GROUP_PREFIX
+        for control in await self._source.groups():
+            group = control.removeprefix(CONTROL_GROUP)
+            is_asked = self._takes_all or _name_of(group) in self._held
+            if control.startswith(prefix) and is_asked and group not in left:
+                await carry_request(self._source, self._target, group)
 
     async def close(self) -> None:
         """Let everything go; idempotent."""

@@ -52,16 +52,13 @@ class JobControl:
         self._log = log
         self._job = job.name
         self._topics = tuple(topics)
+        self._job_group = job.group
         self._group = CONTROL_GROUP + job.group
         self._applied = APPLIED_GROUP + job.group
 
     async def read(self) -> JobRequest:
         """The request; its `move` is None once it was carried out. Raises LogUnavailable."""
-        text = await self._log.committed(self._group)
-        found = _decoded(text)
-        if found.move is not None and await self._log.committed(self._applied) == found.move.id:
-            return replace(found, move=None)
-        return found
+        return await _read(self._log, self._job_group)
 
     async def pause(self, *, paused: bool, by: str) -> JobRequest:
         """Pause the job, or let it continue, also if it has stopped. Raises LogUnavailable."""
@@ -95,6 +92,23 @@ class JobControl:
     async def _write(self, request: JobRequest) -> JobRequest:
         await self._log.commit(self._group, orjson.dumps(asdict(request)).decode())
         return request
+
+
+async def carry_request(source: Log, target: Log, group: str) -> None:
+    """Let what was asked of the job with this group in `source` be asked of it in `target`: a pause, a move to be made.
+
+    Both are open. Raises LogUnavailable.
+    """
+    request = replace(await _read(source, group), stopped="")
+    if request.paused or request.move is not None:
+        await target.commit(CONTROL_GROUP + group, orjson.dumps(asdict(request)).decode())
+
+
+async def _read(log: Log, group: str) -> JobRequest:
+    found = _decoded(await log.committed(CONTROL_GROUP + group))
+    if found.move is not None and await log.committed(APPLIED_GROUP + group) == found.move.id:
+        return replace(found, move=None)
+    return found
 
 
 def _decoded(text: str | None) -> JobRequest:

@@ -9,12 +9,14 @@ from typing import NamedTuple
 import pytest
 
 from headwater.errors import CopyRefused, StateUnavailable
+from headwater.jobs.job import Job
 from headwater.log.contract import Commit, Position, Record, StateChange, TopicSettings
 from headwater.log.sqlite.log import SqliteLog
 from headwater.migration.job_state import UNFINISHED
 from headwater.migration.jobs import JobMigration
 from headwater.migration.positions import CarriedGroup, PositionMigration
 from headwater.migration.topics import TopicCopy
+from headwater.processing.control import JobControl
 from headwater.processing.stores.state_file import StateFile
 
 CELLS = "job/count/function/cells"
@@ -173,3 +175,34 @@ def test_a_file_that_is_being_replaced_is_as_before_until_the_end(tmp_path: Path
     file.commit([], token(10), [], arrived=2)
     assert file.moved_at() == 2
     file.close()
+
+
+@pytest.mark.parametrize("has_run", [True, False])
+async def test_a_paused_job_is_paused_in_the_target(logs: Logs, has_run: bool) -> None:
+    job = Job("count", ("a",))
+    await JobControl(logs.source, job, ["a"]).pause(paused=True, by="me")
+    await JobControl(logs.source, Job("other", ("a",)), ["a"]).pause(paused=False, by="me")
+    if has_run:
+        await go_on(logs.source, 3, (b"k", b"1"))
+    moving = await begin(logs)
+    copying = TopicCopy(*logs, settle_seconds=0)
+    copied = [await copying.copy(info) for info in await copying.topics()]
+    ledgers = {(ledger.topic, ledger.partition): ledger for one in copied for ledger in one.ledgers}
+    await moving.carry(PositionMigration(*logs, ledgers))
+    found = await JobControl(logs.target, job, ["a"]).read()
+    assert (found.paused, found.by) == (True, "me")
+    assert not (await JobControl(logs.target, Job("other", ("a",)), ["a"]).read()).paused
+
+
+async def test_a_reset_that_was_not_made_yet_is_made_in_the_target_and_one_that_was_is_not(logs: Logs) -> None:
+    control = JobControl(logs.source, Job("count", ("a",)), ["a"])
+    asked = await control.move(None, by="me")
+    await go_on(logs.source, 3, (b"k", b"1"))
+    await carry(logs, await begin(logs))
+    assert (await JobControl(logs.target, Job("count", ("a",)), ["a"]).read()).move == asked.move
+    assert asked.move is not None
+    await JobControl(logs.target, Job("count", ("a",)), ["a"]).applied(asked.move)
+    await control.applied(asked.move)
+    await go_on(logs.source, 5, (b"k", b"2"))
+    await carry(logs, await begin(logs))
+    assert (await JobControl(logs.target, Job("count", ("a",)), ["a"]).read()).move is None

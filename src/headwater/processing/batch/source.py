@@ -120,10 +120,7 @@ class EntrySource:
         return {index: reason for index, reason in reasons if reason is not None}
 
     def after(self, records: Sequence[StoredRecord]) -> Position:
-        offsets = dict(self.position.offsets)
-        for record in records:
-            offsets[record.topic, record.partition] = record.offset + 1
-        return Position(offsets)
+        return self.position.after_all(records)
 
     async def move(self, position: Position) -> None:
         self.position = position

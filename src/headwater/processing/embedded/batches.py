@@ -21,6 +21,8 @@ from headwater.processing.failures.redriven import redrive_topic
 from headwater.processing.status import RunnerStatus
 
 PROGRESS_KEY = b"progress"
+# How often, one after the other, timers may set others after the end of the input.
+LAST_ROUNDS_MAX = 1_000
 
 
 class Batches:
@@ -169,8 +171,22 @@ class Batches:
             await self._fire_all(int(self._clock() * 1000) - self._job.out_of_order_ms)
 
     async def finish(self) -> None:
-        """All input is processed: fire everything that waits for an event, then move the watermark accordingly."""
+        """All input is processed: fire everything that waits for an event, then move the watermark accordingly.
+
+        Over history the timers that these set fire, too. Raises JobInvalid if they never end.
+        """
         await self._fire_all(END_OF_TIME)
+        rounds = 0
+        while self._fold.one_by_one and not self._stopping.is_set():
+            if not (await self._fire(Due(END_OF_TIME, None))).fired:
+                break
+            rounds += 1
+            if rounds > LAST_ROUNDS_MAX:
+                raise self._job.invalid(
+                    f"The job {self._job.name}: since the end of the input its timers have set others,"
+                    f" {LAST_ROUNDS_MAX:,} times one after the other: they would never end.",
+                    hint="Let a timer set itself again only as long as the state of its key asks for it.",
+                )
         if self._stopping.is_set():
             return
         await self.move_watermark(self._source.position)

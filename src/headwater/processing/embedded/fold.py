@@ -108,6 +108,7 @@ class StepFold:
     ) -> None:
         """`one_by_one`: the timers of a key fire before an event of the key that is later, as if the watermark moved
         with each event: over history a batch may be years long."""
+        self.one_by_one = one_by_one
         self._scope = scope
         self._out_of_order_ms = job.out_of_order_ms
         self._turn = turn

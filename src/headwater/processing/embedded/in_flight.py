@@ -119,8 +119,4 @@ class InFlightWindow:
 
 def position_after(position: Position, events: Iterable[InFlight]) -> Position:
     """The position after these events."""
-    offsets = dict(position.offsets)
-    for event in events:
-        if not event.was_parked:
-            offsets[event.record.topic, event.record.partition] = event.record.offset + 1
-    return Position(offsets)
+    return position.after_all(event.record for event in events if not event.was_parked)

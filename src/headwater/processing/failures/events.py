@@ -41,6 +41,8 @@ ENVELOPE_BYTES = 65_536
 # How much of an event is shown in its error event if the whole is elsewhere.
 SHOWN_BYTES_MAX = 16_384
 WRITTEN_MAX = 1_000
+# What the message of a timer that failed ends with.
+OF_TIMER = "(a timer: it does not fire again, and cannot be redriven; the state of its key is as it was)"
 
 
 class ErrorEvents:
@@ -167,7 +169,8 @@ class ErrorEvents:
 
     def _message(self, failure: Failure, cause: Cause, *, withheld: bool) -> str:
         text = "" if withheld else without_paths(text_of(original(failure.error)), self._job.project)
-        return f"{failure.step}: {text or cause.exception}"
+        timer = f" {OF_TIMER}" if is_timer(failure.item) else ""
+        return f"{failure.step}: {text or cause.exception}{timer}"
 
     async def _stored(
         self, failure: Failure, value: dict[str, Any], details: Details, *, withheld: bool
@@ -236,6 +239,11 @@ class ErrorEvents:
 
     def _inline_bytes_max(self) -> int:
         return max(1024, self._gate.settings.event_bytes_max // 2 - ENVELOPE_BYTES)
+
+
+def is_timer(item: Element) -> bool:
+    """Whether it was a timer that failed, and no event."""
+    return item.record is None and item.value is None
 
 
 def _inline(raw: bytes, step_input: bytes, details: Details, lineage_id: str) -> str:

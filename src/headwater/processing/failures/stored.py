@@ -13,7 +13,7 @@ from headwater.errors import EventMalformed
 from headwater.event import decode_json, get_path
 from headwater.log.contract import LogReader, Position, StoredRecord
 from headwater.log.reading_on import read_on
-from headwater.processing.failures.causes import group_of
+from headwater.processing.failures.causes import OUTPUT, group_of
 from headwater.processing.failures.counts import MESSAGE_CHARS_MAX, ErrorGroup, largest_first
 from headwater.processing.failures.details import Details, details_of
 from headwater.processing.failures.failed_events import stored_bytes
@@ -170,12 +170,21 @@ async def original_of(log: LogReader, error: StoredError) -> tuple[bytes, bytes]
         case "log":
             return await _from_source(log, details)
         case "none":
-            if details.resume is not None and details.input:
-                return b"", details.input.encode()
-            if not details.group and isinstance(raw_event, str) and _event_id(raw_event) is not None:
-                # An error event of an earlier version: whole if it is JSON.
-                return raw_event.encode("utf-8", "replace"), b""
-            return "no event failed but a timer, or only a part of the event was kept"
+            return _without_event(details, raw_event)
+
+
+def _without_event(details: Details, raw_event: Any) -> tuple[bytes, bytes] | str:
+    if details.resume is not None and details.input:
+        return b"", details.input.encode()
+    if not details.group and isinstance(raw_event, str) and _event_id(raw_event) is not None:
+        # An error event of an earlier version: whole if it is JSON.
+        return raw_event.encode("utf-8", "replace"), b""
+    if details.group and details.topic is None and details.step != OUTPUT:
+        return (
+            "a timer failed, not an event, and it does not fire again; the state of its key is as it was, and the next"
+            " event of the key may set it again"
+        )
+    return "only a part of the event was kept"
 
 
 async def _from_source(log: LogReader, details: Details) -> tuple[bytes, bytes] | str:

@@ -12,7 +12,7 @@ import pytest
 from headwater.errors import JobInvalid
 from headwater.jobs import Context, Dedupe, Reject, Window, job, tumbling
 from headwater.jobs.job import Job, ToStream
-from headwater.jobs.steps import Await, Each, PerKey, Transition
+from headwater.jobs.steps import Await, Each, PerKey, Timer, Transition
 from headwater.log.contract import Record
 from headwater.processing.control import JobControl, Move
 from headwater.processing.embedded.loop import RunnerSettings
@@ -410,3 +410,22 @@ async def test_processes_that_share_a_job_process_what_is_redriven_once() -> Non
         for runner in runners:
             runner.stop()
         await asyncio.gather(*running)
+
+
+async def test_a_timer_that_failed_says_that_it_cannot_be_redriven() -> None:
+    def on_event(state: Any, event: dict[str, Any], context: Context) -> Transition:
+        return Transition(1, timers={"due": Timer(context.event_time_ms + 1)})
+
+    def on_timer(state: Any, name: str, context: Context) -> Transition:
+        raise ValueError("unforeseen")
+
+    by_number = PerKey("remind", lambda event, context: event["number"], on_event, on_timer)
+    kit = JobKit(Job("reminded", ("edits",), (by_number,), ToStream("out")))
+    await kit.open()
+    await kit.put(edit(1))
+    await kit.run()
+    [error] = await kit.errors()
+    assert error["message"].startswith("remind: unforeseen (a timer: it does not fire again")
+    outcome = await redrive(kit)
+    assert (outcome.redriven, outcome.impossible) == (0, 1)
+    assert "a timer failed, not an event" in outcome.reasons[0][1]
