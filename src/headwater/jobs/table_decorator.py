@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Required, TypedDict
+from typing import Any, Required, TypedDict, get_args
 
 from headwater.errors import JobInvalid
 from headwater.event import get_path
 from headwater.jobs.arguments import Arguments
 from headwater.jobs.durations import Duration
-from headwater.jobs.job import Job
+from headwater.jobs.job import Job, OnError
 from headwater.jobs.keys import Key, key_plan
 from headwater.jobs.parts import only
 from headwater.jobs.place import Place
@@ -38,6 +38,7 @@ class MaterializedSettings(TypedDict, total=False):
     tombstone_ttl: Duration
     name: str | None
     canaries: bool
+    on_error: OnError
     settings: Mapping[str, Any]
     tables: str | Sequence[str]
 
@@ -65,6 +66,7 @@ def materialized(settings: Mapping[str, Any], place: Place | None) -> Callable[[
         place=place,
         settings=checked_settings(asked, "settings"),
         tables=asked.texts("tables"),
+        on_error=asked.choice("on_error", get_args(OnError)),
     )
     key = plan.function
 

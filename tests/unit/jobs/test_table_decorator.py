@@ -45,6 +45,8 @@ def load(tmp_path: Path, text: str, **others: str) -> list[str]:
         ('@table(source="edits", key="k", where=1)\ndef t(e): pass', 3, "`where` is a function (event)"),
         ('@table(source="edits", key="k", name=5)\ndef t(e): pass', 3, "`name` is text"),
         ('@table(source="edits", key="k", name="a b")\ndef t(e): pass', 3, "'a b' cannot name a job"),
+        ('@table(source="edits", key="k", replaces=1)\ndef t(e): pass', 3, "`replaces` is a function (event)"),
+        ('@table(source="edits", key="k", on_error="x")\ndef t(e): pass', 3, "`on_error` is 'error_event' or"),
         ('@table(source="edits", key="k", tables=5)\ndef t(e): pass', 3, "`tables` is a name, or a list of names"),
         ('@table(source="edits", key="k", tombstone_ttl="1d")\ndef t(e): pass', 3, "is about deleted rows"),
         (

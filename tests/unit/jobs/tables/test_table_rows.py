@@ -355,3 +355,12 @@ def test_a_replaced_key_of_another_form_is_an_error_event() -> None:
     outcome = run(rows, [change(1)])
     assert "A key of the table rows has (wiki, id); 'enwiki' does not fit." in outcome.errors[0]["message"]
     assert outcome.rows == []
+
+
+def test_an_event_that_cannot_be_processed_is_skipped_if_the_table_wants_that() -> None:
+    @table(source="pages", key="k", version="v", on_error="skip")
+    def rows(event: Event) -> Event:
+        return {"n": 1 // event["v"]}
+
+    outcome = run(rows, [{"k": 1, "v": 0}, {"k": 1, "v": 1}, {"k": 2}])
+    assert (outcome.errors, outcome.rows) == ([], [{"k": 1, "n": 1}])
