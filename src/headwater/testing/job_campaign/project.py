@@ -69,11 +69,10 @@ def kept(event, context):
     return {"user": event["user"], "number": event["number"]}
 
 
-async def looked_up(event, context):
-    answer = await context.http.get(
-        f"{context.settings['service']}/{context.log.name.rpartition('.')[2]}/{event['number']}", timeout=0.3,
-        accept=(404,), attempts=1,
-    )
+async def looked_up(event, context, timeout=0.3):
+    job = context.log.name.rpartition(".")[2]
+    url = f"{context.settings['service']}/{job}/{event['number']}"
+    answer = await context.http.get(url, timeout=timeout, accept=(404,), attempts=1)
     if answer.status == 404:
         raise Reject("there is no such number")
     try:
@@ -99,10 +98,11 @@ def asked_numbered(event, context):
     return {**event, "position": context.state}
 
 
-@job(source="spread", sink="parked", key="user", concurrency=16, timeout="5s", settings={"service": ""},
+@job(source="spread", sink="parked", key="user", concurrency=16, timeout="30s", settings={"service": ""},
      retry=Retry(within="30ms", base="10ms", max="20ms", park="60ms,90ms,120ms,120ms,120ms", hold_key=True))
 async def parked(event, context):
-    return {"user": event["user"], "number": event["number"], "value": await looked_up(event, context)}
+    # It gives up after a few attempts: those that a busy machine makes slow must not be among them.
+    return {"user": event["user"], "number": event["number"], "value": await looked_up(event, context, timeout=25.0)}
 
 
 @job(source="edits", key="user", concurrency=16, sink="asked_minutes", settings={"service": ""},

@@ -13,7 +13,9 @@ import json
 from collections import Counter
 
 FAILURES = ("429", "503", "timeout", "disconnects", "not JSON", "maxlag", "half an answer")
-# Longer than the jobs wait.
+# A job that waits for long is never left without an answer.
+FAILURES_OF_PATIENT = tuple(failure for failure in FAILURES if failure != "timeout")
+# Longer than the other jobs wait.
 SLOW_SECONDS = 0.5
 
 
@@ -32,10 +34,11 @@ def value_of(number: int) -> int:
     return number * 7 % 1000
 
 
-def failures_of(number: int) -> list[str]:
+def failures_of(job: str, number: int) -> list[str]:
     """How the first requests for a number fail."""
     count = 0 if number % 9 else 1 + number // 9 % 2
-    return [FAILURES[(number // 9 + index * 3) % len(FAILURES)] for index in range(count)]
+    failures = FAILURES_OF_PATIENT if job == "parked" else FAILURES
+    return [failures[(number // 9 + index * 3) % len(failures)] for index in range(count)]
 
 
 class UnreliableService:
@@ -80,7 +83,7 @@ class UnreliableService:
         number = int(text)
         before = self.asked[job, number]
         self.asked[job, number] += 1
-        failures = ["503"] * (before + 1) if never_answers(job, number) else failures_of(number)
+        failures = ["503"] * (before + 1) if never_answers(job, number) else failures_of(job, number)
         if before < len(failures):
             self.failed[failures[before]] += 1
             return await _fail(failures[before], writer)
