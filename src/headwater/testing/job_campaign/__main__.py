@@ -11,6 +11,7 @@ import asyncio
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     directory = given.directory or Path(tempfile.mkdtemp(prefix="headwater-jobs-"))
     directory.mkdir(parents=True, exist_ok=True)
     print(f"seed {seed}", flush=True)
+    # Leave no process of a platform behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     campaign = JobCampaign(
         directory,
         seed,

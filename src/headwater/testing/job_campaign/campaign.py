@@ -21,8 +21,6 @@ from headwater.testing.job_campaign.unreliable import UnreliableService
 
 ROUNDS_EACH = 15
 EVENTS_EACH = 1_200
-# About as long as the rounds of a life take.
-ROUND_SECONDS = 2.0
 HISTORY_SHARE = 0.5
 LONGER_QUIET_SECONDS = (8.0, 25.0)
 # So many lives have the same events, and share the uninterrupted one that they are compared with.
@@ -129,7 +127,7 @@ class JobCampaign:
         life = Life(directory, url, settings, seed=seed, processes=processes)
         # A log that keeps no state of jobs takes none over from a run over history.
         history = 0 if on_kafka or chance.random() >= HISTORY_SHARE else len(given) // 2
-        found = await life.run(rounds, given, per_second=len(given) / (kills * ROUND_SECONDS), history=history)
+        found = await life.run(rounds, given, history=history)
         expected = Expected(given)
 
         def compared() -> list[str]:
@@ -155,7 +153,7 @@ class JobCampaign:
         directory = self._directory / f"uninterrupted-{input_seed}"
         self._service.forget()
         life = Life(directory, url, self._settings(None, shared=False), seed=input_seed)
-        found = await life.run([], given, per_second=len(given))
+        found = await life.run([], given)
         problems = [*life.report.problems, *life.errors_printed(), *Comparison(Expected(given), found).problems()]
         self.report.problems += [f"uninterrupted, input {input_seed}: {problem}" for problem in problems]
         if not problems:

@@ -17,6 +17,7 @@ from headwater.testing.whole_platform.connection import Connection, ConnectionEn
 REQUEST_SECONDS_MAX = 10.0
 PAUSE_SECONDS = 0.03
 REQUEST_EVENTS_MAX = 12
+EVENTS_PER_SECOND = 60.0
 
 
 # Sends events; whether all of them are accepted now. If not, they are to be sent again.
@@ -61,23 +62,23 @@ class LogSender:
 
 
 class Feed:
-    """Sends `events` at about `per_second`, until `hurry` was called; then the rest, with the last ones, at once.
+    """Sends `events` in order, as far as it is allowed to, at about EVENTS_PER_SECOND."""
 
-    `held_back`: how many those last ones are.
-    """
-
-    def __init__(
-        self, events: Sequence[dict[str, Any]], send: Send, chance: random.Random, *, per_second: float, held_back: int
-    ) -> None:
+    def __init__(self, events: Sequence[dict[str, Any]], send: Send, chance: random.Random) -> None:
         self._events = events
         self._send = send
         self._chance = chance
-        self._per_second = per_second
-        self._held_back = held_back
+        self._allowed = 0
         self._is_hurried = False
         self.sent = 0
 
+    def allow(self, count: int) -> None:
+        """So many of the events may be sent."""
+        self._allowed = count
+
     def hurry(self) -> None:
+        """Send all that are left, as fast as possible."""
+        self._allowed = len(self._events)
         self._is_hurried = True
 
     async def run(self) -> None:
@@ -85,11 +86,10 @@ class Feed:
         while self.sent < len(self._events):
             began = time.monotonic()
             count = REQUEST_EVENTS_MAX * 10 if self._is_hurried else self._chance.randint(1, REQUEST_EVENTS_MAX)
-            end = len(self._events) - (0 if self._is_hurried else self._held_back)
-            some = self._events[self.sent : min(self.sent + count, end)]
+            some = self._events[self.sent : min(self.sent + count, self._allowed)]
             if some and await self._send(some):
                 self.sent += len(some)
             else:
                 await asyncio.sleep(PAUSE_SECONDS)
             if not self._is_hurried:
-                await asyncio.sleep(max(0.0, len(some) / self._per_second - (time.monotonic() - began)))
+                await asyncio.sleep(max(0.0, len(some) / EVENTS_PER_SECOND - (time.monotonic() - began)))

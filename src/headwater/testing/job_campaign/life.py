@@ -82,9 +82,7 @@ class Life:
     def config(self) -> Config:
         return load_config(self._directory, environment=environment_of(self._settings))
 
-    async def run(
-        self, rounds: Sequence[Round], events: Sequence[Event], *, per_second: float, history: int = 0
-    ) -> Found:
+    async def run(self, rounds: Sequence[Round], events: Sequence[Event], *, history: int = 0) -> Found:
         """Run the rounds, process the rest, and read everything. `history`: so many events are there before them."""
         if history:
             runs = HistoryRuns(self._directory, self.config, self._settings, self._chance)
@@ -92,11 +90,15 @@ class Life:
             self.report.endings["killed over history"] += runs.kills
             self.report.problems += runs.problems
             self.report.events += history
-        async with self._fed(events[history:], per_second) as feed:
-            for one in rounds:
+        rest = events[history:]
+        # The last ones come in the end, so that each job has something to read then.
+        before_end = len(rest) - len(list(last_events(0)))
+        async with self._fed(rest) as (feed, feeding):
+            for done, one in enumerate(rounds, start=1):
+                feed.allow(before_end * done // len(rounds))
                 await self._run(one)
-                if feed.done():
-                    await feed
+                if feeding.done():
+                    await feeding
         await self._processes.all_ended()
         self.report.problems += self._processes.problems
         return await read_all(self.config)
@@ -114,19 +116,17 @@ class Life:
         return printed.problems
 
     @contextlib.asynccontextmanager
-    async def _fed(self, events: Sequence[Event], per_second: float) -> AsyncIterator[asyncio.Task[None]]:
+    async def _fed(self, events: Sequence[Event]) -> AsyncIterator[tuple[Feed, asyncio.Task[None]]]:
         """Send the events meanwhile; at the end of the block, all that are left, and wait until they are processed."""
         sender = HttpSender(self._processes.any_address)
         in_log = None
         if self._settings.get("log.url", "").startswith("kafka:"):
             in_log = LogSender(self.config)
             await in_log.start()
-        feed = Feed(
-            events, (in_log or sender).send, self._chance, per_second=per_second, held_back=len(list(last_events(0)))
-        )
+        feed = Feed(events, (in_log or sender).send, self._chance)
         running = asyncio.create_task(feed.run())
         try:
-            yield running
+            yield feed, running
             feed.hurry()
             await self._process_rest(running, QUIET_SECONDS)
             self.report.events += feed.sent

@@ -19,15 +19,15 @@ Ending = Literal[
 Change = Literal["reset", "rewind", "pause"]
 
 ENDINGS: dict[Ending, int] = {
-    "killed": 6,
+    "killed": 4,
     "killed while starting": 3,
     "killed while stopping": 2,
     "killed after a change": 3,
     "parent killed": 2,
-    "child killed": 3,
+    "child killed": 7,
     "stopped": 1,
 }
-RUN_SECONDS_MAX = 2.5
+RUN_SECONDS_MAX = 2.0
 STOPPING_SECONDS_MAX = 0.6
 CHANGED_SECONDS_MAX = 0.4
 PAUSE_SECONDS_MAX = 1.0
