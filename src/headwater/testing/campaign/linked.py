@@ -24,8 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from headwater.log.sqlite.serving import LogSession
 from headwater.process_link.link import Link
 
 TOPIC = "events"
+PARTITIONS = 2
 MEMBERS = 3
 UNDER_WAY_MAX = 4
 KILL_SECONDS_MAX = 0.4
@@ -112,7 +113,7 @@ class _Writer:
 
     async def run(self) -> None:
         await self._log.open()
-        await self._log.ensure_topic(TOPIC, TopicSettings(partitions=2))
+        await self._log.ensure_topic(TOPIC, TopicSettings(partitions=PARTITIONS))
         for number in range(MEMBERS):
             self._start(number)
         loop = asyncio.get_running_loop()
@@ -162,6 +163,10 @@ class LinkedCampaign:
         self._pids: dict[int, int] = {}
         self._stored: dict[int, int] = {}
         self._left = b""
+        # What the log has: the numbers of each member, the newest by partition, and how far it was read.
+        self._found: dict[int, list[int]] = {member: [] for member in range(MEMBERS)}
+        self._newest: dict[tuple[int, int], int] = {}
+        self._read_to: dict[int, int] = {}
         self.report = LinkedReport()
 
     def run(self, kills: int) -> None:
@@ -254,25 +259,54 @@ class LinkedCampaign:
                     self._problem(text)
 
     async def _check(self) -> None:
+        """Read everything that is new since the last check."""
         log = SqliteLog(self._path)
         await log.open()
         try:
-            found: dict[int, list[int]] = {member: [] for member in range(MEMBERS)}
-            for partition in range(2):
-                for member, number in self._appends_in(await _all_of(log, partition)):
-                    found[member].append(number)
-            for member, numbers in found.items():
-                await self._check_member(log, member, numbers)
-            self.report.appends_stored = sum(len(numbers) for numbers in found.values())
+            for partition in range(PARTITIONS):
+                await self._read_new(log, partition)
+            for member in range(MEMBERS):
+                await self._check_member(log, member)
+            self.report.appends_stored = sum(len(numbers) for numbers in self._found.values())
         except HeadwaterError as error:
             self._problem(str(error))
         finally:
             await log.close()
 
-    async def _check_member(self, log: SqliteLog, member: int, numbers: list[int]) -> None:
+    async def _read_new(self, log: SqliteLog, partition: int) -> None:
+        place, left = (TOPIC, partition), list[StoredRecord]()
+        position = Position({place: self._read_to.get(partition, 0)})
+        while found := await log.read(position):
+            position = position.after(found[-1])
+            left = self._take_appends([*left, *found], partition)
+        self._read_to[partition] = position.offsets[place]
+        if left:
+            self._problem(f"the last append of partition {partition} is not whole at {left[0].offset}")
+
+    def _take_appends(self, records: list[StoredRecord], partition: int) -> list[StoredRecord]:
+        """Check the appends, whose records lie together; returns those of one that may continue."""
+        start = 0
+        while start < len(records):
+            row = json.loads(records[start].value)
+            member, number = row["member"], row["number"]
+            end = start + int(row["of"])
+            if end > len(records):
+                break
+            if [record.value for record in records[start:end]] != [one.value for one in records_of(member, number)]:
+                self._problem(f"append {number} of {group_of(member)} is not whole at {records[start].offset}")
+            before = self._newest.get((member, partition), -1)
+            if number <= before:
+                self._problem(f"append {number} of {group_of(member)} comes after {before}")
+            self._newest[member, partition] = number
+            self._found[member].append(number)
+            start = end
+        return records[start:]
+
+    async def _check_member(self, log: SqliteLog, member: int) -> None:
+        numbers = self._found[member]
         group, last = group_of(member), max(numbers, default=-1)
         if sorted(numbers) != list(range(last + 1)):
-            doubled = sorted({number for number in numbers if numbers.count(number) > 1})
+            doubled = sorted(number for number, count in Counter(numbers).items() if count > 1)
             missing = sorted(set(range(last + 1)) - set(numbers))
             self._problem(f"{group}: numbers {doubled[:9]} were stored twice, numbers {missing[:9]} are missing")
         token = await log.committed(group)
@@ -282,32 +316,9 @@ class LinkedCampaign:
         if self._stored.get(member, -1) > last:
             self._problem(f"{group}: {self._stored[member]} was acknowledged, the last append stored is {last}")
 
-    def _appends_in(self, records: list[StoredRecord]) -> Iterator[tuple[int, int]]:
-        """(member, number) of each append in one partition; its records lie together, all of them."""
-        place, before = 0, dict.fromkeys(range(MEMBERS), -1)
-        while place < len(records):
-            row = json.loads(records[place].value)
-            member, number = row["member"], row["number"]
-            values = [record.value for record in records[place : place + row["of"]]]
-            if values != [record.value for record in records_of(member, number)]:
-                self._problem(f"append {number} of {group_of(member)} is not whole at {records[place].offset}")
-            if number < before[member]:
-                self._problem(f"append {number} of {group_of(member)} comes after {before[member]}")
-            before[member] = number
-            place += max(1, len(values))
-            yield member, number
-
     def _problem(self, text: str) -> None:
         if len(self.report.problems) < 100:
             self.report.problems.append(text[:500])
-
-
-async def _all_of(log: SqliteLog, partition: int) -> list[StoredRecord]:
-    position, everything = Position({(TOPIC, partition): 0}), list[StoredRecord]()
-    while found := await log.read(position):
-        everything.extend(found)
-        position = position.after(found[-1])
-    return everything
 
 
 def run_linked_campaign(path: Path, kills: int, *, seed: int | None = None) -> LinkedReport:
