@@ -19,6 +19,7 @@ CASES = [
     ("keyword_filter", PAGE),
     ("reference_changes", PAGE),
     ("mediawiki_history", CHANGES),
+    ("page_change_consolidation", "derived/legacy_streams_shuffled.jsonl.gz"),
     ("traffic_anomalies", "synthetic/SYNTHETIC_webrequest.jsonl.gz"),
 ]
 

@@ -104,6 +104,19 @@ async def test_views_wait_for_their_statistics() -> None:
 def test_only_so_many_pages_of_an_hour_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
     module = in_project("jobs.trending_pageviews")
     monkeypatch.setattr(module, "TOP_MAX", 2)
-    state = [{"score": float(n % 3), "wiki_id": "a", "page_id": n} for n in range(6)]
-    made = module.top(state, "top", None).events
+    state = [[{"score": float(n % 3), "wiki_id": "a", "page_id": n}, f"id{n}"] for n in range(6)]
+    made = [element.value for element in module.top(state, "top", module.Context(0)).events]
     assert [(row["score"], row["page_id"]) for row in made] == [(2.0, 2), (2.0, 5)]
+
+
+def test_views_whose_statistics_come_in_the_next_hour_are_of_their_own_hour_and_have_ids_of_their_own(
+    tmp_path: Path,
+) -> None:
+    late = [views(1, 500, "2026-01-31T12:50:00Z"), stats(1, 100, 10, at="2026-01-31T13:20:00Z")]
+    usual = [stats(2, 100, 10, at="2026-01-31T11:00:00Z"), views(2, 400, "2026-01-31T12:10:00Z")]
+    ran = run_files(JOB, [*late, *usual], tmp_path)
+    assert sorted((row["page_id"], row["hour"], row["dt"]) for row in ran.outputs) == [
+        (1, 12, "2026-01-31T12:50:00Z"),
+        (2, 12, "2026-01-31T12:10:00Z"),
+    ]
+    assert len({row["meta"]["id"] for row in ran.outputs}) == 2

@@ -49,11 +49,9 @@ class State:
         kept = kept or {}
         self.page: dict[str, Any] | None = kept.get("page")
         self.revision: dict[str, Any] | None = kept.get("revision")
-        # How often events were passed on, and the last of those that make revisions.
-        self.released: int = kept.get("released", 0)
 
     def kept(self) -> dict[str, Any]:
-        return {"page": self.page, "revision": self.revision, "released": self.released}
+        return {"page": self.page, "revision": self.revision}
 
     @property
     def rev_id(self) -> int:

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from headwater.jobs import Context, Dedupe, Each, Job, PerKey, ToStream, Transition
+from headwater.jobs.operators import held as operators
+from headwater.jobs.operators.held import check_room, element_of, held_rows
 from headwater.jobs.rows import KeyRows
+from headwater.jobs.steps import Element
 from headwater.times import time_ms
 
 from ..content import legacy_changes as legacy
@@ -31,84 +34,87 @@ def key(event: Mapping[str, Any], context: Context) -> list[Any]:
 
 
 def held(kept: Any, event: dict[str, Any], context: Context) -> Transition:
-    """Hold an event until its time has come; rows: `b`ORDER is an event with the time at which it happened."""
-    rows, state = _rows(context), legacy.State(kept)
+    """Hold an event until its time has come; rows: `b`ORDER is an event."""
+    rows, state = held_rows(context), legacy.State(kept)
     is_of_revision = legacy.kind_of(event) in legacy.HALVES
     if context.event_time_ms + HOLD_MS < context.watermark_ms or (is_of_revision and event["rev_id"] <= state.rev_id):
         return Transition(kept, late=[event])
-    if rows.count("b") >= HELD_MAX:
-        raise ValueError(f"{HELD_MAX:,} events of the page are held already.")
-    rows[f"b{_order(event, context)}"] = {"at": context.event_time_ms, "event": event}
-    _set_timer(rows, state, context)
+    check_room(rows, "b", HELD_MAX, "The job")
+    rows[f"b{_order(event, context)}"] = operators.held(element_of(context))
+    _set_timer(rows, context)
     return Transition(kept)
 
 
 def released(kept: Any, timer: str, context: Context) -> Transition:
     """Pass on the events whose time has come, those before them, and those about the same revision."""
-    rows, state = _rows(context), legacy.State(kept)
+    rows, state = held_rows(context), legacy.State(kept)
     names = rows.between("b", "c")
-    events = {name: rows[name] for name in names}
+    events = {name: operators.released(rows[name]) for name in names}
     # At the end of the input everything is due.
     until_ms = max(context.event_time_ms, rows.until_ms)
-    due = [name for name in names if events[name]["at"] + HOLD_MS <= until_ms]
+    due = [name for name in names if events[name].event_time_ms + HOLD_MS <= until_ms]
     last = max(due, default="")
     rev_id = _rev_id(last) if due else ""
-    passed = [name for name in names if name <= last or (_rev_id(name) == rev_id and _is_half(events[name]["event"]))]
+    passed = [name for name in names if name <= last or (_rev_id(name) == rev_id and _is_half(events[name].value))]
     for name in passed:
         del rows[name]
     of_older = _of_older_revisions(events)
     if dropped := of_older.intersection(passed):
         context.metrics.counter(OF_OLDER, len(dropped))
-    made = _changes(state, [events[name]["event"] for name in passed if name not in of_older], context)
-    state.released += 1
-    _set_timer(rows, state, context)
+    made = _changes(state, [events[name] for name in passed if name not in of_older], context)
+    _set_timer(rows, context)
     return Transition(state.kept(), events=made)
 
 
-def _of_older_revisions(events: Mapping[str, Mapping[str, Any]]) -> set[str]:
+def _of_older_revisions(events: Mapping[str, Element]) -> set[str]:
     """The changes of what is visible of a revision that was not the newest one any more, though it comes first in
     order."""
-    made = [(one["at"], one["event"]["rev_id"]) for one in events.values() if _is_half(one["event"])]
+    made = [(one.event_time_ms, one.value["rev_id"]) for one in events.values() if _is_half(one.value)]
     return {
         name
         for name, one in events.items()
-        if legacy.kind_of(one["event"]) == legacy.VISIBILITY
-        and any(at <= one["at"] and rev_id > one["event"]["rev_id"] for at, rev_id in made)
+        if legacy.kind_of(one.value) == legacy.VISIBILITY
+        and any(at <= one.event_time_ms and rev_id > one.value["rev_id"] for at, rev_id in made)
     }
 
 
-def _changes(state: legacy.State, events: list[dict[str, Any]], context: Context) -> list[dict[str, Any]]:
-    """The changes that these events, in order, are."""
-    made: list[dict[str, Any] | None] = []
+def _changes(state: legacy.State, events: list[Element], context: Context) -> list[Element]:
+    """The changes that these events, in order, are: each has the time and the id of its event.
+
+    So a change has the same id, whatever it is released with. Of two halves it is the event of the revision.
+    """
+    made: list[Element] = []
     halves = _halves(events)
-    for event in events:
-        kind = legacy.kind_of(event)
+    for one in events:
+        of, event, kind = one, one.value, legacy.kind_of(one.value)
+        change: dict[str, Any] | None
         if kind in legacy.HALVES:
             of_revision = halves.pop(event["rev_id"], None)
             if of_revision is None:  # passed on with its other half
                 continue
-            change, is_incomplete = legacy.revised(state, of_revision)
+            of = of_revision.get(legacy.REVISION, one)
+            change, is_incomplete = legacy.revised(state, {name: half.value for name, half in of_revision.items()})
             if is_incomplete:
                 context.metrics.counter("incomplete_pair")
-            made.append(change)
         elif kind == legacy.VISIBILITY:
-            hidden = legacy.hidden(state, event)
-            if hidden is None:
+            change = legacy.hidden(state, event)
+            if change is None:
                 context.metrics.counter(OF_OLDER)
-            made.append(hidden)
         elif kind == legacy.UNDELETE:
-            made.append(legacy.restored(state, event))
+            change = legacy.restored(state, event)
         else:
-            made.append(legacy.deleted(state, event))
-    return [change for change in made if change is not None]
+            change = legacy.deleted(state, event)
+        if change is not None:
+            made.append(Element(change, of.event_time_ms, f"{of.lineage_id}/0", of.stream, of.record, of.source))
+    return made
 
 
-def _halves(events: list[dict[str, Any]]) -> dict[int, dict[str, dict[str, Any]]]:
+def _halves(events: list[Element]) -> dict[int, dict[str, Element]]:
     """The events about each new revision, by revision and kind."""
-    found: dict[int, dict[str, dict[str, Any]]] = {}
-    for event in events:
-        if _is_half(event):
-            found.setdefault(event["rev_id"], {})[legacy.kind_of(event)] = event
+    found: dict[int, dict[str, Element]] = {}
+    for one in events:
+        if _is_half(one.value):
+            found.setdefault(one.value["rev_id"], {})[legacy.kind_of(one.value)] = one
     return found
 
 
@@ -128,18 +134,11 @@ def _rev_id(name: str) -> str:
     return name[1:21]
 
 
-def _set_timer(rows: KeyRows, state: legacy.State, context: Context) -> None:
-    """To when the first of the held events is due. The name counts, so that each release has ids of its own."""
-    for name in list(context.timers):
-        context.cancel(name)
+def _set_timer(rows: KeyRows, context: Context) -> None:
+    """To when the first of the held events is due."""
     at = [rows[name]["at"] for name in rows.between("b", "c")]
     if at:
-        context.timer(f"release{state.released}", at_ms=min(at) + HOLD_MS)
-
-
-def _rows(context: Context) -> KeyRows:
-    assert isinstance(context.rows, KeyRows)
-    return context.rows
+        context.timer("release", at_ms=min(at) + HOLD_MS)
 
 
 page_change_consolidation = Job(

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from headwater.jobs import Context, Dedupe, Job, PerKey, Timer, ToStream, Transition
-from headwater.times import utc_text
+from headwater.jobs.steps import Element
+from headwater.times import time_ms, utc_text
 
 VIEWS_MIN = 120
 SCORE_MIN = 10.0
@@ -59,19 +60,27 @@ def _scored(waiting: list[dict[str, Any]], stats: list[float]) -> list[dict[str,
 
 
 def hour_of(event: Mapping[str, Any], context: Context) -> int:
-    """The start of the hour in which the views were, in epoch milliseconds."""
-    return context.event_time_ms - context.event_time_ms % HOUR_MS
+    """The start of the hour in which the views were, in epoch milliseconds; their statistics may have come later."""
+    at_ms = time_ms(event["dt"])
+    assert at_ms is not None
+    return at_ms - at_ms % HOUR_MS
 
 
 def collected(state: Any, event: dict[str, Any], context: Context) -> Transition:
-    """The pages of an hour so far."""
-    return Transition([*(state or []), event], timers={"top": Timer(context.key + HOUR_MS)})
+    """The pages of an hour so far, with what their ids are derived from."""
+    return Transition([*(state or []), [event, context.lineage_id]], timers={"top": Timer(context.key + HOUR_MS)})
 
 
 def top(state: Any, timer: str, context: Context) -> Transition:
     """The pages of an hour, the most unusual first."""
-    ordered = sorted(state, key=lambda views: (-views["score"], views["wiki_id"], views["page_id"]))
-    return Transition(None, [{**views, "score": round(views["score"], SCORE_DIGITS)} for views in ordered[:TOP_MAX]])
+    ordered = sorted(state, key=lambda one: (-one[0]["score"], one[0]["wiki_id"], one[0]["page_id"]))
+    return Transition(
+        None,
+        [
+            Element({**views, "score": round(views["score"], SCORE_DIGITS)}, context.event_time_ms, f"{lineage_id}/0")
+            for views, lineage_id in ordered[:TOP_MAX]
+        ],
+    )
 
 
 trending_pageviews = Job(
