@@ -1,5 +1,6 @@
 """Metrics counted from the events of any stream, as `metrics.yaml` says."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ..content.metrics import OTHER, EventMetric, metrics_of, observed
 
 # Every so often the values are written, by the time of the events.
 EVERY_MS = 86_400_000
+NAME_BYTES_MAX = 500
 
 METRICS = {
     metric.name: metric
@@ -38,27 +40,40 @@ def name(value: Mapping[str, Any], context: Context) -> str:
 
 
 def counted(state: Any, value: Mapping[str, Any], context: Context) -> Transition:
-    """The series of a metric after one more value. Those above the limit share one."""
+    """The series of a metric after one more value. Those above the limit share one.
+
+    State: until when is counted, and how many `series` there are besides the shared one; each is a row.
+    """
+    assert context.rows is not None
     metric = METRICS[value["name"]]
-    state = state or {"series": {}, "until": context.event_time_ms}
+    state = state or {"until": context.event_time_ms, "series": 0}
     state["until"] = max(state["until"], context.event_time_ms)
-    labels, series = value["labels"], state["series"]
-    key = identity(labels).decode()
-    others = identity(dict.fromkeys(labels, OTHER)).decode()
-    if key not in series and len(series) - (others in series) >= metric.series_max:
-        key, labels = others, dict.fromkeys(labels, OTHER)
-    known = series.get(key, {}).get("is")
-    series[key] = {"labels": labels, "is": observed(metric, known, value["value"], context.event_time_ms)}
+    labels = value["labels"]
+    key, others = row_name(labels), row_name(dict.fromkeys(labels, OTHER))
+    if key not in context.rows and key != others:
+        if state["series"] < metric.series_max:
+            state["series"] += 1
+        else:
+            key, labels = others, dict.fromkeys(labels, OTHER)
+    known = context.rows[key]["is"] if key in context.rows else None
+    context.rows[key] = {"labels": labels, "is": observed(metric, known, value["value"], context.event_time_ms)}
     if "write" not in context.timers:
         context.timer("write", at_ms=context.event_time_ms - context.event_time_ms % EVERY_MS + EVERY_MS)
     return Transition(state)
 
 
+def row_name(labels: Mapping[str, str]) -> str:
+    """The name of the row of a series: its labels or, where they are longer than a name may be, their digest."""
+    encoded = identity(labels)
+    return encoded.decode() if len(encoded) <= NAME_BYTES_MAX else hashlib.sha256(encoded).hexdigest()
+
+
 def written(state: Any, timer: str, context: Context) -> Transition:
     """A sample of each series, with all that was counted from the beginning."""
+    assert context.rows is not None
     metric = METRICS[context.key]
     common = {"dt": utc_text(state["until"]), "name": metric.name, "type": metric.type, "help": metric.help}
-    return Transition(state, events=[{**common, **_sample(metric, series)} for series in state["series"].values()])
+    return Transition(state, events=[{**common, **_sample(metric, series)} for series in context.rows.values()])
 
 
 def _sample(metric: EventMetric, series: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +88,7 @@ def _sample(metric: EventMetric, series: Mapping[str, Any]) -> dict[str, Any]:
 event_metrics = Job(
     "event_metrics",
     tuple(BY_STREAM),
-    steps=(Dedupe().step("dedupe"), Each("values", values), PerKey("series", name, counted, written)),
+    steps=(Dedupe().step("dedupe"), Each("values", values), PerKey("series", name, counted, written, keeps_rows=True)),
     output=ToStream("metrics.samples.v1", "1.0.0"),
     out_of_order_ms=60_000,
     summary="Metrics counted from the events of any stream.",

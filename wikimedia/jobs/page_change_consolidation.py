@@ -10,13 +10,13 @@ from typing import Any
 from headwater.jobs import Context, Dedupe, Each, Job, PerKey, ToStream, Transition
 from headwater.jobs.operators import held as operators
 from headwater.jobs.operators.held import check_room, element_of, held_rows
-from headwater.jobs.rows import KeyRows
 from headwater.jobs.steps import Element
 from headwater.times import time_ms
 
 from ..content import legacy_changes as legacy
 
 HOLD_MS = 60_000
+RELEASE = "release"
 HELD_MAX = 10_000
 # A counter.
 OF_OLDER = "visibility_of_older_revision"
@@ -41,7 +41,9 @@ def held(kept: Any, event: dict[str, Any], context: Context) -> Transition:
         return Transition(kept, late=[event])
     check_room(rows, "b", HELD_MAX, "The job")
     rows[f"b{_order(event, context)}"] = operators.held(element_of(context))
-    _set_timer(rows, context)
+    known, at_ms = context.timers.get(RELEASE), context.event_time_ms + HOLD_MS
+    if known is None or at_ms < known.at_ms:
+        context.timer(RELEASE, at_ms=at_ms)
     return Transition(kept)
 
 
@@ -62,7 +64,9 @@ def released(kept: Any, timer: str, context: Context) -> Transition:
     if dropped := of_older.intersection(passed):
         context.metrics.counter(OF_OLDER, len(dropped))
     made = _changes(state, [events[name] for name in passed if name not in of_older], context)
-    _set_timer(rows, context)
+    left = [rows[name]["at"] for name in rows.between("b", "c")]
+    if left:
+        context.timer(RELEASE, at_ms=min(left) + HOLD_MS)
     return Transition(state.kept(), events=made)
 
 
@@ -132,13 +136,6 @@ def _order(event: Mapping[str, Any], context: Context) -> str:
 
 def _rev_id(name: str) -> str:
     return name[1:21]
-
-
-def _set_timer(rows: KeyRows, context: Context) -> None:
-    """To when the first of the held events is due."""
-    at = [rows[name]["at"] for name in rows.between("b", "c")]
-    if at:
-        context.timer("release", at_ms=min(at) + HOLD_MS)
 
 
 page_change_consolidation = Job(
