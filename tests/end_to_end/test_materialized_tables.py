@@ -385,5 +385,12 @@ def test_over_history_a_table_is_written_and_read(service: Service, tmp_path: Pa
         (tmp_path / "bad.jsonl").write_text('{"shop": "north"}\n')
         refused = run("answers", *asked, "--table", given)
         assert (refused.exit_code, reason in refused.stderr) == (2, True), refused.stderr
+    # The same events give the same table, live and over history.
+    assert run("orders", "--from", "log", "--to", str(tmp_path / "again.jsonl")).exit_code == 0
+    named = [
+        (dict(zip(("shop", "number"), one["key"], strict=True)), one) for one in service.rows("orders", "limit=999")
+    ]
+    live = [key | one["row"] for key, one in named]
+    assert lines("again.jsonl") == live
     refused = run("orders", "--from", "log", "--to", "log")
     assert "keeps a table, not a stream" in refused.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from headwater.config import load_config
 from headwater.connectors.tables import TableView
+from headwater.jobs.tables.materialized import MaterializedTable
 from headwater.platform import declarations
 from headwater.processing.calls_status import CallsReport
 from headwater.processing.failures.counts import ErrorGroup
@@ -58,13 +59,16 @@ def test_a_process_gets_the_settings_and_the_streams_that_the_platform_has(tmp_p
     streams, jobs = declarations(config)
     known = {one.name: outline(one) for one in jobs}
     sent = Assignment(
-        1, config, streams.layers, streams.scope, streams.access, known, shares=False, materialized={}, paths=sys.path
+        *(1, config, streams.layers, streams.scope, streams.access, known),
+        shares=False,
+        materialized={"pages": MaterializedTable("pages", ("wiki", "id"))},
+        paths=sys.path,
     )
     got = pickle.loads(pickle.dumps(sent))
     assert got.config == config
     assert isinstance(got.streams, StreamRegistry)
     assert [one.declared for one in got.streams.all()] == [one.declared for one in streams.all()]
     assert got.streams.access == streams.access
-    assert got.jobs == sent.jobs
+    assert (got.jobs, got.materialized) == (sent.jobs, sent.materialized)
     # The same project read again has the same jobs.
     assert {one.name: outline(one) for one in declarations(config)[1]} == dict(sent.jobs)
