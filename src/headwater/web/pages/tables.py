@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute
 from headwater import __version__
 from headwater.declaration import suggestion
 from headwater.errors import FilterInvalid, JobInvalid, RowUnknown, TableUnknown
-from headwater.event import json_bytes
+from headwater.event import encode_json, json_bytes
 from headwater.jobs.job import Job
 from headwater.jobs.tables.materialized import TableRow
 from headwater.jobs.tables.reader import ROWS_MAX, TablePage, TableReader
@@ -250,4 +250,5 @@ def _shown(value: Any) -> str:
 
 
 def _json(body: Any) -> Response:
-    return Response(json_bytes(body), headers={"content-type": "application/json", "cache-control": "no-store"})
+    # Numbers are as the job has stored them, also those that no double represents exactly.
+    return Response(encode_json(body), headers={"content-type": "application/json", "cache-control": "no-store"})
