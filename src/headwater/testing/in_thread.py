@@ -5,13 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 START_SECONDS_MAX = 30.0
+
+
+def result_within(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop, seconds: float) -> T:
+    """What `work` returns in the loop of another thread. Raises TimeoutError, which says what may be the reason."""
+    waited = asyncio.run_coroutine_threadsafe(work, loop)
+    try:
+        return waited.result(seconds)
+    except TimeoutError:
+        if waited.done():
+            raise
+        waited.cancel()
+        raise TimeoutError(
+            f"The jobs were not done after {seconds:g} s. A function may block, or wait for an answer, or "
+            "its failures are retried for longer: `retry=Retry(within=…)`."
+        ) from None
 
 
 @contextlib.contextmanager

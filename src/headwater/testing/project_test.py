@@ -19,7 +19,7 @@ from headwater.lookups.lookups import Lookups
 from headwater.lookups.transport import Transport
 from headwater.platform import Platform, declarations
 from headwater.testing.answers import Answers
-from headwater.testing.in_thread import open_in_thread
+from headwater.testing.in_thread import open_in_thread, result_within
 from headwater.testing.oracle_log import OracleLog
 
 _T = TypeVar("_T")
@@ -148,7 +148,7 @@ class ProjectTest(AbstractContextManager["ProjectTest"]):
 
     def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
         assert self._entered is not None
-        return asyncio.run_coroutine_threadsafe(work, self._entered[1]).result(STEP_SECONDS_MAX)
+        return result_within(work, self._entered[1], STEP_SECONDS_MAX)
 
 
 def _unknown(what: str, name: str, known: list[str] | tuple[str, ...] | Any) -> str:

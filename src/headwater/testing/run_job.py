@@ -22,7 +22,7 @@ from headwater.jobs.tables.reader import TableReader
 from headwater.lookups.lookups import Lookups
 from headwater.lookups.transport import Transport
 from headwater.testing.answers import Answers
-from headwater.testing.in_thread import open_in_thread
+from headwater.testing.in_thread import open_in_thread, result_within
 from headwater.testing.job_kit import JobKit, without_envelope
 from headwater.testing.memory_sink import MemorySink, MemoryTarget
 from headwater.testing.memory_tables import tables_in_memory
@@ -226,7 +226,7 @@ class JobTest(AbstractContextManager["JobTest"]):
 
     def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
         assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(STEP_SECONDS_MAX)
+        return result_within(work, self._loop, STEP_SECONDS_MAX)
 
 
 def run(

@@ -109,6 +109,12 @@ def test_a_restart_with_changed_code_continues_with_position_and_state() -> None
             test.restart(counts)
 
 
+def test_a_job_that_does_not_end_is_reported_with_what_may_be_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headwater.testing.run_job.STEP_SECONDS_MAX", 0.2)
+    with pytest.raises(TimeoutError, match=r"not done after 0.2 s.*retry"):
+        run(pages(), [edit(1)], http={"https://pages.example/*": 503})
+
+
 def test_windows_wait_for_time_and_fire_when_it_passes() -> None:
     with JobTest(minutes) as test:
         test.put(edit(1), edit(2))

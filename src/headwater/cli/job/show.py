@@ -51,7 +51,8 @@ def command(*, name: str, project: Path, server: str | None, key_file: TextIO | 
         say("It is to begin again, which is done when the platform runs it.")
     if output is None:
         click.echo(diagram_text(diagram), nl=False)
-        if numbers := [str(number) for number, names in enumerate(found.processes, 1) if name in names]:
+        numbers = [str(number) for number, names in enumerate(found.processes, 1) if name in names]
+        if numbers and len(found.processes) > 1:
             click.echo(f"\n  runs in job process {', '.join(numbers)} of {len(found.processes)}")
         if server is not None:
             [measured] = ask(server, "/v1/jobs", [("name", name)], headers_with(key_file))["jobs"]
