@@ -43,7 +43,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """User and system time of the whole process tree so far."""
-        return sum(_cpu_ticks(pid) for pid in tree(self.pid)) / TICKS_PER_SECOND if self.pid else 0.0
+        return sum(ticks(pid) for pid in tree(self.pid)) / TICKS_PER_SECOND if self.pid else 0.0
 
     def resident_bytes(self) -> int:
         """Resident memory of the whole process tree."""
@@ -260,7 +260,8 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _cpu_ticks(pid: int) -> int:
+def ticks(pid: int) -> int:
+    """User and system time of one process so far, in ticks; 0 if there is none."""
     fields = _stat(pid)
     return int(fields[11]) + int(fields[12]) if fields else 0
 

@@ -20,19 +20,19 @@ SHORT = {
     "idle": ["--rounds", "2", "--seconds", "5"],
     "processes": ["--rounds", "1", "--events", "10000"],
 }
-# Not part of `all`: it needs a schema repository.
-SCHEMAS = "schemas"
+# Not part of `all`: one needs a schema repository, the other environments with other engines.
+OTHERS = {"schemas": "schemas.py", "comparison": "comparison/compare.py"}
 
 
 def main() -> int:
     """Run the benchmark named on the command line; returns the exit status."""
     name, *options = sys.argv[1:] or ["all"]
-    if name != "all" and name not in SHORT and name != SCHEMAS:
-        print(f"There is no benchmark {name!r}: choose {', '.join(SHORT)}, {SCHEMAS}, or all.", file=sys.stderr)
+    if name != "all" and name not in SHORT and name not in OTHERS:
+        print(f"There is no benchmark {name!r}: choose {', '.join((*SHORT, *OTHERS))}, or all.", file=sys.stderr)
         return 2
     for benchmark in SHORT if name == "all" else [name]:
         print(f"\n== {benchmark}", flush=True)
-        script = str(Path(__file__).resolve().parent / f"{benchmark}.py")
+        script = str(Path(__file__).resolve().parent / OTHERS.get(benchmark, f"{benchmark}.py"))
         status = subprocess.run(
             [sys.executable, script, *(SHORT[benchmark] if name == "all" else options)], check=False
         )
