@@ -96,12 +96,18 @@ class AwaitSteps:
         names = [stage.name for stage in self._stages]
         if due.event.step not in names:
             missing = JobInvalid(f"The step {due.event.step!r}, in which the event was parked, is not in the job.")
-            for element in self.decode(due.event.record):
-                event.results.failures.append(Failure(element, due.event.step, missing))
-            assert self.parking is not None
-            event.changes.append(self.parking.delete(due.number, due.event.step, due.event.key))
-        else:
-            self._stages[names.index(due.event.step)].resumed[event.number] = due
+            self.give_up(
+                event, due, [Failure(element, due.event.step, missing) for element in self.decode(due.event.record)]
+            )
+            return
+        self._stages[names.index(due.event.step)].resumed[event.number] = due
+        self.enter(0, event, [])
+
+    def give_up(self, event: InFlight, due: Due, failures: list[Failure]) -> None:
+        """Let an event that was parked be these failures, without another call."""
+        assert self.parking is not None
+        event.results.failures += failures
+        event.changes.append(self.parking.delete(due.number, due.event.step, due.event.key))
         self.enter(0, event, [])
 
     def enter(self, number: int, event: InFlight, elements: list[Element]) -> None:

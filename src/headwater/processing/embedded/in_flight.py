@@ -19,10 +19,10 @@ from headwater.processing.embedded.watermark import Seen
 class InFlight:
     """One event. `record`: as it was read; `results`: those of its steps so far; `group`: see `InFlightWindow.take`.
 
-    `was_parked`: it was read long ago, and its position is committed.
+    `was_parked`: it was read long ago, and its position is committed; `row` is the number of its row then.
     """
 
-    __slots__ = ("bytes", "changes", "group", "is_done", "number", "record", "results", "seen", "was_parked")
+    __slots__ = ("bytes", "changes", "group", "is_done", "number", "record", "results", "row", "seen", "was_parked")
 
     def __init__(self, number: int, record: StoredRecord, size: int, group: int) -> None:
         self.number = number
@@ -31,6 +31,7 @@ class InFlight:
         self.results = Results()
         self.is_done = False
         self.was_parked = False
+        self.row: int | None = None
         # For the watermark; None for what is not an event.
         self.seen: Seen | None = None
         # Changes of the state that are committed with it.

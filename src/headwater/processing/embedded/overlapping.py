@@ -26,8 +26,9 @@ from headwater.processing.embedded.fold import Batch
 from headwater.processing.embedded.in_flight import InFlight, InFlightWindow, position_after
 from headwater.processing.embedded.parking import Parking
 from headwater.processing.embedded.read_ahead import ReadAhead, Run, elements_in
+from headwater.processing.embedded.suspects import Suspects
 from headwater.processing.embedded.watermark import Seen
-from headwater.processing.failures.causes import INPUT
+from headwater.processing.failures.causes import INPUT, PROCESS
 
 # How long cancelled calls may take to end before they are left behind.
 CANCEL_SECONDS = 1.0
@@ -147,8 +148,12 @@ class OverlappingLoop:
             return
         for due in await parking.take_due(window.room, everything=is_last):
             event = window.add(due.event.record, len(due.event.record.value), self._reads)
-            event.was_parked = True
-            self._steps.resume(event, due)
+            event.was_parked, event.row = True, due.number
+            if (error := self._run.suspects.parked_verdict(due.number)) is None:
+                self._steps.resume(event, due)
+            else:
+                failed = elements_in(self._run, event.record, lambda seen: None, Results())
+                self._steps.give_up(event, due, [Failure(element, PROCESS, error) for element in failed])
             await self._run.turn.pause()
 
     async def _restart(self) -> None:
@@ -211,6 +216,7 @@ class OverlappingLoop:
         taken = self._window.take(settings.batch_records_max, settings.batch_bytes_max)
         if run.job.on_error == "stop":
             taken = _before_failure(taken)
+        taken = _before_suspect(taken, run.suspects)
         batch = Batch()
         elements: list[Element] = []
         read: set[TopicPartition] = set()
@@ -235,7 +241,7 @@ class OverlappingLoop:
                 elements, batch, position, read=read, hold_watermark=self._holds_watermark
             )
         except Exception as error:
-            run.suspects.failed(_records(taken), error)
+            run.suspects.failed(_records(taken), error, _rows(taken))
             raise
         run.current(())
         self._steps.watermark_ms = watermarks.watermark_ms
@@ -256,8 +262,10 @@ class OverlappingLoop:
         taken, self._taken = self._taken, ()
         if (error := committing.exception()) is not None:
             self._run.current(_records(taken))
-            self._run.suspects.failed(_records(taken), error)
+            self._run.suspects.failed(_records(taken), error, _rows(taken))
             raise error
+        for row in _rows(taken):
+            self._run.suspects.committed(row)
         self._window.committed(taken)
         if self._parking is not None:
             self._parking.committed(self._batch.changes)
@@ -331,6 +339,12 @@ class OverlappingLoop:
             self._run.status.calls.ended()
 
 
+def _before_suspect(events: list[InFlight], suspects: Suspects) -> list[InFlight]:
+    """The events before the first parked one that made a batch fail; that one alone if there are none."""
+    suspect = next((at for at, event in enumerate(events) if suspects.is_suspect(event.row)), len(events))
+    return events[: max(1, suspect)]
+
+
 def _before_failure(events: list[InFlight]) -> list[InFlight]:
     """The events before the first one that failed; that one alone if there are none."""
     failed = next((at for at, event in enumerate(events) if event.results.failures), len(events))
@@ -344,6 +358,10 @@ def _add_rest(to: Results, results: Results) -> None:
         to.failures += results.failures
         to.resumed += results.resumed
         to.redriven += results.redriven
+
+
+def _rows(events: Sequence[InFlight]) -> list[int]:
+    return [event.row for event in events if event.row is not None]
 
 
 def _records(events: Sequence[InFlight]) -> list[StoredRecord]:

@@ -3,7 +3,7 @@
 How this works: errors raised by a job's functions never get this far. If processing fails all the same, in a sink or
 while the results are stored, and not because log or target are unavailable, the records of that batch are read again
 one by one. The one that fails by itself `ATTEMPTS` times becomes an error event. A job that stops in front of an event
-that fails finds it in the same way.
+that fails finds it in the same way. A parked event has no record to read again: it is committed alone.
 """
 
 from __future__ import annotations
@@ -25,12 +25,17 @@ class Suspects:
         self._place: tuple[str, int, int] | None = None
         self._times = 0
         self._error: BaseException | None = None
+        # How often each parked event, by the number of its row, failed alone, and with which error.
+        self._parked: dict[int, tuple[int, BaseException]] = {}
 
-    def failed(self, records: Sequence[StoredRecord], error: BaseException) -> None:
-        """A batch could not be processed."""
+    def failed(self, records: Sequence[StoredRecord], error: BaseException, parked: Sequence[int] = ()) -> None:
+        """A batch could not be processed. `parked`: the parked events in it, by the number of their row."""
         stops = isinstance(error, JobStopped)
         if isinstance(error, HeadwaterError) and not stops and (error.retriable or error.fault is not Fault.PRODUCER):
             return
+        for row in parked:
+            times, _ = self._parked.get(row, (0, error))
+            self._parked[row] = times + (len(parked) == 1 and not records and not stops), error
         for record in records:
             part = (record.topic, record.partition)
             self._until[part] = max(record.offset, self._until.get(part, 0))
@@ -50,6 +55,19 @@ class Suspects:
         self._until.clear()
         self._place = self._error = None
         return False
+
+    def is_suspect(self, row: int | None) -> bool:
+        """Whether this parked event was in a batch that failed, so that it is to be committed alone."""
+        return row is not None and row in self._parked
+
+    def parked_verdict(self, row: int) -> BaseException | None:
+        """The error with which this parked event fails each time; None if it may be tried."""
+        times, error = self._parked.get(row, (0, None))
+        return error if times >= ATTEMPTS else None
+
+    def committed(self, row: int) -> None:
+        """This parked event was committed."""
+        self._parked.pop(row, None)
 
     def try_again(self) -> None:
         """Forget how often the record failed: the job stops in front of it, and it may have been repaired by then."""

@@ -15,6 +15,7 @@ from headwater.jobs.steps import Await, Context, Each, PerKey, Transition
 from headwater.processing.embedded.runner import runner_on
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.status import JobReport
+from headwater.processing.supervisor import Supervisor
 from headwater.testing.eventually import eventually
 from headwater.testing.job_kit import JobKit, open_gate
 from headwater.testing.oracle_kafka import OracleKafkaLog
@@ -251,3 +252,38 @@ def test_a_job_that_parks_is_refused_where_no_state_is_kept() -> None:
     kit = JobKit(made)
     with pytest.raises(JobInvalid, match="keeps no keyed state"):
         runner_on(OracleKafkaLog(), made, open_gate(kit.streams))
+
+
+@pytest.mark.parametrize("others", [0, 3])
+async def test_a_parked_event_with_which_every_commit_fails_is_set_aside_and_no_other_is(others: int) -> None:
+    service = Service(0, *range(10, 10 + others))
+    kit = await kit_of(job(service, SHORT))
+    append = kit.log.append
+
+    async def refusing(records: Any, **named: Any) -> Any:
+        if any(record.topic == "out" and b'"n":0,' in record.value for record in records):
+            raise ValueError("this one cannot be stored")
+        return await append(records, **named)
+
+    kit.log.append = refusing  # type: ignore[method-assign]
+    await kit.put(*({"n": n} for n in (10, 11, 12)[:others]), {"n": 0}, *({"n": n} for n in range(1, 4)))
+    supervisor = Supervisor(kit.runner, pause_seconds=0.001)
+    supervisor.start()
+    try:
+        await eventually(lambda: has(kit, 1, 2, 3))
+        await eventually(lambda: report(kit).calls.parked == 1 + others)
+        service.down.clear()
+        kit.clock.advance(MINUTE + 1)
+        await eventually(kit.errors)
+        await kit.put({"n": 4})
+
+        async def all_written() -> bool:
+            return sorted(await numbers(kit)) == [1, 2, 3, 4, *(10, 11, 12)[:others]]
+
+        await eventually(all_written)
+        await eventually(lambda: report(kit).calls.parked == 0)
+    finally:
+        await supervisor.stop()
+    (error,) = await kit.errors()
+    assert error["raw_event"] == '{"n":0}'
+    assert "this one cannot be stored" in error["message"]
