@@ -195,6 +195,7 @@ from headwater.jobs import job
 @job(source="demo.edit", sink="demo.page_edits:1.0.0", key=("wiki", "title"), state=int)
 def slow(edit, context):
     time.sleep(0.0005)
+    context.metrics.counter("seen")
     context.state += 1
     return {name: edit[name] for name in ("dt", "wiki", "title", "user")} | {"edits": context.state}
 """
@@ -207,20 +208,28 @@ def test_a_killed_run_resumes_and_ends_as_one_that_was_not_killed(tmp_path: Path
     events: list[Any] = [edit(number) for number in range(1_500)]
     events[700] = "no event"
     source = write(tmp_path / "in.jsonl", random.Random(5).sample(events, len(events)))
-    whole = run(directory, "slow", "--from", source, "--to", tmp_path / "whole.jsonl", "--errors", tmp_path / "e.jsonl")
+    results = ("--to", tmp_path / "whole.jsonl", "--errors", tmp_path / "e.jsonl")
+    whole = run(directory, "slow", "--from", source, *results, "--json")
     assert whole.exit_code == 0, whole.output
     arguments = ["job", "run", "slow", "--project", directory, "--from", source, "--to", tmp_path / "out.jsonl"]
     command = [*HEADWATER, *map(str, arguments), "--errors", str(tmp_path / "errors.jsonl")]
     state = tmp_path / ".out.jsonl.run"
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     part = state / "result-0.part"
-    while process.poll() is None and not (part.exists() and part.stat().st_size):
+    # A second batch is there, so that the first one is committed.
+    half = (tmp_path / "whole.jsonl").stat().st_size // 2
+    while process.poll() is None and not (part.exists() and part.stat().st_size > half):
         time.sleep(0.01)
     process.kill()
     assert process.wait() != 0
     assert not (tmp_path / "out.jsonl").exists()
-    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    ended = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     assert "is resumed" in ended.stderr
+    # Of the whole input, not only of what was left.
+    counted, expected = json.loads(ended.stdout), json.loads(whole.stdout)
+    assert counted["resumed_after"] > 0
+    for name in ("read", "written", "errors", "late", "counted"):
+        assert counted[name] == expected[name], name
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert (tmp_path / "errors.jsonl").read_bytes() == (tmp_path / "e.jsonl").read_bytes()
     assert not state.exists()
@@ -234,6 +243,35 @@ def test_an_interrupted_run_of_something_else_is_not_resumed(project: Path, tmp_
     result = run(project, "page_edits", "--from", source, "--to", target)
     assert result.exit_code == 0
     assert "not resumed" in result.stderr
+    assert len(read(target)) == 1
+
+
+CAREFUL = """
+from headwater.jobs import job
+from ..titles import checked
+
+@job(source="demo.edit", sink="demo.page_edits:1.0.0", on_error="stop")
+def careful(edit, context):
+    return {name: edit[name] for name in ("dt", "wiki", "user")} | {"title": checked(edit["title"]), "edits": 1}
+"""
+BROKEN, REPAIRED = "def checked(title):\n    raise ValueError('no title')\n", "def checked(title):\n    return title\n"
+
+
+def test_a_changed_module_of_the_project_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+    directory = tmp_path / "demo"
+    write_project(directory)
+    (directory / "jobs" / "careful.py").write_text(CAREFUL)
+    (directory / "titles.py").write_text(BROKEN)
+    source, target = write(tmp_path / "in.jsonl", [edit(1)]), tmp_path / "out.jsonl"
+    asked = ("careful", "--from", source, "--to", target, "--state", tmp_path / "state")
+    for _ in range(2):
+        stopped = run(directory, *asked)
+        assert stopped.exit_code == 2, stopped.output
+        assert "ValueError: no title (at demo.edit/0/0, event id-1)" in stopped.stderr
+        assert not target.exists()
+    (directory / "titles.py").write_text(REPAIRED)
+    ended = run(directory, *asked)
+    assert ended.exit_code == 0, ended.output
     assert len(read(target)) == 1
 
 

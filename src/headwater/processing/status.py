@@ -14,6 +14,7 @@ from headwater.errors import HeadwaterError
 from headwater.foreign import name_of, original, stack_of
 from headwater.jobs.job import Job
 from headwater.jobs.steps import NO_WATERMARK, Failure, Results
+from headwater.log.contract import StateChange
 from headwater.processing.announcing import Announcements
 from headwater.processing.calls_status import NO_CALLS, CallsReport, CallsStatus, show_calls
 from headwater.processing.failures.counts import ErrorCounts, ErrorGroup
@@ -156,6 +157,8 @@ class RunnerStatus:
         self._restarts_in_a_row = 0
         self._restart_kind = ""
         self._has_begun = False
+        # Gives what is committed with so many outputs, and these results, if the counts have to outlive the process.
+        self.checkpoint: Callable[[int, Results], StateChange] | None = None
         # Whether the position is known.
         self.has_run = False
         self._this_batch_failed = False

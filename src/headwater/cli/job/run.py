@@ -183,7 +183,7 @@ def _show(job: Job, outcome: Outcome) -> None:
         ("read", f"{counts.lines:,} lines"),
         (
             "processed",
-            f"{summary.read:,}" + (f", after {summary.resumed_after:,} before" if summary.resumed_after else ""),
+            f"{summary.read:,}" + (f", {summary.resumed_after:,} of them before" if summary.resumed_after else ""),
         ),
         ("written", f"{summary.written:,}"),
         ("errors", f"{summary.errors:,}"),
@@ -194,9 +194,8 @@ def _show(job: Job, outcome: Outcome) -> None:
     lines += [(f"  counted: {name}", f"{value:,.10g}") for name, value in sorted(summary.counted.items())]
     for name, text in lines:
         say(f"{name:<34}{text}")
-    say(
-        f"in {outcome.seconds:.1f} s" + (f", {summary.read / outcome.seconds:,.0f} events/s" if outcome.seconds else "")
-    )
+    processed = summary.read - summary.resumed_after
+    say(f"in {outcome.seconds:.1f} s" + (f", {processed / outcome.seconds:,.0f} events/s" if outcome.seconds else ""))
     for reason in counts.refusals[:REFUSALS_SHOWN_MAX]:
         say(f"not an event: {reason}")
     if counts.foreign:

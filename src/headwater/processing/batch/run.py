@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
+
+import orjson
 
 from headwater.errors import Fault, HeadwaterError
 from headwater.foreign import awaited
@@ -14,12 +17,13 @@ from headwater.intake.gate import Gate, GateSettings
 from headwater.jobs.job import HistoryOrder, Job
 from headwater.jobs.metrics import JobMetrics
 from headwater.jobs.scope import Offered
-from headwater.log.contract import TopicPartition
+from headwater.jobs.steps import Results
+from headwater.log.contract import StateChange, TopicPartition
 from headwater.processing.batch.admission import Admission, AdmissionRules, InputCounts, InputLine
 from headwater.processing.batch.clocks import with_times_of_arrival
 from headwater.processing.batch.sorting import Entry, EntrySort, SortLimits
 from headwater.processing.batch.source import EntrySource, RecentIds
-from headwater.processing.batch.store import FilesStore
+from headwater.processing.batch.store import COUNTS, NAMESPACE, FilesStore
 from headwater.processing.embedded.loop import EmbeddedRunner
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.status import RunnerStatus
@@ -54,7 +58,11 @@ class HistorySettings:
 
 @dataclass(frozen=True, slots=True)
 class HistorySummary:
-    """The outcome: what became of the lines, and how many events the job wrote, failed on and found late."""
+    """The outcome: what became of the lines, and how many events the job wrote, failed on and found late.
+
+    The counts are those of the whole input, also if the run was interrupted: `resumed_after` of `read` were processed
+    before.
+    """
 
     counts: InputCounts
     duplicates: int
@@ -63,7 +71,7 @@ class HistorySummary:
     errors: int
     late: int
     resumed_after: int
-    # What functions of the job counted since the run began or was resumed, by name.
+    # What functions of the job counted, by name.
     counted: Mapping[str, float] = field(default_factory=dict)
     # How many events the job could not process and left out, as it was asked to.
     skipped: int = 0
@@ -106,6 +114,10 @@ class HistoryRun:
         status = RunnerStatus(job, telemetry)
         # Where they are is for whoever started the run to say.
         status.errors_hint = ""
+        status.checkpoint = self._checkpoint
+        self._store = store
+        # What interrupted runs of the same have counted.
+        self._before: Mapping[str, Any] | None = None
         self._metrics = offered["metrics"] = JobMetrics(telemetry, job.name)
         self._runner = EmbeddedRunner(
             job,
@@ -141,6 +153,8 @@ class HistoryRun:
     async def process(self) -> HistorySummary:
         """Process everything from where an interrupted run ended. Raises what the runner raises."""
         status, left = self._runner.status, ATTEMPTS_MAX
+        if self._before is None:
+            self._before = await self._store.counts()
         while True:
             before = status.report().read
             try:
@@ -152,18 +166,35 @@ class HistoryRun:
                 if own or left == 0:
                     raise
                 _log.warning("job %s: %s; it resumes from the last commit.", self._job.label, error)
-        report = status.report()
+        found = self._counts()
         return HistorySummary(
             self._admission.counts,
             self._source.duplicates,
-            report.read,
-            report.written - (report.late if self._job.writes().late else 0),
-            report.errors,
-            report.late,
-            max(0, self.done - report.read),
-            self._metrics.counted(),
-            report.skipped,
+            self.done,
+            found["written"] - (found["late"] if self._job.writes().late else 0),
+            found["errors"],
+            found["late"],
+            max(0, self.done - status.report().read),
+            found["counted"],
+            found["skipped"],
         )
+
+    def _counts(self) -> dict[str, Any]:
+        """What this run, and those that it resumes, have counted."""
+        report, before = self._runner.status.report(), self._before or {}
+        counted = Counter(before.get("counted", {})) + Counter(self._metrics.counted())
+        counts = {
+            name: before.get(name, 0) + getattr(report, name) for name in ("written", "errors", "late", "skipped")
+        }
+        return {**counts, "counted": dict(counted)}
+
+    def _checkpoint(self, written: int, results: Results) -> StateChange:
+        """The counts after the next commit, of so many outputs and these results, for a run that resumes this one."""
+        counts = self._counts()
+        counts["written"] += written
+        counts["late"] += len(results.late)
+        counts["skipped" if self._job.on_error == "skip" else "errors"] += len(results.failures)
+        return StateChange(NAMESPACE, COUNTS, orjson.dumps(counts))
 
     @property
     def newest_ms(self) -> Mapping[TopicPartition, int]:

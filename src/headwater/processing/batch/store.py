@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import orjson
 
@@ -33,6 +33,7 @@ from headwater.processing.stores.state_file import StateFile
 
 NAMESPACE = "headwater.history"
 PARTS = b"parts"
+COUNTS = b"counts"
 STANDARD_OUTPUT = "-"
 COPIED_BYTES = 1_048_576
 LINES_AT_ONCE = 1_000
@@ -174,6 +175,12 @@ class FilesStore:
             length, lines = lengths.get(part.result.name, [0, 0])
             part.open(length, lines)
         return self._state.token
+
+    async def counts(self) -> Mapping[str, Any]:
+        """What the runs before this one have counted."""
+        await self.open()
+        found = self._opened().get(NAMESPACE, [COUNTS])
+        return dict(orjson.loads(found[COUNTS])) if found else {}
 
     def is_whole(self) -> bool:
         """Whether the parts have everything that was committed; blocks on disk."""

@@ -104,6 +104,8 @@ class Commits:
         errors = await self._error_records(results.failures, written_of(results) if results.failures else {})
         written, failures = len(outputs) + len(rows), len(results.failures)
         token = self._source.token(position)
+        if self._status.checkpoint is not None:
+            changes = [*changes, self._status.checkpoint(written, results)]
         return Prepared(position, token, results, [*outputs, *errors], rows, changes, written, failures)
 
     async def store(self, prepared: Prepared) -> None:

@@ -26,7 +26,6 @@ from headwater.processing.embedded.fold import Batch
 from headwater.processing.embedded.in_flight import InFlight, InFlightWindow, position_after
 from headwater.processing.embedded.parking import Parking
 from headwater.processing.embedded.read_ahead import ReadAhead, Run, elements_in
-from headwater.processing.embedded.suspects import Suspects
 from headwater.processing.embedded.watermark import Seen
 from headwater.processing.failures.causes import INPUT, PROCESS
 
@@ -213,10 +212,7 @@ class OverlappingLoop:
     async def _release(self) -> None:
         """Fold the completed events through the remaining steps, and start to commit."""
         run, settings = self._run, self._run.settings
-        taken = self._window.take(settings.batch_records_max, settings.batch_bytes_max)
-        if run.job.on_error == "stop":
-            taken = _before_failure(taken)
-        taken = _before_suspect(taken, run.suspects)
+        taken = _together(run, self._window.take(settings.batch_records_max, settings.batch_bytes_max))
         batch = Batch()
         elements: list[Element] = []
         read: set[TopicPartition] = set()
@@ -339,16 +335,18 @@ class OverlappingLoop:
             self._run.status.calls.ended()
 
 
-def _before_suspect(events: list[InFlight], suspects: Suspects) -> list[InFlight]:
-    """The events before the first parked one that made a batch fail; that one alone if there are none."""
-    suspect = next((at for at, event in enumerate(events) if suspects.is_suspect(event.row)), len(events))
-    return events[: max(1, suspect)]
+def _together(run: Run, events: list[InFlight]) -> list[InFlight]:
+    """The first of these events that may be committed together.
 
+    A parked event that made a batch fail is committed alone, and an event that the job stops in front of is not
+    committed with those before it.
+    """
 
-def _before_failure(events: list[InFlight]) -> list[InFlight]:
-    """The events before the first one that failed; that one alone if there are none."""
-    failed = next((at for at, event in enumerate(events) if event.results.failures), len(events))
-    return events[: max(1, failed)]
+    def is_apart(event: InFlight) -> bool:
+        return run.suspects.is_suspect(event.row) or (run.job.on_error == "stop" and bool(event.results.failures))
+
+    first = next((at for at, event in enumerate(events) if is_apart(event)), len(events))
+    return events[: max(1, first)]
 
 
 def _add_rest(to: Results, results: Results) -> None:
