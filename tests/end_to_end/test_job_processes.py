@@ -176,7 +176,7 @@ async def test_what_has_changed_in_a_file_is_reported_when_the_process_cannot_be
         file.write_text("import no_such_module\n" + JOBS, encoding="utf-8")
         pid = pid_of(platform, "counts")
         assert pid is not None
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGTERM)
         counts = platform.runners["counts"]
         await eventually(lambda: "jobs/counts.py:1" in str(counts.report().trouble))
         assert "No module named 'no_such_module'" in str(counts.report().trouble)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pickle
+import signal
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -82,6 +83,8 @@ async def run_jobs(assignment: Assignment, link_socket: socket.socket, life_line
         link.notify(messages.FAILED, encode_error(error))
         await link.close()
         return EXIT_FAILED
+    # A service manager may stop all processes at once.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, child.stopped.set)
     reporting = asyncio.create_task(child.keep_reporting(), name="reports")
     try:
         await asyncio.wait(

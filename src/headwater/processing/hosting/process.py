@@ -214,6 +214,8 @@ class JobProcess:
             name = signal.Signals(-status).name
             perhaps = "; the system does that when memory runs out" if -status == signal.SIGKILL else ""
             return f"it was ended by {name}{perhaps}"
+        if status == 0:
+            return "it ended by itself, or was asked to by SIGTERM"
         return f"it ended with status {status}"
 
     def _take_failure(self, payload: bytes) -> None:
