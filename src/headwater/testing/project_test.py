@@ -119,9 +119,13 @@ class ProjectTest(AbstractContextManager["ProjectTest"]):
         return self.events(found.writes().errors)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """The rows of a table, in its order."""
+        """The rows of a table, in its order; of one made by `@table`, with the parts of their keys."""
+        kept = self._platform.materialized
+        if table in kept.names():
+            reader = kept(table)
+            return [reader.table.flat(row) for row in reader]
         if table not in self._platform.tables:
-            raise KeyError(_unknown("table", table, list(self._platform.tables)))
+            raise KeyError(_unknown("table", table, [*self._platform.tables, *kept.names()]))
         return self._do(self._rows(table))
 
     async def _events(self, topics: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -54,6 +54,24 @@ def test_only_the_jobs_that_are_named_run(project: Path, tmp_path: Path) -> None
         ProjectTest(project, tmp_path, only=["page_edit"])
 
 
+def test_the_rows_of_a_materialized_table_are_returned(project: Path, tmp_path: Path) -> None:
+    code = """
+from headwater.jobs import table
+
+
+@table(source="demo.edit", key=("wiki", "title"))
+def newest(event):
+    return {"user": event["user"]}
+"""
+    (project / "jobs" / "newest.py").write_text(code, encoding="utf-8")
+    with ProjectTest(project, tmp_path, only=["newest"]) as test:
+        test.post(EDIT, {**EDIT, "dt": "2026-01-31T12:00:01Z", "user": "Bo"})
+        test.run_jobs()
+        assert test.rows("newest") == [{"wiki": "enwiki", "title": "Tea", "user": "Bo"}]
+        with pytest.raises(KeyError, match="did you mean 'newest'"):
+            test.rows("newst")
+
+
 def test_what_jobs_write_can_be_put_but_not_posted(project: Path, tmp_path: Path) -> None:
     made = {**EDIT, "$schema": "/demo/page_edits/1.0.0", "meta": {"stream": "demo.page_edits"}, "edits": 3}
     made = {name: made[name] for name in ("$schema", "meta", "dt", "wiki", "title", "edits", "user")}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headwater.cli.console import FIRST_JOB_PAGE, called_as, say
-from headwater.cli.job.scaffold.kinds import KINDS, NEED_KEY, Kind
+from headwater.cli.job.scaffold.kinds import KINDS, NEED_KEY, TABLES, Kind
 from headwater.cli.plan import project_option
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
 
@@ -49,7 +49,8 @@ Examples:
     type=click.Choice(KINDS),
     help="function: an output for each event; state: a count for each key; window: a count for each key and hour; "
     "lookup: asks a service about each event, and with --key counts what it says; sql: a query that never ends; "
-    "table: the newest event of each key as a row.  [default: function, with --key state]",
+    "table: the newest event of each key as a row of a database; materialized: the same as state, for other jobs.  "
+    "[default: function, with --key state]",
 )
 @click.option(
     "--key",
@@ -89,7 +90,7 @@ def _planned(
     if source is None:
         known = ", ".join(sorted(one for one in streams.names() if not one.endswith(".error")))
         raise click.UsageError(f"Name the stream that the job reads with --source. The project has: {known}.")
-    sink = None if kind == "table" else _sink(sink or name.lower())
+    sink = None if kind in TABLES else _sink(sink or name.lower())
     _require_new(name, sink, kind, streams, jobs)
     plan = _plan(config, streams.get(source), name, kind, sink, keys=keys)
     return replace(plan, is_derived=any(source in job.writes().streams for job in jobs))
@@ -120,7 +121,7 @@ def _kind(kind: Kind | None, keys: tuple[str, ...], sink: str | None) -> Kind:
         raise click.UsageError(f"A job of the kind {chosen} needs --key, the field by which it keeps state.")
     if chosen == "function" and keys:
         raise click.UsageError("A job of the kind function has no --key. With one it is of the kind state.")
-    if chosen == "table" and sink is not None:
+    if chosen in TABLES and sink is not None:
         raise click.UsageError("A table has no --sink: its name is NAME.")
     if any(not part for key in keys for part in key.split(".")) or len(set(keys)) < len(keys):
         raise click.UsageError("--key is the path of a field, such as user or performer.name, each named once.")
@@ -144,7 +145,7 @@ def _sink(sink: str) -> str:
 def _require_new(name: str, sink: str | None, kind: Kind, streams: StreamRegistry, jobs: Sequence[Job]) -> None:
     names = {job.name.casefold() for job in jobs}
     if (name if kind != "table" else f"table.{name}").casefold() in names:
-        raise ConfigInvalid(f"There is a {'table' if kind == 'table' else 'job'} {name} already.", hint=_OTHER)
+        raise ConfigInvalid(f"There is a {'table' if kind in TABLES else 'job'} {name} already.", hint=_OTHER)
     if sink is not None and sink.casefold() in {one.casefold() for one in streams.names()}:
         raise ConfigInvalid(f"There is a stream {sink} already.", hint=_OTHER)
 

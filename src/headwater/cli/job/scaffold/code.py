@@ -27,6 +27,8 @@ def job_code(plan: Plan) -> str:
             parts = _sql(plan)
         case "table":
             parts = _table(plan)
+        case "materialized":
+            parts = _materialized(plan)
         case _:
             assert_never(plan.kind)
     imports, body = parts
@@ -143,6 +145,20 @@ def _table(plan: Plan) -> tuple[str, str]:
     return "from headwater.jobs import table", body
 
 
+def _materialized(plan: Plan) -> tuple[str, str]:
+    keys = {key.path for key in plan.keys}
+    row = {name: item("event", name) for name, kind in plan.columns.items() if type(kind) is str and name not in keys}
+    body = f'''@table(
+    source={quoted(plan.source)},
+    key={_keys(plan)},
+)
+{signature(plan.name, "event: dict[str, Any]", returns="dict[str, Any]")}
+    """The newest event of {plan.source} for each {_key_words(plan)}."""
+    return {literal_of(row, 1)}
+'''
+    return "from typing import Any\n\nfrom headwater.jobs import table", body
+
+
 def _imports(*names: str) -> str:
     return f"from typing import Any\n\nfrom headwater.jobs import {', '.join(names)}"
 
@@ -185,6 +201,8 @@ def _column(path: str) -> str:
 def literal_of(expressions: Mapping[str, str], depth: int) -> str:
     """A dict whose values are these expressions, one to a line, the last of which has its bracket at `depth`."""
     lines = [f"{quoted(name)}: {value}" for name, value in expressions.items()]
+    if not lines:
+        return "{}"
     return _lines("{", lines, "}", depth)
 
 

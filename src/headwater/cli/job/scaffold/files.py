@@ -105,6 +105,10 @@ If the service is away, the job waits and reads on when it is back: `headwater j
 
 
 def _kept(plan: Plan) -> str:
+    if plan.kind == "materialized":
+        return (
+            "The rows are its state: jobs read them with `context.table`, people with `headwater sql` and at `/tables`."
+        )
     if plan.kind == "table":
         return "The rows and its position are in the file of the tables. If it is deleted, it is filled again."
     if plan.kind in ("window", "sql"):

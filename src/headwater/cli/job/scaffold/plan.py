@@ -78,6 +78,7 @@ class Plan:
                 "events": ("integer", "How many events there were in the window."),
             },
             "table": {},
+            "materialized": {},
         }
         return found | own[self.kind]
 

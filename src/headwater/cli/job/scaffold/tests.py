@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from headwater.cli.job.scaffold.code import literal, literal_of, signature
+from headwater.cli.job.scaffold.kinds import TABLES
 from headwater.cli.job.scaffold.plan import SERVICE, Plan, item, quoted
 from headwater.event import get_path, json_bytes
 
@@ -19,7 +20,7 @@ def tests_code(plan: Plan) -> str:
             constants, tests = "", [_output(plan), _failure(plan), _project(plan)]
         case "lookup":
             constants, tests = _answers(), [_output(plan), _retry(plan), _failed_lookup(plan), _project(plan)]
-        case "table":
+        case "table" | "materialized":
             constants, tests = "", [_row(plan)]
         case _:
             assert_never(plan.kind)
@@ -27,7 +28,7 @@ def tests_code(plan: Plan) -> str:
         # NULL is a group, as in SQL: no event fails.
         tests = [_output(plan), _project(plan)]
     imports = ["from headwater.testing.project_test import ProjectTest"]
-    if plan.kind != "table":
+    if plan.kind not in TABLES:
         imports = ["from headwater.jobs import Job", *imports, "from headwater.testing.run_job import run"]
     return (
         f'"""Tests of the job {plan.name}: run them with `pytest`."""\n\n'
@@ -38,7 +39,8 @@ def tests_code(plan: Plan) -> str:
 
 def _names(plan: Plan) -> str:
     if plan.sink is None:
-        return f"JOB = {quoted(f'table.{plan.name}')}\nTABLE = {quoted(plan.name)}\n"
+        job = plan.name if plan.kind == "materialized" else f"table.{plan.name}"
+        return f"JOB = {quoted(job)}\nTABLE = {quoted(plan.name)}\n"
     return f"JOB = {quoted(plan.name)}\nSINK = {quoted(plan.sink)}\n"
 
 
@@ -70,7 +72,7 @@ def _expected(plan: Plan) -> dict[str, str]:
             return found | {"answer": '"yes"'} | ({"count": "1"} if plan.keys else {})
         case "window" | "sql":
             return found | {"window_start": 'outcome.values[0]["window_start"]', "events": "1"}
-        case "table":
+        case "table" | "materialized":
             return found
         case _:
             assert_never(plan.kind)
@@ -157,10 +159,13 @@ def _project(plan: Plan) -> str:
 
 def _row(plan: Plan) -> str:
     row = {}
-    for name, kind in plan.columns.items():
-        path = name if isinstance(kind, str) else kind[1]
+    parts = {key.name: key.path.rpartition(".")[2] for key in plan.keys} if plan.kind == "materialized" else {}
+    for column, kind in plan.columns.items():
+        path = column if isinstance(kind, str) else kind[1]
+        # A materialized table has the parts of its keys under their own names.
+        name = parts.get(column, column)
         # JSON is read from a table as text.
-        is_json = "json" in (kind, kind[0])
+        is_json = plan.kind == "table" and "json" in (kind, kind[0])
         row[name] = quoted(json_bytes(get_path(plan.example, path)).decode()) if is_json else item("EVENT", path)
     return _test(
         "the_newest_event_of_a_key_is_its_row",
