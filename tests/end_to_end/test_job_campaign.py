@@ -15,6 +15,7 @@ ROUNDS = int(os.environ.get("HEADWATER_JOB_CAMPAIGN_ROUNDS", "30")) // 2
 # Of one input, so that both are compared with the same uninterrupted life. Another one each time: it is in the report.
 SEED = random.randrange(100_000) * LIVES_PER_INPUT
 UNINTERRUPTED: Uninterrupted = {}
+EVENTS = 600
 
 
 def check(report: JobCampaignReport) -> None:
@@ -28,11 +29,12 @@ def check(report: JobCampaignReport) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300 + 30 * ROUNDS)
 async def test_jobs_of_every_kind_are_exact_whatever_is_killed(tmp_path: Path) -> None:
-    check(await JobCampaign(tmp_path, SEED, uninterrupted=UNINTERRUPTED).run(ROUNDS, say=print))
+    check(await JobCampaign(tmp_path, SEED, events_each=EVENTS, uninterrupted=UNINTERRUPTED).run(ROUNDS, say=print))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300 + 30 * ROUNDS)
 async def test_jobs_of_every_kind_are_exact_whatever_is_killed_on_kafka(tmp_path: Path, kafka_server: str) -> None:
     logs = [f"kafka://{kafka_server}"]
-    check(await JobCampaign(tmp_path, SEED + 1, logs=logs, uninterrupted=UNINTERRUPTED).run(ROUNDS, say=print))
+    campaign = JobCampaign(tmp_path, SEED + 1, logs=logs, events_each=EVENTS, uninterrupted=UNINTERRUPTED)
+    check(await campaign.run(ROUNDS, say=print))

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from headwater.testing.job_campaign.campaign import ROUNDS_EACH, JobCampaign
+from headwater.testing.job_campaign.campaign import EVENTS_EACH, ROUNDS_EACH, JobCampaign
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--rounds-each", type=int, default=ROUNDS_EACH, help=f"how often to kill each (default {ROUNDS_EACH})"
     )
+    parser.add_argument(
+        "--events-each", type=int, default=EVENTS_EACH, help=f"how many events each gets (default {EVENTS_EACH})"
+    )
     parser.add_argument("--directory", type=Path, help="for the projects (default: a temporary one)")
     given = parser.parse_args(arguments)
     seed = random.randrange(1_000_000) if given.seed is None else given.seed
@@ -55,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logs=[None if log == "sqlite" else log for log in given.log or ["sqlite"]],
         processes=given.processes,
         rounds_each=given.rounds_each,
+        events_each=given.events_each,
     )
     report = asyncio.run(campaign.run(given.rounds, say=_say))
     print(json.dumps({field.name: getattr(report, field.name) for field in fields(report)}, indent=2))

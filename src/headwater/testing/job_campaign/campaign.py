@@ -63,8 +63,8 @@ class JobCampaignReport:
 class JobCampaign:
     """Lives below `directory`, which are removed when they have passed. `logs`: URLs of logs, in turn; None is SQLite.
 
-    `processes`: the setting `jobs.processes`. `rounds_each`: how many kills each life has. `uninterrupted`: what other
-    campaigns have found of lives that are not interrupted.
+    `processes`: the setting `jobs.processes`. `rounds_each`, `events_each`: how many kills and events each life has.
+    `uninterrupted`: what other campaigns with as many events have found of lives that are not interrupted.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class JobCampaign:
         logs: Sequence[str | None] = (None,),
         processes: int | None = None,
         rounds_each: int = ROUNDS_EACH,
+        events_each: int = EVENTS_EACH,
         uninterrupted: Uninterrupted | None = None,
     ) -> None:
         self._directory = directory
@@ -82,6 +83,7 @@ class JobCampaign:
         self._logs = logs
         self._processes = processes
         self._rounds_each = rounds_each
+        self._events_each = events_each
         self._service = UnreliableService()
         self._uninterrupted: Uninterrupted = {} if uninterrupted is None else uninterrupted
         self.report = JobCampaignReport()
@@ -113,7 +115,7 @@ class JobCampaign:
 
     async def _live(self, seed: int, log: str | None, kills: int, url: str) -> list[str]:
         input_seed = seed // LIVES_PER_INPUT
-        count = EVENTS_EACH
+        count = self._events_each
         given = [*events(input_seed, count), *last_events(count)]
         uninterrupted = await self._alone(input_seed, given, url)
         directory = self._directory / f"life-{seed}"
