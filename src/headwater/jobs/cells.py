@@ -22,7 +22,6 @@ _NO_TIMERS: Timers = {}
 # The parts of a stored cell. Quotes within JSON text are escaped, so that the last separator is the real one.
 _START, _TIMERS, _ROWS, _END = b'{"s":', b',"t":', b',"r":1', b"}"
 _TIMERS_START = _TIMERS + b"{"
-_FRAME_BYTES = len(_START) + len(_TIMERS) + len(_END)
 _EMPTY = b"{}"
 _NULL = b"null"
 # At the start of JSON some of whose numbers are read exactly; see `encode_kept`.
@@ -33,10 +32,11 @@ class Cell:
     """State and timers of one key at one moment, never changed; `has_rows`: whether the key has rows.
 
     `encoded_state` and `encoded_timers` are JSON, as `encode_kept` writes it. `entries`: those of the timers in the
-    index of a runner, which notes them here once it has made them.
+    index of a runner, which notes them here once it has made them. `encoded_bytes`: how long it is stored, once that is
+    known.
     """
 
-    __slots__ = ("encoded_state", "encoded_timers", "entries", "has_rows", "timers")
+    __slots__ = ("encoded_bytes", "encoded_state", "encoded_timers", "entries", "has_rows", "timers")
 
     def __init__(self, encoded_state: bytes, timers: Timers, encoded_timers: bytes, has_rows: bool) -> None:
         self.encoded_state = encoded_state
@@ -44,6 +44,7 @@ class Cell:
         self.encoded_timers = encoded_timers
         self.has_rows = has_rows
         self.entries: frozenset[bytes] | None = None
+        self.encoded_bytes: int | None = None
 
     @classmethod
     def of(cls, state: Any = None, timers: Timers = _NO_TIMERS, *, has_rows: bool = False) -> Cell:
@@ -62,30 +63,32 @@ class Cell:
         has_rows = tail.endswith(_ROWS)
         timers = tail[: -len(_ROWS)] if has_rows else tail
         if timers == _EMPTY:
-            return cls(state, _NO_TIMERS, _EMPTY, has_rows)
-        read = {name: _timer_of(*stored) for name, stored in orjson.loads(timers).items()}
-        return cls(state, read, mark + timers, has_rows)
+            cell = cls(state, _NO_TIMERS, _EMPTY, has_rows)
+        else:
+            read = {name: _timer_of(*stored) for name, stored in orjson.loads(timers).items()}
+            cell = cls(state, read, mark + timers, has_rows)
+        cell.encoded_bytes = len(encoded)
+        return cell
 
     def encode(self) -> bytes | None:
         """As bytes, or None if there is nothing to keep."""
         state, timers = self.encoded_state, self.encoded_timers
         if not self.has_rows and not self.timers and state == _NULL:
+            self.encoded_bytes = 0
             return None
         mark = b""
         if state[:1] == _EXACT or timers[:1] == _EXACT:
             mark, state, timers = _EXACT, state.lstrip(_EXACT), timers.lstrip(_EXACT)
         rows = _ROWS if self.has_rows else b""
-        return b"".join((mark, _START, state, _TIMERS, timers, rows, _END))
+        encoded = b"".join((mark, _START, state, _TIMERS, timers, rows, _END))
+        self.encoded_bytes = len(encoded)
+        return encoded
 
     @property
     def stored_bytes(self) -> int:
         """How many bytes `encode` gives; 0 if there is nothing to keep."""
-        state, timers = self.encoded_state, self.encoded_timers
-        if not self.has_rows and not self.timers and state == _NULL:
-            return 0
-        marks = (state[:1] == _EXACT) + (timers[:1] == _EXACT)
-        # The mark is there once.
-        return _FRAME_BYTES + len(state) + len(timers) - marks + (marks > 0) + len(_ROWS) * self.has_rows
+        found = self.encoded_bytes
+        return len(self.encode() or b"") if found is None else found
 
     @property
     def state(self) -> Any:

@@ -126,15 +126,23 @@ class KeyedState:
     def changes(self) -> list[StateChange]:
         """The state changes for the next commit."""
         self._index_stale()
-        timers, cells = self._timers_name, []
+        timers, cells_name, cells = self._timers_name, self._cells_name, []
         keys = size = 0
         for key, cell in self._now.items():
             before = self._before[key]
             if cell != before:
-                cells.append(StateChange(self._cells_name, key, cell.encode()))
-                size_now, size_before = cell.stored_bytes, before.stored_bytes
-                keys += (size_now > 0) - (size_before > 0)
-                size += size_now - size_before
+                encoded = cell.encode()
+                cells.append(StateChange(cells_name, key, encoded))
+                # Most were read or stored, so that it is known.
+                before_bytes = before.encoded_bytes
+                if before_bytes is None:
+                    before_bytes = before.stored_bytes
+                if encoded is None:
+                    keys -= before_bytes > 0
+                    size -= before_bytes
+                else:
+                    keys += before_bytes == 0
+                    size += len(encoded) - before_bytes
         self.size_change = (keys, size)
         return [
             *cells,
