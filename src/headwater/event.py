@@ -172,7 +172,7 @@ def _kept(value: Any, text: bytes, data: bytes, slow_bytes_max: int) -> tuple[An
     is_spaced = b"\\" not in data and data.translate(None, _WHITE_SPACE) == text.translate(None, _WHITE_SPACE)
     if not is_spaced and _may_change_numbers(data):
         return _decode_slowly(data, slow_bytes_max)
-    return value, _copied(text), PLAIN
+    return value, right_sized(text), PLAIN
 
 
 def is_json(data: bytes) -> bool:
@@ -212,13 +212,13 @@ def encode_event(value: Any) -> tuple[bytes, int]:
     # NaN and the infinities are written as null.
     if b"null" in text and _has_no_number(value):
         return _encode_slowly(value)
-    return _copied(text), PLAIN
+    return right_sized(text), PLAIN
 
 
 def encode_read(value: Any) -> tuple[bytes, int]:
     """As `encode_event`, for a decoded value to which at most text was added."""
     try:
-        return _copied(orjson.dumps(value)), PLAIN
+        return right_sized(orjson.dumps(value)), PLAIN
     except TypeError:
         return _encode_slowly(value)
 
@@ -226,7 +226,7 @@ def encode_read(value: Any) -> tuple[bytes, int]:
 def encode_json(value: Any) -> bytes:
     """Compact JSON to store, with all numbers exact. Raises TypeError for values that are not JSON."""
     try:
-        return _copied(orjson.dumps(value))
+        return right_sized(orjson.dumps(value))
     except TypeError:
         return orjson.dumps(_Spelling().spelled(value, ""))
 
@@ -234,7 +234,7 @@ def encode_json(value: Any) -> bytes:
 def encode_kept(value: Any) -> bytes:
     """JSON for `decode_kept`; a leading space marks that some of its numbers need `decode_json`."""
     try:
-        return orjson.dumps(value)
+        return right_sized(orjson.dumps(value))
     except TypeError:
         return b" " + encode_json(value)
 
@@ -286,8 +286,11 @@ def _floats(value: Any) -> Iterator[float]:
                 containers.append(child)
 
 
-def _copied(text: bytes) -> bytes:
-    # orjson's own result holds a buffer of 4 KB however small it is; the copy costs 0.2 µs.
+def right_sized(text: bytes) -> bytes:
+    """A copy of orjson's result, for what is kept: the result itself holds a buffer of 4 KB, however small it is.
+
+    The copy costs 0.2 µs.
+    """
     return bytes(memoryview(text))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from headwater.event import WrittenNumber, decode_json, encode_json
+from headwater.event import WrittenNumber, decode_json, encode_json, right_sized
 
 # What the JSON parser reads as an integer.
 INTEGER_MIN, INTEGER_END = -(2**63), 2**64
@@ -83,8 +83,8 @@ def identity(value: Any) -> bytes:
     """
     try:
         if type(value) in _ONE_SPELLING or (type(value) in _LISTS and _has_one_spelling(value)):
-            return orjson.dumps(value)
-        return orjson.dumps(plain(orjson.loads(orjson.dumps(value))))
+            return right_sized(orjson.dumps(value))
+        return right_sized(orjson.dumps(plain(orjson.loads(orjson.dumps(value)))))
     except TypeError:
         # Numbers that orjson cannot write.
         return encode_json(plain(decode_json(encode_json(value))))
@@ -98,7 +98,7 @@ def identified(value: Any) -> tuple[bytes, Any]:
     kind = type(value)
     if kind is str or (kind is list and _ONE_SPELLING.issuperset(map(type, value))):
         try:
-            return orjson.dumps(value), value if kind is str else value[:]
+            return right_sized(orjson.dumps(value)), value if kind is str else value[:]
         except TypeError:
             # Text that is not Unicode, or integers beyond 64 bits.
             pass

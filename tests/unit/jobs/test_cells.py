@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from headwater.errors import JobInvalid
 from headwater.event import WrittenNumber, encode_kept
 from headwater.jobs.cells import NO_CELL, Cell
 from headwater.jobs.steps import TIMER_MS_MAX, Timer
+from headwater.schemas.json_value import identified, identity
 
 # Text that looks like the parts of a cell, among any other.
 TEXTS = st.text() | st.sampled_from(['","t":{', ',"t":{}', '"r":1}', "\\", '"', "é\u2028"])
@@ -81,3 +83,13 @@ def test_what_does_not_change_a_cell_gives_the_same_one() -> None:
 def test_an_invalid_timer_is_refused(name: str, at_ms: Any) -> None:
     with pytest.raises(JobInvalid, match="not a time"):
         Cell.of(1, {name: Timer(at_ms)})
+
+
+def test_a_kept_value_takes_no_more_memory_than_its_text() -> None:
+    tracemalloc.start()
+    try:
+        kept = [(encode_kept([number]), identity([number]), *identified([number, "a"])) for number in range(2_000)]
+        used_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert used_bytes / len(kept) < 1_000, "not the 4 KB of the buffer that each was written into"
