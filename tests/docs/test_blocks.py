@@ -18,6 +18,8 @@ from pages.scenes import project
 PAGES = [page for pages in READ for page in pages]
 
 
+# Some pages have dozens of commands, each a process of its own.
+@pytest.mark.timeout(360)
 @pytest.mark.parametrize(
     "pages",
     [pages for pages in READ if not (scene_of(pages[0]).needs or scene_of(pages[0]).elsewhere)],

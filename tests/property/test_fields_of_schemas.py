@@ -28,7 +28,9 @@ def _keywords(children: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, A
             "allOf": several,
             "anyOf": several,
             "oneOf": several,
+            "if": st.sampled_from([True, False, {}, {"required": ["a"]}, {"type": "object"}]),
             "then": children,
+            "else": children,
             "enum": st.lists(st.sampled_from([1, 1.5, "x", True, None]), min_size=1, max_size=2, unique_by=repr),
         },
     )

@@ -102,11 +102,23 @@ class _Walk:
         if not steps:
             yield node
             return
-        for name in (*BRANCHES, "then", "else"):
-            for part in _parts(node.get(name)):
-                yield from self.reached(part, steps)
+        for part in _parts(node.get("allOf")):
+            yield from self.reached(part, steps)
+        for parts in _alternatives(node):
+            yield from self._reached_in_one(parts, steps)
         for child in _children(node, steps[0]):
             yield from self.reached(child, steps[1:])
+
+    def _reached_in_one(self, parts: Sequence[Any], steps: Sequence[str]) -> Iterator[Any]:
+        """The parts that describe the value where one of the alternatives holds.
+
+        One that does not declare what another declares lets anything be there, unless it is closed.
+        """
+        found = [list(self.reached(part, steps)) for part in parts]
+        for reached in found:
+            yield from reached
+        if any(found) and any(not reached and _is_silent(part) for part, reached in zip(parts, found, strict=True)):
+            yield True
 
     def members(self, node: Any) -> Iterator[str]:
         """The names of the members that a part of the schema declares, its branches among them."""
@@ -151,6 +163,19 @@ class _Walk:
             else:
                 return None
         return node
+
+
+def _alternatives(node: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
+    """The groups of schemas of a node of which one or several hold, but maybe not all."""
+    yield from (_parts(node.get(name)) for name in BRANCHES[1:])
+    if "if" in node:
+        # Without it, these two mean nothing.
+        yield node.get("then", {}), node.get("else", {})
+
+
+def _is_silent(node: Any) -> bool:
+    """Whether what a part of the schema does not declare may be there."""
+    return node is not False and not (isinstance(node, Mapping) and node.get("additionalProperties") is False)
 
 
 def _children(node: Mapping[str, Any], name: str) -> Iterator[Any]:
