@@ -138,7 +138,7 @@ def stream_of(run: work.Run, environment: StreamExecutionEnvironment) -> DataStr
         case "windowed":
             keyed = sources[0].map(orjson.loads, decoded).key_by(lambda event: event["key"], text)
             windows = keyed.window(TumblingEventTimeWindows.of(Time.milliseconds(work.WINDOW_MS)))
-            return windows.aggregate(_Total(), _Window(), accumulator_type=decoded, output_type=text)
+            return windows.aggregate(_Total(), _Window(), accumulator_type=Types.PICKLED_BYTE_ARRAY(), output_type=text)
         case _:
             left, right = (one.key_by(lambda value: orjson.loads(value)["key"], text) for one in sources)
             return left.connect(right).process(_Joined(), text)
