@@ -56,6 +56,10 @@ USUAL_PORT = "8080"
 STOPS = "Ctrl + C"
 
 
+def _obey_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A terminal in which a command runs until it is ended. `said`: its output."""
 
@@ -69,6 +73,8 @@ class Terminal:
             stdout=inside,
             stderr=inside,
             start_new_session=True,
+            # A suite that runs in the background of a script ignores Ctrl + C, and would hand that on.
+            preexec_fn=_obey_interrupts,  # noqa: PLW1509 - it takes no lock
         )
         os.close(inside)
         self._bytes = bytearray()
