@@ -103,7 +103,7 @@ def test_an_outage_is_one_line_at_its_beginning_and_one_at_its_end(server: Serve
     eventually_blocking(lambda: any("answer again" in line for line in server.said))
     said = server.said[before:]
     kinds = [("do not answer" in line, "answer again" in line) for line in said]
-    assert kinds == [(True, False), (False, True)], said
+    assert kinds == [(True, False), (False, True)], "\n".join(said)
     assert server.stop() < STOP_SECONDS_MAX
 
 

@@ -154,7 +154,9 @@ TABLE: dict[str, Iterable[Ask]] = {
     "GET /tables/{name}": plain("/tables/unknown", f"/tables/{LONG}"),
     "GET /v1/tables": plain("/v1/tables", f"/v1/tables?{LONG}"),
     "GET /v1/tables/{name}": plain("/v1/tables/unknown", f"/v1/tables/{LONG}", f"/v1/tables/unknown?after={LONG}"),
-    "GET /v1/tables/{name}/rows": plain(f"/v1/tables/unknown/rows?key={LONG}", f"/v1/tables/{LONG}/rows"),
+    "GET /v1/tables/{name}/rows": plain(
+        "/v1/tables/unknown/rows?key=a", f"/v1/tables/unknown/rows?key={LONG}", f"/v1/tables/{LONG}/rows"
+    ),
     "GET /v1/jobs": plain("/v1/jobs", f"/v1/jobs?{LONG}"),
     "GET /monitoring": plain("/monitoring", f"/monitoring?show={LONG}"),
     "GET /v1/canaries": plain("/v1/canaries", "/v1/canaries?" + "&".join(f"stream=area.thing{n}" for n in range(300))),

@@ -88,7 +88,7 @@ class LogSession:
 
 def _placed(answer: asyncio.Future[bytes | None], placed: asyncio.Future[Sequence[Placement]]) -> None:
     if answer.done():
-        # The link has been closed; whoever asked is gone.
+        # The link has been closed; nobody waits for the answer.
         placed.cancelled() or placed.exception()
     elif placed.cancelled():
         answer.cancel()

@@ -112,7 +112,7 @@ class HistoryRun:
         gate = Gate(self._streams, self._validator, self._gate_settings, clock=self._source.now)
         telemetry = Telemetry()
         status = RunnerStatus(job, telemetry)
-        # Where they are is for whoever started the run to say.
+        # The caller, which knows the target, says where they are.
         status.errors_hint = ""
         status.checkpoint = self._checkpoint
         self._store = store

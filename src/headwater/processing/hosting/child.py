@@ -13,12 +13,13 @@ import pickle
 import signal
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from headwater.config import Config
 from headwater.connectors.registry import sink_spec
 from headwater.control.stream_control import StreamControl
-from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
+from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid, LogUnavailable
 from headwater.intake.gate import Gate, GateSettings
 from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
@@ -43,7 +44,11 @@ REPORT_SECONDS = 0.2
 BEAT_REPORTS = 5
 # How long the log may take to close, of the time that the platform waits for this process.
 CLOSE_SECONDS_MAX = 3.0
+# The pause before a log that does not answer is asked again.
+AWAY_SECONDS = 1.0
 EXIT_FAILED = 1
+
+T = TypeVar("T")
 
 _LENGTH = struct.Struct("!I")
 _RESTART = "Restart the platform to apply the changes."
@@ -117,7 +122,10 @@ class _Child:
         link.handle(messages.LOOK, self._look)
 
     async def open(self, log: Log) -> None:
-        """Load the jobs and start them. Raises JobInvalid, ConfigInvalid, ExtraMissing, LogUnavailable."""
+        """Load the jobs and start them; waits for a log that is away, which the platform has reported.
+
+        Raises JobInvalid, ConfigInvalid, ExtraMissing, LogUnavailable.
+        """
         config, streams = self._assignment.config, self._assignment.streams
         jobs = jobs_of(self._assignment, streams)
         validator = Validator(
@@ -130,10 +138,15 @@ class _Child:
         )
         self._stack.callback(validator.repository.close)
         gate = Gate(streams, validator, GateSettings.from_config(config))
-        await log.open()
+        await _once_it_answers(log.open)
         self._stack.push_async_callback(self._close_log, log)
-        control = StreamControl(log, streams, self._telemetry, gate.use_streams)
-        await control.start()
+
+        async def start_control() -> StreamControl:
+            control = StreamControl(log, streams, self._telemetry, gate.use_streams)
+            await control.start()
+            return control
+
+        control = await _once_it_answers(start_control)
         self._stack.push_async_callback(control.stop)
         lookups = Lookups(config.lookups, self._telemetry)
         self._stack.push_async_callback(lookups.close)
@@ -196,6 +209,17 @@ class _Child:
     def _look(self, payload: bytes) -> None:
         if self._hosting is not None and (supervisor := self._hosting.jobs.get(payload.decode())) is not None:
             supervisor.look()
+
+
+async def _once_it_answers(ask: Callable[[], Awaitable[T]]) -> T:
+    """What the log answers, asked again until it does. Raises what is no reason to wait."""
+    while True:
+        try:
+            return await ask()
+        except LogUnavailable as error:
+            if not error.is_away:
+                raise
+        await asyncio.sleep(AWAY_SECONDS)
 
 
 def jobs_of(assignment: Assignment, streams: StreamRegistry) -> Sequence[Job]:

@@ -73,7 +73,7 @@ class ProcessState:
         if self.is_running and self._ended_by is not None and since < RESTARTED_SECONDS:
             return f"started again: its process had ended: {self._ended_by}"
         if not self.is_running and since > STARTING_SECONDS:
-            return f"starting for {since:.0f} s: a file of jobs may be waiting for something when it is imported"
+            return f"starting for {since:.0f} s: the log, or something that a file of jobs imports, does not answer"
         return None
 
     def starts(self) -> None:

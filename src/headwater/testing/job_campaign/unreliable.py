@@ -71,11 +71,13 @@ class UnreliableService:
         task = asyncio.current_task()
         assert task is not None
         self._serving.add(task)
-        with contextlib.suppress(OSError, EOFError, asyncio.LimitOverrunError, ValueError):
-            while await self._answer((await reader.readuntil(b"\r\n\r\n")).decode("latin-1"), writer):
-                await writer.drain()
-        writer.close()
-        self._serving.discard(task)
+        try:
+            with contextlib.suppress(OSError, EOFError, asyncio.LimitOverrunError, ValueError):
+                while await self._answer((await reader.readuntil(b"\r\n\r\n")).decode("latin-1"), writer):
+                    await writer.drain()
+        finally:
+            writer.close()
+            self._serving.discard(task)
 
     async def _answer(self, head: str, writer: asyncio.StreamWriter) -> bool:
         """Answer one request. Returns whether the connection stays open."""
