@@ -50,9 +50,9 @@ class TableShape:
     `version` is the column by which a row is newer than another one with the same key: an older row never replaces a
     newer one, in whatever order they arrive. Without it the row that arrives last is kept. Versions are integers,
     numbers, or texts that sort by age, such as times in UTC. Of rows with the same version the one that arrives last is
-    kept, with `keeps_first` the one that arrives first. `order` is the order for display, such as
-    `edits desc, wiki`. `deleted` is the boolean column that is true in the row of something that is gone: it stays, so
-    that no older event brings the thing back, and is left out of the result of a run over history.
+    kept. `order` is the order for display, such as `edits desc, wiki`. `deleted` is the boolean column that is true in
+    the row of something that is gone: it stays, so that no older event brings the thing back, and is left out of the
+    result of a run over history.
     """
 
     name: str
@@ -61,7 +61,6 @@ class TableShape:
     order: str = ""
     version: str = ""
     deleted: str = ""
-    keeps_first: bool = False
 
     def __post_init__(self) -> None:
         """Raises JobInvalid if a name cannot be used, a type is unknown, or key or version is not a suitable column."""

@@ -72,10 +72,7 @@ def is_newer(shape: TableShape, values: tuple[Any, ...], present: tuple[Any, ...
     if not shape.version:
         return True
     at = shape.column_names.index(shape.version)
-    if present[at] is None:
-        return True
-    given, there = _age(values[at]), _age(present[at])
-    return bool(given > there if shape.keeps_first else given >= there)
+    return present[at] is None or bool(_age(values[at]) >= _age(present[at]))
 
 
 def _age(version: Any) -> Any:

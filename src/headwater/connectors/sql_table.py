@@ -281,10 +281,9 @@ def on_conflict(shape: TableShape) -> str:
     if not shape.version:
         return clause
     given, there = f"excluded.{quoted([shape.version])}", f"{quoted([shape.name])}.{quoted([shape.version])}"
-    newer = ">" if shape.keeps_first else ">="
     if next(column.type for column in shape.columns if column.name == shape.version) == "text":
-        return f"{clause} WHERE {there} IS NULL OR rtrim({given}, '{UTC}') {newer} rtrim({there}, '{UTC}')"
-    return f"{clause} WHERE {there} IS NULL OR {given} {newer} {there}"
+        return f"{clause} WHERE {there} IS NULL OR rtrim({given}, '{UTC}') >= rtrim({there}, '{UTC}')"
+    return f"{clause} WHERE {there} IS NULL OR {given} >= {there}"
 
 
 def order_by(shape: TableShape, order: str) -> str:
