@@ -57,10 +57,11 @@ docs: $(VENV)/.dev ## write the generated reference pages, then check every link
 	$(BIN)/python docs/generate.py
 	@$(BIN)/python -m pytest -q tests/docs $(ARGS)
 
-constraints: ## resolve the dependencies again (needs uv) into constraints.txt and constraints-dev.txt
+constraints: ## resolve the dependencies again (needs uv) into constraints.txt and those that add drivers and tools
 	@command -v uv >/dev/null || { echo "make constraints needs uv: install it, e.g. with pipx install uv"; exit 1; }
-	uv pip compile --upgrade $(UV_FORM) --extra all --group build --output-file constraints.txt pyproject.toml
-	uv pip compile --upgrade $(UV_FORM) --extra all --group build --group dev --constraints constraints.txt --output-file constraints-dev.txt pyproject.toml
+	uv pip compile --upgrade $(UV_FORM) --extra local --group build --output-file constraints.txt pyproject.toml
+	uv pip compile --upgrade $(UV_FORM) --extra all --group build --constraints constraints.txt --output-file constraints-connectors.txt pyproject.toml
+	uv pip compile --upgrade $(UV_FORM) --extra all --group build --group dev --constraints constraints-connectors.txt --output-file constraints-dev.txt pyproject.toml
 
 clean: ## remove the environment, caches and the demo's files
 	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
