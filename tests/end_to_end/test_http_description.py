@@ -53,6 +53,7 @@ ASKED: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "/v1/canaries": ({}, ("", "condition=live")),
     "/v1/completeness": ({}, ("stream=demo.edit", "stream=demo.edit&by=receipt")),
     "/v1/jobs": ({}, ("", "name=page_edits")),
+    "/v1/errors": ({}, ("", "limit=1&where=error_type%3DTIMEOUT&since=2026-01-01")),
     "/v1/reconciliation": ({}, ("", "differing=1")),
     "/repositories/": ({}, ("", "q=wiki")),
     "/repositories/{name}/jsonschema/": ({"name": MERGED}, ("",)),

@@ -23,7 +23,7 @@ from headwater.processing.hosting.processes import ProcessHosting
 from headwater.streams.seen import SeenStreams
 from headwater.streams.visibility import Sight
 from headwater.testing.eventually import eventually, eventually_blocking
-from headwater.web.jobs import job_views
+from headwater.web.jobs.views import job_views
 
 JOBS = """
 import time

@@ -158,6 +158,9 @@ TABLE: dict[str, Iterable[Ask]] = {
         "/v1/tables/unknown/rows?key=a", f"/v1/tables/unknown/rows?key={LONG}", f"/v1/tables/{LONG}/rows"
     ),
     "GET /v1/jobs": plain("/v1/jobs", f"/v1/jobs?{LONG}"),
+    "GET /v1/errors": plain("/v1/errors", *(f"/v1/errors?{name}={LONG}" for name in ("where", "job", "after"))),
+    "GET /v1/errors/{name:path}": plain("/v1/errors/unknown", f"/v1/errors/{LONG}"),
+    "POST /v1/errors/redrive": [Ask("/v1/errors/redrive", CHANGE, JSON)],
     "GET /monitoring": plain("/monitoring", f"/monitoring?show={LONG}"),
     "GET /v1/canaries": plain("/v1/canaries", "/v1/canaries?" + "&".join(f"stream=area.thing{n}" for n in range(300))),
     "GET /v1/completeness": [

@@ -102,6 +102,8 @@ def test_every_operation_of_a_fresh_project_that_can_be_tried_out_is(tmp_path: P
         "GET /v2/stream/{streams}",
         "GET /v1/stream-changes/live",
         "POST /v1/jobs/{name}",
+        "GET /v1/errors/{name}",
+        "POST /v1/errors/redrive",
         # A fresh project has no table.
         "GET /v1/tables/{name}",
         "GET /v1/tables/{name}/rows",

@@ -11,6 +11,7 @@ from headwater.errors.events import (
 )
 from headwater.errors.family import BACK_OFF_SECONDS_MAX, ConfigInvalid, ExtraMissing, Fault, HeadwaterError
 from headwater.errors.jobs import (
+    FailureUnknown,
     JobInvalid,
     JobStopped,
     JobUnknown,
@@ -78,6 +79,7 @@ __all__ = [
     "EventMalformed",
     "EventTooLarge",
     "ExtraMissing",
+    "FailureUnknown",
     "Fault",
     "FeatureUnsupported",
     "FilterInvalid",

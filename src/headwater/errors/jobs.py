@@ -18,6 +18,13 @@ class JobUnknown(HeadwaterError):
     fault = Fault.CONSUMER
 
 
+class FailureUnknown(HeadwaterError):
+    """No job has an error with this id or group, or the client may not read its error stream."""
+
+    code = "failure_unknown"
+    fault = Fault.CONSUMER
+
+
 class TableUnknown(HeadwaterError):
     """The project has no materialized table of this name, or the client may not read it."""
 

@@ -5,12 +5,13 @@ Implementations are imported on demand, so that nobody needs the client of a log
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from headwater.config import Config
-from headwater.errors import ConfigInvalid
+from headwater.errors import ConfigInvalid, LogInUse
 from headwater.log.contract import Log, StateReader
 from headwater.log.diagnostics import InspectableLog
 from headwater.log.urls import require_client
@@ -67,6 +68,27 @@ def serve_log(log: Log, link: Link) -> None:
     if not isinstance(log, SqliteLog):
         raise ConfigInvalid(f"{type(log).__name__} is not written for other processes: each opens it by itself.")
     LogSession(log, link)
+
+
+@contextlib.contextmanager
+def redriving_alone(config: Config) -> Iterator[None]:
+    """Nobody else redrives errors of a log in one file until the block ends; Kafka has its own means.
+
+    Raises LogInUse if another process does.
+    """
+    if config.log.is_kafka:
+        yield
+        return
+    from headwater.log.sqlite.file_lock import FileLock
+
+    path = config.log_path.resolve()
+    lock = FileLock(path.with_name(f"{path.name}.redrive.lock"))
+    if not lock.acquire():
+        raise LogInUse("Errors of this log are being redriven already.", hint="Try again when that has ended.")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def state_reader_at(path: Path) -> StateReader:

@@ -51,6 +51,7 @@ DECISIONS: Mapping[str, Use] = {
             *("/tables", "/tables/", "/v1/tables", "/v1/tables/"),
             *("/monitoring", "/v1/canaries", "/v1/completeness", "/v1/reconciliation"),
             *("/v1/streams", "/v1/streams/", "/v1/stream-changes", "/v1/stream-changes/"),
+            *("/v1/errors", "/v1/errors/"),
             *("/v1/jobs", "/v1/jobs/", "/w/api.php", "/api.php", "/v1/stream-configs", "/v1/stream-configs/"),
             *("/asyncapi.json", "/asyncapi/", "/repositories", "/repositories/"),
             *("/subjects", "/subjects/", "/schemas", "/schemas/", "/config", "/config/", "/mode", "/mode/"),

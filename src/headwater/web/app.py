@@ -25,7 +25,8 @@ from headwater.web.http.places import error_answer, exception_handlers, page_of_
 from headwater.web.http.preflight import Preflights, is_preflight, preflight
 from headwater.web.http.route import Route
 from headwater.web.http.threads import SharedWork, apart
-from headwater.web.jobs_api import JobsApi
+from headwater.web.jobs.api import JobsApi
+from headwater.web.jobs.failures import FailuresApi
 from headwater.web.metrics import metrics
 from headwater.web.monitoring import Monitoring
 from headwater.web.openapi import endpoints as spec
@@ -73,6 +74,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
         *Monitoring(platform, notice).routes(),
         *streams_api.control_routes(),
         *JobsApi(platform).routes(),
+        *FailuresApi(platform).routes(),
         *TablesPages(platform, notice).routes(),
     ]
     for_pages: list[BaseRoute] = [

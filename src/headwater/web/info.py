@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 import headwater
 from headwater.event import json_bytes
 from headwater.platform import Platform
-from headwater.web.jobs import jobs_in_trouble
+from headwater.web.jobs.views import jobs_in_trouble
 from headwater.web.sight import seen
 
 DESCRIPTION = "An event platform: validates events against schemas, stores them and streams them live."

@@ -30,7 +30,7 @@ from headwater.times import brief_duration, rough_duration
 from headwater.web.http.headers import is_on
 from headwater.web.http.route import Route
 from headwater.web.http.threads import in_thread
-from headwater.web.jobs import job_views
+from headwater.web.jobs.views import job_views
 from headwater.web.pages.page import PAGE_HEADERS, breakable
 from headwater.web.sight import seen
 

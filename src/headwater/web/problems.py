@@ -30,6 +30,7 @@ STATUS: dict[type[HeadwaterError], int] = {
     errors.StreamUnknown: 404,
     errors.RevisionUnknown: 404,
     errors.JobUnknown: 404,
+    errors.FailureUnknown: 404,
     errors.TableUnknown: 404,
     errors.RowUnknown: 404,
     errors.StreamDisabled: 400,

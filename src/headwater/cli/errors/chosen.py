@@ -1,24 +1,22 @@
-"""Which errors a verb is about: the project's jobs, their error streams, and the filters on the command line."""
+"""Which errors a verb is about: the project's jobs, their error streams, and the options that filter errors."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from headwater.cli.plan import load_declared
-from headwater.errors import ConfigInvalid, JobInvalid, TimestampInvalid
-from headwater.times import time_ms
+from headwater.errors import ConfigInvalid, JobInvalid
 
 if TYPE_CHECKING:
     from headwater.jobs.job import Job
     from headwater.log.contract import Log
     from headwater.platform import Platform
-    from headwater.processing.failures.stored import StoredError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -66,46 +64,6 @@ class Chosen:
         return tuple(self.platform.streams.get(job.writes().errors).topics)
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Filters of errors. `fields`: texts that fields must equal, by dotted path."""
-
-    group: str | None = None
-    test: Callable[[Any], bool] | None = None
-    fields: dict[str, str] = field(default_factory=dict)
-    since_ms: int | None = None
-    until_ms: int | None = None
-
-    def matches(self, error: StoredError) -> bool:
-        from headwater.event import get_path
-
-        if self.group is not None and error.group != self.group:
-            return False
-        if self.test is None and not self.fields:
-            return True
-        value = error.fields()
-        if self.test is not None and not self.test(value):
-            return False
-        return all(_as_text(get_path(value, path)) == text for path, text in self.fields.items())
-
-
-def selection(group: str | None, where: Sequence[str], since: str | None, until: str | None) -> Selection:
-    """The filters of the command line. Raises FilterInvalid, TimestampInvalid."""
-    from headwater.consumption.filter import parse_filter
-
-    fields: dict[str, str] = {}
-    tests = []
-    for text in where:
-        path, equals, value = text.partition("=")
-        is_pair = equals and not value.startswith(("=", "~")) and path.replace(".", "").replace("_", "").isalnum()
-        if is_pair:
-            fields[path] = value
-        else:
-            tests.append(parse_filter(text).matches)
-    test = (lambda value: all(one(value) for one in tests)) if tests else None
-    return Selection(group, test, fields, _time("--since", since), _time("--until", until))
-
-
 def group_options(function: Command) -> Command:
     """`--group`, `--where`, `--since` and `--until`."""
     until, since = "Only events that failed before this time (ISO 8601).", "Only those that failed since this time."
@@ -119,18 +77,3 @@ def group_options(function: Command) -> Command:
         " error_type=TIMEOUT. `event` is the event that failed. May be repeated.",
     )(made)
     return click.option("--group", metavar="GROUP", help="Only errors of this cause (`errors list`).")(made)
-
-
-def _time(name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    at = int(text) if text.isascii() and text.isdigit() and len(text) == 13 else time_ms(text)
-    if at is None:
-        raise TimestampInvalid(f"{name}: {text!r} is not a time.", hint="Such as 2026-01-31T12:00:00Z.")
-    return at
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "" if value is None else str(value)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headwater.cli.console import called_as, print_json
-from headwater.cli.errors.chosen import Chosen, Selection, group_options, selection
+from headwater.cli.errors.chosen import Chosen, group_options
 from headwater.cli.plan import project_option
-from headwater.times import utc_seconds, utc_text
+from headwater.times import utc_seconds
 
 if TYPE_CHECKING:
-    from headwater.processing.failures.counts import ErrorGroup
+    from headwater.processing.failures.selection import Selection
 
 MESSAGE_CHARS = 100
 
@@ -45,6 +45,8 @@ def command(
 
     A cause is counted for as long as its error events are in the log.
     """
+    from headwater.processing.failures.selection import selection
+
     chosen, wanted = Chosen.of(project, jobs), selection(group, where, since, until)
     rows = asyncio.run(_groups(chosen, wanted))
     if as_json:
@@ -55,39 +57,10 @@ def command(
 
 
 async def _groups(chosen: Chosen, wanted: Selection) -> list[dict[str, Any]]:
-    from headwater.processing.failures.redrive import redrives_of
-    from headwater.processing.failures.stored import Groups, stored_errors
+    from headwater.processing.failures.descriptions import described_groups
 
-    rows = []
     async with chosen.opened() as log:
-        for job in chosen.jobs:
-            groups = Groups()
-            redrives = await redrives_of(log, job.name)
-            topics = chosen.topics(job)
-            async for error in stored_errors(log, job.name, topics, since_ms=wanted.since_ms, until_ms=wanted.until_ms):
-                if wanted.matches(error):
-                    groups.add(error, redriven=redrives.has(error))
-            rows += [_row(job.name, one, groups.redriven[one.group]) for one in groups.largest_first()]
-    return rows
-
-
-def _row(job: str, one: ErrorGroup, redriven: int) -> dict[str, Any]:
-    return {
-        "job": job,
-        "group": one.group,
-        "error_type": one.kind,
-        "step": one.step,
-        "exception": one.exception,
-        "count": one.count,
-        "redriven": redriven,
-        "compact": one.compact,
-        "first": utc_text(one.first_ms),
-        "last": utc_text(one.last_ms),
-        "message": one.message,
-        "sample": one.event_id,
-        "first_ms": one.first_ms,
-        "last_ms": one.last_ms,
-    }
+        return [row for job in chosen.jobs for row in await described_groups(log, job.name, chosen.topics(job), wanted)]
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:

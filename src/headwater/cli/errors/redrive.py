@@ -8,23 +8,22 @@ import getpass
 import importlib
 import platform as machine
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from headwater.cli.console import print_json, progress, report_error, say
-from headwater.cli.errors.chosen import Chosen, Selection, group_options, selection
+from headwater.cli.errors.chosen import Chosen, group_options
 from headwater.cli.plan import project_option
-from headwater.errors import ConfigInvalid, LogInUse
+from headwater.errors import ConfigInvalid
 from headwater.foreign import contain, described
 
 if TYPE_CHECKING:
-    from headwater.cli.console import Advance
     from headwater.processing.failures.redrive import Outcome, Redriver
+    from headwater.processing.failures.redriving import Pace
+    from headwater.processing.failures.selection import Selection
 
 
 @click.command(
@@ -57,11 +56,14 @@ def command(*, job: str, project: Path, as_json: bool, dry_run: bool, mapper_nam
     repeated; an event that fails again is a new error, of the next attempt. The job processes them while `headwater up`
     runs, or as soon as it does. The exit code is 1 if an event cannot be redriven.
     """
+    from headwater.processing.failures.redriving import Pace
+    from headwater.processing.failures.selection import selection
+
     limit, rate = given.pop("limit"), given.pop("rate")
     chosen, wanted = Chosen.of(project, [job]), selection(**given)
     mapper = _mapper(mapper_name, project) if mapper_name else None
     redriver = _redriver(chosen, {**given, "limit": limit}, mapper_name, mapper)
-    run = _run(chosen, redriver, wanted, _Pace(dry_run, limit, rate), quiet=as_json)
+    run = _run(chosen, redriver, wanted, Pace(dry_run, limit, rate), quiet=as_json)
     try:
         asyncio.run(run)
     except KeyboardInterrupt:
@@ -81,75 +83,16 @@ def _redriver(
     return Redriver(chosen.platform.log, order, mapper=mapper)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pace:
-    """How many events, and how many per second."""
-
-    dry: bool
-    limit: int | None
-    rate: float | None
-
-    @property
-    def is_slow(self) -> bool:
-        return self.rate is not None and not self.dry
-
-    def is_over(self, events: int) -> bool:
-        return self.limit is not None and events >= self.limit
-
-    async def wait(self, events: int, started: float) -> None:
-        if self.rate is not None and not self.dry:
-            await asyncio.sleep(max(0.0, started + events / self.rate - time.monotonic()))
-
-
-async def _run(chosen: Chosen, redriver: Redriver, wanted: Selection, pace: _Pace, *, quiet: bool) -> None:
-    from headwater.processing.failures.stored import stored_errors
+async def _run(chosen: Chosen, redriver: Redriver, wanted: Selection, pace: Pace, *, quiet: bool) -> None:
+    from headwater.log.open import redriving_alone
+    from headwater.processing.failures.redriving import redrive
+    from headwater.processing.failures.selection import selected_errors
 
     job = chosen.jobs[0]
-    with _alone(chosen, dry=pace.dry), progress("Redriving", None, quiet=quiet) as advance:
+    alone = contextlib.nullcontext() if pace.dry else redriving_alone(chosen.platform.config)
+    with alone, progress("Redriving", None, quiet=quiet) as advance:
         async with chosen.opened() as log:
-            await redriver.open(dry=pace.dry)
-            errors = stored_errors(
-                log, job.name, chosen.topics(job), since_ms=wanted.since_ms, until_ms=wanted.until_ms
-            )
-            try:
-                await _redrive(redriver, (one async for one in errors if wanted.matches(one)), pace, advance)
-            finally:
-                # What was read before a mapper failed is redriven.
-                await redriver.flush(dry=pace.dry)
-                await redriver.close()
-
-
-async def _redrive(redriver: Redriver, errors: AsyncIterator[Any], pace: _Pace, advance: Advance) -> None:
-    started, outcome = time.monotonic(), redriver.outcome
-    shown = 0
-    async for error in errors:
-        if pace.is_over(outcome.events):
-            return
-        await redriver.add(error, dry=pace.dry)
-        if redriver.is_full or (pace.is_slow and outcome.events > shown):
-            await redriver.flush(dry=pace.dry)
-            advance(outcome.events - shown, f"{outcome.before:,} redriven before")
-            shown = outcome.events
-            await pace.wait(outcome.events, started)
-
-
-@contextlib.contextmanager
-def _alone(chosen: Chosen, *, dry: bool) -> Iterator[None]:
-    """Nobody else redrives errors of the job on a log in one file; Kafka has its own means. Raises LogInUse."""
-    config = chosen.platform.config
-    if dry or config.log.is_kafka:
-        yield
-        return
-    from headwater.log.sqlite.file_lock import FileLock
-
-    path = config.log_path.resolve()
-    lock = FileLock(path.with_name(f"{path.name}.redrive.lock"))
-    if not lock.acquire():
-        raise LogInUse("Another process redrives errors of this log.", hint="Repeat the command when it has ended.")
-    try:
-        yield
-    finally:
-        lock.release()
+            await redrive(redriver, selected_errors(log, job.name, chosen.topics(job), wanted), pace, advance)
 
 
 def _mapper(name: str, project: Path) -> Callable[[Any], Any]:
@@ -176,19 +119,10 @@ def _mapper(name: str, project: Path) -> Callable[[Any], Any]:
 
 
 def _show(outcome: Outcome, job: str, *, dry: bool, as_json: bool) -> None:
+    from headwater.processing.failures.redriving import described_outcome
+
     if as_json:
-        print_json(
-            {
-                "job": job,
-                "dry_run": dry,
-                "errors": outcome.redriven,
-                "events": outcome.events,
-                "redriven_before": outcome.before,
-                "left_out": outcome.left_out,
-                "impossible": outcome.impossible,
-                "reasons": [{"error": error, "reason": why} for error, why in outcome.reasons],
-            }
-        )
+        print_json(described_outcome(outcome, job, dry=dry))
         return
     if not outcome.seen:
         click.echo("No such errors.")

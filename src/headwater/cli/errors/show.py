@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import orjson
@@ -13,9 +13,6 @@ from headwater.cli.console import called_as, print_json
 from headwater.cli.errors.chosen import Chosen
 from headwater.cli.plan import project_option
 from headwater.errors import ConfigInvalid
-
-if TYPE_CHECKING:
-    from headwater.processing.failures.stored import StoredError
 
 RAW_CHARS_MAX = 20_000
 
@@ -40,71 +37,16 @@ def command(*, name: str, as_json: bool, project: Path) -> None:
 
 
 async def _found(chosen: Chosen, name: str) -> dict[str, Any]:
-    from headwater.processing.failures.redrive import redrive_entries
-    from headwater.processing.failures.stored import original_of, stored_errors
+    from headwater.processing.failures.descriptions import described_error, find_error
 
     async with chosen.opened() as log:
-        newest: StoredError | None = None
-        count = 0
-        for job in chosen.jobs:
-            async for error in stored_errors(log, job.name, chosen.topics(job)):
-                if name in (error.group, error.id, error.event_id, error.details.lineage_id):
-                    count += 1
-                    newest = error if newest is None or error.at_ms >= newest.at_ms else newest
-        if newest is None:
+        found = await find_error(log, name, [(job.name, chosen.topics(job)) for job in chosen.jobs])
+        if found.newest is None:
             raise ConfigInvalid(
                 f"There is no error {name!r}.",
                 hint=f"`{called_as()} errors list` lists the groups; the ids of events are in their error streams.",
             )
-        original = await original_of(log, newest)
-        redrives = [
-            {part: entry.get(part) for part in ("redrive", "by", "at", "filter", "mapper")}
-            async for entry in redrive_entries(log)
-            if newest.id in entry.get("errors", ())
-        ]
-    return _as_json(newest, original, count, redrives)
-
-
-def _as_json(
-    error: StoredError, original: tuple[bytes, bytes] | str, count: int, redrives: list[dict[str, Any]]
-) -> dict[str, Any]:
-    details, event = error.details, error.event
-    raw, step_input = (b"", b"") if isinstance(original, str) else original
-    return {
-        "job": error.job,
-        "group": error.group,
-        "id": error.id,
-        "error_type": error.kind,
-        "exception": details.exception or None,
-        "step": details.step or None,
-        "message": error.message,
-        "stack": event.get("stack"),
-        "at": event.get("dt"),
-        "attempt": details.attempt,
-        "first_failed_at": details.first_failed_at or None,
-        "found": count,
-        "error_event": error.place,
-        "event": {
-            "id": error.event_id,
-            "stream": error.stream,
-            "place": details.place,
-            "key": details.key,
-            "bytes": len(raw),
-            "value": _json_of(raw),
-            "raw": raw.decode("utf-8", "backslashreplace"),
-            "missing": original if isinstance(original, str) else None,
-        },
-        "continues_with": details.resume,
-        "input": _json_of(step_input) if step_input else None,
-        "redrives": redrives,
-    }
-
-
-def _json_of(data: bytes) -> Any:
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
+        return await described_error(log, found.newest, found.count)
 
 
 def _print(found: dict[str, Any]) -> None:

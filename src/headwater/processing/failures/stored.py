@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import math
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +22,27 @@ from headwater.processing.failures.failed_events import stored_bytes
 from headwater.times import time_ms
 
 READ_BYTES = 8_388_608
+
+
+@dataclass(slots=True)
+class Reading:
+    """How error events are read: so many bytes at a time; at most so many events, for at most so long.
+
+    `events` were read so far, of all jobs; `is_complete`: no limit was reached.
+    """
+
+    bytes_at_once: int = READ_BYTES
+    events_max: float = math.inf
+    seconds_max: float = math.inf
+    events: int = 0
+    is_complete: bool = True
+    started: float = field(default_factory=time.monotonic)
+
+    def goes_on(self) -> bool:
+        """Whether more may be read."""
+        within = self.events < self.events_max and time.monotonic() - self.started < self.seconds_max
+        self.is_complete = self.is_complete and within
+        return within
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +109,31 @@ class StoredError:
 
 
 async def stored_errors(
-    log: LogReader, job: str, topics: Sequence[str], *, since_ms: int | None = None, until_ms: int | None = None
+    log: LogReader,
+    job: str,
+    topics: Sequence[str],
+    *,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    reading: Reading | None = None,
 ) -> AsyncIterator[StoredError]:
     """The error events of `job` in these topics, oldest first by partition; some may be there twice, with one id.
 
     `since_ms`, `until_ms` (not included): when processing failed. Raises LogUnavailable.
     """
+    reading = reading or Reading()
     there = [name for name in topics if name in await log.partition_counts(topics)]
     if not there:
         return
     end = (await log.last(there)).offsets
     position = await (log.first(there) if since_ms is None else log.at(there, since_ms))
     while behind := {place: at for place, at in position.offsets.items() if at < end.get(place, 0)}:
-        records, position = await read_on(log, Position(behind), bytes_max=READ_BYTES)
+        if not reading.goes_on():
+            return
+        records, position = await read_on(log, Position(behind), bytes_max=reading.bytes_at_once)
         if not records:
             return
+        reading.events += len(records)
         for record in records:
             found = error_of(job, record)
             if found is None or _is_outside(found, since_ms, until_ms):
@@ -198,11 +231,6 @@ async def _from_source(log: LogReader, details: Details) -> tuple[bytes, bytes] 
     if not records or records[0].offset != details.offset or len(records[0].value) != details.raw_bytes:
         return gone
     return records[0].value, b""
-
-
-def matching(test: Callable[[Any], bool], error: StoredError) -> bool:
-    """Whether a filter accepts the error."""
-    return test(error.fields())
 
 
 def _is_outside(error: StoredError, since_ms: int | None, until_ms: int | None) -> bool:

@@ -13,6 +13,7 @@ from headwater.streams.seen import SeenStreams
 from headwater.streams.visibility import Sight
 from headwater.web.info import DESCRIPTION, JsonResponse
 from headwater.web.openapi import events as spec_events
+from headwater.web.openapi import failures as spec_failures
 from headwater.web.openapi import jobs as spec_jobs
 from headwater.web.openapi import monitoring as spec_monitoring
 from headwater.web.openapi import registry as spec_registry
@@ -37,6 +38,7 @@ TAGS = {
     spec_streams.LEGACY_TAG: "The same streams for clients of MediaWiki's and EventGate's interfaces.",
     spec_tables.TAG: "Materialized tables: the newest row of each key of a stream.",
     spec_jobs.TAG: "How the jobs of the platform are; pause, resume, reset and rewind them.",
+    spec_failures.TAG: "Events that jobs could not process: their causes, and how to have them processed again.",
     spec_monitoring.TAG: "Whether events arrive, whether hours are complete, and whether the counts agree.",
     spec_schemas.TAG: "The schema repositories: directories, versions, search.",
     spec_registry.TAG: "The schemas for clients of Confluent's schema registry.",
@@ -86,6 +88,7 @@ def specification(
         **spec_streams.paths(has_legacy=config.streams.enforce),
         **spec_tables.paths(),
         **spec_jobs.paths(),
+        **spec_failures.paths(),
         **spec_monitoring.paths(),
         **spec_schemas.paths(),
         **spec_registry.paths(),
@@ -96,6 +99,7 @@ def specification(
         spec_streams,
         spec_tables,
         spec_jobs,
+        spec_failures,
         spec_monitoring,
         spec_schemas,
         spec_registry,

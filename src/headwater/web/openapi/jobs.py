@@ -99,6 +99,7 @@ def _job() -> Node:
                         "redrive": text(
                             "The command that processes the events again; null if they were skipped.", nullable=True
                         ),
+                        "details": text("The path of the last of them, if the client may read it.", nullable=True),
                     }
                 ),
                 "The causes of failures, the most frequent first.",

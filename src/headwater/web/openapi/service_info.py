@@ -40,7 +40,8 @@ def schemas() -> dict[str, Node]:
                 "first": text("When the first one failed."),
                 "last": text("When the last one failed."),
                 "message": text("Of the last one."),
-                "redrive": text("The command that lets the job process them again."),
+                "redrive": text("The command that lets the job process them again.", nullable=True),
+                "details": text("The path of the last of them, if the client may read it.", nullable=True),
             }
         ),
         "unreadiness": record({"status": one_of(("unavailable",)), "reason": text("The kind of error.")}),

@@ -27,7 +27,7 @@ from headwater.times import ms_of, utc_seconds
 from headwater.web.http.route import Route
 from headwater.web.http.seats import Seats
 from headwater.web.http.threads import SharedWork
-from headwater.web.jobs import jobs_in_trouble
+from headwater.web.jobs.views import jobs_in_trouble
 from headwater.web.pages.examples import example_events
 from headwater.web.pages.feed import STREAMS_MAX, PageFeed
 from headwater.web.sight import seen

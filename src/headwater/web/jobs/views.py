@@ -36,6 +36,7 @@ def _view(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
         name, place = PRIVATE_NAME, None
     # The text of an exception may contain part of an event.
     readable = seen.visibility.reads_job(job.name, seen.sight)
+    shows = seen.reads(platform.streams.get(job.writes().errors))
     if report.trouble_of_process and not seen.sees_all:
         # It may name another job, or its file.
         trouble = None if trouble is None else trouble.partition(":")[0]
@@ -61,7 +62,7 @@ def _view(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
         "state_keys": report.state_keys,
         "state_bytes": report.state_bytes,
         "trouble": trouble,
-        "error_groups": [_group(job, one) for one in report.error_groups[:GROUPS_MAX]] if readable else [],
+        "error_groups": [_group(job, one, shows=shows) for one in report.error_groups[:GROUPS_MAX]] if readable else [],
         "in_flight": report.calls.in_flight,
         "waiting": report.calls.waiting,
         "parked": report.calls.parked,
@@ -73,8 +74,11 @@ def _rounded(latency: LatencyReport, share: float) -> float | None:
     return None if found is None else float(f"{found:.2g}")
 
 
-def _group(job: Job, one: ErrorGroup) -> dict[str, Any]:
-    """The errors of one cause since the process started, and the command that processes the events again, or None."""
+def _group(job: Job, one: ErrorGroup, *, shows: bool) -> dict[str, Any]:
+    """The errors of one cause since the process started, and the command that processes the events again, or None.
+
+    `shows`: whether the client may read them at the path in `details`.
+    """
     command = f"headwater errors redrive {job.name} --group {one.group}"
     return {
         "group": one.group,
@@ -84,4 +88,5 @@ def _group(job: Job, one: ErrorGroup) -> dict[str, Any]:
         "last": utc_text(one.last_ms),
         "message": one.message,
         "redrive": None if job.on_error == "skip" else command,
+        "details": f"/v1/errors/{one.group}" if shows and job.on_error != "skip" else None,
     }

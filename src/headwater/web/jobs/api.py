@@ -18,7 +18,7 @@ from headwater.times import time_ms, utc_milliseconds
 from headwater.web.http.headers import is_on
 from headwater.web.http.json_body import json_body
 from headwater.web.http.route import Route
-from headwater.web.jobs import job_views
+from headwater.web.jobs.views import job_views
 from headwater.web.sight import address_of, seen
 
 Verb = Literal["pause", "resume", "reset", "rewind"]
