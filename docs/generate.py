@@ -24,7 +24,7 @@ from headwater.checking.questions import READING
 from headwater.cli.main import VERBS, main
 from headwater.connectors.registry import SINKS, SUFFIXES, sink_spec
 from headwater.errors import HeadwaterError
-from headwater.jobs.sinks import CONNECTOR, TableOptions
+from headwater.jobs.sinks import CONNECTOR, EventOptions, TableOptions
 from headwater.options import inner_section, is_required
 from headwater.web import problems
 
@@ -186,6 +186,10 @@ point of the group `headwater.sinks`; `headwater.connectors.registry.sink_spec` 
 """
 
 
+# What an example has besides the options of its connector.
+_EXAMPLES_REST = {"table": "columns: {id: text, placed_at: text}, key: id", "events": "key: id"}
+
+
 def connectors_page() -> str:
     """How sinks are configured, and each of them: what it is for, what it can do, and its options."""
     suffixes = ", ".join(f"`{suffix}` for {name}" for suffix, name in SUFFIXES.items())
@@ -193,7 +197,7 @@ def connectors_page() -> str:
         "# Connectors",
         NOTICE,
         CONNECTORS_BEFORE.replace("SUFFIXES", suffixes),
-        "## Options of every sink",
+        "## Options of every sink of a table",
         "",
         *_table(
             ["option", "value", "default", "meaning"],
@@ -202,6 +206,11 @@ def connectors_page() -> str:
                 *_option_rows(TableOptions),
             ],
         ),
+        "## Options of every sink of events",
+        "",
+        "A sink that is given whole events, instead of rows of a table, takes these instead:",
+        "",
+        *_table(["option", "value", "default", "meaning"], _option_rows(EventOptions)),
         "## Sinks",
         "",
     ]
@@ -210,9 +219,12 @@ def connectors_page() -> str:
         can = ["rows and position are written in one transaction: nothing is written twice"]
         can = can if spec.features.token_in_target else ["after a crash the last batch is written again"]
         can += ["a row replaces the one with the same key"] if spec.features.upsert else []
+        can += ["`delete_when` deletes rows"] if spec.features.deletes else []
+        can += [] if spec.features.reads_back else ["what it writes is not shown on pages and in `headwater sql`"]
         parts += [f"### {name}", "", spec.summary, ""]
         parts += [f"Needs `headwater[{spec.extra}]`.", ""] if spec.extra else []
         parts += [f"{'; '.join(can).capitalize()}.", ""]
+        parts += [f"Such as `{{connector: {name}, {spec.example}, {_EXAMPLES_REST[spec.form]}}}`.", ""]
         parts += _table(["option", "value", "default", "meaning"], _option_rows(spec.options))
     return "\n".join(parts)
 

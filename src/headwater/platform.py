@@ -128,8 +128,8 @@ class Platform:
 
     @property
     def tables(self) -> Mapping[str, TableSink]:
-        """The tables of the jobs that run in this process, by name."""
-        return self.inside.sinks
+        """The tables of the jobs that run in this process, by name, of which the rows can be read."""
+        return {name: sink for name, sink in self.inside.sinks.items() if isinstance(sink, TableSink)}
 
     @property
     def materialized(self) -> Tables:

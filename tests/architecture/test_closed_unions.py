@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "headwater"
-MEMBERS = {"Await", "Each", "PerKey", "ToStream", "ToTable"}
+MEMBERS = {"Await", "Each", "EventOptions", "EventShape", "PerKey", "TableOptions", "TableShape", "ToStream", "ToTable"}
 
 
 def _names_of(node: ast.AST) -> set[str]:

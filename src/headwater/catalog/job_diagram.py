@@ -80,6 +80,9 @@ def diagram_of(job: Job, streams: StreamRegistry, measures: JobMeasures | None =
         rows = () if measured.rows is None else (_counted(measured.rows, "row"),)
         by = () if writes.sink is None else (f"by {writes.sink.spec.name}",)
         outputs.append(Part("table", writes.table.name, ", ".join(("table", *by, *rows))))
+    if writes.events is not None:
+        by = () if writes.sink is None else (f"by {writes.sink.spec.name}",)
+        outputs.append(Part("table", writes.events.name, ", ".join(("events", *by))))
     if writes.materialized is not None:
         rows = () if measured.rows is None else (_counted(measured.rows, "row"),)
         outputs.append(Part("table", writes.materialized.name, ", ".join(("materialized table", *rows))))

@@ -37,7 +37,7 @@ async def measures_of(log: Log, job: Job, streams: StreamRegistry, *, rows: int 
 async def _lag(log: Log, job: Job, topics: Iterable[str]) -> int | None:
     """None if the position is kept elsewhere: with the rows of a table, or in a file of the job."""
     token = await log.committed(job.group)
-    if token is None and (job.writes().table is not None or (job.keeps_state and not log.features.keyed_state)):
+    if token is None and (job.writes().target is not None or (job.keeps_state and not log.features.keyed_state)):
         return None
     names = list(topics)
     done = Position.parse(token).offsets if token else {}

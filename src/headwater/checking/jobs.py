@@ -127,7 +127,7 @@ def names_differ(project: Project) -> Iterator[Problem]:
     """The names of two jobs do not differ only in case: files are named after them."""
     first: dict[str, Job] = {}
     for job in project.jobs:
-        if job.writes().table is not None:
+        if job.writes().target is not None:
             continue
         other = first.setdefault(job.name.lower(), job)
         if other is not job:

@@ -20,6 +20,9 @@ ColumnType = Literal["text", "integer", "real", "boolean", "json"]
 COLUMN_TYPES: tuple[ColumnType, ...] = ("text", "integer", "real", "boolean", "json")
 VERSION_TYPES: frozenset[ColumnType] = frozenset(("text", "integer", "real"))
 
+# Which events delete the row of their key: all of these dotted paths hold one of their values.
+DeleteWhen = tuple[tuple[str, tuple[Any, ...]], ...]
+
 # Names go into SQL as they are; what this admits needs no quoting tricks, and an underscore in front is ours.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 
@@ -52,7 +55,8 @@ class TableShape:
     numbers, or texts that sort by age, such as times in UTC. Of rows with the same version the one that arrives last is
     kept. `order` is the order for display, such as `edits desc, wiki`. `deleted` is the boolean column that is true in
     the row of something that is gone: it stays, so that no older event brings the thing back, and is left out of the
-    result of a run over history.
+    result of a run over history. `delete_when`: events that delete the row of their key; they need no other column than
+    key and version, and no older event brings the row back.
     """
 
     name: str
@@ -61,14 +65,12 @@ class TableShape:
     order: str = ""
     version: str = ""
     deleted: str = ""
+    delete_when: DeleteWhen = ()
 
     def __post_init__(self) -> None:
         """Raises JobInvalid if a name cannot be used, a type is unknown, or key or version is not a suitable column."""
         for name in (self.name, *self.column_names):
-            if not _NAME.fullmatch(name):
-                raise JobInvalid(
-                    f"{name!r} cannot name a table or a column.", hint="Use letters, digits and '_', a letter first."
-                )
+            _check_name(name, "a table or a column")
         for column in self.columns:
             if column.type not in COLUMN_TYPES:
                 raise JobInvalid(
@@ -85,6 +87,7 @@ class TableShape:
                 f"{self.deleted!r} cannot mark deleted rows of table {self.name}: it is no boolean column."
             )
         self.order_terms(self.order)
+        _check_deletes(self.name, self.key, self.delete_when)
 
     def _check_version(self) -> None:
         kinds = {column.name: column.type for column in self.columns if column.name not in self.key}
@@ -113,15 +116,57 @@ class TableShape:
 
 
 @dataclass(frozen=True, slots=True)
+class EventShape:
+    """What a sink is given that takes whole events, such as requests, messages or lines. `name` is that of the sink.
+
+    `key` are the dotted paths whose values say what an event is about; events of one key are kept in order. `version`
+    is the path by which one event of a key is newer than another. `delete_when`: events that delete what their key
+    stands for, where the target can.
+    """
+
+    name: str
+    key: tuple[str, ...] = ()
+    version: str = ""
+    delete_when: DeleteWhen = ()
+
+    def __post_init__(self) -> None:
+        """Raises JobInvalid if the name cannot be used, a path is empty, or there is a version without a key."""
+        _check_name(self.name, "a sink")
+        for path in (*self.key, *((self.version,) if self.version else ())):
+            if not all(path.split(".")):
+                raise JobInvalid(f"{path!r} is no dotted path.", hint="Such as `meta.id`.")
+        if self.version and not self.key:
+            raise JobInvalid(f"The sink {self.name} has a version and no key.", hint="Add `key`.")
+        _check_deletes(self.name, self.key, self.delete_when)
+
+
+Shape = TableShape | EventShape
+
+
+def _check_name(name: str, what: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise JobInvalid(f"{name!r} cannot name {what}.", hint="Use letters, digits and '_', a letter first.")
+
+
+def _check_deletes(name: str, key: tuple[str, ...], delete_when: DeleteWhen) -> None:
+    if delete_when and not key:
+        raise JobInvalid(f"{name} has `delete_when` and no key, by which a row would be deleted.", hint="Add `key`.")
+
+
+@dataclass(frozen=True, slots=True)
 class SinkFeatures:
     """What a kind of sink can do.
 
     `token_in_target`: the token is stored atomically with the rows, so that nothing is written twice; otherwise the
-    position is committed to the log after the write. `upsert`: a row replaces the one with the same key.
+    position is committed to the log after the write. `upsert`: a row replaces the one with the same key. `reads_back`:
+    the sink is `Readable`, so that its table can be shown. `deletes`: it deletes by key, as `delete_when` says, and an
+    older event does not bring back what was deleted.
     """
 
     token_in_target: bool
     upsert: bool
+    reads_back: bool = True
+    deletes: bool = False
 
 
 class Sink(Protocol):
@@ -169,8 +214,12 @@ class SetsAside(Protocol):
         ...
 
 
+@runtime_checkable
 class Readable(Protocol):
-    """A table that can be looked at while it is being filled. Blocks on disk: call it in a thread, from any one."""
+    """A sink, with the feature `reads_back`, whose table can be looked at while it is being filled.
+
+    Blocks on disk: call it in a thread, from any one.
+    """
 
     shape: TableShape
 

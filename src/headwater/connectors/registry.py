@@ -96,7 +96,9 @@ def table_sink(path: Path, shape: TableShape) -> TableSink:
             hint=f"Use the extension {' or '.join(SUFFIXES)}.",
         )
     spec = sink_spec(kind)
-    return spec.make(spec.options(path=str(path)), shape, Path())
+    sink = spec.make(spec.options(path=str(path)), shape, Path())
+    assert isinstance(sink, TableSink)
+    return sink
 
 
 def _added() -> dict[str, EntryPoint]:

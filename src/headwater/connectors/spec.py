@@ -10,15 +10,29 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from headwater.connectors.contract import Readable, Sink, SinkFeatures, TableShape
+from headwater.connectors.contract import Readable, Shape, Sink, SinkFeatures, TableShape
 from headwater.declaration import Declaration, KeyPath, dotted
 from headwater.options import REFERENCE, fields_of, read_section
 
+# Whether a sink is given rows with columns, as a `TableShape` says, or whole events, as an `EventShape` says.
+Form = Literal["table", "events"]
 
+
+@runtime_checkable
 class TableSink(Sink, Readable, Protocol):
     """A sink that fills a table which can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDefaults:
+    """The batch that a kind of sink writes best. It is written when it has `rows_max` events or `bytes_max` bytes, and
+    at the latest `seconds_max` after its first event."""
+
+    rows_max: int = 1000
+    bytes_max: int = 8_388_608
+    seconds_max: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +40,24 @@ class SinkSpec:
     """A kind of sink.
 
     `options` is a dataclass of `settings.setting` fields; `make(options, shape, directory)` returns a closed sink, with
-    relative paths in the project's directory. `extra` is the one of headwater that installs its driver. `statements`
-    are those that create a table in the target. `file` is the path, among the options, of the local file that it fills.
+    relative paths in the project's directory; `shape` is a TableShape for a sink of the form "table", an EventShape for
+    "events". `extra` is the one of headwater that installs its driver. `statements` are those that create a table in
+    the target. `file` is the path, among the options, of the local file that it fills. `example` are the options of an
+    example, as YAML in one line, such as `path: var/orders.db`. `batch` is what it writes at once, unless a stream file
+    says otherwise.
     """
 
     name: str
     summary: str
     options: type[Any]
-    make: Callable[[Any, TableShape, Path], TableSink]
+    make: Callable[[Any, Any, Path], Sink]
     features: SinkFeatures
     extra: str | None = None
     statements: Callable[[TableShape], Sequence[str]] = lambda shape: ()
     file: Callable[[Any], str] | None = None
+    form: Form = "table"
+    example: str = ""
+    batch: BatchDefaults = BatchDefaults()
 
     def read(self, written: Any, source: Declaration, path: KeyPath) -> Any:
         """The options written at `path`; secrets are the references to them. Raises ConfigInvalid."""
@@ -73,7 +93,7 @@ class ConfiguredSink:
         """The file of this machine that it fills, if it fills one."""
         return None if self.spec.file is None else directory / self.spec.file(self.options)
 
-    def made(self, shape: TableShape, secrets: Mapping[str, Any], directory: Path) -> TableSink:
+    def made(self, shape: Shape, secrets: Mapping[str, Any], directory: Path) -> Sink:
         """The sink, closed, with `secrets` put in for their references."""
         options = dataclasses.replace(self.options, **secrets) if secrets else self.options
         return self.spec.make(options, shape, directory)

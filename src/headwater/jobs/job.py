@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Never, Unpack, assert_never, get_args
 
-from headwater.connectors.contract import TableShape
+from headwater.connectors.contract import Shape
 from headwater.connectors.spec import ConfiguredSink
 from headwater.errors import JobInvalid
 from headwater.jobs.arguments import Arguments, is_texts, shown
@@ -52,9 +52,9 @@ class ToStream:
 
 @dataclass(frozen=True, slots=True)
 class ToTable:
-    """The table a job fills; in the project's database of tables, or where `sink` says."""
+    """The table a job fills, in the project's database of tables or where `sink` says; or the events for `sink`."""
 
-    shape: TableShape
+    shape: Shape
     sink: ConfiguredSink | None = None
 
 
@@ -200,7 +200,7 @@ class Job:
     @property
     def is_only_begun(self) -> bool:
         """Whether it is what its branches begin with, and no job to run itself."""
-        return self.has_branches and not self.writes().results and self.writes().table is None
+        return self.has_branches and not self.writes().results and self.writes().target is None
 
     def _change(self, **fields: Any) -> None:
         """While the file of the job is loaded, its decorators complete it. Raises JobInvalid if it cannot be so."""
@@ -222,7 +222,7 @@ class Job:
             case ToStream(stream):
                 return Writes(self.error_stream, output=stream, late=self.late_stream, emitted=emitted)
             case ToTable(shape, sink):
-                return Writes(self.error_stream, table=shape, sink=sink, late=self.late_stream, emitted=emitted)
+                return Writes(self.error_stream, target=shape, sink=sink, late=self.late_stream, emitted=emitted)
             case None:
                 return Writes(self.error_stream, late=self.late_stream, emitted=emitted, materialized=self.materialized)
             case _:

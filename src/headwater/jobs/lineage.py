@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
-from headwater.connectors.contract import TableShape
+from headwater.connectors.contract import EventShape, Shape, TableShape
 from headwater.connectors.spec import ConfiguredSink
 from headwater.jobs.tables.materialized import MaterializedTable
 
@@ -13,17 +14,40 @@ from headwater.jobs.tables.materialized import MaterializedTable
 class Writes:
     """The outputs of a job. `errors`: the stream of the events it could not process; every job has one.
 
-    `emitted`: the streams that its functions emit to, besides `output`. `sink`: the one that fills `table`; None means
-    the database of the project's tables. `materialized`: the table that its state is.
+    `emitted`: the streams that its functions emit to, besides `output`. `target`: what it writes by a sink, rows of a
+    table or events. `sink`: that sink; None means the database of the project's tables. `materialized`: the table that
+    its state is.
     """
 
     errors: str
     output: str | None = None
     late: str | None = None
-    table: TableShape | None = None
+    target: Shape | None = None
     sink: ConfiguredSink | None = None
     emitted: tuple[str, ...] = ()
     materialized: MaterializedTable | None = None
+
+    @property
+    def table(self) -> TableShape | None:
+        """The table that its sink fills."""
+        match self.target:
+            case TableShape() as shape:
+                return shape
+            case EventShape() | None:
+                return None
+            case _:
+                assert_never(self.target)
+
+    @property
+    def events(self) -> EventShape | None:
+        """The events that its sink is given, if that takes no rows."""
+        match self.target:
+            case EventShape() as shape:
+                return shape
+            case TableShape() | None:
+                return None
+            case _:
+                assert_never(self.target)
 
     @property
     def table_name(self) -> str | None:

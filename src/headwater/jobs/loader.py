@@ -130,12 +130,14 @@ def _with_tables(jobs: list[Job], refused: Callable[[ConfigInvalid], None] | Non
 def _check_names(job: Job, found: Mapping[str, Job], tables: dict[str, Job], project: Path) -> None:
     other, writes = found.get(job.name, job), job.writes()
     # The job of a sink is named after its table.
-    if other is not job and (writes.sink is None or other.writes().table is None):
+    if other is not job and (writes.sink is None or other.writes().target is None):
         raise _twice(job, other, f"There is another job {job.name}", "Rename one.", project)
-    if (name := writes.table_name) is not None:
+    name = writes.table_name if writes.events is None else writes.events.name
+    if name is not None:
         filling = tables.setdefault(name, job)
         if filling is not job:
-            raise _twice(job, filling, f"The table {name} is filled by another job", "Rename one.", project)
+            message = f"The {'table' if writes.events is None else 'sink'} {name} is filled by another job"
+            raise _twice(job, filling, message, "Rename one.", project)
 
 
 def _placed(job: Job, project: Path) -> Job:

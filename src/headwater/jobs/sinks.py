@@ -1,4 +1,4 @@
-"""The `sinks:` of stream files as jobs without steps: each fills a table with the events of one stream."""
+"""The `sinks:` of stream files as jobs without steps: each gives the events of one stream to another system."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
-from headwater.connectors.contract import COLUMN_TYPES, Column, TableShape
-from headwater.connectors.spec import ConfiguredSink, SinkSpec
+from headwater.connectors.contract import COLUMN_TYPES, Column, DeleteWhen, EventShape, Shape, TableShape
+from headwater.connectors.spec import ConfiguredSink, Form, SinkSpec
 from headwater.declaration import Declaration, KeyPath, dotted, nearest
 from headwater.errors import ConfigInvalid, ExtraMissing, JobInvalid
 from headwater.jobs.job import Job, ToTable
@@ -21,12 +21,16 @@ from headwater.streams.stream import Stream
 
 CONNECTOR = "connector"
 SINKS = "sinks"
+_DELETE_WHEN = (
+    "Which events delete what their key stands for: dotted path → value, or a list of values, such as"
+    " `{changelog_kind: delete}`; several paths must all hold. An older event brings nothing back that was deleted."
+)
 _COLUMN_TAKES = "a type, or a list of a type and a dotted path"
 
 
 @dataclass(frozen=True, slots=True)
 class TableOptions:
-    """What every sink of a table takes, besides the options of its connector."""
+    """What every sink that fills a table takes, besides the options of its connector."""
 
     columns: Mapping[str, Any] = setting(
         REQUIRED,
@@ -47,7 +51,29 @@ class TableOptions:
         " the event that arrives last is the row.",
     )
     order: str = setting("", "The order in which the table is shown, such as `edits desc, wiki`.")
+    delete_when: Mapping[str, Any] = setting({}, _DELETE_WHEN)
 
+
+@dataclass(frozen=True, slots=True)
+class EventOptions:
+    """What every sink that is given whole events takes, besides the options of its connector."""
+
+    name: str | None = setting(
+        None,
+        "The name of the sink; null: the name of the stream in lower case, with `_` for everything but letters and"
+        " digits.",
+    )
+    key: tuple[str, ...] = setting(
+        (),
+        "The dotted paths whose values say what an event is about, such as `meta.id`; events of one key keep their"
+        " order.",
+    )
+    version: str = setting("", "The dotted path by which one event of a key is newer or older than another.")
+    delete_when: Mapping[str, Any] = setting({}, _DELETE_WHEN)
+
+
+# By the form of the sink, what is read besides the options of its connector.
+COMMON: Mapping[Form, type[TableOptions] | type[EventOptions]] = {"table": TableOptions, "events": EventOptions}
 
 FindSink = Callable[[str], SinkSpec]
 Refused = Callable[[ConfigInvalid], None]
@@ -92,17 +118,19 @@ def _job(stream: Stream, index: int, source: Declaration, find_sink: FindSink, p
     if CONNECTOR not in written:
         raise source.refusal(path, f"{dotted(path)} needs a connector.", hint="Such as `connector: sqlite`.")
     spec = _spec(source, (*path, CONNECTOR), written[CONNECTOR], find_sink)
-    common, own = fields_of(TableOptions), fields_of(spec.options)
+    common, own = fields_of(COMMON[spec.form]), fields_of(spec.options)
     source.refuse_unknown_keys(path, written, (CONNECTOR, *common, *own))
-    table = read_section(TableOptions, {key: value for key, value in written.items() if key in common}, source, path)
+    asked = read_section(
+        COMMON[spec.form], {key: value for key, value in written.items() if key in common}, source, path
+    )
     options = spec.read({key: value for key, value in written.items() if key in own}, source, path)
-    shape = _shape(stream, table, source, path)
+    shape = _shape(stream, asked, spec, source, path)
     place = Place(relative_file(Path(source.file), project), source.line(path) or 1)
     return Job(
         name=f"sink.{shape.name}",
         sources=(stream.name,),
         output=ToTable(shape, ConfiguredSink(spec, options, str(place))),
-        summary=f"Fills the table {shape.name} by the connector {spec.name}.",
+        summary=_summary(shape, spec),
         place=place,
         project=project,
     )
@@ -117,13 +145,51 @@ def _spec(source: Declaration, path: KeyPath, name: Any, find_sink: FindSink) ->
         raise source.refusal(path, error.message, hint=error.hint) from None
 
 
-def _shape(stream: Stream, options: TableOptions, source: Declaration, path: KeyPath) -> TableShape:
-    name = options.table or re.sub(r"[^a-z0-9]", "_", stream.name.lower())
-    columns = tuple(_column(*item, source, (*path, "columns", item[0])) for item in options.columns.items())
+def _summary(shape: Shape, spec: SinkSpec) -> str:
+    match shape:
+        case TableShape(name):
+            return f"Fills the table {name} by the connector {spec.name}."
+        case EventShape(name):
+            return f"Gives events to {name} by the connector {spec.name}."
+        case _:
+            assert_never(shape)
+
+
+def _shape(
+    stream: Stream, options: TableOptions | EventOptions, spec: SinkSpec, source: Declaration, path: KeyPath
+) -> Shape:
+    deletes = _delete_when(options.delete_when, spec, source, (*path, "delete_when"))
+    unnamed = re.sub(r"[^a-z0-9]", "_", stream.name.lower())
     try:
-        return TableShape(name, columns, options.key, options.order, options.version)
+        match options:
+            case EventOptions():
+                return EventShape(options.name or unnamed, options.key, options.version, deletes)
+            case TableOptions():
+                columns = tuple(_column(*item, source, (*path, "columns", item[0])) for item in options.columns.items())
+                return TableShape(
+                    options.table or unnamed, columns, options.key, options.order, options.version, delete_when=deletes
+                )
+            case _:
+                assert_never(options)
     except JobInvalid as error:
         raise source.refusal(path, error.detail, hint=error.hint) from None
+
+
+def _delete_when(written: Mapping[str, Any], spec: SinkSpec, source: Declaration, path: KeyPath) -> DeleteWhen:
+    if written and not spec.features.deletes:
+        raise source.refusal(path, f"{dotted(path)}: the sink {spec.name} deletes nothing.", hint="Leave it out.")
+    deletes = []
+    for at, wanted in written.items():
+        values = wanted if isinstance(wanted, list) else [wanted]
+        if not all(at.split(".")) or not values or not all(isinstance(value, str | int | None) for value in values):
+            raise source.refusal(
+                (*path, at),
+                f"{dotted((*path, at))} must be a dotted path and a value, or a list of values: texts, whole numbers,"
+                " true, false or null.",
+                hint="Such as `{changelog_kind: delete}`.",
+            )
+        deletes.append((at, tuple(values)))
+    return tuple(deletes)
 
 
 def _column(name: str, written: Any, source: Declaration, path: KeyPath) -> Column:

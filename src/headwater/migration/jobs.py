@@ -83,7 +83,7 @@ class JobMigration:
         self._target = target
         self._files = files
         self._on_progress = on_progress
-        self._stateful = {job.name for job in jobs if job.keeps_state and job.writes().table is None}
+        self._stateful = {job.name for job in jobs if job.keeps_state and job.writes().target is None}
         self._held: dict[str, _Held] = {}
         self._takes_all = True
 

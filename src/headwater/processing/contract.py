@@ -32,7 +32,7 @@ class RunnerFeatures:
 
     def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
         """What `job` needs that these features lack, a clause each; () if nothing is missing."""
-        fills_table = job.writes().table is not None
+        fills_table = job.writes().target is not None
         reasons = []
         if job.keeps_state and fills_table and not self.tables_with_state:
             reasons.append("it keeps state and fills a table: let it write a stream, and fill the table from that")

@@ -141,4 +141,6 @@ def consequences(job: Job, *, begins_at: str) -> list[str]:
         found.append(f"The table {writes.materialized.name} is empty until its events have been processed again.")
     if writes.table is not None:
         found.append(f"The rows of {writes.table.name} stay, and are written again.")
+    if writes.events is not None:
+        found.append(f"What {writes.events.name} was given stays there, and is given to it again.")
     return found

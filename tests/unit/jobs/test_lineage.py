@@ -19,10 +19,10 @@ ERRORS = "j.error"
     [
         (Job("j", ("a",)), Writes(ERRORS)),
         (Job("j", ("a",), output=ToStream("b", "1.0.0")), Writes(ERRORS, output="b")),
-        (Job("j", ("a",), output=ToTable(SHAPE)), Writes(ERRORS, table=SHAPE)),
+        (Job("j", ("a",), output=ToTable(SHAPE)), Writes(ERRORS, target=SHAPE)),
         (Job("j", ("a",), late_stream="c"), Writes(ERRORS, late="c")),
         (Job("j", ("a",), output=ToStream("b"), late_stream="c"), Writes(ERRORS, output="b", late="c")),
-        (Job("j", ("a",), output=ToTable(SHAPE), late_stream="c"), Writes(ERRORS, late="c", table=SHAPE)),
+        (Job("j", ("a",), output=ToTable(SHAPE), late_stream="c"), Writes(ERRORS, late="c", target=SHAPE)),
     ],
 )
 def test_each_kind_of_job_says_what_it_writes(job: Job, expected: Writes) -> None:

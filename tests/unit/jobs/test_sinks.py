@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from headwater.connectors.contract import Column, SinkFeatures, TableShape
+from headwater.connectors.contract import Column, EventShape, SinkFeatures, TableShape
 from headwater.connectors.registry import SINKS, sink_spec
 from headwater.connectors.sinks.sqlite import SqliteSink
 from headwater.connectors.spec import SinkSpec
 from headwater.errors import ConfigInvalid, ExtraMissing
 from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
-from headwater.jobs.sinks import CONNECTOR, TableOptions, sink_jobs
+from headwater.jobs.sinks import COMMON, CONNECTOR, sink_jobs
 from headwater.options import fields_of
 from headwater.settings import REQUIRED, setting
 from headwater.streams.layers import Scope
@@ -39,10 +40,20 @@ SPEC = SinkSpec(
 )
 
 
+EVENTS = dataclasses.replace(
+    SPEC,
+    name="calls",
+    form="events",
+    features=SinkFeatures(token_in_target=False, upsert=False, reads_back=False, deletes=True),
+)
+DELETING = dataclasses.replace(SPEC, name="deleting", features=dataclasses.replace(SPEC.features, deletes=True))
+
+
 def find_sink(name: str) -> SinkSpec:
     if name == "absent":
         raise ExtraMissing("The absent sink needs a driver.", hint="Install headwater[absent].")
-    return SPEC if name == SPEC.name else sink_spec(name)
+    own = {spec.name: spec for spec in (SPEC, EVENTS, DELETING)}
+    return own[name] if name in own else sink_spec(name)
 
 
 def jobs_of(project: Path, files: Mapping[str, str], scope: Scope | None = None) -> list[Job]:
@@ -81,6 +92,38 @@ def test_a_sink_is_a_job_without_steps(tmp_path: Path) -> None:
     assert writes.sink.spec is sink_spec("sqlite")
     assert writes.sink.file(tmp_path) == tmp_path / "var/orders.db"
     assert writes.sink.made(shape, {}, tmp_path).shape == shape
+
+
+def test_a_sink_of_events_has_no_table(tmp_path: Path) -> None:
+    sinks = "- {connector: calls, host: h, key: [meta.domain, id], version: meta.dt, delete_when: {kind: delete}}\n"
+    (job,) = jobs_of(tmp_path, {"shop.orders.yaml": stream(sinks)})
+    shape = EventShape("shop_orders", ("meta.domain", "id"), "meta.dt", (("kind", ("delete",)),))
+    writes = job.writes()
+    assert (job.name, writes.table, writes.table_name, writes.events, writes.target) == (
+        "sink.shop_orders",
+        None,
+        None,
+        shape,
+        shape,
+    )
+    assert job.summary == "Gives events to shop_orders by the connector calls."
+    (named,) = jobs_of(tmp_path, {"shop.orders.yaml": stream("- {connector: calls, host: h, name: theirs}\n")})
+    assert named.writes().events == EventShape("theirs")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("{kind: delete}", (("kind", ("delete",)),)),
+        ("{kind: [delete, gone], meta.n: 7}", (("kind", ("delete", "gone")), ("meta.n", (7,)))),
+        ("{gone: true, after: null}", (("gone", (True,)), ("after", (None,)))),
+        ("{}", ()),
+    ],
+)
+def test_what_deletes_is_read_as_paths_and_values(tmp_path: Path, written: str, read: object) -> None:
+    sinks = f"- {{connector: deleting, host: h, columns: {{id: text}}, key: id, delete_when: {written}}}\n"
+    (job,) = jobs_of(tmp_path, {"shop.orders.yaml": stream(sinks)})
+    assert job.writes().table == TableShape("shop_orders", (Column("id", "text", "id"),), ("id",), delete_when=read)  # type: ignore[arg-type]
 
 
 def test_the_name_of_a_table_follows_from_the_stream(tmp_path: Path) -> None:
@@ -139,6 +182,17 @@ def test_an_error_in_one_sink_leaves_the_others(tmp_path: Path) -> None:
         ("- {connector: sqlite, path: x, columns: {id: text}, order: no}\n", 4, "is not an order"),
         ("- {connector: sqlite, path: x, columns: {id: text}, table: 'a b'}\n", 4, "cannot name"),
         ("- connector: remote\n  host: h\n  columns: {id: text}\n  password: hunter2\n", 7, "must be a reference"),
+        ("- connector: remote\n  host: h\n  columns: {id: text}\n  delete_when: {a: b}\n", 7, "remote deletes nothing"),
+        ("- {connector: deleting, host: h, columns: {id: text}, delete_when: {a: b}}\n", 4, "and no key"),
+        ("- connector: deleting\n  host: h\n  columns: {id: text}\n  delete_when: a\n", 7, "must be a mapping"),
+        ("- connector: calls\n  host: h\n  delete_when:\n    a: {b: c}\n", 7, "a dotted path and a value"),
+        ("- connector: calls\n  host: h\n  delete_when:\n    a: []\n", 7, "a dotted path and a value"),
+        ("- connector: calls\n  host: h\n  delete_when:\n    a..b: c\n", 7, "a dotted path and a value"),
+        ("- {connector: calls, host: h, delete_when: {a: b}}\n", 4, "and no key"),
+        ("- {connector: calls, host: h, version: a}\n", 4, "has a version and no key"),
+        ("- {connector: calls, host: h, key: a..b}\n", 4, "no dotted path"),
+        ("- {connector: calls, host: h, name: a b}\n", 4, "cannot name a sink"),
+        ("- connector: calls\n  host: h\n  columns: {id: text}\n", 6, 'unknown key "columns"'),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_line(tmp_path: Path, sinks: str, line: int, says: str) -> None:
@@ -158,6 +212,15 @@ def test_sinks_are_a_list_of_mappings(tmp_path: Path, sinks: str) -> None:
 def test_a_family_has_no_sinks(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match="a family of streams has no sinks"):
         jobs_of(tmp_path, {"families/all.yaml": stream(SMALL, "/^a\\./")})
+
+
+def test_two_sinks_of_one_name_are_refused(tmp_path: Path) -> None:
+    calls = "- {connector: calls, host: h}\n"
+    for other in (calls, SMALL):
+        with pytest.raises(
+            ConfigInvalid, match=r"streams/a\.yaml:5: .* a is filled by another job, at streams/a\.yaml:4"
+        ):
+            jobs_of(tmp_path, {"a.yaml": stream(calls + other, "a")})
 
 
 def test_two_sinks_of_one_table_are_refused(tmp_path: Path) -> None:
@@ -187,4 +250,5 @@ def test_secrets_stay_references_until_the_sink_is_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(SINKS))
 def test_no_option_of_a_connector_has_the_name_of_one_of_all(name: str) -> None:
-    assert set(fields_of(sink_spec(name).options)) & {CONNECTOR, *fields_of(TableOptions)} == set()
+    spec = sink_spec(name)
+    assert set(fields_of(spec.options)) & {CONNECTOR, *fields_of(COMMON[spec.form])} == set()

@@ -90,7 +90,8 @@ async def _measured(config: Config, jobs: Sequence[Job], streams: StreamRegistry
 
 async def _rows(config: Config, job: Job, log: Log) -> int | None:
     """The rows of the table that it fills or keeps; None without one, or if it cannot be read now."""
-    from headwater.processing.hosting.files import table_of
+    from headwater.connectors.contract import Readable
+    from headwater.processing.hosting.files import sink_of
     from headwater.processing.tables import tables_of
 
     writes = job.writes()
@@ -101,7 +102,9 @@ async def _rows(config: Config, job: Job, log: Log) -> int | None:
             return None
     if writes.table is None or (writes.sink is None and not config.path(config.jobs.tables_path).exists()):
         return None
-    table = table_of(config, job)
+    table = sink_of(config, job)
+    if not isinstance(table, Readable):
+        return None
     try:
         await table.open()
         return (await asyncio.to_thread(table.view, 1)).rows_total

@@ -46,6 +46,11 @@ def results_of(request: Request, job: Job, streams: StreamRegistry) -> list[Resu
     for target in request.targets:
         place, names = _target(target, job)
         by_place.setdefault(place, []).extend(names)
+    if writes.events is not None:
+        raise ConfigInvalid(
+            f"The job {job.name} gives the events of {job.reads()[0]} to another system.",
+            hint="Read them with `headwater streams tail` or `headwater sql`.",
+        )
     if writes.table is not None and any(place.into_log for place in by_place):
         raise ConfigInvalid(f"The job {job.name} fills a table, not a stream.", hint="Name a file with --to.")
     # The whole log is for everything that is given no file.

@@ -100,5 +100,6 @@ SPEC = SinkSpec(
     features=SQL_FEATURES,
     statements=lambda shape: [create_statement(shape, DuckdbDialect.types)],
     file=lambda options: str(options.path),
+    example="path: var/orders.duckdb",
     extra="duckdb",
 )

@@ -90,4 +90,5 @@ SPEC = SinkSpec(
     features=SQL_FEATURES,
     statements=lambda shape: [create_statement(shape, SqliteDialect.types)],
     file=lambda options: str(options.path),
+    example="path: var/orders.db",
 )

@@ -24,7 +24,7 @@ def division_of(config: Config, jobs: Sequence[Job]) -> list[tuple[str, ...]]:
     return divided(
         jobs,
         config.jobs.processes,
-        table_file=lambda job: None if job.writes().table is None else file_of(config, job),
+        table_file=lambda job: None if job.writes().target is None else file_of(config, job),
         is_shared=lambda job: shares and can_share(job),
     )
 

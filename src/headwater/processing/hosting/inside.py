@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from headwater.config import Config
-from headwater.connectors.spec import TableSink
+from headwater.connectors.contract import Readable, Sink
 from headwater.connectors.tables import TableView
 from headwater.errors import HeadwaterError, SinkUnavailable
 from headwater.intake.gate import Gate
@@ -19,7 +19,7 @@ from headwater.processing.control import JobControl
 from headwater.processing.embedded.partitioned import SharedRunner, can_share
 from headwater.processing.embedded.runner import runner_on
 from headwater.processing.embedded.settings import RunnerSettings
-from headwater.processing.hosting.files import table_of
+from headwater.processing.hosting.files import sink_of
 from headwater.processing.stores.contract import JobStore
 from headwater.processing.stores.outbox import OutboxStore, state_file
 from headwater.processing.stores.partitions import UnpartitionedStore
@@ -30,7 +30,7 @@ from headwater.telemetry import Telemetry
 
 
 class InsideHosting:
-    """The jobs of this process. `sinks`: the table that each fills, by name; they are closed by `stop`."""
+    """The jobs of this process. `sinks`: those that they write by, by name; they are closed by `stop`."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class InsideHosting:
         self.materialized = tables_of(known, log, config.path(config.jobs.state_path))
         self._shares = config.jobs.shared if shares is None else shares
         self._settings = runner_settings(config, jobs, gate)
-        self.sinks: dict[str, TableSink] = {}
+        self.sinks: dict[str, Sink] = {}
         self.jobs: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
 
     async def start(self, damaged: Mapping[str, HeadwaterError], *, only_shared: bool = False) -> None:
@@ -88,6 +88,8 @@ class InsideHosting:
     def _views(self, rows_max: int) -> list[TableView]:
         views = []
         for sink in list(self.sinks.values()):
+            if not isinstance(sink, Readable):
+                continue
             try:
                 views.append(sink.view(rows_max))
             except SinkUnavailable:
@@ -125,8 +127,8 @@ class InsideHosting:
     def _store(self, job: Job) -> JobStore | None:
         """Where a job commits, if not to the log alone."""
         writes = job.writes()
-        if writes.table is not None:
-            sink = self.sinks[writes.table.name] = table_of(self._config, job)
+        if writes.target is not None:
+            sink = self.sinks[writes.target.name] = sink_of(self._config, job)
             return SinkStore(sink, self._log, job.group)
         if self._log.features.shares_partitions and can_share(job):
             return UnpartitionedStore(self._log, job.group)

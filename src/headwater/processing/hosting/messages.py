@@ -56,7 +56,7 @@ def outline(job: Job) -> str:
     """What a job reads and writes, and the names of its steps: what others than its process rely on."""
     writes = job.writes()
     steps = [step.name for step in job.steps]
-    tables = writes.table, writes.materialized, job.tables
+    tables = writes.target, writes.materialized, job.tables
     return repr((job.reads(), writes.output, writes.late, writes.errors, writes.outputs, *tables, steps))
 
 
