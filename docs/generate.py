@@ -163,6 +163,19 @@ configured in the [file of the stream](stream-file.md), under `sinks`:
 stream: shop.orders.v1
 schema_title: shop/order
 sinks:
+  - {connector: duckdb, path: var/orders.duckdb, key: id}
+```
+
+Where `columns` is left out, they follow from the newest version of the stream's schema: a single value has its type,
+an object, a list or a value of any type is JSON, and so are integers of more than 64 bits. The fields of `meta` are
+columns of their own, `meta_id`, `meta_dt` and so on, and `$schema` is `schema_uri`. A name consists of letters, digits
+and `_`, beginning with a letter: other characters become `_`, and a `_` in front is left out. Two fields that would
+be one column, also where they differ only in case, are an error: list the columns then.
+
+```yaml
+stream: shop.orders.v1
+schema_title: shop/order
+sinks:
   - connector: sqlite
     path: var/orders.db
     columns: { id: text, customer: [text, customer.name], placed_at: text }
@@ -184,10 +197,6 @@ A connector is one module with a `SPEC`, which states its features and options. 
 point of the group `headwater.sinks`; `headwater.connectors.registry.sink_spec` finds it by name.
 [Test an adapter](../how-to/test-an-adapter.md) describes how to test your own.
 """
-
-
-# What an example has besides the options of its connector.
-_EXAMPLES_REST = {"table": "columns: {id: text, placed_at: text}, key: id", "events": "key: id"}
 
 
 def connectors_page() -> str:
@@ -224,7 +233,7 @@ def connectors_page() -> str:
         parts += [f"### {name}", "", spec.summary, ""]
         parts += [f"Needs `headwater[{spec.extra}]`.", ""] if spec.extra else []
         parts += [f"{'; '.join(can).capitalize()}.", ""]
-        parts += [f"Such as `{{connector: {name}, {spec.example}, {_EXAMPLES_REST[spec.form]}}}`.", ""]
+        parts += [f"Such as `{{connector: {name}, {spec.example}, key: id}}`.", ""]
         parts += _table(["option", "value", "default", "meaning"], _option_rows(spec.options))
     return "\n".join(parts)
 

@@ -12,7 +12,6 @@ from headwater.access.api_keys import ApiKeys
 from headwater.checking.damage import damaged_at_start
 from headwater.checking.project import Project, schemas_of
 from headwater.config import Config
-from headwater.connectors.registry import sink_spec
 from headwater.connectors.spec import TableSink
 from headwater.connectors.tables import TableView
 from headwater.consumption.hub import StreamHub
@@ -26,7 +25,6 @@ from headwater.jobs.flow import origins
 from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
 from headwater.jobs.settings import with_settings
-from headwater.jobs.sinks import sink_jobs
 from headwater.jobs.tables.reader import Tables
 from headwater.log.contract import Log, TopicSettings
 from headwater.log.open import log_of, serve_log
@@ -34,6 +32,7 @@ from headwater.log.sqlite.owner import LogOwner
 from headwater.lookups import Lookups
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
+from headwater.processing.declared_sinks import project_sinks
 from headwater.processing.hosting.contract import Hosting, JobHost
 from headwater.processing.hosting.files import file_of
 from headwater.processing.hosting.inside import InsideHosting
@@ -320,7 +319,7 @@ def declarations(
     path = config.path(config.streams.path)
     scope = Scope(site=config.streams.site, realm=config.streams.realm)
     declared = StreamRegistry.load(path, scope=scope) if path.exists() else StreamRegistry(scope=scope)
-    sinks = sink_jobs(declared, sink_spec, config.project_dir, refused)
+    sinks = project_sinks(config, declared, refused)
     jobs = load_jobs(config.path(config.jobs.path), config.project_dir, refused, others=sinks)
     # Where jobs are left out, a setting may be that of one of them.
     known = {job.name for job in jobs}

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from headwater.config import Config
-from headwater.connectors.registry import look_into_tables, sink_spec
+from headwater.connectors.registry import look_into_tables
 from headwater.errors import ConfigInvalid, HeadwaterError, LogCorrupt
 from headwater.jobs.job import Job
-from headwater.jobs.sinks import sink_jobs
 from headwater.log.contract import Log
 from headwater.log.diagnostics import FileLook
+from headwater.processing.declared_sinks import project_sinks
 from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
 
@@ -63,7 +63,7 @@ def declared_sinks(config: Config) -> Sequence[Job]:
         streams = StreamRegistry.load(path, scope=scope)
     except ConfigInvalid:
         return ()
-    return tuple(sink_jobs(streams, sink_spec, config.project_dir, refused=lambda error: None))
+    return tuple(project_sinks(config, streams, refused=lambda error: None))
 
 
 def look_into_files(config: Config, seconds_max: float | None = None, jobs: Iterable[Job] = ()) -> Iterator[FileLook]:

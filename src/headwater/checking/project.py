@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 from headwater.checking.problem import Problem, problem_of
 from headwater.config import CONFIG_FILE, Config
-from headwater.connectors.registry import sink_spec
 from headwater.declaration import Declaration, read_declaration
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid, SchemaInvalid
 from headwater.jobs.loader import load_jobs
 from headwater.jobs.settings import with_settings
-from headwater.jobs.sinks import sink_jobs
-from headwater.schemas.repository import open_repositories
+from headwater.processing.declared_sinks import project_sinks
+from headwater.schemas.configured import project_schemas
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.files import read_layers
 from headwater.streams.layers import Scope, StreamLayers
@@ -101,14 +100,7 @@ def read_project(config: Config, watch: Watch = iter) -> Project:
 
 def schemas_of(config: Config) -> Validator:
     """The schemas of these settings, none of them compiled yet."""
-    return Validator(
-        open_repositories(
-            config.schema_base_uris,
-            extension=config.schemas.file_extension,
-            remote_timeout_seconds=config.schemas.remote_timeout_seconds,
-            remote_bytes_max=config.schemas.remote_bytes_max,
-        )
-    )
+    return Validator(project_schemas(config))
 
 
 def _streams(config: Config, unread: list[Problem]) -> tuple[StreamRegistry | None, frozenset[str]]:
@@ -187,7 +179,7 @@ def _jobs(config: Config, streams: StreamRegistry | None, unread: list[Problem])
     def refused(error: ConfigInvalid) -> None:
         unread.append(problem_of(error, "job-file-invalid" if isinstance(error, JobInvalid) else "sink-invalid"))
 
-    sinks = sink_jobs(streams or StreamRegistry(), sink_spec, config.project_dir, refused)
+    sinks = project_sinks(config, streams or StreamRegistry(), refused)
     left = len(unread)
     jobs = load_jobs(config.path(config.jobs.path), config.project_dir, refused, others=sinks)
     if len(unread) > left:

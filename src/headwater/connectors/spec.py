@@ -78,11 +78,15 @@ class SinkSpec:
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredSink:
-    """A sink as a stream file configures it: its options, in which secrets are references. `place` is where."""
+    """A sink as a stream file configures it: its options, in which secrets are references. `place` is where.
+
+    `schema_title`: the schema from which its columns follow; None if they are listed, or if it has none.
+    """
 
     spec: SinkSpec
     options: Any
     place: str = ""
+    schema_title: str | None = None
 
     @property
     def references(self) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from headwater.connectors.contract import COLUMN_TYPES, Column, DeleteWhen, EventShape, Shape, TableShape
+from headwater.connectors.schema_columns import SchemaColumns, SchemaTypes
 from headwater.connectors.spec import ConfiguredSink, Form, SinkSpec
 from headwater.declaration import Declaration, KeyPath, dotted, nearest
-from headwater.errors import ConfigInvalid, ExtraMissing, JobInvalid
+from headwater.errors import ConfigInvalid, ExtraMissing, HeadwaterError, JobInvalid
 from headwater.jobs.job import Job, ToTable
 from headwater.jobs.place import Place, relative_file
 from headwater.options import fields_of, read_section
-from headwater.settings import REQUIRED, setting
+from headwater.settings import setting
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream
 
@@ -32,10 +33,10 @@ _COLUMN_TAKES = "a type, or a list of a type and a dotted path"
 class TableOptions:
     """What every sink that fills a table takes, besides the options of its connector."""
 
-    columns: Mapping[str, Any] = setting(
-        REQUIRED,
+    columns: Mapping[str, Any] | None = setting(
+        None,
         "Column → type, or `[type, dotted path]` if the field has another name. Types: "
-        f"{', '.join(f'`{kind}`' for kind in COLUMN_TYPES)}.",
+        f"{', '.join(f'`{kind}`' for kind in COLUMN_TYPES)}. Null: those of the newest version of the stream's schema.",
     )
     table: str | None = setting(
         None,
@@ -43,11 +44,14 @@ class TableOptions:
         " digits. Names of tables are unique in a project.",
     )
     key: tuple[str, ...] = setting(
-        (), "The columns that identify a row: an event replaces the row with the same key. Without it, a row per event."
+        (),
+        "The columns that identify a row, or their dotted paths: an event replaces the row with the same key. Without"
+        " it, a row per event.",
     )
     version: str = setting(
         "",
-        "The column by which rows of a key are newer or older: an older event never replaces a newer one. Without it"
+        "The column, or its dotted path, by which rows of a key are newer or older: an older event never replaces a"
+        " newer one. Without it"
         " the event that arrives last is the row.",
     )
     order: str = setting("", "The order in which the table is shown, such as `edits desc, wiki`.")
@@ -79,10 +83,17 @@ FindSink = Callable[[str], SinkSpec]
 Refused = Callable[[ConfigInvalid], None]
 
 
-def sink_jobs(
-    streams: StreamRegistry, find_sink: FindSink, project: Path, refused: Refused | None = None
-) -> Iterator[Job]:
-    """A job for each sink of each stream, in order of declaration. `find_sink` finds a connector by name.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What sinks are read with: connectors by name, the types of schemas, and the directory of the project."""
+
+    find_sink: FindSink
+    types: SchemaTypes
+    project: Path
+
+
+def sink_jobs(streams: StreamRegistry, known: Known, refused: Refused | None = None) -> Iterator[Job]:
+    """A job for each sink of each stream, in order of declaration.
 
     Raises ConfigInvalid with file and line; if `refused` is given, it is called with each of these errors instead, and
     the invalid sinks are left out.
@@ -96,7 +107,7 @@ def sink_jobs(
             continue
         for index in range(len(written)):
             try:
-                yield _job(stream, index, source, find_sink, project)
+                yield _job(stream, index, source, known)
             except ConfigInvalid as error:
                 if refused is None:
                     raise
@@ -110,29 +121,30 @@ def _declaration(streams: StreamRegistry, stream: Stream) -> Declaration:
     return Declaration(file, stream.declared, layer.lines if layer is not None else {})
 
 
-def _job(stream: Stream, index: int, source: Declaration, find_sink: FindSink, project: Path) -> Job:
+def _job(stream: Stream, index: int, source: Declaration, known: Known) -> Job:
     path: KeyPath = (SINKS, index)
     if stream.is_family:
         raise source.refusal(path, "a family of streams has no sinks.", hint="Declare a stream of it by name.")
     written = source.value[SINKS][index]
     if CONNECTOR not in written:
         raise source.refusal(path, f"{dotted(path)} needs a connector.", hint="Such as `connector: sqlite`.")
-    spec = _spec(source, (*path, CONNECTOR), written[CONNECTOR], find_sink)
+    spec = _spec(source, (*path, CONNECTOR), written[CONNECTOR], known.find_sink)
     common, own = fields_of(COMMON[spec.form]), fields_of(spec.options)
     source.refuse_unknown_keys(path, written, (CONNECTOR, *common, *own))
     asked = read_section(
         COMMON[spec.form], {key: value for key, value in written.items() if key in common}, source, path
     )
     options = spec.read({key: value for key, value in written.items() if key in own}, source, path)
-    shape = _shape(stream, asked, spec, source, path)
-    place = Place(relative_file(Path(source.file), project), source.line(path) or 1)
+    reading = _Reading(stream, spec, known, source, path)
+    shape = reading.shape(asked)
+    place = Place(relative_file(Path(source.file), known.project), source.line(path) or 1)
     return Job(
         name=f"sink.{shape.name}",
         sources=(stream.name,),
-        output=ToTable(shape, ConfiguredSink(spec, options, str(place))),
+        output=ToTable(shape, ConfiguredSink(spec, options, str(place), reading.schema_title(asked))),
         summary=_summary(shape, spec),
         place=place,
-        project=project,
+        project=known.project,
     )
 
 
@@ -155,24 +167,62 @@ def _summary(shape: Shape, spec: SinkSpec) -> str:
             assert_never(shape)
 
 
-def _shape(
-    stream: Stream, options: TableOptions | EventOptions, spec: SinkSpec, source: Declaration, path: KeyPath
-) -> Shape:
-    deletes = _delete_when(options.delete_when, spec, source, (*path, "delete_when"))
-    unnamed = re.sub(r"[^a-z0-9]", "_", stream.name.lower())
-    try:
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One sink while it is read: `path` is where it is written in `source`."""
+
+    stream: Stream
+    spec: SinkSpec
+    known: Known
+    source: Declaration
+    path: KeyPath
+
+    def shape(self, options: TableOptions | EventOptions) -> Shape:
+        deletes = _delete_when(options.delete_when, self.spec, self.source, (*self.path, "delete_when"))
+        unnamed = re.sub(r"[^a-z0-9]", "_", self.stream.name.lower())
+        try:
+            match options:
+                case EventOptions():
+                    return EventShape(options.name or unnamed, options.key, options.version, deletes)
+                case TableOptions():
+                    return self._table(options, options.table or unnamed, deletes)
+                case _:
+                    assert_never(options)
+        except JobInvalid as error:
+            raise self.source.refusal(self.path, error.detail, hint=error.hint) from None
+
+    def schema_title(self, options: TableOptions | EventOptions) -> str | None:
+        """The schema from which the columns follow, if they do."""
         match options:
-            case EventOptions():
-                return EventShape(options.name or unnamed, options.key, options.version, deletes)
-            case TableOptions():
-                columns = tuple(_column(*item, source, (*path, "columns", item[0])) for item in options.columns.items())
-                return TableShape(
-                    options.table or unnamed, columns, options.key, options.order, options.version, delete_when=deletes
-                )
+            case TableOptions(columns=None):
+                return self.stream.schema_title
+            case TableOptions() | EventOptions():
+                return None
             case _:
                 assert_never(options)
-    except JobInvalid as error:
-        raise source.refusal(path, error.detail, hint=error.hint) from None
+
+    def _table(self, options: TableOptions, name: str, deletes: DeleteWhen) -> TableShape:
+        key, order, version = options.key, options.order, options.version
+        if options.columns is not None:
+            at = (*self.path, "columns")
+            columns = tuple(_column(*item, self.source, (*at, item[0])) for item in options.columns.items())
+        else:
+            found = self._of_schema()
+            columns = found.columns
+            key, version = tuple(found.named(one) for one in key), found.named(version)
+        return TableShape(name, columns, key, order, version, delete_when=deletes)
+
+    def _of_schema(self) -> SchemaColumns:
+        title = self.stream.schema_title
+        where = f"{dotted(self.path)} lists no columns"
+        if title is None:
+            message = f"{where}, and the stream {self.stream.name} has no schema from which they could follow."
+            raise self.source.refusal(self.path, message, hint="Add `columns`, or `schema_title` to the stream.")
+        try:
+            return self.known.types.columns(title, self.spec.name)
+        except HeadwaterError as error:
+            message = f"{where}, and the schema {title} gives none: {error.message}"
+            raise self.source.refusal(self.path, message, hint=error.hint or "Add `columns`.") from None
 
 
 def _delete_when(written: Mapping[str, Any], spec: SinkSpec, source: Declaration, path: KeyPath) -> DeleteWhen:

@@ -11,13 +11,15 @@ import pytest
 
 from headwater.connectors.contract import Column, EventShape, SinkFeatures, TableShape
 from headwater.connectors.registry import SINKS, sink_spec
+from headwater.connectors.schema_columns import SchemaTypes
 from headwater.connectors.sinks.sqlite import SqliteSink
 from headwater.connectors.spec import SinkSpec
 from headwater.errors import ConfigInvalid, ExtraMissing
 from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
-from headwater.jobs.sinks import COMMON, CONNECTOR, sink_jobs
+from headwater.jobs.sinks import COMMON, CONNECTOR, Known, sink_jobs
 from headwater.options import fields_of
+from headwater.schemas.repository import open_repositories
 from headwater.settings import REQUIRED, setting
 from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
@@ -56,12 +58,16 @@ def find_sink(name: str) -> SinkSpec:
     return own[name] if name in own else sink_spec(name)
 
 
+def known(project: Path) -> Known:
+    return Known(find_sink, SchemaTypes(lambda: open_repositories([str(project / "schemas")])), project)
+
+
 def jobs_of(project: Path, files: Mapping[str, str], scope: Scope | None = None) -> list[Job]:
     for name, text in files.items():
         (project / "streams" / name).parent.mkdir(parents=True, exist_ok=True)
         (project / "streams" / name).write_text(text)
     streams = StreamRegistry.load(project / "streams", scope=scope or Scope())
-    return load_jobs(project / "jobs", project, others=sink_jobs(streams, find_sink, project))
+    return load_jobs(project / "jobs", project, others=sink_jobs(streams, known(project)))
 
 
 def stream(sinks: str, name: str = "shop.orders") -> str:
@@ -92,6 +98,63 @@ def test_a_sink_is_a_job_without_steps(tmp_path: Path) -> None:
     assert writes.sink.spec is sink_spec("sqlite")
     assert writes.sink.file(tmp_path) == tmp_path / "var/orders.db"
     assert writes.sink.made(shape, {}, tmp_path).shape == shape
+
+
+ORDER = """
+title: shop/order
+$id: /shop/order/VERSION
+type: object
+properties:
+  id: {type: string}
+  amount: {type: number}
+  lines: {type: array, items: {type: object, properties: {sku: {type: string}}}}
+  meta: {type: object, properties: {id: {type: string}, rev: {type: integer}}}
+"""
+
+
+def test_columns_that_are_not_listed_follow_from_the_newest_schema(tmp_path: Path) -> None:
+    schemas = {"1.0.0": ORDER, "1.1.0": f"{ORDER}  more: {{type: boolean}}\n"}
+    for version, text in schemas.items():
+        (tmp_path / "schemas/shop/order").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"schemas/shop/order/{version}.yaml").write_text(text.replace("VERSION", version))
+    sinks = "- {connector: sqlite, path: x.db, key: [id, meta.id], version: meta.rev}\n"
+    (job,) = jobs_of(tmp_path, {"shop.orders.yaml": stream(sinks)})
+    writes = job.writes()
+    assert writes.table is not None
+    assert [(one.name, one.type, one.path) for one in writes.table.columns] == [
+        ("id", "text", "id"),
+        ("amount", "real", "amount"),
+        ("lines", "json", "lines"),
+        ("meta_id", "text", "meta.id"),
+        ("meta_rev", "integer", "meta.rev"),
+        ("more", "boolean", "more"),
+    ]
+    assert (writes.table.key, writes.table.version) == (("id", "meta_id"), "meta_rev")
+    assert writes.sink is not None
+    assert writes.sink.schema_title == "shop/order"
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ("schema_title: shop/order\n", "the schema shop/order gives none: There is no schema"),
+        ("schema_title: clash\n", "a_b and a-b would be one column, a_b"),
+        ("schema_title: clash2\n", "A would be one column, since case is ignored as a"),
+    ],
+)
+def test_a_schema_that_gives_no_columns_is_refused_at_the_sink(tmp_path: Path, schema: str, says: str) -> None:
+    for title, names in (("clash", ("a_b", "a-b")), ("clash2", ("a", "A"))):
+        (tmp_path / "schemas" / title).mkdir(parents=True)
+        fields = "".join(f"  {name}: {{type: string}}\n" for name in names)
+        text = f"title: {title}\n$id: /{title}/1.0.0\nproperties:\n{fields}"
+        (tmp_path / "schemas" / title / "1.0.0.yaml").write_text(text)
+    with pytest.raises(ConfigInvalid) as caught:
+        jobs_of(
+            tmp_path,
+            {"shop.orders.yaml": f"stream: shop.orders\n{schema}sinks:\n- {{connector: sqlite, path: x.db}}\n"},
+        )
+    assert says in str(caught.value)
+    assert caught.value.line == 4
 
 
 def test_a_sink_of_events_has_no_table(tmp_path: Path) -> None:
@@ -152,7 +215,7 @@ def test_an_error_in_one_sink_leaves_the_others(tmp_path: Path) -> None:
     directory = tmp_path / "streams"
     directory.mkdir()
     (directory / "a.yaml").write_text(stream(f"- {{}}\n{SMALL}- {{connector: x}}\n", "a"))
-    found = list(sink_jobs(StreamRegistry.load(directory), find_sink, tmp_path, refused.append))
+    found = list(sink_jobs(StreamRegistry.load(directory), known(tmp_path), refused.append))
     assert [job.name for job in found] == ["sink.a"]
     assert [error.line for error in refused] == [4, 6]
 
@@ -167,7 +230,7 @@ def test_an_error_in_one_sink_leaves_the_others(tmp_path: Path) -> None:
         ("- connector: sqlite\n  pth: x\n", 5, 'unknown key "pth" in sinks[0]. Did you mean "path"?'),
         ("- connector: sqlite\n  colums: x\n", 5, 'Did you mean "columns"?'),
         ("- connector: sqlite\n  host: x\n", 5, 'unknown key "host"'),
-        ("- {connector: sqlite, path: x.db}\n", 4, "needs columns"),
+        ("- {connector: sqlite, path: x.db}\n", 4, "lists no columns, and the schema shop/order gives none"),
         ("- {connector: sqlite, columns: {id: text}}\n", 4, "needs path"),
         ("- connector: sqlite\n  columns: {id: text}\n  path: 7\n", 6, "sinks[0].path must be text, not 7."),
         ("- connector: sqlite\n  path: x\n  columns:\n    id: txt\n", 7, 'Did you mean "text"?'),

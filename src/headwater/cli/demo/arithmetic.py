@@ -12,6 +12,8 @@ from headwater.connectors.tables import TableView
 
 WINDOWS_TABLE = "edits_per_minute"
 PAGES_TABLE = "most_edited_pages"
+# What the sink of the stream fills, where its driver is installed.
+EDITS_TABLE = "demo_edit"
 DIFFERENCES_MAX = 10
 
 Row = tuple[Any, ...]
@@ -49,6 +51,11 @@ class Expected:
             *_differences(WINDOWS_TABLE, windows, _rows(views, WINDOWS_TABLE, 2, ("edits", "bot_edits", "bytes"))),
             *_differences(PAGES_TABLE, pages, _rows(views, PAGES_TABLE, 2, ("edits",))),
         ]
+
+    def edits_differences(self, views: Sequence[TableView]) -> list[str]:
+        """Whether the table of the stream's sink has a row for each accepted edit."""
+        rows = next((view.rows_total for view in views if view.name == EDITS_TABLE), 0)
+        return [] if rows == self.accepted else [f"{EDITS_TABLE} has {rows} rows, should have {self.accepted}"]
 
     def stream_differences(self, events: Sequence[Mapping[str, Any]]) -> list[str]:
         """Whether a stream, read back, has every accepted edit once, and those of each wiki in the order of posting."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Iterator
@@ -19,7 +20,7 @@ import orjson
 
 from headwater.cli.console import FIRST_JOB_PAGE, Advance, called_as, has_terminal, print_json, progress, say
 from headwater.cli.delivery import Delivery, Line, Tally
-from headwater.cli.demo.arithmetic import Expected
+from headwater.cli.demo.arithmetic import EDITS_TABLE, Expected
 from headwater.cli.demo.edits import STREAM, Sample, iso, live_edits, synthetic_edits
 from headwater.cli.init import write_project
 from headwater.cli.options import RenamedOption
@@ -138,6 +139,8 @@ def _project(directory: Path, port: int | None, *, once: bool) -> Config:
 
     if not (directory / CONFIG_FILE).is_file():
         write_project(directory)
+        if importlib.util.find_spec("duckdb") is not None:
+            _add_sink(directory / "streams" / f"{STREAM}.yaml")
     config = load_config(directory)
     require_free_log(config)
     if once and config.log_path.exists():
@@ -149,6 +152,13 @@ def _project(directory: Path, port: int | None, *, once: bool) -> Config:
         free = not once and port_is_free(config.web.host, config.web.port)
         port = config.web.port if free else 0
     return load_config(directory, overrides={"web.port": port})
+
+
+def _add_sink(file: Path) -> None:
+    """Put the sink into effect that the stream file has as a comment."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    begins = lines.index("# sinks:\n")
+    file.write_text("".join([*lines[:begins], *(line.removeprefix("# ") for line in lines[begins:])]), encoding="utf-8")
 
 
 async def _once(project: Project, live: bool, events: int, *, show: bool) -> Summary:
@@ -246,6 +256,8 @@ async def _tables_differ(platform: Platform, expected: Expected, summary: Summar
         while True:
             views = await platform.read_tables(ROWS_MAX)
             differences = expected.table_differences(views)
+            if f"sink.{EDITS_TABLE}" in platform.runners:
+                differences += expected.edits_differences(views)
             summary.rows = {view.name: view.rows_total for view in views}
             if not differences or time.monotonic() > deadline:
                 return differences

@@ -177,15 +177,14 @@ def users_in(project: Path, titles: Sequence[str]) -> dict[str, list[str]]:
     """What of a project uses the schemas: title → sentences. Raises ConfigInvalid, JobInvalid."""
     from headwater.cli.up.up import require_project
     from headwater.config import load_config
-    from headwater.connectors.registry import sink_spec
     from headwater.jobs.loader import load_jobs
-    from headwater.jobs.sinks import sink_jobs
+    from headwater.processing.declared_sinks import project_sinks
     from headwater.streams.registry import StreamRegistry
 
     require_project(project)
     config = load_config(project)
     streams = StreamRegistry.load(config.path(config.streams.path))
-    sinks = sink_jobs(streams, sink_spec, config.project_dir)
+    sinks = project_sinks(config, streams)
     jobs = load_jobs(config.path(config.jobs.path), config.project_dir, others=sinks)
     found: dict[str, list[str]] = {}
     for title in titles:

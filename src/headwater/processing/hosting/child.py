@@ -17,24 +17,23 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from headwater.config import Config
-from headwater.connectors.registry import sink_spec
 from headwater.control.stream_control import StreamControl
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid, LogUnavailable
 from headwater.intake.gate import Gate, GateSettings
 from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
 from headwater.jobs.settings import with_settings
-from headwater.jobs.sinks import sink_jobs
 from headwater.log.contract import Log
 from headwater.lookups import Lookups
 from headwater.process_link.crossing_errors import encode_error
 from headwater.process_link.link import Link
+from headwater.processing.declared_sinks import project_sinks
 from headwater.processing.hosting import messages
 from headwater.processing.hosting.inside import InsideHosting
 from headwater.processing.hosting.life_line import LifeLine
 from headwater.processing.hosting.messages import Assignment, Reports, outline
 from headwater.processing.status import JobReport
-from headwater.schemas.repository import open_repositories
+from headwater.schemas.configured import project_schemas
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.registry import StreamRegistry
 from headwater.telemetry import Telemetry
@@ -128,14 +127,7 @@ class _Child:
         """
         config, streams = self._assignment.config, self._assignment.streams
         jobs = jobs_of(self._assignment, streams)
-        validator = Validator(
-            open_repositories(
-                config.schema_base_uris,
-                extension=config.schemas.file_extension,
-                remote_timeout_seconds=config.schemas.remote_timeout_seconds,
-                remote_bytes_max=config.schemas.remote_bytes_max,
-            )
-        )
+        validator = Validator(project_schemas(config))
         self._stack.callback(validator.repository.close)
         gate = Gate(streams, validator, GateSettings.from_config(config))
         await _once_it_answers(log.open)
@@ -228,7 +220,7 @@ def jobs_of(assignment: Assignment, streams: StreamRegistry) -> Sequence[Job]:
     """
     config = assignment.config
     refused: list[ConfigInvalid] = []
-    sinks = sink_jobs(streams, sink_spec, config.project_dir, refused.append)
+    sinks = project_sinks(config, streams, refused.append)
     loaded = load_jobs(config.path(config.jobs.path), config.project_dir, refused.append, others=sinks)
     found = {job.name: job for job in loaded if job.name in assignment.jobs}
     written = {name: one for name, one in config.jobs.settings.items() if name in found}
