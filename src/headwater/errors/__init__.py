@@ -53,7 +53,7 @@ from headwater.errors.requests import (
     TooManyRequests,
 )
 from headwater.errors.schemas import SchemaInvalid, SchemaNotFound, SchemaUnavailable, SchemaUriRefused, TypeUnmappable
-from headwater.errors.sinks import SinkUnavailable, WriteIncomplete
+from headwater.errors.sinks import SinkUnavailable, WriteGivenUp, WriteIncomplete
 from headwater.errors.streams import (
     ChangeConflict,
     ChangeRefused,
@@ -129,6 +129,7 @@ __all__ = [
     "TopicUnknown",
     "TypeUnmappable",
     "Violation",
+    "WriteGivenUp",
     "WriteIncomplete",
     "WriterFenced",
 ]

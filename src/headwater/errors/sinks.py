@@ -31,8 +31,10 @@ class WriteIncomplete(SinkUnavailable):
     """
 
     code = "write_incomplete"
-    # Whether fewer events remain to be written than before; set by the store.
+    # Set by the store: whether fewer events remain to be written than before, and whether it counted an attempt
+    # of single events, which are given up after some.
     has_progressed: bool = False
+    is_counted: bool = False
 
     def __init__(
         self,
@@ -45,6 +47,21 @@ class WriteIncomplete(SinkUnavailable):
         """`message`: why the target did not accept those at `retry`, a sentence."""
         self.rejected = dict(rejected or {})
         self.retry = tuple(sorted(set(retry) - self.rejected.keys()))
+        self.reason = message
         counted = f"Of a write, {len(self.rejected)} events were rejected, and {len(self.retry)} must be retried."
         reason = message or "; ".join(str(error) for error in list(self.rejected.values())[:1])
         super().__init__(f"{counted} {reason}".rstrip(), back_off_seconds=back_off_seconds)
+
+
+class WriteGivenUp(HeadwaterError):
+    """The target of a sink asked in each of so many `attempts` to write an event again, while it accepted others.
+
+    The event is stored as an error event with the target's last reason, and the sink continues.
+    """
+
+    code = "write_given_up"
+    fault = Fault.OPERATOR
+
+    def __init__(self, reason: str, *, attempts: int) -> None:
+        super().__init__(reason or "The target asked each time that it be written again, and gave no reason.")
+        self.attempts = attempts

@@ -37,6 +37,7 @@ _FAILURE: dict[str, Any] = {
         "step": {**_TEXT, "description": "The step of the job that failed."},
         "exception": {**_TEXT, "description": "The class of the exception."},
         "attempt": {"type": "integer", "minimum": 1, "description": "One more for each time it was redriven."},
+        "attempts": {"type": "integer", "minimum": 1, "description": "How often it was tried before it was given up."},
         "first_failed_at": {**_TIME, "description": "When the first attempt failed."},
         "event_id": {**_TEXT, "description": "meta.id of the event that failed."},
         "key": {**_TEXT, "description": "The JSON of the key that the step keeps state by."},

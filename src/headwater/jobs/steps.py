@@ -303,12 +303,16 @@ class Element(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A function failed on this item, or the Gate refused it. `key`: of the step's state, encoded, if it has one."""
+    """A function failed on this item, or the Gate refused it. `key`: of the step's state, encoded, if it has one.
+
+    `attempts`: how often it was tried before it was given up.
+    """
 
     item: Element
     step: str
     error: BaseException
     key: bytes | None = None
+    attempts: int = 1
 
 
 class Results(msgspec.Struct, gc=False):

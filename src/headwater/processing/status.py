@@ -159,6 +159,8 @@ class RunnerStatus:
         self._has_begun = False
         # Gives what is committed with so many outputs, and these results, if the counts have to outlive the process.
         self.checkpoint: Callable[[int, Results], StateChange] | None = None
+        # Whether a record is searched for that makes its batch fail each time.
+        self.is_searching = False
         # Whether the position is known.
         self.has_run = False
         self._this_batch_failed = False

@@ -24,6 +24,8 @@ from headwater.processing.status import JobReport
 PAUSE_SECONDS = 0.5
 PAUSE_SECONDS_MAX = 60.0
 AWAY_PAUSE_SECONDS_MAX = 4.0
+# While the record is searched for that makes its batch fail each time.
+SEARCH_PAUSE_SECONDS_MAX = 0.5
 # How often it is looked at what other processes have asked of the job.
 LOOK_SECONDS = 2.0
 # How often the lag is looked at, which asks the log for the ends of the job's topics.
@@ -123,7 +125,9 @@ class Supervisor:
             reason = error or JobInvalid("it ended without being asked to")
             is_away = isinstance(reason, HeadwaterError) and reason.is_away
             # It was not the job that failed, so that it resumes soon after the log or target has returned.
-            wait = self._backoff.next_pause(AWAY_PAUSE_SECONDS_MAX if is_away else None)
+            searches = self.runner.status.is_searching
+            longest = AWAY_PAUSE_SECONDS_MAX if is_away else SEARCH_PAUSE_SECONDS_MAX if searches else None
+            wait = self._backoff.next_pause(longest)
             if isinstance(reason, SinkUnavailable):
                 wait = max(wait, reason.back_off_seconds)
             self.runner.status.restarting(reason, wait, unforeseen=not isinstance(reason, HeadwaterError))

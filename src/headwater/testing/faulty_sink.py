@@ -22,15 +22,20 @@ class Killed(Exception):
 class Faults:
     """Which faults to inject, and what was observed. Shared by sinks that are created one after the other.
 
-    `rejects` returns why an event is rejected permanently; `postpones` whether it must be written again. `back_offs`
-    are the pauses, in seconds, that the next writes ask for; `away` is how many writes find the target unavailable,
-    `kill` when the next write ends the process, `slow_seconds` how long each write takes at least. `attempts` has the
-    time (monotonic clock) and the events of each write.
+    `rejects` returns why an event is rejected permanently; `postpones` whether it must be written again, after the
+    pause `asks_seconds`; `breaks` the
+    error with which a write of these events ends, of which nothing is written. `back_offs` are the pauses, in seconds,
+    that the next writes ask for, `full` those that the next writes ask for about each of their events; `away` is how
+    many writes find the target unavailable, `kill` when the next write ends the process, `slow_seconds` how long each
+    write takes at least. `attempts` has the time (monotonic clock) and the events of each write.
     """
 
     rejects: Callable[[Delivery], Exception | None] = lambda delivery: None
     postpones: Callable[[Delivery], bool] = lambda delivery: False
+    breaks: Callable[[Sequence[Delivery]], Exception | None] = lambda deliveries: None
     back_offs: list[float] = field(default_factory=list)
+    asks_seconds: float = 0.0
+    full: list[float] = field(default_factory=list)
     away: int = 0
     kill: Literal["", "before", "after"] = ""
     slow_seconds: float = 0.0
@@ -62,6 +67,11 @@ class FaultySink:
             raise SinkUnavailable("The target is away.")
         if faults.back_offs:
             raise SinkUnavailable("The target is busy.", back_off_seconds=faults.back_offs.pop(0))
+        if faults.full:
+            every = range(len(deliveries))
+            raise WriteIncomplete(retry=every, back_off_seconds=faults.full.pop(0), message="The target is full.")
+        if (error := faults.breaks(deliveries)) is not None:
+            raise error
         await self._write(deliveries, token)
         if kill == "after":
             raise Killed
@@ -87,4 +97,5 @@ class FaultySink:
         if not bad or not self.features.token_in_target:
             await self._sink.write([one for index, one in enumerate(deliveries) if index not in bad], token)
         if bad:
-            raise WriteIncomplete(rejected=rejected, retry=retry)
+            asks_seconds, reason = self._faults.asks_seconds, "The target does not take it now."
+            raise WriteIncomplete(rejected=rejected, retry=retry, back_off_seconds=asks_seconds, message=reason)

@@ -17,7 +17,7 @@ from headwater.processing.embedded.loop import EmbeddedRunner
 from headwater.processing.embedded.runner import runner_on
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.stores.contract import JobStore
-from headwater.processing.stores.sink import SinkStore
+from headwater.processing.stores.sink import sink_store
 from headwater.schemas.dialect import DRAFT_07
 from headwater.schemas.schema import Schema
 from headwater.schemas.validation.validator import Validator
@@ -99,7 +99,7 @@ class JobKit:
         self.partitions = partitions
         self._schemas = schemas
         self._settings = settings or RunnerSettings(wait_seconds=0.02, retry_seconds=0.01)
-        self._store = store if sink is None else SinkStore(sink, self.log, job.group)
+        self._store = store if sink is None else sink_store(job, sink, self.log)
         self._offered = Offered(http=http) if tables is None else Offered(http=http, tables=tables)
         self.telemetry = Telemetry()
         self.streams = streams_of(job)

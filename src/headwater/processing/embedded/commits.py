@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import assert_never
 
 from headwater.connectors.contract import Delivery
-from headwater.errors import HeadwaterError, JobStopped
+from headwater.errors import HeadwaterError, JobStopped, WriteGivenUp
 from headwater.event import get_path
 from headwater.foreign import contain
 from headwater.intake.gate import Gate
@@ -127,7 +127,8 @@ class Commits:
         written: list[Element] = []
 
         async def rejected(index: int, error: Exception) -> Sequence[Record]:
-            failure = Failure(written[index], TABLE, error)
+            attempts = error.attempts if isinstance(error, WriteGivenUp) else 1
+            failure = Failure(written[index], TABLE, error, attempts=attempts)
             batch.results.failures.append(failure)
             return await self._error_records([failure])
 

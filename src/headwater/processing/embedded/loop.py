@@ -101,7 +101,7 @@ class EmbeddedRunner:
         )
         self._batches = self._new_batches(None, StateSizes({}))
         self._streams: dict[str, Stream] = {}
-        self._suspects = Suspects()
+        self._suspects = Suspects(settings.attempts_max)
         self._current: Sequence[StoredRecord] = ()
 
     def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
@@ -219,11 +219,12 @@ class EmbeddedRunner:
 
     async def _read(self, wait_seconds: float) -> Sequence[StoredRecord]:
         records = await self._source.read(
-            records_max=1 if self._suspects.among(self._source.position) else self.settings.batch_records_max,
+            records_max=self._suspects.records_max(self._source.position, self.settings.batch_records_max),
             bytes_max=self.settings.batch_bytes_max,
             wait_seconds=wait_seconds,
             stopping=self._stopping,
         )
+        self.status.is_searching = self._suspects.is_searching
         await self._leave_old_rows()
         return records
 
@@ -266,6 +267,7 @@ class EmbeddedRunner:
             await self._process(records, hold_watermark=hold_watermark)
         except Exception as error:
             self._suspects.failed(records, error)
+            self.status.is_searching = self._suspects.is_searching
             raise
         self._current = ()
 
@@ -288,7 +290,8 @@ class EmbeddedRunner:
         except Exception:  # decoding may be what fails
             elements = [undecoded(record, self._streams.get(record.topic))]
         elements += [element for _, element in batch.results.resumed]
-        batch.results.failures += [Failure(element, PROCESS, error) for element in elements]
+        attempts = self._suspects.attempts
+        batch.results.failures += [Failure(element, PROCESS, error, attempts=attempts) for element in elements]
         position = self._source.after([record])
         try:
             prepared = await self._batches.prepare(batch, position)

@@ -12,6 +12,9 @@ from headwater.backoff import Backoff
 from headwater.errors import HeadwaterError, SinkUnavailable, WriteIncomplete
 from headwater.processing.status import RunnerStatus
 
+# Between attempts at events that the target does not accept, while it accepts others.
+COUNTED_PAUSE_SECONDS_MAX = 1.0
+
 _T = TypeVar("_T")
 
 
@@ -19,7 +22,8 @@ _T = TypeVar("_T")
 class Retries:
     """How often one runner retries, and after which pauses; `stopping` ends a pause, and there is no further attempt.
 
-    A target may ask for a longer pause. Attempts after which less is left to be done than before are not counted.
+    A target may ask for a longer pause. Attempts after which less is left to be done than before are not counted, nor
+    those that the store counts as attempts at single events.
     """
 
     retries_max: int
@@ -36,8 +40,13 @@ class Retries:
             try:
                 return await _shielded(attempt())
             except HeadwaterError as error:
-                if isinstance(error, WriteIncomplete) and error.has_progressed:
-                    backoff, failures = None, 0
+                pause_seconds_max = None
+                if isinstance(error, WriteIncomplete):
+                    if error.has_progressed:
+                        backoff, failures = None, 0
+                    elif error.is_counted:
+                        # The store gives its events up after some attempts; others wait for that.
+                        failures, pause_seconds_max = 0, COUNTED_PAUSE_SECONDS_MAX
                 if not error.retriable or failures == self.retries_max or self.stopping.is_set():
                     raise
                 failures += 1
@@ -45,7 +54,7 @@ class Retries:
                 backoff = backoff or Backoff(self.pause_seconds, self.pause_seconds_max)
                 asked_for = error.back_off_seconds if isinstance(error, SinkUnavailable) else 0.0
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.stopping.wait(), max(backoff.next_pause(), asked_for))
+                    await asyncio.wait_for(self.stopping.wait(), max(backoff.next_pause(pause_seconds_max), asked_for))
                 if self.stopping.is_set():
                     raise
 

@@ -22,6 +22,8 @@ class RunnerSettings:
     # After which pauses, growing up to the maximum, one event is tried during an outage of another service.
     probe_seconds: float = 1.0
     probe_seconds_max: float = 30.0
+    # How often a record that makes its batch fail is tried by itself before it is given up.
+    attempts_max: int = 2
     timers_max: int = 1000
     wait_seconds: float = 1.0
     # The event loop is shared with the rest of the process: how long a job may use it at a time.

@@ -1,9 +1,10 @@
 """Finds the record that makes its batch fail each time, so that it is set aside instead of being retried for ever.
 
 How this works: errors raised by a job's functions never get this far. If processing fails all the same, in a sink or
-while the results are stored, and not because log or target are unavailable, the records of that batch are read again
-one by one. The one that fails by itself `ATTEMPTS` times becomes an error event. A job that stops in front of an event
-that fails finds it in the same way. A parked event has no record to read again: it is committed alone.
+while the results are stored, and not because log or target are unavailable, the records of that batch are read again in
+halves, and what fails of these in halves again, until one is left. The one that fails by itself so many times becomes
+an error event. A job that stops in front of an event that fails finds it in the same way. A parked event has no record
+to read again: it is committed alone.
 """
 
 from __future__ import annotations
@@ -17,9 +18,16 @@ ATTEMPTS = 2
 
 
 class Suspects:
-    """The records of failed batches. Belongs to one runner, across its restarts."""
+    """The records of failed batches. Belongs to one runner, across its restarts.
 
-    def __init__(self) -> None:
+    `attempts`: how often a record fails by itself before it is set aside.
+    """
+
+    def __init__(self, attempts: int = ATTEMPTS) -> None:
+        self._attempts = attempts
+        # How many records are read at once, and whether that grows again, after one was found.
+        self._size = 1
+        self._grows = False
         # The last offset of each partition whose records are to be read one by one.
         self._until: dict[TopicPartition, int] = {}
         self._place: tuple[str, int, int] | None = None
@@ -39,6 +47,7 @@ class Suspects:
         for record in records:
             part = (record.topic, record.partition)
             self._until[part] = max(record.offset, self._until.get(part, 0))
+        self._size, self._grows = max(1, len(records) // 2), False
         # Where a job stops it is to begin again, however often.
         if len(records) == 1 and not stops:
             place = _place(records[0])
@@ -46,7 +55,7 @@ class Suspects:
             self._place, self._error = place, error
 
     def among(self, position: Position) -> bool:
-        """Whether any of them may be next, so that records are to be read one by one."""
+        """Whether any of them may be next, so that fewer records are to be read at once."""
         if not self._until:
             return False
         offsets = position.offsets
@@ -56,6 +65,25 @@ class Suspects:
         self._place = self._error = None
         return False
 
+    def records_max(self, position: Position, most: int) -> int:
+        """How many records to read now, of `most`."""
+        if not self.among(position):
+            return most
+        size = min(self._size, most)
+        if self._grows:
+            self._size *= 2
+        return size
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether a record is searched for."""
+        return bool(self._until)
+
+    @property
+    def attempts(self) -> int:
+        """How often the record that is read by itself has failed."""
+        return self._times
+
     def is_suspect(self, row: int | None) -> bool:
         """Whether this parked event was in a batch that failed, so that it is to be committed alone."""
         return row is not None and row in self._parked
@@ -63,7 +91,7 @@ class Suspects:
     def parked_verdict(self, row: int) -> BaseException | None:
         """The error with which this parked event fails each time; None if it may be tried."""
         times, error = self._parked.get(row, (0, None))
-        return error if times >= ATTEMPTS else None
+        return error if times >= self._attempts else None
 
     def committed(self, row: int) -> None:
         """This parked event was committed."""
@@ -75,8 +103,9 @@ class Suspects:
 
     def verdict(self, records: Sequence[StoredRecord]) -> BaseException | None:
         """The error with which this record fails each time; None if it may be tried."""
-        if self._times < ATTEMPTS or len(records) != 1 or _place(records[0]) != self._place:
+        if self._times < self._attempts or len(records) != 1 or _place(records[0]) != self._place:
             return None
+        self._grows = True
         return self._error
 
 

@@ -29,7 +29,8 @@ Kept = Literal["text", "base64", "stored", "log", "none"]
 class Details(msgspec.Struct, omit_defaults=True):
     """Everything about one failure; `topic`, `partition` and `offset` name the record of the original event.
 
-    `attempt` counts from 1, one more for each time that the event was redriven. `key` is the JSON of the key that the
+    `attempt` counts from 1, one more for each time that the event was redriven; `attempts` is how often it was tried
+    this time before it was given up. `key` is the JSON of the key that the
     step keeps state by. `resume` is the step with which a redrive continues, whose input is `input`, as JSON; None: it
     starts with the original. `written` are the outputs of the same event that did not fail, by lineage.
     """
@@ -38,6 +39,7 @@ class Details(msgspec.Struct, omit_defaults=True):
     step: str = ""
     exception: str = ""
     attempt: int = 1
+    attempts: int = 1
     first_failed_at: str = ""
     is_compact: bool = False
     event_id: str | None = None

@@ -88,6 +88,7 @@ class ErrorEvents:
         details = self._details(failure, cause)
         details.first_failed_at = again.first_failed_at if again else utc_text(now_ms)
         details.attempt = again.attempt if again else 1
+        details.attempts = failure.attempts
         details.written = [*(again.written if again else ()), *written][:WRITTEN_MAX]
         details.is_compact = not self._counts.allows_full(cause.group, now_ms, self._full_per_minute_max)
         value = self._value(failure, cause, details, now_ms, withheld=withheld)
@@ -170,7 +171,8 @@ class ErrorEvents:
     def _message(self, failure: Failure, cause: Cause, *, withheld: bool) -> str:
         text = "" if withheld else without_paths(text_of(original(failure.error)), self._job.project)
         timer = f" {OF_TIMER}" if is_timer(failure.item) else ""
-        return f"{failure.step}: {text or cause.exception}{timer}"
+        times = f" (given up after {failure.attempts} attempts)" if failure.attempts > 1 else ""
+        return f"{failure.step}: {text or cause.exception}{times}{timer}"
 
     async def _stored(
         self, failure: Failure, value: dict[str, Any], details: Details, *, withheld: bool

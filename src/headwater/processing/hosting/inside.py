@@ -23,7 +23,7 @@ from headwater.processing.hosting.files import sink_of
 from headwater.processing.stores.contract import JobStore
 from headwater.processing.stores.outbox import OutboxStore, state_file
 from headwater.processing.stores.partitions import UnpartitionedStore
-from headwater.processing.stores.sink import SinkStore
+from headwater.processing.stores.sink import sink_store
 from headwater.processing.supervisor import Supervisor
 from headwater.processing.tables import materialized_tables, tables_of
 from headwater.telemetry import Telemetry
@@ -129,7 +129,7 @@ class InsideHosting:
         writes = job.writes()
         if writes.target is not None:
             sink = self.sinks[writes.target.name] = sink_of(self._config, job)
-            return SinkStore(sink, self._log, job.group)
+            return sink_store(job, sink, self._log)
         if self._log.features.shares_partitions and can_share(job):
             return UnpartitionedStore(self._log, job.group)
         if self._log.features.keyed_state or not job.keeps_state:

@@ -4,7 +4,8 @@ With `token_in_target`, rows and position are written in one transaction of the 
 error events are appended before the rows are written, and if that fails, or the process is killed in between, the same
 events with the same ids are appended once more when the batch is repeated. Without it, the rows are written first, and
 then error events and position are committed to the log together. If only a part of a write succeeds, what was rejected
-becomes error events, and what is left is written by the next call of `commit`.
+becomes error events, and what is left is written by the next call of `commit`. An event that the target asks for again
+in each of `attempts_max` attempts, while it takes others, becomes an error event, too (`attempts`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from headwater.connectors.contained import ContainedSink
 from headwater.connectors.contract import Delivery, Sink
 from headwater.errors import SinkUnavailable, WriteIncomplete
+from headwater.jobs.job import Job
 from headwater.log.contract import Log, LogWriter, Record, StateChange
+from headwater.processing.stores.attempts import ATTEMPTS_MAX, Attempts, KeyOrder
 from headwater.processing.stores.contract import LogStore, OnRejected, RowTarget
+
+
+def sink_store(job: Job, sink: Sink, log: Log) -> SinkStore:
+    """The store of a job that fills `sink`, which is closed."""
+    shape = job.writes().table
+    order = KeyOrder(()) if shape is None else KeyOrder.of(shape)
+    return SinkStore(sink, log, job.group, order=order)
 
 
 class SinkStore:
@@ -27,7 +37,18 @@ class SinkStore:
     keeps_state = False
     takes_events = False
 
-    def __init__(self, sink: Sink, log: Log, group: str) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        log: Log,
+        group: str,
+        *,
+        attempts_max: int = ATTEMPTS_MAX,
+        order: KeyOrder = KeyOrder(()),  # noqa: B008 - it is frozen
+    ) -> None:
+        """`order`: which events must not be written after later ones."""
+        self._attempts = Attempts(attempts_max)
+        self._order = order
         self._sink = ContainedSink(sink)
         self._log = log
         self.token_in_target = sink.features.token_in_target
@@ -66,6 +87,7 @@ class SinkStore:
                 pass
             await self._positions.commit(write.records, token, ())
         self._unfinished = None
+        self._attempts.clear()
 
     async def flush(self) -> None:
         """Nothing to wait for: both the events and the rows are there when `commit` returns."""
@@ -93,24 +115,36 @@ class SinkStore:
                     f"The sink names events that it was not given: {incomplete}",
                     hint="This is a fault of the connector; nothing is lost, and the write is tried again.",
                 ) from incomplete
-            await self._settle(write, left, incomplete)
-            if incomplete.retry or incomplete.back_off_seconds or not incomplete.rejected:
+            is_pending = await self._settle(write, left, incomplete)
+            names_any = incomplete.rejected or incomplete.retry
+            if is_pending or incomplete.back_off_seconds or not names_any:
                 incomplete.has_progressed = len(write.left) < len(left)
                 raise
             return bool(write.left) or self.token_in_target
         write.left = {}
         return False
 
-    async def _settle(self, write: _Write, left: Sequence[int], incomplete: WriteIncomplete) -> None:
-        """Keep an error event for each event that was rejected, and of the others those to be written again."""
-        made = {left[index]: error for index, error in incomplete.rejected.items()}
+    async def _settle(self, write: _Write, left: Sequence[int], incomplete: WriteIncomplete) -> bool:
+        """Keep an error event for each event that was rejected, and of the others those to be written again.
+
+        Whether the target has asked for any of these.
+        """
+        asked = [left[index] for index in incomplete.retry]
+        given_up = {}
+        if asked and self._attempts.are_of_events(write.total, len(left), len(asked), incomplete):
+            incomplete.is_counted = True
+            given_up = self._attempts.given_up({index: write.left[index] for index in asked}, incomplete.reason)
+        made = {left[index]: error for index, error in incomplete.rejected.items()} | given_up
         for index, error in made.items():
             if self.on_rejected is not None:
                 write.records += await self.on_rejected(index, error)
-        names_none = not incomplete.rejected and not incomplete.retry
-        everything = self.token_in_target or names_none
-        again = set(left) - made.keys() if everything else {left[index] for index in incomplete.retry}
+        names_none = not incomplete.rejected and not asked
+        if self.token_in_target or names_none:
+            again = set(left) - made.keys()
+        else:
+            again = self._order.with_followers(set(asked) - made.keys(), write.left)
         write.left = {index: row for index, row in write.left.items() if index in again}
+        return bool(set(asked) - given_up.keys())
 
 
 class _Write:
@@ -120,6 +154,7 @@ class _Write:
         self.token = token
         self.records = list(records)
         self.left = dict(enumerate(rows))
+        self.total = len(self.left)
         self._appended = 0
 
     async def append(self, append: Callable[[Sequence[Record]], Awaitable[object]]) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from headwater.connectors.contract import Delivery, SinkFeatures
+from headwater.connectors.contract import Column, Delivery, SinkFeatures
 from headwater.connectors.sinks.sqlite import SqliteSink
-from headwater.errors import EventMalformed, JobStopped, SinkUnavailable, WriteIncomplete
+from headwater.errors import EventMalformed, JobStopped, SinkUnavailable, WriteGivenUp, WriteIncomplete
 from headwater.jobs import Job, ToTable, table
 from headwater.jobs.job import OnError
-from headwater.log.contract import Log, TopicSettings
+from headwater.log.contract import Log, Record, TopicSettings
+from headwater.processing.stores.attempts import KeyOrder
 from headwater.processing.stores.sink import SinkStore
 from headwater.testing.faulty_sink import Faults, FaultySink
 from headwater.testing.job_kit import JobKit
@@ -145,6 +149,95 @@ async def test_a_write_that_was_not_finished_is_forgotten_when_the_job_begins_ag
     faults.postpones = lambda delivery: False
     await store.commit([], token(1), (), rows)
     assert [len(some) for _, some in faults.attempts] == [2, 2]
+
+
+async def opened_store(*, attempts_max: int = 3) -> tuple[SinkStore, Faults]:
+    """A store on a target without a token, and what goes wrong there."""
+    faults = Faults()
+    sink = FaultySink(MemorySink(MemoryTarget(WITHOUT_TOKEN), SHAPE), faults)
+    store = SinkStore(sink, await opened(OracleLog()), FILLED.group, attempts_max=attempts_max)
+    await store.open()
+    return store, faults
+
+
+@pytest.mark.parametrize(
+    ("postponed", "asks_seconds", "counted"),
+    [
+        ([1], 0.0, True),  # others were taken
+        ([1], 0.1, True),
+        ([1, 2, 3], 0.0, True),
+        (range(10), 0.0, False),  # it may be the target
+        (range(10), 0.1, False),
+    ],
+)
+async def test_an_attempt_counts_if_something_shows_that_the_target_works(
+    postponed: Collection[int], asks_seconds: float, counted: bool
+) -> None:
+    store, faults = await opened_store(attempts_max=2)
+    given_up: list[tuple[int, Exception]] = []
+
+    async def rejected(index: int, error: Exception) -> Sequence[Record]:
+        given_up.append((index, error))
+        return []
+
+    store.on_rejected = rejected
+    faults.postpones = lambda delivery: delivery.value["n"] in postponed
+    faults.asks_seconds = asks_seconds
+    rows = [Delivery({"n": number}, f"id-{number}") for number in range(10)]
+    for _ in range(2):
+        # As after a restart: everything is given to it again.
+        await store.open()
+        with contextlib.suppress(WriteIncomplete):
+            await store.commit([], token(1), (), rows)
+    assert [index for index, _ in given_up] == (list(postponed) if counted else [])
+    assert {error.attempts for _, error in given_up if isinstance(error, WriteGivenUp)} == ({2} if counted else set())
+
+
+@pytest.mark.parametrize(("asks_seconds", "counted"), [(0.0, True), (0.1, False)])
+async def test_an_event_alone_is_given_up_unless_the_target_asks_for_time(asks_seconds: float, counted: bool) -> None:
+    store, faults = await opened_store()
+    faults.postpones, faults.asks_seconds = lambda delivery: True, asks_seconds
+    for attempt in range(1, 4):
+        if counted and attempt == 3:
+            await store.commit([], token(1), (), [Delivery({"n": 1})])
+            break
+        with pytest.raises(WriteIncomplete):
+            await store.commit([], token(1), (), [Delivery({"n": 1})])
+
+
+async def test_the_few_that_a_target_has_left_are_given_up_although_it_asks_for_time() -> None:
+    store, faults = await opened_store()
+    faults.postpones, faults.asks_seconds = lambda delivery: delivery.value["n"] == 7, 0.1
+    rows = [Delivery({"n": number}) for number in range(10)]
+    for _ in range(3):
+        # The last time it is given up, and the target is left alone all the same.
+        with pytest.raises(WriteIncomplete):
+            await store.commit([], token(1), (), rows)
+    await store.commit([], token(1), (), rows)
+    assert [len(some) for _, some in faults.attempts] == [10, 1, 1]
+
+
+async def test_what_was_taken_at_last_begins_to_count_anew() -> None:
+    store, faults = await opened_store()
+    for number in range(4):
+        faults.postpones = lambda delivery: delivery.value["n"] == 7
+        for _ in range(2):
+            with pytest.raises(WriteIncomplete):
+                await store.commit([], token(number), (), [Delivery({"n": one}) for one in (6, 7)])
+        faults.postpones = lambda delivery: False
+        await store.commit([], token(number), (), [Delivery({"n": one}) for one in (6, 7)])
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=12))
+def test_after_whatever_is_written_again_the_last_event_of_each_key_remains(events: list[tuple[str, bool]]) -> None:
+    """`events`: the key of each, and whether it has to be written again."""
+    order = KeyOrder.of(dataclasses.replace(SHAPE, columns=(Column("n", "text", "of.n"),)))
+    written = {index: Delivery({"of": {"n": key}}) for index, (key, _) in enumerate(events)}
+    again = {index for index, (_, is_again) in enumerate(events) if is_again}
+    rows = {events[index][0]: index for index in written if index not in again}
+    for index in sorted(order.with_followers(again, written)):
+        rows[events[index][0]] = index
+    assert rows == {key: index for index, (key, _) in enumerate(events)}
 
 
 async def test_an_error_event_that_the_log_would_refuse_is_shortened(tmp_path: Path) -> None:
