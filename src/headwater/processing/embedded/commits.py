@@ -100,7 +100,7 @@ class Commits:
         await self._make(results.emitted, made)
         results.failures += [one for one in made if isinstance(one, Failure)]
         outputs = [one.record for one in made if isinstance(one, Admitted)]
-        rows = self._rows(batch)
+        rows = await self._rows(batch)
         errors = await self._error_records(results.failures, written_of(results) if results.failures else {})
         written, failures = len(outputs) + len(rows), len(results.failures)
         token = self._source.token(position)
@@ -119,7 +119,7 @@ class Commits:
         rejected = len(prepared.results.failures) - prepared.failures
         self._status.committed(prepared.written - rejected, prepared.results, prepared.position.token())
 
-    def _rows(self, batch: Batch) -> list[Delivery]:
+    async def _rows(self, batch: Batch) -> list[Delivery]:
         """The rows for the job's table; an event that can never be a row is a failure."""
         if (target := self._store.rows) is None:
             return []
@@ -142,6 +142,8 @@ class Commits:
             else:
                 rows.append(row)
                 written.append(element)
+            if self._turn.is_over:
+                await self._turn.pause()
         return rows
 
     async def _make(self, items: Iterable[Element], made: list[Admitted | Failure]) -> None:

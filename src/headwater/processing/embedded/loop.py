@@ -21,6 +21,7 @@ from headwater.jobs.steps import Element, Failure
 from headwater.log.contract import Position, StoredRecord
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.await_steps import divided
+from headwater.processing.embedded.batch_reader import BatchReader
 from headwater.processing.embedded.batches import PROGRESS_KEY, Batches, progress_of
 from headwater.processing.embedded.commits import Commits, error_events
 from headwater.processing.embedded.elements import elements_of, undecoded
@@ -39,6 +40,9 @@ from headwater.processing.outputs import OutputBuilder
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import JobStore
 from headwater.streams.stream import Stream
+
+# So many records take a few milliseconds, which the rest of the process waits.
+DECODED_AT_ONCE = 500
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +90,7 @@ class EmbeddedRunner:
         self._retries = Retries(
             settings.retries_max, settings.retry_seconds, settings.retry_seconds_max, status, self._stopping
         )
+        self._reader = BatchReader(source, settings, self._stopping, clock)
         self._idle_since = 0.0
         self._turn = LoopTurn(settings.turn_seconds)
         self._commits = Commits(
@@ -143,7 +148,7 @@ class EmbeddedRunner:
         while not self._stopping.is_set():
             if end is None:
                 await self._source.refresh()
-            records = await self._read(0.0 if drain else self.settings.wait_seconds)
+            records = await self._read(drain=drain)
             if records:
                 self._idle_since = self._clock()
                 hold_watermark = drain and not self.settings.history
@@ -217,14 +222,14 @@ class EmbeddedRunner:
             clock=self._clock,
         )
 
-    async def _read(self, wait_seconds: float) -> Sequence[StoredRecord]:
-        records = await self._source.read(
-            records_max=self._suspects.records_max(self._source.position, self.settings.batch_records_max),
-            bytes_max=self.settings.batch_bytes_max,
-            wait_seconds=wait_seconds,
-            stopping=self._stopping,
-        )
+    async def _read(self, *, drain: bool) -> Sequence[StoredRecord]:
+        records_max = self._suspects.records_max(self._source.position, self.settings.batch_records_max)
         self.status.is_searching = self._suspects.is_searching
+        records = await self._reader.read(
+            records_max=records_max,
+            wait_seconds=0.0 if drain else self.settings.wait_seconds,
+            waits=not drain and not self._suspects.is_searching,
+        )
         await self._leave_old_rows()
         return records
 
@@ -286,7 +291,7 @@ class EmbeddedRunner:
         """Skip a record that cannot be processed, with an error event about it."""
         batch = Batch()
         try:
-            elements = self._elements([record], batch)
+            elements = await self._elements([record], batch)
         except Exception:  # decoding may be what fails
             elements = [undecoded(record, self._streams.get(record.topic))]
         elements += [element for _, element in batch.results.resumed]
@@ -304,24 +309,23 @@ class EmbeddedRunner:
 
     async def _process(self, records: Sequence[StoredRecord], *, hold_watermark: bool) -> None:
         batch = Batch()
-        elements = self._elements(records, batch)
+        elements = await self._elements(records, batch)
         position = self._source.after(records)
         await self._batches.process(elements, batch, position, records=records, hold_watermark=hold_watermark)
 
-    def _elements(self, records: Sequence[StoredRecord], batch: Batch) -> list[Element]:
+    async def _elements(self, records: Sequence[StoredRecord], batch: Batch) -> list[Element]:
         if refused := self._source.refused(records):
             for index, error in refused.items():
                 element = undecoded(records[index], self._streams[records[index].topic])
                 batch.results.failures.append(Failure(element, INPUT, error))
             records = [record for index, record in enumerate(records) if index not in refused]
-        return elements_of(
-            records,
-            self._streams,
-            batch.seen.append,
-            batch.results,
-            now_ms=int(self._clock() * 1000),
-            job=self.job,
-        )
+        elements: list[Element] = []
+        now_ms = int(self._clock() * 1000)
+        for at in range(0, len(records), DECODED_AT_ONCE):
+            some = records[at : at + DECODED_AT_ONCE]
+            elements += elements_of(some, self._streams, batch.seen.append, batch.results, now_ms=now_ms, job=self.job)
+            await self._turn.pause()
+        return elements
 
 
 def _reached(position: Position, end: Position) -> bool:

@@ -114,7 +114,7 @@ class ReadAhead:
     def restart(self) -> None:
         """After the source has moved back: read again what is not committed, and what it has now."""
         source = self._run.source
-        source.position = source.processed = _restarted(self._moved[0], self.processed, self._moved[1])
+        source.position = source.processed = restarted(self._moved[0], self.processed, self._moved[1])
 
     def has_reached(self, end: Position) -> bool:
         """Whether everything before `end` was read."""
@@ -146,7 +146,7 @@ class ReadAhead:
         return any(after.offsets.get(part, -1) < at for part, at in before.offsets.items())
 
 
-def _restarted(before: Position, processed: Position, after: Position) -> Position:
+def restarted(before: Position, processed: Position, after: Position) -> Position:
     """Where to begin again if the source has corrected its position from `before` to `after`.
 
     A partition that now begins earlier, or is new, begins there; the others after what is committed.

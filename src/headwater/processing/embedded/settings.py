@@ -11,6 +11,8 @@ class RunnerSettings:
 
     batch_records_max: int = 500
     batch_bytes_max: int = 4_194_304
+    # How long the first record of a batch waits for others, from its receipt; 0: what there is, is processed at once.
+    batch_seconds_max: float = 0.0
     # How much of the events may be read ahead of what is committed, by jobs that wait for other services.
     in_flight_events_max: int = 5_000
     in_flight_bytes_max: int = 67_108_864
