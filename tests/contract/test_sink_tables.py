@@ -19,7 +19,7 @@ from headwater.errors import ConfigInvalid, ExtraMissing, JobInvalid
 from headwater.testing.faulty_sink import Faults, FaultySink
 from headwater.testing.memory_sink import WITH_TOKEN, WITHOUT_TOKEN, MemorySink, MemoryTarget
 from headwater.testing.suites.sink import EDITS, SinkSuite
-from headwater.testing.suites.sink_delivery import NewSink, Refuse
+from headwater.testing.suites.sink_filling import NewSink, Refuse
 
 
 class TestSqliteSink(SinkSuite):

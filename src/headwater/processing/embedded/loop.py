@@ -21,19 +21,19 @@ from headwater.jobs.steps import Element, Failure
 from headwater.log.contract import Position, StoredRecord
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.await_steps import divided
-from headwater.processing.embedded.batch_reader import BatchReader
 from headwater.processing.embedded.batches import PROGRESS_KEY, Batches, progress_of
 from headwater.processing.embedded.commits import Commits, error_events
 from headwater.processing.embedded.elements import elements_of, undecoded
 from headwater.processing.embedded.fold import Batch, LoopTurn, StepFold
 from headwater.processing.embedded.overlapping import OverlappingLoop
 from headwater.processing.embedded.read_ahead import Run
+from headwater.processing.embedded.reading.batch_reader import BatchReader
+from headwater.processing.embedded.reading.suspects import Suspects
 from headwater.processing.embedded.reposition import reposition
 from headwater.processing.embedded.retries import Retries
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.embedded.source import JobSource
 from headwater.processing.embedded.state_sizes import StateSizes, sizes_of
-from headwater.processing.embedded.suspects import Suspects
 from headwater.processing.failures.causes import INPUT, PROCESS
 from headwater.processing.failures.failed_events import FailedEvents
 from headwater.processing.outputs import OutputBuilder

@@ -14,10 +14,11 @@ from headwater.processing.embedded.batches import Batches
 from headwater.processing.embedded.elements import elements_of
 from headwater.processing.embedded.fold import LoopTurn
 from headwater.processing.embedded.in_flight import InFlightWindow
+from headwater.processing.embedded.reading.batch_reader import restarted
+from headwater.processing.embedded.reading.suspects import Suspects
 from headwater.processing.embedded.retries import Retries
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.embedded.source import JobSource
-from headwater.processing.embedded.suspects import Suspects
 from headwater.processing.embedded.watermark import Seen
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import JobStore
@@ -144,16 +145,3 @@ class ReadAhead:
         # If none has, records are missing that were not read yet, or there was nothing but new partitions.
         self._moved = (before, after)
         return any(after.offsets.get(part, -1) < at for part, at in before.offsets.items())
-
-
-def restarted(before: Position, processed: Position, after: Position) -> Position:
-    """Where to begin again if the source has corrected its position from `before` to `after`.
-
-    A partition that now begins earlier, or is new, begins there; the others after what is committed.
-    """
-    return Position(
-        {
-            part: at if part not in processed.offsets or at < before.offsets.get(part, at) else processed.offsets[part]
-            for part, at in after.offsets.items()
-        }
-    )

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
-from headwater.connectors.contract import Delivery, TableShape
+from headwater.connectors.contract import Delivery, EventShape, Shape, TableShape
 from headwater.errors import WriteGivenUp, WriteIncomplete
 from headwater.event import encode_json, get_path
 from headwater.schemas.json_value import identity
@@ -63,12 +64,20 @@ class KeyOrder:
     paths: tuple[str, ...]
 
     @classmethod
-    def of(cls, shape: TableShape) -> KeyOrder:
-        """That of a table: by its version rows are newer or older, in whatever order they arrive."""
-        if shape.version:
-            return cls(())
-        paths = {column.name: column.path for column in shape.columns}
-        return cls(tuple(paths[name] for name in shape.key))
+    def of(cls, shape: Shape | None) -> KeyOrder:
+        """That of a table, or of whole events: with a version, rows are newer or older in whatever order they
+        arrive."""
+        match shape:
+            case TableShape(key=key, version="") if key:
+                paths = {column.name: column.path for column in shape.columns}
+                return cls(tuple(paths[name] for name in key))
+            case EventShape(key=key):
+                # That the target compares versions is not known.
+                return cls(key)
+            case TableShape() | None:
+                return cls(())
+            case _:
+                assert_never(shape)
 
     def with_followers(self, again: set[int], written: Mapping[int, Delivery]) -> set[int]:
         """`again`, and the events of a write that were later than one of these, of its key.

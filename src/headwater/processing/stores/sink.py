@@ -23,9 +23,7 @@ from headwater.processing.stores.contract import LogStore, OnRejected, RowTarget
 
 def sink_store(job: Job, sink: Sink, log: Log) -> SinkStore:
     """The store of a job that fills `sink`, which is closed."""
-    shape = job.writes().table
-    order = KeyOrder(()) if shape is None else KeyOrder.of(shape)
-    return SinkStore(sink, log, job.group, order=order)
+    return SinkStore(sink, log, job.group, order=KeyOrder.of(job.writes().target))
 
 
 class SinkStore:

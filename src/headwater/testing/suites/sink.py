@@ -24,7 +24,8 @@ import pytest
 from headwater.connectors.contract import Column, Delivery, Readable, SetsAside, Sink, TableShape
 from headwater.connectors.spec import TableSink
 from headwater.errors import EventMalformed, JobInvalid, SinkUnavailable, WriteIncomplete, WriterFenced
-from headwater.testing.suites.sink_delivery import DeliverySuite, NewSink
+from headwater.testing.suites.sink_delivery import DeliverySuite
+from headwater.testing.suites.sink_filling import NewSink
 
 EDITS = TableShape(
     "edits",

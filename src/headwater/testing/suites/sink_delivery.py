@@ -8,112 +8,35 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-import json
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from headwater.connectors.contract import Column, ColumnType, Delivery, Sink, TableShape
-from headwater.connectors.spec import TableSink
+from headwater.connectors.contract import Column, ColumnType, Delivery, TableShape
 from headwater.errors import EventMalformed, SinkUnavailable
 from headwater.event import CANARY_DOMAIN
-from headwater.jobs.job import Job, ToTable
-from headwater.log.contract import Log
-from headwater.processing.embedded.settings import RunnerSettings
-from headwater.processing.stores.attempts import ATTEMPTS_MAX
 from headwater.testing.eventually import eventually
-from headwater.testing.faulty_sink import Faults, FaultySink, Killed
+from headwater.testing.faulty_sink import Faults, Killed
 from headwater.testing.job_kit import JobKit
-from headwater.testing.oracle_kafka import OracleKafkaLog
-from headwater.testing.oracle_log import OracleLog
-from headwater.testing.suites.contract_suite import ContractSuite
+from headwater.testing.suites.sink_attempts import AttemptsSuite
+from headwater.testing.suites.sink_filling import PAGES, NewSink, Refuse, page
 
-PAGES = TableShape(
-    "pages",
-    (Column("title", "text", "title"), Column("rev", "integer", "rev"), Column("text", "text", "text")),
-    ("title",),
-    version="rev",
-)
 # Versions of each type, the oldest first.
 VERSIONS: dict[ColumnType, list[Any]] = {
     "integer": list(range(1, 9)),
     "real": [-1.5, 0.0, 0.25, 3.0, 1e9],
     "text": [f"2026-01-01T00:00:0{second}{part}Z" for second in range(3) for part in ("", ".25", ".5", ".501")],
 }
-JOB = Job("table.pages", ("pages",), (), ToTable(PAGES))
-# Keeps the order of arrival.
-UNVERSIONED = dataclasses.replace(PAGES, name="unversioned", version="")
-SETTINGS = RunnerSettings(wait_seconds=0.02, retry_seconds=0.01, retry_seconds_max=0.02)
 BACK_OFF_SECONDS = 0.2
-# Bounds how often a run is repeated that ends with an error.
-RUNS_MAX = 40
 # Bounds only a test that fails.
 SECONDS_MAX = 60.0
 
-NewSink = Callable[[TableShape], TableSink]
-# Makes the target refuse rows whose title is the text, whatever is tried.
-Refuse = Callable[[TableShape, str], Awaitable[None]]
 
-
-def page(title: str, rev: int, **more: Any) -> dict[str, Any]:
-    """An event of the suite: a revision of a page."""
-    return {"meta": {"id": f"{title}-{rev}"}, "title": title, "rev": rev, **more}
-
-
-class DeliverySuite(ContractSuite):
+class DeliverySuite(AttemptsSuite):
     """Subclass it; see the module."""
-
-    contracts: ClassVar[tuple[type[Any], ...]] = (Sink,)
-
-    @pytest.fixture(params=["one file", "brokers"])
-    async def log(self, request: pytest.FixtureRequest) -> AsyncIterator[Log]:
-        """Both kinds of log: one stores positions with the events, the other separately."""
-        log: Log = OracleLog() if request.param == "one file" else OracleKafkaLog()
-        await log.open()
-        yield log
-        await log.close()
-
-    @pytest.fixture
-    def faults(self) -> Faults:
-        return Faults()
-
-    @pytest.fixture
-    async def refuse(self) -> Refuse | None:
-        """None where the target cannot be made to refuse a row."""
-        return None
-
-    @pytest.fixture
-    async def new_kit(self, log: Log, new_sink: NewSink, faults: Faults) -> AsyncIterator[Callable[[], JobKit]]:
-        """Makes the job on its sink, as another process would after the one before."""
-        sinks: list[FaultySink] = []
-
-        def new() -> JobKit:
-            sinks.append(FaultySink(new_sink(PAGES), faults))
-            return JobKit(JOB, log=log, sink=sinks[-1], settings=SETTINGS)
-
-        yield new
-        for sink in sinks:
-            await sink.close()
-
-    @pytest.fixture
-    async def kit(self, new_kit: Callable[[], JobKit]) -> JobKit:
-        kit = new_kit()
-        await kit.open()
-        return kit
-
-    async def pages(self, new_sink: NewSink) -> dict[str, Any]:
-        """Title → revision of all rows there are."""
-        sink = new_sink(PAGES)
-        await sink.open()
-        try:
-            view = sink.view(10_000)
-            assert len(view.rows) == view.rows_total
-            return {row[0]: row[1] for row in view.rows}
-        finally:
-            await sink.close()
 
     @pytest.mark.parametrize("moment", ["before", "after"])
     async def test_a_kill_between_write_and_commit_leaves_the_same_rows(
@@ -213,102 +136,6 @@ class DeliverySuite(ContractSuite):
         # Of one key it is enough to write the newest version; the older ones are tried when that was refused.
         assert len(await kit.errors()) == 3
         assert await kit.runner.lag() == 0
-
-    async def test_an_event_that_the_target_never_takes_becomes_an_error_event_and_the_rest_continues(
-        self, kit: JobKit, new_sink: NewSink, faults: Faults
-    ) -> None:
-        faults.postpones = lambda delivery: delivery.value["title"] == "b"
-        await kit.put(*(page(title, 1) for title in "abcd"))
-        await kit.run()
-        await kit.put(page("e", 1))
-        await kit.run()
-        assert await self.pages(new_sink) == {"a": 1, "c": 1, "d": 1, "e": 1}
-        (error,) = await kit.errors()
-        assert json.loads(error["raw_event"])["title"] == "b"
-        failure = error["meta"]["failure"]
-        assert (failure["exception"], failure["attempts"]) == ("WriteGivenUp", ATTEMPTS_MAX)
-        assert "The target does not take it now." in error["message"]
-        assert f"{ATTEMPTS_MAX} attempts" in error["message"]
-        assert sum("b" in [one.value["title"] for one in some] for _, some in faults.attempts) == ATTEMPTS_MAX
-        assert await kit.runner.lag() == 0
-
-    async def test_an_event_that_comes_alone_and_is_never_taken_does_not_stop_the_sink(
-        self, kit: JobKit, new_sink: NewSink, faults: Faults
-    ) -> None:
-        faults.postpones = lambda delivery: delivery.value["title"] == "b"
-        for title in "abc":
-            await kit.put(page(title, 1))
-            await kit.run()
-        assert await self.pages(new_sink) == {"a": 1, "c": 1}
-        assert len(await kit.errors()) == 1
-
-    async def test_an_event_with_which_every_write_fails_becomes_an_error_event_and_the_rest_continues(
-        self, kit: JobKit, new_sink: NewSink, faults: Faults
-    ) -> None:
-        def breaks(deliveries: Sequence[Delivery]) -> Exception | None:
-            return RuntimeError("too odd") if "c" in [one.value["title"] for one in deliveries] else None
-
-        faults.breaks = breaks
-        await kit.put(*(page(title, 1) for title in "abcdefgh"))
-        await self.run_to_the_end(kit)
-        assert await self.pages(new_sink) == dict.fromkeys("abdefgh", 1)
-        (error,) = await kit.errors()
-        assert json.loads(error["raw_event"])["title"] == "c"
-        failure = error["meta"]["failure"]
-        assert (failure["exception"], failure["attempts"]) == ("RuntimeError", SETTINGS.attempts_max)
-        assert "too odd" in error["message"]
-        assert await kit.runner.lag() == 0
-
-    async def test_more_than_the_target_takes_at_once_is_written_in_parts(
-        self, kit: JobKit, new_sink: NewSink, faults: Faults
-    ) -> None:
-        faults.breaks = lambda deliveries: MemoryError("too much at once") if len(deliveries) > 3 else None
-        titles = [f"page {number}" for number in range(20)]
-        await kit.put(*(page(title, 1) for title in titles))
-        await self.run_to_the_end(kit)
-        assert await self.pages(new_sink) == dict.fromkeys(titles, 1)
-        assert await kit.errors() == []
-
-    async def test_a_target_that_is_away_or_full_spends_no_attempts(
-        self, kit: JobKit, new_sink: NewSink, faults: Faults
-    ) -> None:
-        faults.away = 2 * ATTEMPTS_MAX
-        await kit.put(*(page(title, 1) for title in "abc"))
-        await self.run_to_the_end(kit)
-        faults.full = [0.001] * 2 * ATTEMPTS_MAX
-        await kit.put(*(page(title, 2) for title in "abc"))
-        await self.run_to_the_end(kit)
-        faults.full = [0.001] * 2 * ATTEMPTS_MAX
-        await kit.put(page("d", 1))
-        await self.run_to_the_end(kit)
-        assert await self.pages(new_sink) == {"a": 2, "b": 2, "c": 2, "d": 1}
-        assert await kit.errors() == []
-
-    async def run_to_the_end(self, kit: JobKit) -> None:
-        """Run again after each error, as a process does."""
-        for _ in range(RUNS_MAX):
-            try:
-                await kit.run()
-                return
-            except (SinkUnavailable, RuntimeError, MemoryError):
-                continue
-        await kit.run()
-
-    async def test_events_of_one_key_are_written_in_order_whatever_has_to_be_written_again(
-        self, log: Log, new_sink: NewSink, faults: Faults
-    ) -> None:
-        sink = FaultySink(new_sink(UNVERSIONED), faults)
-        if not sink.features.upsert:
-            pytest.skip("this sink replaces nothing")
-        kit = JobKit(
-            Job("table.unversioned", ("pages",), (), ToTable(UNVERSIONED)), log=log, sink=sink, settings=SETTINGS
-        )
-        await kit.open()
-        faults.postpones = lambda delivery: delivery.value["rev"] == 1 and len(faults.attempts) < 4
-        await kit.put(page("a", 1), page("b", 2), page("a", 2), page("b", 1), page("a", 3), page("c", 1))
-        await kit.run()
-        assert {row[0]: row[1] for row in sink.view(10).rows} == {"a": 3, "b": 1, "c": 1}
-        await sink.close()
 
     async def test_the_pause_that_a_target_asks_for_is_kept(
         self, kit: JobKit, new_sink: NewSink, faults: Faults

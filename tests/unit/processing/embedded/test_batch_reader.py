@@ -15,7 +15,7 @@ from headwater.connectors.contract import Column, TableShape
 from headwater.errors import HeadwaterError
 from headwater.jobs.job import Job, ToTable
 from headwater.log.contract import Position, StoredRecord, TopicPartition
-from headwater.processing.embedded.batch_reader import BatchReader
+from headwater.processing.embedded.reading.batch_reader import BatchReader
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.testing.eventually import eventually
 from headwater.testing.faulty_sink import Faults, FaultySink

@@ -19,7 +19,7 @@ from headwater.testing.eventually import eventually
 from headwater.testing.faulty_sink import Faults, FaultySink
 from headwater.testing.job_kit import JobKit
 from headwater.testing.memory_sink import MemorySink, MemoryTarget
-from headwater.testing.suites.sink_delivery import JOB, PAGES, page
+from headwater.testing.suites.sink_filling import JOB, PAGES, page
 
 RETRIES_MAX = 3
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headwater.errors import EventMalformed, SinkUnavailable
 from headwater.log.contract import Position, StoredRecord
-from headwater.processing.embedded.suspects import Suspects
+from headwater.processing.embedded.reading.suspects import Suspects
 
 PART = ("pages", 0)
 BATCH_MAX = 64

@@ -13,7 +13,6 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from headwater.log.contract import Position, StoredRecord
-from headwater.processing.embedded.read_ahead import restarted
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.embedded.source import JobSource
 
@@ -98,6 +97,19 @@ class BatchReader:
         seconds = min(left_seconds, max(LOOK_SECONDS_MIN, min(LOOK_SECONDS_MAX, share)))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
+
+
+def restarted(before: Position, processed: Position, after: Position) -> Position:
+    """Where to begin again if the source has corrected its position from `before` to `after`.
+
+    A partition that now begins earlier, or is new, begins there; the others after what is committed.
+    """
+    return Position(
+        {
+            part: at if part not in processed.offsets or at < before.offsets.get(part, at) else processed.offsets[part]
+            for part, at in after.offsets.items()
+        }
+    )
 
 
 def _is_behind(position: Position, before: Position) -> bool:
