@@ -36,7 +36,10 @@ def read_section(section: type[_S], written: Any, source: Declaration, path: Key
     missing = [key for key, (field, _) in known.items() if is_required(field) and key not in values]
     if missing:
         raise source.refusal(path, f"{dotted(path)} needs {' and '.join(missing)}.")
-    return section(**values)
+    try:
+        return section(**values)
+    except ConfigInvalid as error:
+        raise source.refusal(path, f"{dotted(path)}: {error.detail}", hint=error.hint) from None
 
 
 def is_required(field: dataclasses.Field[Any]) -> bool:

@@ -74,6 +74,8 @@ ONLY_IN = {
         "headwater.queries.engine",
         "headwater.processing.batch.parquet",
     ),
+    "opensearchpy": ("headwater.connectors.sinks.opensearch",),
+    "redis": ("headwater.connectors.sinks.redis",),
     "sqlglot": ("headwater.queries", "headwater.jobs.sql"),
     "starlette": ("headwater.web",),
     "uvicorn": ("headwater.web",),

@@ -9,7 +9,9 @@ from servers.contract import Server
 from servers.failure import ServerError
 from servers.kafka import KafkaCluster
 from servers.mariadb import MariadbServer
+from servers.opensearch import OpensearchServer
 from servers.postgres import PostgresServer
+from servers.redis import RedisServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,9 @@ SERVERS = {
     "kafka": Entry("Apache Kafka, one node (and a listener with TLS and SASL)", KafkaCluster, "HEADWATER_TEST_KAFKA"),
     "kafka-cluster": Entry("Apache Kafka, three nodes", lambda: KafkaCluster("kafka-cluster", node_count=3)),
     "mariadb": Entry("MariaDB, empty", MariadbServer),
+    "opensearch": Entry("OpenSearch 2, one node, empty", OpensearchServer),
     "postgres": Entry("PostgreSQL, empty", PostgresServer),
+    "redis": Entry("Redis, empty", RedisServer),
 }
 
 

@@ -19,13 +19,26 @@ from servers.contract import Server
 from servers.failure import ServerError
 from servers.kafka import KafkaCluster, SecureListener
 from servers.mariadb import MariadbServer
+from servers.opensearch import OpensearchServer
 from servers.postgres import PostgresServer
+from servers.redis import RedisServer
 from servers.run import Run
 
 Needs = Callable[[str, object, str], None]
 
 # A test that asks for one of these, itself or through another fixture, runs against a real server.
-SERVER_FIXTURES = frozenset({"kafka_alone", "kafka_cluster", "kafka_secure", "kafka_server", "mariadb", "postgres"})
+SERVER_FIXTURES = frozenset(
+    {
+        "kafka_alone",
+        "kafka_cluster",
+        "kafka_secure",
+        "kafka_server",
+        "mariadb",
+        "opensearch",
+        "postgres",
+        "redis_server",
+    }
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -147,6 +160,22 @@ def mariadb(server_session: ServerSession) -> MariadbServer:
     """A MariaDB, shared by the session: remove the tables a test makes."""
     server = server_session.server("mariadb", requirement="mariadb")
     assert isinstance(server, MariadbServer)
+    return server
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_session: ServerSession) -> RedisServer:
+    """A Redis, shared by the session: leave it running and with its memory unlimited. Remove what a test writes."""
+    server = server_session.server("redis", requirement="redis")
+    assert isinstance(server, RedisServer)
+    return server
+
+
+@pytest.fixture(scope="session")
+def opensearch(server_session: ServerSession) -> OpensearchServer:
+    """An OpenSearch, shared by the session: leave it running. Remove the indices a test makes."""
+    server = server_session.server("opensearch", requirement="opensearch")
+    assert isinstance(server, OpensearchServer)
     return server
 
 

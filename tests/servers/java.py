@@ -145,13 +145,13 @@ class Jars:
 
 
 def _project(coordinates: tuple[str, ...]) -> str:
-    """A Maven project that depends on `GROUP:ARTIFACT:VERSION`s and nothing else."""
+    """A Maven project that depends on `GROUP:ARTIFACT:VERSION[:TYPE]`s and nothing else; the type is `jar` or `zip`."""
     dependencies = ""
     for coordinate in coordinates:
-        group, artifact, version = (escape(part) for part in coordinate.split(":"))
+        group, artifact, version, *kind = (escape(part) for part in coordinate.split(":"))
         dependencies += (
             f"<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>"
-            f"<version>{version}</version></dependency>"
+            f"<version>{version}</version><type>{kind[0] if kind else 'jar'}</type></dependency>"
         )
     return (
         "<project><modelVersion>4.0.0</modelVersion><groupId>throw</groupId><artifactId>away</artifactId>"

@@ -31,6 +31,8 @@ class Connector(NamedTuple):
 SINKS: Mapping[str, Connector] = {
     "sqlite": Connector("headwater.connectors.sinks.sqlite"),
     "duckdb": Connector("headwater.connectors.sinks.duckdb", extra="duckdb"),
+    "opensearch": Connector("headwater.connectors.sinks.opensearch", extra="opensearch"),
+    "redis": Connector("headwater.connectors.sinks.redis.sink", extra="redis"),
 }
 # The extension of a table's file selects the database.
 SUFFIXES: Mapping[str, str] = {".db": "sqlite", ".sqlite": "sqlite", ".duckdb": "duckdb"}

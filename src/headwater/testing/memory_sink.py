@@ -7,6 +7,7 @@ from typing import Any
 
 from headwater.connectors.contract import Delivery, SinkFeatures, TableShape
 from headwater.connectors.rows import is_newer, latest_rows, name_aside, row_of
+from headwater.connectors.sorted_views import sorted_view
 from headwater.connectors.tables import TableView
 from headwater.errors import SinkUnavailable, WriteIncomplete, WriterFenced
 
@@ -76,11 +77,8 @@ class MemorySink:
         self._rows = None
 
     def view(self, rows_max: int, order: str = "") -> TableView:
-        shape, rows = self.shape, [*self._opened().values()]
-        for name, descending in reversed(shape.order_terms(order or shape.order)):
-            at = shape.column_names.index(name)
-            rows.sort(key=lambda row: (row[at] is not None, row[at]), reverse=descending)
-        return TableView(shape.name, shape.column_names, [self._wide(row) for row in rows[:rows_max]], len(rows))
+        rows = [self._wide(row) for row in self._opened().values()]
+        return sorted_view(self.shape, rows, len(rows), rows_max, order)
 
     def _key(self, values: tuple[Any, ...]) -> Any:
         """The key of a row; without one, a number of its own."""

@@ -103,9 +103,9 @@ class SinkSuite(DeliverySuite):
         self, new_sink: NewSink
     ) -> None:
         sink = new_sink(LINES)
-        await sink.open()
         if not sink.features.token_in_target:
             pytest.skip("without a token in the target, what has no key may be written twice")
+        await sink.open()
         batch = [Delivery({"number": 1}), Delivery({"number": 1}), Delivery({"number": 2})]
         await sink.write(batch, "token 1")
         await sink.write(batch, "token 1")

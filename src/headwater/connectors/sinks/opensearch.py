@@ -1,0 +1,326 @@
+"""The OpenSearch sink: events become documents of an index, by bulk requests with external versions.
+
+How this works: the id of a document is the key of its row. Each operation has the version of its row as the document's
+external version, so that OpenSearch itself refuses an older one, also of a document that was deleted, in whatever order
+operations arrive. What it answers for each operation decides about that event alone: refused for its version is a
+success, refused for its content is an error event, and what there was no room for is written again.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import opensearchpy
+from opensearchpy import exceptions
+
+from headwater.connectors.contract import Column, ColumnType, Delivery, SinkFeatures, TableShape
+from headwater.connectors.credentials import refuse_credentials
+from headwater.connectors.partial_writes import incomplete
+from headwater.connectors.row_keys import bounded_key_text
+from headwater.connectors.rows import latest_rows, row_of
+from headwater.connectors.sorted_views import SORTED_ROWS_MAX, sorted_view
+from headwater.connectors.spec import BatchDefaults, SinkSpec
+from headwater.connectors.tables import TableView
+from headwater.connectors.whole_versions import whole_version
+from headwater.errors import EventMalformed, SinkUnavailable
+from headwater.event import encode_json
+from headwater.settings import REQUIRED, setting
+
+FEATURES = SinkFeatures(token_in_target=False, upsert=True)
+ID_BYTES_MAX = 512
+# How long OpenSearch is left alone when it has no room for more operations.
+BUSY_BACK_OFF_SECONDS = 1.0
+TOO_LARGE = 413
+BUSY = frozenset((429, 502, 503, 504))
+# Values longer than this are found by their words, but not as a whole: Lucene's limit is 32,766 bytes.
+KEYWORD_CHARACTERS_MAX = 8191
+FIELDS: Mapping[ColumnType, Mapping[str, Any]] = {
+    "text": {
+        "type": "text",
+        "fields": {"keyword": {"type": "keyword", "ignore_above": KEYWORD_CHARACTERS_MAX}},
+    },
+    "integer": {"type": "long"},
+    "real": {"type": "double"},
+    "boolean": {"type": "boolean"},
+    "json": {"type": "object", "enabled": False},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OpensearchOptions:
+    """The options of an OpenSearch sink."""
+
+    url: str = setting(
+        REQUIRED, "`https://HOST:PORT` of any node; without a password.", starts_with=("http://", "https://")
+    )
+    index: str = setting("", "The index, or an alias with one to write to; default: the table's name in lower case.")
+    user: str | None = setting(None, "The user to log in as.")
+    password: str | None = setting(None, "The password of the user.", secret=True)
+    ca_file: str | None = setting(None, "A file with the certificates to trust; null: those of the system.")
+    fields: Mapping[str, Any] = setting(
+        {},
+        "Column → its field's mapping, such as `{tags: {type: keyword}}`, where another one is wanted than text with a"
+        " `.keyword`, long, double, boolean, and for `json` an object that is stored and not searched.",
+    )
+    settings: Mapping[str, Any] = setting({}, "Settings of an index that is created, such as `number_of_shards`.")
+    bulk_bytes_max: int = setting(12_000_000, "The size of one request.", at_least=100_000, at_most=100_000_000)
+    deleted_seconds: int = setting(
+        3600,
+        "How long OpenSearch remembers the version of a deleted document (`index.gc_deletes`, kept in its memory), so"
+        " that an older event does not bring it back.",
+        at_least=1,
+    )
+    timeout_seconds: float = setting(60.0, "How long an answer may take.", at_least=0.1)
+
+    def __post_init__(self) -> None:
+        """Raises ConfigInvalid if the URL has a password."""
+        refuse_credentials(self.url)
+
+
+class _Operation(NamedTuple):
+    """One operation of a bulk request: the index of its event in the batch, and its lines."""
+
+    event: int
+    lines: bytes
+
+
+class OpensearchSink:
+    """Fills one index."""
+
+    features = FEATURES
+
+    def __init__(self, options: OpensearchOptions, shape: TableShape) -> None:
+        self.shape = shape
+        self.index = options.index or shape.name.lower()
+        self._options = options
+        self._key_at = [shape.column_names.index(name) for name in shape.key]
+        self._version_at = shape.column_names.index(shape.version) if shape.version else None
+        self._client: opensearchpy.AsyncOpenSearch | None = None
+        self._reader: opensearchpy.OpenSearch | None = None
+        self._reading = threading.Lock()
+
+    async def open(self) -> str | None:
+        await self.close()
+        self._client = opensearchpy.AsyncOpenSearch(**self._arguments())
+        try:
+            with self._translated():
+                await self._prepare(self._client)
+        except BaseException:
+            await self.close()
+            raise
+        return None
+
+    def check(self, delivery: Delivery) -> None:
+        self._version(row_of(self.shape, delivery))
+
+    async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
+        self._opened()
+        rows, rejected = latest_rows(self.shape, deliveries)
+        operations = []
+        for index, values in rows:
+            try:
+                operations.append(self._operation(index, deliveries[index], values))
+            except EventMalformed as error:
+                rejected[index] = error
+        retry: dict[int, str] = {}
+        for some in _chunks(operations, self._options.bulk_bytes_max):
+            await self._send(some, rejected, retry)
+        if rejected or retry:
+            raise incomplete(
+                self.shape,
+                deliveries,
+                rejected=rejected,
+                retry=retry,
+                back_off_seconds=BUSY_BACK_OFF_SECONDS if retry else 0.0,
+                message=next(iter(retry.values()), ""),
+            )
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+        with self._reading:
+            reader, self._reader = self._reader, None
+            if reader is not None:
+                reader.close()
+
+    def view(self, rows_max: int, order: str = "") -> TableView:
+        """As `Readable`. What was written last is made visible to searches first; 10,000 documents are sorted."""
+        self.shape.order_terms(order)
+        self._opened()
+        with self._reading, self._translated():
+            if self._reader is None:
+                self._reader = opensearchpy.OpenSearch(**self._arguments())
+            self._reader.indices.refresh(index=self.index)
+            size = min(max(rows_max, SORTED_ROWS_MAX), SORTED_ROWS_MAX)
+            found = self._reader.search(index=self.index, body={"size": size, "track_total_hits": True})
+        hits = found["hits"]
+        rows = [self._row(hit["_source"]) for hit in hits["hits"]]
+        return sorted_view(self.shape, rows, hits["total"]["value"], rows_max, order)
+
+    async def _prepare(self, client: opensearchpy.AsyncOpenSearch) -> None:
+        """Create the index where it is absent, and the fields it lacks."""
+        wanted = {
+            column.name: self._options.fields.get(column.name, FIELDS[column.type]) for column in self.shape.columns
+        }
+        if not await client.indices.exists(index=self.index):
+            settings = {"index.gc_deletes": f"{self._options.deleted_seconds}s", **self._options.settings}
+            body = {"settings": settings, "mappings": {"dynamic": False, "properties": wanted}}
+            try:
+                await client.indices.create(index=self.index, body=body)
+                return
+            except exceptions.RequestError as error:
+                # Another process has created it since.
+                if error.error != "resource_already_exists_exception":
+                    raise
+        there: dict[str, Any] = {}
+        for mapping in (await client.indices.get_mapping(index=self.index)).values():
+            there |= mapping["mappings"].get("properties", {})
+        if absent := {name: field for name, field in wanted.items() if name not in there}:
+            await client.indices.put_mapping(index=self.index, body={"properties": absent})
+
+    def _operation(self, index: int, delivery: Delivery, values: tuple[Any, ...]) -> _Operation:
+        """What is sent for one row. Raises EventMalformed if its version is none that OpenSearch compares."""
+        action: dict[str, Any] = {}
+        if self._key_at:
+            action["_id"] = bounded_key_text([values[at] for at in self._key_at], ID_BYTES_MAX) or "%empty"
+        elif delivery.event_id:
+            # The same event again is the same document.
+            action["_id"] = bounded_key_text([delivery.event_id], ID_BYTES_MAX)
+        if (version := self._version(values)) is not None:
+            # Of documents with the same version the one that arrives last is kept.
+            action |= {"version": version, "version_type": "external_gte"}
+        return _Operation(index, encode_json({"index": action}) + b"\n" + self._document(values) + b"\n")
+
+    def _document(self, values: Sequence[Any]) -> bytes:
+        """The row as a JSON object; `json` columns are JSON already. Absent values are left out."""
+        fields = [
+            encode_json(column.name) + b":" + (value.encode() if column.type == "json" else encode_json(value))
+            for column, value in zip(self.shape.columns, values, strict=True)
+            if value is not None
+        ]
+        return b"{" + b",".join(fields) + b"}"
+
+    def _row(self, document: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(_value(column, document.get(column.name)) for column in self.shape.columns)
+
+    def _version(self, values: tuple[Any, ...]) -> int | None:
+        if self._version_at is None:
+            return None
+        return whole_version(values[self._version_at], path=self.shape.columns[self._version_at].path)
+
+    async def _send(self, some: Sequence[_Operation], rejected: dict[int, Any], retry: dict[int, str]) -> None:
+        """Send one request, and note which of its operations were refused and which must be sent again."""
+        with self._translated():
+            try:
+                body = b"".join(operation.lines for operation in some)
+                answer = await self._opened().bulk(body=body, index=self.index)
+            except exceptions.TransportError as error:
+                if error.status_code != TOO_LARGE:
+                    raise
+                if len(some) == 1:
+                    size = len(some[0].lines)
+                    rejected[some[0].event] = EventMalformed(f"OpenSearch accepts no document of {size} bytes (413).")
+                    return
+                answer = None
+        if answer is None:
+            middle = len(some) // 2
+            await self._send(some[:middle], rejected, retry)
+            await self._send(some[middle:], rejected, retry)
+            return
+        for operation, item in zip(some, answer["items"], strict=True):
+            ((verb, result),) = item.items()
+            status = int(result["status"])
+            if status < 300 or status == 409 or (verb == "delete" and status == 404):
+                continue
+            if status in BUSY or status >= 500:
+                retry[operation.event] = f"OpenSearch answered {status}: {_reason(result)}"
+            else:
+                rejected[operation.event] = EventMalformed(
+                    f"The index {self.index} does not take it: {_reason(result)}"
+                )
+
+    def _opened(self) -> opensearchpy.AsyncOpenSearch:
+        if self._client is None:
+            raise SinkUnavailable(f"The index {self.index} is not open.")
+        return self._client
+
+    def _arguments(self) -> dict[str, Any]:
+        options = self._options
+        arguments: dict[str, Any] = {"hosts": [options.url], "timeout": options.timeout_seconds, "max_retries": 0}
+        if options.user is not None:
+            arguments["http_auth"] = (options.user, options.password or "")
+        if options.url.startswith("https://"):
+            arguments["ssl_context"] = ssl.create_default_context(cafile=options.ca_file)
+        return arguments
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except exceptions.TransportError as error:
+            status = error.status_code if isinstance(error.status_code, int) else None
+            what = f"The index {self.index} at {self._options.url}"
+            if status == 400:
+                raise EventMalformed(f"{what} does not take this request: {_said(error)}") from error
+            raise SinkUnavailable(
+                f"{what} answered {status or 'nothing'}: {_said(error)}",
+                hint="Check `user` and `password`, and what the user may do." if status in (401, 403) else None,
+                back_off_seconds=BUSY_BACK_OFF_SECONDS if status in BUSY else 0.0,
+            ) from error
+        except (exceptions.OpenSearchException, OSError) as error:
+            raise SinkUnavailable(f"The index {self.index} at {self._options.url}: {error!r:.300}") from error
+
+
+def _chunks(operations: Sequence[_Operation], bytes_max: int) -> Iterator[list[_Operation]]:
+    """Runs of operations of at most `bytes_max` bytes, or of one operation that is larger."""
+    some: list[_Operation] = []
+    size = 0
+    for operation in operations:
+        if some and size + len(operation.lines) > bytes_max:
+            yield some
+            some, size = [], 0
+        some.append(operation)
+        size += len(operation.lines)
+    if some:
+        yield some
+
+
+def _reason(result: Mapping[str, Any]) -> str:
+    """Why an operation was refused, with the cause, which names the field and the value."""
+    error = result.get("error")
+    reasons = []
+    while isinstance(error, Mapping):
+        reasons.append(str(error.get("reason") or error.get("type")))
+        error = error.get("caused_by")
+    return "; ".join(reasons)[:500] or "it does not say why"
+
+
+def _said(error: exceptions.TransportError) -> str:
+    info: Any = error.info
+    answered = info.get("error") if isinstance(info, Mapping) else None
+    return _reason({"error": answered}) if isinstance(answered, Mapping) else str(error)[:500]
+
+
+def _value(column: Column, value: Any) -> Any:
+    if value is None:
+        return None
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False) if column.type == "json" else value
+
+
+SPEC = SinkSpec(
+    name="opensearch",
+    summary="Documents of an OpenSearch index.",
+    options=OpensearchOptions,
+    make=lambda options, shape, directory: OpensearchSink(options, shape),
+    features=FEATURES,
+    extra="opensearch",
+    example="url: http://localhost:9200",
+    batch=BatchDefaults(rows_max=5000, bytes_max=12_000_000, seconds_max=5.0),
+)

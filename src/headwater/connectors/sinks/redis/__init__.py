@@ -1,0 +1,1 @@
+"""The Redis sink: each row is a hash, written by one script together with the resume token."""
