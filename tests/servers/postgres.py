@@ -61,7 +61,7 @@ class PostgresServer:
         make_data_folder([*create, "-E", "UTF8", "--locale=C.UTF-8"], folder, user)
         (self.port,) = free_ports(1)
         command = [_find("postgres") or "postgres", "-D", data, "-h", LOOPBACK, "-p", str(self.port), "-k", str(folder)]
-        for setting in ("fsync=off", "full_page_writes=off", "shared_buffers=32MB"):
+        for setting in ("fsync=off", "full_page_writes=off", "shared_buffers=32MB", "wal_level=logical"):
             command += ["-c", setting]
         self._process = run.spawn("postgres", command, folder=folder, user=user)
         try:

@@ -54,6 +54,7 @@ from headwater.errors.requests import (
 )
 from headwater.errors.schemas import SchemaInvalid, SchemaNotFound, SchemaUnavailable, SchemaUriRefused, TypeUnmappable
 from headwater.errors.sinks import SinkUnavailable, WriteGivenUp, WriteIncomplete
+from headwater.errors.sources import SourceRefused, SourceUnavailable
 from headwater.errors.streams import (
     ChangeConflict,
     ChangeRefused,
@@ -114,6 +115,8 @@ __all__ = [
     "SchemaUriRefused",
     "ScopeMissing",
     "SinkUnavailable",
+    "SourceRefused",
+    "SourceUnavailable",
     "StateMismatch",
     "StateUnavailable",
     "StreamClosed",
