@@ -74,6 +74,7 @@ ONLY_IN = {
         "headwater.queries.engine",
         "headwater.processing.batch.parquet",
     ),
+    "cassandra": ("headwater.connectors.sinks.cassandra",),
     "opensearchpy": ("headwater.connectors.sinks.opensearch",),
     "redis": ("headwater.connectors.sinks.redis",),
     "psycopg": ("headwater.connectors.sinks.postgres", "headwater.connectors.sources.postgres_cdc"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from servers.cassandra import CassandraServer
 from servers.contract import Server
 from servers.failure import ServerError
 from servers.kafka import KafkaCluster
@@ -24,6 +25,7 @@ class Entry:
 
 
 SERVERS = {
+    "cassandra": Entry("Apache Cassandra, one node, empty", CassandraServer),
     "kafka": Entry("Apache Kafka, one node (and a listener with TLS and SASL)", KafkaCluster, "HEADWATER_TEST_KAFKA"),
     "kafka-cluster": Entry("Apache Kafka, three nodes", lambda: KafkaCluster("kafka-cluster", node_count=3)),
     "mariadb": Entry("MariaDB, empty", MariadbServer),

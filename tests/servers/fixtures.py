@@ -14,6 +14,7 @@ from contextlib import ExitStack
 import pytest
 
 from second_attempts import mark_tests_of_servers
+from servers.cassandra import CassandraServer
 from servers.catalogue import SERVERS, entry_named
 from servers.contract import Server
 from servers.failure import ServerError
@@ -29,6 +30,7 @@ Needs = Callable[[str, object, str], None]
 # A test that asks for one of these, itself or through another fixture, runs against a real server.
 SERVER_FIXTURES = frozenset(
     {
+        "cassandra",
         "kafka_alone",
         "kafka_cluster",
         "kafka_secure",
@@ -176,6 +178,14 @@ def opensearch(server_session: ServerSession) -> OpensearchServer:
     """An OpenSearch, shared by the session: leave it running. Remove the indices a test makes."""
     server = server_session.server("opensearch", requirement="opensearch")
     assert isinstance(server, OpensearchServer)
+    return server
+
+
+@pytest.fixture(scope="session")
+def cassandra(server_session: ServerSession) -> CassandraServer:
+    """A Cassandra, shared by the session: leave it running. Remove the keyspaces a test makes."""
+    server = server_session.server("cassandra", requirement="cassandra")
+    assert isinstance(server, CassandraServer)
     return server
 
 

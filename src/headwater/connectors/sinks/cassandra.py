@@ -1,0 +1,313 @@
+"""The Cassandra sink: events become rows, written with the version of the event as the write timestamp.
+
+How this works: Cassandra itself keeps the newest value of every cell by its write timestamp. That of a row is its
+version, a time as microseconds, so that events may come in any order, several times and over several connections, and
+nothing has to be read. A deletion is written with a timestamp in the same way. Statements of a batch are sent at the
+same time, limited in number; what Cassandra answers for each decides about that event alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import cassandra
+from cassandra import cluster, concurrent, connection, policies, protocol
+from cassandra.auth import PlainTextAuthProvider
+
+from headwater.connectors.contract import ColumnType, Delivery, SinkFeatures, TableShape
+from headwater.connectors.partial_writes import incomplete
+from headwater.connectors.rows import latest_rows, row_of
+from headwater.connectors.sorted_views import SORTED_ROWS_MAX, sorted_view
+from headwater.connectors.spec import BatchDefaults, SinkSpec
+from headwater.connectors.sql_table import quoted
+from headwater.connectors.tables import TableView
+from headwater.connectors.whole_versions import whole_version
+from headwater.errors import ConfigInvalid, EventMalformed, JobInvalid, SinkUnavailable
+from headwater.settings import REQUIRED, setting
+from headwater.times import time_us
+
+FEATURES = SinkFeatures(token_in_target=False, upsert=True)
+TYPES: Mapping[ColumnType, str] = {
+    "text": "text",
+    "integer": "bigint",
+    "real": "double",
+    "boolean": "boolean",
+    "json": "text",
+}
+PORT = 9042
+# The column that identifies a row of a table without a key: the id of the event, so that it is there once.
+EVENT_COLUMN = "_event"
+RECONNECT_SECONDS = 1.0
+BUSY_BACK_OFF_SECONDS = 1.0
+# What Cassandra refuses for what it is asked; everything else is a matter of time.
+PERMANENT = (cassandra.InvalidRequest, protocol.SyntaxException, TypeError, ValueError)
+FAILURES = (
+    cassandra.DriverException,
+    cluster.NoHostAvailable,
+    protocol.ErrorMessage,
+    connection.ConnectionException,
+    OSError,
+)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class CassandraOptions:
+    """The options of a Cassandra sink."""
+
+    hosts: tuple[str, ...] = setting(REQUIRED, "Some nodes, each `HOST` or `HOST:PORT`; the others are found by them.")
+    keyspace: str = setting(REQUIRED, "The keyspace; it must exist, unless `replication` is given.")
+    replication: Mapping[str, Any] = setting(
+        {}, "How a keyspace that is absent is created, such as `{class: NetworkTopologyStrategy, dc1: 3}`."
+    )
+    partition: tuple[str, ...] = setting(
+        (),
+        "The columns of the key by which rows are divided into partitions; the others order the rows of a partition, as"
+        " `key` lists them. Default: all of the key.",
+    )
+    user: str | None = setting(None, "The user to log in as.")
+    password: str | None = setting(None, "The password of the user.", secret=True)
+    tls: bool = setting(False, "Whether connections are encrypted.")
+    ca_file: str | None = setting(None, "A file with the certificates to trust; null: those of the system.")
+    datacenter: str | None = setting(None, "The data centre whose nodes are used; null: all nodes.")
+    consistency: str = setting("LOCAL_QUORUM", "How many replicas must have stored a row, such as `LOCAL_ONE`.")
+    requests_max: int = setting(64, "How many statements are sent at the same time.", at_least=1, at_most=1024)
+    timeout_seconds: float = setting(10.0, "How long Cassandra may take to connect, and to answer.", at_least=0.1)
+
+    def __post_init__(self) -> None:
+        """Raises ConfigInvalid for an unknown level of consistency, and for what is no host."""
+        if self.consistency.upper() not in cassandra.ConsistencyLevel.name_to_value:
+            known = ", ".join(cassandra.ConsistencyLevel.name_to_value)
+            raise ConfigInvalid(f"{self.consistency!r} is no level of consistency.", hint=f"Known: {known}.")
+        for host in self.hosts:
+            name, separator, port = host.partition(":")
+            if not name or (separator and not port.isdecimal()):
+                raise ConfigInvalid(f"{host!r} is no host.", hint="Write `HOST` or `HOST:PORT`.")
+
+    @property
+    def contact_points(self) -> list[tuple[str, int]]:
+        """Host and port of each."""
+        pairs = [host.partition(":") for host in self.hosts]
+        return [(host, int(port or PORT)) for host, _, port in pairs]
+
+
+class CassandraSink:
+    """Fills one table of a keyspace."""
+
+    features = FEATURES
+
+    def __init__(self, options: CassandraOptions, shape: TableShape) -> None:
+        """Raises JobInvalid if `partition` names a column that is no part of the key."""
+        self.shape = shape
+        self._options = options
+        self._place = f"{shape.name} in {', '.join(options.hosts)}"
+        self._table = f"{quoted([options.keyspace])}.{quoted([shape.name])}"
+        if wrong := [name for name in options.partition if name not in shape.key]:
+            raise JobInvalid(
+                f"{', '.join(wrong)} cannot divide table {shape.name} into partitions.",
+                hint=f"Use columns of its key: {', '.join(shape.key) or 'it has none'}.",
+            )
+        self._version_at = shape.column_names.index(shape.version) if shape.version else None
+        self._cluster: Any = None
+        self._session: Any = None
+        self._insert: Any = None
+
+    async def open(self) -> str | None:
+        await self.close()
+        try:
+            await self._in_thread(self._connect)
+        except BaseException:
+            await self.close()
+            raise
+        return None
+
+    def check(self, delivery: Delivery) -> None:
+        self._timestamp(row_of(self.shape, delivery))
+
+    async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
+        self._opened()
+        rows, rejected = latest_rows(self.shape, deliveries)
+        written: list[tuple[int, Any, tuple[Any, ...]]] = []
+        for index, values in rows:
+            try:
+                timestamp = self._timestamp(values)
+            except EventMalformed as error:
+                rejected[index] = error
+                continue
+            own = () if self.shape.key else (deliveries[index].event_id or str(uuid.uuid4()),)
+            written.append((index, self._insert, (*own, *values, *(() if timestamp is None else (timestamp,)))))
+        retry = await self._in_thread(lambda: self._send(written, rejected)) if written else {}
+        if len(retry) == len(rows) > 0:
+            raise SinkUnavailable(f"The table {self._place} took nothing: {next(iter(retry.values()))}")
+        if rejected or retry:
+            raise incomplete(
+                self.shape,
+                deliveries,
+                rejected=rejected,
+                retry=retry,
+                back_off_seconds=BUSY_BACK_OFF_SECONDS if retry else 0.0,
+                message=next(iter(retry.values()), ""),
+            )
+
+    async def close(self) -> None:
+        there, self._cluster, self._session = self._cluster, None, None
+        if there is not None:
+            await asyncio.get_running_loop().run_in_executor(None, there.shutdown)
+
+    def view(self, rows_max: int, order: str = "") -> TableView:
+        """As `Readable`. 10,000 rows are sorted; those of a larger table are counted, which reads it whole."""
+        self.shape.order_terms(order)
+        session = self._opened()
+        size = max(rows_max, SORTED_ROWS_MAX)
+        with self._translated():
+            found = session.execute(f"SELECT {quoted(self.shape.column_names)} FROM {self._table} LIMIT {size + 1:d}")
+            rows = [tuple(row) for row in found]
+            total = len(rows)
+            if total > size:
+                total = int(session.execute(f"SELECT count(*) FROM {self._table}").one()[0])
+        return sorted_view(self.shape, rows[:size], total, rows_max, order)
+
+    def _connect(self) -> None:
+        options = self._options
+        inner = (
+            policies.DCAwareRoundRobinPolicy(options.datacenter) if options.datacenter else policies.RoundRobinPolicy()
+        )
+        profile = cluster.ExecutionProfile(
+            load_balancing_policy=policies.TokenAwarePolicy(inner),
+            consistency_level=cassandra.ConsistencyLevel.name_to_value[options.consistency.upper()],
+            request_timeout=options.timeout_seconds,
+            row_factory=lambda columns, rows: rows,
+        )
+        arguments: dict[str, Any] = {}
+        if options.user is not None:
+            arguments["auth_provider"] = PlainTextAuthProvider(options.user, options.password or "")
+        if options.tls:
+            arguments["ssl_context"] = ssl.create_default_context(cafile=options.ca_file)
+        self._cluster = cluster.Cluster(
+            options.contact_points,
+            execution_profiles={cluster.EXEC_PROFILE_DEFAULT: profile},
+            connect_timeout=options.timeout_seconds,
+            control_connection_timeout=options.timeout_seconds,
+            reconnection_policy=policies.ConstantReconnectionPolicy(RECONNECT_SECONDS, max_attempts=None),
+            **arguments,
+        )
+        session = self._cluster.connect()
+        self._create(session)
+        self._insert = session.prepare(self._insert_statement())
+        self._insert.is_idempotent = True
+        self._session = session
+
+    def _create(self, session: Any) -> None:
+        """Create what is absent: the keyspace, if it is known how, the table, and its columns."""
+        options, shape = self._options, self.shape
+        if options.replication:
+            how = ", ".join(f"{_literal(name)}: {_literal(value)}" for name, value in options.replication.items())
+            session.execute(f"CREATE KEYSPACE IF NOT EXISTS {quoted([options.keyspace])} WITH replication = {{{how}}}")
+        session.execute(create_statement(shape, options.keyspace, options.partition))
+        query = "SELECT column_name FROM system_schema.columns WHERE keyspace_name = %s AND table_name = %s"
+        there = {row[0] for row in session.execute(query, (options.keyspace, shape.name))}
+        for column in shape.columns:
+            if column.name not in there:
+                session.execute(f"ALTER TABLE {self._table} ADD {quoted([column.name])} {TYPES[column.type]}")
+
+    def _insert_statement(self) -> str:
+        names = [*(() if self.shape.key else (EVENT_COLUMN,)), *self.shape.column_names]
+        marks = ", ".join("?" for _ in names)
+        using = " USING TIMESTAMP ?" if self._version_at is not None else ""
+        return f"INSERT INTO {self._table} ({quoted(names)}) VALUES ({marks}){using}"
+
+    def _timestamp(self, values: tuple[Any, ...]) -> int | None:
+        """The write timestamp of a row; None if the moment of the write is to be it."""
+        if self._version_at is None:
+            return None
+        version, path = values[self._version_at], self.shape.columns[self._version_at].path
+        if isinstance(version, str):
+            moment = time_us(version)
+            if moment is None:
+                raise EventMalformed(f"{path} is no time: {version!r:.100}, and a text is compared as one here.")
+            return moment
+        return version if isinstance(version, int) else whole_version(version, path=path)
+
+    def _send(
+        self, written: Sequence[tuple[int, Any, tuple[Any, ...]]], rejected: dict[int, EventMalformed]
+    ) -> dict[int, str]:
+        """Which statements must be sent again, and why; `rejected` gets those that are refused."""
+        session = self._opened()
+        statements = []
+        for index, prepared, values in written:
+            try:
+                statements.append((index, prepared.bind(values)))
+            except PERMANENT as error:
+                rejected[index] = EventMalformed(f"The table {self.shape.name} does not take it: {error}")
+        answers = concurrent.execute_concurrent(
+            session,
+            [(bound, None) for _, bound in statements],
+            concurrency=self._options.requests_max,
+            raise_on_first_error=False,
+        )
+        retry = {}
+        for (index, _), answer in zip(statements, answers, strict=True):
+            refusal = None if answer.success else answer.result_or_exc
+            if isinstance(refusal, PERMANENT):
+                rejected[index] = EventMalformed(f"The table {self.shape.name} does not take it: {_said(refusal)}")
+            elif refusal is not None:
+                retry[index] = _said(refusal)
+        return retry
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        with self._translated():
+            return await asyncio.get_running_loop().run_in_executor(None, work)
+
+    def _opened(self) -> Any:
+        if self._session is None:
+            raise SinkUnavailable(f"The table {self.shape.name} is not open.")
+        return self._session
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except FAILURES as error:
+            raise SinkUnavailable(f"The table {self._place}: {_said(error)}") from error
+
+
+def create_statement(shape: TableShape, keyspace: str, partition: Sequence[str]) -> str:
+    """The statement that creates the table where it is absent."""
+    columns = [f"{quoted([column.name])} {TYPES[column.type]}" for column in shape.columns]
+    key = shape.key
+    if not key:
+        key = (EVENT_COLUMN,)
+        columns.insert(0, f"{quoted(key)} text")
+    divided = tuple(partition) or key
+    ordered = [name for name in key if name not in divided]
+    primary = ", ".join([f"({quoted(divided)})", *(quoted([name]) for name in ordered)])
+    table = f"{quoted([keyspace])}.{quoted([shape.name])}"
+    return f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(columns)}, PRIMARY KEY ({primary}))"
+
+
+def _literal(value: Any) -> str:
+    doubled = str(value).replace("'", "''")
+    return f"'{doubled}'"
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:500]
+
+
+SPEC = SinkSpec(
+    name="cassandra",
+    summary="Rows of a table in Apache Cassandra, with their version as write timestamp: a time, or a number.",
+    options=CassandraOptions,
+    make=lambda options, shape, directory: CassandraSink(options, shape),
+    features=FEATURES,
+    extra="cassandra",
+    example="hosts: [localhost], keyspace: shop",
+    batch=BatchDefaults(rows_max=2000),
+)
