@@ -24,6 +24,7 @@ from headwater.checking.questions import READING
 from headwater.cli.main import VERBS, main
 from headwater.connectors.registry import SINKS, SUFFIXES, sink_spec
 from headwater.errors import HeadwaterError
+from headwater.jobs.sink_delivery import BatchOptions, DeliveryOptions
 from headwater.jobs.sinks import CONNECTOR, EventOptions, TableOptions
 from headwater.options import inner_section, is_required
 from headwater.web import problems
@@ -220,6 +221,14 @@ def connectors_page() -> str:
         "A sink that is given whole events, instead of rows of a table, takes these instead:",
         "",
         *_table(["option", "value", "default", "meaning"], _option_rows(EventOptions)),
+        "## Delivery",
+        "",
+        "Every sink takes these, too:",
+        "",
+        *_table(["option", "value", "default", "meaning"], _option_rows(DeliveryOptions)),
+        "In `batch`:",
+        "",
+        *_table(["option", "value", "default", "meaning"], _option_rows(BatchOptions)),
         "## Sinks",
         "",
     ]

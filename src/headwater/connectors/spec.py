@@ -28,11 +28,11 @@ class TableSink(Sink, Readable, Protocol):
 @dataclass(frozen=True, slots=True)
 class BatchDefaults:
     """The batch that a kind of sink writes best. It is written when it has `rows_max` events or `bytes_max` bytes, and
-    at the latest `seconds_max` after its first event."""
+    at the latest `seconds_max` after its first event; 0: what there is, is written at once."""
 
     rows_max: int = 1000
     bytes_max: int = 8_388_608
-    seconds_max: float = 1.0
+    seconds_max: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Never, Unpack, assert_never, get_args
 
 from headwater.connectors.contract import Shape
-from headwater.connectors.spec import ConfiguredSink
+from headwater.connectors.spec import BatchDefaults, ConfiguredSink
 from headwater.errors import JobInvalid
 from headwater.jobs.arguments import Arguments, is_texts, shown
 from headwater.jobs.keyed_part import KeyedPart
@@ -52,10 +52,16 @@ class ToStream:
 
 @dataclass(frozen=True, slots=True)
 class ToTable:
-    """The table a job fills, in the project's database of tables or where `sink` says; or the events for `sink`."""
+    """The table a job fills, in the project's database of tables or where `sink` says; or the events for `sink`.
+
+    `batch`: what is written at once; None: what a runner reads at once. `attempts_max`: how often an event is given to
+    a target that does not take it, while it takes others.
+    """
 
     shape: Shape
     sink: ConfiguredSink | None = None
+    batch: BatchDefaults | None = None
+    attempts_max: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +227,16 @@ class Job:
         match self.output:
             case ToStream(stream):
                 return Writes(self.error_stream, output=stream, late=self.late_stream, emitted=emitted)
-            case ToTable(shape, sink):
-                return Writes(self.error_stream, target=shape, sink=sink, late=self.late_stream, emitted=emitted)
+            case ToTable(shape, sink, batch, attempts_max):
+                return Writes(
+                    self.error_stream,
+                    target=shape,
+                    sink=sink,
+                    batch=batch,
+                    attempts_max=attempts_max,
+                    late=self.late_stream,
+                    emitted=emitted,
+                )
             case None:
                 return Writes(self.error_stream, late=self.late_stream, emitted=emitted, materialized=self.materialized)
             case _:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from headwater.connectors.contract import EventShape, Shape, TableShape
-from headwater.connectors.spec import ConfiguredSink
+from headwater.connectors.spec import BatchDefaults, ConfiguredSink
 from headwater.jobs.tables.materialized import MaterializedTable
 
 
@@ -15,8 +15,8 @@ class Writes:
     """The outputs of a job. `errors`: the stream of the events it could not process; every job has one.
 
     `emitted`: the streams that its functions emit to, besides `output`. `target`: what it writes by a sink, rows of a
-    table or events. `sink`: that sink; None means the database of the project's tables. `materialized`: the table that
-    its state is.
+    table or events. `sink`: that sink; None means the database of the project's tables. `batch`: what is written at
+    once, and `attempts_max`: how often an event is. `materialized`: the table that its state is.
     """
 
     errors: str
@@ -24,6 +24,8 @@ class Writes:
     late: str | None = None
     target: Shape | None = None
     sink: ConfiguredSink | None = None
+    batch: BatchDefaults | None = None
+    attempts_max: int = 10
     emitted: tuple[str, ...] = ()
     materialized: MaterializedTable | None = None
 

@@ -15,6 +15,7 @@ from headwater.declaration import Declaration, KeyPath, dotted, nearest
 from headwater.errors import ConfigInvalid, ExtraMissing, HeadwaterError, JobInvalid
 from headwater.jobs.job import Job, ToTable
 from headwater.jobs.place import Place, relative_file
+from headwater.jobs.sink_delivery import DeliveryOptions, read_delivery
 from headwater.options import fields_of, read_section
 from headwater.settings import setting
 from headwater.streams.registry import StreamRegistry
@@ -130,7 +131,8 @@ def _job(stream: Stream, index: int, source: Declaration, known: Known) -> Job:
         raise source.refusal(path, f"{dotted(path)} needs a connector.", hint="Such as `connector: sqlite`.")
     spec = _spec(source, (*path, CONNECTOR), written[CONNECTOR], known.find_sink)
     common, own = fields_of(COMMON[spec.form]), fields_of(spec.options)
-    source.refuse_unknown_keys(path, written, (CONNECTOR, *common, *own))
+    source.refuse_unknown_keys(path, written, (CONNECTOR, *common, *fields_of(DeliveryOptions), *own))
+    delivery = read_delivery(written, spec, source, path)
     asked = read_section(
         COMMON[spec.form], {key: value for key, value in written.items() if key in common}, source, path
     )
@@ -138,10 +140,12 @@ def _job(stream: Stream, index: int, source: Declaration, known: Known) -> Job:
     reading = _Reading(stream, spec, known, source, path)
     shape = reading.shape(asked)
     place = Place(relative_file(Path(source.file), known.project), source.line(path) or 1)
+    sink = ConfiguredSink(spec, options, str(place), reading.schema_title(asked))
     return Job(
         name=f"sink.{shape.name}",
         sources=(stream.name,),
-        output=ToTable(shape, ConfiguredSink(spec, options, str(place), reading.schema_title(asked))),
+        output=ToTable(shape, sink, delivery.batch, delivery.attempts_max),
+        on_error=delivery.on_error,
         summary=_summary(shape, spec),
         place=place,
         project=known.project,

@@ -15,7 +15,7 @@ from headwater.jobs.scope import Offered
 from headwater.log.contract import Log, Record, TopicSettings
 from headwater.processing.embedded.loop import EmbeddedRunner
 from headwater.processing.embedded.runner import runner_on
-from headwater.processing.embedded.settings import RunnerSettings
+from headwater.processing.embedded.settings import RunnerSettings, settings_for
 from headwater.processing.stores.contract import JobStore
 from headwater.processing.stores.sink import sink_store
 from headwater.schemas.dialect import DRAFT_07
@@ -98,7 +98,7 @@ class JobKit:
         self._log_clock: Callable[[], float] = self.clock if log is None else time.time
         self.partitions = partitions
         self._schemas = schemas
-        self._settings = settings or RunnerSettings(wait_seconds=0.02, retry_seconds=0.01)
+        self._settings = settings or settings_for(job, RunnerSettings(wait_seconds=0.02, retry_seconds=0.01))
         self._store = store if sink is None else sink_store(job, sink, self.log)
         self._offered = Offered(http=http) if tables is None else Offered(http=http, tables=tables)
         self.telemetry = Telemetry()

@@ -17,8 +17,10 @@ from headwater.connectors.spec import SinkSpec
 from headwater.errors import ConfigInvalid, ExtraMissing
 from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
+from headwater.jobs.sink_delivery import DeliveryOptions
 from headwater.jobs.sinks import COMMON, CONNECTOR, Known, sink_jobs
 from headwater.options import fields_of
+from headwater.processing.embedded.settings import RunnerSettings, settings_for
 from headwater.schemas.repository import open_repositories
 from headwater.settings import REQUIRED, setting
 from headwater.streams.layers import Scope
@@ -311,7 +313,48 @@ def test_secrets_stay_references_until_the_sink_is_made(tmp_path: Path) -> None:
     assert "hunter2-" not in repr(writes.sink.made(writes.table, {"password": "hunter2"}, tmp_path))
 
 
+def test_what_is_not_written_of_a_batch_is_what_the_connector_prefers(tmp_path: Path) -> None:
+    sinks = (
+        "- {connector: sqlite, path: t.db, columns: {id: text}, batch: {rows_max: 7, seconds_max: 2},"
+        " attempts_max: 3, on_error: skip}\n"
+        "- {connector: sqlite, path: t.db, columns: {id: text}, table: other}\n"
+    )
+    job, other = jobs_of(tmp_path, {"shop.orders.yaml": stream(sinks)})
+    preferred = sink_spec("sqlite").batch
+    assert job.writes().batch == dataclasses.replace(preferred, rows_max=7, seconds_max=2.0)
+    assert (job.writes().attempts_max, job.on_error) == (3, "skip")
+    assert (other.writes().batch, other.writes().attempts_max, other.on_error) == (preferred, 10, "error_event")
+    settings = settings_for(job, RunnerSettings())
+    assert (settings.batch_records_max, settings.batch_seconds_max, settings.attempts_max) == (7, 2.0, 3)
+    assert settings.batch_bytes_max == preferred.bytes_max
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("batch: 5", "batch must be a mapping"),
+        ("batch: {rows: 5}", "(?s)rows.*rows_max"),
+        ("batch: {rows_max: 0}", "rows_max must be at least 1"),
+        ("batch: {bytes_max: many}", "bytes_max must be a whole number"),
+        ("batch: {seconds_max: -1}", "seconds_max must be at least 0"),
+        ("attempts_max: 0", "attempts_max must be at least 1"),
+        ("attempt_max: 1", "attempts_max"),
+        ("on_error: ignore", "on_error must be"),
+        ("on_eror: skip", "on_error"),
+    ],
+)
+def test_an_option_of_delivery_that_cannot_be_is_refused_with_its_place(
+    tmp_path: Path, option: str, message: str
+) -> None:
+    sinks = "- {connector: sqlite, path: t.db, columns: {id: text}, " + option + "}\n"
+    with pytest.raises(ConfigInvalid, match=message) as refused:
+        jobs_of(tmp_path, {"shop.orders.yaml": stream(sinks)})
+    assert "shop.orders.yaml" in str(refused.value)
+
+
 @pytest.mark.parametrize("name", sorted(SINKS))
 def test_no_option_of_a_connector_has_the_name_of_one_of_all(name: str) -> None:
     spec = sink_spec(name)
-    assert set(fields_of(spec.options)) & {CONNECTOR, *fields_of(COMMON[spec.form])} == set()
+    assert (
+        set(fields_of(spec.options)) & {CONNECTOR, *fields_of(COMMON[spec.form]), *fields_of(DeliveryOptions)} == set()
+    )

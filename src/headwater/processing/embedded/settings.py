@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+
+from headwater.jobs.job import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +46,19 @@ class RunnerSettings:
     full_errors_per_minute_max: int = 100
     # How long failed events are kept that do not fit into their error events; None: for ever.
     failed_events_seconds: float | None = None
+
+
+def settings_for(job: Job, settings: RunnerSettings) -> RunnerSettings:
+    """The settings for this job: if it writes by a sink, with the batches and attempts of that."""
+    writes = job.writes()
+    if writes.target is None:
+        return settings
+    settings = dataclasses.replace(settings, attempts_max=writes.attempts_max)
+    if (batch := writes.batch) is None:
+        return settings
+    return dataclasses.replace(
+        settings,
+        batch_records_max=batch.rows_max,
+        batch_bytes_max=batch.bytes_max,
+        batch_seconds_max=batch.seconds_max,
+    )

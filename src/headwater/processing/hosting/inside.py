@@ -18,7 +18,7 @@ from headwater.lookups import Lookups
 from headwater.processing.control import JobControl
 from headwater.processing.embedded.partitioned import SharedRunner, can_share
 from headwater.processing.embedded.runner import runner_on
-from headwater.processing.embedded.settings import RunnerSettings
+from headwater.processing.embedded.settings import RunnerSettings, settings_for
 from headwater.processing.hosting.files import sink_of
 from headwater.processing.stores.contract import JobStore
 from headwater.processing.stores.outbox import OutboxStore, state_file
@@ -118,7 +118,7 @@ class InsideHosting:
             self._gate,
             store=self._store(job),
             telemetry=self._telemetry,
-            settings=self._settings,
+            settings=settings_for(job, self._settings),
             http=self._lookups,
             tables=self.materialized,
         )

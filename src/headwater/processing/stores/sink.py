@@ -23,7 +23,8 @@ from headwater.processing.stores.contract import LogStore, OnRejected, RowTarget
 
 def sink_store(job: Job, sink: Sink, log: Log) -> SinkStore:
     """The store of a job that fills `sink`, which is closed."""
-    return SinkStore(sink, log, job.group, order=KeyOrder.of(job.writes().target))
+    writes = job.writes()
+    return SinkStore(sink, log, job.group, attempts_max=writes.attempts_max, order=KeyOrder.of(writes.target))
 
 
 class SinkStore:
