@@ -343,6 +343,20 @@ class JobsConfig:
         at_most=1_000_000,
     )
     parked_bytes_max: int = setting(67_108_864, "How many bytes these events may have.", at_least=65_536)
+    sink_call_seconds_max: float = setting(
+        300.0,
+        "How long the driver of a sink may take for one call, such as writing a batch. Then the call is given up, the"
+        " sink waits for its target, and the batch is written again with a new connection.",
+        at_least=0.1,
+        at_most=86_400,
+    )
+    sink_stop_seconds_max: float = setting(
+        3.0,
+        "How long a stop of the process waits for calls of sinks that are under way; then they are given up, and made"
+        " again after the next start.",
+        at_least=0,
+        at_most=60,
+    )
     full_errors_per_minute_max: int = setting(
         100,
         "The most error events per job, cause and minute that have a stack; further ones are compact: they have the "

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from headwater.config import Config
-from headwater.connectors.contract import Readable, Sink
+from headwater.connectors.contract import Readable
+from headwater.connectors.isolated import IsolatedSink
 from headwater.connectors.tables import TableView
 from headwater.errors import HeadwaterError, SinkUnavailable
 from headwater.intake.gate import Gate
@@ -19,7 +20,7 @@ from headwater.processing.control import JobControl
 from headwater.processing.embedded.partitioned import SharedRunner, can_share
 from headwater.processing.embedded.runner import runner_on
 from headwater.processing.embedded.settings import RunnerSettings, settings_for
-from headwater.processing.hosting.files import sink_of
+from headwater.processing.hosting.files import isolated_sink
 from headwater.processing.stores.contract import JobStore
 from headwater.processing.stores.outbox import OutboxStore, state_file
 from headwater.processing.stores.partitions import UnpartitionedStore
@@ -57,7 +58,7 @@ class InsideHosting:
         self.materialized = tables_of(known, log, config.path(config.jobs.state_path))
         self._shares = config.jobs.shared if shares is None else shares
         self._settings = runner_settings(config, jobs, gate)
-        self.sinks: dict[str, Sink] = {}
+        self.sinks: dict[str, IsolatedSink] = {}
         self.jobs: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
 
     async def start(self, damaged: Mapping[str, HeadwaterError], *, only_shared: bool = False) -> None:
@@ -68,9 +69,10 @@ class InsideHosting:
                 supervisor.start()
 
     async def stop(self) -> None:
-        await self._stop_jobs()
         for sink in self.sinks.values():
-            await sink.close()
+            sink.stop_within(self._config.jobs.sink_stop_seconds_max)
+        await self._stop_jobs()
+        await asyncio.gather(*(sink.close() for sink in self.sinks.values()))
 
     async def finish(self) -> None:
         await self._stop_jobs()
@@ -128,7 +130,7 @@ class InsideHosting:
         """Where a job commits, if not to the log alone."""
         writes = job.writes()
         if writes.target is not None:
-            sink = self.sinks[writes.target.name] = sink_of(self._config, job)
+            sink = self.sinks[writes.target.name] = isolated_sink(self._config, job)
             return sink_store(job, sink, self._log)
         if self._log.features.shares_partitions and can_share(job):
             return UnpartitionedStore(self._log, job.group)

@@ -264,7 +264,7 @@ async def test_the_ids_of_topics_stay_in_the_token_while_a_record_is_found_that_
     kit = JobKit(FILLED, sink=sink)
     await kit.open()
     await kit.put(*map(edit, range(5)))
-    for _ in range(5):
+    for _ in range(FILLED.writes().attempts_max + 5):
         with contextlib.suppress(RuntimeError):
             await kit.run()
     assert len(await kit.events(FILLED.writes().errors)) == 1

@@ -1,0 +1,231 @@
+"""A sink on a thread of its own: whatever its driver does, nothing else in the process waits for it.
+
+How this works: each sink has an event loop in a daemon thread. A driver that blocks, in that loop or in a thread that
+it starts from there, delays only this sink. How long a call may take is bounded: then it is cancelled, and reported as
+SinkUnavailable, so that it is tried again. If a call does not even end when it is cancelled, or leaves a thread behind
+that hangs, its thread and its sink are given up, and the next call begins with new ones. When the process stops, the
+time that is left for calls is bounded, too. Errors of drivers leave here without secrets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import functools
+import os
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import thread as executors
+from typing import TypeVar
+
+from headwater.connectors.contract import Delivery, Readable, SetsAside, Sink, SinkFeatures, TableShape
+from headwater.connectors.secrets import Secrets
+from headwater.connectors.tables import TableView
+from headwater.errors import SinkUnavailable
+from headwater.foreign import awaited
+
+# How long a call may take to end after it was cancelled.
+CANCEL_SECONDS = 0.5
+# How many threads may hang before the sink waits for one of them to end.
+HANGING_MAX = 8
+# How long threads that hang may delay the end of the process.
+EXIT_SECONDS = 1.0
+GIVEN_UP_PAUSE_SECONDS_MAX = 300.0
+
+_T = TypeVar("_T")
+
+
+class SinkThread:
+    """An event loop in a daemon thread."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def begin(self, work: Callable[[], Awaitable[_T]]) -> asyncio.Future[_T]:
+        """Start `work` there; the result is awaited here."""
+
+        async def contained() -> _T:
+            return await awaited(work())
+
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(contained(), self._loop))
+
+    def end(self) -> None:
+        """Let it end; nobody waits for it."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()
+
+
+class IsolatedSink:
+    """`sink`, and others of `new_sink` when one hangs. `seconds_max`: how long a call may take. See `isolated`."""
+
+    def __init__(
+        self, sink: Sink, new_sink: Callable[[], Sink], name: str, *, seconds_max: float, secrets: Secrets
+    ) -> None:
+        self.sink = sink
+        self.features: SinkFeatures = sink.features
+        self._new_sink = new_sink
+        self._name = name
+        self._seconds_max = seconds_max
+        self._secrets = secrets
+        self._thread: SinkThread | None = None
+        self._hanging: list[SinkThread] = []
+        # How many calls were given up since the last one that succeeded.
+        self._given_up = 0
+        # Set when the process stops; what is running then has only so long.
+        self._stop_at: float | None = None
+        self._stopping = asyncio.Event()
+
+    async def open(self) -> str | None:
+        self._stop_at = None
+        self._stopping.clear()
+        return await self._call(self.sink.open, "opened")
+
+    def check(self, delivery: Delivery) -> None:
+        self.sink.check(delivery)
+
+    async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
+        await self._call(lambda: self.sink.write(deliveries, token), "written")
+
+    async def set_aside(self) -> str | None:
+        sink = self.sink
+        return await self._call(sink.set_aside, "set aside") if isinstance(sink, SetsAside) else None
+
+    async def close(self) -> None:
+        """As `Sink.close`; a target that does not answer delays it no longer than a stop may take."""
+        if self._thread is None:
+            return
+        with contextlib.suppress(SinkUnavailable):
+            await self._call(self.sink.close, "closed")
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.end()
+
+    def stop_within(self, seconds: float) -> None:
+        """The process stops: calls end within this time, and are given up otherwise. `open` forgets it."""
+        self._stop_at = asyncio.get_running_loop().time() + seconds
+        self._stopping.set()
+
+    async def _call(self, work: Callable[[], Awaitable[_T]], what: str) -> _T:
+        if self._thread is None:
+            self._thread = self._new_thread()
+        thread = self._thread
+        running = thread.begin(work)
+        seconds = await self._wait(running)
+        if running.done():
+            try:
+                result = running.result()
+                self._given_up = 0
+                return result
+            except BaseException as error:
+                clean = self._secrets.clean(error)
+                if clean is error:
+                    raise
+                raise clean from None
+        await self._give_up(thread, running)
+        self._given_up += 1
+        raise SinkUnavailable(
+            f"{self._name}: its target has not answered for {seconds:g} s, so that it is not {what}.",
+            hint="It is tried again with a new connection; jobs.sink_call_seconds_max is how long a call may take.",
+            # A driver may leave a thread behind each time.
+            back_off_seconds=min(GIVEN_UP_PAUSE_SECONDS_MAX, 0.5 * 2.0 ** min(self._given_up, 20)),
+        )
+
+    async def _wait(self, running: asyncio.Future[_T]) -> float:
+        """Wait for the call as long as it may take; how long that is."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._seconds_max
+        if not self._stopping.is_set():
+            stopping = asyncio.ensure_future(self._stopping.wait())
+            try:
+                await asyncio.wait((running, stopping), timeout=self._seconds_max, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopping.cancel()
+        if self._stop_at is None or running.done():
+            return self._seconds_max
+        left = max(0.0, min(until, self._stop_at) - loop.time())
+        await asyncio.wait((running,), timeout=left)
+        return left
+
+    async def _give_up(self, thread: SinkThread, running: asyncio.Future[_T]) -> None:
+        """Cancel the call, and begin with another thread and sink: the driver may still be in it."""
+        running.cancel()
+        await asyncio.wait((running,), timeout=CANCEL_SECONDS)
+        thread.end()
+        self._thread = None
+        self._hanging = [one for one in self._hanging if one.is_alive] + [thread]
+        _exit_despite_threads()
+        if self._stop_at is None:
+            self.sink = self._new_sink()
+
+    def _new_thread(self) -> SinkThread:
+        self._hanging = [one for one in self._hanging if one.is_alive]
+        if len(self._hanging) >= HANGING_MAX:
+            raise SinkUnavailable(
+                f"{HANGING_MAX} calls of {self._name} hang in its driver; no further one is started.",
+                hint="Restart the process, and set a timeout in the options of the connector if it has one.",
+            )
+        return SinkThread(f"sink {self._name}")
+
+
+class IsolatedTable(IsolatedSink):
+    """A sink whose table can be read."""
+
+    @property
+    def shape(self) -> TableShape:
+        return self._readable().shape
+
+    def view(self, rows_max: int, order: str = "") -> TableView:
+        try:
+            return self._readable().view(rows_max, order)
+        except Exception as error:
+            clean = self._secrets.clean(error)
+            if clean is error:
+                raise
+            raise clean from None
+
+    def _readable(self) -> Readable:
+        assert isinstance(self.sink, Readable)
+        return self.sink
+
+
+def isolated(new_sink: Callable[[], Sink], name: str, *, seconds_max: float, secrets: Secrets) -> IsolatedSink:
+    """The sink that `new_sink` makes, on a thread of its own; one whose table can be read is an IsolatedTable.
+
+    Raises what `new_sink` raises.
+    """
+    sink = new_sink()
+    kind = IsolatedTable if isinstance(sink, Readable) else IsolatedSink
+    return kind(sink, new_sink, name, seconds_max=seconds_max, secrets=secrets)
+
+
+@functools.cache
+def _exit_despite_threads() -> None:
+    """A driver's own threads may hang, and the interpreter would wait for them at its end: bound that."""
+    ends = threading.Event()
+    threading.Thread(target=_exit_after, args=(ends,), name="end of hanging sinks", daemon=True).start()
+    # What `atexit` calls is called after these threads were waited for.
+    getattr(threading, "_register_atexit", atexit.register)(ends.set)
+
+
+def _exit_after(ends: threading.Event) -> None:
+    ends.wait()
+    threading.Event().wait(EXIT_SECONDS)
+    # It waits for those of executors even if they are daemons.
+    waited_for = {*getattr(executors, "_threads_queues", ()), *(one for one in threading.enumerate() if not one.daemon)}
+    if any(one.is_alive() for one in waited_for - {threading.main_thread()}):
+        os._exit(0)
