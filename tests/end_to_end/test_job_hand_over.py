@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,16 @@ from headwater.cli.init import write_project
 from headwater.cli.main import main
 from headwater.config import load_config
 from headwater.event import get_path
+from headwater.log.contract import Commit, Position, Record
+from headwater.log.sqlite.log import SqliteLog
 from headwater.platform import build
+from headwater.processing.batch.log_target import HandOverNote
 from headwater.testing.suites.log import read_all
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
 
 OUTPUTS = ("demo.edits_per_minute", "demo.page_edits")
 
@@ -96,6 +105,48 @@ def test_the_server_continues_without_a_gap_or_a_repeat(tmp_path: Path, files_fi
         *("job", "run", "page_edits", "--project", project, "--from", "log", "--to", "log", "--hand-over"), exit_code=2
     )
     assert "has run on this log already" in again
+
+
+@pytest.mark.parametrize("ends", ["before the commit", "after the commit", "after it was noted", "at the end"])
+def test_a_hand_over_that_is_repeated_is_completed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    project, other = new_project(tmp_path / "handed over"), new_project(tmp_path / "live")
+    load(other, edits(0, 300))
+    expected = asyncio.run(finished(other, ("demo.page_edits",)))
+    load(project, edits(0, 200))
+    hand_over = ("job", "run", "page_edits", "--project", project, "--from", "log", "--to", "log", "--hand-over")
+    write_note, append = HandOverNote.write, SqliteLog.append
+
+    def killed_at_note(self: HandOverNote, position: Position, moved: str | None, *, is_done: bool) -> None:
+        if is_done and ends == "after the commit":
+            raise Killed
+        write_note(self, position, moved, is_done=is_done)
+        if is_done and ends == "after it was noted":
+            raise Killed
+
+    async def killed_at_commit(self: SqliteLog, records: Sequence[Record], *, commit: Commit | None = None) -> Any:
+        if not records and ends == "before the commit":
+            raise Killed
+        return await append(self, records, commit=commit)
+
+    monkeypatch.setattr(HandOverNote, "write", killed_at_note)
+    monkeypatch.setattr(SqliteLog, "append", killed_at_commit)
+    if ends == "at the end":
+        invoke(*hand_over)
+    else:
+        with pytest.raises(Killed):
+            CliRunner().invoke(main, [str(one) for one in hand_over], catch_exceptions=False)
+    monkeypatch.undo()
+    said = invoke(*hand_over)
+    assert ("has handed over the job page_edits before" in said) is (ends != "before the commit")
+    load(project, edits(200, 300))
+    assert asyncio.run(finished(project, ("demo.page_edits",))) == expected
+    # The server has run it since; it is still what the command has handed over, unless the job is reset.
+    assert "has handed over the job page_edits before" in invoke(*hand_over)
+    invoke("job", "reset", "page_edits", "--yes", "--project", project)
+    asyncio.run(finished(project, ("demo.page_edits",), again=True))
+    assert "has run on this log already" in invoke(*hand_over, exit_code=2)
 
 
 @pytest.mark.parametrize("ran_before", [True, False])

@@ -85,6 +85,10 @@ class JobControl:
             offsets.update((await self._log.last(redriven)).offsets)
         return Position(offsets)
 
+    async def last_move(self) -> str | None:
+        """The id of the last move that was carried out; None if none was. Raises LogUnavailable."""
+        return await self._log.committed(self._applied)
+
     async def applied(self, move: Move) -> None:
         """The move was carried out."""
         await self._log.commit(self._applied, move.id)

@@ -34,6 +34,7 @@ from headwater.platform import declarations
 from headwater.processing.batch.directory import RunDirectory, digest_of, kept_of
 from headwater.processing.batch.inputs import InputReader, input_files, log_streams
 from headwater.processing.batch.log_range import LogRange
+from headwater.processing.batch.log_target import HandOverNote
 from headwater.processing.batch.run import HistoryRun, HistorySettings, HistorySummary
 from headwater.processing.batch.sorting import SortLimits
 from headwater.processing.batch.store import FilesStore
@@ -109,7 +110,9 @@ class History:
         self._tables = RunTables(self._config, self.job, known, request.tables)
         if self.job.writes().materialized is not None and self._results[0].into_log and not settings.hands_over:
             raise ConfigInvalid(f"The job {self.job.name} keeps a table, not a stream.", hint="Name a file with --to.")
-        if settings.hands_over:
+        # The same command, repeated after it was ended or has ended, has nothing to do.
+        self.was_handed_over = settings.hands_over and not request.restart and self._was_handed_over()
+        if settings.hands_over and not self.was_handed_over:
             self._log.require_hand_over(self._input.log_range, self._results)
 
     def _read_from(self, sources: Sequence[str]) -> InputReader:
@@ -128,6 +131,11 @@ class History:
             end=None if kept is None else Position.parse(kept),
         )
         return InputReader(files, log_range)
+
+    def clear(self) -> None:
+        """Remove what an interrupted run has left."""
+        if (directory := self._directory()) is not None:
+            RunDirectory(directory, None).remove()
 
     def run(self) -> Outcome:
         """Run it to the end. Raises KeyboardInterrupt if it was stopped, and what the run raises."""
@@ -163,7 +171,8 @@ class History:
             if any(one.into_log for one in self._results):
                 asyncio.run(self._log.append(store, identity))
             if self._settings.hands_over and self._input.log_range is not None:
-                asyncio.run(self._log.hand_over(store, self._input.log_range.find_end(), run.newest_ms))
+                end, note = self._input.log_range.find_end(), self._hand_over_note()
+                asyncio.run(self._log.hand_over(store, end, run.newest_ms, note))
             directory.remove()
         return Outcome(self.job.name, summary, time.perf_counter() - started, self._input.damage)
 
@@ -205,6 +214,19 @@ class History:
             return files[0].with_name(f".{files[0].name}.run")
         into_log = any(one.into_log for one in self._results)
         return self._config.path(self._config.jobs.state_path) / f"{self.job.name}.run" if into_log else None
+
+    def _was_handed_over(self) -> bool:
+        note = self._hand_over_note()
+        return note is not None and self._log.was_handed_over(note)
+
+    def _hand_over_note(self) -> HandOverNote | None:
+        """Beside the directory of the run, if it has one; it stays when the run has ended."""
+        directory, identity = self._directory(), self._identity()
+        if directory is None or identity is None:
+            return None
+        # Events may have arrived since.
+        identity |= {"input": self._input.identity(with_end=False), LOG_END: None}
+        return HandOverNote(directory.with_name(f"{directory.name}.handed_over"), identity)
 
     def _identity(self) -> dict[str, str | None] | None:
         """What a run must have in common with an interrupted one to resume it; None if it never can."""

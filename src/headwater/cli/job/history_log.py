@@ -19,7 +19,7 @@ from headwater.log.contract import Position, TopicPartition
 from headwater.log.open import log_of
 from headwater.platform import topic_settings
 from headwater.processing.batch.log_range import LogRange
-from headwater.processing.batch.log_target import GROUP_PREFIX, HandOver, LogTarget
+from headwater.processing.batch.log_target import GROUP_PREFIX, HandOver, HandOverNote, LogTarget
 from headwater.processing.batch.store import FilesStore, ResultFile
 from headwater.streams.registry import StreamRegistry
 
@@ -57,13 +57,27 @@ class HistoryLog:
             await target.log.close()
         say(f"{appended:,} events were appended to the log.")
 
-    async def hand_over(self, store: FilesStore, end: Position, newest_ms: Mapping[TopicPartition, int]) -> None:
+    def was_handed_over(self, note: HandOverNote) -> bool:
+        """Whether the run that `note` is of has handed the job over before. Raises LogUnavailable."""
+        return note.read() is not None and asyncio.run(self._was_handed_over(note))
+
+    async def _was_handed_over(self, note: HandOverNote) -> bool:
+        target = self._target(None)
+        await target.log.open()
+        try:
+            return await target.was_handed_over(self._job, note)
+        finally:
+            await target.log.close()
+
+    async def hand_over(
+        self, store: FilesStore, end: Position, newest_ms: Mapping[TopicPartition, int], note: HandOverNote | None
+    ) -> None:
         """Make state and position of the run those of the job."""
         state = await store.state_of(self._job.name)
         target = self._target(None)
         await target.log.open()
         try:
-            await target.hand_over(self._job, HandOver(end, newest_ms, state))
+            await target.hand_over(self._job, HandOver(end, newest_ms, state), note)
         finally:
             await target.log.close()
         say(f"The job {self._job.name} continues after {end.token()} when the server starts.")

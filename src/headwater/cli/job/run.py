@@ -141,6 +141,10 @@ def command(
         Request(name, sources, targets, errors, late, state, settings, restart, tables),
         HistorySettings(order=order, rules=rules, events_per_second=rate, hands_over=hand_over),
     )
+    if history.was_handed_over:
+        history.clear()
+        say(f"This command has handed over the job {name} before: the server continues it. Nothing was left to do.")
+        return
     try:
         outcome = history.run()
     except KeyboardInterrupt:

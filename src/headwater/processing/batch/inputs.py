@@ -153,14 +153,17 @@ class InputReader:
         """How much more of the files has been read."""
         return 0 if self._open is None else self._open.bytes_since_last_asked()
 
-    def identity(self) -> str | None:
-        """Text that is the same as long as the files are; None if standard input is among them."""
+    def identity(self, *, with_end: bool = True) -> str | None:
+        """Text that is the same as long as the files are; None if standard input is among them.
+
+        `with_end`: and as long as the range of the log ends at the same place.
+        """
         if any(file.is_standard_input for file in self.files):
             return None
         known = hashlib.sha256()
         for file in self.files:
             state = file.path.stat()
             known.update(f"{file.path.resolve()}\n{file.stream}\n{state.st_size}\n{state.st_mtime_ns}\n".encode())
-        if self.log_range is not None:
+        if self.log_range is not None and with_end:
             known.update(self.log_range.find_end().token().encode())
         return known.hexdigest()

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
-from headwater.errors import FeatureUnsupported, HeadwaterError, StateMismatch
+import orjson
+
+from headwater.errors import FeatureUnsupported, HeadwaterError, StateMismatch, TokenInvalid
 from headwater.event import decode_event
 from headwater.intake.gate import Gate
 from headwater.intake.outcome import Refused
@@ -32,6 +35,34 @@ class HandOver(NamedTuple):
     position: Position
     newest_ms: Mapping[TopicPartition, int]
     state: Sequence[StateChange]
+
+
+class HandOverNote:
+    """The file in which it is noted that a run with this identity (JSON) hands its job over, or has."""
+
+    def __init__(self, path: Path, identity: object) -> None:
+        self._path = path
+        self._identity = identity
+
+    def write(self, position: Position, moved: str | None, *, is_done: bool) -> None:
+        """`position`: where the job continues; `moved`: the last reset of the job. Raises OSError."""
+        note = {"run": self._identity, "position": position.token(), "moved": moved, "is_done": is_done}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        written = self._path.with_name(f"{self._path.name}.new")
+        written.write_bytes(orjson.dumps(note))
+        written.replace(self._path)
+
+    def read(self) -> tuple[Position, str | None, bool] | None:
+        """What was written; None if it was not by a run with this identity."""
+        try:
+            note = orjson.loads(self._path.read_bytes())
+            return (
+                (Position.parse(note["position"]), note["moved"], bool(note["is_done"]))
+                if note["run"] == self._identity
+                else None
+            )
+        except (OSError, orjson.JSONDecodeError, KeyError, TypeError, TokenInvalid):
+            return None
 
 
 class LogTarget:
@@ -56,10 +87,11 @@ class LogTarget:
             await self._append(records, str(done + appended))
         return appended
 
-    async def hand_over(self, job: Job, given: HandOver) -> None:
+    async def hand_over(self, job: Job, given: HandOver, note: HandOverNote | None) -> None:
         """Make state and position of the run those of the job. Raises FeatureUnsupported, StateMismatch.
 
-        A reset that was asked for is carried out with it: what the job kept is deleted in the same commit.
+        A reset that was asked for is carried out with it: what the job kept is deleted in the same commit. `note` is
+        kept of it, so that it is known afterwards whether it was committed, wherever this process ends.
         """
         reset = await self.require_new(job)
         former: list[StateChange] = []
@@ -75,7 +107,27 @@ class LogTarget:
             # First, so that no server resets the job after it was handed over. If this process ends here, the job has
             # what it had before, and the next run says that it has to be reset.
             await JobControl(self.log, job, ()).applied(reset)
+        moved = await JobControl(self.log, job, ()).last_move()
+        if note is not None:
+            note.write(position, moved, is_done=False)
         await self.log.append([], commit=Commit(job.group, position.token(), tuple(changes)))
+        if note is not None:
+            note.write(position, moved, is_done=True)
+
+    async def was_handed_over(self, job: Job, note: HandOverNote) -> bool:
+        """Whether the hand-over that `note` is about was committed, and the job was not reset since."""
+        found, committed = note.read(), await self.log.committed(job.group)
+        control = JobControl(self.log, job, ())
+        if found is None or committed is None or (await control.read()).move is not None:
+            return False
+        position, moved, is_done = found
+        if moved != await control.last_move():
+            return False
+        if not is_done and Position.parse(committed) == position:
+            # The process has ended before it could note that.
+            note.write(position, moved, is_done=True)
+            is_done = True
+        return is_done
 
     async def require_new(self, job: Job) -> Move | None:
         """The reset that was asked for, if one was. Raises FeatureUnsupported, StateMismatch if the job cannot be
