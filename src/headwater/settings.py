@@ -325,6 +325,13 @@ class JobsConfig:
         "Only where the system has `/proc`.",
         at_least=134_217_728,
     )
+    process_ends_per_event_max: int = setting(
+        3,
+        "How often one event may end its process before it becomes an error event (`PROCESS_ENDED`) instead of being "
+        "processed again.",
+        at_least=1,
+        at_most=1_000,
+    )
     in_flight_events_max: int = setting(
         5_000,
         "How many events a job with async functions reads ahead of what it has committed.",

@@ -51,18 +51,18 @@ def edit(number: int) -> dict[str, Any]:
     return {"$schema": "/edit/1.0.0", "meta": meta, "wiki": f"wiki{number % 3}", "number": number}
 
 
-def started(config: Config, *arguments: str) -> subprocess.Popen[str]:
-    """`headwater errors redrive passed` as a process."""
+def started(config: Config, *arguments: str, job: str = "passed") -> subprocess.Popen[str]:
+    """`headwater errors redrive` as a process."""
     # The log is named in the project's file, as a process of its own reads that.
     settings = config.project_dir / "headwater.yaml"
     settings.write_text(f"log: {config.log.url}\n")
-    command = [*HEADWATER, "errors", "redrive", "passed", "--project", str(config.project_dir), "--json", *arguments]
+    command = [*HEADWATER, "errors", "redrive", job, "--project", str(config.project_dir), "--json", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-async def redriven(config: Config, *arguments: str) -> dict[str, Any]:
+async def redriven(config: Config, *arguments: str, job: str = "passed") -> dict[str, Any]:
     """What the command says about what it did."""
-    process = started(config, *arguments)
+    process = started(config, *arguments, job=job)
     said, errors = await asyncio.to_thread(process.communicate, timeout=60)
     assert process.returncode == 0, errors
     found: dict[str, Any] = json.loads(said)

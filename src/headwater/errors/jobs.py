@@ -46,6 +46,13 @@ class JobStopped(HeadwaterError):
     fault = Fault.OPERATOR
 
 
+class ProcessEnded(HeadwaterError):
+    """An event ended the process of its job each time that it was processed; it is not processed again by itself."""
+
+    code = "process_ended"
+    fault = Fault.OPERATOR
+
+
 class StateUnavailable(HeadwaterError):
     """The state file of a job cannot be used now; nothing of the failed commit was stored."""
 

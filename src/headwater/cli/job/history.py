@@ -220,7 +220,7 @@ class History:
         return note is not None and self._log.was_handed_over(note)
 
     def _hand_over_note(self) -> HandOverNote | None:
-        """Beside the directory of the run, if it has one; it stays when the run has ended."""
+        """Next to the directory of the run, if it has one; it stays when the run has ended."""
         directory, identity = self._directory(), self._identity()
         if directory is None or identity is None:
             return None

@@ -26,6 +26,7 @@ from headwater.processing.embedded.breaker import Breaker
 from headwater.processing.embedded.calls import Call, StepCalls
 from headwater.processing.embedded.in_flight import InFlight, InFlightWindow
 from headwater.processing.embedded.parking import Due, Parking, element_of
+from headwater.processing.flight_recorder import JobFlight
 from headwater.processing.status import RunnerStatus
 
 # Makes the elements of a record, as they were when it was read.
@@ -85,6 +86,7 @@ class AwaitSteps:
         self.parking = parking
         self.on_change = on_change
         self.on_error = on_error
+        self.flight = JobFlight()
         self._stages = [_StageRun(self, number, stage) for number, stage in enumerate(stages)]
 
     def add(self, event: InFlight, elements: list[Element]) -> None:
@@ -171,7 +173,8 @@ class _StageRun:
 
     def attempt(self, call: Call) -> Coroutine[Any, Any, Results]:
         self._application.watermark_ms = self._steps.watermark_ms
-        return self._application.attempt(self._step, call.element, call.attempts)
+        made, flight = self._application.attempt(self._step, call.element, call.attempts), self._steps.flight
+        return flight.marked(made) if flight.is_trying else made
 
     def restore(self, call: Call) -> None:
         if self._number == 0:

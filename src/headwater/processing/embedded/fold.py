@@ -19,6 +19,7 @@ from headwater.processing.embedded.row_state import RowState
 from headwater.processing.embedded.state_sizes import Size
 from headwater.processing.embedded.watermark import Seen
 from headwater.processing.failures.causes import OUTPUT
+from headwater.processing.flight_recorder import JobFlight
 from headwater.processing.stores.contract import JobStore
 
 EVENT_KINDS = (TimerKind.EVENT_OR_IDLE, TimerKind.EVENT)
@@ -105,10 +106,12 @@ class StepFold:
         *,
         timers_max: int,
         one_by_one: bool = False,
+        flight: JobFlight,
     ) -> None:
         """`one_by_one`: the timers of a key fire before an event of the key that is later, as if the watermark moved
         with each event: over history a batch may be years long."""
         self.one_by_one = one_by_one
+        self._flight = flight
         self._scope = scope
         self._out_of_order_ms = job.out_of_order_ms
         self._turn = turn
@@ -127,6 +130,10 @@ class StepFold:
 
     async def fold_events(self, elements: list[Element], batch: Batch, watermark_ms: int) -> None:
         """Fold `elements` through the steps. Whether one is late depends on `watermark_ms`, that before the batch."""
+        work = self._fold(elements, batch, watermark_ms)
+        await (self._flight.marked(work) if self._flight.is_trying else work)
+
+    async def _fold(self, elements: list[Element], batch: Batch, watermark_ms: int) -> None:
         resumed = batch.results.resumed
         for stage in self._stages:
             if resumed:
@@ -225,6 +232,8 @@ class StepFold:
             state.put(key, moved.timer(step, key, due.name, due.at_ms, cell, rows=of_key))
 
     async def _fold_timers(self, step: PerKey, batch: Batch, apply: Application, due: Due, delay_ms: int) -> None:
+        # What a timer does is not because of the event that moved the watermark.
+        self._flight.tried()
         # At the end of the input every time has come: a timer that sets itself again would never end.
         set_again = due.until_ms < END_OF_TIME
         for kind, until_ms in due.of_kinds(delay_ms):

@@ -36,6 +36,7 @@ from headwater.processing.embedded.source import JobSource
 from headwater.processing.embedded.state_sizes import StateSizes, sizes_of
 from headwater.processing.failures.causes import INPUT, PROCESS
 from headwater.processing.failures.failed_events import FailedEvents
+from headwater.processing.flight_recorder import JobFlight
 from headwater.processing.outputs import OutputBuilder
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import JobStore
@@ -104,9 +105,10 @@ class EmbeddedRunner:
             turn=self._turn,
             clock=clock,
         )
+        self._flight = JobFlight() if settings.recorder is None else settings.recorder.of(job.name)
         self._batches = self._new_batches(None, StateSizes({}))
         self._streams: dict[str, Stream] = {}
-        self._suspects = Suspects(settings.attempts_max)
+        self._suspects = Suspects(settings.attempts_max, before=self._flight.suspicion)
         self._current: Sequence[StoredRecord] = ()
 
     def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
@@ -209,6 +211,7 @@ class EmbeddedRunner:
             self._scope,
             timers_max=self.settings.timers_max,
             one_by_one=self.settings.history,
+            flight=self._flight,
         )
         return Batches(
             self.job,
@@ -259,6 +262,7 @@ class EmbeddedRunner:
             set_aside=self._was_set_aside,
             leave_old_rows=self._leave_old_rows,
             current=self._set_current,
+            flight=self._flight,
         )
 
     def _set_current(self, records: Sequence[StoredRecord]) -> None:
@@ -269,7 +273,8 @@ class EmbeddedRunner:
             return
         self._current = records
         try:
-            await self._process(records, hold_watermark=hold_watermark)
+            with self._flight.trying(self._suspects.alone(records)):
+                await self._process(records, hold_watermark=hold_watermark)
         except Exception as error:
             self._suspects.failed(records, error)
             self.status.is_searching = self._suspects.is_searching
@@ -311,6 +316,7 @@ class EmbeddedRunner:
         batch = Batch()
         elements = await self._elements(records, batch)
         position = self._source.after(records)
+        self._flight.reads(position)
         await self._batches.process(elements, batch, position, records=records, hold_watermark=hold_watermark)
 
     async def _elements(self, records: Sequence[StoredRecord], batch: Batch) -> list[Element]:

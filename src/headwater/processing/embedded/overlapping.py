@@ -11,7 +11,7 @@ derived, what is made of an event is then the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -159,6 +159,7 @@ class OverlappingLoop:
         """The source moved back: what is in flight is not what it has now."""
         await self._finish_commit()
         tasks = self._steps.close()
+        self._run.flight.tried()
         await self._load_parked()
         self._window, self._steps = self._new_window()
         self._ahead.restart()
@@ -173,6 +174,11 @@ class OverlappingLoop:
             return
         source.position = after
         self._run.current(records)
+        flight = self._run.flight
+        flight.reads(after)
+        if (alone := self._run.suspects.alone(records)) is not None:
+            # Until it is committed.
+            flight.tries(alone)
         self._reads += self._run.settings.history
         refused = source.refused(records)
         for index, record in enumerate(records):
@@ -183,7 +189,11 @@ class OverlappingLoop:
                 elements = []
                 failed = undecoded(record, self._run.streams[record.topic])
                 event.results.failures.append(Failure(failed, INPUT, error))
-            self._steps.add(event, elements)
+            if alone is None:
+                self._steps.add(event, elements)
+            else:
+                with flight.runs():
+                    self._steps.add(event, elements)
             if turn.is_over:
                 await turn.pause()
         self._run.current(())
@@ -263,6 +273,7 @@ class OverlappingLoop:
         for row in _rows(taken):
             self._run.suspects.committed(row)
         self._window.committed(taken)
+        self._run.flight.tried()
         if self._parking is not None:
             self._parking.committed(self._batch.changes)
         records = _records(taken)
@@ -274,23 +285,9 @@ class OverlappingLoop:
     def _new_window(self) -> tuple[InFlightWindow, AwaitSteps]:
         run = self._run
         window = InFlightWindow(run.settings.in_flight_events_max, run.settings.in_flight_bytes_max, self._advanced)
-        steps = AwaitSteps(
-            self._stages,
-            window,
-            scope=run.scope,
-            decode=lambda record: elements_in(run, record, lambda seen: None, Results()),
-            status=run.status,
-            parking=self._parking,
-            new_breaker=partial(
-                Breaker,
-                pause_seconds=run.settings.probe_seconds,
-                pause_seconds_max=run.settings.probe_seconds_max,
-                opens=not self._drain,
-            ),
-            on_change=self._wake.set,
-            on_error=self._fail,
+        steps = _steps_of(
+            run, self._stages, window, self._parking, opens=not self._drain, changed=self._wake.set, failed=self._fail
         )
-        steps.watermark_ms = run.batches.watermarks.watermark_ms
         return window, steps
 
     def _advanced(self) -> None:
@@ -327,12 +324,45 @@ class OverlappingLoop:
                 # The next run must find either all of a commit or nothing.
                 await asyncio.wait((self._committing,))
         finally:
+            self._run.flight.tried()
             if tasks:
                 await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
             for task in (*tasks, self._committing):
                 if task is not None and task.done() and not task.cancelled():
                     task.exception()
             self._run.status.calls.ended()
+
+
+def _steps_of(
+    run: Run,
+    stages: Sequence[Stage],
+    window: InFlightWindow,
+    parking: Parking | None,
+    *,
+    opens: bool,
+    changed: Callable[[], None],
+    failed: Callable[[Exception], None],
+) -> AwaitSteps:
+    """The stages of one window; `opens`: whether their circuits may open."""
+    steps = AwaitSteps(
+        stages,
+        window,
+        scope=run.scope,
+        decode=lambda record: elements_in(run, record, lambda seen: None, Results()),
+        status=run.status,
+        parking=parking,
+        new_breaker=partial(
+            Breaker,
+            pause_seconds=run.settings.probe_seconds,
+            pause_seconds_max=run.settings.probe_seconds_max,
+            opens=opens,
+        ),
+        on_change=changed,
+        on_error=failed,
+    )
+    steps.watermark_ms = run.batches.watermarks.watermark_ms
+    steps.flight = run.flight
+    return steps
 
 
 def _together(run: Run, events: list[InFlight]) -> list[InFlight]:

@@ -20,6 +20,7 @@ from headwater.processing.embedded.retries import Retries
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.embedded.source import JobSource
 from headwater.processing.embedded.watermark import Seen
+from headwater.processing.flight_recorder import JobFlight
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import JobStore
 from headwater.streams.stream import Stream
@@ -46,6 +47,7 @@ class Run:
     set_aside: Callable[[Sequence[StoredRecord]], Awaitable[bool]]
     leave_old_rows: Callable[[], Awaitable[None]]
     current: Callable[[Sequence[StoredRecord]], None]
+    flight: JobFlight
 
 
 def elements_in(run: Run, record: StoredRecord, saw: Callable[[Seen], None], results: Results) -> list[Element]:

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from headwater.jobs.job import Job
+from headwater.processing.flight_recorder import FlightRecorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class RunnerSettings:
     full_errors_per_minute_max: int = 100
     # How long failed events are kept that do not fit into their error events; None: for ever.
     failed_events_seconds: float | None = None
+    # Where it is recorded what is in flight; None in a process whose end nobody survives.
+    recorder: FlightRecorder | None = None
 
 
 def settings_for(job: Job, settings: RunnerSettings) -> RunnerSettings:

@@ -23,6 +23,7 @@ from headwater.errors import (
     LookupNotYet,
     LookupRefused,
     LookupUnavailable,
+    ProcessEnded,
     SchemaNotFound,
 )
 from headwater.foreign import contain, name_of, original, text_of
@@ -40,6 +41,7 @@ NOT_FOUND = "NOT_FOUND"
 UNEXPECTED_RESPONSE = "UNEXPECTED_RESPONSE"
 UNAVAILABLE = "UNAVAILABLE"
 TIMEOUT = "TIMEOUT"
+PROCESS_ENDED = "PROCESS_ENDED"
 HANDLER_ERROR = "HANDLER_ERROR"
 
 # The names of steps that are no steps of the job: reading, writing a stream, and writing a table.
@@ -54,6 +56,7 @@ _KINDS: tuple[tuple[type[BaseException], str], ...] = (
     (LookupRefused, REJECTED),
     (LookupNotYet, NOT_YET),
     (LookupUnavailable, UNAVAILABLE),
+    (ProcessEnded, PROCESS_ENDED),
     (TimeoutError, TIMEOUT),
     (ConnectionError, UNAVAILABLE),
 )

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import mmap
 import pickle
 import signal
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from headwater.config import Config
@@ -28,6 +29,7 @@ from headwater.lookups import Lookups
 from headwater.process_link.crossing_errors import encode_error
 from headwater.process_link.link import Link
 from headwater.processing.declared_sinks import project_sinks
+from headwater.processing.flight_recorder import FlightRecorder, memory_bytes
 from headwater.processing.hosting import messages
 from headwater.processing.hosting.inside import InsideHosting
 from headwater.processing.hosting.life_line import LifeLine
@@ -140,6 +142,7 @@ class _Child:
 
         control = await _once_it_answers(start_control)
         self._stack.push_async_callback(control.stop)
+        recorder = self._stack.enter_context(_recorder(self._assignment))
         lookups = Lookups(config.lookups, self._telemetry)
         self._stack.push_async_callback(lookups.close)
         hosting = self._hosting = InsideHosting(
@@ -151,6 +154,7 @@ class _Child:
             lookups=lookups,
             shares=self._assignment.shares,
             materialized=self._assignment.materialized,
+            recorder=recorder,
         )
         await hosting.start({})
 
@@ -201,6 +205,15 @@ class _Child:
     def _look(self, payload: bytes) -> None:
         if self._hosting is not None and (supervisor := self._hosting.jobs.get(payload.decode())) is not None:
             supervisor.look()
+
+
+@contextlib.contextmanager
+def _recorder(assignment: Assignment) -> Iterator[FlightRecorder]:
+    """Records what is in flight, until the jobs have been stopped."""
+    with mmap.mmap(assignment.recorder, memory_bytes(len(assignment.jobs))) as memory:
+        recorder = FlightRecorder(memory, list(assignment.jobs), assignment.suspicions)
+        yield recorder
+        recorder.close()
 
 
 async def _once_it_answers(ask: Callable[[], Awaitable[T]]) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from headwater.config import Config
 from headwater.connectors.contract import Readable
@@ -20,6 +21,7 @@ from headwater.processing.control import JobControl
 from headwater.processing.embedded.partitioned import SharedRunner, can_share
 from headwater.processing.embedded.runner import runner_on
 from headwater.processing.embedded.settings import RunnerSettings, settings_for
+from headwater.processing.flight_recorder import FlightRecorder
 from headwater.processing.hosting.files import isolated_sink
 from headwater.processing.stores.contract import JobStore
 from headwater.processing.stores.outbox import OutboxStore, state_file
@@ -44,9 +46,11 @@ class InsideHosting:
         lookups: Lookups,
         shares: bool | None = None,
         materialized: Mapping[str, MaterializedTable] | None = None,
+        recorder: FlightRecorder | None = None,
     ) -> None:
         """`shares`: whether it shares the partitions of jobs where that is possible; None: as configured.
         `materialized`: the tables that jobs of the project keep, wherever these run; None: those of `jobs`.
+        `recorder`: records what the jobs have in flight.
 
         Raises JobInvalid for a job that cannot run on this log; ConfigInvalid, ExtraMissing for its sink."""
         self._config = config
@@ -57,7 +61,7 @@ class InsideHosting:
         known = materialized_tables(jobs) if materialized is None else materialized
         self.materialized = tables_of(known, log, config.path(config.jobs.state_path))
         self._shares = config.jobs.shared if shares is None else shares
-        self._settings = runner_settings(config, jobs, gate)
+        self._settings = replace(runner_settings(config, jobs, gate), recorder=recorder)
         self.sinks: dict[str, IsolatedSink] = {}
         self.jobs: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
 

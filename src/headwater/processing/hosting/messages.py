@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from headwater.config import Config
 from headwater.connectors.tables import TableView
 from headwater.jobs.job import Job
 from headwater.jobs.tables.materialized import MaterializedTable
+from headwater.processing.flight_recorder import Suspicion
 from headwater.processing.status import JobReport
 from headwater.streams.layers import Scope, StreamLayers
 from headwater.streams.registry import StreamRegistry
@@ -35,6 +36,8 @@ class Assignment:
     `number` is counted from 1. `jobs`: name → what the platform knows of the job (`outline`). `shares`: whether it
     runs its share of the partitions of those jobs that processes can share. `materialized`: the tables that jobs of
     the project keep, also in other processes. `paths`: where modules are imported from, as in the platform.
+    `recorder`: the file of the memory in which it records what is in flight; `suspicions`: what processes before it
+    have left there, by job.
     """
 
     number: int
@@ -46,6 +49,8 @@ class Assignment:
     shares: bool
     materialized: Mapping[str, MaterializedTable]
     paths: Sequence[str]
+    recorder: int = -1
+    suspicions: Mapping[str, Suspicion] = field(default_factory=dict)
 
     @property
     def streams(self) -> StreamRegistry:

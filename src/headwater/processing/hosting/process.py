@@ -10,19 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
+import mmap
 import pickle
 import signal
 import socket
 import struct
+import tempfile
 from collections.abc import Callable, Sequence
+from typing import IO
 
 from headwater.backoff import Backoff
 from headwater.connectors.tables import TableView
 from headwater.errors import HeadwaterError
 from headwater.process_link.crossing_errors import decode_error
 from headwater.process_link.link import Link
+from headwater.processing.flight_recorder import Flights, flights_in, memory_bytes
 from headwater.processing.hosting import messages
+from headwater.processing.hosting.deaths import Deaths
 from headwater.processing.hosting.messages import Assignment
 from headwater.processing.hosting.process_state import ProcessState
 from headwater.processing.hosting.resources import resident_bytes
@@ -48,22 +54,30 @@ class JobProcess:
     """A process and its successors, which `start` runs and `stop` ends; `state` is what is known of them."""
 
     def __init__(
-        self, assignment: Assignment, command: Sequence[str], serve_log: ServeLog | None, memory_bytes_max: int | None
+        self,
+        assignment: Assignment,
+        command: Sequence[str],
+        serve_log: ServeLog | None,
+        memory_bytes_max: int | None,
+        deaths: Deaths,
     ) -> None:
         """`command` starts a process; it gets the file descriptor of the link, its number and its jobs.
 
-        `serve_log`: None if the process has a log of its own.
+        `serve_log`: None if the process has a log of its own. `deaths` is shared by all processes.
         """
         self.state = ProcessState(assignment.number, tuple(assignment.jobs))
         self._assignment = assignment
         self._command = command
         self._serve_log = serve_log
         self._memory_bytes_max = memory_bytes_max
+        self._deaths = deaths
         self._views: list[TableView] = []
         self._process: asyncio.subprocess.Process | None = None
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        # Whether it is known which event has ended the last process, so that the others need not wait long.
+        self._is_soon = False
         # Why the process that runs cannot continue.
         self._cause: str | None = None
 
@@ -145,7 +159,7 @@ class JobProcess:
                 reason = f"it could not be started: {error.strerror or error}"
             if self._stopping:
                 return
-            if self.state.ran_seconds() > SETTLED_SECONDS:
+            if self._is_soon or self.state.ran_seconds() > SETTLED_SECONDS:
                 backoff.reset()
             pause = backoff.next_pause()
             self.state.restarts_after(reason, pause)
@@ -161,17 +175,23 @@ class JobProcess:
         if self._serve_log is not None:
             self._serve_log(link)
         process = None
+        jobs = self.state.jobs
+        shared = tempfile.TemporaryFile()  # noqa: SIM115  # closed below
         try:
+            shared.truncate(memory_bytes(len(jobs)))
             with theirs, their_life:
                 process = self._process = await asyncio.create_subprocess_exec(
                     *self._command,
                     *(str(theirs.fileno()), str(self.state.number), ",".join(self.state.jobs)[:200]),
                     stdin=their_life.fileno(),
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[theirs.fileno(), shared.fileno()],
                 )
             await link.start()
             self._link = link
-            await self._hand_over(life)
+            suspicions = self._deaths.suspicions(jobs)
+            await self._hand_over(
+                life, dataclasses.replace(self._assignment, recorder=shared.fileno(), suspicions=suspicions)
+            )
             await self._until_ended(process, link)
         finally:
             asyncio.get_running_loop().remove_reader(life.fileno())
@@ -183,13 +203,19 @@ class JobProcess:
             self._link = None
             await link.close()
             self.state.left()
-        return self._reason(process.returncode)
+            with shared:
+                flights = _flights(shared, jobs)
+        is_ours, status = self._cause is not None, process.returncode
+        reason = self._reason(status)
+        if not self._stopping:
+            self._is_soon = self._deaths.note(flights, reason, status=status, is_ours=is_ours)
+        return reason
 
-    async def _hand_over(self, life: socket.socket) -> None:
+    async def _hand_over(self, life: socket.socket, assignment: Assignment) -> None:
         """Send what the process is to do, and follow where in the code it is blocked."""
         loop = asyncio.get_running_loop()
         life.setblocking(False)
-        payload = pickle.dumps(self._assignment)
+        payload = pickle.dumps(assignment)
         # A process that has ended already is noticed by who waits for it.
         with contextlib.suppress(ConnectionError):
             await loop.sock_sendall(life, _LENGTH.pack(len(payload)) + payload)
@@ -232,3 +258,8 @@ class JobProcess:
             asyncio.get_running_loop().remove_reader(life.fileno())
         elif lines := sent.decode("utf-8", "replace").split("\n")[:-1]:
             self.state.place = lines[-1]
+
+
+def _flights(shared: IO[bytes], jobs: Sequence[str]) -> Flights:
+    with mmap.mmap(shared.fileno(), memory_bytes(len(jobs)), access=mmap.ACCESS_READ) as memory:
+        return flights_in(memory, jobs)

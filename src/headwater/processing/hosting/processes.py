@@ -21,6 +21,7 @@ from headwater.jobs.job import Job
 from headwater.log.contract import Log
 from headwater.processing.control import JobControl
 from headwater.processing.embedded.partitioned import can_share, sum_of_reports
+from headwater.processing.hosting.deaths import Deaths
 from headwater.processing.hosting.division import division_of, shares_partitions
 from headwater.processing.hosting.inside import InsideHosting
 from headwater.processing.hosting.messages import Assignment, outline
@@ -152,10 +153,11 @@ class ProcessHosting:
             for name, host in self._jobs.items()
             if name not in damaged and (self._is_shared(host.job) or not only_shared)
         ]
+        deaths = Deaths(self._config.jobs.process_ends_per_event_max)
         for names in division_of(self._config, jobs):
             assignment = self._assignment(len(self.processes) + 1, names)
             limit = self._config.jobs.process_memory_bytes_max
-            self.processes.append(JobProcess(assignment, self._how.command, self._how.serve_log, limit))
+            self.processes.append(JobProcess(assignment, self._how.command, self._how.serve_log, limit, deaths))
         for name, host in self._jobs.items():
             host.runs_in([one for one in self.processes if name in one.state.jobs])
         for process in self.processes:
