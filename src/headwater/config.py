@@ -23,6 +23,7 @@ from headwater.settings import (
     ControlConfig,
     IntakeConfig,
     JobsConfig,
+    LakeConfig,
     LogConfig,
     LookupsConfig,
     MediaWikiConfig,
@@ -42,6 +43,7 @@ __all__ = [
     "ControlConfig",
     "IntakeConfig",
     "JobsConfig",
+    "LakeConfig",
     "LogConfig",
     "LookupsConfig",
     "MediaWikiConfig",
@@ -75,6 +77,7 @@ class Config:
     jobs: JobsConfig = field(default_factory=JobsConfig)
     lookups: LookupsConfig = field(default_factory=LookupsConfig)
     monitoring: MonitoringConfig = field(default_factory=MonitoringConfig)
+    lake: LakeConfig = field(default_factory=LakeConfig)
     web: WebConfig = field(default_factory=WebConfig)
 
     def path(self, written: str) -> Path:

@@ -505,6 +505,32 @@ class MonitoringConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LakeConfig:
+    """Where streams are ingested as tables of files."""
+
+    SHORTHAND = "location"
+
+    location: str | None = setting(
+        None,
+        "The directory of the lake, relative to the project, or `s3://BUCKET/PREFIX` or `hdfs://HOST:PORT/PATH` "
+        "(WebHDFS); null: nothing is ingested. Needs `headwater[parquet]`.",
+    )
+    consumers: tuple[str, ...] = setting(
+        ("lake", "analytics_hive_ingestion"),
+        "A stream is ingested if its declaration enables one of these consumers: `consume: {lake: {enabled: true}}`.",
+    )
+    storage: Mapping[str, Any] = setting(
+        {},
+        "S3: `endpoint`, `region`, `access_key`, `secret_key`; HDFS: `user`, `delegation_token`; and "
+        "`request_seconds_max`. Secrets as `${env:NAME}` or `${file:PATH}`.",
+        secret=True,
+    )
+    datacenter_default: str = setting("default", "The `datacenter` of events in topics without the prefix of one.")
+    look_back_seconds: float = setting(86_400.0, "How long ids are remembered to recognise them.", at_least=0)
+    state_path: str = setting("var/lake", "The directory of those ids on this machine, relative to the project.")
+
+
+@dataclass(frozen=True, slots=True)
 class WebConfig:
     """Where HTTP is served."""
 
@@ -556,6 +582,7 @@ SECTIONS: Mapping[str, type[Any]] = types.MappingProxyType(
         "jobs": JobsConfig,
         "lookups": LookupsConfig,
         "monitoring": MonitoringConfig,
+        "lake": LakeConfig,
         "web": WebConfig,
     }
 )

@@ -67,7 +67,12 @@ LARGE_FOLDERS: dict[str, tuple[int, str]] = {}
 # A driver or framework, and the only modules that may import it (a name stands for itself and everything below it).
 ONLY_IN = {
     "aiohttp": ("headwater.lookups.transport",),
-    "sqlite3": ("headwater.log", "headwater.processing.stores.state_file", "headwater.connectors.sinks.sqlite"),
+    "sqlite3": (
+        "headwater.log",
+        "headwater.processing.stores.state_file",
+        "headwater.connectors.sinks.sqlite",
+        "headwater.connectors.lake.seen_ids",
+    ),
     "duckdb": (
         "headwater.connectors.sinks.duckdb",
         "headwater.connectors.sinks.duckdb_blocks",

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from servers.cassandra import CassandraServer
 from servers.contract import Server
 from servers.failure import ServerError
+from servers.hdfs import HdfsServer
 from servers.kafka import KafkaCluster
 from servers.mariadb import MariadbServer
+from servers.moto import MotoServer
 from servers.opensearch import OpensearchServer
 from servers.postgres import PostgresServer
 from servers.redis import RedisServer
@@ -26,9 +28,11 @@ class Entry:
 
 SERVERS = {
     "cassandra": Entry("Apache Cassandra, one node, empty", CassandraServer),
+    "hdfs": Entry("HDFS, one name node and one data node", HdfsServer),
     "kafka": Entry("Apache Kafka, one node (and a listener with TLS and SASL)", KafkaCluster, "HEADWATER_TEST_KAFKA"),
     "kafka-cluster": Entry("Apache Kafka, three nodes", lambda: KafkaCluster("kafka-cluster", node_count=3)),
     "mariadb": Entry("MariaDB, empty", MariadbServer),
+    "moto": Entry("moto, an S3 in memory", MotoServer),
     "opensearch": Entry("OpenSearch 2, one node, empty", OpensearchServer),
     "postgres": Entry("PostgreSQL, empty", PostgresServer),
     "redis": Entry("Redis, empty", RedisServer),

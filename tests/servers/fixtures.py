@@ -18,8 +18,10 @@ from servers.cassandra import CassandraServer
 from servers.catalogue import SERVERS, entry_named
 from servers.contract import Server
 from servers.failure import ServerError
+from servers.hdfs import HdfsServer
 from servers.kafka import KafkaCluster, SecureListener
 from servers.mariadb import MariadbServer
+from servers.moto import MotoServer
 from servers.opensearch import OpensearchServer
 from servers.postgres import PostgresServer
 from servers.redis import RedisServer
@@ -174,6 +176,14 @@ def redis_server(server_session: ServerSession) -> RedisServer:
 
 
 @pytest.fixture(scope="session")
+def moto(server_session: ServerSession) -> MotoServer:
+    """An S3, shared by the session: make a bucket for each test with `new_bucket`."""
+    server = server_session.server("moto", requirement="moto")
+    assert isinstance(server, MotoServer)
+    return server
+
+
+@pytest.fixture(scope="session")
 def opensearch(server_session: ServerSession) -> OpensearchServer:
     """An OpenSearch, shared by the session: leave it running. Remove the indices a test makes."""
     server = server_session.server("opensearch", requirement="opensearch")
@@ -186,6 +196,14 @@ def cassandra(server_session: ServerSession) -> CassandraServer:
     """A Cassandra, shared by the session: leave it running. Remove the keyspaces a test makes."""
     server = server_session.server("cassandra", requirement="cassandra")
     assert isinstance(server, CassandraServer)
+    return server
+
+
+@pytest.fixture(scope="session")
+def hdfs(server_session: ServerSession) -> HdfsServer:
+    """An HDFS, shared by the session: use a directory of its own for each test."""
+    server = server_session.server("hdfs", requirement="hdfs")
+    assert isinstance(server, HdfsServer)
     return server
 
 

@@ -54,7 +54,7 @@ from headwater.errors.requests import (
     TooManyRequests,
 )
 from headwater.errors.schemas import SchemaInvalid, SchemaNotFound, SchemaUnavailable, SchemaUriRefused, TypeUnmappable
-from headwater.errors.sinks import SinkUnavailable, WriteGivenUp, WriteIncomplete
+from headwater.errors.sinks import SinkUnavailable, TableConflict, WriteGivenUp, WriteIncomplete
 from headwater.errors.sources import SourceRefused, SourceUnavailable
 from headwater.errors.streams import (
     ChangeConflict,
@@ -125,6 +125,7 @@ __all__ = [
     "StreamDisabled",
     "StreamSchemaMismatch",
     "StreamUnknown",
+    "TableConflict",
     "TableUnknown",
     "TimestampInvalid",
     "TokenInvalid",

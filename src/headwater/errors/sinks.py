@@ -65,3 +65,11 @@ class WriteGivenUp(HeadwaterError):
     def __init__(self, reason: str, *, attempts: int) -> None:
         super().__init__(reason or "The target asked each time that it be written again, and gave no reason.")
         self.attempts = attempts
+
+
+class TableConflict(HeadwaterError):
+    """A table has a column of another type than the newest schema says; it is left as it is, and the events stay in
+    the log."""
+
+    code = "table_conflict"
+    fault = Fault.OPERATOR

@@ -87,6 +87,15 @@ class Engine:
             f"format = 'newline_delimited', maximum_object_size = {LINE_BYTES_MAX}, {described})"
         )
 
+    def files_view(self, name: str, directory: Path) -> None:
+        """The Parquet files below `directory`, in hourly partitions, as a view. Some may lack columns."""
+        partitions = "{'datacenter': VARCHAR, 'year': INTEGER, 'month': INTEGER, 'day': INTEGER, 'hour': INTEGER}"
+        self._duckdb.execute(
+            f"CREATE VIEW {double_quoted(name)} AS SELECT * FROM read_parquet("
+            f"{sql_text(str(directory / '**' / '*.parquet'))}, union_by_name = true, hive_partitioning = true, "
+            f"hive_types = {partitions})"
+        )
+
     def run(self, text: str, known: Collection[str]) -> QueryResult:
         """Run one statement; `known` are the names that hints choose from. Raises QueryInvalid."""
         with explaining(known):

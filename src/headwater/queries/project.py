@@ -17,6 +17,7 @@ from headwater.errors import QueryInvalid
 from headwater.platform import declarations
 from headwater.processing.hosting.files import sink_of
 from headwater.queries.engine import Engine, QueryResult
+from headwater.queries.lake import lake_tables, spool_lake
 from headwater.queries.materialized import spool_materialized
 from headwater.queries.parsing import parse_query
 from headwater.queries.relations import Between, Spool, spool_streams, spool_table, stream_columns
@@ -35,17 +36,19 @@ class QueryLimits:
 
 
 class ProjectTables:
-    """What SQL can name in a project: its streams, and the tables of its jobs."""
+    """What SQL can name in a project: its streams, the tables of its jobs, and those of its lake."""
 
     def __init__(self, project: Path) -> None:
         """Raises ConfigInvalid, JobInvalid."""
         self.config: Config = load_config(project)
         self.streams, jobs = declarations(self.config)
         self.tables = {name: job for job in jobs if (name := job.writes().table_name) is not None}
+        taken = {*self.streams.names(), *self.tables}
+        self.lake = {name: job for name, job in lake_tables(jobs).items() if name not in taken}
 
     def names(self) -> list[str]:
         """Their names, streams first. A family of streams is left out: name a stream of it."""
-        return [*self.streams.names(), *self.tables]
+        return [*self.streams.names(), *self.tables, *self.lake]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ def _make_views(
     engine: Engine, tables: ProjectTables, names: tuple[str, ...], between: Between, spool: Spool, *, typed: bool
 ) -> None:
     config = tables.config
-    streams = [tables.streams.get(name) for name in names if name not in tables.tables]
+    streams = [tables.streams.get(name) for name in names if name not in tables.tables and name not in tables.lake]
     if streams:
         repository = open_repositories(
             tuple(config.schemas.base_uris), root=config.project_dir, extension=config.schemas.file_extension
@@ -112,7 +115,9 @@ def _make_views(
             columns = stream_columns(stream, repository, spool.notes) if typed else None
             engine.view(stream.name, file, columns)
     for name in names:
-        if (job := tables.tables.get(name)) is not None:
+        if (job := tables.lake.get(name)) is not None:
+            engine.files_view(name, spool_lake(config, job, between, spool))
+        elif (job := tables.tables.get(name)) is not None:
             writes = job.writes()
             if writes.materialized is not None:
                 engine.view(name, *spool_materialized(config, writes.materialized, spool))

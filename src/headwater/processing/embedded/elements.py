@@ -37,7 +37,14 @@ def undecoded(record: StoredRecord, stream: Stream | None) -> Element:
 def delivery_of(element: Element) -> Delivery:
     """What a sink is given of an element."""
     event_id = get_path(element.value, "meta.id")
-    return Delivery(element.value, event_id if isinstance(event_id, str) else None, element.stream)
+    record = element.record
+    return Delivery(
+        element.value,
+        event_id if isinstance(event_id, str) else None,
+        element.stream,
+        element.event_time_ms,
+        "" if record is None else f"{record.topic}/{record.partition}",
+    )
 
 
 def elements_of(

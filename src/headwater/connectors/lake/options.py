@@ -1,0 +1,47 @@
+"""What the ingestion of one stream into the lake needs to know; jobs are made of it without a log or a driver."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from headwater.connectors.contract import EventShape, Sink, SinkFeatures
+from headwater.connectors.lake.storage import StorageOptions
+from headwater.connectors.spec import BatchDefaults, SinkSpec
+from headwater.schemas.types.tree import Struct
+from headwater.settings import REQUIRED, setting
+
+LOOK_BACK_SECONDS = 86_400.0
+FEATURES = SinkFeatures(token_in_target=True, upsert=False, reads_back=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LakeOptions(StorageOptions):
+    """What the ingestion of one stream needs. `datacenters`: topic → datacenter; `state` is a directory."""
+
+    location: str = setting(REQUIRED, "Where the lake is.")
+    table: str = setting(REQUIRED, "The directory of the table in it.")
+    state: str = setting(REQUIRED, "The directory of this machine for the ids seen lately.")
+    columns: Struct = setting(REQUIRED, "The columns, from the newest schema.")  # noqa: RUF009
+    datacenters: Mapping[str, str] = setting({}, "The datacenter of each topic.")
+    legacy: bool = setting(False, "Whether events are stored by `dt`.")
+    look_back_seconds: float = setting(LOOK_BACK_SECONDS, "How long ids are remembered.")
+
+
+def _sink(options: LakeOptions, shape: EventShape, directory: Path) -> Sink:
+    sink: Sink = importlib.import_module("headwater.connectors.lake.ingestion").LakeSink(shape, options, directory)
+    return sink
+
+
+SPEC = SinkSpec(
+    name="lake",
+    summary="Hourly partitions of Parquet files, for every stream whose declaration enables it.",
+    options=LakeOptions,
+    make=_sink,
+    features=FEATURES,
+    extra="parquet",
+    form="events",
+    batch=BatchDefaults(rows_max=100_000, bytes_max=67_108_864, seconds_max=60.0),
+)

@@ -1,0 +1,92 @@
+"""A day of recent changes in the lake, on local disk, in S3 and in HDFS: 22 hours, each event once."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headwater.connectors.contract import Delivery, EventShape
+from headwater.connectors.lake.commits import TableDirectory
+from headwater.connectors.lake.event_rows import arrow_columns, lake_columns
+from headwater.connectors.lake.file_system import joined
+from headwater.connectors.lake.formats import parquet
+from headwater.connectors.lake.ingestion import LakeSink
+from headwater.connectors.lake.options import LakeOptions
+from headwater.connectors.lake.storage import file_system
+from headwater.schemas.repository import open_repositories
+from headwater.schemas.types.read import read_types
+from requirements import fixtures_folder, requires_fixtures
+from servers.hdfs import HdfsServer
+from servers.moto import KEY, MotoServer
+
+FIXTURES = fixtures_folder()
+DAY = FIXTURES / "wikimedia" / "derived" / "recentchange_2016-06-27.jsonl.gz"
+SCHEMAS = FIXTURES / "schemas" / "primary" / "jsonschema"
+TABLE = "mediawiki_recentchange"
+TOPIC = "eqiad.mediawiki.recentchange"
+WRITE_EVENTS = 13_000
+
+pytestmark = requires_fixtures(DAY, SCHEMAS)
+
+
+@pytest.fixture(params=["local", "s3", "hdfs"])
+def storage(request: pytest.FixtureRequest) -> Mapping[str, Any]:
+    """Where the lake is, and how it is reached."""
+    if request.param == "local":
+        return {"location": "lake"}
+    if request.param == "s3":
+        moto: MotoServer = request.getfixturevalue("moto")
+        bucket = moto.new_bucket(f"lake-{uuid.uuid4().hex}")
+        how = {"endpoint": moto.endpoint, "region": "us-east-1", "access_key": KEY, "secret_key": KEY}
+        return {"location": f"s3://{bucket}/wmf", **how}
+    hdfs: HdfsServer = request.getfixturevalue("hdfs")
+    return {"location": f"hdfs://{hdfs.address}/lake-{uuid.uuid4().hex}", "user": "root"}
+
+
+async def test_a_day_is_in_its_hours_and_a_second_run_changes_nothing(
+    storage: Mapping[str, Any], tmp_path: Path
+) -> None:
+    with gzip.open(DAY) as lines:
+        events = [json.loads(line) for line in lines]
+    repository = open_repositories([str(SCHEMAS)])
+    newest = repository.get("/mediawiki/recentchange/latest")
+    columns = lake_columns(read_types(newest.document, lambda path: repository.get(path).document))
+    options = LakeOptions(**storage, table=TABLE, state="state", columns=columns, datacenters={TOPIC: "eqiad"})
+    deliveries = [Delivery(event, event["meta"]["id"], "mediawiki.recentchange", 0, f"{TOPIC}/0") for event in events]
+    later = {"meta": {"domain": "canary", "dt": "2016-06-28T00:15:00Z"}}
+    writes = [deliveries[at : at + WRITE_EVENTS] for at in range(0, len(deliveries), WRITE_EVENTS)]
+    for run in range(2):
+        sink = LakeSink(EventShape("lake"), options, tmp_path)
+        await sink.open()
+        for number, write in enumerate([*writes, [Delivery(later, None, None, 0, f"{TOPIC}/0")]]):
+            await sink.write(write, f"hw1;{TOPIC}:0={run * 100 + number}")
+        await sink.close()
+
+    table = TableDirectory(file_system(options.location, options, tmp_path), TABLE)
+    files = parquet(arrow_columns(columns))
+    ids: list[str] = []
+    names: set[str] = set()
+    places = list(table.places())
+    for place in places:
+        manifest, contents = table.contents(place)
+        assert (manifest.complete, len(contents)) == (True, 1)
+        (content,) = contents.values()
+        rows = list(files.rows(content))
+        assert len(rows) == manifest.rows
+        ids += [row["meta"]["id"] for row in rows]
+        names.update(name for row in rows for name in row)
+        assert table.files.read(joined(TABLE, place, "_SUCCESS")) is not None
+    table.files.close()
+    assert len(places) == len({event["meta"]["dt"][:13] for event in events})
+    assert sorted(ids) == sorted(event["meta"]["id"] for event in events)
+    undeclared = {name for event in events for name in event if name.startswith("x_")}
+    head = table.newest()
+    assert head is not None
+    assert head.facts["undeclared"].keys() == undeclared
+    assert not undeclared & names
