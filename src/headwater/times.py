@@ -116,6 +116,11 @@ def utc_of(time: datetime) -> str:
     return known.isoformat(timespec=exact).replace("+00:00", "Z")
 
 
+def utc_microseconds(time: datetime) -> str:
+    """`2026-01-31T12:00:00.000000Z`, always of the same length, so that such texts sort as the times do."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
+
+
 def utc_seconds(time_ms: int) -> str:
     """`2026-01-31T12:00:00Z`: milliseconds are left out."""
     return _text(time_ms, "seconds")

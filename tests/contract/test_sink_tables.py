@@ -14,7 +14,6 @@ from headwater.connectors.contract import Column, TableShape
 from headwater.connectors.registry import table_sink
 from headwater.connectors.sinks.duckdb import DuckdbDialect, DuckdbSink
 from headwater.connectors.sinks.sqlite import SqliteDialect, SqliteSink
-from headwater.connectors.sql_table import create_statement
 from headwater.errors import ConfigInvalid, ExtraMissing, JobInvalid
 from headwater.testing.faulty_sink import Faults, FaultySink
 from headwater.testing.memory_sink import WITH_TOKEN, WITHOUT_TOKEN, MemorySink, MemoryTarget
@@ -34,7 +33,7 @@ class TestSqliteSink(SinkSuite):
         async def refuse(shape: TableShape, title: str) -> None:
             (tmp_path / "var").mkdir()
             with closing(sqlite3.connect(tmp_path / "var" / "tables.db")) as connection:
-                connection.execute(create_statement(shape, SqliteDialect.types))
+                connection.execute(SqliteDialect(tmp_path).create_table(shape))
                 connection.execute(
                     f"CREATE TRIGGER no BEFORE INSERT ON {shape.name} WHEN NEW.title = '{title}'"
                     " BEGIN SELECT RAISE(ABORT, 'not this one'); END"
@@ -54,7 +53,7 @@ class TestDuckdbSink(SinkSuite):
     async def refuse(self, tmp_path: Path) -> Refuse:
         async def refuse(shape: TableShape, title: str) -> None:
             (tmp_path / "var").mkdir()
-            statement = create_statement(shape, DuckdbDialect.types)
+            statement = DuckdbDialect(tmp_path).create_table(shape)
             with duckdb.connect(str(tmp_path / "var" / "tables.duckdb")) as connection:
                 connection.execute(f"{statement.removesuffix(')')}, CHECK (title <> '{title}'))")
 

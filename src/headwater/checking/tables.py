@@ -14,6 +14,7 @@ from headwater.jobs.job import Job
 # The JSON types that each column type can hold; `json` can hold all.
 ACCEPTED: Mapping[ColumnType, frozenset[str]] = {
     "text": frozenset({"string"}),
+    "timestamp": frozenset({"string"}),
     "integer": frozenset({"integer"}),
     "real": frozenset({"integer", "number"}),
     "boolean": frozenset({"boolean"}),

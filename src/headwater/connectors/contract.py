@@ -16,9 +16,9 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 from headwater.connectors.tables import TableView
 from headwater.errors import JobInvalid
 
-ColumnType = Literal["text", "integer", "real", "boolean", "json"]
-COLUMN_TYPES: tuple[ColumnType, ...] = ("text", "integer", "real", "boolean", "json")
-VERSION_TYPES: frozenset[ColumnType] = frozenset(("text", "integer", "real"))
+ColumnType = Literal["text", "integer", "real", "boolean", "json", "timestamp"]
+COLUMN_TYPES: tuple[ColumnType, ...] = ("text", "integer", "real", "boolean", "json", "timestamp")
+VERSION_TYPES: frozenset[ColumnType] = frozenset(("text", "integer", "real", "timestamp"))
 
 # Which events delete the row of their key: all of these dotted paths hold one of their values.
 DeleteWhen = tuple[tuple[str, tuple[Any, ...]], ...]
@@ -52,7 +52,7 @@ class TableShape:
 
     `version` is the column by which a row is newer than another one with the same key: an older row never replaces a
     newer one, in whatever order they arrive. Without it the row that arrives last is kept. Versions are integers,
-    numbers, or texts that sort by age, such as times in UTC. Of rows with the same version the one that arrives last is
+    numbers, timestamps, or texts that sort by age. Of rows with the same version the one that arrives last is
     kept. `order` is the order for display, such as `edits desc, wiki`. `deleted` is the boolean column that is true in
     the row of something that is gone: it stays, so that no older event brings the thing back, and is left out of the
     result of a run over history. `delete_when`: events that delete the row of their key; they need no other column than
@@ -94,7 +94,7 @@ class TableShape:
         if not self.key or kinds.get(self.version) not in VERSION_TYPES:
             raise JobInvalid(
                 f"{self.version!r} cannot be the version of table {self.name}.",
-                hint="It is a column of type text, integer or real, in a table with a key that it is no part of.",
+                hint="It is a column of type text, integer, real or timestamp that is no part of the table's key.",
             )
 
     @property

@@ -31,6 +31,8 @@ class Connector(NamedTuple):
 SINKS: Mapping[str, Connector] = {
     "sqlite": Connector("headwater.connectors.sinks.sqlite"),
     "duckdb": Connector("headwater.connectors.sinks.duckdb", extra="duckdb"),
+    "postgres": Connector("headwater.connectors.sinks.postgres", extra="postgres"),
+    "mysql": Connector("headwater.connectors.sinks.mysql", extra="mysql"),
     "cassandra": Connector("headwater.connectors.sinks.cassandra", extra="cassandra"),
     "opensearch": Connector("headwater.connectors.sinks.opensearch", extra="opensearch"),
     "redis": Connector("headwater.connectors.sinks.redis.sink", extra="redis"),

@@ -26,7 +26,6 @@ META = "meta"
 _OWN_NAMES = {"$schema": "schema_uri"}
 _TABLES = Policy("tables", holds_null=False, names=NameRules(ignores_case=True, quotes=False))
 _OPTIONS = FitOptions(json_columns=True, all_nullable=True, comments=False)
-_TIME: ColumnType = "text"
 _LIST_THEM = "List the columns of this sink, `columns: {name: type}`."
 
 
@@ -89,7 +88,7 @@ def column_type(kind: DataType) -> ColumnType:
             "integer": "json" if kind.digits else "integer",
             "number": "real",
             "string": "text",
-            "timestamp": _TIME,
+            "timestamp": "timestamp",
         }
         return plain.get(kind.kind, "json")
     assert isinstance(kind, Struct | ListOf | MapOf)

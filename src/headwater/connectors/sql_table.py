@@ -2,127 +2,69 @@
 
 How this works: rows and the resume token of the last batch are written in one transaction on a separate thread;
 reads use a separate connection, so that they do not wait for writes. The token is in a table next to the rows, and the
-process that opens the sink resumes from it. Each transaction begins by comparing the token with the one that this sink
-read or wrote last: a process that was replaced while it was stopped finds its successor's, and writes nothing.
+process that opens the sink resumes from it. Each transaction begins by locking the token and comparing it with the one
+that this sink read or wrote last: a process that was replaced while it was stopped finds its successor's, and writes
+nothing. So a connection may be lost at any moment, even while a commit waits for its answer: the next transaction
+reads from the token whether the batch was written.
+
+Where events delete rows and have versions, the versions of the deleted keys are kept in a table of their own
+(`Dialect.deleted_table`), so that an older event does not bring a row back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
-from headwater.connectors.contract import ColumnType, Delivery, SinkFeatures, TableShape
-from headwater.connectors.rows import UTC, Row, latest_rows, name_aside, refused_rows, row_of
+from headwater.connectors.contract import Delivery, SinkFeatures, TableShape
+from headwater.connectors.rows import Batch, Row, batch_of, checked_row, name_aside, refused_rows
+from headwater.connectors.sql_dialect import C, Dialect, keeps_deleted, order_by, quoted
+from headwater.connectors.sql_session import Session, release
 from headwater.connectors.tables import TableView
 from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete, WriterFenced
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-SQL_FEATURES = SinkFeatures(token_in_target=True, upsert=True)
+SQL_FEATURES = SinkFeatures(token_in_target=True, upsert=True, deletes=True)
 # So many rows that the database does not take are looked for in one write; the others are found in the next ones.
 REJECTED_MAX = 100
 
-
-class _Rows(Protocol):
-    """What a statement answers."""
-
-    def fetchone(self) -> Any:
-        """One row as a tuple, or None."""
-        ...
-
-    def fetchall(self) -> list[Any]:
-        """All rows, each a tuple."""
-        ...
-
-
-class _Connection(Protocol):
-    """A connection of a driver that runs each statement at once; transactions are begun and ended by statements."""
-
-    def execute(self, statement: str, parameters: Any = ..., /) -> _Rows:
-        """Run one statement with its values in place of the dialect's marks."""
-        ...
-
-    def close(self) -> None:
-        """Release it; idempotent."""
-        ...
-
-
-_C = TypeVar("_C", bound=_Connection)
 _T = TypeVar("_T")
 
 
-class Dialect(ABC, Generic[_C]):
-    """What differs from one database to the next. Everything is called on the sink's thread but `connect_reader`."""
-
-    # What the database calls each type of column.
-    types: Mapping[ColumnType, str]
-    # The driver's errors for a row that the table will never take, and for everything else that it refuses.
-    row_errors: tuple[type[Exception], ...]
-    errors: tuple[type[Exception], ...]
-    begin: str
-    # What stands in a statement for a value.
-    mark: str
-
-    @abstractmethod
-    def connect(self) -> _C:
-        """A connection that writes; the database is made where it is absent."""
-
-    @abstractmethod
-    def connect_reader(self, writer: _C) -> _C:
-        """A connection for reading in parallel with the writing one. Called by any thread, one at a time."""
-
-    @abstractmethod
-    def position_table(self, table: str) -> str:
-        """The name, quoted, of the table that holds the token of `table`."""
-
-    @abstractmethod
-    def columns(self, connection: _C, table: str) -> frozenset[str]:
-        """The names of the columns that the table has now."""
-
-    @abstractmethod
-    def insert(self, connection: _C, shape: TableShape, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Write the rows, at least one, no two with the same key; one with the key of a row that is there replaces it,
-        and where the shape has a version only if the one there is no newer (`on_conflict`)."""
-
-    @abstractmethod
-    def move(self, connection: _C, table: str, other: str) -> None:
-        """Give the table with all its rows the name `other`, so that none of its own name is left."""
-
-
-class SqlTableSink(Generic[_C]):
+class SqlTableSink(Generic[C]):
     """Fills one table of a database. `place` names the database in errors."""
 
     features = SQL_FEATURES
 
-    def __init__(self, place: str, shape: TableShape, dialect: Dialect[_C]) -> None:
+    def __init__(self, place: str, shape: TableShape, dialect: Dialect[C]) -> None:
         self.shape = shape
         self._place = place
         self._dialect = dialect
+        self._table = dialect.table(shape.name)
         self._position = dialect.position_table(shape.name)
-        self._writer: _C | None = None
-        self._reader: _C | None = None
+        self._is_open = False
+        self._session = Session(dialect)
+        self._reader: C | None = None
         # The token that the table had when this sink read or wrote it last.
         self._known: str | None = None
         self._writing = ThreadPoolExecutor(1, thread_name_prefix=f"table-{shape.name}")
         self._reading = threading.Lock()
+        self._check = partial(dialect.check, shape)
 
     async def open(self) -> str | None:
         return await self._on(self._open)
 
     def check(self, delivery: Delivery) -> None:
-        row_of(self.shape, delivery)
+        checked_row(self.shape, delivery, self._check)
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
-        rows, malformed = latest_rows(self.shape, deliveries)
-        if malformed:
-            raise WriteIncomplete(rejected=malformed)
-        await self._on(lambda: self._write(rows, token))
+        batch = batch_of(self.shape, deliveries, self._check)
+        if batch.rejected:
+            raise WriteIncomplete(rejected=batch.rejected)
+        await self._on(lambda: self._write(batch, token))
 
     async def set_aside(self) -> str | None:
         return await self._on(self._set_aside)
@@ -133,130 +75,166 @@ class SqlTableSink(Generic[_C]):
     def view(self, rows_max: int, order: str = "") -> TableView:
         shape = self.shape
         ordered = order_by(shape, order or shape.order)
+        names = ", ".join(f"{self._dialect.shown(column)} AS {quoted([column.name])}" for column in shape.columns)
         with self._reading:
             try:
-                reader = self._reading_connection()
-                names = quoted(shape.column_names)
-                rows = reader.execute(
-                    f"SELECT {names} FROM {quoted([shape.name])}{ordered} LIMIT {rows_max:d}"
-                ).fetchall()
-                total = reader.execute(f"SELECT count(*) FROM {quoted([shape.name])}").fetchall()
+                self._require_open()
+                if self._reader is None:
+                    self._reader = self._dialect.connect_reader(self._session.connection)
+                reader = self._reader
+                rows = reader.execute(f"SELECT {names} FROM {self._table}{ordered} LIMIT {rows_max:d}").fetchall()
+                total = reader.execute(f"SELECT count(*) FROM {self._table}").fetchall()
             except self._dialect.errors as error:
+                release(self._dialect, self._reader)
+                self._reader = None
                 raise self._unavailable(error) from error
         return TableView(shape.name, shape.column_names, rows, int(total[0][0]))
 
+    def describe(self) -> Mapping[str, str]:
+        """The columns that the table has now, in order, and their types as the database names them.
+
+        Empty if there is no table. Changes nothing, and needs no open sink. Blocks: call it in a thread. Raises
+        SinkUnavailable.
+        """
+        try:
+            connection = self._dialect.look()
+            if connection is None:
+                return {}
+            try:
+                return self._dialect.describe(connection, self.shape.name)
+            finally:
+                connection.close()
+        except self._dialect.errors as error:
+            raise self._unavailable(error) from error
+
     async def _on(self, work: Callable[[], _T]) -> _T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._writing, work)
+            return await self._session.watch(asyncio.get_running_loop().run_in_executor(self._writing, work))
         except self._dialect.errors as error:
             raise self._unavailable(error) from error
 
     def _open(self) -> str | None:
-        if self._writer is not None:
+        self._close()
+        try:
+            writer = self._session.current()
+            if self._missing(writer):
+                with self._dialect.preparing(writer):
+                    for statement in self._missing(writer):
+                        writer.execute(statement)
+            self._is_open = True
+            self._known = self._last_token()
+        except BaseException:
             self._close()
-        writer = self._dialect.connect()
-        text = self._dialect.types["text"]
-        writer.execute(f"CREATE TABLE IF NOT EXISTS {self._position} (name {text} PRIMARY KEY, token {text} NOT NULL)")
-        self._create(writer)
-        present = self._dialect.columns(writer, self.shape.name)
-        for column in self.shape.columns:
-            if column.name not in present:
-                kind = self._dialect.types[column.type]
-                writer.execute(f"ALTER TABLE {quoted([self.shape.name])} ADD COLUMN {quoted([column.name])} {kind}")
-        self._writer = writer
-        self._known = self._token(writer)
+            raise
         return self._known
 
-    def _create(self, writer: _C) -> None:
-        writer.execute(create_statement(self.shape, self._dialect.types))
+    def _missing(self, writer: C) -> list[str]:
+        """The statements that create what is not there."""
+        dialect, shape = self._dialect, self.shape
+        wanted = {dialect.position_name(shape.name): dialect.create_position_table(shape.name)}
+        if keeps_deleted(shape):
+            wanted[dialect.deleted_name(shape.name)] = dialect.create_deleted_table(shape)
+        statements = [create for name, create in wanted.items() if not dialect.describe(writer, name)]
+        present = dialect.describe(writer, shape.name)
+        if not present:
+            return [*statements, dialect.create_table(shape)]
+        return statements + [
+            dialect.add_column(shape, column) for column in shape.columns if column.name not in present
+        ]
+
+    def _last_token(self) -> str | None:
+        if not self._dialect.lock:
+            return self._token(self._session.current())
+        # Of a process that was killed the commit may still be under way: it is waited for.
+        writer = self._session.begin()
+        try:
+            return self._token(writer)
+        finally:
+            self._session.roll_back(writer)
 
     def _set_aside(self) -> str | None:
-        table = self.shape.name
-        other = name_aside(table)
-        with self._transaction() as writer:
+        dialect, table = self._dialect, self.shape.name
+        other = name_aside(table, dialect.name_characters_max)
+        self._require_open()
+        with self._session.transaction() as writer:
             require_own(table, self._place, self._token(writer), self._known)
-            has_rows = writer.execute(f"SELECT 1 FROM {quoted([table])} LIMIT 1").fetchone() is not None
+            has_rows = writer.execute(f"SELECT 1 FROM {self._table} LIMIT 1").fetchone() is not None
             if has_rows:
-                self._dialect.move(writer, table, other)
-                self._create(writer)
-            writer.execute(f"DELETE FROM {self._position} WHERE name = {self._dialect.mark}", [table])
+                dialect.move(writer, self.shape, other)
+                writer.execute(dialect.create_table(self.shape))
+            if keeps_deleted(self.shape):
+                writer.execute(f"DELETE FROM {dialect.deleted_table(table)}")
+            writer.execute(f"DELETE FROM {self._position} WHERE name = {dialect.mark}", [table])
         self._known = None
         return other if has_rows else None
 
-    def _write(self, rows: Sequence[Row], token: str) -> None:
+    def _write(self, batch: Batch, token: str) -> None:
         try:
-            self._write_all([values for _, values in rows], token)
+            self._write_all(batch, token)
         except self._dialect.row_errors as error:
-            rejected = refused_rows(rows, self._refusal, refused_max=REJECTED_MAX)
+            # Two that store their first token at once are told apart by the key of its row.
+            require_own(self.shape.name, self._place, self._last_token(), self._known)
+            rejected = refused_rows(batch.rows, self._refusal, refused_max=REJECTED_MAX)
             if not rejected:  # the database refuses them only when they are committed
-                raise EventMalformed(f"The table {self.shape.name} does not take a row of these: {error}.") from error
-            reasons = {at: f"The table {self.shape.name} does not take it: {why}." for at, why in rejected.items()}
-            raise WriteIncomplete(rejected={at: EventMalformed(why) for at, why in reasons.items()}) from error
+                raise _not_taken(self.shape.name, "a row of these", self._dialect.explain(error)) from error
+            reasons = {at: self._dialect.explain(why) for at, why in rejected.items()}
+            raise WriteIncomplete(
+                rejected={at: _not_taken(self.shape.name, "it", why) for at, why in reasons.items()}
+            ) from error
 
-    def _write_all(self, rows: Sequence[tuple[Any, ...]], token: str) -> None:
-        table, mark = self.shape.name, self._dialect.mark
-        with self._transaction() as writer:
+    def _write_all(self, batch: Batch, token: str) -> None:
+        mark = self._dialect.mark
+        self._require_open()
+        with self._session.transaction() as writer:
             known = self._token(writer)
+            if known is None and self._dialect.claim:
+                # The first one continues; the others wait until it has committed, and find its token.
+                writer.execute(self._dialect.claim.format(self._position), [self.shape.name])
+                known = self._token(writer)
             if known != token:
                 require_own(self.shape.name, self._place, known, self._known)
-                if rows:
-                    self._dialect.insert(writer, self.shape, rows)
-                if known is None:
-                    insert = f"INSERT INTO {self._position} (name, token) VALUES ({mark}, {mark})"
-                    writer.execute(insert, [table, token])
+                if batch.rows:
+                    self._dialect.insert(writer, self.shape, _values(batch.rows))
+                if batch.deletes:
+                    self._dialect.delete(writer, self.shape, _values(batch.deletes))
+                if known is None and not self._dialect.claim:
+                    statement = f"INSERT INTO {self._position} (token, name) VALUES ({mark}, {mark})"
                 else:
-                    writer.execute(f"UPDATE {self._position} SET token = {mark} WHERE name = {mark}", [token, table])
+                    statement = f"UPDATE {self._position} SET token = {mark} WHERE name = {mark}"
+                writer.execute(statement, [token, self.shape.name])
         self._known = token
 
     def _refusal(self, rows: Sequence[tuple[Any, ...]]) -> Exception | None:
         """Why the database does not take the rows all together; they are not written."""
-        writer = self._opened()
-        writer.execute(self._dialect.begin)
+        writer = self._session.begin()
         try:
             self._dialect.insert(writer, self.shape, rows)
         except self._dialect.row_errors as error:
             return error
         finally:
-            writer.execute("ROLLBACK")
+            self._session.roll_back(writer)
         return None
 
-    @contextmanager
-    def _transaction(self) -> Iterator[_C]:
-        """All of it or nothing."""
-        writer = self._opened()
-        writer.execute(self._dialect.begin)
-        try:
-            yield writer
-            writer.execute("COMMIT")
-        except BaseException:
-            writer.execute("ROLLBACK")
-            raise
-
-    def _token(self, writer: _C) -> str | None:
-        query = f"SELECT token FROM {self._position} WHERE name = {self._dialect.mark}"
+    def _token(self, writer: C) -> str | None:
+        query = f"SELECT token FROM {self._position} WHERE name = {self._dialect.mark}{self._dialect.lock}"
         found = writer.execute(query, [self.shape.name]).fetchone()
-        return str(found[0]) if found else None
+        return (str(found[0]) or None) if found else None
 
-    def _opened(self) -> _C:
-        if self._writer is None:
+    def _require_open(self) -> None:
+        if not self._is_open:
             raise SinkUnavailable(f"The table {self.shape.name} is not open.")
-        return self._writer
-
-    def _reading_connection(self) -> _C:
-        writer = self._opened()
-        if self._reader is None:
-            self._reader = self._dialect.connect_reader(writer)
-        return self._reader
 
     def _unavailable(self, error: Exception) -> SinkUnavailable:
-        return SinkUnavailable(f"The table {self.shape.name} in {self._place} answered: {error}.")
+        return SinkUnavailable(
+            f"The table {self.shape.name} in {self._place} answered: {self._dialect.explain(error).rstrip('.')}."
+        )
 
     def _close(self) -> None:
         with self._reading:
-            for connection in (self._reader, self._writer):
-                if connection is not None:
-                    connection.close()
-            self._reader = self._writer = None
+            self._is_open = False
+            release(self._dialect, self._reader)
+            self._reader = None
+            self._session.close()
 
 
 def require_own(table: str, place: str, found: str | None, known: str | None) -> None:
@@ -269,37 +247,9 @@ def require_own(table: str, place: str, found: str | None, known: str | None) ->
         )
 
 
-def on_conflict(shape: TableShape) -> str:
-    """The clause by which a row replaces the one with its key, unless that one is newer; "" for a shape without key."""
-    if not shape.key:
-        return ""
-    others = [name for name in shape.column_names if name not in shape.key]
-    if not others:
-        return f" ON CONFLICT ({quoted(shape.key)}) DO NOTHING"
-    changes = ", ".join(f"{quoted([name])} = excluded.{quoted([name])}" for name in others)
-    clause = f" ON CONFLICT ({quoted(shape.key)}) DO UPDATE SET {changes}"
-    if not shape.version:
-        return clause
-    given, there = f"excluded.{quoted([shape.version])}", f"{quoted([shape.name])}.{quoted([shape.version])}"
-    if next(column.type for column in shape.columns if column.name == shape.version) == "text":
-        return f"{clause} WHERE {there} IS NULL OR rtrim({given}, '{UTC}') >= rtrim({there}, '{UTC}')"
-    return f"{clause} WHERE {there} IS NULL OR {given} >= {there}"
+def _not_taken(table: str, what: str, why: str) -> EventMalformed:
+    return EventMalformed(f"The table {table} does not take {what}: {why.rstrip('.')}.")
 
 
-def order_by(shape: TableShape, order: str) -> str:
-    """The ORDER BY clause for `edits desc, wiki`; "" for "". Raises JobInvalid for anything but columns."""
-    terms = [f"{quoted([name])} {'DESC' if descending else 'ASC'}" for name, descending in shape.order_terms(order)]
-    return f" ORDER BY {', '.join(terms)}" if terms else ""
-
-
-def create_statement(shape: TableShape, types: Mapping[ColumnType, str]) -> str:
-    """The statement that makes the table where it is absent; `types` is what the database calls each type."""
-    columns = [f"{quoted([column.name])} {types[column.type]}" for column in shape.columns]
-    if shape.key:
-        columns.append(f"PRIMARY KEY ({quoted(shape.key)})")
-    return f"CREATE TABLE IF NOT EXISTS {quoted([shape.name])} ({', '.join(columns)})"
-
-
-def quoted(names: Iterable[str]) -> str:
-    """Names for SQL, with commas between them. A shape's names hold no quotation mark."""
-    return ", ".join(f'"{name}"' for name in names)
+def _values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    return [values for _, values in rows]

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from headwater.connectors.contract import Delivery, SinkFeatures, TableShape
-from headwater.connectors.rows import is_newer, latest_rows, name_aside, row_of
+from headwater.connectors.rows import age_of, batch_of, checked_row, name_aside
 from headwater.connectors.sorted_views import sorted_view
 from headwater.connectors.tables import TableView
 from headwater.errors import SinkUnavailable, WriteIncomplete, WriterFenced
 
-WITH_TOKEN = SinkFeatures(token_in_target=True, upsert=True)
-WITHOUT_TOKEN = SinkFeatures(token_in_target=False, upsert=True)
+WITH_TOKEN = SinkFeatures(token_in_target=True, upsert=True, deletes=True)
+WITHOUT_TOKEN = SinkFeatures(token_in_target=False, upsert=True, deletes=True)
 
 
 class MemoryTarget:
@@ -21,6 +21,8 @@ class MemoryTarget:
     def __init__(self, features: SinkFeatures = WITHOUT_TOKEN) -> None:
         self.features = features
         self.tables: dict[str, dict[Any, tuple[Any, ...]]] = {}
+        # Of each table, the versions of the keys that were deleted.
+        self.deleted: dict[str, dict[Any, Any]] = {}
         self.tokens: dict[str, str] = {}
 
 
@@ -40,11 +42,11 @@ class MemorySink:
         return self._known
 
     def check(self, delivery: Delivery) -> None:
-        row_of(self.shape, delivery)
+        checked_row(self.shape, delivery)
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
         there = self._opened()
-        rows, rejected = latest_rows(self.shape, deliveries)
+        rows, deletes, rejected = batch_of(self.shape, deliveries)
         if self.features.token_in_target:
             if rejected:
                 raise WriteIncomplete(rejected=rejected)
@@ -53,10 +55,16 @@ class MemorySink:
                 return
             self._require_own()
             self._target.tokens[self.shape.name] = self._known = token
+        deleted = self._target.deleted.setdefault(self.shape.name, {})
         for _, values in rows:
             key = self._key(values)
-            if key not in there or is_newer(self.shape, values, there[key]):
+            if self._is_newest(key, self._version(values)):
                 there[key] = values
+        for _, values in deletes:
+            key, version = values[: len(self.shape.key)], values[-1] if self.shape.version else None
+            if self._is_newest(key, version):
+                there.pop(key, None)
+                deleted[key] = version
         if rejected:
             raise WriteIncomplete(rejected=rejected)
 
@@ -65,6 +73,7 @@ class MemorySink:
         if self.features.token_in_target:
             self._require_own()
         self._target.tokens.pop(self.shape.name, None)
+        self._target.deleted.pop(self.shape.name, None)
         self._known = None
         if not there:
             return None
@@ -84,6 +93,17 @@ class MemorySink:
         """The key of a row; without one, a number of its own."""
         names = self.shape.column_names
         return tuple(values[names.index(name)] for name in self.shape.key) or len(self._opened())
+
+    def _version(self, values: tuple[Any, ...]) -> Any:
+        """The version of a row; None without one, and for a row that is older than its column."""
+        return self._wide(values)[self.shape.column_names.index(self.shape.version)] if self.shape.version else None
+
+    def _is_newest(self, key: Any, version: Any) -> bool:
+        """Whether neither a row nor a deletion of the key is newer than this version."""
+        present = [self._target.deleted[self.shape.name].get(key)]
+        if key in self._opened():
+            present.append(self._version(self._opened()[key]))
+        return all(one is None or age_of(version) >= age_of(one) for one in present)
 
     def _wide(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """A row that is older than a column has no value for it."""

@@ -25,7 +25,7 @@ from headwater.connectors.partial_writes import incomplete
 from headwater.connectors.rows import latest_rows, row_of
 from headwater.connectors.sorted_views import SORTED_ROWS_MAX, sorted_view
 from headwater.connectors.spec import BatchDefaults, SinkSpec
-from headwater.connectors.sql_table import quoted
+from headwater.connectors.sql_dialect import quoted
 from headwater.connectors.tables import TableView
 from headwater.connectors.whole_versions import whole_version
 from headwater.errors import ConfigInvalid, EventMalformed, JobInvalid, SinkUnavailable
@@ -39,6 +39,8 @@ TYPES: Mapping[ColumnType, str] = {
     "real": "double",
     "boolean": "boolean",
     "json": "text",
+    # Its own type has milliseconds only.
+    "timestamp": "text",
 }
 PORT = 9042
 # The column that identifies a row of a table without a key: the id of the event, so that it is there once.

@@ -12,9 +12,11 @@ from typing import Any
 
 import duckdb
 
-from headwater.connectors.contract import ColumnType, TableShape
+from headwater.connectors.contract import Column, ColumnType, TableShape
+from headwater.connectors.rows import deletion_columns
 from headwater.connectors.spec import SinkSpec
-from headwater.connectors.sql_table import SQL_FEATURES, Dialect, SqlTableSink, create_statement, on_conflict, quoted
+from headwater.connectors.sql_dialect import Dialect, deletion_names, keeps_deleted, quoted
+from headwater.connectors.sql_table import SQL_FEATURES, SqlTableSink
 from headwater.private_files import make_private_directory
 from headwater.settings import REQUIRED, setting
 
@@ -38,7 +40,9 @@ class DuckdbDialect(Dialect[duckdb.DuckDBPyConnection]):
         "real": "DOUBLE",
         "boolean": "BOOLEAN",
         "json": "VARCHAR",
+        "timestamp": "TIMESTAMP WITH TIME ZONE",
     }
+    name_type = "VARCHAR"
     row_errors: tuple[type[Exception], ...] = (duckdb.DataError, duckdb.IntegrityError)
     errors: tuple[type[Exception], ...] = (duckdb.Error,)
     begin = "BEGIN TRANSACTION"
@@ -56,31 +60,62 @@ class DuckdbDialect(Dialect[duckdb.DuckDBPyConnection]):
             self._path.chmod(0o600)
         return writer
 
-    def connect_reader(self, writer: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    def connect_reader(self, writer: duckdb.DuckDBPyConnection | None) -> duckdb.DuckDBPyConnection:
+        assert writer is not None
         return writer.cursor()
 
-    def position_table(self, table: str) -> str:
+    def position_name(self, table: str) -> str:
         # A position table per table: DuckDB lets only one of two concurrent transactions change a table's row.
-        return quoted([f"_headwater_position_{table}"])
+        return f"_headwater_position_{table}"
 
-    def columns(self, connection: duckdb.DuckDBPyConnection, table: str) -> frozenset[str]:
-        return frozenset(row[1] for row in connection.execute(f"PRAGMA table_info({quoted([table])})").fetchall())
+    def look(self) -> duckdb.DuckDBPyConnection | None:
+        return duckdb.connect(str(self._path), read_only=True, config=SETTINGS) if self._path.exists() else None
+
+    def describe(self, connection: duckdb.DuckDBPyConnection, table: str) -> Mapping[str, str]:
+        query = (
+            "SELECT column_name, data_type FROM duckdb_columns()"
+            " WHERE table_name = ? AND schema_name = current_schema() AND database_name = current_database()"
+            " ORDER BY column_index"
+        )
+        return dict(connection.execute(query, [table]).fetchall())
+
+    def shown(self, column: Column) -> str:
+        name = quoted([column.name])
+        return f"strftime({name} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')" if column.type == "timestamp" else name
 
     def insert(self, connection: duckdb.DuckDBPyConnection, shape: TableShape, rows: Sequence[tuple[Any, ...]]) -> None:
-        # One list per column: a statement per row costs a millisecond each.
-        lists = ", ".join(f"unnest(?::{self.types[column.type]}[])" for column in shape.columns)
         names = quoted(shape.column_names)
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        into = f"INTO {quoted([shape.name])} ({names}) SELECT {lists}"
+        into = f"INTO {quoted([shape.name])} ({names}) SELECT {names} FROM {self._given(shape.columns)}"
+        if keeps_deleted(shape):
+            into += f" WHERE {self.not_deleted(shape, {name: f's.{quoted([name])}' for name in shape.column_names})}"
         if shape.version:
-            connection.execute(f"INSERT {into}{on_conflict(shape)}", columns)
+            connection.execute(f"INSERT {into}{self.on_conflict(shape)}", _lists(rows))
         else:
-            connection.execute(f"{'INSERT OR REPLACE' if shape.key else 'INSERT'} {into}", columns)
+            connection.execute(f"{'INSERT OR REPLACE' if shape.key else 'INSERT'} {into}", _lists(rows))
 
-    def move(self, connection: duckdb.DuckDBPyConnection, table: str, other: str) -> None:
+    def delete(self, connection: duckdb.DuckDBPyConnection, shape: TableShape, rows: Sequence[tuple[Any, ...]]) -> None:
+        given, table = self._given(deletion_columns(shape)), quoted([shape.name])
+        same = [f"t.{quoted([name])} = s.{quoted([name])}" for name in shape.key]
+        if shape.version:
+            names = quoted(deletion_names(shape))
+            connection.execute(self.keep_deleted(shape, f"SELECT {names} FROM {given}"), _lists(rows))
+            version = quoted([shape.version])
+            same.append(self.is_no_newer(shape, f"t.{version}", f"s.{version}"))
+        connection.execute(f"DELETE FROM {table} AS t USING {given} WHERE {' AND '.join(same)}", _lists(rows))
+
+    def move(self, connection: duckdb.DuckDBPyConnection, shape: TableShape, other: str) -> None:
         # A table with a key cannot be renamed.
-        connection.execute(f"CREATE TABLE {quoted([other])} AS SELECT * FROM {quoted([table])}")
-        connection.execute(f"DROP TABLE {quoted([table])}")
+        connection.execute(f"CREATE TABLE {quoted([other])} AS SELECT * FROM {quoted([shape.name])}")
+        connection.execute(f"DROP TABLE {quoted([shape.name])}")
+
+    def _given(self, columns: Sequence[Column]) -> str:
+        """The values of these columns as a table `s`, one list for each: a statement per row costs a millisecond."""
+        lists = ", ".join(f"unnest(?::{self.types[one.type]}[]) AS {quoted([one.name])}" for one in columns)
+        return f"(SELECT {lists}) AS s"
+
+
+def _lists(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +133,7 @@ SPEC = SinkSpec(
     options=DuckdbOptions,
     make=lambda options, shape, directory: DuckdbSink(directory / options.path, shape),
     features=SQL_FEATURES,
-    statements=lambda shape: [create_statement(shape, DuckdbDialect.types)],
+    statements=lambda shape: [DuckdbDialect(Path()).create_table(shape)],
     file=lambda options: str(options.path),
     example="path: var/orders.duckdb",
     extra="duckdb",

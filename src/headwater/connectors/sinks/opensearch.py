@@ -49,6 +49,7 @@ FIELDS: Mapping[ColumnType, Mapping[str, Any]] = {
     "real": {"type": "double"},
     "boolean": {"type": "boolean"},
     "json": {"type": "object", "enabled": False},
+    "timestamp": {"type": "date"},
 }
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from headwater.connectors.contract import ColumnType, TableShape
 from headwater.connectors.spec import SinkSpec
-from headwater.connectors.sql_table import SQL_FEATURES, Dialect, SqlTableSink, create_statement, on_conflict, quoted
+from headwater.connectors.sql_dialect import Dialect, keeps_deleted, quoted
+from headwater.connectors.sql_table import SQL_FEATURES, SqlTableSink
 from headwater.private_files import make_private_file
 from headwater.settings import REQUIRED, setting
 
@@ -33,7 +34,9 @@ class SqliteDialect(Dialect[sqlite3.Connection]):
         "real": "REAL",
         "boolean": "INTEGER",
         "json": "TEXT",
+        "timestamp": "TEXT",
     }
+    name_type = "TEXT"
     row_errors: tuple[type[Exception], ...] = (sqlite3.DataError, sqlite3.IntegrityError)
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
     begin = "BEGIN IMMEDIATE"
@@ -50,27 +53,45 @@ class SqliteDialect(Dialect[sqlite3.Connection]):
         writer.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -2048;")
         return writer
 
-    def connect_reader(self, writer: sqlite3.Connection) -> sqlite3.Connection:
+    def connect_reader(self, writer: sqlite3.Connection | None) -> sqlite3.Connection:
         reader = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
         reader.execute("PRAGMA query_only = 1")
         return reader
 
-    def position_table(self, table: str) -> str:
+    def look(self) -> sqlite3.Connection | None:
+        if not self._path.exists():
+            return None
+        return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+
+    def position_name(self, table: str) -> str:
         return "_headwater_position"
 
-    def columns(self, connection: sqlite3.Connection, table: str) -> frozenset[str]:
-        return frozenset(row[1] for row in connection.execute(f"PRAGMA table_info({quoted([table])})"))
+    def describe(self, connection: sqlite3.Connection, table: str) -> Mapping[str, str]:
+        return {row[1]: row[2] for row in connection.execute(f"PRAGMA table_info({quoted([table])})")}
 
     def insert(self, connection: sqlite3.Connection, shape: TableShape, rows: Sequence[tuple[Any, ...]]) -> None:
-        marks = ", ".join("?" for _ in shape.columns)
+        marks = [f"?{number}" for number in range(1, len(shape.columns) + 1)]
         names = quoted(shape.column_names)
-        into = f"INTO {quoted([shape.name])} ({names}) VALUES ({marks})"
-        # Without a version, this is the faster statement.
-        how = f"INSERT {into}{on_conflict(shape)}" if shape.version else f"INSERT OR REPLACE {into}"
+        into = f"INTO {quoted([shape.name])} ({names})"
+        if keeps_deleted(shape):
+            where = self.not_deleted(shape, dict(zip(shape.column_names, marks, strict=True)))
+            how = f"INSERT {into} SELECT {', '.join(marks)} WHERE {where}{self.on_conflict(shape)}"
+        elif shape.version:
+            how = f"INSERT {into} VALUES ({', '.join(marks)}){self.on_conflict(shape)}"
+        else:  # this is the faster statement
+            how = f"INSERT OR REPLACE {into} VALUES ({', '.join(marks)})"
         connection.executemany(how, rows)
 
-    def move(self, connection: sqlite3.Connection, table: str, other: str) -> None:
-        connection.execute(f"ALTER TABLE {quoted([table])} RENAME TO {quoted([other])}")
+    def delete(self, connection: sqlite3.Connection, shape: TableShape, rows: Sequence[tuple[Any, ...]]) -> None:
+        marks = [f"?{number}" for number in range(1, len(rows[0]) + 1)]
+        same = [f"{quoted([name])} = {mark}" for name, mark in zip(shape.key, marks, strict=False)]
+        if shape.version:
+            connection.executemany(self.keep_deleted(shape, f"VALUES ({', '.join(marks)})"), rows)
+            same.append(self.is_no_newer(shape, quoted([shape.version]), marks[-1]))
+        connection.executemany(f"DELETE FROM {quoted([shape.name])} WHERE {' AND '.join(same)}", rows)
+
+    def move(self, connection: sqlite3.Connection, shape: TableShape, other: str) -> None:
+        connection.execute(f"ALTER TABLE {quoted([shape.name])} RENAME TO {quoted([other])}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +109,7 @@ SPEC = SinkSpec(
     options=SqliteOptions,
     make=lambda options, shape, directory: SqliteSink(directory / options.path, shape),
     features=SQL_FEATURES,
-    statements=lambda shape: [create_statement(shape, SqliteDialect.types)],
+    statements=lambda shape: [SqliteDialect(Path()).create_table(shape)],
     file=lambda options: str(options.path),
     example="path: var/orders.db",
 )

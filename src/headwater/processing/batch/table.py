@@ -1,15 +1,16 @@
 """The rows of a table that a run over history fills, kept with its state until the end, then written as JSON lines.
 
-How this works: a row replaces the one with its key as in a database (`headwater.connectors.rows`). Without a key every
-event is a row, which is written at once.
+How this works: a row replaces the one with its key as in a database (`headwater.connectors.rows`). What is kept of a
+deleted row is its version, in an object. Without a key every event is a row, which is written at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from headwater.connectors.contract import Delivery, TableShape
-from headwater.connectors.rows import is_newer, latest_rows, row_of
+from headwater.connectors.rows import Row, age_of, batch_of, checked_row
 from headwater.event import decode_json, encode_json
 from headwater.log.contract import StateChange
 from headwater.processing.stores.contract import OnRejected
@@ -20,6 +21,7 @@ NAMESPACE = "headwater.table"
 Get = Callable[[str, Sequence[bytes]], Mapping[bytes, bytes]]
 Scan = Callable[[str, bytes, int], Sequence[tuple[bytes, bytes]]]
 PAGE_ROWS = 1_000
+_DELETED = "deleted_at_version"
 
 
 class TableRows:
@@ -34,7 +36,7 @@ class TableRows:
         self._nested = {index for index, column in enumerate(shape.columns) if column.type == "json"}
 
     def check(self, delivery: Delivery) -> None:
-        row_of(self._shape, delivery)
+        checked_row(self._shape, delivery)
 
     async def ready(self, token: str) -> None:
         """Files accept every row."""
@@ -44,15 +46,15 @@ class TableRows:
 
     def written(self, deliveries: Sequence[Delivery], get: Get) -> tuple[list[StateChange], list[bytes]]:
         """The changes of the state that keep these rows, and the lines to write at once. They were checked."""
-        rows = [row for _, row in latest_rows(self._shape, deliveries)[0]]
+        batch = batch_of(self._shape, deliveries)
         if not self._key:
-            return [], [self._line(row) for row in rows]
-        keyed = [(identity([row[index] for index in self._key]), row) for row in rows]
-        before = get(NAMESPACE, [key for key, _ in keyed])
+            return [], [self._line(row) for _, row in batch.rows]
+        changes = [*map(self._kept, batch.rows), *map(self._deleted, batch.deletes)]
+        before = get(NAMESPACE, [key for key, _, _ in changes])
         return [
-            StateChange(NAMESPACE, key, encode_json(row))
-            for key, row in keyed
-            if key not in before or is_newer(self._shape, row, tuple(decode_json(before[key])))
+            StateChange(NAMESPACE, key, encode_json(value))
+            for key, version, value in changes
+            if key not in before or self._is_newer(version, decode_json(before[key]))
         ], []
 
     def lines(self, scan: Scan) -> Iterator[bytes]:
@@ -60,9 +62,26 @@ class TableRows:
         after = b""
         deleted = None if not self._shape.deleted else self._shape.column_names.index(self._shape.deleted)
         while page := scan(NAMESPACE, after, PAGE_ROWS):
-            rows = (decode_json(row) for _, row in page)
+            rows = [row for row in (decode_json(row) for _, row in page) if isinstance(row, list)]
             yield from (self._line(row) for row in rows if deleted is None or not row[deleted])
             after = page[-1][0]
+
+    def _kept(self, row: Row) -> tuple[bytes, Any, Any]:
+        """The key of a row, its version, and what is stored of it."""
+        values = row[1]
+        return identity([values[index] for index in self._key]), self._version(values), values
+
+    def _deleted(self, deletion: Row) -> tuple[bytes, Any, Any]:
+        values = deletion[1]
+        version = values[-1] if self._shape.version else None
+        return identity(list(values[: len(self._key)])), version, {_DELETED: version}
+
+    def _version(self, values: Sequence[Any]) -> Any:
+        return values[self._shape.column_names.index(self._shape.version)] if self._shape.version else None
+
+    def _is_newer(self, version: Any, stored: Any) -> bool:
+        present = stored[_DELETED] if isinstance(stored, dict) else self._version(stored)
+        return present is None or bool(age_of(version) >= age_of(present))
 
     def _line(self, row: Sequence[object]) -> bytes:
         names = self._shape.column_names

@@ -17,6 +17,7 @@ for targets that can be made to refuse a row; without it that is not asked.
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ import pytest
 from headwater.connectors.contract import Column, Delivery, Readable, SetsAside, Sink, TableShape
 from headwater.connectors.spec import TableSink
 from headwater.errors import EventMalformed, JobInvalid, SinkUnavailable, WriteIncomplete, WriterFenced
+from headwater.testing.suites.sink_deletes import DeletesSuite
 from headwater.testing.suites.sink_delivery import DeliverySuite
 from headwater.testing.suites.sink_filling import NewSink
 
@@ -51,7 +53,7 @@ def edits_of(sink: TableSink) -> dict[str, Any]:
     return {row[0]: row[2] for row in sink.view(1000).rows}
 
 
-class SinkSuite(DeliverySuite):
+class SinkSuite(DeletesSuite, DeliverySuite):
     """Subclass it; see the module."""
 
     contracts = (Sink, TableSink, Readable, SetsAside)
@@ -85,10 +87,10 @@ class SinkSuite(DeliverySuite):
         await sink.open()
         await sink.write([delivery("enwiki", 2**62, ratio=0.5, bot=True, tags=["a", {"b": None}])], "token")
         await sink.write([delivery("žwiki'\"", None)], "token 2")
-        assert [tuple(row) for row in sink.view(10).rows] == [
-            ("enwiki", "2026-01-01", 2**62, 0.5, True, '["a",{"b":null}]'),
-            ("žwiki'\"", "2026-01-01", None, None, None, None),
-        ]
+        first, second = sink.view(10).rows
+        assert tuple(first[:5]) == ("enwiki", "2026-01-01", 2**62, 0.5, True)
+        assert json.loads(first[5]) == ["a", {"b": None}]
+        assert tuple(second) == ("žwiki'\"", "2026-01-01", None, None, None, None)
         await sink.close()
 
     async def test_the_newest_event_of_a_key_is_its_row(self, new_sink: NewSink) -> None:
@@ -243,6 +245,22 @@ class SinkSuite(DeliverySuite):
         assert edits_of(stopped) == {"enwiki": 3, "dewiki": 2, "frwiki": 4}
         await stopped.close()
         await successor.close()
+
+    async def test_of_two_processes_that_write_at_once_one_is_fenced(self, new_sink: NewSink) -> None:
+        one, other = new_sink(EDITS), new_sink(EDITS)
+        if not one.features.token_in_target:
+            pytest.skip("without a token in the target, the log fences the commits of a replaced process")
+        for number in range(4):
+            assert await one.open() == await other.open()
+            batches = [[delivery(f"{name} {number}", number)] for name in ("one", "other")]
+            writes = [sink.write(batch, f"{batch}") for sink, batch in zip((one, other), batches, strict=True)]
+            results = await asyncio.gather(*writes, return_exceptions=True)
+            (first,) = [at for at, result in enumerate(results) if result is None]
+            assert isinstance(results[1 - first], WriterFenced | SinkUnavailable)
+            names = [name for name in edits_of(one) if name.endswith(str(number))]
+            assert names == [batches[first][0].value["wiki"]]
+        await one.close()
+        await other.close()
 
     async def test_one_that_only_looks_at_the_table_takes_nothing_over(self, new_sink: NewSink) -> None:
         sink, looking = new_sink(EDITS), new_sink(EDITS)

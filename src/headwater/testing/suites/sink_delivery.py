@@ -29,6 +29,7 @@ VERSIONS: dict[ColumnType, list[Any]] = {
     "integer": list(range(1, 9)),
     "real": [-1.5, 0.0, 0.25, 3.0, 1e9],
     "text": [f"2026-01-01T00:00:0{second}{part}Z" for second in range(3) for part in ("", ".25", ".5", ".501")],
+    "timestamp": ["2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:00.000001Z", "2026-01-02T03:04:05.678900Z"],
 }
 BACK_OFF_SECONDS = 0.2
 # Bounds only a test that fails.
@@ -197,6 +198,29 @@ class DeliverySuite(AttemptsSuite):
     async def test_texts_arrive_as_they_are(self, new_sink: NewSink, text: str) -> None:
         sink = new_sink(PAGES)
         await sink.open()
+        if text in self.impossible_texts:
+            with pytest.raises(EventMalformed, match="text"):
+                sink.check(Delivery(page("page", 1, text=text)))
+            await sink.close()
+            return
         await sink.write([Delivery(page(f"page {text[:100]}", 1, text=text))], "token")
         assert [tuple(row) for row in sink.view(10).rows] == [(f"page {text[:100]}", 1, text)]
+        await sink.close()
+
+    async def test_times_are_kept_to_the_microsecond_in_utc(self, new_sink: NewSink) -> None:
+        columns = (Column("at", "timestamp", "at"), Column("seen", "timestamp", "seen"))
+        sink = new_sink(TableShape("times", columns, ("at",), order="at"))
+        await sink.open()
+        texts = ["2026-03-29T01:30:00+02:00", "2026-03-28T23:30:00.0000010Z", "1969-12-31T23:59:59.999999Z"]
+        await sink.write([Delivery({"at": text, "seen": text}) for text in texts], "token 1")
+        # The same moment, spelled differently.
+        await sink.write([Delivery({"at": "2026-03-28t23:30:00z", "seen": "9999-12-31T23:59:59.999999Z"})], "token 2")
+        assert [tuple(row) for row in sink.view(10).rows] == [
+            ("1969-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z"),
+            ("2026-03-28T23:30:00.000000Z", "9999-12-31T23:59:59.999999Z"),
+            ("2026-03-28T23:30:00.000001Z", "2026-03-28T23:30:00.000001Z"),
+        ]
+        for bad in ("yesterday", 1774740600, "2026-13-01T00:00:00Z", "0000-01-01T00:00:00Z"):
+            with pytest.raises(EventMalformed, match="seen"):
+                sink.check(Delivery({"at": texts[0], "seen": bad}))
         await sink.close()

@@ -256,7 +256,7 @@ def _sha(script: str) -> str:
 def _value(column: Column, text: bytes | None) -> Any:
     if text is None:
         return None
-    return text.decode() if column.type in ("text", "json") else json.loads(text)
+    return text.decode() if column.type in ("text", "json", "timestamp") else json.loads(text)
 
 
 SPEC = SinkSpec(
