@@ -22,11 +22,12 @@ from headwater import config, errors
 from headwater.checking import QUESTIONS
 from headwater.checking.questions import READING
 from headwater.cli.main import VERBS, main
-from headwater.connectors.registry import SINKS, SUFFIXES, sink_spec
+from headwater.connectors.registry import SINKS, SOURCES, SUFFIXES, sink_spec, source_spec
 from headwater.errors import HeadwaterError
 from headwater.jobs.sink_delivery import BatchOptions, DeliveryOptions
 from headwater.jobs.sinks import CONNECTOR, EventOptions, TableOptions
 from headwater.options import inner_section, is_required
+from headwater.processing.source_files import SourceOptions
 from headwater.web import problems
 
 # The rules are those of the tests; they are not part of the package.
@@ -200,6 +201,40 @@ point of the group `headwater.sinks`; `headwater.connectors.registry.sink_spec` 
 """
 
 
+SOURCES_BEFORE = """\
+## Sources
+
+A file `sources/NAME.yaml` makes the platform read events from another system; `headwater sources test NAME` tries it.
+
+Each source is a job `source.NAME` without steps, which runs in one process at a time. It is paused, resumed and reset
+as [jobs](jobs.md#what-is-guaranteed) are, its errors are found by `headwater errors list source.NAME`, and `/readyz`
+and the metrics have it as a job. What it brings passes the same gate as the events of producers:
+
+- An event gets the `meta.stream` that it is for, a `$schema` and a `meta.id` if it has none, and `meta.dt` as usual.
+  The id is derived from the source and from the place of the event: it is the same whenever it is read again.
+- It is validated. What is refused, and what is no JSON object, becomes an error event with the reason and the original
+  bytes, and can be [redriven](../how-to/redrive-failed-events.md) when the cause is repaired.
+- A stream that accepts no events from outside (of a job, of errors, or with `producers: {external: false}`) accepts
+  none from a source. A source does not close its stream to producers.
+- Events and the position in the upstream are committed together: each event is in the log exactly once, wherever a
+  process is killed. Only then it is confirmed to the upstream, which may delete them.
+
+An upstream that does not answer is asked again after longer and longer pauses, up to a minute, or as long as it asks
+for; the reason is shown meanwhile. Where the upstream no longer has the position, the source stops and says so:
+nothing is left out silently. `headwater sources reset` lets it begin again.
+
+| metric, with the label `job` | what |
+| --- | --- |
+| `headwater_job_events_total` | events, by `what`: `read` (delivered), `written`, `errors` (refused), `skipped` |
+| `headwater_job_lag_events` | events that were not delivered yet, if `headwater_source_lag_known` is 1 |
+| `headwater_source_seconds_since_event` | seconds since the last event: an idle source is seen here |
+| `headwater_job_in_trouble`, `headwater_job_stopped` | whether it fails, or is stopped |
+
+A source is one module with a `SPEC`. A package adds one with an entry point of the group `headwater.sources`; it
+passes the suite `headwater.testing.suites.source`.
+"""
+
+
 def connectors_page() -> str:
     """How sinks are configured, and each of them: what it is for, what it can do, and its options."""
     suffixes = ", ".join(f"`{suffix}` for {name}" for suffix, name in SUFFIXES.items())
@@ -244,7 +279,24 @@ def connectors_page() -> str:
         parts += [f"{'; '.join(can).capitalize()}.", ""]
         parts += [f"Such as `{{connector: {name}, {spec.example}, key: id}}`.", ""]
         parts += _table(["option", "value", "default", "meaning"], _option_rows(spec.options))
-    return "\n".join(parts)
+    return "\n".join([*parts, *_sources()])
+
+
+def _sources() -> Iterator[str]:
+    """How sources are configured, and each of them."""
+    yield from (SOURCES_BEFORE, "### Options of every source", "")
+    yield from _table(["option", "value", "default", "meaning"], _option_rows(SourceOptions))
+    for name in SOURCES:
+        spec = source_spec(name)
+        can = ["it has several partitions"] if spec.features.partitions else []
+        can += ["it begins with what exists and goes on with changes"] if spec.features.snapshot else []
+        can += ["the upstream may delete what was confirmed"] if spec.features.forgets else []
+        can += ["it can begin at a time (`headwater sources rewind`)"] if spec.features.seeks_time else []
+        yield from (f"### The source {name}", "", spec.summary, "")
+        yield from ((f"Needs `headwater[{spec.extra}]`.", "") if spec.extra else ())
+        yield from ((f"{'; '.join(can).capitalize()}.", "") if can else ())
+        yield from (("```yaml fragment", spec.example.rstrip(), "```", "") if spec.example else ())
+        yield from _table(["option", "value", "default", "meaning"], _option_rows(spec.options))
 
 
 def _option_rows(options: type[Any]) -> list[list[str]]:

@@ -29,6 +29,7 @@ from headwater.settings import (
     MediaWikiConfig,
     MonitoringConfig,
     SchemasConfig,
+    SourcesConfig,
     StreamsConfig,
     WebConfig,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "MediaWikiConfig",
     "MonitoringConfig",
     "SchemasConfig",
+    "SourcesConfig",
     "StreamsConfig",
     "WebConfig",
     "check_canary_keys",
@@ -71,6 +73,7 @@ class Config:
     log: LogConfig = field(default_factory=LogConfig)
     schemas: SchemasConfig = field(default_factory=SchemasConfig)
     streams: StreamsConfig = field(default_factory=StreamsConfig)
+    sources: SourcesConfig = field(default_factory=SourcesConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     intake: IntakeConfig = field(default_factory=IntakeConfig)
     consumption: ConsumptionConfig = field(default_factory=ConsumptionConfig)

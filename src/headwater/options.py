@@ -30,12 +30,12 @@ def read_section(section: type[_S], written: Any, source: Declaration, path: Key
     """
     known = fields_of(section)
     if not isinstance(written, Mapping):
-        raise source.refusal(path, f"{dotted(path)} must be a mapping.", hint=f"Its keys: {', '.join(known)}.")
+        raise source.refusal(path, f"{dotted(path) or 'it'} must be a mapping.", hint=f"Its keys: {', '.join(known)}.")
     source.refuse_unknown_keys(path, written, known)
     values = {key: accept(section, key, value, source, (*path, key)) for key, value in written.items()}
     missing = [key for key, (field, _) in known.items() if is_required(field) and key not in values]
     if missing:
-        raise source.refusal(path, f"{dotted(path)} needs {' and '.join(missing)}.")
+        raise source.refusal(path, f"{dotted(path) or 'it'} needs {' and '.join(missing)}.")
     try:
         return section(**values)
     except ConfigInvalid as error:

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 
 from headwater.access.api_keys import ApiKeys
 from headwater.checking.damage import damaged_at_start
@@ -33,6 +34,7 @@ from headwater.lookups import Lookups
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
 from headwater.processing.declared_sinks import project_sinks
+from headwater.processing.declared_sources import source_jobs
 from headwater.processing.hosting.contract import Hosting, JobHost
 from headwater.processing.hosting.files import file_of
 from headwater.processing.hosting.inside import InsideHosting
@@ -320,7 +322,9 @@ def declarations(
     scope = Scope(site=config.streams.site, realm=config.streams.realm)
     declared = StreamRegistry.load(path, scope=scope) if path.exists() else StreamRegistry(scope=scope)
     sinks = project_sinks(config, declared, refused)
-    jobs = load_jobs(config.path(config.jobs.path), config.project_dir, refused, others=sinks)
+    jobs = load_jobs(
+        config.path(config.jobs.path), config.project_dir, refused, others=chain(sinks, source_jobs(config, refused))
+    )
     # Where jobs are left out, a setting may be that of one of them.
     known = {job.name for job in jobs}
     written = {name: one for name, one in config.jobs.settings.items() if refused is None or name in known}
@@ -354,6 +358,7 @@ def _access(config: Config, jobs: Sequence[Job]) -> Access:
                 error=writes.errors,
                 table=writes.table_name,
                 emitted=writes.emitted,
+                is_connector=job.input is not None,
             )
         )
     return Access(

@@ -7,14 +7,10 @@ and which values are allowed, and docs/reference/configuration.md is generated f
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-
-_LOOPBACK_NAME = "localhost"
-
 
 # Marks a setting without a default: it must be written.
 REQUIRED: Any = dataclasses.MISSING
@@ -142,6 +138,15 @@ class StreamsConfig:
         "Send an ETag with responses of `/w/api.php`, and 304 to clients that have the response. false: exactly "
         "the headers of the original.",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesConfig:
+    """Which other systems events are read from."""
+
+    SHORTHAND = "path"
+
+    path: str = setting("sources", "A directory with one YAML file per source, relative to the project.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -576,6 +581,7 @@ SECTIONS: Mapping[str, type[Any]] = types.MappingProxyType(
         "log": LogConfig,
         "schemas": SchemasConfig,
         "streams": StreamsConfig,
+        "sources": SourcesConfig,
         "control": ControlConfig,
         "intake": IntakeConfig,
         "consumption": ConsumptionConfig,
@@ -586,14 +592,3 @@ SECTIONS: Mapping[str, type[Any]] = types.MappingProxyType(
         "web": WebConfig,
     }
 )
-
-
-def is_loopback(name: str) -> bool:
-    """Whether a name or address means this machine, whichever client resolves it."""
-    name = name.lower().rstrip(".")
-    if name == _LOOPBACK_NAME or name.endswith(f".{_LOOPBACK_NAME}"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -30,6 +30,7 @@ Class = type[Any]
 # the type checker compares them with what is handed in. One that gets implementations elsewhere gets a suite.
 NARROW = {
     "RowTarget": "what a runner asks of a sink in addition to commits; the suite of sinks tests the same",
+    "Outputs": "what commits ask of the two that make events of results; the tests of runners run both",
     "Waiting": "whom the append batcher answers; the intake's two ways to write, which its own tests go",
     "Writes": "the intake, as hasty events see it",
     "CallsOwner": "the stage of a job that the calls of a step belong to",
@@ -52,6 +53,7 @@ NO_IMPLEMENTATIONS = {
         "EntrySource",
         "JobSource",
     ): "reads files, which end; the suite appends to a log",
+    ("ConnectorSource", "JobSource"): "reads a connector, which has a suite of its own; the suite appends to a log",
     ("FilesStore", "JobStore"): "commits to files, and the suite reads a log",
     ("LogDefaults", "*"): "what every log inherits; the suite is run on each of them",
     ("ReadableLog", "*"): "the half that the logs on SQLite inherit; the suite is run on each of them",

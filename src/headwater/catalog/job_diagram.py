@@ -11,7 +11,7 @@ from headwater.jobs.job import Job
 from headwater.jobs.steps import Await, Each, PerKey, Step
 from headwater.streams.registry import StreamRegistry
 
-Kind = Literal["stream", "step", "table"]
+Kind = Literal["source", "stream", "step", "table"]
 
 # Of the SVG, in pixels.
 BOX_WIDTH = 300
@@ -100,6 +100,7 @@ def diagram_of(job: Job, streams: StreamRegistry, measures: JobMeasures | None =
         str(job.place or ""),
         job.summary,
         (
+            *(() if job.input is None else (Part("source", job.input.name, f"source, by {job.input.spec.name}"),)),
             *(stream(name, *(lag if number == 0 else ())) for number, name in enumerate(job.reads())),
             *(Part("table", name, "materialized table, read by key") for name in job.tables),
         ),
@@ -157,6 +158,7 @@ def diagram_text(diagram: JobDiagram) -> str:
 
 
 _COLOURS: Mapping[Kind, tuple[str, str]] = {
+    "source": ("#fdf3e3", "#a86a12"),
     "stream": ("#e7f0fb", "#2f6fb0"),
     "step": ("#ffffff", "#55606e"),
     "table": ("#e9f6ec", "#2e7d4f"),

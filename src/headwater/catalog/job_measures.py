@@ -35,9 +35,10 @@ async def measures_of(log: Log, job: Job, streams: StreamRegistry, *, rows: int 
 
 
 async def _lag(log: Log, job: Job, topics: Iterable[str]) -> int | None:
-    """None if the position is kept elsewhere: with the rows of a table, or in a file of the job."""
+    """None if another system knows it, or the position is kept elsewhere: with the rows of a table, or in a file."""
     token = await log.committed(job.group)
-    if token is None and (job.writes().target is not None or (job.keeps_state and not log.features.keyed_state)):
+    keeps_elsewhere = job.writes().target is not None or (job.keeps_state and not log.features.keyed_state)
+    if job.input is not None or (token is None and keeps_elsewhere):
         return None
     names = list(topics)
     done = Position.parse(token).offsets if token else {}

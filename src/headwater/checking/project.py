@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid, SchemaIn
 from headwater.jobs.loader import load_jobs
 from headwater.jobs.settings import with_settings
 from headwater.processing.declared_sinks import project_sinks
+from headwater.processing.declared_sources import source_jobs
 from headwater.schemas.configured import project_schemas
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.files import read_layers
@@ -179,9 +181,13 @@ def _jobs(config: Config, streams: StreamRegistry | None, unread: list[Problem])
     def refused(error: ConfigInvalid) -> None:
         unread.append(problem_of(error, "job-file-invalid" if isinstance(error, JobInvalid) else "sink-invalid"))
 
+    def refused_source(error: ConfigInvalid) -> None:
+        unread.append(problem_of(error, "source-invalid"))
+
     sinks = project_sinks(config, streams or StreamRegistry(), refused)
+    sources = source_jobs(config, refused_source)
     left = len(unread)
-    jobs = load_jobs(config.path(config.jobs.path), config.project_dir, refused, others=sinks)
+    jobs = load_jobs(config.path(config.jobs.path), config.project_dir, refused, others=chain(sinks, sources))
     if len(unread) > left:
         # The job that a setting is for may be one that could not be loaded.
         return jobs

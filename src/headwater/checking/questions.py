@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headwater.checking import jobs, places, settings, sinks, streams, tables, topics
+from headwater.checking import jobs, places, settings, sinks, sources, streams, tables, topics
 from headwater.checking.problem import Problem, problem_of, relative
 from headwater.checking.project import Project, Watch, read_project
 from headwater.checking.schemas import rules_of_repositories
@@ -111,6 +111,18 @@ QUESTIONS: Sequence[Question] = (
         Severity.ERROR,
         "A sink is to fill a file in which something else is kept, or two kinds of database are to be one file.",
         sinks.files_are_databases_of_their_own,
+    ),
+    Question(
+        "source-stream-closed",
+        Severity.ERROR,
+        "A source is to write a stream that accepts no events from outside.",
+        sources.streams_accept_events,
+    ),
+    Question(
+        "source-schema-unknown",
+        Severity.ERROR,
+        "The `schema` of a source does not exist, or is none of its stream.",
+        sources.schemas_are_those_of_streams,
     ),
     Question(
         "place-impossible",
@@ -284,6 +296,7 @@ READING: Sequence[tuple[str, str]] = (
     ("job-file-invalid", "A job file cannot be loaded, or declares an invalid job."),
     ("job-settings-invalid", "`jobs.settings` names a job or a setting that does not exist, or an invalid value."),
     ("sink-invalid", "A sink of a stream file names no known connector, or has an option that cannot be."),
+    ("source-invalid", "The file of a source names no known connector, or has an option that cannot be."),
 )
 
 

@@ -15,16 +15,16 @@ from headwater.connectors.registry import SINKS, SUFFIXES
 from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid, ExtraMissing, StreamUnknown
 from headwater.log.urls import parse_url, require_client
-from headwater.settings import is_loopback
+from headwater.loopback import is_loopback
 from headwater.streams.visibility import Sight
 
 NAMES_SHOWN_MAX = 5
 
 
 def directories_exist(project: Project) -> Iterator[Problem]:
-    """The directories of schemas, streams and jobs exist.
+    """The directories of schemas, streams, jobs and sources exist.
 
-    If the default directory of jobs does not exist, there are no jobs: Git does not store empty directories.
+    If the default directory of jobs or sources does not exist, there are none: Git does not store empty directories.
     """
     config = project.config
     for base in config.schemas.base_uris:
@@ -34,6 +34,8 @@ def directories_exist(project: Project) -> Iterator[Problem]:
         yield from _missing(project, "streams", "path", config.streams.path, file=True)
     if config.jobs.path != type(config.jobs)().path:
         yield from _missing(project, "jobs", "path", config.jobs.path)
+    if config.sources.path != type(config.sources)().path:
+        yield from _missing(project, "sources", "path", config.sources.path)
 
 
 def _missing(project: Project, section: str, key: str, written: str, *, file: bool = False) -> Iterator[Problem]:

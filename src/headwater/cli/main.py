@@ -19,6 +19,7 @@ VERBS: Table = {
     "table": ("headwater.cli.table.verbs", "Read the materialized tables of a project."),
     "schema": ("headwater.cli.schema.verbs", "Manage schemas: create, check, compare, release, serve."),
     "codegen": ("headwater.cli.codegen.verbs", "Write code from schemas."),
+    "sources": ("headwater.cli.sources.verbs", "List, try and control the sources of a project."),
     "streams": ("headwater.cli.streams.verbs", "List, explain, import and export stream declarations."),
     "errors": ("headwater.cli.errors.verbs", "Find out why events failed, and process them again."),
     "keys": ("headwater.cli.keys", "Create and revoke API keys."),

@@ -28,13 +28,20 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 
 
 class Delivery(NamedTuple):
-    """One event on its way from a source or to a sink. Events of one `partition` are in order."""
+    """One event on its way from a source or to a sink. Events of one `partition` are in order.
+
+    `event_id`: its `meta.id`; of an event without one, what a source identifies it by, such as its place. `raw`: the
+    bytes that a source was given, where there are any; with bytes that are no JSON object, `value` is empty. `problem`:
+    why a source cannot deliver it as an event, such as its size; it becomes an error event.
+    """
 
     value: Mapping[str, Any]
     event_id: str | None = None
     stream: str | None = None
     timestamp_ms: int = 0
     partition: str = ""
+    raw: bytes = b""
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +247,13 @@ class SourceFeatures:
 
     `partitions`: it has several, which can be read independently of each other. `snapshot`: it starts with what exists
     and continues with the changes. `forgets`: the upstream retains events until they are confirmed, and may then delete
-    them.
+    them. `seeks_time`: it can begin at a time (`SeeksTime`).
     """
 
     partitions: bool = False
     snapshot: bool = False
     forgets: bool = False
+    seeks_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,4 +307,31 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Finish and release everything; idempotent."""
+        ...
+
+
+@runtime_checkable
+class SeeksTime(Protocol):
+    """A source that can begin at a time; it declares `SourceFeatures.seeks_time`."""
+
+    async def token_at(self, timestamp_ms: int) -> str:
+        """The token to resume at the first event that is not older (epoch, UTC). Needs no `open`."""
+        ...
+
+
+@runtime_checkable
+class KnowsLag(Protocol):
+    """An open source that knows how many events it has not delivered."""
+
+    async def upstream_lag(self) -> int | None:
+        """How many; None if it does not know now. Raises SourceUnavailable."""
+        ...
+
+
+@runtime_checkable
+class Probes(Protocol):
+    """A source that can try its upstream without changing anything there, as opening it would."""
+
+    async def probe(self) -> Sequence[str]:
+        """What was found, a sentence each. Needs no `open`. Raises whatever prevents reading."""
         ...

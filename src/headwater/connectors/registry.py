@@ -1,6 +1,7 @@
 """The connectors by name, imported late, so that an optional driver costs only its users.
 
-Another package adds one with an entry point: group `headwater.sinks`, the connector's name, `module:SPEC`.
+Another package adds one with an entry point: group `headwater.sinks` or `headwater.sources`, the connector's name,
+`module:SPEC`.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ import importlib
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from headwater.connectors.contract import TableShape
+from headwater.connectors.source_spec import SourceSpec
 from headwater.connectors.spec import SinkSpec, TableSink
 from headwater.declaration import suggestion
 from headwater.errors import ConfigInvalid, ExtraMissing
 from headwater.log.diagnostics import FileLook
 
-ENTRY_POINTS = "headwater.sinks"
+SINK, SOURCE = "sink", "source"
+# The groups of entry points.
+ENTRY_POINTS = {SINK: "headwater.sinks", SOURCE: "headwater.sources"}
+_Spec = TypeVar("_Spec")
 
 
 class Connector(NamedTuple):
@@ -36,6 +41,9 @@ SINKS: Mapping[str, Connector] = {
     "cassandra": Connector("headwater.connectors.sinks.cassandra", extra="cassandra"),
     "opensearch": Connector("headwater.connectors.sinks.opensearch", extra="opensearch"),
     "redis": Connector("headwater.connectors.sinks.redis.sink", extra="redis"),
+}
+SOURCES: Mapping[str, Connector] = {
+    "jsonl": Connector("headwater.connectors.sources.jsonl"),
 }
 # The extension of a table's file selects the database.
 SUFFIXES: Mapping[str, str] = {".db": "sqlite", ".sqlite": "sqlite", ".duckdb": "duckdb"}
@@ -63,7 +71,12 @@ def look_into_tables(path: Path, seconds_max: float | None = None) -> FileLook:
 
 def sink_names() -> list[str]:
     """The names of all sinks: our own, and those of installed packages."""
-    return sorted({*SINKS, *_added()})
+    return sorted({*SINKS, *_added(SINK)})
+
+
+def source_names() -> list[str]:
+    """The names of all sources: our own, and those of installed packages."""
+    return sorted({*SOURCES, *_added(SOURCE)})
 
 
 def sink_spec(name: str) -> SinkSpec:
@@ -72,21 +85,12 @@ def sink_spec(name: str) -> SinkSpec:
     Raises ConfigInvalid for an unknown one, with the nearest name, and for an entry point that is not a sink;
     ExtraMissing if its driver is not installed.
     """
-    connector = SINKS.get(name)
-    if connector is not None:
-        spec = _imported(name, connector)
-    elif (added := _added().get(name)) is not None:
-        try:
-            spec = added.load()
-        except (ImportError, AttributeError) as error:
-            raise ConfigInvalid(f"The sink {name} of {added.value} cannot be loaded: {error}.") from error
-    else:
-        names = sink_names()
-        hint = suggestion(name, names) or f"Known: {', '.join(names)}."
-        raise ConfigInvalid(f"Unknown sink {name!r}.", hint=hint)
-    if not isinstance(spec, SinkSpec):
-        raise ConfigInvalid(f"The sink {name} has no SinkSpec.", hint="Its module or entry point must define one.")
-    return spec
+    return _spec(SINK, name, SINKS, SinkSpec)
+
+
+def source_spec(name: str) -> SourceSpec:
+    """The source of that name. Raises as `sink_spec`."""
+    return _spec(SOURCE, name, SOURCES, SourceSpec)
 
 
 def table_sink(path: Path, shape: TableShape) -> TableSink:
@@ -106,17 +110,36 @@ def table_sink(path: Path, shape: TableShape) -> TableSink:
     return sink
 
 
-def _added() -> dict[str, EntryPoint]:
-    return {one.name: one for one in entry_points(group=ENTRY_POINTS)}
+def _spec(kind: str, name: str, ours: Mapping[str, Connector], wanted: type[_Spec]) -> _Spec:
+    connector = ours.get(name)
+    if connector is not None:
+        spec = _imported(kind, name, connector)
+    elif (added := _added(kind).get(name)) is not None:
+        try:
+            spec = added.load()
+        except (ImportError, AttributeError) as error:
+            raise ConfigInvalid(f"The {kind} {name} of {added.value} cannot be loaded: {error}.") from error
+    else:
+        names = sorted({*ours, *_added(kind)})
+        hint = suggestion(name, names) or f"Known: {', '.join(names)}."
+        raise ConfigInvalid(f"Unknown {kind} {name!r}.", hint=hint)
+    if not isinstance(spec, wanted):
+        hint = "Its module or entry point must define one."
+        raise ConfigInvalid(f"The {kind} {name} has no {wanted.__name__}.", hint=hint)
+    return spec
 
 
-def _imported(name: str, connector: Connector) -> object:
+def _added(kind: str) -> dict[str, EntryPoint]:
+    return {one.name: one for one in entry_points(group=ENTRY_POINTS[kind])}
+
+
+def _imported(kind: str, name: str, connector: Connector) -> object:
     try:
         return getattr(importlib.import_module(connector.module), connector.name)
     except ImportError as error:
         if connector.extra is None:
             raise
         raise ExtraMissing(
-            f"The {name} sink needs {error.name or 'a driver'}, which is not installed.",
+            f"The {name} {kind} needs {error.name or 'a driver'}, which is not installed.",
             hint=f"Install headwater[{connector.extra}].",
         ) from None

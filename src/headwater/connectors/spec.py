@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from headwater.connectors.contract import Readable, Shape, Sink, SinkFeatures, TableShape
-from headwater.declaration import Declaration, KeyPath, dotted
-from headwater.options import REFERENCE, fields_of, read_section
+from headwater.connectors.references import read_options, secret_options
+from headwater.declaration import Declaration, KeyPath
 
 # Whether a sink is given rows with columns, as a `TableShape` says, or whole events, as an `EventShape` says.
 Form = Literal["table", "events"]
@@ -61,19 +61,12 @@ class SinkSpec:
 
     def read(self, written: Any, source: Declaration, path: KeyPath) -> Any:
         """The options written at `path`; secrets are the references to them. Raises ConfigInvalid."""
-        options = read_section(self.options, written, source, path)
-        for key in self.secrets:
-            value = getattr(options, key)
-            if value is not None and not (isinstance(value, str) and REFERENCE.fullmatch(value)):
-                at = (*path, key)
-                hint = "Write `${env:NAME}` or `${file:PATH}`: stream files are shown to others."
-                raise source.refusal(at, f"{dotted(at)} is a secret and must be a reference.", hint=hint)
-        return options
+        return read_options(self.options, written, source, path)
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """The options that may hold passwords."""
-        return tuple(key for key, (field, _) in fields_of(self.options).items() if not field.repr)
+        return secret_options(self.options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Never, Unpack, assert_never, get_args
 
 from headwater.connectors.contract import Shape
+from headwater.connectors.source_spec import ConfiguredSource
 from headwater.connectors.spec import BatchDefaults, ConfiguredSink
 from headwater.errors import JobInvalid
 from headwater.jobs.arguments import Arguments, is_texts, shown
@@ -68,6 +69,8 @@ class ToTable:
 class Job:
     """Source streams → steps → a stream or a table.
 
+    `input`: the connector that it reads instead of streams; it has no steps then, and its outputs are validated as
+    events of producers are.
     `outputs`: the streams that its functions `emit` to, besides. `settings`: name → value, for `context.settings`.
     `materialized`: the table that is the state of its last step; such a job has no output. `tables`: the materialized
     tables that it reads, those it declares and those its functions ask the context for.
@@ -103,6 +106,7 @@ class Job:
     tables: tuple[str, ...] = ()
     # The last of its parts, if that keeps state: what `on_timer` is about.
     keyed_part: KeyedPart | None = dataclasses.field(default=None, compare=False, repr=False)
+    input: ConfiguredSource | None = dataclasses.field(default=None, compare=False)
     has_branches: bool = dataclasses.field(default=False, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -111,7 +115,7 @@ class Job:
             object.__setattr__(self, "place", calling_place())
         if not isinstance(self.name, str) or not _JOB_NAME.fullmatch(self.name):
             raise self.invalid(f"{self.name!r} cannot name a job.", hint="Use letters, digits, '_', '-' and '.'.")
-        if not is_texts(self.sources) or not self.sources:
+        if not is_texts(self.sources) or bool(self.sources) is (self.input is not None):
             raise self.invalid(f"The job {self.name} reads {shown(self.sources)}: `sources` is a tuple of streams.")
         if wrong := [step for step in self.steps if not isinstance(step, Step)]:
             raise self.invalid(

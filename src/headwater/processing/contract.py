@@ -44,6 +44,8 @@ class RunnerFeatures:
             reasons.append("it has timers, and here they would not fire while no events come")
         if job.awaits and not self.awaits:
             reasons.append("it waits for other services, and nothing here awaits its calls")
+        if job.input is not None and self.shares_partitions:
+            reasons.append("it reads another system, which one process does at a time")
         if fills_table and not self.tables:
             reasons.append("it fills a table and was given no sink")
         return tuple(reasons)
@@ -81,7 +83,7 @@ class Runner(Protocol):
         """
         ...
 
-    async def lag(self) -> int: ...
+    async def lag(self) -> int | None: ...
 
 
 def require_supported(job: Job, reasons: Sequence[str]) -> None:

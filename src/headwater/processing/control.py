@@ -18,9 +18,11 @@ from typing import Any
 
 import orjson
 
+from headwater.errors import ChangeRefused
 from headwater.jobs.job import Job
 from headwater.log.contract import Log, Position
 from headwater.processing.failures.redriven import redrive_topic
+from headwater.processing.source_tokens import from_time
 
 CONTROL_GROUP = "headwater.control/"
 APPLIED_GROUP = "headwater.control.applied/"
@@ -52,6 +54,7 @@ class JobControl:
         self._log = log
         self._job = job.name
         self._topics = tuple(topics)
+        self._input = job.input
         self._job_group = job.group
         self._group = CONTROL_GROUP + job.group
         self._applied = APPLIED_GROUP + job.group
@@ -72,14 +75,24 @@ class JobControl:
             await self._write(replace(request, stopped=reason))
 
     async def move(self, to_ms: int | None, *, by: str) -> JobRequest:
-        """Have it begin again at a time; None: at the beginning. Raises LogUnavailable."""
+        """Have it begin again at a time; None: at the beginning. Raises LogUnavailable, ChangeRefused."""
+        if self._input is not None and to_ms is not None and not self._input.spec.features.seeks_time:
+            raise ChangeRefused(
+                f"The connector {self._input.spec.name} cannot begin at a time.",
+                hint="A reset lets it begin at the beginning.",
+            )
         move = Move(secrets.token_hex(8), to_ms)
         return await self._write(replace(await self.read(), move=move, by=by, stopped=""))
 
     async def position(self, move: Move) -> Position:
         """Where the move leads. Raises LogUnavailable."""
-        begins = self._log.first(self._topics) if move.to_ms is None else self._log.at(self._topics, move.to_ms)
-        offsets = dict((await begins).offsets)
+        if self._input is not None:
+            begins = Position() if move.to_ms is None else from_time(move.to_ms)
+        elif move.to_ms is None:
+            begins = await self._log.first(self._topics)
+        else:
+            begins = await self._log.at(self._topics, move.to_ms)
+        offsets = dict(begins.offsets)
         if redriven := await self._log.partition_counts([redrive_topic(self._job)]):
             # What was redriven is among what is read again.
             offsets.update((await self._log.last(redriven)).offsets)
@@ -132,12 +145,18 @@ def consequences(job: Job, *, begins_at: str) -> list[str]:
     """What a move of the position deletes, changes and leaves, a sentence each. `begins_at`: where it then begins."""
     keyed = [step.name for step in job.keyed_steps]
     writes = job.writes()
-    found = [f"Its position in {', '.join(job.reads())} is deleted: it processes everything again from {begins_at}."]
+    reads = job.input.name if job.input is not None else ", ".join(job.reads())
+    found = [f"Its position in {reads} is deleted: it processes everything again from {begins_at}."]
     if keyed:
         found.append(f"The state and the timers of all keys of {', '.join(keyed)} are deleted, and the watermark.")
     if job.parks:
         found.append("The events that it has parked are deleted.")
-    if writes.outputs:
+    if job.input is not None:
+        found.append(
+            f"What it has written to {', '.join(writes.outputs)} stays, and is written again: with the same ids, unless"
+            " the upstream gives other ones."
+        )
+    elif writes.outputs:
         found.append(
             f"What it has written to {', '.join(writes.outputs)} stays, and is written again, with the same ids."
         )

@@ -19,9 +19,12 @@ STEP = "output"
 class OutputGate:
     """The Gate and the log, for one job."""
 
-    def __init__(self, gate: Gate, log: LogWriter | None = None) -> None:
-        """`log`, which has `Features.refuses_records`, is asked whether it would store each record."""
+    def __init__(self, gate: Gate, log: LogWriter | None = None, *, own: bool = True) -> None:
+        """`log`, which has `Features.refuses_records`, is asked whether it would store each record.
+
+        `own`: the events may go to streams that accept nothing from outside."""
         self._gate = gate
+        self._own = own
         self._log = log
 
     def try_admit(self, item: Element, value: dict[str, Any]) -> Admitted | Failure | None:
@@ -58,7 +61,7 @@ class OutputGate:
     def _verdict(self, item: Element, value: dict[str, Any]) -> Admitted | Failure | SchemaPending:
         """The verdict of the Gate; a failure if the value is not JSON, or its own code fails while it is read."""
         try:
-            verdict = self._gate.try_admit(value, own=True)
+            verdict = self._gate.try_admit(value, own=self._own)
         except BaseException as error:
             if isinstance(error, HeadwaterError) and error.retriable:
                 raise

@@ -72,6 +72,8 @@ class JobReport:
     lag_seconds: float | None = None
     state_keys: int = 0
     state_bytes: int = 0
+    # When its connector has last delivered an event, by this process (epoch milliseconds); None: not yet.
+    delivered_ms: int | None = None
 
 
 def lag_seconds(lag: int | None, watermark_ms: int) -> float | None:
@@ -120,6 +122,20 @@ def show_report(telemetry: Telemetry, job: Job, report: Callable[[], JobReport])
             ("headwater_job_state_keys", "Keys of which a job keeps state.", lambda one: one.state_keys),
             ("headwater_job_state_bytes", "Bytes of the state that a job keeps.", lambda one: one.state_bytes),
         ]
+    if job.input is not None:
+        began = time.time()
+        shown += [
+            (
+                "headwater_source_seconds_since_event",
+                "Seconds since the connector of a source has delivered an event, or since the start.",
+                lambda one: time.time() - (began if one.delivered_ms is None else one.delivered_ms / 1000),
+            ),
+            (
+                "headwater_source_lag_known",
+                "Whether the upstream of a source says how many events were not delivered yet.",
+                lambda one: one.lag is not None,
+            ),
+        ]
     for name, documentation, value in shown:
         gauge = telemetry.gauge(name, documentation, (declared("job"),)).labels(job.name)
         gauge.set_function(partial(_value, value, report))
@@ -134,6 +150,9 @@ class RunnerStatus:
 
     `announcements` are shared by the runners of parts of one job, so that each error is printed once.
     """
+
+    # When its connector has last delivered an event (epoch milliseconds).
+    delivered_ms: int | None = None
 
     def __init__(
         self,
@@ -223,10 +242,11 @@ class RunnerStatus:
             lag_seconds=lag_seconds(self._lag, self._watermark_ms),
             state_keys=self._state_size[0],
             state_bytes=self._state_size[1],
+            delivered_ms=self.delivered_ms,
         )
 
-    def lags(self, records: int) -> None:
-        """So many records of its sources are not processed."""
+    def lags(self, records: int | None) -> None:
+        """So many records of its sources are not processed; None: that is not known."""
         self._lag = records
 
     def state_size(self, keys: int, size_bytes: int) -> None:

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable
 
 from headwater.backoff import Backoff
-from headwater.errors import HeadwaterError, JobInvalid, JobStopped, SinkUnavailable
+from headwater.errors import HeadwaterError, JobInvalid, JobStopped, SinkUnavailable, SourceUnavailable
 from headwater.foreign import awaited
 from headwater.jobs.job import Job
 from headwater.processing.contract import Runner
@@ -128,7 +128,7 @@ class Supervisor:
             searches = self.runner.status.is_searching
             longest = AWAY_PAUSE_SECONDS_MAX if is_away else SEARCH_PAUSE_SECONDS_MAX if searches else None
             wait = self._backoff.next_pause(longest)
-            if isinstance(reason, SinkUnavailable):
+            if isinstance(reason, SinkUnavailable | SourceUnavailable):
                 wait = max(wait, reason.back_off_seconds)
             self.runner.status.restarting(reason, wait, unforeseen=not isinstance(reason, HeadwaterError))
             with contextlib.suppress(TimeoutError):

@@ -77,4 +77,5 @@ class OutsideEvents:
             )
 
     def _is_own(self, stream: Stream) -> bool:
-        return is_error_stream(stream, self._access) or bool(self._access.writers(stream.name))
+        writers = self._access.writers(stream.name)
+        return is_error_stream(stream, self._access) or any(not flow.is_connector for flow in writers)

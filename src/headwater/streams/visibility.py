@@ -37,7 +37,10 @@ class Exposure(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """The part of a job that matters here: the streams it reads, and the streams and the table it writes."""
+    """The part of a job that matters here: the streams it reads, and the streams and the table it writes.
+
+    `is_connector`: it reads no streams but another system, and writes as a producer does.
+    """
 
     job: str
     sources: tuple[str, ...]
@@ -46,6 +49,7 @@ class Flow:
     error: str | None = None
     table: str | None = None
     emitted: tuple[str, ...] = ()
+    is_connector: bool = False
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -213,5 +217,7 @@ class Visibility:
         for flow in writers:
             # Late events are copied whole, whatever the privacy class of their stream; error events are redacted.
             if flow.late == name or not says_so:
-                least = min(least, *(self._exposures.get(source, Exposure.HIDDEN) for source in flow.sources))
+                # What a connector could not write was meant for one of its outputs.
+                copied = flow.outputs if flow.is_connector and flow.error == name else flow.sources
+                least = min([least, *(self._exposures.get(source, Exposure.HIDDEN) for source in copied)])
         return least

@@ -35,7 +35,7 @@ class MemorySource:
     """
 
     def __init__(self, place: MemoryPlace) -> None:
-        self.features = SourceFeatures(partitions=len(place.changes) > 1, snapshot=True, forgets=True)
+        self.features = SourceFeatures(partitions=len(place.changes) > 1, snapshot=True, forgets=True, seeks_time=True)
         self._place = place
         self._at: Places | None = None
 
@@ -73,6 +73,18 @@ class MemorySource:
     async def confirm(self, token: str) -> None:
         for name, (_, read) in _parsed(token).items():
             self._place.forgotten[name] = max(read, self._place.forgotten[name])
+
+    async def token_at(self, timestamp_ms: int) -> str:
+        place = self._place
+        number = max(0, timestamp_ms - TIMESTAMP_MS)
+        ends = {name: min(len(changes), max(number, place.forgotten[name])) for name, changes in place.changes.items()}
+        return json.dumps({name: (0, end) for name, end in ends.items()})
+
+    async def upstream_lag(self) -> int | None:
+        return sum(len(self._place.changes[name]) - read for name, (_, read) in self._opened().items())
+
+    async def probe(self) -> Sequence[str]:
+        return [f"It has {len(self._place.changes)} partitions."]
 
     async def close(self) -> None:
         self._at = None

@@ -78,6 +78,10 @@ def _sink(written: str) -> dict[str, str | None]:
     return {**_value(), **_stream("odd", f"sinks:\n- {written}\n")}
 
 
+def _source(written: str) -> dict[str, str | None]:
+    return {"sources/odd.yaml": f"connector: jsonl\npath: in.jsonl\n{written}\n"}
+
+
 def _odd_table(columns: str) -> dict[str, str | None]:
     return {**_value(), **_stream("odd"), **_table(f'"odd", source="odd", columns={columns}')}
 
@@ -118,6 +122,14 @@ BROKEN = [
            "text"),
     Broken("sink-invalid", _sink("{connector: sqlite, path: x.db, columns: {text: text}, table: most_edited_pages}"),
            "streams/odd.yaml", 4, "is filled by another job"),
+    Broken("source-invalid", {"sources/odd.yaml": "connector: jsonlines\n"}, "sources/odd.yaml", 1, "Known"),
+    Broken("source-invalid", {"sources/odd.yaml": "stream: demo.edit\n"}, "sources/odd.yaml", 1, "connector"),
+    Broken("source-invalid", {"sources/odd.yaml": "stream: demo.edit\nconnector: jsonl\npth: x\n"},
+           "sources/odd.yaml", 3, "path"),
+    Broken("source-stream-closed", _source("stream: demo.page_edits"), "sources/odd.yaml", 1, "page_edits"),
+    Broken("source-schema-unknown", _source("stream: demo.edit\nschema: /demo/edit/9.0.0"), "sources/odd.yaml", 1),
+    Broken("source-schema-unknown", _source("stream: demo.edit\nschema: /demo/page_edits/1.0.0"),
+           "sources/odd.yaml", 1, "title"),
     Broken("table-column-undeclared", _sink("{connector: sqlite, path: x.db, columns: {tixt: text}}"),
            "streams/odd.yaml", 4, "text"),
     Broken("table-column-type", _sink("{connector: sqlite, path: x.db, columns: {whole: text}}"),

@@ -23,9 +23,10 @@ def command(*, project: Path, as_json: bool) -> None:
         writes, measures = job.writes(), found.measures.get(job.name)
         request = found.requests.get(job.name)
         table = () if writes.table_name is None else (f"table {writes.table_name}",)
+        inputs = job.reads() if job.input is None else (f"{job.input.spec.name} {job.input.name}",)
         made = {
             "name": job.name,
-            "reads": [*job.reads(), *(f"table {name}" for name in job.tables)],
+            "reads": [*inputs, *(f"table {name}" for name in job.tables)],
             "writes": [*writes.outputs, *table],
             "steps": [step.name for step in job.steps],
             "keeps_state": job.keeps_state,

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from headwater.connectors.contract import Delivery
 from headwater.errors import HeadwaterError, JobStopped, WriteGivenUp
@@ -28,7 +28,6 @@ from headwater.processing.failures.events import ErrorEvents
 from headwater.processing.failures.failed_events import FailedEvents
 from headwater.processing.failures.redriven import was_written, written_of
 from headwater.processing.output_gate import OutputGate
-from headwater.processing.outputs import OutputBuilder
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import JobStore, ReplacesRefused
 from headwater.processing.wording import short_reason
@@ -52,6 +51,26 @@ class Prepared:
     failures: int
 
 
+class Outputs(Protocol):
+    """What makes the records of a job's results: each passes the gate, or is a failure."""
+
+    def prepare(self) -> None:
+        """Find the schemas of the outputs. Blocks on I/O. Raises StreamUnknown, SchemaNotFound, JobInvalid."""
+        ...
+
+    def try_output(self, item: Element) -> Admitted | Failure | None:
+        """As `output`; None if that has to wait, for a schema or for the log."""
+        ...
+
+    async def output(self, item: Element) -> Admitted | Failure:
+        """The event made of `item`. Raises retriable errors."""
+        ...
+
+    async def late(self, item: Element) -> Admitted | Failure:
+        """The late event as it was, in the job's late stream. Raises retriable errors."""
+        ...
+
+
 class Commits:
     """Makes and stores the commits of one job, one after the other."""
 
@@ -61,7 +80,7 @@ class Commits:
         source: JobSource,
         store: JobStore,
         *,
-        outputs: OutputBuilder,
+        outputs: Outputs,
         errors: ErrorEvents,
         status: RunnerStatus,
         retries: Retries,

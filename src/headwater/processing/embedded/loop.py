@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from headwater.errors import JobStopped
 from headwater.intake.gate import Gate
@@ -19,10 +19,13 @@ from headwater.jobs.job import Job
 from headwater.jobs.scope import Scope
 from headwater.jobs.steps import Element, Failure
 from headwater.log.contract import Position, StoredRecord
+from headwater.processing.arriving import ArrivalBuilder
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.processing.embedded.await_steps import divided
 from headwater.processing.embedded.batches import PROGRESS_KEY, Batches, progress_of
-from headwater.processing.embedded.commits import Commits, error_events
+from headwater.processing.embedded.commits import Commits, Outputs, error_events
+from headwater.processing.embedded.connected.arrivals import arrivals, arrived, stream_of
+from headwater.processing.embedded.connected.deliveries import input_topic
 from headwater.processing.embedded.elements import elements_of, undecoded
 from headwater.processing.embedded.fold import Batch, LoopTurn, StepFold
 from headwater.processing.embedded.overlapping import OverlappingLoop
@@ -98,7 +101,7 @@ class EmbeddedRunner:
             job,
             source,
             store,
-            outputs=OutputBuilder(job, gate, store.refuses, dated_by_event=settings.history),
+            outputs=outputs_of(job, gate, store, settings),
             errors=error_events(job, gate, store, status, settings, apart=failed_events),
             status=status,
             retries=self._retries,
@@ -183,14 +186,17 @@ class EmbeddedRunner:
         """The job's code cancelled the task of `run`, while it processed one of the current records."""
         self._suspects.failed(self._current, asyncio.CancelledError("it cancelled the task it runs in"))
 
-    async def lag(self) -> int:
-        """How many records of its sources the job has not processed."""
+    async def lag(self) -> int | None:
+        """How many records of its sources the job has not processed; None if its source does not know."""
         return await self._source.lag()
 
     async def _begin(self) -> None:
         await self._commits.begin()
-        streams = [self._gate.streams.get(name) for name in self.job.reads()]
-        self._streams = {topic: stream for stream in streams for topic in stream.topics}
+        if self.job.input is None:
+            streams = [self._gate.streams.get(name) for name in self.job.reads()]
+            self._streams = {topic: stream for stream in streams for topic in stream.topics}
+        else:
+            self._streams = {name: self._gate.streams.get(name) for name in self.job.writes().outputs}
         token = await self._retries.of(self._store.open)
         kept = await self._store.state_get(progress_of(self.job), [PROGRESS_KEY])
         progress = kept.get(PROGRESS_KEY)
@@ -298,7 +304,7 @@ class EmbeddedRunner:
         try:
             elements = await self._elements([record], batch)
         except Exception:  # decoding may be what fails
-            elements = [undecoded(record, self._streams.get(record.topic))]
+            elements = [undecoded_of(self.job, record, self._streams)]
         elements += [element for _, element in batch.results.resumed]
         attempts = self._suspects.attempts
         batch.results.failures += [Failure(element, PROCESS, error, attempts=attempts) for element in elements]
@@ -317,21 +323,42 @@ class EmbeddedRunner:
         elements = await self._elements(records, batch)
         position = self._source.after(records)
         self._flight.reads(position)
+        if self.job.input is not None:
+            # Those that only carry a position are no events.
+            records = [record for record in records if record.value]
         await self._batches.process(elements, batch, position, records=records, hold_watermark=hold_watermark)
 
     async def _elements(self, records: Sequence[StoredRecord], batch: Batch) -> list[Element]:
         if refused := self._source.refused(records):
             for index, error in refused.items():
-                element = undecoded(records[index], self._streams[records[index].topic])
-                batch.results.failures.append(Failure(element, INPUT, error))
+                item = undecoded_of(self.job, records[index], self._streams)
+                batch.results.failures.append(Failure(item, INPUT, error))
             records = [record for index, record in enumerate(records) if index not in refused]
         elements: list[Element] = []
         now_ms = int(self._clock() * 1000)
         for at in range(0, len(records), DECODED_AT_ONCE):
             some = records[at : at + DECODED_AT_ONCE]
-            elements += elements_of(some, self._streams, batch.seen.append, batch.results, now_ms=now_ms, job=self.job)
+            if self.job.input is not None:
+                elements += arrivals(some, self._streams, batch.results, now_ms=now_ms, job=self.job)
+            else:
+                seen, results = batch.seen.append, batch.results
+                elements += elements_of(some, self._streams, seen, results, now_ms=now_ms, job=self.job)
             await self._turn.pause()
         return elements
+
+
+def undecoded_of(job: Job, record: StoredRecord, streams: Mapping[str, Stream]) -> Element:
+    """An element for a record of which only the bytes are known."""
+    if job.input is not None and record.topic == input_topic(job):
+        return arrived(record, streams[stream_of(record)])
+    return undecoded(record, streams.get(record.topic))
+
+
+def outputs_of(job: Job, gate: Gate, store: JobStore, settings: RunnerSettings) -> Outputs:
+    """What makes the output events of a job: derived ones, or those that a connector has read."""
+    if job.input is not None:
+        return ArrivalBuilder(job, gate, store.refuses)
+    return OutputBuilder(job, gate, store.refuses, dated_by_event=settings.history)
 
 
 def _reached(position: Position, end: Position) -> bool:

@@ -138,7 +138,7 @@ class PartitionRunner:
         here = Position({place: at for place, at in position.offsets.items() if place == self._place})
         await reposition_groups(self._log, self.job.group, here)
 
-    async def lag(self) -> int:
+    async def lag(self) -> int | None:
         return await self._runner.lag()
 
 
@@ -275,7 +275,8 @@ class SharedRunner:
 
     async def lag(self) -> int:
         """How many records of its partitions are not processed."""
-        return sum(await asyncio.gather(*(part.runner.lag() for part in list(self._parts.values()))))
+        lags = await asyncio.gather(*(part.runner.lag() for part in list(self._parts.values())))
+        return sum(lag or 0 for lag in lags)
 
     async def _follow_changes(
         self, membership: Membership, stopping: asyncio.Future[Any], leading: TopicPartition

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Unpack
 
+from headwater.connectors.contract import Source
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
 from headwater.jobs.metrics import JobMetrics
 from headwater.jobs.scope import Offered
 from headwater.log.contract import Log
+from headwater.processing.embedded.connected.source import ConnectorSource
 from headwater.processing.embedded.log_source import LogSource
 from headwater.processing.embedded.loop import EmbeddedRunner
 from headwater.processing.embedded.settings import RunnerSettings
@@ -58,6 +60,35 @@ def runner_on(
         settings=settings,
         status=status,
         scope=scope,
+        clock=clock,
+        failed_events=FailedEvents(log, settings.failed_events_seconds),
+    )
+
+
+def connector_runner_on(
+    log: Log,
+    job: Job,
+    gate: Gate,
+    connector: Source,
+    *,
+    telemetry: Telemetry | None = None,
+    settings: RunnerSettings | None = None,
+    clock: Callable[[], float] = time.time,
+) -> EmbeddedRunner:
+    """A runner of a job that reads `connector` instead of streams, and commits to the log.
+
+    Raises JobInvalid if it cannot run the job.
+    """
+    settings, telemetry = settings or RunnerSettings(), telemetry or Telemetry()
+    status = RunnerStatus(job, telemetry)
+    return EmbeddedRunner(
+        job,
+        ConnectorSource(connector, job, log, status, clock=clock),
+        LogStore(log, job.group),
+        gate,
+        settings=settings,
+        status=status,
+        scope=job.scope(clock),
         clock=clock,
         failed_events=FailedEvents(log, settings.failed_events_seconds),
     )

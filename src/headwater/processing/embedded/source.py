@@ -70,8 +70,8 @@ class JobSource(Protocol):
         """The current end of each partition. Raises LogUnavailable."""
         ...
 
-    async def lag(self) -> int:
-        """How many records are not processed yet. Raises LogUnavailable."""
+    async def lag(self) -> int | None:
+        """How many records are not processed yet; None if that is not known. Raises LogUnavailable."""
         ...
 
     async def with_backlog(self, position: Position, read: Collection[TopicPartition] = ()) -> set[TopicPartition]:

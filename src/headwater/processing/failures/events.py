@@ -237,7 +237,10 @@ class ErrorEvents:
         """Whether the error stream is readable by more people than the streams that the job reads."""
         streams = self._gate.streams
         error_stream = streams.find(self._stream)
-        return error_stream is not None and not streams.visibility.may_copy(self._job.reads(), error_stream)
+        job = self._job
+        # Of a connector, the events are those that were meant for its outputs.
+        copied = job.reads() if job.input is None else job.writes().outputs
+        return error_stream is not None and not streams.visibility.may_copy(copied, error_stream)
 
     def _inline_bytes_max(self) -> int:
         return max(1024, self._gate.settings.event_bytes_max // 2 - ENVELOPE_BYTES)

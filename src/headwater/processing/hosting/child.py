@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import chain
 from typing import TypeVar
 
 from headwater.config import Config
@@ -29,6 +30,7 @@ from headwater.lookups import Lookups
 from headwater.process_link.crossing_errors import encode_error
 from headwater.process_link.link import Link
 from headwater.processing.declared_sinks import project_sinks
+from headwater.processing.declared_sources import source_jobs
 from headwater.processing.flight_recorder import FlightRecorder, memory_bytes
 from headwater.processing.hosting import messages
 from headwater.processing.hosting.inside import InsideHosting
@@ -234,7 +236,8 @@ def jobs_of(assignment: Assignment, streams: StreamRegistry) -> Sequence[Job]:
     config = assignment.config
     refused: list[ConfigInvalid] = []
     sinks = project_sinks(config, streams, refused.append)
-    loaded = load_jobs(config.path(config.jobs.path), config.project_dir, refused.append, others=sinks)
+    others = chain(sinks, source_jobs(config, refused.append))
+    loaded = load_jobs(config.path(config.jobs.path), config.project_dir, refused.append, others=others)
     found = {job.name: job for job in loaded if job.name in assignment.jobs}
     written = {name: one for name, one in config.jobs.settings.items() if name in found}
     found = {job.name: job for job in with_settings(list(found.values()), written)}

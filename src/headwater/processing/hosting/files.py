@@ -1,15 +1,17 @@
-"""The files that jobs write in addition to the log: their tables and their state."""
+"""What jobs use besides the log: the files of their tables and their state, and what they read and fill."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from headwater.config import Config
-from headwater.connectors.contract import Sink
+from headwater.connectors.contract import Sink, Source
 from headwater.connectors.isolated import IsolatedSink, isolated
 from headwater.connectors.registry import table_sink
 from headwater.connectors.secrets import Secrets
+from headwater.connectors.source_spec import ConfiguredSource, SourceContext
 from headwater.jobs.job import Job
 from headwater.processing.stores.outbox import state_file
 
@@ -54,3 +56,30 @@ def _secrets_of(config: Config, job: Job) -> dict[str, Any]:
     if writes.sink is None or writes.target is None:
         return {}
     return config.dereferenced(writes.sink.references, f"{writes.sink.place}: the sink of {writes.target.name}")
+
+
+def connector_of(config: Config, job: Job) -> Source | None:
+    """The closed source that `job` reads instead of streams; None if it reads streams.
+
+    Raises ConfigInvalid, ExtraMissing.
+    """
+    if job.input is None:
+        return None
+    return job.input.made(secrets_of(config, job.input), source_context(config, job.input.name))
+
+
+def secrets_of(config: Config, source: ConfiguredSource) -> dict[str, Any]:
+    """The secret options of a source, references resolved. Raises ConfigInvalid."""
+    where = f"{source.place}: the source {source.name}"
+    found = {}
+    for key, written in source.references.items():
+        if isinstance(written, Mapping):
+            found[key] = config.dereferenced(written, f"{where}: {key}")
+        else:
+            found |= config.dereferenced({key: written}, where)
+    return found
+
+
+def source_context(config: Config, name: str) -> SourceContext:
+    """What a source of this name is made with."""
+    return SourceContext(name, config.project_dir, config.intake.event_bytes_max, config.lookups.contact)

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from headwater.config import Config
-from headwater.connectors.contract import Readable
+from headwater.connectors.contract import Readable, Source
 from headwater.connectors.isolated import IsolatedSink
 from headwater.connectors.tables import TableView
 from headwater.errors import HeadwaterError, SinkUnavailable
+from headwater.foreign import awaited
 from headwater.intake.gate import Gate
 from headwater.jobs.flow import in_order_of_flow
 from headwater.jobs.job import Job
@@ -19,10 +20,10 @@ from headwater.log.contract import Log
 from headwater.lookups import Lookups
 from headwater.processing.control import JobControl
 from headwater.processing.embedded.partitioned import SharedRunner, can_share
-from headwater.processing.embedded.runner import runner_on
+from headwater.processing.embedded.runner import connector_runner_on, runner_on
 from headwater.processing.embedded.settings import RunnerSettings, settings_for
 from headwater.processing.flight_recorder import FlightRecorder
-from headwater.processing.hosting.files import isolated_sink
+from headwater.processing.hosting.files import connector_of, isolated_sink
 from headwater.processing.stores.contract import JobStore
 from headwater.processing.stores.outbox import OutboxStore, state_file
 from headwater.processing.stores.partitions import UnpartitionedStore
@@ -63,6 +64,7 @@ class InsideHosting:
         self._shares = config.jobs.shared if shares is None else shares
         self._settings = replace(runner_settings(config, jobs, gate), recorder=recorder)
         self.sinks: dict[str, IsolatedSink] = {}
+        self._connectors: list[Source] = []
         self.jobs: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
 
     async def start(self, damaged: Mapping[str, HeadwaterError], *, only_shared: bool = False) -> None:
@@ -77,13 +79,16 @@ class InsideHosting:
             sink.stop_within(self._config.jobs.sink_stop_seconds_max)
         await self._stop_jobs()
         await asyncio.gather(*(sink.close() for sink in self.sinks.values()))
+        await asyncio.gather(*(awaited(connector.close()) for connector in self._connectors))
 
     async def finish(self) -> None:
         await self._stop_jobs()
         # The position of a job cannot be read while a killed process's transaction for another job is open.
         await asyncio.gather(*(supervisor.runner.fence() for supervisor in self.jobs.values()))
         for job in in_order_of_flow([supervisor.job for supervisor in self.jobs.values()]):
-            await self.jobs[job.name].finish()
+            # What another system has may never end.
+            if job.input is None:
+                await self.jobs[job.name].finish()
 
     async def views(self, rows_max: int) -> list[TableView]:
         return await asyncio.to_thread(self._views, rows_max)
@@ -118,6 +123,12 @@ class InsideHosting:
                 tables=self.materialized,
             )
             return Supervisor(shared, control=control_of(job, self._log, self._gate))
+        if (connector := connector_of(self._config, job)) is not None:
+            self._connectors.append(connector)
+            reader = connector_runner_on(
+                self._log, job, self._gate, connector, telemetry=self._telemetry, settings=self._settings
+            )
+            return Supervisor(reader, control=control_of(job, self._log, self._gate))
         runner = runner_on(
             self._log,
             job,

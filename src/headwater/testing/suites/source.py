@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from headwater.connectors.contract import Delivery, Phase, Source
+from headwater.connectors.contract import Delivery, KnowsLag, Phase, Probes, SeeksTime, Source
 from headwater.errors import HeadwaterError, PositionLost, TokenInvalid
 from headwater.testing.suites.contract_suite import ContractSuite
 
@@ -62,7 +62,7 @@ def numbers_of(found: Sequence[tuple[Delivery, str]]) -> list[int]:
 class SourceSuite(ContractSuite):
     """Subclass it; see the module. `resumed_max`: how many tokens are resumed from, where opening takes long."""
 
-    contracts = (Source,)
+    contracts = (Source, SeeksTime, KnowsLag, Probes)
     resumed_max = 20
 
     @pytest.fixture

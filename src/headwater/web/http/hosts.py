@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from headwater.config import WebConfig
 from headwater.errors import HostUnknown
-from headwater.settings import is_loopback
+from headwater.loopback import is_loopback
 
 ANY = "*"
 # The key, in the `extensions` of a scope, of a request whose target is a complete URL.

@@ -1,0 +1,57 @@
+"""`headwater sources list`: the sources of a project, where their events go, and how they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from headwater.cli.console import print_json, say
+from headwater.cli.job.measured import load_measured
+from headwater.cli.plan import project_option
+from headwater.cli.sources.named import project_sources
+
+
+@click.command(short_help="List the sources of a project.", epilog="Example:  headwater sources list --json")
+@project_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per source.")
+def command(*, project: Path, as_json: bool) -> None:
+    """List the sources: the connector of each, the streams it writes, how many events were refused."""
+    _, sources = project_sources(project)
+    if not sources:
+        say("The project has no sources: a file in its directory of sources declares one.")
+        return
+    measured = load_measured(project)
+    rows: list[dict[str, Any]] = []
+    for source in sources:
+        measures, request = measured.measures.get(source.job_name), measured.requests.get(source.job_name)
+        row = {
+            "name": source.name,
+            "connector": source.configured.spec.name,
+            "writes": list(source.streams),
+            "job": None if source.configured.spec.pushed else source.job_name,
+            "errors": None if measures is None else measures.events.get(f"{source.job_name}.error"),
+            "paused": None if request is None else request.paused,
+            "stopped": None if request is None else request.stopped or None,
+            "begins_again": None if request is None else request.move is not None,
+            "place": str(source.place),
+        }
+        rows.append(row)
+        if as_json:
+            print_json(row)
+    if measured.unmeasured:
+        say(f"Refused events are not known: {measured.unmeasured}")
+    if not as_json:
+        _print(rows)
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    flows = [f"{row['connector']} → {', '.join(row['writes'])}" for row in rows]
+    widths = max(len(row["name"]) for row in rows), max(map(len, flows))
+    for row, flow in zip(rows, flows, strict=True):
+        notes = [f"refused {row['errors']:,}"] if row["errors"] else []
+        notes += ["paused"] if row["paused"] else []
+        notes += ["begins again"] if row["begins_again"] else []
+        notes += [f"stopped: {row['stopped']}"] if row["stopped"] else []
+        click.echo(f"{row['name']:<{widths[0]}}  {flow:<{widths[1]}}  {', '.join(notes)}".rstrip())

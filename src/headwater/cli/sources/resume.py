@@ -1,0 +1,28 @@
+"""`headwater sources resume`: let a paused or stopped source continue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from headwater.cli.console import say
+from headwater.cli.job.control import control, server_option
+from headwater.cli.options import key_option
+from headwater.cli.plan import project_option
+from headwater.cli.sources.named import job_of_source
+
+
+@click.command(
+    short_help="Let a paused or stopped source continue.",
+    epilog="Example:  headwater sources resume recent_changes --server http://localhost:8080",
+)
+@click.argument("name")
+@project_option
+@server_option
+@key_option
+def command(*, name: str, project: Path, server: str | None, key_file: TextIO | None) -> None:
+    """Let the source NAME continue where it was paused, or where it has stopped."""
+    control(project, job_of_source(project, name), "resume", server=server, key_file=key_file)
+    say(f"The source {name} is resumed.")
