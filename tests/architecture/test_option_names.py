@@ -15,6 +15,7 @@ from headwater.cli.options import RenamedOption
 MEANINGS = {
     "--after": "the resume token to start after",
     "--again": "begin at the first line although the file was loaded before",
+    "--all": "the whole stack",
     "--all-nullable": "no column is required",
     "--alter-from": "the version a table has now",
     "--as": "ask the rules of another tool",

@@ -144,6 +144,30 @@ async def test_a_reset_reports_what_it_deletes_and_a_dry_run_changes_nothing(ser
     await processed(platform, "counts", 4)
 
 
+async def test_a_rewind_to_a_time_that_the_job_has_not_reached_says_what_it_leaves_out(
+    served: Served, tmp_path: Path
+) -> None:
+    platform, client = served
+    headers = key(platform)
+    await send(client, 1)
+    await processed(platform, "counts", 1)
+    await client.post("/v1/jobs/counts", json={"do": "pause"}, headers=headers)
+    await eventually(lambda: platform.runners["counts"].report().state == "paused")
+    await send(client, 2, 3)
+    ahead, back = {"do": "rewind", "to": "2100-01-01T00:00:00Z"}, {"do": "rewind", "to": "2020-01-01T00:00:00Z"}
+    dry = await client.post("/v1/jobs/counts?dry_run=true", json=ahead, headers=headers)
+    said = "It has not come that far: 2 events before 2100-01-01T00:00:00.000Z will never be processed by it."
+    assert dry.json()["consequences"][0] == said
+    dry = await client.post("/v1/jobs/counts?dry_run=true", json=back, headers=headers)
+    assert "never" not in " ".join(dry.json()["consequences"])
+    arguments = ("rewind", "counts", "--to", "2100-01-01T00:00:00Z", "--project", str(tmp_path))
+    # Without --yes only the consequences are printed.
+    without_server = await asyncio.to_thread(run, *arguments)
+    assert said in without_server.output
+    asked = await client.post("/v1/jobs/counts", json=ahead, headers=headers)
+    assert (asked.status_code, asked.json()["consequences"][0]) == (202, said)
+
+
 async def test_the_page_shows_what_is_parked_and_which_job_is_paused_or_waits_for_an_outage(served: Served) -> None:
     platform, client = served
     await client.post("/v1/jobs/copies", json={"do": "pause"}, headers=key(platform))

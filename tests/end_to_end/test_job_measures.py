@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -90,3 +91,15 @@ async def test_what_a_running_job_measures_is_in_the_metrics_on_the_page_and_in_
     assert shown.exit_code == 0, shown.output
     for words in ("lag            0 events", "latency  ", "(median)", "3 read, 3 written", "3 keys, "):
         assert words in shown.output, shown.output
+    arguments = ["job", "list", "--project", str(tmp_path), "--server", str(client.base_url)]
+    shown = await asyncio.to_thread(CliRunner().invoke, main, [*arguments, "--json"])
+    listed = {one["name"]: one for one in map(json.loads, shown.stdout.splitlines())}
+    assert {name: (listed[name]["state"], listed[name]["lag"]) for name in ("kept", "insists")} == {
+        "kept": ("running", 0),
+        "insists": ("running", 0),
+    }
+    assert listed["kept"]["trouble"] is None
+    platform.runners["kept"].runner.status.stopped_on_error("function: ValueError: unlucky")
+    shown = await asyncio.to_thread(CliRunner().invoke, main, arguments)
+    assert "stopped on error" in shown.output
+    assert "stopped: function: ValueError: unlucky" in shown.output

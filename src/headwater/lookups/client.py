@@ -129,7 +129,7 @@ class HttpClient:
         self._measures.began()
         try:
             answer = await self._followed(wanted, deadline)
-            self._check_status(wanted, host, answer)
+            self._check_status(wanted, host, answer, began)
             made = read(answer)
             if answer.status != 429 and answer.status < 500:
                 host.succeeded(wanted.key)
@@ -172,12 +172,12 @@ class HttpClient:
             self._made = Transport(self.settings)
         return self._made
 
-    def _check_status(self, wanted: Wanted, host: Host, answer: Response) -> None:
+    def _check_status(self, wanted: Wanted, host: Host, answer: Response, sent_at: float) -> None:
         """Raise for a status that the caller does not want; pause the host if it asks for it."""
         status = answer.status
         asked = retry_after_seconds(answer.headers, self._wall_clock()) if status in (429, 503) else None
         if status == 429 or asked is not None:
-            asked = host.pause(asked)
+            asked = host.pause(asked, sent_at)
         if wanted.accepts(status):
             return
         message = f"{wanted.request.shown} answered {status}."

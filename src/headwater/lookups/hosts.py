@@ -38,6 +38,7 @@ class Host:
         self._fast_up_to = self._room
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._paused_until = 0.0
+        self._refused_at = float("-inf")
         self._backoff = Backoff(_PAUSE_SECONDS_FIRST, _PAUSE_SECONDS_UNASKED_MAX)
         self._unasked_seconds = 0.0
         rate = settings.requests_per_second_per_host_max
@@ -51,6 +52,11 @@ class Host:
     def is_idle(self) -> bool:
         """Whether nothing would be lost if the host were forgotten."""
         return not (self.in_flight or self._waiting or not self.retries.is_empty or self._clock() < self._paused_until)
+
+    @property
+    def room(self) -> float:
+        """How many requests it may be sent at once now; parts of one count for the next."""
+        return self._room
 
     async def enter(self, deadline: float) -> None:
         """Wait until a request may be sent; `leave` must follow.
@@ -89,14 +95,19 @@ class Host:
             self._room = min(most, self._room + (1 if self._room < self._fast_up_to else 1 / self._room))
         self.retries.succeeded(request)
 
-    def pause(self, seconds: float | None) -> float:
-        """Send nothing for `seconds` (None: the host did not say); how long the pause is, which is bounded."""
+    def pause(self, seconds: float | None, sent_at: float | None = None) -> float:
+        """Send nothing for `seconds` (None: the host did not say); how long the pause is, which is bounded.
+
+        `sent_at`: when the request was sent that was refused, by the clock; None: it is not known.
+        """
         now = self._clock()
-        if now >= self._paused_until:
-            # Only the first refusal counts: others were sent before it arrived.
-            self._unasked_seconds = self._backoff.next_pause()
-            self._fast_up_to = max(1.0, self._room / 2)
-        self._room = 1.0
+        # Only the first refusal counts: others are of requests that were sent before it arrived.
+        if sent_at is None or sent_at >= self._refused_at:
+            if now >= self._paused_until:
+                self._unasked_seconds = self._backoff.next_pause()
+                self._fast_up_to = max(1.0, self._room / 2)
+                self._refused_at = now
+            self._room = 1.0
         if seconds is None:
             seconds = self._unasked_seconds
         seconds = max(_PAUSE_SECONDS_MIN, min(seconds, self._settings.pause_seconds_max))

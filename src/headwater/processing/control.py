@@ -98,6 +98,17 @@ class JobControl:
             offsets.update((await self._log.last(redriven)).offsets)
         return Position(offsets)
 
+    async def left_out(self, to_ms: int, position: Position) -> int:
+        """How many records a move to this time leaves out that the job, at `position`, has not processed.
+
+        Raises LogUnavailable.
+        """
+        first, begins = await self._log.first(self._topics), await self._log.at(self._topics, to_ms)
+        return sum(
+            max(0, at - max(position.offsets.get(part, 0), first.offsets.get(part, 0)))
+            for part, at in begins.offsets.items()
+        )
+
     async def last_move(self) -> str | None:
         """The id of the last move that was carried out; None if none was. Raises LogUnavailable."""
         return await self._log.committed(self._applied)
@@ -141,12 +152,16 @@ def _decoded(text: str | None) -> JobRequest:
     )
 
 
-def consequences(job: Job, *, begins_at: str) -> list[str]:
-    """What a move of the position deletes, changes and leaves, a sentence each. `begins_at`: where it then begins."""
+def consequences(job: Job, *, begins_at: str, left_out: int = 0) -> list[str]:
+    """What a move of the position deletes, changes and leaves, a sentence each. `begins_at`: where it then begins;
+    `left_out`: how many records before that it has not processed."""
     keyed = [step.name for step in job.keyed_steps]
     writes = job.writes()
     reads = job.input.name if job.input is not None else ", ".join(job.reads())
     found = [f"Its position in {reads} is deleted: it processes everything again from {begins_at}."]
+    if left_out:
+        events = "1 event" if left_out == 1 else f"{left_out:,} events"
+        found.insert(0, f"It has not come that far: {events} before {begins_at} will never be processed by it.")
     if keyed:
         found.append(f"The state and the timers of all keys of {', '.join(keyed)} are deleted, and the watermark.")
     if job.parks:

@@ -23,6 +23,7 @@ _TOPS = frozenset(
 )
 _PACKAGES = re.compile(r".*[/\\](?:site|dist)-packages[/\\]")
 _WINDOWS = r"[A-Za-z]:[\\/]|\\\\"
+_FRAME = re.compile(r"""  File "(?P<file>[^"]*)", line \d+, in """)
 # In quotes a path may contain spaces.
 _QUOTED = re.compile(
     rf"""(?P<quote>['"])(?P<scheme>(?:file|sqlite)://+(?=/))?(?P<path>(?:/|{_WINDOWS})[^'"\n]*)(?P=quote)"""
@@ -63,6 +64,21 @@ def without_paths(text: str, project: Path | None) -> str:
         return _shown(found["path"], project) or found[0]
 
     return _BARE.sub(bare, _QUOTED.sub(quoted, text))
+
+
+def without_platform(text: str) -> str:
+    """A stack, as `stack_text` makes it, without the frames of the platform; as it is if there are no others."""
+    kept: list[str] = []
+    left_out = has_frames = False
+    for line in text.splitlines():
+        if (frame := _FRAME.match(line)) is not None:
+            left_out = frame["file"].startswith("headwater/")
+            has_frames |= not left_out
+        elif not line.startswith("  "):
+            left_out = False
+        if not left_out:
+            kept.append(line)
+    return "\n".join(kept) if has_frames else text
 
 
 def _with_causes(made: traceback.TracebackException) -> Iterator[traceback.TracebackException]:

@@ -132,7 +132,10 @@ def test_an_error_is_shown_by_its_group_its_id_and_the_id_of_its_event(project: 
         assert found["event"]["place"].startswith("edit/0/")
         assert "jobs/jobs.py" in found["stack"]
         assert found["redrives"] == []
+    assert "headwater/jobs/" in ran(project, "show", "edit-9", "--all").stdout
     said = ran(project, "show", "edit-9").stdout
+    assert "jobs/jobs.py" in said
+    assert "headwater/" not in said
     assert "NOT_FOUND in titles" in said
     assert '"n": 9' in said
 

@@ -102,6 +102,26 @@ async def test_a_pause_holds_for_all_and_then_requests_grow_with_successes() -> 
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
+async def test_refusals_of_requests_sent_before_the_pause_count_once() -> None:
+    now = [100.0]
+    host = Host("the host", LookupsConfig(requests_per_host_max=32), lambda: now[0])
+    host.pause(1.0, sent_at=99.0)
+    now[0] = 102.0
+    for _ in range(16):
+        host.succeeded("x")
+    before = host.room
+    assert before >= 16
+    host.pause(1.0, sent_at=99.5)
+    assert (host.room, host.may_be_asked_before(102.5)) == (before, False)
+    # One that was sent since is a refusal of its own; the host recovers from that, too.
+    host.pause(1.0, sent_at=101.5)
+    assert host.room == 1
+    now[0] = 110.0
+    for _ in range(600):
+        host.succeeded("x")
+    assert host.room == 32
+
+
 async def test_a_pause_beyond_the_deadline_is_an_error_at_once_with_the_time_to_wait() -> None:
     host = host_with()
     host.pause(20)

@@ -36,6 +36,29 @@ def first(*made: bytes | None, then: bytes = OK) -> Answering:
     return answering
 
 
+async def test_after_one_refusal_as_many_requests_as_before_are_in_flight_again() -> None:
+    """Also if requests that were sent before it are refused one after the other, when the pause is over."""
+    running, most, number = 0, [0], 0
+
+    async def answering(_: Asked) -> bytes:
+        nonlocal running, number
+        running, number = running + 1, number + 1
+        mine = number
+        most[-1] = max(most[-1], running)
+        try:
+            await asyncio.sleep(0.12 * (mine - 10) if 10 <= mine < 14 else 0.002)
+            return answer(429, Retry_After="0") if 10 <= mine < 14 else OK
+        finally:
+            running -= 1
+
+    seconds = {"read_seconds_max": 20.0, "total_seconds_max": 60.0}
+    async with asking(answering, requests_per_host_max=16, **seconds) as (http, service):
+        await asyncio.gather(*(http.get(service.url, params={"n": n}) for n in range(300)))
+        most.append(0)
+        await asyncio.gather(*(http.get(service.url, params={"m": n}) for n in range(100)))
+    assert most[1] == 16
+
+
 # What is sent
 
 

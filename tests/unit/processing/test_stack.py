@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from headwater.processing.stack import bare_stack_text, file_name, stack_text, without_paths
+from headwater.processing.stack import bare_stack_text, file_name, stack_text, without_paths, without_platform
 
 JOB = """
 import json
@@ -155,3 +155,32 @@ def test_files_of_packages_are_named_by_package() -> None:
     assert file_name("/opt/venv/lib/python3.12/site-packages/pkg/mod.py", None) == "pkg/mod.py"
     assert file_name("/opt/elsewhere/mod.py", None) == "mod.py"
     assert file_name(sqlite3.__file__, None) == "python/sqlite3/__init__.py"
+
+
+OURS = """  File "headwater/jobs/apply.py", line 64, in each
+    made = step.function(element.value, context)
+           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  File "headwater/jobs/parts.py", line 9, in call
+  [Previous line repeated 3 more times]
+"""
+THEIRS = """  File "jobs/edits.py", line 12, in edits
+    raise ValueError("no title")
+  File "requests/api.py", line 3, in get
+    return one("  File \\"headwater/x.py\\"")
+"""
+HEAD, END = "Traceback (most recent call last):\n", "ValueError: no title"
+
+
+@pytest.mark.parametrize(
+    ("stack", "shown"),
+    [
+        (f"{HEAD}{OURS}{THEIRS}{END}", f"{HEAD}{THEIRS}{END}"),
+        (f"{HEAD}{THEIRS}{OURS}{END}", f"{HEAD}{THEIRS}{END}"),
+        (f"{HEAD}{OURS}{THEIRS}{END}\n\nDuring\n\n{HEAD}{OURS}{END}", f"{HEAD}{THEIRS}{END}\n\nDuring\n\n{HEAD}{END}"),
+        # If there are no others, those of the platform are what there is.
+        (f"{HEAD}{OURS}{END}", f"{HEAD}{OURS}{END}"),
+        (END, END),
+    ],
+)
+def test_a_stack_is_shown_without_the_functions_of_the_platform(stack: str, shown: str) -> None:
+    assert without_platform(stack) == shown

@@ -22,9 +22,10 @@ RAW_CHARS_MAX = 20_000
     epilog="Example:  headwater errors show 3f0c9a51b2de",
 )
 @click.argument("name", metavar="GROUP|ID")
+@click.option("--all", "whole", is_flag=True, help="Print the whole stack, also the functions of the platform.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the whole event.")
 @project_option
-def command(*, name: str, as_json: bool, project: Path) -> None:
+def command(*, name: str, whole: bool, as_json: bool, project: Path) -> None:
     """Show one error: the newest of a GROUP, or the one with this ID, of the error event or of the event that failed.
 
     Text that is too long for a terminal is cut, unless --json is used.
@@ -33,7 +34,7 @@ def command(*, name: str, as_json: bool, project: Path) -> None:
     if as_json:
         print_json(found)
     else:
-        _print(found)
+        _print(found, whole=whole)
 
 
 async def _found(chosen: Chosen, name: str) -> dict[str, Any]:
@@ -49,7 +50,9 @@ async def _found(chosen: Chosen, name: str) -> dict[str, Any]:
         return await described_error(log, found.newest, found.count)
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: dict[str, Any], *, whole: bool) -> None:
+    from headwater.processing.stack import without_platform
+
     event = found["event"]
     click.secho(f"{found['error_type']} in {found['job']}", bold=True)
     more = "" if found["found"] == 1 else f" (the newest of {found['found']:,})"
@@ -69,7 +72,8 @@ def _print(found: dict[str, Any]) -> None:
             click.echo(f"{name:<13}{text}")
     click.echo(f"\n{found['message']}")
     if found["stack"]:
-        click.secho(f"\n{found['stack'].rstrip()}", dim=True)
+        stack = found["stack"] if whole else without_platform(found["stack"])
+        click.secho(f"\n{stack.rstrip()}", dim=True)
     click.echo()
     if event["missing"]:
         click.secho(f"The event is not available: {event['missing']}.", fg="yellow")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import quote
@@ -12,7 +13,7 @@ import click
 from headwater.cli.api_client import change, headers_with
 from headwater.cli.console import called_as, say
 from headwater.cli.job.measured import project_jobs
-from headwater.errors import ConfigInvalid, LogInUse
+from headwater.errors import ConfigInvalid, HeadwaterError, LogInUse
 
 if TYPE_CHECKING:
     from headwater.config import Config
@@ -54,7 +55,9 @@ def show_consequences(
         found = change(server, _path(name), _body(verb, to_ms), headers_with(key_file), dry_run=True)["consequences"]
     else:
         begins_at = "the beginning" if to_ms is None else utc_milliseconds(to_ms)
-        found = consequences(_found(project, name)[1], begins_at=begins_at)
+        job = _found(project, name)[1]
+        left_out = 0 if to_ms is None or job.input is not None else _left_out(project, name, to_ms)
+        found = consequences(job, begins_at=begins_at, left_out=left_out)
     for sentence in found:
         click.echo(f"- {sentence}")
 
@@ -92,6 +95,30 @@ def _body(verb: str, to_ms: int | None) -> dict[str, Any]:
 def _found(project: Path, name: str) -> tuple[Config, Job]:
     config, _, (job,) = project_jobs(project, name)
     return config, job
+
+
+def _left_out(project: Path, name: str, to_ms: int) -> int:
+    """How many records the job leaves out that it has not processed, as far as its log knows."""
+    config, streams, (job,) = project_jobs(project, name)
+    topics = [topic for stream in job.reads() for topic in streams.get(stream).topics]
+    # Without a log, or while it does not answer, nothing is known.
+    with contextlib.suppress(HeadwaterError):
+        return asyncio.run(_asked(config, job, topics, to_ms))
+    return 0
+
+
+async def _asked(config: Config, job: Job, topics: list[str], to_ms: int) -> int:
+    from headwater.log.open import log_at, log_of
+    from headwater.processing.control import JobControl
+    from headwater.processing.stores.partitions import committed_position
+
+    log = log_of(config) if config.log.is_kafka else log_at(f"sqlite:///{config.log_path}")
+    await log.open()
+    try:
+        position = await committed_position(log, job.group, topics)
+        return 0 if position is None else await JobControl(log, job, topics).left_out(to_ms, position)
+    finally:
+        await log.close()
 
 
 async def _leave(config: Config, job: Job, verb: str, to_ms: int | None) -> None:

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
+from headwater.cli.api_client import ask, headers_with
 from headwater.cli.console import print_json, say
 from headwater.cli.job.measured import load_measured
+from headwater.cli.options import key_option
 from headwater.cli.plan import project_option
 
 
 @click.command(short_help="List the jobs of a project.", epilog="Example:  headwater job list --json")
 @project_option
+@click.option("--server", help="Address of the running platform, for the state of the jobs there, and their lag.")
+@key_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per job.")
-def command(*, project: Path, as_json: bool) -> None:
-    """List the jobs: what each reads and writes, how many records it has not processed, how many events failed."""
+def command(*, project: Path, server: str | None, key_file: TextIO | None, as_json: bool) -> None:
+    """List the jobs: what each reads and writes, how many records it has not processed, how many events failed.
+
+    With --server also how each of them runs there: its state, and what is wrong with it.
+    """
     found = load_measured(project)
+    running = {} if server is None else _running(server, key_file)
     rows: list[dict[str, Any]] = []
     for job in found.jobs:
         writes, measures = job.writes(), found.measures.get(job.name)
         request = found.requests.get(job.name)
         table = () if writes.table_name is None else (f"table {writes.table_name}",)
         inputs = job.reads() if job.input is None else (f"{job.input.spec.name} {job.input.name}",)
-        made = {
+        made: dict[str, Any] = {
             "name": job.name,
             "reads": [*inputs, *(f"table {name}" for name in job.tables)],
             "writes": [*writes.outputs, *table],
@@ -40,6 +48,8 @@ def command(*, project: Path, as_json: bool) -> None:
             "place": str(job.place),
             "summary": job.summary,
         }
+        if server is not None:
+            made |= _as_it_runs(running.get(job.name), made["lag"])
         rows.append(made)
         if as_json:
             print_json(made)
@@ -47,6 +57,17 @@ def command(*, project: Path, as_json: bool) -> None:
         say(f"Lag, failed events and state are not known: {found.unmeasured}")
     if not as_json:
         _print(rows)
+
+
+def _running(server: str, key_file: TextIO | None) -> dict[str, dict[str, Any]]:
+    """The jobs of a platform that runs, by name, as far as the key shows them."""
+    return {job["name"]: job for job in ask(server, "/v1/jobs", [], headers_with(key_file))["jobs"]}
+
+
+def _as_it_runs(job: dict[str, Any] | None, lag: int | None) -> dict[str, Any]:
+    if job is None:
+        return {"state": None, "trouble": None}
+    return {"state": job["state"], "trouble": job["trouble"], "lag": lag if job["lag"] is None else job["lag"]}
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
@@ -61,9 +82,13 @@ def _print(rows: list[dict[str, Any]]) -> None:
             for name, words in (("paused", "paused"), ("stopped", "stopped"), ("begins_again", "begins again"))
             if row[name]
         ]
+        state = row.get("state")
+        asked += [state.replace("_", " ")] if state not in (None, "running", "paused") else []
         counts = asked + [
             f"{word} {row[name]:,}"
             for name, word in (("lag", "lag"), ("errors", "failed"), ("state_keys", "keys"), ("rows", "rows"))
             if row[name] or (name == "lag" and row[name] is not None)
         ]
         click.echo(f"{row['name']:<{widths[0]}}  {flow:<{widths[1]}}  {', '.join(counts)}".rstrip())
+        if row.get("trouble"):
+            click.secho(f"  {row['trouble']}", fg="yellow")

@@ -88,6 +88,15 @@ async def reposition_groups(log: Log, group: str, position: Position) -> None:
             await log.release(name)
 
 
+async def committed_position(log: Log, group: str, topics: Iterable[str]) -> Position | None:
+    """Where the job of this group is, by the tokens in the log; None if it has none there. Raises LogUnavailable."""
+    tokens = [await log.committed(group)]
+    if log.features.shares_partitions:
+        for topic, count in (await log.partition_counts(list(topics))).items():
+            tokens += [await log.committed(group_of(group, (topic, number))) for number in range(count)]
+    return _furthest(tokens) if any(tokens) else None
+
+
 async def _claim(log: Log, group: str) -> str | None:
     """Fence the current writer of `group`, without keeping it; others may be about to do the same."""
     backoff = Backoff(CLAIM_PAUSE_SECONDS, CLAIM_PAUSE_SECONDS, spread=(0, 1))

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 from headwater.declaration import suggestion
 from headwater.errors import ChangeRefused, JobUnknown
 from headwater.event import json_bytes
+from headwater.log.contract import Position
 from headwater.platform import Platform
 from headwater.processing.control import JobControl, JobRequest, consequences
 from headwater.processing.hosting.contract import JobHost
@@ -57,15 +58,18 @@ class JobsApi:
         dry = is_on(request.query_params.getlist("dry_run"))
         begins_at = "the beginning" if to_ms is None else utc_milliseconds(to_ms)
         moves = verb in ("reset", "rewind")
+        control = host.control
+        assert control is not None
+        left_out = 0
+        if to_ms is not None and host.job.input is None and (position := host.report().position) is not None:
+            left_out = await control.left_out(to_ms, Position.parse(position))
         answer: dict[str, Any] = {
             "job": host.job.name,
             "do": verb,
-            "consequences": consequences(host.job, begins_at=begins_at) if moves else [],
+            "consequences": consequences(host.job, begins_at=begins_at, left_out=left_out) if moves else [],
         }
         if dry:
             return _json({"dry_run": True, **answer}, 200)
-        control = host.control
-        assert control is not None
         await _carry_out(control, verb, to_ms, actor)
         host.look()
         return _json(answer, 202)

@@ -24,6 +24,8 @@ def schemas() -> dict[str, Node]:
                 "key": array_of(text(), "The names of the parts of its keys; none if a function makes the keys."),
                 "state": text("That of the job."),
                 "position": position,
+                "keys": integer("How many keys it has, also those whose rows were deleted of late.", nullable=True),
+                "bytes": integer("The size of its state.", nullable=True),
             }
         ),
         "tables": record({"tables": array_of(ref("table"))}),

@@ -164,6 +164,9 @@ class TablesPages:
             "key": list(table.key_names),
             "state": report.state,
             "position": report.position,
+            # As the job reports them: counting rows would read them all.
+            "keys": report.state_keys if report.position is not None else None,
+            "bytes": report.state_bytes if report.position is not None else None,
         }
 
 
