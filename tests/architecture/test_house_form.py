@@ -66,7 +66,7 @@ LARGE_FOLDERS: dict[str, tuple[int, str]] = {}
 
 # A driver or framework, and the only modules that may import it (a name stands for itself and everything below it).
 ONLY_IN = {
-    "aiohttp": ("headwater.lookups.transport",),
+    "aiohttp": ("headwater.lookups.transport", "headwater.connectors.sinks.http"),
     "sqlite3": (
         "headwater.log",
         "headwater.processing.stores.state_file",

@@ -39,6 +39,7 @@ SINKS: Mapping[str, Connector] = {
     "postgres": Connector("headwater.connectors.sinks.postgres", extra="postgres"),
     "mysql": Connector("headwater.connectors.sinks.mysql", extra="mysql"),
     "cassandra": Connector("headwater.connectors.sinks.cassandra", extra="cassandra"),
+    "http": Connector("headwater.connectors.sinks.http.sink"),
     "opensearch": Connector("headwater.connectors.sinks.opensearch", extra="opensearch"),
     "redis": Connector("headwater.connectors.sinks.redis.sink", extra="redis"),
 }

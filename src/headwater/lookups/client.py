@@ -24,7 +24,7 @@ from headwater.lookups.hosts import Host, Hosts
 from headwater.lookups.measures import Measures
 from headwater.lookups.request import Options, Request, Wanted, read_options
 from headwater.lookups.response import Response
-from headwater.lookups.retry_after import retry_after_seconds
+from headwater.retry_after import retry_after_seconds
 from headwater.settings import LookupsConfig
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from headwater.lookups.hosts import Host
 from headwater.lookups.mediawiki.sha1 import BASE36_CHARS, base16, base36, revision_sha1
 from headwater.lookups.request import form_of, read_options, with_params
-from headwater.lookups.retry_after import retry_after_seconds
 from headwater.processing.failures.causes import common_text
+from headwater.retry_after import retry_after_seconds
 from headwater.settings import LookupsConfig
 
 TEXTS = st.text(st.characters(codec="utf-8"))

@@ -13,7 +13,7 @@ import pytest
 
 from headwater.errors import AnswerInvalid, LookupNotFound, LookupRefused, LookupUnavailable
 from headwater.lookups import open_lookups
-from headwater.lookups.retry_after import retry_after_seconds
+from headwater.retry_after import retry_after_seconds
 from unit.lookups.service import OK, Answering, Asked, answer, asking, serving
 
 SECRET = "hunter2"

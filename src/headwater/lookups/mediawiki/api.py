@@ -13,7 +13,7 @@ from headwater.lookups.client import HttpClient
 from headwater.lookups.hosts import Host
 from headwater.lookups.request import Options, Wanted, read_options
 from headwater.lookups.response import Response
-from headwater.lookups.retry_after import retry_after_seconds
+from headwater.retry_after import retry_after_seconds
 from headwater.settings import MediaWikiConfig
 
 # Errors that pass: the wiki is busy, or read-only for a while. All `internal_api_error_…` are like these.
